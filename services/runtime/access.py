@@ -1,0 +1,174 @@
+"""Who calls: API keys of tenants, and the short-lived tokens that travel between services.
+
+A key reads `tmk_<8 characters shown in lists>_<43 secret characters>`; the database holds its SHA-256 only. A mesh
+token is a JWT (HS256) under the mesh's secret: the service's own principal, and the tenant and actor that it
+acts for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import jwt
+
+from services.runtime import sql
+from services.runtime.database import Database, translated_errors
+from services.runtime.errors import Unauthenticated
+
+KEY_PREFIX = "tmk"
+MESH_AUDIENCE = "tollmesh-mesh"
+MESH_TOKEN_SECONDS = 60
+# A revoked key stops to work after this time at the latest.
+CACHE_SECONDS = 5.0
+CACHE_ENTRIES_MAX = 10_000
+# Every scope of its tenant. Only the operator's key has it.
+SCOPE_ALL = "*"
+
+_SQL = sql.load("services.runtime", "queries.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls, once its credential was checked.
+
+    Attributes:
+        tenant_id: whose data it may touch.
+        principal_id: id of the key, or of the service that acts.
+        scopes: what it may do.
+        correlation_id: chain that a mesh token belongs to; empty for keys.
+        causation_id: cause that a mesh token names; empty for keys.
+    """
+
+    tenant_id: str
+    principal_id: str
+    scopes: frozenset[str]
+    correlation_id: str = ""
+    causation_id: str = ""
+
+    def may(self, scope: str) -> bool:
+        """True when the scope is held."""
+        return scope in self.scopes or SCOPE_ALL in self.scopes
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made; `secret` is shown once and stored nowhere."""
+
+    secret: str
+    prefix: str
+
+    @property
+    def secret_sha256(self) -> bytes:
+        """The digest that is stored."""
+        return digest(self.secret)
+
+
+def new_key() -> NewKey:
+    """Make a key of 256 random bits."""
+    prefix = f"{KEY_PREFIX}_{secrets.token_hex(4)}"
+    return NewKey(f"{prefix}_{secrets.token_urlsafe(32)}", prefix)
+
+
+def digest(secret: str) -> bytes:
+    """Return the SHA-256 of a key. Keys are random, so no slow hash is needed."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+class KeyRing:
+    """Resolves API keys, with a bounded cache of five seconds."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._cache: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+
+    async def resolve(self, secret: str) -> Principal:
+        """Return the principal of a key.
+
+        Raises:
+            Unauthenticated: the key is unknown, expired or revoked.
+            DatabaseUnavailable: it cannot be looked up now.
+        """
+        hashed = digest(secret)
+        cached = self._cache.get(hashed)
+        if cached is not None and cached[0] > time.monotonic():
+            return cached[1]
+        principal = await self._load(hashed)
+        self._cache[hashed] = (time.monotonic() + CACHE_SECONDS, principal)
+        self._cache.move_to_end(hashed)
+        while len(self._cache) > CACHE_ENTRIES_MAX:
+            self._cache.popitem(last=False)
+        return principal
+
+    async def _load(self, hashed: bytes) -> Principal:
+        with translated_errors():
+            async with self._database.engine.begin() as connection:
+                result = await connection.exec_driver_sql(
+                    _SQL["resolve_api_key"], {"secret_sha256": hashed}
+                )
+                row = result.first()
+        if row is None or row.key_id is None:
+            raise refusal("unknown_key", "the API key is not known; make one with `tollmesh keys create`")
+        if row.revoked_at is not None:
+            raise refusal("revoked_key", "the API key was revoked; use another")
+        if row.expires_at is not None and row.expires_at <= datetime.now(UTC):
+            raise refusal("expired_key", "the API key has expired; make a new one")
+        return Principal(row.tenant_id, row.key_id, frozenset(row.scopes))
+
+
+def refusal(cause: str, message: str) -> Unauthenticated:
+    """Build the refusal of a credential; the message never repeats the credential."""
+    return Unauthenticated(message, cause=cause)
+
+
+class MeshTokens:
+    """Signs and checks the tokens that services show one another."""
+
+    def __init__(self, secret: str) -> None:
+        if len(secret) < 32:
+            raise ValueError("the mesh secret needs at least 32 characters")
+        self._secret = secret
+
+    def issue(self, principal: Principal, scope_all: bool = True) -> str:
+        """Sign a token of sixty seconds for a service that acts for `principal`."""
+        now = int(time.time())
+        claims = {
+            "aud": MESH_AUDIENCE,
+            "sub": principal.principal_id,
+            "tenant": principal.tenant_id,
+            "scopes": [SCOPE_ALL] if scope_all else sorted(principal.scopes),
+            "correlation": principal.correlation_id,
+            "causation": principal.causation_id,
+            "iat": now,
+            "exp": now + MESH_TOKEN_SECONDS,
+        }
+        return jwt.encode(claims, self._secret, algorithm="HS256")
+
+    def resolve(self, token: str) -> Principal:
+        """Return the principal of a token.
+
+        Raises:
+            Unauthenticated: the token is forged, expired or not for the mesh.
+        """
+        try:
+            claims = jwt.decode(
+                token,
+                self._secret,
+                algorithms=["HS256"],
+                audience=MESH_AUDIENCE,
+                leeway=5,
+                options={"require": ["exp", "sub", "tenant", "scopes"]},
+            )
+        except jwt.InvalidTokenError as error:
+            raise refusal("mesh_token", "the mesh token is not valid; services need one secret") from error
+        return Principal(
+            claims["tenant"],
+            claims["sub"],
+            frozenset(claims["scopes"]),
+            claims.get("correlation", ""),
+            claims.get("causation", ""),
+        )

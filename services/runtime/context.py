@@ -1,0 +1,58 @@
+"""Who a piece of work is done for: tenant, actor, request and cause. Travels in a context variable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """The principal and the trail of one call or reaction.
+
+    Attributes:
+        tenant_id: whose data it may touch; names the rows that the database shows.
+        principal_id: key, service or reaction that acts, e.g. `key_0190…` or `mesh:ledger.payments`.
+        scopes: what it may do.
+        request_id: id of the call in the logs, given by the caller or made.
+        correlation_id: id of the whole chain of calls and events.
+        causation_id: id of the event or call that caused this one.
+        traceparent: W3C trace context, or an empty text.
+        deadline_at: monotonic seconds at which the caller stops to wait; None without a deadline.
+        idempotency_key: header Idempotency-Key as it came, or an empty text.
+    """
+
+    tenant_id: str
+    principal_id: str
+    scopes: frozenset[str]
+    request_id: str
+    correlation_id: str
+    causation_id: str = ""
+    traceparent: str = ""
+    deadline_at: float | None = None
+    idempotency_key: str = ""
+
+
+_CURRENT: ContextVar[CallContext] = ContextVar("tollmesh_call")
+
+
+def current() -> CallContext:
+    """Return the context of the running call. Raises LookupError outside of one."""
+    return _CURRENT.get()
+
+
+def current_or_none() -> CallContext | None:
+    """Return the context of the running call, or None outside of one."""
+    return _CURRENT.get(None)
+
+
+@contextmanager
+def acting(call: CallContext) -> Iterator[CallContext]:
+    """Act as `call` inside the block."""
+    token = _CURRENT.set(call)
+    try:
+        yield call
+    finally:
+        _CURRENT.reset(token)

@@ -1,0 +1,254 @@
+"""The unit of work: state, audit entries and events commit together or not at all.
+
+Every transaction names its tenant (`mesh.tenant`), because row-level security shows only that tenant's rows and
+raises an error when none is named. Never hold one open across a network call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from google.protobuf.message import Message
+from payments.events.v1 import monitoring_events_pb2
+from psycopg.types.json import Jsonb
+from sqlalchemy import CursorResult, Executable, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from services.runtime import sql
+from services.runtime.clock import Clock
+from services.runtime.context import CallContext, current
+from services.runtime.crashpoints import crashpoint
+from services.runtime.errors import DatabaseUnavailable, DeadlineExceeded
+from services.runtime.events import publish
+from services.runtime.ids import new_ulid, new_uuid
+
+STATEMENT_TIMEOUT_MS = 60_000
+POOL_WAIT_SECONDS = 10.0
+
+_OPEN = text(
+    "SELECT set_config('mesh.tenant', :tenant_id, true),"
+    " set_config('statement_timeout', :timeout_ms, true)"
+)
+_AUDIT = sql.load("services.runtime", "queries.sql")["insert_audit"]
+
+
+class UnitOfWork:
+    """One transaction on behalf of one tenant.
+
+    Attributes:
+        tenant_id: whose rows it sees and writes.
+        now: business time at its start; the same for everything that it writes.
+        connection: the SQLAlchemy connection.
+    """
+
+    def __init__(self, connection: AsyncConnection, call: CallContext, now: datetime) -> None:
+        self.connection = connection
+        self.tenant_id = call.tenant_id
+        self.now = now
+        self._call = call
+        self._events: list[publish.Pending] = []
+        self._audits: list[dict[str, Any]] = []
+
+    async def execute(
+        self,
+        statement: Executable | str,
+        parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    ) -> CursorResult[Any]:
+        """Run a statement; a text is sent as it stands, with psycopg's `%(name)s` parameters."""
+        if isinstance(statement, str):
+            bound = dict(parameters) if isinstance(parameters, Mapping) else parameters
+            return await self.connection.exec_driver_sql(statement, bound)
+        return await self.connection.execute(statement, parameters)
+
+    async def raw(self) -> psycopg.AsyncConnection[Any]:
+        """Return psycopg's connection inside the same transaction, for COPY."""
+        pooled = await self.connection.get_raw_connection()
+        driver = pooled.driver_connection
+        assert isinstance(driver, psycopg.AsyncConnection)
+        return driver
+
+    @property
+    def published(self) -> bool:
+        """True once an event was published."""
+        return bool(self._events)
+
+    def publish(self, payload: Message, *, causation_id: str | None = None) -> str:
+        """Publish a fact with this transaction; returns the event's id.
+
+        Subject, version, owner and key come from the options of the payload's message.
+        """
+        event_id = new_ulid()
+        self._events.append(
+            publish.Pending(event_id, payload, causation_id or self._call.causation_id)
+        )
+        return event_id
+
+    def audit(
+        self,
+        entity: str,
+        entity_id: str,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any] | None,
+    ) -> None:
+        """Leave an audit entry: who changed what from which state to which."""
+        self._audits.append(
+            {
+                "tenant_id": self.tenant_id,
+                "audit_id": new_uuid(),
+                "entity": entity,
+                "entity_id": entity_id,
+                "actor": self._call.principal_id,
+                "before": None if before is None else Jsonb(dict(before)),
+                "after": None if after is None else Jsonb(dict(after)),
+                "request_id": self._call.request_id,
+            }
+        )
+
+    def violation(
+        self,
+        contract_id: str,
+        severity: str,
+        message: str,
+        *,
+        request_id: str | None = None,
+        subject_id: str = "",
+    ) -> None:
+        """Tell the contract monitor, as a fact of this transaction, that a contract was broken."""
+        payload = monitoring_events_pb2.ContractViolated(
+            contract_id=contract_id,
+            request_id=request_id or self._call.request_id,
+            severity=severity,
+            message=message[:1000],
+            subject_id=subject_id,
+        )
+        payload.occurred_at.FromDatetime(self.now)
+        self.publish(payload)
+
+    def forget(self) -> None:
+        """Drop what was published and audited so far: its state was rolled back to a savepoint."""
+        self._events.clear()
+        self._audits.clear()
+
+    async def flush(self) -> None:
+        """Write audit entries, then events: events are the last statement before the commit."""
+        if self._audits:
+            await self.execute(_AUDIT, self._audits)
+        if self._events:
+            await publish.write(self.connection, self._call, self.now, self._events)
+
+
+class Database:
+    """The services' database, through the services' role.
+
+    Args:
+        url: `postgresql://…` of the services' role.
+        clock: business time.
+        pool_size: connections at most.
+        wake: called after each commit that published an event.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        clock: Clock,
+        *,
+        pool_size: int = 16,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._clock = clock
+        self._wake = wake
+        self.engine: AsyncEngine = create_async_engine(
+            sqlalchemy_url(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=POOL_WAIT_SECONDS,
+            pool_pre_ping=False,
+            connect_args={"application_name": "tollmesh", "connect_timeout": 5},
+        )
+
+    @asynccontextmanager
+    async def unit_of_work(self, name: str) -> AsyncIterator[UnitOfWork]:
+        """Open a transaction for the current tenant; commit on a clean exit, else roll back.
+
+        `name` gives the crash points `<name>.before_commit` and `<name>.after_commit`.
+
+        Raises:
+            DatabaseUnavailable: Postgres cannot be reached; nothing was changed, unless the connection broke
+                during the commit itself, which the same request_id finds out.
+        """
+        call = current()
+        with translated_errors():
+            async with self.engine.connect() as connection:
+                async with connection.begin():
+                    await _open(connection, call)
+                    work = UnitOfWork(connection, call, self._clock.now())
+                    yield work
+                    await work.flush()
+                    crashpoint(f"{name}.before_commit")
+                crashpoint(f"{name}.after_commit")
+        if work.published:
+            self._wake()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[UnitOfWork]:
+        """Open a read-only transaction with one snapshot for the current tenant."""
+        call = current()
+        with translated_errors():
+            async with self.engine.connect() as plain:
+                connection = await plain.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
+                async with connection.begin():
+                    await _open(connection, call)
+                    yield UnitOfWork(connection, call, self._clock.now())
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+
+async def _open(connection: AsyncConnection, call: CallContext) -> None:
+    timeout_ms = STATEMENT_TIMEOUT_MS
+    if call.deadline_at is not None:
+        timeout_ms = max(1, int((call.deadline_at - time.monotonic()) * 1000))
+    await connection.execute(
+        _OPEN, {"tenant_id": call.tenant_id, "timeout_ms": str(min(timeout_ms, STATEMENT_TIMEOUT_MS))}
+    )
+
+
+class translated_errors:  # noqa: N801 - reads as a statement at its place of use
+    """Turn the driver's connection errors into typed ones; everything else passes."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.errors.QueryCanceled):
+            raise DeadlineExceeded(
+                "the database did not end the statement within the call's deadline"
+            ) from error
+        if isinstance(error, PoolTimeout):
+            raise DatabaseUnavailable(
+                f"no database connection became free in {POOL_WAIT_SECONDS:.0f} s; try again",
+                retry_after_ms=1000,
+            ) from error
+        if isinstance(error, OperationalError | InterfaceError | psycopg.OperationalError):
+            raise DatabaseUnavailable(
+                "the database cannot be reached or gave up; nothing was changed, try again",
+                retry_after_ms=1000,
+            ) from error
+
+
+def sqlalchemy_url(url: str) -> str:
+    """Name the psycopg driver in a plain Postgres URL."""
+    scheme, separator, rest = url.partition("://")
+    if scheme in {"postgres", "postgresql"} and separator:
+        return f"postgresql+psycopg://{rest}"
+    return url

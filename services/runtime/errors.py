@@ -1,0 +1,242 @@
+"""Typed errors. A handler raises one; the errors interceptor turns it into a google.rpc.Status.
+
+Pure: domain modules import it. Each class names a reason of `payments.errors.v1.ErrorReason`, where the
+reason is documented with an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """gRPC status codes, by their names."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    NOT_FOUND = "NOT_FOUND"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    ABORTED = "ABORTED"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    UNIMPLEMENTED = "UNIMPLEMENTED"
+    INTERNAL = "INTERNAL"
+    UNAVAILABLE = "UNAVAILABLE"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+
+
+# A refusal with one of these codes may end differently when the same call is made again, so it is
+# never stored as the answer to a request_id.
+TRANSIENT_CODES = frozenset(
+    {
+        Code.ABORTED,
+        Code.DEADLINE_EXCEEDED,
+        Code.INTERNAL,
+        Code.RESOURCE_EXHAUSTED,
+        Code.UNAVAILABLE,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One broken rule of one field.
+
+    Attributes:
+        field: path of the field as the proto spells it, e.g. `transfers[3].amount.currency_code`.
+        description: what is wrong and what would be right.
+    """
+
+    field: str
+    description: str
+
+
+class DomainError(Exception):
+    """Root of every error that a caller may see.
+
+    Attributes:
+        code: gRPC status code.
+        reason: name in ErrorReason without its prefix.
+        message: a sentence that says what is wrong and what to do.
+        metadata: every dynamic value of the message, by name, as text.
+        fields: the fields at fault, for google.rpc.BadRequest.
+        retry_after_ms: when the same call may be made again; None when that cannot help.
+    """
+
+    code: Code = Code.INTERNAL
+    reason: str = "INTERNAL"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        fields: Sequence[FieldViolation] = (),
+        retry_after_ms: int | None = None,
+        **metadata: object,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields = tuple(fields)
+        self.retry_after_ms = retry_after_ms
+        self.metadata = {key: str(value) for key, value in metadata.items()}
+
+    @property
+    def transient(self) -> bool:
+        """True when the same call may end differently later."""
+        return self.code in TRANSIENT_CODES
+
+
+class InvalidField(DomainError):
+    """A field breaks its rule."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "INVALID_FIELD"
+
+    @classmethod
+    def of(cls, violations: Sequence[FieldViolation]) -> InvalidField:
+        """Name every violation in one error."""
+        first = violations[0]
+        rest = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        error = cls(f"{first.field}: {first.description}{rest}", fields=violations)
+        error.metadata["fields"] = ",".join(violation.field for violation in violations[:20])
+        return error
+
+    @classmethod
+    def one(cls, field: str, description: str) -> InvalidField:
+        """Name one violation."""
+        return cls.of([FieldViolation(field, description)])
+
+
+class UndecodableRequest(DomainError):
+    """The bytes of a request are not a message of the expected type."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "UNDECODABLE_REQUEST"
+
+
+class Unauthenticated(DomainError):
+    """No key, or one that is unknown, expired or revoked."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "UNAUTHENTICATED"
+
+
+class ScopeMissing(DomainError):
+    """The key is good but lacks the scope of the RPC."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "SCOPE_MISSING"
+
+
+class TenantMismatch(DomainError):
+    """The request names a tenant that is not its credential's."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "TENANT_MISMATCH"
+
+
+class RequestIdReused(DomainError):
+    """A request_id came again with another body."""
+
+    code = Code.ALREADY_EXISTS
+    reason = "REQUEST_ID_REUSED"
+
+
+class RequestInProgress(DomainError):
+    """The same request is being worked on by another call."""
+
+    code = Code.ABORTED
+    reason = "REQUEST_IN_PROGRESS"
+
+
+class IdempotencyKeyMismatch(DomainError):
+    """Header Idempotency-Key and field request_id name different requests."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "IDEMPOTENCY_KEY_MISMATCH"
+
+
+class InvalidPageToken(DomainError):
+    """A page_token that this List did not give for these arguments."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "INVALID_PAGE_TOKEN"
+
+
+class NotFound(DomainError):
+    """A resource does not exist for this tenant."""
+
+    code = Code.NOT_FOUND
+    reason = "NOT_FOUND"
+
+    def __init__(self, resource: str, resource_id: str) -> None:
+        super().__init__(
+            f"{resource} {resource_id} does not exist", resource=resource, id=resource_id
+        )
+
+
+class DatabaseUnavailable(DomainError):
+    """The database cannot be reached; nothing was changed."""
+
+    code = Code.UNAVAILABLE
+    reason = "DATABASE_UNAVAILABLE"
+
+
+class DependencyUnavailable(DomainError):
+    """Another service of the mesh cannot be reached."""
+
+    code = Code.UNAVAILABLE
+    reason = "DEPENDENCY_UNAVAILABLE"
+
+
+class DeadlineExceeded(DomainError):
+    """The deadline of the call passed."""
+
+    code = Code.DEADLINE_EXCEEDED
+    reason = "DEADLINE_EXCEEDED"
+
+
+class Overloaded(DomainError):
+    """A limit on load was reached."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "OVERLOADED"
+
+
+class Internal(DomainError):
+    """A fault of ours."""
+
+    code = Code.INTERNAL
+    reason = "INTERNAL"
+
+
+class AmountOverflow(DomainError):
+    """An amount leaves the range of 64-bit minor units."""
+
+    code = Code.OUT_OF_RANGE
+    reason = "AMOUNT_OVERFLOW"
+
+
+class CurrencyMismatch(DomainError):
+    """Amounts of different currencies meet where only one may be."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "CURRENCY_MISMATCH"
+
+
+class UnknownCurrency(DomainError):
+    """A currency code that is not in ISO 4217."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "UNKNOWN_CURRENCY"
+
+
+class BatchTooLarge(DomainError):
+    """More items than one call may carry."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "BATCH_TOO_LARGE"

@@ -1,0 +1,331 @@
+"""What every call passes through, in order: request id and log context, telemetry, errors, authentication,
+deadline ceiling, validation. One pipeline, built once a method, so that a call pays for work and not for layers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, NoReturn
+from uuid import UUID
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError, Message
+
+from services.runtime import methods, validation
+from services.runtime.access import KeyRing, MeshTokens, Principal, refusal
+from services.runtime.config import Settings
+from services.runtime.context import _CURRENT, CallContext
+from services.runtime.errors import (
+    DeadlineExceeded,
+    DomainError,
+    IdempotencyKeyMismatch,
+    Internal,
+    InvalidField,
+    Overloaded,
+    ScopeMissing,
+    UndecodableRequest,
+)
+from services.runtime.ids import derived_uuid, new_uuid
+from services.runtime.methods import Method
+from services.runtime.status import RemoteError, grpc_code, to_status, trailers
+from services.runtime.telemetry import Telemetry, log, new_traceparent, trace_id
+from services.runtime.violations import INVARIANT, REQUEST_VALIDATION, Violation, ViolationReporter
+
+HEADER_MAX = 128
+_Servicer = grpc.aio.ServicerContext
+
+
+class Call:
+    """One call on its way through the pipeline."""
+
+    __slots__ = ("context", "headers", "method", "started", "who")
+
+    def __init__(self, method: Method, context: Any) -> None:
+        self.method = method
+        self.context = context
+        self.started = time.perf_counter()
+        self.headers: Mapping[str, Any] = dict(context.invocation_metadata() or ())
+        self.who: CallContext | None = None
+
+    def header(self, name: str) -> str:
+        """Return a header as text, cut to a bounded length, or an empty text."""
+        value = self.headers.get(name, "")
+        return value[:HEADER_MAX] if isinstance(value, str) else ""
+
+
+class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpcio's base class is untyped
+    """Wraps the handler of every RPC."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        known: Mapping[str, Method],
+        keys: KeyRing,
+        tokens: MeshTokens,
+        telemetry: Telemetry,
+        violations: ViolationReporter,
+    ) -> None:
+        self._settings = settings
+        self._known = known
+        self._keys = keys
+        self._tokens = tokens
+        self._telemetry = telemetry
+        self._violations = violations
+        self._wrapped: dict[str, Any] = {}
+        self._running = 0
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Return the wrapped handler of the method, made at its first call."""
+        path = handler_call_details.method
+        handler = self._wrapped.get(path)
+        if handler is None:
+            inner = await continuation(handler_call_details)
+            if inner is None:
+                return None
+            handler = self._wrap(path, inner)
+            self._wrapped[path] = handler
+        return handler
+
+    def _wrap(self, path: str, inner: Any) -> Any:
+        method = self._known.get(path) or methods.foreign(path)
+        if not method.scope:
+            return inner
+        decode = inner.request_deserializer or bytes
+        if inner.request_streaming and inner.response_streaming:
+            make, behaviour = grpc.stream_stream_rpc_method_handler, inner.stream_stream
+        elif inner.request_streaming:
+            make, behaviour = grpc.stream_unary_rpc_method_handler, inner.stream_unary
+        elif inner.response_streaming:
+            make, behaviour = grpc.unary_stream_rpc_method_handler, inner.unary_stream
+        else:
+            make, behaviour = grpc.unary_unary_rpc_method_handler, inner.unary_unary
+        if inner.response_streaming:
+            wrapped: Any = self._streaming(method, behaviour, decode, inner.request_streaming)
+        else:
+            wrapped = self._unary(method, behaviour, decode, inner.request_streaming)
+        # Requests are decoded here and not by gRPC, whose own refusal of bad bytes carries no ErrorInfo.
+        return make(wrapped, response_serializer=inner.response_serializer)
+
+    def _unary(
+        self, method: Method, behaviour: Any, decode: Any, streaming_in: bool
+    ) -> Callable[[Any, Any], Awaitable[Any]]:
+        async def handle(data: Any, context: Any) -> Any:
+            call = Call(method, context)
+            self._running += 1
+            try:
+                await self._enter(call)
+                request = (
+                    self._requests(call, data, decode)
+                    if streaming_in
+                    else self._request(call, data, decode)
+                )
+                response = await self._bounded(call, behaviour, request)
+            except BaseException as error:
+                await self._fail(call, error)
+            else:
+                self._leave(call, "OK")
+                return response
+            finally:
+                self._running -= 1
+
+        return handle
+
+    def _streaming(
+        self, method: Method, behaviour: Any, decode: Any, streaming_in: bool
+    ) -> Callable[[Any, Any], AsyncIterator[Any]]:
+        async def handle(data: Any, context: Any) -> AsyncIterator[Any]:
+            call = Call(method, context)
+            self._running += 1
+            try:
+                await self._enter(call)
+                request = (
+                    self._requests(call, data, decode)
+                    if streaming_in
+                    else self._request(call, data, decode)
+                )
+                async for response in behaviour(request, context):
+                    yield response
+            except GeneratorExit:
+                self._leave(call, "CANCELLED")
+                raise
+            except BaseException as error:
+                await self._fail(call, error)
+            else:
+                self._leave(call, "OK")
+            finally:
+                self._running -= 1
+
+        return handle
+
+    # ---- on the way in
+
+    async def _enter(self, call: Call) -> None:
+        """Give the call its ids, check its credential, set its context."""
+        request_id = call.header("x-request-id") or str(new_uuid())
+        traceparent = call.header("traceparent") or new_traceparent()
+        structlog.contextvars.bind_contextvars(
+            request_id=request_id, trace_id=trace_id(traceparent), method=call.method.path
+        )
+        call.who = CallContext(
+            tenant_id="",
+            principal_id="",
+            scopes=frozenset(),
+            request_id=request_id,
+            correlation_id=request_id,
+            traceparent=traceparent,
+        )
+        if self._running > self._settings.concurrent_rpcs_max:
+            raise Overloaded(
+                f"the server works on {self._settings.concurrent_rpcs_max} calls already; try again",
+                retry_after_ms=1000,
+                limit=self._settings.concurrent_rpcs_max,
+            )
+        principal = await self._authenticate(call)
+        if not principal.may(call.method.scope):
+            raise ScopeMissing(
+                f"{call.method.path} needs scope {call.method.scope}; "
+                "use a key that has it, or make one with `tollmesh keys create --scope`",
+                scope=call.method.scope,
+                method=call.method.path,
+            )
+        call.who = CallContext(
+            tenant_id=principal.tenant_id,
+            principal_id=principal.principal_id,
+            scopes=principal.scopes,
+            request_id=request_id,
+            correlation_id=principal.correlation_id or call.header("x-correlation-id") or request_id,
+            causation_id=principal.causation_id,
+            traceparent=traceparent,
+            deadline_at=self._deadline_at(call),
+            idempotency_key=call.header("idempotency-key"),
+        )
+        # gRPC runs each call in a task of its own, so the context needs no reset.
+        _CURRENT.set(call.who)
+
+    async def _authenticate(self, call: Call) -> Principal:
+        header = call.headers.get("authorization", "")
+        scheme, _, secret = header.partition(" ") if isinstance(header, str) else ("", "", "")
+        if not secret:
+            raise refusal("no_key", "send an API key: `authorization: Bearer <key>`")
+        if scheme.lower() == "mesh":
+            return self._tokens.resolve(secret)
+        if scheme.lower() != "bearer":
+            raise refusal("scheme", "the authorization header must read `Bearer <key>`")
+        return await self._keys.resolve(secret.strip())
+
+    def _deadline_at(self, call: Call) -> float:
+        remaining = call.context.time_remaining()
+        ceiling = self._settings.deadline_ceiling_ms / 1000
+        # Without a deadline grpcio reports None, or 9.2e18 seconds.
+        return time.monotonic() + (ceiling if remaining is None else min(remaining, ceiling))
+
+    async def _bounded(self, call: Call, behaviour: Any, request: Any) -> Any:
+        """Run a unary handler under the ceiling; gRPC itself cancels at an earlier deadline of the caller's."""
+        assert call.who is not None and call.who.deadline_at is not None
+        loop = asyncio.get_running_loop()
+        remaining = call.who.deadline_at - time.monotonic()
+        async with asyncio.timeout_at(loop.time() + remaining):
+            result = behaviour(request, call.context)
+            return await result if inspect.isawaitable(result) else result
+
+    def _request(self, call: Call, data: bytes, decode: Callable[[bytes], Any]) -> Any:
+        try:
+            request = decode(data)
+        except (DecodeError, UnicodeDecodeError) as error:
+            raise UndecodableRequest(
+                f"the request's {len(data)} bytes are not the message that {call.method.path} takes",
+                message=call.method.path,
+            ) from error
+        if call.method.has_request_id:
+            _adopt_idempotency_key(call, request)
+        if call.method.validated:
+            validation.check(request)
+        return request
+
+    async def _requests(
+        self, call: Call, data: AsyncIterator[bytes], decode: Callable[[bytes], Any]
+    ) -> AsyncIterator[Any]:
+        async for item in data:
+            yield self._request(call, item, decode)
+
+    # ---- on the way out
+
+    def _leave(self, call: Call, code: str) -> None:
+        seconds = time.perf_counter() - call.started
+        traceparent = call.who.traceparent if call.who else ""
+        self._telemetry.record(call.method.path, code, seconds, traceparent)
+        log.info("rpc", code=code, latency_ms=round(seconds * 1000, 3))
+
+    async def _fail(self, call: Call, error: BaseException) -> NoReturn:
+        if isinstance(error, asyncio.CancelledError | grpc.aio.AbortError):
+            self._leave(call, "CANCELLED")
+            raise error
+        domain_error = self._typed(call, error)
+        self._leave(call, domain_error.code.value)
+        self._tell_monitor(call, error, domain_error)
+        status = to_status(domain_error)
+        await call.context.abort(grpc_code(domain_error.code), status.message, trailers(status))
+        raise AssertionError("abort raises")
+
+    def _typed(self, call: Call, error: BaseException) -> DomainError:
+        if isinstance(error, DomainError):
+            return error
+        if isinstance(error, TimeoutError):
+            return DeadlineExceeded(
+                "the call took longer than its deadline; the same request may be made again",
+                method=call.method.path,
+            )
+        if isinstance(error, grpc.aio.AioRpcError):
+            return RemoteError.of(error, "downstream")
+        request_id = call.who.request_id if call.who else ""
+        log.error("rpc_fault", error=type(error).__name__, exc_info=error)
+        return Internal(
+            f"a fault of ours; nothing was changed. Give the operator request id {request_id}",
+            request_id=request_id,
+        )
+
+    def _tell_monitor(self, call: Call, error: BaseException, typed: DomainError) -> None:
+        if call.who is None or not call.who.tenant_id:
+            return
+        if isinstance(typed, InvalidField | UndecodableRequest):
+            contract_id, severity = REQUEST_VALIDATION, "LOW"
+        elif isinstance(error, AssertionError):
+            contract_id, severity = INVARIANT, "CRITICAL"
+        else:
+            return
+        self._violations.report(
+            Violation(call.who, contract_id, severity, typed.message, call.method.path)
+        )
+
+
+def _adopt_idempotency_key(call: Call, request: Message) -> None:
+    """Fill request_id from header Idempotency-Key; a key that is no UUID is mapped to one."""
+    header = call.header("idempotency-key")
+    if not header:
+        return
+    mapped = request_id_of(header)
+    given = getattr(request, "request_id", "")
+    if given and given.lower() != mapped and given != header:
+        raise IdempotencyKeyMismatch(
+            "header Idempotency-Key and field request_id name different requests; send one of them",
+            header=header,
+            field=given,
+        )
+    if not given:
+        request.request_id = mapped  # type: ignore[attr-defined] # checked by has_request_id
+
+
+def request_id_of(idempotency_key: str) -> str:
+    """Return the request_id that an Idempotency-Key stands for."""
+    try:
+        return str(UUID(idempotency_key))
+    except ValueError:
+        return str(derived_uuid("idempotency-key", idempotency_key))

@@ -1,0 +1,85 @@
+"""What the descriptors say of each RPC: scope, whether it mutates, its messages. The descriptor is the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.message import Message
+from payments.options.v1 import options_pb2
+
+OPEN_SERVICES = frozenset(
+    {
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+        "grpc.reflection.v1.ServerReflection",
+    }
+)
+CHANNELZ_SERVICE = "grpc.channelz.v1.Channelz"
+OPERATOR_SCOPE = "mesh:admin"
+
+
+class ScopelessMethod(RuntimeError):
+    """An RPC names no scope, so the server refuses to start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One RPC.
+
+    Attributes:
+        path: `/payments.ledger.v1.LedgerService/PostTransfers`.
+        scope: scope that its caller needs; empty for health and reflection, which need no key.
+        mutates: whether a call changes state.
+        has_request_id: whether the request has the field request_id.
+        validated: whether the request's rules are checked (ours) or not (health, reflection, channelz).
+    """
+
+    path: str
+    scope: str
+    mutates: bool
+    has_request_id: bool
+    validated: bool
+
+
+def foreign(path: str) -> Method:
+    """Describe an RPC that is not ours: open for health and reflection, the operator's otherwise."""
+    service = path[1:].rpartition("/")[0]
+    scope = "" if service in OPEN_SERVICES else OPERATOR_SCOPE
+    return Method(path, scope, mutates=False, has_request_id=False, validated=False)
+
+
+def describe(service_names: Iterable[str]) -> dict[str, Method]:
+    """Describe every RPC of the services.
+
+    Raises:
+        ScopelessMethod: one of them names no scope.
+    """
+    pool = descriptor_pool.Default()
+    methods: dict[str, Method] = {}
+    for service_name in service_names:
+        service = pool.FindServiceByName(service_name)
+        for method in service.methods:
+            path = f"/{service_name}/{method.name}"
+            rule = method.GetOptions().Extensions[options_pb2.access]
+            if not rule.scope:
+                raise ScopelessMethod(f"{path} names no scope: add option payments.options.v1.access")
+            has_request_id = "request_id" in method.input_type.fields_by_name
+            methods[path] = Method(path, rule.scope, rule.mutates, has_request_id, validated=True)
+    return methods
+
+
+def scopes(service_names: Iterable[str]) -> list[str]:
+    """Return every scope that the RPCs of the services name, sorted."""
+    return sorted({method.scope for method in describe(service_names).values()})
+
+
+def request_types(service_names: Iterable[str]) -> list[type[Message]]:
+    """Return the request message of every RPC of the services."""
+    pool = descriptor_pool.Default()
+    return [
+        message_factory.GetMessageClass(method.input_type)
+        for name in service_names
+        for method in pool.FindServiceByName(name).methods
+    ]

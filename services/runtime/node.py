@@ -1,0 +1,134 @@
+"""A process of the mesh: one service or all of them, with database, events and server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Sequence
+
+from services.runtime import methods, telemetry, validation
+from services.runtime.access import KeyRing, MeshTokens
+from services.runtime.channels import Channels
+from services.runtime.clock import Clock, SystemClock
+from services.runtime.config import Settings
+from services.runtime.database import Database
+from services.runtime.events.backbone import EventBackbone
+from services.runtime.events.bus import EventBus
+from services.runtime.idempotency import Idempotency
+from services.runtime.interceptors import Pipeline
+from services.runtime.server import Server
+from services.runtime.service import Build, Runtime, Service
+from services.runtime.violations import ViolationReporter
+
+
+class Node:
+    """Builds, starts and stops what one process serves.
+
+    Args:
+        settings: how it runs; without peers every other service is looked for on its own address.
+        builds: the `build` function of each service.
+        clock: business time.
+    """
+
+    def __init__(
+        self, settings: Settings, builds: Sequence[Build], clock: Clock | None = None
+    ) -> None:
+        self._settings = settings
+        self._builds = builds
+        self._clock = clock or SystemClock()
+        self._services: list[Service] = []
+        self._started: list[Service] = []
+        self.bus = EventBus()
+        self.port = 0
+
+    async def start(self) -> int:
+        """Start everything; returns the port of the gRPC server.
+
+        Raises:
+            PortInUse: the address is taken.
+            ScopelessMethod: an RPC names no scope.
+        """
+        settings = self._settings
+        self.database = Database(
+            settings.database_url, self._clock, pool_size=settings.pool_size, wake=self.bus.wake
+        )
+        self.violations = ViolationReporter(self.database)
+        self._telemetry = telemetry.build(settings)
+        self.tokens = MeshTokens(settings.mesh_secret.get_secret_value())
+        known: dict[str, methods.Method] = {}
+        pipeline = Pipeline(
+            settings,
+            known,
+            KeyRing(self.database),
+            self.tokens,
+            self._telemetry,
+            self.violations,
+        )
+        self._server = Server(pipeline)
+        self.port = self._server.bind(settings.listen)
+        if not settings.peers:
+            settings = settings.model_copy(update={"peers": f"*=127.0.0.1:{self.port}"})
+        self._channels = Channels(settings, self.tokens, "mesh")
+        self._build(settings)
+        names = [servicer.full_name for s in self._services for servicer in s.servicers]
+        known.update(methods.describe(names))
+        validation.warm_up(message() for message in methods.request_types(names))
+        reactions = [reaction for s in self._services for reaction in s.reactions]
+        self.backbone = EventBackbone(
+            settings.relay_url, reactions, bus=self.bus, clock=self._clock
+        )
+        await self.violations.start()
+        await self.backbone.start()
+        await self._server.start(names)
+        for service in self._services:
+            if service.start is not None:
+                await service.start()
+            self._started.append(service)
+        return self.port
+
+    def _build(self, settings: Settings) -> None:
+        runtime = Runtime(
+            settings=settings,
+            database=self.database,
+            idempotency=Idempotency(self.database),
+            channels=self._channels,
+            clock=self._clock,
+            violations=self.violations,
+            bus=self.bus,
+        )
+        self._services = [build(runtime) for build in self._builds]
+        for service in self._services:
+            for servicer in service.servicers:
+                servicer.add_to_server(servicer.instance, self._server.grpc)
+
+    async def drain_events(self) -> None:
+        """Wait until every event published so far was handled."""
+        await self.violations.drain()
+        await self.backbone.drain()
+
+    async def stop(self) -> None:
+        """End the running calls, the background work and every connection, in this order."""
+        await self._server.drain()
+        for service in reversed(self._started):
+            if service.stop is not None:
+                await service.stop()
+        await self.violations.stop()
+        await self.backbone.stop()
+        await self._channels.close()
+        await self.database.close()
+        self._telemetry.close()
+
+
+async def until_signalled() -> None:
+    """Wait for SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    try:
+        await asked.wait()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(ValueError):
+                loop.remove_signal_handler(number)

@@ -1,0 +1,40 @@
+Statements of the runtime's own tables, schema mesh. They run as the services' role, for the tenant of the
+transaction.
+
+-- @insert_audit
+INSERT INTO mesh.audit (tenant_id, audit_id, entity, entity_id, actor, before, after, request_id)
+VALUES (%(tenant_id)s, %(audit_id)s, %(entity)s, %(entity_id)s, %(actor)s, %(before)s, %(after)s, %(request_id)s);
+
+-- @claim_request
+-- A concurrent call with the same id waits here until the first one ends.
+INSERT INTO mesh.idempotency (tenant_id, name, request_id, fingerprint, status)
+VALUES (%(tenant_id)s, %(name)s, %(request_id)s, %(fingerprint)s, 'CLAIMED')
+ON CONFLICT DO NOTHING
+RETURNING request_id;
+
+-- @read_request
+SELECT fingerprint, status, response, error FROM mesh.idempotency
+ WHERE tenant_id = %(tenant_id)s AND name = %(name)s AND request_id = %(request_id)s;
+
+-- @finish_request
+UPDATE mesh.idempotency SET status = 'DONE', response = %(response)s, error = %(error)s, done_at = clock_timestamp()
+ WHERE tenant_id = %(tenant_id)s AND name = %(name)s AND request_id = %(request_id)s AND status = 'CLAIMED'
+RETURNING request_id;
+
+-- @resolve_api_key
+SELECT tenant_id, key_id, name, scopes, expires_at, revoked_at FROM mesh.resolve_api_key(%(secret_sha256)s);
+
+-- @insert_api_key
+INSERT INTO mesh.api_key (tenant_id, key_id, prefix, secret_sha256, name, scopes, created_at, created_by, expires_at)
+VALUES (%(tenant_id)s, %(key_id)s, %(prefix)s, %(secret_sha256)s, %(name)s, %(scopes)s, %(created_at)s, %(created_by)s, %(expires_at)s);
+
+-- @list_api_keys
+SELECT key_id, prefix, name, scopes, created_at, created_by, expires_at, revoked_at FROM mesh.api_key
+ WHERE tenant_id = %(tenant_id)s AND key_id > %(after)s ORDER BY key_id LIMIT %(limit)s;
+
+-- @lock_api_key
+SELECT key_id, prefix, name, scopes, created_at, created_by, expires_at, revoked_at FROM mesh.api_key
+ WHERE tenant_id = %(tenant_id)s AND key_id = %(key_id)s FOR UPDATE;
+
+-- @revoke_api_key
+UPDATE mesh.api_key SET revoked_at = %(revoked_at)s WHERE tenant_id = %(tenant_id)s AND key_id = %(key_id)s;

@@ -1,0 +1,46 @@
+"""`python -m services.<name>`: one service alone, on its own port, finding the others by configuration."""
+
+from __future__ import annotations
+
+import sys
+
+import uvloop
+
+from services.runtime import telemetry
+from services.runtime.config import Settings
+from services.runtime.errors import DomainError
+from services.runtime.node import Node, until_signalled
+from services.runtime.server import PortInUse
+from services.runtime.service import Build
+
+EXIT_USAGE = 2
+EXIT_UNAVAILABLE = 3
+
+
+def main(*builds: Build) -> None:
+    """Serve until SIGTERM. Settings come from `TOLLMESH_…`; the database must be migrated already."""
+    settings = Settings()
+    missing = [
+        f"TOLLMESH_{name.upper()}"
+        for name in ("database_url", "relay_url")
+        if not getattr(settings, name)
+    ]
+    if len(settings.mesh_secret.get_secret_value()) < 32:
+        missing.append("TOLLMESH_MESH_SECRET (32 characters or more)")
+    if missing:
+        sys.stderr.write(f"error: set {', '.join(missing)}; `tollmesh up` prints the addresses\n")
+        raise SystemExit(EXIT_USAGE)
+    telemetry.configure_logs(settings.log_level)
+    try:
+        uvloop.run(_serve(Node(settings, builds)))
+    except (PortInUse, DomainError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(EXIT_UNAVAILABLE) from error
+
+
+async def _serve(node: Node) -> None:
+    port = await node.start()
+    sys.stdout.write(f"serving on port {port}\n")
+    sys.stdout.flush()
+    await until_signalled()
+    await node.stop()

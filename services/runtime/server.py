@@ -1,0 +1,72 @@
+"""The gRPC server of a process: options, health of each service, reflection, channelz, graceful drain."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+from grpc_channelz.v1 import channelz
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.runtime.config import MESSAGE_BYTES_MAX
+from services.runtime.interceptors import Pipeline
+
+GRACE_SECONDS = 10.0
+
+_OPTIONS = [
+    # Two servers on one port would split its calls without a word: a port in use must be an error.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Long connections move on now and then, so that load finds new servers.
+    ("grpc.max_connection_age_ms", 30 * 60 * 1000),
+    ("grpc.max_connection_age_grace_ms", 60 * 1000),
+    ("grpc.max_metadata_size", 16 * 1024),
+]
+
+
+class PortInUse(RuntimeError):
+    """The address cannot be bound."""
+
+
+class Server:
+    """A grpc.aio server with everything that each server of ours has."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.grpc = grpc.aio.server(interceptors=[pipeline], options=_OPTIONS)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
+        channelz.add_channelz_servicer(self.grpc)
+        self._names: list[str] = []
+
+    def bind(self, listen: str) -> int:
+        """Bind the address; port 0 takes a free one. Returns the port.
+
+        Raises:
+            PortInUse: another process has it, or it is not an address of this machine.
+        """
+        try:
+            port = self.grpc.add_insecure_port(listen)
+        except RuntimeError as error:
+            raise PortInUse(f"cannot listen on {listen}: the port is in use or not ours") from error
+        if port == 0:
+            raise PortInUse(f"cannot listen on {listen}: the port is in use or not ours")
+        return int(port)
+
+    async def start(self, names: list[str]) -> None:
+        """Serve; every name becomes SERVING."""
+        self._names = names
+        shown = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(shown, self.grpc)
+        await self.grpc.start()
+        for name in ("", *names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self, notice_seconds: float = 0.0) -> None:
+        """Say NOT_SERVING, give balancers time to notice, end the running calls and stop."""
+        await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(notice_seconds)
+        await self.grpc.stop(GRACE_SECONDS)

@@ -1,0 +1,77 @@
+"""The rules of the protos, applied: protovalidate (native since 2.x), our own error type.
+
+Source of the rules: the `buf.validate` options in `proto/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Sized
+
+import protovalidate
+from google.protobuf.message import Message
+
+from services.runtime.errors import BatchTooLarge, FieldViolation, InvalidField
+
+_VALIDATOR = protovalidate.Validator()
+VIOLATIONS_MAX = 100
+
+
+def violations(message: Message, prefix: str = "") -> list[FieldViolation]:
+    """Return every broken rule of a message, at most 100; `prefix` is put before each field path."""
+    found = _VALIDATOR.collect_violations(message)
+    return [_own(item, prefix) for item in found[:VIOLATIONS_MAX]]
+
+
+def check(message: Message) -> None:
+    """Refuse a message that breaks a rule.
+
+    Raises:
+        InvalidField: names every field at fault.
+    """
+    found = violations(message)
+    if found:
+        raise InvalidField.of(found)
+
+
+def check_batch(items: Sized, items_max: int) -> None:
+    """Refuse a batch that is empty or longer than `items_max`.
+
+    Raises:
+        InvalidField: the batch is empty.
+        BatchTooLarge: it is too long; nothing of it was stored.
+    """
+    if len(items) == 0:
+        raise InvalidField.one("items", "a batch needs at least one item")
+    if len(items) > items_max:
+        raise BatchTooLarge(
+            f"{len(items)} items in one call; send at most {items_max}",
+            items=len(items),
+            items_max=items_max,
+        )
+
+
+def warm_up(messages: Iterable[Message]) -> None:
+    """Compile the rules of each message at start: a broken rule fails the start, not a customer."""
+    for message in messages:
+        violations(message)
+
+
+def _own(violation: protovalidate.Violation, prefix: str) -> FieldViolation:
+    return FieldViolation(prefix + _path(violation.proto.field), violation.proto.message)
+
+
+def _path(field_path: object) -> str:
+    elements: Sequence[object] = getattr(field_path, "elements", None) or ()
+    text = ""
+    for element in elements:
+        name = getattr(element, "field_name", "")
+        text += ("." if text else "") + str(name) + _subscript(element)
+    return text
+
+
+def _subscript(element: object) -> str:
+    subscript = getattr(element, "subscript", None)
+    if subscript is None:
+        return ""
+    value = getattr(subscript, "value", subscript)
+    return f"[{value}]"

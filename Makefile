@@ -1,0 +1,116 @@
+# `make` alone prints this list. A machine with python3 (3.11 or newer, with venv), make and git is enough:
+# everything else arrives as a wheel, pinned in uv.lock or here.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+UV_VERSION := 0.13.8
+PYTHON ?= python3
+# Two workers: suites start servers and Postgres of their own, and the smallest machine has two cores.
+TEST_WORKERS ?= 2
+
+VENV := .venv
+UV := $(VENV)/bin/uv
+SYNCED := $(VENV)/.synced
+RUN := $(VENV)/bin
+PY := $(RUN)/python
+# uv must neither fetch an interpreter of its own nor obey an environment that the caller has active.
+UV_SYNC := env -u VIRTUAL_ENV UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --locked --inexact --quiet
+# Committed images must not depend on who builds; a checkout may also belong to another user than git expects.
+export GOFLAGS := -buildvcs=false
+
+.PHONY: help setup demo up test lint generate bench chaos gateway \
+	check-style check-types check-imports check-schemas check-breaking check-generated check-gateway \
+	suites unit release-image clean
+
+##@ Use
+
+help: ## Print this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+setup: $(SYNCED) ## Install everything into .venv (the other targets do it when needed)
+
+demo: setup $(if $(findstring --keep,$(ARGS)),gateway) ## Bill two real traces; make demo ARGS=--keep goes on serving
+	@$(RUN)/tollmesh demo $(ARGS)
+
+up: setup ## Start the mesh with its REST facade; Ctrl-C stops it (ARGS="--grpc-port 7000 ...")
+	@$(MAKE) gateway || echo "The mesh starts without REST." >&2
+	@$(RUN)/tollmesh up $(ARGS)
+
+##@ Work on it
+
+test: lint check-gateway suites ## Lint, types, architecture, schemas and all suites; ends with the count
+
+lint: check-style check-types check-imports check-schemas check-breaking check-generated ## All checks that run no service
+
+generate: setup ## Write gen/ from proto/ (PARTS="python sdk go jsonschema" for some)
+	@$(PY) tools/generate.py $(PARTS)
+
+unit: setup ## Only the tests that need no server and no database
+	@$(RUN)/pytest tests/unit -q
+
+chaos: setup ## Only the crash tests: kill -9 at every named crash point
+	@$(RUN)/pytest tests/chaos -n $(TEST_WORKERS) --dist loadgroup
+
+bench: setup ## Measure speed and memory; prints a table with ratios
+	@$(RUN)/pytest tests/bench -q -s -p no:cacheprovider
+
+gateway: setup ## Build the REST facade to build/gateway
+	@go=$$($(PY) tools/go_toolchain.py) && \
+		PATH="$$go:$$PATH" go -C services/gateway build -o ../../build/gateway .
+
+##@ Pieces of `make test`
+
+check-style: setup ## ruff: rules and format
+	@$(RUN)/ruff check --quiet .
+	@$(RUN)/ruff format --check --quiet .
+	@echo "style: clean"
+
+check-types: setup ## mypy --strict
+	@$(RUN)/mypy --strict services tests tools
+
+check-imports: setup ## import-linter: who may import whom
+	@$(RUN)/lint-imports
+
+check-schemas: setup ## buf lint and format
+	@$(RUN)/buf lint
+	@$(RUN)/buf format --diff --exit-code --path proto/payments
+	@echo "schemas: clean"
+
+check-breaking: setup ## buf breaking, against the parent commit and the last release
+	@$(PY) tools/check_breaking.py
+
+check-generated: setup ## gen/ is exactly what proto/ gives
+	@$(PY) tools/generate.py --check
+
+check-gateway: setup ## gofmt, go vet and the facade's own tests
+	@go=$$($(PY) tools/go_toolchain.py) && PATH="$$go:$$PATH" && export PATH && \
+		unformatted=$$(gofmt -l services/gateway) && \
+		if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted" >&2; exit 1; fi && \
+		go -C services/gateway vet ./... && go -C services/gateway test ./...
+
+suites: setup gateway ## Every pytest suite but bench
+	@$(RUN)/pytest tests --ignore tests/bench -n $(TEST_WORKERS) --dist loadgroup
+
+##@ Release
+
+release-image: setup ## Record the schemas as those of the released version (tests/golden/)
+	@$(PY) tools/check_breaking.py --record
+
+clean: ## Remove what the targets made, but no data of a mesh
+	rm -rf $(VENV) .tools build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# The stamp is newer than the lock file exactly when the environment follows it.
+$(SYNCED): pyproject.toml uv.lock | $(UV)
+	@$(UV_SYNC)
+	@touch $@
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Tollmesh needs Python 3.11 or newer; say which: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "Setting up .venv (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

@@ -1,0 +1,182 @@
+"""Write gen/ from proto/, or check that gen/ is what proto/ would give.
+
+Each part is generated into a temporary folder and then carried over file by file, so that a run never
+leaves half a tree behind, stale files go, and unchanged files keep their time of change.
+"""
+
+import argparse
+import filecmp
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+if __package__ in (None, ""):  # run as a script: our own folder's parent is not on the path
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools import go_toolchain
+
+ROOT = Path(__file__).resolve().parent.parent
+
+GO_MOD = """\
+// Written by tools/generate.py. The versions that count are those of services/gateway/go.mod.
+module tollmesh.dev/gen/go
+
+go 1.24
+"""
+
+
+def finish_python(stage: Path) -> None:
+    """Make every folder a package and drop typed stubs of services that do not exist.
+
+    Packages and no namespaces: an installed `payments` package would otherwise shadow ours.
+    """
+    root = stage / "gen/python"
+    for stub in root.rglob("*_pb2_grpc.pyi"):
+        if not stub.with_suffix(".py").exists():
+            stub.unlink()
+    for folder in (path for path in root.rglob("*") if path.is_dir()):
+        (folder / "__init__.py").touch()
+
+
+def leave(stage: Path) -> None:
+    """Add nothing to the `stage`: its plugin writes whole trees."""
+
+
+def finish_go(stage: Path) -> None:
+    """Make the Go code a module, so that the facade's go.mod can name it."""
+    (stage / "gen/go/go.mod").write_text(GO_MOD)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One template of buf with the folders that it fills."""
+
+    template: str
+    folders: tuple[str, ...]
+    finish: Callable[[Path], None]
+    go_mod: str | None = None
+    """The go.mod that names the plugins, for parts that need Go."""
+
+
+PARTS = {
+    "python": Part("buf.gen.python.yaml", ("gen/python",), finish_python),
+    "sdk": Part("buf.gen.sdk.yaml", ("gen/sdk",), leave),
+    "go": Part("buf.gen.go.yaml", ("gen/go", "gen/openapi"), finish_go, "services/gateway/go.mod"),
+    "jsonschema": Part(
+        "buf.gen.jsonschema.yaml", ("gen/jsonschema",), leave, "tools/jsonschema/go.mod"
+    ),
+}
+
+
+class GenerationFailed(RuntimeError):
+    """buf or one of its plugins refused; the message repeats what it said."""
+
+
+def environment(go_mod: str | None = None) -> dict[str, str]:
+    """The caller's environment with this interpreter's programs, and Go if needed, first on PATH."""
+    folders = [sysconfig.get_path("scripts")]
+    if go_mod is not None:
+        folders.append(str(go_toolchain.find(go_mod).parent))
+    path = os.pathsep.join([*folders, os.environ.get("PATH", "")])
+    # Bytecode beside the plugins would be the only thing that a check writes into the tree.
+    return os.environ | {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def generate(part: Part, stage: Path, root: Path = ROOT) -> None:
+    """Run one template into `stage`.
+
+    Raises:
+        GenerationFailed: buf ended with an error.
+    """
+    command = ["buf", "generate", "--template", part.template, "--output", str(stage)]
+    run = subprocess.run(
+        command, cwd=root, env=environment(part.go_mod), capture_output=True, text=True, check=False
+    )
+    if run.returncode != 0:
+        raise GenerationFailed(f"{part.template}: exit {run.returncode}\n{run.stderr}")
+    part.finish(stage)
+
+
+def files_of(folder: Path) -> set[Path]:
+    """Relative paths of all files below, without what interpreters leave there."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder) for path in found if "__pycache__" not in path.parts}
+
+
+def differences(fresh: Path, kept: Path) -> Iterator[tuple[str, Path]]:
+    """What separates two trees: (missing | stale | changed, relative path), sorted by path."""
+    new, old = files_of(fresh), files_of(kept)
+    for path in sorted(new | old):
+        if path not in old:
+            yield "missing", path
+        elif path not in new:
+            yield "stale", path
+        elif not filecmp.cmp(fresh / path, kept / path, shallow=False):
+            yield "changed", path
+
+
+def carry_over(fresh: Path, kept: Path) -> int:
+    """Make `kept` equal to `fresh`; the number of files written or removed."""
+    count = 0
+    for kind, path in list(differences(fresh, kept)):
+        target = kept / path
+        if kind == "stale":
+            target.unlink()
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # Replaced in one step: another process may be importing it right now.
+            partial = target.with_name(f".{target.name}.partial")
+            shutil.copyfile(fresh / path, partial)
+            partial.replace(target)
+        count += 1
+    return count
+
+
+def run_part(name: str, check: bool, root: Path = ROOT) -> list[str]:
+    """Generate one part; with `check` only compare. Returns what differed, one line a file."""
+    part = PARTS[name]
+    with tempfile.TemporaryDirectory(prefix="tollmesh-gen-") as folder:
+        stage = Path(folder)
+        generate(part, stage, root)
+        found = []
+        for target in part.folders:
+            lines = [f"{k}: {target}/{p}" for k, p in differences(stage / target, root / target)]
+            found.extend(lines)
+            if not check:
+                carry_over(stage / target, root / target)
+    return found
+
+
+def main() -> int:
+    """Exit 0 when gen/ is (now) right, 1 when --check found a difference or buf refused."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="part", help="default: all")
+    parser.add_argument("--check", action="store_true", help="change nothing, list differences")
+    arguments = parser.parse_args()
+    unknown = set(arguments.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    stale: list[str] = []
+    for name in arguments.parts or PARTS:
+        try:
+            found = run_part(name, arguments.check)
+        except (GenerationFailed, go_toolchain.GoUnavailable) as error:
+            print(f"gen/ ({name}): {error}", file=sys.stderr)
+            return 1
+        stale.extend(found)
+        verb = "differ" if arguments.check else "written"
+        print(f"{name}: {len(found)} files {verb}")
+    if arguments.check and stale:
+        print(*stale, "Run `make generate` and commit gen/.", sep="\n", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -112,7 +112,9 @@ class KeyRing:
                 )
                 row = result.first()
         if row is None or row.key_id is None:
-            raise refusal("unknown_key", "the API key is not known; make one with `tollmesh keys create`")
+            raise refusal(
+                "unknown_key", "the API key is not known; make one with `tollmesh keys create`"
+            )
         if row.revoked_at is not None:
             raise refusal("revoked_key", "the API key was revoked; use another")
         if row.expires_at is not None and row.expires_at <= datetime.now(UTC):
@@ -164,7 +166,9 @@ class MeshTokens:
                 options={"require": ["exp", "sub", "tenant", "scopes"]},
             )
         except jwt.InvalidTokenError as error:
-            raise refusal("mesh_token", "the mesh token is not valid; services need one secret") from error
+            raise refusal(
+                "mesh_token", "the mesh token is not valid; services need one secret"
+            ) from error
         return Principal(
             claims["tenant"],
             claims["sub"],

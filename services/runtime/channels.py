@@ -80,7 +80,7 @@ class Channels:
         self._open.clear()
 
 
-class _Forward(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc] # grpcio's base is untyped
+class _Forward(grpc.aio.UnaryUnaryClientInterceptor):
     """Adds token, correlation and deadline to each call, and types its errors."""
 
     def __init__(self, tokens: MeshTokens, caller: str, service: str) -> None:
@@ -106,9 +106,12 @@ class _Forward(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc] # gr
         metadata.add("authorization", f"Mesh {self._tokens.issue(principal)}")
         metadata.add("x-request-id", call.request_id)
         metadata.add("traceparent", call.traceparent)
-        details = client_call_details._replace(
-            metadata=metadata,
-            timeout=_timeout(call.deadline_at, client_call_details.timeout),
+        details = grpc.aio.ClientCallDetails(
+            client_call_details.method,
+            _timeout(call.deadline_at, client_call_details.timeout),
+            metadata,
+            client_call_details.credentials,
+            client_call_details.wait_for_ready,
         )
         try:
             response = await continuation(details, request)

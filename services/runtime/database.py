@@ -219,7 +219,8 @@ async def _open(connection: AsyncConnection, call: CallContext) -> None:
     if call.deadline_at is not None:
         timeout_ms = max(1, int((call.deadline_at - time.monotonic()) * 1000))
     await connection.execute(
-        _OPEN, {"tenant_id": call.tenant_id, "timeout_ms": str(min(timeout_ms, STATEMENT_TIMEOUT_MS))}
+        _OPEN,
+        {"tenant_id": call.tenant_id, "timeout_ms": str(min(timeout_ms, STATEMENT_TIMEOUT_MS))},
     )
 
 

@@ -57,7 +57,7 @@ class Call:
         return value[:HEADER_MAX] if isinstance(value, str) else ""
 
 
-class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpcio's base class is untyped
+class Pipeline(grpc.aio.ServerInterceptor):
     """Wraps the handler of every RPC."""
 
     def __init__(
@@ -201,7 +201,9 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpcio's bas
             principal_id=principal.principal_id,
             scopes=principal.scopes,
             request_id=request_id,
-            correlation_id=principal.correlation_id or call.header("x-correlation-id") or request_id,
+            correlation_id=principal.correlation_id
+            or call.header("x-correlation-id")
+            or request_id,
             causation_id=principal.causation_id,
             traceparent=traceparent,
             deadline_at=self._deadline_at(call),
@@ -242,7 +244,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpcio's bas
         except (DecodeError, UnicodeDecodeError) as error:
             raise UndecodableRequest(
                 f"the request's {len(data)} bytes are not the message that {call.method.path} takes",
-                message=call.method.path,
+                method=call.method.path,
             ) from error
         if call.method.has_request_id:
             _adopt_idempotency_key(call, request)

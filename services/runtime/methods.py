@@ -1,4 +1,4 @@
-"""What the descriptors say of each RPC: scope, whether it mutates, its messages. The descriptor is the configuration."""
+"""What the descriptors say of each RPC: scope, messages, whether it mutates. The descriptor is the configuration."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def describe(service_names: Iterable[str]) -> dict[str, Method]:
             path = f"/{service_name}/{method.name}"
             rule = method.GetOptions().Extensions[options_pb2.access]
             if not rule.scope:
-                raise ScopelessMethod(f"{path} names no scope: add option payments.options.v1.access")
+                raise ScopelessMethod(
+                    f"{path} names no scope: add option payments.options.v1.access"
+                )
             has_request_id = "request_id" in method.input_type.fields_by_name
             methods[path] = Method(path, rule.scope, rule.mutates, has_request_id, validated=True)
     return methods

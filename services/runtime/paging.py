@@ -46,7 +46,9 @@ def decode_token(token: str, scope: str) -> dict[str, str | int]:
 
 def _seal(body: bytes, scope: str) -> bytes:
     # No secret: the seal catches mix-ups, the tenant's rows are guarded by the database.
-    return hashlib.blake2b(body, digest_size=8, person=b"page", key=hashlib.blake2b(scope.encode()).digest()).digest()
+    return hashlib.blake2b(
+        body, digest_size=8, person=b"page", key=hashlib.blake2b(scope.encode()).digest()
+    ).digest()
 
 
 def _refusal(token: str) -> InvalidPageToken:

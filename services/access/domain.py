@@ -1,0 +1,75 @@
+"""Rules of API keys."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.runtime.errors import Code, DomainError, TenantMismatch
+
+OPERATOR_SCOPE = "mesh:admin"
+SCOPE_ALL = "*"
+
+
+class ScopeNotGrantable(DomainError):
+    """A key may not be given scopes that its maker does not hold."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "SCOPE_NOT_GRANTABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A stored key; times are UTC."""
+
+    key_id: str
+    prefix: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    def as_audited(self) -> dict[str, object]:
+        """Return what an audit entry shows of it."""
+        return {
+            "name": self.name,
+            "prefix": self.prefix,
+            "scopes": list(self.scopes),
+            "expires_at": self.expires_at.isoformat() if self.expires_at else None,
+            "revoked_at": self.revoked_at.isoformat() if self.revoked_at else None,
+        }
+
+
+def check_grant(asked: Iterable[str], held: Collection[str]) -> None:
+    """Refuse scopes that the maker does not hold.
+
+    The operator's scope is held only by name: `*` is every scope of a tenant, not of the mesh.
+
+    Raises:
+        ScopeNotGrantable: names the first such scope.
+    """
+    for scope in asked:
+        held_by_all = SCOPE_ALL in held and scope != OPERATOR_SCOPE
+        if scope not in held and not held_by_all:
+            raise ScopeNotGrantable(
+                f"scope {scope} cannot be given by a key that does not hold it", scope=scope
+            )
+
+
+def choose_tenant(asked: str, own: str, held: Collection[str]) -> str:
+    """Return the tenant that a key is made for.
+
+    Raises:
+        TenantMismatch: another tenant is asked for without scope `mesh:admin`.
+    """
+    if asked in {"", own}:
+        return own
+    if OPERATOR_SCOPE not in held:
+        raise TenantMismatch(
+            f"a key for tenant {asked} needs scope {OPERATOR_SCOPE}; leave tenant_id empty for your own",
+            tenant_id=asked,
+        )
+    return asked

@@ -1,0 +1,64 @@
+"""Statements on `mesh.api_key`, which the runtime owns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.access.domain import ApiKey
+from services.runtime import sql
+from services.runtime.access import NewKey
+from services.runtime.database import UnitOfWork
+
+_SQL = sql.load("services.runtime", "queries.sql")
+
+
+async def insert(work: UnitOfWork, key: ApiKey, new: NewKey) -> None:
+    """Store a key for the unit of work's tenant."""
+    await work.execute(
+        _SQL["insert_api_key"],
+        {
+            "tenant_id": work.tenant_id,
+            "key_id": key.key_id,
+            "prefix": new.prefix,
+            "secret_sha256": new.secret_sha256,
+            "name": key.name,
+            "scopes": list(key.scopes),
+            "created_at": key.created_at,
+            "created_by": key.created_by,
+            "expires_at": key.expires_at,
+        },
+    )
+
+
+async def page(work: UnitOfWork, after: str, limit: int) -> list[ApiKey]:
+    """Read keys in order of making, behind `after`."""
+    rows = await work.execute(
+        _SQL["list_api_keys"], {"tenant_id": work.tenant_id, "after": after, "limit": limit}
+    )
+    return [_key(row) for row in rows]
+
+
+async def lock(work: UnitOfWork, key_id: str) -> ApiKey | None:
+    """Read a key and hold its row."""
+    parameters = {"tenant_id": work.tenant_id, "key_id": key_id}
+    row = (await work.execute(_SQL["lock_api_key"], parameters)).first()
+    return _key(row) if row else None
+
+
+async def revoke(work: UnitOfWork, key_id: str) -> None:
+    """Mark a key as revoked now."""
+    parameters = {"tenant_id": work.tenant_id, "key_id": key_id, "revoked_at": work.now}
+    await work.execute(_SQL["revoke_api_key"], parameters)
+
+
+def _key(row: Any) -> ApiKey:
+    return ApiKey(
+        row.key_id,
+        row.prefix,
+        row.name,
+        tuple(row.scopes),
+        row.created_at,
+        row.created_by,
+        row.expires_at,
+        row.revoked_at,
+    )

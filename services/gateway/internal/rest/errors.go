@@ -1,0 +1,243 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	errorsv1 "tollmesh.dev/gen/go/payments/errors/v1"
+)
+
+const errorDomain = "tollmesh.dev"
+
+// authenticate is the challenge of a 401. The runtime would put the error's message there, which may
+// hold what no header should.
+const authenticate = `Bearer realm="tollmesh"`
+
+// fault builds an error of the facade's own, with the ErrorInfo that every error carries.
+func fault(code codes.Code, reason errorsv1.ErrorReason, message string, metadata map[string]string,
+	details ...protoadapt.MessageV1) *status.Status {
+	info := &errdetails.ErrorInfo{Reason: reasonName(reason), Domain: errorDomain, Metadata: metadata}
+	full, err := status.New(code, message).WithDetails(append([]protoadapt.MessageV1{info}, details...)...)
+	if err != nil {
+		return status.New(code, message) // only an OK status refuses details
+	}
+	return full
+}
+
+// reasonName is a reason without the prefix of its enum, as ErrorInfo spells it.
+func reasonName(reason errorsv1.ErrorReason) string {
+	return strings.TrimPrefix(reason.String(), "ERROR_REASON_")
+}
+
+// withHTTP answers an error with another HTTP status than the one of its gRPC code.
+func withHTTP(code int, fault *status.Status) error {
+	return &runtime.HTTPStatusError{HTTPStatus: code, Err: fault.Err()}
+}
+
+func overloaded(inFlightMax int) error {
+	return fault(codes.ResourceExhausted, errorsv1.ErrorReason_ERROR_REASON_OVERLOADED,
+		"too many calls at a time; come back in a second",
+		map[string]string{"limit": strconv.Itoa(inFlightMax)},
+		&errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: 1}}).Err()
+}
+
+func bodyTooLarge(bytesMax int64) error {
+	return withHTTP(http.StatusRequestEntityTooLarge, fault(
+		codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE,
+		fmt.Sprintf("the body is larger than %d bytes; split it", bytesMax),
+		map[string]string{"bytes_max": strconv.FormatInt(bytesMax, 10)}))
+}
+
+// bodyFault says why a body could not be read to its end.
+func bodyFault(err error) error {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return bodyTooLarge(tooLarge.Limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return withHTTP(http.StatusRequestTimeout, fault(
+			codes.DeadlineExceeded, errorsv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED,
+			"the body did not arrive in time", nil))
+	}
+	return fault(codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_UNDECODABLE_REQUEST,
+		fmt.Sprintf("the body cannot be read: %v", err), nil).Err()
+}
+
+// writeError answers with the google.rpc.Status of an error.
+func writeError(ctx context.Context, mux *runtime.ServeMux, marshaler runtime.Marshaler,
+	w http.ResponseWriter, r *http.Request, err error) {
+	complete := complete(ctx, err)
+	httpStatus := runtime.HTTPStatusFromCode(complete.Code())
+	var chosen *runtime.HTTPStatusError
+	if errors.As(err, &chosen) {
+		httpStatus = chosen.HTTPStatus
+	}
+	header := w.Header()
+	if metadata, ok := runtime.ServerMetadataFromContext(ctx); ok {
+		for _, name := range []string{"retry-after", "x-request-id"} {
+			// An error may come without initial metadata; then all of it is in the trailer.
+			for _, value := range append(metadata.HeaderMD.Get(name), metadata.TrailerMD.Get(name)...) {
+				header.Set(name, value)
+			}
+		}
+	}
+	if delay := retryDelay(complete); delay != "" && header.Get("Retry-After") == "" {
+		header.Set("Retry-After", delay)
+	}
+	if complete.Code() == codes.Unauthenticated {
+		header.Set("WWW-Authenticate", authenticate)
+	}
+	header.Set("Content-Type", "application/json")
+	text := render(complete)
+	header.Set("Content-Length", strconv.Itoa(len(text)))
+	w.WriteHeader(httpStatus)
+	_, _ = w.Write(text) // a client that has gone needs no answer
+}
+
+// render writes a status as JSON; details of types that this build does not know are left out, since one of
+// them would fail the whole.
+func render(s *status.Status) []byte {
+	options := protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}
+	message := s.Proto()
+	message.Details = slices.DeleteFunc(message.Details, func(detail *anypb.Any) bool {
+		_, err := detail.UnmarshalNew()
+		return err != nil
+	})
+	text, err := options.Marshal(message)
+	if err != nil {
+		// Text that is no UTF-8 is all that is left to fail.
+		return []byte(fmt.Sprintf(`{"code": %d, "message": "the error cannot be shown", "details": []}`, s.Code()))
+	}
+	return text
+}
+
+// retryDelay is RetryInfo in the whole seconds of a Retry-After header, rounded up; empty without one.
+func retryDelay(s *status.Status) string {
+	for _, detail := range s.Details() {
+		if info, ok := detail.(*errdetails.RetryInfo); ok {
+			delay := info.GetRetryDelay()
+			seconds := delay.GetSeconds()
+			if delay.GetNanos() > 0 {
+				seconds++
+			}
+			return strconv.FormatInt(max(seconds, 1), 10)
+		}
+	}
+	return ""
+}
+
+// complete gives an error the ErrorInfo that it lacks: errors of the generated code and of the transport
+// come without one, those of the services never do.
+func complete(ctx context.Context, err error) *status.Status {
+	if body, ok := ctx.Value(bodyKey{}).(*requestBody); ok && body.fault != nil {
+		return undecodable(ctx, body.fault)
+	}
+	var chosen *runtime.HTTPStatusError
+	if errors.As(err, &chosen) {
+		err = chosen.Err
+	}
+	s := status.Convert(err)
+	for _, detail := range s.Details() {
+		if _, ok := detail.(*errdetails.ErrorInfo); ok {
+			return s
+		}
+	}
+	return explained(ctx, s)
+}
+
+// explained finds the reason of an error that came without one.
+func explained(ctx context.Context, s *status.Status) *status.Status {
+	method, _ := runtime.RPCMethod(ctx)
+	service := strings.Split(strings.TrimPrefix(method, "/"), "/")[0]
+	switch s.Code() {
+	case codes.InvalidArgument:
+		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_INVALID_FIELD, s.Message(), nil,
+			&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
+				{Field: "", Description: s.Message()},
+			}})
+	case codes.Unavailable:
+		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_DEPENDENCY_UNAVAILABLE,
+			"the mesh cannot be reached; the same call may be made again",
+			map[string]string{"service": service},
+			&errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: 1}})
+	case codes.DeadlineExceeded:
+		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED,
+			"the call did not end before its deadline", map[string]string{"method": method})
+	case codes.ResourceExhausted:
+		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE, s.Message(), nil)
+	case codes.Unimplemented:
+		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_NO_ROUTE,
+			"the mesh does not serve this call", map[string]string{"path": method})
+	case codes.Canceled:
+		return s
+	}
+	return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_INTERNAL, s.Message(), nil)
+}
+
+// undecodable names each part of a body that does not read.
+func undecodable(ctx context.Context, cause error) *status.Status {
+	request := "the request"
+	if method := methodOf(ctx); method != nil {
+		request = string(method.Input().FullName())
+	}
+	var parts decodeFault
+	if !errors.As(cause, &parts) {
+		parts = decodeFault{{description: cause.Error()}}
+	}
+	violations := &errdetails.BadRequest{}
+	for _, part := range parts {
+		violations.FieldViolations = append(violations.FieldViolations,
+			&errdetails.BadRequest_FieldViolation{Field: part.path, Description: part.description})
+	}
+	return fault(codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_UNDECODABLE_REQUEST,
+		fmt.Sprintf("the body is no %s: %v", request, parts),
+		map[string]string{"message": request}, violations)
+}
+
+// methodOf is the RPC that a call was routed to, or nil.
+func methodOf(ctx context.Context) protoreflect.MethodDescriptor {
+	method, _ := runtime.RPCMethod(ctx)
+	name := strings.ReplaceAll(strings.TrimPrefix(method, "/"), "/", ".")
+	found, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
+	if err != nil {
+		return nil
+	}
+	descriptor, _ := found.(protoreflect.MethodDescriptor)
+	return descriptor
+}
+
+// writeRoutingError answers calls that no annotation covers.
+func writeRoutingError(ctx context.Context, mux *runtime.ServeMux, marshaler runtime.Marshaler,
+	w http.ResponseWriter, r *http.Request, httpStatus int) {
+	metadata := map[string]string{"method": r.Method, "path": r.URL.Path}
+	err := withHTTP(httpStatus, fault(codes.NotFound, errorsv1.ErrorReason_ERROR_REASON_NO_ROUTE,
+		fmt.Sprintf("there is no %s %s; see /openapi.json", r.Method, r.URL.Path), metadata))
+	if httpStatus == http.StatusMethodNotAllowed {
+		err = withHTTP(httpStatus, fault(
+			codes.Unimplemented, errorsv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED,
+			fmt.Sprintf("%s does not take %s; see /openapi.json", r.URL.Path, r.Method), metadata))
+	}
+	writeError(ctx, mux, marshaler, w, r, err)
+}
+
+// streamError is an error in the middle of a stream, as its last line.
+func streamError(ctx context.Context, err error) *status.Status {
+	return complete(ctx, err)
+}

@@ -1,0 +1,182 @@
+// Package rest translates between HTTP with JSON and the gRPC services of the mesh.
+//
+// What the schemas say is followed here, not said again: routes come from the google.api.http
+// annotations, the status and Location of a created resource from the shape of its RPC, a body that travels
+// untouched from the request's field raw_request.
+package rest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/protobuf/proto"
+
+	"tollmesh.dev/gen/go/openapi"
+)
+
+const (
+	// BodyBytesMax is the default limit of a request body.
+	BodyBytesMax = 16 << 20
+	// InFlightMax is the default limit of calls at a time.
+	InFlightMax = 256
+	// answerBytesMax bounds what the mesh may answer.
+	answerBytesMax = 64 << 20
+	// bodyTimeout is how long a client may take to send its body.
+	bodyTimeout = 30 * time.Second
+	// writeSlack is what a client gets on top of the call's deadline to read the answer.
+	writeSlack = 30 * time.Second
+	// reconnectMax keeps the pause short after the mesh was restarted.
+	reconnectMax = 2 * time.Second
+)
+
+// Limits bound what one client can make the facade do.
+type Limits struct {
+	BodyBytesMax int64
+	InFlightMax  int
+	// Deadline of calls that bring none.
+	Deadline time.Duration
+}
+
+// Dial prepares the connection to the mesh; it is made with the first call. Unary calls without a
+// deadline get one: the generated handlers would wait for ever.
+func Dial(address string, deadline time.Duration, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+	reconnect := grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: 5 * time.Second}
+	reconnect.Backoff.MaxDelay = reconnectMax
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(reconnect),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerBytesMax)),
+		grpc.WithUnaryInterceptor(withDeadline(deadline)),
+	}
+	return grpc.NewClient(address, append(options, more...)...)
+}
+
+func withDeadline(deadline time.Duration) grpc.UnaryClientInterceptor {
+	return func(ctx context.Context, method string, request, reply any, connection *grpc.ClientConn,
+		invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+		if _, set := ctx.Deadline(); !set {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, deadline)
+			defer cancel()
+		}
+		return invoke(ctx, method, request, reply, connection, options...)
+	}
+}
+
+// NewHandler is the whole facade: every annotated RPC, /healthz and /openapi.json.
+func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits) (http.Handler, error) {
+	mux := runtime.NewServeMux(
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, newCodec()),
+		runtime.WithIncomingHeaderMatcher(incomingHeader),
+		runtime.WithOutgoingHeaderMatcher(outgoingHeader),
+		runtime.WithOutgoingTrailerMatcher(outgoingHeader),
+		runtime.WithForwardResponseOption(extendWriteDeadline(limits.Deadline+writeSlack)),
+		runtime.WithForwardResponseOption(setStatus),
+		runtime.WithErrorHandler(writeError),
+		runtime.WithRoutingErrorHandler(writeRoutingError),
+		runtime.WithStreamErrorHandler(streamError),
+		runtime.SetQueryParameterParser(strictQuery{}),
+		// A form is no request of this API, so POST never stands in for GET.
+		runtime.WithDisablePathLengthFallback(),
+		runtime.WithHealthEndpointAt(healthpb.NewHealthClient(connection), "/healthz"),
+	)
+	for _, register := range registrations {
+		if err := register(ctx, mux, connection); err != nil {
+			return nil, fmt.Errorf("register routes: %w", err)
+		}
+	}
+	if err := mux.HandlePath(http.MethodGet, "/openapi.json", serveDescription); err != nil {
+		return nil, err
+	}
+	return &facade{mux: mux, limits: limits, rawPaths: rawPaths(), slots: make(chan struct{}, limits.InFlightMax)}, nil
+}
+
+func serveDescription(w http.ResponseWriter, _ *http.Request, _ map[string]string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(openapi.Description)))
+	_, _ = w.Write(openapi.Description) // a client that has gone needs no answer
+}
+
+// facade stands before the generated routes: limits, request ids, and the body read whole.
+type facade struct {
+	mux      *runtime.ServeMux
+	limits   Limits
+	rawPaths map[string]bool
+	slots    chan struct{}
+}
+
+func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	prepareHeaders(w, r)
+	select {
+	case f.slots <- struct{}{}:
+		defer func() { <-f.slots }()
+	default:
+		f.refuse(w, r, overloaded(f.limits.InFlightMax))
+		return
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(bodyTimeout + f.limits.Deadline + writeSlack))
+	text, err := f.readBody(w, r, control)
+	if err != nil {
+		f.refuse(w, r, err)
+		return
+	}
+	body := &requestBody{Reader: bytes.NewReader(text), raw: f.rawPaths[r.Method+" "+r.URL.Path]}
+	r = r.WithContext(context.WithValue(r.Context(), bodyKey{}, body))
+	r.Body = body
+	f.mux.ServeHTTP(w, r)
+}
+
+// readBody takes the whole body within its limits of size and time.
+func (f *facade) readBody(w http.ResponseWriter, r *http.Request, control *http.ResponseController) ([]byte, error) {
+	if r.ContentLength > f.limits.BodyBytesMax {
+		return nil, bodyTooLarge(f.limits.BodyBytesMax)
+	}
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, f.limits.BodyBytesMax))
+	if err != nil {
+		return nil, bodyFault(err)
+	}
+	_ = control.SetReadDeadline(time.Time{}) // a tail stays open for as long as its reader does
+	return text, nil
+}
+
+func (f *facade) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	// Unread bytes of the body would be taken for the next request.
+	w.Header().Set("Connection", "close")
+	_, outbound := runtime.MarshalerForRequest(f.mux, r)
+	writeError(r.Context(), f.mux, outbound, w, r, err)
+}
+
+// requestBody is a body that was read whole. The codec gets it from the generated handlers, and leaves
+// in it what those would flatten to text.
+type requestBody struct {
+	*bytes.Reader
+	// raw is set on routes whose body travels untouched.
+	raw bool
+	// fault is why the body does not read as its message.
+	fault error
+}
+
+// Close does nothing: the bytes are in memory.
+func (*requestBody) Close() error { return nil }
+
+type bodyKey struct{}
+
+// extendWriteDeadline gives every message of a stream the time that a whole answer has.
+func extendWriteDeadline(slack time.Duration) func(context.Context, http.ResponseWriter, proto.Message) error {
+	return func(_ context.Context, w http.ResponseWriter, _ proto.Message) error {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(slack))
+		return nil
+	}
+}

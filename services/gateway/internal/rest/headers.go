@@ -1,0 +1,71 @@
+package rest
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+const (
+	requestIDHeader      = "X-Request-Id"
+	idempotencyKeyHeader = "Idempotency-Key"
+	// requestIDBytesMax bounds an id that a caller brings; it ends up in every log line.
+	requestIDBytesMax = 128
+)
+
+// incomingHeader names the headers that travel to the mesh as metadata. Authorization travels too, the
+// runtime sees to it; nothing else does, so that no caller can write the mesh's own metadata.
+func incomingHeader(name string) (string, bool) {
+	switch name {
+	case idempotencyKeyHeader, requestIDHeader, "Traceparent", "Tracestate", "If-Match":
+		return strings.ToLower(name), true
+	}
+	return "", false
+}
+
+// outgoingHeader names the metadata that travels back as headers.
+func outgoingHeader(name string) (string, bool) {
+	switch name {
+	case "etag", "location", "retry-after", "x-request-id":
+		return http.CanonicalHeaderKey(name), true
+	}
+	return "", false
+}
+
+// prepareHeaders gives the call its request id and makes header values fit for metadata, which is
+// printable ASCII.
+func prepareHeaders(w http.ResponseWriter, r *http.Request) {
+	id := r.Header.Get(requestIDHeader)
+	if id == "" || len(id) > requestIDBytesMax || !printable(id) {
+		id = uuid.NewString()
+	}
+	r.Header.Set(requestIDHeader, id)
+	w.Header().Set(requestIDHeader, id)
+	// Escaped, not dropped: a call that loses its key could be made twice.
+	for i, key := range r.Header.Values(idempotencyKeyHeader) {
+		if !printable(key) {
+			r.Header[idempotencyKeyHeader][i] = url.QueryEscape(key)
+		}
+	}
+	if !printable(r.Header.Get("Authorization")) {
+		r.Header.Del("Authorization") // no key of ours; the mesh answers UNAUTHENTICATED
+	}
+}
+
+func printable(value string) bool {
+	for _, b := range []byte(value) {
+		if b < 0x20 || b > 0x7e {
+			return false
+		}
+	}
+	return true
+}
+
+// keepLast drops all but the last value: the mesh's answer wins over what the facade assumed.
+func keepLast(header http.Header, name string) {
+	if values := header.Values(name); len(values) > 1 {
+		header.Set(name, values[len(values)-1])
+	}
+}

@@ -1,0 +1,68 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"tollmesh.dev/gateway/internal/contract"
+	accessv1 "tollmesh.dev/gen/go/payments/access/v1"
+	billingv1 "tollmesh.dev/gen/go/payments/billing/v1"
+	eventsv1 "tollmesh.dev/gen/go/payments/events/v1"
+	ledgerv1 "tollmesh.dev/gen/go/payments/ledger/v1"
+	meteringv1 "tollmesh.dev/gen/go/payments/metering/v1"
+	orchestrationv1 "tollmesh.dev/gen/go/payments/orchestration/v1"
+	pricingv1 "tollmesh.dev/gen/go/payments/pricing/v1"
+)
+
+// registrations add each service's routes. A test compares them with the schemas. The imports also
+// link every payload of an event, without which its JSON could not be written.
+var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
+	accessv1.RegisterAccessServiceHandler,
+	billingv1.RegisterChargeServiceHandler,
+	eventsv1.RegisterEventServiceHandler,
+	ledgerv1.RegisterLedgerServiceHandler,
+	meteringv1.RegisterMeteringServiceHandler,
+	orchestrationv1.RegisterMerchantConfigServiceHandler,
+	orchestrationv1.RegisterPaymentServiceHandler,
+	pricingv1.RegisterCatalogServiceHandler,
+	pricingv1.RegisterPricingServiceHandler,
+}
+
+// rawPaths are the routes whose body travels untouched, as `POST /v1/payments`.
+func rawPaths() map[string]bool {
+	paths := map[string]bool{}
+	eachRule(func(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
+		if path := rule.GetPost(); path != "" && rule.GetBody() != "" && contract.RawField(method.Input()) != nil {
+			paths[http.MethodPost+" "+path] = true
+		}
+	})
+	return paths
+}
+
+// eachRule visits every HTTP rule of our schemas.
+func eachRule(visit func(protoreflect.MethodDescriptor, *annotations.HttpRule)) {
+	protoregistry.GlobalFiles.RangeFiles(func(file protoreflect.FileDescriptor) bool {
+		for i := range file.Services().Len() {
+			methods := file.Services().Get(i).Methods()
+			for j := range methods.Len() {
+				method := methods.Get(j)
+				rule, ok := proto.GetExtension(method.Options(), annotations.E_Http).(*annotations.HttpRule)
+				if !ok || rule == nil {
+					continue
+				}
+				visit(method, rule)
+				for _, more := range rule.GetAdditionalBindings() {
+					visit(method, more)
+				}
+			}
+		}
+		return true
+	})
+}

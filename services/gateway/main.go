@@ -1,0 +1,188 @@
+// Command gateway is the REST facade of a Tollmesh: it answers HTTP with JSON by calling the mesh's
+// gRPC port, along the google.api.http annotations of the schemas. It holds no state and decides nothing.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"tollmesh.dev/gateway/internal/rest"
+)
+
+// options are what the command line and the environment settle.
+type options struct {
+	listen         string
+	grpcAddress    string
+	deadline       time.Duration
+	drainMax       time.Duration
+	bodyBytesMax   int64
+	inFlightMax    int
+	exitWithParent bool
+}
+
+const (
+	exitFailure = 1
+	exitUsage   = 2
+	// parentPoll is how often the parent is looked for; a death signal usually comes first.
+	parentPoll = time.Second
+)
+
+func main() {
+	options, err := parse(os.Args[1:], os.Getenv)
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gateway:", err)
+		os.Exit(exitUsage)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := run(ctx, options, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "gateway:", err)
+		os.Exit(exitFailure)
+	}
+}
+
+// parse reads the flags; each has an environment variable as its default.
+func parse(arguments []string, getenv func(string) string) (options, error) {
+	env := func(name, fallback string) string {
+		if value := getenv(name); value != "" {
+			return value
+		}
+		return fallback
+	}
+	var o options
+	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
+	flags.StringVar(&o.listen, "listen", env("TOLLMESH_REST_LISTEN", "127.0.0.1:8080"),
+		"address to serve HTTP on, host:port; port 0 takes a free one (TOLLMESH_REST_LISTEN)")
+	flags.StringVar(&o.grpcAddress, "grpc", env("TOLLMESH_ADDRESS", "127.0.0.1:7443"),
+		"gRPC address of the mesh, host:port (TOLLMESH_ADDRESS)")
+	flags.DurationVar(&o.deadline, "deadline", 30*time.Second,
+		"deadline of a call that names none in a Grpc-Timeout header")
+	flags.DurationVar(&o.drainMax, "drain", 10*time.Second,
+		"how long calls may go on after SIGTERM")
+	flags.Int64Var(&o.bodyBytesMax, "body-bytes-max", rest.BodyBytesMax,
+		"largest request body, in bytes")
+	flags.IntVar(&o.inFlightMax, "in-flight-max", rest.InFlightMax,
+		"calls at a time; more are answered 429 with Retry-After")
+	flags.BoolVar(&o.exitWithParent, "exit-with-parent", false,
+		"stop when the process that started this one is gone")
+	if err := flags.Parse(arguments); err != nil {
+		return o, err
+	}
+	return o, check(o, flags.Args())
+}
+
+// check refuses values that would only fail later, or never.
+func check(o options, rest []string) error {
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("unknown argument %q; see --help", rest[0])
+	case o.deadline <= 0:
+		return fmt.Errorf("--deadline is %s; it must be positive", o.deadline)
+	case o.bodyBytesMax <= 0 || o.inFlightMax <= 0:
+		return errors.New("--body-bytes-max and --in-flight-max must be positive")
+	}
+	return nil
+}
+
+// run serves until ctx ends or the parent is gone, then lets calls in flight finish.
+func run(ctx context.Context, o options, announce io.Writer) error {
+	connection, err := rest.Dial(o.grpcAddress, o.deadline)
+	if err != nil {
+		return fmt.Errorf("gRPC address %q: %w", o.grpcAddress, err)
+	}
+	defer connection.Close()
+	server, err := newServer(ctx, connection, o)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", o.listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("cannot listen on %s: the port is in use; choose another with --listen", o.listen)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w", o.listen, err)
+	}
+	if err := json.NewEncoder(announce).Encode(map[string]string{"listen": listener.Addr().String()}); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	if o.exitWithParent {
+		var cancel context.CancelFunc
+		ctx, cancel = whileParentLives(ctx, os.Getppid, parentPoll)
+		defer cancel()
+	}
+	return serve(ctx, server, listener, o.drainMax)
+}
+
+func newServer(ctx context.Context, connection *grpc.ClientConn, o options) (*http.Server, error) {
+	handler, err := rest.NewHandler(ctx, connection, rest.Limits{
+		BodyBytesMax: o.bodyBytesMax,
+		InFlightMax:  o.inFlightMax,
+		Deadline:     o.deadline,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		// Reading of bodies and writing of answers have deadlines of their own, per call: a tail may
+		// stay open for hours, an ordinary call may not.
+	}, nil
+}
+
+// serve answers on the listener until ctx ends, then drains for at most drainMax.
+func serve(ctx context.Context, server *http.Server, listener net.Listener, drainMax time.Duration) error {
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.Background(), drainMax)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		// Only tails and hung calls are left; their clients see the connection close.
+		return server.Close()
+	}
+	return nil
+}
+
+// whileParentLives ends its context once the process is handed to another parent.
+func whileParentLives(ctx context.Context, getppid func() int, poll time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	parent := getppid()
+	go func() {
+		ticker := time.NewTicker(poll)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				if getppid() != parent {
+					cancel()
+					return
+				}
+			}
+		}
+	}()
+	return ctx, cancel
+}

@@ -1,0 +1,94 @@
+"""What a reaction receives, and what it says about itself."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+from google.protobuf.message import Message
+
+from services.runtime.events.subjects import Pattern
+
+if TYPE_CHECKING:
+    from services.runtime.database import UnitOfWork
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An event as a reaction sees it.
+
+    Attributes:
+        event_id: its id; the same on every try.
+        subject: what happened.
+        schema_version: version of the payload's schema.
+        tenant_id: whose fact it is; the reaction acts for this tenant.
+        key: what it is ordered by.
+        payload: the fact.
+        correlation_id: id of the whole chain.
+        causation_id: what caused it.
+        created_at: when it came to be, UTC.
+        generation: 0, or the number of the replay that brought it again.
+    """
+
+    event_id: str
+    subject: str
+    schema_version: int
+    tenant_id: str
+    key: str
+    payload: Message
+    correlation_id: str
+    causation_id: str
+    created_at: datetime
+    generation: int = 0
+
+
+Handler = Callable[["UnitOfWork", Envelope], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and when a failing event is tried again.
+
+    Attributes:
+        tries_max: tries in all: the first and three more.
+        base_ms: wait before the second try; each further wait is twice the one before.
+        jitter: share by which a wait is drawn out or cut short, so that failures do not march in step.
+    """
+
+    tries_max: int = 4
+    base_ms: int = 1000
+    jitter: float = 0.2
+
+    def delay_ms(self, tries: int, draw: Callable[[], float] = random.random) -> float:
+        """Return the wait after `tries` failed tries; `draw` gives a number from 0 up to 1."""
+        spread = 1 - self.jitter + 2 * self.jitter * draw()
+        return float(self.base_ms * 2 ** (tries - 1)) * spread
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """What one consumer does on others' events.
+
+    Attributes:
+        consumer: its name, `<service>.<what>`, e.g. `ledger.payments`. Never rename it: the inbox and
+            the position are kept under it, and a new name would do everything again.
+        subjects: subjects or patterns (`invoice.*`).
+        handler: called with a unit of work; its effects and the proof that the event was handled
+            commit together. It must not call over the network.
+        on_dead: what a dead letter does to later events of its key: `park_key` makes them wait until
+            the letter was replayed (money), `skip` lets them pass (notifications).
+        retry: how often it is tried.
+    """
+
+    consumer: str
+    subjects: tuple[str, ...]
+    handler: Handler
+    on_dead: Literal["park_key", "skip"] = "park_key"
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def patterns(self) -> tuple[Pattern, ...]:
+        """Return the patterns of its subjects. Raises ValueError when one breaks the grammar."""
+        return tuple(Pattern.parse(subject) for subject in self.subjects)

@@ -1,0 +1,195 @@
+Statements of the event log, its sequencer and its dispatcher. Three kinds of session run them:
+
+* publish: the services' role, inside the transaction whose facts the events are;
+* everything else: the relay's role, which sees the log of all tenants and changes none of it.
+
+-- @publish
+-- The ids go in sorted, so that two transactions that bring the same ones wait for each other instead of
+-- dead-locking; the log keeps the order of publishing. seq, xid and recorded_at are Postgres's to give.
+WITH named AS (
+  INSERT INTO mesh.event_identity (tenant_id, id_hash, content_hash)
+  SELECT %(tenant_id)s, i.id_hash, i.content_hash
+    FROM unnest(%(id_hashes)b::bytea[], %(content_hashes)b::bytea[]) AS i (id_hash, content_hash)
+   ORDER BY i.id_hash)
+INSERT INTO mesh.event (tenant_id, event_id, subject, schema_version, key, message_name, payload,
+                        correlation_id, causation_id, traceparent, created_at)
+SELECT %(tenant_id)s, e.event_id, e.subject, e.schema_version, e.key, e.message_name, e.payload,
+       %(correlation_id)s, e.causation_id, %(traceparent)s, %(created_at)s
+  FROM unnest(%(event_ids)s::text[], %(subjects)s::text[], %(schema_versions)s::int[], %(keys)s::text[],
+              %(message_names)s::text[], %(payloads)b::bytea[], %(causation_ids)s::text[])
+       WITH ORDINALITY AS e (event_id, subject, schema_version, key, message_name, payload, causation_id, place)
+ ORDER BY e.place;
+
+-- @probe_snapshot
+-- Costs no transaction id; the same text twice means that no transaction ended in between.
+SELECT pg_current_snapshot()::text AS snapshot;
+
+-- @probe_rows
+-- Is there an event that became visible since the last tick? Reads only what the last snapshot left open.
+WITH last AS MATERIALIZED (SELECT snapshot AS s FROM mesh.tick WHERE feed = 'main'),
+cur AS MATERIALIZED (SELECT pg_current_snapshot() AS s),
+done AS MATERIALIZED (
+  SELECT x FROM last, cur, pg_snapshot_xip(last.s) AS x WHERE pg_visible_in_snapshot(x, cur.s))
+SELECT EXISTS (
+         SELECT 1 FROM mesh.event e
+          WHERE e.xid >= (SELECT pg_snapshot_xmax(s) FROM last) AND e.xid < (SELECT pg_snapshot_xmax(s) FROM cur)
+            AND pg_visible_in_snapshot(e.xid, (SELECT s FROM cur)))
+    OR EXISTS (SELECT 1 FROM done JOIN mesh.event e ON e.xid = done.x) AS moved;
+
+-- @tick
+SELECT moved, position FROM mesh.tick();
+
+-- @hold_feed
+-- Holds the sequencer off while subscriptions change, so that each event meets either the old or the new set.
+SELECT position FROM mesh.tick WHERE feed = 'main' FOR UPDATE;
+
+-- @drop_subscriptions
+DELETE FROM mesh.subscription s
+ WHERE s.consumer = %(consumer)s
+   AND NOT EXISTS (SELECT 1 FROM unnest(%(texts)s::text[], %(prefixes)s::bool[]) AS w (text, is_prefix)
+                    WHERE w.text = s.text AND w.is_prefix = s.is_prefix);
+
+-- @add_subscriptions
+INSERT INTO mesh.subscription (consumer, text, is_prefix)
+SELECT %(consumer)s, w.text, w.is_prefix FROM unnest(%(texts)s::text[], %(prefixes)s::bool[]) AS w (text, is_prefix)
+ON CONFLICT DO NOTHING
+RETURNING text, is_prefix;
+
+-- @evict_lanes
+-- Before anything but the tick inserts deliveries: an owner may remember that it has read past their place.
+INSERT INTO mesh.lane_lease (consumer, lane) SELECT %(consumer)s, lane FROM generate_series(0, 255) AS lane
+ON CONFLICT (consumer, lane) DO UPDATE SET epoch = lane_lease.epoch + 1, owner = NULL, until_at = clock_timestamp();
+
+-- @back_fill
+-- A new reader starts with the first event: a service that is started after others loses nothing.
+INSERT INTO mesh.delivery (consumer, lane, position, tenant_id, key, event_id, recorded_at)
+SELECT DISTINCT %(consumer)s, f.lane, f.position, f.tenant_id, f.key, f.event_id, f.recorded_at
+  FROM unnest(%(texts)s::text[], %(prefixes)s::bool[]) AS w (text, is_prefix)
+  JOIN mesh.feed f ON CASE WHEN w.is_prefix THEN starts_with(f.subject, w.text) ELSE f.subject = w.text END
+ WHERE NOT EXISTS (SELECT 1 FROM mesh.inbox i
+                    WHERE i.tenant_id = f.tenant_id AND i.consumer = %(consumer)s AND i.event_id = f.event_id)
+   AND NOT EXISTS (SELECT 1 FROM mesh.dead_letter l
+                    WHERE l.tenant_id = f.tenant_id AND l.consumer = %(consumer)s AND l.event_id = f.event_id)
+ON CONFLICT DO NOTHING;
+
+-- @claim
+WITH free AS MATERIALIZED (
+  SELECT l.consumer, l.lane, l.owner FROM mesh.lane_lease l
+   WHERE l.until_at <= clock_timestamp() AND l.consumer = ANY(%(consumers)s)
+     AND EXISTS (SELECT 1 FROM mesh.delivery d
+                  WHERE d.consumer = l.consumer AND d.lane = l.lane
+                    AND (d.next_at IS NULL OR d.next_at <= clock_timestamp())
+                    AND NOT EXISTS (SELECT 1 FROM mesh.parked_key k
+                                     WHERE k.consumer = d.consumer AND k.lane = d.lane
+                                       AND k.tenant_id = d.tenant_id AND k.key = d.key))
+   ORDER BY l.until_at LIMIT 1 FOR UPDATE OF l SKIP LOCKED)
+UPDATE mesh.lane_lease l
+   SET owner = %(owner)s, epoch = l.epoch + 1, until_at = clock_timestamp() + %(ttl_ms)s * interval '1 ms'
+  FROM free WHERE l.consumer = free.consumer AND l.lane = free.lane
+RETURNING l.consumer, l.lane, l.epoch, free.owner IS NOT NULL AS unclean;
+
+-- @renew
+UPDATE mesh.lane_lease SET until_at = clock_timestamp() + %(ttl_ms)s * interval '1 ms'
+ WHERE consumer = %(consumer)s AND lane = %(lane)s AND epoch = %(epoch)s;
+
+-- @release
+-- Now, not -infinity: the lane that was served longest ago comes first, else expired ones starve.
+UPDATE mesh.lane_lease SET owner = NULL, until_at = clock_timestamp()
+ WHERE consumer = %(consumer)s AND lane = %(lane)s AND epoch = %(epoch)s;
+
+-- @fetch
+-- A waiting or parked event holds back the later ones of its key, no others. The position `low` spares
+-- the read of what was deleted but not yet vacuumed.
+WITH held AS MATERIALIZED (
+  SELECT tenant_id, key, min(position) AS position FROM mesh.delivery
+   WHERE consumer = %(consumer)s AND lane = %(lane)s AND next_at > statement_timestamp() GROUP BY 1, 2
+  UNION ALL
+  SELECT tenant_id, key, 0 FROM mesh.parked_key WHERE consumer = %(consumer)s AND lane = %(lane)s)
+SELECT d.position, d.generation, d.attempts, d.tenant_id, d.key, d.event_id, (SELECT count(*) FROM held) AS held,
+       e.subject, e.schema_version, e.message_name, e.payload, e.correlation_id, e.causation_id, e.traceparent,
+       e.created_at
+  FROM mesh.delivery d
+  JOIN mesh.event e ON e.tenant_id = d.tenant_id AND e.recorded_at = d.recorded_at AND e.event_id = d.event_id
+ WHERE d.consumer = %(consumer)s AND d.lane = %(lane)s AND d.position > %(low)s
+   AND NOT EXISTS (SELECT 1 FROM held h
+                    WHERE h.tenant_id = d.tenant_id AND h.key = d.key AND h.position <= d.position)
+ ORDER BY d.position, d.generation LIMIT %(limit)s;
+
+-- @fence
+-- FOR KEY SHARE: the owner's renewal passes, a thief's new epoch waits for this transaction.
+SELECT 1 AS held FROM mesh.lane_lease
+ WHERE consumer = %(consumer)s AND lane = %(lane)s AND epoch = %(epoch)s FOR KEY SHARE;
+
+-- @enter_inbox
+-- Before the handler: of two that carry the same event one waits here for the other, then gets no row. Who
+-- got in goes on as the services' role, for the event's tenant, until the savepoint or transaction ends.
+WITH entered AS (
+  INSERT INTO mesh.inbox (tenant_id, consumer, event_id, generation)
+  VALUES (%(tenant_id)s, %(consumer)s, %(event_id)s, %(generation)s)
+  ON CONFLICT DO NOTHING RETURNING tenant_id)
+SELECT set_config('mesh.tenant', tenant_id, true), set_config('role', %(role)s, true) FROM entered;
+
+-- @settle
+DELETE FROM mesh.delivery d USING unnest(%(positions)s::bigint[], %(generations)s::int[]) AS s (position, generation)
+ WHERE d.consumer = %(consumer)s AND d.lane = %(lane)s AND d.position = s.position AND d.generation = s.generation;
+
+-- @count_attempt
+UPDATE mesh.delivery SET attempts = attempts + 1
+ WHERE consumer = %(consumer)s AND lane = %(lane)s AND position = %(position)s AND generation = %(generation)s
+RETURNING attempts;
+
+-- @retry_later
+UPDATE mesh.delivery SET attempts = %(attempts)s, last_error = %(error)s,
+       next_at = clock_timestamp() + %(delay_ms)s * interval '1 ms'
+ WHERE consumer = %(consumer)s AND lane = %(lane)s AND position = %(position)s AND generation = %(generation)s;
+
+-- @bury
+WITH dead AS (
+  DELETE FROM mesh.delivery
+   WHERE consumer = %(consumer)s AND lane = %(lane)s AND position = %(position)s AND generation = %(generation)s
+  RETURNING *),
+parked AS (
+  INSERT INTO mesh.parked_key (tenant_id, consumer, lane, key)
+  SELECT tenant_id, consumer, lane, key FROM dead WHERE %(park)s ON CONFLICT DO NOTHING)
+INSERT INTO mesh.dead_letter (tenant_id, consumer, event_id, generation, lane, position, key, recorded_at, attempts, last_error)
+SELECT tenant_id, consumer, event_id, generation, lane, position, key, recorded_at, %(attempts)s, %(error)s FROM dead;
+
+-- @replay_key
+-- The lane's owner is thrown out first, with the position that it remembers.
+WITH lanes AS (
+  UPDATE mesh.lane_lease SET epoch = epoch + 1, owner = NULL, until_at = clock_timestamp()
+   WHERE consumer = %(consumer)s AND lane = mesh.lane(%(tenant_id)s, %(key)s)
+  RETURNING lane),
+letters AS (
+  DELETE FROM mesh.dead_letter USING lanes
+   WHERE consumer = %(consumer)s AND tenant_id = %(tenant_id)s AND key = %(key)s RETURNING dead_letter.*),
+parked AS (
+  DELETE FROM mesh.parked_key WHERE consumer = %(consumer)s AND tenant_id = %(tenant_id)s AND key = %(key)s)
+INSERT INTO mesh.delivery (consumer, lane, position, generation, tenant_id, key, event_id, recorded_at)
+SELECT consumer, lane, position, generation, tenant_id, key, event_id, recorded_at FROM letters
+RETURNING event_id;
+
+-- @has_work
+SELECT EXISTS (SELECT 1 FROM mesh.delivery WHERE consumer = ANY(%(consumers)s)) AS work;
+
+-- @is_quiet
+-- In one snapshot: nothing waits to be sequenced, and nothing waits to be handled but what stands behind
+-- a dead letter.
+WITH last AS MATERIALIZED (SELECT snapshot AS s FROM mesh.tick WHERE feed = 'main'),
+cur AS MATERIALIZED (SELECT pg_current_snapshot() AS s),
+done AS MATERIALIZED (
+  SELECT x FROM last, cur, pg_snapshot_xip(last.s) AS x WHERE pg_visible_in_snapshot(x, cur.s))
+SELECT NOT EXISTS (
+         SELECT 1 FROM mesh.event e
+          WHERE e.xid >= (SELECT pg_snapshot_xmax(s) FROM last) AND e.xid < (SELECT pg_snapshot_xmax(s) FROM cur)
+            AND pg_visible_in_snapshot(e.xid, (SELECT s FROM cur)))
+   AND NOT EXISTS (SELECT 1 FROM done JOIN mesh.event e ON e.xid = done.x)
+   AND NOT EXISTS (
+         SELECT 1 FROM mesh.delivery d
+          WHERE d.consumer = ANY(%(consumers)s)
+            AND NOT EXISTS (SELECT 1 FROM mesh.parked_key k
+                             WHERE k.consumer = d.consumer AND k.lane = d.lane
+                               AND k.tenant_id = d.tenant_id AND k.key = d.key)) AS quiet;
+
+-- @owner_role
+SELECT pg_get_userbyid(nspowner) AS owner FROM pg_namespace WHERE nspname = 'mesh';

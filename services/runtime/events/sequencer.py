@@ -1,0 +1,106 @@
+"""The sequencer: gives every committed event its place in the feed, and each consumer its delivery.
+
+It reads by snapshot interval: what was not visible in the last snapshot and is visible in this one,
+ordered by sequence number. A cursor on the sequence would lose what commits late; an order by transaction
+id would turn the events of one aggregate round. The tick itself is the SQL function `mesh.tick`.
+Any number of processes may run one; the tick row lets one of them work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from services.runtime.crashpoints import crashpoint
+from services.runtime.events import relay
+from services.runtime.events.bus import EventBus
+from services.runtime.events.relay import Relay, Session
+
+# The first wait suits a writer in another process that is at work, the last an idle mesh.
+IDLE_MS_MIN = 20
+IDLE_MS_MAX = 500
+# Another process held the tick row: its snapshot may be older than the commit that woke us.
+BUSY_MS = 5
+ERROR_MS_MAX = 5_000
+# The stored snapshot moves on at least so often while transactions come and go, so that reading what
+# it left open stays cheap.
+ADVANCE_SECONDS = 1.0
+SLOW_PROBE_SECONDS = 0.005
+
+_log = structlog.get_logger(__name__)
+
+
+class Sequencer:
+    """Ticks soon after a commit of this process, and finds those of others by polling."""
+
+    def __init__(self, relay_: Relay, bus: EventBus) -> None:
+        self._relay = relay_
+        self._bus = bus
+        self._stopping = asyncio.Event()
+        self._seen = ""
+        self._ticked_at = 0.0
+
+    async def run(self) -> None:
+        """Work until `stop`. A database that is away is waited for."""
+        wait_ms = float(BUSY_MS)
+        while not self._stopping.is_set():
+            try:
+                async with await self._relay.control() as session:
+                    wait_ms = BUSY_MS
+                    await self._work(session)
+            except Exception as error:
+                # Whatever it was, the events are still in the log: log it, wait, go on.
+                _log.warning("sequencer interrupted", error=str(error), wait_ms=wait_ms)
+                await self._bus.published(wait_ms / 1000)
+                wait_ms = min(wait_ms * 2, ERROR_MS_MAX)
+
+    def stop(self) -> None:
+        """Ask the loop to end after its statement."""
+        self._stopping.set()
+        self._bus.wake()
+
+    async def _work(self, session: Session) -> None:
+        wait_ms = float(IDLE_MS_MIN)
+        while not self._stopping.is_set():
+            woken = await self._bus.published(wait_ms / 1000)
+            if self._stopping.is_set():
+                return
+            if not woken and not await self._probe(session):
+                wait_ms = min(wait_ms * 1.5, IDLE_MS_MAX)
+                continue
+            wait_ms = BUSY_MS if await self._tick(session) < 0 else IDLE_MS_MIN
+
+    async def _probe(self, session: Session) -> bool:
+        """True when a tick is due. Takes no lock and no transaction id."""
+        found = await relay.row(session, "probe_snapshot")
+        assert found is not None
+        if found["snapshot"] == self._seen:
+            return False
+        started = time.monotonic()
+        rows = await relay.row(session, "probe_rows")
+        assert rows is not None
+        now = time.monotonic()
+        due = now - self._ticked_at > ADVANCE_SECONDS or now - started > SLOW_PROBE_SECONDS
+        if rows["moved"] or due:
+            return True
+        # Remember the probe, never the tick's own snapshot: a tick takes an id, the two would differ for ever.
+        self._seen = found["snapshot"]
+        return False
+
+    async def _tick(self, session: Session) -> int:
+        crashpoint("events.tick.before_commit")
+        moved = await tick(session)
+        crashpoint("events.tick.after_commit")
+        self._ticked_at = time.monotonic()
+        if moved > 0:
+            self._bus.moved()
+        return moved
+
+
+async def tick(session: Session) -> int:
+    """Sequence what was committed; returns how many events, -1 when another session is at it."""
+    found = await relay.row(session, "tick")
+    assert found is not None
+    return int(found["moved"])

@@ -1,0 +1,60 @@
+"""Subjects and patterns: what an event is called and how a reader names the ones it wants.
+
+Grammar (seed 004): `<resource>.<verb>[.<modifier>]`, 2 to 4 segments of `[a-z0-9_-]+`; a pattern is a
+subject, a leading part followed by `.*`, or `*` for everything.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+SUBJECT_CHARS_MAX = 200
+
+_SEGMENT = r"[a-z0-9_-]+"
+_SUBJECT = re.compile(rf"{_SEGMENT}(\.{_SEGMENT}){{1,3}}")
+_LEADING_PART = re.compile(rf"{_SEGMENT}(\.{_SEGMENT}){{0,2}}\.\*")
+
+
+def is_subject(text: str) -> bool:
+    """True when the text can name an event."""
+    return len(text) <= SUBJECT_CHARS_MAX and _SUBJECT.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A subject or all subjects that start with a text.
+
+    Attributes:
+        text: the subject, or what the subjects start with (`invoice.`; empty for all).
+        is_prefix: true when `text` is a start.
+    """
+
+    text: str
+    is_prefix: bool
+
+    @classmethod
+    def parse(cls, pattern: str) -> Pattern:
+        """Read a pattern. Raises ValueError when it breaks the grammar."""
+        if pattern == "*":
+            return cls("", is_prefix=True)
+        if len(pattern) <= SUBJECT_CHARS_MAX and _LEADING_PART.fullmatch(pattern):
+            return cls(pattern[:-1], is_prefix=True)
+        if is_subject(pattern):
+            return cls(pattern, is_prefix=False)
+        raise ValueError(
+            f"{pattern!r} is no subject: write 2 to 4 segments of a-z, 0-9, _ and - joined by dots, "
+            "or a leading part and .*"
+        )
+
+    def matches(self, subject: str) -> bool:
+        """True when an event of this subject is meant."""
+        return subject.startswith(self.text) if self.is_prefix else subject == self.text
+
+    def bounds(self) -> tuple[str, str]:
+        """Return (first, end) of a prefix: subjects >= first and < end, compared byte by byte.
+
+        Ranges, because LIKE uses no index under row-level security. Every character of a subject sorts
+        below `~`.
+        """
+        return self.text, self.text + "~"

@@ -1,0 +1,161 @@
+"""One Postgres for all workers of a test run, and a fresh migrated database for each.
+
+The first worker that needs it starts a keeper, a process of its own that runs the server and stops it once no
+worker is left. Workers hold a shared lock on a file and the keeper waits for the exclusive one, so the
+kernel counts them, however they end.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psycopg
+
+from services.runtime import migrations, roles
+from services.runtime.postgres import EmbeddedPostgres
+from services.runtime.roles import DatabaseUrls, Passwords
+
+__all__ = ["DatabaseUrls", "Server", "join", "service_environments"]
+
+REPOSITORY = Path(__file__).parents[2]
+TEMPLATE = "mesh_template"
+READY_WITHIN_S = 60.0
+
+# Databases of tests do not outlive their run, so a power failure has nothing to destroy.
+_SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The shared server.
+
+    Attributes:
+        admin_url: database `postgres` as superuser.
+        passwords: of the service and relay roles of databases made here.
+    """
+
+    admin_url: str
+    passwords: Passwords
+
+    def url(self, database: str) -> str:
+        """Superuser's URL of a database."""
+        return self.admin_url.replace("@/postgres?", f"@/{database}?")
+
+    def new_database(self, prefix: str, *, template: str = TEMPLATE) -> DatabaseUrls:
+        """Create a database: migrated, or empty with template `template1`; its roles are ready in both."""
+        name = f"{prefix}_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(self.admin_url, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
+        return roles.prepare_now(self.url(name), passwords=self.passwords)
+
+    def drop_database(self, urls: DatabaseUrls) -> None:
+        """Drop a database, whoever is still connected."""
+        with psycopg.connect(urls.owner_admin) as connection:
+            name = connection.info.dbname
+        with psycopg.connect(self.admin_url, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+
+def service_environments() -> list[str]:
+    """Alembic environments of all services, or of those that TOLLMESH_TEST_SERVICES names."""
+    chosen = os.environ.get("TOLLMESH_TEST_SERVICES", "")
+    wanted = {name.strip() for name in chosen.split(",") if name.strip()}
+    found = sorted(REPOSITORY.glob("services/*/migrations/env.py"))
+    names = [path.parts[-3] for path in found]
+    return [
+        f"services.{name}.migrations"
+        for name in names
+        if name != "runtime" and (not wanted or name in wanted)
+    ]
+
+
+def join(run_id: str) -> tuple[Server, int]:
+    """Join the server of a test run, starting it when there is none.
+
+    Returns the server and a file descriptor: as long as it is open the server stays.
+
+    Raises:
+        RuntimeError: the server did not start; its log is in the message.
+    """
+    folder = Path(tempfile.gettempdir(), f"tollmesh-tests-{os.geteuid()}-{run_id}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.lstat().st_uid != os.geteuid():
+        raise RuntimeError(f"{folder} belongs to another user: remove it")
+    with (folder / "start").open("w") as start:
+        fcntl.flock(start, fcntl.LOCK_EX)  # one worker at a time looks and starts
+        present = os.open(folder / "present", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(present, fcntl.LOCK_SH)
+        state = folder / "state.json"
+        if not state.exists():
+            _start_keeper(folder)
+            _await(state, folder / "failure")
+        stored = json.loads(state.read_text(encoding="utf-8"))
+    return Server(stored["admin_url"], Passwords(**stored["passwords"])), present
+
+
+def _start_keeper(folder: Path) -> None:
+    command = [sys.executable, "-m", "tests.support.postgres", str(folder)]
+    with (folder / "keeper.log").open("w") as log:
+        subprocess.run(
+            command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True
+        )
+
+
+def _await(state: Path, failure: Path) -> None:
+    give_up_at = time.monotonic() + READY_WITHIN_S
+    while not state.exists():
+        if failure.exists() or time.monotonic() > give_up_at:
+            reason = failure.read_text(encoding="utf-8") if failure.exists() else "it took too long"
+            raise RuntimeError(
+                f"no Postgres for the tests: {reason}\n"
+                "(TOLLMESH_TEST_SERVICES=a,b migrates only those services)"
+            )
+        time.sleep(0.02)
+
+
+def keep(folder: Path) -> None:
+    """Run the server until every worker has gone; then remove all of it."""
+    try:
+        with EmbeddedPostgres(folder / "data", settings=_SETTINGS) as server:
+            _make_template(server, folder)
+            _await_departure(folder)
+            (folder / "state.json").unlink()
+    except Exception:
+        new = folder / "failure.new"
+        new.write_text(traceback.format_exc(), encoding="utf-8")
+        new.rename(folder / "failure")
+        _await_departure(folder)
+    shutil.rmtree(folder)
+
+
+def _await_departure(folder: Path) -> None:
+    with (folder / "present").open("r+") as present:
+        fcntl.flock(present, fcntl.LOCK_EX)
+
+
+def _make_template(server: EmbeddedPostgres, folder: Path) -> None:
+    passwords = Passwords.generate()
+    urls = roles.prepare_now(server.create_database(TEMPLATE), passwords=passwords)
+    migrations.upgrade(urls.owner_admin, service_environments())
+    state = {"admin_url": server.admin_url(), "passwords": asdict(passwords)}
+    new = folder / "state.new"
+    new.write_text(json.dumps(state), encoding="utf-8")
+    new.rename(folder / "state.json")
+
+
+if __name__ == "__main__":
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    keep(Path(sys.argv[1]))

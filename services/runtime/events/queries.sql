@@ -37,7 +37,7 @@ SELECT EXISTS (
     OR EXISTS (SELECT 1 FROM done JOIN mesh.event e ON e.xid = done.x) AS moved;
 
 -- @tick
-SELECT moved, position FROM mesh.tick();
+SELECT moved, last_position FROM mesh.tick();
 
 -- @hold_feed
 -- Holds the sequencer off while subscriptions change, so that each event meets either the old or the new set.

@@ -160,7 +160,7 @@ RETURN get_byte(sha256(convert_to(tenant_id || chr(1) || key, 'UTF8')), 0)::smal
 # One round trip, so that a client which stops half way cannot hold the lock. VOLATILE and READ COMMITTED: each
 # statement takes its own snapshot, so `cur` is younger than the lock.
 _TICK_FUNCTION = """
-CREATE FUNCTION mesh.tick(OUT moved bigint, OUT position bigint)
+CREATE FUNCTION mesh.tick(OUT moved bigint, OUT last_position bigint)
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
   old_snapshot pg_snapshot;
@@ -219,7 +219,7 @@ BEGIN
   UPDATE mesh.tick t
      SET snapshot = cur.s, position = last.p + (SELECT count(*) FROM placed), ticked_at = clock_timestamp()
     FROM cur, last WHERE t.feed = 'main'
-  RETURNING t.position - last.p, t.position, t.snapshot INTO moved, position, new_snapshot;
+  RETURNING t.position - last.p, t.position, t.snapshot INTO moved, last_position, new_snapshot;
   IF pg_snapshot_xmax(new_snapshot) < pg_snapshot_xmax(old_snapshot)
      OR pg_snapshot_xmin(new_snapshot) < pg_snapshot_xmin(old_snapshot) THEN
     RAISE 'the snapshot went backwards: % after %', new_snapshot, old_snapshot;

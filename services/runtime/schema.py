@@ -7,14 +7,25 @@ Migrations run as the owner role of their database (see `roles`), so the other r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import sqlalchemy as sa
-from alembic.operations import Operations
+from sqlalchemy.engine import Connection
 
 from services.runtime.roles import RoleNames
 
 ALL = ("SELECT", "INSERT", "UPDATE", "DELETE")
 APPEND_ONLY = ("SELECT", "INSERT")
+
+
+class Operations(Protocol):
+    """What is needed of `alembic.op`, which is a module."""
+
+    def execute(self, sqltext: str, /) -> None:
+        """Run a statement."""
+
+    def get_bind(self) -> Connection:
+        """The connection that migrates."""
 
 
 def role_names(op: Operations) -> RoleNames:

@@ -21,6 +21,9 @@ SELECT n.nspname, c.relname, c.relrowsecurity, c.relforcerowsecurity,
  ORDER BY 1, 2
 """
 
+# The relay reads these by lane, for all tenants at once.
+_QUEUES = {"mesh.delivery"}
+
 
 @pytest.fixture
 def service(database: DatabaseUrls) -> Iterator[psycopg.Connection]:
@@ -30,11 +33,11 @@ def service(database: DatabaseUrls) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture
-def readable(service: psycopg.Connection) -> list[tuple[str, str]]:
-    """Tables that the service role may read."""
+def walled(service: psycopg.Connection) -> list[tuple[str, str]]:
+    """Tables with a tenant that the service role may read."""
     rows = service.execute(_TABLES, {"service": service.info.user}).fetchall()
     service.rollback()
-    found = [(row[0], row[1]) for row in rows if row[4]]
+    found = [(row[0], row[1]) for row in rows if row[4] and row[5]]
     assert ("mesh", "audit") in found
     return found
 
@@ -47,19 +50,15 @@ def test_every_table_that_services_read_is_walled(service: psycopg.Connection) -
         if has_tenant and readable:
             assert enabled, f"{name} has a tenant and no row-level security"
             assert not forced, f"{name}: FORCE keeps the owner from migrating"
-            assert key_leads_with == "tenant_id", f"{name}: tenant_id must lead the primary key"
+            if name not in _QUEUES:
+                assert key_leads_with == "tenant_id", f"{name}: tenant_id must lead the key"
 
 
 @pytest.mark.parametrize("setting", [None, ""])
 def test_without_a_tenant_every_table_refuses(
-    service: psycopg.Connection, readable: list[tuple[str, str]], setting: str | None
+    service: psycopg.Connection, walled: list[tuple[str, str]], setting: str | None
 ) -> None:
-    walled = service.execute(
-        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE c.relrowsecurity"
-    ).fetchall()
-    service.rollback()
-    for schema, table in set(readable) & set(walled):
+    for schema, table in walled:
         if setting is not None:
             service.execute("SELECT set_config('mesh.tenant', %s, true)", [setting])
         statement = sql.SQL("SELECT * FROM {}.{}").format(

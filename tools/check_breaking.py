@@ -7,6 +7,7 @@ Exit status: 0 compatible, 100 a breaking change (buf's own code), 2 the check i
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -22,6 +23,7 @@ BUF = Path(sysconfig.get_path("scripts"), "buf")
 
 COMPATIBLE, BROKEN_CHECK, BREAKING = 0, 2, 100
 
+OPENAPI = "gen/openapi/tollmesh.swagger.json"
 MAIN_BRANCHES = ("origin/main", "main")
 
 
@@ -132,13 +134,17 @@ def breaking(root: Path, baseline: Baseline) -> int:
 
 def release_image(root: Path) -> Path | None:
     """The image of the last release, by version; None when nothing was released."""
-    images = (root / "tests/golden").glob("schema-v*.binpb")
-    return max(images, key=release_version, default=None)
+    return newest(root, "schema-v*.binpb")
 
 
-def release_version(image: Path) -> tuple[int, ...]:
+def newest(root: Path, pattern: str) -> Path | None:
+    """The file of the highest version among tests/golden/<pattern>."""
+    return max((root / "tests/golden").glob(pattern), key=release_version, default=None)
+
+
+def release_version(recorded: Path) -> tuple[int, ...]:
     """`schema-v0.10.0.binpb` is (0, 10, 0), so that 0.10 follows 0.9."""
-    return tuple(int(part) for part in image.stem.removeprefix("schema-v").split("."))
+    return tuple(int(part) for part in recorded.stem.partition("-v")[2].split("."))
 
 
 def baselines(root: Path, folder: Path) -> list[Baseline]:
@@ -185,14 +191,20 @@ def project_version(root: Path) -> str:
 
 
 def record(root: Path) -> Path:
-    """Store the schemas as the image of the version that pyproject.toml names.
+    """Store schemas and REST description as those of the version that pyproject.toml names.
 
     Raises:
-        CheckBroken: the schemas do not compile.
+        CheckBroken: the schemas do not compile, or gen/ is missing.
     """
-    image = root / "tests/golden" / f"schema-v{project_version(root)}.binpb"
-    image.parent.mkdir(parents=True, exist_ok=True)
+    golden = root / "tests/golden"
+    golden.mkdir(parents=True, exist_ok=True)
+    description = root / OPENAPI
+    if not description.exists():
+        raise CheckBroken(f"{OPENAPI} is missing: run `make generate` first")
+    version = project_version(root)
+    image = golden / f"schema-v{version}.binpb"
     build_image(root, image)
+    shutil.copyfile(description, golden / f"openapi-v{version}.json")
     return image
 
 

@@ -141,6 +141,9 @@ def test_a_branch_is_compared_with_where_it_left_main(repository: Path) -> None:
 
 
 def test_the_release_is_compared_with_even_when_the_parent_agrees(repository: Path) -> None:
+    description = repository / check_breaking.OPENAPI
+    description.parent.mkdir(parents=True)
+    description.write_text("{}")
     check_breaking.record(repository)
     remove_rpc(repository)
     commit_all(repository)

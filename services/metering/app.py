@@ -1,0 +1,255 @@
+"""Use cases of metering: take a batch in, sum usage up, set how far from now events may lie."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from payments.events.v1 import metering_events_pb2
+
+from services.metering import domain, store
+from services.metering.catalogue import SkuMemory
+from services.metering.domain import (
+    Batch,
+    IngestSettings,
+    Policy,
+    Receipt,
+    Total,
+    Usage,
+    UsageQuery,
+)
+from services.runtime.clock import Clock
+from services.runtime.context import current
+from services.runtime.database import Database, UnitOfWork
+from services.runtime.errors import Overloaded
+from services.runtime.ids import new_id
+from services.runtime.money import format_decimal
+from services.runtime.violations import REQUEST_VALIDATION
+
+BATCHES_MAX = 6
+"""Batches worked on at a time: more than two cores need, and ten connections are left to others."""
+WAITING_MAX = 64
+"""Batches that may wait for their turn; each holds its message in memory."""
+SETTINGS_SECONDS = 1.0
+"""How long settings are remembered. Before an event is refused by them they are read anew."""
+TENANTS_MAX = 1_000
+
+
+Judge = Callable[[Policy], Awaitable[Batch]]
+"""Judges the events of one batch; called again when the policy turns out to have changed."""
+
+
+class Turns:
+    """Lets a bounded number of batches work and a bounded number wait."""
+
+    def __init__(self, working_max: int = BATCHES_MAX, waiting_max: int = WAITING_MAX) -> None:
+        self._working = asyncio.Semaphore(working_max)
+        self._waiting_max = waiting_max
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn.
+
+        Raises:
+            Overloaded: too many wait already.
+        """
+        if self._waiting >= self._waiting_max:
+            raise Overloaded(
+                f"{self._waiting_max} batches wait already; send this one again in a moment",
+                retry_after_ms=500,
+                limit=self._waiting_max,
+            )
+        self._waiting += 1
+        try:
+            await self._working.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._working.release()
+
+
+class SettingsMemory:
+    """Remembers ingest settings for a second, for a bounded number of tenants."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._kept: OrderedDict[str, tuple[float, IngestSettings]] = OrderedDict()
+
+    async def recent(self, tenant_id: str) -> IngestSettings:
+        """Return settings that were in force at most a second ago."""
+        kept = self._kept.get(tenant_id)
+        if kept is not None and kept[0] > time.monotonic():
+            return kept[1]
+        return await self.fresh(tenant_id)
+
+    async def fresh(self, tenant_id: str) -> IngestSettings:
+        """Return the settings in force now."""
+        async with self._database.read() as work:
+            settings = await store.read_settings(work)
+        self._kept[tenant_id] = (time.monotonic() + SETTINGS_SECONDS, settings)
+        self._kept.move_to_end(tenant_id)
+        while len(self._kept) > TENANTS_MAX:
+            self._kept.popitem(last=False)
+        return settings
+
+    def forget(self, tenant_id: str) -> None:
+        """Read the settings anew next time."""
+        self._kept.pop(tenant_id, None)
+
+
+class Metering:
+    """The use cases.
+
+    Args:
+        database: units of work.
+        skus: which SKUs exist.
+        clock: business time, against which event times are held.
+    """
+
+    def __init__(self, database: Database, skus: SkuMemory, clock: Clock) -> None:
+        self._database = database
+        self._skus = skus
+        self._clock = clock
+        self._settings = SettingsMemory(database)
+        self._turns = Turns()
+
+    async def ingest(self, skus: Set[str], judge: Judge) -> Receipt:
+        """Take a batch in; returns after the commit.
+
+        The catalogue is asked before the transaction begins, so that none is held open across a call.
+
+        Args:
+            skus: that the batch names.
+            judge: applies the rules to its events.
+
+        Raises:
+            Overloaded: too many batches wait.
+            DependencyUnavailable: the catalogue is needed and cannot be reached; nothing was stored.
+            DatabaseUnavailable: the same batch may be sent again, whether it was stored or not.
+        """
+        async with self._turns.turn():
+            batch = await self._judged(skus, judge)
+            receipt_id = new_id(store.RECEIPT_PREFIX.rstrip("_"))
+            async with self._database.unit_of_work("metering.ingest") as work:
+                return await _store(work, receipt_id, batch)
+
+    async def _judged(self, skus: Set[str], judge: Judge) -> Batch:
+        tenant_id = current().tenant_id
+        known = await self._skus.known(tenant_id, skus)
+        settings = await self._settings.recent(tenant_id)
+        batch = await judge(self._policy(settings, known))
+        if any(item.reason in domain.OUTSIDE_WINDOW for item in batch.rejections):
+            fresh = await self._settings.fresh(tenant_id)
+            if fresh != settings:
+                return await judge(self._policy(fresh, known))
+        return batch
+
+    def _policy(self, settings: IngestSettings, known: Set[str]) -> Policy:
+        return Policy(*settings.bounds_us(self._clock.now()), known)
+
+    async def query_usage(self, query: UsageQuery) -> Usage:
+        """Aggregate usage; all rows come from one snapshot.
+
+        Raises:
+            UnknownTimeZone: the zone does not exist.
+            UsageTooWide: the answer would have too many windows or rows.
+        """
+        starts = domain.window_starts(query)
+        async with self._database.read() as work:
+            snapshot = await store.read_snapshot(work)
+            skus = query.skus or await store.skus_of_org(work, query.org_id)
+            rows = await store.query_usage(work, query, skus, starts, domain.ROWS_MAX + 1)
+        if len(rows) > domain.ROWS_MAX:
+            raise domain.UsageTooWide(
+                f"the answer has more than {domain.ROWS_MAX} rows; ask for a shorter period, a longer"
+                " window, fewer SKUs or fewer keys",
+                limit=domain.ROWS_MAX,
+            )
+        return Usage(rows, snapshot)
+
+    async def ingest_settings(self) -> IngestSettings:
+        """Return the tenant's settings."""
+        async with self._database.read() as work:
+            return await store.read_settings(work)
+
+    async def update_ingest_settings(
+        self, work: UnitOfWork, past: timedelta | None, future: timedelta | None
+    ) -> IngestSettings:
+        """Set what is given, leave the rest; audited. The caller commits, then calls `settings_changed`."""
+        before = await store.lock_settings(work)
+        after = replace(
+            before,
+            accept_past=before.accept_past if past is None else past,
+            accept_future=before.accept_future if future is None else future,
+            updated_at=work.now,
+        )
+        await store.update_settings(work, after)
+        work.audit("ingest_settings", work.tenant_id, _audited(before), _audited(after))
+        return after
+
+    def settings_changed(self) -> None:
+        """Read the tenant's settings anew for its next batch."""
+        self._settings.forget(current().tenant_id)
+
+
+async def _store(work: UnitOfWork, receipt_id: str, batch: Batch) -> Receipt:
+    """Store a judged batch, its receipt and its event in one transaction."""
+    totals: list[Total] = []
+    known: list[domain.Known] = []
+    if batch.lines:
+        await store.stage(work, batch.lines)
+        totals = await store.store_staged(work, receipt_id)
+        if sum(total.event_count for total in totals) < len(batch.lines):
+            known = await store.known_staged(work, receipt_id)
+    receipt = domain.receipt_of(receipt_id, batch, known)
+    assert receipt.accepted == sum(total.event_count for total in totals), "an event has no verdict"
+    if batch.rejections:
+        await store.insert_rejected(work, receipt_id, batch.rejections)
+        work.violation(
+            REQUEST_VALIDATION, "LOW", domain.rejections_told(batch), subject_id=receipt_id
+        )
+    await store.insert_receipt(work, receipt, totals, current().principal_id)
+    if totals:
+        work.publish(_reported(receipt, totals))
+    return receipt
+
+
+def _reported(receipt: Receipt, totals: Sequence[Total]) -> metering_events_pb2.UsageReported:
+    event = metering_events_pb2.UsageReported(
+        receipt_id=receipt.receipt_id,
+        accepted=receipt.accepted,
+        totals_omitted=len(totals) > domain.TOTALS_MAX,
+    )
+    event.first_event_at.FromDatetime(min(total.first_event_at for total in totals))
+    event.last_event_at.FromDatetime(max(total.last_event_at for total in totals))
+    if not event.totals_omitted:
+        for total in totals:
+            added = event.totals.add(
+                org_id=total.org_id,
+                sku=total.sku,
+                quantity=format_decimal(total.quantity),
+                event_count=total.event_count,
+            )
+            added.first_event_at.FromDatetime(total.first_event_at)
+            added.last_event_at.FromDatetime(total.last_event_at)
+    return event
+
+
+def _audited(settings: IngestSettings) -> dict[str, object]:
+    return {
+        "accept_past_seconds": settings.accept_past.total_seconds(),
+        "accept_future_seconds": settings.accept_future.total_seconds(),
+        "updated_at": _text(settings.updated_at),
+    }
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()

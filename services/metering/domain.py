@@ -1,0 +1,372 @@
+"""Rules of usage: the window in which an event may lie, its identity, and the windows that usage is summed over."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from hashlib import blake2b
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from services.runtime.errors import Code, DomainError
+
+EVENTS_MAX = 10_000
+"""Events in one batch: what one transaction stores in well under a second."""
+WINDOWS_MAX = 10_000
+"""Windows in one answer of QueryUsage: hours of 13 months, days of 27 years."""
+ROWS_MAX = 10_000
+"""Rows in one answer of QueryUsage; about 1 MB, a quarter of what a gRPC message may carry."""
+TOTALS_MAX = 500
+"""Totals in one `usage.reported`, so that the event stays small whatever the batch."""
+
+# Reasons of verdicts, documented in payments.errors.v1.ErrorReason.
+EVENT_TOO_OLD = "EVENT_TOO_OLD"
+EVENT_TOO_NEW = "EVENT_TOO_NEW"
+UNKNOWN_SKU = "UNKNOWN_SKU"
+EVENT_DUPLICATE = "EVENT_DUPLICATE"
+EVENT_CONFLICT = "EVENT_CONFLICT"
+OUTSIDE_WINDOW = frozenset({EVENT_TOO_OLD, EVENT_TOO_NEW})
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class UnknownTimeZone(DomainError):
+    """A time zone that the IANA database does not have."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "UNKNOWN_TIME_ZONE"
+
+
+class AggregationUnsupported(DomainError):
+    """An aggregation that usage cannot be asked for yet."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "AGGREGATION_UNSUPPORTED"
+
+
+class UsageTooWide(DomainError):
+    """An answer of more windows or rows than one call may carry."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "USAGE_TOO_WIDE"
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSettings:
+    """How far from now an event may lie; both ends belong to it.
+
+    The defaults are what most meters take: 35 days let a month be completed, 5 minutes forgive a wrong clock.
+    """
+
+    accept_past: timedelta = timedelta(days=35)
+    accept_future: timedelta = timedelta(minutes=5)
+    updated_at: datetime | None = None
+
+    def bounds_us(self, now: datetime) -> tuple[int, int]:
+        """Return the earliest and the latest event_time, in microseconds since 1970."""
+        return microseconds(now - self.accept_past), microseconds(now + self.accept_future)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What events are judged by: the tenant's window in microseconds since 1970, and its SKUs."""
+
+    earliest_us: int
+    latest_us: int
+    skus: Set[str]
+
+
+class Verdict(StrEnum):
+    """What became of one event of a batch."""
+
+    ACCEPTED = "ACCEPTED"
+    DUPLICATE = "DUPLICATE"
+    CONFLICT = "CONFLICT"
+    REJECTED = "REJECTED"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An event that breaks a rule, with the bytes it came as, so that it can be replayed exactly."""
+
+    index: int
+    request_id: str
+    reason: str
+    message: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """An event whose id stood earlier in the same batch."""
+
+    index: int
+    request_id: str
+    fingerprint: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """A batch after the rules: what to store, what repeats within it, what is refused.
+
+    Attributes:
+        size: events in it.
+        lines: one line of COPY text for each distinct id, as `store.STAGING_COLUMNS` orders it.
+        first_index: position in the batch of each line, by request_id.
+        fingerprints: of each line, in their order.
+        repeats: later events of an id that has a line.
+        rejections: events that break a rule.
+    """
+
+    size: int
+    lines: list[str] = field(default_factory=list)
+    first_index: dict[str, int] = field(default_factory=dict)
+    fingerprints: list[str] = field(default_factory=list)
+    repeats: list[Repeat] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An event of the batch whose id was stored before, with the fingerprint of the stored content."""
+
+    request_id: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The verdict on an event that was not accepted."""
+
+    index: int
+    request_id: str
+    verdict: Verdict
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What a batch added to the usage of one SKU by one organisation."""
+
+    org_id: str
+    sku: str
+    event_count: int
+    quantity: Decimal
+    first_event_at: datetime
+    last_event_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The durable answer to a batch."""
+
+    receipt_id: str
+    accepted: int
+    duplicate: int
+    conflict: int
+    rejected: int
+    problems: Sequence[Problem]
+
+
+class Window(StrEnum):
+    """Length of the stretches that usage is summed over."""
+
+    NONE = "NONE"
+    HOUR = "HOUR"
+    DAY = "DAY"
+    MONTH = "MONTH"
+
+
+class Aggregation(StrEnum):
+    """How events become one value; those that usage can be asked for."""
+
+    SUM = "SUM"
+    COUNT = "COUNT"
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """What usage to aggregate; the period is half open."""
+
+    org_id: str
+    project_id: str
+    skus: Sequence[str]
+    start_at: datetime
+    end_at: datetime
+    window: Window
+    time_zone: str
+    group_by: Sequence[str]
+    aggregation: Aggregation
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """Usage of one SKU by one project in one window."""
+
+    sku: str
+    project_id: str
+    window_start_at: datetime
+    window_end_at: datetime
+    group: dict[str, str]
+    value: Decimal
+    event_count: int
+    first_event_at: datetime
+    last_event_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The answer to a UsageQuery, and the snapshot it was read in."""
+
+    rows: Sequence[UsageRow]
+    snapshot: str
+
+
+def microseconds(at: datetime) -> int:
+    """Return the microseconds since 1970 of an instant."""
+    return (at - EPOCH) // _MICROSECOND
+
+
+def instant(at_us: int) -> datetime:
+    """Return the instant that lies so many microseconds after 1970."""
+    return EPOCH + timedelta(microseconds=at_us)
+
+
+def canonical_quantity(text: str) -> str:
+    """Spell a quantity the one way that equal quantities share: `007.50` becomes `7.5`."""
+    whole, point, places = text.partition(".")
+    whole = whole.lstrip("0") or "0"
+    places = places.rstrip("0")
+    return f"{whole}.{places}" if point and places else whole
+
+
+def digest(text: str) -> str:
+    """Return 16 bytes of BLAKE2b as hexadecimal: key of an id, fingerprint of a content.
+
+    Sixteen bytes keep the unique index a third of the size that the ids themselves would need; two of
+    10^12 events share one with a chance of 10^-15.
+    """
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def receipt_of(receipt_id: str, batch: Batch, known: Sequence[Known]) -> Receipt:
+    """Count the verdicts of a stored batch; what has no problem was accepted."""
+    problems = settle(batch, known)
+    count = Counter(problem.verdict for problem in problems)
+    return Receipt(
+        receipt_id=receipt_id,
+        accepted=batch.size - len(problems),
+        duplicate=count[Verdict.DUPLICATE],
+        conflict=count[Verdict.CONFLICT],
+        rejected=count[Verdict.REJECTED],
+        problems=problems,
+    )
+
+
+def rejections_told(batch: Batch) -> str:
+    """Say in one sentence why events of a batch were refused, for the contract monitor."""
+    reasons = Counter(item.reason for item in batch.rejections)
+    told = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+    return f"{len(batch.rejections)} of {batch.size} usage events were rejected: {told}"
+
+
+def settle(batch: Batch, known: Sequence[Known]) -> list[Problem]:
+    """Give every event of a stored batch that was not accepted its verdict, by index.
+
+    `known` are the lines that the store had before. The first of several equal ids in a batch is the one
+    that counts; later ones are judged against what is stored in the end.
+    """
+    stored = dict(zip(batch.first_index, batch.fingerprints, strict=True))
+    problems = []
+    for item in known:
+        same = stored[item.request_id] == item.fingerprint
+        problems.append(_seen_before(batch.first_index[item.request_id], item.request_id, same))
+        stored[item.request_id] = item.fingerprint
+    for repeat in batch.repeats:
+        same = stored[repeat.request_id] == repeat.fingerprint
+        problems.append(_seen_before(repeat.index, repeat.request_id, same))
+    for rejection in batch.rejections:
+        problems.append(
+            Problem(
+                rejection.index,
+                rejection.request_id,
+                Verdict.REJECTED,
+                rejection.reason,
+                rejection.message,
+            )
+        )
+    return sorted(problems, key=lambda problem: problem.index)
+
+
+def _seen_before(index: int, request_id: str, same: bool) -> Problem:
+    if same:
+        return Problem(index, request_id, Verdict.DUPLICATE, EVENT_DUPLICATE, "")
+    return Problem(
+        index,
+        request_id,
+        Verdict.CONFLICT,
+        EVENT_CONFLICT,
+        "an event of this id is stored with other content, which stands; a new fact needs a new id",
+    )
+
+
+def zone(name: str) -> ZoneInfo:
+    """Return the time zone of an IANA name; an empty one means UTC.
+
+    Raises:
+        UnknownTimeZone: the database has no such zone.
+    """
+    try:
+        return ZoneInfo(name or "UTC")
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UnknownTimeZone(
+            f"{name!r} is no time zone of the IANA database; use a name such as Europe/Berlin",
+            time_zone=name,
+        ) from error
+
+
+def window_starts(query: UsageQuery) -> list[datetime]:
+    """Return where the windows of a query begin, in UTC: the period's start, then each boundary inside it.
+
+    Windows have no gaps and no overlaps, also where the zone changes its clocks.
+
+    Raises:
+        UnknownTimeZone: the zone does not exist.
+        UsageTooWide: there would be more than WINDOWS_MAX.
+    """
+    where = zone(query.time_zone)
+    starts = [query.start_at]
+    if query.window is Window.NONE:
+        return starts
+    while (following := _next_boundary(starts[-1], query.window, where)) < query.end_at:
+        if len(starts) == WINDOWS_MAX:
+            raise UsageTooWide(
+                f"the period has more than {WINDOWS_MAX} windows;"
+                " ask for a shorter period or a longer window",
+                limit=WINDOWS_MAX,
+            )
+        starts.append(following)
+    return starts
+
+
+def _next_boundary(after: datetime, window: Window, where: ZoneInfo) -> datetime:
+    """Return the first boundary of the zone behind an instant; the end of time when there is none."""
+    try:
+        local = after.astimezone(where)
+        if window is Window.HOUR:
+            past = timedelta(
+                minutes=local.minute, seconds=local.second, microseconds=local.microsecond
+            )
+            return after + timedelta(hours=1) - past
+        day = local.date() + timedelta(days=1)
+        if window is Window.MONTH:
+            day = (local.date().replace(day=1) + timedelta(days=32)).replace(day=1)
+        # A midnight that the clocks skip is read with the offset before the change: the change itself.
+        return datetime.combine(day, time.min, where).astimezone(UTC)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)

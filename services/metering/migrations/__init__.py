@@ -1,0 +1,1 @@
+"""Schema `metering`, from nothing to now."""

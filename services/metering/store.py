@@ -1,0 +1,189 @@
+"""Every statement of metering, run in the caller's unit of work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg.rows import namedtuple_row
+
+from services.metering.domain import (
+    Aggregation,
+    IngestSettings,
+    Known,
+    Receipt,
+    Rejection,
+    Total,
+    UsageQuery,
+    UsageRow,
+)
+from services.runtime import sql
+from services.runtime.database import UnitOfWork
+
+RECEIPT_PREFIX = "rcp_"
+
+_SQL = sql.load("services.metering", "queries.sql")
+
+
+async def stage(work: UnitOfWork, lines: Sequence[str]) -> None:
+    """COPY lines into the staging table, which this transaction's commit empties.
+
+    A line has the columns of `create_staging` in their order, as COPY text.
+    """
+    await _rows(work, "create_staging")
+    connection = await work.raw()
+    async with connection.cursor() as cursor, cursor.copy(_SQL["copy_staging"].encode()) as copy:
+        await copy.write("".join(lines))
+
+
+async def store_staged(work: UnitOfWork, receipt_id: str) -> list[Total]:
+    """Store the staged events whose ids are new; returns what they add, by organisation and SKU."""
+    rows = await _rows(work, "store_events", receipt_id=_bare(receipt_id))
+    return [Total(**row._asdict()) for row in rows]
+
+
+async def known_staged(work: UnitOfWork, receipt_id: str) -> list[Known]:
+    """Return the staged events that `store_staged` found stored before."""
+    rows = await _rows(work, "known_events", receipt_id=_bare(receipt_id))
+    return [Known(row.request_id, row.fingerprint.replace("-", "")) for row in rows]
+
+
+async def insert_rejected(
+    work: UnitOfWork, receipt_id: str, rejections: Sequence[Rejection]
+) -> None:
+    """Keep refused events with their reasons."""
+    await _rows(
+        work,
+        "insert_rejected",
+        receipt_id=_bare(receipt_id),
+        indexes=[item.index for item in rejections],
+        # Postgres stores no NUL in a text; the content has it.
+        request_ids=[item.request_id.replace("\0", "") for item in rejections],
+        reasons=[item.reason for item in rejections],
+        messages=[item.message.replace("\0", "") for item in rejections],
+        contents=[item.content for item in rejections],
+    )
+
+
+async def insert_receipt(
+    work: UnitOfWork, receipt: Receipt, totals: Sequence[Total], recorded_by: str
+) -> None:
+    """Store the answer to a batch."""
+    await _rows(
+        work,
+        "insert_receipt",
+        receipt_id=_bare(receipt.receipt_id),
+        accepted=receipt.accepted,
+        duplicate=receipt.duplicate,
+        conflict=receipt.conflict,
+        rejected=receipt.rejected,
+        first_event_at=min((total.first_event_at for total in totals), default=None),
+        last_event_at=max((total.last_event_at for total in totals), default=None),
+        recorded_at=work.now,
+        recorded_by=recorded_by,
+    )
+
+
+async def skus_of_org(work: UnitOfWork, org_id: str) -> list[str]:
+    """Return the SKUs that an organisation ever used, sorted."""
+    return [row.sku for row in await _rows(work, "skus_of_org", org_id=org_id)]
+
+
+async def query_usage(
+    work: UnitOfWork,
+    query: UsageQuery,
+    skus: Sequence[str],
+    window_starts: Sequence[datetime],
+    rows_max: int,
+) -> list[UsageRow]:
+    """Aggregate events; `window_starts` are ascending, from the start of the period on."""
+    keys = [*query.group_by, None, None, None]
+    rows = await _rows(
+        work,
+        "query_usage",
+        org_id=query.org_id,
+        project_id=query.project_id,
+        skus=list(skus),
+        start_at=query.start_at,
+        end_at=query.end_at,
+        window_starts=list(window_starts),
+        key_1=keys[0],
+        key_2=keys[1],
+        key_3=keys[2],
+        rows_max=rows_max,
+    )
+    window_ends = [*window_starts[1:], query.end_at]
+    return [_usage_row(query, row, window_starts, window_ends) for row in rows]
+
+
+def _usage_row(
+    query: UsageQuery, row: Any, window_starts: Sequence[datetime], window_ends: Sequence[datetime]
+) -> UsageRow:
+    values = zip(query.group_by, (row.group_1, row.group_2, row.group_3), strict=False)
+    return UsageRow(
+        sku=row.sku,
+        project_id=row.project_id,
+        window_start_at=window_starts[row.window_number - 1],
+        window_end_at=window_ends[row.window_number - 1],
+        group={key: value for key, value in values if value is not None},
+        value=row.event_count if query.aggregation is Aggregation.COUNT else row.quantity,
+        event_count=row.event_count,
+        first_event_at=row.first_event_at,
+        last_event_at=row.last_event_at,
+    )
+
+
+async def read_snapshot(work: UnitOfWork) -> str:
+    """Return the snapshot of the transaction, as Postgres writes it."""
+    return str((await _rows(work, "read_snapshot"))[0].snapshot)
+
+
+async def read_settings(work: UnitOfWork) -> IngestSettings:
+    """Return the tenant's settings; the defaults while nobody has set them."""
+    rows = await _rows(work, "read_settings")
+    return _settings(rows[0]) if rows else IngestSettings()
+
+
+async def lock_settings(work: UnitOfWork) -> IngestSettings:
+    """Return the tenant's settings and keep others from changing them until the commit."""
+    await _rows(work, "ensure_settings", **_durations(IngestSettings()))
+    return _settings((await _rows(work, "lock_settings"))[0])
+
+
+async def update_settings(work: UnitOfWork, settings: IngestSettings) -> None:
+    """Set the tenant's settings."""
+    await _rows(work, "update_settings", updated_at=settings.updated_at, **_durations(settings))
+
+
+def _settings(row: Any) -> IngestSettings:
+    return IngestSettings(
+        accept_past=timedelta(microseconds=row.accept_past_us),
+        accept_future=timedelta(microseconds=row.accept_future_us),
+        updated_at=row.updated_at,
+    )
+
+
+def _durations(settings: IngestSettings) -> dict[str, int]:
+    microsecond = timedelta(microseconds=1)
+    return {
+        "accept_past_us": settings.accept_past // microsecond,
+        "accept_future_us": settings.accept_future // microsecond,
+    }
+
+
+def _bare(receipt_id: str) -> str:
+    return receipt_id.removeprefix(RECEIPT_PREFIX)
+
+
+async def _rows(work: UnitOfWork, name: str, **parameters: object) -> list[Any]:
+    """Run a named statement of ours for the tenant.
+
+    Never prepared: a plan kept from when the tables were small would read all of them once they are large,
+    and a batch costs a hundred times what planning does.
+    """
+    connection = await work.raw()
+    bound: Mapping[str, object] = {"tenant_id": work.tenant_id, **parameters}
+    async with connection.cursor(row_factory=namedtuple_row) as cursor:
+        await cursor.execute(_SQL[name].encode(), bound, prepare=False)
+        return [] if cursor.description is None else await cursor.fetchall()

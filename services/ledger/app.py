@@ -1,0 +1,208 @@
+"""Use cases of the ledger: load and lock, decide (domain), store, tell; each in one unit of work."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+import psycopg
+from payments.events.v1.ledger_events_pb2 import LedgerBatchPosted
+from sqlalchemy.exc import DBAPIError
+
+from services.ledger import store
+from services.ledger.domain.accounts import Account, AccountResult, AccountView, compare
+from services.ledger.domain.payments import ReceivedPayment, book, not_bookable
+from services.ledger.domain.posting import Evaluation, Posting, Verdict, evaluate
+from services.ledger.domain.transfers import Malformed, Transfer, TransferResult, fingerprint
+from services.ledger.domain.trial_balance import CurrencySums, add_up
+from services.ledger.store import AccountFilter, EntryView
+from services.runtime.database import Database, UnitOfWork
+from services.runtime.errors import DatabaseUnavailable, NotFound
+from services.runtime.money import MINOR_UNITS_MAX
+
+ATTEMPTS_MAX = 4
+
+ResultT = TypeVar("ResultT")
+
+
+class Ledger:
+    """The books of the tenant that the running call acts for."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create_accounts(self, accounts: Sequence[Account]) -> list[AccountResult]:
+        """Create accounts and answer for each, in their order.
+
+        Raises:
+            DatabaseUnavailable: nothing was created.
+        """
+
+        async def attempt() -> list[AccountResult]:
+            async with self._database.unit_of_work("ledger.create_accounts") as work:
+                return await create_accounts(work, accounts)
+
+        return await _retried(attempt)
+
+    async def post_transfers(self, batch: Sequence[Transfer | Malformed]) -> list[Verdict]:
+        """Post a batch in one transaction and answer for each transfer, in their order.
+
+        Raises:
+            DatabaseUnavailable: nothing is known to be posted; the same batch may be sent again.
+        """
+
+        async def attempt() -> list[Verdict]:
+            async with self._database.unit_of_work("ledger.post_transfers") as work:
+                return (await post_transfers(work, batch)).verdicts
+
+        return await _retried(attempt)
+
+    async def get_account(self, account_id: str) -> AccountView:
+        """Return an account with its balances. Raises NotFound."""
+        async with self._database.read() as work:
+            return await _existing_account(work, account_id)
+
+    async def list_accounts(
+        self, wanted: AccountFilter, after: str, limit: int
+    ) -> list[AccountView]:
+        """List accounts behind `after`, by id."""
+        async with self._database.read() as work:
+            return await store.list_accounts(work, wanted, after, limit)
+
+    async def list_entries(
+        self, account_id: str, after: int | None, limit: int, *, newest_first: bool
+    ) -> tuple[AccountView, list[EntryView]]:
+        """List entries of an account behind place `after`; None begins at the first. Raises NotFound."""
+        if after is None:
+            after = MINOR_UNITS_MAX if newest_first else 0
+        async with self._database.read() as work:
+            account = await _existing_account(work, account_id)
+            entries = await store.list_entries(
+                work, account_id, after, limit, newest_first=newest_first
+            )
+        return account, entries
+
+    async def trial_balance(self) -> tuple[datetime, list[CurrencySums]]:
+        """Add all accounts up in one snapshot, and say when. Raises AmountOverflow."""
+        async with self._database.read() as work:
+            return work.now, add_up(await store.sum_accounts(work))
+
+
+async def create_accounts(work: UnitOfWork, accounts: Sequence[Account]) -> list[AccountResult]:
+    """Create accounts within a transaction; of two of the same id in a call the first is created."""
+    first: dict[str, Account] = {}
+    for account in accounts:
+        first.setdefault(account.account_id, account)
+    created = await store.insert_accounts(work, list(first.values()))
+    existing = await store.read_accounts(work, first.keys() - created)
+    results = []
+    for account in accounts:
+        if account.account_id in created and first[account.account_id] is account:
+            results.append(AccountResult.OK)
+        else:
+            before = existing.get(account.account_id) or first[account.account_id]
+            results.append(compare(before, account))
+    return results
+
+
+async def post_transfers(work: UnitOfWork, batch: Sequence[Transfer | Malformed]) -> Evaluation:
+    """Post a batch within a transaction. Locks: transfer ids, then balances, each in sorted order."""
+    transfers = [item for item in batch if isinstance(item, Transfer)]
+    first: dict[UUID, bytes] = {}
+    asked: dict[UUID, set[bytes]] = defaultdict(set)
+    for transfer in transfers:
+        content = fingerprint(transfer)
+        first.setdefault(transfer.transfer_id, content)
+        asked[transfer.transfer_id].add(content)
+    claimed = await store.claim_ids(work, first) if first else set()
+    others = {transfer_id: asked[transfer_id] for transfer_id in first.keys() - claimed}
+    known = await store.read_known(work, others)
+    account_ids = {t.debit_account_id for t in transfers} | {t.credit_account_id for t in transfers}
+    balances = await store.lock_balances(work, account_ids) if claimed else {}
+    evaluation = evaluate(batch, balances, known)
+    await store.settle_ids(
+        work, {transfer_id: first[transfer_id] for transfer_id in claimed}, evaluation
+    )
+    if evaluation.postings:
+        moved = {
+            leg.account_id
+            for posting in evaluation.postings
+            for leg in (posting.debit, posting.credit)
+        }
+        batch_no = await store.next_batch_no(work)
+        await store.insert_postings(work, evaluation.postings, batch_no)
+        await store.update_balances(work, [balances[account_id] for account_id in moved])
+        work.publish(_batch_posted(work, evaluation.postings, batch_no, len(moved)))
+    return evaluation
+
+
+async def book_payment(work: UnitOfWork, payment: ReceivedPayment) -> None:
+    """Book a received payment within a transaction: its accounts, and one transfer per step, all or none.
+
+    Raises:
+        PaymentNotBookable: an account or a transfer is refused; the caller must roll back.
+    """
+    booking = book(payment)
+    if not booking.transfers:
+        return
+    settled = {AccountResult.OK, AccountResult.EXISTS}
+    for account, result in zip(
+        booking.accounts, await create_accounts(work, booking.accounts), strict=True
+    ):
+        # An account that the tenant made before, with an owner or a limit of its own, serves as well.
+        if result not in settled and result <= AccountResult.EXISTS_WITH_DIFFERENT_TYPE:
+            raise not_bookable(payment, account.account_id, result.name)
+    posted = {TransferResult.OK, TransferResult.EXISTS}
+    verdicts = (await post_transfers(work, booking.transfers)).verdicts
+    for transfer, verdict in zip(booking.transfers, verdicts, strict=True):
+        if verdict.result not in posted | {TransferResult.LINKED_EVENT_FAILED}:
+            raise not_bookable(payment, str(transfer.transfer_id), verdict.result.name)
+
+
+def _batch_posted(
+    work: UnitOfWork, postings: Sequence[Posting], batch_no: int, account_count: int
+) -> LedgerBatchPosted:
+    sums: dict[str, int] = defaultdict(int)
+    for posting in postings:
+        sums[posting.transfer.currency_code] += posting.transfer.amount_minor
+    event = LedgerBatchPosted(
+        batch_no=batch_no, transfer_count=len(postings), account_count=account_count
+    )
+    for currency_code, total in sorted(sums.items()):
+        # A sum beyond 64 bits is possible where every single balance still fits: then it is left out.
+        if total <= MINOR_UNITS_MAX:
+            event.totals.add(currency_code=currency_code, minor_units=total)
+    event.recorded_at.FromDatetime(work.now)
+    return event
+
+
+async def _existing_account(work: UnitOfWork, account_id: str) -> AccountView:
+    account = await store.read_account(work, account_id)
+    if account is None:
+        raise NotFound("account", account_id)
+    return account
+
+
+async def _retried(attempt: Callable[[], Awaitable[ResultT]]) -> ResultT:
+    """Run a transaction again when Postgres chose it as the victim of a deadlock or a conflict.
+
+    The order of locks leaves no deadlock among batches; this covers what others do to the tables (migrations, an
+    operator's session). Such a transaction was rolled back for certain, so running it again repeats nothing.
+    """
+    for _ in range(ATTEMPTS_MAX - 1):
+        try:
+            return await attempt()
+        except DatabaseUnavailable as error:
+            if not _is_victim(error.__cause__):
+                raise
+    return await attempt()
+
+
+def _is_victim(cause: BaseException | None) -> bool:
+    original = cause.orig if isinstance(cause, DBAPIError) else cause
+    return isinstance(
+        original, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure
+    )

@@ -1,0 +1,26 @@
+"""Builds the ledger from the runtime."""
+
+from __future__ import annotations
+
+from payments.ledger.v1 import ledger_service_pb2_grpc
+
+from services.ledger.app import Ledger
+from services.ledger.reactions import REACTIONS
+from services.ledger.servicer import LedgerServicer
+from services.runtime.service import Runtime, Service, Servicer
+
+
+def build(runtime: Runtime) -> Service:
+    """Build the service."""
+    return Service(
+        name="ledger",
+        servicers=[
+            Servicer(
+                ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server,
+                LedgerServicer(Ledger(runtime.database)),
+                "payments.ledger.v1.LedgerService",
+            )
+        ],
+        reactions=REACTIONS,
+        migrations="services.ledger.migrations",
+    )

@@ -1,0 +1,93 @@
+"""Accounts: what is fixed about them, and the balance that grows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+
+
+class AccountType(IntEnum):
+    """Side of the books; numbers as in payments.ledger.v1.AccountType."""
+
+    ASSET = 1
+    LIABILITY = 2
+    EQUITY = 3
+    INCOME = 4
+    EXPENSE = 5
+
+    @property
+    def grows_by_debit(self) -> bool:
+        """True for the types whose balance is debits minus credits."""
+        return self in {AccountType.ASSET, AccountType.EXPENSE}
+
+    def balance(self, debits_less_credits: int) -> int:
+        """Turn debits minus credits into the balance on the side that the type grows on."""
+        return debits_less_credits if self.grows_by_debit else -debits_less_credits
+
+
+class AccountResult(IntEnum):
+    """Verdict on one account; numbers as in payments.ledger.v1.AccountResult."""
+
+    OK = 1
+    INVALID_ACCOUNT = 2
+    UNKNOWN_CURRENCY = 3
+    EXISTS_WITH_DIFFERENT_CURRENCY = 10
+    EXISTS_WITH_DIFFERENT_TYPE = 11
+    EXISTS_WITH_DIFFERENT_FLAGS = 12
+    EXISTS_WITH_DIFFERENT_OWNER = 13
+    EXISTS_WITH_DIFFERENT_METADATA = 14
+    EXISTS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What an account accepts.
+
+    Attributes:
+        debits_must_not_exceed_credits: a debit beyond the credits is refused.
+        credits_must_not_exceed_debits: a credit beyond the debits is refused.
+        closed: every transfer is refused.
+    """
+
+    debits_must_not_exceed_credits: bool = False
+    credits_must_not_exceed_debits: bool = False
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is fixed about an account when it is created."""
+
+    account_id: str
+    currency_code: str
+    type: AccountType
+    flags: Flags = Flags()
+    owner: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """An account as it stands: sums in minor units."""
+
+    account: Account
+    debits_posted: int
+    credits_posted: int
+    created_at: datetime
+
+
+def compare(existing: Account, asked: Account) -> AccountResult:
+    """Judge an account that was asked for again: the first difference in order of precedence, or EXISTS."""
+    differences = (
+        (existing.currency_code != asked.currency_code, "CURRENCY"),
+        (existing.type != asked.type, "TYPE"),
+        (existing.flags != asked.flags, "FLAGS"),
+        (existing.owner != asked.owner, "OWNER"),
+        (dict(existing.metadata) != dict(asked.metadata), "METADATA"),
+    )
+    for differs, name in differences:
+        if differs:
+            return AccountResult[f"EXISTS_WITH_DIFFERENT_{name}"]
+    return AccountResult.EXISTS

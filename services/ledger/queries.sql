@@ -1,0 +1,123 @@
+Statements of the ledger. All run inside a unit of work, as the services' role, for the tenant of the transaction.
+
+Locks are taken in one order everywhere: transfer ids, then balances, each sorted; so no two batches can wait for each
+other in a circle. Collation "C" of the ids makes Postgres and Python sort alike.
+
+-- @insert_accounts
+INSERT INTO ledger.account (tenant_id, account_id, currency_code, type, debits_must_not_exceed_credits,
+                            credits_must_not_exceed_debits, closed, owner, metadata, created_at)
+SELECT %(tenant_id)s, a.account_id, a.currency_code, a.type, a.no_overdraft, a.no_overpay, a.closed, a.owner,
+       a.metadata::jsonb, %(now)s
+  FROM unnest(%(account_ids)s::text[], %(currency_codes)s::text[], %(types)s::smallint[], %(no_overdrafts)s::boolean[],
+              %(no_overpays)s::boolean[], %(closed)s::boolean[], %(owners)s::text[], %(metadata)s::text[])
+       AS a (account_id, currency_code, type, no_overdraft, no_overpay, closed, owner, metadata)
+ ORDER BY a.account_id COLLATE "C"
+    ON CONFLICT DO NOTHING
+RETURNING account_id;
+
+-- @insert_balances
+INSERT INTO ledger.balance (tenant_id, account_id, currency_code, type, debits_must_not_exceed_credits,
+                            credits_must_not_exceed_debits, closed, updated_at)
+SELECT tenant_id, account_id, currency_code, type, debits_must_not_exceed_credits, credits_must_not_exceed_debits,
+       closed, created_at
+  FROM ledger.account
+ WHERE tenant_id = %(tenant_id)s AND account_id = ANY (%(account_ids)s::text[])
+ ORDER BY account_id;
+
+-- @read_accounts
+SELECT account_id, currency_code, type, debits_must_not_exceed_credits, credits_must_not_exceed_debits, closed, owner,
+       metadata
+  FROM ledger.account
+ WHERE tenant_id = %(tenant_id)s AND account_id = ANY (%(account_ids)s::text[]);
+
+-- @claim_ids
+-- Optimistic: most ids are posted, so they are claimed as such and only the others are corrected. A concurrent batch
+-- with one of the same ids waits here until this one ends.
+INSERT INTO ledger.transfer_id (tenant_id, transfer_id, fingerprint, result)
+SELECT %(tenant_id)s, t.transfer_id, t.fingerprint, 1
+  FROM unnest(%(transfer_ids)s::uuid[], %(fingerprints)s::bytea[]) AS t (transfer_id, fingerprint)
+ ORDER BY t.transfer_id
+    ON CONFLICT DO NOTHING
+RETURNING transfer_id;
+
+-- @read_ids
+SELECT transfer_id, fingerprint, result FROM ledger.transfer_id
+ WHERE tenant_id = %(tenant_id)s AND transfer_id = ANY (%(transfer_ids)s::uuid[]);
+
+-- @read_transfers
+SELECT transfer_id, debit_account_id, credit_account_id, currency_code, amount_minor, code, kind, linked, effective_at,
+       metadata
+  FROM ledger.transfer
+ WHERE tenant_id = %(tenant_id)s AND transfer_id = ANY (%(transfer_ids)s::uuid[]);
+
+-- @lock_balances
+SELECT account_id, currency_code, type, debits_must_not_exceed_credits, credits_must_not_exceed_debits, closed,
+       debits_posted, credits_posted, last_seq
+  FROM ledger.balance
+ WHERE tenant_id = %(tenant_id)s AND account_id = ANY (%(account_ids)s::text[])
+ ORDER BY account_id
+   FOR NO KEY UPDATE;
+
+-- @next_batch_no
+-- Drawn behind the locks: of two batches that share an account, the one that posts first draws the lower number.
+SELECT nextval('ledger.batch_no') AS batch_no;
+
+-- @release_ids
+DELETE FROM ledger.transfer_id
+ WHERE tenant_id = %(tenant_id)s AND transfer_id = ANY (%(transfer_ids)s::uuid[]);
+
+-- @correct_ids
+UPDATE ledger.transfer_id AS i
+   SET fingerprint = t.fingerprint, result = t.result
+  FROM unnest(%(transfer_ids)s::uuid[], %(fingerprints)s::bytea[], %(results)s::smallint[])
+       AS t (transfer_id, fingerprint, result)
+ WHERE i.tenant_id = %(tenant_id)s AND i.transfer_id = t.transfer_id;
+
+-- @insert_transfers
+INSERT INTO ledger.transfer (tenant_id, transfer_id, batch_no, position, debit_account_id, credit_account_id,
+                             currency_code, amount_minor, code, kind, linked, effective_at, recorded_at, metadata)
+SELECT %(tenant_id)s, t.transfer_id, %(batch_no)s, t.position, t.debit_account_id, t.credit_account_id, t.currency_code,
+       t.amount_minor, t.code, t.kind, t.linked, coalesce(t.effective_at, %(now)s), %(now)s, t.metadata::jsonb
+  FROM unnest(%(transfer_ids)s::uuid[], %(positions)s::integer[], %(debit_account_ids)s::text[],
+              %(credit_account_ids)s::text[], %(currency_codes)s::text[], %(amounts)s::bigint[], %(codes)s::integer[],
+              %(kinds)s::smallint[], %(linked)s::boolean[], %(effective_at)s::timestamptz[], %(metadata)s::text[])
+       AS t (transfer_id, position, debit_account_id, credit_account_id, currency_code, amount_minor, code, kind,
+             linked, effective_at, metadata);
+
+-- @insert_entries
+INSERT INTO ledger.entry (tenant_id, account_id, seq, transfer_id, amount_minor, balance_after_minor)
+SELECT %(tenant_id)s, e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor
+  FROM unnest(%(account_ids)s::text[], %(seqs)s::bigint[], %(transfer_ids)s::uuid[], %(amounts)s::bigint[],
+              %(balances)s::bigint[])
+       AS e (account_id, seq, transfer_id, amount_minor, balance_after_minor);
+
+-- @update_balances
+UPDATE ledger.balance AS b
+   SET debits_posted = u.debits_posted, credits_posted = u.credits_posted, last_seq = u.last_seq, updated_at = %(now)s
+  FROM unnest(%(account_ids)s::text[], %(debits)s::bigint[], %(credits)s::bigint[], %(seqs)s::bigint[])
+       AS u (account_id, debits_posted, credits_posted, last_seq)
+ WHERE b.tenant_id = %(tenant_id)s AND b.account_id = u.account_id;
+
+-- @list_entries_oldest_first
+SELECT e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor, t.debit_account_id,
+       t.credit_account_id, t.currency_code, t.code, t.recorded_at, t.effective_at, t.metadata
+  FROM ledger.entry AS e
+  JOIN ledger.transfer AS t ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id
+ WHERE e.tenant_id = %(tenant_id)s AND e.account_id = %(account_id)s AND e.seq > %(after)s
+ ORDER BY e.seq
+ LIMIT %(limit)s;
+
+-- @list_entries_newest_first
+SELECT e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor, t.debit_account_id,
+       t.credit_account_id, t.currency_code, t.code, t.recorded_at, t.effective_at, t.metadata
+  FROM ledger.entry AS e
+  JOIN ledger.transfer AS t ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id
+ WHERE e.tenant_id = %(tenant_id)s AND e.account_id = %(account_id)s AND e.seq < %(after)s
+ ORDER BY e.seq DESC
+ LIMIT %(limit)s;
+
+-- @sum_accounts
+SELECT currency_code, type, count(*) AS accounts, sum(debits_posted) AS debits, sum(credits_posted) AS credits
+  FROM ledger.balance
+ WHERE tenant_id = %(tenant_id)s
+ GROUP BY currency_code, type;

@@ -1,0 +1,331 @@
+"""Every statement of the ledger, from and to domain values. Nothing here decides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from services.ledger.domain.accounts import Account, AccountType, AccountView, Flags
+from services.ledger.domain.posting import Balance, Evaluation, Known, Leg, Posting
+from services.ledger.domain.transfers import Transfer, TransferResult
+from services.ledger.domain.trial_balance import TypeSums
+from services.ledger.tables import account as account_table
+from services.ledger.tables import balance as balance_table
+from services.runtime import sql
+from services.runtime.database import UnitOfWork
+
+_SQL = sql.load("services.ledger", "queries.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """An entry with what its transfer says. `amount_minor` is positive for a debit, negative for a credit."""
+
+    account_id: str
+    seq: int
+    transfer_id: UUID
+    amount_minor: int
+    balance_after_minor: int
+    currency_code: str
+    debit_account_id: str
+    credit_account_id: str
+    code: int
+    recorded_at: datetime
+    effective_at: datetime
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFilter:
+    """Which accounts to list; None and empty mean any."""
+
+    owner: str = ""
+    currency_code: str = ""
+    type: AccountType | None = None
+
+
+# ---- Accounts
+
+
+async def insert_accounts(work: UnitOfWork, accounts: Sequence[Account]) -> set[str]:
+    """Create the accounts that do not exist, with empty balances; return the ids of those created."""
+    parameters = {
+        "tenant_id": work.tenant_id,
+        "now": work.now,
+        "account_ids": [a.account_id for a in accounts],
+        "currency_codes": [a.currency_code for a in accounts],
+        "types": [int(a.type) for a in accounts],
+        "no_overdrafts": [a.flags.debits_must_not_exceed_credits for a in accounts],
+        "no_overpays": [a.flags.credits_must_not_exceed_debits for a in accounts],
+        "closed": [a.flags.closed for a in accounts],
+        "owners": [a.owner for a in accounts],
+        "metadata": [json.dumps(dict(a.metadata)) for a in accounts],
+    }
+    rows = await work.execute(_SQL["insert_accounts"], parameters)
+    created = {row.account_id for row in rows}
+    if created:
+        keys = {"tenant_id": work.tenant_id, "account_ids": sorted(created)}
+        await work.execute(_SQL["insert_balances"], keys)
+    return created
+
+
+async def read_accounts(work: UnitOfWork, account_ids: Collection[str]) -> dict[str, Account]:
+    """Read what is fixed about accounts, by id."""
+    keys = {"tenant_id": work.tenant_id, "account_ids": list(account_ids)}
+    rows = await work.execute(_SQL["read_accounts"], keys)
+    return {row.account_id: _account(row) for row in rows}
+
+
+async def list_accounts(
+    work: UnitOfWork, wanted: AccountFilter, after: str, limit: int
+) -> list[AccountView]:
+    """List accounts with balances behind `after`, by id."""
+    table, sums = account_table, balance_table
+    query = (
+        select(table, sums.c.debits_posted, sums.c.credits_posted)
+        .join(
+            sums,
+            (sums.c.tenant_id == table.c.tenant_id) & (sums.c.account_id == table.c.account_id),
+        )
+        .where(table.c.tenant_id == work.tenant_id, table.c.account_id > after)
+        .order_by(table.c.account_id)
+        .limit(limit)
+    )
+    if wanted.owner:
+        query = query.where(table.c.owner == wanted.owner)
+    if wanted.currency_code:
+        query = query.where(table.c.currency_code == wanted.currency_code)
+    if wanted.type is not None:
+        query = query.where(table.c.type == int(wanted.type))
+    return [_view(row) for row in await work.execute(query)]
+
+
+async def read_account(work: UnitOfWork, account_id: str) -> AccountView | None:
+    """Read one account with its balances."""
+    table, sums = account_table, balance_table
+    query = (
+        select(table, sums.c.debits_posted, sums.c.credits_posted)
+        .join(
+            sums,
+            (sums.c.tenant_id == table.c.tenant_id) & (sums.c.account_id == table.c.account_id),
+        )
+        .where(table.c.tenant_id == work.tenant_id, table.c.account_id == account_id)
+    )
+    row = (await work.execute(query)).one_or_none()
+    return None if row is None else _view(row)
+
+
+# ---- Posting
+
+
+async def claim_ids(work: UnitOfWork, fingerprints: Mapping[UUID, bytes]) -> set[UUID]:
+    """Claim transfer ids, in order of the ids; return those that nobody claimed before."""
+    ids = sorted(fingerprints)
+    parameters = {
+        "tenant_id": work.tenant_id,
+        "transfer_ids": ids,
+        "fingerprints": [fingerprints[transfer_id] for transfer_id in ids],
+    }
+    rows = await _hot(work, "claim_ids", parameters)
+    return {row[0] for row in rows}
+
+
+async def read_known(
+    work: UnitOfWork, asked: Mapping[UUID, Collection[bytes]]
+) -> dict[UUID, Known]:
+    """Read what is stored of ids that others claimed; the transfer too where `asked` has another fingerprint."""
+    if not asked:
+        return {}
+    keys = {"tenant_id": work.tenant_id, "transfer_ids": list(asked)}
+    known = {
+        row[0]: Known(bytes(row[1]), TransferResult(row[2]))
+        for row in await _hot(work, "read_ids", keys)
+    }
+    differing = [
+        transfer_id
+        for transfer_id, stored in known.items()
+        if stored.result is TransferResult.OK and set(asked[transfer_id]) != {stored.fingerprint}
+    ]
+    for transfer in await _read_transfers(work, differing):
+        stored = known[transfer.transfer_id]
+        known[transfer.transfer_id] = Known(stored.fingerprint, stored.result, transfer)
+    return known
+
+
+async def lock_balances(work: UnitOfWork, account_ids: Iterable[str]) -> dict[str, Balance]:
+    """Lock the balances of accounts, in order of the ids, until the transaction ends."""
+    keys = {"tenant_id": work.tenant_id, "account_ids": sorted(account_ids)}
+    rows = await _hot(work, "lock_balances", keys)
+    return {
+        row[0]: Balance(
+            row[0], row[1], AccountType(row[2]), Flags(row[3], row[4], row[5]), *row[6:9]
+        )
+        for row in rows
+    }
+
+
+async def next_batch_no(work: UnitOfWork) -> int:
+    """Draw the number of a batch whose balances are locked."""
+    [(batch_no,)] = await _hot(work, "next_batch_no", {})
+    return int(batch_no)
+
+
+async def settle_ids(
+    work: UnitOfWork, claimed: Mapping[UUID, bytes], evaluation: Evaluation
+) -> None:
+    """Correct the claims: release the ids that nothing was decided on, record those that were burnt.
+
+    `claimed` are the ids that this batch claimed, with the fingerprint that it claimed them with.
+    """
+    decided = {
+        posting.transfer.transfer_id: Known(posting.fingerprint, TransferResult.OK)
+        for posting in evaluation.postings
+    } | evaluation.burnt
+    released = [transfer_id for transfer_id in claimed if transfer_id not in decided]
+    corrected = {
+        transfer_id: outcome
+        for transfer_id, outcome in decided.items()
+        if outcome.result is not TransferResult.OK or claimed[transfer_id] != outcome.fingerprint
+    }
+    if released:
+        keys = {"tenant_id": work.tenant_id, "transfer_ids": released}
+        await _run(work, "release_ids", keys)
+    if corrected:
+        parameters = {
+            "tenant_id": work.tenant_id,
+            "transfer_ids": list(corrected),
+            "fingerprints": [outcome.fingerprint for outcome in corrected.values()],
+            "results": [int(outcome.result) for outcome in corrected.values()],
+        }
+        await _run(work, "correct_ids", parameters)
+
+
+async def insert_postings(work: UnitOfWork, postings: Sequence[Posting], batch_no: int) -> None:
+    """Write accepted transfers and their entries."""
+    transfers = [posting.transfer for posting in postings]
+    parameters = {
+        "tenant_id": work.tenant_id,
+        "batch_no": batch_no,
+        "now": work.now,
+        "transfer_ids": [t.transfer_id for t in transfers],
+        "positions": [posting.index for posting in postings],
+        "debit_account_ids": [t.debit_account_id for t in transfers],
+        "credit_account_ids": [t.credit_account_id for t in transfers],
+        "currency_codes": [t.currency_code for t in transfers],
+        "amounts": [t.amount_minor for t in transfers],
+        "codes": [t.code for t in transfers],
+        "kinds": [t.kind for t in transfers],
+        "linked": [t.linked for t in transfers],
+        "effective_at": [t.effective_at for t in transfers],
+        "metadata": [json.dumps(dict(t.metadata)) if t.metadata else "{}" for t in transfers],
+    }
+    await _run(work, "insert_transfers", parameters)
+    await _insert_entries(work, postings)
+
+
+async def _insert_entries(work: UnitOfWork, postings: Sequence[Posting]) -> None:
+    legs: list[tuple[Leg, UUID, int]] = []
+    for posting in postings:
+        transfer = posting.transfer
+        legs.append((posting.debit, transfer.transfer_id, transfer.amount_minor))
+        legs.append((posting.credit, transfer.transfer_id, -transfer.amount_minor))
+    parameters = {
+        "tenant_id": work.tenant_id,
+        "account_ids": [leg.account_id for leg, _, _ in legs],
+        "seqs": [leg.seq for leg, _, _ in legs],
+        "transfer_ids": [transfer_id for _, transfer_id, _ in legs],
+        "amounts": [amount for _, _, amount in legs],
+        "balances": [leg.balance_after for leg, _, _ in legs],
+    }
+    await _run(work, "insert_entries", parameters)
+
+
+async def update_balances(work: UnitOfWork, balances: Collection[Balance]) -> None:
+    """Write the balances that a batch moved."""
+    parameters = {
+        "tenant_id": work.tenant_id,
+        "now": work.now,
+        "account_ids": [b.account_id for b in balances],
+        "debits": [b.debits_posted for b in balances],
+        "credits": [b.credits_posted for b in balances],
+        "seqs": [b.last_seq for b in balances],
+    }
+    await _run(work, "update_balances", parameters)
+
+
+# ---- Reading the books
+
+
+async def list_entries(
+    work: UnitOfWork, account_id: str, after: int, limit: int, *, newest_first: bool
+) -> list[EntryView]:
+    """List entries of an account behind (or, newest first, before) place `after`."""
+    statement = "list_entries_newest_first" if newest_first else "list_entries_oldest_first"
+    parameters = {
+        "tenant_id": work.tenant_id,
+        "account_id": account_id,
+        "after": after,
+        "limit": limit,
+    }
+    return [EntryView(**row._mapping) for row in await work.execute(_SQL[statement], parameters)]
+
+
+async def sum_accounts(work: UnitOfWork) -> list[TypeSums]:
+    """Add all accounts up by currency and type, in one statement and so in one snapshot."""
+    rows = await work.execute(_SQL["sum_accounts"], {"tenant_id": work.tenant_id})
+    return [
+        TypeSums(
+            row.currency_code,
+            AccountType(row.type),
+            row.accounts,
+            int(row.debits),
+            int(row.credits),
+        )
+        for row in rows
+    ]
+
+
+# ---- Rows
+
+
+async def _hot(work: UnitOfWork, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Run a statement of the posting path on psycopg itself: thousands of rows without a row object each."""
+    connection = await work.raw()
+    cursor = await connection.execute(_SQL[name].encode(), dict(parameters), prepare=True)
+    return await cursor.fetchall()
+
+
+async def _run(work: UnitOfWork, name: str, parameters: Mapping[str, Any]) -> None:
+    connection = await work.raw()
+    await connection.execute(_SQL[name].encode(), dict(parameters), prepare=True)
+
+
+async def _read_transfers(work: UnitOfWork, transfer_ids: Sequence[UUID]) -> list[Transfer]:
+    if not transfer_ids:
+        return []
+    keys = {"tenant_id": work.tenant_id, "transfer_ids": list(transfer_ids)}
+    rows = await work.execute(_SQL["read_transfers"], keys)
+    return [Transfer(**row._mapping) for row in rows]
+
+
+def _account(row: Any) -> Account:
+    return Account(
+        account_id=row.account_id,
+        currency_code=row.currency_code,
+        type=AccountType(row.type),
+        flags=Flags(
+            row.debits_must_not_exceed_credits, row.credits_must_not_exceed_debits, row.closed
+        ),
+        owner=row.owner,
+        metadata=row.metadata,
+    )
+
+
+def _view(row: Any) -> AccountView:
+    return AccountView(_account(row), row.debits_posted, row.credits_posted, row.created_at)

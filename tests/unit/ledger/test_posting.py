@@ -1,0 +1,205 @@
+"""Laws of the posting of a batch, on the rules one by one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from payments.ledger.v1 import ledger_service_pb2 as service_pb
+
+from services.ledger.domain.accounts import AccountResult, AccountType, Flags
+from services.ledger.domain.posting import Balance, Evaluation, Known, evaluate
+from services.ledger.domain.transfers import (
+    BURNING,
+    Malformed,
+    Transfer,
+    TransferResult,
+    fingerprint,
+)
+from services.runtime.money import MINOR_UNITS_MAX
+
+R = TransferResult
+
+
+def book(**flags: Flags) -> dict[str, Balance]:
+    """Accounts a to d in USD, e in EUR; flags by name."""
+    accounts = {
+        name: Balance(name, "USD", AccountType.ASSET, flags.get(name, Flags())) for name in "abcd"
+    }
+    accounts["e"] = Balance("e", "EUR", AccountType.ASSET, Flags())
+    return accounts
+
+
+def transfer(
+    number: int, debit: str = "a", credit: str = "b", amount: int = 10, **more: object
+) -> Transfer:
+    return Transfer(UUID(int=number), debit, credit, "USD", amount, **more)  # type: ignore[arg-type]
+
+
+def results(evaluation: Evaluation) -> list[str]:
+    return [verdict.result.name for verdict in evaluation.verdicts]
+
+
+def test_numbers_and_names_agree_with_the_contract() -> None:
+    assert {r.name: int(r) for r in TransferResult} == {
+        name.removeprefix("TRANSFER_RESULT_"): number
+        for name, number in service_pb.TransferResult.items()
+        if number
+    }
+    assert {r.name: int(r) for r in AccountResult} == {
+        name.removeprefix("ACCOUNT_RESULT_"): number
+        for name, number in service_pb.AccountResult.items()
+        if number
+    }
+
+
+def test_a_transfer_moves_both_sides_and_leaves_two_entries() -> None:
+    balances = book()
+    done = evaluate([transfer(1), transfer(2, "b", "a", 3)], balances, {})
+    assert results(done) == ["OK", "OK"]
+    assert (balances["a"].debits_posted, balances["a"].credits_posted) == (10, 3)
+    first, second = done.postings
+    assert (first.debit.seq, first.debit.balance_after) == (1, 10)
+    assert (first.credit.seq, first.credit.balance_after) == (1, -10)
+    assert (second.credit.account_id, second.credit.seq, second.credit.balance_after) == ("a", 2, 7)
+
+
+@pytest.mark.parametrize(
+    ("asked", "result"),
+    [
+        (transfer(1, "a", "a"), R.ACCOUNTS_MUST_BE_DIFFERENT),
+        (transfer(1, "a", "a", 0), R.ACCOUNTS_MUST_BE_DIFFERENT),
+        (transfer(1, amount=0), R.AMOUNT_MUST_BE_POSITIVE),
+        (transfer(1, "x", "y", amount=-1), R.AMOUNT_MUST_BE_POSITIVE),
+        (transfer(1, "x", "y"), R.DEBIT_ACCOUNT_NOT_FOUND),
+        (transfer(1, "a", "y"), R.CREDIT_ACCOUNT_NOT_FOUND),
+        (transfer(1, "a", "e"), R.ACCOUNTS_MUST_HAVE_THE_SAME_CURRENCY),
+        (
+            Transfer(UUID(int=1), "a", "b", "EUR", 5),
+            R.AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS,
+        ),
+        (transfer(1, "c", "b"), R.DEBIT_ACCOUNT_CLOSED),
+        (transfer(1, "a", "c"), R.CREDIT_ACCOUNT_CLOSED),
+        (transfer(1, "d", "b"), R.EXCEEDS_CREDITS),
+    ],
+)
+def test_refusals_in_order_of_precedence(asked: Transfer, result: TransferResult) -> None:
+    balances = book(c=Flags(closed=True), d=Flags(debits_must_not_exceed_credits=True))
+    before = {name: (b.debits_posted, b.credits_posted, b.last_seq) for name, b in balances.items()}
+    done = evaluate([asked], balances, {})
+    assert done.verdicts[0].result is result
+    assert done.postings == []
+    assert {
+        n: (b.debits_posted, b.credits_posted, b.last_seq) for n, b in balances.items()
+    } == before
+    assert set(done.burnt) == ({asked.transfer_id} if result in BURNING else set())
+
+
+def test_limits_bite_on_the_exact_unit() -> None:
+    wallet = Flags(debits_must_not_exceed_credits=True)
+    receivable = Flags(credits_must_not_exceed_debits=True)
+    balances = book(a=wallet, b=receivable)
+    done = evaluate(
+        [
+            transfer(1, "c", "a", 10),
+            transfer(2, "a", "c", 10),
+            transfer(3, "a", "c", 1),
+            transfer(4, "b", "c", 5),
+            transfer(5, "c", "b", 6),
+            transfer(6, "c", "b", 5),
+        ],
+        balances,
+        {},
+    )
+    assert results(done) == ["OK", "OK", "EXCEEDS_CREDITS", "OK", "EXCEEDS_DEBITS", "OK"]
+
+
+def test_overflow_is_a_verdict_and_leaves_the_id_free() -> None:
+    balances = book()
+    done = evaluate([transfer(1, amount=MINOR_UNITS_MAX), transfer(2, amount=1)], balances, {})
+    assert results(done) == ["OK", "OVERFLOWS_DEBITS"]
+    done = evaluate([transfer(3, "c", "b", 1)], balances, {})
+    assert results(done) == ["OVERFLOWS_CREDITS"]
+    assert not done.burnt
+
+
+def test_a_chain_is_posted_whole_or_not_at_all() -> None:
+    balances = book(d=Flags(debits_must_not_exceed_credits=True))
+    chain = [
+        transfer(1, linked=True),
+        transfer(2, "b", "c", linked=True),
+        transfer(3, "d", "a"),
+        transfer(4, "c", "b", 1),
+    ]
+    done = evaluate(chain, balances, {})
+    assert results(done) == ["LINKED_EVENT_FAILED", "LINKED_EVENT_FAILED", "EXCEEDS_CREDITS", "OK"]
+    assert [p.transfer.transfer_id for p in done.postings] == [UUID(int=4)]
+    assert done.postings[0].debit.seq == 1, "the undone chain left no gap"
+    assert list(done.burnt) == [UUID(int=3)], "only the failing member's id is burnt"
+
+
+def test_an_open_chain_is_refused_before_anything_of_it_is_judged() -> None:
+    done = evaluate([transfer(1, "x", "y", linked=True), transfer(2, linked=True)], book(), {})
+    assert results(done) == ["LINKED_EVENT_FAILED", "LINKED_EVENT_CHAIN_OPEN"]
+    assert not done.burnt
+
+
+def test_a_malformed_member_breaks_its_chain() -> None:
+    done = evaluate([transfer(1, linked=True), Malformed("bad", True), transfer(2)], book(), {})
+    assert results(done) == ["LINKED_EVENT_FAILED", "INVALID_TRANSFER", "LINKED_EVENT_FAILED"]
+
+
+def test_an_id_twice_in_a_chain_and_twice_in_a_batch() -> None:
+    done = evaluate([transfer(1, linked=True), transfer(1, linked=True), transfer(2)], book(), {})
+    assert results(done) == ["LINKED_EVENT_FAILED", "DUPLICATE_IN_CHAIN", "LINKED_EVENT_FAILED"]
+    done = evaluate([transfer(1), transfer(1), transfer(1, amount=11)], book(), {})
+    assert results(done) == ["OK", "EXISTS", "EXISTS_WITH_DIFFERENT_AMOUNT"]
+    assert len(done.postings) == 1
+
+
+def test_an_id_released_by_a_failed_chain_may_be_posted_by_the_same_batch() -> None:
+    batch = [transfer(1, linked=True), transfer(2, "x", "y"), transfer(1)]
+    assert results(evaluate(batch, book(), {})) == [
+        "LINKED_EVENT_FAILED",
+        "DEBIT_ACCOUNT_NOT_FOUND",
+        "OK",
+    ]
+
+
+def test_a_chain_sent_again_exists_as_a_whole_but_not_mixed_with_new_members() -> None:
+    chain = [transfer(1, linked=True), transfer(2)]
+    known = {t.transfer_id: Known(fingerprint(t), R.OK, t) for t in chain}
+    assert results(evaluate(chain, book(), known)) == ["EXISTS", "EXISTS"]
+    longer = [transfer(1, linked=True), transfer(3)]
+    assert results(evaluate(longer, book(), known)) == ["EXISTS", "LINKED_EVENT_FAILED"]
+
+
+def test_a_burnt_id_answers_its_first_refusal_for_ever() -> None:
+    batch = [transfer(1, "x", "y"), transfer(1)]
+    done = evaluate(batch, book(), {})
+    assert results(done) == ["DEBIT_ACCOUNT_NOT_FOUND", "ID_ALREADY_FAILED"]
+    assert done.verdicts[1].original is R.DEBIT_ACCOUNT_NOT_FOUND
+    again = evaluate([transfer(1, amount=99)], book(), done.burnt)
+    assert again.verdicts[0].original is R.DEBIT_ACCOUNT_NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("change", "result"),
+    [
+        ({"linked": True}, R.EXISTS_WITH_DIFFERENT_LINKED),
+        ({"kind": 2}, R.EXISTS_WITH_DIFFERENT_KIND),
+        ({"debit": "c"}, R.EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID),
+        ({"credit": "c"}, R.EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID),
+        ({"amount": 11}, R.EXISTS_WITH_DIFFERENT_AMOUNT),
+        ({"code": 1}, R.EXISTS_WITH_DIFFERENT_CODE),
+        ({"metadata": {"k": "v"}}, R.EXISTS_WITH_DIFFERENT_METADATA),
+        ({"effective_at": datetime(2026, 1, 1, tzinfo=UTC)}, R.EXISTS_WITH_DIFFERENT_EFFECTIVE_AT),
+    ],
+)
+def test_what_differs_is_named(change: dict[str, object], result: TransferResult) -> None:
+    first = transfer(1)
+    known = {first.transfer_id: Known(fingerprint(first), R.OK, first)}
+    again = transfer(1, **change)  # type: ignore[arg-type]
+    batch = [again, transfer(2, "x", "y")] if again.linked else [again]
+    assert evaluate(batch, book(), known).verdicts[0].result is result

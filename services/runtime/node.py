@@ -109,6 +109,7 @@ class Node:
 
     async def stop(self) -> None:
         """End the running calls, the background work and every connection, in this order."""
+        self.bus.close()
         await self._server.drain()
         for service in reversed(self._started):
             if service.stop is not None:

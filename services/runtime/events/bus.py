@@ -14,7 +14,7 @@ class EventBus:
 
     def __init__(self) -> None:
         self._published = asyncio.Event()
-        self._moved: set[asyncio.Event] = set()
+        self._listeners: set[Listener] = set()
 
     def wake(self) -> None:
         """Say that a transaction that published has committed. Call it after the commit."""
@@ -28,31 +28,46 @@ class EventBus:
 
     def moved(self) -> None:
         """Say that there is something new to read."""
-        for bell in self._moved:
-            bell.set()
+        for listener in self._listeners:
+            listener.ring()
+
+    def close(self) -> None:
+        """Say that the process is stopping: readers that would wait for ever end."""
+        for listener in self._listeners:
+            listener.close()
 
     def listener(self) -> Listener:
         """Return a listener for `moved`; use it as a context manager."""
-        return Listener(self._moved)
+        return Listener(self._listeners)
 
 
 class Listener:
-    """One reader's bell: a ring between two waits is not lost."""
+    """One reader's bell: a ring between two waits is not lost.
 
-    def __init__(self, bells: set[asyncio.Event]) -> None:
-        self._bells = bells
+    Attributes:
+        closed: true once the process is stopping.
+    """
+
+    def __init__(self, listeners: set[Listener]) -> None:
+        self._listeners = listeners
         self._bell = asyncio.Event()
+        self.closed = False
 
     def __enter__(self) -> Listener:
-        self._bells.add(self._bell)
+        self._listeners.add(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bells.discard(self._bell)
+        self._listeners.discard(self)
 
     def ring(self) -> None:
         """Wake this listener alone."""
         self._bell.set()
+
+    def close(self) -> None:
+        """Wake it for the last time."""
+        self.closed = True
+        self.ring()
 
     async def wait(self, timeout_s: float) -> bool:
         """Wait for news; False when the time passed without any."""

@@ -1,0 +1,77 @@
+"""Reading the feed: pages, and a tail that follows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+
+from services.events import store
+from services.events.domain import FeedEvent, StreamEnded
+from services.runtime.context import acting, current
+from services.runtime.database import Database
+from services.runtime.errors import Overloaded
+from services.runtime.events.bus import EventBus
+from services.runtime.events.subjects import Pattern
+
+TAIL_PAGE = 100
+# What another process sequenced rings no bell here.
+TAIL_POLL_SECONDS = 0.5
+# Of one page; a stream as a whole may last as long as its reader likes.
+TAIL_PAGE_SECONDS = 10.0
+TAILS_MAX = 64
+
+
+class EventReader:
+    """Reads a tenant's events."""
+
+    def __init__(self, database: Database, bus: EventBus) -> None:
+        self._database = database
+        self._bus = bus
+        self._tails = 0
+
+    async def page(
+        self, patterns: Sequence[Pattern], after: int, page_size: int
+    ) -> list[FeedEvent]:
+        """Return the first events behind a place of the feed."""
+        async with self._database.read() as work:
+            return await store.page(work, patterns, after, page_size)
+
+    async def tail(
+        self, patterns: Sequence[Pattern], after: int | None
+    ) -> AsyncGenerator[FeedEvent, None]:
+        """Give events as they are committed, one page in memory at a time; without `after` from now on.
+
+        Raises:
+            Overloaded: 64 streams are open in this process.
+            StreamEnded: the process is stopping.
+        """
+        if self._tails >= TAILS_MAX:
+            raise Overloaded(
+                f"{TAILS_MAX} streams are open; close one, or read pages with ListEvents",
+                retry_after_ms=1000,
+                limit=TAILS_MAX,
+            )
+        self._tails += 1
+        try:
+            with self._bus.listener() as bell:
+                position = await self._now() if after is None else after
+                while not bell.closed:
+                    events = await self._next(patterns, position)
+                    for event in events:
+                        yield event
+                        position = event.position
+                    if len(events) < TAIL_PAGE:
+                        await bell.wait(TAIL_POLL_SECONDS)
+                raise StreamEnded("the server is stopping; call again with the last cursor")
+        finally:
+            self._tails -= 1
+
+    async def _now(self) -> int:
+        async with self._database.read() as work:
+            return await store.last_position(work)
+
+    async def _next(self, patterns: Sequence[Pattern], after: int) -> list[FeedEvent]:
+        deadline_at = time.monotonic() + TAIL_PAGE_SECONDS
+        with acting(replace(current(), deadline_at=deadline_at)):
+            return await self.page(patterns, after, TAIL_PAGE)

@@ -1,0 +1,49 @@
+Statements of the feed's reader. They run as the services' role, for the tenant of the transaction. Under row-level
+security only leakproof operators use an index: comparisons of text and numbers do, LIKE and starts_with do not.
+
+-- @last_position
+SELECT coalesce(max(position), 0) AS position FROM mesh.feed WHERE tenant_id = %(tenant_id)s;
+
+-- @subjects_between
+-- The subjects that the tenant has below a first part: one step through the index each, not one row each.
+WITH RECURSIVE found (subject) AS (
+  (SELECT f.subject FROM mesh.feed f
+    WHERE f.tenant_id = %(tenant_id)s AND f.subject >= %(first)s AND f.subject < %(end)s
+    ORDER BY f.subject LIMIT 1)
+  UNION ALL
+  SELECT (SELECT f.subject FROM mesh.feed f
+           WHERE f.tenant_id = %(tenant_id)s AND f.subject > found.subject AND f.subject < %(end)s
+           ORDER BY f.subject LIMIT 1)
+    FROM found WHERE found.subject IS NOT NULL)
+SELECT subject FROM found WHERE subject IS NOT NULL LIMIT %(limit)s;
+
+-- @page_of_all
+SELECT f.position FROM mesh.feed f
+ WHERE f.tenant_id = %(tenant_id)s AND f.position > %(after)s ORDER BY f.position LIMIT %(limit)s;
+
+-- @page_of_subjects
+SELECT p.position FROM unnest(%(subjects)s::text[]) AS s (subject)
+ CROSS JOIN LATERAL (
+   SELECT f.position FROM mesh.feed f
+    WHERE f.tenant_id = %(tenant_id)s AND f.subject = s.subject AND f.position > %(after)s
+    ORDER BY f.position LIMIT %(limit)s) AS p
+ ORDER BY p.position LIMIT %(limit)s;
+
+-- @events_at
+WITH consumers AS MATERIALIZED (SELECT DISTINCT consumer FROM mesh.subscription)
+SELECT f.position, e.event_id, e.subject, e.schema_version, e.tenant_id, e.key, e.message_name, e.payload,
+       e.correlation_id, e.causation_id, e.traceparent, e.created_at,
+       w.waiting, l.dead, greatest(w.tries, l.tries, 0) AS tries, w.next_at,
+       coalesce(w.last_error, l.last_error, '') AS last_error
+  FROM mesh.feed f
+  JOIN mesh.event e ON e.tenant_id = f.tenant_id AND e.recorded_at = f.recorded_at AND e.event_id = f.event_id
+ CROSS JOIN LATERAL (
+   SELECT count(*) AS waiting, max(d.attempts) AS tries, min(d.next_at) AS next_at, max(d.last_error) AS last_error
+     FROM consumers c
+     JOIN mesh.delivery d ON d.consumer = c.consumer AND d.lane = f.lane AND d.position = f.position) AS w
+ CROSS JOIN LATERAL (
+   SELECT count(*) AS dead, max(x.attempts) AS tries, max(x.last_error) AS last_error
+     FROM consumers c
+     JOIN mesh.dead_letter x
+       ON x.tenant_id = f.tenant_id AND x.consumer = c.consumer AND x.event_id = f.event_id) AS l
+ WHERE f.tenant_id = %(tenant_id)s AND f.position = ANY(%(positions)s) ORDER BY f.position;

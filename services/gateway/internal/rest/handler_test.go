@@ -1,0 +1,516 @@
+package rest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	billingv1 "tollmesh.dev/gen/go/payments/billing/v1"
+	eventsv1 "tollmesh.dev/gen/go/payments/events/v1"
+	meteringv1 "tollmesh.dev/gen/go/payments/metering/v1"
+	orchestrationv1 "tollmesh.dev/gen/go/payments/orchestration/v1"
+	pricingv1 "tollmesh.dev/gen/go/payments/pricing/v1"
+)
+
+const (
+	ingestMethod  = "/payments.metering.v1.MeteringService/IngestEvents"
+	chargeMethod  = "/payments.billing.v1.ChargeService/CreateCharge"
+	paymentMethod = "/payments.orchestration.v1.PaymentService/CreatePayment"
+	tailMethod    = "/payments.events.v1.EventService/TailEvents"
+)
+
+// Every annotated RPC of the schemas answers at its path, over its verb.
+func TestEveryAnnotationIsServed(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	variable := regexp.MustCompile(`\{[^}]*\}`)
+	rules := 0
+	eachRule(func(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
+		rules++
+		verb, path := verbAndPath(t, rule)
+		body := ""
+		if field := rule.GetBody(); field != "" {
+			body = "{}"
+			if field != "*" && method.Input().Fields().ByName(protoreflect.Name(field)).IsList() {
+				body = "[]"
+			}
+		}
+		before := mesh.count()
+		answer := client.do(verb, variable.ReplaceAllString(path, "receivable:acme:USD"), body)
+		if answer.status >= 300 {
+			t.Errorf("%s %s: %d %s", verb, path, answer.status, answer.body)
+		}
+		if mesh.count() != before+1 {
+			t.Fatalf("%s %s reached no RPC", verb, path)
+		}
+		full := "/" + string(method.Parent().FullName()) + "/" + string(method.Name())
+		if got := mesh.seen(before).method; got != full {
+			t.Errorf("%s %s reached %s, not %s", verb, path, got, full)
+		}
+	})
+	if rules < 20 {
+		t.Fatalf("only %d annotated RPCs are linked", rules)
+	}
+}
+
+func verbAndPath(t *testing.T, rule *annotations.HttpRule) (string, string) {
+	switch pattern := rule.GetPattern().(type) {
+	case *annotations.HttpRule_Get:
+		return http.MethodGet, pattern.Get
+	case *annotations.HttpRule_Post:
+		return http.MethodPost, pattern.Post
+	case *annotations.HttpRule_Put:
+		return http.MethodPut, pattern.Put
+	case *annotations.HttpRule_Patch:
+		return http.MethodPatch, pattern.Patch
+	case *annotations.HttpRule_Delete:
+		return http.MethodDelete, pattern.Delete
+	}
+	t.Fatalf("unknown pattern: %v", rule)
+	return "", ""
+}
+
+// Every file of the schemas is linked, or the JSON of a message that holds one of them would fail.
+func TestEverySchemaIsLinked(t *testing.T) {
+	files, err := filepath.Glob("../../../../proto/payments/*/v1/*.proto")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("the schemas are not where they should be: %v %v", files, err)
+	}
+	for _, file := range files {
+		name, _ := filepath.Rel("../../../../proto", file)
+		if _, err := protoregistry.GlobalFiles.FindFileByPath(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestHeadersTravelToTheMesh(t *testing.T) {
+	mesh := newMesh(t, nil)
+	answer := newClient(t, mesh.address, defaults).do(
+		"GET", "/v1/billing/charges", "",
+		"Authorization", "Bearer k", "Idempotency-Key", "my key", "X-Request-Id", "r1",
+		"Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+		"Grpc-Metadata-Mesh-Token", "forged", "X-Mesh-Act-As", "other", "Cookie", "c=1")
+	answer.want(200)
+	seen := mesh.only().metadata
+	for name, value := range map[string]string{
+		"authorization": "Bearer k", "idempotency-key": "my key", "x-request-id": "r1",
+		"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	} {
+		if got := seen.Get(name); len(got) != 1 || got[0] != value {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	for name := range seen {
+		if strings.Contains(name, "mesh") || strings.Contains(name, "cookie") {
+			t.Errorf("%s travelled: %q", name, seen.Get(name))
+		}
+	}
+	if got := answer.header.Values("X-Request-Id"); len(got) != 1 || got[0] != "r1" {
+		t.Errorf("X-Request-Id: %q", got)
+	}
+}
+
+func TestOddHeaderValues(t *testing.T) {
+	mesh := newMesh(t, nil)
+	answer := newClient(t, mesh.address, defaults).do(
+		"GET", "/v1/billing/charges", "",
+		"Authorization", "Bearer schlüssel", "Idempotency-Key", "größe 1",
+		"X-Request-Id", strings.Repeat("x", 200))
+	answer.want(200)
+	seen := mesh.only().metadata
+	if got := seen.Get("idempotency-key"); len(got) != 1 || got[0] != "gr%C3%B6%C3%9Fe+1" {
+		t.Errorf("an odd key must arrive, escaped: %q", got)
+	}
+	if got := seen.Get("authorization"); len(got) != 0 {
+		t.Errorf("authorization: %q", got)
+	}
+	id := answer.header.Get("X-Request-Id")
+	if got := seen.Get("x-request-id"); len(got) != 1 || got[0] != id || len(id) != 36 {
+		t.Errorf("x-request-id: %q, answered %q", got, id)
+	}
+}
+
+func TestHeadersTravelBack(t *testing.T) {
+	mesh := newMesh(t, map[string]answer{
+		"/payments.billing.v1.ChargeService/GetCharge": func(_ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
+			err := stream.SendHeader(metadata.Pairs("etag", `"v1"`, "retry-after", "7",
+				"x-request-id", "given by the mesh", "secret", "no"))
+			return &billingv1.GetChargeResponse{Charge: &billingv1.Charge{ChargeId: "chg_1"}}, err
+		},
+	})
+	answer := newClient(t, mesh.address, defaults).do("GET", "/v1/billing/charges/chg_1", "")
+	if got := answer.want(200)["charge_id"]; got != "chg_1" {
+		t.Errorf("REST shows the bare resource: %s", answer.body)
+	}
+	for name, value := range map[string]string{
+		"ETag": `"v1"`, "Retry-After": "7", "X-Request-Id": "given by the mesh", "Secret": "",
+		"Content-Type": "application/json",
+	} {
+		if got := answer.header.Values(name); strings.Join(got, "|") != value {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+// The call of seed 003, as written there.
+func TestIngestTakesABareArray(t *testing.T) {
+	mesh := newMesh(t, map[string]answer{
+		ingestMethod: func(proto.Message, grpc.ServerStream) (proto.Message, error) {
+			return &meteringv1.IngestEventsResponse{Accepted: 2, ReceiptId: "rcp_1"}, nil
+		},
+	})
+	answer := newClient(t, mesh.address, defaults).do("POST", "/v1/metering/events", `[
+		{"request_id": "r1", "sku": "sms", "quantity": 1.250, "org_id": "o", "project_id": "p", "time": "2026-01-02T03:04:05.000006Z"},
+		{"request_id": "r2", "sku": "sms", "quantity": "2", "org_id": "o", "project_id": "p", "event_time": "2026-01-02T03:04:05Z"}
+	]`)
+	content := answer.want(202)
+	if content["receipt_id"] != "rcp_1" || content["rejected"] == nil || content["problems"] == nil {
+		t.Errorf("zeros and empty lists are written: %s", answer.body)
+	}
+	events := mesh.only().request.(*meteringv1.IngestEventsRequest).GetEvents()
+	if len(events) != 2 || events[0].GetQuantity() != "1.250" || events[1].GetQuantity() != "2" {
+		t.Fatalf("a number is its own text: %v", events)
+	}
+	if events[0].GetEventTime().GetNanos() != 6000 || events[1].GetEventTime().GetSeconds() != 1767323045 {
+		t.Errorf("time and event_time are both read: %v", events)
+	}
+}
+
+func TestIngestNamesEachItemThatDoesNotRead(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	answer := client.do("POST", "/v1/metering/events",
+		`[{"request_id": "r1"}, {"request_id": "r2", "colour": "red"}, {"quantity": true}]`)
+	details := answer.wantReason(400, "UNDECODABLE_REQUEST")
+	violations := details["BadRequest"]["field_violations"].([]any)
+	if len(violations) != 2 || violations[0].(map[string]any)["field"] != "[1]" ||
+		!strings.Contains(violations[0].(map[string]any)["description"].(string), `unknown field "colour"`) {
+		t.Errorf("violations: %v", violations)
+	}
+	if message := details["ErrorInfo"]["metadata"].(map[string]any)["message"]; message != "payments.metering.v1.IngestEventsRequest" {
+		t.Errorf("message: %v", message)
+	}
+	for _, body := range []string{`{"events": []}`, `[{}`, `[] []`, `[{"quantity": 1`, `{`, `x`, "\xff"} {
+		client.do("POST", "/v1/metering/events", body).wantReason(400, "UNDECODABLE_REQUEST")
+	}
+	if mesh.count() != 0 {
+		t.Errorf("a refused body reached the mesh")
+	}
+}
+
+func TestCreateAnswers201WithLocation(t *testing.T) {
+	mesh := newMesh(t, map[string]answer{
+		chargeMethod: func(proto.Message, grpc.ServerStream) (proto.Message, error) {
+			return &billingv1.CreateChargeResponse{Charge: &billingv1.Charge{ChargeId: "chg_1"}}, nil
+		},
+	})
+	answer := newClient(t, mesh.address, defaults).do("POST", "/v1/billing/charges", `{"org_id": "acme"}`)
+	if answer.want(201)["charge_id"] != "chg_1" || answer.header.Get("Location") != "/v1/billing/charges/chg_1" {
+		t.Errorf("%v %s", answer.header, answer.body)
+	}
+}
+
+func TestBatchCreateAnswers200(t *testing.T) {
+	mesh := newMesh(t, nil)
+	answer := newClient(t, mesh.address, defaults).do("POST", "/v1/ledger/accounts", `{"accounts": []}`)
+	answer.want(200)
+	if answer.header.Get("Location") != "" {
+		t.Errorf("a batch has no one Location: %v", answer.header)
+	}
+}
+
+func TestPaymentBodyTravelsByteForByte(t *testing.T) {
+	for name, body := range map[string]string{
+		"messy JSON":     "{\"amount\": 90071992547409.93, \"amount\": 1e400, \"a\": NaN}\r\n",
+		"no JSON":        "<pay amount='5'/>",
+		"no UTF-8":       "\xff\xfe\x00{",
+		"nothing at all": "",
+		"blanks":         " \n ",
+	} {
+		t.Run(name, func(t *testing.T) {
+			mesh := newMesh(t, map[string]answer{
+				paymentMethod: func(proto.Message, grpc.ServerStream) (proto.Message, error) {
+					return &orchestrationv1.CreatePaymentResponse{
+						Payment: &orchestrationv1.Payment{PaymentId: "pay_1"}}, nil
+				},
+			})
+			answer := newClient(t, mesh.address, defaults).do("POST", "/v1/payments", body,
+				"Idempotency-Key", "order 7", "Content-Type", "text/plain")
+			answer.want(201)
+			if answer.header.Get("Location") != "/v1/payments/pay_1" {
+				t.Errorf("Location: %q", answer.header.Get("Location"))
+			}
+			seen := mesh.only()
+			request := seen.request.(*orchestrationv1.CreatePaymentRequest)
+			if !bytes.Equal(request.GetRawRequest(), []byte(body)) {
+				t.Errorf("%q became %q", body, request.GetRawRequest())
+			}
+			if _, set := request.GetRequest().(*orchestrationv1.CreatePaymentRequest_RawRequest); !set {
+				t.Errorf("raw_request is not set: %v", request)
+			}
+			if request.GetRequestId() != "" || seen.metadata.Get("idempotency-key")[0] != "order 7" {
+				t.Errorf("the key is the service's to judge: %v", seen)
+			}
+		})
+	}
+}
+
+func TestUnknownFieldsAndParametersAreRefused(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	client.do("POST", "/v1/billing/charges", `{"org": "acme"}`).wantReason(400, "UNDECODABLE_REQUEST")
+	client.do("POST", "/v1/billing/charges", `{"org_id": "acme"} trailing`).wantReason(400, "UNDECODABLE_REQUEST")
+	client.do("POST", "/v1/billing/charges", `{"org_id": "a", "org_id": "b"}`).wantReason(400, "UNDECODABLE_REQUEST")
+	client.do("GET", "/v1/billing/charges?org=acme", "").wantReason(400, "INVALID_FIELD")
+	client.do("GET", "/v1/billing/charges?page_size=many", "").wantReason(400, "INVALID_FIELD")
+	if mesh.count() != 0 {
+		t.Errorf("a refused request reached the mesh")
+	}
+	client.do("GET", "/v1/billing/charges?org_id=acme&page_size=3", "").want(200)
+	request := mesh.only().request.(*billingv1.ListChargesRequest)
+	if request.GetOrgId() != "acme" || request.GetPageSize() != 3 {
+		t.Errorf("%v", request)
+	}
+}
+
+// Numbers are taken as their own text wherever the schema wants a decimal string, maps included.
+func TestDecimalsMayBeNumbers(t *testing.T) {
+	mesh := newMesh(t, nil)
+	newClient(t, mesh.address, defaults).do("POST", "/v1/pricing/estimate",
+		`{"org_id": "o", "project_id": "p", "skus": {"sms": 2.50, "mail": "1"}, "leads": 10}`).want(200)
+	request := mesh.only().request.(*pricingv1.EstimateRequest)
+	if request.GetSkus()["sms"] != "2.50" || request.GetSkus()["mail"] != "1" || request.GetLeads() != "10" {
+		t.Errorf("%v", request)
+	}
+}
+
+func TestErrorsAreStatusWithDetails(t *testing.T) {
+	refusal, _ := status.New(codes.FailedPrecondition, "the period overlaps").WithDetails(
+		&errdetails.ErrorInfo{Reason: "CHARGE_OVERLAPS", Domain: "tollmesh.dev", Metadata: map[string]string{"a": "b"}},
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(1500 * time.Millisecond)})
+	unknown := refusal.Proto()
+	unknown.Details = append(unknown.Details, &anypb.Any{TypeUrl: "type.googleapis.com/of.nobody", Value: []byte{8, 1}})
+	mesh := newMesh(t, map[string]answer{
+		chargeMethod: func(proto.Message, grpc.ServerStream) (proto.Message, error) {
+			return nil, status.ErrorProto(unknown)
+		},
+	})
+	answer := newClient(t, mesh.address, defaults).do("POST", "/v1/billing/charges", `{}`, "X-Request-Id", "r9")
+	details := answer.wantReason(400, "CHARGE_OVERLAPS")
+	if len(details) != 2 || details["ErrorInfo"]["metadata"].(map[string]any)["a"] != "b" {
+		t.Errorf("details: %v", details)
+	}
+	if answer.header.Get("Retry-After") != "2" || answer.header.Get("X-Request-Id") != "r9" {
+		t.Errorf("headers: %v", answer.header)
+	}
+}
+
+func TestStatusOfCodes(t *testing.T) {
+	var code codes.Code
+	mesh := newMesh(t, map[string]answer{
+		chargeMethod: func(proto.Message, grpc.ServerStream) (proto.Message, error) {
+			refusal, _ := status.New(code, "a\nmessage").WithDetails(
+				&errdetails.ErrorInfo{Reason: "X", Domain: "tollmesh.dev"})
+			return nil, refusal.Err()
+		},
+	})
+	client := newClient(t, mesh.address, defaults)
+	for want, codes := range map[int][]codes.Code{
+		400: {codes.InvalidArgument, codes.OutOfRange}, 401: {codes.Unauthenticated},
+		403: {codes.PermissionDenied}, 404: {codes.NotFound}, 409: {codes.AlreadyExists, codes.Aborted},
+		429: {codes.ResourceExhausted}, 500: {codes.Internal}, 503: {codes.Unavailable},
+	} {
+		for _, code = range codes {
+			answer := client.do("POST", "/v1/billing/charges", `{}`)
+			answer.wantReason(want, "X")
+			challenge := answer.header.Get("WWW-Authenticate")
+			if (want == 401) != (challenge == `Bearer realm="tollmesh"`) || strings.Contains(challenge, "message") {
+				t.Errorf("%d: WWW-Authenticate %q", want, challenge)
+			}
+		}
+	}
+}
+
+func TestErrorsOfTheFacadeHaveReasons(t *testing.T) {
+	mesh := newMesh(t, map[string]answer{
+		chargeMethod: func(proto.Message, grpc.ServerStream) (proto.Message, error) {
+			return nil, status.Error(codes.Unknown, "raised without a type")
+		},
+	})
+	client := newClient(t, mesh.address, defaults)
+	client.do("GET", "/v1/nothing", "").wantReason(404, "NO_ROUTE")
+	client.do("GET", "/", "").wantReason(404, "NO_ROUTE")
+	client.do("DELETE", "/v1/payments", "").wantReason(405, "METHOD_NOT_ALLOWED")
+	client.do("POST", "/v1/billing/charges", `{}`).wantReason(500, "INTERNAL")
+	client.do("POST", "/v1/billing/charges", "{\""+strings.Repeat("a", 300<<10)).wantReason(413, "MESSAGE_TOO_LARGE")
+}
+
+// The mesh's own limit on messages comes without an ErrorInfo.
+func TestMessageLargerThanTheMeshTakes(t *testing.T) {
+	mesh := newMesh(t, nil)
+	limits := defaults
+	limits.BodyBytesMax = 4 << 20
+	newClient(t, mesh.address, limits).do("POST", "/v1/payments", strings.Repeat("a", 2<<20)).
+		wantReason(429, "MESSAGE_TOO_LARGE")
+}
+
+func TestMeshThatIsDown(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	client.do("GET", "/healthz", "").want(200)
+	mesh.server.Stop()
+	answer := client.do("GET", "/v1/billing/charges", "")
+	answer.wantReason(503, "DEPENDENCY_UNAVAILABLE")
+	if answer.header.Get("Retry-After") != "1" {
+		t.Errorf("Retry-After: %q", answer.header.Get("Retry-After"))
+	}
+	client.do("GET", "/healthz", "").wantReason(503, "DEPENDENCY_UNAVAILABLE")
+}
+
+func TestMeshThatIsNotReady(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	if got := client.do("GET", "/healthz", "").want(200)["status"]; got != "SERVING" {
+		t.Errorf("status: %v", got)
+	}
+	mesh.health.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+	client.do("GET", "/healthz", "").want(503)
+}
+
+func TestDeadlines(t *testing.T) {
+	wait := func(_ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
+		<-stream.Context().Done()
+		return nil, status.FromContextError(stream.Context().Err()).Err()
+	}
+	mesh := newMesh(t, map[string]answer{chargeMethod: wait})
+	limits := defaults
+	limits.Deadline = 100 * time.Millisecond
+	client := newClient(t, mesh.address, limits)
+	client.do("POST", "/v1/billing/charges", `{}`).wantReason(504, "DEADLINE_EXCEEDED")
+	if left := mesh.only().deadline; left <= 0 || left > limits.Deadline {
+		t.Errorf("the default deadline travels: %s", left)
+	}
+	client.do("POST", "/v1/billing/charges", `{}`, "Grpc-Timeout", "20m").wantReason(504, "DEADLINE_EXCEEDED")
+	if left := mesh.seen(1).deadline; left <= 0 || left > 20*time.Millisecond {
+		t.Errorf("the caller's deadline travels: %s", left)
+	}
+}
+
+func TestStreamOutlivesTheDeadlineOfCalls(t *testing.T) {
+	mesh := newMesh(t, map[string]answer{
+		tailMethod: func(_ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
+			for _, id := range []string{"e1", "e2"} {
+				time.Sleep(80 * time.Millisecond)
+				event := &eventsv1.Event{Id: id}
+				if err := stream.SendMsg(&eventsv1.TailEventsResponse{Event: event}); err != nil {
+					return nil, err
+				}
+			}
+			return nil, status.Error(codes.Unavailable, "going down")
+		},
+	})
+	limits := defaults
+	limits.Deadline = 50 * time.Millisecond
+	answer := newClient(t, mesh.address, limits).do("GET", "/v1/events:tail", "")
+	lines := strings.Split(strings.TrimSpace(string(answer.body)), "\n")
+	if answer.status != 200 || len(lines) != 3 || !strings.Contains(lines[1], `"e2"`) ||
+		!strings.Contains(lines[2], "DEPENDENCY_UNAVAILABLE") {
+		t.Errorf("%d: %s", answer.status, answer.body)
+	}
+	if mesh.only().deadline != 0 {
+		t.Errorf("a stream has no default deadline: %s", mesh.seen(0).deadline)
+	}
+}
+
+func TestTooManyCallsAtATime(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	mesh := newMesh(t, map[string]answer{
+		chargeMethod: func(proto.Message, grpc.ServerStream) (proto.Message, error) {
+			entered <- struct{}{}
+			<-release
+			return &billingv1.CreateChargeResponse{}, nil
+		},
+	})
+	limits := defaults
+	limits.InFlightMax = 1
+	client := newClient(t, mesh.address, limits)
+	done := make(chan reply)
+	go func() { done <- client.do("POST", "/v1/billing/charges", `{}`) }()
+	<-entered
+	answer := client.do("GET", "/v1/billing/charges", "")
+	answer.wantReason(429, "OVERLOADED")
+	if answer.header.Get("Retry-After") != "1" {
+		t.Errorf("Retry-After: %q", answer.header.Get("Retry-After"))
+	}
+	close(release)
+	if first := <-done; first.status >= 300 {
+		t.Errorf("the first call: %d %s", first.status, first.body)
+	}
+	client.do("GET", "/v1/billing/charges", "").want(200)
+}
+
+func TestDescription(t *testing.T) {
+	mesh := newMesh(t, nil)
+	answer := newClient(t, mesh.address, defaults).do("GET", "/openapi.json", "")
+	paths := answer.want(200)["paths"].(map[string]any)
+	responses := func(path, verb string) map[string]any {
+		return paths[path].(map[string]any)[verb].(map[string]any)["responses"].(map[string]any)
+	}
+	if responses("/v1/metering/events", "post")["202"] == nil || responses("/v1/payments", "post")["201"] == nil {
+		t.Errorf("the description tells other statuses than the facade gives")
+	}
+	committed, err := os.ReadFile("../../../../gen/openapi/tollmesh.swagger.json")
+	if err != nil || !json.Valid(committed) || !bytes.Equal(committed, answer.body) {
+		t.Errorf("the served description is not the committed one (%v)", err)
+	}
+}
+
+// A client that hangs up ends its call in the mesh.
+func TestHangUpEndsTheCall(t *testing.T) {
+	entered, ended := make(chan struct{}), make(chan error)
+	mesh := newMesh(t, map[string]answer{
+		chargeMethod: func(_ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
+			close(entered)
+			<-stream.Context().Done()
+			ended <- stream.Context().Err()
+			return nil, stream.Context().Err()
+		},
+	})
+	client := newClient(t, mesh.address, defaults)
+	ctx, hangUp := context.WithCancel(context.Background())
+	request, err := http.NewRequestWithContext(ctx, "POST", client.url+"/v1/billing/charges", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { <-entered; hangUp() }()
+	if response, err := http.DefaultClient.Do(request); err == nil {
+		response.Body.Close()
+		t.Fatal("the call was to be cut off")
+	}
+	select {
+	case <-ended:
+	case <-time.After(3 * time.Second):
+		t.Error("the call goes on in the mesh")
+	}
+}

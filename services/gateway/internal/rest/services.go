@@ -14,6 +14,7 @@ import (
 	"tollmesh.dev/gateway/internal/contract"
 	accessv1 "tollmesh.dev/gen/go/payments/access/v1"
 	billingv1 "tollmesh.dev/gen/go/payments/billing/v1"
+	contractsv1 "tollmesh.dev/gen/go/payments/contracts/v1"
 	eventsv1 "tollmesh.dev/gen/go/payments/events/v1"
 	ledgerv1 "tollmesh.dev/gen/go/payments/ledger/v1"
 	meteringv1 "tollmesh.dev/gen/go/payments/metering/v1"
@@ -26,6 +27,7 @@ import (
 var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
 	accessv1.RegisterAccessServiceHandler,
 	billingv1.RegisterChargeServiceHandler,
+	contractsv1.RegisterContractMonitorServiceHandler,
 	eventsv1.RegisterEventServiceHandler,
 	ledgerv1.RegisterLedgerServiceHandler,
 	meteringv1.RegisterMeteringServiceHandler,

@@ -1,0 +1,32 @@
+"""Builds the service."""
+
+from __future__ import annotations
+
+from payments.pricing.v1 import catalog_service_pb2_grpc, pricing_service_pb2_grpc
+
+from services.pricing.app import Pricing
+from services.pricing.servicer import CatalogServicer, PricingServicer
+from services.pricing.usage import UsageReader
+from services.runtime.service import Runtime, Service, Servicer
+
+
+def build(runtime: Runtime) -> Service:
+    """Build CatalogService and PricingService."""
+    pricing = Pricing(runtime.database, UsageReader(runtime.channels))
+    catalog = CatalogServicer(runtime.database, runtime.idempotency, pricing)
+    return Service(
+        "pricing",
+        [
+            Servicer(
+                catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server,
+                catalog,
+                "payments.pricing.v1.CatalogService",
+            ),
+            Servicer(
+                pricing_service_pb2_grpc.add_PricingServiceServicer_to_server,
+                PricingServicer(pricing),
+                "payments.pricing.v1.PricingService",
+            ),
+        ],
+        migrations="services.pricing.migrations",
+    )

@@ -1,0 +1,1 @@
+"""Rules of prices and plans: no I/O, no protobuf, no clock."""

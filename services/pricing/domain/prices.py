@@ -252,4 +252,4 @@ class Price:
             if used > ZERO:
                 steps.insert(0, Step(StepKind.INCLUDED, prior, prior + used, used))
             exact = sum((step.amount for step in steps), ZERO)
-        return Evaluation(exact, used, end - start, tuple(steps))
+            return Evaluation(exact, used, end - start, tuple(steps))

@@ -1,0 +1,345 @@
+"""What no compiler checks: the promises that the parts of this repository make to one another."""
+
+import importlib
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+
+from tools import schemas, source_tree
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = ROOT / "services"
+PROTO = schemas.compiled(ROOT)
+
+ERRORS = "payments/errors/v1/errors.proto"
+REASON_PREFIX = "ERROR_REASON_"
+
+# Input that nothing bounds on purpose; each with the reason.
+UNLIMITED: dict[str, str] = {}
+
+# RPCs that change state without a request_id: what they write is keyed by ids inside, so that the same
+# call again finds everything done.
+KEYED_BY_CONTENT = {
+    "payments.contracts.v1.ContractMonitorService.RecordViolations": "violation_id, else fingerprint",
+    "payments.contracts.v1.ContractMonitorService.RegisterContracts": "contract_id and version",
+    "payments.ledger.v1.LedgerService.CreateAccounts": "account_id",
+    "payments.ledger.v1.LedgerService.PostTransfers": "transfer_id",
+    "payments.metering.v1.MeteringService.IngestEvents": "request_id of each event",
+    "payments.metering.v1.MeteringService.StreamEvents": "request_id of each event",
+}
+
+# Modules that pass on the name of a unit of work which their caller gave as a literal.
+NAME_PASSED_ON = frozenset({"runtime/database.py", "runtime/idempotency.py"})
+
+METHODS = pytest.mark.parametrize("method", PROTO.methods, ids=lambda method: method.full_name)
+
+
+# ---- Schemas
+
+
+@METHODS
+def test_every_rpc_names_its_scope(method: MethodDescriptor) -> None:
+    assert re.fullmatch(r"[a-z]+:(read|write|admin)", schemas.access(method).scope)
+
+
+@METHODS
+def test_every_rpc_but_bidirectional_streams_has_its_route(method: MethodDescriptor) -> None:
+    routes = schemas.routes(method)
+    assert bool(routes) != schemas.is_bidi(method)
+    for verb, path in routes:
+        assert path.startswith("/v1/")
+        assert not (verb == "get" and schemas.access(method).mutates)
+
+
+def test_no_two_rpcs_share_a_route() -> None:
+    shapes = [
+        (verb, re.sub(r"\{[^}]*\}", "{}", path))
+        for method in PROTO.methods
+        for verb, path in schemas.routes(method)
+    ]
+    assert sorted(shapes) == sorted(set(shapes))
+
+
+@METHODS
+def test_every_change_of_state_can_be_repeated(method: MethodDescriptor) -> None:
+    if not schemas.access(method).mutates:
+        assert method.full_name not in KEYED_BY_CONTENT
+        return
+    has_id = "request_id" in method.input_type.fields_by_name
+    assert has_id != (method.full_name in KEYED_BY_CONTENT)
+
+
+def test_every_input_is_limited() -> None:
+    found = {
+        problem.partition(":")[0]: problem
+        for message in schemas.input_messages(PROTO.methods).values()
+        for problem in schemas.missing_limits(message)
+    }
+    assert [found[name] for name in sorted(found.keys() - UNLIMITED.keys())] == []
+    assert sorted(UNLIMITED.keys() - found.keys()) == [], "exemptions that nothing needs"
+
+
+def test_batches_without_rules_are_counted_by_their_service() -> None:
+    fields = [
+        field.full_name
+        for message in schemas.input_messages(PROTO.methods).values()
+        for field in message.fields
+        if schemas.is_batch(field)
+    ]
+    assert fields, "the batches of metering and ledger are gone"
+    calls = source_tree.used_names(SERVICES)
+    assert "check_batch" in calls
+
+
+@pytest.mark.parametrize(
+    ("pattern", "bounded"),
+    [
+        ("^[A-Z]{3}$", True),
+        ("^[A-Za-z0-9._:*+-]{1,64}$", True),
+        ("^[a-z]+$", False),
+        ("^(ab)*$", False),
+        ("^a{2,}$", False),
+        ("[A-Z]{3}", False),
+        (None, False),
+    ],
+)
+def test_a_pattern_counts_as_limit_only_if_it_is_one(pattern: str | None, bounded: bool) -> None:
+    assert schemas.is_bounding_pattern(pattern) is bounded
+
+
+def test_the_limit_check_sees_fields_without_limits() -> None:
+    outputs = {method.output_type.full_name: method.output_type for method in PROTO.methods}
+    problems = [problem for item in outputs.values() for problem in schemas.missing_limits(item)]
+    assert any("no limit on its length" in problem for problem in problems)
+
+
+# ---- Errors
+
+
+def reasons() -> dict[str, str]:
+    """Every error reason without its prefix, with its comment."""
+    comments = schemas.enum_comments(PROTO, ERRORS, "ErrorReason")
+    return {
+        name.removeprefix(REASON_PREFIX): comment
+        for name, comment in comments.items()
+        if not name.endswith("_UNSPECIFIED")
+    }
+
+
+@pytest.mark.parametrize(("reason", "comment"), reasons().items(), ids=reasons())
+def test_every_reason_is_documented_with_its_example(reason: str, comment: str) -> None:
+    meaning, _, example = comment.partition("{")
+    assert len(meaning.split()) >= 4, "say what it means"
+    info = json.loads("{" + example)
+    assert info["reason"] == reason
+    assert info["domain"] == "tollmesh.dev"
+    metadata = info.get("metadata", {})
+    assert all(isinstance(value, str) for value in metadata.values())
+
+
+def test_every_reason_is_raised_somewhere() -> None:
+    assert sorted(reasons().keys() - source_tree.raised_reasons(SERVICES)) == []
+
+
+def test_every_raised_reason_is_declared() -> None:
+    assert sorted(source_tree.declared_reasons(SERVICES).keys() - reasons().keys()) == []
+
+
+def test_a_reason_that_nobody_raises_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "domain.py").write_text(
+        'class Used(Exception):\n    reason = "USED"\n\n'
+        'class Unused(Exception):\n    reason = "UNUSED"\n\n'
+        'def fail() -> None:\n    raise Used("no")\n'
+    )
+    raised = source_tree.raised_reasons(tmp_path)
+    assert "USED" in raised
+    assert "UNUSED" not in raised
+    assert source_tree.declared_reasons(tmp_path).keys() == {"USED", "UNUSED"}
+
+
+# ---- Crash points
+
+
+def test_every_crash_point_is_exercised() -> None:
+    exercised = importlib.import_module("tests.chaos.crash_points").ALL
+    reachable = source_tree.crash_points(SERVICES)
+    assert sorted(reachable - set(exercised)) == [], "the chaos suite kills at none of these"
+    assert sorted(set(exercised) - reachable) == [], "no code reaches these"
+
+
+def test_every_crash_point_has_a_literal_name() -> None:
+    assert source_tree.unnamed_crash_points(SERVICES, NAME_PASSED_ON) == []
+
+
+def test_a_new_crash_point_is_discovered(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        'crashpoint("probe.before_send")\nasync with database.unit_of_work("probe.store"): ...\n'
+        "crashpoint(name)\n".replace("async with", "with")
+    )
+    assert source_tree.crash_points(tmp_path) == {
+        "probe.before_send",
+        "probe.store.before_commit",
+        "probe.store.after_commit",
+    }
+    assert source_tree.unnamed_crash_points(tmp_path, frozenset()) == ["app.py:3"]
+
+
+# ---- Rooms
+
+# Folders of services/ that are no service of the mesh.
+NO_SERVICE = {"cli", "gateway", "runtime"}
+ROOMS = (
+    "__init__.py",
+    "__main__.py",
+    "app.py",
+    "bootstrap.py",
+    "domain",
+    "servicer.py",
+    "store.py",
+)
+OWN_TABLES = ("migrations/env.py", "tables.py")
+
+# Rooms that a service does without; each with the reason.
+WITHOUT: dict[str, str] = {
+    "access/migrations/env.py": "keys are the runtime's: every service reads them",
+    "access/tables.py": "keys are the runtime's: every service reads them",
+    "events/migrations/env.py": "the log is the runtime's: every service writes it",
+    "events/tables.py": "the log is the runtime's: every service writes it",
+}
+
+
+def service_folders() -> list[Path]:
+    return sorted(
+        path
+        for path in SERVICES.iterdir()
+        if path.is_dir() and path.name not in NO_SERVICE and (path / "__init__.py").exists()
+    )
+
+
+def has_room(folder: Path, room: str) -> bool:
+    """A room is a file, or a folder once it holds more than one noun."""
+    return (folder / room).exists() or (folder / f"{room}.py").exists()
+
+
+@pytest.mark.parametrize("folder", service_folders(), ids=lambda folder: folder.name)
+def test_every_service_has_its_rooms(folder: Path) -> None:
+    missing = {f"{folder.name}/{room}" for room in ROOMS + OWN_TABLES if not has_room(folder, room)}
+    exempt = {name for name in WITHOUT if name.startswith(f"{folder.name}/")}
+    assert missing == exempt
+
+
+@pytest.mark.parametrize("folder", service_folders(), ids=lambda folder: folder.name)
+def test_every_service_says_what_it_is_for(folder: Path) -> None:
+    text = (folder / "__init__.py").read_text()
+    assert re.fullmatch(r'""".+?"""\n', text, re.DOTALL), "one paragraph and no code"
+
+
+def test_import_rules_cover_every_service() -> None:
+    rules = (ROOT / "pyproject.toml").read_text().partition("[tool.importlinter]")[2]
+    for folder in service_folders():
+        # independence, runtime and layers: three lists
+        assert rules.count(f'"services.{folder.name}"') == 3, folder.name
+
+
+# ---- Files
+
+# Written in two halves, since this file is searched too.
+REGISTRY_HOSTS = tuple(
+    ".".join(parts)
+    for parts in (
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("proxy.golang", "org"),
+        ("sum.golang", "org"),
+        ("registry.npmjs", "org"),
+        ("crates", "io"),
+    )
+)
+MACHINE_PATHS = re.compile(r"(?<![\w./-])/(?:work|root)/")
+# A lock file names where it found what it locks; that is its purpose.
+LOCK_FILES = {"uv.lock"}
+README_WORDS_MAX = 600
+
+
+def tracked_files() -> list[Path]:
+    """Every file under version control that still exists."""
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Name and content of every tracked text file."""
+    for path in tracked_files():
+        try:
+            yield path.relative_to(ROOT).as_posix(), path.read_text()
+        except UnicodeDecodeError:
+            continue
+
+
+def test_no_file_names_a_registry() -> None:
+    found = [
+        f"{name}: {host}"
+        for name, text in texts()
+        if name not in LOCK_FILES
+        for host in REGISTRY_HOSTS
+        if host in text
+    ]
+    assert found == []
+
+
+def test_no_file_names_a_path_of_somebodys_machine() -> None:
+    assert [name for name, text in texts() if MACHINE_PATHS.search(text)] == []
+
+
+def test_the_readme_is_short() -> None:
+    words = len((ROOT / "README.md").read_text().split())
+    assert 100 < words <= README_WORDS_MAX
+
+
+# ---- Documents
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
+
+
+def documents() -> list[Path]:
+    return [path for path in tracked_files() if path.suffix == ".md"]
+
+
+def anchors(document: Path) -> set[str]:
+    """Anchors of the headings, spelled as code hosts spell them."""
+    headings = HEADING.findall(document.read_text())
+    return {re.sub(r"[^\w\- ]", "", text.lower()).strip().replace(" ", "-") for text in headings}
+
+
+def broken_links(document: Path) -> Iterator[str]:
+    """Links to files or headings that do not exist."""
+    for link in LINK.findall(document.read_text()):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (document.parent / name).resolve() if name else document
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            yield link
+
+
+def test_every_link_of_the_documents_resolves() -> None:
+    found = {path.name: broken for path in documents() if (broken := list(broken_links(path)))}
+    assert found == {}
+
+
+def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
+    document = tmp_path / "a.md"
+    document.write_text("# One thing\n[x](#one-thing) [y](#other) [z](absent.md) [w](b:c)\n")
+    assert list(broken_links(document)) == ["#other", "absent.md"]
+
+
+def test_decisions_are_numbered_once() -> None:
+    numbers = [path.name[:4] for path in (ROOT / "docs/decisions").glob("[0-9]*.md")]
+    assert sorted(numbers) == sorted(set(numbers))

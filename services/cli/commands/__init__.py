@@ -1,0 +1,1 @@
+"""One file a noun; each registers its commands on a typer app."""

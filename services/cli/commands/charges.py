@@ -1,0 +1,143 @@
+"""`tollmesh charge`, `tollmesh charges` and `tollmesh explain`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from payments.billing.v1 import billing_pb2, charge_service_pb2, charge_service_pb2_grpc
+from payments.type.v1 import type_pb2
+
+from services.cli import periods
+from services.cli.client import Client, Session
+from services.cli.output import (
+    Format,
+    OutputOption,
+    console,
+    enum_name,
+    money,
+    plain_money,
+    print_json,
+    print_table,
+)
+from services.runtime.ids import derived_uuid
+
+
+def charge(
+    org_id: Annotated[str, typer.Argument(help="organisation")],
+    period: Annotated[str, typer.Option(help=periods.HELP)],
+    request_id: Annotated[
+        str, typer.Option(help="UUID; left out, the same charge has the same one")
+    ] = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Rate an organisation's usage of a period, charge it and post it. Asking again gives the same charge."""
+    with Client(Session.find()) as client:
+        made = create_charge(client, org_id, periods.parse(period), request_id)
+    if output is Format.JSON:
+        print_json(made)
+    else:
+        show_charge(made)
+
+
+def create_charge(
+    client: Client, org_id: str, period: type_pb2.Period, request_id: str = ""
+) -> billing_pb2.Charge:
+    """Create a charge, or get the one that the same request made before."""
+    bounds = (period.start_at.ToJsonString(), period.end_at.ToJsonString())
+    request = charge_service_pb2.CreateChargeRequest(
+        request_id=request_id or str(derived_uuid("charge", org_id, *bounds)),
+        org_id=org_id,
+        period=period,
+    )
+    stub = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
+    return client.call(stub.CreateCharge, request).charge
+
+
+def charges(
+    org_id: Annotated[str, typer.Argument(help="organisation; left out, all")] = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """List charges."""
+    with Client(Session.find()) as client:
+        stub = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
+        request = charge_service_pb2.ListChargesRequest(org_id=org_id, page_size=1000)
+        response = client.call(stub.ListCharges, request)
+    if output is Format.JSON:
+        print_json(response)
+        return
+    rows = [
+        (
+            item.charge_id,
+            item.org_id,
+            periods.describe(item.period),
+            money(item.total),
+            enum_name(item, "status"),
+        )
+        for item in response.charges
+    ]
+    print_table("", ("charge", "organisation", "period", "total", "status"), rows, right=["total"])
+
+
+def explain(
+    charge_id: Annotated[str, typer.Argument(help="id of the charge, chg_…")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show every event range, price, tier, rounding and posting behind a charge."""
+    with Client(Session.find()) as client:
+        stub = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
+        request = charge_service_pb2.ExplainChargeRequest(charge_id=charge_id)
+        explanation = client.call(stub.ExplainCharge, request).explanation
+    if output is Format.JSON:
+        print_json(explanation)
+        return
+    console.print(
+        f"[bold]{explanation.charge_id}[/bold]  {explanation.org_id}, "
+        f"{periods.describe(explanation.period)}: [bold]{money(explanation.total)}[/bold]",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for item in explanation.lines:
+        _show_line(item)
+
+
+def show_charge(made: billing_pb2.Charge) -> None:
+    """Print a charge as a table of its lines."""
+    rows = [
+        (
+            line.sku,
+            f"{line.quantity}",
+            line.exact_amount.rstrip("0").rstrip("."),
+            plain_money(line.amount_gross),
+            f"{line.partner_id} {line.partner_pct} %" if line.partner_id else "-",
+            plain_money(line.partner_amount) if line.partner_id else "-",
+        )
+        for line in made.lines
+    ]
+    columns = ("sku", "quantity", "exact", "amount", "partner", "commission")
+    title = f"{made.org_id}: {money(made.total)}  ({made.charge_id}, {enum_name(made, 'status')})"
+    print_table(title, columns, rows, right=("quantity", "exact", "amount", "commission"))
+
+
+def _show_line(item: billing_pb2.LineExplanation) -> None:
+    line = item.line
+    project = f" of {line.project_id}" if line.project_id else ""
+    console.print(
+        f"\n[bold]{line.sku}[/bold]{project}: {money(line.amount_gross)}", highlight=False
+    )
+    for step in item.steps:
+        console.print(f"  {step}", highlight=False, markup=False, soft_wrap=True)
+    for posting in item.postings:
+        console.print(
+            f"  posted {money(posting.amount)}: {posting.debit_account_id} → {posting.credit_account_id}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(charge)
+    app.command()(charges)
+    app.command()(explain)

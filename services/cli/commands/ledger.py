@@ -1,0 +1,147 @@
+"""`tollmesh ledger balances|entries|trial-balance`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
+
+from services.cli.client import Client, Session
+from services.cli.output import (
+    Format,
+    OutputOption,
+    as_dict,
+    enum_name,
+    money,
+    plain_money,
+    print_json,
+    print_table,
+    when,
+)
+from services.runtime.money import Money, format_money
+
+ledger = typer.Typer(help="The double-entry ledger.", no_args_is_help=True)
+
+
+@ledger.command("balances")
+def balances(
+    owner: Annotated[str, typer.Option(help="only accounts of this owner")] = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """List accounts with their balances."""
+    with Client(Session.find()) as client:
+        found = list(accounts(client, owner))
+    if output is Format.JSON:
+        print_json({"accounts": [as_dict(account) for account in found]})
+    else:
+        show_balances(found)
+
+
+def accounts(client: Client, owner: str = "") -> Iterator[ledger_pb2.Account]:
+    """Read every account, page by page."""
+    stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+    request = ledger_service_pb2.ListAccountsRequest(owner=owner, page_size=500)
+    while True:
+        response = client.call(stub.ListAccounts, request)
+        yield from response.accounts
+        if not response.next_page_token:
+            return
+        request.page_token = response.next_page_token
+
+
+def show_balances(found: list[ledger_pb2.Account]) -> None:
+    """Print accounts with debits, credits and balance."""
+    rows = [
+        (
+            account.account_id,
+            enum_name(account, "type"),
+            _amount(account, account.balances.debits_posted),
+            _amount(account, account.balances.credits_posted),
+            _amount(account, account.balances.debits_posted - account.balances.credits_posted),
+            account.currency_code,
+        )
+        for account in found
+    ]
+    columns = ("account", "type", "debits", "credits", "debits - credits", "")
+    print_table("", columns, rows, right=columns[2:5])
+
+
+@ledger.command("entries")
+def entries(
+    account_id: Annotated[str, typer.Argument(help="account")],
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="newest entries to show")] = 50,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show the newest entries of an account."""
+    request = ledger_service_pb2.ListEntriesRequest(
+        account_id=account_id, newest_first=True, page_size=limit
+    )
+    with Client(Session.find()) as client:
+        stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+        response = client.call(stub.ListEntries, request)
+    if output is Format.JSON:
+        print_json(response)
+        return
+    rows = [
+        (
+            str(entry.seq),
+            when(entry.recorded_at),
+            enum_name(entry, "direction"),
+            money(entry.amount),
+            money(entry.balance_after),
+            entry.counter_account_id,
+        )
+        for entry in response.entries
+    ]
+    columns = ("seq", "recorded at, UTC", "side", "amount", "balance after", "other account")
+    print_table(account_id, columns, rows, right=("seq", "amount", "balance after"))
+
+
+@ledger.command("trial-balance")
+def trial_balance(output: OutputOption = Format.TABLE) -> None:
+    """Show that debits equal credits, by currency and type of account."""
+    with Client(Session.find()) as client:
+        found = get_trial_balance(client)
+    if output is Format.JSON:
+        print_json(found)
+    else:
+        show_trial_balance(found)
+
+
+def get_trial_balance(client: Client) -> ledger_pb2.TrialBalance:
+    """Read the trial balance."""
+    stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+    return client.call(
+        stub.GetTrialBalance, ledger_service_pb2.GetTrialBalanceRequest()
+    ).trial_balance
+
+
+def show_trial_balance(found: ledger_pb2.TrialBalance) -> None:
+    """Print the trial balance."""
+    for currency in found.currencies:
+        rows = [
+            (
+                enum_name(item, "type"),
+                str(item.accounts),
+                plain_money(item.debits),
+                plain_money(item.credits),
+            )
+            for item in currency.types
+        ]
+        rows.append(("all", "", plain_money(currency.debits), plain_money(currency.credits)))
+        title = (
+            f"trial balance {currency.currency_code}: difference {plain_money(currency.difference)}"
+        )
+        columns = ("type", "accounts", "debits", "credits")
+        print_table(title, columns, rows, right=columns[1:])
+
+
+def _amount(account: ledger_pb2.Account, minor_units: int) -> str:
+    return format_money(Money(account.currency_code, minor_units))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(ledger, name="ledger")

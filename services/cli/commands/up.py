@@ -1,0 +1,253 @@
+"""`tollmesh up`, `doctor`, `version`, and the keys of the mesh."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import platform
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from uuid import uuid4
+
+import typer
+import uvloop
+from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
+
+from services.cli.client import Client, Session, forget_session, save_session
+from services.cli.errors import EXIT_UNAVAILABLE, CliError
+from services.cli.output import Format, OutputOption, console, print_json, print_table, when
+from services.runtime.postgres import PostgresError, major_version, programs_dir
+
+if TYPE_CHECKING:
+    from services.cli.mesh import LocalMesh
+
+DataDirOption = Annotated[
+    Path,
+    typer.Option("--data-dir", envvar="TOLLMESH_DATA_DIR", help="where the mesh keeps its files"),
+]
+DEFAULT_DATA_DIR = Path(".tollmesh")
+
+keys = typer.Typer(help="API keys: make, list, revoke.", no_args_is_help=True)
+
+
+def up(
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    grpc_port: Annotated[int, typer.Option(help="port of all services; 0 takes a free one")] = 7443,
+    rest_port: Annotated[
+        int, typer.Option(help="port of the REST facade; 0 takes a free one")
+    ] = 7480,
+    no_rest: Annotated[bool, typer.Option("--no-rest", help="leave the REST facade out")] = False,
+    database_url: Annotated[
+        str,
+        typer.Option(
+            help="an existing Postgres 15+ by a login that owns the database and may create roles"
+        ),
+    ] = "",
+    tenant: Annotated[str, typer.Option(help="tenant of the key that is printed")] = "default",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Run a whole mesh until SIGTERM or Ctrl-C: Postgres, every service, the REST facade."""
+    # Imported here: the other commands should not pay for loading every service.
+    from services.cli.mesh import LocalMesh, Options  # noqa: PLC0415
+    from services.runtime import telemetry  # noqa: PLC0415
+    from services.runtime.config import Settings  # noqa: PLC0415
+
+    telemetry.configure_logs(Settings().log_level)
+    options = Options(
+        data_dir=data_dir,
+        grpc_port=grpc_port,
+        rest_port=None if no_rest else rest_port,
+        database_url=database_url,
+        tenant=tenant,
+    )
+    uvloop.run(_serve(LocalMesh(options), data_dir, output))
+
+
+async def _serve(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
+    from services.runtime.node import until_signalled  # noqa: PLC0415
+
+    await mesh.start()
+    session = Session(mesh.grpc_address, mesh.api_key, mesh.rest_url)
+    save_session(data_dir, session)
+    _announce(mesh, output)
+    supervised = asyncio.create_task(mesh.supervise())
+    asked = asyncio.create_task(until_signalled())
+    try:
+        await asyncio.wait({supervised, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if supervised.done():
+            raise _died(supervised.exception())
+    finally:
+        for task in (supervised, asked):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, PostgresError):
+                await task
+        forget_session(data_dir)
+        await mesh.stop()
+
+
+def _died(error: BaseException | None) -> CliError:
+    return CliError(str(error), "see the log in the data directory", exit_code=EXIT_UNAVAILABLE)
+
+
+def _announce(mesh: LocalMesh, output: Format) -> None:
+    if not mesh.rest_url:
+        sys.stderr.write("no REST facade: it needs Go 1.24 or later to be built (`make gateway`)\n")
+    if output is Format.JSON:
+        print_json(
+            {
+                "grpc": mesh.grpc_address,
+                "rest": mesh.rest_url or None,
+                "api_key": mesh.api_key,
+                "database_url": mesh.database_url,
+            }
+        )
+        return
+    console.print("[bold]Tollmesh is up.[/bold] Ctrl-C ends it.", highlight=False)
+    for name, value in (
+        ("gRPC", mesh.grpc_address),
+        ("REST", mesh.rest_url or "-"),
+        ("API key", mesh.api_key),
+    ):
+        console.print(f"  {name:<8} {value}", highlight=False, soft_wrap=True)
+    console.print("In another terminal: [bold]tollmesh doctor[/bold]", highlight=False)
+
+
+def doctor(data_dir: DataDirOption = DEFAULT_DATA_DIR, output: OutputOption = Format.TABLE) -> None:
+    """Check what the mesh needs on this machine, and whether one answers."""
+    checks = [*_machine_checks(data_dir), *_mesh_checks(Session.find(data_dir))]
+    if output is Format.JSON:
+        print_json(
+            {"checks": [dict(zip(("name", "ok", "detail"), c, strict=True)) for c in checks]}
+        )
+    else:
+        rows = [(name, "ok" if ok else "missing", detail) for name, ok, detail in checks]
+        print_table("", ("check", "state", "detail"), rows)
+    if not all(ok for _, ok, _ in checks):
+        raise CliError("something is missing; the table says what", exit_code=EXIT_UNAVAILABLE)
+
+
+def version(output: OutputOption = Format.TABLE) -> None:
+    """Print the versions of Tollmesh and of what it stands on."""
+    versions = {
+        name: metadata.version(name) for name in ("tollmesh", "grpcio", "protobuf", "sqlalchemy")
+    }
+    versions["python"] = platform.python_version()
+    versions["postgres"] = major_version()
+    if output is Format.JSON:
+        print_json(versions)
+    else:
+        for name, value in versions.items():
+            console.print(f"{name} {value}", highlight=False)
+
+
+def _machine_checks(data_dir: Path) -> list[tuple[str, bool, str]]:
+    go = shutil.which("go") is not None
+    gateway = (Path(__file__).resolve().parents[3] / "build" / "gateway").exists()
+    return [
+        ("python", sys.version_info >= (3, 11), platform.python_version()),
+        ("postgres programs", programs_dir().is_dir(), f"PostgreSQL {major_version()}"),
+        ("data directory", True, f"{data_dir} ({'there' if data_dir.exists() else 'made by up'})"),
+        (
+            "rest gateway",
+            gateway or go,
+            "built" if gateway else ("built at first use" if go else "`make gateway` builds it"),
+        ),
+    ]
+
+
+def _mesh_checks(session: Session) -> list[tuple[str, bool, str]]:
+    with Client(session) as client:
+        stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
+        try:
+            client.call(
+                stub.ListApiKeys, access_service_pb2.ListApiKeysRequest(page_size=1), timeout=5
+            )
+        except CliError as error:
+            return [
+                ("mesh", False, error.message),
+                *[("hint", False, hint) for hint in error.hints],
+            ]
+    return [("mesh", True, f"answers at {session.grpc}")]
+
+
+@keys.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="what the key is for")],
+    scope: Annotated[list[str], typer.Option(help="may be given several times; * is every scope")],
+    tenant: Annotated[
+        str, typer.Option(help="another tenant than your own; the operator's right")
+    ] = "",
+    days: Annotated[int, typer.Option(min=0, max=3650, help="days that it works; 0 for good")] = 0,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Make an API key. It is shown once."""
+    request = access_service_pb2.CreateApiKeyRequest(
+        request_id=str(uuid4()), name=name, scopes=scope, tenant_id=tenant
+    )
+    if days:
+        request.lifetime.seconds = days * 86_400
+    with Client(Session.find()) as client:
+        stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
+        response = client.call(stub.CreateApiKey, request)
+    if output is Format.JSON:
+        print_json(response)
+        return
+    console.print(response.secret, highlight=False, soft_wrap=True)
+    console.print(
+        f"key {response.api_key.key_id} of tenant {response.api_key.tenant_id}; "
+        "it is not shown again",
+        highlight=False,
+        style="dim",
+    )
+
+
+@keys.command("list")
+def keys_list(output: OutputOption = Format.TABLE) -> None:
+    """List the keys of the tenant."""
+    with Client(Session.find()) as client:
+        stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
+        response = client.call(
+            stub.ListApiKeys, access_service_pb2.ListApiKeysRequest(page_size=1000)
+        )
+    if output is Format.JSON:
+        print_json(response)
+        return
+    rows = [
+        (
+            key.key_id,
+            key.prefix,
+            key.name,
+            " ".join(key.scopes),
+            when(key.created_at),
+            "revoked" if key.HasField("revoked_at") else when(key.expires_at) or "works",
+        )
+        for key in response.api_keys
+    ]
+    print_table("", ("key", "prefix", "name", "scopes", "made at", "until"), rows)
+
+
+@keys.command("revoke")
+def keys_revoke(
+    key_id: Annotated[str, typer.Argument(help="id of the key, key_…")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """End a key, for good."""
+    with Client(Session.find()) as client:
+        stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
+        request = access_service_pb2.RevokeApiKeyRequest(request_id=str(uuid4()), key_id=key_id)
+        response = client.call(stub.RevokeApiKey, request)
+    if output is Format.JSON:
+        print_json(response)
+    else:
+        console.print(f"{response.api_key.key_id} is revoked", highlight=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(up)
+    app.command()(doctor)
+    app.command()(version)
+    app.add_typer(keys, name="keys")

@@ -1,0 +1,149 @@
+"""`tollmesh ingest` and `tollmesh usage`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
+from payments.type.v1 import type_pb2
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from services.cli import periods
+from services.cli.client import Client, Session
+from services.cli.errors import EXIT_INCOMPLETE, EXIT_USAGE, CliError
+from services.cli.output import (
+    Format,
+    OutputOption,
+    console,
+    print_json,
+    print_table,
+    progress_console,
+    when,
+)
+from services.cli.readers import ColumnMapping, FileFormat, detect, read
+from services.cli.sender import Sender, Totals
+
+
+def ingest(
+    file: Annotated[
+        str, typer.Argument(help="a CSV, JSON Lines or Parquet file, or - for standard input")
+    ],
+    format: Annotated[FileFormat | None, typer.Option(help="when the ending does not tell")] = None,
+    map: Annotated[list[str] | None, typer.Option(help="field=column, several times")] = None,
+    set: Annotated[
+        list[str] | None, typer.Option(help="field=value for every event, several times")
+    ] = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Send usage events; each is stored once, however often it is sent.
+
+    Fields: request_id, org_id, project_id, sku, quantity, event_time, source, metadata.<key>.
+    """
+    mapping = ColumnMapping.parse(map or [], set or [])
+    rows = read(file, detect(file, format), mapping)
+    with Client(Session.find()) as client, bar("ingest") as progress:
+        task = progress.add_task("ingest", total=None, rate="")
+        sender = Sender(client, lambda done: _advance(progress, task, done))
+        totals = sender.send(rows)
+    report(totals, output)
+    if not totals.complete:
+        left = totals.conflict + totals.rejected + totals.malformed
+        raise CliError(f"{left} rows were not stored", exit_code=EXIT_INCOMPLETE)
+
+
+def report(totals: Totals, output: Format) -> None:
+    """Print what became of the rows."""
+    counts = ("accepted", "duplicate", "conflict", "rejected", "malformed")
+    if output is Format.JSON:
+        problems = [{"row": p.row, "problem": p.problem} for p in totals.problems]
+        plain = {name: getattr(totals, name) for name in counts}
+        print_json({**plain, "seconds": round(totals.seconds, 3), "problems": problems})
+        return
+    rows = [(name, f"{getattr(totals, name):,}") for name in counts if getattr(totals, name)]
+    print_table("", ("verdict", "events"), rows or [("accepted", "0")], right=["events"])
+    if totals.seconds and totals.sent:
+        console.print(
+            f"{totals.sent:,} events in {totals.seconds:.1f} s, {totals.sent / totals.seconds:,.0f} a second",
+            highlight=False,
+        )
+    for problem in totals.problems[:20]:
+        console.print(f"row {problem.row}: {problem.problem}", highlight=False, markup=False)
+    if len(totals.problems) > 20:
+        console.print("… more with --output json", highlight=False)
+
+
+def bar(name: str) -> Progress:
+    """Make a progress bar on standard error; silent when that is no terminal."""
+    return Progress(
+        TextColumn(name),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} events"),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        console=progress_console,
+        disable=not progress_console.is_terminal,
+        transient=True,
+    )
+
+
+def _advance(progress: Progress, task: object, done: int) -> None:
+    elapsed = progress.tasks[0].elapsed or 0.0
+    rate = f"{done / elapsed:,.0f}/s" if elapsed else ""
+    progress.update(progress.tasks[0].id, completed=done, rate=rate)
+
+
+def usage(
+    org_id: Annotated[str, typer.Argument(help="organisation")],
+    period: Annotated[str, typer.Option(help=periods.HELP)],
+    window: Annotated[str, typer.Option(help="none, hour, day or month")] = "none",
+    aggregation: Annotated[str, typer.Option(help="sum or count")] = "sum",
+    sku: Annotated[list[str] | None, typer.Option(help="only these SKUs")] = None,
+    project: Annotated[str, typer.Option(help="only this project")] = "",
+    time_zone: Annotated[str, typer.Option(help="IANA zone of the windows")] = "UTC",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show what an organisation used."""
+    request = metering_service_pb2.QueryUsageRequest(
+        org_id=org_id,
+        project_id=project,
+        skus=sku or [],
+        period=periods.parse(period),
+        window=_enum(metering_pb2.Window, "WINDOW", window),
+        time_zone=time_zone,
+        aggregation=_enum(type_pb2.Aggregation, "AGGREGATION", aggregation),
+    )
+    with Client(Session.find()) as client:
+        stub = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
+        response = client.call(stub.QueryUsage, request)
+    if output is Format.JSON:
+        print_json(response)
+        return
+    rows = [
+        (
+            row.sku,
+            row.project_id or "-",
+            when(row.window_start_at),
+            when(row.window_end_at),
+            row.value,
+            f"{row.event_count:,}",
+        )
+        for row in response.rows
+    ]
+    columns = ("sku", "project", "from", "to", aggregation, "events")
+    print_table(f"usage of {org_id}, UTC", columns, rows, right=[aggregation, "events"])
+
+
+def _enum(enum: Any, prefix: str, text: str) -> Any:
+    try:
+        return enum.Value(f"{prefix}_{text.upper()}")
+    except ValueError as error:
+        raise CliError(
+            f"{text!r} is no {prefix.lower()}", "see --help", exit_code=EXIT_USAGE
+        ) from error
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(ingest)
+    app.command()(usage)

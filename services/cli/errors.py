@@ -1,0 +1,36 @@
+"""What the command line exits with, and how it says what went wrong and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+EXIT_FAULT = 1
+EXIT_USAGE = 2
+EXIT_UNAVAILABLE = 3
+EXIT_REFUSED = 4
+EXIT_DENIED = 5
+EXIT_INCOMPLETE = 6
+
+EXIT_CODES = """\
+Exit codes: 0 done · 1 fault of ours · 2 wrong usage · 3 the mesh, its database or a port cannot be had ·
+4 the request was refused · 5 key or scope missing · 6 done, but some events were not accepted"""
+
+
+class CliError(Exception):
+    """An error to show: message, what to do next, and the exit code.
+
+    Attributes:
+        message: what went wrong.
+        hints: next steps, each a sentence.
+        exit_code: one of the EXIT_ constants.
+        reason: ErrorReason without prefix, where a service answered.
+    """
+
+    def __init__(
+        self, message: str, *hints: str, exit_code: int = EXIT_REFUSED, reason: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hints: Sequence[str] = hints
+        self.exit_code = exit_code
+        self.reason = reason

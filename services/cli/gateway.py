@@ -1,0 +1,90 @@
+"""The REST facade as a child process: found, built when it is missing and Go is there, started, stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from services.cli.errors import EXIT_UNAVAILABLE, CliError
+from services.runtime.processes import die_with_parent
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = ROOT / "build" / "gateway"
+SOURCE = ROOT / "services" / "gateway"
+START_SECONDS = 15.0
+STOP_SECONDS = 10.0
+
+
+def find_or_build() -> Path | None:
+    """Return the gateway's program, building it when it is missing; None without Go."""
+    chosen = os.environ.get("TOLLMESH_GATEWAY")
+    if chosen:
+        return Path(chosen)
+    if BINARY.exists():
+        return BINARY
+    go = _go()
+    if go is None or not SOURCE.is_dir():
+        return None
+    sys.stderr.write("building the REST gateway (once)\n")
+    BINARY.parent.mkdir(exist_ok=True)
+    built = subprocess.run(  # noqa: S603 - our own source
+        [go, "build", "-o", str(BINARY), "."],
+        cwd=SOURCE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if built.returncode != 0:
+        sys.stderr.write(f"the REST gateway could not be built:\n{built.stderr[-2000:]}\n")
+        return None
+    return BINARY
+
+
+class Gateway:
+    """A running gateway."""
+
+    def __init__(self, program: Path, listen: str, grpc_address: str) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            [str(program), "--listen", listen, "--grpc", grpc_address],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - makes two system calls, takes no lock
+        )
+        self.address = self._await_listening(listen)
+
+    def _await_listening(self, listen: str) -> str:
+        assert self._process.stdout is not None and self._process.stderr is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.wait(START_SECONDS)
+            raise CliError(
+                f"the REST gateway did not start on {listen}: {self._process.stderr.read()[-500:].strip()}",
+                "choose another port with --rest-port",
+                exit_code=EXIT_UNAVAILABLE,
+            )
+        address: str = json.loads(line)["listen"]
+        return address
+
+    @property
+    def running(self) -> bool:
+        """False once it ended."""
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """Ask it to finish what runs, and end it when it does not."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _go() -> str | None:
+    bundled = ROOT / ".tools" / "bin" / "go"
+    return shutil.which("go") or (str(bundled) if bundled.exists() else None)

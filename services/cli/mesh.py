@@ -1,0 +1,212 @@
+"""A whole mesh in one process: Postgres, every service on one port, the REST facade beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import grpc
+from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
+from pydantic import SecretStr
+
+from services.access import bootstrap as access
+from services.billing import bootstrap as billing
+from services.cli.errors import EXIT_UNAVAILABLE, CliError
+from services.cli.gateway import Gateway, find_or_build
+from services.events import bootstrap as events
+from services.ledger import bootstrap as ledger
+from services.metering import bootstrap as metering
+from services.monitoring import bootstrap as monitoring
+from services.orchestration import bootstrap as orchestration
+from services.pricing import bootstrap as pricing
+from services.runtime import roles
+from services.runtime.access import SCOPE_ALL, MeshTokens, Principal
+from services.runtime.config import Settings
+from services.runtime.methods import OPERATOR_SCOPE
+from services.runtime.node import Node
+from services.runtime.postgres import EmbeddedPostgres, PostgresError
+from services.runtime.roles import DatabaseUrls
+from services.runtime.server import PortInUse
+
+BUILDS = (
+    access.build,
+    metering.build,
+    pricing.build,
+    ledger.build,
+    billing.build,
+    orchestration.build,
+    monitoring.build,
+    events.build,
+)
+MIGRATIONS = tuple(
+    f"services.{name}.migrations"
+    for name in (
+        "metering",
+        "pricing",
+        "ledger",
+        "billing",
+        "orchestration",
+        "monitoring",
+        "events",
+    )
+)
+DATABASE = "tollmesh"
+KEY_NAME = "tollmesh up"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to bring a mesh up.
+
+    Attributes:
+        data_dir: where secrets and the embedded Postgres live.
+        grpc_port: port of all services; 0 takes a free one.
+        rest_port: port of the REST facade; 0 takes a free one; None leaves it out.
+        database_url: an existing Postgres, as a login that owns the database and may create roles; empty for our own.
+        tenant: tenant of the operator's key.
+    """
+
+    data_dir: Path
+    grpc_port: int
+    rest_port: int | None
+    database_url: str = ""
+    tenant: str = "default"
+
+
+class LocalMesh:
+    """Brings a mesh up in this process and takes it down again."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._postgres: EmbeddedPostgres | None = None
+        self._node: Node | None = None
+        self._gateway: Gateway | None = None
+        self._key_id = ""
+        self.api_key = ""
+        self.database_url = ""
+        self.grpc_address = ""
+        self.rest_url = ""
+
+    async def start(self) -> None:
+        """Start everything in order; returns once calls are answered.
+
+        Raises:
+            CliError: a port, the data directory or the database cannot be had; what was started is stopped.
+        """
+        try:
+            urls = await self._prepare_database()
+            self.database_url = urls.service
+            await self._start_node(urls)
+            self._start_gateway()
+            await self._make_key()
+        except (PostgresError, roles.DatabaseUnfit, PortInUse) as error:
+            await self.stop()
+            raise CliError(str(error), exit_code=EXIT_UNAVAILABLE) from error
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def supervise(self) -> None:
+        """Keep the parts alive; runs until cancelled.
+
+        Raises:
+            PostgresDied: the embedded Postgres cannot be kept running.
+        """
+        if self._postgres is not None:
+            await self._postgres.supervise()
+        await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        """Take everything down, in reverse order."""
+        if self._gateway is not None:
+            self._gateway.stop()
+        if self._node is not None:
+            await self._revoke_key()
+            await self._node.stop()
+        if self._postgres is not None:
+            self._postgres.stop()
+        self._gateway = self._node = self._postgres = None
+
+    async def _prepare_database(self) -> DatabaseUrls:
+        options = self._options
+        admin_url = options.database_url
+        if not admin_url:
+            self._postgres = EmbeddedPostgres(options.data_dir)
+            self._postgres.start()
+            admin_url = self._postgres.create_database(DATABASE)
+        urls = await roles.prepare(admin_url, passwords_file=options.data_dir / "passwords.json")
+        await roles.migrate(admin_url, MIGRATIONS)
+        return urls
+
+    async def _start_node(self, urls: DatabaseUrls) -> None:
+        secret = _secret(self._options.data_dir / "mesh.secret")
+        self._tokens = MeshTokens(secret)
+        settings = Settings(
+            database_url=urls.service,
+            relay_url=urls.relay,
+            listen=f"127.0.0.1:{self._options.grpc_port}",
+            mesh_secret=SecretStr(secret),
+            peers="",
+        )
+        self._node = Node(settings, BUILDS)
+        port = await self._node.start()
+        self.grpc_address = f"127.0.0.1:{port}"
+
+    def _start_gateway(self) -> None:
+        if self._options.rest_port is None:
+            return
+        program = find_or_build()
+        if program is None:
+            return
+        self._gateway = Gateway(program, f"127.0.0.1:{self._options.rest_port}", self.grpc_address)
+        self.rest_url = f"http://{self._gateway.address}"
+
+    async def _make_key(self) -> None:
+        """Make the operator's key of this run, by the same RPC as any other key."""
+        async with grpc.aio.insecure_channel(self.grpc_address) as channel:
+            stub = access_service_pb2_grpc.AccessServiceStub(channel)
+            response = await stub.CreateApiKey(
+                access_service_pb2.CreateApiKeyRequest(
+                    request_id=str(uuid4()), name=KEY_NAME, scopes=[SCOPE_ALL, OPERATOR_SCOPE]
+                ),
+                metadata=self._operator(),
+            )
+        self._key_id = response.api_key.key_id
+        self.api_key = response.secret
+
+    async def _revoke_key(self) -> None:
+        if not self._key_id:
+            return
+        async with grpc.aio.insecure_channel(self.grpc_address) as channel:
+            stub = access_service_pb2_grpc.AccessServiceStub(channel)
+            request = access_service_pb2.RevokeApiKeyRequest(
+                request_id=str(uuid4()), key_id=self._key_id
+            )
+            try:
+                await stub.RevokeApiKey(request, metadata=self._operator(), timeout=2)
+            except grpc.aio.AioRpcError as error:
+                # The database went first; the key of this run then stays listed.
+                assert error.code() is not grpc.StatusCode.OK
+
+    def _operator(self) -> tuple[tuple[str, str], ...]:
+        principal = Principal(
+            self._options.tenant, "operator", frozenset({SCOPE_ALL, OPERATOR_SCOPE})
+        )
+        token = self._tokens.issue(principal, scope_all=False)
+        return (("authorization", f"Mesh {token}"),)
+
+
+def _secret(path: Path) -> str:
+    """Read the mesh's secret; make it when it is missing."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(descriptor, "w") as file:
+        secret = secrets.token_urlsafe(48)
+        file.write(secret)
+    return secret

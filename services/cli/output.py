@@ -1,0 +1,93 @@
+"""Tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from payments.type.v1 import type_pb2
+from rich.console import Console
+from rich.table import Table
+
+from services.runtime.money import Money, format_money
+
+
+class Format(StrEnum):
+    """How a command prints."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+OutputOption = Annotated[
+    Format, typer.Option("--output", "-o", help="table for people, json for programs")
+]
+
+console = Console()
+progress_console = Console(stderr=True)
+
+
+def print_json(value: Message | dict[str, Any] | Sequence[Any]) -> None:
+    """Print one JSON document; messages in the proto's own spelling."""
+    plain = as_dict(value) if isinstance(value, Message) else value
+    sys.stdout.write(json.dumps(plain, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def as_dict(message: Message) -> dict[str, Any]:
+    """Render a message as JSON does, with the proto's field names and every scalar field."""
+    plain: dict[str, Any] = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return plain
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()
+) -> None:
+    """Print a table; columns named in `right` are numbers."""
+    table = Table(title=title or None, title_justify="left", title_style="bold")
+    numbers = set(right)
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def money(amount: type_pb2.Money) -> str:
+    """Write an amount with its currency: `56.84 USD`; `-` when there is none."""
+    if not amount.currency_code:
+        return "-"
+    return f"{plain_money(amount)} {amount.currency_code}"
+
+
+def plain_money(amount: type_pb2.Money) -> str:
+    """Write an amount as a decimal string: `56.84`."""
+    return format_money(Money(amount.currency_code, amount.minor_units))
+
+
+def when(timestamp: Timestamp) -> str:
+    """Write a time in UTC, to the second; empty when unset."""
+    if not timestamp.seconds and not timestamp.nanos:
+        return ""
+    return f"{timestamp.ToDatetime():%Y-%m-%d %H:%M:%S}"
+
+
+def enum_name(message: Message, field: str) -> str:
+    """Return the value of an enum field in lower case, without the prefix that the enum's values share."""
+    descriptor = message.DESCRIPTOR.fields_by_name[field].enum_type
+    assert descriptor is not None, f"{field} is no enum"
+    number = getattr(message, field)
+    value = descriptor.values_by_number.get(number)
+    if value is None:
+        return f"unknown ({number})"
+    prefix = descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return str(value.name).removeprefix(prefix).lower()

@@ -1,0 +1,60 @@
+"""Periods as people write them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from payments.type.v1 import type_pb2
+
+from services.cli.errors import EXIT_USAGE, CliError
+
+HELP = "a day 2023-11-16, a month 2023-11, or two ISO times joined by a slash; UTC unless a zone is given"
+_MONTH = re.compile(r"(\d{4})-(\d{2})")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def parse(text: str) -> type_pb2.Period:
+    """Read a period.
+
+    Raises:
+        CliError: it is none of the three forms, or ends before it starts.
+    """
+    try:
+        start_at, end_at = _bounds(text)
+    except ValueError as error:
+        raise CliError(
+            f"{text!r} is not a period ({error})", f"write {HELP}", exit_code=EXIT_USAGE
+        ) from error
+    if end_at <= start_at:
+        raise CliError(f"{text!r} ends before it starts", f"write {HELP}", exit_code=EXIT_USAGE)
+    period = type_pb2.Period()
+    period.start_at.FromDatetime(start_at)
+    period.end_at.FromDatetime(end_at)
+    return period
+
+
+def describe(period: type_pb2.Period) -> str:
+    """Write a period back as two times."""
+    start_at, end_at = period.start_at.ToDatetime(), period.end_at.ToDatetime()
+    return f"{start_at:%Y-%m-%d %H:%M} to {end_at:%Y-%m-%d %H:%M} UTC"
+
+
+def _bounds(text: str) -> tuple[datetime, datetime]:
+    if "/" in text:
+        left, right = text.split("/", 1)
+        return _time(left), _time(right)
+    month = _MONTH.fullmatch(text)
+    if month:
+        year, number = int(month[1]), int(month[2])
+        start_at = datetime(year, number, 1, tzinfo=UTC)
+        return start_at, start_at.replace(year=year + (number == 12), month=number % 12 + 1)
+    if _DAY.fullmatch(text):
+        start_at = _time(text)
+        return start_at, start_at + timedelta(days=1)
+    raise ValueError("unknown form")
+
+
+def _time(text: str) -> datetime:
+    parsed = datetime.fromisoformat(text)
+    return (parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed).astimezone(UTC)

@@ -32,15 +32,8 @@ go 1.24
 
 
 def finish_python(stage: Path) -> None:
-    """Make every folder a package and drop typed stubs of services that do not exist.
-
-    Packages and no namespaces: an installed `payments` package would otherwise shadow ours.
-    """
-    root = stage / "gen/python"
-    for stub in root.rglob("*_pb2_grpc.pyi"):
-        if not stub.with_suffix(".py").exists():
-            stub.unlink()
-    for folder in (path for path in root.rglob("*") if path.is_dir()):
+    """Make every folder a package: an installed `payments` would shadow a mere namespace."""
+    for folder in (path for path in (stage / "gen/python").rglob("*") if path.is_dir()):
         (folder / "__init__.py").touch()
 
 
@@ -65,7 +58,7 @@ class Part:
 
 
 PARTS = {
-    "python": Part("buf.gen.python.yaml", ("gen/python",), finish_python),
+    "python": Part("buf.gen.yaml", ("gen/python",), finish_python),
     "sdk": Part("buf.gen.sdk.yaml", ("gen/sdk",), leave),
     "go": Part("buf.gen.go.yaml", ("gen/go", "gen/openapi"), finish_go, "services/gateway/go.mod"),
     "jsonschema": Part(

@@ -1,0 +1,42 @@
+"""A running mesh of metering and a catalogue of the test's own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from payments.metering.v1 import metering_service_pb2_grpc
+
+from services.metering import bootstrap
+from services.runtime.clock import ManualClock
+from tests.support.mesh import Mesh, running
+from tests.support.metering import NOW, Catalogue, catalogue_of
+from tests.support.postgres import DatabaseUrls
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> Catalogue:
+    """The catalogue of the session; tests use SKUs of their own when they count what it is asked."""
+    return catalogue_of("llm.tokens", "llm.requests", "gpu.seconds")
+
+
+@pytest_asyncio.fixture(scope="session")
+async def mesh(database: DatabaseUrls, catalogue: Catalogue) -> AsyncIterator[Mesh]:
+    """Metering and the catalogue on one port; it is NOW there."""
+    builds = [bootstrap.build, catalogue.build]
+    async with running(database, builds, clock=ManualClock(NOW)) as served:
+        yield served
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant that no other test writes to."""
+    return f"t-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def stub(mesh: Mesh, tenant: str) -> metering_service_pb2_grpc.MeteringServiceAsyncStub:
+    """Metering, called by the tenant with every scope."""
+    return metering_service_pb2_grpc.MeteringServiceStub(mesh.channel(tenant))

@@ -1,6 +1,6 @@
 // Command protoc-gen-tollmesh-openapi is a plugin of buf: it runs protoc-gen-openapiv2 and adds what that one
 // cannot know about this API — which calls answer 201 or 202, which bodies travel untouched, how callers
-// authenticate. It writes the description twice, for readers and for the facade to serve.
+// authenticate, what rules the fields keep. It writes the description twice, for readers and for the facade to serve.
 package main
 
 import (
@@ -71,7 +71,14 @@ func run(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := complete(description, methods(files)); err != nil {
+	rules, err := newRules(files)
+	if err != nil {
+		return err
+	}
+	if err := complete(description, methods(files), rules); err != nil {
+		return err
+	}
+	if err := describeDefinitions(description, files, rules); err != nil {
 		return err
 	}
 	return respond(out, description)
@@ -127,7 +134,7 @@ func methods(files *protoregistry.Files) map[string]protoreflect.MethodDescripto
 }
 
 // complete adds to the description what only this API knows.
-func complete(description object, methods map[string]protoreflect.MethodDescriptor) error {
+func complete(description object, methods map[string]protoreflect.MethodDescriptor, rules *rules) error {
 	description["info"] = object{
 		"title":       "Tollmesh",
 		"version":     "v1",
@@ -149,6 +156,9 @@ func complete(description object, methods map[string]protoreflect.MethodDescript
 			}
 			describeSuccess(operation, method)
 			describeBody(operation, method)
+			if err := describeParameters(operation, method, rules); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -26,8 +26,8 @@ func SuccessStatus(method protoreflect.MethodDescriptor) int {
 	return http.StatusOK
 }
 
-// ResourceField is the field of a response that holds the one resource it is about: a message `x` that has
-// a text field `x_id`. Nil when there is none.
+// ResourceField is the field of a response that holds the one resource it is about: a message with an id of its
+// own. Nil when there is none.
 func ResourceField(response protoreflect.MessageDescriptor) protoreflect.FieldDescriptor {
 	fields := response.Fields()
 	for i := range fields.Len() {
@@ -39,13 +39,17 @@ func ResourceField(response protoreflect.MessageDescriptor) protoreflect.FieldDe
 	return nil
 }
 
-// IDField is the field that holds the id of a resource, or nil.
+// IDField is the field that holds the id of a resource, or nil: of `charge` it is `charge_id`, of `api_key` it may
+// be `key_id`.
 func IDField(resource protoreflect.FieldDescriptor) protoreflect.FieldDescriptor {
-	field := resource.Message().Fields().ByName(resource.Name() + "_id")
-	if field == nil || field.Kind() != protoreflect.StringKind {
-		return nil
+	name := string(resource.Name())
+	for _, prefix := range []string{name, name[strings.LastIndex(name, "_")+1:]} {
+		field := resource.Message().Fields().ByName(protoreflect.Name(prefix + "_id"))
+		if field != nil && field.Kind() == protoreflect.StringKind {
+			return field
+		}
 	}
-	return field
+	return nil
 }
 
 // RawField is the field of a request that takes the HTTP body as it came, byte for byte, or nil.

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	accessv1 "tollmesh.dev/gen/go/payments/access/v1"
 	billingv1 "tollmesh.dev/gen/go/payments/billing/v1"
 	eventsv1 "tollmesh.dev/gen/go/payments/events/v1"
 	meteringv1 "tollmesh.dev/gen/go/payments/metering/v1"
@@ -227,6 +228,18 @@ func TestCreateAnswers201WithLocation(t *testing.T) {
 	})
 	answer := newClient(t, mesh.address, defaults).do("POST", "/v1/billing/charges", `{"org_id": "acme"}`)
 	if answer.want(201)["charge_id"] != "chg_1" || answer.header.Get("Location") != "/v1/billing/charges/chg_1" {
+		t.Errorf("%v %s", answer.header, answer.body)
+	}
+}
+
+func TestCreateOfAResourceWithAShorterID(t *testing.T) {
+	mesh := newMesh(t, map[string]answer{
+		"/payments.access.v1.AccessService/CreateApiKey": func(proto.Message, grpc.ServerStream) (proto.Message, error) {
+			return &accessv1.CreateApiKeyResponse{ApiKey: &accessv1.ApiKey{KeyId: "key_1"}, Secret: "s"}, nil
+		},
+	})
+	answer := newClient(t, mesh.address, defaults).do("POST", "/v1/access/keys", `{}`)
+	if answer.want(201)["secret"] != "s" || answer.header.Get("Location") != "/v1/access/keys/key_1" {
 		t.Errorf("%v %s", answer.header, answer.body)
 	}
 }
@@ -479,6 +492,12 @@ func TestDescription(t *testing.T) {
 	}
 	if responses("/v1/metering/events", "post")["202"] == nil || responses("/v1/payments", "post")["201"] == nil {
 		t.Errorf("the description tells other statuses than the facade gives")
+	}
+	event := answer.want(200)["definitions"].(map[string]any)["payments.metering.v1.UsageEvent"].(map[string]any)
+	properties := event["properties"].(map[string]any)
+	if event["additionalProperties"] != false || properties["time"] == nil || properties["event_time"] == nil ||
+		properties["quantity"].(map[string]any)["pattern"] == nil {
+		t.Errorf("the description leaves rules out: %v", event)
 	}
 	committed, err := os.ReadFile("../../../../gen/openapi/tollmesh.swagger.json")
 	if err != nil || !json.Valid(committed) || !bytes.Equal(committed, answer.body) {

@@ -1,0 +1,105 @@
+"""Use cases of the contract monitor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.monitoring import store
+from services.monitoring.domain import (
+    BUILT_IN,
+    Contract,
+    ContractBuiltIn,
+    Recorded,
+    Violation,
+    completed,
+    fingerprint,
+    registered,
+)
+from services.monitoring.store import Position, ViolationFilter
+from services.runtime.database import Database, UnitOfWork
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What became of one contract that was to be registered.
+
+    Attributes:
+        contract: as it stands now; as it was asked for when it was refused.
+        changed: False when it stood there already.
+        refusal: why it was not registered.
+    """
+
+    contract: Contract
+    changed: bool = False
+    refusal: ContractBuiltIn | None = None
+
+
+class Monitor:
+    """The contracts and violations of the tenant that the running call acts for."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def register(self, contracts: Sequence[Contract]) -> list[Registration]:
+        """Register contracts in one transaction and answer for each, in their order."""
+        async with self._database.unit_of_work("monitoring.register_contracts") as work:
+            return await register(work, contracts)
+
+    async def record(self, violations: Sequence[Violation]) -> list[bool]:
+        """Record violations in one transaction; True for each that was not known before."""
+        async with self._database.unit_of_work("monitoring.record_violations") as work:
+            return await record(work, violations)
+
+    async def list_contracts(self, after: str, limit: int) -> list[Contract]:
+        """List built-in and registered contracts behind `after`, by id."""
+        async with self._database.read() as work:
+            own = await store.list_contracts(work, after, limit)
+        built_in = [contract for key, contract in BUILT_IN.items() if key > after]
+        return sorted([*own, *built_in], key=lambda contract: contract.contract_id)[:limit]
+
+    async def list_violations(
+        self, wanted: ViolationFilter, after: Position | None, limit: int
+    ) -> list[Recorded]:
+        """List violations behind `after`, the last recorded first."""
+        async with self._database.read() as work:
+            return await store.list_violations(work, wanted, after, limit)
+
+
+async def register(work: UnitOfWork, contracts: Sequence[Contract]) -> list[Registration]:
+    """Register contracts within a transaction; a later one of the same id sees the one before it."""
+    await store.lock_contracts(work)
+    known = await store.read_contracts(work, {contract.contract_id for contract in contracts})
+    results = []
+    for contract in contracts:
+        before = known.get(contract.contract_id)
+        try:
+            after = registered(contract, before, work.now)
+        except ContractBuiltIn as refusal:
+            results.append(Registration(contract, refusal=refusal))
+            continue
+        if after is not before:
+            await store.put_contract(work, after)
+            known[after.contract_id] = after
+            previous = before.as_audited() if before else None
+            work.audit("contract", after.contract_id, previous, after.as_audited())
+        results.append(Registration(after, changed=after is not before))
+    return results
+
+
+async def record(work: UnitOfWork, violations: Sequence[Violation]) -> list[bool]:
+    """Record violations within a transaction; of two that are the same only the first is new."""
+    ids = {violation.contract_id for violation in violations}
+    contracts = {**await store.read_contracts(work, ids), **BUILT_IN}
+    rows: dict[str, tuple[Violation, int, bytes]] = {}
+    for violation in violations:
+        contract = contracts.get(violation.contract_id)
+        whole = completed(violation, contract)
+        version = contract.version if contract else 0
+        rows.setdefault(whole.violation_id, (whole, version, fingerprint(whole, version)))
+    new = await store.insert_violations(work, rows) if rows else set()
+    verdicts = []
+    for violation in violations:
+        verdicts.append(violation.violation_id in new)
+        new.discard(violation.violation_id)
+    return verdicts

@@ -1,0 +1,226 @@
+"""Contracts, violations, and which violations are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from services.runtime.errors import Code, DomainError
+from services.runtime.ids import derived_id
+
+SEVERITY_DEFAULT = "MEDIUM"
+
+# Part of every fingerprint: a changed rule makes new groups and leaves the old ones as they are.
+FINGERPRINT_ALGORITHM = 1
+
+_ID = re.compile(
+    r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"  # UUID
+    r"|\b[0-7][0-9a-hjkmnp-tv-z]{25}\b"  # ULID
+    r"|\b[0-9a-f]{16,}\b",  # digest
+    re.IGNORECASE,
+)
+_PREFIXED_ID = re.compile(r"\b[a-z]{2,5}_<id>")
+_NUMBER = re.compile(r"[-+]?\d+([.,:]\d+)*")
+
+
+class ContractKind(StrEnum):
+    """What a contract speaks about; the values are stored."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    INVARIANT = "INVARIANT"
+    OBJECTIVE = "OBJECTIVE"
+    SCHEMA = "SCHEMA"
+    POLICY = "POLICY"
+
+
+class ContractBuiltIn(DomainError):
+    """A built-in contract of the mesh cannot be registered anew."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "CONTRACT_BUILT_IN"
+
+    def __init__(self, contract_id: str) -> None:
+        super().__init__(
+            f"contract {contract_id} is built in; choose another contract_id",
+            contract_id=contract_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A promise that can be broken.
+
+    Attributes:
+        severity: of violations that name none.
+        version: how often its text was changed, from 1; 0 before it is registered.
+        registered_at: when this version was registered, UTC; None for built-in contracts.
+    """
+
+    contract_id: str
+    title: str
+    description: str
+    owner: str
+    severity: str
+    kind: ContractKind
+    runbook: str = ""
+    version: int = 0
+    registered_at: datetime | None = None
+
+    @property
+    def built_in(self) -> bool:
+        """True for a contract that every tenant has from the start."""
+        return self.contract_id in BUILT_IN
+
+    def as_audited(self) -> dict[str, object]:
+        """Return what an audit entry shows of it."""
+        return {
+            "title": self.title,
+            "description": self.description,
+            "owner": self.owner,
+            "severity": self.severity,
+            "kind": self.kind.value,
+            "runbook": self.runbook,
+            "version": self.version,
+        }
+
+
+def _built_in(
+    contract_id: str, title: str, severity: str, kind: ContractKind, description: str
+) -> Contract:
+    owner = contract_id.partition("/")[0]
+    return Contract(contract_id, title, description, owner, severity, kind, version=1)
+
+
+BUILT_IN: Mapping[str, Contract] = {
+    contract.contract_id: contract
+    for contract in (
+        _built_in(
+            "ledger/payment-bookable",
+            "A received payment can be booked",
+            "HIGH",
+            ContractKind.INVARIANT,
+            "Every payment.received names steps that the ledger can post. One that it cannot waits as a "
+            "dead letter, and its money is missing from the books until it is replayed.",
+        ),
+        _built_in(
+            "mesh/invariant",
+            "What must always hold, holds",
+            "CRITICAL",
+            ContractKind.INVARIANT,
+            "A check inside a service failed: a fault of the mesh, never of its caller. The call was "
+            "rolled back whole.",
+        ),
+        _built_in(
+            "mesh/request-validation",
+            "Requests keep the rules of their schema",
+            "LOW",
+            ContractKind.SCHEMA,
+            "A request, or items of a batch, broke a rule of the proto and were refused. Many of them "
+            "from one caller mean that its integration is broken.",
+        ),
+        _built_in(
+            "orchestration/external-request",
+            "Payment requests can be read beyond doubt",
+            "MEDIUM",
+            ContractKind.SCHEMA,
+            "A payment request was malformed, incomplete or ambiguous. It was repaired where that is "
+            "harmless and refused where money would have been guessed.",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Something broke a contract.
+
+    Attributes:
+        severity: as it was told, or the contract's.
+        occurred_at: when it happened, UTC.
+    """
+
+    contract_id: str
+    request_id: str
+    severity: str
+    message: str
+    service: str
+    subject_id: str
+    occurred_at: datetime
+
+    @property
+    def violation_id(self) -> str:
+        """The same for the same violation, however often it is told."""
+        return derived_id("vio", self.contract_id, self.request_id, self.subject_id, self.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A violation as it is kept.
+
+    Attributes:
+        fingerprint: 32 bytes that violations of one group share.
+        contract_registered: whether its contract is known by now.
+    """
+
+    violation: Violation
+    recorded_at: datetime
+    fingerprint: bytes
+    contract_registered: bool
+
+
+def storable(text: str) -> str:
+    """Replace the one character that Postgres' text cannot hold, so that no violation is lost for it."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def completed(violation: Violation, contract: Contract | None) -> Violation:
+    """Fill in what was left out: the severity from the contract, the service from the contract's id."""
+    severity = contract.severity if contract else SEVERITY_DEFAULT
+    prefix = violation.contract_id.partition("/")[0]
+    return replace(
+        violation,
+        severity=violation.severity or severity,
+        service=violation.service or prefix,
+    )
+
+
+def normalised(message: str) -> str:
+    """Strip what differs from case to case: ids, digests, amounts and other numbers, spacing, capitals."""
+    text = _ID.sub("<id>", message.lower())
+    text = _PREFIXED_ID.sub("<id>", text)
+    return " ".join(_NUMBER.sub("<n>", text).split())
+
+
+def fingerprint(violation: Violation, contract_version: int) -> bytes:
+    """Return the group of a violation: 32 bytes.
+
+    A new version of the contract starts new groups, as it may judge by another rule.
+    """
+    parts = (
+        str(FINGERPRINT_ALGORITHM),
+        violation.contract_id,
+        str(contract_version),
+        violation.service,
+        normalised(violation.message),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).digest()
+
+
+def registered(wanted: Contract, existing: Contract | None, now: datetime) -> Contract:
+    """Return the contract as it stands after `wanted` was registered; `existing` itself when it says the same.
+
+    Raises:
+        ContractBuiltIn: the id belongs to the mesh.
+    """
+    if wanted.built_in:
+        raise ContractBuiltIn(wanted.contract_id)
+    if existing is None:
+        return replace(wanted, version=1, registered_at=now)
+    same = replace(wanted, version=existing.version, registered_at=existing.registered_at)
+    if same == existing:
+        return existing
+    return replace(wanted, version=existing.version + 1, registered_at=now)

@@ -1,0 +1,174 @@
+"""Every statement of the contract monitor."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, exists, select, tuple_
+
+from services.monitoring.domain import (
+    BUILT_IN,
+    FINGERPRINT_ALGORITHM,
+    Contract,
+    ContractKind,
+    Recorded,
+    Violation,
+)
+from services.monitoring.tables import contract, violation
+from services.runtime import sql
+from services.runtime.database import UnitOfWork
+
+_SQL = sql.load("services.monitoring", "queries.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class ViolationFilter:
+    """Which violations are asked for; an empty value does not filter.
+
+    Attributes:
+        start_at: first instant of the period in which they occurred, UTC.
+        end_at: first instant after it, UTC.
+    """
+
+    contract_id: str = ""
+    severity: str = ""
+    request_id: str = ""
+    fingerprint: bytes = b""
+    start_at: datetime | None = None
+    end_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Place of a violation in the list, which begins with the last recorded."""
+
+    recorded_at: datetime
+    violation_id: str
+
+
+async def lock_contracts(work: UnitOfWork) -> None:
+    """Wait until no other transaction registers contracts of this tenant."""
+    await work.execute(_SQL["lock_contracts"], {"tenant_id": work.tenant_id})
+
+
+async def read_contracts(work: UnitOfWork, contract_ids: Collection[str]) -> dict[str, Contract]:
+    """Read the registered contracts among these ids."""
+    terms = {"tenant_id": work.tenant_id, "contract_ids": sorted(contract_ids)}
+    rows = await work.execute(_SQL["read_contracts"], terms)
+    return {row.contract_id: _contract(row) for row in rows}
+
+
+async def list_contracts(work: UnitOfWork, after: str, limit: int) -> list[Contract]:
+    """List the registered contracts behind `after`, by id."""
+    terms = {"tenant_id": work.tenant_id, "after": after, "limit": limit}
+    return [_contract(row) for row in await work.execute(_SQL["list_contracts"], terms)]
+
+
+async def put_contract(work: UnitOfWork, item: Contract) -> None:
+    """Insert a contract, or replace the version before it."""
+    terms = {
+        "tenant_id": work.tenant_id,
+        "contract_id": item.contract_id,
+        "title": item.title,
+        "description": item.description,
+        "owner": item.owner,
+        "severity": item.severity,
+        "kind": item.kind.value,
+        "runbook": item.runbook,
+        "version": item.version,
+        "registered_at": item.registered_at,
+    }
+    await work.execute(_SQL["put_contract"], terms)
+
+
+async def insert_violations(
+    work: UnitOfWork, items: Mapping[str, tuple[Violation, int, bytes]]
+) -> set[str]:
+    """Insert violations by id, each with its contract's version and its fingerprint; return the new ids."""
+    values = [item for item, _version, _fingerprint in items.values()]
+    rows = await work.execute(
+        _SQL["insert_violations"],
+        {
+            "tenant_id": work.tenant_id,
+            "recorded_at": work.now,
+            "fingerprint_algorithm": FINGERPRINT_ALGORITHM,
+            "violation_ids": list(items),
+            "contract_ids": [item.contract_id for item in values],
+            "contract_versions": [version for _item, version, _fingerprint in items.values()],
+            "request_ids": [item.request_id for item in values],
+            "severities": [item.severity for item in values],
+            "messages": [item.message for item in values],
+            "services": [item.service for item in values],
+            "subject_ids": [item.subject_id for item in values],
+            "occurred_at": [item.occurred_at for item in values],
+            "fingerprints": [group for _item, _version, group in items.values()],
+        },
+    )
+    return {row.violation_id for row in rows}
+
+
+async def list_violations(
+    work: UnitOfWork, wanted: ViolationFilter, after: Position | None, limit: int
+) -> list[Recorded]:
+    """List violations behind a position, the last recorded first."""
+    registered = exists().where(
+        contract.c.tenant_id == violation.c.tenant_id,
+        contract.c.contract_id == violation.c.contract_id,
+    )
+    statement = (
+        select(violation, registered.label("registered"))
+        .where(violation.c.tenant_id == work.tenant_id, *_conditions(wanted))
+        .order_by(violation.c.recorded_at.desc(), violation.c.violation_id.desc())
+        .limit(limit)
+    )
+    if after is not None:
+        place = tuple_(violation.c.recorded_at, violation.c.violation_id)
+        statement = statement.where(place < tuple_(after.recorded_at, after.violation_id))
+    return [_recorded(row) for row in await work.execute(statement)]
+
+
+def _conditions(wanted: ViolationFilter) -> list[ColumnElement[bool]]:
+    columns = violation.c
+    given: list[tuple[object, ColumnElement[bool]]] = [
+        (wanted.contract_id, columns.contract_id == wanted.contract_id),
+        (wanted.severity, columns.severity == wanted.severity),
+        (wanted.request_id, columns.request_id == wanted.request_id),
+        (wanted.fingerprint, columns.fingerprint == wanted.fingerprint),
+        (wanted.start_at, columns.occurred_at >= wanted.start_at),
+        (wanted.end_at, columns.occurred_at < wanted.end_at),
+    ]
+    return [condition for value, condition in given if value]
+
+
+def _contract(row: Row[Any]) -> Contract:
+    return Contract(
+        contract_id=row.contract_id,
+        title=row.title,
+        description=row.description,
+        owner=row.owner,
+        severity=row.severity,
+        kind=ContractKind(row.kind),
+        runbook=row.runbook,
+        version=row.version,
+        registered_at=row.registered_at,
+    )
+
+
+def _recorded(row: Row[Any]) -> Recorded:
+    return Recorded(
+        violation=Violation(
+            contract_id=row.contract_id,
+            request_id=row.request_id,
+            severity=row.severity,
+            message=row.message,
+            service=row.service,
+            subject_id=row.subject_id,
+            occurred_at=row.occurred_at,
+        ),
+        recorded_at=row.recorded_at,
+        fingerprint=bytes(row.fingerprint),
+        contract_registered=row.registered or row.contract_id in BUILT_IN,
+    )

@@ -1,0 +1,132 @@
+"""Which violations are the same, which belong together, and how contracts change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.monitoring.domain import (
+    BUILT_IN,
+    SEVERITY_DEFAULT,
+    Contract,
+    ContractBuiltIn,
+    ContractKind,
+    Violation,
+    completed,
+    fingerprint,
+    normalised,
+    registered,
+    storable,
+)
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+LATER = datetime(2026, 1, 3, tzinfo=UTC)
+CONTRACT = Contract(
+    "router/timeout", "Answers in time", "", "payments", "HIGH", ContractKind.OBJECTIVE
+)
+VIOLATION = Violation("router/timeout", "r1", "", "took 932 ms", "", "pay_1", NOW)
+
+
+def test_the_same_violation_has_the_same_id_whenever_it_is_told() -> None:
+    again = replace(VIOLATION, occurred_at=LATER, severity="LOW", service="router")
+    assert again.violation_id == VIOLATION.violation_id
+
+
+@pytest.mark.parametrize("field", ["contract_id", "request_id", "message", "subject_id"])
+def test_another_violation_has_another_id(field: str) -> None:
+    assert replace(VIOLATION, **{field: "other"}).violation_id != VIOLATION.violation_id
+
+
+def test_parts_of_an_id_do_not_run_into_one_another() -> None:
+    one = replace(VIOLATION, contract_id="ab", request_id="c")
+    two = replace(VIOLATION, contract_id="a", request_id="bc")
+    assert one.violation_id != two.violation_id
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("took 932 ms", "took 1,204.5 ms"),
+        (
+            "charge chg_0190c1de-0000-7000-8000-000000000001 lacks a line",
+            "Charge chg_0190c1de-1111-7000-8000-000000000002  lacks a line",
+        ),
+        ("event 01ARZ3NDEKTSV4RRFFQ69G5FAV", "event 01BX5ZZKBKACTAV9WEVGEMMVRZ"),
+        ("hash 0123456789abcdef0123", "hash ffffffffffffffffffff"),
+    ],
+)
+def test_messages_that_differ_in_numbers_and_ids_share_a_group(one: str, two: str) -> None:
+    assert normalised(one) == normalised(two)
+    assert fingerprint(replace(VIOLATION, message=one), 1) == fingerprint(
+        replace(VIOLATION, message=two), 1
+    )
+
+
+def test_other_words_contracts_versions_and_services_make_other_groups() -> None:
+    groups = {
+        fingerprint(VIOLATION, 1),
+        fingerprint(VIOLATION, 2),
+        fingerprint(replace(VIOLATION, message="was refused"), 1),
+        fingerprint(replace(VIOLATION, contract_id="plan/coverage"), 1),
+        fingerprint(replace(VIOLATION, service="router"), 1),
+    }
+    assert len(groups) == 5
+    assert all(len(group) == 32 for group in groups)
+
+
+@given(st.text(max_size=300))
+def test_normalising_is_total_and_settles(message: str) -> None:
+    once = normalised(message)
+    assert not any("0" <= character <= "9" for character in once)
+    assert normalised(once) == once
+
+
+@given(st.text(max_size=50))
+def test_what_is_stored_has_no_zero_character(text: str) -> None:
+    assert "\0" not in storable(text + "\0")
+
+
+def test_what_is_left_out_comes_from_the_contract() -> None:
+    whole = completed(VIOLATION, CONTRACT)
+    assert (whole.severity, whole.service) == ("HIGH", "router")
+
+
+def test_an_unknown_contract_leaves_the_default_severity() -> None:
+    assert completed(VIOLATION, None).severity == SEVERITY_DEFAULT
+
+
+def test_what_was_told_stands() -> None:
+    told = replace(VIOLATION, severity="CRITICAL", service="gateway")
+    assert completed(told, CONTRACT) == told
+
+
+def test_a_new_contract_is_version_one() -> None:
+    assert registered(CONTRACT, None, NOW) == replace(CONTRACT, version=1, registered_at=NOW)
+
+
+def test_the_same_content_changes_nothing() -> None:
+    first = registered(CONTRACT, None, NOW)
+    assert registered(CONTRACT, first, LATER) is first
+
+
+def test_other_content_is_the_next_version() -> None:
+    first = registered(CONTRACT, None, NOW)
+    second = registered(replace(CONTRACT, owner="risk"), first, LATER)
+    assert (second.version, second.owner, second.registered_at) == (2, "risk", LATER)
+
+
+@pytest.mark.parametrize("contract_id", BUILT_IN)
+def test_built_in_contracts_stay_as_they_are(contract_id: str) -> None:
+    with pytest.raises(ContractBuiltIn) as caught:
+        registered(replace(CONTRACT, contract_id=contract_id), None, NOW)
+    assert caught.value.metadata == {"contract_id": contract_id}
+
+
+def test_built_in_contracts_are_complete() -> None:
+    for contract in BUILT_IN.values():
+        assert contract.built_in
+        assert contract.title and contract.description and contract.owner and contract.version == 1

@@ -132,15 +132,18 @@ async def list_violations(
 
 def _conditions(wanted: ViolationFilter) -> list[ColumnElement[bool]]:
     columns = violation.c
-    given: list[tuple[object, ColumnElement[bool]]] = [
-        (wanted.contract_id, columns.contract_id == wanted.contract_id),
-        (wanted.severity, columns.severity == wanted.severity),
-        (wanted.request_id, columns.request_id == wanted.request_id),
-        (wanted.fingerprint, columns.fingerprint == wanted.fingerprint),
-        (wanted.start_at, columns.occurred_at >= wanted.start_at),
-        (wanted.end_at, columns.occurred_at < wanted.end_at),
-    ]
-    return [condition for value, condition in given if value]
+    equal = {
+        columns.contract_id: wanted.contract_id,
+        columns.severity: wanted.severity,
+        columns.request_id: wanted.request_id,
+        columns.fingerprint: wanted.fingerprint,
+    }
+    conditions = [column == value for column, value in equal.items() if value]
+    if wanted.start_at is not None:
+        conditions.append(columns.occurred_at >= wanted.start_at)
+    if wanted.end_at is not None:
+        conditions.append(columns.occurred_at < wanted.end_at)
+    return conditions
 
 
 def _contract(row: Row[Any]) -> Contract:

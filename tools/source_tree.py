@@ -1,6 +1,7 @@
 """What the hand-written code says, read from its syntax trees without importing it."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -122,8 +123,18 @@ def used_texts(services: Path) -> frozenset[str]:
     )
 
 
+def used_in_go(services: Path) -> frozenset[str]:
+    """Every error reason that the facade's Go code answers with, tests left out."""
+    sources = (path for path in services.rglob("*.go") if not path.name.endswith("_test.go"))
+    return frozenset(
+        reason
+        for path in sources
+        for reason in re.findall(r"ErrorReason_ERROR_REASON_(\w+)", path.read_text())
+    )
+
+
 def raised_reasons(services: Path) -> frozenset[str]:
-    """Reasons that a caller can meet: their class is used, or they are answered as a text."""
+    """Reasons that a caller can meet: their class is used, or they are answered as a text, or by the facade."""
     names, texts = used_names(services), used_texts(services)
     by_class = {reason for reason, classes in declared_reasons(services).items() if classes & names}
-    return frozenset(by_class | texts)
+    return frozenset(by_class | texts | used_in_go(services))

@@ -66,7 +66,7 @@ func parse(arguments []string, getenv func(string) string) (options, error) {
 	}
 	var o options
 	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
-	flags.StringVar(&o.listen, "listen", env("TOLLMESH_REST_LISTEN", "127.0.0.1:8080"),
+	flags.StringVar(&o.listen, "listen", env("TOLLMESH_REST_LISTEN", "127.0.0.1:7480"),
 		"address to serve HTTP on, host:port; port 0 takes a free one (TOLLMESH_REST_LISTEN)")
 	flags.StringVar(&o.grpcAddress, "grpc", env("TOLLMESH_ADDRESS", "127.0.0.1:7443"),
 		"gRPC address of the mesh, host:port (TOLLMESH_ADDRESS)")

@@ -1,0 +1,262 @@
+"""Use cases of payments and merchant configurations."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import asdict, dataclass, replace
+
+from services.orchestration import store
+from services.orchestration.domain import config as config_rules
+from services.orchestration.domain import plan as planner
+from services.orchestration.domain.config import MerchantConfig
+from services.orchestration.domain.issues import Findings, Issue, Severity
+from services.orchestration.domain.payment import PaymentStatus, Progress
+from services.orchestration.domain.payment import Policy as PaymentPolicy
+from services.orchestration.domain.plan import Decision, Plan
+from services.orchestration.domain.record import Payment
+from services.orchestration.domain.request import Context, interpret, with_findings
+from services.orchestration.domain.tree import Object
+from services.orchestration.engine import LEASE_MARGIN_MS
+from services.orchestration.runs import Runs
+from services.orchestration.store import Filter, Lease, StoredConfig
+from services.runtime.context import current
+from services.runtime.database import Database, UnitOfWork
+from services.runtime.errors import NotFound, RequestIdReused
+from services.runtime.ids import derived_uuid, new_id
+from services.runtime.interceptors import request_id_of
+
+EXTERNAL_REQUEST = "orchestration/external-request"
+PLAN_COVERAGE = "plan/coverage"
+_SEVERITIES = {Severity.INFO: "LOW", Severity.WARNING: "MEDIUM", Severity.ERROR: "HIGH"}
+# What is kept of a caller's deadline for reading and sending the answer.
+ANSWER_BUDGET_SECONDS = 0.1
+WAIT_SECONDS_MAX = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A request as it came, and what could be read of it.
+
+    Attributes:
+        body: the bytes that make two requests the same or not.
+        tree: the request's JSON object; None when there is none.
+        findings: what reading has found so far.
+        key: idempotency key beside the body, from field or header; empty without one.
+        odd_key: true when that key was no UUID.
+    """
+
+    body: bytes
+    tree: Object | None
+    findings: Findings
+    key: str = ""
+    odd_key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What would be done with a request."""
+
+    context: Context
+    plan: Plan | None
+    decisions: list[Decision]
+    config: MerchantConfig | None
+
+
+class Payments:
+    """Takes, shows and lists payments."""
+
+    def __init__(self, database: Database, runs: Runs) -> None:
+        self._database = database
+        self._runs = runs
+
+    async def create(self, incoming: Incoming) -> Payment:
+        """Store a payment and work on it for as long as the caller waits.
+
+        Raises:
+            RequestIdReused: the key came before with another body.
+        """
+        context = interpret(incoming.tree, incoming.findings)
+        key = request_key(incoming, context)
+        body_hash = hashlib.sha256(incoming.body).digest()
+        call = current()
+        async with self._database.unit_of_work("orchestration.payment.create") as work:
+            planned = await _plan(work, context, incoming.findings)
+            payment = _new_payment(work, planned, key)
+            created = await store.insert_payment(
+                work,
+                payment,
+                body_hash,
+                correlation_id=call.correlation_id,
+                lease_owner=self._runs.owner,
+                lease_ms=LEASE_MARGIN_MS,
+            )
+            if created:
+                _report(work, payment)
+        if not created:
+            return await self._repeated(key, body_hash)
+        if payment.plan is not None:
+            lease = Lease(call.tenant_id, payment.payment_id, 1, call.correlation_id)
+            self._runs.begin(lease)
+        return await self._reached(payment.payment_id)
+
+    async def plan(self, incoming: Incoming) -> Planned:
+        """Show what `create` would do; stores and charges nothing."""
+        context = interpret(incoming.tree, incoming.findings)
+        async with self._database.read() as work:
+            return await _plan(work, context, incoming.findings)
+
+    async def get(self, payment_id: str) -> Payment:
+        """Return a payment. Raises NotFound."""
+        async with self._database.read() as work:
+            found = await store.load(work, [payment_id])
+        if not found:
+            raise NotFound("payment", payment_id)
+        return found[0]
+
+    async def list(self, wanted: Filter, *, before: str, limit: int) -> list[Payment]:
+        """Return payments, the newest first."""
+        async with self._database.read() as work:
+            ids = await store.list_ids(work, wanted, before=before, limit=limit)
+            return await store.load(work, ids)
+
+    async def _repeated(self, key: str, body_hash: bytes) -> Payment:
+        # A second statement, behind the winner's commit: the conflict itself shows nothing of the winner.
+        async with self._database.read() as work:
+            payment_id, first_hash = await store.find_by_key(work, key)
+        if first_hash != body_hash:
+            raise RequestIdReused(
+                f"request_id {key} was used before with another body; a new payment needs a new one",
+                request_id=key,
+            )
+        return await self._reached(payment_id)
+
+    async def _reached(self, payment_id: str) -> Payment:
+        """Wait for the end of a payment within the caller's deadline; returns the state that was reached.
+
+        What this process does not work on (another does, or a question is due later) is answered as it stands.
+        """
+        call = current()
+        deadline = call.deadline_at or time.monotonic() + WAIT_SECONDS_MAX
+        until = min(deadline, time.monotonic() + WAIT_SECONDS_MAX) - ANSWER_BUDGET_SECONDS
+        await self._runs.wait(call.tenant_id, payment_id, until - time.monotonic())
+        return await self.get(payment_id)
+
+
+class MerchantConfigs:
+    """Keeps how merchants want to be paid."""
+
+    def __init__(self, database: Database, processor_ids: frozenset[str]) -> None:
+        self._database = database
+        self._processor_ids = processor_ids
+
+    async def put(self, work: UnitOfWork, config: MerchantConfig) -> int:
+        """Store a version, audited; returns the version that holds.
+
+        Raises:
+            UnknownProcessor, InvalidField, UnknownCurrency: it could not be carried out.
+        """
+        config_rules.check(config, self._processor_ids)
+        await store.lock_merchant(work, config.merchant_id)
+        stored = await store.find_configs(work, config.merchant_id)
+        before = stored[0].config if stored else None
+        version = before.version if before else 0
+        if before == replace(config, version=version):
+            return version
+        config = replace(config, version=version + 1)
+        await store.insert_config(work, config, current().principal_id)
+        work.audit(
+            "merchant_config",
+            config.merchant_id,
+            asdict(before) if before else None,
+            asdict(config),
+        )
+        return config.version
+
+    async def get(self, merchant_id: str, version: int) -> StoredConfig:
+        """Return a version, 0 for the current one. Raises NotFound."""
+        async with self._database.read() as work:
+            found = await store.find_configs(work, merchant_id, version=version)
+        if not found:
+            name = f"{merchant_id} version {version}" if version else merchant_id
+            raise NotFound("merchant_config", name)
+        return found[0]
+
+    async def versions(self, merchant_id: str, *, before: int, limit: int) -> list[StoredConfig]:
+        """Return versions of a merchant, the newest first."""
+        async with self._database.read() as work:
+            return await store.find_configs(work, merchant_id, before=before, limit=limit)
+
+
+def request_key(incoming: Incoming, context: Context) -> str:
+    """Return the UUID that recognises a repeat, and report a key that is missing or odd.
+
+    Without any key the bytes themselves are the key: the same body for the same merchant and order is the same
+    payment, so that a blind retry does not charge twice.
+    """
+    if incoming.key:
+        if incoming.odd_key:
+            message = "the idempotency key is no UUID; it was mapped to one"
+            incoming.findings.info("request_id", "ODD_IDEMPOTENCY_KEY", message)
+        return incoming.key
+    if context.body_key:
+        return request_id_of(context.body_key)
+    message = (
+        "no idempotency key was sent; the body stands for itself, so send a key with each payment"
+    )
+    incoming.findings.warn("request_id", "MISSING_IDEMPOTENCY_KEY", message)
+    digest = hashlib.sha256(incoming.body).hexdigest()
+    return str(derived_uuid("orchestration.body", context.merchant_id, context.order_id, digest))
+
+
+async def _plan(work: UnitOfWork, context: Context, findings: Findings) -> Planned:
+    config = None
+    if context.merchant_id:
+        stored = await store.find_configs(work, context.merchant_id)
+        config = stored[0].config if stored else None
+    plan, decisions = planner.build(context, config, findings)
+    return Planned(with_findings(context, findings), plan, decisions, config)
+
+
+def _new_payment(work: UnitOfWork, planned: Planned, key: str) -> Payment:
+    payment_id = new_id("pay")
+    context, plan, config = planned.context, planned.plan, planned.config
+    status = PaymentStatus.PENDING if plan else PaymentStatus.REFUSED
+    progress = None
+    if plan is not None and config is not None:
+        policy = PaymentPolicy(
+            config.attempts_per_processor_max, config.call_timeout_ms, config.partial_allowed
+        )
+        progress = Progress(status, plan.steps, (), policy)
+    return Payment(
+        payment_id=payment_id,
+        request_key=key,
+        merchant_id=context.merchant_id,
+        order_id=context.order_id or payment_id,
+        person_id=context.person_id,
+        currency=context.currency,
+        total_minor=context.amount_minor,
+        context=context,
+        status=status,
+        config_version=config.version if config else 0,
+        created_at=work.now,
+        updated_at=work.now,
+        plan=plan,
+        progress=progress,
+    )
+
+
+def _report(work: UnitOfWork, payment: Payment) -> None:
+    """Tell the contract monitor of every finding, in the transaction that stores the payment."""
+    for issue in payment.context.issues:
+        work.violation(
+            _contract_of(issue),
+            _SEVERITIES[issue.severity],
+            f"{issue.code}: {issue.message}",
+            request_id=payment.request_key,
+            subject_id=payment.payment_id,
+        )
+
+
+def _contract_of(issue: Issue) -> str:
+    return PLAN_COVERAGE if issue.code == "PLAN_NOT_COVERED" else EXTERNAL_REQUEST

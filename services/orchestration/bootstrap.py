@@ -1,0 +1,44 @@
+"""Builds the service."""
+
+from __future__ import annotations
+
+import secrets
+
+from payments.orchestration.v1 import orchestration_service_pb2_grpc as service_grpc
+
+from services.orchestration.app import MerchantConfigs, Payments
+from services.orchestration.engine import Engine
+from services.orchestration.processors.sandbox import sandbox
+from services.orchestration.runs import Runs
+from services.orchestration.servicer import MerchantConfigServicer, PaymentServicer
+from services.runtime.ids import new_id
+from services.runtime.service import Runtime, Service, Servicer
+
+
+def build(runtime: Runtime) -> Service:
+    """Build both gRPC services, and the sweeper that continues what nobody works on."""
+    processors = sandbox(runtime.database)
+    engine = Engine(runtime.database, processors, runtime.clock, secrets.token_bytes(32))
+    runs = Runs(runtime.database, engine, owner=new_id("orc"))
+    payments = PaymentServicer(Payments(runtime.database, runs))
+    configs = MerchantConfigServicer(
+        MerchantConfigs(runtime.database, frozenset(processors)), runtime.idempotency
+    )
+    return Service(
+        "orchestration",
+        [
+            Servicer(
+                service_grpc.add_PaymentServiceServicer_to_server,
+                payments,
+                "payments.orchestration.v1.PaymentService",
+            ),
+            Servicer(
+                service_grpc.add_MerchantConfigServiceServicer_to_server,
+                configs,
+                "payments.orchestration.v1.MerchantConfigService",
+            ),
+        ],
+        migrations="services.orchestration.migrations",
+        start=runs.start,
+        stop=runs.stop,
+    )

@@ -1,0 +1,96 @@
+"""A merchant's configuration: methods, processors, and when to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from services.runtime.errors import Code, DomainError, FieldViolation, InvalidField
+from services.runtime.money import Money, exponent
+
+ATTEMPTS_PER_PROCESSOR_DEFAULT = 2
+CALL_TIMEOUT_MS_DEFAULT = 5_000
+
+
+class UnknownProcessor(DomainError):
+    """A configuration names a processor that this mesh has no adapter for."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "UNKNOWN_PROCESSOR"
+
+
+@dataclass(frozen=True, slots=True)
+class MethodRule:
+    """Through which processors a method is charged, and up to how much.
+
+    Attributes:
+        method: e.g. `card`.
+        cap: most that one payment may take from it; None without a limit.
+        processors: ids in the order in which they are asked; at least one.
+    """
+
+    method: str
+    cap: Money | None
+    processors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MerchantConfig:
+    """One immutable version.
+
+    Attributes:
+        merchant_id: the merchant.
+        version: from 1; 0 before it is stored.
+        methods: in the order of their priority.
+        attempts_per_processor_max: how often one step may ask one processor.
+        call_timeout_ms: how long one call may take before its outcome counts as unknown.
+        partial_allowed: whether a payment may end with a part charged.
+    """
+
+    merchant_id: str
+    version: int
+    methods: tuple[MethodRule, ...]
+    attempts_per_processor_max: int = ATTEMPTS_PER_PROCESSOR_DEFAULT
+    call_timeout_ms: int = CALL_TIMEOUT_MS_DEFAULT
+    partial_allowed: bool = False
+
+    def rule(self, method: str) -> MethodRule | None:
+        """Return the rule of a method, or None."""
+        return next((rule for rule in self.methods if rule.method == method), None)
+
+
+def check(config: MerchantConfig, known_processors: Collection[str]) -> None:
+    """Refuse a configuration that could not be carried out.
+
+    Raises:
+        UnknownProcessor: it names a processor that has no adapter here.
+        InvalidField: a method stands twice, or a processor is its own fallback.
+        UnknownCurrency: a limit is in no ISO 4217 currency.
+    """
+    faults: list[FieldViolation] = []
+    seen: set[str] = set()
+    for index, rule in enumerate(config.methods):
+        path = f"config.methods[{index}]"
+        if rule.method in seen:
+            faults.append(FieldViolation(f"{path}.method", f"{rule.method} stands twice"))
+        seen.add(rule.method)
+        if len(set(rule.processors)) < len(rule.processors):
+            faults.append(
+                FieldViolation(f"{path}.fallback_processor_ids", "a processor stands twice")
+            )
+        if rule.cap is not None:
+            exponent(rule.cap.currency_code)
+        _check_processors(path, rule, known_processors)
+    if faults:
+        raise InvalidField.of(faults)
+
+
+def _check_processors(path: str, rule: MethodRule, known: Collection[str]) -> None:
+    for processor_id in rule.processors:
+        if processor_id not in known:
+            raise UnknownProcessor(
+                f"{path} names processor {processor_id}, which has no adapter here; known are"
+                f" {', '.join(sorted(known))}",
+                processor_id=processor_id,
+                method=rule.method,
+            )

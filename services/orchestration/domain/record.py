@@ -1,0 +1,55 @@
+"""A payment as it is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from services.orchestration.domain.payment import Attempt, PaymentStatus, Progress
+from services.orchestration.domain.plan import Plan
+from services.orchestration.domain.request import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """One payment with everything that is known of it.
+
+    Attributes:
+        request_key: UUID under which a repeat of the request is recognised.
+        context: what was understood of the request.
+        plan: how the amount is spread; None when the request was refused.
+        progress: steps, attempts and status; None when the request was refused.
+        config_version: of the merchant's configuration; 0 when there was none.
+    """
+
+    payment_id: str
+    request_key: str
+    merchant_id: str
+    order_id: str
+    person_id: str
+    currency: str
+    total_minor: int
+    context: Context
+    status: PaymentStatus
+    config_version: int
+    created_at: datetime
+    updated_at: datetime
+    plan: Plan | None = None
+    progress: Progress | None = None
+
+    @property
+    def work(self) -> Progress:
+        """Return the progress of a payment that was not refused."""
+        assert self.progress is not None, "a refused payment has no progress"
+        return self.progress
+
+    def with_attempt(self, attempt: Attempt) -> Payment:
+        """Return the payment with an attempt added, or replaced by its new state."""
+        others = {a.attempt_id: a for a in self.work.attempts}
+        others[attempt.attempt_id] = attempt
+        progress = replace(self.work, attempts=tuple(others.values()))
+        return replace(self, progress=progress)
+
+    def with_status(self, status: PaymentStatus) -> Payment:
+        """Return the payment in another status."""
+        return replace(self, status=status, progress=replace(self.work, status=status))

@@ -1,0 +1,123 @@
+"""Runs payments in the background, and finds those that nobody works on: after a death, or when a question is due."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from services.orchestration import store
+from services.orchestration.engine import LEASE_MARGIN_MS, Engine
+from services.orchestration.store import Lease, LeaseLost
+from services.runtime.context import CallContext, acting
+from services.runtime.database import Database
+from services.runtime.errors import DomainError
+from services.runtime.ids import new_id
+from services.runtime.telemetry import log
+
+SWEEP_SECONDS = 0.5
+SWEEP_BATCH = 16
+RUNS_MAX = 64
+STOP_SECONDS = 5.0
+PRINCIPAL = "mesh:orchestration"
+
+
+class Runs:
+    """The payments that this process works on, at most 64 at once; more wait in the table.
+
+    Args:
+        owner: names this process in leases.
+    """
+
+    def __init__(self, database: Database, engine: Engine, owner: str) -> None:
+        self._database = database
+        self._engine = engine
+        self.owner = owner
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+        self._places = asyncio.Semaphore(RUNS_MAX)
+
+    def begin(self, lease: Lease, *, waited_for: bool = True) -> asyncio.Task[None]:
+        """Work on a payment in a task of its own, which its caller's cancellation does not touch."""
+        key = (lease.tenant_id, lease.payment_id)
+        task = asyncio.create_task(self._run(lease, waited_for), name=f"payment:{lease.payment_id}")
+        self._tasks[key] = task
+        task.add_done_callback(lambda done: self._forget(key, done))
+        return task
+
+    async def wait(self, tenant_id: str, payment_id: str, seconds: float) -> bool:
+        """Wait until this process stops to work on a payment; False when it does not, or not in time."""
+        task = self._tasks.get((tenant_id, payment_id))
+        if task is None or seconds <= 0:
+            return False
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+        return bool(done)
+
+    async def start(self) -> None:
+        """Begin to sweep; the first sweep continues what a death left behind."""
+        self._sweeper = asyncio.create_task(self._sweep_forever(), name="orchestration.sweeper")
+
+    async def stop(self) -> None:
+        """Stop to sweep, give running payments five seconds, and leave the rest to the next start."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeper
+        running = set(self._tasks.values())
+        if running:
+            _, late = await asyncio.wait(running, timeout=STOP_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def sweep(self) -> int:
+        """Continue payments that are due; returns how many were taken, once each stopped or ended."""
+        free = min(SWEEP_BATCH, RUNS_MAX - len(self._tasks))
+        if free <= 0:
+            return 0
+        with acting(_acting_for("mesh", "")):
+            async with self._database.unit_of_work("orchestration.payment.claim") as work:
+                leases = await store.claim_due(
+                    work, owner=self.owner, lease_ms=LEASE_MARGIN_MS, batch=free
+                )
+        tasks = [self.begin(lease, waited_for=False) for lease in leases]
+        if tasks:
+            await asyncio.wait(tasks)
+        return len(leases)
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            try:
+                busy = await self.sweep() == SWEEP_BATCH
+            except DomainError as error:
+                log.warning("sweep_delayed", reason=error.reason)
+                busy = False
+            if not busy:
+                await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _run(self, lease: Lease, waited_for: bool) -> None:
+        with acting(_acting_for(lease.tenant_id, lease.correlation_id)):
+            try:
+                async with self._places:
+                    await self._engine.run(lease, waited_for=waited_for)
+            except LeaseLost:
+                log.info("lease_lost", payment_id=lease.payment_id)
+            except DomainError as error:
+                # The lease runs out and the sweeper continues from what is stored.
+                log.warning("payment_delayed", payment_id=lease.payment_id, reason=error.reason)
+
+    def _forget(self, key: tuple[str, str], done: asyncio.Task[None]) -> None:
+        if self._tasks.get(key) is done:
+            del self._tasks[key]
+        if not done.cancelled() and (error := done.exception()) is not None:
+            log.error("payment_run_failed", payment_id=key[1], error=repr(error))
+
+
+def _acting_for(tenant_id: str, correlation_id: str) -> CallContext:
+    request_id = new_id("run")
+    return CallContext(
+        tenant_id=tenant_id,
+        principal_id=PRINCIPAL,
+        scopes=frozenset(),
+        request_id=request_id,
+        correlation_id=correlation_id or request_id,
+    )

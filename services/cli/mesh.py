@@ -24,9 +24,8 @@ from services.monitoring import bootstrap as monitoring
 from services.orchestration import bootstrap as orchestration
 from services.pricing import bootstrap as pricing
 from services.runtime import roles
-from services.runtime.access import SCOPE_ALL, MeshTokens, Principal
+from services.runtime.access import OPERATOR_SCOPE, SCOPE_ALL, MeshTokens, Principal
 from services.runtime.config import Settings
-from services.runtime.methods import OPERATOR_SCOPE
 from services.runtime.node import Node
 from services.runtime.postgres import EmbeddedPostgres, PostgresError
 from services.runtime.roles import DatabaseUrls

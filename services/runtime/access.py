@@ -26,8 +26,10 @@ MESH_TOKEN_SECONDS = 60
 # A revoked key stops to work after this time at the latest.
 CACHE_SECONDS = 5.0
 CACHE_ENTRIES_MAX = 10_000
-# Every scope of its tenant. Only the operator's key has it.
+# Every scope of its tenant.
 SCOPE_ALL = "*"
+# What concerns more than one tenant; never part of `*`.
+OPERATOR_SCOPE = "mesh:admin"
 
 _SQL = sql.load("services.runtime", "queries.sql")
 
@@ -52,7 +54,7 @@ class Principal:
 
     def may(self, scope: str) -> bool:
         """True when the scope is held."""
-        return scope in self.scopes or SCOPE_ALL in self.scopes
+        return scope in self.scopes or (SCOPE_ALL in self.scopes and scope != OPERATOR_SCOPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,10 @@ class KeyRing:
         while len(self._cache) > CACHE_ENTRIES_MAX:
             self._cache.popitem(last=False)
         return principal
+
+    def forget(self) -> None:
+        """Empty the cache: what was revoked stops to work at once."""
+        self._cache.clear()
 
     async def _load(self, hashed: bytes) -> Principal:
         with translated_errors():

@@ -9,6 +9,8 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 from payments.options.v1 import options_pb2
 
+from services.runtime.access import OPERATOR_SCOPE
+
 OPEN_SERVICES = frozenset(
     {
         "grpc.health.v1.Health",
@@ -17,7 +19,6 @@ OPEN_SERVICES = frozenset(
     }
 )
 CHANNELZ_SERVICE = "grpc.channelz.v1.Channelz"
-OPERATOR_SCOPE = "mesh:admin"
 
 
 class ScopelessMethod(RuntimeError):

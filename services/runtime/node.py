@@ -57,10 +57,11 @@ class Node:
         self._telemetry = telemetry.build(settings)
         self.tokens = MeshTokens(settings.mesh_secret.get_secret_value())
         known: dict[str, methods.Method] = {}
+        self.keys = KeyRing(self.database)
         pipeline = Pipeline(
             settings,
             known,
-            KeyRing(self.database),
+            self.keys,
             self.tokens,
             self._telemetry,
             self.violations,

@@ -51,12 +51,14 @@ class ViolationReporter:
         self._database = database
         self._queue: asyncio.Queue[Violation] = asyncio.Queue(QUEUE_MAX)
         self._task: asyncio.Task[None] | None = None
+        self.reported = 0
         self.dropped = 0
 
     def report(self, violation: Violation) -> None:
         """Queue a violation; returns at once, always."""
         try:
             self._queue.put_nowait(violation)
+            self.reported += 1
         except asyncio.QueueFull:
             self.dropped += 1
             if self.dropped % 1000 == 1:

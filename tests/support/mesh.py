@@ -13,8 +13,8 @@ from services.runtime.access import MeshTokens, Principal
 from services.runtime.clock import Clock
 from services.runtime.config import Settings
 from services.runtime.node import Node
+from services.runtime.roles import DatabaseUrls
 from services.runtime.service import Build
-from tests.support.postgres import DatabaseUrls
 
 MESH_SECRET = "a mesh secret of tests, thirty-two characters and more"  # noqa: S105
 ALL_SCOPES = frozenset({"*"})
@@ -65,9 +65,8 @@ async def running(
         Settings(
             database_url=urls.service,
             relay_url=urls.relay,
-            listen="127.0.0.1:0",
             mesh_secret=SecretStr(MESH_SECRET),
-            **settings,
+            **{"listen": "127.0.0.1:0", **settings},
         ),
         builds,
         clock,

@@ -1,0 +1,283 @@
+"""What every call passes through, on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
+
+from services.access import bootstrap as access
+from services.runtime.context import CallContext, acting
+from services.runtime.errors import DomainError, RequestIdReused
+from services.runtime.roles import DatabaseUrls
+from services.runtime.status import from_status
+from tests.support.mesh import Mesh, running
+
+LIST = "/payments.access.v1.AccessService/ListApiKeys"
+CREATE = "/payments.access.v1.AccessService/CreateApiKey"
+
+
+@pytest.fixture(scope="module")
+async def mesh(database_url: DatabaseUrls) -> AsyncIterator[Mesh]:
+    async with running(database_url, [access.build]) as started:
+        yield started
+
+
+def stub(mesh: Mesh, tenant: str, *scopes: str) -> access_service_pb2_grpc.AccessServiceAsyncStub:
+    channel = mesh.channel(tenant, scopes or ("*",))
+    return access_service_pb2_grpc.AccessServiceStub(channel)  # type: ignore[return-value]
+
+
+def create(**values: Any) -> access_service_pb2.CreateApiKeyRequest:
+    fields: dict[str, Any] = {"request_id": str(uuid4()), "name": "k", "scopes": ["ledger:read"]}
+    return access_service_pb2.CreateApiKeyRequest(**(fields | values))
+
+
+def typed(error: grpc.aio.AioRpcError) -> DomainError:
+    details = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
+    assert isinstance(details, bytes)
+    found = from_status(status_pb2.Status.FromString(details))
+    assert found is not None, "every error carries ErrorInfo"
+    return found
+
+
+async def refused(call: Any) -> tuple[grpc.StatusCode, DomainError]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code(), typed(caught.value)
+
+
+async def bare(mesh: Mesh, path: str, data: bytes, *metadata: tuple[str, str]) -> bytes:
+    async with grpc.aio.insecure_channel(mesh.address) as channel:
+        answer: bytes = await channel.unary_unary(path)(data, metadata=metadata)
+        return answer
+
+
+async def test_a_call_without_key_is_unauthenticated(mesh: Mesh) -> None:
+    code, error = await refused(bare(mesh, LIST, b""))
+    assert (code, error.reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
+    assert error.metadata == {"cause": "no_key"}
+
+
+@pytest.mark.parametrize(
+    ("header", "cause"),
+    [("Bearer tmk_wrong", "unknown_key"), ("Basic abc", "scheme"), ("Mesh a.b.c", "mesh_token")],
+)
+async def test_wrong_credentials_are_unauthenticated(mesh: Mesh, header: str, cause: str) -> None:
+    code, error = await refused(bare(mesh, LIST, b"", ("authorization", header)))
+    assert (code, error.metadata["cause"]) == (grpc.StatusCode.UNAUTHENTICATED, cause)
+
+
+async def test_a_key_works_until_it_is_revoked(mesh: Mesh) -> None:
+    tenant = f"t-{uuid4()}"
+    made = await stub(mesh, tenant).CreateApiKey(create(scopes=["access:read"]))
+    header = ("authorization", f"Bearer {made.secret}")
+    listed = access_service_pb2.ListApiKeysResponse.FromString(await bare(mesh, LIST, b"", header))
+    assert [key.key_id for key in listed.api_keys] == [made.api_key.key_id]
+    assert listed.api_keys[0].tenant_id == tenant
+
+    request = access_service_pb2.RevokeApiKeyRequest(
+        request_id=str(uuid4()), key_id=made.api_key.key_id
+    )
+    revoked = await stub(mesh, tenant).RevokeApiKey(request)
+    assert revoked.api_key.HasField("revoked_at")
+    keys = mesh.node.keys
+    keys.forget()
+    code, error = await refused(bare(mesh, LIST, b"", header))
+    assert (code, error.metadata["cause"]) == (grpc.StatusCode.UNAUTHENTICATED, "revoked_key")
+
+
+async def test_an_expired_key_is_refused(mesh: Mesh, database_url: DatabaseUrls) -> None:
+    made = await stub(mesh, f"t-{uuid4()}").CreateApiKey(create())
+    import psycopg  # noqa: PLC0415
+
+    async with await psycopg.AsyncConnection.connect(database_url.owner_admin) as connection:
+        await connection.execute(
+            "UPDATE mesh.api_key SET expires_at = now() - interval '1 s' WHERE key_id = %s",
+            [made.api_key.key_id],
+        )
+    code, error = await refused(bare(mesh, LIST, b"", ("authorization", f"Bearer {made.secret}")))
+    assert (code, error.metadata["cause"]) == (grpc.StatusCode.UNAUTHENTICATED, "expired_key")
+
+
+async def test_a_missing_scope_is_named(mesh: Mesh) -> None:
+    code, error = await refused(stub(mesh, "a", "access:read").CreateApiKey(create()))
+    assert (code, error.reason) == (grpc.StatusCode.PERMISSION_DENIED, "SCOPE_MISSING")
+    assert error.metadata == {"scope": "access:admin", "method": CREATE}
+
+
+async def test_scopes_beyond_ones_own_cannot_be_given(mesh: Mesh) -> None:
+    weak = stub(mesh, "a", "access:admin")
+    code, error = await refused(weak.CreateApiKey(create(scopes=["ledger:write"])))
+    assert (code, error.reason) == (grpc.StatusCode.PERMISSION_DENIED, "SCOPE_NOT_GRANTABLE")
+    code, error = await refused(stub(mesh, "a").CreateApiKey(create(scopes=["mesh:admin"])))
+    assert error.metadata == {"scope": "mesh:admin"}
+
+
+async def test_only_the_operator_makes_keys_for_another_tenant(mesh: Mesh) -> None:
+    code, error = await refused(stub(mesh, "a").CreateApiKey(create(tenant_id="b")))
+    assert (code, error.reason) == (grpc.StatusCode.PERMISSION_DENIED, "TENANT_MISMATCH")
+    made = await stub(mesh, "a", "*", "mesh:admin").CreateApiKey(create(tenant_id="b"))
+    assert made.api_key.tenant_id == "b"
+
+
+async def test_bytes_that_do_not_decode_are_invalid(mesh: Mesh) -> None:
+    code, error = await refused(mesh.channel("a").unary_unary(CREATE)(b"\xff\xff\xff", timeout=5))
+    assert (code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "UNDECODABLE_REQUEST")
+
+
+async def test_broken_rules_name_their_fields(mesh: Mesh) -> None:
+    request = create(request_id="no uuid", name="", scopes=["x"])
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub(mesh, "a").CreateApiKey(request)
+    error = typed(caught.value)
+    assert error.reason == "INVALID_FIELD"
+    assert [f.field for f in error.fields] == ["request_id", "name", "scopes[0]"]
+    details = dict(caught.value.trailing_metadata() or ())["grpc-status-details-bin"]
+    assert isinstance(details, bytes)
+    names = [item.TypeName() for item in status_pb2.Status.FromString(details).details]
+    assert names == [error_details_pb2.ErrorInfo.DESCRIPTOR.full_name, "google.rpc.BadRequest"]
+
+
+async def test_a_refused_request_reaches_the_contract_monitor(mesh: Mesh) -> None:
+    before = mesh.node.violations.reported
+    await refused(stub(mesh, f"t-{uuid4()}").CreateApiKey(create(name="")))
+    assert mesh.node.violations.reported == before + 1
+
+
+async def test_the_same_request_gets_the_same_answer_without_the_secret(mesh: Mesh) -> None:
+    access_stub, request = stub(mesh, f"t-{uuid4()}"), create()
+    first = await access_stub.CreateApiKey(request)
+    second = await access_stub.CreateApiKey(request)
+    assert second.api_key == first.api_key
+    assert (bool(first.secret), second.secret) == (True, "")
+
+
+async def test_the_same_request_id_with_another_body_is_refused(mesh: Mesh) -> None:
+    access_stub, request = stub(mesh, f"t-{uuid4()}"), create()
+    await access_stub.CreateApiKey(request)
+    request.name = "another"
+    code, error = await refused(access_stub.CreateApiKey(request))
+    assert (code, error.reason) == (grpc.StatusCode.ALREADY_EXISTS, RequestIdReused.reason)
+
+
+async def test_two_at_once_make_one(mesh: Mesh) -> None:
+    access_stub, request = stub(mesh, f"t-{uuid4()}"), create()
+    answers = await asyncio.gather(*(access_stub.CreateApiKey(request) for _ in range(8)))
+    assert len({answer.api_key.key_id for answer in answers}) == 1
+    assert sum(bool(answer.secret) for answer in answers) == 1
+    listed = await access_stub.ListApiKeys(access_service_pb2.ListApiKeysRequest())
+    assert len(listed.api_keys) == 1
+
+
+async def test_a_refusal_is_the_answer_for_good(mesh: Mesh) -> None:
+    access_stub = stub(mesh, f"t-{uuid4()}")
+    key_id = f"key_{uuid4()}"
+    request = access_service_pb2.RevokeApiKeyRequest(request_id=str(uuid4()), key_id=key_id)
+    first = await refused(access_stub.RevokeApiKey(request))
+    second = await refused(access_stub.RevokeApiKey(request))
+    assert first[0] == second[0] == grpc.StatusCode.NOT_FOUND
+    assert first[1].metadata == second[1].metadata == {"resource": "api_key", "id": key_id}
+
+
+async def test_the_header_fills_the_request_id_and_must_agree_with_it(mesh: Mesh) -> None:
+    access_stub = stub(mesh, f"t-{uuid4()}")
+    header = (("idempotency-key", "order 7"),)
+    first = await access_stub.CreateApiKey(create(request_id=""), metadata=header)
+    second = await access_stub.CreateApiKey(create(request_id=""), metadata=header)
+    assert first.api_key == second.api_key
+    code, error = await refused(access_stub.CreateApiKey(create(), metadata=header))
+    assert (code, error.reason) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "IDEMPOTENCY_KEY_MISMATCH",
+    )
+
+
+async def test_pages_follow_one_another(mesh: Mesh) -> None:
+    access_stub = stub(mesh, f"t-{uuid4()}")
+    made = [(await access_stub.CreateApiKey(create())).api_key.key_id for _ in range(5)]
+    found, token = [], ""
+    while True:
+        request = access_service_pb2.ListApiKeysRequest(page_size=2, page_token=token)
+        page = await access_stub.ListApiKeys(request)
+        found += [key.key_id for key in page.api_keys]
+        token = page.next_page_token
+        if not token:
+            break
+    assert found == made
+    code, error = await refused(
+        access_stub.ListApiKeys(access_service_pb2.ListApiKeysRequest(page_token="zz"))
+    )
+    assert (code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN")
+
+
+async def test_tenants_do_not_see_one_another(mesh: Mesh) -> None:
+    one, other = f"t-{uuid4()}", f"t-{uuid4()}"
+    made = await stub(mesh, one).CreateApiKey(create())
+    assert not (
+        await stub(mesh, other).ListApiKeys(access_service_pb2.ListApiKeysRequest())
+    ).api_keys
+    request = access_service_pb2.RevokeApiKeyRequest(
+        request_id=str(uuid4()), key_id=made.api_key.key_id
+    )
+    code, _ = await refused(stub(mesh, other).RevokeApiKey(request))
+    assert code is grpc.StatusCode.NOT_FOUND
+
+
+async def test_changes_of_keys_are_audited(mesh: Mesh, database_url: DatabaseUrls) -> None:
+    tenant = f"t-{uuid4()}"
+    made = await stub(mesh, tenant).CreateApiKey(create(name="audited"))
+    call = CallContext(tenant, "test", frozenset(), "r", "c")
+    with acting(call):
+        async with mesh.node.database.read() as work:
+            row = (
+                await work.execute(
+                    "SELECT actor, before, after FROM mesh.audit"
+                    " WHERE tenant_id = %(tenant_id)s AND entity_id = %(key_id)s",
+                    {"tenant_id": tenant, "key_id": made.api_key.key_id},
+                )
+            ).one()
+    assert (row.actor, row.before, row.after["name"]) == (f"test:{tenant}", None, "audited")
+    assert made.secret not in str(row.after)
+
+
+async def test_health_and_reflection_need_no_key(mesh: Mesh) -> None:
+    async with grpc.aio.insecure_channel(mesh.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for name in ("", "payments.access.v1.AccessService"):
+            answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asked = reflection_pb2.ServerReflectionRequest(list_services="")
+        call = reflection.ServerReflectionInfo(iter([asked]))
+        answers = [answer async for answer in call]
+        names = {item.name for item in answers[0].list_services_response.service}
+        assert "payments.access.v1.AccessService" in names
+
+
+async def test_channelz_is_the_operators(mesh: Mesh) -> None:
+    request = channelz_pb2.GetServersRequest()
+    for scopes in ((), ("*",)):
+        channel = mesh.channel("a", scopes)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channelz_pb2_grpc.ChannelzStub(channel).GetServers(request)
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    operator = mesh.channel("a", ("mesh:admin",))
+    assert (await channelz_pb2_grpc.ChannelzStub(operator).GetServers(request)).server
+
+
+async def test_a_port_in_use_is_an_error(mesh: Mesh, database_url: DatabaseUrls) -> None:
+    from services.runtime.server import PortInUse  # noqa: PLC0415
+
+    with pytest.raises(PortInUse, match=mesh.address):
+        async with running(database_url, [access.build], listen=mesh.address):
+            pytest.fail("two servers on one port")

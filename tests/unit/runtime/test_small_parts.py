@@ -1,0 +1,177 @@
+"""Ids, clocks, page tokens, named SQL, crash points, settings, errors on the wire."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from payments.type.v1 import type_pb2
+
+from services.runtime import ids, paging, sql, status, validation
+from services.runtime.access import MeshTokens, Principal, digest, new_key
+from services.runtime.clock import ManualClock
+from services.runtime.config import Settings
+from services.runtime.errors import (
+    BatchTooLarge,
+    Code,
+    DomainError,
+    FieldViolation,
+    InvalidField,
+    InvalidPageToken,
+    NotFound,
+    Unauthenticated,
+)
+from services.runtime.interceptors import request_id_of
+
+texts = st.text(max_size=40)
+
+
+@given(st.lists(texts, min_size=1, max_size=4), st.lists(texts, min_size=1, max_size=4))
+def test_derived_ids_are_equal_only_for_equal_parts(left: list[str], right: list[str]) -> None:
+    assert (ids.derived_uuid(*left) == ids.derived_uuid(*right)) == (left == right)
+
+
+def test_new_ids_rise_and_carry_their_prefix() -> None:
+    made = [ids.new_id("chg") for _ in range(1000)]
+    assert made == sorted(set(made))
+    assert UUID(made[0].removeprefix("chg_")).version == 7
+    assert len(ids.new_ulid()) == 26
+
+
+def test_a_manual_clock_moves_only_forward() -> None:
+    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    clock.advance(timedelta(days=14))
+    assert clock.now() == datetime(2026, 1, 15, tzinfo=UTC)
+    with pytest.raises(ValueError, match="backwards"):
+        clock.advance(timedelta(seconds=-1))
+    with pytest.raises(ValueError, match="zone"):
+        ManualClock(datetime(2026, 1, 1))  # noqa: DTZ001 - what it refuses
+
+
+@given(st.dictionaries(texts, st.one_of(texts, st.integers()), max_size=5), texts)
+def test_page_tokens_go_both_ways(position: dict[str, str | int], scope: str) -> None:
+    assert paging.decode_token(paging.encode_token(position, scope), scope) == position
+
+
+@given(texts)
+def test_any_other_text_is_no_page_token(text: str) -> None:
+    with pytest.raises(InvalidPageToken):
+        paging.decode_token(text, "list")
+
+
+def test_page_tokens_are_bound_to_their_arguments() -> None:
+    token = paging.encode_token({"after": 1}, "ledger.list org=a")
+    with pytest.raises(InvalidPageToken):
+        paging.decode_token(token, "ledger.list org=b")
+
+
+def test_page_sizes_are_clamped() -> None:
+    assert [paging.clamp_page_size(n) for n in (0, 5, 10_000)] == [100, 5, 1000]
+
+
+def test_statements_are_found_by_name_and_carry_it() -> None:
+    statements = sql.load("services.runtime", "queries.sql")
+    assert statements["claim_request"].startswith("/* runtime.claim_request */")
+    assert all(not text.endswith(";") for text in statements.values())
+
+
+def test_a_crash_point_kills_at_its_nth_pass() -> None:
+    program = "from services.runtime.crashpoints import crashpoint as c\nfor i in range(5): print(i, flush=True); c('x.y')"
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"TOLLMESH_CRASHPOINT": "x.y:3", "PATH": ""},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout.split()) == (-9, [b"0", b"1", b"2"])
+
+
+def test_peers_are_found_by_name_or_star() -> None:
+    settings = Settings(peers="ledger=a:1, *=b:2")
+    assert (settings.peer("ledger"), settings.peer("billing")) == ("a:1", "b:2")
+    with pytest.raises(LookupError, match="TOLLMESH_PEERS=billing"):
+        Settings(peers="ledger=a:1").peer("billing")
+
+
+def test_keys_are_random_and_stored_by_digest() -> None:
+    one, other = new_key(), new_key()
+    assert one.secret != other.secret
+    assert one.secret.startswith(one.prefix)
+    assert one.secret_sha256 == digest(one.secret) != digest(other.secret)
+
+
+def test_mesh_tokens_go_both_ways_and_cannot_be_forged() -> None:
+    tokens = MeshTokens("s" * 32)
+    principal = Principal("acme", "mesh:billing", frozenset({"ledger:write"}), "corr", "cause")
+    assert tokens.resolve(tokens.issue(principal, scope_all=False)) == principal
+    with pytest.raises(Unauthenticated):
+        MeshTokens("t" * 32).resolve(tokens.issue(principal))
+    with pytest.raises(Unauthenticated):
+        tokens.resolve("not.a.token")
+    with pytest.raises(ValueError, match="32"):
+        MeshTokens("short")
+
+
+def test_the_operators_scope_is_not_among_every_scope_of_a_tenant() -> None:
+    assert Principal("a", "p", frozenset({"*"})).may("ledger:write")
+    assert not Principal("a", "p", frozenset({"*"})).may("mesh:admin")
+    assert not Principal("a", "p", frozenset({"ledger:read"})).may("ledger:write")
+
+
+class _Refused(DomainError):
+    code = Code.FAILED_PRECONDITION
+    reason = "REQUEST_IN_PROGRESS"
+
+
+@given(texts, st.dictionaries(st.sampled_from(["a", "b"]), texts, max_size=2), st.booleans())
+def test_errors_go_over_the_wire_and_back(
+    message: str, metadata: dict[str, str], retry: bool
+) -> None:
+    fields = [FieldViolation("a.b[1]", "is wrong")]
+    error = _Refused(message, fields=fields, retry_after_ms=250 if retry else None, **metadata)
+    back = status.from_status(status.to_status(error))
+    assert back is not None
+    assert (back.code, back.reason, back.message) == (error.code, error.reason, error.message)
+    assert (back.metadata, back.fields) == (error.metadata, error.fields)
+    assert back.retry_after_ms == error.retry_after_ms
+
+
+def test_an_error_of_any_size_fits_into_trailers() -> None:
+    fields = [FieldViolation("f" * 500, "d" * 5000) for _ in range(500)]
+    rendered = status.to_status(InvalidField("m" * 10_000, fields=fields, value="v" * 10_000))
+    assert len(rendered.SerializeToString()) < 7_000
+
+
+def test_not_found_names_resource_and_id() -> None:
+    error = NotFound("charge", "chg_1")
+    assert error.metadata == {"resource": "charge", "id": "chg_1"}
+
+
+def test_broken_rules_are_named_by_field() -> None:
+    found = validation.violations(type_pb2.Money(currency_code="usd"), "amount.")
+    assert [violation.field for violation in found] == ["amount.currency_code"]
+    with pytest.raises(InvalidField) as caught:
+        validation.check(type_pb2.Period())
+    assert caught.value.metadata["fields"] == "start_at,end_at"
+
+
+def test_batches_have_bounds() -> None:
+    with pytest.raises(BatchTooLarge) as caught:
+        validation.check_batch([0] * 11, 10)
+    assert caught.value.metadata == {"items": "11", "items_max": "10"}
+    with pytest.raises(InvalidField):
+        validation.check_batch([], 10)
+
+
+def test_idempotency_keys_become_request_ids() -> None:
+    given_uuid = "0190C1DE-0000-7000-8000-000000000001"
+    assert request_id_of(given_uuid) == given_uuid.lower()
+    assert request_id_of("order 7") == request_id_of("order 7") != request_id_of("order 8")
+    assert UUID(request_id_of("order 7"))

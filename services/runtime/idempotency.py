@@ -102,6 +102,15 @@ class Idempotency:
                 return None
             return await self._stored(work, key, request, response_type)
 
+    async def hold(self, work: UnitOfWork, name: str, request: Request) -> bool:
+        """Keep others from answering a claimed request until this transaction ends; False when one did.
+
+        For a step whose state and whose answer must not contradict each other, e.g. a charge that is stored by one
+        call while another stores a refusal.
+        """
+        rows = await work.execute(_SQL["hold_request"], _key(work, name, request))
+        return rows.first() is not None
+
     async def finish(
         self, work: UnitOfWork, name: str, request: Request, response: Message
     ) -> bool:

@@ -16,6 +16,11 @@ RETURNING request_id;
 SELECT fingerprint, status, response, error FROM mesh.idempotency
  WHERE tenant_id = %(tenant_id)s AND name = %(name)s AND request_id = %(request_id)s;
 
+-- @hold_request
+SELECT request_id FROM mesh.idempotency
+ WHERE tenant_id = %(tenant_id)s AND name = %(name)s AND request_id = %(request_id)s AND status = 'CLAIMED'
+   FOR UPDATE;
+
 -- @finish_request
 UPDATE mesh.idempotency SET status = 'DONE', response = %(response)s, error = %(error)s, done_at = clock_timestamp()
  WHERE tenant_id = %(tenant_id)s AND name = %(name)s AND request_id = %(request_id)s AND status = 'CLAIMED'

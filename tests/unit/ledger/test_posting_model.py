@@ -6,6 +6,7 @@ Few accounts, tiny limits and reused ids, so that limits, chains and repeats mee
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -115,7 +116,7 @@ class Model:
         currency = {name: "EUR" if name == "e" else "USD" for name in self.flags}
         debits = self.debits.get(debit, 0) + item.amount_minor
         credits = self.credits.get(credit, 0) + item.amount_minor
-        rules = [
+        rules: list[tuple[Callable[[], bool], TransferResult]] = [
             (lambda: debit == credit, R.ACCOUNTS_MUST_BE_DIFFERENT),
             (lambda: item.amount_minor < 1, R.AMOUNT_MUST_BE_POSITIVE),
             (lambda: no_debit, R.DEBIT_ACCOUNT_NOT_FOUND),
@@ -150,7 +151,7 @@ class Model:
 class Books(RuleBasedStateMachine):
     """Feeds the same batches to both."""
 
-    @initialize(flags=st.lists(FLAGS, min_size=5, max_size=5))  # type: ignore[no-untyped-call] # hypothesis leaves it untyped
+    @initialize(flags=st.lists(FLAGS, min_size=5, max_size=5))
     def open_accounts(self, flags: list[Flags]) -> None:
         named = dict(zip("abcde", flags, strict=True))
         self.model = Model(named)

@@ -1,0 +1,140 @@
+"""Pricing and the ledger as billing sees them, by their stubs. What they refuse with passes on as it came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
+from payments.pricing.v1 import pricing_pb2, pricing_service_pb2, pricing_service_pb2_grpc
+from payments.type.v1 import type_pb2
+
+from services.billing.domain.charges import RatedLine, Rating, Span
+from services.billing.domain.postings import LedgerAccount, LedgerTransfer, PostingVerdict
+from services.runtime.channels import Channels
+from services.runtime.errors import Internal
+from services.runtime.money import Money, parse_decimal
+
+# An account that the tenant made before, with an owner, limit or metadata of its own, serves as well.
+_SERVES = frozenset(
+    {
+        ledger_service_pb2.ACCOUNT_RESULT_OK,
+        ledger_service_pb2.ACCOUNT_RESULT_EXISTS,
+        ledger_service_pb2.ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_FLAGS,
+        ledger_service_pb2.ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_OWNER,
+        ledger_service_pb2.ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_METADATA,
+    }
+)
+
+
+class PricingClient:
+    """PricingService, for what billing needs of it."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
+
+    async def rate(self, org_id: str, period: Span) -> Rating:
+        """Rate the usage of an organisation in a period. Raises what pricing refuses with, e.g. NO_PLAN."""
+        request = pricing_service_pb2.RateUsageRequest(org_id=org_id)
+        request.period.start_at.FromDatetime(period.start_at)
+        request.period.end_at.FromDatetime(period.end_at)
+        stub = pricing_service_pb2_grpc.PricingServiceStub(self._channels.channel("pricing"))
+        response = await stub.RateUsage(request)
+        rating = Rating(
+            lines=[_rated_line(line) for line in response.lines],
+            currency_code=response.total.currency_code,
+            plan_id=response.plan_id,
+            plan_version=response.plan_version,
+            usage_snapshot=response.usage_snapshot,
+        )
+        if sum(line.amount.minor_units for line in rating.lines) != response.total.minor_units:
+            raise Internal(f"the lines that pricing rated for {org_id} do not add up to its total")
+        return rating
+
+
+class LedgerClient:
+    """LedgerService, for what billing needs of it."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
+
+    async def create_accounts(self, accounts: Sequence[LedgerAccount]) -> list[tuple[str, str]]:
+        """Create accounts; returns those that cannot serve, each with the name of the verdict."""
+        request = ledger_service_pb2.CreateAccountsRequest(
+            accounts=[_account_message(account) for account in accounts]
+        )
+        response = await self._stub.CreateAccounts(request)
+        return [
+            (item.account_id, _result_name(ledger_service_pb2.AccountResult.Name(item.result)))
+            for item in response.results
+            if item.result not in _SERVES
+        ]
+
+    async def post(self, transfers: Sequence[LedgerTransfer]) -> list[PostingVerdict]:
+        """Post transfers as one chain, all or none; returns a verdict for each."""
+        last = len(transfers) - 1
+        request = ledger_service_pb2.PostTransfersRequest(
+            transfers=[
+                _transfer_message(item, linked=place < last) for place, item in enumerate(transfers)
+            ]
+        )
+        response = await self._stub.PostTransfers(request)
+        name = ledger_service_pb2.TransferResult.Name
+        return [
+            PostingVerdict(
+                transfer,
+                _result_name(name(item.result)),
+                _result_name(name(item.original_result)) if item.original_result else "",
+            )
+            for transfer, item in zip(transfers, response.results, strict=True)
+        ]
+
+    @property
+    def _stub(self) -> ledger_service_pb2_grpc.LedgerServiceAsyncStub:
+        stub: ledger_service_pb2_grpc.LedgerServiceAsyncStub
+        stub = ledger_service_pb2_grpc.LedgerServiceStub(self._channels.channel("ledger"))
+        return stub
+
+
+def _rated_line(line: pricing_pb2.RatedLine) -> RatedLine:
+    return RatedLine(
+        sku=line.sku,
+        project_id=line.project_id,
+        quantity=parse_decimal(line.quantity, "quantity"),
+        exact_amount=parse_decimal(line.exact_amount, "exact_amount"),
+        amount=Money(line.amount.currency_code, line.amount.minor_units),
+        partner_id=line.partner_id,
+        partner_pct=Decimal(line.partner_pct) if line.partner_pct else None,
+        proof=line.proof.SerializeToString(deterministic=True),
+    )
+
+
+def _account_message(account: LedgerAccount) -> ledger_pb2.Account:
+    return ledger_pb2.Account(
+        account_id=account.account_id,
+        currency_code=account.currency_code,
+        type=ledger_pb2.AccountType.Value(f"ACCOUNT_TYPE_{account.type.value}"),
+        owner=account.owner,
+    )
+
+
+def _transfer_message(transfer: LedgerTransfer, *, linked: bool) -> ledger_pb2.Transfer:
+    message = ledger_pb2.Transfer(
+        transfer_id=str(transfer.transfer_id),
+        debit_account_id=transfer.debit.account_id,
+        credit_account_id=transfer.credit.account_id,
+        amount=type_pb2.Money(
+            currency_code=transfer.amount.currency_code,
+            minor_units=transfer.amount.minor_units,
+        ),
+        code=transfer.code,
+        kind=ledger_pb2.KIND_POSTED,
+        linked=linked,
+        metadata={"charge_id": transfer.charge_id, "line_id": transfer.line_id},
+    )
+    message.effective_at.FromDatetime(transfer.effective_at)
+    return message
+
+
+def _result_name(name: str) -> str:
+    return name.removeprefix("TRANSFER_RESULT_").removeprefix("ACCOUNT_RESULT_")

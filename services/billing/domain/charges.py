@@ -1,0 +1,163 @@
+"""Charges: frozen lines of rated usage, each with the partner's share split off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import IntEnum
+
+from services.runtime.errors import Code, DomainError
+from services.runtime.ids import derived_id
+from services.runtime.money import Money, share
+
+# Two transfers a line must fit into one linked chain of the ledger, which takes 8,190.
+LINES_MAX = 4000
+
+
+class ChargeStatus(IntEnum):
+    """How far a charge has come; numbers as in payments.billing.v1.ChargeStatus."""
+
+    PENDING = 1
+    SETTLED = 2
+
+
+class ChargeOverlaps(DomainError):
+    """A charge of the organisation covers part of the period already."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "CHARGE_OVERLAPS"
+
+
+class ChargeTooLarge(DomainError):
+    """More lines than one charge may have."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "CHARGE_TOO_LARGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A half-open stretch of time."""
+
+    start_at: datetime
+    end_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RatedLine:
+    """What the usage of one SKU in one project costs.
+
+    Attributes:
+        partner_pct: per cent of the amount; None when nobody earns.
+        proof: what led to the amount, as pricing wrote it. It is kept and shown, never read here.
+    """
+
+    sku: str
+    project_id: str
+    quantity: Decimal
+    exact_amount: Decimal
+    amount: Money
+    partner_id: str
+    partner_pct: Decimal | None
+    proof: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """The rated usage of an organisation in a period."""
+
+    lines: Sequence[RatedLine]
+    currency_code: str
+    plan_id: str
+    plan_version: int
+    usage_snapshot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A frozen line. `partner_amount` and `net` add up to the rated amount."""
+
+    line_id: str
+    rated: RatedLine
+    partner_amount: Money
+    net: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one organisation owes for one period.
+
+    Attributes:
+        posting_round: 1, and one more for each time that the ledger refused the transfers for good: ids of a
+            refused round are burnt, so the next round has others.
+        settled_at: None while the charge is PENDING.
+    """
+
+    charge_id: str
+    org_id: str
+    period: Span
+    lines: tuple[Line, ...]
+    total: Money
+    partner_total: Money
+    status: ChargeStatus
+    plan_id: str
+    plan_version: int
+    usage_snapshot: str
+    posting_round: int
+    created_at: datetime
+    settled_at: datetime | None = None
+
+
+def charge_id_of(tenant_id: str, request_id: str) -> str:
+    """Return the id of the charge that a request makes: the same for a retry after whatever happened."""
+    return derived_id("chg", tenant_id, request_id.lower())
+
+
+def freeze(charge_id: str, org_id: str, period: Span, rating: Rating, now: datetime) -> Charge:
+    """Make a charge of rated usage; from here on its lines do not change.
+
+    Raises:
+        ChargeTooLarge: more than LINES_MAX lines.
+        AmountOverflow: the total leaves the range of 64-bit minor units.
+        CurrencyMismatch: a line is in another currency than the plan.
+    """
+    if len(rating.lines) > LINES_MAX:
+        raise ChargeTooLarge(
+            f"the usage of {org_id} makes {len(rating.lines)} lines, a charge takes {LINES_MAX}:"
+            " charge a shorter period",
+            lines=len(rating.lines),
+            lines_max=LINES_MAX,
+        )
+    lines = tuple(_line(str(place), rated) for place, rated in enumerate(rating.lines, start=1))
+    zero = Money(rating.currency_code, 0)
+    return Charge(
+        charge_id=charge_id,
+        org_id=org_id,
+        period=period,
+        lines=lines,
+        total=sum((line.rated.amount for line in lines), zero),
+        partner_total=sum((line.partner_amount for line in lines), zero),
+        status=ChargeStatus.PENDING,
+        plan_id=rating.plan_id,
+        plan_version=rating.plan_version,
+        usage_snapshot=rating.usage_snapshot,
+        posting_round=1,
+        created_at=now,
+    )
+
+
+def overlaps(org_id: str, charge_id: str) -> ChargeOverlaps:
+    """Refuse a charge because of another one, named by its id."""
+    return ChargeOverlaps(
+        f"charge {charge_id} of {org_id} covers part of this period already; get it, or charge another period",
+        charge_id=charge_id,
+        org_id=org_id,
+    )
+
+
+def _line(line_id: str, rated: RatedLine) -> Line:
+    percent = rated.partner_pct if rated.partner_id and rated.partner_pct else Decimal(0)
+    partner_amount, net = share(rated.amount, percent)
+    return Line(line_id, rated, partner_amount, net)

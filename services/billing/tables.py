@@ -1,0 +1,55 @@
+"""Tables of schema `billing`, for the statements that are composed; the migrations create them."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+)
+
+metadata = MetaData(schema="billing")
+
+charge = Table(
+    "charge",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("charge_id", Text, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("start_at", DateTime(timezone=True), nullable=False),
+    Column("end_at", DateTime(timezone=True), nullable=False),
+    Column("currency_code", Text, nullable=False),
+    Column("total_minor", BigInteger, nullable=False),
+    Column("partner_total_minor", BigInteger, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("plan_id", Text, nullable=False),
+    Column("plan_version", Integer, nullable=False),
+    Column("usage_snapshot", Text, nullable=False),
+    Column("posting_round", Integer, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("settled_at", DateTime(timezone=True)),
+)
+
+charge_line = Table(
+    "charge_line",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("charge_id", Text, primary_key=True),
+    Column("line_no", Integer, primary_key=True),
+    Column("sku", Text, nullable=False),
+    Column("project_id", Text, nullable=False),
+    Column("quantity", Numeric(38, 18), nullable=False),
+    Column("exact_amount", Numeric(38, 18), nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("partner_id", Text, nullable=False),
+    Column("partner_pct", Numeric(38, 18)),
+    Column("partner_amount_minor", BigInteger, nullable=False),
+    Column("proof", LargeBinary, nullable=False),
+)

@@ -1,0 +1,81 @@
+"""import-linter refuses what the rules of pyproject.toml forbid: seen on planted imports."""
+
+import os
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+LINTER = Path(sysconfig.get_path("scripts"), "lint-imports")
+
+PLANTS = {
+    "Services know one another only by their schemas": (
+        "metering/app.py",
+        "from services.ledger import store as planted",
+    ),
+    "The runtime knows no service": (
+        "runtime/clock.py",
+        "from services.ledger import domain as planted",
+    ),
+    "Rooms of a service depend downwards": (
+        "metering/store.py",
+        "from services.metering import app as planted",
+    ),
+    "Domain rules do no I/O, read no clock and see no protobuf": (
+        "metering/domain.py",
+        "import sqlalchemy as planted",
+    ),
+    "The command line builds services and looks no deeper": (
+        "cli/output.py",
+        "from services.metering import app as planted",
+    ),
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the code that may be spoilt."""
+    ignore = shutil.ignore_patterns("__pycache__", "gateway", "data")
+    shutil.copytree(ROOT / "services", tmp_path / "services", ignore=ignore)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def lint(tree: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(tree)}
+    return subprocess.run(
+        [str(LINTER), "--no-cache"],
+        cwd=tree,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_our_imports_keep_every_rule(tree: Path) -> None:
+    run = lint(tree)
+    assert run.returncode == 0, run.stdout
+    assert f"Contracts: {len(PLANTS)} kept, 0 broken." in run.stdout
+
+
+@pytest.mark.parametrize("rule", PLANTS)
+def test_a_planted_import_breaks_its_rule(tree: Path, rule: str) -> None:
+    name, statement = PLANTS[rule]
+    path = tree / "services" / name
+    path.write_text(f"{path.read_text()}\n{statement}\n")
+    run = lint(tree)
+    assert run.returncode == 1
+    assert f"{rule} BROKEN" in run.stdout
+
+
+@pytest.mark.parametrize("statement", ["import random", "from services.runtime import database"])
+def test_the_domain_has_neither_chance_nor_database(tree: Path, statement: str) -> None:
+    path = tree / "services/metering/domain.py"
+    path.write_text(f"{path.read_text()}\n{statement}\n")
+    run = lint(tree)
+    assert run.returncode == 1
+    assert "Domain rules do no I/O, read no clock and see no protobuf BROKEN" in run.stdout

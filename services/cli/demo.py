@@ -314,6 +314,7 @@ def _payment_json(payment: orchestration_pb2.Payment) -> dict[str, Any]:
                 "processor_id": attempt.processor_id,
                 "payment_method": attempt.payment_method,
                 "status": enum_name(attempt, "status").upper(),
+                "success": attempt.status == orchestration_pb2.ATTEMPT_STATUS_SUCCEEDED,
                 "amount": plain_money(attempt.amount),
             }
             for attempt in payment.attempts

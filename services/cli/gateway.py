@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from services.cli.errors import EXIT_UNAVAILABLE, CliError
-from services.runtime.processes import die_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = ROOT / "build" / "gateway"
@@ -45,7 +44,7 @@ def find_or_build() -> Path | None:
 
 
 class Gateway:
-    """A running gateway."""
+    """A running gateway. It watches its parent and ends by itself when that is gone."""
 
     def __init__(self, program: Path, listen: str, grpc_address: str) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own program
@@ -53,7 +52,6 @@ class Gateway:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - makes two system calls, takes no lock
         )
         self.address = self._await_listening(listen)
 

@@ -41,6 +41,7 @@ BUILDS = (
     monitoring.build,
     events.build,
 )
+# The access and events services keep their state in the runtime's schema, which is always migrated.
 MIGRATIONS = tuple(
     f"services.{name}.migrations"
     for name in (
@@ -50,7 +51,6 @@ MIGRATIONS = tuple(
         "billing",
         "orchestration",
         "monitoring",
-        "events",
     )
 )
 DATABASE = "tollmesh"

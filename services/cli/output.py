@@ -30,7 +30,10 @@ OutputOption = Annotated[
     Format, typer.Option("--output", "-o", help="table for people, json for programs")
 ]
 
-console = Console()
+# Without a terminal there is no width to keep to; 80 columns would fold ids.
+_WIDTH = None if sys.stdout.isatty() else 120
+
+console = Console(width=_WIDTH)
 progress_console = Console(stderr=True)
 
 

@@ -16,7 +16,7 @@ from services.runtime.node import Node
 from services.runtime.roles import DatabaseUrls
 from services.runtime.service import Build
 
-MESH_SECRET = "a mesh secret of tests, thirty-two characters and more"  # noqa: S105
+MESH_SECRET = "a mesh secret of tests, thirty-two characters and more"
 ALL_SCOPES = frozenset({"*"})
 
 

@@ -32,9 +32,9 @@ async def mesh(database_url: DatabaseUrls) -> AsyncIterator[Mesh]:
         yield started
 
 
-def stub(mesh: Mesh, tenant: str, *scopes: str) -> access_service_pb2_grpc.AccessServiceAsyncStub:
+def stub(mesh: Mesh, tenant: str, *scopes: str) -> Any:
     channel = mesh.channel(tenant, scopes or ("*",))
-    return access_service_pb2_grpc.AccessServiceStub(channel)  # type: ignore[return-value]
+    return access_service_pb2_grpc.AccessServiceStub(channel)
 
 
 def create(**values: Any) -> access_service_pb2.CreateApiKeyRequest:
@@ -58,7 +58,8 @@ async def refused(call: Any) -> tuple[grpc.StatusCode, DomainError]:
 
 async def bare(mesh: Mesh, path: str, data: bytes, *metadata: tuple[str, str]) -> bytes:
     async with grpc.aio.insecure_channel(mesh.address) as channel:
-        answer: bytes = await channel.unary_unary(path)(data, metadata=metadata)
+        call: Any = channel.unary_unary(path)
+        answer: bytes = await call(data, metadata=metadata)
         return answer
 
 
@@ -98,7 +99,7 @@ async def test_a_key_works_until_it_is_revoked(mesh: Mesh) -> None:
 
 async def test_an_expired_key_is_refused(mesh: Mesh, database_url: DatabaseUrls) -> None:
     made = await stub(mesh, f"t-{uuid4()}").CreateApiKey(create())
-    import psycopg  # noqa: PLC0415
+    import psycopg
 
     async with await psycopg.AsyncConnection.connect(database_url.owner_admin) as connection:
         await connection.execute(
@@ -131,7 +132,8 @@ async def test_only_the_operator_makes_keys_for_another_tenant(mesh: Mesh) -> No
 
 
 async def test_bytes_that_do_not_decode_are_invalid(mesh: Mesh) -> None:
-    code, error = await refused(mesh.channel("a").unary_unary(CREATE)(b"\xff\xff\xff", timeout=5))
+    call: Any = mesh.channel("a").unary_unary(CREATE)
+    code, error = await refused(call(b"\xff\xff\xff", timeout=5))
     assert (code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "UNDECODABLE_REQUEST")
 
 
@@ -252,11 +254,12 @@ async def test_changes_of_keys_are_audited(mesh: Mesh, database_url: DatabaseUrl
 
 async def test_health_and_reflection_need_no_key(mesh: Mesh) -> None:
     async with grpc.aio.insecure_channel(mesh.address) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
+        health: Any = health_pb2_grpc.HealthStub(channel)
         for name in ("", "payments.access.v1.AccessService"):
             answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+        untyped: Any = channel
+        reflection: Any = reflection_pb2_grpc.ServerReflectionStub(untyped)
         asked = reflection_pb2.ServerReflectionRequest(list_services="")
         call = reflection.ServerReflectionInfo(iter([asked]))
         answers = [answer async for answer in call]
@@ -276,7 +279,7 @@ async def test_channelz_is_the_operators(mesh: Mesh) -> None:
 
 
 async def test_a_port_in_use_is_an_error(mesh: Mesh, database_url: DatabaseUrls) -> None:
-    from services.runtime.server import PortInUse  # noqa: PLC0415
+    from services.runtime.server import PortInUse
 
     with pytest.raises(PortInUse, match=mesh.address):
         async with running(database_url, [access.build], listen=mesh.address):

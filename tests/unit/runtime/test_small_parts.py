@@ -82,7 +82,10 @@ def test_statements_are_found_by_name_and_carry_it() -> None:
 
 
 def test_a_crash_point_kills_at_its_nth_pass() -> None:
-    program = "from services.runtime.crashpoints import crashpoint as c\nfor i in range(5): print(i, flush=True); c('x.y')"
+    program = (
+        "from services.runtime.crashpoints import crashpoint\n"
+        "for i in range(5): print(i, flush=True); crashpoint('x.y')"
+    )
     ran = subprocess.run(
         [sys.executable, "-c", program],
         env={"TOLLMESH_CRASHPOINT": "x.y:3", "PATH": ""},

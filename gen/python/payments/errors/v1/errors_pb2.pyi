@@ -34,7 +34,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNDECODABLE_REQUEST: _ErrorReason.ValueType  # 2
     """The bytes of the request are not a message of the expected type.
 
-        {"reason": "UNDECODABLE_REQUEST", "domain": "tollmesh.dev", "metadata": {"message": "payments.ledger.v1.PostTransfersRequest"}}
+        {"reason": "UNDECODABLE_REQUEST", "domain": "tollmesh.dev", "metadata": {"method": "/payments.ledger.v1.LedgerService/PostTransfers"}}
     """
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 3
     """No key came with the call, or it is unknown, expired or revoked.
@@ -128,6 +128,165 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "SCOPE_NOT_GRANTABLE", "domain": "tollmesh.dev", "metadata": {"scope": "mesh:admin"}}
     """
+    ERROR_REASON_UNKNOWN_SKU: _ErrorReason.ValueType  # 200
+    """---- Metering: 200 to 299.
+
+    The catalogue has no such SKU. Apply a catalogue that has it, then send the event again.
+
+        {"reason": "UNKNOWN_SKU", "domain": "tollmesh.dev", "metadata": {"sku": "llm.tokens"}}
+    """
+    ERROR_REASON_EVENT_TOO_OLD: _ErrorReason.ValueType  # 201
+    """The event lies further back than the tenant accepts (IngestSettings.accept_past).
+
+        {"reason": "EVENT_TOO_OLD", "domain": "tollmesh.dev", "metadata": {"accept_past": "3024000s"}}
+    """
+    ERROR_REASON_EVENT_TOO_NEW: _ErrorReason.ValueType  # 202
+    """The event lies further ahead than the tenant accepts (IngestSettings.accept_future).
+
+        {"reason": "EVENT_TOO_NEW", "domain": "tollmesh.dev", "metadata": {"accept_future": "300s"}}
+    """
+    ERROR_REASON_EVENT_DUPLICATE: _ErrorReason.ValueType  # 203
+    """The event was stored before, with the same content; nothing is wrong.
+
+        {"reason": "EVENT_DUPLICATE", "domain": "tollmesh.dev", "metadata": {"request_id": "row-17"}}
+    """
+    ERROR_REASON_EVENT_CONFLICT: _ErrorReason.ValueType  # 204
+    """An event of this id was stored before with other content, which stands. A new fact needs a new id.
+
+        {"reason": "EVENT_CONFLICT", "domain": "tollmesh.dev", "metadata": {"request_id": "row-17"}}
+    """
+    ERROR_REASON_UNKNOWN_TIME_ZONE: _ErrorReason.ValueType  # 205
+    """The time zone is not one of the IANA database.
+
+        {"reason": "UNKNOWN_TIME_ZONE", "domain": "tollmesh.dev", "metadata": {"time_zone": "Europe/Berlino"}}
+    """
+    ERROR_REASON_AGGREGATION_UNSUPPORTED: _ErrorReason.ValueType  # 206
+    """Usage cannot be aggregated this way yet.
+
+        {"reason": "AGGREGATION_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"aggregation": "P95", "supported": "SUM,COUNT"}}
+    """
+    ERROR_REASON_USAGE_TOO_WIDE: _ErrorReason.ValueType  # 207
+    """The answer would have more windows or rows than one call may carry; ask for a shorter period, a longer
+    window or fewer SKUs.
+
+        {"reason": "USAGE_TOO_WIDE", "domain": "tollmesh.dev", "metadata": {"limit": "10000"}}
+    """
+    ERROR_REASON_CATALOG_REFERENCE_MISSING: _ErrorReason.ValueType  # 300
+    """---- Pricing: 300 to 399.
+
+    A catalogue names something that neither it nor what is stored declares; fields names each place.
+
+        {"reason": "CATALOG_REFERENCE_MISSING", "domain": "tollmesh.dev", "metadata": {"missing": "sku:llm.tokens,plan:gold"}}
+    """
+    ERROR_REASON_PLAN_VERSION_FROZEN: _ErrorReason.ValueType  # 301
+    """A published version of a plan never changes: leave the version out, or give one above the newest.
+
+        {"reason": "PLAN_VERSION_FROZEN", "domain": "tollmesh.dev", "metadata": {"plan_id": "standard-usd", "version": "2", "newest_version": "2"}}
+    """
+    ERROR_REASON_PLAN_NOT_ACTIVE: _ErrorReason.ValueType  # 302
+    """A deprecated plan takes nobody new.
+
+        {"reason": "PLAN_NOT_ACTIVE", "domain": "tollmesh.dev", "metadata": {"plan_id": "standard-usd"}}
+    """
+    ERROR_REASON_PARTNERS_OVERLAP: _ErrorReason.ValueType  # 303
+    """An organisation would have two active partners of record at the same time.
+
+        {"reason": "PARTNERS_OVERLAP", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "partner_id": "north", "other_partner_id": "south"}}
+    """
+    ERROR_REASON_MODEL_CODE_TAKEN: _ErrorReason.ValueType  # 304
+    """Another business model of the tenant has the code.
+
+        {"reason": "MODEL_CODE_TAKEN", "domain": "tollmesh.dev", "metadata": {"code": "api", "model_id": "m1"}}
+    """
+    ERROR_REASON_NO_PLAN: _ErrorReason.ValueType  # 305
+    """Nothing says which plan rates the organisation: give it an entitlement.
+
+        {"reason": "NO_PLAN", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "at": "2026-01-01T00:00:00Z"}}
+    """
+    ERROR_REASON_SKU_NOT_PRICED: _ErrorReason.ValueType  # 306
+    """There is usage that the plan does not price, and nothing guesses money: price the SKUs, in the plan or in an override.
+
+        {"reason": "SKU_NOT_PRICED", "domain": "tollmesh.dev", "metadata": {"skus": "llm.images,llm.tokens", "plan_id": "standard-usd", "plan_version": "1"}}
+    """
+    ERROR_REASON_PLAN_CHANGES_IN_PERIOD: _ErrorReason.ValueType  # 307
+    """The organisation moves to other prices inside the period: rate the parts before and after apart.
+
+        {"reason": "PLAN_CHANGES_IN_PERIOD", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "change_at": "2026-01-15T00:00:00Z"}}
+    """
+    ERROR_REASON_USAGE_NOT_RATEABLE: _ErrorReason.ValueType  # 308
+    """Metered usage cannot be priced as it stands, e.g. a negative sum.
+
+        {"reason": "USAGE_NOT_RATEABLE", "domain": "tollmesh.dev", "metadata": {"sku": "llm.tokens", "project_id": "p1", "quantity": "-5"}}
+    """
+    ERROR_REASON_CHARGE_OVERLAPS: _ErrorReason.ValueType  # 400
+    """---- Billing: 400 to 499.
+
+    A charge of the organisation covers part of the period already; GetCharge shows it.
+
+        {"reason": "CHARGE_OVERLAPS", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "org_id": "acme"}}
+    """
+    ERROR_REASON_CHARGE_TOO_LARGE: _ErrorReason.ValueType  # 401
+    """The usage of the period makes more lines than one charge may have; charge a shorter period.
+
+        {"reason": "CHARGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"lines": "5000", "lines_max": "4000"}}
+    """
+    ERROR_REASON_POSTING_REFUSED: _ErrorReason.ValueType  # 402
+    """The ledger did not take the charge's transfers, and posted none of them. The charge stays PENDING: put the named account
+    right, then make the same call again.
+
+        {"reason": "POSTING_REFUSED", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
+    """
+    ERROR_REASON_PAYMENT_NOT_BOOKABLE: _ErrorReason.ValueType  # 500
+    """---- Ledger: 500 to 599.
+
+    A received payment cannot be booked as it stands. No call is answered with this: the event waits as a dead letter under
+    this reason, and is replayed once its cause was removed.
+
+        {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "result": "CREDIT_ACCOUNT_CLOSED"}}
+    """
+    ERROR_REASON_UNKNOWN_PROCESSOR: _ErrorReason.ValueType  # 600
+    """---- Orchestration: 600 to 699.
+
+    A merchant's configuration names a processor that this mesh has no adapter for; use one of those that the message lists.
+
+        {"reason": "UNKNOWN_PROCESSOR", "domain": "tollmesh.dev", "metadata": {"processor_id": "acme-card", "method": "card"}}
+    """
+    ERROR_REASON_CONTRACT_BUILT_IN: _ErrorReason.ValueType  # 700
+    """---- Monitoring: 700 to 799.
+
+    A built-in contract of the mesh cannot be registered anew; choose another contract_id.
+
+        {"reason": "CONTRACT_BUILT_IN", "domain": "tollmesh.dev", "metadata": {"contract_id": "mesh/invariant"}}
+    """
+    ERROR_REASON_EVENT_TOO_LARGE: _ErrorReason.ValueType  # 800
+    """---- Events: 800 to 899.
+
+    The payload of an event is larger than one may be: publish a reference instead of the detail.
+
+        {"reason": "EVENT_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"subject": "usage.reported", "bytes": "2000000", "bytes_max": "1048576"}}
+    """
+    ERROR_REASON_STREAM_ENDED: _ErrorReason.ValueType  # 801
+    """The server is about to stop. The same call with the last cursor goes on without a gap.
+
+        {"reason": "STREAM_ENDED", "domain": "tollmesh.dev", "metadata": {}}
+    """
+    ERROR_REASON_NO_ROUTE: _ErrorReason.ValueType  # 900
+    """---- Gateway: 900 to 999.
+
+    No RPC answers at this path; `/openapi.json` lists those that there are.
+
+        {"reason": "NO_ROUTE", "domain": "tollmesh.dev", "metadata": {"method": "GET", "path": "/v1/charge"}}
+    """
+    ERROR_REASON_METHOD_NOT_ALLOWED: _ErrorReason.ValueType  # 901
+    """The path exists, but not for this HTTP method.
+
+        {"reason": "METHOD_NOT_ALLOWED", "domain": "tollmesh.dev", "metadata": {"method": "DELETE", "path": "/v1/payments"}}
+    """
+    ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 902
+    """The body of a request, or the answer to it, is larger than one call may carry. Split it, or ask for less.
+
+        {"reason": "MESSAGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "16777216"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error carries, in domain
@@ -147,7 +306,7 @@ A field breaks its rule; BadRequest names each.
 ERROR_REASON_UNDECODABLE_REQUEST: ErrorReason.ValueType  # 2
 """The bytes of the request are not a message of the expected type.
 
-    {"reason": "UNDECODABLE_REQUEST", "domain": "tollmesh.dev", "metadata": {"message": "payments.ledger.v1.PostTransfersRequest"}}
+    {"reason": "UNDECODABLE_REQUEST", "domain": "tollmesh.dev", "metadata": {"method": "/payments.ledger.v1.LedgerService/PostTransfers"}}
 """
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 3
 """No key came with the call, or it is unknown, expired or revoked.
@@ -240,5 +399,164 @@ ERROR_REASON_SCOPE_NOT_GRANTABLE: ErrorReason.ValueType  # 100
 A key may not be given scopes that its maker does not hold.
 
     {"reason": "SCOPE_NOT_GRANTABLE", "domain": "tollmesh.dev", "metadata": {"scope": "mesh:admin"}}
+"""
+ERROR_REASON_UNKNOWN_SKU: ErrorReason.ValueType  # 200
+"""---- Metering: 200 to 299.
+
+The catalogue has no such SKU. Apply a catalogue that has it, then send the event again.
+
+    {"reason": "UNKNOWN_SKU", "domain": "tollmesh.dev", "metadata": {"sku": "llm.tokens"}}
+"""
+ERROR_REASON_EVENT_TOO_OLD: ErrorReason.ValueType  # 201
+"""The event lies further back than the tenant accepts (IngestSettings.accept_past).
+
+    {"reason": "EVENT_TOO_OLD", "domain": "tollmesh.dev", "metadata": {"accept_past": "3024000s"}}
+"""
+ERROR_REASON_EVENT_TOO_NEW: ErrorReason.ValueType  # 202
+"""The event lies further ahead than the tenant accepts (IngestSettings.accept_future).
+
+    {"reason": "EVENT_TOO_NEW", "domain": "tollmesh.dev", "metadata": {"accept_future": "300s"}}
+"""
+ERROR_REASON_EVENT_DUPLICATE: ErrorReason.ValueType  # 203
+"""The event was stored before, with the same content; nothing is wrong.
+
+    {"reason": "EVENT_DUPLICATE", "domain": "tollmesh.dev", "metadata": {"request_id": "row-17"}}
+"""
+ERROR_REASON_EVENT_CONFLICT: ErrorReason.ValueType  # 204
+"""An event of this id was stored before with other content, which stands. A new fact needs a new id.
+
+    {"reason": "EVENT_CONFLICT", "domain": "tollmesh.dev", "metadata": {"request_id": "row-17"}}
+"""
+ERROR_REASON_UNKNOWN_TIME_ZONE: ErrorReason.ValueType  # 205
+"""The time zone is not one of the IANA database.
+
+    {"reason": "UNKNOWN_TIME_ZONE", "domain": "tollmesh.dev", "metadata": {"time_zone": "Europe/Berlino"}}
+"""
+ERROR_REASON_AGGREGATION_UNSUPPORTED: ErrorReason.ValueType  # 206
+"""Usage cannot be aggregated this way yet.
+
+    {"reason": "AGGREGATION_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"aggregation": "P95", "supported": "SUM,COUNT"}}
+"""
+ERROR_REASON_USAGE_TOO_WIDE: ErrorReason.ValueType  # 207
+"""The answer would have more windows or rows than one call may carry; ask for a shorter period, a longer
+window or fewer SKUs.
+
+    {"reason": "USAGE_TOO_WIDE", "domain": "tollmesh.dev", "metadata": {"limit": "10000"}}
+"""
+ERROR_REASON_CATALOG_REFERENCE_MISSING: ErrorReason.ValueType  # 300
+"""---- Pricing: 300 to 399.
+
+A catalogue names something that neither it nor what is stored declares; fields names each place.
+
+    {"reason": "CATALOG_REFERENCE_MISSING", "domain": "tollmesh.dev", "metadata": {"missing": "sku:llm.tokens,plan:gold"}}
+"""
+ERROR_REASON_PLAN_VERSION_FROZEN: ErrorReason.ValueType  # 301
+"""A published version of a plan never changes: leave the version out, or give one above the newest.
+
+    {"reason": "PLAN_VERSION_FROZEN", "domain": "tollmesh.dev", "metadata": {"plan_id": "standard-usd", "version": "2", "newest_version": "2"}}
+"""
+ERROR_REASON_PLAN_NOT_ACTIVE: ErrorReason.ValueType  # 302
+"""A deprecated plan takes nobody new.
+
+    {"reason": "PLAN_NOT_ACTIVE", "domain": "tollmesh.dev", "metadata": {"plan_id": "standard-usd"}}
+"""
+ERROR_REASON_PARTNERS_OVERLAP: ErrorReason.ValueType  # 303
+"""An organisation would have two active partners of record at the same time.
+
+    {"reason": "PARTNERS_OVERLAP", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "partner_id": "north", "other_partner_id": "south"}}
+"""
+ERROR_REASON_MODEL_CODE_TAKEN: ErrorReason.ValueType  # 304
+"""Another business model of the tenant has the code.
+
+    {"reason": "MODEL_CODE_TAKEN", "domain": "tollmesh.dev", "metadata": {"code": "api", "model_id": "m1"}}
+"""
+ERROR_REASON_NO_PLAN: ErrorReason.ValueType  # 305
+"""Nothing says which plan rates the organisation: give it an entitlement.
+
+    {"reason": "NO_PLAN", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "at": "2026-01-01T00:00:00Z"}}
+"""
+ERROR_REASON_SKU_NOT_PRICED: ErrorReason.ValueType  # 306
+"""There is usage that the plan does not price, and nothing guesses money: price the SKUs, in the plan or in an override.
+
+    {"reason": "SKU_NOT_PRICED", "domain": "tollmesh.dev", "metadata": {"skus": "llm.images,llm.tokens", "plan_id": "standard-usd", "plan_version": "1"}}
+"""
+ERROR_REASON_PLAN_CHANGES_IN_PERIOD: ErrorReason.ValueType  # 307
+"""The organisation moves to other prices inside the period: rate the parts before and after apart.
+
+    {"reason": "PLAN_CHANGES_IN_PERIOD", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "change_at": "2026-01-15T00:00:00Z"}}
+"""
+ERROR_REASON_USAGE_NOT_RATEABLE: ErrorReason.ValueType  # 308
+"""Metered usage cannot be priced as it stands, e.g. a negative sum.
+
+    {"reason": "USAGE_NOT_RATEABLE", "domain": "tollmesh.dev", "metadata": {"sku": "llm.tokens", "project_id": "p1", "quantity": "-5"}}
+"""
+ERROR_REASON_CHARGE_OVERLAPS: ErrorReason.ValueType  # 400
+"""---- Billing: 400 to 499.
+
+A charge of the organisation covers part of the period already; GetCharge shows it.
+
+    {"reason": "CHARGE_OVERLAPS", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "org_id": "acme"}}
+"""
+ERROR_REASON_CHARGE_TOO_LARGE: ErrorReason.ValueType  # 401
+"""The usage of the period makes more lines than one charge may have; charge a shorter period.
+
+    {"reason": "CHARGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"lines": "5000", "lines_max": "4000"}}
+"""
+ERROR_REASON_POSTING_REFUSED: ErrorReason.ValueType  # 402
+"""The ledger did not take the charge's transfers, and posted none of them. The charge stays PENDING: put the named account
+right, then make the same call again.
+
+    {"reason": "POSTING_REFUSED", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
+"""
+ERROR_REASON_PAYMENT_NOT_BOOKABLE: ErrorReason.ValueType  # 500
+"""---- Ledger: 500 to 599.
+
+A received payment cannot be booked as it stands. No call is answered with this: the event waits as a dead letter under
+this reason, and is replayed once its cause was removed.
+
+    {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "result": "CREDIT_ACCOUNT_CLOSED"}}
+"""
+ERROR_REASON_UNKNOWN_PROCESSOR: ErrorReason.ValueType  # 600
+"""---- Orchestration: 600 to 699.
+
+A merchant's configuration names a processor that this mesh has no adapter for; use one of those that the message lists.
+
+    {"reason": "UNKNOWN_PROCESSOR", "domain": "tollmesh.dev", "metadata": {"processor_id": "acme-card", "method": "card"}}
+"""
+ERROR_REASON_CONTRACT_BUILT_IN: ErrorReason.ValueType  # 700
+"""---- Monitoring: 700 to 799.
+
+A built-in contract of the mesh cannot be registered anew; choose another contract_id.
+
+    {"reason": "CONTRACT_BUILT_IN", "domain": "tollmesh.dev", "metadata": {"contract_id": "mesh/invariant"}}
+"""
+ERROR_REASON_EVENT_TOO_LARGE: ErrorReason.ValueType  # 800
+"""---- Events: 800 to 899.
+
+The payload of an event is larger than one may be: publish a reference instead of the detail.
+
+    {"reason": "EVENT_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"subject": "usage.reported", "bytes": "2000000", "bytes_max": "1048576"}}
+"""
+ERROR_REASON_STREAM_ENDED: ErrorReason.ValueType  # 801
+"""The server is about to stop. The same call with the last cursor goes on without a gap.
+
+    {"reason": "STREAM_ENDED", "domain": "tollmesh.dev", "metadata": {}}
+"""
+ERROR_REASON_NO_ROUTE: ErrorReason.ValueType  # 900
+"""---- Gateway: 900 to 999.
+
+No RPC answers at this path; `/openapi.json` lists those that there are.
+
+    {"reason": "NO_ROUTE", "domain": "tollmesh.dev", "metadata": {"method": "GET", "path": "/v1/charge"}}
+"""
+ERROR_REASON_METHOD_NOT_ALLOWED: ErrorReason.ValueType  # 901
+"""The path exists, but not for this HTTP method.
+
+    {"reason": "METHOD_NOT_ALLOWED", "domain": "tollmesh.dev", "metadata": {"method": "DELETE", "path": "/v1/payments"}}
+"""
+ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 902
+"""The body of a request, or the answer to it, is larger than one call may carry. Split it, or ask for less.
+
+    {"reason": "MESSAGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "16777216"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

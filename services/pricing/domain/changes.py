@@ -38,6 +38,9 @@ from services.pricing.domain.values import BEGINNING
 from services.runtime.errors import CurrencyMismatch, FieldViolation, InvalidField
 from services.runtime.money import exponent
 
+# Tiers in one price list: it must fit into an event and into a page.
+TIERS_MAX = 2_000
+
 # Everything known of a catalogue, by (entity, *key).
 Shelf = Mapping[tuple[object, ...], Entity]
 
@@ -177,6 +180,9 @@ def _faulty(catalog: Catalog) -> Iterator[FieldViolation]:
 
 
 def _faulty_prices(path: str, prices: tuple[PlanPrice, ...]) -> Iterator[FieldViolation]:
+    tiers = sum(item.price.tier_count for item in prices)
+    if tiers > TIERS_MAX:
+        yield FieldViolation(path, f"{tiers} tiers in one list; {TIERS_MAX} are the most")
     # A list is sorted by SKU when it is read, so a price is named by its SKU, not by its place.
     seen: set[str] = set()
     for item in prices:

@@ -229,6 +229,11 @@ class Price:
         assert model is not None, "the contract requires one model"
         return model
 
+    @property
+    def tier_count(self) -> int:
+        """Number of tiers; 0 for a model without."""
+        return len(self.graduated.tiers) if self.graduated else 0
+
     def problems(self) -> list[tuple[str, str]]:
         """Return every broken rule as (path, description); none: the price can be used."""
         name = "package" if self.package else "graduated"

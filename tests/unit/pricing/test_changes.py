@@ -201,6 +201,15 @@ def test_every_fault_is_named() -> None:
     ]
 
 
+def test_a_price_list_is_bounded() -> None:
+    ends = [*(Tier(D(end)) for end in range(1, 100)), Tier()]
+    long = Price(graduated=Graduated(tuple(ends)))
+    prices = tuple(PlanPrice(f"s{number}", long) for number in range(21))
+    check(Catalog(plans=(replace(PLAN, prices=prices[:20]),)))
+    with pytest.raises(InvalidField):
+        check(Catalog(plans=(replace(PLAN, prices=prices),)))
+
+
 def test_currencies_are_of_iso_4217() -> None:
     for catalog in (
         Catalog(plans=(replace(PLAN, currency_code="XXQ"),)),

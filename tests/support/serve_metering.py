@@ -1,0 +1,31 @@
+"""`python -m tests.support.serve_metering SKU…`: metering and a catalogue of these SKUs, in a process of their own.
+
+Settings come from `TOLLMESH_…`; prints its port, then serves until SIGTERM.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import uvloop
+
+from services.metering import bootstrap
+from services.runtime import telemetry
+from services.runtime.config import Settings
+from services.runtime.node import Node, until_signalled
+from tests.support.metering import catalogue_of
+
+
+async def serve(skus: list[str]) -> None:
+    """Serve until SIGTERM."""
+    settings = Settings()
+    telemetry.configure_logs(settings.log_level)
+    node = Node(settings, [bootstrap.build, catalogue_of(*skus).build])
+    sys.stdout.write(f"{await node.start()}\n")
+    sys.stdout.flush()
+    await until_signalled()
+    await node.stop()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(sys.argv[1:]))

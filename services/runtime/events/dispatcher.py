@@ -19,7 +19,8 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import psycopg
@@ -51,8 +52,21 @@ class LaneLost(Exception):
     """Another dispatcher holds the lane; nothing of this transaction counts."""
 
 
+class ProcessEnded(Exception):
+    """A handler took its process, or its connection, with it."""
+
+
 class TransactionFailed(Exception):
-    """The connection broke, time ran out or the commit was refused."""
+    """The connection broke, time ran out or the commit was refused.
+
+    Attributes:
+        suspect: the delivery that was being handled; None when it cannot be told which is at fault.
+    """
+
+    def __init__(self, cause: Exception, suspect: Row | None) -> None:
+        super().__init__(_text(cause))
+        self.cause = cause
+        self.suspect = suspect
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +98,19 @@ class Lane:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the events of one transaction."""
+    """What became of the events of one transaction.
+
+    Attributes:
+        settled: handled, now or on an earlier delivery.
+        failed: to be put off, with what they failed with.
+        published: a handler published.
+        current: the one being handled, who is at fault when the whole transaction fails.
+    """
 
     settled: list[Row] = field(default_factory=list)
     failed: list[tuple[Row, Exception]] = field(default_factory=list)
     published: bool = False
+    current: Row | None = None
 
     def blocks(self, row: Row) -> bool:
         """True when an earlier event of the same key failed in this transaction."""
@@ -189,48 +211,73 @@ class Dispatcher:
     async def _empty(self, session: Session, lane: Lane) -> None:
         careful = lane.unclean
         while True:
-            async with self._relay.engine.connect() as connection:
-                try:
-                    work = self._one_by_one if careful else self._in_batches
-                    return await work(session, connection, lane)
-                except TransactionFailed as error:
-                    _log.warning("transaction failed", **lane.place, error=str(error))
-                    await connection.invalidate()
-                    careful = True
-
-    async def _in_batches(self, session: Session, connection: AsyncConnection, lane: Lane) -> None:
-        low, renew_at = -1, self._renew_at()
-        while not self._stopping.is_set():
-            if time.monotonic() > renew_at:
-                renew_at = await self._renew(session, lane)
-            rows = await relay.rows(session, "fetch", **lane.place, low=low, limit=BATCH_MAX)
-            if not rows:
-                return
-            outcome = await self._handle(connection, lane, rows)
-            if len(rows) < BATCH_MAX and not outcome.failed:
-                return
-            if not outcome.failed and not rows[0]["held"]:
-                low = rows[-1]["position"]
-
-    async def _one_by_one(self, session: Session, connection: AsyncConnection, lane: Lane) -> None:
-        """Handle events singly, each try counted and committed before its handler runs."""
-        while not self._stopping.is_set():
-            await self._renew(session, lane)
-            found = await relay.rows(session, "fetch", **lane.place, low=-1, limit=1)
-            if not found:
-                return
-            row = found[0]
-            if row["attempts"] >= lane.reaction.retry.tries_max:
-                error = Exception("the process or its connection ended during every try")
-                await self._put_off(session, lane, row, error)
-                continue
-            if not await relay.changed(session, "count_attempt", **lane.place, **_delivery(row)):
-                raise LaneLost
             try:
-                await self._handle(connection, lane, [row])
+                work = self._one_by_one if careful else self._in_batches
+                return await work(session, lane)
             except TransactionFailed as error:
-                await self._put_off(session, lane, row, error)
+                _log.warning("transaction failed", **lane.place, error=str(error))
+                if error.suspect is None:
+                    careful = True
+                else:
+                    await self._blame(lane, error.suspect, error.cause)
+
+    async def _in_batches(self, session: Session, lane: Lane) -> None:
+        low, renew_at = -1, self._renew_at()
+        async with self._connection() as connection:
+            while not self._stopping.is_set():
+                if time.monotonic() > renew_at:
+                    renew_at = await self._renew(session, lane)
+                rows = await relay.rows(session, "fetch", **lane.place, low=low, limit=BATCH_MAX)
+                if not rows:
+                    return
+                outcome = await self._handle(connection, lane, rows)
+                if len(rows) < BATCH_MAX and not outcome.failed:
+                    return
+                if not outcome.failed and not rows[0]["held"]:
+                    low = rows[-1]["position"]
+
+    async def _one_by_one(self, session: Session, lane: Lane) -> None:
+        """Handle events singly, each try counted and committed before its handler runs."""
+        async with self._connection() as connection:
+            while not self._stopping.is_set():
+                await self._renew(session, lane)
+                found = await relay.rows(session, "fetch", **lane.place, low=-1, limit=1)
+                if not found:
+                    return
+                row = found[0]
+                if row["attempts"] >= lane.reaction.retry.tries_max:
+                    await self._blame(lane, row, ProcessEnded("it ended during every try"))
+                    continue
+                async with self._fenced(connection, lane) as driver:
+                    await relay.changed(driver, "count_attempt", **lane.place, **_delivery(row))
+                await self._handle(connection, lane, [row])
+
+    async def _blame(self, lane: Lane, row: Row, error: Exception) -> None:
+        """Put off an event whose transaction is gone, in one of its own."""
+        async with (
+            self._connection() as connection,
+            self._fenced(connection, lane) as driver,
+        ):
+            await self._put_off(driver, lane, row, error)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that is thrown away when a transaction on it failed."""
+        async with self._relay.engine.connect() as connection:
+            try:
+                yield connection
+            except TransactionFailed:
+                await connection.invalidate()
                 raise
+
+    @asynccontextmanager
+    async def _fenced(self, connection: AsyncConnection, lane: Lane) -> AsyncIterator[Session]:
+        """A transaction that ends with nothing when the lane is another's. Raises LaneLost."""
+        async with connection.begin():
+            driver = await _driver(connection)
+            if await relay.row(driver, "fence", **lane.lease) is None:
+                raise LaneLost
+            yield driver
 
     async def _renew(self, session: Session, lane: Lane) -> float:
         """Hold the lane for another term; returns when to renew again."""
@@ -252,20 +299,23 @@ class Dispatcher:
             TransactionFailed: nothing of it counts, and it is not known whose fault that is.
         """
         outcome = Outcome()
+        suspect = rows[0] if len(rows) == 1 else None
         try:
-            async with asyncio.timeout(self._relay.transaction_ms / 1000), connection.begin():
-                driver = await _driver(connection)
-                if await relay.row(driver, "fence", **lane.lease) is None:
-                    raise LaneLost
+            async with (
+                asyncio.timeout(self._relay.transaction_ms / 1000),
+                self._fenced(connection, lane) as driver,
+            ):
                 for row in rows:
                     if not outcome.blocks(row):
+                        outcome.current = row
                         await self._attempt(connection, driver, lane, row, outcome)
+                outcome.current = suspect
                 await self._record(driver, lane, outcome)
                 crashpoint("events.dispatch.before_commit")
         except LaneLost:
             raise
         except Exception as error:
-            raise TransactionFailed(_text(error)) from error
+            raise TransactionFailed(error, outcome.current) from error
         crashpoint("events.dispatch.after_commit")
         if outcome.published:
             self._bus.wake()

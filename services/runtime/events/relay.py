@@ -66,7 +66,8 @@ class Relay:
         self.engine: AsyncEngine = create_async_engine(
             sqlalchemy_url(url),
             pool_size=workers,
-            max_overflow=0,
+            # Whose transaction failed opens another one to put the event off.
+            max_overflow=workers,
             pool_pre_ping=True,
             connect_args={"application_name": "tollmesh-relay", "connect_timeout": 5},
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 import pytest
 from payments.events.v1.pricing_events_pb2 import PlanCreated
@@ -18,7 +20,7 @@ _COLUMNS = (
 _VALUES = "%s, 'id', 'plan.created', 1, 'k', 'm', '', '', '', '', now()"
 
 
-async def _log(lab: Lab, tenant: str) -> list[dict[str, object]]:
+async def _log(lab: Lab, tenant: str) -> list[dict[str, Any]]:
     return await lab.rows("SELECT * FROM mesh.event WHERE tenant_id = %s ORDER BY seq", tenant)
 
 

@@ -279,7 +279,7 @@ def show_next_steps(session: Session, story: Story, keeps: bool) -> None:
         "tollmesh events tail --subject 'payment.*'",
         "tollmesh ledger entries receivable:code-assist:USD",
         f'curl -H "Authorization: Bearer $TOLLMESH_API_KEY" {rest}/v1/billing/charges/{charge}',
-        'go tool -modfile=services/gateway/go.mod grpcurl -plaintext -H "authorization: Bearer $TOLLMESH_API_KEY" '
+        'go -C services/gateway tool grpcurl -plaintext -H "authorization: Bearer $TOLLMESH_API_KEY" '
         "$TOLLMESH_ADDRESS payments.ledger.v1.LedgerService/GetTrialBalance",
     ]
     for line in lines:

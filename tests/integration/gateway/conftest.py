@@ -1,0 +1,66 @@
+"""A whole mesh in this event loop, with the real facade in front of it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import pytest_asyncio
+from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
+
+from services.access import bootstrap as access
+from services.billing import bootstrap as billing
+from services.events import bootstrap as events
+from services.ledger import bootstrap as ledger
+from services.metering import bootstrap as metering
+from services.monitoring import bootstrap as monitoring
+from services.orchestration import bootstrap as orchestration
+from services.pricing import bootstrap as pricing
+from tests.support.mesh import Mesh, running
+from tests.support.postgres import DatabaseUrls
+from tests.support.rest import Rest, facade
+
+SERVICES = (access, billing, events, ledger, metering, monitoring, orchestration, pricing)
+
+MakeCaller = Callable[..., Awaitable[Rest]]
+
+
+@pytest_asyncio.fixture(scope="session")
+async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
+    """Every service on one port."""
+    async with running(database, [service.build for service in SERVICES]) as served:
+        yield served
+
+
+@pytest_asyncio.fixture(scope="session")
+async def url(mesh: Mesh) -> AsyncIterator[str]:
+    """The facade in front of it."""
+    with facade(mesh.address) as served:
+        yield served
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant that no other test writes to."""
+    return f"t-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def caller(mesh: Mesh, url: str, tenant: str) -> MakeCaller:
+    """Make callers of the tenant: `await caller()` may do everything, `await caller("ledger:read")` that."""
+
+    async def make(*scopes: str) -> Rest:
+        stub = access_service_pb2_grpc.AccessServiceStub(mesh.channel(tenant))
+        request = access_service_pb2.CreateApiKeyRequest(
+            request_id=str(uuid.uuid4()), name="test", scopes=scopes or ("*",)
+        )
+        return Rest(url, (await stub.CreateApiKey(request)).secret)
+
+    return make
+
+
+@pytest_asyncio.fixture
+async def rest(caller: MakeCaller) -> Rest:
+    """A caller of the tenant who may do everything."""
+    return await caller()

@@ -1,0 +1,304 @@
+"""REST, end to end: the real facade in front of the real mesh."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.mesh import Mesh
+from tests.support.rest import Rest, facade
+
+JANUARY = {"start_at": "2026-01-01T00:00:00Z", "end_at": "2026-02-01T00:00:00Z"}
+CATALOG: dict[str, Any] = {
+    "skus": [
+        {
+            "sku": "sms",
+            "type": "SKU_TYPE_ACTION",
+            "unit": "message",
+            "aggregation": "AGGREGATION_SUM",
+        }
+    ],
+    "plans": [
+        {
+            "plan_id": "p",
+            "name": "P",
+            "currency_code": "USD",
+            "status": "STATUS_ACTIVE",
+            # A number where the schema has a decimal string: its own text is taken.
+            "prices": [{"sku": "sms", "price": {"per_unit": {"unit_amount": 0.05}}}],
+        }
+    ],
+    "entitlements": [{"org_id": "acme", "plan_id": "p", "effective_at": "2025-01-01T00:00:00Z"}],
+}
+
+
+def event(request_id: str, quantity: Any, sku: str = "sms") -> dict[str, Any]:
+    return {
+        "request_id": request_id,
+        "sku": sku,
+        "quantity": quantity,
+        "org_id": "acme",
+        "project_id": "web",
+        "time": "2026-01-10T12:00:00Z",
+    }
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+async def opened(rest: Rest) -> None:
+    """Apply the catalogue and open the ingest window back to January."""
+    applied = await rest.acall(
+        "POST", "/v1/pricing/catalog", {"request_id": new_id(), "catalog": CATALOG}
+    )
+    assert applied.status == 200, applied.body
+    settings = await rest.acall(
+        "PATCH",
+        "/v1/metering/ingest-settings",
+        {"request_id": new_id(), "accept_past": "315360000s"},
+    )
+    assert settings.status == 200, settings.body
+
+
+async def charged(rest: Rest, request_id: str | None = None) -> dict[str, Any]:
+    made = await rest.acall(
+        "POST",
+        "/v1/billing/charges",
+        {"request_id": request_id or new_id(), "org_id": "acme", "period": JANUARY},
+    )
+    assert made.status == 201, made.body
+    charge: dict[str, Any] = made.json()
+    assert made.headers["location"] == f"/v1/billing/charges/{charge['charge_id']}"
+    return charge
+
+
+async def test_health_and_description_need_no_key(url: str) -> None:
+    nobody = Rest(url)
+    health = await nobody.acall("GET", "/healthz")
+    assert (health.status, health.json()) == (200, {"status": "SERVING"})
+    described = await nobody.acall("GET", "/openapi.json")
+    assert described.status == 200
+    assert "/v1/billing/charges" in described.json()["paths"]
+
+
+@pytest.mark.parametrize("header", ["", "Bearer ", "Bearer wrong", "Basic d3Jvbmc=", "Mesh x"])
+async def test_wrong_keys_get_401(url: str, header: str) -> None:
+    refused = await Rest(url).acall("GET", "/v1/billing/charges", headers={"Authorization": header})
+    assert refused.status == 401, refused.body
+    assert refused.reason == "UNAUTHENTICATED"
+    assert refused.json()["code"] == 16
+    assert refused.headers["www-authenticate"] == 'Bearer realm="tollmesh"'
+
+
+async def test_missing_scope_gets_403(caller: Callable[..., Awaitable[Rest]]) -> None:
+    reader = await caller("billing:read")
+    assert (await reader.acall("GET", "/v1/billing/charges")).status == 200
+    refused = await reader.acall("GET", "/v1/ledger/accounts")
+    assert (refused.status, refused.reason) == (403, "SCOPE_MISSING")
+    assert refused.detail("ErrorInfo")["metadata"]["scope"] == "ledger:read"
+
+
+async def test_usage_to_charge_to_ledger(rest: Rest) -> None:
+    await opened(rest)
+    batch = [event("e1", 100), event("e2", "20.5"), event("e3", 1, sku="fax")]
+    ingested = await rest.acall("POST", "/v1/metering/events", batch)
+    assert ingested.status == 202, ingested.body
+    answer = ingested.json()
+    counts = {name: int(answer[name]) for name in ("accepted", "duplicate", "conflict", "rejected")}
+    assert counts == {"accepted": 2, "duplicate": 0, "conflict": 0, "rejected": 1}
+    assert [item["reason"] for item in answer["problems"]] == ["UNKNOWN_SKU"]
+    assert answer["problems"][0]["request_id"] == "e3"
+
+    again = (await rest.acall("POST", "/v1/metering/events", batch[:2])).json()
+    assert (int(again["accepted"]), int(again["duplicate"])) == (0, 2)
+
+    usage = await rest.acall(
+        "GET",
+        "/v1/metering/usage?org_id=acme&skus=sms&aggregation=AGGREGATION_SUM"
+        f"&period.start_at={JANUARY['start_at']}&period.end_at={JANUARY['end_at']}",
+    )
+    assert usage.status == 200, usage.body
+    assert [row["value"] for row in usage.json()["rows"]] == ["120.5"]
+
+    charge = await charged(rest)
+    # 120.5 x 0.05 = 6.025, half up
+    assert charge["total"] == {"currency_code": "USD", "minor_units": "603"}
+    fetched = await rest.acall("GET", f"/v1/billing/charges/{charge['charge_id']}")
+    assert (fetched.status, fetched.json()) == (200, charge)
+
+    account = await rest.acall("GET", "/v1/ledger/accounts/receivable:acme:USD")
+    assert account.status == 200, account.body
+    assert account.json()["balances"]["debits_posted"] == "603"
+    balance = (await rest.acall("GET", "/v1/ledger/trial-balance")).json()
+    assert [item["difference"]["minor_units"] for item in balance["currencies"]] == ["0"]
+
+
+async def test_one_bad_event_never_fails_its_batch(rest: Rest) -> None:
+    await opened(rest)
+    batch = json.dumps([event("b1", 1), event("b2", -1), event("b3", "2")])
+    # Written by hand: json.dumps would show these as floats.
+    for index, number in enumerate(("1e3", "12345678901234567", "0.1234567890123456789")):
+        odd = json.dumps(event(f"b{index + 4}", 0)).replace(
+            '"quantity": 0', f'"quantity": {number}'
+        )
+        batch = batch.removesuffix("]") + f", {odd}]"
+    answer = await rest.acall("POST", "/v1/metering/events", batch.encode())
+    assert answer.status == 202, answer.body
+    content = answer.json()
+    assert (int(content["accepted"]), int(content["rejected"])) == (2, 4)
+    assert [item["request_id"] for item in content["problems"]] == ["b2", "b4", "b5", "b6"]
+
+
+async def test_idempotency_key(rest: Rest) -> None:
+    await opened(rest)
+    await rest.acall("POST", "/v1/metering/events", [event("k1", 10)])
+    wanted = {"org_id": "acme", "period": JANUARY}
+    key = {"Idempotency-Key": "january's bill"}
+    first = await rest.acall("POST", "/v1/billing/charges", wanted, key)
+    assert first.status == 201, first.body
+    again = await rest.acall("POST", "/v1/billing/charges", wanted, key)
+    assert (again.status, again.json()) == (201, first.json())
+
+    other = await rest.acall("POST", "/v1/billing/charges", wanted | {"org_id": "other"}, key)
+    assert (other.status, other.reason) == (409, "REQUEST_ID_REUSED")
+    both = await rest.acall("POST", "/v1/billing/charges", wanted | {"request_id": new_id()}, key)
+    assert (both.status, both.reason) == (400, "IDEMPOTENCY_KEY_MISMATCH")
+    none = await rest.acall("POST", "/v1/billing/charges", wanted)
+    assert (none.status, none.reason) == (400, "INVALID_FIELD")
+    assert [item["field"] for item in none.detail("BadRequest")["field_violations"]] == [
+        "request_id"
+    ]
+
+
+@pytest.mark.parametrize("body", [b"", b"<pay/>", b"\xff\x00{", b'{"amount": 1e400, "amount": NaN'])
+async def test_payment_that_cannot_be_read_is_stored_as_refused(rest: Rest, body: bytes) -> None:
+    made = await rest.acall("POST", "/v1/payments", body)
+    assert made.status == 201, made.body
+    payment = made.json()
+    assert payment["status"] == "PAYMENT_STATUS_REFUSED"
+    fetched = await rest.acall("GET", made.headers["location"])
+    assert fetched.json()["payment_id"] == payment["payment_id"]
+
+
+async def test_payment_is_charged_once_for_its_key(rest: Rest) -> None:
+    config = {
+        "merchant_id": "shop",
+        "methods": [{"method": "card", "processor_id": "sandbox-card"}],
+    }
+    put = await rest.acall(
+        "PUT", "/v1/merchant-configs/shop", {"request_id": new_id(), "config": config}
+    )
+    assert put.status == 200, put.body
+    body = json.dumps(
+        {
+            "merchant_id": "shop",
+            "order_id": "o1",
+            "person_id": "acme",
+            "amount": "12.50",
+            "currency": "USD",
+            "payment_methods": ["card"],
+        }
+    ).encode()
+    key = {"Idempotency-Key": "order o1"}
+    first = await rest.acall("POST", "/v1/payments", body, key)
+    again = await rest.acall("POST", "/v1/payments", body, key)
+    assert (first.status, again.status) == (201, 201), first.body
+    assert first.json()["status"] == "PAYMENT_STATUS_SUCCEEDED", first.body
+    assert again.json()["payment_id"] == first.json()["payment_id"]
+    listed = (await rest.acall("GET", "/v1/payments?merchant_id=shop")).json()["payments"]
+    assert [item["payment_id"] for item in listed] == [first.json()["payment_id"]]
+
+
+async def test_errors_name_what_is_wrong(rest: Rest) -> None:
+    unknown = await rest.acall("GET", "/v1/billing/charges/chg_nothing")
+    assert (unknown.status, unknown.reason, unknown.json()["code"]) == (404, "NOT_FOUND", 5)
+    field = await rest.acall("GET", "/v1/billing/charges?page_size=1001")
+    assert (field.status, field.reason) == (400, "INVALID_FIELD")
+    assert field.detail("BadRequest")["field_violations"][0]["field"] == "page_size"
+    token = await rest.acall("GET", "/v1/billing/charges?page_token=abc")
+    assert (token.status, token.reason) == (400, "INVALID_PAGE_TOKEN")
+    name = await rest.acall("POST", "/v1/billing/charges", {"organisation": "acme"})
+    assert (name.status, name.reason) == (400, "UNDECODABLE_REQUEST")
+    assert 'unknown field "organisation"' in name.json()["message"]
+
+
+async def test_pages(rest: Rest) -> None:
+    accounts = [
+        {"account_id": f"cash:{n}:USD", "currency_code": "USD", "type": "ACCOUNT_TYPE_ASSET"}
+        for n in range(5)
+    ]
+    made = await rest.acall("POST", "/v1/ledger/accounts", {"accounts": accounts})
+    assert made.status == 200, made.body
+    found, token = [], ""
+    for _ in range(3):
+        page = (
+            await rest.acall("GET", f"/v1/ledger/accounts?page_size=2&page_token={token}")
+        ).json()
+        found += [item["account_id"] for item in page["accounts"]]
+        token = page["next_page_token"]
+    assert found == [item["account_id"] for item in accounts]
+    assert token == ""
+
+
+async def test_request_id_is_given_back(rest: Rest) -> None:
+    given = await rest.acall("GET", "/v1/billing/charges", headers={"X-Request-Id": "my-call-1"})
+    assert given.headers["x-request-id"] == "my-call-1"
+    made = await rest.acall("GET", "/v1/billing/charges/none")
+    assert uuid.UUID(made.headers["x-request-id"])
+
+
+async def test_events_are_tailed_as_lines(mesh: Mesh, rest: Rest) -> None:
+    await opened(rest)
+    await rest.acall("POST", "/v1/metering/events", [event("t1", 1)])
+    await mesh.drain_events()
+
+    def first_line() -> bytes:
+        connection = http.client.HTTPConnection(urlsplit(rest.url).netloc, timeout=20)
+        try:
+            connection.request(
+                "GET",
+                "/v1/events:tail?subjects=usage.reported",
+                headers={"Authorization": f"Bearer {rest.key}"},
+            )
+            answer = connection.getresponse()
+            assert answer.status == 200
+            return answer.readline()
+        finally:
+            connection.close()
+
+    tailing = asyncio.create_task(asyncio.to_thread(first_line))
+    while not tailing.done():  # a tail may begin with what comes after it
+        await rest.acall("POST", "/v1/metering/events", [event(new_id(), 1)])
+        await asyncio.sleep(0.1)
+    line = json.loads(await tailing)
+    assert line["result"]["event"]["subject"] == "usage.reported"
+    # The payload is shown: its type is linked into the facade.
+    assert line["result"]["event"]["message"]["@type"].endswith("payments.events.v1.UsageReported")
+
+
+async def test_batch_too_large(rest: Rest) -> None:
+    refused = await rest.acall("POST", "/v1/metering/events", [{}] * 10_001)
+    assert (refused.status, refused.reason) == (400, "BATCH_TOO_LARGE")
+
+
+async def test_body_too_large(mesh: Mesh, rest: Rest) -> None:
+    with facade(mesh.address, "--body-bytes-max", "1000") as url:
+        refused = await Rest(url, rest.key).acall("POST", "/v1/payments", b"x" * 1001)
+    assert (refused.status, refused.reason) == (413, "MESSAGE_TOO_LARGE")
+
+
+async def test_mesh_that_is_down() -> None:
+    with facade("127.0.0.1:9") as url:
+        health = await Rest(url).acall("GET", "/healthz")
+        assert (health.status, health.reason) == (503, "DEPENDENCY_UNAVAILABLE")
+        refused = await Rest(url, "key").acall("GET", "/v1/billing/charges")
+        assert (refused.status, refused.reason) == (503, "DEPENDENCY_UNAVAILABLE")
+        assert refused.headers["retry-after"] == "1"

@@ -17,6 +17,11 @@ from services.runtime.service import Runtime, Service, Servicer
 
 def build(runtime: Runtime) -> Service:
     """Build both gRPC services, and the sweeper that continues what nobody works on."""
+    return assemble(runtime)[0]
+
+
+def assemble(runtime: Runtime) -> tuple[Service, Runs]:
+    """Build the service and its background work; who injects the clock also wants to say when it sweeps."""
     processors = sandbox(runtime.database)
     engine = Engine(runtime.database, processors, runtime.clock, secrets.token_bytes(32))
     runs = Runs(runtime.database, engine, owner=new_id("orc"))
@@ -24,7 +29,7 @@ def build(runtime: Runtime) -> Service:
     configs = MerchantConfigServicer(
         MerchantConfigs(runtime.database, frozenset(processors)), runtime.idempotency
     )
-    return Service(
+    service = Service(
         "orchestration",
         [
             Servicer(
@@ -42,3 +47,4 @@ def build(runtime: Runtime) -> Service:
         start=runs.start,
         stop=runs.stop,
     )
+    return service, runs

@@ -7,6 +7,7 @@ or a doubled charge can be seen in them. What they answer follows the token, see
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -54,6 +55,7 @@ class Behaviour:
         error_code: why it refuses; empty when it does what it is asked for.
         failure_code: the same, finer.
         retryable: whether another processor might accept.
+        delay_seconds: how long it thinks before it answers; its books are written first.
     """
 
     delivery: Delivery = Delivery.ANSWERED
@@ -61,6 +63,7 @@ class Behaviour:
     failure_code: str = ""
     retryable: bool = False
     message: str = "approved"
+    delay_seconds: float = 0.0
 
 
 APPROVE = Behaviour()
@@ -83,6 +86,7 @@ CHARGE_TOKENS: Mapping[str, Behaviour] = {
     "tok_timeout_not_charged": Behaviour(Delivery.ORDER_LOST),
     "tok_pending": Behaviour(Delivery.ANSWERED_LATER),
     "tok_connection_refused": Behaviour(Delivery.REFUSED_CONNECTION),
+    "tok_slow": Behaviour(delay_seconds=1.0),
     "tok_refund_timeout": APPROVE,
     "tok_refund_timeout_not_refunded": APPROVE,
     "tok_refund_declined": APPROVE,
@@ -150,6 +154,8 @@ class SandboxProcessor:
                 return Unknown("timeout")
         async with self.database.unit_of_work("orchestration.sandbox") as work:
             settled, repeated = await self._book(work, operation, order, behaviour)
+        if not repeated:
+            await asyncio.sleep(behaviour.delay_seconds)
         match behaviour.delivery:
             # The sandbox reports a lost reply at once, where a real one would let the clock run out. A repeat of the
             # same order gets its answer.

@@ -1,0 +1,463 @@
+"""CreatePayment and its outcomes: tokens, splits, fallbacks, repeats, and doubt that ends by proof."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import json_format, struct_pb2
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from payments.events.v1 import orchestration_events_pb2 as events
+from payments.orchestration.v1 import orchestration_pb2 as pb
+from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
+from payments.result.v1 import result_pb2
+
+from .conftest import CARD, CARD_WITH_FALLBACK, WALLET, Bench, status, step_statuses
+
+
+def reason(error: grpc.aio.AioRpcError) -> str:
+    """ErrorInfo's reason of a refusal."""
+    rich = rpc_status.from_call(error)  # type: ignore[arg-type]
+    assert rich is not None
+    info = error_details_pb2.ErrorInfo()
+    assert rich.details[0].Unpack(info)
+    return info.reason
+
+
+@pytest.mark.parametrize(("amount", "card_minor"), [("56.84", 684), ("129.55", 7955)])
+async def test_wallet_then_card_with_fallback(bench: Bench, amount: str, card_minor: int) -> None:
+    version = await bench.configure(WALLET, CARD_WITH_FALLBACK)
+    payment = await bench.pay(amount=amount)
+    total = 5000 + card_minor
+
+    assert status(payment) == "SUCCEEDED"
+    assert payment.config_version == version == 1
+    assert [(s.method, s.max_amount.minor_units) for s in payment.plan.steps] == [
+        ("wallet", 5000),
+        ("card", card_minor),
+    ]
+    assert [(a.step_index, a.attempt_number, a.processor_id) for a in payment.attempts] == [
+        (0, 1, "sandbox-wallet"),
+        (1, 1, "sandbox-card-down"),
+        (1, 2, "sandbox-card"),
+    ]
+    assert step_statuses(payment) == ["SUCCEEDED", "NOT_SENT", "SUCCEEDED"]
+    assert payment.result.success
+    assert payment.result.total_processed.minor_units == total
+    assert payment.result.remaining_amount.minor_units == 0
+    assert [r.amount_processed.minor_units for r in payment.result.step_results] == [
+        5000,
+        card_minor,
+    ]
+    assert bench.net_at_processors() == total
+    assert payment == await bench.get(payment.payment_id)
+
+    assert bench.subjects() == [
+        "payment.step.succeeded",
+        "payment.step.failed",
+        "payment.step.succeeded",
+        "payment.completed",
+        "payment.received",
+    ]
+    received = bench.events()[-1][1]
+    assert isinstance(received, events.PaymentReceived)
+    assert (received.order_id, received.person_id) == ("order-1", "person-1")
+    assert received.payment_method == ("wallet" if card_minor < 5000 else "card")
+    assert received.payment_path == "active_charge"
+    assert (received.amount_cents, received.currency) == (total, "USD")
+    assert received.provider_ref
+    assert [(s.processor_id, s.amount_cents) for s in received.steps] == [
+        ("sandbox-wallet", 5000),
+        ("sandbox-card", card_minor),
+    ]
+    failed = bench.events()[1][1]
+    assert isinstance(failed, events.StepFailed)
+    assert (failed.error_code, failed.retryable) == ("network_failure", True)
+    # A clean request leaves nothing for the contract monitor.
+    assert not payment.context.validation_errors
+    assert not bench.rows(
+        "SELECT 1 FROM mesh.event WHERE tenant_id = %(tenant)s AND subject = 'contract.violated'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("token", "attempts", "error_code", "failure_code"),
+    [
+        ("tok_decline", ["DECLINED"], "DECLINED", "card_declined"),
+        ("tok_insufficient_funds", ["DECLINED"], "DECLINED", "insufficient_funds"),
+        ("tok_expired_card", ["DECLINED"], "INVALID_CARD", "expired_card"),
+        ("tok_nobody_knows", ["DECLINED"], "INVALID_CARD", "other"),
+        ("tok_soft_decline", ["DECLINED"], "DECLINED", "card_declined"),
+        ("tok_connection_refused", ["NOT_SENT", "NOT_SENT"], "NETWORK_FAILURE", "network_error"),
+    ],
+)
+async def test_refusals_fail_the_payment(
+    bench: Bench, token: str, attempts: list[str], error_code: str, failure_code: str
+) -> None:
+    await bench.configure(CARD)
+    payment = await bench.pay(method="card", token=token)
+    assert status(payment) == "FAILED"
+    assert step_statuses(payment) == attempts
+    assert not payment.result.success
+    assert result_pb2.ErrorCode.Name(payment.result.final_error) == f"ERROR_CODE_{error_code}"
+    assert payment.result.remaining_amount.minor_units == 5684
+    assert bench.net_at_processors() == 0
+    assert bench.subjects() == ["payment.step.failed"] * len(attempts) + ["payment.failed"]
+    failed = bench.events()[-1][1]
+    assert isinstance(failed, events.PaymentFailed)
+    assert failed.failure_code == failure_code
+    assert failed.amount_cents == 5684
+    # The seed wants a reference always; ours, marked, where no processor gave one.
+    assert failed.provider_ref.startswith("ext_") == (token == "tok_connection_refused")
+
+
+@pytest.mark.parametrize("token", ["", "tok_approve"])
+async def test_approval(bench: Bench, token: str) -> None:
+    await bench.configure(CARD)
+    payment = await bench.pay(method="card", token=token)
+    assert status(payment) == "SUCCEEDED"
+    assert bench.net_at_processors() == 5684
+
+
+async def test_soft_decline_goes_to_the_next_processor_and_a_hard_one_does_not(
+    bench: Bench,
+) -> None:
+    both = {
+        "method": "card",
+        "processor_id": "sandbox-card",
+        "fallback_processor_ids": ["sandbox-card-second"],
+    }
+    await bench.configure(both)
+    soft = await bench.pay(method="card", token="tok_soft_decline@sandbox-card")
+    assert [a.processor_id for a in soft.attempts] == ["sandbox-card", "sandbox-card-second"]
+    assert (status(soft), step_statuses(soft)) == ("SUCCEEDED", ["DECLINED", "SUCCEEDED"])
+    hard = await bench.pay(method="card", token="tok_decline@sandbox-card")
+    assert (status(hard), step_statuses(hard)) == ("FAILED", ["DECLINED"])
+
+
+@pytest.mark.parametrize("token", ["tok_timeout", "tok_pending"])
+async def test_a_lost_answer_is_asked_after_and_found_charged(bench: Bench, token: str) -> None:
+    await bench.configure(CARD)
+    payment = await bench.pay(method="card", token=token)
+    assert (status(payment), step_statuses(payment)) == ("SUCCEEDED", ["SUCCEEDED"])
+    assert bench.net_at_processors() == 5684
+    assert bench.subjects().count("payment.received") == 1
+
+
+async def test_a_lost_order_stays_unknown_until_proof_then_goes_on(bench: Bench) -> None:
+    both = {
+        "method": "card",
+        "processor_id": "sandbox-card",
+        "fallback_processor_ids": ["sandbox-card-second"],
+    }
+    await bench.configure(both)
+    payment = await bench.pay(method="card", token="tok_timeout_not_charged@sandbox-card")
+    # Unknown is a state of its own: no other processor is asked yet.
+    assert (status(payment), step_statuses(payment)) == ("RESOLVING", ["UNKNOWN"])
+    assert bench.subjects() == []
+    assert await bench.later(0.5) == 0, "the next question is not due yet"
+    await bench.later(1.5)
+    payment = await bench.get(payment.payment_id)
+    assert (status(payment), step_statuses(payment)) == ("SUCCEEDED", ["NOT_CHARGED", "SUCCEEDED"])
+    assert [a.processor_id for a in payment.attempts] == ["sandbox-card", "sandbox-card-second"]
+    assert bench.net_at_processors() == 5684
+    assert bench.subjects()[0] == "payment.step.failed"
+    (violation,) = bench.rows(
+        "SELECT key FROM mesh.event WHERE tenant_id = %(tenant)s AND subject = 'contract.violated'"
+    )
+    assert violation["key"]
+
+
+async def test_a_lost_order_everywhere_fails_by_timeout(bench: Bench) -> None:
+    await bench.configure(CARD)
+    payment = await bench.pay(method="card", token="tok_timeout_not_charged")
+    for _ in range(4):
+        await bench.later(2)
+    payment = await bench.get(payment.payment_id)
+    assert (status(payment), step_statuses(payment)) == ("FAILED", ["NOT_CHARGED", "NOT_CHARGED"])
+    assert payment.result.final_error == result_pb2.ERROR_CODE_TIMEOUT
+    assert bench.subjects().count("payment.failed") == 1
+    assert bench.net_at_processors() == 0
+
+
+async def test_a_failed_later_step_gives_the_earlier_ones_back(bench: Bench) -> None:
+    await bench.configure(WALLET, CARD)
+    payment = await bench.pay(
+        payment_methods=[{"method": "wallet"}, {"method": "card", "token": "tok_decline"}]
+    )
+    assert status(payment) == "FAILED"
+    operations = [pb.Operation.Name(a.operation) for a in payment.attempts]
+    assert operations == ["OPERATION_CHARGE", "OPERATION_CHARGE", "OPERATION_REFUND"]
+    assert payment.attempts[2].parent_attempt_id == payment.attempts[0].attempt_id
+    assert payment.result.total_processed.minor_units == 0
+    assert payment.result.remaining_amount.minor_units == 5684
+    assert bench.net_at_processors() == 0
+    assert bench.subjects()[-1] == "payment.failed"
+    assert "payment.received" not in bench.subjects()
+
+
+async def test_a_lost_refund_is_asked_after_not_repeated(bench: Bench) -> None:
+    await bench.configure(WALLET, CARD)
+    payment = await bench.pay(
+        payment_methods=[
+            {"method": "wallet", "token": "tok_refund_timeout"},
+            {"method": "card", "token": "tok_decline"},
+        ]
+    )
+    assert (status(payment), step_statuses(payment)) == (
+        "FAILED",
+        ["SUCCEEDED", "DECLINED", "SUCCEEDED"],
+    )
+    assert bench.net_at_processors() == 0
+
+
+async def test_a_refund_that_never_arrived_is_made_again(bench: Bench) -> None:
+    await bench.configure(WALLET, CARD)
+    payment = await bench.pay(
+        payment_methods=[
+            {"method": "wallet", "token": "tok_refund_timeout_not_refunded"},
+            {"method": "card", "token": "tok_decline"},
+        ]
+    )
+    assert status(payment) == "COMPENSATING"
+    await bench.later(2)
+    await bench.later(2)
+    payment = await bench.get(payment.payment_id)
+    assert step_statuses(payment)[2:] == ["NOT_CHARGED", "UNKNOWN"]
+    assert bench.net_at_processors() == 5000, "shown as it is: not given back yet, and not failed"
+    assert status(payment) == "COMPENSATING"
+
+
+async def test_a_refused_refund_is_never_shown_as_failed(bench: Bench) -> None:
+    await bench.configure(WALLET, CARD)
+    payment = await bench.pay(
+        payment_methods=[
+            {"method": "wallet", "token": "tok_refund_declined"},
+            {"method": "card", "token": "tok_decline"},
+        ]
+    )
+    assert status(payment) == "COMPENSATION_STUCK"
+    assert payment.result.total_processed.minor_units == 5000
+    assert "payment.failed" not in bench.subjects()
+    await bench.later(2)
+    assert len((await bench.get(payment.payment_id)).attempts) == 4, "tried again on schedule"
+
+
+async def test_partial_payment_where_the_policy_allows_it(bench: Bench) -> None:
+    await bench.configure(WALLET, CARD, partial_allowed=True)
+    payment = await bench.pay(
+        payment_methods=[{"method": "wallet"}, {"method": "card", "token": "tok_decline"}]
+    )
+    assert status(payment) == "PARTIALLY_PAID"
+    assert payment.result.total_processed.minor_units == 5000
+    assert payment.result.remaining_amount.minor_units == 684
+    assert bench.subjects()[-1] == "payment.received"
+    received = bench.events()[-1][1]
+    assert isinstance(received, events.PaymentReceived)
+    assert received.amount_cents == 5000
+
+
+# ---- repeats
+
+
+async def test_the_same_key_and_body_give_the_same_payment(bench: Bench) -> None:
+    await bench.configure(CARD)
+    request = bench.request()
+    first = await bench.payments.CreatePayment(request)
+    again = await bench.payments.CreatePayment(request)
+    assert first.SerializeToString(deterministic=True) == again.SerializeToString(
+        deterministic=True
+    )
+    assert bench.net_at_processors() == 5684
+
+
+async def test_the_same_key_with_another_body_is_refused(bench: Bench) -> None:
+    await bench.configure(CARD)
+    key = str(uuid.uuid4())
+    await bench.pay(key)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await bench.pay(key, amount="1.00")
+    assert refused.value.code() is grpc.StatusCode.ALREADY_EXISTS
+    assert reason(refused.value) == "REQUEST_ID_REUSED"
+    assert bench.net_at_processors() == 5684
+
+
+async def test_many_at_once_with_one_key_charge_once(bench: Bench) -> None:
+    await bench.configure(WALLET, CARD_WITH_FALLBACK)
+    request = bench.request()
+    answers = await asyncio.gather(*(bench.payments.CreatePayment(request) for _ in range(10)))
+    assert {answer.payment.payment_id for answer in answers} == {answers[0].payment.payment_id}
+    assert {status(answer.payment) for answer in answers} == {"SUCCEEDED"}
+    assert bench.net_at_processors() == 5684
+    assert bench.subjects().count("payment.received") == 1
+
+
+async def test_without_any_key_the_body_stands_for_itself(bench: Bench) -> None:
+    await bench.configure(CARD)
+    first = await bench.pay("")
+    again = await bench.pay("")
+    other = await bench.pay("", amount="1.00")
+    assert first.payment_id == again.payment_id != other.payment_id
+    assert [i.code for i in first.context.validation_errors] == ["MISSING_IDEMPOTENCY_KEY"]
+    assert bench.net_at_processors() == 5684 + 100
+
+
+async def test_an_odd_key_is_mapped_and_reported(bench: Bench) -> None:
+    await bench.configure(CARD)
+    first = await bench.pay("order 1, second try")
+    assert status(first) == "SUCCEEDED"
+    assert [i.code for i in first.context.validation_errors] == ["ODD_IDEMPOTENCY_KEY"]
+    request = bench.request("")
+    by_header = await bench.payments.CreatePayment(
+        request, metadata=(("idempotency-key", "order 1, second try"),)
+    )
+    assert by_header.payment.payment_id == first.payment_id
+    assert bench.net_at_processors() == 5684
+
+
+async def test_header_and_field_must_not_differ(bench: Bench) -> None:
+    await bench.configure(CARD)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await bench.payments.CreatePayment(
+            bench.request(), metadata=(("idempotency-key", str(uuid.uuid4())),)
+        )
+    assert reason(refused.value) == "IDEMPOTENCY_KEY_MISMATCH"
+
+
+async def test_a_key_in_the_body_counts(bench: Bench) -> None:
+    await bench.configure(CARD)
+    first = await bench.pay("", idempotency_key="invoice-77")
+    assert [i.code for i in first.context.validation_errors] == []
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await bench.pay("", idempotency_key="invoice-77", amount="1.00")
+    assert reason(refused.value) == "REQUEST_ID_REUSED"
+
+
+# ---- messy input
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (b"", "EMPTY_REQUEST"),
+        (b"\xff\xfe\x00", "MALFORMED_JSON"),
+        (b'{"amount": ', "MALFORMED_JSON"),
+        (b"[" * 100_000, "NESTED_TOO_DEEP"),
+        (b"[1]", "NOT_AN_OBJECT"),
+        (b'{"merchant_id":"acme","currency":"USD","amount":NaN}', "AMOUNT_NOT_A_NUMBER"),
+        (
+            b'{"merchant_id":"acme","currency":"USD","amount":"1.00","amount":"2.00"}',
+            "DUPLICATE_FIELD",
+        ),
+        (b'{"merchant_id":"acme","currency":"USD","amount":90071992547409.93}', "AMOUNT_AMBIGUOUS"),
+        (b'{"merchant_id":"acme","currency":"XXQ","amount":"1.00"}', "UNKNOWN_CURRENCY"),
+        (b'{"currency":"USD","amount":"1.00"}', "MISSING"),
+        (b'{"merchant_id":"nobody","currency":"USD","amount":"1.00"}', "MERCHANT_NOT_CONFIGURED"),
+        (
+            b'{"merchant_id":"acme","currency":"EUR","amount":"1.00","method":"wallet"}',
+            "PLAN_NOT_COVERED",
+        ),
+    ],
+)
+async def test_what_is_in_doubt_is_stored_as_refused(bench: Bench, raw: bytes, code: str) -> None:
+    await bench.configure(WALLET, CARD)
+    request = service_pb.CreatePaymentRequest(raw_request=raw, request_id=str(uuid.uuid4()))
+    payment = (await bench.payments.CreatePayment(request)).payment
+    assert status(payment) == "REFUSED"
+    errors = [
+        issue.code
+        for issue in payment.context.validation_errors
+        if issue.severity == pb.ISSUE_SEVERITY_ERROR
+    ]
+    assert code in errors
+    assert not payment.HasField("plan")
+    assert await bench.get(payment.payment_id) == payment
+    assert (await bench.payments.CreatePayment(request)).payment == payment
+    assert bench.net_at_processors() == 0
+    assert bench.subjects() == []
+    reported = bench.rows(
+        "SELECT 1 FROM mesh.event WHERE tenant_id = %(tenant)s AND subject = 'contract.violated'"
+    )
+    assert len(reported) == len(payment.context.validation_errors)
+
+
+async def test_a_struct_reads_like_the_bytes(bench: Bench) -> None:
+    await bench.configure(CARD)
+
+    def request(**fields: Any) -> service_pb.CreatePaymentRequest:
+        body = {
+            "merchant_id": "acme",
+            "order_id": "o",
+            "person_id": "p",
+            "currency": "USD",
+        } | fields
+        return service_pb.CreatePaymentRequest(
+            external_request=json_format.ParseDict(body, struct_pb2.Struct()),
+            request_id=str(uuid.uuid4()),
+        )
+
+    paid = (await bench.payments.CreatePayment(request(amount_minor=5684))).payment
+    assert (status(paid), paid.context.amount_cents) == ("SUCCEEDED", 5684)
+    doubtful = (await bench.payments.CreatePayment(request(amount=90071992547409.93))).payment
+    assert status(doubtful) == "REFUSED"
+    infinite = request()
+    infinite.external_request.fields["amount"].number_value = float("inf")
+    assert status((await bench.payments.CreatePayment(infinite)).payment) == "REFUSED"
+
+
+async def test_card_numbers_leave_no_trace(bench: Bench) -> None:
+    await bench.configure(CARD)
+    number = "4242424242424242"
+    payment = await bench.pay(
+        method="card",
+        token=number,
+        card_number=number,
+        metadata={"note": f"card {number}", number: "x"},
+    )
+    assert status(payment) == "REFUSED"
+    everything = json.dumps(
+        [
+            bench.rows("SELECT * FROM orchestration.payment WHERE tenant_id = %(tenant)s"),
+            bench.rows(
+                "SELECT encode(payload, 'escape') FROM mesh.event WHERE tenant_id = %(tenant)s"
+            ),
+        ],
+        default=str,
+    )
+    assert number not in everything
+    assert number not in str(payment)
+
+
+# ---- deadlines
+
+
+async def test_a_short_deadline_answers_pending_and_the_work_goes_on(bench: Bench) -> None:
+    await bench.configure(CARD)
+    request = bench.request()
+    with_token = json.loads(request.raw_request) | {"method": "card", "token": "tok_slow"}
+    request.raw_request = json.dumps(with_token).encode()
+    answer = await bench.payments.CreatePayment(request, timeout=0.6)
+    assert status(answer.payment) == "PENDING"
+    for _ in range(50):
+        payment = await bench.get(answer.payment.payment_id)
+        if status(payment) != "PENDING":
+            break
+        await asyncio.sleep(0.1)
+    assert status(payment) == "SUCCEEDED"
+    assert bench.net_at_processors() == 5684
+
+
+async def test_a_processor_slower_than_the_policy_leaves_the_outcome_unknown(bench: Bench) -> None:
+    await bench.configure(CARD, timeouts={"call_timeout": timedelta(seconds=0.3)})
+    payment = await bench.pay(method="card", token="tok_slow")
+    assert status(payment) == "RESOLVING"
+    await asyncio.sleep(1.2)
+    await bench.later(2)
+    assert status(await bench.get(payment.payment_id)) == "SUCCEEDED"
+    assert bench.net_at_processors() == 5684

@@ -1,0 +1,252 @@
+"""A payment continues from every state that a death can leave behind, and is charged once.
+
+Each test lets a worker die at one point, by an exception that nothing in the engine catches, and lets the sweeper
+continue. The lease of the dead is ended by hand: leases count in the database's own time.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from services.orchestration import engine as engine_module
+from services.orchestration.runs import Runs
+from services.orchestration.store import Lease
+from services.runtime import database as database_module
+
+from .conftest import CARD, CARD_WITH_FALLBACK, WALLET, Bench, status, step_statuses
+
+
+class Died(BaseException):
+    """Stands for kill -9: no handler of Exception sees it."""
+
+
+POINTS = [
+    "orchestration.attempt.create.before_commit",
+    "orchestration.attempt.create.after_commit",
+    "orchestration.attempt.send.before_commit",
+    "orchestration.attempt.send.after_commit",
+    "orchestration.payment.before_send",
+    "orchestration.sandbox.before_commit",
+    "orchestration.sandbox.after_commit",
+    "orchestration.payment.after_send",
+    "orchestration.attempt.settle.before_commit",
+    "orchestration.attempt.settle.after_commit",
+]
+
+
+@pytest.fixture
+def die_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], list[str]]:
+    """Let the n-th pass of a crash point raise; returns the list that says that it happened."""
+
+    def arm(name: str, passes: int) -> list[str]:
+        seen: list[str] = []
+        happened: list[str] = []
+
+        def crashpoint(at: str) -> None:
+            if at == name:
+                seen.append(at)
+                if len(seen) == passes:
+                    happened.append(at)
+                    raise Died(at)
+
+        monkeypatch.setattr(database_module, "crashpoint", crashpoint)
+        monkeypatch.setattr(engine_module, "crashpoint", crashpoint)
+        return happened
+
+    return arm
+
+
+async def recover(bench: Bench, payment_id: str) -> None:
+    """End the lease of the dead and sweep until the payment rests."""
+    for _ in range(6):
+        bench.execute(
+            "UPDATE orchestration.payment SET lease_until = now() - interval '1 second'"
+            " WHERE tenant_id = %(tenant)s AND lease_until IS NOT NULL"
+        )
+        await bench.later(2)
+
+
+async def start(bench: Bench, monkeypatch: pytest.MonkeyPatch, **fields: object) -> str:
+    """Store a payment without working on it; returns its id."""
+    with monkeypatch.context() as patched:
+        patched.setattr(Runs, "begin", lambda self, lease, waited_for=True: None)
+        return (await bench.pay(**fields)).payment_id
+
+
+async def work_until_death(bench: Bench, payment_id: str) -> None:
+    """Work on a payment the way CreatePayment does, in a task that may die."""
+    lease = Lease(bench.tenant_id, payment_id, 1, "correlation")
+    task = bench.runs.begin(lease)
+    with pytest.raises(Died):
+        await task
+
+
+# Three attempts are made, so each point is passed three times; a refused connection never reaches the books.
+DEATHS = [
+    (point, passes)
+    for point in POINTS
+    for passes in (1, 2, 3)
+    if not (point.startswith("orchestration.sandbox") and passes == 3)
+]
+
+
+@pytest.mark.parametrize(("point", "passes"), DEATHS)
+async def test_death_at_any_point_charges_once(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    die_at: Callable[[str, int], list[str]],
+    point: str,
+    passes: int,
+) -> None:
+    await bench.configure(WALLET, CARD_WITH_FALLBACK)
+    payment_id = await start(bench, monkeypatch)
+    happened = die_at(point, passes)
+    await work_until_death(bench, payment_id)
+    assert happened
+    monkeypatch.undo()
+    await recover(bench, payment_id)
+
+    payment = await bench.get(payment_id)
+    assert status(payment) == "SUCCEEDED", step_statuses(payment)
+    assert payment.result.total_processed.minor_units == 5684
+    assert bench.net_at_processors() == 5684
+    subjects = bench.subjects()
+    assert subjects.count("payment.received") == 1
+    assert subjects.count("payment.completed") == 1
+    assert subjects.count("payment.step.succeeded") == 2
+
+
+@pytest.mark.parametrize("passes", [3, 4])
+@pytest.mark.parametrize("point", POINTS)
+async def test_death_while_giving_back_gives_back_once(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    die_at: Callable[[str, int], list[str]],
+    point: str,
+    passes: int,
+) -> None:
+    """Three steps, the last one declined: charges are attempts 1 to 3, refunds 4 and 5."""
+    await bench.configure(WALLET, CARD, {"method": "ach", "processor_id": "sandbox-ach"})
+    methods = [
+        {"method": "wallet", "max_amount": "10.00"},
+        {"method": "card", "max_amount": "20.00"},
+        {"method": "ach", "token": "tok_decline"},
+    ]
+    payment_id = await start(bench, monkeypatch, payment_methods=methods)
+    happened = die_at(point, passes)
+    await work_until_death(bench, payment_id)
+    assert happened
+    monkeypatch.undo()
+    await recover(bench, payment_id)
+    payment = await bench.get(payment_id)
+    assert status(payment) == "FAILED", step_statuses(payment)
+    assert payment.result.total_processed.minor_units == 0
+    assert bench.net_at_processors() == 0
+    subjects = bench.subjects()
+    assert subjects.count("payment.failed") == 1
+    assert "payment.received" not in subjects
+
+
+async def test_death_between_storing_and_working(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.configure(CARD)
+    payment_id = await start(bench, monkeypatch)
+    assert status(await bench.get(payment_id)) == "PENDING"
+    assert await bench.later(2) == 0, "the lease of its maker still holds"
+    await recover(bench, payment_id)
+    assert status(await bench.get(payment_id)) == "SUCCEEDED"
+    assert bench.net_at_processors() == 5684
+
+
+@pytest.mark.parametrize(
+    "point", ["orchestration.payment.before_verify", "orchestration.payment.after_verify"]
+)
+async def test_death_while_asking(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    die_at: Callable[[str, int], list[str]],
+    point: str,
+) -> None:
+    await bench.configure(CARD)
+    payment_id = await start(bench, monkeypatch, method="card", token="tok_timeout")
+    assert not die_at(point, 1)
+    await work_until_death(bench, payment_id)
+    monkeypatch.undo()
+    await recover(bench, payment_id)
+    payment = await bench.get(payment_id)
+    assert (status(payment), step_statuses(payment)) == ("SUCCEEDED", ["SUCCEEDED"])
+    assert bench.net_at_processors() == 5684
+
+
+async def test_who_lost_the_lease_writes_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.configure(CARD)
+    payment_id = await start(bench, monkeypatch)
+    await recover(bench, payment_id)
+    before = await bench.get(payment_id)
+    await bench.runs.begin(Lease(bench.tenant_id, payment_id, 1, "a stale fence"))
+    assert await bench.get(payment_id) == before
+
+
+async def test_two_workers_of_which_one_is_a_zombie_charge_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The zombie has read the payment before the lease was taken from it, and goes on."""
+    await bench.configure(CARD)
+    payment_id = await start(bench, monkeypatch)
+    zombie = bench.runs.begin(Lease(bench.tenant_id, payment_id, 0, "stale from the start"))
+    await recover(bench, payment_id)
+    await zombie
+    assert status(await bench.get(payment_id)) == "SUCCEEDED"
+    assert bench.net_at_processors() == 5684
+
+
+async def test_the_database_refuses_a_second_live_attempt(bench: Bench) -> None:
+    """Whatever the code does: while the first may have charged, no second attempt can be stored."""
+    await bench.configure(CARD)
+    payment = await bench.pay(method="card", token="tok_timeout_not_charged")
+    assert step_statuses(payment) == ["UNKNOWN"]
+    copy = (
+        "INSERT INTO orchestration.attempt (tenant_id, attempt_id, payment_id, ordinal, step_index, number,"
+        " operation, parent_id, processor_id, amount_minor, idempotency_key, status, error_code, failure_code,"
+        " retryable, provider_ref, message, latency_ms, created_at, verify_count, not_found_count, verify_after)"
+        " SELECT tenant_id, %(id)s, payment_id, 99, step_index, 2, operation, parent_id, 'sandbox-card-second',"
+        " amount_minor, %(id)s, %(status)s, '', '', false, '', '', 0, created_at, 0, 0, now()"
+        " FROM orchestration.attempt WHERE tenant_id = %(tenant)s"
+    )
+    for live in ("CREATED", "SENT", "UNKNOWN", "PENDING", "SUCCEEDED"):
+        with pytest.raises(psycopg.errors.UniqueViolation, match="one_live_charge"):
+            bench.execute(copy, id=f"att_{uuid.uuid4()}", status=live)
+    bench.execute(copy, id=f"att_{uuid.uuid4()}", status="DECLINED")
+
+
+async def test_steps_that_do_not_sum_are_refused_by_the_database(bench: Bench) -> None:
+    await bench.configure(CARD)
+    payment = await bench.pay()
+    with pytest.raises(psycopg.errors.CheckViolation, match="do not sum"):
+        bench.execute(
+            "INSERT INTO orchestration.payment SELECT (jsonb_populate_record(p, jsonb_build_object("
+            "'payment_id', 'pay_other', 'request_key', gen_random_uuid()))).* FROM orchestration.payment p"
+            " WHERE payment_id = %(id)s",
+            id=payment.payment_id,
+        )
+
+
+async def test_one_sweep_takes_what_is_due_of_every_tenant(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Bench(bench.mesh, bench.runs, bench.clock, bench.urls, f"{bench.tenant_id}-b")
+    for each in (bench, other):
+        await each.configure(CARD)
+        await start(each, monkeypatch)
+        each.execute(
+            "UPDATE orchestration.payment SET lease_until = NULL WHERE tenant_id = %(tenant)s"
+        )
+    assert await bench.later(1) >= 2
+    assert bench.net_at_processors() == other.net_at_processors() == 5684

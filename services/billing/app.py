@@ -107,6 +107,8 @@ class Charges:
             raise
         charge = await self._posted(charge)
         async with self._database.unit_of_work("billing.settle_charge") as work:
+            # The request before the charge, as everywhere: locks in one order do not meet in a circle.
+            await self._idempotency.hold(work, CREATE_CHARGE, request)
             charge = await self._settled(work, charge)
             response = answer(charge)
             await self._idempotency.finish(work, CREATE_CHARGE, request, response)
@@ -149,12 +151,12 @@ class Charges:
         async with self._database.unit_of_work("billing.freeze_charge") as work:
             if not await self._idempotency.hold(work, CREATE_CHARGE, request):
                 raise _answered_meanwhile(order)
-            charge = freeze(charge_id, order.org_id, order.period, rating, work.now)
-            if await store.insert_charge(work, charge):
-                return charge
             winner = await store.read_charge(work, charge_id)
             if winner is not None:
                 return winner
+            charge = freeze(charge_id, order.org_id, order.period, rating, work.now)
+            if await store.insert_charge(work, charge):
+                return charge
             other = await store.overlapping(work, order.org_id, order.period)
             assert other is not None, "a charge that cannot be stored has a rival"
             raise overlaps(order.org_id, other)

@@ -1,8 +1,8 @@
 Statements of billing. All run inside a unit of work, as the services' role, for the tenant of the transaction.
 
 -- @insert_charge
--- DO NOTHING covers both a charge of the same id (the same request at once) and one that overlaps (the exclusion
--- constraint); the caller reads in a second statement which of the two it was.
+-- DO NOTHING answers to the exclusion constraint: a charge that overlaps is there, and the caller reads in a second
+-- statement which. Calls of the same request hold its record, so that only one of them gets here.
 INSERT INTO billing.charge (tenant_id, charge_id, org_id, start_at, end_at, currency_code, total_minor,
                             partner_total_minor, status, plan_id, plan_version, usage_snapshot, posting_round,
                             created_at, resume_at)

@@ -91,7 +91,7 @@ def transfer(
     )
 
 
-def name(result: service_pb.TransferResult) -> str:
+def name(result: service_pb.TransferResult.ValueType) -> str:
     return service_pb.TransferResult.Name(result).removeprefix("TRANSFER_RESULT_")
 
 
@@ -100,7 +100,7 @@ def reason(error: grpc.aio.AioRpcError) -> str:
     assert status is not None
     info = error_details_pb2.ErrorInfo()
     assert any(detail.Unpack(info) for detail in status.details)
-    return info.reason
+    return str(info.reason)
 
 
 async def test_accounts_are_created_once_and_answered_one_by_one(books: Books) -> None:

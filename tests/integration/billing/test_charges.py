@@ -1,0 +1,516 @@
+"""Each RPC of ChargeService on a real server with real Postgres and the real ledger; pricing is played."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from payments.billing.v1 import billing_pb2 as pb
+from payments.billing.v1 import charge_service_pb2 as service_pb
+from payments.billing.v1.charge_service_pb2_grpc import ChargeServiceStub
+from payments.ledger.v1 import ledger_pb2, ledger_service_pb2
+from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from payments.pricing.v1 import pricing_pb2, pricing_service_pb2, pricing_service_pb2_grpc
+from payments.type.v1.type_pb2 import Money, Period
+
+from services.billing import app as billing_app
+from services.billing.app import Charges
+from services.billing.bootstrap import build as build_billing
+from services.billing.clients import LedgerClient, PricingClient
+from services.billing.sweep import Sweep
+from services.ledger.bootstrap import build as build_ledger
+from services.runtime.errors import Code, DependencyUnavailable, DomainError
+from services.runtime.events.envelope import Envelope, Reaction
+from services.runtime.service import Runtime, Service, Servicer
+from tests.support.mesh import Mesh, running
+from tests.support.postgres import DatabaseUrls
+
+if TYPE_CHECKING:
+    from payments.billing.v1.charge_service_pb2_grpc import ChargeServiceAsyncStub
+    from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceAsyncStub
+
+DEMO = (("llm.input_tokens", 5015), ("llm.output_tokens", 219), ("llm.requests", 450))
+DAY = datetime(2023, 11, 16, tzinfo=UTC)
+
+
+class NoPlan(DomainError):
+    """What pricing says of an organisation without a plan."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "NO_PLAN"
+
+
+class Pricing(pricing_service_pb2_grpc.PricingServiceServicer):
+    """Plays pricing: answers with what the test put in."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.error: DomainError | None = None
+        self.lines: tuple[tuple[str, int], ...] = DEMO
+        self.delay_seconds = 0.0
+
+    async def RateUsage(  # noqa: N802
+        self, request: pricing_service_pb2.RateUsageRequest, context: object
+    ) -> pricing_service_pb2.RateUsageResponse:
+        self.calls += 1
+        error, lines = self.error, self.lines
+        await asyncio.sleep(self.delay_seconds)
+        if error is not None:
+            raise error
+        response = pricing_service_pb2.RateUsageResponse(
+            plan_id="standard-usd", plan_version=3, usage_snapshot=f"snapshot-{self.calls}"
+        )
+        response.total.currency_code = "USD"
+        for sku, minor in lines:
+            line = response.lines.add(
+                sku=sku,
+                project_id="main",
+                quantity="8819.5",
+                exact_amount=f"{minor // 100}.{minor % 100:02}{'0' * 16}",
+                partner_id="north",
+                partner_pct="10",
+            )
+            line.amount.CopyFrom(Money(currency_code="USD", minor_units=minor))
+            line.proof.event_count = 8819
+            line.proof.plan_id, line.proof.plan_version = "standard-usd", 3
+            line.proof.period.CopyFrom(request.period)
+            line.proof.price.per_unit.unit_amount = "0.01"
+            line.proof.steps.add(kind=pricing_pb2.PriceStep.KIND_PER_UNIT, units="1", amount="1")
+            response.total.minor_units += minor
+        return response
+
+
+@dataclass
+class World:
+    """A running mesh with billing and ledger, the played pricing, and what was heard."""
+
+    mesh: Mesh
+    pricing: Pricing
+    runtime: Runtime
+    heard: list[Envelope] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+async def world(database: DatabaseUrls) -> AsyncIterator[World]:
+    pricing = Pricing()  # type: ignore[abstract] # the other RPCs answer UNIMPLEMENTED
+    runtimes: list[Runtime] = []
+    heard: list[Envelope] = []
+
+    async def hear(_work: object, envelope: Envelope) -> None:
+        heard.append(envelope)
+
+    def build_pricing(runtime: Runtime) -> Service:
+        runtimes.append(runtime)
+        add = pricing_service_pb2_grpc.add_PricingServiceServicer_to_server
+        return Service(
+            name="pricing",
+            servicers=[Servicer(add, pricing, "payments.pricing.v1.PricingService")],
+            reactions=[
+                Reaction(
+                    "test.billing",
+                    ("charge.created", "rating.completed", "ledger.batch.posted"),
+                    hear,
+                )
+            ],
+        )
+
+    async with running(database, [build_ledger, build_billing, build_pricing]) as mesh:
+        yield World(mesh, pricing, runtimes[0], heard)
+
+
+@dataclass
+class Tenant:
+    """One tenant's view of the world, in few words."""
+
+    world: World
+    tenant_id: str
+    charges: ChargeServiceAsyncStub
+    ledger: LedgerServiceAsyncStub
+
+    async def charge(
+        self, request_id: str = "", org: str = "acme", day: int = 0, days: int = 1
+    ) -> pb.Charge:
+        period = Period()
+        period.start_at.FromDatetime(DAY + timedelta(days=day))
+        period.end_at.FromDatetime(DAY + timedelta(days=day + days))
+        request = service_pb.CreateChargeRequest(
+            request_id=request_id or str(uuid4()), org_id=org, period=period
+        )
+        return (await self.charges.CreateCharge(request)).charge
+
+    async def balance(self, account_id: str) -> int:
+        """Debits less credits."""
+        request = ledger_service_pb2.GetAccountRequest(account_id=account_id)
+        sums = (await self.ledger.GetAccount(request)).account.balances
+        return sums.debits_posted - sums.credits_posted
+
+    async def difference(self) -> int:
+        """Of the trial balance."""
+        request = ledger_service_pb2.GetTrialBalanceRequest()
+        found = (await self.ledger.GetTrialBalance(request)).trial_balance
+        return sum(abs(item.difference.minor_units) for item in found.currencies)
+
+
+@pytest.fixture
+def tenant(world: World) -> Tenant:
+    world.pricing.__init__()  # type: ignore[misc] # as it was at first
+    tenant_id = f"t-{uuid4().hex[:12]}"
+    channel = world.mesh.channel(tenant_id)
+    return Tenant(world, tenant_id, ChargeServiceStub(channel), LedgerServiceStub(channel))
+
+
+def info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    assert status is not None
+    found = error_details_pb2.ErrorInfo()
+    assert any(detail.Unpack(found) for detail in status.details)
+    return found
+
+
+async def refused(call: Any) -> error_details_pb2.ErrorInfo:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return info(caught.value)
+
+
+async def test_a_charge_is_rated_posted_and_told(tenant: Tenant) -> None:
+    charge = await tenant.charge()
+    assert charge.status == pb.CHARGE_STATUS_SETTLED
+    assert charge.total == Money(currency_code="USD", minor_units=5684)
+    assert charge.partner_total.minor_units == 568
+    assert [line.partner_amount.minor_units for line in charge.lines] == [501, 22, 45]
+    assert [line.net.minor_units for line in charge.lines] == [4514, 197, 405]
+    first = charge.lines[0]
+    assert (first.line_id, first.quantity, first.exact_amount) == (
+        "1",
+        "8819.5",
+        "50.15" + "0" * 16,
+    )
+    assert (first.partner_id, first.partner_pct, first.status) == (
+        "north",
+        "10",
+        pb.CHARGE_STATUS_SETTLED,
+    )
+    assert first.proof.event_count == 8819
+    assert len(charge.transfer_ids) == 6
+    assert (charge.usage_snapshot, charge.plan_id, charge.plan_version) == (
+        "snapshot-1",
+        "standard-usd",
+        3,
+    )
+    assert charge.HasField("settled_at")
+    assert await tenant.balance("receivable:acme:USD") == 5684
+    assert await tenant.balance("revenue:llm.requests:USD") == -450
+    assert await tenant.balance("commission:USD") == 568
+    assert await tenant.balance("payable:partner:north:USD") == -568
+    assert await tenant.difference() == 0
+    await tenant.world.mesh.drain_events()
+    told = [e for e in tenant.world.heard if e.tenant_id == tenant.tenant_id]
+    assert sorted(e.subject for e in told) == [
+        "charge.created",
+        "ledger.batch.posted",
+        "rating.completed",
+    ]
+    events = {e.subject: e.payload for e in told}
+    assert events["charge.created"].charge_id == charge.charge_id  # type: ignore[attr-defined]
+    assert events["rating.completed"].total == charge.total  # type: ignore[attr-defined]
+    assert events["ledger.batch.posted"].transfer_count == 6  # type: ignore[attr-defined]
+
+
+async def test_the_same_request_gets_the_same_answer(tenant: Tenant) -> None:
+    request_id = str(uuid4())
+    first = await tenant.charge(request_id)
+    tenant.world.pricing.lines = (("other", 1),)
+    assert await tenant.charge(request_id) == first
+    assert tenant.world.pricing.calls == 1
+    assert (await refused(tenant.charge(request_id, org="other"))).reason == "REQUEST_ID_REUSED"
+    got = await tenant.charges.GetCharge(service_pb.GetChargeRequest(charge_id=first.charge_id))
+    assert got.charge == first
+
+
+async def test_the_same_request_many_times_at_once_makes_one_charge(tenant: Tenant) -> None:
+    tenant.world.pricing.delay_seconds = 0.05
+    request_id = str(uuid4())
+    charges = await asyncio.gather(*[tenant.charge(request_id) for _ in range(8)])
+    assert all(charge == charges[0] for charge in charges)
+    assert await tenant.balance("receivable:acme:USD") == 5684
+    await tenant.world.mesh.drain_events()
+    subjects = [e.subject for e in tenant.world.heard if e.tenant_id == tenant.tenant_id]
+    assert subjects.count("charge.created") == subjects.count("rating.completed") == 1
+
+
+async def test_charges_of_an_organisation_never_overlap(tenant: Tenant) -> None:
+    first = await tenant.charge(days=2)
+    for day, days in ((0, 2), (1, 1), (1, 5), (-1, 2)):
+        found = await refused(tenant.charge(day=day, days=days))
+        assert found.reason == "CHARGE_OVERLAPS"
+        assert found.metadata["charge_id"] == first.charge_id
+    assert (await tenant.charge(day=2)).status == pb.CHARGE_STATUS_SETTLED
+    assert (await tenant.charge(org="other")).status == pb.CHARGE_STATUS_SETTLED
+    assert await tenant.difference() == 0
+
+
+async def test_of_overlapping_requests_at_once_one_wins(tenant: Tenant) -> None:
+    tenant.world.pricing.delay_seconds = 0.05
+    results = await asyncio.gather(
+        *[tenant.charge(day=day, days=5) for day in range(5)], return_exceptions=True
+    )
+    won = [r for r in results if isinstance(r, pb.Charge)]
+    lost = [r for r in results if isinstance(r, grpc.aio.AioRpcError)]
+    assert (len(won), len(lost)) == (1, 4)
+    assert {info(r).metadata["charge_id"] for r in lost} == {won[0].charge_id}
+    assert await tenant.balance("receivable:acme:USD") == 5684
+
+
+async def test_a_refusal_is_the_answer_of_its_request(tenant: Tenant) -> None:
+    request_id = str(uuid4())
+    tenant.world.pricing.error = NoPlan("acme has no plan", org_id="acme")
+    assert (await refused(tenant.charge(request_id))).reason == "NO_PLAN"
+    tenant.world.pricing.error = None
+    again = await refused(tenant.charge(request_id))
+    assert (again.reason, again.metadata["org_id"]) == ("NO_PLAN", "acme")
+    assert (await tenant.charge()).total.minor_units == 5684, "a new request is free to succeed"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DependencyUnavailable("metering is away"),
+        NoPlan("usage is not ready yet", retry_after_ms=10),
+    ],
+)
+async def test_what_may_pass_is_no_answer(tenant: Tenant, error: DomainError) -> None:
+    request_id = str(uuid4())
+    tenant.world.pricing.error = error
+    assert (await refused(tenant.charge(request_id))).reason == error.reason
+    tenant.world.pricing.error = None
+    assert (await tenant.charge(request_id)).total.minor_units == 5684
+
+
+async def test_a_refusal_never_contradicts_a_charge_of_the_same_request(tenant: Tenant) -> None:
+    """Two calls at once, the plan vanishing between them: whoever ends first decides for both."""
+    request_id = str(uuid4())
+    tenant.world.pricing.delay_seconds = 0.1
+    slow_success = asyncio.create_task(tenant.charge(request_id))
+    await asyncio.sleep(0.04)
+    tenant.world.pricing.delay_seconds = 0
+    tenant.world.pricing.error = NoPlan("gone")
+    assert (await refused(tenant.charge(request_id))).reason == "NO_PLAN"
+    assert (await refused(slow_success)).reason == "REQUEST_IN_PROGRESS"
+    assert (await refused(tenant.charge(request_id))).reason == "NO_PLAN"
+    found = await tenant.charges.ListCharges(service_pb.ListChargesRequest())
+    assert list(found.charges) == []
+
+
+class Crash(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("point", ["billing.after_claim", "billing.after_posting"])
+async def test_a_retry_after_a_crash_finishes_with_the_same_lines(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    request_id = str(uuid4())
+
+    def crash(name: str) -> None:
+        if name == point:
+            raise Crash(name)
+
+    monkeypatch.setattr(billing_app, "crashpoint", crash)
+    assert (await refused(tenant.charge(request_id))).reason == "INTERNAL"
+    monkeypatch.undo()
+    if point == "billing.after_posting":
+        tenant.world.pricing.lines = (("other", 1),)
+        listed = await tenant.charges.ListCharges(service_pb.ListChargesRequest())
+        assert [c.status for c in listed.charges] == [pb.CHARGE_STATUS_PENDING]
+    charge = await tenant.charge(request_id)
+    assert charge.status == pb.CHARGE_STATUS_SETTLED
+    assert charge.total.minor_units == 5684
+    assert await tenant.balance("receivable:acme:USD") == 5684
+    assert await tenant.difference() == 0
+    assert await tenant.charge(request_id) == charge
+
+
+async def test_the_sweep_finishes_what_a_caller_left(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, database: DatabaseUrls
+) -> None:
+    request_id = str(uuid4())
+
+    def crash(name: str) -> None:
+        if name == "billing.after_posting":
+            raise Crash(name)
+
+    monkeypatch.setattr(billing_app, "crashpoint", crash)
+    assert (await refused(tenant.charge(request_id))).reason == "INTERNAL"
+    monkeypatch.undo()
+    runtime = tenant.world.runtime
+    sweep = Sweep(
+        runtime.database,
+        Charges(
+            runtime.database,
+            runtime.idempotency,
+            PricingClient(runtime.channels),
+            LedgerClient(runtime.channels),
+        ),
+    )
+    assert await sweep.once() == 0, "its caller still has a minute"
+    await make_due(runtime, tenant.tenant_id)
+    assert await sweep.once() == 1
+    assert await sweep.once() == 0
+    [charge] = (await tenant.charges.ListCharges(service_pb.ListChargesRequest())).charges
+    assert charge.status == pb.CHARGE_STATUS_SETTLED
+    assert await tenant.balance("receivable:acme:USD") == 5684
+    assert (await tenant.charge(request_id)).charge_id == charge.charge_id
+    await tenant.world.mesh.drain_events()
+    subjects = [e.subject for e in tenant.world.heard if e.tenant_id == tenant.tenant_id]
+    assert subjects.count("charge.created") == 1
+
+
+async def make_due(runtime: Runtime, tenant_id: str) -> None:
+    """Let the minute pass that a caller has."""
+    from services.billing.sweep import _call
+    from services.runtime.context import acting
+
+    with acting(_call(tenant_id)):
+        async with runtime.database.unit_of_work("billing.take_to_resume") as work:
+            await work.execute("UPDATE billing.charge SET resume_at = clock_timestamp()")
+
+
+async def test_a_charge_that_the_ledger_refuses_is_posted_once_the_account_is_right(
+    tenant: Tenant,
+) -> None:
+    limited = ledger_pb2.Account(
+        account_id="receivable:acme:USD",
+        currency_code="USD",
+        type=ledger_pb2.ACCOUNT_TYPE_ASSET,
+        flags=ledger_pb2.AccountFlags(debits_must_not_exceed_credits=True),
+    )
+    cash = ledger_pb2.Account(
+        account_id="cash", currency_code="USD", type=ledger_pb2.ACCOUNT_TYPE_ASSET
+    )
+    request = ledger_service_pb2.CreateAccountsRequest(accounts=[limited, cash])
+    await tenant.ledger.CreateAccounts(request)
+    request_id = str(uuid4())
+    for _ in range(2):
+        found = await refused(tenant.charge(request_id))
+        assert found.reason == "POSTING_REFUSED"
+        assert found.metadata["account_id"] == "receivable:acme:USD"
+        assert found.metadata["result"] == "EXCEEDS_CREDITS"
+    assert await tenant.balance("receivable:acme:USD") == 0, "none of the chain was posted"
+    prepaid = ledger_pb2.Transfer(
+        transfer_id=str(uuid4()),
+        debit_account_id="cash",
+        credit_account_id="receivable:acme:USD",
+        amount=Money(currency_code="USD", minor_units=10_000),
+    )
+    await tenant.ledger.PostTransfers(ledger_service_pb2.PostTransfersRequest(transfers=[prepaid]))
+    charge = await tenant.charge(request_id)
+    assert charge.status == pb.CHARGE_STATUS_SETTLED
+    assert await tenant.balance("receivable:acme:USD") == 5684 - 10_000
+    entries = await tenant.ledger.ListEntries(
+        ledger_service_pb2.ListEntriesRequest(account_id="receivable:acme:USD")
+    )
+    posted = {entry.transfer_id for entry in entries.entries}
+    assert posted - {prepaid.transfer_id} <= set(charge.transfer_ids)
+
+
+async def test_an_account_that_cannot_serve_is_named(tenant: Tenant) -> None:
+    wrong = ledger_pb2.Account(
+        account_id="commission:USD", currency_code="USD", type=ledger_pb2.ACCOUNT_TYPE_ASSET
+    )
+    await tenant.ledger.CreateAccounts(ledger_service_pb2.CreateAccountsRequest(accounts=[wrong]))
+    found = await refused(tenant.charge())
+    assert found.reason == "POSTING_REFUSED"
+    assert found.metadata["account_id"] == "commission:USD"
+    assert found.metadata["result"] == "EXISTS_WITH_DIFFERENT_TYPE"
+
+
+async def test_a_charge_too_large_is_refused(tenant: Tenant) -> None:
+    tenant.world.pricing.lines = tuple((f"sku-{n}", 1) for n in range(4001))
+    assert (await refused(tenant.charge())).reason == "CHARGE_TOO_LARGE"
+
+
+async def test_lines_of_zero_and_periods_without_usage_move_nothing(tenant: Tenant) -> None:
+    tenant.world.pricing.lines = (("free", 0),)
+    charge = await tenant.charge()
+    assert (charge.status, len(charge.lines), len(charge.transfer_ids)) == (
+        pb.CHARGE_STATUS_SETTLED,
+        1,
+        0,
+    )
+    tenant.world.pricing.lines = ()
+    charge = await tenant.charge(day=1)
+    assert (charge.status, len(charge.lines), charge.total.minor_units) == (
+        pb.CHARGE_STATUS_SETTLED,
+        0,
+        0,
+    )
+    assert charge.total.currency_code == "USD"
+
+
+async def test_an_explanation_leads_from_events_to_postings(tenant: Tenant) -> None:
+    charge = await tenant.charge()
+    request = service_pb.ExplainChargeRequest(charge_id=charge.charge_id)
+    explained = (await tenant.charges.ExplainCharge(request)).explanation
+    assert [item.line for item in explained.lines] == list(charge.lines)
+    posted = [p.transfer_id for item in explained.lines for p in item.postings]
+    assert posted == list(charge.transfer_ids)
+    first = explained.lines[0]
+    assert [p.amount.minor_units for p in first.postings] == [5015, 501]
+    assert "8819 events" in first.steps[0]
+    entries = await tenant.ledger.ListEntries(
+        ledger_service_pb2.ListEntriesRequest(account_id=first.postings[0].debit_account_id)
+    )
+    assert entries.entries[0].transfer_id == first.postings[0].transfer_id
+    assert entries.entries[0].metadata["charge_id"] == charge.charge_id
+
+
+async def test_lists_filter_and_page(tenant: Tenant) -> None:
+    made = [await tenant.charge(day=day) for day in range(5)]
+    await tenant.charge(org="other", day=9)
+    seen: list[str] = []
+    token = ""
+    while True:
+        page = await tenant.charges.ListCharges(
+            service_pb.ListChargesRequest(org_id="acme", page_size=2, page_token=token)
+        )
+        seen += [charge.charge_id for charge in page.charges]
+        assert not any(line.HasField("proof") for charge in page.charges for line in charge.lines)
+        token = page.next_page_token
+        if not token:
+            break
+    assert seen == [charge.charge_id for charge in reversed(made)]
+    period = made[2].period
+    found = await tenant.charges.ListCharges(service_pb.ListChargesRequest(period=period))
+    assert [charge.charge_id for charge in found.charges] == [made[2].charge_id]
+    bad = tenant.charges.ListCharges(service_pb.ListChargesRequest(page_token="AAAA"))
+    assert (await refused(bad)).reason == "INVALID_PAGE_TOKEN"
+
+
+async def test_bad_input_is_named(tenant: Tenant) -> None:
+    assert (await refused(tenant.charge("no-uuid"))).reason == "INVALID_FIELD"
+    assert (await refused(tenant.charge(org="a b"))).reason == "INVALID_FIELD"
+    assert (await refused(tenant.charge(days=0))).reason == "INVALID_FIELD"
+    for call in (
+        tenant.charges.GetCharge(service_pb.GetChargeRequest(charge_id="chg_none")),
+        tenant.charges.ExplainCharge(service_pb.ExplainChargeRequest(charge_id="chg_none")),
+    ):
+        assert (await refused(call)).reason == "NOT_FOUND"
+
+
+async def test_tenants_do_not_see_each_other(tenant: Tenant) -> None:
+    charge = await tenant.charge()
+    other = ChargeServiceStub(tenant.world.mesh.channel(f"{tenant.tenant_id}-other"))
+    call = other.GetCharge(service_pb.GetChargeRequest(charge_id=charge.charge_id))
+    assert (await refused(call)).reason == "NOT_FOUND"
+    explain = other.ExplainCharge(service_pb.ExplainChargeRequest(charge_id=charge.charge_id))
+    assert (await refused(explain)).reason == "NOT_FOUND"
+    assert list((await other.ListCharges(service_pb.ListChargesRequest())).charges) == []

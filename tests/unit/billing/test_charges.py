@@ -1,0 +1,197 @@
+"""Laws of charges: shares sum to the whole, ids derive, postings balance."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from payments.billing.v1 import billing_pb2 as pb
+from payments.ledger.v1 import ledger_service_pb2
+from payments.pricing.v1 import pricing_pb2
+
+from services.billing import explanations
+from services.billing.domain import postings
+from services.billing.domain.charges import (
+    LINES_MAX,
+    Charge,
+    ChargeStatus,
+    ChargeTooLarge,
+    RatedLine,
+    Rating,
+    Span,
+    charge_id_of,
+    freeze,
+    overlaps,
+)
+from services.billing.domain.postings import PostingVerdict
+from services.runtime.errors import AmountOverflow, CurrencyMismatch
+from services.runtime.money import Money
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+PERIOD = Span(datetime(2023, 11, 16, tzinfo=UTC), datetime(2023, 11, 17, tzinfo=UTC))
+
+
+def rated(
+    sku: str, minor: int, partner: str = "", pct: str | None = None, currency: str = "USD"
+) -> RatedLine:
+    percent = None if pct is None else Decimal(pct)
+    return RatedLine(
+        sku, "p", Decimal(1), Decimal(minor) / 100, Money(currency, minor), partner, percent, b""
+    )
+
+
+def charge(*lines: RatedLine, currency: str = "USD") -> Charge:
+    rating = Rating(lines, currency, "standard-usd", 1, "snapshot")
+    return freeze(charge_id_of("t", "r"), "acme", PERIOD, rating, NOW)
+
+
+def test_the_bill_of_the_demo_with_its_commission() -> None:
+    made = charge(
+        rated("llm.input_tokens", 5015, "north", "10"),
+        rated("llm.output_tokens", 219, "north", "10"),
+        rated("llm.requests", 450, "north", "10"),
+    )
+    assert made.total == Money("USD", 5684)
+    assert [line.partner_amount.minor_units for line in made.lines] == [501, 22, 45]
+    assert made.partner_total == Money("USD", 568), "5.015 is a tie and stays with us"
+    planned = postings.transfers(made)
+    assert [
+        (t.debit.account_id, t.credit.account_id, t.amount.minor_units) for t in planned[:2]
+    ] == [
+        ("receivable:acme:USD", "revenue:llm.input_tokens:USD", 5015),
+        ("commission:USD", "payable:partner:north:USD", 501),
+    ]
+    assert {t.effective_at for t in planned} == {PERIOD.end_at - timedelta(microseconds=1)}
+    assert [a.account_id for a in postings.accounts(planned)] == sorted(
+        {t.debit.account_id for t in planned} | {t.credit.account_id for t in planned}
+    )
+
+
+LINES = st.lists(
+    st.builds(
+        rated,
+        st.sampled_from(["a", "b"]),
+        st.integers(-(10**6), 10**12),
+        st.sampled_from(["", "north", "south"]),
+        st.none() | st.decimals(0, 100, places=4).map(str),
+    ),
+    max_size=8,
+)
+
+
+@given(LINES)
+def test_parts_sum_to_the_whole_and_every_cent_is_posted(lines: list[RatedLine]) -> None:
+    made = charge(*lines)
+    assert made.total.minor_units == sum(line.amount.minor_units for line in lines)
+    for line in made.lines:
+        assert line.partner_amount + line.net == line.rated.amount
+        assert line.rated.partner_id or line.partner_amount.minor_units == 0
+    planned = postings.transfers(made)
+    assert all(transfer.amount.minor_units > 0 for transfer in planned), "zero moves nothing"
+    receivable = sum(
+        transfer.amount.minor_units
+        * (1 if transfer.debit.account_id == "receivable:acme:USD" else -1)
+        for transfer in planned
+        if transfer.code == postings.CODE_CHARGE
+    )
+    assert receivable == made.total.minor_units
+    ids = [transfer.transfer_id for transfer in planned]
+    assert len(set(ids)) == len(ids)
+    assert ids == [transfer.transfer_id for transfer in postings.transfers(charge(*lines))]
+
+
+def test_a_tie_is_ours_whatever_the_sign() -> None:
+    [line] = charge(rated("a", 5, "north", "10")).lines
+    assert (line.partner_amount.minor_units, line.net.minor_units) == (0, 5)
+    [line] = charge(rated("a", -15, "north", "10")).lines
+    assert (line.partner_amount.minor_units, line.net.minor_units) == (-1, -14)
+
+
+def test_ids_derive_from_tenant_request_and_round() -> None:
+    assert charge_id_of("t", "R") == charge_id_of("t", "r") != charge_id_of("u", "r")
+    first = charge(rated("a", 1))
+    later = Charge(**{**{f: getattr(first, f) for f in first.__slots__}, "posting_round": 2})
+    assert postings.transfers(first)[0].transfer_id != postings.transfers(later)[0].transfer_id
+
+
+def test_refusals_are_typed() -> None:
+    with pytest.raises(ChargeTooLarge) as too_large:
+        charge(*[rated("a", 1)] * (LINES_MAX + 1))
+    assert too_large.value.metadata == {"lines": "4001", "lines_max": "4000"}
+    with pytest.raises(AmountOverflow):
+        charge(rated("a", 2**63 - 1), rated("a", 1))
+    with pytest.raises(CurrencyMismatch):
+        charge(rated("a", 1, currency="EUR"))
+    assert overlaps("acme", "chg_1").metadata == {"charge_id": "chg_1", "org_id": "acme"}
+
+
+def test_the_largest_charge_fits_into_one_chain_of_the_ledger() -> None:
+    largest = charge(*[rated("a", 100, "north", "10")] * LINES_MAX)
+    assert len(postings.transfers(largest)) == 2 * LINES_MAX <= 8190
+
+
+def test_what_a_refused_chain_means() -> None:
+    planned = postings.transfers(charge(rated("a", 1, "north", "100")))
+    verdicts = [
+        PostingVerdict(planned[0], "LINKED_EVENT_FAILED"),
+        PostingVerdict(planned[1], "ID_ALREADY_FAILED", "CREDIT_ACCOUNT_CLOSED"),
+    ]
+    refused = postings.refusal(verdicts)
+    assert refused is verdicts[1]
+    assert postings.is_final(refused)
+    assert postings.account_at_fault(refused) == "payable:partner:north:USD"
+    overflow = PostingVerdict(planned[0], "OVERFLOWS_DEBITS")
+    assert postings.refusal([overflow]) is overflow
+    assert not postings.is_final(overflow)
+    assert postings.account_at_fault(overflow) == "receivable:acme:USD"
+    assert postings.refusal([PostingVerdict(t, "EXISTS") for t in planned]) is None
+
+
+def test_final_verdicts_are_those_that_burn_an_id() -> None:
+    """The contract marks them in its comments; the names must at least exist there."""
+    stated = {
+        name.removeprefix("TRANSFER_RESULT_")
+        for name, _ in ledger_service_pb2.TransferResult.items()
+    }
+    assert stated >= postings._FINAL
+
+
+def test_statuses_agree_with_the_contract() -> None:
+    assert {f"CHARGE_STATUS_{s.name}": int(s) for s in ChargeStatus} == {
+        name: number for name, number in pb.ChargeStatus.items() if number
+    }
+
+
+def test_a_proof_reads_as_sentences() -> None:
+    line = pb.ChargeLine(sku="llm.requests", quantity="8819", partner_id="north", partner_pct="10")
+    line.amount_gross.currency_code = line.partner_amount.currency_code = line.net.currency_code = (
+        "USD"
+    )
+    line.amount_gross.minor_units, line.partner_amount.minor_units, line.net.minor_units = (
+        450,
+        45,
+        405,
+    )
+    proof = line.proof
+    proof.event_count, proof.plan_id, proof.plan_version = 8819, "standard-usd", 1
+    proof.unrounded, proof.rounding_places, proof.usage_snapshot = "4.5", 2, "s1"
+    proof.price.package.package_size = "1000"
+    proof.steps.add(
+        kind=pricing_pb2.PriceStep.KIND_PACKAGE,
+        to_quantity="8819",
+        units="9",
+        unit_amount="0.50",
+        amount="4.5",
+    )
+    told = explanations.steps(line)
+    assert "8819 events" in told[0]
+    assert "s1" in told[0]
+    assert "standard-usd, version 1" in told[1]
+    assert "package price" in told[1]
+    assert "9 x 0.50 + 0 = 4.5 USD" in told[2]
+    assert "4.50 USD" in told[3]
+    assert "0.45 USD" in told[4]
+    assert "4.05 USD" in told[4]

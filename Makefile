@@ -18,8 +18,10 @@ RUN := $(VENV)/bin
 PY := $(RUN)/python
 # uv must neither fetch an interpreter of its own nor obey an environment that the caller has active.
 UV_SYNC := env -u VIRTUAL_ENV UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --locked --inexact --quiet
-# Committed images must not depend on who builds; a checkout may also belong to another user than git expects.
+# A checkout may belong to another user than git expects; the facade states its own version.
 export GOFLAGS := -buildvcs=false
+# tools/go_toolchain.py chooses a Go that is new enough; it must not fetch another one.
+export GOTOOLCHAIN := local
 
 .PHONY: help setup demo up test lint generate bench chaos gateway \
 	check-style check-types check-imports check-schemas check-breaking check-generated check-gateway \

@@ -11,9 +11,9 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import tempfile
 import tomllib
+import zipfile
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -101,12 +101,12 @@ def image_of_commit(root: Path, revision: str, folder: Path) -> Path | None:
     Raises:
         CheckBroken: its schemas do not compile.
     """
-    archive = git(root, "archive", "--format=tar", revision, "buf.yaml", "proto")
+    archive = git(root, "archive", "--format=zip", revision, "buf.yaml", "proto")
     if archive is None:
         return None
     tree = folder / revision
-    with tarfile.open(fileobj=BytesIO(archive)) as tar:
-        tar.extractall(tree, filter="data")
+    with zipfile.ZipFile(BytesIO(archive)) as files:
+        files.extractall(tree)
     image = folder / f"{revision}.binpb"
     build_image(tree, image)
     return image

@@ -366,3 +366,26 @@ def test_the_services_role_sees_no_rows_of_another_tenant(database: DatabaseUrls
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(f"SELECT count(*) FROM metering.{table}".encode())
             connection.rollback()
+
+
+async def test_broken_database_connections_cost_one_typed_error_at_most(
+    stub: Any, tenant: str, database: DatabaseUrls
+) -> None:
+    await stub.IngestEvents(batch(event("before")))
+    service_login = psycopg.conninfo.conninfo_to_dict(database.service)["user"]
+    with psycopg.connect(database.owner_admin) as connection:
+        ended = connection.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE usename = %s AND datname = current_database()",
+            (service_login,),
+        ).fetchone()
+    assert ended is not None
+    assert ended[0] > 0
+    try:
+        await stub.IngestEvents(batch(event("after")))
+    except grpc.aio.AioRpcError as error:
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert error_of(error).reason == "DATABASE_UNAVAILABLE"
+    again = await stub.IngestEvents(batch(event("before"), event("after"), event("new")))
+    assert again.accepted + again.duplicate == 3
+    assert (await stub.QueryUsage(usage_query())).rows[0].event_count == 3

@@ -65,7 +65,8 @@ class EventBackbone:
             psycopg.Error: the database cannot be reached or was not migrated.
         """
         registry.all_types()
-        async with await self._relay.control() as session:
+        # A first start may have to give a new consumer every event that there is.
+        async with await self._relay.control(statement_ms=sequencer.TICK_MS_MAX) as session:
             owner = await relay.row(session, "owner_role")
             assert owner is not None, "schema mesh is not there: migrate the database"
             role = RoleNames.of_owner(owner["owner"]).service
@@ -93,7 +94,7 @@ class EventBackbone:
         handled by the consumers of this process or lies in the dead letters.
         """
         consumers = self._dispatcher.consumers
-        async with await self._relay.control() as session:
+        async with await self._relay.control(statement_ms=sequencer.TICK_MS_MAX) as session:
             while True:
                 if await sequencer.tick(session) > 0:
                     self._bus.moved()

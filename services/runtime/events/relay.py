@@ -73,13 +73,16 @@ class Relay:
         )
         event.listen(self.engine.sync_engine, "connect", self._limit)
 
-    async def control(self) -> Session:
-        """Open a session that commits every statement by itself, for leases, reading and ticks."""
+    async def control(self, *, statement_ms: int | None = None) -> Session:
+        """Open a session that commits every statement by itself, for leases, reading and ticks.
+
+        `statement_ms` is how long one may take; without it, as long as a transaction.
+        """
         async with asyncio.timeout(10):
             session = await psycopg.AsyncConnection.connect(
                 self._url, autocommit=True, application_name="tollmesh-relay", connect_timeout=5
             )
-        for setting, value in self._limits().items():
+        for setting, value in self._limits(statement_ms).items():
             await session.execute("SELECT set_config(%s, %s, false)", (setting, value))
         # A plan that was made for an empty log must not stick when the log is full.
         await session.execute("SET enable_seqscan = off")
@@ -89,10 +92,10 @@ class Relay:
         """Close the pooled sessions."""
         await self.engine.dispose()
 
-    def _limits(self) -> dict[str, str]:
+    def _limits(self, statement_ms: int | None = None) -> dict[str, str]:
         limit = str(self.transaction_ms)
         return {
-            "statement_timeout": limit,
+            "statement_timeout": str(statement_ms or limit),
             "lock_timeout": limit,
             "idle_in_transaction_session_timeout": limit,
         }

@@ -24,6 +24,8 @@ IDLE_MS_MAX = 500
 # Another process held the tick row: its snapshot may be older than the commit that woke us.
 BUSY_MS = 5
 ERROR_MS_MAX = 5_000
+# One tick takes all that waits: a backlog of millions needs its time, and nothing else waits for it.
+TICK_MS_MAX = 300_000
 # The stored snapshot moves on at least so often while transactions come and go, so that reading what
 # it left open stays cheap.
 ADVANCE_SECONDS = 1.0
@@ -47,7 +49,7 @@ class Sequencer:
         wait_ms = float(BUSY_MS)
         while not self._stopping.is_set():
             try:
-                async with await self._relay.control() as session:
+                async with await self._relay.control(statement_ms=TICK_MS_MAX) as session:
                     wait_ms = BUSY_MS
                     await self._work(session)
             except Exception as error:

@@ -1,0 +1,85 @@
+"""A process that sequences and dispatches, to be killed and paused at will.
+
+`python -m tests.support.event_worker URLS_JSON` serves until it is killed; with `--drain` it ends once all is
+handled. Keys that start with `poison` fail at their second event, always.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+
+from payments.events.v1.pricing_events_pb2 import PlanCreated
+
+from services.runtime.clock import SystemClock
+from services.runtime.database import UnitOfWork
+from services.runtime.events import Envelope, Reaction
+from services.runtime.events.backbone import EventBackbone
+from services.runtime.events.bus import EventBus
+from services.runtime.roles import DatabaseUrls
+from services.runtime.telemetry import configure_logs
+from tests.support.events import QUICK, write_effect
+
+LEASE_MS = 1500
+CONSUMERS = ("chaos.a", "chaos.b")
+
+
+def poisonous(key: str, version: int) -> bool:
+    """True for the events that nobody can handle."""
+    return key.startswith("poison") and version == 2
+
+
+def reaction(consumer: str) -> Reaction:
+    """Write the effect, now and then after a while, and fail on poison."""
+
+    async def handle(work: UnitOfWork, envelope: Envelope) -> None:
+        payload = envelope.payload
+        assert isinstance(payload, PlanCreated)
+        await write_effect(work, envelope, consumer)
+        if random.random() < 0.02:
+            await asyncio.sleep(random.random() * 0.05)
+        if poisonous(envelope.key, payload.plan_version):
+            raise RuntimeError("poison")
+
+    return Reaction(consumer, ("plan.created",), handle, retry=QUICK)
+
+
+async def serve(urls: DatabaseUrls, *, drain: bool) -> None:
+    """Run a backbone."""
+    backbone = EventBackbone(
+        urls.relay,
+        [reaction(consumer) for consumer in CONSUMERS],
+        bus=EventBus(),
+        clock=SystemClock(),
+        workers=3,
+        lease_ms=LEASE_MS,
+    )
+    await backbone.start()
+    if drain:
+        await backbone.drain()
+        await backbone.stop()
+        return
+    await asyncio.Event().wait()
+
+
+def run(urls: DatabaseUrls) -> None:
+    """Serve in a forked process."""
+    configure_logs("critical")
+    random.seed()
+    asyncio.run(serve(urls, drain=False))
+
+
+def main() -> None:
+    """Serve from the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("urls")
+    parser.add_argument("--drain", action="store_true")
+    arguments = parser.parse_args()
+    configure_logs("warning")
+    asyncio.run(serve(DatabaseUrls(**json.loads(arguments.urls)), drain=arguments.drain))
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ Whoever comes after a crash, the same caller or the sweep, goes on from the last
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -37,7 +38,14 @@ from services.runtime.money import Money
 # Name of the use case in the idempotency records. Never change it: answers are kept under it.
 CREATE_CHARGE = "billing.create_charge"
 
+# How often a call starts over because another call of the same request ended first. Once suffices, save for crashes.
+TRIES_MAX = 3
+
 ResponseT = TypeVar("ResponseT", bound=Message)
+
+
+class _AnsweredMeanwhile(Exception):
+    """Another call of the same request ended first: what it stored is the answer of this one too."""
 
 
 class Rater(Protocol):
@@ -93,6 +101,22 @@ class Charges:
             PostingRefused: not stored, since the same call succeeds once the account was put right.
             DomainError: another service could not be reached; the same call goes on from here.
         """
+        for _ in range(TRIES_MAX):
+            with contextlib.suppress(_AnsweredMeanwhile):
+                return await self._create(order, request, response_type, answer)
+        raise RequestInProgress(
+            f"other calls with request_id {order.request_id} keep ending first; make the same call again",
+            request_id=order.request_id,
+            retry_after_ms=100,
+        )
+
+    async def _create(
+        self,
+        order: Order,
+        request: Request,
+        response_type: type[ResponseT],
+        answer: Callable[[Charge], ResponseT],
+    ) -> ResponseT:
         stored = await self._idempotency.claim(CREATE_CHARGE, request, response_type)
         if stored is not None:
             return stored
@@ -105,7 +129,7 @@ class Charges:
                 raise
             await self._refuse(order, request, error)
             raise
-        charge = await self._posted(charge)
+        await self._post(charge)
         async with self._database.unit_of_work("billing.settle_charge") as work:
             # The request before the charge, as everywhere: locks in one order do not meet in a circle.
             await self._idempotency.hold(work, CREATE_CHARGE, request)
@@ -123,7 +147,7 @@ class Charges:
         """
         charge = await self.get(charge_id)
         if charge.status is ChargeStatus.PENDING:
-            charge = await self._posted(charge)
+            await self._post(charge)
             async with self._database.unit_of_work("billing.resume_charge") as work:
                 await self._settled(work, charge)
 
@@ -150,7 +174,7 @@ class Charges:
         rating = await self._rater.rate(order.org_id, order.period)
         async with self._database.unit_of_work("billing.freeze_charge") as work:
             if not await self._idempotency.hold(work, CREATE_CHARGE, request):
-                raise _answered_meanwhile(order)
+                raise _AnsweredMeanwhile
             winner = await store.read_charge(work, charge_id)
             if winner is not None:
                 return winner
@@ -167,13 +191,13 @@ class Charges:
         async with self._database.unit_of_work("billing.refuse_charge") as work:
             held = await self._idempotency.hold(work, CREATE_CHARGE, request)
             if not held or await store.read_charge(work, charge_id) is not None:
-                raise _answered_meanwhile(order)
+                raise _AnsweredMeanwhile
             await self._idempotency.refuse(work, CREATE_CHARGE, request, error)
 
-    async def _posted(self, charge: Charge) -> Charge:
+    async def _post(self, charge: Charge) -> None:
         """Have the ledger post a charge. Sent again, the same ids post nothing twice."""
         if charge.status is ChargeStatus.SETTLED:
-            return charge
+            return
         planned = postings.transfers(charge)
         if planned:
             for account_id, result in await self._books.create_accounts(postings.accounts(planned)):
@@ -182,7 +206,6 @@ class Charges:
             if verdict is not None:
                 await self._refused(charge, verdict)
         crashpoint("billing.after_posting")
-        return charge
 
     async def _refused(self, charge: Charge, verdict: PostingVerdict) -> None:
         if postings.is_final(verdict):
@@ -205,14 +228,6 @@ async def _existing(work: UnitOfWork, charge_id: str) -> Charge:
     if charge is None:
         raise NotFound("charge", charge_id)
     return charge
-
-
-def _answered_meanwhile(order: Order) -> RequestInProgress:
-    return RequestInProgress(
-        f"another call with request_id {order.request_id} ended meanwhile; the same call again gets its answer",
-        request_id=order.request_id,
-        retry_after_ms=100,
-    )
 
 
 def _rating_completed(charge: Charge) -> RatingCompleted:

@@ -56,12 +56,17 @@ class Pricing(pricing_service_pb2_grpc.PricingServiceServicer):
         self.error: DomainError | None = None
         self.lines: tuple[tuple[str, int], ...] = DEMO
         self.delay_seconds = 0.0
+        self.entered = asyncio.Event()
+        self.gate: asyncio.Event | None = None
 
     async def RateUsage(  # noqa: N802
         self, request: pricing_service_pb2.RateUsageRequest, context: object
     ) -> pricing_service_pb2.RateUsageResponse:
         self.calls += 1
+        self.entered.set()
         error, lines = self.error, self.lines
+        if self.gate is not None:
+            await self.gate.wait()
         await asyncio.sleep(self.delay_seconds)
         if error is not None:
             raise error
@@ -298,14 +303,15 @@ async def test_what_may_pass_is_no_answer(tenant: Tenant, error: DomainError) ->
 async def test_a_refusal_never_contradicts_a_charge_of_the_same_request(tenant: Tenant) -> None:
     """Two calls at once, the plan vanishing between them: whoever ends first decides for both."""
     request_id = str(uuid4())
-    tenant.world.pricing.delay_seconds = 0.1
-    slow_success = asyncio.create_task(tenant.charge(request_id))
-    await asyncio.sleep(0.04)
-    tenant.world.pricing.delay_seconds = 0
-    tenant.world.pricing.error = NoPlan("gone")
+    pricing = tenant.world.pricing
+    pricing.gate = asyncio.Event()
+    slow = asyncio.create_task(tenant.charge(request_id))
+    await pricing.entered.wait()
+    gate, pricing.gate = pricing.gate, None
+    pricing.error = NoPlan("gone")
     assert (await refused(tenant.charge(request_id))).reason == "NO_PLAN"
-    assert (await refused(slow_success)).reason == "REQUEST_IN_PROGRESS"
-    assert (await refused(tenant.charge(request_id))).reason == "NO_PLAN"
+    gate.set()
+    assert (await refused(slow)).reason == "NO_PLAN"
     found = await tenant.charges.ListCharges(service_pb.ListChargesRequest())
     assert list(found.charges) == []
 

@@ -120,7 +120,7 @@ class Bench:
 
     def execute(self, statement: str, **parameters: Any) -> None:
         """Change rows as the owner, e.g. to set the stage of a recovery."""
-        with psycopg.connect(self.urls.owner_admin) as connection:
+        with psycopg.connect(self.urls.owner_admin, autocommit=True) as connection:
             connection.execute(statement.encode(), {"tenant": self.tenant_id, **parameters})
 
     def net_at_processors(self) -> int:

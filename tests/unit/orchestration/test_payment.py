@@ -1,0 +1,315 @@
+"""The state machine: whatever the processors do, no step is charged twice and every payment ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.orchestration.domain import outcome
+from services.orchestration.domain.payment import (
+    FINAL,
+    OPEN,
+    REFUND_SCHEDULE,
+    VERIFY_SCHEDULE,
+    Attempt,
+    AttemptStatus,
+    Charge,
+    Doubt,
+    Finish,
+    Operation,
+    PaymentStatus,
+    Policy,
+    Progress,
+    Refund,
+    Rest,
+    Verify,
+    Void,
+    decide,
+    due_at,
+    next_processor,
+    next_question,
+    status_of,
+)
+from services.orchestration.domain.plan import Step
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+STEPS = (Step("wallet", 5000, ("w",)), Step("card", 684, ("down", "c")))
+POLICY = Policy(2, 5000, partial_allowed=False)
+SETTLED = sorted(set(AttemptStatus) - OPEN)
+
+
+def progress(
+    *attempts: Attempt, steps: tuple[Step, ...] = STEPS, policy: Policy = POLICY
+) -> Progress:
+    return Progress(PaymentStatus.PENDING, steps, attempts, policy)
+
+
+def charge(
+    step: int, number: int, processor: str, status: AttemptStatus, **more: object
+) -> Attempt:
+    attempt = Attempt(
+        attempt_id=f"att-{step}-{number}",
+        step_index=step,
+        number=number,
+        operation=Operation.CHARGE,
+        processor_id=processor,
+        amount_minor=STEPS[step].amount_minor,
+        idempotency_key=f"key-{step}-{number}",
+        status=status,
+        created_at=NOW,
+        sent_at=NOW,
+        verify_after=NOW if status in (AttemptStatus.UNKNOWN, AttemptStatus.PENDING) else None,
+    )
+    return replace(attempt, **more)
+
+
+# ---- the whole life of a payment, driven by arbitrary answers
+
+
+ANSWERS = st.lists(
+    st.sampled_from(
+        ["done", "hard", "soft", "not_sent", "unknown", "found_done", "not_found", "crash"]
+    ),
+    max_size=60,
+)
+
+
+def answered(attempt: Attempt, answer: str, now: datetime) -> Attempt:
+    """What an attempt in any open state becomes by an answer."""
+    if attempt.status in (AttemptStatus.UNKNOWN, AttemptStatus.PENDING):
+        if answer in ("done", "found_done"):
+            return outcome.done(attempt, "ref", now)
+        return outcome.asked(attempt, now, found=answer != "not_found", settle_window=SECOND)
+    if answer == "done":
+        return outcome.done(attempt, "ref", now)
+    if answer in ("hard", "soft"):
+        return outcome.declined(
+            attempt,
+            "card",
+            now,
+            provider_ref="ref",
+            error_code="declined",
+            failure_code="declined",
+            retryable=answer == "soft",
+            message="no",
+        )
+    if answer == "not_sent":
+        return outcome.not_sent(attempt, "refused", now)
+    return outcome.in_doubt(attempt, AttemptStatus.UNKNOWN, "timeout", now)
+
+
+@given(ANSWERS, st.booleans())
+def test_every_story_keeps_the_invariants_and_ends(answers: list[str], partial: bool) -> None:
+    """Arbitrary answers first, then processors that are well: the payment ends, and money is exact throughout."""
+    state = progress(policy=replace(POLICY, partial_allowed=partial))
+    now = NOW
+    script = iter(answers)
+    for turn in range(500):
+        action = decide(state)
+        if isinstance(action, Finish | Rest):
+            break
+        due = due_at(action)
+        now = max(now, due or now) + timedelta(milliseconds=10)
+        answer = next(script, "done")
+        state = replace(state, attempts=step_on(state, action, answer, now, turn))
+        check_invariants(state)
+    else:
+        pytest.fail("a payment must end")
+    assert isinstance(action, Finish)
+    end = action.status
+    assert end in FINAL
+    total = sum(step.amount_minor for step in state.steps)
+    expected = {
+        PaymentStatus.SUCCEEDED: {total},
+        PaymentStatus.FAILED: {0},
+        PaymentStatus.PARTIALLY_PAID: set(range(1, total)),
+    }
+    assert state.processed_minor in expected[end]
+    assert isinstance(decide(replace(state, status=end)), Rest), "a final state absorbs"
+
+
+def step_on(
+    state: Progress, action: object, answer: str, now: datetime, turn: int
+) -> tuple[Attempt, ...]:
+    """Take one action; a crash leaves the attempt where it was."""
+    if isinstance(action, Charge | Refund):
+        parent = action.parent if isinstance(action, Refund) else None
+        index = parent.step_index if parent else action.step_index
+        fresh = Attempt(
+            attempt_id=f"att-{turn}",
+            step_index=index,
+            number=turn + 1,
+            operation=Operation.REFUND if parent else Operation.CHARGE,
+            processor_id=parent.processor_id if parent else action.processor_id,
+            amount_minor=state.steps[index].amount_minor,
+            idempotency_key=f"key-{turn}",
+            status=AttemptStatus.CREATED,
+            created_at=now,
+            parent_id=parent.attempt_id if parent else "",
+        )
+        if answer == "crash":
+            return (*state.attempts, fresh)
+        sent = replace(fresh, status=AttemptStatus.SENT, sent_at=now)
+        if answer == "not_found":
+            return (*state.attempts, sent)
+        return (*state.attempts, answered(sent, answer, now))
+    assert isinstance(action, Void | Doubt | Verify)
+    old = action.attempt
+    if isinstance(action, Void):
+        new = outcome.voided(old, now)
+    elif isinstance(action, Doubt):
+        new = outcome.in_doubt(old, AttemptStatus.UNKNOWN, "interrupted", now)
+    else:
+        new = answered(old, answer, now)
+    return tuple(new if a.attempt_id == old.attempt_id else a for a in state.attempts)
+
+
+def check_invariants(state: Progress) -> None:
+    live = {*OPEN, AttemptStatus.SUCCEEDED}
+    for index, step in enumerate(state.steps):
+        charges = [a for a in state.charges(index) if a.status in live]
+        assert len(charges) <= 1, "the guard: one live charge a step"
+        for parent in charges:
+            refunds = [
+                a for a in state.attempts if a.parent_id == parent.attempt_id and a.status in live
+            ]
+            assert len(refunds) <= 1
+        assert {a.processor_id for a in state.charges(index)} <= set(step.processors)
+    total = sum(step.amount_minor for step in state.steps)
+    assert 0 <= state.processed_minor <= total
+    assert status_of(state) not in FINAL
+    assert sum(a.status in OPEN for a in state.attempts) <= 1
+
+
+# ---- single decisions
+
+
+def test_the_first_step_comes_first() -> None:
+    assert decide(progress()) == Charge(0, "w")
+    done = charge(0, 1, "w", AttemptStatus.SUCCEEDED)
+    assert decide(progress(done)) == Charge(1, "down")
+    refused = charge(1, 1, "down", AttemptStatus.NOT_SENT)
+    assert decide(progress(done, refused)) == Charge(1, "c")
+    paid = charge(1, 2, "c", AttemptStatus.SUCCEEDED)
+    assert decide(progress(done, refused, paid)) == Finish(PaymentStatus.SUCCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("status", "action", "shown"),
+    [
+        (AttemptStatus.CREATED, Void, PaymentStatus.PENDING),
+        (AttemptStatus.SENT, Doubt, PaymentStatus.PENDING),
+        (AttemptStatus.UNKNOWN, Verify, PaymentStatus.RESOLVING),
+        (AttemptStatus.PENDING, Verify, PaymentStatus.RESOLVING),
+    ],
+)
+def test_an_open_attempt_is_settled_before_anything_else(
+    status: AttemptStatus, action: type, shown: PaymentStatus
+) -> None:
+    state = progress(charge(0, 1, "w", status))
+    assert isinstance(decide(state), action)
+    assert status_of(state) is shown
+
+
+@pytest.mark.parametrize("status", SETTLED)
+def test_no_state_asks_for_a_second_charge_where_one_may_live(status: AttemptStatus) -> None:
+    state = progress(charge(0, 1, "w", status))
+    action = decide(state)
+    if status is AttemptStatus.SUCCEEDED:
+        assert action == Charge(1, "down")
+    elif status is AttemptStatus.DECLINED:
+        assert action == Finish(PaymentStatus.FAILED)
+    else:
+        assert action == Charge(0, "w")
+
+
+def test_processors_in_order_and_bounded() -> None:
+    step = Step("card", 1, ("a", "b"))
+    refused = AttemptStatus.NOT_SENT
+
+    def attempts(*asked: str) -> list[Attempt]:
+        return [charge(1, n + 1, name, refused) for n, name in enumerate(asked)]
+
+    assert next_processor(step, attempts("a"), 2) == "b"
+    assert next_processor(step, attempts("a", "b"), 2) == "a"
+    assert next_processor(step, attempts("a", "b", "a", "b"), 2) is None
+    assert next_processor(step, attempts("a", "b"), 1) is None
+    voided = [charge(1, 1, "a", AttemptStatus.VOIDED_UNSENT)]
+    assert next_processor(step, voided, 1) == "a", "what was never sent does not count"
+    soft = [charge(1, 1, "a", AttemptStatus.DECLINED, retryable=True, error_code="declined")]
+    assert next_processor(step, soft, 2) == "b"
+    softer = [
+        *soft,
+        charge(1, 2, "b", AttemptStatus.DECLINED, retryable=True, error_code="declined"),
+    ]
+    assert next_processor(step, softer, 2) is None
+
+
+def test_refunds_wait_on_schedule_and_rest_after_a_day() -> None:
+    paid = charge(0, 1, "w", AttemptStatus.SUCCEEDED)
+    lost = charge(1, 1, "c", AttemptStatus.DECLINED, error_code="declined")
+    first = decide(progress(paid, lost))
+    assert first == Refund(paid, 1, None)
+    refused = replace(
+        paid,
+        operation=Operation.REFUND,
+        parent_id=paid.attempt_id,
+        status=AttemptStatus.DECLINED,
+        settled_at=NOW,
+    )
+    tries = tuple(replace(refused, attempt_id=f"r{n}") for n in range(len(REFUND_SCHEDULE) + 1))
+    second = decide(progress(paid, lost, tries[0]))
+    assert second == Refund(paid, 2, NOW + SECOND)
+    assert status_of(progress(paid, lost, tries[0])) is PaymentStatus.COMPENSATION_STUCK
+    assert isinstance(decide(progress(paid, lost, *tries[:-1])), Refund)
+    assert isinstance(decide(progress(paid, lost, *tries)), Rest)
+    assert status_of(progress(paid, lost, *tries)) is PaymentStatus.COMPENSATION_STUCK
+
+
+def test_questions_follow_the_schedule_and_never_stop() -> None:
+    waits = [next_question(n, NOW) - NOW for n in range(8)]
+    assert waits == [*VERIFY_SCHEDULE, *[timedelta(hours=1)] * 3]
+    attempt = charge(0, 1, "w", AttemptStatus.UNKNOWN)
+    now = NOW
+    for _ in range(20):
+        attempt = outcome.asked(attempt, now, found=True, settle_window=SECOND)
+        assert attempt.status is AttemptStatus.UNKNOWN
+        assert attempt.verify_after is not None
+        wait = attempt.verify_after - now
+        assert SECOND <= wait <= timedelta(hours=1, minutes=6)
+        now = attempt.verify_after
+
+
+def test_absence_is_proof_only_twice_and_late() -> None:
+    attempt = charge(0, 1, "w", AttemptStatus.UNKNOWN)
+    early = outcome.asked(attempt, NOW, found=False, settle_window=SECOND)
+    early = outcome.asked(early, NOW + SECOND / 2, found=False, settle_window=SECOND)
+    assert early.status is AttemptStatus.UNKNOWN, "twice, but too early"
+    late = outcome.asked(attempt, NOW + SECOND * 9, found=False, settle_window=SECOND)
+    assert late.status is AttemptStatus.UNKNOWN, "late, but once"
+    proven = outcome.asked(early, NOW + SECOND, found=False, settle_window=SECOND)
+    assert proven.status is AttemptStatus.NOT_CHARGED
+    assert (proven.error_code, proven.retryable, proven.latency_ms) == ("timeout", True, 1000)
+
+
+def test_a_declined_card_has_its_own_word() -> None:
+    sent = charge(0, 1, "w", AttemptStatus.SENT)
+    words = {
+        method: outcome.declined(
+            sent,
+            method,
+            NOW,
+            provider_ref="",
+            error_code="declined",
+            failure_code="declined",
+            retryable=False,
+            message="",
+        ).failure_code
+        for method in ("card", "wallet")
+    }
+    assert words == {"card": "card_declined", "wallet": "declined"}

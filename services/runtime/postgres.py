@@ -194,7 +194,7 @@ class EmbeddedPostgres:
                 self._lock_fd = None
 
     async def supervise(self) -> None:
-        """Restart Postgres whenever it ends by itself; runs until cancelled.
+        """Restart Postgres whenever it ends by itself, until it is stopped or this is cancelled.
 
         Call it from the event loop of the main thread. Addresses and passwords stay as they were, so
         connection pools recover alone.
@@ -203,8 +203,10 @@ class EmbeddedPostgres:
             PostgresDied: it died too often in a row.
         """
         restarts: list[float] = []
-        while self._process is not None:
-            await _exited(self._process)
+        while (process := self._process) is not None:
+            await _exited(process)
+            if self._process is not process:  # it was stopped
+                return
             now = time.monotonic()
             restarts = [at for at in restarts if now - at < _RESTARTS_WINDOW_S] + [now]
             if len(restarts) > _RESTARTS_MAX:
@@ -365,7 +367,11 @@ class EmbeddedPostgres:
     def _launch(self) -> None:
         """Start the postmaster and wait until it is ready."""
         _settle(self.cluster)
+        # Nobody is left. Postgres would still refuse to start where a lock file names an id that is now
+        # another's process, or a zombie that nobody waits for.
         (self.cluster / "postmaster.pid").unlink(missing_ok=True)
+        for name in (_SOCKET_NAME, f"{_SOCKET_NAME}.lock"):
+            (self._socket_dir / name).unlink(missing_ok=True)
         settings = {**self._settings, "unix_socket_directories": str(self._socket_dir)}
         arguments = ["-D", str(self.cluster)]
         for name, value in settings.items():

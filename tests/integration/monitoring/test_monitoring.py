@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import psycopg
@@ -21,6 +22,9 @@ from services.runtime.context import CallContext, acting
 from tests.support.mesh import Mesh, running
 from tests.support.postgres import DatabaseUrls
 
+if TYPE_CHECKING:  # the generated module has it for type checkers only
+    from payments.contracts.v1.contracts_service_pb2_grpc import ContractMonitorServiceAsyncStub
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
@@ -34,37 +38,39 @@ def tenant() -> str:
 
 
 @pytest.fixture
-def stub(mesh: Mesh, tenant: str) -> ContractMonitorServiceStub:
+def stub(mesh: Mesh, tenant: str) -> ContractMonitorServiceAsyncStub:
     return ContractMonitorServiceStub(mesh.channel(tenant))
 
 
-def contract(contract_id: str = "router/timeout", **fields: str) -> pb.Contract:
-    return pb.Contract(
-        contract_id=contract_id,
-        **{"title": "Answers in time", "owner": "payments", "severity": "HIGH", **fields},
-        kind=pb.CONTRACT_KIND_OBJECTIVE,
-    )
+def contract(contract_id: str = "router/timeout", **fields: Any) -> pb.Contract:
+    terms: dict[str, Any] = {"title": "Answers in time", "owner": "payments", "severity": "HIGH"}
+    kind = pb.CONTRACT_KIND_OBJECTIVE
+    return pb.Contract(contract_id=contract_id, kind=kind, **{**terms, **fields})
 
 
-def violation(request_id: str = "r1", **fields: str) -> pb.ContractViolation:
-    terms = {"contract_id": "router/timeout", "severity": "HIGH", "message": "took 932 ms"}
+def violation(request_id: str = "r1", **fields: Any) -> pb.ContractViolation:
+    terms: dict[str, Any] = {
+        "contract_id": "router/timeout",
+        "severity": "HIGH",
+        "message": "took 932 ms",
+    }
     return pb.ContractViolation(request_id=request_id, **{**terms, **fields})
 
 
-async def listed(stub: ContractMonitorServiceStub, **terms: str) -> list[pb.ContractViolation]:
+async def listed(stub: ContractMonitorServiceAsyncStub, **terms: Any) -> list[pb.ContractViolation]:
     answer = await stub.ListViolations(service_pb.ListViolationsRequest(**terms))
     return list(answer.violations)
 
 
 async def register(
-    stub: ContractMonitorServiceStub, *contracts: pb.Contract
+    stub: ContractMonitorServiceAsyncStub, *contracts: pb.Contract
 ) -> list[service_pb.RegisterContractResult]:
     request = service_pb.RegisterContractsRequest(contracts=contracts)
     return list((await stub.RegisterContracts(request)).results)
 
 
 async def record(
-    stub: ContractMonitorServiceStub, *violations: pb.ContractViolation
+    stub: ContractMonitorServiceAsyncStub, *violations: pb.ContractViolation
 ) -> service_pb.RecordViolationsResponse:
     request = service_pb.RecordViolationsRequest(violations=violations)
     return await stub.RecordViolations(request)
@@ -74,7 +80,7 @@ async def record(
 
 
 async def test_a_contract_is_registered_once_and_changed_by_version(
-    stub: ContractMonitorServiceStub,
+    stub: ContractMonitorServiceAsyncStub,
 ) -> None:
     first = await register(stub, contract())
     again = await register(stub, contract())
@@ -93,7 +99,7 @@ async def test_a_contract_is_registered_once_and_changed_by_version(
 
 
 async def test_registering_leaves_an_audit_entry(
-    stub: ContractMonitorServiceStub, tenant: str, database: DatabaseUrls
+    stub: ContractMonitorServiceAsyncStub, tenant: str, database: DatabaseUrls
 ) -> None:
     await register(stub, contract())
     await register(stub, contract())
@@ -108,7 +114,9 @@ async def test_registering_leaves_an_audit_entry(
     assert rows == [(actor, None, "payments"), (actor, "payments", "risk")]
 
 
-async def test_one_bad_contract_does_not_fail_its_batch(stub: ContractMonitorServiceStub) -> None:
+async def test_one_bad_contract_does_not_fail_its_batch(
+    stub: ContractMonitorServiceAsyncStub,
+) -> None:
     results = await register(
         stub, contract("no spaces please"), contract("mesh/invariant"), contract("plan/coverage")
     )
@@ -121,13 +129,13 @@ async def test_one_bad_contract_does_not_fail_its_batch(stub: ContractMonitorSer
 
 
 async def test_the_same_id_twice_in_a_batch_is_two_versions(
-    stub: ContractMonitorServiceStub,
+    stub: ContractMonitorServiceAsyncStub,
 ) -> None:
     results = await register(stub, contract(), contract(owner="risk"))
     assert [r.version for r in results] == [1, 2]
 
 
-async def test_contracts_page_with_the_built_in_ones(stub: ContractMonitorServiceStub) -> None:
+async def test_contracts_page_with_the_built_in_ones(stub: ContractMonitorServiceAsyncStub) -> None:
     await register(stub, contract("a/first"), contract("z/last"))
     ids: list[str] = []
     token = ""
@@ -146,7 +154,7 @@ async def test_contracts_page_with_the_built_in_ones(stub: ContractMonitorServic
 
 
 async def test_violations_of_unknown_contracts_are_recorded_too(
-    stub: ContractMonitorServiceStub,
+    stub: ContractMonitorServiceAsyncStub,
 ) -> None:
     answer = await record(stub, violation(contract_id="nobody/knows"))
     assert (answer.accepted, answer.duplicate, answer.rejected) == (1, 0, 0)
@@ -156,7 +164,7 @@ async def test_violations_of_unknown_contracts_are_recorded_too(
     assert not item.contract_registered
 
 
-async def test_a_violation_comes_back_as_it_was_told(stub: ContractMonitorServiceStub) -> None:
+async def test_a_violation_comes_back_as_it_was_told(stub: ContractMonitorServiceAsyncStub) -> None:
     told = violation(service="gateway", subject_id="pay_1", severity="critical")
     told.occurred_at.FromDatetime(datetime(2023, 11, 16, 1, 2, 3, 456789, UTC))
     await register(stub, contract())
@@ -171,7 +179,7 @@ async def test_a_violation_comes_back_as_it_was_told(stub: ContractMonitorServic
 
 
 async def test_a_violation_without_severity_takes_its_contract_s(
-    stub: ContractMonitorServiceStub,
+    stub: ContractMonitorServiceAsyncStub,
 ) -> None:
     await register(stub, contract(severity="CRITICAL"))
     await record(stub, violation(severity=""), violation(severity="", contract_id="x/y"))
@@ -179,7 +187,7 @@ async def test_a_violation_without_severity_takes_its_contract_s(
     assert found == {"router/timeout": "CRITICAL", "x/y": "MEDIUM"}
 
 
-async def test_told_again_it_is_a_duplicate(stub: ContractMonitorServiceStub) -> None:
+async def test_told_again_it_is_a_duplicate(stub: ContractMonitorServiceAsyncStub) -> None:
     await record(stub, violation("r1"))
     answer = await record(stub, violation("r1"), violation("r2"), violation("r2"))
     assert (answer.accepted, answer.duplicate, answer.rejected) == (1, 2, 0)
@@ -190,7 +198,9 @@ async def test_told_again_it_is_a_duplicate(stub: ContractMonitorServiceStub) ->
     assert len(await listed(stub)) == 2
 
 
-async def test_one_bad_violation_does_not_fail_its_batch(stub: ContractMonitorServiceStub) -> None:
+async def test_one_bad_violation_does_not_fail_its_batch(
+    stub: ContractMonitorServiceAsyncStub,
+) -> None:
     late = violation("r9")
     late.occurred_at.CopyFrom(Timestamp(seconds=10**15))
     answer = await record(stub, violation(""), violation("r1", message="zero \0 inside"), late)
@@ -206,7 +216,7 @@ async def test_one_bad_violation_does_not_fail_its_batch(stub: ContractMonitorSe
 
 
 async def test_the_last_recorded_comes_first_and_pages_are_whole(
-    stub: ContractMonitorServiceStub,
+    stub: ContractMonitorServiceAsyncStub,
 ) -> None:
     for number in range(3):
         await record(stub, *(violation(f"r{number}-{i}") for i in range(4)))
@@ -224,7 +234,7 @@ async def test_the_last_recorded_comes_first_and_pages_are_whole(
     assert len(set(pages)) == 12
 
 
-async def test_filters(stub: ContractMonitorServiceStub) -> None:
+async def test_filters(stub: ContractMonitorServiceAsyncStub) -> None:
     early = violation("r1", message="took 1 ms")
     early.occurred_at.FromDatetime(datetime(2023, 11, 16, tzinfo=UTC))
     later = violation("r2", message="took 2 ms", severity="LOW")
@@ -233,7 +243,7 @@ async def test_filters(stub: ContractMonitorServiceStub) -> None:
     await record(stub, early, later, other)
     group = (await listed(stub, request_id="r1"))[0].fingerprint
 
-    async def names(**terms: str) -> set[str]:
+    async def names(**terms: Any) -> set[str]:
         return {item.request_id for item in await listed(stub, **terms)}
 
     assert await names(contract_id="router/timeout") == {"r1", "r2"}
@@ -251,7 +261,7 @@ async def test_filters(stub: ContractMonitorServiceStub) -> None:
 # ---- limits, access, tenants
 
 
-async def test_limits_on_batches_and_tokens(stub: ContractMonitorServiceStub) -> None:
+async def test_limits_on_batches_and_tokens(stub: ContractMonitorServiceAsyncStub) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await record(stub, *(violation(f"r{i}") for i in range(1001)))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -274,7 +284,7 @@ async def test_scopes(mesh: Mesh, tenant: str) -> None:
 
 
 async def test_tenants_do_not_see_one_another(
-    mesh: Mesh, stub: ContractMonitorServiceStub, tenant: str
+    mesh: Mesh, stub: ContractMonitorServiceAsyncStub, tenant: str
 ) -> None:
     await register(stub, contract())
     await record(stub, violation())
@@ -288,7 +298,7 @@ async def test_tenants_do_not_see_one_another(
 
 
 async def test_a_reported_violation_arrives_once(
-    mesh: Mesh, stub: ContractMonitorServiceStub, tenant: str
+    mesh: Mesh, stub: ContractMonitorServiceAsyncStub, tenant: str
 ) -> None:
     call = CallContext(tenant, "test", frozenset(), "request-7", "correlation-7")
     with acting(call):
@@ -312,7 +322,7 @@ async def test_a_reported_violation_arrives_once(
 
 
 async def test_a_refused_request_becomes_a_violation(
-    mesh: Mesh, stub: ContractMonitorServiceStub
+    mesh: Mesh, stub: ContractMonitorServiceAsyncStub
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError):
         await stub.ListViolations(service_pb.ListViolationsRequest(page_size=5000))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -69,14 +69,64 @@ def test_without_a_tenant_every_table_refuses(
         service.rollback()
 
 
-def test_an_analysed_empty_table_refuses_too(
-    database: DatabaseUrls, service: psycopg.Connection
-) -> None:
-    with psycopg.connect(database.owner_admin, autocommit=True) as owner:
+def test_an_analysed_empty_table_refuses_too(new_database: Callable[[], DatabaseUrls]) -> None:
+    urls = new_database()
+    with psycopg.connect(urls.owner_admin, autocommit=True) as owner:
         owner.execute("ANALYZE mesh.audit")
-        if owner.execute("SELECT count(*) FROM mesh.audit").fetchone() != (0,):
-            pytest.fail("this test needs mesh.audit empty: give it a database of its own")
-    service.execute("SET enable_indexscan = off")
-    service.execute("SET enable_bitmapscan = off")
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="names no tenant"):
-        service.execute("SELECT * FROM mesh.audit")
+        assert owner.execute("SELECT count(*) FROM mesh.audit").fetchone() == (0,)
+    with psycopg.connect(urls.service) as service:
+        service.execute("SET enable_indexscan = off")
+        service.execute("SET enable_bitmapscan = off")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="names no tenant"):
+            service.execute("SELECT * FROM mesh.audit")
+
+
+def test_a_tenant_sees_and_writes_only_its_own(new_database: Callable[[], DatabaseUrls]) -> None:
+    insert = (
+        "INSERT INTO mesh.audit (tenant_id, audit_id, entity, entity_id, actor) "
+        "VALUES (%s, gen_random_uuid(), 'e', '1', 'a')"
+    )
+    with psycopg.connect(new_database().service) as service:
+        for tenant in ("a", "b"):
+            service.execute("SELECT set_config('mesh.tenant', %s, true)", [tenant])
+            service.execute(insert, [tenant])
+            service.commit()
+        service.execute("SELECT set_config('mesh.tenant', 'a', true)")
+        assert service.execute("SELECT tenant_id FROM mesh.audit").fetchall() == [("a",)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+            service.execute(insert, ["b"])
+        service.rollback()
+        for statement in ("UPDATE mesh.audit SET actor = 'x'", "DELETE FROM mesh.audit"):
+            service.execute("SELECT set_config('mesh.tenant', 'a', true)")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied"):
+                service.execute(statement)
+            service.rollback()
+
+
+def test_the_tenant_is_looked_up_once_and_leads_the_index(
+    new_database: Callable[[], DatabaseUrls],
+) -> None:
+    with psycopg.connect(new_database().service) as service:
+        service.execute("SELECT set_config('mesh.tenant', 'a', true)")
+        plan = service.execute(
+            "EXPLAIN SELECT * FROM mesh.idempotency WHERE name = 'n' AND request_id = gen_random_uuid()"
+        ).fetchall()
+    text = "\n".join(row[0] for row in plan)
+    assert "InitPlan" in text
+    assert "Index Cond: ((tenant_id = (InitPlan" in text
+
+
+def test_a_key_is_resolved_by_its_secret_alone(new_database: Callable[[], DatabaseUrls]) -> None:
+    digest = bytes(range(32))
+    with psycopg.connect(new_database().service) as service:
+        service.execute("SELECT set_config('mesh.tenant', 'a', true)")
+        service.execute(
+            "INSERT INTO mesh.api_key (tenant_id, key_id, prefix, secret_sha256, name, scopes, created_at, "
+            "created_by) VALUES ('a', 'key_1', 'tm_', %s, 'n', '{x:read}', now(), 'test')",
+            [digest],
+        )
+        service.commit()
+        found = service.execute("SELECT tenant_id, key_id FROM mesh.resolve_api_key(%s)", [digest])
+        assert found.fetchall() == [("a", "key_1")]
+        wrong = service.execute("SELECT key_id FROM mesh.resolve_api_key(%s)", [digest[::-1]])
+        assert wrong.fetchall() == []

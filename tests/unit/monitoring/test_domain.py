@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -38,7 +39,8 @@ def test_the_same_violation_has_the_same_id_whenever_it_is_told() -> None:
 
 @pytest.mark.parametrize("field", ["contract_id", "request_id", "message", "subject_id"])
 def test_another_violation_has_another_id(field: str) -> None:
-    assert replace(VIOLATION, **{field: "other"}).violation_id != VIOLATION.violation_id
+    changes: dict[str, Any] = {field: "other"}
+    assert replace(VIOLATION, **changes).violation_id != VIOLATION.violation_id
 
 
 def test_parts_of_an_id_do_not_run_into_one_another() -> None:

@@ -1,0 +1,63 @@
+"""`tollmesh up` as a process of its own, as programs start it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.runtime.processes import die_with_parent
+from tests.support import rest
+
+REPOSITORY = Path(__file__).parents[2]
+STOPS_WITHIN_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What `tollmesh up --output json` prints once all is ready.
+
+    Attributes:
+        grpc: `127.0.0.1:<port>` of all services.
+        rest: `http://127.0.0.1:<port>` of the facade.
+        api_key: a fresh key of tenant `default`.
+        database_url: the services' own login.
+    """
+
+    grpc: str
+    rest: str
+    api_key: str
+    database_url: str
+
+
+@contextmanager
+def tollmesh_up(data_dir: Path, *arguments: str) -> Iterator[Running]:
+    """Run a whole mesh on free ports, with the facade of this tree, until the block ends."""
+    command = [sys.executable, "-m", "services.cli", "up", "--data-dir", str(data_dir)]
+    with (data_dir.parent / f"{data_dir.name}.log").open("w+") as log:
+        process = subprocess.Popen(
+            [*command, "--grpc-port", "0", "--rest-port", "0", "--output", "json", *arguments],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=os.environ | {"TOLLMESH_GATEWAY": str(rest.binary())},
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - calls prctl only
+        )
+        assert process.stdout is not None
+        try:
+            with process.stdout as announced:
+                line = announced.readline()
+                if not line:
+                    process.wait(STOPS_WITHIN_S)
+                    log.seek(0)
+                    raise RuntimeError(f"`tollmesh up` did not start:\n{log.read()[-4000:]}")
+                yield Running(**json.loads(line))
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(STOPS_WITHIN_S)

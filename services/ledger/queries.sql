@@ -99,22 +99,27 @@ UPDATE ledger.balance AS b
  WHERE b.tenant_id = %(tenant_id)s AND b.account_id = u.account_id;
 
 -- @list_entries_oldest_first
+-- The page is cut before the join: a page costs its own rows, however long the account's history is.
 SELECT e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor, t.debit_account_id,
        t.credit_account_id, t.currency_code, t.code, t.recorded_at, t.effective_at, t.metadata
-  FROM ledger.entry AS e
+  FROM (SELECT tenant_id, account_id, seq, transfer_id, amount_minor, balance_after_minor
+          FROM ledger.entry
+         WHERE tenant_id = %(tenant_id)s AND account_id = %(account_id)s AND seq > %(after)s
+         ORDER BY seq
+         LIMIT %(limit)s) AS e
   JOIN ledger.transfer AS t ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id
- WHERE e.tenant_id = %(tenant_id)s AND e.account_id = %(account_id)s AND e.seq > %(after)s
- ORDER BY e.seq
- LIMIT %(limit)s;
+ ORDER BY e.seq;
 
 -- @list_entries_newest_first
 SELECT e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor, t.debit_account_id,
        t.credit_account_id, t.currency_code, t.code, t.recorded_at, t.effective_at, t.metadata
-  FROM ledger.entry AS e
+  FROM (SELECT tenant_id, account_id, seq, transfer_id, amount_minor, balance_after_minor
+          FROM ledger.entry
+         WHERE tenant_id = %(tenant_id)s AND account_id = %(account_id)s AND seq < %(after)s
+         ORDER BY seq DESC
+         LIMIT %(limit)s) AS e
   JOIN ledger.transfer AS t ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id
- WHERE e.tenant_id = %(tenant_id)s AND e.account_id = %(account_id)s AND e.seq < %(after)s
- ORDER BY e.seq DESC
- LIMIT %(limit)s;
+ ORDER BY e.seq DESC;
 
 -- @sum_accounts
 SELECT currency_code, type, count(*) AS accounts, sum(debits_posted) AS debits, sum(credits_posted) AS credits

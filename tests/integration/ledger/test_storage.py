@@ -1,0 +1,102 @@
+"""What the services' role may do to the books, and that its reads use their indexes under row-level security."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from uuid import uuid4
+
+import psycopg
+import pytest
+from payments.ledger.v1 import ledger_pb2 as pb
+from payments.ledger.v1 import ledger_service_pb2 as service_pb
+from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from payments.type.v1.type_pb2 import Money
+
+from services.ledger.bootstrap import build
+from services.runtime import sql
+from tests.support.mesh import running
+from tests.support.postgres import DatabaseUrls
+
+QUERIES = sql.load("services.ledger", "queries.sql")
+
+
+@pytest.fixture(scope="module")
+async def tenant(database: DatabaseUrls) -> AsyncIterator[str]:
+    """A tenant with 2,000 accounts and 4,000 entries on one of them."""
+    name = f"t-{uuid4().hex[:12]}"
+    async with running(database, [build]) as mesh:
+        stub = LedgerServiceStub(mesh.channel(name))
+        accounts = [
+            pb.Account(
+                account_id=f"a{n}",
+                currency_code="USD",
+                type=pb.ACCOUNT_TYPE_ASSET,
+                owner=f"owner-{n % 500}",
+            )
+            for n in range(2000)
+        ]
+        await stub.CreateAccounts(service_pb.CreateAccountsRequest(accounts=accounts))
+        transfers = [
+            pb.Transfer(
+                transfer_id=str(uuid4()),
+                debit_account_id="a0",
+                credit_account_id=f"a{n % 1999 + 1}",
+                amount=Money(currency_code="USD", minor_units=1),
+            )
+            for n in range(4000)
+        ]
+        await stub.PostTransfers(service_pb.PostTransfersRequest(transfers=transfers))
+        yield name
+
+
+@pytest.fixture
+def service(database: DatabaseUrls, tenant: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(database.owner_admin) as owner:
+        owner.execute("ANALYZE ledger.account, ledger.balance, ledger.entry, ledger.transfer")
+    with psycopg.connect(database.service) as connection:
+        connection.execute("SELECT set_config('mesh.tenant', %s, false)", (tenant,))
+        yield connection
+
+
+def plan(connection: psycopg.Connection, statement: str, parameters: Mapping[str, object]) -> str:
+    rows = connection.execute(f"EXPLAIN {statement}".encode(), parameters)
+    return "\n".join(row[0] for row in rows)
+
+
+@pytest.mark.parametrize("order", ["oldest_first", "newest_first"])
+def test_entries_are_read_by_their_key(
+    service: psycopg.Connection, tenant: str, order: str
+) -> None:
+    parameters = {"tenant_id": tenant, "account_id": "a0", "after": 2000, "limit": 100}
+    found = plan(service, QUERIES[f"list_entries_{order}"], parameters)
+    assert re.search(r"Index Scan( Backward)? using entry_pkey", found), found
+    assert re.search(r"Index Cond: .*account_id = 'a0'.*seq [<>] ", found), found
+    assert "Seq Scan on entry" not in found, found
+
+
+def test_accounts_of_an_owner_are_read_by_their_index(
+    service: psycopg.Connection, tenant: str
+) -> None:
+    statement = (
+        "SELECT account_id FROM ledger.account WHERE tenant_id = %(tenant_id)s AND owner = %(owner)s"
+        " AND account_id > %(after)s ORDER BY account_id LIMIT 100"
+    )
+    found = plan(service, statement, {"tenant_id": tenant, "owner": "owner-7", "after": ""})
+    assert "account_by_owner" in found, found
+
+
+def test_balances_are_locked_by_their_key(service: psycopg.Connection, tenant: str) -> None:
+    parameters = {"tenant_id": tenant, "account_ids": ["a1", "a2"]}
+    assert "balance_pkey" in plan(service, QUERIES["lock_balances"], parameters)
+
+
+@pytest.mark.parametrize("table", ["transfer", "entry", "account"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE ledger.{} SET tenant_id = tenant_id", "DELETE FROM ledger.{}"]
+)
+def test_what_is_posted_cannot_be_changed_or_deleted(
+    service: psycopg.Connection, table: str, statement: str
+) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        service.execute(statement.format(table).encode())

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import grpc
 import psycopg
 import pytest
 from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 from payments.config.v1 import config_pb2
 from payments.events.v1 import orchestration_events_pb2 as events
 from payments.orchestration.v1 import orchestration_pb2 as pb
@@ -30,7 +33,7 @@ from services.runtime.service import Runtime, Service
 from tests.support.mesh import Mesh, running
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
-EVENTS = {
+EVENTS: dict[str, type[Message]] = {
     "payment.step.succeeded": events.StepSucceeded,
     "payment.step.failed": events.StepFailed,
     "payment.completed": events.PaymentCompleted,
@@ -74,7 +77,9 @@ class Bench:
         self, *methods: Mapping[str, Any], merchant: str = "acme", **more: Any
     ) -> int:
         """Store a configuration; returns its version."""
-        config = config_pb2.MerchantConfig(merchant_id=merchant, methods=methods, **more)
+        config = config_pb2.MerchantConfig(merchant_id=merchant, **more)
+        for method in methods:
+            config.methods.add(**method)
         request = service_pb.PutMerchantConfigRequest(request_id=str(uuid.uuid4()), config=config)
         return int((await self.configs.PutMerchantConfig(request)).version)
 
@@ -145,6 +150,15 @@ class Bench:
     def subjects(self) -> list[str]:
         """Subjects of `events`."""
         return [subject for subject, _ in self.events()]
+
+
+def reason(error: grpc.aio.AioRpcError) -> str:
+    """ErrorInfo's reason of a refusal."""
+    rich = rpc_status.from_call(error)  # type: ignore[arg-type] # an error is a call, too
+    assert rich is not None
+    info = error_details_pb2.ErrorInfo()
+    assert rich.details[0].Unpack(info)
+    return str(info.reason)
 
 
 def step_statuses(payment: pb.Payment) -> list[str]:

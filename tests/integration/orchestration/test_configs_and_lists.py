@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import grpc
 import pytest
@@ -10,8 +11,7 @@ from payments.config.v1 import config_pb2
 from payments.orchestration.v1 import orchestration_pb2 as pb
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 
-from .conftest import CARD, CARD_WITH_FALLBACK, WALLET, Bench, status
-from .test_payments import reason
+from .conftest import CARD, CARD_WITH_FALLBACK, WALLET, Bench, reason, status
 
 
 async def test_versions_are_immutable_audited_and_listed(bench: Bench) -> None:
@@ -74,7 +74,8 @@ async def test_configurations_that_cannot_be_carried_out(
 
 
 async def test_putting_with_one_key_twice(bench: Bench) -> None:
-    config = config_pb2.MerchantConfig(merchant_id="acme", methods=[CARD])
+    config = config_pb2.MerchantConfig(merchant_id="acme")
+    config.methods.add(**CARD)
     request = service_pb.PutMerchantConfigRequest(request_id=str(uuid.uuid4()), config=config)
     assert (await bench.configs.PutMerchantConfig(request)).version == 1
     assert (await bench.configs.PutMerchantConfig(request)).version == 1
@@ -136,7 +137,7 @@ async def test_lists_filter_and_page_newest_first(bench: Bench) -> None:
     refused = await bench.pay(amount="nothing", order_id="order-0")
     assert status(refused) == "REFUSED"
 
-    async def listed(**filters: object) -> list[str]:
+    async def listed(**filters: Any) -> list[str]:
         found: list[str] = []
         token = ""
         while True:

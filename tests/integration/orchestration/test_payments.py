@@ -5,29 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf import json_format, struct_pb2
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from payments.events.v1 import orchestration_events_pb2 as events
 from payments.orchestration.v1 import orchestration_pb2 as pb
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 from payments.result.v1 import result_pb2
 
-from .conftest import CARD, CARD_WITH_FALLBACK, WALLET, Bench, status, step_statuses
+from services.orchestration.processors.port import Order, Settled, Unknown, Verdict
+from services.orchestration.processors.sandbox import SandboxProcessor
 
-
-def reason(error: grpc.aio.AioRpcError) -> str:
-    """ErrorInfo's reason of a refusal."""
-    rich = rpc_status.from_call(error)  # type: ignore[arg-type]
-    assert rich is not None
-    info = error_details_pb2.ErrorInfo()
-    assert rich.details[0].Unpack(info)
-    return info.reason
+from .conftest import CARD, CARD_WITH_FALLBACK, WALLET, Bench, reason, status, step_statuses
 
 
 @pytest.mark.parametrize(("amount", "card_minor"), [("56.84", 684), ("129.55", 7955)])
@@ -462,3 +455,92 @@ async def test_a_processor_slower_than_the_policy_is_asked_not_repeated(bench: B
         "SELECT payload FROM mesh.event WHERE tenant_id = %(tenant)s AND subject = 'contract.violated'"
     )
     assert [b"router/timeout" in bytes(row["payload"]) for row in reported] == [True]
+
+
+# ---- processors that misbehave
+
+
+async def test_an_answer_about_another_amount_is_no_answer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.configure(CARD)
+    honest = SandboxProcessor.charge
+
+    async def charge(self: SandboxProcessor, order: Order) -> Verdict:
+        answer = await honest(self, order)
+        assert isinstance(answer, Settled)
+        return replace(answer, amount_minor=order.amount_minor + 1)
+
+    with monkeypatch.context() as lying:
+        lying.setattr(SandboxProcessor, "charge", charge)
+        payment = await bench.pay()
+    # The answer was not believed; the books, asked afterwards, were.
+    assert (status(payment), step_statuses(payment)) == ("SUCCEEDED", ["SUCCEEDED"])
+    reported = bench.rows(
+        "SELECT payload FROM mesh.event WHERE tenant_id = %(tenant)s AND subject = 'contract.violated'"
+    )
+    (violation,) = [bytes(row["payload"]) for row in reported]
+    assert b"orchestration/processor-integrity" in violation
+    assert b"CRITICAL" in violation
+
+
+async def test_books_that_lie_leave_the_outcome_unknown(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.configure(CARD)
+
+    async def lookup(self: SandboxProcessor, merchant_ref: str) -> Settled:
+        return Settled(True, "ref", 1, "USD", merchant_ref)
+
+    with monkeypatch.context() as lying:
+        lying.setattr(SandboxProcessor, "lookup", lookup)
+        payment = await bench.pay(method="card", token="tok_timeout")
+        await bench.later(2)
+        payment = await bench.get(payment.payment_id)
+        assert (status(payment), step_statuses(payment)) == ("RESOLVING", ["UNKNOWN"])
+    await bench.later(10)
+    assert status(await bench.get(payment.payment_id)) == "SUCCEEDED"
+
+
+async def test_an_adapter_that_raises_leaves_the_outcome_unknown(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.configure(CARD)
+
+    async def broken(self: SandboxProcessor, order: object) -> Verdict:
+        raise RuntimeError("a fault of the adapter")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SandboxProcessor, "charge", broken)
+        patched.setattr(SandboxProcessor, "lookup", broken)
+        payment = await bench.pay()
+    assert (status(payment), step_statuses(payment)) == ("RESOLVING", ["UNKNOWN"])
+    for _ in range(4):
+        await bench.later(40)
+    payment = await bench.get(payment.payment_id)
+    assert (status(payment), step_statuses(payment)) == ("SUCCEEDED", ["NOT_CHARGED", "SUCCEEDED"])
+    assert bench.net_at_processors() == 5684
+
+
+async def test_a_processor_that_never_tells_is_reported_and_asked_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.configure(CARD)
+
+    async def silent(self: SandboxProcessor, merchant_ref: str) -> Unknown:
+        return Unknown("timeout")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SandboxProcessor, "lookup", silent)
+        payment = await bench.pay(method="card", token="tok_timeout")
+        for _ in range(10):
+            await bench.later(4000)
+        payment = await bench.get(payment.payment_id)
+        assert (status(payment), step_statuses(payment)) == ("RESOLVING", ["UNKNOWN"])
+    reported = bench.rows(
+        "SELECT payload FROM mesh.event WHERE tenant_id = %(tenant)s AND subject = 'contract.violated'"
+    )
+    unknown = [row for row in reported if b"orchestration/unknown-outcome" in bytes(row["payload"])]
+    assert len(unknown) == 1, "told once, not at every question"
+    await bench.later(4000)
+    assert status(await bench.get(payment.payment_id)) == "SUCCEEDED"

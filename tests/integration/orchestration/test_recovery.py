@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -70,7 +71,7 @@ async def recover(bench: Bench, payment_id: str) -> None:
         await bench.later(2)
 
 
-async def start(bench: Bench, monkeypatch: pytest.MonkeyPatch, **fields: object) -> str:
+async def start(bench: Bench, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> str:
     """Store a payment without working on it; returns its id."""
     with monkeypatch.context() as patched:
         patched.setattr(Runs, "begin", lambda self, lease, waited_for=True: None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -49,9 +50,7 @@ def progress(
     return Progress(PaymentStatus.PENDING, steps, attempts, policy)
 
 
-def charge(
-    step: int, number: int, processor: str, status: AttemptStatus, **more: object
-) -> Attempt:
+def charge(step: int, number: int, processor: str, status: AttemptStatus, **more: Any) -> Attempt:
     attempt = Attempt(
         attempt_id=f"att-{step}-{number}",
         step_index=step,
@@ -139,13 +138,14 @@ def step_on(
     """Take one action; a crash leaves the attempt where it was."""
     if isinstance(action, Charge | Refund):
         parent = action.parent if isinstance(action, Refund) else None
-        index = parent.step_index if parent else action.step_index
+        like = action.parent if isinstance(action, Refund) else action
+        index = like.step_index
         fresh = Attempt(
             attempt_id=f"att-{turn}",
             step_index=index,
             number=turn + 1,
             operation=Operation.REFUND if parent else Operation.CHARGE,
-            processor_id=parent.processor_id if parent else action.processor_id,
+            processor_id=like.processor_id,
             amount_minor=state.steps[index].amount_minor,
             idempotency_key=f"key-{turn}",
             status=AttemptStatus.CREATED,

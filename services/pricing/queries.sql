@@ -13,7 +13,9 @@ SELECT p.plan_id, p.model_id, p.name, p.tier, p.status, p.notes, p.version, v.cu
   FROM pricing.plan p
   JOIN pricing.plan_version v ON (v.tenant_id, v.plan_id, v.version) = (p.tenant_id, p.plan_id, p.version)
  WHERE p.tenant_id = %(tenant_id)s
-   AND (p.plan_id = ANY (%(plan_ids)s::text[]) OR p.model_id = ANY (%(model_ids)s::text[]))
+   AND p.plan_id = ANY (%(plan_ids)s::text[] || ARRAY(
+         SELECT m.plan_id FROM pricing.plan m
+          WHERE m.tenant_id = %(tenant_id)s AND m.model_id = ANY (%(model_ids)s::text[])))
 
 -- One page of plans, each with its newest price list.
 -- @page_of_plans
@@ -54,10 +56,9 @@ SELECT e.org_id, e.plan_id, e.overrides, e.effective_at
   FROM pricing.entitlement e
  WHERE e.tenant_id = %(tenant_id)s AND e.org_id = %(org_id)s
    AND (e.effective_at < %(end_at)s OR e.effective_at = %(start_at)s)
-   AND e.effective_at >= coalesce(
-         (SELECT max(h.effective_at) FROM pricing.entitlement h
-           WHERE h.tenant_id = %(tenant_id)s AND h.org_id = %(org_id)s AND h.effective_at <= %(start_at)s),
-         '-infinity')
+   AND e.effective_at >= (
+         SELECT coalesce(max(h.effective_at), '-infinity') FROM pricing.entitlement h
+          WHERE h.tenant_id = %(tenant_id)s AND h.org_id = %(org_id)s AND h.effective_at <= %(start_at)s)
  ORDER BY e.effective_at
  LIMIT 1000
 

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from services.pricing import app
 from services.pricing.domain.catalog import Catalog, entity_id
-from services.pricing.domain.changes import Change
+from services.pricing.domain.changes import Change, ChangeKind
 from services.pricing.domain.prices import Price, Step
 from services.pricing.domain.rating import EstimateLine, Line
 from services.pricing.domain.values import BEGINNING, document
@@ -39,6 +39,8 @@ from services.runtime.paging import clamp_page_size, decode_token, encode_token
 
 _CATALOG = TypeAdapter(Catalog)
 _PRICE = TypeAdapter(Price)
+# The answer shows a change twice, before and after, each several times larger than it came.
+CATALOG_BYTES_MAX = 512 * 1024
 # One page of plans and entitlements carries their price lists.
 _WITH_PRICES_MAX = 200
 
@@ -57,7 +59,7 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         self, request: catalog_service_pb2.ApplyCatalogRequest, context: Any
     ) -> catalog_service_pb2.ApplyCatalogResponse:
         """Make the catalogue contain the declaration, or say what that would change."""
-        catalog = _CATALOG.validate_python(_dictionary(request.catalog))
+        catalog = _catalog(request.catalog)
 
         async def handler(work: UnitOfWork) -> catalog_service_pb2.ApplyCatalogResponse:
             return _applied(await app.apply_catalog(work, catalog))
@@ -193,6 +195,17 @@ def _dictionary(message: Message) -> dict[str, Any]:
     return written
 
 
+def _catalog(message: catalog_service_pb2.Catalog) -> Catalog:
+    if message.ByteSize() > CATALOG_BYTES_MAX:
+        raise InvalidField.one(
+            "catalog",
+            f"weighs {message.ByteSize()} bytes, {CATALOG_BYTES_MAX} are the most; apply it in parts, "
+            "what others name first",
+        )
+    catalog: Catalog = _CATALOG.validate_python(_dictionary(message))
+    return catalog
+
+
 def _message(value: object, message_type: type[MessageT]) -> MessageT:
     return json_format.ParseDict(document(value), message_type())
 
@@ -220,6 +233,8 @@ def _change(change: Change) -> catalog_service_pb2.CatalogChange:
         entity=change.after.entity,
         id=entity_id(change.after),
     )
+    if change.kind is ChangeKind.UNCHANGED:
+        return message
     if change.before is not None:
         message.before.update(document(change.before))
     message.after.update(document(change.after))

@@ -39,6 +39,7 @@ SECONDS = float(os.environ.get("TOLLMESH_FUZZ_SECONDS", "12"))
 SEED = int(os.environ.get("TOLLMESH_FUZZ_SEED", str(time.time_ns() % 1_000_000)))
 PRODUCERS = 6
 WORKERS = 3
+KILLS_MIN = 5
 KEYS = [f"k{number}" for number in range(12)] + ["poison1", "poison2"]
 
 _AGGREGATE = """
@@ -147,7 +148,7 @@ class Workers:
     async def torment(self, seed: int, until: float, tally: Tally) -> None:
         """Kill one, or pause it past its lease, again and again."""
         dice = random.Random(seed)
-        while time.monotonic() < until:
+        while time.monotonic() < until or tally.kills < KILLS_MIN:
             self.fill()
             await asyncio.sleep(0.3 + dice.random() * 0.4)
             victim = dice.choice(self._running)
@@ -264,6 +265,5 @@ async def test_nothing_is_lost_doubled_or_turned_round(lab: Lab, capsys: Any) ->
         if poisonous(key, version)
     )
     assert len(tally.committed) > 200
-    assert tally.kills >= 3
     assert missed > 0, "the naive cursor must lose, else the fuzz is too tame"
     assert inverted > 0, "the order by transaction id must invert, else the fuzz is too tame"

@@ -406,6 +406,21 @@ async def test_a_handler_that_takes_too_long_is_given_up(lab: Lab) -> None:
     assert calls == 4
 
 
+async def test_slow_handlers_share_no_transaction_that_would_take_too_long(lab: Lab) -> None:
+    tenant = new_tenant()
+
+    async def handle(work: UnitOfWork, envelope: Envelope) -> None:
+        await asyncio.sleep(0.1)
+        await write_effect(work, envelope, "lab.long")
+
+    # Together they take five times as long as a transaction may.
+    async with lab.reacting(reaction(handle, "lab.long"), lease_ms=1000) as backbone:
+        await lab.publish(tenant, "k", *range(30))
+        await drained(backbone)
+    assert [effect.version for effect in await lab.effects(tenant, "lab.long")] == list(range(30))
+    assert await lab.rows("SELECT 1 FROM mesh.dead_letter") == []
+
+
 async def test_a_payload_of_no_known_message_is_buried_and_says_so(lab: Lab) -> None:
     tenant = new_tenant()
     async with lab.reacting(effects_reaction(consumer="lab.unknown")) as backbone:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from services.monitoring import store
 from services.monitoring.domain import (
     BUILT_IN,
     Contract,
-    ContractBuiltIn,
     Recorded,
     Violation,
     completed,
@@ -25,14 +24,12 @@ class Registration:
     """What became of one contract that was to be registered.
 
     Attributes:
-        contract: as it stands now; as it was asked for when it was refused.
+        contract: as it stands now.
         changed: False when it stood there already.
-        refusal: why it was not registered.
     """
 
     contract: Contract
-    changed: bool = False
-    refusal: ContractBuiltIn | None = None
+    changed: bool
 
 
 class Monitor:
@@ -55,8 +52,9 @@ class Monitor:
         """List built-in and registered contracts behind `after`, by id."""
         async with self._database.read() as work:
             own = await store.list_contracts(work, after, limit)
-        built_in = [contract for key, contract in BUILT_IN.items() if key > after]
-        return sorted([*own, *built_in], key=lambda contract: contract.contract_id)[:limit]
+        contracts = {key: contract for key, contract in BUILT_IN.items() if key > after}
+        contracts |= {contract.contract_id: contract for contract in own}
+        return [contracts[key] for key in sorted(contracts)[:limit]]
 
     async def list_violations(
         self, wanted: ViolationFilter, after: Position | None, limit: int
@@ -69,15 +67,11 @@ class Monitor:
 async def register(work: UnitOfWork, contracts: Sequence[Contract]) -> list[Registration]:
     """Register contracts within a transaction; a later one of the same id sees the one before it."""
     await store.lock_contracts(work)
-    known = await store.read_contracts(work, {contract.contract_id for contract in contracts})
+    known = await _known(work, {contract.contract_id for contract in contracts})
     results = []
     for contract in contracts:
         before = known.get(contract.contract_id)
-        try:
-            after = registered(contract, before, work.now)
-        except ContractBuiltIn as refusal:
-            results.append(Registration(contract, refusal=refusal))
-            continue
+        after = registered(contract, before, work.now)
         if after is not before:
             await store.put_contract(work, after)
             known[after.contract_id] = after
@@ -90,7 +84,7 @@ async def register(work: UnitOfWork, contracts: Sequence[Contract]) -> list[Regi
 async def record(work: UnitOfWork, violations: Sequence[Violation]) -> list[bool]:
     """Record violations within a transaction; of two that are the same only the first is new."""
     ids = {violation.contract_id for violation in violations}
-    contracts = {**await store.read_contracts(work, ids), **BUILT_IN}
+    contracts = await _known(work, ids)
     rows: dict[str, tuple[Violation, int, bytes]] = {}
     for violation in violations:
         contract = contracts.get(violation.contract_id)
@@ -103,3 +97,8 @@ async def record(work: UnitOfWork, violations: Sequence[Violation]) -> list[bool
         verdicts.append(violation.violation_id in new)
         new.discard(violation.violation_id)
     return verdicts
+
+
+async def _known(work: UnitOfWork, contract_ids: Collection[str]) -> dict[str, Contract]:
+    """The built-in contracts and the tenant's; the tenant's own version stands before the built-in one."""
+    return {**BUILT_IN, **await store.read_contracts(work, contract_ids)}

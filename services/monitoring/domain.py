@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from services.runtime.errors import Code, DomainError
 from services.runtime.ids import derived_id
 
 SEVERITY_DEFAULT = "MEDIUM"
@@ -35,19 +34,6 @@ class ContractKind(StrEnum):
     OBJECTIVE = "OBJECTIVE"
     SCHEMA = "SCHEMA"
     POLICY = "POLICY"
-
-
-class ContractBuiltIn(DomainError):
-    """A built-in contract of the mesh cannot be registered anew."""
-
-    code = Code.FAILED_PRECONDITION
-    reason = "CONTRACT_BUILT_IN"
-
-    def __init__(self, contract_id: str) -> None:
-        super().__init__(
-            f"contract {contract_id} is built in; choose another contract_id",
-            contract_id=contract_id,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +85,6 @@ BUILT_IN: Mapping[str, Contract] = {
     contract.contract_id: contract
     for contract in (
         _built_in(
-            "ledger/payment-bookable",
-            "A received payment can be booked",
-            "HIGH",
-            ContractKind.INVARIANT,
-            "Every payment.received names steps that the ledger can post. One that it cannot waits as a "
-            "dead letter, and its money is missing from the books until it is replayed.",
-        ),
-        _built_in(
             "mesh/invariant",
             "What must always hold, holds",
             "CRITICAL",
@@ -123,12 +101,51 @@ BUILT_IN: Mapping[str, Contract] = {
             "from one caller mean that its integration is broken.",
         ),
         _built_in(
+            "orchestration/compensation-stuck",
+            "What is given back arrives",
+            "CRITICAL",
+            ContractKind.INVARIANT,
+            "A processor refuses to give back a step of a payment that failed as a whole: somebody "
+            "has paid for nothing until it is settled by hand.",
+        ),
+        _built_in(
             "orchestration/external-request",
             "Payment requests can be read beyond doubt",
             "MEDIUM",
             ContractKind.SCHEMA,
             "A payment request was malformed, incomplete or ambiguous. It was repaired where that is "
             "harmless and refused where money would have been guessed.",
+        ),
+        _built_in(
+            "orchestration/processor-integrity",
+            "A processor answers what it was asked",
+            "CRITICAL",
+            ContractKind.INVARIANT,
+            "Amount, currency or reference of an answer are not what was sent. The outcome counts as "
+            "unknown until the processor is asked again.",
+        ),
+        _built_in(
+            "orchestration/unknown-outcome",
+            "Every attempt comes to a known end",
+            "HIGH",
+            ContractKind.OBJECTIVE,
+            "A processor could not tell what became of an attempt, however often it was asked. An "
+            "operator has to find out.",
+        ),
+        _built_in(
+            "plan/coverage",
+            "A plan covers the whole amount",
+            "HIGH",
+            ContractKind.POLICY,
+            "The steps that the merchant's configuration allows do not add up to the total of a payment.",
+        ),
+        _built_in(
+            "router/timeout",
+            "Processors answer in time",
+            "MEDIUM",
+            ContractKind.OBJECTIVE,
+            "An attempt was sent and its answer did not come in time or could not be read. It may have "
+            "charged, so it is asked after and never repeated elsewhere.",
         ),
     )
 }
@@ -213,11 +230,9 @@ def fingerprint(violation: Violation, contract_version: int) -> bytes:
 def registered(wanted: Contract, existing: Contract | None, now: datetime) -> Contract:
     """Return the contract as it stands after `wanted` was registered; `existing` itself when it says the same.
 
-    Raises:
-        ContractBuiltIn: the id belongs to the mesh.
+    A tenant may register a built-in contract anew, to give it an owner or a severity of its own; then
+    `existing` is the built-in one.
     """
-    if wanted.built_in:
-        raise ContractBuiltIn(wanted.contract_id)
     if existing is None:
         return replace(wanted, version=1, registered_at=now)
     same = replace(wanted, version=existing.version, registered_at=existing.registered_at)

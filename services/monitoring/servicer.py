@@ -142,16 +142,12 @@ def _contract_message(contract: Contract) -> pb.Contract:
 
 
 def _registration(index: int, done: Registration) -> service_pb.RegisterContractResult:
-    result = service_pb.RegisterContractResult(
+    return service_pb.RegisterContractResult(
         index=index,
         contract_id=done.contract.contract_id,
         outcome=type_pb2.OUTCOME_ACCEPTED if done.changed else type_pb2.OUTCOME_DUPLICATE,
         version=done.contract.version,
     )
-    if done.refusal is not None:
-        result.outcome = type_pb2.OUTCOME_REJECTED
-        result.reason, result.message = done.refusal.reason, done.refusal.message
-    return result
 
 
 def _refused_contract(

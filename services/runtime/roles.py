@@ -31,10 +31,15 @@ _SERVER_VERSION_MIN = 150000
 _SERVER_VERSION_GRANT_OPTIONS = 160000
 _LOCK = "tollmesh.roles"
 _NAME_MAX = 40
+_CONNECT_WITHIN_S = 10
 
 
 class DatabaseUnfit(Exception):
     """The database, or the login that was given for it, cannot carry a mesh. The message says why."""
+
+
+class DatabaseUnreachable(DatabaseUnfit):
+    """The database cannot be reached, or refuses the login."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +142,14 @@ def prepare_now(
         passwords_file: where the passwords are kept when none are given.
 
     Raises:
+        DatabaseUnreachable: nothing answers there, or the login is refused.
         DatabaseUnfit: the server is too old, or the login lacks a right.
-        psycopg.OperationalError: the database cannot be reached.
     """
     if passwords is None:
         if passwords_file is None:
             raise ValueError("give passwords or passwords_file")
         passwords = Passwords.from_file(passwords_file)
-    with psycopg.connect(admin_url, autocommit=False) as connection:
+    with connect(admin_url) as connection:
         _check_server(connection)
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [_LOCK])
         names = find_names(connection)
@@ -161,6 +166,16 @@ def prepare_now(
                 f"{error.diag.message_primary}. It must own the database and have CREATEROLE"
             ) from error
     return urls
+
+
+def connect(admin_url: str) -> psycopg.Connection:
+    """Connect as the login that prepares and migrates. Raises DatabaseUnreachable."""
+    try:
+        return psycopg.connect(admin_url, connect_timeout=_CONNECT_WITHIN_S)
+    except psycopg.Error as error:
+        parts = urlsplit(admin_url)
+        place = parts.netloc.rpartition("@")[2] + parts.path
+        raise DatabaseUnreachable(f"cannot connect to database {place}: {error}") from error
 
 
 def find_names(connection: psycopg.Connection) -> RoleNames:
@@ -234,7 +249,7 @@ def _make_role(connection: psycopg.Connection, name: str, login: str) -> bool:
 
 def _can_log_in(url: str) -> bool:
     try:
-        psycopg.connect(url, connect_timeout=10).close()
+        psycopg.connect(url, connect_timeout=_CONNECT_WITHIN_S).close()
     except psycopg.OperationalError:
         return False
     return True

@@ -33,7 +33,7 @@ _LOCK = "tollmesh.migrations"
 _one_at_a_time = threading.Lock()
 
 
-class MigrationFailed(Exception):
+class MigrationFailed(roles.DatabaseUnfit):
     """The schemas cannot be brought to the wanted version; nothing of the failed environment was changed."""
 
 
@@ -119,7 +119,7 @@ def _connected(admin_url: str) -> Iterator[Connection]:
     """A connection that acts as the owner role, alone in this process."""
 
     def connect() -> psycopg.Connection:
-        connection = psycopg.connect(admin_url)
+        connection = roles.connect(admin_url)
         names = roles.find_names(connection)
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(names.owner)))
         connection.commit()

@@ -42,7 +42,7 @@ def stub(mesh: Mesh, tenant: str) -> ContractMonitorServiceAsyncStub:
     return ContractMonitorServiceStub(mesh.channel(tenant))
 
 
-def contract(contract_id: str = "router/timeout", **fields: Any) -> pb.Contract:
+def contract(contract_id: str = "checkout/answers", **fields: Any) -> pb.Contract:
     terms: dict[str, Any] = {"title": "Answers in time", "owner": "payments", "severity": "HIGH"}
     kind = pb.CONTRACT_KIND_OBJECTIVE
     return pb.Contract(contract_id=contract_id, kind=kind, **{**terms, **fields})
@@ -50,7 +50,7 @@ def contract(contract_id: str = "router/timeout", **fields: Any) -> pb.Contract:
 
 def violation(request_id: str = "r1", **fields: Any) -> pb.ContractViolation:
     terms: dict[str, Any] = {
-        "contract_id": "router/timeout",
+        "contract_id": "checkout/answers",
         "severity": "HIGH",
         "message": "took 932 ms",
     }
@@ -93,7 +93,7 @@ async def test_a_contract_is_registered_once_and_changed_by_version(
     answer = await stub.ListContracts(service_pb.ListContractsRequest())
     own = [item for item in answer.contracts if not item.built_in]
     assert [(item.contract_id, item.owner, item.version) for item in own] == [
-        ("router/timeout", "risk", 2)
+        ("checkout/answers", "risk", 2)
     ]
     assert own[0].registered_at.seconds > 0
 
@@ -108,7 +108,7 @@ async def test_registering_leaves_an_audit_entry(
         connection.execute("SELECT set_config('mesh.tenant', %s, true)", [tenant])
         rows = connection.execute(
             "SELECT actor, before ->> 'owner', after ->> 'owner' FROM mesh.audit "
-            "WHERE entity = 'contract' AND entity_id = 'router/timeout' ORDER BY recorded_at"
+            "WHERE entity = 'contract' AND entity_id = 'checkout/answers' ORDER BY recorded_at"
         ).fetchall()
     actor = f"test:{tenant}"
     assert rows == [(actor, None, "payments"), (actor, "payments", "risk")]
@@ -118,11 +118,11 @@ async def test_one_bad_contract_does_not_fail_its_batch(
     stub: ContractMonitorServiceAsyncStub,
 ) -> None:
     results = await register(
-        stub, contract("no spaces please"), contract("mesh/invariant"), contract("plan/coverage")
+        stub, contract("no spaces please"), contract(owner=""), contract("a/b")
     )
     assert [(r.index, r.outcome, r.reason) for r in results] == [
         (0, type_pb2.OUTCOME_REJECTED, "INVALID_FIELD"),
-        (1, type_pb2.OUTCOME_REJECTED, "CONTRACT_BUILT_IN"),
+        (1, type_pb2.OUTCOME_REJECTED, "INVALID_FIELD"),
         (2, type_pb2.OUTCOME_ACCEPTED, ""),
     ]
     assert "contract_id" in results[0].message
@@ -148,6 +148,18 @@ async def test_contracts_page_with_the_built_in_ones(stub: ContractMonitorServic
             break
     assert ids == sorted(set(ids))
     assert {"a/first", "mesh/invariant", "orchestration/external-request", "z/last"} <= set(ids)
+
+
+async def test_a_built_in_contract_registered_anew_stands_in_its_place(
+    stub: ContractMonitorServiceAsyncStub,
+) -> None:
+    [result] = await register(stub, contract("router/timeout", owner="acquiring", severity="LOW"))
+    assert (result.outcome, result.version) == (type_pb2.OUTCOME_ACCEPTED, 2)
+    answer = await stub.ListContracts(service_pb.ListContractsRequest())
+    [own] = [item for item in answer.contracts if item.contract_id == "router/timeout"]
+    assert (own.owner, own.severity, own.built_in) == ("acquiring", "LOW", True)
+    await record(stub, violation(contract_id="router/timeout", severity=""))
+    assert [item.severity for item in await listed(stub)] == ["LOW"]
 
 
 # ---- violations
@@ -184,7 +196,7 @@ async def test_a_violation_without_severity_takes_its_contract_s(
     await register(stub, contract(severity="CRITICAL"))
     await record(stub, violation(severity=""), violation(severity="", contract_id="x/y"))
     found = {item.contract_id: item.severity for item in await listed(stub)}
-    assert found == {"router/timeout": "CRITICAL", "x/y": "MEDIUM"}
+    assert found == {"checkout/answers": "CRITICAL", "x/y": "MEDIUM"}
 
 
 async def test_told_again_it_is_a_duplicate(stub: ContractMonitorServiceAsyncStub) -> None:
@@ -246,7 +258,7 @@ async def test_filters(stub: ContractMonitorServiceAsyncStub) -> None:
     async def names(**terms: Any) -> set[str]:
         return {item.request_id for item in await listed(stub, **terms)}
 
-    assert await names(contract_id="router/timeout") == {"r1", "r2"}
+    assert await names(contract_id="checkout/answers") == {"r1", "r2"}
     assert await names(severity="LOW") == {"r2"}
     assert await names(request_id="r3") == {"r3"}
     assert await names(fingerprint=group) == {"r1", "r2"}

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from services.runtime import migrations, roles
-from services.runtime.roles import DatabaseUnfit, DatabaseUrls, Passwords
+from services.runtime.roles import DatabaseUnfit, DatabaseUnreachable, DatabaseUrls, Passwords
 from tests.support.postgres import Server
 
 ROLES = """
@@ -34,6 +34,15 @@ def plain_login(postgres_server: Server) -> Iterator[str]:
     yield parts._replace(netloc=f"{name}:secret@").geturl()
     with psycopg.connect(postgres_server.admin_url, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def prepare_anyhow(url: str) -> object:
+    return roles.prepare_now(url, passwords=Passwords.generate())
+
+
+def migrations_anyhow(url: str) -> object:
+    migrations.upgrade(url, [])
+    return None
 
 
 def names_of(url: str) -> roles.RoleNames:
@@ -176,6 +185,14 @@ def test_a_database_in_another_encoding_is_refused(postgres_server: Server) -> N
         )
     with pytest.raises(DatabaseUnfit, match="UTF8"):
         roles.prepare_now(postgres_server.url("latin"), passwords=Passwords.generate())
+
+
+@pytest.mark.parametrize("call", [prepare_anyhow, migrations_anyhow])
+def test_a_database_that_is_down_is_told(tmp_path: Path, call: Callable[[str], object]) -> None:
+    url = f"postgresql://u:secret@/nothing?host={tmp_path}&port=1"
+    with pytest.raises(DatabaseUnreachable, match="cannot connect to database") as caught:
+        call(url)
+    assert "secret" not in str(caught.value)
 
 
 def test_passwords_are_made_once_and_kept_private(tmp_path: Path) -> None:

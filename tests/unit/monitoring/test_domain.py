@@ -14,7 +14,6 @@ from services.monitoring.domain import (
     BUILT_IN,
     SEVERITY_DEFAULT,
     Contract,
-    ContractBuiltIn,
     ContractKind,
     Violation,
     completed,
@@ -27,9 +26,9 @@ from services.monitoring.domain import (
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = datetime(2026, 1, 3, tzinfo=UTC)
 CONTRACT = Contract(
-    "router/timeout", "Answers in time", "", "payments", "HIGH", ContractKind.OBJECTIVE
+    "checkout/answers", "Answers in time", "", "payments", "HIGH", ContractKind.OBJECTIVE
 )
-VIOLATION = Violation("router/timeout", "r1", "", "took 932 ms", "", "pay_1", NOW)
+VIOLATION = Violation("checkout/answers", "r1", "", "took 932 ms", "", "pay_1", NOW)
 
 
 def test_the_same_violation_has_the_same_id_whenever_it_is_told() -> None:
@@ -94,7 +93,7 @@ def test_what_is_stored_has_no_zero_character(text: str) -> None:
 
 def test_what_is_left_out_comes_from_the_contract() -> None:
     whole = completed(VIOLATION, CONTRACT)
-    assert (whole.severity, whole.service) == ("HIGH", "router")
+    assert (whole.severity, whole.service) == ("HIGH", "checkout")
 
 
 def test_an_unknown_contract_leaves_the_default_severity() -> None:
@@ -121,11 +120,11 @@ def test_other_content_is_the_next_version() -> None:
     assert (second.version, second.owner, second.registered_at) == (2, "risk", LATER)
 
 
-@pytest.mark.parametrize("contract_id", BUILT_IN)
-def test_built_in_contracts_stay_as_they_are(contract_id: str) -> None:
-    with pytest.raises(ContractBuiltIn) as caught:
-        registered(replace(CONTRACT, contract_id=contract_id), None, NOW)
-    assert caught.value.metadata == {"contract_id": contract_id}
+def test_a_built_in_contract_may_get_an_owner_of_one_s_own() -> None:
+    built_in = BUILT_IN["router/timeout"]
+    assert registered(built_in, built_in, NOW) is built_in
+    own = registered(replace(built_in, owner="acquiring"), built_in, NOW)
+    assert (own.version, own.owner, own.built_in, own.registered_at) == (2, "acquiring", True, NOW)
 
 
 def test_built_in_contracts_are_complete() -> None:

@@ -105,8 +105,8 @@ class Engine:
                     return await self._park(lease, payment, due)
                 quick = False
                 await asyncio.sleep(QUICK_QUESTION_SECONDS)
-            if isinstance(action, Finish):
-                return await self._finish(lease, payment)
+            # What leaves nothing but the end to do has ended the payment in its own transaction.
+            assert not isinstance(action, Finish)
             payment = await self._take(lease, payment, action)
             if payment.status in FINAL:
                 return None
@@ -333,12 +333,6 @@ class Engine:
         if attempt.operation is Operation.REFUND and attempt.status is AttemptStatus.DECLINED:
             message = f"{attempt.processor_id} refuses to give {attempt.parent_id} back"
             _report(work, payment, COMPENSATION_STUCK, "CRITICAL", message)
-
-    async def _finish(self, lease: Lease, payment: Payment) -> None:
-        action = decide(payment.work)
-        assert isinstance(action, Finish)
-        async with self._database.unit_of_work("orchestration.payment.finish") as work:
-            await self._end(work, lease, payment, action)
 
     async def _end(
         self, work: UnitOfWork, lease: Lease, payment: Payment, action: Finish

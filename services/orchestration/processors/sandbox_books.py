@@ -24,4 +24,5 @@ SANDBOX_ORDER = sa.Table(
     sa.Column("retryable", sa.Boolean),
     sa.Column("provider_ref", sa.Text),
     sa.Column("message", sa.Text),
+    sa.Column("created_at", sa.DateTime(timezone=True)),
 )

@@ -18,7 +18,7 @@ from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 from payments.result.v1 import result_pb2
 
 from services.orchestration.processors.port import Order, Settled, Unknown, Verdict
-from services.orchestration.processors.sandbox import SandboxProcessor
+from services.orchestration.processors.sandbox import BOOKS_LATE, SandboxProcessor
 
 from .conftest import CARD, CARD_WITH_FALLBACK, WALLET, Bench, reason, status, step_statuses
 
@@ -141,6 +141,18 @@ async def test_a_lost_answer_is_asked_after_and_found_charged(bench: Bench, toke
     assert (status(payment), step_statuses(payment)) == ("SUCCEEDED", ["SUCCEEDED"])
     assert bench.net_at_processors() == 5684
     assert bench.subjects().count("payment.received") == 1
+
+
+async def test_an_early_not_found_proves_nothing(bench: Bench) -> None:
+    await bench.configure(CARD_WITH_FALLBACK)
+    payment = await bench.pay(method="card", token="tok_timeout_books_late")
+    assert (status(payment), step_statuses(payment)) == ("RESOLVING", ["NOT_SENT", "UNKNOWN"])
+    assert bench.net_at_processors() == 5684, "charged, and nobody knows yet"
+    await asyncio.sleep(BOOKS_LATE.total_seconds())
+    await bench.later(2)
+    payment = await bench.get(payment.payment_id)
+    assert (status(payment), step_statuses(payment)) == ("SUCCEEDED", ["NOT_SENT", "SUCCEEDED"])
+    assert bench.net_at_processors() == 5684
 
 
 async def test_a_lost_order_stays_unknown_until_proof_then_goes_on(bench: Bench) -> None:

@@ -1,0 +1,332 @@
+"""The whole job of a small tenant: every write that the mesh knows, each with an id of its own.
+
+Running it again, in part or whole, must change nothing: that is what the suite proves after each death.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import NAMESPACE_OID, uuid5
+
+import psycopg
+from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
+from payments.billing.v1 import charge_service_pb2, charge_service_pb2_grpc
+from payments.config.v1 import config_pb2
+from payments.contracts.v1 import contracts_pb2, contracts_service_pb2, contracts_service_pb2_grpc
+from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
+from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
+from payments.orchestration.v1 import (
+    orchestration_pb2,
+    orchestration_service_pb2,
+    orchestration_service_pb2_grpc,
+)
+from payments.type.v1 import type_pb2
+
+from services.cli.client import Client, Session
+from services.cli.commands.catalog import apply_catalog, parse_catalog
+from services.cli.errors import CliError
+
+EVENTS = 300
+UNIT_PRICE = "0.50"
+TOTAL_MINOR = 15_000
+"""300 uses at 0.50 USD."""
+COMMISSION_MINOR = 1_500
+SETTLE_SECONDS = 30.0
+PERIOD = type_pb2.Period()
+PERIOD.start_at.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
+PERIOD.end_at.FromDatetime(datetime(2026, 2, 1, tzinfo=UTC))
+
+CATALOG = {
+    "skus": [
+        {
+            "sku": "calls",
+            "type": "SKU_TYPE_ACTION",
+            "unit": "call",
+            "aggregation": "AGGREGATION_SUM",
+        },
+        {
+            "sku": "shut",
+            "type": "SKU_TYPE_ACTION",
+            "unit": "call",
+            "aggregation": "AGGREGATION_SUM",
+        },
+    ],
+    "plans": [
+        {
+            "plan_id": "basic",
+            "name": "Basic",
+            "currency_code": "USD",
+            "status": "STATUS_ACTIVE",
+            "prices": [
+                {"sku": sku, "price": {"per_unit": {"unit_amount": UNIT_PRICE}}}
+                for sku in ("calls", "shut")
+            ],
+        }
+    ],
+    "entitlements": [
+        {"org_id": org_id, "plan_id": "basic", "effective_at": "2020-01-01T00:00:00Z"}
+        for org_id in ("org", "shut-org")
+    ],
+    "partners": [{"partner_id": "reseller", "name": "Reseller", "tier": "gold"}],
+    "partners_of_record": [
+        {
+            "org_id": "org",
+            "partner_id": "reseller",
+            "start_at": "2020-01-01T00:00:00Z",
+            "status": "STATUS_ACTIVE",
+        }
+    ],
+    "commission_rates": [{"partner_tier": "gold", "pct": "10"}],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """The job of one tenant; its requests have the same ids at every run."""
+
+    tenant: str
+
+    def run(self, operator: Session) -> None:
+        """Do everything once.
+
+        Raises:
+            CliError: the mesh went away, or refused what it should not.
+        """
+        with Client(operator) as client:
+            secret = self._make_key(client)
+        with Client(Session(operator.grpc, secret)) as client:
+            self._configure(client)
+            self._ingest(client)
+            self._charge(client)
+            self._charge_refused(client)
+            self._pay(client)
+            self._watch(client)
+            self._revoke(client)
+            self._await_settlement(client)
+
+    def request_id(self, name: str) -> str:
+        """Return the id of one of the scenario's requests."""
+        return str(uuid5(NAMESPACE_OID, f"{self.tenant}/{name}"))
+
+    def _make_key(self, client: Client) -> str:
+        # A key whose answer got lost is not given again, so each run asks for another.
+        stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
+        request = access_service_pb2.CreateApiKeyRequest(
+            request_id=self.request_id(f"key-{time.time_ns()}"),
+            name="scenario",
+            scopes=["*"],
+            tenant_id=self.tenant,
+        )
+        return client.call(stub.CreateApiKey, request).secret
+
+    def _configure(self, client: Client) -> None:
+        metering = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
+        settings = metering_service_pb2.UpdateIngestSettingsRequest(
+            request_id=self.request_id("settings")
+        )
+        settings.accept_past.seconds = 3660 * 86_400
+        client.call(metering.UpdateIngestSettings, settings)
+        apply_catalog(client, parse_catalog(CATALOG, "catalog"))
+        merchants = client.stub(orchestration_service_pb2_grpc.MerchantConfigServiceStub)
+        config = config_pb2.MerchantConfig(merchant_id="shop")
+        config.methods.add(method="wallet", processor_id="sandbox-wallet").max_amount.CopyFrom(
+            type_pb2.Money(currency_code="USD", minor_units=5000)
+        )
+        config.methods.add(
+            method="card",
+            processor_id="sandbox-card-down",
+            fallback_processor_ids=["sandbox-card"],
+        )
+        put = orchestration_service_pb2.PutMerchantConfigRequest(
+            request_id=self.request_id("merchant"), config=config
+        )
+        client.call(merchants.PutMerchantConfig, put)
+
+    def _ingest(self, client: Client) -> None:
+        stub = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
+        request = metering_service_pb2.IngestEventsRequest()
+        for number in range(EVENTS):
+            self._event(request, f"use-{number}", "org", "calls")
+        self._event(request, "use-shut", "shut-org", "shut")
+        answer = client.call(stub.IngestEvents, request)
+        assert answer.accepted + answer.duplicate == EVENTS + 1, answer
+
+    def _event(
+        self, request: metering_service_pb2.IngestEventsRequest, name: str, org_id: str, sku: str
+    ) -> None:
+        event = request.events.add(
+            request_id=name, org_id=org_id, project_id="p", sku=sku, quantity="1"
+        )
+        event.event_time.FromDatetime(datetime(2026, 1, 15, tzinfo=UTC))
+
+    def _charge(self, client: Client) -> None:
+        stub = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
+        request = charge_service_pb2.CreateChargeRequest(
+            request_id=self.request_id("charge"), org_id="org", period=PERIOD
+        )
+        charge = client.call(stub.CreateCharge, request).charge
+        assert charge.total.minor_units == TOTAL_MINOR, charge
+
+    def _charge_refused(self, client: Client) -> None:
+        """Two charges that cannot be made: an organisation without a plan, and a closed account."""
+        ledger = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+        closed = ledger_pb2.Account(
+            account_id="revenue:shut:USD",
+            currency_code="USD",
+            type=ledger_pb2.ACCOUNT_TYPE_INCOME,
+            flags=ledger_pb2.AccountFlags(closed=True),
+        )
+        client.call(
+            ledger.CreateAccounts, ledger_service_pb2.CreateAccountsRequest(accounts=[closed])
+        )
+        stub = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
+        for org_id, reason in (("planless", "NO_PLAN"), ("shut-org", "POSTING_REFUSED")):
+            request = charge_service_pb2.CreateChargeRequest(
+                request_id=self.request_id(org_id), org_id=org_id, period=PERIOD
+            )
+            self._refused(client, stub.CreateCharge, request, reason)
+
+    def _refused(self, client: Client, method: object, request: object, reason: str) -> None:
+        try:
+            client.call(method, request)  # type: ignore[arg-type]
+        except CliError as error:
+            if error.reason != reason:
+                raise
+            return
+        raise AssertionError(f"{reason} expected")
+
+    def _pay(self, client: Client) -> None:
+        stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
+        for name, amount, token in (("split", "150.00", ""), ("lost", "7.00", "tok_timeout_books_late")):
+            document: dict[str, object] = {
+                "merchant_id": "shop",
+                "order_id": f"order-{name}",
+                "person_id": "org" if name == "split" else "walk-in",
+                "amount": amount,
+                "currency": "USD",
+                "payment_methods": [{"method": "wallet"}, {"method": "card"}],
+            }
+            if token:
+                document["payment_methods"] = [{"method": "wallet", "token": token}]
+            request = orchestration_service_pb2.CreatePaymentRequest(
+                request_id=self.request_id(f"pay-{name}"),
+                raw_request=json.dumps(document).encode(),
+            )
+            payment_id = client.call(stub.CreatePayment, request).payment.payment_id
+            self._await_payment(client, stub, payment_id)
+
+    def _await_payment(self, client: Client, stub: object, payment_id: str) -> None:
+        deadline = time.monotonic() + SETTLE_SECONDS
+        request = orchestration_service_pb2.GetPaymentRequest(payment_id=payment_id)
+        while True:
+            payment = client.call(stub.GetPayment, request).payment  # type: ignore[attr-defined]
+            if payment.status == orchestration_pb2.PAYMENT_STATUS_SUCCEEDED:
+                return
+            assert time.monotonic() < deadline, payment
+            time.sleep(0.05)
+
+    def _watch(self, client: Client) -> None:
+        stub = client.stub(contracts_service_pb2_grpc.ContractMonitorServiceStub)
+        contract = contracts_pb2.Contract(
+            contract_id="shop/promise",
+            title="A promise",
+            owner="shop",
+            severity="LOW",
+            kind=contracts_pb2.CONTRACT_KIND_POLICY,
+        )
+        client.call(
+            stub.RegisterContracts,
+            contracts_service_pb2.RegisterContractsRequest(contracts=[contract]),
+        )
+        violation = contracts_pb2.ContractViolation(
+            contract_id="shop/promise", request_id="seen-1", severity="LOW", message="not kept"
+        )
+        client.call(
+            stub.RecordViolations,
+            contracts_service_pb2.RecordViolationsRequest(violations=[violation]),
+        )
+        metering = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
+        broken = metering_service_pb2.UpdateIngestSettingsRequest(request_id="no uuid")
+        self._refused(client, metering.UpdateIngestSettings, broken, "INVALID_FIELD")
+
+    def _revoke(self, client: Client) -> None:
+        """Make a key and revoke it."""
+        stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
+        request = access_service_pb2.CreateApiKeyRequest(
+            request_id=self.request_id("spare"), name="spare", scopes=["ledger:read"]
+        )
+        spare = client.call(stub.CreateApiKey, request).api_key
+        revoke = access_service_pb2.RevokeApiKeyRequest(
+            request_id=self.request_id("revoke"), key_id=spare.key_id
+        )
+        client.call(stub.RevokeApiKey, revoke)
+
+    def _await_settlement(self, client: Client) -> None:
+        """Wait until payments and violations have arrived where their events go."""
+        ledger = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+        monitor = client.stub(contracts_service_pb2_grpc.ContractMonitorServiceStub)
+        account = ledger_service_pb2.GetAccountRequest(account_id="receivable:org:USD")
+        seen = contracts_service_pb2.ListViolationsRequest(contract_id="mesh/request-validation")
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            balances = client.call(ledger.GetAccount, account).account.balances
+            violations = client.call(monitor.ListViolations, seen).violations
+            if balances.credits_posted >= TOTAL_MINOR and violations:
+                return
+            assert time.monotonic() < deadline, (balances, violations)
+            time.sleep(0.05)
+
+    def check(self, admin_url: str) -> None:
+        """Compare what is stored with what must be: nothing lost, nothing doubled."""
+        facts = _FACTS
+        with psycopg.connect(admin_url) as connection:
+            found = {
+                name: connection.execute(statement, {"t": self.tenant}).fetchone()
+                for name, (statement, _) in facts.items()
+            }
+        assert found == {name: expected for name, (_, expected) in facts.items()}
+
+
+_EVENT_COUNT = "SELECT count(*) FROM mesh.event WHERE tenant_id = %(t)s AND subject = "
+
+# What the owner of the database sees of the tenant when all is done.
+_FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
+    "usage": (
+        "SELECT count(*), sum(quantity)::bigint FROM metering.usage_event"
+        " WHERE tenant_id = %(t)s AND org_id = 'org'",
+        (EVENTS, EVENTS),
+    ),
+    "charges": (
+        "SELECT count(*), sum(total_minor)::bigint FROM billing.charge"
+        " WHERE tenant_id = %(t)s AND org_id = 'org' AND status = 2",
+        (1, TOTAL_MINOR),
+    ),
+    "transfers": (
+        "SELECT count(*), sum(amount_minor)::bigint FROM ledger.transfer WHERE tenant_id = %(t)s",
+        # Charge and commission; two steps of the split payment and one of the lost one.
+        (5, TOTAL_MINOR + COMMISSION_MINOR + TOTAL_MINOR + 700),
+    ),
+    "sandbox charges": (
+        "SELECT count(*), sum(amount_minor)::bigint FROM orchestration.sandbox_order"
+        " WHERE tenant_id = %(t)s AND done AND operation = 'CHARGE'",
+        (3, TOTAL_MINOR + 700),
+    ),
+    "payments": (
+        "SELECT count(*) FROM orchestration.payment WHERE tenant_id = %(t)s AND status = 'SUCCEEDED'",
+        (2,),
+    ),
+    "payment.received": (_EVENT_COUNT + "'payment.received'", (2,)),
+    "payment.step.succeeded": (_EVENT_COUNT + "'payment.step.succeeded'", (3,)),
+    "rating.completed": (_EVENT_COUNT + "'rating.completed'", (1,)),
+    "plan.created": (_EVENT_COUNT + "'plan.created'", (1,)),
+    "violations": (
+        "SELECT count(*) FROM monitoring.violation"
+        " WHERE tenant_id = %(t)s AND contract_id = 'shop/promise'",
+        (1,),
+    ),
+    "dead letters": ("SELECT count(*) FROM mesh.dead_letter WHERE tenant_id = %(t)s", (0,)),
+    "waiting deliveries": ("SELECT count(*) FROM mesh.delivery WHERE tenant_id = %(t)s", (0,)),
+}

@@ -89,6 +89,7 @@ class LocalMesh:
         self.database_url = ""
         self.grpc_address = ""
         self.rest_url = ""
+        self.rest_missing = False
 
     async def start(self) -> None:
         """Start everything in order; returns once calls are answered.
@@ -160,6 +161,7 @@ class LocalMesh:
             return
         program = find_or_build()
         if program is None:
+            self.rest_missing = True
             return
         self._gateway = Gateway(program, f"127.0.0.1:{self._options.rest_port}", self.grpc_address)
         self.rest_url = f"http://{self._gateway.address}"

@@ -93,7 +93,7 @@ def _died(error: BaseException | None) -> CliError:
 
 
 def _announce(mesh: LocalMesh, output: Format) -> None:
-    if not mesh.rest_url:
+    if mesh.rest_missing:
         sys.stderr.write("no REST facade: it needs Go 1.24 or later to be built (`make gateway`)\n")
     if output is Format.JSON:
         print_json(

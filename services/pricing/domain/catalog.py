@@ -195,11 +195,6 @@ class PartnerOfRecord:
         """False when it ends before it starts, or at once."""
         return self.end_at is None or self.end_at > self.start_at
 
-    def active_at(self, moment: datetime) -> bool:
-        """Tell whether it earns at a moment."""
-        begun = self.status is RecordStatus.ACTIVE and self.start_at <= moment
-        return begun and (self.end_at is None or moment < self.end_at)
-
 
 @dataclass(frozen=True)
 class CommissionRate:

@@ -117,7 +117,8 @@ class Charges:
         response_type: type[ResponseT],
         answer: Callable[[Charge], ResponseT],
     ) -> ResponseT:
-        stored = await self._idempotency.claim(CREATE_CHARGE, request, response_type)
+        # A literal, because the tidy test reads the names of crash points; the same as CREATE_CHARGE.
+        stored = await self._idempotency.claim("billing.create_charge", request, response_type)
         if stored is not None:
             return stored
         crashpoint("billing.after_claim")

@@ -19,6 +19,7 @@ BY_SCENARIO = frozenset(
     for unit in (
         "access.create_api_key",
         "access.revoke_api_key",
+        "billing.create_charge",
         "billing.freeze_charge",
         "billing.next_round",
         "billing.refuse_charge",

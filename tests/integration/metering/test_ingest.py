@@ -389,3 +389,33 @@ async def test_broken_database_connections_cost_one_typed_error_at_most(
     again = await stub.IngestEvents(batch(event("before"), event("after"), event("new")))
     assert again.accepted + again.duplicate == 3
     assert (await stub.QueryUsage(usage_query())).rows[0].event_count == 3
+
+
+async def test_calls_that_are_given_up_leave_nothing_behind(
+    stub: Any, tenant: str, database: DatabaseUrls
+) -> None:
+    """A deadline may hit between any two statements: each batch is stored whole or not at all."""
+    sent = [batch(*(event(f"{call}-{n}") for n in range(500))) for call in range(24)]
+    calls = [
+        stub.IngestEvents(request, timeout=0.004 * (number + 1))
+        for number, request in enumerate(sent)
+    ]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert any(isinstance(answer, grpc.aio.AioRpcError) for answer in answers)
+    for request in sent:
+        again = await stub.IngestEvents(request)
+        assert (again.accepted, again.duplicate) in {(500, 0), (0, 500)}
+    ((count, receipts),) = rows(
+        database,
+        "SELECT count(*), (SELECT sum(accepted) FROM metering.receipt WHERE tenant_id = %s)"
+        " FROM metering.usage_event WHERE tenant_id = %s",
+        tenant,
+        tenant,
+    )
+    assert count == receipts == 500 * len(sent)
+    open_transactions = rows(
+        database,
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND state LIKE 'idle in transaction%%' AND xact_start < now() - interval '2 seconds'",
+    )
+    assert open_transactions == [(0,)]

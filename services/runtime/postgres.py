@@ -10,13 +10,11 @@ above it is ever changed.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
 import secrets
 import shutil
-import signal
 import stat
 import subprocess
 import sys
@@ -33,7 +31,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from services.runtime import postgres_account
+from services.runtime import postgres_account, postgres_processes
 from services.runtime.postgres_account import NO_CAPABILITY, Account, NoAccount
 
 SUPERUSER = "tollmesh_admin"
@@ -45,8 +43,6 @@ _SOCKET_NAME = ".s.PGSQL.5432"
 _SOCKET_PATH_BYTES_MAX = 107
 
 _READY_WITHIN_S = 60.0  # crash recovery of a large log takes its time
-_FAST_STOP_WITHIN_S = 20.0
-_IMMEDIATE_STOP_WITHIN_S = 5.0
 _POLL_S = 0.01
 _LOG_BYTES_MAX = 16 * 1024 * 1024
 # A server that keeps dying has a cause that no further start removes.
@@ -185,7 +181,7 @@ class EmbeddedPostgres:
         """Stop Postgres fast and clean (open transactions roll back) and let the directory go."""
         try:
             if self._process is not None:
-                self._end(self._process)
+                postgres_processes.end(self._process)
         finally:
             self._process = None
             self._forget_socket_dir()
@@ -204,7 +200,7 @@ class EmbeddedPostgres:
         """
         restarts: list[float] = []
         while (process := self._process) is not None:
-            await _exited(process)
+            await postgres_processes.exited(process)
             if self._process is not process:  # it was stopped
                 return
             now = time.monotonic()
@@ -317,6 +313,8 @@ class EmbeddedPostgres:
             *("--auth", "scram-sha-256", "--pwfile", str(self.data_dir / "superuser-password")),
             "--no-instructions",
         ]
+        if self._settings["fsync"] == "off":
+            arguments.append("--no-sync")
         command = _command(account, keep, "initdb", arguments)
         made = subprocess.run(command, capture_output=True, check=False, cwd="/")  # noqa: S603
         if made.returncode != 0:
@@ -366,7 +364,10 @@ class EmbeddedPostgres:
 
     def _launch(self) -> None:
         """Start the postmaster and wait until it is ready."""
-        _settle(self.cluster)
+        try:
+            postgres_processes.settle(self.cluster)
+        except postgres_processes.ServerStuck as error:
+            raise PostgresDied(str(error)) from error
         # Nobody is left. Postgres would still refuse to start where a lock file names an id that is now
         # another's process, or a zombie that nobody waits for.
         (self.cluster / "postmaster.pid").unlink(missing_ok=True)
@@ -409,17 +410,6 @@ class EmbeddedPostgres:
             return False
         # pidfile.h: line 1 is the process id, line 8 the status.
         return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
-
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        for number, seconds in (
-            (signal.SIGINT, _FAST_STOP_WITHIN_S),
-            (signal.SIGQUIT, _IMMEDIATE_STOP_WITHIN_S),
-            (signal.SIGKILL, None),
-        ):
-            process.send_signal(number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(seconds)
-                return
 
     @contextlib.contextmanager
     def _open_log(self) -> Iterator[int]:
@@ -550,66 +540,3 @@ def _remove_socket_dir(path: Path, account: Account) -> None:
         os.close(descriptor)
     with contextlib.suppress(OSError):
         path.rmdir()
-
-
-# ---- processes
-
-
-async def _exited(process: subprocess.Popen[bytes]) -> None:
-    """Wait until a child ended, without a thread and without polling."""
-    loop = asyncio.get_running_loop()
-    descriptor = os.pidfd_open(process.pid)
-    ended = asyncio.Event()
-    loop.add_reader(descriptor, ended.set)
-    try:
-        await ended.wait()
-        process.wait()
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
-
-
-def _settle(cluster: Path) -> None:
-    """Wait until no process of an earlier server works in the cluster any more, for a bounded time.
-
-    Whoever holds the lock is the only supervisor; a server that is still there lost its own and is
-    shutting down. One that hangs is told to stop at once, at last killed: what it had not
-    committed is rolled back by recovery, and two servers on one cluster would destroy it.
-
-    Raises:
-        PostgresDied: a process cannot be ended.
-    """
-    for number, seconds in (
-        (signal.SIGINT, _FAST_STOP_WITHIN_S),
-        (signal.SIGQUIT, _IMMEDIATE_STOP_WITHIN_S),
-        (signal.SIGKILL, _IMMEDIATE_STOP_WITHIN_S),
-    ):
-        left = _processes_in(cluster)
-        if not left:
-            return
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        give_up_at = time.monotonic() + seconds
-        while _processes_in(cluster) and time.monotonic() < give_up_at:
-            time.sleep(_POLL_S)
-    if left := _processes_in(cluster):
-        raise PostgresDied(f"processes {left} of an earlier server in {cluster} do not end")
-
-
-def _processes_in(cluster: Path) -> list[int]:
-    """Processes whose working directory is the cluster: every process of its server, and no other."""
-    try:
-        wanted = cluster.stat()
-    except FileNotFoundError:
-        return []
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            there = (entry / "cwd").stat()
-            is_postgres = (entry / "comm").read_text(encoding="utf-8").startswith("postgres")
-            if is_postgres and (there.st_dev, there.st_ino) == (wanted.st_dev, wanted.st_ino):
-                found.append(int(entry.name))
-    return found

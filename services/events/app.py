@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
@@ -16,7 +17,9 @@ from services.runtime.events.subjects import Pattern
 
 TAIL_PAGE = 100
 # What another process sequenced rings no bell here.
-TAIL_POLL_SECONDS = 0.5
+TAIL_POLL_SECONDS = 1.0
+# Between two reads: the bell rings for every tenant's events.
+TAIL_GAP_SECONDS = 0.01
 # Of one page; a stream as a whole may last as long as its reader likes.
 TAIL_PAGE_SECONDS = 10.0
 TAILS_MAX = 64
@@ -63,6 +66,7 @@ class EventReader:
                         position = event.position
                     if len(events) < TAIL_PAGE:
                         await bell.wait(TAIL_POLL_SECONDS)
+                        await asyncio.sleep(TAIL_GAP_SECONDS)
                 raise StreamEnded("the server is stopping; call again with the last cursor")
         finally:
             self._tails -= 1

@@ -93,11 +93,11 @@ class Relay:
         await self.engine.dispose()
 
     def _limits(self, statement_ms: int | None = None) -> dict[str, str]:
-        limit = str(self.transaction_ms)
+        statement = str(statement_ms or self.transaction_ms)
         return {
-            "statement_timeout": str(statement_ms or limit),
-            "lock_timeout": limit,
-            "idle_in_transaction_session_timeout": limit,
+            "statement_timeout": statement,
+            "lock_timeout": statement,
+            "idle_in_transaction_session_timeout": str(self.transaction_ms),
         }
 
     def _limit(self, connection: Any, _record: object) -> None:

@@ -17,9 +17,12 @@ from payments.metering.v1 import metering_service_pb2
 from payments.orchestration.v1 import orchestration_pb2
 
 from tests.support import curl, demo_job
-from tests.support.curl import Curl
+from tests.support.curl import Curl, tenant_key
 from tests.support.rest import Reply
 from tests.support.up import Running
+
+# One mesh serves all journeys of this folder.
+pytestmark = pytest.mark.xdist_group("gateway-journeys")
 
 Answer = TypeVar("Answer", bound=Message)
 
@@ -72,14 +75,6 @@ class RestCaller:
 
     def trial_balance(self) -> ledger_pb2.TrialBalance:
         return read(self.call("GET", "/v1/ledger/trial-balance"), 200, ledger_pb2.TrialBalance())
-
-
-def tenant_key(call: Curl, tenant: str) -> str:
-    """Make a key of another tenant, as an operator does."""
-    body = {"request_id": demo_job.fresh(), "name": "j", "scopes": ["*"], "tenant_id": tenant}
-    made = call("POST", "/v1/access/keys", json.dumps(body).encode())
-    assert made.status == 201, made.body
-    return str(made.json()["secret"])
 
 
 def test_the_demo_by_curl(mesh: Running, tmp_path: Path) -> None:

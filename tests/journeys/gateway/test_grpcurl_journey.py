@@ -22,6 +22,9 @@ from payments.orchestration.v1 import orchestration_pb2, orchestration_service_p
 from tests.support import demo_job, rest
 from tests.support.up import Running
 
+# One mesh serves all journeys of this folder.
+pytestmark = pytest.mark.xdist_group("gateway-journeys")
+
 Answer = TypeVar("Answer", bound=Message)
 
 ANSWER_WITHIN_S = 120
@@ -54,7 +57,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
 @functools.cache
 def program() -> str:
     """The grpcurl that go.mod of the facade names."""
-    tool = [rest.go(), "-C", rest.SOURCE, "tool"]
+    tool = [str(rest.go()), "-C", str(rest.SOURCE), "tool"]
     subprocess.run([*tool, "grpcurl", "-version"], capture_output=True, check=True)  # builds it
     run = subprocess.run([*tool, "-n", "grpcurl"], capture_output=True, text=True, check=True)
     return run.stdout.strip()

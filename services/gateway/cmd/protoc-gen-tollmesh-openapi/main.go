@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -161,7 +163,50 @@ func complete(description object, methods map[string]protoreflect.MethodDescript
 			}
 		}
 	}
+	plainPaths(description)
 	return nil
+}
+
+// plainPaths calls a path's variable by the last part of its name, `{config.merchant_id}` by `{merchant_id}`: tools
+// take a dot in a path's variable for an attribute, and one resource has one path.
+func plainPaths(description object) {
+	plain := object{}
+	for path, item := range members(description, "paths") {
+		item := item.(object)
+		for dotted, last := range dottedVariables(path) {
+			path = strings.ReplaceAll(path, "{"+dotted+"}", "{"+last+"}")
+			for _, operation := range item {
+				rename(operation.(object), dotted, last)
+			}
+		}
+		merged, _ := plain[path].(object)
+		if merged == nil {
+			merged = object{}
+			plain[path] = merged
+		}
+		maps.Copy(merged, item)
+	}
+	description["paths"] = plain
+}
+
+var pathVariable = regexp.MustCompile(`\{([^}]*\.([^}.]+))\}`)
+
+// dottedVariables gives the last part of each dotted variable of a path.
+func dottedVariables(path string) map[string]string {
+	found := map[string]string{}
+	for _, match := range pathVariable.FindAllStringSubmatch(path, -1) {
+		found[match[1]] = match[2]
+	}
+	return found
+}
+
+func rename(operation object, from, to string) {
+	parameters, _ := operation["parameters"].([]any)
+	for _, parameter := range parameters {
+		if parameter := parameter.(object); parameter["in"] == "path" && parameter["name"] == from {
+			parameter["name"] = to
+		}
+	}
 }
 
 func members(of object, name string) object {

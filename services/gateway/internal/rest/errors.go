@@ -230,6 +230,7 @@ func writeRoutingError(ctx context.Context, mux *runtime.ServeMux, marshaler run
 	err := withHTTP(httpStatus, fault(codes.NotFound, errorsv1.ErrorReason_ERROR_REASON_NO_ROUTE,
 		fmt.Sprintf("there is no %s %s; see /openapi.json", r.Method, r.URL.Path), metadata))
 	if httpStatus == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", strings.Join(allowedMethods(r.URL.Path), ", "))
 		err = withHTTP(httpStatus, fault(
 			codes.Unimplemented, errorsv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED,
 			fmt.Sprintf("%s does not take %s; see /openapi.json", r.URL.Path, r.Method), metadata))

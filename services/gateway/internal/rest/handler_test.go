@@ -48,7 +48,7 @@ func TestEveryAnnotationIsServed(t *testing.T) {
 	rules := 0
 	eachRule(func(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
 		rules++
-		verb, path := verbAndPath(t, rule)
+		verb, path := methodAndPath(rule)
 		body := ""
 		if field := rule.GetBody(); field != "" {
 			body = "{}"
@@ -72,23 +72,6 @@ func TestEveryAnnotationIsServed(t *testing.T) {
 	if rules < 20 {
 		t.Fatalf("only %d annotated RPCs are linked", rules)
 	}
-}
-
-func verbAndPath(t *testing.T, rule *annotations.HttpRule) (string, string) {
-	switch pattern := rule.GetPattern().(type) {
-	case *annotations.HttpRule_Get:
-		return http.MethodGet, pattern.Get
-	case *annotations.HttpRule_Post:
-		return http.MethodPost, pattern.Post
-	case *annotations.HttpRule_Put:
-		return http.MethodPut, pattern.Put
-	case *annotations.HttpRule_Patch:
-		return http.MethodPatch, pattern.Patch
-	case *annotations.HttpRule_Delete:
-		return http.MethodDelete, pattern.Delete
-	}
-	t.Fatalf("unknown pattern: %v", rule)
-	return "", ""
 }
 
 // Every file of the schemas is linked, or the JSON of a message that holds one of them would fail.
@@ -374,7 +357,16 @@ func TestErrorsOfTheFacadeHaveReasons(t *testing.T) {
 	client := newClient(t, mesh.address, defaults)
 	client.do("GET", "/v1/nothing", "").wantReason(404, "NO_ROUTE")
 	client.do("GET", "/", "").wantReason(404, "NO_ROUTE")
-	client.do("DELETE", "/v1/payments", "").wantReason(405, "METHOD_NOT_ALLOWED")
+	for path, allow := range map[string]string{
+		"/v1/payments": "GET, POST", "/v1/ledger/accounts/a:b": "GET", "/v1/access/keys/k:revoke": "POST",
+		"/v1/merchant-configs/shop": "GET, PUT",
+	} {
+		answer := client.do("DELETE", path, "")
+		answer.wantReason(405, "METHOD_NOT_ALLOWED")
+		if got := answer.header.Get("Allow"); got != allow {
+			t.Errorf("Allow of %s: %q", path, got)
+		}
+	}
 	client.do("POST", "/v1/billing/charges", `{}`).wantReason(500, "INTERNAL")
 	client.do("POST", "/v1/billing/charges", "{\""+strings.Repeat("a", 300<<10)).wantReason(413, "MESSAGE_TOO_LARGE")
 }

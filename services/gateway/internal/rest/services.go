@@ -3,6 +3,9 @@ package rest
 import (
 	"context"
 	"net/http"
+	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/genproto/googleapis/api/annotations"
@@ -67,4 +70,44 @@ func eachRule(visit func(protoreflect.MethodDescriptor, *annotations.HttpRule)) 
 		}
 		return true
 	})
+}
+
+// pathVariable is a `{charge_id}` in the path of an HTTP rule; it stands for one segment.
+var pathVariable = regexp.MustCompile(`\{[^}]*\}`)
+
+// allowedMethods are the HTTP methods that a path answers to, for the Allow header of a 405.
+func allowedMethods(path string) []string {
+	var allowed []string
+	eachRule(func(_ protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
+		method, template := methodAndPath(rule)
+		parts := pathVariable.Split(template, -1)
+		for i, part := range parts {
+			parts[i] = regexp.QuoteMeta(part)
+		}
+		pattern := "^" + strings.Join(parts, "[^/]+") + "$"
+		if matches, err := regexp.MatchString(pattern, path); err == nil && matches && !slices.Contains(allowed, method) {
+			allowed = append(allowed, method)
+		}
+	})
+	slices.Sort(allowed)
+	return allowed
+}
+
+// methodAndPath is what an HTTP rule binds an RPC to.
+func methodAndPath(rule *annotations.HttpRule) (string, string) {
+	switch pattern := rule.GetPattern().(type) {
+	case *annotations.HttpRule_Get:
+		return http.MethodGet, pattern.Get
+	case *annotations.HttpRule_Post:
+		return http.MethodPost, pattern.Post
+	case *annotations.HttpRule_Put:
+		return http.MethodPut, pattern.Put
+	case *annotations.HttpRule_Patch:
+		return http.MethodPatch, pattern.Patch
+	case *annotations.HttpRule_Delete:
+		return http.MethodDelete, pattern.Delete
+	case *annotations.HttpRule_Custom:
+		return pattern.Custom.GetKind(), pattern.Custom.GetPath()
+	}
+	return "", ""
 }

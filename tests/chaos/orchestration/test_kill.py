@@ -1,0 +1,229 @@
+"""Kill -9 of the service while money moves both ways: charges, lost answers, and refunds of what came before.
+
+The books of the sandbox processors are the oracle: they are written by transactions of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import grpc
+import psycopg
+import pytest
+from payments.config.v1 import config_pb2
+from payments.orchestration.v1 import orchestration_pb2 as pb
+from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
+from payments.orchestration.v1.orchestration_service_pb2_grpc import (
+    MerchantConfigServiceStub,
+    PaymentServiceStub,
+)
+
+from services.runtime.access import MeshTokens, Principal
+from tests.support.mesh import MESH_SECRET
+from tests.support.postgres import DatabaseUrls
+
+END_WITHIN_S = 40.0
+FINAL = {pb.PAYMENT_STATUS_SUCCEEDED, pb.PAYMENT_STATUS_FAILED}
+NET = (
+    "SELECT coalesce(sum(CASE operation WHEN 'CHARGE' THEN amount_minor ELSE -amount_minor END), 0)::bigint"
+    " FROM orchestration.sandbox_order WHERE tenant_id = %s AND done"
+)
+CHARGED = (
+    "SELECT count(*) FROM orchestration.sandbox_order"
+    " WHERE tenant_id = %s AND done AND operation = 'CHARGE'"
+)
+ENDED = (
+    "SELECT count(*) FROM mesh.event"
+    " WHERE tenant_id = %s AND subject IN ('payment.received', 'payment.failed')"
+)
+
+
+@contextmanager
+def serving(
+    urls: DatabaseUrls, crashpoint: str = ""
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run `python -m services.orchestration`; give its address, and the process to wait for."""
+    environment = {
+        **os.environ,
+        "TOLLMESH_DATABASE_URL": urls.service,
+        "TOLLMESH_RELAY_URL": urls.relay,
+        "TOLLMESH_MESH_SECRET": MESH_SECRET,
+        "TOLLMESH_LISTEN": "127.0.0.1:0",
+        "TOLLMESH_CRASHPOINT": crashpoint,
+    }
+    command = [sys.executable, "-m", "services.orchestration"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("serving on port "), line
+            yield f"127.0.0.1:{line.split()[-1]}", process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                assert process.wait(30) == 0
+
+
+class Shop:
+    """A tenant's calls to the service."""
+
+    def __init__(self, channel: grpc.aio.Channel, tenant: str) -> None:
+        principal = Principal(tenant, "chaos", frozenset({"*"}))
+        self._headers = [("authorization", f"Mesh {MeshTokens(MESH_SECRET).issue(principal)}")]
+        self._payments: Any = PaymentServiceStub(channel)
+        self._configs: Any = MerchantConfigServiceStub(channel)
+
+    async def configure(self) -> None:
+        """Wallet up to 10.00, then card with a first processor that is down, then bank debit."""
+        config = config_pb2.MerchantConfig(merchant_id="acme")
+        wallet = config.methods.add(method="wallet", processor_id="sandbox-wallet")
+        wallet.max_amount.currency_code = "USD"
+        wallet.max_amount.minor_units = 1000
+        config.methods.add(
+            method="card",
+            processor_id="sandbox-card-down",
+            fallback_processor_ids=["sandbox-card"],
+        )
+        config.methods.add(method="ach", processor_id="sandbox-ach")
+        config.timeouts.call_timeout.FromMilliseconds(1000)
+        request = service_pb.PutMerchantConfigRequest(request_id=str(uuid.uuid4()), config=config)
+        await self._configs.PutMerchantConfig(request, metadata=self._headers)
+
+    async def pay(self, request: service_pb.CreatePaymentRequest) -> pb.Payment:
+        """Create a payment."""
+        answer = await self._payments.CreatePayment(request, metadata=self._headers, timeout=20)
+        payment: pb.Payment = answer.payment
+        return payment
+
+    async def list(self) -> list[pb.Payment]:
+        """List the payments."""
+        request = service_pb.ListPaymentsRequest()
+        return list((await self._payments.ListPayments(request, metadata=self._headers)).payments)
+
+
+@asynccontextmanager
+async def shop_at(address: str, tenant: str) -> AsyncIterator[Shop]:
+    """Call the service as a tenant."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield Shop(channel, tenant)
+
+
+def count(urls: DatabaseUrls, statement: str, tenant: str) -> int:
+    """Ask the owner, who sees every tenant."""
+    with psycopg.connect(urls.owner_admin) as connection:
+        row = connection.execute(statement.encode(), (tenant,)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def payment_request(**fields: Any) -> service_pb.CreatePaymentRequest:
+    """Make a request of 30.00 over several methods."""
+    body: Mapping[str, Any] = {
+        "merchant_id": "acme",
+        "order_id": "o-1",
+        "person_id": "p-1",
+        "currency": "USD",
+        "amount": "30.00",
+    } | fields
+    return service_pb.CreatePaymentRequest(
+        raw_request=json.dumps(body).encode(), request_id=str(uuid.uuid4())
+    )
+
+
+async def die(
+    urls: DatabaseUrls, tenant: str, point: str, request: service_pb.CreatePaymentRequest
+) -> None:
+    """Let the service kill itself while it works on the payment."""
+    with serving(urls, point) as (address, process):
+        async with shop_at(address, tenant) as shop:
+            await shop.configure()
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await shop.pay(request)
+        assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert await asyncio.to_thread(process.wait, 20) == -signal.SIGKILL
+
+
+async def live_on(
+    urls: DatabaseUrls, tenant: str, request: service_pb.CreatePaymentRequest
+) -> pb.Payment:
+    """Start again, let the client repeat itself, and wait for the end."""
+    with serving(urls) as (address, _):
+        async with shop_at(address, tenant) as shop:
+            await shop.pay(request)
+            deadline = time.monotonic() + END_WITHIN_S
+            while True:
+                (payment,) = await shop.list()
+                if payment.status in FINAL:
+                    return payment
+                assert time.monotonic() < deadline, payment
+                await asyncio.sleep(0.2)
+
+
+# Charges: wallet, card (refused connection), card. `:n` is the n-th pass of the point.
+@pytest.mark.parametrize(
+    "point",
+    [
+        "orchestration.payment.create.after_commit",
+        "orchestration.payment.before_send:1",
+        "orchestration.payment.after_send:3",
+        "orchestration.sandbox.after_commit:2",
+        "orchestration.attempt.settle.before_commit:3",
+    ],
+)
+async def test_a_split_payment_is_charged_once(database: DatabaseUrls, point: str) -> None:
+    tenant = f"t-{uuid.uuid4().hex[:12]}"
+    request = payment_request()
+    await die(database, tenant, point, request)
+    payment = await live_on(database, tenant, request)
+    assert payment.status == pb.PAYMENT_STATUS_SUCCEEDED, payment
+    assert (count(database, NET, tenant), count(database, CHARGED, tenant)) == (3000, 2)
+    assert count(database, ENDED, tenant) == 1
+
+
+# Charges of wallet and card, a declined bank debit, then two refunds: attempts 1, 2 and 3, 4, then 5 and 6.
+@pytest.mark.parametrize(
+    "point",
+    [
+        "orchestration.payment.before_send:5",
+        "orchestration.payment.after_send:5",
+        "orchestration.sandbox.before_commit:4",
+        "orchestration.sandbox.after_commit:5",
+        "orchestration.attempt.settle.before_commit:6",
+    ],
+)
+async def test_what_was_charged_is_given_back_once(database: DatabaseUrls, point: str) -> None:
+    tenant = f"t-{uuid.uuid4().hex[:12]}"
+    methods = [
+        {"method": "wallet"},
+        {"method": "card", "max_amount": "15.00"},
+        {"method": "ach", "token": "tok_decline"},
+    ]
+    request = payment_request(payment_methods=methods)
+    await die(database, tenant, point, request)
+    payment = await live_on(database, tenant, request)
+    assert payment.status == pb.PAYMENT_STATUS_FAILED, payment
+    assert (count(database, NET, tenant), count(database, CHARGED, tenant)) == (0, 2)
+    assert count(database, ENDED, tenant) == 1
+
+
+@pytest.mark.parametrize(
+    "point", ["orchestration.payment.before_verify", "orchestration.attempt.verify.after_commit"]
+)
+async def test_a_lost_answer_is_not_charged_again(database: DatabaseUrls, point: str) -> None:
+    tenant = f"t-{uuid.uuid4().hex[:12]}"
+    request = payment_request(method="card", token="tok_timeout_books_late")
+    await die(database, tenant, point, request)
+    payment = await live_on(database, tenant, request)
+    assert payment.status == pb.PAYMENT_STATUS_SUCCEEDED, payment
+    assert (count(database, NET, tenant), count(database, CHARGED, tenant)) == (3000, 1)
+    assert count(database, ENDED, tenant) == 1

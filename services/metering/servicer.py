@@ -18,7 +18,14 @@ from payments.type.v1 import type_pb2
 
 from services.metering import domain, intake
 from services.metering.app import Metering
-from services.metering.domain import Aggregation, IngestSettings, Receipt, UsageQuery, Window
+from services.metering.domain import (
+    Aggregation,
+    IngestSettings,
+    Receipt,
+    UsageQuery,
+    Verdict,
+    Window,
+)
 from services.metering.pipelining import in_order
 from services.runtime.context import acting, current
 from services.runtime.database import UnitOfWork
@@ -43,6 +50,13 @@ _AGGREGATIONS = {
     type_pb2.AGGREGATION_UNSPECIFIED: Aggregation.SUM,
     type_pb2.AGGREGATION_SUM: Aggregation.SUM,
     type_pb2.AGGREGATION_COUNT: Aggregation.COUNT,
+}
+
+
+_OUTCOMES = {
+    Verdict.DUPLICATE: type_pb2.OUTCOME_DUPLICATE,
+    Verdict.CONFLICT: type_pb2.OUTCOME_CONFLICT,
+    Verdict.REJECTED: type_pb2.OUTCOME_REJECTED,
 }
 
 
@@ -139,7 +153,7 @@ def _receipt(receipt: Receipt) -> metering_service_pb2.IngestEventsResponse:
         response.problems.add(
             index=problem.index,
             request_id=problem.request_id,
-            outcome=type_pb2.Outcome.Value(f"OUTCOME_{problem.verdict}"),
+            outcome=_OUTCOMES[problem.verdict],
             reason=problem.reason,
             message=problem.message,
         )

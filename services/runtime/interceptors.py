@@ -56,6 +56,15 @@ class Call:
         value = self.headers.get(name, "")
         return value[:HEADER_MAX] if isinstance(value, str) else ""
 
+    @property
+    def idempotency_key(self) -> str:
+        """Header Idempotency-Key, never cut: keys that differ only at their end name different requests.
+
+        gRPC's own limit on metadata bounds it.
+        """
+        value = self.headers.get("idempotency-key", "")
+        return value if isinstance(value, str) else ""
+
 
 class Pipeline(grpc.aio.ServerInterceptor):
     """Wraps the handler of every RPC."""
@@ -207,7 +216,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
             causation_id=principal.causation_id,
             traceparent=traceparent,
             deadline_at=self._deadline_at(call),
-            idempotency_key=call.header("idempotency-key"),
+            idempotency_key=call.idempotency_key,
         )
         # gRPC runs each call in a task of its own, so the context needs no reset.
         _CURRENT.set(call.who)
@@ -310,7 +319,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
 
 def _adopt_idempotency_key(call: Call, request: Message) -> None:
     """Fill request_id from header Idempotency-Key; a key that is no UUID is mapped to one."""
-    header = call.header("idempotency-key")
+    header = call.idempotency_key
     if not header:
         return
     mapped = request_id_of(header)
@@ -318,7 +327,7 @@ def _adopt_idempotency_key(call: Call, request: Message) -> None:
     if given and given.lower() != mapped and given != header:
         raise IdempotencyKeyMismatch(
             "header Idempotency-Key and field request_id name different requests; send one of them",
-            header=header,
+            header=header[:HEADER_MAX],
             field=given,
         )
     if not given:

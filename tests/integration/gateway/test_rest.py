@@ -178,6 +178,29 @@ async def test_idempotency_key(rest: Rest) -> None:
     ]
 
 
+async def test_long_keys_are_told_apart_to_their_end(rest: Rest) -> None:
+    await opened(rest)
+    wanted = {"org_id": "acme", "period": JANUARY}
+    first = await rest.acall(
+        "POST", "/v1/billing/charges", wanted, {"Idempotency-Key": "k" * 200 + "1"}
+    )
+    assert first.status == 201, first.body
+    other = await rest.acall(
+        "POST",
+        "/v1/billing/charges",
+        wanted | {"org_id": "other"},
+        {"Idempotency-Key": "k" * 200 + "2"},
+    )
+    # A request of its own: refused for what it asks, and not taken for the first one.
+    assert other.reason == "NO_PLAN", other.body
+    payments = [
+        await rest.acall("POST", "/v1/payments", b"<pay/>", {"Idempotency-Key": "p" * 200 + end})
+        for end in "122"
+    ]
+    ids = [payment.json()["payment_id"] for payment in payments]
+    assert ids[0] != ids[1] == ids[2]
+
+
 @pytest.mark.parametrize("body", [b"", b"<pay/>", b"\xff\x00{", b'{"amount": 1e400, "amount": NaN'])
 async def test_payment_that_cannot_be_read_is_stored_as_refused(rest: Rest, body: bytes) -> None:
     made = await rest.acall("POST", "/v1/payments", body)

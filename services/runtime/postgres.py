@@ -121,6 +121,10 @@ class DataDirectoryUnsafe(PostgresError):
     """The data directory, or something in it, belongs to another user or is open to all."""
 
 
+class DataDirectoryForeign(PostgresError):
+    """The directory is a Postgres cluster that was not made here."""
+
+
 class PostgresDied(PostgresError):
     """Postgres ended, or did not get ready in time; the end of its log is in the message."""
 
@@ -162,6 +166,7 @@ class EmbeddedPostgres:
             DataDirectoryInUse: another process holds the directory.
             DataDirectoryVersion: the files are of another major version.
             DataDirectoryUnsafe: the directory is not ours alone to write.
+        DataDirectoryForeign: it is a cluster that was not made here.
             PostgresDied: it did not start; the message ends with its log.
             PostgresError: the directory or the user it needs cannot be had.
         """
@@ -269,10 +274,15 @@ class EmbeddedPostgres:
             raise DataDirectoryUnsafe(
                 f"data directory {self.data_dir} can be written by everyone: chmod o-w it, or use another"
             )
+        if (self.data_dir / "PG_VERSION").exists():
+            raise DataDirectoryForeign(
+                f"{self.data_dir} is a Postgres cluster of its own: choose another data directory, or serve "
+                f"the cluster yourself and give --database-url"
+            )
 
     def _prepare_files(self) -> None:
-        self._check_version()
         try:
+            self._check_version()
             self._account = postgres_account.for_cluster(self.cluster, self.data_dir)
             if not self.cluster.exists():
                 self._password = _password(self.data_dir / "superuser-password", fresh=True)
@@ -280,10 +290,14 @@ class EmbeddedPostgres:
             else:
                 self._password = _password(self.data_dir / "superuser-password", fresh=False)
             self._socket_dir = self._make_socket_dir()
+            reach = (*_program_paths(), self.cluster, self._socket_dir)
+            self._capability = postgres_account.capability(self._account, reach)
         except NoAccount as error:
             raise PostgresError(str(error)) from error
-        reach = (*_program_paths(), self.cluster, self._socket_dir)
-        self._capability = postgres_account.capability(self._account, reach)
+        except OSError as error:
+            raise PostgresError(
+                f"cannot prepare data directory {self.data_dir}: {error}"
+            ) from error
 
     def _check_version(self) -> None:
         wanted = major_version()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ import pytest
 
 from services.runtime import postgres, postgres_account
 from services.runtime.postgres import (
+    DataDirectoryForeign,
     DataDirectoryInUse,
     DataDirectoryUnsafe,
     DataDirectoryVersion,
@@ -264,6 +266,22 @@ def test_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PostgresError, match="not a directory"):
         EmbeddedPostgres(tmp_path / "file").start()
+
+
+def test_a_cluster_that_was_not_made_here_is_left_alone(copy: Path) -> None:
+    before = sorted(path.name for path in (copy / "cluster").iterdir())
+    with pytest.raises(DataDirectoryForeign, match="--database-url"):
+        EmbeddedPostgres(copy / "cluster").start()
+    assert sorted(path.name for path in (copy / "cluster").iterdir()) == before
+
+
+def test_a_full_disk_is_told(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "chmod", full)
+    with pytest.raises(PostgresError, match="No space left"):
+        EmbeddedPostgres(copy).start()
 
 
 def test_a_lost_password_is_told(copy: Path) -> None:

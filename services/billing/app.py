@@ -157,8 +157,10 @@ class Charges:
         async with self._database.read() as work:
             return await _existing(work, charge_id)
 
-    async def list(self, wanted: ChargeFilter, after: Place | None, limit: int) -> list[Charge]:
-        """List charges behind `after`, the latest period first."""
+    async def list(
+        self, wanted: ChargeFilter, after: Place | None, limit: int
+    ) -> tuple[list[Charge], bool]:
+        """List charges without proofs behind `after`, the latest period first; says whether there are more."""
         async with self._database.read() as work:
             return await store.list_charges(work, wanted, after, limit)
 

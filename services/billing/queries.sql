@@ -4,11 +4,11 @@ Statements of billing. All run inside a unit of work, as the services' role, for
 -- DO NOTHING answers to the exclusion constraint: a charge that overlaps is there, and the caller reads in a second
 -- statement which. Calls of the same request hold its record, so that only one of them gets here.
 INSERT INTO billing.charge (tenant_id, charge_id, org_id, start_at, end_at, currency_code, total_minor,
-                            partner_total_minor, status, plan_id, plan_version, usage_snapshot, posting_round,
-                            created_at, resume_at)
+                            partner_total_minor, status, plan_id, plan_version, usage_snapshot, line_count,
+                            posting_round, created_at, resume_at)
 VALUES (%(tenant_id)s, %(charge_id)s, %(org_id)s, %(start_at)s, %(end_at)s, %(currency_code)s, %(total_minor)s,
-        %(partner_total_minor)s, %(status)s, %(plan_id)s, %(plan_version)s, %(usage_snapshot)s, %(posting_round)s,
-        %(created_at)s, clock_timestamp() + interval '60 seconds')
+        %(partner_total_minor)s, %(status)s, %(plan_id)s, %(plan_version)s, %(usage_snapshot)s, %(line_count)s,
+        %(posting_round)s, %(created_at)s, clock_timestamp() + interval '60 seconds')
     ON CONFLICT DO NOTHING
 RETURNING charge_id;
 

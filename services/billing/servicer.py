@@ -24,7 +24,6 @@ from services.runtime.money import Money, format_decimal, format_exact
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
 
 PAGE_SIZE_DEFAULT = 20
-# A charge has up to 4,000 lines, so a page of charges is bounded closer than one of accounts.
 PAGE_SIZE_MAX = 100
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -63,12 +62,13 @@ class ChargeServicer(charge_service_pb2_grpc.ChargeServiceServicer):
         scope = f"charges|{request.org_id}|{period}"
         limit = clamp_page_size(request.page_size, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
         after = _place(request.page_token, scope)
-        charges = await self._charges.list(ChargeFilter(request.org_id, period), after, limit + 1)
+        wanted = ChargeFilter(request.org_id, period)
+        charges, more = await self._charges.list(wanted, after, limit)
         response = service_pb.ListChargesResponse(
-            charges=[_charge_message(charge, with_proof=False) for charge in charges[:limit]]
+            charges=[_charge_message(charge, with_proof=False) for charge in charges]
         )
-        if len(charges) > limit:
-            last = charges[limit - 1]
+        if more:
+            last = charges[-1]
             position = {"start_at": last.period.start_at.isoformat(), "id": last.charge_id}
             response.next_page_token = encode_token(position, scope)
         return response

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import Select, literal, select, tuple_
 
 from services.billing.domain.charges import Charge, ChargeStatus, Line, RatedLine, Span
 from services.billing.tables import charge as charge_table
@@ -16,6 +17,9 @@ from services.billing.tables import charge_line as line_table
 from services.runtime import sql
 from services.runtime.database import UnitOfWork
 from services.runtime.money import Money
+
+# A charge has up to 2,000 lines; this many keep a page well below what clients take in one message.
+PAGE_LINES_MAX = 10_000
 
 _SQL = sql.load("services.billing", "queries.sql")
 
@@ -62,18 +66,34 @@ async def read_charge(work: UnitOfWork, charge_id: str) -> Charge | None:
     """Read a charge with its lines."""
     table = charge_table
     query = select(table).where(table.c.tenant_id == work.tenant_id, table.c.charge_id == charge_id)
-    found = await _with_lines(work, [*(await work.execute(query))])
+    found = await _with_lines(work, [*(await work.execute(query))], with_proof=True)
     return found[0] if found else None
 
 
 async def list_charges(
     work: UnitOfWork, wanted: ChargeFilter, after: Place | None, limit: int
-) -> list[Charge]:
-    """List charges with their lines behind `after`, the latest period first."""
+) -> tuple[list[Charge], bool]:
+    """List charges behind `after`, the latest period first, with lines but without proofs.
+
+    A page ends after `limit` charges or before PAGE_LINES_MAX lines, with one charge at least. Also says whether
+    there are more.
+    """
+    rows = [*(await work.execute(charges_query(work.tenant_id, wanted, after, limit + 1)))]
+    lines = accumulate(row.line_count for row in rows)
+    fitting = sum(1 for place, total in enumerate(lines) if place == 0 or total <= PAGE_LINES_MAX)
+    page = rows[: min(fitting, limit)]
+    return await _with_lines(work, page, with_proof=False), len(rows) > len(page)
+
+
+def charges_query(
+    tenant_id: str, wanted: ChargeFilter, after: Place | None, limit: int
+) -> Select[Any]:
+    """Select charges behind `after`, the latest period first; a comparison of rows, so that the index leads there."""
     table = charge_table
+    place = tuple_(table.c.start_at, table.c.charge_id)
     query = (
         select(table)
-        .where(table.c.tenant_id == work.tenant_id)
+        .where(table.c.tenant_id == tenant_id)
         .order_by(table.c.start_at.desc(), table.c.charge_id.desc())
         .limit(limit)
     )
@@ -84,13 +104,8 @@ async def list_charges(
             table.c.start_at < wanted.period.end_at, table.c.end_at > wanted.period.start_at
         )
     if after is not None:
-        query = query.where(
-            or_(
-                table.c.start_at < after.start_at,
-                and_(table.c.start_at == after.start_at, table.c.charge_id < after.charge_id),
-            )
-        )
-    return await _with_lines(work, [*(await work.execute(query))])
+        query = query.where(place < tuple_(literal(after.start_at), literal(after.charge_id)))
+    return query
 
 
 async def settle(work: UnitOfWork, charge_id: str) -> bool:
@@ -136,6 +151,7 @@ def _charge_parameters(work: UnitOfWork, charge: Charge) -> dict[str, Any]:
         "plan_id": charge.plan_id,
         "plan_version": charge.plan_version,
         "usage_snapshot": charge.usage_snapshot,
+        "line_count": len(charge.lines),
         "posting_round": charge.posting_round,
         "created_at": charge.created_at,
     }
@@ -159,12 +175,13 @@ def _line_parameters(work: UnitOfWork, charge: Charge) -> dict[str, Any]:
     }
 
 
-async def _with_lines(work: UnitOfWork, rows: Sequence[Any]) -> list[Charge]:
+async def _with_lines(work: UnitOfWork, rows: Sequence[Any], *, with_proof: bool) -> list[Charge]:
     if not rows:
         return []
     table = line_table
+    columns = [column for column in table.c if with_proof or column is not table.c.proof]
     query = (
-        select(table)
+        select(*columns)
         .where(
             table.c.tenant_id == work.tenant_id,
             table.c.charge_id.in_([row.charge_id for row in rows]),
@@ -207,6 +224,6 @@ def _line(row: Any, currency_code: str) -> Line:
         amount=amount,
         partner_id=row.partner_id,
         partner_pct=row.partner_pct,
-        proof=bytes(row.proof),
+        proof=bytes(getattr(row, "proof", b"")),
     )
     return Line(str(row.line_no), rated, partner_amount, amount - partner_amount)

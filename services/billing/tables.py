@@ -32,6 +32,7 @@ charge = Table(
     Column("plan_id", Text, nullable=False),
     Column("plan_version", Integer, nullable=False),
     Column("usage_snapshot", Text, nullable=False),
+    Column("line_count", Integer, nullable=False),
     Column("posting_round", Integer, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("settled_at", DateTime(timezone=True)),

@@ -22,6 +22,7 @@ from payments.pricing.v1 import pricing_pb2, pricing_service_pb2, pricing_servic
 from payments.type.v1.type_pb2 import Money, Period
 
 from services.billing import app as billing_app
+from services.billing import store as billing_store
 from services.billing.app import Charges
 from services.billing.bootstrap import build as build_billing
 from services.billing.clients import LedgerClient, PricingClient
@@ -440,7 +441,7 @@ async def test_an_account_that_cannot_serve_is_named(tenant: Tenant) -> None:
 
 
 async def test_a_charge_too_large_is_refused(tenant: Tenant) -> None:
-    tenant.world.pricing.lines = tuple((f"sku-{n}", 1) for n in range(4001))
+    tenant.world.pricing.lines = tuple((f"sku-{n}", 1) for n in range(2001))
     assert (await refused(tenant.charge())).reason == "CHARGE_TOO_LARGE"
 
 
@@ -499,6 +500,21 @@ async def test_lists_filter_and_page(tenant: Tenant) -> None:
     assert [charge.charge_id for charge in found.charges] == [made[2].charge_id]
     bad = tenant.charges.ListCharges(service_pb.ListChargesRequest(page_token="AAAA"))
     assert (await refused(bad)).reason == "INVALID_PAGE_TOKEN"
+
+
+async def test_a_page_of_large_charges_ends_sooner(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [await tenant.charge(day=day) for day in range(3)]
+    monkeypatch.setattr(billing_store, "PAGE_LINES_MAX", 7)
+    first = await tenant.charges.ListCharges(service_pb.ListChargesRequest())
+    assert [charge.charge_id for charge in first.charges] == [made[2].charge_id, made[1].charge_id]
+    request = service_pb.ListChargesRequest(page_token=first.next_page_token)
+    second = await tenant.charges.ListCharges(request)
+    assert [charge.charge_id for charge in second.charges] == [made[0].charge_id]
+    assert second.next_page_token == ""
+    monkeypatch.setattr(billing_store, "PAGE_LINES_MAX", 1)
+    assert len((await tenant.charges.ListCharges(service_pb.ListChargesRequest())).charges) == 1
 
 
 async def test_bad_input_is_named(tenant: Tenant) -> None:

@@ -27,6 +27,7 @@ CREATE TABLE billing.charge (
   plan_id             text        NOT NULL,
   plan_version        integer     NOT NULL,
   usage_snapshot      text        NOT NULL,
+  line_count          integer     NOT NULL CHECK (line_count >= 0),
   posting_round       integer     NOT NULL CHECK (posting_round > 0),
   created_at          timestamptz NOT NULL,
   settled_at          timestamptz,

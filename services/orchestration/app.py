@@ -95,7 +95,7 @@ class Payments:
                 _report(work, payment)
         if not created:
             return await self._repeated(key, body_hash)
-        if payment.plan is not None:
+        if payment.plan is not None and not self._runs.full:
             lease = Lease(call.tenant_id, payment.payment_id, 1, call.correlation_id)
             self._runs.begin(lease)
         return await self._reached(payment.payment_id)

@@ -13,6 +13,7 @@ import hmac
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import TypeVar
 
 from services.orchestration import facts, store
@@ -47,7 +48,7 @@ from services.orchestration.processors.port import (
     Unknown,
     Verdict,
 )
-from services.orchestration.store import Lease
+from services.orchestration.store import Lease, LeaseLost
 from services.runtime.clock import Clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.database import Database, UnitOfWork
@@ -185,11 +186,16 @@ class Engine:
         sent = replace(attempt, status=AttemptStatus.SENT, sent_at=self._clock.now())
         payment = created.with_attempt(sent)
         timeout_ms = payment.work.policy.call_timeout_ms
+        held_at = monotonic()
         async with self._database.unit_of_work("orchestration.attempt.send") as work:
             await self._hold(work, lease, payment, lease_ms=timeout_ms + LEASE_MARGIN_MS)
             await store.update_attempt(work, sent)
         # From here on the processor may act: whatever happens before it is settled leaves the outcome unknown.
         crashpoint("orchestration.payment.before_send")
+        if monotonic() - held_at > LEASE_MARGIN_MS / 1000:
+            # This process slept: another may have taken over before this call could end. The fence keeps us from
+            # writing, and only this keeps us from sending.
+            raise LeaseLost(payment.payment_id)
         verdict = await self._ask_to_act(payment, sent)
         crashpoint("orchestration.payment.after_send")
         return await self._conclude(lease, payment, sent, verdict)
@@ -288,7 +294,9 @@ class Engine:
         crashpoint("orchestration.payment.after_verify")
         if isinstance(finding, Settled):
             return await self._conclude_settled(lease, payment, attempt, finding)
-        window = processor.capabilities.settle_window if processor else VERIFY_SCHEDULE[-1]
+        # An order may be on its way for as long as its call may take; only then its absence begins to count.
+        window = timedelta(milliseconds=payment.work.policy.call_timeout_ms)
+        window += processor.capabilities.settle_window if processor else VERIFY_SCHEDULE[-1]
         open_ = outcome.asked(
             attempt,
             self._clock.now(),

@@ -17,6 +17,7 @@ from services.runtime.telemetry import log
 SWEEP_SECONDS = 0.5
 SWEEP_BATCH = 16
 RUNS_MAX = 64
+WAITING_MAX = 512
 STOP_SECONDS = 5.0
 PRINCIPAL = "mesh:orchestration"
 
@@ -35,6 +36,11 @@ class Runs:
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._sweeper: asyncio.Task[None] | None = None
         self._places = asyncio.Semaphore(RUNS_MAX)
+
+    @property
+    def full(self) -> bool:
+        """True when so many payments wait for a place that a further one is left to the sweeper."""
+        return len(self._tasks) >= WAITING_MAX
 
     def begin(self, lease: Lease, *, waited_for: bool = True) -> asyncio.Task[None]:
         """Work on a payment in a task of its own, which its caller's cancellation does not touch."""
@@ -71,23 +77,27 @@ class Runs:
 
     async def sweep(self) -> int:
         """Continue payments that are due; returns how many were taken, once each stopped or ended."""
+        tasks = await self._take_due()
+        if tasks:
+            await asyncio.wait(tasks)
+        return len(tasks)
+
+    async def _take_due(self) -> list[asyncio.Task[None]]:
         free = min(SWEEP_BATCH, RUNS_MAX - len(self._tasks))
         if free <= 0:
-            return 0
+            return []
         with acting(_acting_for("mesh", "")):
             async with self._database.unit_of_work("orchestration.payment.claim") as work:
                 leases = await store.claim_due(
                     work, owner=self.owner, lease_ms=LEASE_MARGIN_MS, batch=free
                 )
-        tasks = [self.begin(lease, waited_for=False) for lease in leases]
-        if tasks:
-            await asyncio.wait(tasks)
-        return len(leases)
+        return [self.begin(lease, waited_for=False) for lease in leases]
 
     async def _sweep_forever(self) -> None:
         while True:
             try:
-                busy = await self.sweep() == SWEEP_BATCH
+                # Not waited for: a slow processor must not hold up the payments of the others.
+                busy = len(await self._take_due()) == SWEEP_BATCH
             except DomainError as error:
                 log.warning("sweep_delayed", reason=error.reason)
                 busy = False

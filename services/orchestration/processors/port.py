@@ -90,7 +90,8 @@ class Capabilities:
     """What may be concluded from a processor's answers.
 
     Attributes:
-        settle_window: after this time since sending, two answers "not found" prove that nothing was charged.
+        settle_window: so long after a call can last have arrived, its books are complete: two answers "not
+            found" later than that prove that nothing was charged.
     """
 
     settle_window: timedelta

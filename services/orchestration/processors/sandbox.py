@@ -122,7 +122,7 @@ class SandboxProcessor:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Books are complete one second after an order was sent."""
+        """Books are complete one second after an order arrived."""
         return Capabilities(_SETTLE_WINDOW)
 
     async def charge(self, order: Order) -> Verdict:

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from services.orchestration import engine as engine_module
+from services.orchestration.engine import LEASE_MARGIN_MS
 from services.orchestration.runs import Runs
 from services.orchestration.store import Lease
 from services.runtime import database as database_module
@@ -63,12 +64,12 @@ def die_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], list[str]]:
 
 async def recover(bench: Bench, payment_id: str) -> None:
     """End the lease of the dead and sweep until the payment rests."""
-    for _ in range(6):
+    for _ in range(10):
         bench.execute(
             "UPDATE orchestration.payment SET lease_until = now() - interval '1 second'"
             " WHERE tenant_id = %(tenant)s AND lease_until IS NOT NULL"
         )
-        await bench.later(2)
+        await bench.later(4)
 
 
 async def start(bench: Bench, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> str:
@@ -193,6 +194,23 @@ async def test_who_lost_the_lease_writes_nothing(
     before = await bench.get(payment_id)
     await bench.runs.begin(Lease(bench.tenant_id, payment_id, 1, "a stale fence"))
     assert await bench.get(payment_id) == before
+
+
+async def test_a_worker_that_slept_through_its_lease_sends_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stopped between the mark and the sending; another has taken over long since."""
+    await bench.configure(CARD)
+    payment_id = await start(bench, monkeypatch)
+    times = iter([0.0, LEASE_MARGIN_MS / 1000 + 0.1])
+    with monkeypatch.context() as patched:
+        patched.setattr(engine_module, "monotonic", lambda: next(times))
+        await bench.runs.begin(Lease(bench.tenant_id, payment_id, 1, "correlation"))
+    assert step_statuses(await bench.get(payment_id)) == ["SENT"]
+    assert bench.net_at_processors() == 0
+    await recover(bench, payment_id)
+    assert status(await bench.get(payment_id)) == "SUCCEEDED"
+    assert bench.net_at_processors() == 5684
 
 
 async def test_two_workers_of_which_one_is_a_zombie_charge_once(

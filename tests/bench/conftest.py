@@ -1,0 +1,15 @@
+"""Prints what the benches measured, as one table."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import figures
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Write the table behind the last test."""
+    if figures.ROWS:
+        terminalreporter.write_line("")
+        for line in figures.table().splitlines():
+            terminalreporter.write_line(line)

@@ -6,7 +6,7 @@ from payments.ledger.v1 import ledger_service_pb2_grpc
 
 from services.ledger.app import Ledger
 from services.ledger.reactions import REACTIONS
-from services.ledger.servicer import LedgerServicer
+from services.ledger.servicer import SERVICE, LedgerServicer
 from services.runtime.service import Runtime, Service, Servicer
 
 
@@ -17,8 +17,8 @@ def build(runtime: Runtime) -> Service:
         servicers=[
             Servicer(
                 ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server,
-                LedgerServicer(Ledger(runtime.database)),
-                "payments.ledger.v1.LedgerService",
+                LedgerServicer(Ledger(runtime.database), runtime.violations),
+                SERVICE,
             )
         ],
         reactions=REACTIONS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -26,10 +26,18 @@ from services.ledger.domain.transfers import KIND_POSTED, Malformed, Transfer
 from services.ledger.domain.trial_balance import CurrencySums, TypeSums
 from services.ledger.store import AccountFilter, EntryView
 from services.runtime import validation
+from services.runtime.context import current
 from services.runtime.errors import InvalidPageToken
 from services.runtime.money import EXPONENTS, Money
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
+from services.runtime.violations import (
+    INVARIANT,
+    REQUEST_VALIDATION,
+    Violation,
+    ViolationReporter,
+)
 
+SERVICE = "payments.ledger.v1.LedgerService"
 BATCH_ITEMS_MAX = 8190
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -38,8 +46,9 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     """Answers the RPCs of LedgerService."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, violations: ViolationReporter) -> None:
         self._ledger = ledger
+        self._violations = violations
 
     async def CreateAccounts(
         self, request: service_pb.CreateAccountsRequest, context: _Context
@@ -48,6 +57,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         validation.check_batch(request.accounts, BATCH_ITEMS_MAX)
         results = [_refused_account(index, item) for index, item in enumerate(request.accounts)]
         sound = [index for index, refused in enumerate(results) if refused is None]
+        self._tell_refused("CreateAccounts", [item.message for item in results if item])
         accounts = [_account(request.accounts[index]) for index in sound]
         verdicts = await self._ledger.create_accounts(accounts) if accounts else []
         for index, account, verdict in zip(sound, accounts, verdicts, strict=True):
@@ -60,6 +70,8 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         """Post transfers, each judged by itself."""
         validation.check_batch(request.transfers, BATCH_ITEMS_MAX)
         batch = [_transfer(item) for item in request.transfers]
+        faults = [item.message for item in batch if isinstance(item, Malformed)]
+        self._tell_refused("PostTransfers", faults)
         verdicts = await self._ledger.post_transfers(batch)
         return service_pb.PostTransfersResponse(
             results=[
@@ -123,9 +135,23 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     ) -> service_pb.GetTrialBalanceResponse:
         """Add all accounts up."""
         recorded_at, currencies = await self._ledger.trial_balance()
+        for item in currencies:
+            if item.difference.minor_units:
+                message = f"debits and credits of {item.currency_code} differ: {item.difference}"
+                self._tell(INVARIANT, "CRITICAL", message, "trial-balance")
         balance = pb.TrialBalance(currencies=[_currency_message(item) for item in currencies])
         balance.recorded_at.FromDatetime(recorded_at)
         return service_pb.GetTrialBalanceResponse(trial_balance=balance)
+
+    def _tell_refused(self, method: str, faults: Sequence[str]) -> None:
+        """Tell the contract monitor of items that break their rules, once a call."""
+        if faults:
+            message = f"{method}: {len(faults)} items break their rules, the first: {faults[0]}"
+            self._tell(REQUEST_VALIDATION, "LOW", message, f"/{SERVICE}/{method}")
+
+    def _tell(self, contract_id: str, severity: str, message: str, subject_id: str) -> None:
+        violation = Violation(current(), contract_id, severity, message[:1000], subject_id)
+        self._violations.report(violation)
 
 
 # ---- In

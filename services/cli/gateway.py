@@ -48,20 +48,21 @@ class Gateway:
 
     def __init__(self, program: Path, listen: str, grpc_address: str) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [str(program), "--listen", listen, "--grpc", grpc_address],
+            [str(program), "--listen", listen, "--grpc", grpc_address, "--exit-with-parent"],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            # Its complaints go where ours go: a pipe that nobody empties would block it one day.
+            stderr=None,
             text=True,
         )
         self.address = self._await_listening(listen)
 
     def _await_listening(self, listen: str) -> str:
-        assert self._process.stdout is not None and self._process.stderr is not None
+        assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             self._process.wait(START_SECONDS)
             raise CliError(
-                f"the REST gateway did not start on {listen}: {self._process.stderr.read()[-500:].strip()}",
+                f"the REST gateway did not start on {listen}; what it said is above",
                 "choose another port with --rest-port",
                 exit_code=EXIT_UNAVAILABLE,
             )

@@ -35,8 +35,8 @@ type options struct {
 const (
 	exitFailure = 1
 	exitUsage   = 2
-	// parentPoll is how often the parent is looked for; a death signal usually comes first.
-	parentPoll = time.Second
+	// parentPoll is how often the parent is looked for.
+	parentPoll = 500 * time.Millisecond
 )
 
 func main() {
@@ -101,7 +101,12 @@ func check(o options, rest []string) error {
 
 // run serves until ctx ends or the parent is gone, then lets calls in flight finish.
 func run(ctx context.Context, o options, announce io.Writer) error {
-	connection, err := rest.Dial(o.grpcAddress, o.deadline)
+	if o.exitWithParent {
+		var cancel context.CancelFunc
+		ctx, cancel = whileParentLives(ctx, os.Getppid, parentPoll)
+		defer cancel()
+	}
+	connection, err := rest.Dial(ctx, o.grpcAddress, o.deadline)
 	if err != nil {
 		return fmt.Errorf("gRPC address %q: %w", o.grpcAddress, err)
 	}
@@ -119,11 +124,6 @@ func run(ctx context.Context, o options, announce io.Writer) error {
 	}
 	if err := json.NewEncoder(announce).Encode(map[string]string{"listen": listener.Addr().String()}); err != nil {
 		return errors.Join(err, listener.Close())
-	}
-	if o.exitWithParent {
-		var cancel context.CancelFunc
-		ctx, cancel = whileParentLives(ctx, os.Getppid, parentPoll)
-		defer cancel()
 	}
 	return serve(ctx, server, listener, o.drainMax)
 }
@@ -159,7 +159,7 @@ func serve(ctx context.Context, server *http.Server, listener net.Listener, drai
 	drain, cancel := context.WithTimeout(context.Background(), drainMax)
 	defer cancel()
 	if err := server.Shutdown(drain); err != nil {
-		// Only tails and hung calls are left; their clients see the connection close.
+		// Only hung calls are left; their clients see the connection close.
 		return server.Close()
 	}
 	return nil

@@ -182,6 +182,50 @@ func TestTermEndsHungCallsAfterTheDrain(t *testing.T) {
 	}
 }
 
+// startTailing runs a mesh whose streams never end of themselves.
+func startTailing(t *testing.T) (<-chan struct{}, string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan struct{})
+	server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+		close(opened)
+		<-stream.Context().Done()
+		return stream.Context().Err()
+	}))
+	go func() { _ = server.Serve(listener) }() // ends with Stop
+	t.Cleanup(server.Stop)
+	return opened, listener.Addr().String()
+}
+
+func TestTermEndsTailsAtOnce(t *testing.T) {
+	opened, address := startTailing(t)
+	command, _, rest := start(t, "yes", "--grpc", address, "--drain", "1m")
+	last := make(chan string, 1)
+	go func() {
+		response, err := http.Get("http://" + rest + "/v1/events:tail")
+		if err != nil {
+			last <- err.Error()
+			return
+		}
+		defer response.Body.Close()
+		content, _ := io.ReadAll(response.Body)
+		last <- string(content)
+	}()
+	<-opened
+	if err := command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if content := <-last; !strings.Contains(content, "DEPENDENCY_UNAVAILABLE") {
+		t.Errorf("the tail ended with %q", content)
+	}
+	if err := command.Wait(); err != nil {
+		t.Errorf("exit: %v", err)
+	}
+}
+
 func TestEndsWithItsParent(t *testing.T) {
 	_, in, rest := start(t, "parent", "--exit-with-parent")
 	if connection, err := net.Dial("tcp", rest); err != nil {

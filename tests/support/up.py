@@ -28,12 +28,14 @@ class Running:
         rest: `http://127.0.0.1:<port>` of the facade.
         api_key: a fresh key of tenant `default`.
         database_url: the services' own login.
+        pid: of the process, to signal it.
     """
 
     grpc: str
     rest: str
     api_key: str
     database_url: str
+    pid: int
 
 
 @contextmanager
@@ -57,7 +59,7 @@ def tollmesh_up(data_dir: Path, *arguments: str) -> Iterator[Running]:
                     process.wait(STOPS_WITHIN_S)
                     log.seek(0)
                     raise RuntimeError(f"`tollmesh up` did not start:\n{log.read()[-4000:]}")
-                yield Running(**json.loads(line))
+                yield Running(**json.loads(line), pid=process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(STOPS_WITHIN_S)

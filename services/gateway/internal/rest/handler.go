@@ -8,6 +8,7 @@ package rest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,8 +18,10 @@ import (
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"tollmesh.dev/gen/go/openapi"
@@ -48,17 +51,18 @@ type Limits struct {
 }
 
 // Dial prepares the connection to the mesh; it is made with the first call. Unary calls without a
-// deadline get one: the generated handlers would wait for ever.
-func Dial(address string, deadline time.Duration, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+// deadline get one: the generated handlers would wait for ever. Streams end with the lifetime: a tail would hold up
+// every shutdown to its limit.
+func Dial(lifetime context.Context, address string, deadline time.Duration) (*grpc.ClientConn, error) {
 	reconnect := grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: 5 * time.Second}
 	reconnect.Backoff.MaxDelay = reconnectMax
-	options := []grpc.DialOption{
+	return grpc.NewClient(address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(reconnect),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerBytesMax)),
 		grpc.WithUnaryInterceptor(withDeadline(deadline)),
-	}
-	return grpc.NewClient(address, append(options, more...)...)
+		grpc.WithStreamInterceptor(within(lifetime)),
+	)
 }
 
 func withDeadline(deadline time.Duration) grpc.UnaryClientInterceptor {
@@ -71,6 +75,40 @@ func withDeadline(deadline time.Duration) grpc.UnaryClientInterceptor {
 		}
 		return invoke(ctx, method, request, reply, connection, options...)
 	}
+}
+
+func within(lifetime context.Context) grpc.StreamClientInterceptor {
+	return func(ctx context.Context, description *grpc.StreamDesc, connection *grpc.ClientConn, method string,
+		open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		forget := context.AfterFunc(lifetime, cancel)
+		context.AfterFunc(ctx, func() { forget() }) // also when its reader just goes away
+		stream, err := open(ctx, description, connection, method, options...)
+		if err != nil {
+			cancel()
+			return nil, err
+		}
+		return &mortalStream{stream, lifetime, cancel}, nil
+	}
+}
+
+// mortalStream is a stream that ends with the facade, and says so.
+type mortalStream struct {
+	grpc.ClientStream
+	lifetime context.Context
+	release  context.CancelFunc
+}
+
+// RecvMsg waits for the next message.
+func (s *mortalStream) RecvMsg(message any) error {
+	err := s.ClientStream.RecvMsg(message)
+	if err != nil {
+		s.release()
+	}
+	if err != nil && !errors.Is(err, io.EOF) && s.lifetime.Err() != nil {
+		return status.Error(codes.Unavailable, "the facade is going down")
+	}
+	return err
 }
 
 // NewHandler is the whole facade: every annotated RPC, /healthz and /openapi.json.

@@ -141,7 +141,7 @@ type client struct {
 
 func newClient(t *testing.T, address string, limits Limits) client {
 	t.Helper()
-	connection, err := Dial(address, limits.Deadline)
+	connection, err := Dial(t.Context(), address, limits.Deadline)
 	if err != nil {
 		t.Fatal(err)
 	}

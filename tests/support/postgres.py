@@ -19,6 +19,7 @@ import traceback
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 import psycopg
 
@@ -89,19 +90,37 @@ def join(run_id: str) -> tuple[Server, int]:
         RuntimeError: the server did not start; its log is in the message.
     """
     folder = Path(tempfile.gettempdir(), f"tollmesh-tests-{os.geteuid()}-{run_id}")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.lstat().st_uid != os.geteuid():
-        raise RuntimeError(f"{folder} belongs to another user: remove it")
-    with (folder / "start").open("w") as start:
-        fcntl.flock(start, fcntl.LOCK_EX)  # one worker at a time looks and starts
-        present = os.open(folder / "present", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(present, fcntl.LOCK_SH)
-        state = folder / "state.json"
-        if not state.exists():
-            _start_keeper(folder)
-            _await(state, folder / "failure")
-        stored = json.loads(state.read_text(encoding="utf-8"))
-    return Server(stored["admin_url"], Passwords(**stored["passwords"])), present
+    while True:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.lstat().st_uid != os.geteuid():
+            raise RuntimeError(f"{folder} belongs to another user: remove it")
+        with (folder / "start").open("w") as start:
+            fcntl.flock(start, fcntl.LOCK_EX)  # one worker at a time looks and starts
+            if not _is_there(folder / "start", start.fileno()):
+                continue  # an earlier keeper removed it meanwhile
+            present = os.open(folder / "present", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(present, fcntl.LOCK_SH)
+            try:
+                return _server(folder), present
+            except BaseException:
+                os.close(present)
+                raise
+
+
+def _server(folder: Path) -> Server:
+    state = folder / "state.json"
+    if not state.exists():
+        _start_keeper(folder)
+        _await(state, folder / "failure")
+    stored = json.loads(state.read_text(encoding="utf-8"))
+    return Server(stored["admin_url"], Passwords(**stored["passwords"]))
+
+
+def _is_there(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _start_keeper(folder: Path) -> None:
@@ -129,19 +148,28 @@ def keep(folder: Path) -> None:
     try:
         with EmbeddedPostgres(folder / "data", settings=_SETTINGS) as server:
             _make_template(server, folder)
-            _await_departure(folder)
-            (folder / "state.json").unlink()
+            start = _await_departure(folder)
     except Exception:
         new = folder / "failure.new"
         new.write_text(traceback.format_exc(), encoding="utf-8")
         new.rename(folder / "failure")
-        _await_departure(folder)
-    shutil.rmtree(folder)
+        start = _await_departure(folder)
+    with start:
+        shutil.rmtree(folder)
 
 
-def _await_departure(folder: Path) -> None:
-    with (folder / "present").open("r+") as present:
-        fcntl.flock(present, fcntl.LOCK_EX)
+def _await_departure(folder: Path) -> TextIO:
+    """Wait until no worker is there and none is coming; until the returned file is closed none can come."""
+    start = (folder / "start").open("r+")
+    while True:
+        with (folder / "present").open("r+") as present:
+            fcntl.flock(present, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(start, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return start
+            except BlockingIOError:
+                pass  # a worker is coming in just now: let it pass
+        time.sleep(0.1)
 
 
 def _make_template(server: EmbeddedPostgres, folder: Path) -> None:

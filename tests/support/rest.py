@@ -38,7 +38,7 @@ def binary() -> Path:
     with (built.parent / ".gateway.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         run = subprocess.run(
-            [go(), "build", "-o", built, "."],
+            [go(), "build", "-buildvcs=false", "-o", built, "."],
             cwd=SOURCE,
             capture_output=True,
             text=True,

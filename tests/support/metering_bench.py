@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from payments.metering.v1 import metering_service_pb2
 
 from tests.support.metering import event
@@ -24,9 +22,3 @@ def make_batch(prefix: str, first: int, size: int) -> metering_service_pb2.Inges
         made.event_time.seconds += row // 40 % 86_400
         made.event_time.nanos = row * 7919 % 1_000_000 * 1000
     return request
-
-
-def tell(title: str, *figures: str) -> None:
-    """Print a row of the table that a bench leaves."""
-    sys.stdout.write(f"{title:<44}{''.join(f'{figure:>12}' for figure in figures)}\n")
-    sys.stdout.flush()

@@ -236,7 +236,8 @@ type ListChargesRequest struct {
 	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	// Only charges whose period has an instant in common with this one.
 	Period *v1.Period `protobuf:"bytes,2,opt,name=period,proto3" json:"period,omitempty"`
-	// Most charges in one answer; 0 means 20.
+	// Most charges in one answer; 0 means 20, and more than 100 count as 100. A page ends sooner when its
+	// charges have more than 10,000 lines.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before; empty for the first.
 	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`

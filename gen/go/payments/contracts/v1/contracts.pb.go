@@ -107,9 +107,11 @@ type Contract struct {
 	Runbook string `protobuf:"bytes,7,opt,name=runbook,proto3" json:"runbook,omitempty"`
 	// How often its text was changed, from 1. Output only.
 	Version int32 `protobuf:"varint,8,opt,name=version,proto3" json:"version,omitempty"`
-	// True for the contracts that every tenant has from the start. Output only.
+	// True for the contracts that every tenant has from the start. Registering one anew gives the tenant a
+	// version of its own, with another owner or severity. Output only.
 	BuiltIn bool `protobuf:"varint,9,opt,name=built_in,json=builtIn,proto3" json:"built_in,omitempty"`
-	// When this version was registered, in microseconds; absent for built-in contracts. Output only.
+	// When this version was registered, in microseconds; absent for built-in contracts that were
+	// not registered anew. Output only.
 	RegisteredAt  *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=registered_at,json=registeredAt,proto3" json:"registered_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -184,9 +184,9 @@ const (
 	//
 	//	{"reason": "CHARGE_OVERLAPS", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "org_id": "acme"}}
 	ErrorReason_ERROR_REASON_CHARGE_OVERLAPS ErrorReason = 400
-	// The usage of the period makes more lines than one charge may have; charge a shorter period.
+	// The usage of the period makes more lines, or longer proofs, than one charge may have.
 	//
-	//	{"reason": "CHARGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"lines": "5000", "lines_max": "4000"}}
+	//	{"reason": "CHARGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"lines": "3000", "lines_max": "2000", "proof_bytes": "2100000", "proof_bytes_max": "1500000"}}
 	ErrorReason_ERROR_REASON_CHARGE_TOO_LARGE ErrorReason = 401
 	// The ledger did not take the charge's transfers, and posted none of them. The charge stays PENDING: put the named account
 	// right, then make the same call again.
@@ -202,10 +202,6 @@ const (
 	//
 	//	{"reason": "UNKNOWN_PROCESSOR", "domain": "tollmesh.dev", "metadata": {"processor_id": "acme-card", "method": "card"}}
 	ErrorReason_ERROR_REASON_UNKNOWN_PROCESSOR ErrorReason = 600
-	// A built-in contract of the mesh cannot be registered anew; choose another contract_id.
-	//
-	//	{"reason": "CONTRACT_BUILT_IN", "domain": "tollmesh.dev", "metadata": {"contract_id": "mesh/invariant"}}
-	ErrorReason_ERROR_REASON_CONTRACT_BUILT_IN ErrorReason = 700
 	// The payload of an event is larger than one may be: publish a reference instead of the detail.
 	//
 	//	{"reason": "EVENT_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"subject": "usage.reported", "bytes": "2000000", "bytes_max": "1048576"}}
@@ -274,7 +270,6 @@ var (
 		402: "ERROR_REASON_POSTING_REFUSED",
 		500: "ERROR_REASON_PAYMENT_NOT_BOOKABLE",
 		600: "ERROR_REASON_UNKNOWN_PROCESSOR",
-		700: "ERROR_REASON_CONTRACT_BUILT_IN",
 		800: "ERROR_REASON_EVENT_TOO_LARGE",
 		801: "ERROR_REASON_STREAM_ENDED",
 		900: "ERROR_REASON_NO_ROUTE",
@@ -325,7 +320,6 @@ var (
 		"ERROR_REASON_POSTING_REFUSED":           402,
 		"ERROR_REASON_PAYMENT_NOT_BOOKABLE":      500,
 		"ERROR_REASON_UNKNOWN_PROCESSOR":         600,
-		"ERROR_REASON_CONTRACT_BUILT_IN":         700,
 		"ERROR_REASON_EVENT_TOO_LARGE":           800,
 		"ERROR_REASON_STREAM_ENDED":              801,
 		"ERROR_REASON_NO_ROUTE":                  900,
@@ -365,7 +359,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xd2\r\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xad\r\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -410,8 +404,7 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1dERROR_REASON_CHARGE_TOO_LARGE\x10\x91\x03\x12!\n" +
 	"\x1cERROR_REASON_POSTING_REFUSED\x10\x92\x03\x12&\n" +
 	"!ERROR_REASON_PAYMENT_NOT_BOOKABLE\x10\xf4\x03\x12#\n" +
-	"\x1eERROR_REASON_UNKNOWN_PROCESSOR\x10\xd8\x04\x12#\n" +
-	"\x1eERROR_REASON_CONTRACT_BUILT_IN\x10\xbc\x05\x12!\n" +
+	"\x1eERROR_REASON_UNKNOWN_PROCESSOR\x10\xd8\x04\x12!\n" +
 	"\x1cERROR_REASON_EVENT_TOO_LARGE\x10\xa0\x06\x12\x1e\n" +
 	"\x19ERROR_REASON_STREAM_ENDED\x10\xa1\x06\x12\x1a\n" +
 	"\x15ERROR_REASON_NO_ROUTE\x10\x84\a\x12$\n" +

@@ -37,7 +37,8 @@ type LedgerBatchPosted struct {
 	TransferCount int32 `protobuf:"varint,2,opt,name=transfer_count,json=transferCount,proto3" json:"transfer_count,omitempty"`
 	// How many accounts they touched.
 	AccountCount int32 `protobuf:"varint,3,opt,name=account_count,json=accountCount,proto3" json:"account_count,omitempty"`
-	// Sum of the posted amounts, one per currency, by currency code.
+	// Sum of the posted amounts, one per currency, by currency code. A sum that leaves the range of 64-bit
+	// minor units is left out; the batch is posted all the same, since each of its amounts and balances fits.
 	Totals []*v1.Money `protobuf:"bytes,4,rep,name=totals,proto3" json:"totals,omitempty"`
 	// When the batch was recorded, in microseconds.
 	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`

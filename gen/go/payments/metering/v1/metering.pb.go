@@ -463,7 +463,7 @@ func (x *UsageRow) GetLastEventAt() *timestamppb.Timestamp {
 // IngestSettings is how far from now an event may lie, for one tenant.
 type IngestSettings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How far back, from 0 to 3660 days. 35 days unless set.
+	// How far back, from 0 to 36600 days, about a century. 35 days unless set.
 	AcceptPast *durationpb.Duration `protobuf:"bytes,1,opt,name=accept_past,json=acceptPast,proto3" json:"accept_past,omitempty"`
 	// How far ahead, from 0 to 31 days. 5 minutes unless set.
 	AcceptFuture *durationpb.Duration `protobuf:"bytes,2,opt,name=accept_future,json=acceptFuture,proto3" json:"accept_future,omitempty"`

@@ -510,7 +510,7 @@ type UpdateIngestSettingsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Idempotency key of the change.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// New reach back, from 0 to 3660 days; absent leaves it.
+	// New reach back, from 0 to 36600 days; absent leaves it.
 	AcceptPast *durationpb.Duration `protobuf:"bytes,2,opt,name=accept_past,json=acceptPast,proto3" json:"accept_past,omitempty"`
 	// New reach ahead, from 0 to 31 days; absent leaves it.
 	AcceptFuture  *durationpb.Duration `protobuf:"bytes,3,opt,name=accept_future,json=acceptFuture,proto3" json:"accept_future,omitempty"`
@@ -654,7 +654,7 @@ const file_payments_metering_v1_metering_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12L\n" +
 	"\vaccept_past\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
-	"\"\x06\b\x80\xe4\xe4\x96\x012\x00R\n" +
+	"\"\x06\b\x80\xe8\xef\xe3\v2\x00R\n" +
 	"acceptPast\x12O\n" +
 	"\raccept_future\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\xbd\xa3\x012\x00R\facceptFuture\"m\n" +
 	"\x1cUpdateIngestSettingsResponse\x12M\n" +

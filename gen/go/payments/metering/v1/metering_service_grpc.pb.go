@@ -51,7 +51,8 @@ type MeteringServiceClient interface {
 	QueryUsage(ctx context.Context, in *QueryUsageRequest, opts ...grpc.CallOption) (*QueryUsageResponse, error)
 	// GetIngestSettings tells how far from now the tenant's events may lie.
 	GetIngestSettings(ctx context.Context, in *GetIngestSettingsRequest, opts ...grpc.CallOption) (*GetIngestSettingsResponse, error)
-	// UpdateIngestSettings sets them. Audited; holds for every batch that begins after the answer.
+	// UpdateIngestSettings sets them. Audited. Holds for every batch that begins after the answer; another process
+	// of metering may refuse by the old settings never, and accept by them for one second more.
 	UpdateIngestSettings(ctx context.Context, in *UpdateIngestSettingsRequest, opts ...grpc.CallOption) (*UpdateIngestSettingsResponse, error)
 }
 
@@ -141,7 +142,8 @@ type MeteringServiceServer interface {
 	QueryUsage(context.Context, *QueryUsageRequest) (*QueryUsageResponse, error)
 	// GetIngestSettings tells how far from now the tenant's events may lie.
 	GetIngestSettings(context.Context, *GetIngestSettingsRequest) (*GetIngestSettingsResponse, error)
-	// UpdateIngestSettings sets them. Audited; holds for every batch that begins after the answer.
+	// UpdateIngestSettings sets them. Audited. Holds for every batch that begins after the answer; another process
+	// of metering may refuse by the old settings never, and accept by them for one second more.
 	UpdateIngestSettings(context.Context, *UpdateIngestSettingsRequest) (*UpdateIngestSettingsResponse, error)
 	mustEmbedUnimplementedMeteringServiceServer()
 }

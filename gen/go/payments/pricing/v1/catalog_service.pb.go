@@ -194,7 +194,7 @@ func (x *Catalog) GetCommissionRates() []*CommissionRate {
 // Request of ApplyCatalog.
 type ApplyCatalogRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the catalogue is to contain.
+	// What the catalogue is to contain, at most 512 KiB; a larger one is applied in parts.
 	Catalog *Catalog `protobuf:"bytes,1,opt,name=catalog,proto3" json:"catalog,omitempty"`
 	// True: find every fault and say what would change, but change nothing.
 	ValidateOnly bool `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
@@ -266,9 +266,9 @@ type CatalogChange struct {
 	Entity string `protobuf:"bytes,2,opt,name=entity,proto3" json:"entity,omitempty"`
 	// Its key; parts are joined by `/`, e.g. `acme/2026-01-01T00:00:00Z`.
 	Id string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
-	// Its content before, in the JSON form of its message; unset when it is new.
+	// Its content before, in the JSON form of its message; unset when it is new or unchanged.
 	Before *structpb.Struct `protobuf:"bytes,4,opt,name=before,proto3" json:"before,omitempty"`
-	// Its content now.
+	// Its content now; unset when it is unchanged.
 	After         *structpb.Struct `protobuf:"bytes,5,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -135,7 +135,9 @@ class ListChargesRequest(_message.Message):
     org_id: _builtins.str
     """Only charges of this organisation."""
     page_size: _builtins.int
-    """Most charges in one answer; 0 means 20."""
+    """Most charges in one answer; 0 means 20, and more than 100 count as 100. A page ends sooner when its
+    charges have more than 10,000 lines.
+    """
     page_token: _builtins.str
     """next_page_token of the page before; empty for the first."""
     @_builtins.property

@@ -87,10 +87,14 @@ class Contract(_message.Message):
     version: _builtins.int
     """How often its text was changed, from 1. Output only."""
     built_in: _builtins.bool
-    """True for the contracts that every tenant has from the start. Output only."""
+    """True for the contracts that every tenant has from the start. Registering one anew gives the tenant a
+    version of its own, with another owner or severity. Output only.
+    """
     @_builtins.property
     def registered_at(self) -> _timestamp_pb2.Timestamp:
-        """When this version was registered, in microseconds; absent for built-in contracts. Output only."""
+        """When this version was registered, in microseconds; absent for built-in contracts that were
+        not registered anew. Output only.
+        """
 
     def __init__(
         self,

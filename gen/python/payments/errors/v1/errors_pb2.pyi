@@ -226,9 +226,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "CHARGE_OVERLAPS", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "org_id": "acme"}}
     """
     ERROR_REASON_CHARGE_TOO_LARGE: _ErrorReason.ValueType  # 401
-    """The usage of the period makes more lines than one charge may have; charge a shorter period.
+    """The usage of the period makes more lines, or longer proofs, than one charge may have.
 
-        {"reason": "CHARGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"lines": "5000", "lines_max": "4000"}}
+        {"reason": "CHARGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"lines": "3000", "lines_max": "2000", "proof_bytes": "2100000", "proof_bytes_max": "1500000"}}
     """
     ERROR_REASON_POSTING_REFUSED: _ErrorReason.ValueType  # 402
     """The ledger did not take the charge's transfers, and posted none of them. The charge stays PENDING: put the named account
@@ -250,13 +250,6 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     A merchant's configuration names a processor that this mesh has no adapter for; use one of those that the message lists.
 
         {"reason": "UNKNOWN_PROCESSOR", "domain": "tollmesh.dev", "metadata": {"processor_id": "acme-card", "method": "card"}}
-    """
-    ERROR_REASON_CONTRACT_BUILT_IN: _ErrorReason.ValueType  # 700
-    """---- Monitoring: 700 to 799.
-
-    A built-in contract of the mesh cannot be registered anew; choose another contract_id.
-
-        {"reason": "CONTRACT_BUILT_IN", "domain": "tollmesh.dev", "metadata": {"contract_id": "mesh/invariant"}}
     """
     ERROR_REASON_EVENT_TOO_LARGE: _ErrorReason.ValueType  # 800
     """---- Events: 800 to 899.
@@ -498,9 +491,9 @@ A charge of the organisation covers part of the period already; GetCharge shows 
     {"reason": "CHARGE_OVERLAPS", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "org_id": "acme"}}
 """
 ERROR_REASON_CHARGE_TOO_LARGE: ErrorReason.ValueType  # 401
-"""The usage of the period makes more lines than one charge may have; charge a shorter period.
+"""The usage of the period makes more lines, or longer proofs, than one charge may have.
 
-    {"reason": "CHARGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"lines": "5000", "lines_max": "4000"}}
+    {"reason": "CHARGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"lines": "3000", "lines_max": "2000", "proof_bytes": "2100000", "proof_bytes_max": "1500000"}}
 """
 ERROR_REASON_POSTING_REFUSED: ErrorReason.ValueType  # 402
 """The ledger did not take the charge's transfers, and posted none of them. The charge stays PENDING: put the named account
@@ -522,13 +515,6 @@ ERROR_REASON_UNKNOWN_PROCESSOR: ErrorReason.ValueType  # 600
 A merchant's configuration names a processor that this mesh has no adapter for; use one of those that the message lists.
 
     {"reason": "UNKNOWN_PROCESSOR", "domain": "tollmesh.dev", "metadata": {"processor_id": "acme-card", "method": "card"}}
-"""
-ERROR_REASON_CONTRACT_BUILT_IN: ErrorReason.ValueType  # 700
-"""---- Monitoring: 700 to 799.
-
-A built-in contract of the mesh cannot be registered anew; choose another contract_id.
-
-    {"reason": "CONTRACT_BUILT_IN", "domain": "tollmesh.dev", "metadata": {"contract_id": "mesh/invariant"}}
 """
 ERROR_REASON_EVENT_TOO_LARGE: ErrorReason.ValueType  # 800
 """---- Events: 800 to 899.

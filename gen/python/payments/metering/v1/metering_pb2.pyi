@@ -300,7 +300,7 @@ class IngestSettings(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def accept_past(self) -> _duration_pb2.Duration:
-        """How far back, from 0 to 3660 days. 35 days unless set."""
+        """How far back, from 0 to 36600 days, about a century. 35 days unless set."""
 
     @_builtins.property
     def accept_future(self) -> _duration_pb2.Duration:

@@ -281,7 +281,7 @@ class UpdateIngestSettingsRequest(_message.Message):
     """Idempotency key of the change."""
     @_builtins.property
     def accept_past(self) -> _duration_pb2.Duration:
-        """New reach back, from 0 to 3660 days; absent leaves it."""
+        """New reach back, from 0 to 36600 days; absent leaves it."""
 
     @_builtins.property
     def accept_future(self) -> _duration_pb2.Duration:

@@ -106,7 +106,8 @@ class MeteringServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateIngestSettings(self, request, context):
-        """UpdateIngestSettings sets them. Audited; holds for every batch that begins after the answer.
+        """UpdateIngestSettings sets them. Audited. Holds for every batch that begins after the answer; another process
+        of metering may refuse by the old settings never, and accept by them for one second more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

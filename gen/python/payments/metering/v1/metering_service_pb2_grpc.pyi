@@ -56,7 +56,9 @@ class MeteringServiceStub:
     GetIngestSettings: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.GetIngestSettingsRequest, _metering_service_pb2.GetIngestSettingsResponse]
     """GetIngestSettings tells how far from now the tenant's events may lie."""
     UpdateIngestSettings: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.UpdateIngestSettingsRequest, _metering_service_pb2.UpdateIngestSettingsResponse]
-    """UpdateIngestSettings sets them. Audited; holds for every batch that begins after the answer."""
+    """UpdateIngestSettings sets them. Audited. Holds for every batch that begins after the answer; another process
+    of metering may refuse by the old settings never, and accept by them for one second more.
+    """
 
 @_typing.type_check_only
 class MeteringServiceAsyncStub(MeteringServiceStub):
@@ -86,7 +88,9 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     GetIngestSettings: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.GetIngestSettingsRequest, _metering_service_pb2.GetIngestSettingsResponse]  # type: ignore[assignment]
     """GetIngestSettings tells how far from now the tenant's events may lie."""
     UpdateIngestSettings: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.UpdateIngestSettingsRequest, _metering_service_pb2.UpdateIngestSettingsResponse]  # type: ignore[assignment]
-    """UpdateIngestSettings sets them. Audited; holds for every batch that begins after the answer."""
+    """UpdateIngestSettings sets them. Audited. Holds for every batch that begins after the answer; another process
+    of metering may refuse by the old settings never, and accept by them for one second more.
+    """
 
 class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
     """MeteringService takes usage events in, once each, and sums them up."""
@@ -143,6 +147,8 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metering_service_pb2.UpdateIngestSettingsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metering_service_pb2.UpdateIngestSettingsResponse, _abc.Awaitable[_metering_service_pb2.UpdateIngestSettingsResponse]]:
-        """UpdateIngestSettings sets them. Audited; holds for every batch that begins after the answer."""
+        """UpdateIngestSettings sets them. Audited. Holds for every batch that begins after the answer; another process
+        of metering may refuse by the old settings never, and accept by them for one second more.
+        """
 
 def add_MeteringServiceServicer_to_server(servicer: MeteringServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

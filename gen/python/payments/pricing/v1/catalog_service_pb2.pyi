@@ -104,7 +104,7 @@ class ApplyCatalogRequest(_message.Message):
     """
     @_builtins.property
     def catalog(self) -> Global___Catalog:
-        """What the catalogue is to contain."""
+        """What the catalogue is to contain, at most 512 KiB; a larger one is applied in parts."""
 
     def __init__(
         self,
@@ -169,11 +169,11 @@ class CatalogChange(_message.Message):
     """Its key; parts are joined by `/`, e.g. `acme/2026-01-01T00:00:00Z`."""
     @_builtins.property
     def before(self) -> _struct_pb2.Struct:
-        """Its content before, in the JSON form of its message; unset when it is new."""
+        """Its content before, in the JSON form of its message; unset when it is new or unchanged."""
 
     @_builtins.property
     def after(self) -> _struct_pb2.Struct:
-        """Its content now."""
+        """Its content now; unset when it is unchanged."""
 
     def __init__(
         self,

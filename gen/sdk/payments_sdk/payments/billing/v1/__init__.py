@@ -473,7 +473,8 @@ class ListChargesRequest(betterproto2.Message):
 
     page_size: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
     """
-    Most charges in one answer; 0 means 20.
+    Most charges in one answer; 0 means 20, and more than 100 count as 100. A page ends sooner when its
+    charges have more than 10,000 lines.
     """
 
     page_token: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)

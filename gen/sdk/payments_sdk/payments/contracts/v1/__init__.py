@@ -133,14 +133,16 @@ class Contract(betterproto2.Message):
 
     built_in: "bool" = betterproto2.field(9, betterproto2.TYPE_BOOL)
     """
-    True for the contracts that every tenant has from the start. Output only.
+    True for the contracts that every tenant has from the start. Registering one anew gives the tenant a
+    version of its own, with another owner or severity. Output only.
     """
 
     registered_at: "datetime.datetime | None" = betterproto2.field(
         10, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    When this version was registered, in microseconds; absent for built-in contracts. Output only.
+    When this version was registered, in microseconds; absent for built-in contracts that were
+    not registered anew. Output only.
     """
 
 

@@ -303,9 +303,9 @@ class ErrorReason(betterproto2.Enum):
 
     CHARGE_TOO_LARGE = 401
     """
-    The usage of the period makes more lines than one charge may have; charge a shorter period.
+    The usage of the period makes more lines, or longer proofs, than one charge may have.
 
-        {"reason": "CHARGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"lines": "5000", "lines_max": "4000"}}
+        {"reason": "CHARGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"lines": "3000", "lines_max": "2000", "proof_bytes": "2100000", "proof_bytes_max": "1500000"}}
     """
 
     POSTING_REFUSED = 402
@@ -335,17 +335,10 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "UNKNOWN_PROCESSOR", "domain": "tollmesh.dev", "metadata": {"processor_id": "acme-card", "method": "card"}}
     """
 
-    CONTRACT_BUILT_IN = 700
+    EVENT_TOO_LARGE = 800
     """
     ---- Monitoring: 700 to 799.
 
-    A built-in contract of the mesh cannot be registered anew; choose another contract_id.
-
-        {"reason": "CONTRACT_BUILT_IN", "domain": "tollmesh.dev", "metadata": {"contract_id": "mesh/invariant"}}
-    """
-
-    EVENT_TOO_LARGE = 800
-    """
     ---- Events: 800 to 899.
 
     The payload of an event is larger than one may be: publish a reference instead of the detail.
@@ -429,7 +422,6 @@ class ErrorReason(betterproto2.Enum):
             402: "ERROR_REASON_POSTING_REFUSED",
             500: "ERROR_REASON_PAYMENT_NOT_BOOKABLE",
             600: "ERROR_REASON_UNKNOWN_PROCESSOR",
-            700: "ERROR_REASON_CONTRACT_BUILT_IN",
             800: "ERROR_REASON_EVENT_TOO_LARGE",
             801: "ERROR_REASON_STREAM_ENDED",
             900: "ERROR_REASON_NO_ROUTE",
@@ -483,7 +475,6 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_POSTING_REFUSED": 402,
             "ERROR_REASON_PAYMENT_NOT_BOOKABLE": 500,
             "ERROR_REASON_UNKNOWN_PROCESSOR": 600,
-            "ERROR_REASON_CONTRACT_BUILT_IN": 700,
             "ERROR_REASON_EVENT_TOO_LARGE": 800,
             "ERROR_REASON_STREAM_ENDED": 801,
             "ERROR_REASON_NO_ROUTE": 900,

@@ -437,7 +437,7 @@ class ApplyCatalogRequest(betterproto2.Message):
 
     catalog: "Catalog | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    What the catalogue is to contain.
+    What the catalogue is to contain, at most 512 KiB; a larger one is applied in parts.
     """
 
     validate_only: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
@@ -609,14 +609,14 @@ class CatalogChange(betterproto2.Message):
         4, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Its content before, in the JSON form of its message; unset when it is new.
+    Its content before, in the JSON form of its message; unset when it is new or unchanged.
     """
 
     after: "___google__protobuf__.Struct | None" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Its content now.
+    Its content now; unset when it is unchanged.
     """
 
 

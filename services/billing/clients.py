@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 from payments.pricing.v1 import pricing_pb2, pricing_service_pb2, pricing_service_pb2_grpc
@@ -12,7 +11,7 @@ from payments.type.v1 import type_pb2
 from services.billing.domain.charges import RatedLine, Rating, Span
 from services.billing.domain.postings import LedgerAccount, LedgerTransfer, PostingVerdict
 from services.runtime.channels import Channels
-from services.runtime.errors import Internal
+from services.runtime.errors import DomainError, Internal
 from services.runtime.money import Money, parse_decimal
 
 # An account that the tenant made before, with an owner, limit or metadata of its own, serves as well.
@@ -40,8 +39,13 @@ class PricingClient:
         request.period.end_at.FromDatetime(period.end_at)
         stub = pricing_service_pb2_grpc.PricingServiceStub(self._channels.channel("pricing"))
         response = await stub.RateUsage(request)
+        try:
+            lines = [_rated_line(line) for line in response.lines]
+        except DomainError as error:
+            # Not the caller's fault, so not an answer to store.
+            raise Internal(f"pricing rated a line that cannot be read: {error}") from error
         rating = Rating(
-            lines=[_rated_line(line) for line in response.lines],
+            lines=lines,
             currency_code=response.total.currency_code,
             plan_id=response.plan_id,
             plan_version=response.plan_version,
@@ -104,7 +108,7 @@ def _rated_line(line: pricing_pb2.RatedLine) -> RatedLine:
         exact_amount=parse_decimal(line.exact_amount, "exact_amount"),
         amount=Money(line.amount.currency_code, line.amount.minor_units),
         partner_id=line.partner_id,
-        partner_pct=Decimal(line.partner_pct) if line.partner_pct else None,
+        partner_pct=parse_decimal(line.partner_pct, "partner_pct") if line.partner_pct else None,
         proof=line.proof.SerializeToString(deterministic=True),
     )
 

@@ -10,7 +10,6 @@ from services.billing import store
 from services.billing.app import Charges
 from services.runtime.context import CallContext, acting
 from services.runtime.database import Database
-from services.runtime.errors import DomainError
 from services.runtime.ids import new_uuid
 from services.runtime.telemetry import log
 
@@ -69,10 +68,9 @@ class Sweep:
         with acting(_call(tenant_id)):
             try:
                 await self._charges.resume(charge_id)
-            except DomainError as error:
-                log.warning(
-                    "charge not resumed", charge_id=charge_id, reason=error.reason, error=str(error)
-                )
+            except Exception as error:
+                # Whatever it is, it is this charge's: the others go on, and this one is tried again later.
+                log.warning("charge_not_resumed", charge_id=charge_id, exc_info=error)
                 return False
         return True
 
@@ -80,8 +78,9 @@ class Sweep:
         while True:
             try:
                 await self.once()
-            except DomainError as error:
-                log.warning("sweep of charges failed", reason=error.reason, error=str(error))
+            except Exception as error:
+                # The database is away, or a fault of ours: neither may end the sweep for good.
+                log.warning("sweep_failed", exc_info=error)
             await asyncio.sleep(self._interval_seconds)
 
 

@@ -56,6 +56,7 @@ class Pricing(pricing_service_pb2_grpc.PricingServiceServicer):
         self.calls = 0
         self.error: DomainError | None = None
         self.lines: tuple[tuple[str, int], ...] = DEMO
+        self.partner_pct = "10"
         self.delay_seconds = 0.0
         self.entered = asyncio.Event()
         self.gate: asyncio.Event | None = None
@@ -82,7 +83,7 @@ class Pricing(pricing_service_pb2_grpc.PricingServiceServicer):
                 quantity="8819.5",
                 exact_amount=f"{minor // 100}.{minor % 100:02}{'0' * 16}",
                 partner_id="north",
-                partner_pct="10",
+                partner_pct=self.partner_pct,
             )
             line.amount.CopyFrom(Money(currency_code="USD", minor_units=minor))
             line.proof.event_count = 8819
@@ -359,15 +360,7 @@ async def test_the_sweep_finishes_what_a_caller_left(
     assert (await refused(tenant.charge(request_id))).reason == "INTERNAL"
     monkeypatch.undo()
     runtime = tenant.world.runtime
-    sweep = Sweep(
-        runtime.database,
-        Charges(
-            runtime.database,
-            runtime.idempotency,
-            PricingClient(runtime.channels),
-            LedgerClient(runtime.channels),
-        ),
-    )
+    sweep = Sweep(runtime.database, charges_of(runtime))
     assert await sweep.once() == 0, "its caller still has a minute"
     await make_due(runtime, tenant.tenant_id)
     assert await sweep.once() == 1
@@ -379,6 +372,12 @@ async def test_the_sweep_finishes_what_a_caller_left(
     await tenant.world.mesh.drain_events()
     subjects = [e.subject for e in tenant.world.heard if e.tenant_id == tenant.tenant_id]
     assert subjects.count("charge.created") == 1
+
+
+def charges_of(runtime: Runtime) -> Charges:
+    """Billing's use cases, as its bootstrap builds them."""
+    pricing, ledger = PricingClient(runtime.channels), LedgerClient(runtime.channels)
+    return Charges(runtime.database, runtime.idempotency, pricing, ledger)
 
 
 async def make_due(runtime: Runtime, tenant_id: str) -> None:
@@ -443,6 +442,33 @@ async def test_an_account_that_cannot_serve_is_named(tenant: Tenant) -> None:
 async def test_a_charge_too_large_is_refused(tenant: Tenant) -> None:
     tenant.world.pricing.lines = tuple((f"sku-{n}", 1) for n in range(2001))
     assert (await refused(tenant.charge())).reason == "CHARGE_TOO_LARGE"
+
+
+async def test_a_rating_that_cannot_be_read_is_no_answer(tenant: Tenant) -> None:
+    request_id = str(uuid4())
+    tenant.world.pricing.partner_pct = "ten"
+    assert (await refused(tenant.charge(request_id))).reason == "INTERNAL"
+    tenant.world.pricing.partner_pct = "10"
+    assert (await tenant.charge(request_id)).total.minor_units == 5684
+
+
+async def test_the_sweep_survives_what_it_meets(tenant: Tenant) -> None:
+    tries = 0
+    second = asyncio.Event()
+
+    class Broken(Sweep):
+        async def once(self) -> int:
+            nonlocal tries
+            tries += 1
+            if tries == 2:
+                second.set()
+            raise Crash("whatever")
+
+    runtime = tenant.world.runtime
+    sweep = Broken(runtime.database, charges_of(runtime), interval_seconds=0.01)
+    await sweep.start()
+    await asyncio.wait_for(second.wait(), 5)
+    await sweep.stop()
 
 
 async def test_lines_of_zero_and_periods_without_usage_move_nothing(tenant: Tenant) -> None:

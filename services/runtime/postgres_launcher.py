@@ -6,6 +6,7 @@ because doing this between fork and exec of a process with threads can deadlock.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -14,9 +15,12 @@ import sys
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
+# linux/securebits.h
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 # linux/capability.h
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -58,6 +62,10 @@ def become(uid: int, gid: int, capability: int) -> None:
         return
     if capability >= 0:
         _prctl(_PR_SET_KEEPCAPS, 1)
+        # Postgres asks access(2) for its own programs. That call leaves the capabilities of a user out of
+        # account, unless this bit is set; where it cannot be, the programs must be within the user's reach.
+        with contextlib.suppress(OSError):
+            _prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP)
     os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)

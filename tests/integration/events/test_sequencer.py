@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from services.runtime import migrations, roles
 from services.runtime.events import relay, sequencer
 from services.runtime.events.relay import Relay, Session
+from services.runtime.postgres import EmbeddedPostgres
+from services.runtime.roles import Passwords
 from tests.support.events import Lab, effects_reaction, new_tenant
-from tests.support.postgres import Server
 
 _INSERT = (
     "INSERT INTO mesh.event (tenant_id, event_id, subject, schema_version, key, message_name, payload,"
@@ -197,15 +200,26 @@ async def test_what_another_process_publishes_is_found_without_a_bell(lab: Lab) 
     assert [effect.event_id for effect in await lab.effects(tenant)] == ["a1"]
 
 
-async def test_an_idle_feed_takes_no_transaction_ids(postgres_server: Server, lab: Lab) -> None:
-    async def next_id() -> int:
-        return int(
-            (await lab.rows("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS x"))[
-                0
-            ]["x"]
-        )
+@pytest.fixture
+async def lonely(tmp_path: Path) -> AsyncIterator[Lab]:
+    """A lab on a server of its own: transaction ids are the whole cluster's."""
+    # Without autovacuum: the server's own housekeeping takes ids too.
+    with EmbeddedPostgres(tmp_path / "data", settings={"autovacuum": "off"}) as server:
+        urls = roles.prepare_now(server.create_database("idle"), passwords=Passwords.generate())
+        migrations.upgrade(urls.owner_admin, [])
+        lab = Lab(urls)
+        await lab.prepare()
+        yield lab
+        await lab.close()
 
-    async with lab.reacting(effects_reaction()) as backbone:
+
+async def test_an_idle_feed_takes_no_transaction_ids(lonely: Lab) -> None:
+    async def next_id() -> int:
+        found = await lonely.rows("SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS id")
+        return int(found[0]["id"])
+
+    async with lonely.reacting(effects_reaction()) as backbone:
+        await lonely.publish(new_tenant(), "k", 1)
         await backbone.drain()
         await asyncio.sleep(2.5)
         before = await next_id()

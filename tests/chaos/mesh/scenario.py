@@ -200,7 +200,10 @@ class Scenario:
 
     def _pay(self, client: Client) -> None:
         stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
-        for name, amount, token in (("split", "150.00", ""), ("lost", "7.00", "tok_timeout_books_late")):
+        for name, amount, token in (
+            ("split", "150.00", ""),
+            ("lost", "7.00", "tok_timeout_books_late"),
+        ):
             document: dict[str, object] = {
                 "merchant_id": "shop",
                 "order_id": f"order-{name}",
@@ -266,18 +269,33 @@ class Scenario:
 
     def _await_settlement(self, client: Client) -> None:
         """Wait until payments and violations have arrived where their events go."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while waiting := self._not_arrived(client):
+            assert time.monotonic() < deadline, waiting
+            time.sleep(0.05)
+
+    def _not_arrived(self, client: Client) -> list[str]:
+        """Name what the ledger and the monitor have not heard of yet."""
         ledger = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
         monitor = client.stub(contracts_service_pb2_grpc.ContractMonitorServiceStub)
-        account = ledger_service_pb2.GetAccountRequest(account_id="receivable:org:USD")
-        seen = contracts_service_pb2.ListViolationsRequest(contract_id="mesh/request-validation")
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while True:
-            balances = client.call(ledger.GetAccount, account).account.balances
-            violations = client.call(monitor.ListViolations, seen).violations
-            if balances.credits_posted >= TOTAL_MINOR and violations:
-                return
-            assert time.monotonic() < deadline, (balances, violations)
-            time.sleep(0.05)
+        waiting = []
+        for person, paid in (("org", TOTAL_MINOR), ("walk-in", 700)):
+            account = f"receivable:{person}:USD"
+            request = ledger_service_pb2.GetAccountRequest(account_id=account)
+            try:
+                balances = client.call(ledger.GetAccount, request).account.balances
+            except CliError as error:
+                if error.reason != "NOT_FOUND":
+                    raise
+                waiting.append(account)
+                continue
+            if balances.credits_posted < paid:
+                waiting.append(account)
+        for contract_id in ("mesh/request-validation", "router/timeout"):
+            seen = contracts_service_pb2.ListViolationsRequest(contract_id=contract_id)
+            if not client.call(monitor.ListViolations, seen).violations:
+                waiting.append(contract_id)
+        return waiting
 
     def check(self, admin_url: str) -> None:
         """Compare what is stored with what must be: nothing lost, nothing doubled."""
@@ -287,7 +305,12 @@ class Scenario:
                 name: connection.execute(statement, {"t": self.tenant}).fetchone()
                 for name, (statement, _) in facts.items()
             }
-        assert found == {name: expected for name, (_, expected) in facts.items()}
+        wrong = {
+            name: f"{found[name]} instead of {expected}"
+            for name, (_, expected) in facts.items()
+            if found[name] != expected
+        }
+        assert not wrong, wrong
 
 
 _EVENT_COUNT = "SELECT count(*) FROM mesh.event WHERE tenant_id = %(t)s AND subject = "

@@ -9,8 +9,9 @@ Who may touch what: the relay's role reads the log and owns the queue's tables; 
 role, sees its event's tenant only and cannot reach the queue.
 
 A failing event is rolled back to its savepoint and waits; later events of its key wait behind it, all
-others go on. A whole transaction that fails, or a lane whose last owner vanished, is gone through event by
-event, each try counted before its handler runs: a handler that kills its process is counted too.
+others go on. When a whole transaction is lost, the event that was being handled is put off. Where that cannot be
+told (the commit was refused, or the lane's last owner vanished) the lane is gone through event by event, each
+try counted before its handler runs: a handler that kills its process is counted too.
 """
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ class Dispatcher:
                         wait_ms = IDLE_MS_MIN
                 except Exception as error:
                     # Leases run out and deliveries stay: log it, wait, go on.
-                    _log.warning("dispatcher interrupted", error=str(error), wait_ms=wait_ms)
+                    _log.warning("dispatcher interrupted", error=_text(error), wait_ms=wait_ms)
                     await self._bell.wait(wait_ms / 1000)
                     wait_ms = min(wait_ms * 2, ERROR_MS_MAX)
 
@@ -302,7 +303,7 @@ class Dispatcher:
 
         Raises:
             LaneLost: the lane is another's by now.
-            TransactionFailed: nothing of it counts, and it is not known whose fault that is.
+            TransactionFailed: nothing of it counts.
         """
         outcome = Outcome()
         suspect = rows[0] if len(rows) == 1 else None
@@ -313,8 +314,8 @@ class Dispatcher:
                 self._fenced(connection, lane) as driver,
             ):
                 for row in rows:
-                    # An event that begins now has most of the time to itself: who fails for lack of it is slow.
-                    outcome.cut = time.monotonic() > cut_at
+                    # Each event begins with most of the time before it: who fails for lack of it is slow.
+                    outcome.cut = row is not rows[0] and time.monotonic() > cut_at
                     if outcome.cut:
                         break
                     if not outcome.blocks(row):
@@ -454,6 +455,8 @@ def _delivery(row: Row) -> dict[str, object]:
 
 
 def _text(error: Exception) -> str:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
     # A text in Postgres holds no zero byte.
     return f"{type(error).__name__}: {error}".replace("\0", "")[:ERROR_CHARS_MAX]
 

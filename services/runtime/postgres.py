@@ -10,6 +10,7 @@ above it is ever changed.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -177,7 +178,8 @@ class EmbeddedPostgres:
         self._take()
         try:
             self._prepare_files()
-            self._launch()
+            self._clear()
+            self._await_ready(self._spawn())
         except BaseException:
             self.stop()
             raise
@@ -206,16 +208,28 @@ class EmbeddedPostgres:
         restarts: list[float] = []
         while (process := self._process) is not None:
             await postgres_processes.exited(process)
-            if self._process is not process:  # it was stopped
+            # Waiting is for another thread; the child must be this one's, which lives as long as we do.
+            await asyncio.to_thread(self._clear)
+            if self._process is not process:  # it was stopped meanwhile
                 return
-            now = time.monotonic()
-            restarts = [at for at in restarts if now - at < _RESTARTS_WINDOW_S] + [now]
-            if len(restarts) > _RESTARTS_MAX:
-                raise PostgresDied(
-                    f"Postgres died {len(restarts)} times within {_RESTARTS_WINDOW_S:.0f} s:\n"
-                    f"{self._log_tail()}"
-                )
-            self._launch()
+            restarts = self._count_restart(restarts)
+            started = self._spawn()
+            try:
+                await asyncio.to_thread(self._await_ready, started)
+            except PostgresDied:
+                if started.poll() is None:
+                    raise
+                # It died while it started, which the next round counts.
+
+    def _count_restart(self, earlier: list[float]) -> list[float]:
+        now = time.monotonic()
+        restarts = [at for at in earlier if now - at < _RESTARTS_WINDOW_S] + [now]
+        if len(restarts) > _RESTARTS_MAX:
+            raise PostgresDied(
+                f"Postgres died {len(restarts)} times within {_RESTARTS_WINDOW_S:.0f} s:\n"
+                f"{self._log_tail()}"
+            )
+        return restarts
 
     # ---- addresses
 
@@ -376,8 +390,8 @@ class EmbeddedPostgres:
 
     # ---- the process
 
-    def _launch(self) -> None:
-        """Start the postmaster and wait until it is ready."""
+    def _clear(self) -> None:
+        """Wait until nobody works in the cluster any more, and remove what they left."""
         try:
             postgres_processes.settle(self.cluster)
         except postgres_processes.ServerStuck as error:
@@ -387,6 +401,9 @@ class EmbeddedPostgres:
         (self.cluster / "postmaster.pid").unlink(missing_ok=True)
         for name in (_SOCKET_NAME, f"{_SOCKET_NAME}.lock"):
             (self._socket_dir / name).unlink(missing_ok=True)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        """Start the postmaster as a child of this thread."""
         settings = {**self._settings, "unix_socket_directories": str(self._socket_dir)}
         arguments = ["-D", str(self.cluster)]
         for name, value in settings.items():
@@ -403,7 +420,7 @@ class EmbeddedPostgres:
                 start_new_session=True,
                 cwd="/",
             )
-        self._await_ready(self._process)
+        return self._process
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
         give_up_at = time.monotonic() + _READY_WITHIN_S

@@ -124,10 +124,13 @@ def gone(pid: int) -> bool:
 
 
 def wait_for_another(server: EmbeddedPostgres, first: int) -> None:
-    """Wait until the server was started again."""
+    """Wait until the server was started again and answers."""
     give_up_at = time.monotonic() + 20
-    while server.pid == first:
+    while True:
         assert time.monotonic() < give_up_at, "Postgres was not started again"
+        with contextlib.suppress(psycopg.OperationalError):
+            if server.pid != first and answer(server.admin_url()) == 1:
+                return
         time.sleep(0.01)
 
 

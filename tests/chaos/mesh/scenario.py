@@ -351,5 +351,9 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
         (1,),
     ),
     "dead letters": ("SELECT count(*) FROM mesh.dead_letter WHERE tenant_id = %(t)s", (0,)),
-    "waiting deliveries": ("SELECT count(*) FROM mesh.delivery WHERE tenant_id = %(t)s", (0,)),
+    # What the monitor hears of refused calls may still be on its way when the mesh stops; money may not.
+    "waiting deliveries": (
+        "SELECT count(*) FROM mesh.delivery WHERE tenant_id = %(t)s AND consumer LIKE 'ledger.%%'",
+        (0,),
+    ),
 }

@@ -102,7 +102,7 @@ def mesh(data_dir: Path) -> Iterator[Session]:
         [sys.executable, "-m", "services.cli", "up", *arguments, "--output", "json"],
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=die_with_parent,  # noqa: PLW1509 - we have one thread here
+        preexec_fn=die_with_parent(),  # noqa: PLW1509 - we have one thread here
     )
     try:
         assert process.stdout is not None

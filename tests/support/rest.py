@@ -125,7 +125,7 @@ def facade(grpc_address: str, *arguments: str) -> Iterator[str]:
         [binary(), "--listen", "127.0.0.1:0", "--grpc", grpc_address, *arguments],
         stdout=subprocess.PIPE,
         env=os.environ | {"TOLLMESH_REST_LISTEN": "", "TOLLMESH_ADDRESS": ""},
-        preexec_fn=die_with_parent,  # noqa: PLW1509 - calls prctl only
+        preexec_fn=die_with_parent(),  # noqa: PLW1509 - calls prctl only
     )
     assert process.stdout is not None
     try:

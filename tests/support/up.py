@@ -49,7 +49,7 @@ def tollmesh_up(data_dir: Path, *arguments: str) -> Iterator[Running]:
             stdout=subprocess.PIPE,
             stderr=log,
             env=os.environ | {"TOLLMESH_GATEWAY": str(rest.binary())},
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - calls prctl only
+            preexec_fn=die_with_parent(),  # noqa: PLW1509 - calls prctl only
         )
         assert process.stdout is not None
         try:

@@ -24,7 +24,7 @@ def assemble(runtime: Runtime) -> tuple[Service, Runs]:
     """Build the service and its background work; who injects the clock also wants to say when it sweeps."""
     processors = sandbox(runtime.database)
     engine = Engine(runtime.database, processors, runtime.clock, secrets.token_bytes(32))
-    runs = Runs(runtime.database, engine, owner=new_id("orc"))
+    runs = Runs(runtime.database, engine, runtime.violations, owner=new_id("orc"))
     payments = PaymentServicer(Payments(runtime.database, runs))
     configs = MerchantConfigServicer(
         MerchantConfigs(runtime.database, frozenset(processors)), runtime.idempotency

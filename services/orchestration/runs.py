@@ -13,6 +13,7 @@ from services.runtime.database import Database
 from services.runtime.errors import DomainError
 from services.runtime.ids import new_id
 from services.runtime.telemetry import log
+from services.runtime.violations import INVARIANT, Violation, ViolationReporter
 
 SWEEP_SECONDS = 0.5
 SWEEP_BATCH = 16
@@ -29,8 +30,11 @@ class Runs:
         owner: names this process in leases.
     """
 
-    def __init__(self, database: Database, engine: Engine, owner: str) -> None:
+    def __init__(
+        self, database: Database, engine: Engine, violations: ViolationReporter, owner: str
+    ) -> None:
         self._database = database
+        self._violations = violations
         self._engine = engine
         self.owner = owner
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
@@ -98,8 +102,10 @@ class Runs:
             try:
                 # Not waited for: a slow processor must not hold up the payments of the others.
                 busy = len(await self._take_due()) == SWEEP_BATCH
-            except DomainError as error:
-                log.warning("sweep_delayed", reason=error.reason)
+            except (
+                Exception
+            ) as error:  # whatever it is, payments that are due must not wait for a restart
+                log.warning("sweep_delayed", error=repr(error))
                 busy = False
             if not busy:
                 await asyncio.sleep(SWEEP_SECONDS)
@@ -119,7 +125,11 @@ class Runs:
         if self._tasks.get(key) is done:
             del self._tasks[key]
         if not done.cancelled() and (error := done.exception()) is not None:
+            # A fault of ours. The payment is tried again once its lease has run out, and somebody is told.
             log.error("payment_run_failed", payment_id=key[1], error=repr(error))
+            call = _acting_for(key[0], "")
+            message = f"{type(error).__name__} while working on a payment"
+            self._violations.report(Violation(call, INVARIANT, "CRITICAL", message, key[1]))
 
 
 def _acting_for(tenant_id: str, correlation_id: str) -> CallContext:

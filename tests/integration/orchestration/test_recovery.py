@@ -6,6 +6,7 @@ continue. The lease of the dead is ended by hand: leases count in the database's
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +14,18 @@ from typing import Any
 import psycopg
 import pytest
 
+from services.orchestration import bootstrap
 from services.orchestration import engine as engine_module
-from services.orchestration.engine import LEASE_MARGIN_MS
+from services.orchestration.engine import LEASE_MARGIN_MS, Engine
 from services.orchestration.runs import Runs
 from services.orchestration.store import Lease
 from services.runtime import database as database_module
+from services.runtime.clock import ManualClock
+from services.runtime.service import Runtime, Service
+from tests.support.mesh import running
+from tests.support.postgres import DatabaseUrls
 
-from .conftest import CARD, CARD_WITH_FALLBACK, WALLET, Bench, status, step_statuses
+from .conftest import CARD, CARD_WITH_FALLBACK, START, WALLET, Bench, status, step_statuses
 
 
 class Died(BaseException):
@@ -183,6 +189,66 @@ async def test_death_while_asking(
     payment = await bench.get(payment_id)
     assert (status(payment), step_statuses(payment)) == ("SUCCEEDED", ["SUCCEEDED"])
     assert bench.net_at_processors() == 5684
+
+
+async def test_a_fault_of_ours_is_told_and_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.configure(CARD)
+
+    async def broken(self: Engine, lease: Lease, *, waited_for: bool) -> None:
+        raise AssertionError("a fault of ours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "run", broken)
+        payment = await bench.pay()
+    assert status(payment) == "PENDING"
+    await bench.mesh.drain_events()
+    (told,) = bench.rows(
+        "SELECT payload FROM mesh.event WHERE tenant_id = %(tenant)s AND subject = 'contract.violated'"
+    )
+    assert b"mesh/invariant" in bytes(told["payload"])
+    assert payment.payment_id.encode() in bytes(told["payload"])
+    await recover(bench, payment.payment_id)
+    assert status(await bench.get(payment.payment_id)) == "SUCCEEDED"
+
+
+async def test_the_sweeper_survives_what_it_meets(
+    database_url: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real sweeper, in real time: its first sweep fails, a later one takes the payment."""
+    honest = Runs._take_due
+    failures: list[str] = []
+
+    async def faulty(self: Runs) -> list[asyncio.Task[None]]:
+        if not failures:
+            failures.append("once")
+            raise ValueError("not a domain error")
+        return await honest(self)
+
+    built: list[Runs] = []
+
+    def build(runtime: Runtime) -> Service:
+        service, runs = bootstrap.assemble(runtime)
+        built.append(runs)
+        return service
+
+    monkeypatch.setattr(Runs, "_take_due", faulty)
+    async with running(database_url, [build]) as mesh:
+        bench = Bench(
+            mesh, built[0], ManualClock(START), database_url, f"t-{uuid.uuid4().hex[:12]}"
+        )
+        await bench.configure(CARD)
+        payment_id = await start(bench, monkeypatch)
+        bench.execute(
+            "UPDATE orchestration.payment SET lease_until = NULL WHERE tenant_id = %(tenant)s"
+        )
+        for _ in range(100):
+            if status(await bench.get(payment_id)) == "SUCCEEDED":
+                break
+            await asyncio.sleep(0.1)
+        assert failures
+        assert bench.net_at_processors() == 5684
 
 
 async def test_who_lost_the_lease_writes_nothing(

@@ -170,6 +170,8 @@ class Database:
             max_overflow=0,
             pool_timeout=POOL_WAIT_SECONDS,
             pool_pre_ping=False,
+            # Parameters are customers' data: they belong in no log and no dead letter.
+            hide_parameters=True,
             connect_args={"application_name": "tollmesh", "connect_timeout": 5},
         )
 
@@ -231,7 +233,8 @@ class translated_errors:  # noqa: N801 - reads as a statement at its place of us
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.errors.QueryCanceled):
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, psycopg.errors.QueryCanceled):
             raise DeadlineExceeded(
                 "the database did not end the statement within the call's deadline"
             ) from error
@@ -242,7 +245,7 @@ class translated_errors:  # noqa: N801 - reads as a statement at its place of us
             ) from error
         if isinstance(error, OperationalError | InterfaceError | psycopg.OperationalError):
             raise DatabaseUnavailable(
-                "the database cannot be reached or gave up; nothing was changed, try again",
+                "the database cannot be reached or gave up; make the same request again: nothing is done twice",
                 retry_after_ms=1000,
             ) from error
 

@@ -180,7 +180,7 @@ class NotFound(DomainError):
 
 
 class DatabaseUnavailable(DomainError):
-    """The database cannot be reached; nothing was changed."""
+    """The database cannot be reached, or broke off, be it during the commit; the same request finds out."""
 
     code = Code.UNAVAILABLE
     reason = "DATABASE_UNAVAILABLE"

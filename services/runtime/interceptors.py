@@ -32,17 +32,19 @@ from services.runtime.errors import (
 from services.runtime.ids import derived_uuid, new_uuid
 from services.runtime.methods import Method
 from services.runtime.status import RemoteError, grpc_code, to_status, trailers
-from services.runtime.telemetry import Telemetry, log, new_traceparent, trace_id
+from services.runtime.telemetry import Telemetry, is_traceparent, log, new_traceparent, trace_id
 from services.runtime.violations import INVARIANT, REQUEST_VALIDATION, Violation, ViolationReporter
 
 HEADER_MAX = 128
+# Between two looks at the key of a stream.
+RECHECK_SECONDS = 5.0
 _Servicer = grpc.aio.ServicerContext
 
 
 class Call:
     """One call on its way through the pipeline."""
 
-    __slots__ = ("context", "headers", "method", "started", "who")
+    __slots__ = ("checked_at", "context", "headers", "method", "started", "who")
 
     def __init__(self, method: Method, context: Any) -> None:
         self.method = method
@@ -50,6 +52,8 @@ class Call:
         self.started = time.perf_counter()
         self.headers: Mapping[str, Any] = dict(context.invocation_metadata() or ())
         self.who: CallContext | None = None
+        # Monotonic seconds at which its credential was looked at last.
+        self.checked_at = time.monotonic()
 
     def header(self, name: str) -> str:
         """Return a header as text, cut to a bounded length, or an empty text."""
@@ -161,6 +165,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
                     else self._request(call, data, decode)
                 )
                 async for response in behaviour(request, context):
+                    await self._recheck(call)
                     yield response
             except GeneratorExit:
                 self._leave(call, "CANCELLED")
@@ -179,7 +184,9 @@ class Pipeline(grpc.aio.ServerInterceptor):
     async def _enter(self, call: Call) -> None:
         """Give the call its ids, check its credential, set its context."""
         request_id = call.header("x-request-id") or str(new_uuid())
-        traceparent = call.header("traceparent") or new_traceparent()
+        traceparent = call.header("traceparent")
+        if not is_traceparent(traceparent):
+            traceparent = new_traceparent()
         structlog.contextvars.bind_contextvars(
             request_id=request_id, trace_id=trace_id(traceparent), method=call.method.path
         )
@@ -232,6 +239,18 @@ class Pipeline(grpc.aio.ServerInterceptor):
             raise refusal("scheme", "the authorization header must read `Bearer <key>`")
         return await self._keys.resolve(secret.strip())
 
+    async def _recheck(self, call: Call) -> None:
+        """End a stream whose key was revoked or has expired meanwhile.
+
+        Mesh tokens are made for single calls and live shorter than a stream may.
+        """
+        now = time.monotonic()
+        if now - call.checked_at < RECHECK_SECONDS:
+            return
+        call.checked_at = now
+        if not str(call.headers.get("authorization", "")).lower().startswith("mesh "):
+            await self._authenticate(call)
+
     def _deadline_at(self, call: Call) -> float:
         remaining = call.context.time_remaining()
         ceiling = self._settings.deadline_ceiling_ms / 1000
@@ -265,6 +284,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
         self, call: Call, data: AsyncIterator[bytes], decode: Callable[[bytes], Any]
     ) -> AsyncIterator[Any]:
         async for item in data:
+            await self._recheck(call)
             yield self._request(call, item, decode)
 
     # ---- on the way out
@@ -299,7 +319,8 @@ class Pipeline(grpc.aio.ServerInterceptor):
         request_id = call.who.request_id if call.who else ""
         log.error("rpc_fault", error=type(error).__name__, exc_info=error)
         return Internal(
-            f"a fault of ours; nothing was changed. Give the operator request id {request_id}",
+            "a fault of ours; making the same request again does nothing twice. "
+            f"Give the operator request id {request_id}",
             request_id=request_id,
         )
 

@@ -21,6 +21,10 @@ from services.runtime.server import Server
 from services.runtime.service import Build, Runtime, Service
 from services.runtime.violations import ViolationReporter
 
+# Calls that a server holds open at most, as a multiple of those that it works on: those to be refused, and
+# those that need no key.
+OPEN_RPCS_FACTOR = 4
+
 
 class Node:
     """Builds, starts and stops what one process serves.
@@ -38,7 +42,8 @@ class Node:
         self._builds = builds
         self._clock = clock or SystemClock()
         self._services: list[Service] = []
-        self._started: list[Service] = []
+        # How to end what was begun, the last first: a start that fails half-way is undone as far as it got.
+        self._undo = contextlib.AsyncExitStack()
         self.bus = EventBus()
         self.port = 0
 
@@ -50,11 +55,13 @@ class Node:
             ScopelessMethod: an RPC names no scope.
         """
         settings = self._settings
+        self._telemetry = telemetry.build(settings)
+        self._undo.callback(self._telemetry.close)
         self.database = Database(
             settings.database_url, self._clock, pool_size=settings.pool_size, wake=self.bus.wake
         )
+        self._undo.push_async_callback(self.database.close)
         self.violations = ViolationReporter(self.database)
-        self._telemetry = telemetry.build(settings)
         self.tokens = MeshTokens(settings.mesh_secret.get_secret_value())
         known: dict[str, methods.Method] = {}
         self.keys = KeyRing(self.database)
@@ -66,11 +73,12 @@ class Node:
             self._telemetry,
             self.violations,
         )
-        self._server = Server(pipeline)
+        self._server = Server(pipeline, OPEN_RPCS_FACTOR * settings.concurrent_rpcs_max)
         self.port = self._server.bind(settings.listen)
         if not settings.peers:
             settings = settings.model_copy(update={"peers": f"*=127.0.0.1:{self.port}"})
         self._channels = Channels(settings, self.tokens, "mesh")
+        self._undo.push_async_callback(self._channels.close)
         self._build(settings)
         names = [servicer.full_name for s in self._services for servicer in s.servicers]
         known.update(methods.describe(names))
@@ -79,13 +87,19 @@ class Node:
         self.backbone = EventBackbone(
             settings.relay_url, reactions, bus=self.bus, clock=self._clock
         )
+        self._undo.push_async_callback(self.backbone.stop)
         await self.violations.start()
+        self._undo.push_async_callback(self.violations.stop)
         await self.backbone.start()
+        for service in self._services:
+            if service.stop is not None:
+                self._undo.push_async_callback(service.stop)
+        self._undo.push_async_callback(self._server.drain)
+        self._undo.callback(self.bus.close)
         await self._server.start(names)
         for service in self._services:
             if service.start is not None:
                 await service.start()
-            self._started.append(service)
         return self.port
 
     def _build(self, settings: Settings) -> None:
@@ -109,17 +123,11 @@ class Node:
         await self.backbone.drain()
 
     async def stop(self) -> None:
-        """End the running calls, the background work and every connection, in this order."""
-        self.bus.close()
-        await self._server.drain()
-        for service in reversed(self._started):
-            if service.stop is not None:
-                await service.stop()
-        await self.violations.stop()
-        await self.backbone.stop()
-        await self._channels.close()
-        await self.database.close()
-        self._telemetry.close()
+        """End the running calls, the background work and every connection, in this order.
+
+        What fails to end keeps nothing else from ending; it is raised at last.
+        """
+        await self._undo.aclose()
 
 
 async def until_signalled() -> None:

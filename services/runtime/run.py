@@ -39,8 +39,10 @@ def main(*builds: Build) -> None:
 
 
 async def _serve(node: Node) -> None:
-    port = await node.start()
-    sys.stdout.write(f"serving on port {port}\n")
-    sys.stdout.flush()
-    await until_signalled()
-    await node.stop()
+    try:
+        port = await node.start()
+        sys.stdout.write(f"serving on port {port}\n")
+        sys.stdout.flush()
+        await until_signalled()
+    finally:
+        await node.stop()

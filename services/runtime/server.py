@@ -33,10 +33,18 @@ class PortInUse(RuntimeError):
 
 
 class Server:
-    """A grpc.aio server with everything that each server of ours has."""
+    """A grpc.aio server with everything that each server of ours has.
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self.grpc = grpc.aio.server(interceptors=[pipeline], options=_OPTIONS)
+    Args:
+        pipeline: what every call of ours passes through.
+        rpcs_max: calls at once, those that need no key included.
+    """
+
+    def __init__(self, pipeline: Pipeline, rpcs_max: int) -> None:
+        # The pipeline refuses earlier and says why; this bounds what it does not see: health and reflection.
+        self.grpc = grpc.aio.server(
+            interceptors=[pipeline], options=_OPTIONS, maximum_concurrent_rpcs=rpcs_max
+        )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         channelz.add_channelz_servicer(self.grpc)

@@ -64,7 +64,7 @@ class Service:
         reactions: what it does on events.
         migrations: package of its Alembic environment, or an empty text.
         start: begins its background work; called once it can be reached.
-        stop: ends it.
+        stop: ends it; called too when another service's start failed before this one's.
     """
 
     name: str

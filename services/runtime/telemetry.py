@@ -7,6 +7,7 @@ neither a Prometheus address nor an OTLP endpoint nothing is recorded and a call
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,9 @@ from opentelemetry.trace.propagation import set_span_in_context
 from services.runtime.config import Settings
 
 log = structlog.get_logger("tollmesh")
+
+# https://www.w3.org/TR/trace-context/#traceparent-header, version 00.
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 
 
 class Telemetry(Protocol):
@@ -99,6 +103,11 @@ def new_traceparent() -> str:
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
+def is_traceparent(text: str) -> bool:
+    """True when the text is a W3C trace context; one that is not must not be passed on."""
+    return _TRACEPARENT(text) is not None
+
+
 def trace_id(traceparent: str) -> str:
     """Return the trace id of a trace context, or an empty text."""
     parts = traceparent.split("-")
@@ -160,9 +169,9 @@ def _tracer_provider(settings: Settings, resource: Resource) -> TracerProvider:
 
 
 def _remote_parent(traceparent: str) -> Any:
-    parts = traceparent.split("-")
-    if not trace_id(traceparent):
+    if not is_traceparent(traceparent):
         return None
+    parts = traceparent.split("-")
     span_context = SpanContext(
         int(parts[1], 16), int(parts[2], 16), is_remote=True, trace_flags=TraceFlags(1)
     )

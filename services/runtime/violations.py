@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.runtime.context import CallContext, acting
 from services.runtime.database import Database
@@ -96,12 +96,19 @@ class ViolationReporter:
         for violation in batch:
             by_tenant[violation.call.tenant_id].append(violation)
         for violations in by_tenant.values():
-            await self._publish_tenant(violations)
+            try:
+                await self._publish_tenant(violations)
+            except Exception as error:
+                # What cannot be published at all must not end the reporter, nor hold up the rest.
+                self.dropped += len(violations)
+                log.error("violations_lost", count=len(violations), exc_info=error)
 
     async def _publish_tenant(self, violations: list[Violation]) -> None:
+        # The caller has its answer: its deadline must not end what is done on its behalf later.
+        call = replace(violations[0].call, deadline_at=None)
         while True:
             try:
-                with acting(violations[0].call):
+                with acting(call):
                     async with self._database.unit_of_work("runtime.violations") as work:
                         for item in violations:
                             work.violation(
@@ -113,6 +120,8 @@ class ViolationReporter:
                             )
                 return
             except DomainError as error:
+                if not error.transient:
+                    raise
                 # The database is away: wait with the batch in hand, the queue is bounded.
                 log.warning("violations_delayed", reason=error.reason)
                 await asyncio.sleep(RETRY_SECONDS)

@@ -69,6 +69,7 @@ class Relay:
             # Whose transaction failed opens another one to put the event off.
             max_overflow=workers,
             pool_pre_ping=True,
+            hide_parameters=True,
             connect_args={"application_name": "tollmesh-relay", "connect_timeout": 5},
         )
         event.listen(self.engine.sync_engine, "connect", self._limit)

@@ -13,7 +13,10 @@ SELECT 't-' || (n %% 50), 'pay_' || lpad(n::text, 12, '0'), gen_random_uuid(), s
        'm-' || (n %% 20), 'order-' || n, 'p', 'USD', 0, '{}', '', 0, 'REFUSED', '', NULL, NULL, NULL, 1, now(), now()
   FROM generate_series(1, 20000) n ON CONFLICT DO NOTHING
 """
-BY_KEY = "SELECT payment_id FROM orchestration.payment WHERE tenant_id = 't-7' AND request_key = '0190c1de-0000-7000-8000-000000000001'"
+BY_KEY = (
+    "SELECT payment_id FROM orchestration.payment WHERE tenant_id = 't-7'"
+    " AND request_key = '0190c1de-0000-7000-8000-000000000001'"
+)
 BY_ORDER = (
     "SELECT payment_id FROM orchestration.payment WHERE tenant_id = 't-7' AND order_id = 'order-77'"
     " AND payment_id < 'pay_x' ORDER BY payment_id DESC LIMIT 10"

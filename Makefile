@@ -17,7 +17,10 @@ SYNCED := $(VENV)/.synced
 RUN := $(VENV)/bin
 PY := $(RUN)/python
 # uv must neither fetch an interpreter of its own nor obey an environment that the caller has active.
-UV_SYNC := env -u VIRTUAL_ENV UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --locked --inexact --quiet
+UV_SYNC := env -u VIRTUAL_ENV UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=$(VENV) \
+	$(UV) sync --locked --inexact --compile-bytecode --quiet
+# Without bytecode a start of the mesh costs 2.7 s of CPU instead of 1.2 s, and the crash tests start it 120 times.
+unexport PYTHONDONTWRITEBYTECODE
 # A checkout may belong to another user than git expects; the facade states its own version.
 export GOFLAGS := -buildvcs=false
 # tools/go_toolchain.py chooses a Go that is new enough; it must not fetch another one.

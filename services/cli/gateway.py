@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from services.cli.errors import EXIT_UNAVAILABLE, CliError
+from services.runtime.postgres_processes import exited
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = ROOT / "build" / "gateway"
@@ -47,12 +48,12 @@ class Gateway:
     """A running gateway. It watches its parent and ends by itself when that is gone."""
 
     def __init__(self, program: Path, listen: str, grpc_address: str) -> None:
+        self._program, self._grpc_address = program, grpc_address
         self._process = subprocess.Popen(  # noqa: S603 - our own program
             [str(program), "--listen", listen, "--grpc", grpc_address, "--exit-with-parent"],
             stdout=subprocess.PIPE,
             # Its complaints go where ours go: a pipe that nobody empties would block it one day.
             stderr=None,
-            text=True,
         )
         self.address = self._await_listening(listen)
 
@@ -69,10 +70,17 @@ class Gateway:
         address: str = json.loads(line)["listen"]
         return address
 
-    @property
-    def running(self) -> bool:
-        """False once it ended."""
-        return self._process.poll() is None
+    async def ended(self) -> None:
+        """Wait until it ended, by itself or by `stop`."""
+        await exited(self._process)
+
+    def again(self) -> Gateway:
+        """Start another one in the place of one that ended.
+
+        Raises:
+            CliError: it did not start.
+        """
+        return Gateway(self._program, self.address, self._grpc_address)
 
     def stop(self) -> None:
         """Ask it to finish what runs, and end it when it does not."""

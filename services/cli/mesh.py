@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -30,6 +31,7 @@ from services.runtime.node import Node
 from services.runtime.postgres import EmbeddedPostgres, PostgresError
 from services.runtime.roles import DatabaseUrls
 from services.runtime.server import PortInUse
+from services.runtime.telemetry import log
 
 BUILDS = (
     access.build,
@@ -55,6 +57,9 @@ MIGRATIONS = tuple(
 )
 DATABASE = "tollmesh"
 KEY_NAME = "tollmesh up"
+# Before a REST facade that ended by itself is started again.
+RESTART_SECONDS = 1.0
+SECRET_CHARS_MIN = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,21 +120,41 @@ class LocalMesh:
 
         Raises:
             PostgresDied: the embedded Postgres cannot be kept running.
+            CliError: the REST facade ended and does not start again.
         """
-        if self._postgres is not None:
-            await self._postgres.supervise()
+        await asyncio.gather(self._keep_postgres(), self._keep_gateway())
         await asyncio.Event().wait()
 
     async def stop(self) -> None:
-        """Take everything down, in reverse order."""
-        if self._gateway is not None:
-            self._gateway.stop()
-        if self._node is not None:
-            await self._revoke_key()
-            await self._node.stop()
+        """Take everything down, in reverse order; what fails to stop does not keep the rest up."""
+        gateway, self._gateway = self._gateway, None
+        node, self._node = self._node, None
+        postgres, self._postgres = self._postgres, None
+        try:
+            if gateway is not None:
+                # In a thread: the calls that it waits for are answered by this one.
+                await asyncio.to_thread(gateway.stop)
+            if node is not None:
+                await self._revoke_key()
+        finally:
+            try:
+                if node is not None:
+                    await node.stop()
+            finally:
+                if postgres is not None:
+                    postgres.stop()
+
+    async def _keep_postgres(self) -> None:
         if self._postgres is not None:
-            self._postgres.stop()
-        self._gateway = self._node = self._postgres = None
+            await self._postgres.supervise()
+
+    async def _keep_gateway(self) -> None:
+        while (gateway := self._gateway) is not None:
+            await gateway.ended()
+            await asyncio.sleep(RESTART_SECONDS)
+            if self._gateway is gateway:  # it was not stopped meanwhile
+                log.warning("gateway_ended", address=gateway.address)
+                self._gateway = gateway.again()
 
     async def _prepare_database(self) -> DatabaseUrls:
         options = self._options
@@ -202,12 +227,23 @@ class LocalMesh:
 
 
 def _secret(path: Path) -> str:
-    """Read the mesh's secret; make it when it is missing."""
+    """Read the mesh's secret; make it, whole or not at all, when it is missing.
+
+    Raises:
+        CliError: the file holds no secret.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+            file.flush()
+            os.fsync(file.fileno())
+        path.hardlink_to(name)
     except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(descriptor, "w") as file:
-        secret = secrets.token_urlsafe(48)
-        file.write(secret)
+        pass
+    finally:
+        Path(name).unlink()
+    secret = path.read_text().strip()
+    if len(secret) < SECRET_CHARS_MIN:
+        raise CliError(f"{path} is damaged", "remove it: the next start makes a new one")
     return secret

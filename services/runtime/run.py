@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 
+import psycopg
 import uvloop
 
 from services.runtime import telemetry
 from services.runtime.config import Settings
 from services.runtime.errors import DomainError
 from services.runtime.node import Node, until_signalled
+from services.runtime.roles import DatabaseUnfit
 from services.runtime.server import PortInUse
 from services.runtime.service import Build
 
@@ -33,7 +35,7 @@ def main(*builds: Build) -> None:
     telemetry.configure_logs(settings.log_level)
     try:
         uvloop.run(_serve(Node(settings, builds)))
-    except (PortInUse, DomainError) as error:
+    except (PortInUse, DomainError, DatabaseUnfit, psycopg.Error, TimeoutError) as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(EXIT_UNAVAILABLE) from error
 

@@ -82,7 +82,7 @@ async def _serve(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
     finally:
         for task in (supervised, asked):
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, PostgresError):
+            with contextlib.suppress(asyncio.CancelledError, PostgresError, CliError):
                 await task
         forget_session(data_dir)
         await mesh.stop()

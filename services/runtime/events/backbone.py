@@ -14,7 +14,7 @@ from services.runtime.events.dispatcher import Dispatcher
 from services.runtime.events.envelope import Reaction
 from services.runtime.events.relay import LEASE_MS, Relay, Session
 from services.runtime.events.sequencer import Sequencer
-from services.runtime.roles import RoleNames
+from services.runtime.roles import DatabaseUnfit, RoleNames
 
 STOP_SECONDS_MAX = 15.0
 _DRAIN_POLL_SECONDS = 0.02
@@ -62,13 +62,15 @@ class EventBackbone:
 
         Raises:
             TypeError: a payload message is no well-formed event type.
-            psycopg.Error: the database cannot be reached or was not migrated.
+            psycopg.Error: the database cannot be reached.
+            DatabaseUnfit: it was not migrated.
         """
         registry.all_types()
         # A first start may have to give a new consumer every event that there is.
         async with await self._relay.control(statement_ms=sequencer.TICK_MS_MAX) as session:
             owner = await relay.row(session, "owner_role")
-            assert owner is not None, "schema mesh is not there: migrate the database"
+            if owner is None:
+                raise DatabaseUnfit("the database has no schema mesh: migrate it first")
             role = RoleNames.of_owner(owner["owner"]).service
             for consumer in sorted(self._subscriptions):
                 await self._subscribe(session, consumer)

@@ -1,0 +1,62 @@
+"""`tollmesh up` when its surroundings fail it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+
+from tests.support.rest import Rest
+from tests.support.up import REPOSITORY, tollmesh_up
+
+pytestmark = pytest.mark.xdist_group("gateway-journeys")
+
+BACK_WITHIN_S = 20.0
+
+
+def children(pid: int, name: str) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in listed if Path(f"/proc/{child}/comm").read_text() == name]
+
+
+def answers(rest: Rest) -> bool:
+    try:
+        return rest.call("GET", "/healthz").status == 200
+    except (URLError, ConnectionError):
+        return False
+
+
+def test_a_facade_that_dies_comes_back_on_its_port(tmp_path: Path) -> None:
+    with tollmesh_up(tmp_path / "data") as mesh:
+        (gateway,) = children(mesh.pid, "gateway\n")
+        os.kill(gateway, signal.SIGKILL)
+        rest = Rest(mesh.rest, mesh.api_key)
+        give_up_at = time.monotonic() + BACK_WITHIN_S
+        while children(mesh.pid, "gateway\n") in ([], [gateway]) or not answers(rest):
+            assert time.monotonic() < give_up_at, "the facade stayed away"
+            time.sleep(0.1)
+        assert rest.call("GET", "/v1/billing/charges").status == 200
+
+
+def test_a_port_in_use_is_said_in_one_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "services.cli", "up", "--data-dir", str(tmp_path / "data")]
+        run = subprocess.run(
+            [*command, "--grpc-port", port, "--no-rest"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert run.returncode == 3
+    assert f"cannot listen on 127.0.0.1:{port}" in run.stderr
+    assert "Traceback" not in run.stderr

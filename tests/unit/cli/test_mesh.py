@@ -1,0 +1,77 @@
+"""Taking a mesh down, and its secret, without a mesh."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.cli.errors import CliError
+from services.cli.mesh import LocalMesh, Options, _secret
+
+
+class Gateway:
+    """A facade that ends once the call that it waits for was answered by the mesh's event loop."""
+
+    def __init__(self) -> None:
+        self.answered = threading.Event()
+        self.drained = False
+
+    def stop(self) -> None:
+        self.drained = self.answered.wait(5)
+
+
+class Node:
+    """A node that fails to stop."""
+
+    async def stop(self) -> None:
+        raise RuntimeError("stuck")
+
+
+class Postgres:
+    """Remembers that it was stopped."""
+
+    stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def mesh(tmp_path: Path) -> Any:
+    return LocalMesh(Options(tmp_path, 0, 0))
+
+
+async def test_calls_through_the_facade_are_answered_while_it_drains(tmp_path: Path) -> None:
+    local, gateway = mesh(tmp_path), Gateway()
+    local._gateway = gateway
+    asyncio.get_running_loop().call_later(0.05, gateway.answered.set)
+    await local.stop()
+    assert gateway.drained
+
+
+async def test_a_node_that_fails_to_stop_leaves_no_postgres_behind(tmp_path: Path) -> None:
+    local, postgres = mesh(tmp_path), Postgres()
+    local._node, local._postgres = Node(), postgres
+    with pytest.raises(RuntimeError, match="stuck"):
+        await local.stop()
+    assert postgres.stopped
+
+
+def test_the_secret_is_made_once_and_closed_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "mesh.secret"
+    first = _secret(path)
+    assert _secret(path) == first
+    assert len(first) >= 32
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [item.name for item in tmp_path.iterdir()] == ["mesh.secret"]
+
+
+def test_half_a_secret_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "mesh.secret"
+    path.write_text("")
+    with pytest.raises(CliError, match="is damaged"):
+        _secret(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import platform
 import shutil
 import sys
@@ -69,26 +68,31 @@ def up(
 async def _serve(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
     from services.runtime.node import until_signalled  # noqa: PLC0415
 
-    await mesh.start()
-    session = Session(mesh.grpc_address, mesh.api_key, mesh.rest_url)
-    save_session(data_dir, session)
-    _announce(mesh, output)
-    supervised = asyncio.create_task(mesh.supervise())
+    # Signals are heard before anything starts: one that comes while it does, or with the line that says where it
+    # listens, ends it as cleanly as any other.
     asked = asyncio.create_task(until_signalled())
+    await asyncio.sleep(0)
+    work = asyncio.create_task(_start_and_supervise(mesh, data_dir, output))
     try:
-        await asyncio.wait({supervised, asked}, return_when=asyncio.FIRST_COMPLETED)
-        if supervised.done():
-            raise _died(supervised.exception())
+        await asyncio.wait({work, asked}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (supervised, asked):
+        for task in (asked, work):
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, PostgresError, CliError):
-                await task
+        await asyncio.wait({work, asked})
         forget_session(data_dir)
         await mesh.stop()
+    if not work.cancelled() and (error := work.exception()) is not None:
+        raise _died(error) if isinstance(error, PostgresError) else error
 
 
-def _died(error: BaseException | None) -> CliError:
+async def _start_and_supervise(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
+    await mesh.start()
+    save_session(data_dir, Session(mesh.grpc_address, mesh.api_key, mesh.rest_url))
+    _announce(mesh, output)
+    await mesh.supervise()
+
+
+def _died(error: PostgresError) -> CliError:
     return CliError(str(error), "see the log in the data directory", exit_code=EXIT_UNAVAILABLE)
 
 

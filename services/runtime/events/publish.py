@@ -88,24 +88,31 @@ async def write(
     pooled = await connection.get_raw_connection()
     driver = pooled.driver_connection
     assert isinstance(driver, psycopg.AsyncConnection)
-    await driver.execute(_QUERIES["publish"], _columns(context, now, events))
-
-
-def _columns(context: CallContext, now: datetime, events: Sequence[Pending]) -> dict[str, object]:
-    return {
+    shared = {
         "tenant_id": context.tenant_id,
         "correlation_id": context.correlation_id,
         "traceparent": context.traceparent,
         "created_at": now,
-        "event_ids": [event.event_id for event in events],
-        "id_hashes": [_hash(event.event_id.encode()) for event in events],
-        "content_hashes": [_hash(event.data) for event in events],
-        "subjects": [event.kind.subject for event in events],
-        "schema_versions": [event.kind.version for event in events],
-        "keys": [event.key for event in events],
-        "message_names": [event.kind.message_name for event in events],
-        "payloads": [event.data for event in events],
-        "causation_ids": [event.causation_id for event in events],
+    }
+    rows = [_row(event) for event in events]
+    if len(rows) == 1:
+        await driver.execute(_QUERIES["publish_one"], shared | rows[0])
+        return
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    await driver.execute(_QUERIES["publish_many"], shared | columns)
+
+
+def _row(event: Pending) -> dict[str, object]:
+    return {
+        "event_id": event.event_id,
+        "id_hash": _hash(event.event_id.encode()),
+        "content_hash": _hash(event.data),
+        "subject": event.kind.subject,
+        "schema_version": event.kind.version,
+        "key": event.key,
+        "message_name": event.kind.message_name,
+        "payload": event.data,
+        "causation_id": event.causation_id,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,10 @@ from services.runtime.roles import Passwords
 from tests.support.events import Lab
 
 
-@pytest.fixture(scope="module")
-async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
-    """A lab on it."""
-    with EmbeddedPostgres(tmp_path_factory.mktemp("bench") / "data") as server:
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    """A lab on it, for each figure: a consumer gets all that was ever published."""
+    with EmbeddedPostgres(tmp_path / "data") as server:
         urls = roles.prepare_now(server.create_database("bench"), passwords=Passwords.generate())
         migrations.upgrade(urls.owner_admin, [])
         lab = Lab(urls)

@@ -31,6 +31,8 @@ _AUDIT = (
     "VALUES (%(t)s, gen_random_uuid(), 'bench', 'x', 'bench', now())"
 )
 
+_WAITING = "SELECT EXISTS (SELECT 1 FROM mesh.delivery WHERE consumer = 'bench.latency')"
+
 
 def tell(name: str, figure: str) -> None:
     """Print a line of the bench's table."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -64,6 +64,96 @@ class Totals:
 _Batch = list[GoodRow]
 
 
+class _Source:
+    """Batches for one stream after another: what a stream took and got no answer for is given back.
+
+    A stream that broke may still be reading in gRPC's thread when the next one begins, so nothing is taken but
+    under a lock.
+
+    Attributes:
+        failure: what the reader of the rows failed with; the end of the batches then.
+    """
+
+    def __init__(self, batches: Iterator[_Batch]) -> None:
+        self._batches = batches
+        self._again: deque[_Batch] = deque()
+        self._taken = 0
+        self._reading = threading.Lock()
+        self._lock = threading.Lock()
+        self.failure: Exception | None = None
+
+    @property
+    def exhausted(self) -> bool:
+        """True when nothing is left to send and nothing waits for its answer."""
+        with self._lock:
+            return not self._again and self._taken == 0
+
+    def take(self) -> _Batch | None:
+        """Return the next batch; None at the end. Waits for the reader."""
+        with self._reading:
+            batch = self._again.popleft() if self._again else self._read()
+            if batch is not None:
+                with self._lock:
+                    self._taken += 1
+        return batch
+
+    def _read(self) -> _Batch | None:
+        try:
+            return next(self._batches, None)
+        except Exception as error:  # gRPC's thread would swallow it
+            self.failure = error
+            return None
+
+    def done(self) -> None:
+        """Say that a batch was answered."""
+        with self._lock:
+            self._taken -= 1
+
+    def give_back(self, batches: Collection[_Batch]) -> None:
+        """Have batches sent by the next stream."""
+        with self._lock:
+            self._again.extend(batches)
+            self._taken -= len(batches)
+
+
+class _Flight:
+    """What one stream has sent and not got answered."""
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+        self._unanswered: deque[_Batch] = deque()
+        self._slots = threading.Semaphore(BATCHES_IN_FLIGHT)
+        self._lock = threading.Lock()
+        self._ended = False
+
+    def requests(self) -> Iterator[metering_service_pb2.StreamEventsRequest]:
+        """Give requests while there is room for them; runs in a thread of gRPC's."""
+        while (batch := self._source.take()) is not None:
+            self._slots.acquire()
+            with self._lock:
+                if not self._ended:
+                    self._unanswered.append(batch)
+                else:
+                    self._source.give_back([batch])
+                    return
+            yield _request(batch)
+
+    def answered(self) -> _Batch:
+        """Return the batch that an answer is for: they come in order."""
+        batch = self._unanswered.popleft()
+        self._source.done()
+        self._slots.release()
+        return batch
+
+    def end(self) -> None:
+        """Take no more, and give back what got no answer."""
+        with self._lock:
+            self._ended = True
+            left = list(self._unanswered)
+        self._slots.release()
+        self._source.give_back(left)
+
+
 class Sender:
     """Sends rows over a client.
 
@@ -85,50 +175,38 @@ class Sender:
         """
         totals = Totals()
         started = time.perf_counter()
-        source = _batches(rows, totals)
-        unanswered: deque[_Batch] = deque()
-        for attempt in range(RECONNECTS_MAX + 1):
-            try:
-                self._stream(source, unanswered, totals)
+        source = _Source(_batches(rows, totals))
+        failed = 0
+        while True:
+            before = totals.sent
+            error = self._stream(source, totals)
+            if error is None and source.exhausted:
                 break
-            except grpc.RpcError as error:
-                again = error.code() == grpc.StatusCode.UNAVAILABLE and attempt < RECONNECTS_MAX
-                if not again:
-                    raise self._client.explain(error) from error
-                time.sleep(0.2 * 2**attempt)
+            # Streams end now and then, as connections do: only those that bring nothing in a row are counted.
+            failed = failed + 1 if totals.sent == before else 1
+            if error is not None and (
+                error.code() != grpc.StatusCode.UNAVAILABLE or failed > RECONNECTS_MAX
+            ):
+                raise self._client.explain(error) from error
+            time.sleep(0.1 * 2 ** min(failed, RECONNECTS_MAX))
+        if source.failure is not None:
+            raise source.failure
         totals.seconds = time.perf_counter() - started
         return totals
 
-    def _stream(self, source: Iterator[_Batch], unanswered: deque[_Batch], totals: Totals) -> None:
-        slots = threading.Semaphore(BATCHES_IN_FLIGHT)
-        ended = threading.Event()
-        failures: list[Exception] = []
-        again = list(unanswered)
-        unanswered.clear()
-
-        def requests() -> Iterator[metering_service_pb2.StreamEventsRequest]:
-            # Runs in a thread of gRPC's, which would swallow the reader's errors.
-            try:
-                for batch in _chain(again, source):
-                    slots.acquire()
-                    unanswered.append(batch)
-                    if ended.is_set():
-                        return
-                    yield _request(batch)
-            except Exception as error:  # handed over to the caller's thread below
-                failures.append(error)
-
+    def _stream(self, source: _Source, totals: Totals) -> grpc.RpcError | None:
+        """Send what there is over one stream; returns what it broke with."""
+        flight = _Flight(source)
         try:
-            for answer in self._stub.StreamEvents(requests(), metadata=self._client.metadata):
-                batch = unanswered.popleft()
-                slots.release()
-                _add(totals, batch, answer.result)
+            answers = self._stub.StreamEvents(flight.requests(), metadata=self._client.metadata)
+            for answer in answers:
+                _add(totals, flight.answered(), answer.result)
                 self._progress(totals.sent)
+        except grpc.RpcError as error:
+            return error
         finally:
-            ended.set()
-            slots.release()
-        if failures:
-            raise failures[0]
+            flight.end()
+        return None
 
 
 def _request(batch: _Batch) -> metering_service_pb2.StreamEventsRequest:
@@ -136,11 +214,6 @@ def _request(batch: _Batch) -> metering_service_pb2.StreamEventsRequest:
     return metering_service_pb2.StreamEventsRequest(
         batch=metering_service_pb2.IngestEventsRequest(events=events)
     )
-
-
-def _chain(again: list[_Batch], source: Iterator[_Batch]) -> Iterator[_Batch]:
-    yield from again
-    yield from source
 
 
 def _batches(rows: Iterable[GoodRow | BadRow], totals: Totals) -> Iterator[_Batch]:

@@ -1,0 +1,128 @@
+"""What the sender does when a stream breaks, against a mesh that breaks them on purpose."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from payments.metering.v1 import metering_pb2, metering_service_pb2
+
+from services.cli import sender
+from services.cli.errors import CliError
+from services.cli.readers import GoodRow
+
+
+class Broken(grpc.RpcError):
+    """What gRPC raises when the connection is gone."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAVAILABLE
+
+
+class Mesh:
+    """Answers every request of a stream until the stream is told to break; reads in a thread, as gRPC does."""
+
+    def __init__(self, *answers_before_break: int) -> None:
+        self.stored: list[str] = []
+        self.streams = 0
+        self.broken = threading.Event()
+        self._breaks = list(answers_before_break)
+
+    def stub(self, _: object) -> Mesh:
+        return self
+
+    @property
+    def metadata(self) -> tuple[()]:
+        return ()
+
+    def explain(self, error: grpc.RpcError) -> CliError:
+        return CliError("gone")
+
+    def StreamEvents(  # noqa: N802 - the stub's name
+        self, requests: Iterator[Any], metadata: object
+    ) -> Iterator[metering_service_pb2.StreamEventsResponse]:
+        self.streams += 1
+        read: queue.Queue[Any] = queue.Queue()
+
+        def consume() -> None:
+            for request in requests:
+                read.put(request)
+            read.put(None)
+
+        threading.Thread(target=consume, daemon=True).start()
+        answers = self._breaks.pop(0) if self._breaks else None
+        while answers is None or answers > 0:
+            request = read.get(timeout=10)
+            if request is None:
+                return
+            ids = [event.request_id for event in request.batch.events]
+            self.stored += ids
+            answers = None if answers is None else answers - 1
+            yield metering_service_pb2.StreamEventsResponse(
+                result=metering_service_pb2.IngestEventsResponse(accepted=len(ids))
+            )
+        self.broken.set()
+        raise Broken
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "BATCH_EVENTS", 2)
+    monkeypatch.setattr("services.cli.sender.time.sleep", lambda _: None)
+
+
+def row(number: int) -> GoodRow:
+    return GoodRow(number, metering_pb2.UsageEvent(request_id=str(number)))
+
+
+def send(mesh: Any, rows: Iterator[GoodRow]) -> sender.Totals:
+    return sender.Sender(mesh).send(rows)
+
+
+def test_a_stream_that_breaks_while_the_source_is_read_loses_no_row() -> None:
+    mesh = Mesh(1)
+
+    def slow() -> Iterator[GoodRow]:
+        yield from map(row, range(2))
+        # The thread of the first stream is in here when the stream breaks.
+        assert mesh.broken.wait(10)
+        yield from map(row, range(2, 9))
+
+    totals = send(mesh, slow())
+    assert sorted(map(int, mesh.stored)) == list(range(9))
+    assert (totals.accepted, mesh.streams) == (9, 2)
+
+
+def test_what_was_sent_and_not_answered_is_sent_again() -> None:
+    mesh = Mesh(1, 2)
+    totals = send(mesh, map(row, range(41)))
+    assert sorted(map(int, mesh.stored)) == list(range(41))
+    assert (totals.accepted, mesh.streams) == (41, 3)
+
+
+def test_streams_may_break_for_ever_as_long_as_they_bring_something() -> None:
+    mesh = Mesh(*[1] * 20)
+    assert send(mesh, map(row, range(60))).accepted == 60
+
+
+def test_a_mesh_that_stays_away_is_given_up() -> None:
+    mesh = Mesh(*[0] * 100)
+    with pytest.raises(CliError, match="gone"):
+        send(mesh, map(row, range(3)))
+    assert mesh.streams == sender.RECONNECTS_MAX + 1
+
+
+def test_a_reader_that_fails_after_a_break_is_not_taken_for_the_end() -> None:
+    mesh = Mesh(1)
+
+    def truncated() -> Iterator[GoodRow]:
+        yield from map(row, range(2))
+        assert mesh.broken.wait(10)
+        raise OSError("the file ends in the middle")
+
+    with pytest.raises(OSError, match="in the middle"):
+        send(mesh, truncated())

@@ -26,7 +26,7 @@ export GOFLAGS := -buildvcs=false
 # tools/go_toolchain.py chooses a Go that is new enough; it must not fetch another one.
 export GOTOOLCHAIN := local
 
-.PHONY: help setup demo up test lint generate bench chaos gateway \
+.PHONY: help setup demo up test lint generate bench chaos gateway grpcurl \
 	check-style check-types check-imports check-schemas check-breaking check-generated check-gateway \
 	suites unit release-image clean
 
@@ -66,6 +66,10 @@ bench: setup ## Measure speed and memory; prints a table with ratios
 gateway: setup ## Build the REST facade to build/gateway
 	@go=$$($(PY) tools/go_toolchain.py) && \
 		PATH="$$go:$$PATH" go -C services/gateway build -o ../../build/gateway .
+
+grpcurl: setup ## Build grpcurl to build/grpcurl, to list and call the services by reflection
+	@go=$$($(PY) tools/go_toolchain.py) && PATH="$$go:$$PATH" \
+		go -C services/gateway build -o ../../build/grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl
 
 ##@ Pieces of `make test`
 

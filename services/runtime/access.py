@@ -7,6 +7,7 @@ acts for.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import time
@@ -26,6 +27,7 @@ MESH_TOKEN_SECONDS = 60
 # A revoked key stops to work after this time at the latest.
 CACHE_SECONDS = 5.0
 CACHE_ENTRIES_MAX = 10_000
+LOOKUPS_MAX = 4
 # Every scope of its tenant.
 SCOPE_ALL = "*"
 # What concerns more than one tenant; never part of `*`.
@@ -87,6 +89,8 @@ class KeyRing:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._cache: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        # Who guesses keys must not take the connections of those who have one.
+        self._lookups = asyncio.Semaphore(LOOKUPS_MAX)
 
     async def resolve(self, secret: str) -> Principal:
         """Return the principal of a key.
@@ -96,9 +100,18 @@ class KeyRing:
             DatabaseUnavailable: it cannot be looked up now.
         """
         hashed = digest(secret)
+        principal = self._remembered(hashed)
+        if principal is not None:
+            return principal
+        async with self._lookups:
+            # Whoever waited for the same key finds it now.
+            return self._remembered(hashed) or await self._fresh(hashed)
+
+    def _remembered(self, hashed: bytes) -> Principal | None:
         cached = self._cache.get(hashed)
-        if cached is not None and cached[0] > time.monotonic():
-            return cached[1]
+        return cached[1] if cached is not None and cached[0] > time.monotonic() else None
+
+    async def _fresh(self, hashed: bytes) -> Principal:
         principal = await self._load(hashed)
         self._cache[hashed] = (time.monotonic() + CACHE_SECONDS, principal)
         self._cache.move_to_end(hashed)

@@ -38,6 +38,8 @@ _SERVICE_CONFIG = json.dumps(
                 },
             }
         ],
+        # Once every second call fails, trying again only adds to what is wrong there.
+        "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
     }
 )
 _OPTIONS = [

@@ -31,10 +31,27 @@ from services.runtime.ids import new_ulid, new_uuid
 
 STATEMENT_TIMEOUT_MS = 60_000
 POOL_WAIT_SECONDS = 10.0
+# A transaction never waits for anything but the database: one that idles so long has lost its process or its
+# network, and its locks hold up everybody else.
+IDLE_TIMEOUT_MS = 30_000
+# The same for a peer that went without a word; sockets of the file system leave these out of account.
+CONNECT_ARGUMENTS: Mapping[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 _OPEN = text(
     "SELECT set_config('mesh.tenant', :tenant_id, true),"
-    " set_config('statement_timeout', :timeout_ms, true)"
+    " set_config('statement_timeout', :timeout_ms, true),"
+    f" set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT_MS}', true)"
+)
+_GONE = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.IdleInTransactionSessionTimeout,
 )
 _AUDIT = sql.load("services.runtime", "queries.sql")["insert_audit"]
 
@@ -172,7 +189,7 @@ class Database:
             pool_pre_ping=False,
             # Parameters are customers' data: they belong in no log and no dead letter.
             hide_parameters=True,
-            connect_args={"application_name": "tollmesh", "connect_timeout": 5},
+            connect_args={"application_name": "tollmesh", **CONNECT_ARGUMENTS},
         )
 
     @asynccontextmanager
@@ -243,7 +260,7 @@ class translated_errors:  # noqa: N801 - reads as a statement at its place of us
                 f"no database connection became free in {POOL_WAIT_SECONDS:.0f} s; try again",
                 retry_after_ms=1000,
             ) from error
-        if isinstance(error, OperationalError | InterfaceError | psycopg.OperationalError):
+        if isinstance(error, OperationalError | InterfaceError) or isinstance(cause, _GONE):
             raise DatabaseUnavailable(
                 "the database cannot be reached or gave up; make the same request again: nothing is done twice",
                 retry_after_ms=1000,

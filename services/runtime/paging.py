@@ -40,7 +40,12 @@ def decode_token(token: str, scope: str) -> dict[str, str | int]:
     seal, body = raw[:8], raw[8:]
     if seal != _seal(body, scope):
         raise _refusal(token)
-    position: dict[str, str | int] = json.loads(body)
+    try:
+        position = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise _refusal(token) from error
+    if not isinstance(position, dict):
+        raise _refusal(token)
     return position
 
 

@@ -9,7 +9,13 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from services.runtime.errors import Code, DependencyUnavailable, DomainError, FieldViolation
+from services.runtime.errors import (
+    Code,
+    DeadlineExceeded,
+    DependencyUnavailable,
+    DomainError,
+    FieldViolation,
+)
 
 ERROR_DOMAIN = "tollmesh.dev"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -24,14 +30,19 @@ class RemoteError(DomainError):
 
     @classmethod
     def of(cls, error: grpc.aio.AioRpcError, service: str) -> DomainError:
-        """Read the error of a downstream call; one without our ErrorInfo counts as unavailable."""
+        """Read the error of a downstream call; one without our ErrorInfo is late or counts as unavailable."""
         for key, value in error.trailing_metadata() or ():
             if key == DETAILS_KEY and isinstance(value, bytes):
                 found = from_status(status_pb2.Status.FromString(value))
                 if found is not None:
                     return found
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineExceeded(
+                f"service {service} did not answer in time; the same request may be made again",
+                service=service,
+            )
         return DependencyUnavailable(
-            f"service {service} cannot be reached; nothing was lost, try again",
+            f"service {service} cannot be reached; make the same request again: nothing is done twice",
             retry_after_ms=1000,
             service=service,
         )

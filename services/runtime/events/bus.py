@@ -15,6 +15,7 @@ class EventBus:
     def __init__(self) -> None:
         self._published = asyncio.Event()
         self._listeners: set[Listener] = set()
+        self._closed = False
 
     def wake(self) -> None:
         """Say that a transaction that published has committed. Call it after the commit."""
@@ -32,13 +33,14 @@ class EventBus:
             listener.ring()
 
     def close(self) -> None:
-        """Say that the process is stopping: readers that would wait for ever end."""
+        """Say that the process is stopping: readers that would wait for ever end, those to come too."""
+        self._closed = True
         for listener in self._listeners:
             listener.close()
 
     def listener(self) -> Listener:
         """Return a listener for `moved`; use it as a context manager."""
-        return Listener(self._listeners)
+        return Listener(self._listeners, closed=self._closed)
 
 
 class Listener:
@@ -48,10 +50,10 @@ class Listener:
         closed: true once the process is stopping.
     """
 
-    def __init__(self, listeners: set[Listener]) -> None:
+    def __init__(self, listeners: set[Listener], *, closed: bool = False) -> None:
         self._listeners = listeners
         self._bell = asyncio.Event()
-        self.closed = False
+        self.closed = closed
 
     def __enter__(self) -> Listener:
         self._listeners.add(self)

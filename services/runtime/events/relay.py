@@ -14,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from services.runtime import sql
-from services.runtime.database import sqlalchemy_url
+from services.runtime.database import CONNECT_ARGUMENTS, sqlalchemy_url
 
 LEASE_MS = 10_000
 # Of the lease: what a transaction may take in all. The rest is for the way to it and back.
@@ -70,7 +70,7 @@ class Relay:
             max_overflow=workers,
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args={"application_name": "tollmesh-relay", "connect_timeout": 5},
+            connect_args={"application_name": "tollmesh-relay", **CONNECT_ARGUMENTS},
         )
         event.listen(self.engine.sync_engine, "connect", self._limit)
 
@@ -81,12 +81,19 @@ class Relay:
         """
         async with asyncio.timeout(10):
             session = await psycopg.AsyncConnection.connect(
-                self._url, autocommit=True, application_name="tollmesh-relay", connect_timeout=5
+                self._url,
+                autocommit=True,
+                application_name="tollmesh-relay",
+                **CONNECT_ARGUMENTS,
             )
-        for setting, value in self._limits(statement_ms).items():
-            await session.execute("SELECT set_config(%s, %s, false)", (setting, value))
-        # A plan that was made for an empty log must not stick when the log is full.
-        await session.execute("SET enable_seqscan = off")
+        try:
+            for setting, value in self._limits(statement_ms).items():
+                await session.execute("SELECT set_config(%s, %s, false)", (setting, value))
+            # A plan that was made for an empty log must not stick when the log is full.
+            await session.execute("SET enable_seqscan = off")
+        except BaseException:
+            await session.close()
+            raise
         return session
 
     async def close(self) -> None:

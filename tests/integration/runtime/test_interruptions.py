@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from services.access import bootstrap as access
 from services.events import bootstrap as events
 from services.runtime import interceptors
+from services.runtime.access import LOOKUPS_MAX, KeyRing, Principal
 from services.runtime.clock import SystemClock
 from services.runtime.config import Settings
 from services.runtime.context import CallContext, acting
@@ -222,3 +223,38 @@ async def test_a_start_that_fails_half_way_can_be_undone(
     with pytest.raises(PortInUse):
         await node.start()
     await node.stop()
+
+
+async def test_a_transaction_whose_process_hangs_is_ended_by_the_database(
+    single: Database,
+) -> None:
+    with acting(call()):
+        with pytest.raises(DatabaseUnavailable):
+            async with single.unit_of_work("test.hangs") as work:
+                shown = await work.execute("SHOW idle_in_transaction_session_timeout")
+                assert shown.scalar_one() == "30s"
+                await work.execute("SET LOCAL idle_in_transaction_session_timeout = 50")
+                work.audit("test", "1", None, {"n": 1})
+                await asyncio.sleep(0.3)
+        assert await count_audits(single) == 0
+
+
+async def test_one_key_is_looked_up_once_however_many_calls_bring_it(mesh: Mesh) -> None:
+    tenant = f"t-{uuid4()}"
+    stub: Any = access_service_pb2_grpc.AccessServiceStub(mesh.channel(tenant))
+    request = access_service_pb2.CreateApiKeyRequest(
+        request_id=str(uuid4()), name="herd", scopes=["access:read"]
+    )
+    made = await stub.CreateApiKey(request)
+    ring, lookups = KeyRing(mesh.node.database), 0
+    load = ring._load
+
+    async def counted(hashed: bytes) -> Principal:
+        nonlocal lookups
+        lookups += 1
+        return await load(hashed)
+
+    ring._load = counted  # type: ignore[method-assign]
+    found = await asyncio.gather(*(ring.resolve(made.secret) for _ in range(50)))
+    assert {principal.tenant_id for principal in found} == {tenant}
+    assert lookups <= LOOKUPS_MAX

@@ -45,7 +45,9 @@ class Settings(BaseSettings):
 
     def peer(self, service: str) -> str:
         """Return the address of a service. Raises LookupError when none is configured."""
-        addresses = dict(item.strip().split("=", 1) for item in self.peers.split(",") if "=" in item)
+        addresses = dict(
+            item.strip().split("=", 1) for item in self.peers.split(",") if "=" in item
+        )
         address = addresses.get(service) or addresses.get("*")
         if not address:
             raise LookupError(

@@ -171,7 +171,9 @@ def allocate(total: Money, weights: Sequence[Decimal]) -> list[Money]:
     parts = [int(share.to_integral_value(rounding=ROUND_FLOOR)) for share in exact]
     left = abs(total.minor_units) - sum(parts)
     by_remainder = sorted(
-        range(len(parts)), key=lambda i: (exact[i] - parts[i], i == len(parts) - 1, -i), reverse=True
+        range(len(parts)),
+        key=lambda i: (exact[i] - parts[i], i == len(parts) - 1, -i),
+        reverse=True,
     )
     for index in by_remainder[:left]:
         parts[index] += 1

@@ -1,4 +1,4 @@
-"""What the benches of metering share: batches to send, and the table they leave."""
+"""What the benches of metering share: batches to send."""
 
 from __future__ import annotations
 

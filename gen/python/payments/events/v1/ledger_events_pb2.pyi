@@ -42,7 +42,9 @@ class LedgerBatchPosted(_message.Message):
     """How many accounts they touched."""
     @_builtins.property
     def totals(self) -> _containers.RepeatedCompositeFieldContainer[_type_pb2.Money]:
-        """Sum of the posted amounts, one per currency, by currency code."""
+        """Sum of the posted amounts, one per currency, by currency code. A sum that leaves the range of 64-bit
+        minor units is left out; the batch is posted all the same, since each of its amounts and balances fits.
+        """
 
     @_builtins.property
     def recorded_at(self) -> _timestamp_pb2.Timestamp:

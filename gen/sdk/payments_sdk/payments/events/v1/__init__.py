@@ -299,7 +299,8 @@ class LedgerBatchPosted(betterproto2.Message):
         4, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    Sum of the posted amounts, one per currency, by currency code.
+    Sum of the posted amounts, one per currency, by currency code. A sum that leaves the range of 64-bit
+    minor units is left out; the batch is posted all the same, since each of its amounts and balances fits.
     """
 
     recorded_at: "datetime.datetime | None" = betterproto2.field(

@@ -270,7 +270,7 @@ class IngestSettings(betterproto2.Message):
         1, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
-    How far back, from 0 to 3660 days. 35 days unless set.
+    How far back, from 0 to 36600 days, about a century. 35 days unless set.
     """
 
     accept_future: "datetime.timedelta | None" = betterproto2.field(
@@ -425,7 +425,7 @@ class UpdateIngestSettingsRequest(betterproto2.Message):
         2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
-    New reach back, from 0 to 3660 days; absent leaves it.
+    New reach back, from 0 to 36600 days; absent leaves it.
     """
 
     accept_future: "datetime.timedelta | None" = betterproto2.field(

@@ -35,7 +35,7 @@ class RemoteError(DomainError):
             if key == DETAILS_KEY and isinstance(value, bytes):
                 found = from_status(status_pb2.Status.FromString(value))
                 if found is not None:
-                    return found
+                    return _as_ours(found, service)
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(
                 f"service {service} did not answer in time; the same request may be made again",
@@ -46,6 +46,17 @@ class RemoteError(DomainError):
             retry_after_ms=1000,
             service=service,
         )
+
+
+def _as_ours(error: DomainError, service: str) -> DomainError:
+    """What the caller may hear: that two services do not trust each other is no answer to its request."""
+    if error.code is not Code.UNAUTHENTICATED:
+        return error
+    return DependencyUnavailable(
+        f"service {service} refuses the token of this mesh; operator: one mesh secret and one time for all",
+        retry_after_ms=1000,
+        service=service,
+    )
 
 
 def to_status(error: DomainError) -> status_pb2.Status:

@@ -7,10 +7,10 @@ import base64
 import grpc
 import pytest
 
-from services.runtime.errors import DomainError, InvalidPageToken
+from services.runtime.errors import DomainError, InvalidPageToken, NotFound, Unauthenticated
 from services.runtime.events.bus import EventBus
 from services.runtime.paging import _seal, decode_token
-from services.runtime.status import RemoteError
+from services.runtime.status import RemoteError, grpc_code, to_status, trailers
 from services.runtime.telemetry import _remote_parent, is_traceparent, new_traceparent
 
 
@@ -65,3 +65,20 @@ def test_a_service_that_is_late_is_told_from_one_that_is_away(
     assert isinstance(error, DomainError)
     assert (error.reason, error.metadata) == (reason, {"service": "ledger"})
     assert error.transient
+
+
+@pytest.mark.parametrize(
+    ("refused", "reason"),
+    [
+        (Unauthenticated("expired", cause="mesh_token"), "DEPENDENCY_UNAVAILABLE"),
+        (NotFound("plan", "p"), "NOT_FOUND"),
+    ],
+)
+def test_a_token_that_another_service_refuses_is_no_answer_to_store(
+    refused: DomainError, reason: str
+) -> None:
+    sent = grpc.aio.Metadata(*trailers(to_status(refused)))
+    error = RemoteError.of(
+        grpc.aio.AioRpcError(grpc_code(refused.code), grpc.aio.Metadata(), sent), "ledger"
+    )
+    assert (error.reason, error.transient) == (reason, reason == "DEPENDENCY_UNAVAILABLE")

@@ -2,52 +2,51 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 
-import typer
-from rich.markup import escape
-
-from services.cli.commands import (
-    catalog,
-    charges,
-    demo,
-    events,
-    ledger,
-    payments,
-    up,
-    usage,
-    violations,
-)
-from services.cli.errors import EXIT_CODES, CliError
-from services.cli.output import progress_console
-
-app = typer.Typer(
-    name="tollmesh",
-    help="Turns metered usage into settled money, and proves every step.",
-    epilog=EXIT_CODES,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for _noun in (up, demo, usage, catalog, charges, payments, ledger, events, violations):
-    _noun.register(app)
+EXIT_INTERRUPTED = 130
+# gRPC's own lines on standard error say in its words what our errors say in ours.
+_QUIET = {"GRPC_VERBOSITY": "NONE", "GRPC_ENABLE_FORK_SUPPORT": "0"}
 
 
 def main() -> None:
     """Run the command line; ends the process with one of the documented exit codes."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     try:
+        # Imported here: Ctrl-C may come while it loads.
+        from services.cli.app import app  # noqa: PLC0415
+
         app()
-    except CliError as error:
-        reason = f" [dim]({escape(error.reason)})[/dim]" if error.reason else ""
-        progress_console.print(
-            f"[bold red]error:[/bold red] {escape(error.message)}{reason}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        for hint in error.hints:
-            progress_console.print(f"  {escape(hint)}", highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        sys.exit(_explain(error))
+
+
+def _explain(error: Exception) -> int:
+    """Say what went wrong and what to do next; returns the exit code."""
+    from services.cli.errors import EXIT_FAULT, CliError  # noqa: PLC0415
+    from services.cli.output import ReaderGone, show_error  # noqa: PLC0415
+
+    if isinstance(error, ReaderGone):
+        # It has what it wanted: `tollmesh events tail | head -1`. Nothing is left to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if isinstance(error, CliError):
+        show_error(error)
+        return error.exit_code
+    if os.environ.get("TOLLMESH_TRACEBACK"):
+        traceback.print_exception(error)
+    fault = CliError(
+        f"a fault of ours: {type(error).__name__}: {error}",
+        "report it, with what TOLLMESH_TRACEBACK=1 in front of the command shows",
+        exit_code=EXIT_FAULT,
+    )
+    show_error(fault)
+    return fault.exit_code
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from services.cli.errors import (
     EXIT_FAULT,
     EXIT_REFUSED,
     EXIT_UNAVAILABLE,
+    EXIT_USAGE,
     CliError,
 )
 from services.runtime.config import MESSAGE_BYTES_MAX
@@ -70,6 +71,8 @@ class Client:
     """A channel to a mesh. Use as a context manager."""
 
     def __init__(self, session: Session) -> None:
+        """Raises CliError: the address or the key cannot be one."""
+        _check(session)
         self.session = session
         self.metadata: tuple[tuple[str, str | bytes], ...] = ()
         if session.api_key:
@@ -126,6 +129,12 @@ class Client:
         code = error.code()
         typed = _typed(error)
         exit_code = _EXITS.get(code, EXIT_REFUSED)
+        if typed is None and code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return CliError(
+                f"{self.session.grpc} did not answer in time",
+                "what was asked may have been done: ask again, with the same ids it is done once",
+                exit_code=exit_code,
+            )
         if typed is None:
             return CliError(
                 f"no mesh answers at {self.session.grpc} ({code.name.lower()}: {error.details()})",
@@ -136,6 +145,22 @@ class Client:
         if code == grpc.StatusCode.UNAUTHENTICATED:
             hints.append("set TOLLMESH_API_KEY to a key of this mesh")
         return CliError(typed.message, *hints, exit_code=exit_code, reason=typed.reason)
+
+
+def _check(session: Session) -> None:
+    host, colon, port = session.grpc.rpartition(":")
+    if not (host and colon and port.isascii() and port.isdigit()) or "/" in session.grpc:
+        raise CliError(
+            f"{session.grpc!r} is no address of a mesh",
+            "set TOLLMESH_ADDRESS to host:port of its gRPC server, e.g. 127.0.0.1:7443",
+            exit_code=EXIT_USAGE,
+        )
+    if not (session.api_key.isascii() and session.api_key.isprintable()):
+        raise CliError(
+            "the API key holds characters that no key has",
+            "set TOLLMESH_API_KEY to a key of this mesh",
+            exit_code=EXIT_DENIED,
+        )
 
 
 def save_session(data_dir: Path, session: Session) -> None:

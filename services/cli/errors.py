@@ -13,7 +13,8 @@ EXIT_INCOMPLETE = 6
 
 EXIT_CODES = """\
 Exit codes: 0 done · 1 fault of ours · 2 wrong usage · 3 the mesh, its database or a port cannot be had ·
-4 the request was refused · 5 key or scope missing · 6 done, but some events were not accepted"""
+4 the request was refused · 5 key or scope missing · 6 done, but some events were not accepted · 130 Ctrl-C.
+Errors go to standard error as text, with `--output json` too: standard output then holds JSON and nothing else."""
 
 
 class CliError(Exception):

@@ -28,7 +28,7 @@ from services.runtime import roles
 from services.runtime.access import OPERATOR_SCOPE, SCOPE_ALL, MeshTokens, Principal
 from services.runtime.config import Settings
 from services.runtime.node import Node
-from services.runtime.postgres import EmbeddedPostgres, PostgresError
+from services.runtime.postgres import EmbeddedPostgres, PostgresError, take_directory
 from services.runtime.roles import DatabaseUrls
 from services.runtime.server import PortInUse
 from services.runtime.telemetry import log
@@ -87,6 +87,7 @@ class LocalMesh:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._postgres: EmbeddedPostgres | None = None
+        self._directory: int | None = None
         self._node: Node | None = None
         self._gateway: Gateway | None = None
         self._key_id = ""
@@ -110,7 +111,8 @@ class LocalMesh:
             await self._make_key()
         except (PostgresError, roles.DatabaseUnfit, PortInUse) as error:
             await self.stop()
-            raise CliError(str(error), exit_code=EXIT_UNAVAILABLE) from error
+            hints = ["choose another with --grpc-port"] if isinstance(error, PortInUse) else []
+            raise CliError(str(error).strip(), *hints, exit_code=EXIT_UNAVAILABLE) from error
         except BaseException:
             await self.stop()
             raise
@@ -130,6 +132,7 @@ class LocalMesh:
         gateway, self._gateway = self._gateway, None
         node, self._node = self._node, None
         postgres, self._postgres = self._postgres, None
+        directory, self._directory = self._directory, None
         try:
             if gateway is not None:
                 # In a thread: the calls that it waits for are answered by this one.
@@ -143,6 +146,8 @@ class LocalMesh:
             finally:
                 if postgres is not None:
                     postgres.stop()
+                if directory is not None:
+                    os.close(directory)
 
     async def _keep_postgres(self) -> None:
         if self._postgres is not None:
@@ -159,7 +164,9 @@ class LocalMesh:
     async def _prepare_database(self) -> DatabaseUrls:
         options = self._options
         admin_url = options.database_url
-        if not admin_url:
+        if admin_url:
+            self._directory = take_directory(options.data_dir.absolute())
+        else:
             self._postgres = EmbeddedPostgres(options.data_dir)
             self._postgres.start()
             admin_url = self._postgres.create_database(DATABASE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -14,8 +15,10 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from payments.type.v1 import type_pb2
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from services.cli.errors import CliError
 from services.runtime.money import Money, format_money
 
 
@@ -31,17 +34,53 @@ OutputOption = Annotated[
 ]
 
 # Without a terminal there is no width to keep to; 80 columns would fold ids.
-_WIDTH = None if sys.stdout.isatty() else 120
+_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
 
-console = Console(width=_WIDTH)
+
+class ReaderGone(Exception):
+    """Who read our standard output has closed it; nothing more can be printed."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let `main` end the command, which Rich would do with an exit code of its own."""
+        raise ReaderGone
+
+
+console = _Console(width=_WIDTH)
 progress_console = Console(stderr=True)
+
+
+def show_error(error: CliError) -> None:
+    """Print an error on standard error: message, reason, and what to do next, a line each."""
+    reason = f" [dim]({escape(error.reason)})[/dim]" if error.reason else ""
+    progress_console.print(
+        f"[bold red]error:[/bold red] {escape(printable(error.message))}{reason}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for hint in error.hints:
+        progress_console.print(f"  {escape(printable(hint))}", highlight=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Replace what a terminal would obey or cannot show: control characters and undecoded bytes."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
 
 
 def print_json(value: Message | dict[str, Any] | Sequence[Any]) -> None:
     """Print one JSON document; messages in the proto's own spelling."""
     plain = as_dict(value) if isinstance(value, Message) else value
-    sys.stdout.write(json.dumps(plain, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps(plain, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+    except UnicodeEncodeError:
+        # Under a locale without UTF-8, and for undecoded bytes.
+        sys.stdout.write(json.dumps(plain) + "\n")
+    except BrokenPipeError as error:
+        raise ReaderGone from error
 
 
 def as_dict(message: Message) -> dict[str, Any]:
@@ -56,12 +95,14 @@ def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()
 ) -> None:
     """Print a table; columns named in `right` are numbers."""
-    table = Table(title=title or None, title_justify="left", title_style="bold")
+    if title:
+        console.print(escape(title), style="bold", highlight=False, soft_wrap=True)
+    table = Table()
     numbers = set(right)
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(escape(printable(cell)) for cell in row))
     console.print(table)
 
 

@@ -22,7 +22,7 @@ def parse(text: str) -> type_pb2.Period:
     """
     try:
         start_at, end_at = _bounds(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise CliError(
             f"{text!r} is not a period ({error})", f"write {HELP}", exit_code=EXIT_USAGE
         ) from error

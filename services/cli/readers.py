@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +25,9 @@ FIELDS = ("request_id", "org_id", "project_id", "sku", "quantity", "event_time",
 REQUIRED = ("request_id", "org_id", "sku", "quantity", "event_time")
 METADATA_PREFIX = "metadata."
 PARQUET_BATCH_ROWS = 10_000
+LINE_CHARS_MAX = 1_048_576
+NOT_UTF8 = "holds bytes that are not UTF-8"
+SOURCES = tuple(name.removeprefix("SOURCE_") for name in metering_pb2.Source.keys()[1:])
 _FRACTION = re.compile(r"(\.\d{6})\d+")
 
 
@@ -70,9 +77,18 @@ class ColumnMapping:
         """Read `field=column` and `field=value` pairs.
 
         Raises:
-            CliError: a pair has no `=`, or the field is none of an event's.
+            CliError: a pair has no `=`, the field is none of an event's, or it is given twice.
         """
-        return cls(dict(map(_pair, columns)), dict(map(_pair, constants)))
+        pairs = [*map(_pair, columns), *map(_pair, constants)]
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise CliError(f"{', '.join(twice)} is given twice", exit_code=EXIT_USAGE)
+        return cls(dict(pairs[: len(columns)]), dict(pairs[len(columns) :]))
+
+    def reads(self, column: str) -> bool:
+        """True when a column may hold something of an event."""
+        return column in (*FIELDS, "time", "metadata") or column in self.columns.values()
 
     def value(self, record: Mapping[str, Any], name: str) -> str:
         """Return a field of a record as text; empty when it has none."""
@@ -126,22 +142,78 @@ def read(path: str, file_format: FileFormat, mapping: ColumnMapping) -> Iterator
         yield from _parquet(path, mapping)
         return
     with _opened(path) as stream:
-        rows = _csv(stream, mapping) if file_format is FileFormat.CSV else _jsonl(stream, mapping)
+        lines = _Lines(stream)
         try:
-            yield from rows
-        except UnicodeDecodeError as error:
-            raise CliError(
-                f"{path} is not UTF-8 at byte {error.start}", exit_code=EXIT_USAGE
-            ) from error
+            yield from (
+                _csv(lines, mapping) if file_format is FileFormat.CSV else _jsonl(lines, mapping)
+            )
+        except OSError as error:
+            raise CliError(f"cannot read {path}: {error.strerror}", exit_code=EXIT_USAGE) from error
 
 
-def _opened(path: str) -> IO[str]:
-    if path == "-":
-        return sys.stdin
+@contextmanager
+def _opened(path: str) -> Iterator[IO[str]]:
+    """Open a text file; bytes that are not UTF-8 become surrogates, which name their row later."""
     try:
-        return Path(path).open(encoding="utf-8-sig", newline="")
+        raw = sys.stdin.buffer if path == "-" else Path(path).open("rb")  # noqa: SIM115 - closed below
     except OSError as error:
         raise CliError(f"cannot read {path}: {error.strerror}", exit_code=EXIT_USAGE) from error
+    text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        yield text
+    finally:
+        if path == "-":
+            text.detach()
+        else:
+            text.close()
+
+
+class _LineTooLong(csv.Error):
+    """A line that no event has; it was read over."""
+
+
+class _Lines(Iterator[str]):
+    """The lines of a stream, by number, of bounded length; lines can be put back.
+
+    Attributes:
+        number: the line that was given last, from 1.
+        taken: the lines given since `mark`.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._put_back: deque[str] = deque()
+        self.number = 0
+        self.taken: list[str] = []
+
+    def __next__(self) -> str:
+        line = self._put_back.popleft() if self._put_back else self._read()
+        self.number += 1
+        self.taken.append(line)
+        if len(line) > LINE_CHARS_MAX:
+            raise _LineTooLong(f"the line is longer than {LINE_CHARS_MAX:,} characters")
+        return line
+
+    def mark(self) -> None:
+        """Begin a record."""
+        self.taken = []
+
+    def only_first(self) -> None:
+        """Let the record be its first line alone, and give the others again."""
+        self._put_back.extendleft(reversed(self.taken[1:]))
+        self.number -= len(self.taken) - 1
+        self.taken = self.taken[:1]
+
+    def _read(self) -> str:
+        line = self._stream.readline(LINE_CHARS_MAX + 1)
+        if not line:
+            raise StopIteration
+        if len(line) > LINE_CHARS_MAX:
+            while (rest := self._stream.readline(LINE_CHARS_MAX)) and not rest.endswith(
+                ("\n", "\r")
+            ):
+                pass
+        return line
 
 
 def parse_event_time(text: str) -> datetime:
@@ -150,81 +222,145 @@ def parse_event_time(text: str) -> datetime:
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
 
 
-def _csv(stream: IO[str], mapping: ColumnMapping) -> Iterator[GoodRow | BadRow]:
-    reader = csv.DictReader(stream, strict=True)
-    header = reader.fieldnames
-    if not header:
-        raise CliError("the file has no header line", exit_code=EXIT_USAGE)
-    _check_columns(list(header), mapping)
+def _csv(lines: _Lines, mapping: ColumnMapping) -> Iterator[GoodRow | BadRow]:
+    header = _header(lines)
+    _check_columns(header, mapping)
     while True:
-        row = reader.line_num + 1
+        lines.mark()
         try:
-            record = next(reader)
+            values = next(csv.reader(lines, strict=True))
         except StopIteration:
             return
         except csv.Error as error:
-            yield BadRow(row, f"malformed CSV: {error}")
+            # A quote that is never closed would swallow the rows below it.
+            lines.only_first()
+            yield BadRow(lines.number, f"malformed CSV: {error}")
             continue
-        row = reader.line_num
-        if None in record or None in record.values():
-            yield BadRow(row, f"has not the {len(header)} columns of the header")
+        row = lines.number
+        if not values:
             continue
-        yield _row(row, record, mapping)
+        if len(values) != len(header):
+            yield BadRow(row, f"has {len(values)} columns, the header {len(header)}")
+        elif _undecoded("".join(values)):
+            yield BadRow(row, NOT_UTF8)
+        else:
+            yield _row(row, dict(zip(header, values, strict=True)), mapping)
 
 
-def _jsonl(stream: IO[str], mapping: ColumnMapping) -> Iterator[GoodRow | BadRow]:
-    for row, line in enumerate(stream, start=1):
-        if not line.strip():
-            continue
+def _header(lines: _Lines) -> list[str]:
+    try:
+        header = next(csv.reader(lines, strict=True), [])
+    except csv.Error as error:
+        raise CliError(f"the header is malformed CSV: {error}", exit_code=EXIT_USAGE) from error
+    if not header:
+        raise CliError("the file has no header line", exit_code=EXIT_USAGE)
+    if _undecoded("".join(header)):
+        raise CliError("the file is not UTF-8 text", exit_code=EXIT_USAGE)
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise CliError(f"the file has two columns {', '.join(twice)}", exit_code=EXIT_USAGE)
+    return header
+
+
+def _jsonl(lines: _Lines, mapping: ColumnMapping) -> Iterator[GoodRow | BadRow]:
+    while True:
+        lines.mark()
         try:
+            line = next(lines)
+            if not line.strip():
+                continue
             # Numbers stay text: a float would round quantities.
             record = json.loads(line, parse_float=str, parse_int=str)
-        except (ValueError, RecursionError) as error:
-            yield BadRow(row, f"malformed JSON: {error}")
+        except StopIteration:
+            return
+        except (ValueError, RecursionError, csv.Error) as error:
+            yield BadRow(lines.number, f"malformed JSON: {error}")
             continue
-        if not isinstance(record, dict):
-            yield BadRow(row, "is not a JSON object")
-            continue
-        yield _row(row, record, mapping)
+        if _undecoded(line):
+            yield BadRow(lines.number, NOT_UTF8)
+        elif not isinstance(record, dict):
+            yield BadRow(lines.number, "is not a JSON object")
+        else:
+            yield _row(lines.number, record, mapping)
+
+
+def _undecoded(text: str) -> bool:
+    """True when the text holds bytes that were not UTF-8."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _parquet(path: str, mapping: ColumnMapping) -> Iterator[GoodRow | BadRow]:
+    if path == "-":
+        raise CliError(
+            "Parquet cannot be read from standard input: its index is at the end",
+            "give the file, or convert it to CSV",
+            exit_code=EXIT_USAGE,
+        )
     # Imported here: it takes a quarter of a second, which only Parquet files should pay.
     import pyarrow  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 
     try:
-        file = parquet.ParquetFile(path)
-    except (OSError, pyarrow.ArrowInvalid) as error:
-        raise CliError(f"cannot read {path} as Parquet: {error}", exit_code=EXIT_USAGE) from error
-    with file:
-        _check_columns(list(file.schema_arrow.names), mapping)
-        row = 0
-        for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS):
-            for record in batch.to_pylist():
-                row += 1
-                yield _row(row, record, mapping)
+        with parquet.ParquetFile(path) as file:
+            names = list(file.schema_arrow.names)
+            _check_columns(names, mapping)
+            wanted = [name for name in names if mapping.reads(name)]
+            row = 0
+            for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=wanted):
+                for record in _plain_times(batch).to_pylist():
+                    row += 1
+                    yield _row(row, record, mapping)
+    # A damaged file may name a type or a codec that there is not, or text that is none.
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+        raise CliError(f"cannot read {path} as Parquet: {reason}", exit_code=EXIT_USAGE) from error
+
+
+def _plain_times(batch: Any) -> Any:
+    """Cut times to microseconds, which is what Python's have."""
+    import pyarrow  # noqa: PLC0415
+
+    for index, column in enumerate(batch.schema):
+        if pyarrow.types.is_timestamp(column.type) and column.type.unit == "ns":
+            micros = pyarrow.timestamp("us", column.type.tz)
+            cut = batch.column(index).cast(micros, safe=False)
+            batch = batch.set_column(index, column.name, cut)
+    return batch
 
 
 def _row(row: int, record: Mapping[str, Any], mapping: ColumnMapping) -> GoodRow | BadRow:
+    try:
+        return _event(row, record, mapping)
+    except (ValueError, OverflowError) as error:
+        return BadRow(row, str(error))
+
+
+def _event(row: int, record: Mapping[str, Any], mapping: ColumnMapping) -> GoodRow:
+    """Raises ValueError: the record is no event."""
     missing = [name for name in REQUIRED if not mapping.value(record, name)]
     if missing:
-        return BadRow(row, f"has no {', '.join(missing)}")
-    event = metering_pb2.UsageEvent(
-        request_id=mapping.value(record, "request_id"),
-        org_id=mapping.value(record, "org_id"),
-        project_id=mapping.value(record, "project_id"),
-        sku=mapping.value(record, "sku"),
-        quantity=mapping.value(record, "quantity"),
-        metadata=mapping.metadata(record),
-    )
+        raise ValueError(f"has no {', '.join(missing)}")
     try:
-        event.event_time.FromDatetime(parse_event_time(mapping.value(record, "event_time")))
-        source = mapping.value(record, "source").upper()
-        if source:
-            event.source = metering_pb2.Source.Value(f"SOURCE_{source.removeprefix('SOURCE_')}")
-    except ValueError as error:
-        return BadRow(row, str(error))
+        event = metering_pb2.UsageEvent(
+            request_id=mapping.value(record, "request_id"),
+            org_id=mapping.value(record, "org_id"),
+            project_id=mapping.value(record, "project_id"),
+            sku=mapping.value(record, "sku"),
+            quantity=mapping.value(record, "quantity"),
+            metadata=mapping.metadata(record),
+        )
+    except UnicodeEncodeError as error:  # an escaped surrogate in JSON
+        raise ValueError(NOT_UTF8) from error
+    time = mapping.value(record, "event_time")
+    try:
+        event.event_time.FromDatetime(parse_event_time(time))
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"event_time: {time[:64]!r} is no time as ISO 8601 writes it") from error
+    source = mapping.value(record, "source").upper().removeprefix("SOURCE_")
+    if source and source not in SOURCES:
+        raise ValueError(f"source: {source[:64]!r} is none of {', '.join(SOURCES)}")
+    if source:
+        event.source = metering_pb2.Source.Value(f"SOURCE_{source}")
     return GoodRow(row, event)
 
 
@@ -256,7 +392,11 @@ def _text(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode(errors="surrogateescape")
+    if isinstance(value, Decimal):
+        return format(value, "f")
     if isinstance(value, float):
-        # Parquet's doubles: the shortest text that reads back the same, never an exponent.
-        return format(value, ".15f").rstrip("0").rstrip(".") if value else "0"
+        # A double of a Parquet file: the shortest text that reads back the same, without an exponent.
+        return format(Decimal(repr(value)), "f").removesuffix(".0")
     return str(value)

@@ -167,7 +167,7 @@ class EmbeddedPostgres:
             DataDirectoryInUse: another process holds the directory.
             DataDirectoryVersion: the files are of another major version.
             DataDirectoryUnsafe: the directory is not ours alone to write.
-        DataDirectoryForeign: it is a cluster that was not made here.
+            DataDirectoryForeign: it is a cluster that was not made here.
             PostgresDied: it did not start; the message ends with its log.
             PostgresError: the directory or the user it needs cannot be had.
         """
@@ -175,7 +175,7 @@ class EmbeddedPostgres:
             raise PostgresError(f"Postgres of {self.data_dir} was started already")
         if threading.current_thread() is not threading.main_thread():
             raise PostgresError("start Postgres from the main thread: it stops with its thread")
-        self._take()
+        self._lock_fd = take_directory(self.data_dir)
         try:
             self._prepare_files()
             self._clear()
@@ -260,39 +260,6 @@ class EmbeddedPostgres:
         return self.admin_url(name)
 
     # ---- the directory
-
-    def _take(self) -> None:
-        """Make the data directory when it is missing, and lock it."""
-        # Others may pass through a directory that we make as root, because Postgres is an other then;
-        # what lies in it is closed to all but its owner.
-        mode = 0o711 if os.geteuid() == 0 else 0o700
-        try:
-            self.data_dir.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError):
-                self.data_dir.mkdir(mode=mode)
-                self.data_dir.chmod(mode)  # whatever the umask took away
-            self._check_safe()
-            self._lock_fd = _lock(self.data_dir)
-        except OSError as error:
-            raise PostgresError(f"cannot use data directory {self.data_dir}: {error}") from error
-
-    def _check_safe(self) -> None:
-        status = self.data_dir.stat()
-        if not stat.S_ISDIR(status.st_mode):
-            raise DataDirectoryUnsafe(f"{self.data_dir} is not a directory")
-        if os.geteuid() not in (0, status.st_uid):
-            raise DataDirectoryUnsafe(
-                f"data directory {self.data_dir} belongs to user {status.st_uid}: use one of your own"
-            )
-        if status.st_mode & stat.S_IWOTH:
-            raise DataDirectoryUnsafe(
-                f"data directory {self.data_dir} can be written by everyone: chmod o-w it, or use another"
-            )
-        if (self.data_dir / "PG_VERSION").exists():
-            raise DataDirectoryForeign(
-                f"{self.data_dir} is a Postgres cluster of its own: choose another data directory, or serve "
-                f"the cluster yourself and give --database-url"
-            )
 
     def _prepare_files(self) -> None:
         try:
@@ -500,6 +467,50 @@ def _command(account: Account, capability: int, program: str, arguments: list[st
 
 
 # ---- files
+
+
+def take_directory(data_dir: Path) -> int:
+    """Make the data directory of a mesh when it is missing, and lock it for this process.
+
+    Returns the file descriptor that holds the lock: closing it lets the directory go.
+
+    Raises:
+        DataDirectoryInUse: another process holds it.
+        DataDirectoryUnsafe: it is not ours alone to write.
+        DataDirectoryForeign: it is a cluster that was not made here.
+        PostgresError: it cannot be had.
+    """
+    # Others may pass through a directory that we make as root, because Postgres is an other then;
+    # what lies in it is closed to all but its owner.
+    mode = 0o711 if os.geteuid() == 0 else 0o700
+    try:
+        data_dir.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            data_dir.mkdir(mode=mode)
+            data_dir.chmod(mode)  # whatever the umask took away
+        _check_safe(data_dir)
+        return _lock(data_dir)
+    except OSError as error:
+        raise PostgresError(f"cannot use data directory {data_dir}: {error}") from error
+
+
+def _check_safe(data_dir: Path) -> None:
+    status = data_dir.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise DataDirectoryUnsafe(f"{data_dir} is not a directory")
+    if os.geteuid() not in (0, status.st_uid):
+        raise DataDirectoryUnsafe(
+            f"data directory {data_dir} belongs to user {status.st_uid}: use one of your own"
+        )
+    if status.st_mode & stat.S_IWOTH:
+        raise DataDirectoryUnsafe(
+            f"data directory {data_dir} can be written by everyone: chmod o-w it, or use another"
+        )
+    if (data_dir / "PG_VERSION").exists():
+        raise DataDirectoryForeign(
+            f"{data_dir} is a Postgres cluster of its own: choose another data directory, or serve "
+            f"the cluster yourself and give --database-url"
+        )
 
 
 def _lock(data_dir: Path) -> int:

@@ -5,6 +5,7 @@ Source of the rules: the `buf.validate` options in `proto/`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence, Sized
 
 import protovalidate
@@ -14,6 +15,11 @@ from services.runtime.errors import BatchTooLarge, FieldViolation, InvalidField
 
 _VALIDATOR = protovalidate.Validator()
 VIOLATIONS_MAX = 100
+# The patterns of `proto/`, as they stand in protovalidate's messages.
+_DECIMAL = re.compile(
+    r"pattern `\^(?P<minus>-\?)?\[0-9\]\{1,(?P<whole>\d+)\}\(\\\.\[0-9\]\{1,(?P<places>\d+)\}\)\?\$`"
+)
+_ID = re.compile(r"pattern `\^\[A-Za-z0-9\._:-\]\{1,(?P<length>\d+)\}\$`")
 
 
 def violations(message: Message, prefix: str = "") -> list[FieldViolation]:
@@ -57,7 +63,22 @@ def warm_up(messages: Iterable[Message]) -> None:
 
 
 def _own(violation: protovalidate.Violation, prefix: str) -> FieldViolation:
-    return FieldViolation(prefix + _path(violation.proto.field), violation.proto.message)
+    return FieldViolation(prefix + _path(violation.proto.field), _said(violation.proto.message))
+
+
+def _said(message: str) -> str:
+    """Say in words what the patterns of decimals and ids ask for; a person may have to read it."""
+    decimal = _DECIMAL.search(message)
+    if decimal:
+        sign = "" if decimal["minus"] else ", not negative"
+        digits = (
+            f"at most {decimal['whole']} digits before the point and {decimal['places']} after it"
+        )
+        return f'must be a decimal such as "12.5"{sign}, without exponent, {digits}'
+    own_id = _ID.search(message)
+    if own_id:
+        return f"must be 1 to {own_id['length']} letters, digits or . _ : -"
+    return message
 
 
 def _path(field_path: object) -> str:

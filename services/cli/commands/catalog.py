@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -10,7 +12,7 @@ from uuid import uuid4
 import typer
 import yaml
 from google.protobuf import json_format
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import ListValue, Struct
 from payments.pricing.v1 import (
     catalog_service_pb2,
     catalog_service_pb2_grpc,
@@ -61,22 +63,55 @@ def read_catalog(file: str) -> catalog_service_pb2.Catalog:
     """
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise CliError(f"cannot read {file}: {error.strerror}", exit_code=EXIT_USAGE) from error
+    except UnicodeDecodeError as error:
+        raise CliError(
+            f"{file} is not UTF-8 at byte {error.start}", exit_code=EXIT_USAGE
+        ) from error
+    try:
         document = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise CliError(f"cannot read {file}: {error}", exit_code=EXIT_USAGE) from error
+    # ValueError: a date that no calendar has.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CliError(f"{file} is no YAML: {error}", exit_code=EXIT_USAGE) from error
     return parse_catalog(document, file)
 
 
 def parse_catalog(document: Any, name: str) -> catalog_service_pb2.Catalog:
     """Turn a plain document into a catalogue. Raises CliError."""
+    if not isinstance(document, dict):
+        raise CliError(
+            f"{name} is no catalogue: it holds {type(document).__name__}, not a mapping",
+            f"its keys are {', '.join(catalog_service_pb2.Catalog.DESCRIPTOR.fields_by_name)}",
+            exit_code=EXIT_USAGE,
+        )
+    for path, value in _unquoted(document, ""):
+        raise CliError(
+            f"{name}: {path} is {value}, which YAML reads as a {type(value).__name__}",
+            f'amounts, quantities and times are texts: write "{value}", with the quotes',
+            exit_code=EXIT_USAGE,
+        )
     try:
         return json_format.ParseDict(document, catalog_service_pb2.Catalog())
-    except (json_format.ParseError, TypeError, AttributeError) as error:
+    except (json_format.ParseError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise CliError(
             f"{name} is no catalogue: {error}",
             'amounts and quantities are texts: write unit_amount: "0.000003", with the quotes',
             exit_code=EXIT_USAGE,
         ) from error
+
+
+def _unquoted(value: Any, path: str) -> Iterator[tuple[str, object]]:
+    """Find floats and dates, which no field of a catalogue is; metadata may hold anything."""
+    if isinstance(value, float | date):
+        yield path, value
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unquoted(item, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key != "metadata":
+                yield from _unquoted(item, f"{path}.{key}" if path else str(key))
 
 
 def apply_catalog(
@@ -100,21 +135,33 @@ def show_changes(response: catalog_service_pb2.ApplyCatalogResponse, dry_run: bo
             continue
         console.print(f"{_MARKS.get(kind, '?')} {change.entity} {change.id}", highlight=False)
         for line in _field_changes(change.before, change.after):
-            console.print(f"    {line}", highlight=False, markup=False)
-    verb = "would be " if dry_run else ""
-    console.print(
-        f"{verb}{counts['created']} created, {counts['updated']} updated, "
-        f"{counts['unchanged']} unchanged",
-        highlight=False,
-    )
+            console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
+    would = "would be " if dry_run else ""
+    parts = (f"{counts[kind]} {would}{kind}" for kind in ("created", "updated"))
+    console.print(f"{', '.join(parts)}, {counts['unchanged']} unchanged", highlight=False)
 
 
 def _field_changes(before: Struct, after: Struct) -> list[str]:
-    old, new = json_format.MessageToDict(before), json_format.MessageToDict(after)
+    """Name each value that differs by its path: `prices[llm.requests].price.flat.amount: 1 -> 2`."""
+    old, new = dict(_leaves(before, "")), dict(_leaves(after, ""))
     if not old:
-        return []
-    names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
-    return [f"{name}: {old.get(name)!r} -> {new.get(name)!r}" for name in names]
+        return [f"{path}: {value}" for path, value in new.items()]
+    names = [path for path in {**old, **new} if old.get(path) != new.get(path)]
+    return [f"{path}: {old.get(path, '-')} -> {new.get(path, '-')}" for path in names]
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Give the values of a document by their paths; what a list holds goes by its SKU where it has one."""
+    if isinstance(value, Struct):
+        for key in sorted(value):
+            yield from _leaves(value[key], f"{path}.{key}" if path else key)
+    elif isinstance(value, ListValue):
+        for index, item in enumerate(value):
+            name = item["sku"] if isinstance(item, Struct) and "sku" in item else index
+            yield from _leaves(item, f"{path}[{name}]")
+    else:
+        whole = isinstance(value, float) and value.is_integer()
+        yield path, str(int(value) if whole else value)
 
 
 def estimate(
@@ -125,7 +172,7 @@ def estimate(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Preview what usage would cost under the organisation's plan."""
-    pairs = dict(item.partition("=")[::2] for item in sku)
+    pairs = dict(_uses(item) for item in sku)
     request = pricing_service_pb2.EstimateRequest(
         org_id=org_id, project_id=project, skus=pairs, leads=leads
     )
@@ -139,6 +186,17 @@ def estimate(
     rows += [("base", "", "", money(response.base)), ("total", "", "", money(response.grand_total))]
     columns = ("sku", "included", "overage", "amount")
     print_table(f"estimate for {org_id}", columns, rows, right=columns[1:])
+
+
+def _uses(text: str) -> tuple[str, str]:
+    sku, separator, quantity = text.partition("=")
+    if not separator or not quantity:
+        raise CliError(
+            f"{text!r} is not sku=uses per lead",
+            "write e.g. --sku llm.requests=1.5",
+            exit_code=EXIT_USAGE,
+        )
+    return sku, quantity
 
 
 def register(app: typer.Typer) -> None:

@@ -56,12 +56,13 @@ def create_charge(
 
 def charges(
     org_id: Annotated[str, typer.Argument(help="organisation; left out, all")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="how many, latest first")] = 100,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List charges."""
     with Client(Session.find()) as client:
         stub = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
-        request = charge_service_pb2.ListChargesRequest(org_id=org_id, page_size=1000)
+        request = charge_service_pb2.ListChargesRequest(org_id=org_id, page_size=limit)
         response = client.call(stub.ListCharges, request)
     if output is Format.JSON:
         print_json(response)

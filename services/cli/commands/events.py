@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -9,6 +11,7 @@ from google.protobuf import json_format
 from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
 
 from services.cli.client import Client, Session
+from services.cli.errors import EXIT_USAGE, CliError
 from services.cli.output import (
     Format,
     OutputOption,
@@ -34,21 +37,38 @@ def tail(
     after: Annotated[
         str, typer.Option(help="cursor to go on from; left out, from the oldest")
     ] = "",
+    new: Annotated[bool, typer.Option("--new", help="only events from now on")] = False,
     limit: Annotated[int, typer.Option(min=0, help="end after so many; 0 never ends")] = 0,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Follow the feed, in order, until Ctrl-C."""
+    """Follow the feed, in order, until Ctrl-C. As JSON: one document a line, each with its cursor."""
+    if new and after:
+        raise CliError("give --after or --new, not both", exit_code=EXIT_USAGE)
     registry.all_types()
-    request = events_service_pb2.TailEventsRequest(subjects=subject or [], after=after)
-    with Client(Session.find()) as client:
-        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
-        for number, answer in enumerate(client.stream(stub.TailEvents, request), start=1):
+    with Client(Session.find()) as client, contextlib.suppress(KeyboardInterrupt):
+        feed = _follow(client, subject or [], after, from_start=not (after or new))
+        for number, (event, cursor) in enumerate(feed, start=1):
             if output is Format.JSON:
-                print_json({"event": as_dict(answer.event), "cursor": answer.cursor})
+                print_json({"event": as_dict(event), "cursor": cursor})
             else:
-                _show(answer.event)
+                _show(event)
             if number == limit:
                 return
+
+
+def _follow(
+    client: Client, subjects: list[str], after: str, *, from_start: bool
+) -> Iterator[tuple[events_pb2.Event, str]]:
+    """Give events with their cursors. TailEvents starts from now on; the first page tells where the feed starts."""
+    stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+    if from_start:
+        first = events_service_pb2.ListEventsRequest(subjects=subjects, page_size=1)
+        page = client.call(stub.ListEvents, first)
+        after = page.next_cursor
+        yield from ((event, after) for event in page.events)
+    request = events_service_pb2.TailEventsRequest(subjects=subjects, after=after)
+    for answer in client.stream(stub.TailEvents, request):
+        yield answer.event, answer.cursor
 
 
 @events.command("list")

@@ -103,11 +103,12 @@ def payment(
 def payments(
     merchant: Annotated[str, typer.Option(help="only this merchant's")] = "",
     order: Annotated[str, typer.Option(help="only this order's")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="how many, newest first")] = 100,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List payments."""
     request = orchestration_service_pb2.ListPaymentsRequest(
-        merchant_id=merchant, order_id=order, page_size=100
+        merchant_id=merchant, order_id=order, page_size=limit
     )
     with Client(Session.find()) as client:
         stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)

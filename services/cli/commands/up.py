@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import re
 import shutil
 import sys
 from importlib import metadata
@@ -12,13 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 import typer
-import uvloop
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
 from services.cli.client import Client, Session, forget_session, save_session
-from services.cli.errors import EXIT_UNAVAILABLE, CliError
+from services.cli.errors import EXIT_DENIED, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from services.cli.output import Format, OutputOption, console, print_json, print_table, when
-from services.runtime.postgres import PostgresError, major_version, programs_dir
 
 if TYPE_CHECKING:
     from services.cli.mesh import LocalMesh
@@ -28,28 +27,40 @@ DataDirOption = Annotated[
     typer.Option("--data-dir", envvar="TOLLMESH_DATA_DIR", help="where the mesh keeps its files"),
 ]
 DEFAULT_DATA_DIR = Path(".tollmesh")
+PORT_MAX = 65_535
+_TENANT = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 keys = typer.Typer(help="API keys: make, list, revoke.", no_args_is_help=True)
 
 
 def up(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
-    grpc_port: Annotated[int, typer.Option(help="port of all services; 0 takes a free one")] = 7443,
+    grpc_port: Annotated[
+        int, typer.Option(min=0, max=PORT_MAX, help="port of all services; 0 takes a free one")
+    ] = 7443,
     rest_port: Annotated[
-        int, typer.Option(help="port of the REST facade; 0 takes a free one")
+        int, typer.Option(min=0, max=PORT_MAX, help="port of the REST facade; 0 takes a free one")
     ] = 7480,
     no_rest: Annotated[bool, typer.Option("--no-rest", help="leave the REST facade out")] = False,
     database_url: Annotated[
         str,
         typer.Option(
-            help="an existing Postgres 15+ by a login that owns the database and may create roles"
+            # By the environment, because every user of the machine can read the arguments of a process.
+            envvar="TOLLMESH_OWNER_URL",
+            help="an existing Postgres 15+ by a login that owns the database and may create roles",
         ),
     ] = "",
     tenant: Annotated[str, typer.Option(help="tenant of the key that is printed")] = "default",
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Run a whole mesh until SIGTERM or Ctrl-C: Postgres, every service, the REST facade."""
+    if not _TENANT.fullmatch(tenant):
+        raise CliError(
+            f"{tenant!r} is no tenant: 1 to 64 letters, digits and . _ : -", exit_code=EXIT_USAGE
+        )
     # Imported here: the other commands should not pay for loading every service.
+    import uvloop  # noqa: PLC0415
+
     from services.cli.mesh import LocalMesh, Options  # noqa: PLC0415
     from services.runtime import telemetry  # noqa: PLC0415
     from services.runtime.config import Settings  # noqa: PLC0415
@@ -67,6 +78,7 @@ def up(
 
 async def _serve(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
     from services.runtime.node import until_signalled  # noqa: PLC0415
+    from services.runtime.postgres import PostgresError  # noqa: PLC0415
 
     # Signals are heard before anything starts: one that comes while it does, or with the line that says where it
     # listens, ends it as cleanly as any other.
@@ -79,21 +91,24 @@ async def _serve(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
         for task in (asked, work):
             task.cancel()
         await asyncio.wait({work, asked})
-        forget_session(data_dir)
         await mesh.stop()
     if not work.cancelled() and (error := work.exception()) is not None:
-        raise _died(error) if isinstance(error, PostgresError) else error
+        if isinstance(error, PostgresError):
+            raise CliError(
+                str(error), "see postgres.log in the data directory", exit_code=EXIT_UNAVAILABLE
+            ) from error
+        raise error
 
 
 async def _start_and_supervise(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
     await mesh.start()
+    # From here on the data directory is ours: a mesh that did not start must not forget another's session.
     save_session(data_dir, Session(mesh.grpc_address, mesh.api_key, mesh.rest_url))
-    _announce(mesh, output)
-    await mesh.supervise()
-
-
-def _died(error: PostgresError) -> CliError:
-    return CliError(str(error), "see the log in the data directory", exit_code=EXIT_UNAVAILABLE)
+    try:
+        _announce(mesh, output)
+        await mesh.supervise()
+    finally:
+        forget_session(data_dir)
 
 
 def _announce(mesh: LocalMesh, output: Format) -> None:
@@ -138,6 +153,8 @@ def version(output: OutputOption = Format.TABLE) -> None:
     versions = {
         name: metadata.version(name) for name in ("tollmesh", "grpcio", "protobuf", "sqlalchemy")
     }
+    from services.runtime.postgres import major_version  # noqa: PLC0415
+
     versions["python"] = platform.python_version()
     versions["postgres"] = major_version()
     if output is Format.JSON:
@@ -148,6 +165,8 @@ def version(output: OutputOption = Format.TABLE) -> None:
 
 
 def _machine_checks(data_dir: Path) -> list[tuple[str, bool, str]]:
+    from services.runtime.postgres import major_version, programs_dir  # noqa: PLC0415
+
     go = shutil.which("go") is not None
     gateway = (Path(__file__).resolve().parents[3] / "build" / "gateway").exists()
     return [
@@ -170,6 +189,8 @@ def _mesh_checks(session: Session) -> list[tuple[str, bool, str]]:
                 stub.ListApiKeys, access_service_pb2.ListApiKeysRequest(page_size=1), timeout=5
             )
         except CliError as error:
+            if error.exit_code == EXIT_DENIED and error.reason == "SCOPE_MISSING":
+                return [("mesh", True, f"answers at {session.grpc}; this key may not list keys")]
             return [
                 ("mesh", False, error.message),
                 *[("hint", False, hint) for hint in error.hints],

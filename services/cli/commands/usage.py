@@ -18,11 +18,14 @@ from services.cli.output import (
     console,
     print_json,
     print_table,
+    printable,
     progress_console,
     when,
 )
 from services.cli.readers import ColumnMapping, FileFormat, detect, read
 from services.cli.sender import Sender, Totals
+
+PROBLEMS_SHOWN = 20
 
 
 def ingest(
@@ -37,6 +40,9 @@ def ingest(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Send usage events; each is stored once, however often it is sent.
+
+    Rows that are no events, or that the mesh refuses, are named by their line, and the exit code is 6; all
+    others are stored.
 
     Fields: request_id, org_id, project_id, sku, quantity, event_time, source, metadata.<key>.
     """
@@ -55,10 +61,12 @@ def ingest(
 def report(totals: Totals, output: Format) -> None:
     """Print what became of the rows."""
     counts = ("accepted", "duplicate", "conflict", "rejected", "malformed")
+    # The reader finds its problems before the answers to the rows before them are there.
+    problems = sorted(totals.problems, key=lambda problem: problem.row)
     if output is Format.JSON:
-        problems = [{"row": p.row, "problem": p.problem} for p in totals.problems]
+        named = [{"row": problem.row, "problem": problem.problem} for problem in problems]
         plain = {name: getattr(totals, name) for name in counts}
-        print_json({**plain, "seconds": round(totals.seconds, 3), "problems": problems})
+        print_json({**plain, "seconds": round(totals.seconds, 3), "problems": named})
         return
     rows = [(name, f"{getattr(totals, name):,}") for name in counts if getattr(totals, name)]
     print_table("", ("verdict", "events"), rows or [("accepted", "0")], right=["events"])
@@ -67,9 +75,10 @@ def report(totals: Totals, output: Format) -> None:
             f"{totals.sent:,} events in {totals.seconds:.1f} s, {totals.sent / totals.seconds:,.0f} a second",
             highlight=False,
         )
-    for problem in totals.problems[:20]:
-        console.print(f"row {problem.row}: {problem.problem}", highlight=False, markup=False)
-    if len(totals.problems) > 20:
+    for problem in problems[:PROBLEMS_SHOWN]:
+        text = printable(f"row {problem.row}: {problem.problem}")
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+    if len(problems) > PROBLEMS_SHOWN:
         console.print("… more with --output json", highlight=False)
 
 
@@ -138,8 +147,11 @@ def _enum(enum: Any, prefix: str, text: str) -> Any:
     try:
         return enum.Value(f"{prefix}_{text.upper()}")
     except ValueError as error:
+        known = [name.removeprefix(f"{prefix}_").lower() for name in enum.keys()[1:]]
         raise CliError(
-            f"{text!r} is no {prefix.lower()}", "see --help", exit_code=EXIT_USAGE
+            f"{text!r} is no {prefix.lower()}",
+            f"write one of {', '.join(known)}",
+            exit_code=EXIT_USAGE,
         ) from error
 
 

@@ -1,0 +1,31 @@
+"""The commands of `tollmesh`, put together."""
+
+from __future__ import annotations
+
+import typer
+
+from services.cli.commands import (
+    catalog,
+    charges,
+    demo,
+    events,
+    ledger,
+    payments,
+    up,
+    usage,
+    violations,
+)
+from services.cli.errors import EXIT_CODES
+
+app = typer.Typer(
+    name="tollmesh",
+    help="Turns metered usage into settled money, and proves every step.",
+    epilog=f"TOLLMESH_ADDRESS and TOLLMESH_API_KEY say which mesh the commands talk to; without them it is "
+    f"the one that `tollmesh up` started in this directory.\n\n{EXIT_CODES}",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _noun in (up, demo, usage, catalog, charges, payments, ledger, events, violations):
+    _noun.register(app)

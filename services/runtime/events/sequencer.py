@@ -9,6 +9,7 @@ Any number of processes may run one; the tick row lets one of them work.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import structlog
@@ -48,14 +49,17 @@ class Sequencer:
         """Work until `stop`. A database that is away is waited for."""
         wait_ms = float(BUSY_MS)
         while not self._stopping.is_set():
+            began = time.monotonic()
             try:
                 async with await self._relay.control(statement_ms=TICK_MS_MAX) as session:
-                    wait_ms = BUSY_MS
                     await self._work(session)
             except Exception as error:
+                if time.monotonic() - began > ERROR_MS_MAX / 1000:
+                    wait_ms = BUSY_MS  # it worked for a while: this is not the last failure again
                 # Whatever it was, the events are still in the log: log it, wait, go on.
                 _log.warning("sequencer interrupted", error=str(error), wait_ms=wait_ms)
-                await self._bus.published(wait_ms / 1000)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), wait_ms / 1000)
                 wait_ms = min(wait_ms * 2, ERROR_MS_MAX)
 
     def stop(self) -> None:

@@ -1,0 +1,46 @@
+"""A tick that fails for good, say after a restore into another cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from services.runtime.events.bus import EventBus
+from services.runtime.events.sequencer import Sequencer
+
+
+class Session:
+    """A session on which every statement fails."""
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    def cursor(self, **_: object) -> Any:
+        raise RuntimeError("the tick row is from another cluster")
+
+
+class Relay:
+    """Opens sessions and counts them."""
+
+    opened = 0
+
+    async def control(self, **_: object) -> Session:
+        self.opened += 1
+        return Session()
+
+
+async def test_a_tick_that_always_fails_is_tried_ever_more_seldom() -> None:
+    relay: Any = Relay()
+    bus = EventBus()
+    sequencer = Sequencer(relay, bus)
+    running = asyncio.create_task(sequencer.run())
+    for _ in range(60):
+        bus.wake()  # commits go on meanwhile
+        await asyncio.sleep(0.01)
+    sequencer.stop()
+    await asyncio.wait_for(running, 1)
+    # 5, 10, 20, … ms apart.
+    assert 3 <= relay.opened <= 9

@@ -6,12 +6,33 @@ A test that asks for one fails when Postgres cannot be started; it is never skip
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.support import postgres
 from tests.support.postgres import DatabaseUrls, Server
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test an id of its own.
+
+    Generated REST tests come with the id of the function that they were made from, and of tests that share
+    one, pytest-xdist runs a single one and calls the rest done.
+
+    Raises:
+        pytest.UsageError: two tests share an id all the same.
+    """
+    for item in items:
+        if not item.nodeid.endswith(item.name):
+            item._id = item.id.with_params(item.name.partition("[")[2].removesuffix("]"))
+    shared = [
+        nodeid for nodeid, count in Counter(item.nodeid for item in items).items() if count > 1
+    ]
+    if shared:
+        raise pytest.UsageError(f"tests that share an id would not all run: {shared[:5]}")
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from services.runtime import sql
 from services.runtime.clock import Clock
 from services.runtime.context import CallContext, current
 from services.runtime.crashpoints import crashpoint
-from services.runtime.errors import DatabaseUnavailable, DeadlineExceeded
+from services.runtime.errors import DatabaseUnavailable, DeadlineExceeded, InvalidField
 from services.runtime.events import publish
 from services.runtime.ids import new_ulid, new_uuid
 
@@ -244,7 +244,7 @@ async def _open(connection: AsyncConnection, call: CallContext) -> None:
 
 
 class translated_errors:  # noqa: N801 - reads as a statement at its place of use
-    """Turn the driver's connection errors into typed ones; everything else passes."""
+    """Turn what the driver says of connections, deadlines and texts into typed errors; all else passes."""
 
     def __enter__(self) -> None:
         return None
@@ -254,6 +254,10 @@ class translated_errors:  # noqa: N801 - reads as a statement at its place of us
         if isinstance(cause, psycopg.errors.QueryCanceled):
             raise DeadlineExceeded(
                 "the database did not end the statement within the call's deadline"
+            ) from error
+        if _holds_nul(cause):
+            raise InvalidField.one(
+                "request", "a text holds the character NUL (U+0000), which cannot be stored"
             ) from error
         if isinstance(error, PoolTimeout):
             raise DatabaseUnavailable(
@@ -265,6 +269,12 @@ class translated_errors:  # noqa: N801 - reads as a statement at its place of us
                 "the database cannot be reached or gave up; make the same request again: nothing is done twice",
                 retry_after_ms=1000,
             ) from error
+
+
+def _holds_nul(cause: BaseException | None) -> bool:
+    """True when Postgres (in JSON) or its driver (in text) refused the one character that Postgres cannot hold."""
+    refused = type(cause) is psycopg.DataError and "NUL (0x00)" in str(cause)
+    return refused or isinstance(cause, psycopg.errors.UntranslatableCharacter)
 
 
 def sqlalchemy_url(url: str) -> str:

@@ -24,7 +24,7 @@ from services.runtime.clock import SystemClock
 from services.runtime.config import Settings
 from services.runtime.context import CallContext, acting
 from services.runtime.database import Database, UnitOfWork
-from services.runtime.errors import DatabaseUnavailable, DeadlineExceeded
+from services.runtime.errors import DatabaseUnavailable, DeadlineExceeded, InvalidField
 from services.runtime.idempotency import Idempotency
 from services.runtime.node import Node
 from services.runtime.roles import DatabaseUrls
@@ -141,6 +141,20 @@ async def test_a_backend_that_dies_under_a_request_is_the_databases_fault(
         for _ in range(2):
             await once("test.dies", request, access_service_pb2.RevokeApiKeyResponse, handler)
         assert await count_audits(single) == 1
+
+
+@pytest.mark.parametrize("before", ["a text", {"in": "JSON \0"}])
+async def test_a_text_that_cannot_be_stored_is_the_callers_fault(
+    single: Database, before: Any
+) -> None:
+    with acting(call()):
+        with pytest.raises(InvalidField, match="NUL"):
+            async with single.unit_of_work("test.nul") as work:
+                if isinstance(before, dict):
+                    work.audit("test", "1", before, None)
+                else:
+                    await work.execute("SELECT %(text)s::text", {"text": "a\0"})
+        assert await count_audits(single) == 0
 
 
 async def test_parameters_stay_out_of_errors(single: Database) -> None:

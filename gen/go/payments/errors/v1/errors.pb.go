@@ -71,7 +71,8 @@ const (
 	//
 	//	{"reason": "NOT_FOUND", "domain": "tollmesh.dev", "metadata": {"resource": "charge", "id": "chg_0190c1de"}}
 	ErrorReason_ERROR_REASON_NOT_FOUND ErrorReason = 10
-	// The database cannot be reached or gave up; nothing was changed, the same call may be made again.
+	// The database cannot be reached or gave up, be it during the commit; make the same call again, with the same
+	// request_id: it finds out, and nothing is done twice.
 	//
 	//	{"reason": "DATABASE_UNAVAILABLE", "domain": "tollmesh.dev", "metadata": {"database": "127.0.0.1:5432"}}
 	ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE ErrorReason = 11
@@ -87,7 +88,7 @@ const (
 	//
 	//	{"reason": "OVERLOADED", "domain": "tollmesh.dev", "metadata": {"limit": "64"}}
 	ErrorReason_ERROR_REASON_OVERLOADED ErrorReason = 14
-	// A fault of ours. The id finds it in the logs; nothing was changed.
+	// A fault of ours. The id finds it in the logs; the same call, with the same request_id, does nothing twice.
 	//
 	//	{"reason": "INTERNAL", "domain": "tollmesh.dev", "metadata": {"request_id": "0190c1de-0000-7000-8000-000000000001"}}
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 15

@@ -77,7 +77,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "NOT_FOUND", "domain": "tollmesh.dev", "metadata": {"resource": "charge", "id": "chg_0190c1de"}}
     """
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 11
-    """The database cannot be reached or gave up; nothing was changed, the same call may be made again.
+    """The database cannot be reached or gave up, be it during the commit; make the same call again, with the same
+    request_id: it finds out, and nothing is done twice.
 
         {"reason": "DATABASE_UNAVAILABLE", "domain": "tollmesh.dev", "metadata": {"database": "127.0.0.1:5432"}}
     """
@@ -97,7 +98,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "OVERLOADED", "domain": "tollmesh.dev", "metadata": {"limit": "64"}}
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 15
-    """A fault of ours. The id finds it in the logs; nothing was changed.
+    """A fault of ours. The id finds it in the logs; the same call, with the same request_id, does nothing twice.
 
         {"reason": "INTERNAL", "domain": "tollmesh.dev", "metadata": {"request_id": "0190c1de-0000-7000-8000-000000000001"}}
     """
@@ -342,7 +343,8 @@ ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 10
     {"reason": "NOT_FOUND", "domain": "tollmesh.dev", "metadata": {"resource": "charge", "id": "chg_0190c1de"}}
 """
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 11
-"""The database cannot be reached or gave up; nothing was changed, the same call may be made again.
+"""The database cannot be reached or gave up, be it during the commit; make the same call again, with the same
+request_id: it finds out, and nothing is done twice.
 
     {"reason": "DATABASE_UNAVAILABLE", "domain": "tollmesh.dev", "metadata": {"database": "127.0.0.1:5432"}}
 """
@@ -362,7 +364,7 @@ ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 14
     {"reason": "OVERLOADED", "domain": "tollmesh.dev", "metadata": {"limit": "64"}}
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 15
-"""A fault of ours. The id finds it in the logs; nothing was changed.
+"""A fault of ours. The id finds it in the logs; the same call, with the same request_id, does nothing twice.
 
     {"reason": "INTERNAL", "domain": "tollmesh.dev", "metadata": {"request_id": "0190c1de-0000-7000-8000-000000000001"}}
 """

@@ -98,7 +98,8 @@ class ErrorReason(betterproto2.Enum):
 
     DATABASE_UNAVAILABLE = 11
     """
-    The database cannot be reached or gave up; nothing was changed, the same call may be made again.
+    The database cannot be reached or gave up, be it during the commit; make the same call again, with the same
+    request_id: it finds out, and nothing is done twice.
 
         {"reason": "DATABASE_UNAVAILABLE", "domain": "tollmesh.dev", "metadata": {"database": "127.0.0.1:5432"}}
     """
@@ -126,7 +127,7 @@ class ErrorReason(betterproto2.Enum):
 
     INTERNAL = 15
     """
-    A fault of ours. The id finds it in the logs; nothing was changed.
+    A fault of ours. The id finds it in the logs; the same call, with the same request_id, does nothing twice.
 
         {"reason": "INTERNAL", "domain": "tollmesh.dev", "metadata": {"request_id": "0190c1de-0000-7000-8000-000000000001"}}
     """

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 # What one message may weigh, in and out. A full batch of usage events stays far below.
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+
+
+class SettingsUnfit(Exception):
+    """A setting cannot be read, or is out of its bounds. The message names every one."""
 
 
 class Settings(BaseSettings):
@@ -40,7 +45,7 @@ class Settings(BaseSettings):
     pool_size: int = Field(default=16, ge=2, le=90)
     metrics_listen: str = ""
     otlp_endpoint: str = ""
-    log_level: str = "warning"
+    log_level: str = Field(default="warning", pattern="(?i)^(debug|info|warning|error|critical)$")
     data_dir: Path = Path(".tollmesh")
 
     def peer(self, service: str) -> str:
@@ -54,3 +59,20 @@ class Settings(BaseSettings):
                 f"no address for service {service}: set TOLLMESH_PEERS={service}=host:port"
             )
         return address
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the settings from the environment.
+
+        Raises:
+            SettingsUnfit: names each variable at fault and what is wrong with it.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            prefix = str(cls.model_config["env_prefix"])
+            faults = (
+                f"{prefix}{'_'.join(map(str, item['loc'])).upper()}: {item['msg']}"
+                for item in error.errors(include_url=False, include_input=False)
+            )
+            raise SettingsUnfit("; ".join(faults)) from error

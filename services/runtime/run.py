@@ -8,7 +8,7 @@ import psycopg
 import uvloop
 
 from services.runtime import telemetry
-from services.runtime.config import Settings
+from services.runtime.config import Settings, SettingsUnfit
 from services.runtime.errors import DomainError
 from services.runtime.node import Node, until_signalled
 from services.runtime.roles import DatabaseUnfit
@@ -21,7 +21,11 @@ EXIT_UNAVAILABLE = 3
 
 def main(*builds: Build) -> None:
     """Serve until SIGTERM. Settings come from `TOLLMESH_…`; the database must be migrated already."""
-    settings = Settings()
+    try:
+        settings = Settings.load()
+    except SettingsUnfit as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(EXIT_USAGE) from error
     missing = [
         f"TOLLMESH_{name.upper()}"
         for name in ("database_url", "relay_url")

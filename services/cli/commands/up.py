@@ -63,9 +63,12 @@ def up(
 
     from services.cli.mesh import LocalMesh, Options  # noqa: PLC0415
     from services.runtime import telemetry  # noqa: PLC0415
-    from services.runtime.config import Settings  # noqa: PLC0415
+    from services.runtime.config import Settings, SettingsUnfit  # noqa: PLC0415
 
-    telemetry.configure_logs(Settings().log_level)
+    try:
+        telemetry.configure_logs(Settings.load().log_level)
+    except SettingsUnfit as error:
+        raise CliError(str(error), exit_code=EXIT_USAGE) from error
     options = Options(
         data_dir=data_dir,
         grpc_port=grpc_port,

@@ -172,6 +172,11 @@ def save_session(data_dir: Path, session: Session) -> None:
         json.dump({"grpc": session.grpc, "rest": session.rest, "api_key": session.api_key}, file)
 
 
+def left_key(data_dir: Path) -> str:
+    """Return the key of a mesh that was killed and left its session behind; empty when none was."""
+    return _stored(data_dir).get("api_key") or ""
+
+
 def forget_session(data_dir: Path) -> None:
     """Remove the session of a mesh that ends."""
     (data_dir / SESSION_FILE).unlink(missing_ok=True)

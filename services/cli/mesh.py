@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import tempfile
@@ -16,6 +17,7 @@ from pydantic import SecretStr
 
 from services.access import bootstrap as access
 from services.billing import bootstrap as billing
+from services.cli.client import left_key
 from services.cli.errors import EXIT_UNAVAILABLE, CliError
 from services.cli.gateway import Gateway, find_or_build
 from services.events import bootstrap as events
@@ -27,6 +29,7 @@ from services.pricing import bootstrap as pricing
 from services.runtime import roles
 from services.runtime.access import OPERATOR_SCOPE, SCOPE_ALL, MeshTokens, Principal
 from services.runtime.config import Settings
+from services.runtime.errors import Unauthenticated
 from services.runtime.node import Node
 from services.runtime.postgres import EmbeddedPostgres, PostgresError, take_directory
 from services.runtime.roles import DatabaseUrls
@@ -200,35 +203,44 @@ class LocalMesh:
 
     async def _make_key(self) -> None:
         """Make the operator's key of this run, by the same RPC as any other key."""
+        await self._revoke_left_key()
         async with grpc.aio.insecure_channel(self.grpc_address) as channel:
             stub = access_service_pb2_grpc.AccessServiceStub(channel)
             response = await stub.CreateApiKey(
                 access_service_pb2.CreateApiKeyRequest(
                     request_id=str(uuid4()), name=KEY_NAME, scopes=[SCOPE_ALL, OPERATOR_SCOPE]
                 ),
-                metadata=self._operator(),
+                metadata=self._operator(self._options.tenant),
             )
         self._key_id = response.api_key.key_id
         self.api_key = response.secret
 
+    async def _revoke_left_key(self) -> None:
+        """End the key of a run that was killed: nobody did, and it may do everything."""
+        assert self._node is not None
+        left = left_key(self._options.data_dir)
+        if left:
+            with contextlib.suppress(Unauthenticated):
+                holder = await self._node.keys.resolve(left)
+                await self._revoke(holder.tenant_id, holder.principal_id)
+                self._node.keys.forget()
+
     async def _revoke_key(self) -> None:
-        if not self._key_id:
-            return
+        if self._key_id:
+            await self._revoke(self._options.tenant, self._key_id)
+
+    async def _revoke(self, tenant_id: str, key_id: str) -> None:
         async with grpc.aio.insecure_channel(self.grpc_address) as channel:
             stub = access_service_pb2_grpc.AccessServiceStub(channel)
-            request = access_service_pb2.RevokeApiKeyRequest(
-                request_id=str(uuid4()), key_id=self._key_id
-            )
+            request = access_service_pb2.RevokeApiKeyRequest(request_id=str(uuid4()), key_id=key_id)
             try:
-                await stub.RevokeApiKey(request, metadata=self._operator(), timeout=2)
+                await stub.RevokeApiKey(request, metadata=self._operator(tenant_id), timeout=2)
             except grpc.aio.AioRpcError as error:
-                # The database went first; the key of this run then stays listed.
-                assert error.code() is not grpc.StatusCode.OK
+                # The database is away: it works until somebody revokes it.
+                log.warning("key_not_revoked", key_id=key_id, code=error.code().name)
 
-    def _operator(self) -> tuple[tuple[str, str], ...]:
-        principal = Principal(
-            self._options.tenant, "operator", frozenset({SCOPE_ALL, OPERATOR_SCOPE})
-        )
+    def _operator(self, tenant_id: str) -> tuple[tuple[str, str], ...]:
+        principal = Principal(tenant_id, "operator", frozenset({SCOPE_ALL, OPERATOR_SCOPE}))
         token = self._tokens.issue(principal, scope_all=False)
         return (("authorization", f"Mesh {token}"),)
 

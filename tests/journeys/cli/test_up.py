@@ -60,3 +60,13 @@ def test_a_port_in_use_is_said_in_one_sentence(tmp_path: Path) -> None:
     assert run.returncode == 3
     assert f"cannot listen on 127.0.0.1:{port}" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_the_key_of_a_run_that_was_killed_ends_with_the_next_start(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with tollmesh_up(data) as killed:
+        assert Rest(killed.rest, killed.api_key).call("GET", "/v1/access/keys").status == 200
+        os.kill(killed.pid, signal.SIGKILL)
+    with tollmesh_up(data) as mesh:
+        assert Rest(mesh.rest, killed.api_key).call("GET", "/v1/access/keys").status == 401
+        assert Rest(mesh.rest, mesh.api_key).call("GET", "/v1/access/keys").status == 200

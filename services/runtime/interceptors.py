@@ -8,6 +8,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -164,9 +165,11 @@ class Pipeline(grpc.aio.ServerInterceptor):
                     if streaming_in
                     else self._request(call, data, decode)
                 )
-                async for response in behaviour(request, context):
-                    await self._recheck(call)
-                    yield response
+                # Closed here: what the handler still works on ends before its call does.
+                async with aclosing(behaviour(request, context)) as responses:
+                    async for response in responses:
+                        await self._recheck(call)
+                        yield response
             except GeneratorExit:
                 self._leave(call, "CANCELLED")
                 raise

@@ -104,7 +104,8 @@ def upgrade() -> None:
         "CREATE INDEX audit_entity ON mesh.audit (tenant_id, entity, entity_id, recorded_at)"
     )
     schema.protect(op, "mesh", "api_key", privileges=("SELECT", "INSERT", "UPDATE"))
-    schema.protect(op, "mesh", "idempotency")
+    # Kept for good: a money request may be made again long after.
+    schema.protect(op, "mesh", "idempotency", privileges=("SELECT", "INSERT", "UPDATE"))
     schema.protect(op, "mesh", "audit", privileges=schema.APPEND_ONLY)
 
 

@@ -34,6 +34,7 @@ class MeshProcess:
         rest: bool = False,
         arguments: tuple[str, ...] = (),
     ) -> None:
+        self.data_dir = data_dir
         environment = {
             key: value for key, value in os.environ.items() if not key.startswith("TOLLMESH_")
         }

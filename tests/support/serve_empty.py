@@ -15,6 +15,7 @@ from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 from pydantic import SecretStr
 
 from services.access.servicer import AccessServicer
+from services.runtime import telemetry
 from services.runtime.config import Settings
 from services.runtime.node import Node
 from services.runtime.service import Runtime, Service, Servicer
@@ -68,6 +69,7 @@ async def piped(service_url: str, relay_url: str) -> int:
 
 async def main() -> None:
     """Serve until killed."""
+    telemetry.configure_logs("warning")
     port = await (bare() if sys.argv[1] == "bare" else piped(*sys.argv[2:4]))
     sys.stdout.write(f"{port}\n")
     sys.stdout.flush()

@@ -1,0 +1,260 @@
+"""One tenant's whole estate: something of everything that the mesh keeps, recognisable by its marker."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
+from payments.config.v1 import config_pb2
+from payments.contracts.v1 import contracts_pb2, contracts_service_pb2, contracts_service_pb2_grpc
+from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
+from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
+from payments.orchestration.v1 import (
+    orchestration_pb2,
+    orchestration_service_pb2,
+    orchestration_service_pb2_grpc,
+)
+from payments.type.v1 import type_pb2
+
+from services.cli import periods
+from services.cli.client import Client, Session
+from services.cli.commands.catalog import apply_catalog, parse_catalog
+from services.cli.commands.charges import create_charge
+from services.cli.commands.payments import create_payment, external_request
+
+PERIOD = periods.parse("2026-01")
+USED_AT = datetime(2026, 1, 15, tzinfo=UTC)
+SETTLES_WITHIN_S = 30.0
+# What every tenant calls the same: names are each tenant's own.
+SHARED_ORG = "shared-org"
+SHARED_ACCOUNT = "shared:USD"
+
+
+@dataclass(slots=True)
+class Estate:
+    """A tenant and what it has.
+
+    Attributes:
+        marker: part of every name that the tenant chose, and of no other tenant's.
+        uses: how many times each of its organisations used its SKU; tells apart what is named the same.
+        session: how to reach the mesh as this tenant.
+        ids: what the mesh named: charge_id, payment_id, key_id and transfer ids.
+    """
+
+    marker: str
+    uses: int
+    session: Session
+    ids: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def tenant(self) -> str:
+        """The tenant's id."""
+        return f"{self.marker}-tenant"
+
+    @property
+    def accept_past_seconds(self) -> int:
+        """A setting that no two tenants have alike."""
+        return 3_000 * 86_400 + self.uses
+
+    @property
+    def total_minor(self) -> int:
+        """What its organisation is charged: 1.00 a use."""
+        return 100 * self.uses
+
+    def name(self, what: str) -> str:
+        """A name of the tenant's own."""
+        return f"{self.marker}-{what}"
+
+    def marks(self) -> list[bytes]:
+        """What no answer to another tenant may hold."""
+        return [self.marker.encode(), *(text.encode() for text in self.ids.values())]
+
+    def build(self) -> None:
+        """Make all of it, and wait until its events have arrived."""
+        with Client(self.session) as client:
+            self._configure(client)
+            self._ingest(client)
+            charge = create_charge(client, self.name("org"), PERIOD)
+            assert charge.total.minor_units == self.total_minor
+            self.ids["charge"] = charge.charge_id
+            self.ids |= {f"transfer {n}": text for n, text in enumerate(charge.transfer_ids)}
+            self._open_account(client)
+            self._pay(client)
+            self._watch(client)
+            self._settle(client)
+
+    def _configure(self, client: Client) -> None:
+        metering = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
+        settings = metering_service_pb2.UpdateIngestSettingsRequest(request_id=str(uuid4()))
+        settings.accept_past.seconds = self.accept_past_seconds
+        client.call(metering.UpdateIngestSettings, settings)
+        apply_catalog(client, parse_catalog(self.catalog(), self.marker))
+        merchants = client.stub(orchestration_service_pb2_grpc.MerchantConfigServiceStub)
+        config = config_pb2.MerchantConfig(merchant_id=self.name("shop"))
+        config.methods.add(method="wallet", processor_id="sandbox-wallet")
+        put = orchestration_service_pb2.PutMerchantConfigRequest(
+            request_id=str(uuid4()), config=config
+        )
+        client.call(merchants.PutMerchantConfig, put)
+        keys = client.stub(access_service_pb2_grpc.AccessServiceStub)
+        create = access_service_pb2.CreateApiKeyRequest(
+            request_id=str(uuid4()), name=self.name("key"), scopes=["ledger:read"]
+        )
+        self.ids["key"] = client.call(keys.CreateApiKey, create).api_key.key_id
+
+    def catalog(self) -> dict[str, object]:
+        """A SKU, a plan and a partner, and who is on the plan."""
+        return {
+            "skus": [
+                {
+                    "sku": self.name("calls"),
+                    "type": "SKU_TYPE_ACTION",
+                    "unit": "call",
+                    "aggregation": "AGGREGATION_SUM",
+                }
+            ],
+            "plans": [
+                {
+                    "plan_id": self.name("plan"),
+                    "name": self.name("plan"),
+                    "currency_code": "USD",
+                    "status": "STATUS_ACTIVE",
+                    "prices": [
+                        {"sku": self.name("calls"), "price": {"per_unit": {"unit_amount": "1"}}}
+                    ],
+                }
+            ],
+            "entitlements": [
+                {
+                    "org_id": org_id,
+                    "plan_id": self.name("plan"),
+                    "effective_at": "2020-01-01T00:00:00Z",
+                }
+                for org_id in (self.name("org"), SHARED_ORG)
+            ],
+            "business_models": [
+                {
+                    "model_id": self.name("model"),
+                    "code": self.name("model"),
+                    "name": self.name("model"),
+                    "status": "STATUS_ACTIVE",
+                    "currency_code": "USD",
+                    "default_plan_id": self.name("plan"),
+                }
+            ],
+            "org_business_models": [
+                {
+                    "org_id": self.name("other-org"),
+                    "model_id": self.name("model"),
+                    "plan_id": self.name("plan"),
+                }
+            ],
+            "partners": [
+                {"partner_id": self.name("partner"), "name": self.name("partner"), "tier": "gold"}
+            ],
+            "partners_of_record": [
+                {
+                    "org_id": self.name("org"),
+                    "partner_id": self.name("partner"),
+                    "start_at": "2020-01-01T00:00:00Z",
+                    "status": "STATUS_ACTIVE",
+                }
+            ],
+            "commission_rates": [{"partner_tier": "gold", "pct": "10"}],
+        }
+
+    def events(self) -> metering_service_pb2.IngestEventsRequest:
+        """The usage of both organisations; one event more, of a SKU that there is not."""
+        request = metering_service_pb2.IngestEventsRequest()
+        for org_id in (self.name("org"), SHARED_ORG):
+            for number in range(self.uses):
+                event = request.events.add(
+                    request_id=f"{org_id}-use-{number}",
+                    org_id=org_id,
+                    project_id=self.name("project"),
+                    sku=self.name("calls"),
+                    quantity="1",
+                    metadata={"who": self.marker},
+                )
+                event.event_time.FromDatetime(USED_AT)
+        lost = request.events.add(
+            request_id=self.name("lost"), org_id=SHARED_ORG, sku=self.name("none"), quantity="1"
+        )
+        lost.event_time.FromDatetime(USED_AT)
+        return request
+
+    def _ingest(self, client: Client) -> None:
+        stub = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
+        answer = client.call(stub.IngestEvents, self.events())
+        assert (answer.accepted, answer.rejected) == (2 * self.uses, 1), answer
+        self.ids["receipt"] = answer.receipt_id
+
+    def _open_account(self, client: Client) -> None:
+        stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+        account = ledger_pb2.Account(
+            account_id=SHARED_ACCOUNT,
+            currency_code="USD",
+            type=ledger_pb2.ACCOUNT_TYPE_ASSET,
+            owner=self.name("owner"),
+            metadata={"who": self.marker},
+        )
+        request = ledger_service_pb2.CreateAccountsRequest(accounts=[account])
+        (result,) = client.call(stub.CreateAccounts, request).results
+        assert result.result == ledger_service_pb2.ACCOUNT_RESULT_OK
+
+    def _pay(self, client: Client) -> None:
+        body = external_request(
+            self.name("shop"),
+            self.name("order"),
+            self.name("org"),
+            f"{self.uses}.00",
+            "USD",
+            ["wallet"],
+        )
+        payment = create_payment(client, body, str(uuid4()))
+        assert payment.status == orchestration_pb2.PAYMENT_STATUS_SUCCEEDED
+        self.ids["payment"] = payment.payment_id
+        # One that cannot be charged: it is stored with what was sent.
+        odd = json.dumps({"merchant_id": self.name("nobody"), "amount": "odd"}).encode()
+        refused = create_payment(client, odd, str(uuid4()))
+        assert refused.status == orchestration_pb2.PAYMENT_STATUS_REFUSED
+
+    def _watch(self, client: Client) -> None:
+        stub = client.stub(contracts_service_pb2_grpc.ContractMonitorServiceStub)
+        contract = contracts_pb2.Contract(
+            contract_id=f"{self.marker}/promise",
+            title=self.name("promise"),
+            owner=self.marker,
+            severity="LOW",
+            kind=contracts_pb2.CONTRACT_KIND_POLICY,
+        )
+        register = contracts_service_pb2.RegisterContractsRequest(contracts=[contract])
+        client.call(stub.RegisterContracts, register)
+        violation = contracts_pb2.ContractViolation(
+            contract_id=contract.contract_id,
+            request_id=self.name("seen"),
+            severity="LOW",
+            message=self.name("message"),
+        )
+        record = contracts_service_pb2.RecordViolationsRequest(violations=[violation])
+        client.call(stub.RecordViolations, record)
+
+    def _settle(self, client: Client) -> None:
+        """Wait for the payment to reach the ledger, which it does as an event."""
+        stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+        request = ledger_service_pb2.GetAccountRequest(
+            account_id=f"receivable:{self.name('org')}:USD"
+        )
+        give_up_at = time.monotonic() + SETTLES_WITHIN_S
+        while client.call(stub.GetAccount, request).account.balances.credits_posted == 0:
+            assert time.monotonic() < give_up_at, "the payment did not reach the ledger"
+            time.sleep(0.05)
+
+
+def usd(minor_units: int) -> type_pb2.Money:
+    """An amount in US dollars."""
+    return type_pb2.Money(currency_code="USD", minor_units=minor_units)

@@ -1,0 +1,262 @@
+"""Under the login that the services use, no table shows or takes a row of a tenant that was not named.
+
+The tables come from the catalogue of the database, so that a new one is looked at too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from services.runtime.postgres import SUPERUSER
+from tests.integration.tenancy.estate import Estate
+from tests.support.process import MeshProcess
+
+pytestmark = pytest.mark.xdist_group("tenancy")
+
+_TABLES = """
+SELECT n.nspname, c.relname,
+       EXISTS (SELECT FROM information_schema.columns i
+                WHERE (i.table_schema, i.table_name) = (n.nspname, c.relname)
+                  AND i.column_name = 'tenant_id'),
+       has_any_column_privilege(%(service)s, c.oid, 'SELECT'),
+       has_any_column_privilege(%(service)s, c.oid, 'INSERT')
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^(pg_|information_schema)'
+ ORDER BY 1, 2
+"""
+
+# Columns that an INSERT of the services may name.
+_INSERTABLE = """
+SELECT a.attname FROM pg_attribute a
+ WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped
+   AND a.attidentity <> 'a' AND a.attgenerated = ''
+   AND has_column_privilege(a.attrelid, a.attnum, 'INSERT')
+   AND has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+ ORDER BY a.attnum
+"""
+
+# Functions that run with their owner's rights and that services may call: each is a hole that must be a keyhole.
+OWNERS_FUNCTIONS = {
+    "billing.tenants_to_resume": "names tenants with a charge left half-way, nothing of the charge",
+    "mesh.resolve_api_key": "finds a key by the digest of its secret alone",
+    "orchestration.claim_due": "names payments to go on with, a few at a time",
+}
+
+# Tables that may be empty after a tenant has done everything once.
+MAY_BE_EMPTY = {
+    "mesh.dead_letter": "nothing failed",
+    "mesh.delivery": "everything was delivered",
+    "mesh.parked_key": "nothing failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table and what the services may do with it."""
+
+    schema: str
+    name: str
+    has_tenant: bool
+    readable: bool
+    writable: bool
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def quoted(self) -> sql.Composed:
+        return sql.SQL("{}.{}").format(sql.Identifier(self.schema), sql.Identifier(self.name))
+
+
+@pytest.fixture(scope="session")
+def owner(mesh: MeshProcess) -> Iterator[psycopg.Connection]:
+    """What is really there, as the superuser of the mesh's own Postgres sees it."""
+    password = (mesh.data_dir / "superuser-password").read_text()
+    url = make_conninfo(mesh.ready["database_url"], user=SUPERUSER, password=password)
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def service(mesh: MeshProcess) -> Iterator[psycopg.Connection]:
+    """The login that `tollmesh up` prints."""
+    with psycopg.connect(mesh.ready["database_url"]) as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture
+def tables(owner: psycopg.Connection, service: psycopg.Connection) -> list[Table]:
+    rows = owner.execute(_TABLES, {"service": service.info.user}).fetchall()
+    found = [Table(*row) for row in rows]
+    assert {table.schema for table in found} >= {
+        *("metering", "pricing", "billing", "ledger", "orchestration", "monitoring", "mesh")
+    }
+    return found
+
+
+def act_as(service: psycopg.Connection, tenant: str) -> None:
+    service.execute("SELECT set_config('mesh.tenant', %s, true)", [tenant])
+
+
+def count(connection: psycopg.Connection, statement: sql.Composed, *terms: object) -> int:
+    row = connection.execute(statement, terms).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_a_tenant_sees_its_own_rows_and_no_other(
+    service: psycopg.Connection,
+    owner: psycopg.Connection,
+    tables: list[Table],
+    amber: Estate,
+    birch: Estate,
+) -> None:
+    empty = set()
+    for table in tables:
+        if not (table.has_tenant and table.readable):
+            continue
+        every = sql.SQL("SELECT count(*) FROM {}").format(table.quoted)
+        own = sql.SQL("SELECT count(*) FROM {} WHERE tenant_id = %s").format(table.quoted)
+        for seen, other in ((amber, birch), (birch, amber)):
+            act_as(service, seen.tenant)
+            there = count(owner, own, seen.tenant)
+            assert count(service, every) == there, table.full_name
+            assert count(service, own, other.tenant) == 0, table.full_name
+            service.rollback()
+            if there == 0:
+                empty.add(table.full_name)
+    assert empty <= set(MAY_BE_EMPTY), (
+        "a table without rows proves nothing: have the estate fill it"
+    )
+
+
+def test_who_names_no_tenant_gets_an_error(
+    service: psycopg.Connection, tables: list[Table], amber: Estate
+) -> None:
+    assert amber
+    for table in tables:
+        if table.has_tenant and table.readable:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="names no tenant"):
+                service.execute(sql.SQL("SELECT * FROM {}").format(table.quoted))
+            service.rollback()
+
+
+def test_no_row_can_be_written_for_another(
+    service: psycopg.Connection, tables: list[Table], amber: Estate, birch: Estate
+) -> None:
+    """A row of one's own, copied with the other's name on it."""
+    tried = 0
+    for table in tables:
+        if not (table.has_tenant and table.readable and table.writable):
+            continue
+        act_as(service, amber.tenant)
+        names = [row[0] for row in service.execute(_INSERTABLE, [table.full_name])]
+        others = [sql.Identifier(name) for name in names if name != "tenant_id"]
+        every = sql.SQL("SELECT count(*) FROM {}").format(table.quoted)
+        if "tenant_id" in names and count(service, every):
+            columns = sql.SQL(", ").join(others)
+            copy = sql.SQL("INSERT INTO {} (tenant_id, {}) SELECT %s, {} FROM {} LIMIT 1").format(
+                table.quoted, columns, columns, table.quoted
+            )
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+                service.execute(copy, [birch.tenant])
+            tried += 1
+        service.rollback()
+    assert tried > 20, "most tables take rows of the services"
+
+
+def test_no_row_of_another_can_be_changed(
+    service: psycopg.Connection, tables: list[Table], amber: Estate, birch: Estate
+) -> None:
+    for table in tables:
+        if not table.has_tenant:
+            continue
+        to_other = sql.SQL("UPDATE {} SET tenant_id = %s").format(table.quoted)
+        of_other = sql.SQL("DELETE FROM {} WHERE tenant_id = %s").format(table.quoted)
+        act_as(service, amber.tenant)
+        try:
+            changed = service.execute(to_other, [birch.tenant]).rowcount
+        except psycopg.errors.InsufficientPrivilege:
+            changed = 0
+        assert changed == 0, table.full_name
+        service.rollback()
+        act_as(service, amber.tenant)
+        try:
+            deleted = service.execute(of_other, [birch.tenant]).rowcount
+        except psycopg.errors.InsufficientPrivilege:
+            deleted = 0
+        assert deleted == 0, table.full_name
+        service.rollback()
+
+
+def test_what_is_the_owners_alone_stays_so(
+    service: psycopg.Connection, tables: list[Table], amber: Estate
+) -> None:
+    closed = [table for table in tables if not table.readable]
+    assert {"mesh.tick", "mesh.lane_lease"} <= {table.full_name for table in closed}
+    for table in closed:
+        act_as(service, amber.tenant)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied"):
+            service.execute(sql.SQL("SELECT * FROM {}").format(table.quoted))
+        service.rollback()
+    for table in tables:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            service.execute(
+                sql.SQL("ALTER TABLE {} DISABLE ROW LEVEL SECURITY").format(table.quoted)
+            )
+        service.rollback()
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            service.execute(sql.SQL("TRUNCATE {}").format(table.quoted))
+        service.rollback()
+
+
+def test_the_services_login_can_become_nobody_else(
+    service: psycopg.Connection, owner: psycopg.Connection
+) -> None:
+    base = service.info.user.removesuffix("_service")
+    for role in (f"{base}_owner", f"{base}_relay", SUPERUSER):
+        for statement in ("SET ROLE {}", "SET SESSION AUTHORIZATION {}"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                service.execute(sql.SQL(statement).format(sql.Identifier(role)))
+            service.rollback()
+    rights = owner.execute(
+        "SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication FROM pg_roles "
+        "WHERE rolname = %s",
+        [service.info.user],
+    ).fetchone()
+    assert rights == (False,) * 5
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        service.execute("CREATE SCHEMA own")
+    service.rollback()
+
+
+def test_row_security_cannot_be_switched_off(
+    service: psycopg.Connection, tables: list[Table], amber: Estate
+) -> None:
+    for table in tables:
+        if table.has_tenant and table.readable:
+            act_as(service, amber.tenant)
+            service.execute("SET LOCAL row_security = off")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+                service.execute(sql.SQL("SELECT * FROM {}").format(table.quoted))
+            service.rollback()
+
+
+def test_every_function_with_its_owners_rights_is_known(
+    service: psycopg.Connection, owner: psycopg.Connection
+) -> None:
+    found = owner.execute(
+        "SELECT n.nspname || '.' || p.proname FROM pg_proc p JOIN pg_namespace n "
+        "ON n.oid = p.pronamespace WHERE p.prosecdef AND n.nspname !~ '^pg_' "
+        "AND has_function_privilege(%s, p.oid, 'EXECUTE')",
+        [service.info.user],
+    ).fetchall()
+    assert {row[0] for row in found} == set(OWNERS_FUNCTIONS)

@@ -19,7 +19,7 @@ def main() -> None:
         # Imported here: Ctrl-C may come while it loads.
         from services.cli.app import app  # noqa: PLC0415
 
-        app()
+        app(prog_name="tollmesh")
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:

@@ -1,0 +1,143 @@
+"""What commands print: tables for people, JSON for programs, errors on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from payments.billing.v1 import billing_pb2
+from payments.type.v1 import type_pb2
+
+from services.cli import __main__, output
+from services.cli.errors import CliError
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def usd(minor_units: int) -> type_pb2.Money:
+    return type_pb2.Money(currency_code="USD", minor_units=minor_units)
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        (usd(5684), "56.84 USD"),
+        (usd(-1), "-0.01 USD"),
+        (type_pb2.Money(currency_code="JPY", minor_units=500), "500 JPY"),
+        (type_pb2.Money(currency_code="KWD", minor_units=1), "0.001 KWD"),
+        (type_pb2.Money(), "-"),
+    ],
+)
+def test_money_has_the_places_of_its_currency(amount: type_pb2.Money, shown: str) -> None:
+    assert output.money(amount) == shown
+
+
+def test_enums_and_times_are_words() -> None:
+    charge = billing_pb2.Charge(status=billing_pb2.CHARGE_STATUS_SETTLED)
+    assert output.enum_name(charge, "status") == "settled"
+    charge.status = 99  # type: ignore[assignment]
+    assert output.enum_name(charge, "status") == "unknown (99)"
+    assert output.when(Timestamp()) == ""
+    assert output.when(Timestamp(seconds=1_700_000_000)) == "2023-11-14 22:13:20"
+
+
+def test_json_is_one_document_in_the_protos_spelling(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_json(billing_pb2.Charge(charge_id="chg_é", total=usd(5684)))
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert json.loads(printed) | {"created_at": None} == {
+        "charge_id": "chg_é",
+        "total": {"currency_code": "USD", "minor_units": "5684"},
+        "created_at": None,
+        **{"org_id": "", "lines": [], "status": "CHARGE_STATUS_UNSPECIFIED", "transfer_ids": []},
+        **{"usage_snapshot": "", "plan_id": "", "plan_version": 0},
+    }
+
+
+def test_a_table_shows_text_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither markup nor what a terminal would obey."""
+    output.print_table(
+        "[b]title", ("name", "amount"), [("[red]x[/red]", "1\x1b[2J")], right=["amount"]
+    )
+    printed = capsys.readouterr().out
+    assert "[b]title" in printed
+    assert "[red]x[/red]" in printed
+    assert "\x1b" not in printed
+
+
+def test_an_error_says_what_is_wrong_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show_error(CliError("no [mesh]", "start one", reason="UNAVAILABLE"))
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "error: no [mesh] (UNAVAILABLE)\n  start one\n"
+
+
+def test_a_fault_is_one_sentence_and_not_a_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert __main__._explain(RuntimeError("odd")) == 1
+    shown = capsys.readouterr().err
+    assert "a fault of ours: RuntimeError: odd" in shown
+    assert "TOLLMESH_TRACEBACK=1" in shown
+    assert "Traceback" not in shown
+    monkeypatch.setenv("TOLLMESH_TRACEBACK", "1")
+    __main__._explain(RuntimeError("odd"))
+    assert "RuntimeError: odd" in capsys.readouterr().err
+
+
+def tollmesh(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "services.cli", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "TERM": "dumb", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_help_names_every_command_and_exit_code() -> None:
+    shown = tollmesh("--help", COLUMNS="200")
+    assert shown.returncode == 0
+    for command in (
+        *("up", "demo", "ingest", "usage", "catalog", "estimate", "charge", "explain", "pay"),
+        *("payment", "ledger", "events", "violations", "keys", "doctor", "version"),
+    ):
+        assert f"│ {command} " in shown.stdout
+    assert "6 done, but some events were not accepted" in shown.stdout
+    assert "TOLLMESH_ADDRESS" in shown.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands(shell: str) -> None:
+    # typer asks the parent process which shell it is; this is how one says it.
+    shown = tollmesh("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert shown.returncode == 0, shown.stderr
+    assert f"_TOLLMESH_COMPLETE=complete_{shell}" in shown.stdout
+
+
+def test_what_is_begun_is_completed() -> None:
+    asked = {"_TOLLMESH_COMPLETE": "complete_bash", "COMP_WORDS": "tollmesh led", "COMP_CWORD": "1"}
+    assert tollmesh(**asked).stdout.split() == ["ledger"]
+
+
+def test_who_stops_reading_ends_the_command_in_peace() -> None:
+    """As `tollmesh version | true` does."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone:
+        run = subprocess.run(
+            [sys.executable, "-m", "services.cli", "version"],
+            cwd=REPOSITORY,
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (run.returncode, run.stderr) == (0, b"")

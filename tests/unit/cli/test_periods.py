@@ -1,0 +1,64 @@
+"""Periods as people write them."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.cli import periods
+from services.cli.errors import EXIT_USAGE, CliError
+
+
+@pytest.mark.parametrize(
+    ("text", "start_at", "end_at"),
+    [
+        ("2023-11-16", "2023-11-16T00:00:00Z", "2023-11-17T00:00:00Z"),
+        ("2024-02-29", "2024-02-29T00:00:00Z", "2024-03-01T00:00:00Z"),
+        ("2023-11", "2023-11-01T00:00:00Z", "2023-12-01T00:00:00Z"),
+        ("2023-12", "2023-12-01T00:00:00Z", "2024-01-01T00:00:00Z"),
+        ("2023-11-16/2023-11-18", "2023-11-16T00:00:00Z", "2023-11-18T00:00:00Z"),
+        (
+            "2023-11-16T01:00:00+01:00/2023-11-16T12:30:00",
+            "2023-11-16T00:00:00Z",
+            "2023-11-16T12:30:00Z",
+        ),
+    ],
+)
+def test_the_three_forms(text: str, start_at: str, end_at: str) -> None:
+    period = periods.parse(text)
+    assert (period.start_at.ToJsonString(), period.end_at.ToJsonString()) == (start_at, end_at)
+
+
+def test_a_period_is_shown_as_it_is() -> None:
+    shown = periods.describe(periods.parse("2023-11"))
+    assert shown == "2023-11-01 00:00 to 2023-12-01 00:00 UTC"
+
+
+@given(st.dates(date(1, 1, 1), date(9999, 12, 30)))
+def test_every_day_is_a_period_of_one_day(day: date) -> None:
+    period = periods.parse(day.isoformat())
+    assert period.end_at.ToDatetime() - period.start_at.ToDatetime() == timedelta(days=1)
+    assert period.start_at.ToDatetime().date() == day
+
+
+@given(st.text(alphabet="0123456789-/TZ:+. x", max_size=40))
+def test_nothing_else_than_a_period_or_an_error_that_says_what_to_write(text: str) -> None:
+    try:
+        period = periods.parse(text)
+    except CliError as error:
+        assert error.exit_code == EXIT_USAGE
+        assert error.hints == (f"write {periods.HELP}",)
+    else:
+        assert period.start_at.ToDatetime() < period.end_at.ToDatetime()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "2023", "2023-13", "2023-02-30", "9999-12-31", "2023-11-17/2023-11-16", "2023-11/2023-12"],
+)
+def test_what_is_no_period_is_refused(text: str) -> None:
+    with pytest.raises(CliError):
+        periods.parse(text)

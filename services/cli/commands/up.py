@@ -262,7 +262,7 @@ def keys_revoke(
     key_id: Annotated[str, typer.Argument(help="id of the key, key_…")],
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """End a key, for good."""
+    """End a key for good; within five seconds no process of the mesh takes it any more."""
     with Client(Session.find()) as client:
         stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
         request = access_service_pb2.RevokeApiKeyRequest(request_id=str(uuid4()), key_id=key_id)

@@ -1,0 +1,78 @@
+"""The command line in this process, against one mesh that runs as its users run it."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from payments.config.v1 import config_pb2
+from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
+from payments.orchestration.v1 import orchestration_service_pb2, orchestration_service_pb2_grpc
+
+from services.cli import __main__
+from tests.support.process import MeshProcess, start
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a command did."""
+
+    exit_code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """The one document on standard output."""
+        assert self.out.count("\n") == 1, self.out
+        return json.loads(self.out)
+
+
+Tollmesh = Callable[..., Done]
+
+
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MeshProcess]:
+    """A mesh whose tenant takes usage of years past and has a merchant."""
+    with start(tmp_path_factory.mktemp("cli") / "data") as running:
+        with running.client() as client:
+            metering = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
+            window = metering_service_pb2.UpdateIngestSettingsRequest(request_id=str(uuid4()))
+            window.accept_past.seconds = 3660 * 86_400
+            client.call(metering.UpdateIngestSettings, window)
+            merchants = client.stub(orchestration_service_pb2_grpc.MerchantConfigServiceStub)
+            config = config_pb2.MerchantConfig(merchant_id="shop")
+            config.methods.add(method="card", processor_id="sandbox-card")
+            put = orchestration_service_pb2.PutMerchantConfigRequest(
+                request_id=str(uuid4()), config=config
+            )
+            client.call(merchants.PutMerchantConfig, put)
+        yield running
+
+
+@pytest.fixture
+def tollmesh(
+    mesh: MeshProcess, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Tollmesh:
+    """Run a command with the operator's key: `tollmesh("charges", stdin=b"")`."""
+    monkeypatch.setenv("TOLLMESH_ADDRESS", mesh.ready["grpc"])
+    monkeypatch.setenv("TOLLMESH_API_KEY", mesh.ready["api_key"])
+
+    def run(*arguments: str, stdin: bytes = b"") -> Done:
+        monkeypatch.setattr(sys, "argv", ["tollmesh", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            __main__.main()
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        code = ended.value.code
+        assert isinstance(code, int)
+        return Done(code, printed.out, printed.err)
+
+    return run

@@ -1,0 +1,428 @@
+"""Every command, used right and used wrong."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from services.cli.errors import (
+    EXIT_DENIED,
+    EXIT_INCOMPLETE,
+    EXIT_REFUSED,
+    EXIT_UNAVAILABLE,
+    EXIT_USAGE,
+)
+from services.runtime.access import CACHE_SECONDS
+from tests.integration.cli.conftest import Tollmesh
+from tests.support.process import MeshProcess
+
+pytestmark = pytest.mark.xdist_group("cli")
+
+DAY = "2026-01-15"
+AT = f"{DAY}T12:00:00Z"
+HEADER = "request_id,org_id,project_id,sku,quantity,event_time\n"
+
+CATALOG = """
+skus:
+  - {sku: calls, type: SKU_TYPE_ACTION, unit: call, aggregation: AGGREGATION_SUM}
+plans:
+  - plan_id: basic
+    name: %(name)s
+    currency_code: USD
+    status: STATUS_ACTIVE
+    prices: [{sku: calls, price: {per_unit: {unit_amount: "%(price)s"}}}]
+entitlements:
+%(entitlements)s
+"""
+
+
+def catalog_of(*org_ids: str, name: str = "Basic", price: str = "0.25") -> bytes:
+    entitlements = "\n".join(
+        f'  - {{org_id: {org_id}, plan_id: basic, effective_at: "2020-01-01T00:00:00Z"}}'
+        for org_id in org_ids
+    )
+    return (CATALOG % {"name": name, "price": price, "entitlements": entitlements}).encode()
+
+
+@pytest.fixture
+def org_id(tollmesh: Tollmesh) -> str:
+    """An organisation of the test's own, on the plan."""
+    made = f"org-{uuid4()}"
+    applied = tollmesh("catalog", "apply", "-", stdin=catalog_of(made))
+    assert applied.exit_code == 0, applied.err
+    return made
+
+
+def used(tollmesh: Tollmesh, org_id: str, count: int) -> None:
+    rows = "".join(f"{org_id}-{n},{org_id},p,calls,1,{AT}\n" for n in range(count))
+    sent = tollmesh("ingest", "-", "--format", "csv", stdin=(HEADER + rows).encode())
+    assert sent.exit_code == 0, sent
+
+
+# ---- Catalogue
+
+
+def test_a_dry_run_shows_the_diff_and_changes_nothing(tollmesh: Tollmesh, org_id: str) -> None:
+    wanted = catalog_of(org_id, name="Better", price="0.5")
+    for _ in range(2):
+        shown = tollmesh("catalog", "apply", "-", "--dry-run", stdin=wanted)
+        assert shown.exit_code == 0
+        assert "~ plan basic\n" in shown.out
+        assert "    name: Basic -> Better\n" in shown.out
+        assert "prices[calls].price.per_unit.unit_amount: 0.25 -> 0.5\n" in shown.out
+        assert "0 would be created, 1 would be updated, 2 unchanged" in shown.out
+    again = tollmesh("catalog", "apply", "-", stdin=catalog_of(org_id))
+    assert again.out == "0 created, 0 updated, 3 unchanged\n"
+    kinds = tollmesh("catalog", "apply", "-", "-o", "json", stdin=catalog_of(org_id)).json()
+    assert {change["kind"] for change in kinds["changes"]} == {"KIND_UNCHANGED"}
+
+
+def test_an_amount_without_quotes_is_named(tollmesh: Tollmesh) -> None:
+    wrong = catalog_of("o").replace(b'"0.25"', b"0.25")
+    done = tollmesh("catalog", "apply", "-", stdin=wrong)
+    assert done.exit_code == EXIT_USAGE
+    assert "plans[0].prices[0].price.per_unit.unit_amount is 0.25" in done.err
+    assert 'write "0.25", with the quotes' in done.err
+
+
+# ---- Ingest and usage
+
+
+def test_right_rows_are_stored_and_wrong_ones_named(
+    tollmesh: Tollmesh, org_id: str, tmp_path: Path
+) -> None:
+    late = (datetime.now(UTC) + timedelta(days=400)).isoformat()
+    rows = [
+        f"{org_id}-1,{org_id},p,calls,1,{AT}",  # 2
+        f"{org_id}-2,{org_id},p,calls,-1,{AT}",  # 3
+        f"{org_id}-3,{org_id},p,calls,{'9' * 30},{AT}",  # 4
+        f"{org_id}-4,{org_id},p,none,1,{AT}",  # 5
+        f"{org_id}-5,{org_id},p,calls,1,1999-01-01T00:00:00Z",  # 6
+        f"{org_id}-6,{org_id},p,calls,1,{late}",  # 7
+        f"{org_id}-7,{org_id},p,calls,1,noon",  # 8
+        f"{org_id}-8,{org_id}",  # 9
+        f'"{org_id}-9,{org_id},p,calls,1,{AT}',  # 10
+        f"{org_id}-1,{org_id},p,calls,1,{AT}",  # 11: the same again
+        f"{org_id}-1,{org_id},p,calls,2,{AT}",  # 12: the same id, other content
+        f"{org_id}-10,{org_id},p,calls,2.5,{AT}",  # 13
+    ]
+    file = tmp_path / "usage.csv"
+    content = (HEADER + "\n".join(rows)).encode()
+    file.write_bytes(content + f"\n{org_id}-\xff,{org_id},p,calls,1,{AT}\n".encode("latin-1"))  # 14
+    done = tollmesh("ingest", str(file), "--output", "json")
+    assert done.exit_code == EXIT_INCOMPLETE
+    counted = done.json()
+    verdicts = ("accepted", "duplicate", "conflict", "rejected", "malformed")
+    assert [counted[name] for name in verdicts] == [2, 1, 1, 5, 4]
+    told = {item["row"]: item["problem"] for item in counted["problems"]}
+    assert list(told) == [3, 4, 5, 6, 7, 8, 9, 10, 12, 14]
+    for row, part in {
+        3: "not negative",
+        4: "at most 15 digits",
+        5: "UNKNOWN_SKU",
+        6: "EVENT_TOO_OLD",
+        7: "EVENT_TOO_NEW",
+        8: "'noon' is no time",
+        9: "2 columns",
+        10: "malformed CSV",
+        12: "EVENT_CONFLICT",
+        14: "not UTF-8",
+    }.items():
+        assert part in told[row]
+    assert "error: 10 rows were not stored" in done.err
+    table = tollmesh("ingest", str(file))
+    assert table.exit_code == EXIT_INCOMPLETE
+    assert "row 5: " in table.out
+    usage = tollmesh("usage", org_id, "--period", DAY, "-o", "json").json()
+    assert [row["value"] for row in usage["rows"]] == ["3.5"]
+
+
+def test_json_lines_come_from_standard_input(tollmesh: Tollmesh, org_id: str) -> None:
+    event = {"request_id": f"{org_id}-a", "org_id": org_id, "sku": "calls", "time": AT}
+    line = json.dumps(event)[:-1] + ', "quantity": 0.1234567890123456789}\n'
+    done = tollmesh("ingest", "-", "--format", "jsonl", stdin=line.encode())
+    assert (done.exit_code, "INVALID_FIELD" in done.out) == (EXIT_INCOMPLETE, True)
+    line = line.replace("0.1234567890123456789", "0.123456789012345678")
+    assert tollmesh("ingest", "-", "--format", "jsonl", stdin=line.encode()).exit_code == 0
+    usage = tollmesh("usage", org_id, "--period", DAY, "-o", "json").json()
+    assert [row["value"] for row in usage["rows"]] == ["0.123456789012345678"]
+
+
+def test_parquet_is_read_with_mapped_columns(
+    tollmesh: Tollmesh, org_id: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "usage.parquet"
+    times = pa.array([datetime(2026, 1, 15, 12, tzinfo=UTC)] * 2, pa.timestamp("ns", "UTC"))
+    amounts = pa.array([Decimal("1.100000"), Decimal("2.200000")], pa.decimal128(20, 6))
+    parquet.write_table(
+        pa.table({"id": [f"{org_id}-1", f"{org_id}-2"], "n": amounts, "at": times}), file
+    )
+    mapped = ("--map", "request_id=id", "--map", "quantity=n", "--map", "event_time=at")
+    constant = ("--set", f"org_id={org_id}", "--set", "sku=calls")
+    done = tollmesh("ingest", str(file), *mapped, *constant, "-o", "json")
+    assert (done.exit_code, done.json()["accepted"]) == (0, 2)
+    (row,) = tollmesh("usage", org_id, "--period", "2026-01", "-o", "json").json()["rows"]
+    assert Decimal(row["value"]) == Decimal("3.3")
+
+
+def test_usage_comes_in_windows(tollmesh: Tollmesh, org_id: str) -> None:
+    used(tollmesh, org_id, 3)
+    shown = tollmesh("usage", org_id, "--period", DAY, "--window", "hour", "--aggregation", "count")
+    assert shown.exit_code == 0
+    assert f"{DAY} 12:00:00" in shown.out
+    wrong = tollmesh("usage", org_id, "--period", DAY, "--window", "week")
+    assert (wrong.exit_code, "none, hour, day" in wrong.err) == (EXIT_USAGE, True)
+
+
+# ---- Charges
+
+
+def test_a_charge_is_made_once_listed_and_explained(tollmesh: Tollmesh, org_id: str) -> None:
+    used(tollmesh, org_id, 5)
+    estimate = tollmesh("estimate", org_id, "--sku", "calls=2", "--leads", "3", "-o", "json").json()
+    assert estimate["grand_total"] == {"currency_code": "USD", "minor_units": "150"}
+    made = tollmesh("charge", org_id, "--period", DAY, "--output", "json").json()
+    assert made["total"]["minor_units"] == "125"
+    again = tollmesh("charge", org_id, "--period", DAY)
+    assert f"{org_id}: 1.25 USD  ({made['charge_id']}, settled)" in again.out
+    listed = tollmesh("charges", org_id)
+    assert made["charge_id"] in listed.out, "ids are not folded"
+    explained = tollmesh("explain", made["charge_id"])
+    assert f"posted 1.25 USD: receivable:{org_id}:USD → revenue:calls:USD" in explained.out
+    entries = tollmesh("ledger", "entries", f"receivable:{org_id}:USD", "-o", "json").json()
+    assert [entry["amount"]["minor_units"] for entry in entries["entries"]] == ["125"]
+
+
+def test_what_cannot_be_charged_is_refused(tollmesh: Tollmesh, org_id: str) -> None:
+    for arguments, code, part in (
+        (("charge", "nobody", "--period", DAY), EXIT_REFUSED, "NO_PLAN"),
+        (("charge", org_id, "--period", "tomorrow"), EXIT_USAGE, "is not a period"),
+        (("charge", org_id, "--period", DAY, "--request-id", "x"), EXIT_REFUSED, "request_id"),
+        (("explain", "chg_none"), EXIT_REFUSED, "NOT_FOUND"),
+        (("estimate", org_id, "--sku", "calls", "--leads", "1"), EXIT_USAGE, "sku=uses"),
+        (("estimate", org_id, "--sku", "none=1", "--leads", "1"), EXIT_REFUSED, "SKU_NOT_PRICED"),
+    ):
+        done = tollmesh(*arguments)
+        assert done.exit_code == code, done
+        assert part in done.err
+        assert done.out == ""
+
+
+# ---- Payments
+
+
+def test_payments_are_made_shown_and_listed(tollmesh: Tollmesh) -> None:
+    order = f"order-{uuid4()}"
+    request_id = str(uuid4())
+    asked = ("pay", "--merchant", "shop", "--order", order, "--person", "p", "--amount", "7.25")
+    made = tollmesh(*asked, "--request-id", request_id, "-o", "json").json()
+    assert made["status"] == "PAYMENT_STATUS_SUCCEEDED"
+    again = tollmesh(*asked, "--request-id", request_id, "-o", "json").json()
+    assert again["payment_id"] == made["payment_id"]
+    shown = tollmesh("payment", made["payment_id"])
+    assert "p pays 7.25 USD: succeeded" in shown.out
+    listed = tollmesh("payments", "--order", order, "-o", "json").json()
+    assert [item["payment_id"] for item in listed["payments"]] == [made["payment_id"]]
+
+
+def test_a_payment_that_is_not_made_is_an_error_with_its_reasons(
+    tollmesh: Tollmesh, tmp_path: Path
+) -> None:
+    odd = tmp_path / "odd.json"
+    odd.write_bytes(b'\xff{"merchant_id": "shop", "amount": 0.1')
+    refused = tollmesh("pay", str(odd))
+    assert refused.exit_code == EXIT_REFUSED
+    assert "error: payment refused" in refused.err
+    as_json = tollmesh("pay", str(odd), "-o", "json")
+    assert as_json.exit_code == EXIT_REFUSED
+    assert as_json.json()["status"] == "PAYMENT_STATUS_REFUSED"
+    assert tollmesh("pay").exit_code == EXIT_USAGE
+    assert tollmesh("pay", str(tmp_path / "none")).exit_code == EXIT_USAGE
+    assert tollmesh("payment", "pay_none").exit_code == EXIT_REFUSED
+
+
+# ---- Ledger, events, violations
+
+
+def test_the_books_are_shown(tollmesh: Tollmesh, org_id: str) -> None:
+    used(tollmesh, org_id, 2)
+    assert tollmesh("charge", org_id, "--period", DAY).exit_code == 0
+    assert f"receivable:{org_id}:USD" in tollmesh("ledger", "balances").out
+    assert "trial balance USD: difference 0.00" in tollmesh("ledger", "trial-balance").out
+    (dollars,) = tollmesh("ledger", "trial-balance", "-o", "json").json()["currencies"]
+    assert dollars["difference"]["minor_units"] == "0"
+    missing = tollmesh("ledger", "entries", "none")
+    assert (missing.exit_code, "NOT_FOUND" in missing.err) == (EXIT_REFUSED, True)
+
+
+def test_the_feed_starts_at_its_beginning_and_goes_on_from_a_cursor(
+    tollmesh: Tollmesh, org_id: str
+) -> None:
+    used(tollmesh, org_id, 1)
+    listed = tollmesh("events", "list", "--limit", "3", "-o", "json").json()["events"]
+    tailed = tollmesh("events", "tail", "--limit", "3", "-o", "json")
+    assert tailed.exit_code == 0
+    lines = [json.loads(line) for line in tailed.out.splitlines()]
+    assert [line["event"]["id"] for line in lines] == [event["id"] for event in listed]
+    rest = tollmesh("events", "tail", "--limit", "1", "--after", lines[0]["cursor"], "-o", "json")
+    assert rest.json()["event"]["id"] == listed[1]["id"]
+    people = tollmesh("events", "tail", "--subject", "plan.*", "--limit", "1")
+    assert "plan.created  basic" in people.out
+    for arguments in (("--after", "nonsense"), ("--subject", "no subject")):
+        assert tollmesh("events", "list", *arguments).exit_code == EXIT_REFUSED
+    assert tollmesh("events", "tail", "--new", "--after", "x").exit_code == EXIT_USAGE
+
+
+def test_violations_are_listed(tollmesh: Tollmesh) -> None:
+    assert tollmesh("usage", "not an org", "--period", DAY).exit_code == EXIT_REFUSED
+    seen = tollmesh("violations", "--contract", "mesh/request-validation", "-o", "json")
+    assert seen.exit_code == 0
+    assert all(v["contract_id"] == "mesh/request-validation" for v in seen.json()["violations"])
+
+
+# ---- Keys
+
+
+def test_a_key_does_what_its_scopes_say_until_it_is_revoked(
+    tollmesh: Tollmesh, mesh: MeshProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tollmesh("keys", "create", "reader", "--scope", "ledger:read", "-o", "json").json()
+    key_id = made["api_key"]["key_id"]
+    assert key_id in tollmesh("keys", "list").out
+    monkeypatch.setenv("TOLLMESH_API_KEY", made["secret"])
+    assert tollmesh("ledger", "balances").exit_code == 0
+    for arguments in (("charges",), ("ingest", "-", "--format", "csv"), ("events", "list")):
+        stdin = f"{HEADER}a,o,p,calls,1,{AT}\n".encode()
+        denied = tollmesh(*arguments, stdin=stdin)
+        assert denied.exit_code == EXIT_DENIED
+        assert "SCOPE_MISSING" in denied.err
+    monkeypatch.setenv("TOLLMESH_API_KEY", mesh.ready["api_key"])
+    assert tollmesh("keys", "revoke", key_id).exit_code == 0
+    monkeypatch.setenv("TOLLMESH_API_KEY", made["secret"])
+    give_up_at = time.monotonic() + 3 * CACHE_SECONDS
+    while (revoked := tollmesh("ledger", "balances")).exit_code == 0:
+        assert time.monotonic() < give_up_at, "a revoked key works on"
+        time.sleep(0.2)
+    assert (revoked.exit_code, "revoked" in revoked.err) == (EXIT_DENIED, True)
+
+
+@pytest.mark.parametrize("key", ["", "wrong", "tmk_12345678_none", "with\nbreak", "é"])
+@pytest.mark.parametrize("command", ["charges", "ingest"])
+def test_wrong_keys_are_denied(
+    tollmesh: Tollmesh,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    command: str,
+    key: str,
+) -> None:
+    monkeypatch.setenv("TOLLMESH_API_KEY", key)
+    monkeypatch.setenv("TOLLMESH_DATA_DIR", str(tmp_path))
+    arguments = ("-", "--format", "csv") if command == "ingest" else ()
+    done = tollmesh(command, *arguments, stdin=f"{HEADER}a,o,p,calls,1,{AT}\n".encode())
+    assert done.exit_code == EXIT_DENIED
+    assert "TOLLMESH_API_KEY" in done.err
+    assert key not in done.err or not key
+
+
+# ---- The mesh itself
+
+
+@pytest.mark.parametrize(
+    ("address", "code"),
+    [
+        ("127.0.0.1:1", EXIT_UNAVAILABLE),
+        ("nonsense", EXIT_USAGE),
+        ("http://127.0.0.1:7443", EXIT_USAGE),
+    ],
+)
+def test_a_mesh_that_is_not_there_is_said(
+    tollmesh: Tollmesh, monkeypatch: pytest.MonkeyPatch, address: str, code: int
+) -> None:
+    monkeypatch.setenv("TOLLMESH_ADDRESS", address)
+    for arguments in (("charges",), ("events", "tail")):
+        done = tollmesh(*arguments)
+        assert done.exit_code == code
+        assert address in done.err
+        assert "TOLLMESH_ADDRESS" in done.err
+
+
+def test_commands_find_the_mesh_that_up_started(
+    tollmesh: Tollmesh, mesh: MeshProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TOLLMESH_ADDRESS")
+    monkeypatch.delenv("TOLLMESH_API_KEY")
+    monkeypatch.setenv("TOLLMESH_DATA_DIR", str(mesh.data_dir))
+    assert tollmesh("charges").exit_code == 0
+    assert (mesh.data_dir / "session.json").stat().st_mode & 0o077 == 0
+
+
+def test_doctor_and_version(tollmesh: Tollmesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = tollmesh("doctor", "-o", "json").json()["checks"]
+    assert {"name": "mesh", "ok": True}.items() <= checks[-1].items()
+    assert tollmesh("version", "-o", "json").json()["postgres"] == "18"
+    monkeypatch.setenv("TOLLMESH_ADDRESS", "127.0.0.1:1")
+    ill = tollmesh("doctor")
+    assert ill.exit_code == EXIT_UNAVAILABLE
+    assert "no mesh answers" in ill.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("usage", "o", "--period", DAY),
+        ("charges",),
+        ("payments",),
+        ("ledger", "balances"),
+        ("ledger", "trial-balance"),
+        ("events", "list", "--subject", "none.such"),
+        ("violations", "--limit", "1"),
+        ("keys", "list"),
+        ("doctor",),
+        ("version",),
+    ],
+    ids=" ".join,
+)
+def test_programs_get_one_document_and_nothing_else(
+    tollmesh: Tollmesh, arguments: tuple[str, ...]
+) -> None:
+    done = tollmesh(*arguments, "--output", "json")
+    assert done.exit_code == 0
+    assert isinstance(done.json(), dict)
+    assert done.err == ""
+    people = tollmesh(*arguments)
+    assert people.exit_code == 0
+    assert not people.out.startswith("{")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("charges", "--limit", "0"),
+        ("keys", "create", "name"),
+        ("nonsense",),
+        ("up", "--grpc-port", "70000"),
+        ("up", "--rest-port", "-1"),
+        ("up", "--tenant", "not a tenant"),
+        ("ingest",),
+        ("ingest", "-"),
+        ("ingest", "-", "--format", "parquet"),
+        ("ingest", "-", "--format", "csv", "--map", "x"),
+        ("usage", "o", "--period", "9999-12-31"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_said_before_anything_is_done(
+    tollmesh: Tollmesh, arguments: tuple[str, ...]
+) -> None:
+    done = tollmesh(*arguments)
+    assert done.exit_code == EXIT_USAGE
+    assert done.err
+    assert done.out == ""

@@ -29,6 +29,8 @@ CALL_TIMEOUT_SECONDS = 60.0
 # `tollmesh up` leaves its address and key here, readable by its owner only, so that the next command finds them.
 SESSION_FILE = "session.json"
 
+KEY_HINT = "set TOLLMESH_API_KEY to a key of this mesh, or TOLLMESH_DATA_DIR to the data directory of `tollmesh up`"
+
 StubT = TypeVar("StubT")
 ResponseT = TypeVar("ResponseT")
 
@@ -143,7 +145,7 @@ class Client:
             )
         hints = [f"{field.field}: {field.description}" for field in typed.fields[1:20]]
         if code == grpc.StatusCode.UNAUTHENTICATED:
-            hints.append("set TOLLMESH_API_KEY to a key of this mesh")
+            hints.append(KEY_HINT)
         return CliError(typed.message, *hints, exit_code=exit_code, reason=typed.reason)
 
 
@@ -158,7 +160,7 @@ def _check(session: Session) -> None:
     if not (session.api_key.isascii() and session.api_key.isprintable()):
         raise CliError(
             "the API key holds characters that no key has",
-            "set TOLLMESH_API_KEY to a key of this mesh",
+            KEY_HINT,
             exit_code=EXIT_DENIED,
         )
 

@@ -32,7 +32,7 @@ from payments.orchestration.v1 import (
 from services.cli import periods, trace
 from services.cli.client import Client, Session
 from services.cli.commands import catalog, charges, ledger, payments
-from services.cli.commands.usage import bar
+from services.cli.commands.usage import advance, bar
 from services.cli.errors import EXIT_UNAVAILABLE, CliError
 from services.cli.output import console, enum_name, plain_money, print_table
 from services.cli.sender import Sender, Totals
@@ -172,7 +172,7 @@ class Demo:
         with bar("ingest") as progress:
             progress.disable = progress.disable or not self._tell
             task = progress.add_task("ingest", total=None, rate="")
-            sender = Sender(self._client, lambda done: progress.update(task, completed=done))
+            sender = Sender(self._client, lambda done: advance(progress, task, done))
             totals = sender.send(rows)
         self.story.totals = totals
         if not totals.complete:

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 
 import grpc
 from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
@@ -217,9 +216,21 @@ def _request(batch: _Batch) -> metering_service_pb2.StreamEventsRequest:
 
 
 def _batches(rows: Iterable[GoodRow | BadRow], totals: Totals) -> Iterator[_Batch]:
-    good = _good(rows, totals)
-    while batch := list(islice(good, BATCH_EVENTS)):
+    """Group the events; what was read before the reader failed is given before its failure is raised."""
+    batch: _Batch = []
+    failure: Exception | None = None
+    try:
+        for row in _good(rows, totals):
+            batch.append(row)
+            if len(batch) == BATCH_EVENTS:
+                yield batch
+                batch = []
+    except Exception as error:
+        failure = error
+    if batch:
         yield batch
+    if failure is not None:
+        raise failure
 
 
 def _good(rows: Iterable[GoodRow | BadRow], totals: Totals) -> Iterator[GoodRow]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import re
+import shlex
 import shutil
 import sys
 from importlib import metadata
@@ -108,13 +109,13 @@ async def _start_and_supervise(mesh: LocalMesh, data_dir: Path, output: Format) 
     # From here on the data directory is ours: a mesh that did not start must not forget another's session.
     save_session(data_dir, Session(mesh.grpc_address, mesh.api_key, mesh.rest_url))
     try:
-        _announce(mesh, output)
+        _announce(mesh, data_dir, output)
         await mesh.supervise()
     finally:
         forget_session(data_dir)
 
 
-def _announce(mesh: LocalMesh, output: Format) -> None:
+def _announce(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
     if mesh.rest_missing:
         sys.stderr.write("no REST facade: it needs Go 1.24 or later to be built (`make gateway`)\n")
     if output is Format.JSON:
@@ -134,7 +135,12 @@ def _announce(mesh: LocalMesh, output: Format) -> None:
         ("API key", mesh.api_key),
     ):
         console.print(f"  {name:<8} {value}", highlight=False, soft_wrap=True)
-    console.print("In another terminal: [bold]tollmesh doctor[/bold]", highlight=False)
+    console.print("In another terminal:", highlight=False)
+    if data_dir != DEFAULT_DATA_DIR:
+        # Where the other commands find address and key.
+        place = shlex.quote(str(data_dir.absolute()))
+        console.print(f"  export TOLLMESH_DATA_DIR={place}", highlight=False, soft_wrap=True)
+    console.print("  tollmesh doctor", highlight=False)
 
 
 def doctor(data_dir: DataDirOption = DEFAULT_DATA_DIR, output: OutputOption = Format.TABLE) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
 from payments.type.v1 import type_pb2
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from services.cli import periods
 from services.cli.client import Client, Session
@@ -50,7 +50,7 @@ def ingest(
     rows = read(file, detect(file, format), mapping)
     with Client(Session.find()) as client, bar("ingest") as progress:
         task = progress.add_task("ingest", total=None, rate="")
-        sender = Sender(client, lambda done: _advance(progress, task, done))
+        sender = Sender(client, lambda done: advance(progress, task, done))
         totals = sender.send(rows)
     report(totals, output)
     if not totals.complete:
@@ -96,10 +96,11 @@ def bar(name: str) -> Progress:
     )
 
 
-def _advance(progress: Progress, task: object, done: int) -> None:
-    elapsed = progress.tasks[0].elapsed or 0.0
+def advance(progress: Progress, task: TaskID, done: int) -> None:
+    """Show how many events are answered, and how many a second."""
+    elapsed = progress.tasks[task].elapsed or 0.0
     rate = f"{done / elapsed:,.0f}/s" if elapsed else ""
-    progress.update(progress.tasks[0].id, completed=done, rate=rate)
+    progress.update(task, completed=done, rate=rate)
 
 
 def usage(

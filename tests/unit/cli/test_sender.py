@@ -126,3 +126,15 @@ def test_a_reader_that_fails_after_a_break_is_not_taken_for_the_end() -> None:
 
     with pytest.raises(OSError, match="in the middle"):
         send(mesh, truncated())
+
+
+def test_what_was_read_before_the_reader_failed_is_stored() -> None:
+    mesh = Mesh()
+
+    def truncated() -> Iterator[GoodRow]:
+        yield from map(row, range(5))  # two batches and a half
+        raise CliError("the file ends in the middle")
+
+    with pytest.raises(CliError, match="in the middle"):
+        send(mesh, truncated())
+    assert sorted(map(int, mesh.stored)) == list(range(5))

@@ -149,8 +149,11 @@ async def test_an_early_not_found_proves_nothing(bench: Bench) -> None:
     assert (status(payment), step_statuses(payment)) == ("RESOLVING", ["NOT_SENT", "UNKNOWN"])
     assert bench.net_at_processors() == 5684, "charged, and nobody knows yet"
     await asyncio.sleep(BOOKS_LATE.total_seconds())
-    await bench.later(2)
-    payment = await bench.get(payment.payment_id)
+    for _ in range(5):  # the questions' times are drawn, so the next one may be seconds off
+        await bench.later(2)
+        payment = await bench.get(payment.payment_id)
+        if status(payment) != "RESOLVING":
+            break
     assert (status(payment), step_statuses(payment)) == ("SUCCEEDED", ["NOT_SENT", "SUCCEEDED"])
     assert bench.net_at_processors() == 5684
 

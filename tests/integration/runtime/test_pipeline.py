@@ -296,10 +296,11 @@ async def test_calls_one_after_another_never_reach_the_limit_of_calls_at_once(
 
 
 async def test_more_calls_at_once_than_the_limit_are_refused(database_url: DatabaseUrls) -> None:
-    async with running(database_url, [access.build], concurrent_rpcs_max=1) as small:
+    # gRPC itself refuses, without a word, beyond four times as many.
+    async with running(database_url, [access.build], concurrent_rpcs_max=5) as small:
         access_stub = stub(small, f"t-{uuid4()}")
         calls = (access_stub.CreateApiKey(create()) for _ in range(20))
         answers = await asyncio.gather(*calls, return_exceptions=True)
     errors = [typed(a) for a in answers if isinstance(a, grpc.aio.AioRpcError)]
     assert 0 < len(errors) < 20
-    assert {(error.reason, error.metadata["limit"]) for error in errors} == {("OVERLOADED", "1")}
+    assert {(error.reason, error.metadata["limit"]) for error in errors} == {("OVERLOADED", "5")}

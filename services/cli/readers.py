@@ -286,7 +286,7 @@ def _jsonl(lines: _Lines, mapping: ColumnMapping) -> Iterator[GoodRow | BadRow]:
 
 def _undecoded(text: str) -> bool:
     """True when the text holds bytes that were not UTF-8."""
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _parquet(path: str, mapping: ColumnMapping) -> Iterator[GoodRow | BadRow]:
@@ -337,26 +337,27 @@ def _row(row: int, record: Mapping[str, Any], mapping: ColumnMapping) -> GoodRow
 
 def _event(row: int, record: Mapping[str, Any], mapping: ColumnMapping) -> GoodRow:
     """Raises ValueError: the record is no event."""
-    missing = [name for name in REQUIRED if not mapping.value(record, name)]
+    values = {name: mapping.value(record, name) for name in FIELDS}
+    missing = [name for name in REQUIRED if not values[name]]
     if missing:
         raise ValueError(f"has no {', '.join(missing)}")
     try:
         event = metering_pb2.UsageEvent(
-            request_id=mapping.value(record, "request_id"),
-            org_id=mapping.value(record, "org_id"),
-            project_id=mapping.value(record, "project_id"),
-            sku=mapping.value(record, "sku"),
-            quantity=mapping.value(record, "quantity"),
+            request_id=values["request_id"],
+            org_id=values["org_id"],
+            project_id=values["project_id"],
+            sku=values["sku"],
+            quantity=values["quantity"],
             metadata=mapping.metadata(record),
         )
     except UnicodeEncodeError as error:  # an escaped surrogate in JSON
         raise ValueError(NOT_UTF8) from error
-    time = mapping.value(record, "event_time")
+    time = values["event_time"]
     try:
         event.event_time.FromDatetime(parse_event_time(time))
     except (ValueError, OverflowError) as error:
         raise ValueError(f"event_time: {time[:64]!r} is no time as ISO 8601 writes it") from error
-    source = mapping.value(record, "source").upper().removeprefix("SOURCE_")
+    source = values["source"].upper().removeprefix("SOURCE_")
     if source and source not in SOURCES:
         raise ValueError(f"source: {source[:64]!r} is none of {', '.join(SOURCES)}")
     if source:
@@ -388,8 +389,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _text(value: object) -> str:
-    if value is None:
-        return ""
+    if value is None or isinstance(value, str):
+        return value or ""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, bytes):

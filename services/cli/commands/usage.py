@@ -11,7 +11,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from services.cli import periods
 from services.cli.client import Client, Session
-from services.cli.errors import EXIT_INCOMPLETE, EXIT_USAGE, CliError
+from services.cli.errors import (
+    EXIT_FAULT,
+    EXIT_INCOMPLETE,
+    EXIT_UNAVAILABLE,
+    EXIT_USAGE,
+    CliError,
+)
 from services.cli.output import (
     Format,
     OutputOption,
@@ -51,11 +57,24 @@ def ingest(
     with Client(Session.find()) as client, bar("ingest") as progress:
         task = progress.add_task("ingest", total=None, rate="")
         sender = Sender(client, lambda done: advance(progress, task, done))
-        totals = sender.send(rows)
+        try:
+            totals = sender.send(rows)
+        except CliError as error:
+            raise _unfinished(error) from error
     report(totals, output)
     if not totals.complete:
         left = totals.conflict + totals.rejected + totals.malformed
         raise CliError(f"{left} rows were not stored", exit_code=EXIT_INCOMPLETE)
+
+
+def _unfinished(error: CliError) -> CliError:
+    """Say what is left to do when the mesh went away, or the file ended, in the middle."""
+    if error.exit_code not in (EXIT_UNAVAILABLE, EXIT_FAULT):
+        return error
+    again = "then send the file again: what is stored already counts as duplicate"
+    return CliError(
+        error.message, *error.hints, again, exit_code=error.exit_code, reason=error.reason
+    )
 
 
 def report(totals: Totals, output: Format) -> None:

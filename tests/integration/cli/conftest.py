@@ -15,7 +15,7 @@ from payments.config.v1 import config_pb2
 from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
 from payments.orchestration.v1 import orchestration_service_pb2, orchestration_service_pb2_grpc
 
-from services.cli import __main__
+from services.cli import __main__, output
 from tests.support.process import MeshProcess, start
 
 
@@ -62,6 +62,8 @@ def tollmesh(
     """Run a command with the operator's key: `tollmesh("charges", stdin=b"")`."""
     monkeypatch.setenv("TOLLMESH_ADDRESS", mesh.ready["grpc"])
     monkeypatch.setenv("TOLLMESH_API_KEY", mesh.ready["api_key"])
+    # As into a pipe; pytest-xdist gives its workers a terminal's COLUMNS.
+    monkeypatch.setattr(output.console, "width", 200)
 
     def run(*arguments: str, stdin: bytes = b"") -> Done:
         monkeypatch.setattr(sys, "argv", ["tollmesh", *arguments])

@@ -354,6 +354,17 @@ def test_a_mesh_that_is_not_there_is_said(
         assert "TOLLMESH_ADDRESS" in done.err
 
 
+def test_an_ingest_that_stops_half_way_says_how_to_go_on(
+    tollmesh: Tollmesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOLLMESH_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setattr("services.cli.sender.RECONNECTS_MAX", 1)
+    rows = f"{HEADER}a,o,p,calls,1,{AT}\n".encode()
+    done = tollmesh("ingest", "-", "--format", "csv", stdin=rows)
+    assert done.exit_code == EXIT_UNAVAILABLE
+    assert "send the file again" in done.err
+
+
 def test_commands_find_the_mesh_that_up_started(
     tollmesh: Tollmesh, mesh: MeshProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ from services.cli import periods, trace
 from services.cli.client import Client, Session
 from services.cli.commands import catalog, charges, ledger, payments
 from services.cli.commands.usage import advance, bar
-from services.cli.errors import EXIT_UNAVAILABLE, CliError
+from services.cli.errors import EXIT_FAULT, EXIT_UNAVAILABLE, CliError
 from services.cli.output import console, enum_name, plain_money, print_table
 from services.cli.sender import Sender, Totals
 from services.runtime.ids import derived_uuid
@@ -209,7 +209,7 @@ class Demo:
         self._await_settlement()
 
     def _await_settlement(self) -> None:
-        """Wait until the ledger has heard of the payments: they reach it as events."""
+        """Wait until the ledger has heard of the payments: they reach it as events. Raises CliError."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while True:
             self.story.accounts = list(ledger.accounts(self._client))
@@ -218,8 +218,14 @@ class Demo:
                 for account in self.story.accounts
                 if account.account_id.startswith("receivable:")
             ]
-            if not any(owed) or time.monotonic() > deadline:
+            if not any(owed):
                 break
+            if time.monotonic() > deadline:
+                raise CliError(
+                    f"the payments did not reach the ledger within {SETTLE_SECONDS:.0f} s",
+                    "run the demo again: what was done is not done twice",
+                    exit_code=EXIT_FAULT,
+                )
             time.sleep(0.05)
         self.story.trial_balance = ledger.get_trial_balance(self._client)
 

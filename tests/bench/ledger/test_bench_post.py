@@ -28,6 +28,7 @@ from services.runtime.access import MeshTokens, Principal
 from services.runtime.ids import new_uuid
 from services.runtime.postgres import EmbeddedPostgres
 from services.runtime.roles import DatabaseUrls, Passwords
+from tests.support.figures import tell
 from tests.support.mesh import MESH_SECRET
 
 BATCH = 1_000
@@ -170,5 +171,10 @@ async def test_transfers_a_second(urls: DatabaseUrls) -> None:
         await service_rate(address, warm)
         served = await service_rate(address, timed)
     floor = floor_rate(urls, make_batches(dice))
-    title = f"post transfers, batches of {BATCH}"
-    sys.stdout.write(f"\n{title:<44}{served:>10,.0f}/s{floor:>10,.0f}/s{served / floor:>11.0%}\n")
+    tell(
+        "ledger",
+        f"PostTransfers, batches of {BATCH:,}",
+        f"{served:,.0f} transfers/s",
+        floor=f"raw Postgres, same rows: {floor:,.0f}/s",
+        ratio=f"{served / floor:.2f}",
+    )

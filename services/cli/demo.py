@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -116,15 +118,24 @@ def mesh(data_dir: Path) -> Iterator[Session]:
         process.wait(60)
 
 
-def tenant_session(operator: Session) -> Session:
-    """Make a key of the demo's own tenant."""
+@contextmanager
+def tenant_session(operator: Session) -> Iterator[Session]:
+    """Make a key of the demo's own tenant, for the length of the block."""
     with Client(operator) as client:
         stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
         request = access_service_pb2.CreateApiKeyRequest(
             request_id=str(uuid4()), name="tollmesh demo", scopes=["*"], tenant_id=TENANT
         )
-        response = client.call(stub.CreateApiKey, request)
-    return replace(operator, api_key=response.secret)
+        made = client.call(stub.CreateApiKey, request)
+    session = replace(operator, api_key=made.secret)
+    yield session
+    # Not after a failure: the mesh may be gone, and its error is the one to show.
+    with Client(session) as client:
+        stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
+        revoke = access_service_pb2.RevokeApiKeyRequest(
+            request_id=str(uuid4()), key_id=made.api_key.key_id
+        )
+        client.call(stub.RevokeApiKey, revoke)
 
 
 class Demo:
@@ -270,26 +281,35 @@ class Demo:
 def show_next_steps(session: Session, story: Story, keeps: bool) -> None:
     """Print the REST, grpcurl and CLI lines to look further."""
     charge = story.charges[0].charge_id
+    program = program_name()
     console.print("\n[bold]Look further[/bold]", highlight=False)
     if keeps:
         console.print("in another terminal:", highlight=False)
         lines = [f"export TOLLMESH_ADDRESS={session.grpc} TOLLMESH_API_KEY={session.api_key}"]
     else:
         console.print(
-            "run [bold]tollmesh demo --keep[/bold], and in another terminal:", highlight=False
+            f"run [bold]{program} demo --keep[/bold], and in another terminal:", highlight=False
         )
         lines = ["export TOLLMESH_ADDRESS=… TOLLMESH_API_KEY=…   # as printed there"]
     rest = session.rest or "http://127.0.0.1:7480"
     lines += [
-        f"tollmesh explain {charge}",
-        "tollmesh events tail --subject 'payment.*'",
-        "tollmesh ledger entries receivable:code-assist:USD",
+        f"{program} explain {charge}",
+        f"{program} events tail --subject 'payment.*'",
+        f"{program} ledger entries receivable:code-assist:USD",
         f'curl -H "Authorization: Bearer $TOLLMESH_API_KEY" {rest}/v1/billing/charges/{charge}',
         'go -C services/gateway tool grpcurl -plaintext -H "authorization: Bearer $TOLLMESH_API_KEY" '
         "$TOLLMESH_ADDRESS payments.ledger.v1.LedgerService/GetTrialBalance",
     ]
     for line in lines:
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def program_name() -> str:
+    """Return how the person at the terminal can call this program: by name, or by its path from here."""
+    if shutil.which("tollmesh"):
+        return "tollmesh"
+    program = Path(sys.argv[0])
+    return os.path.relpath(program) if program.name == "tollmesh" else "tollmesh"
 
 
 def _document(name: str) -> Any:

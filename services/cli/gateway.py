@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -59,9 +60,10 @@ class Gateway:
 
     def _await_listening(self, listen: str) -> str:
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        ready, _, _ = select.select([self._process.stdout], [], [], START_SECONDS)
+        line = self._process.stdout.readline() if ready else ""
         if not line:
-            self._process.wait(START_SECONDS)
+            self.stop()
             raise CliError(
                 f"the REST gateway did not start on {listen}; what it said is above",
                 "choose another port with --rest-port",

@@ -24,8 +24,7 @@ def demo(
     # Imported here: the other commands should not pay for loading it.
     from services.cli import demo as story_of  # noqa: PLC0415
 
-    with story_of.mesh(data_dir) as operator:
-        session = story_of.tenant_session(operator)
+    with story_of.mesh(data_dir) as operator, story_of.tenant_session(operator) as session:
         with Client(session) as client:
             story = story_of.Demo(client, tell=output is Format.TABLE).run()
         if output is Format.JSON:

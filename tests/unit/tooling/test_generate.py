@@ -31,6 +31,20 @@ def test_differences_name_what_is_missing_stale_and_changed(tmp_path: Path) -> N
     assert not any(path == "same" for _, path in found)
 
 
+def test_comments_of_go_are_compared_by_their_words(tmp_path: Path) -> None:
+    kept = write(tmp_path / "kept", **{"a.go": "// One:\n//\n//\ttwo {\n//\t}\nvar x = 1\n"})
+    laid_out = write(tmp_path / "laid", **{"a.go": "// One:\n//   two {\n// }\nvar x = 1\n"})
+    reworded = write(tmp_path / "word", **{"a.go": "// One:\n//   three {\n// }\nvar x = 1\n"})
+    other_code = write(tmp_path / "code", **{"a.go": "// One:\n//\ttwo {\n//\t}\nvar x = 2\n"})
+    other_kind = write(tmp_path / "kind", **{"a.py": "//  x\n"})
+    assert list(generate.differences(laid_out, kept)) == []
+    assert [kind for kind, _ in generate.differences(reworded, kept)] == ["changed"]
+    assert [kind for kind, _ in generate.differences(other_code, kept)] == ["changed"]
+    assert not generate.same(
+        other_kind / "a.py", write(tmp_path / "k2", **{"a.py": "// x\n"}) / "a.py"
+    )
+
+
 def test_carrying_over_makes_both_trees_equal_and_leaves_equal_files_alone(tmp_path: Path) -> None:
     fresh = write(tmp_path / "fresh", same="1", new="1", sub__changed="2")
     kept = write(tmp_path / "kept", same="1", old="1", sub__changed="1")

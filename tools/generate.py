@@ -114,15 +114,16 @@ def same(fresh: Path, kept: Path) -> bool:
 
 
 def words_of_go(path: Path) -> list[str]:
-    """The lines of a Go file; comment lines by their words, empty ones left out."""
-    lines = []
-    for line in path.read_text().splitlines():
+    """The lines of a Go file; a comment's by their words, in no order (links are moved), without empty ones."""
+    lines: list[str] = []
+    comment: list[str] = []
+    for line in [*path.read_text().splitlines(), ""]:
         bare = line.strip()
         if bare.startswith("//"):
-            words = " ".join(bare.removeprefix("//").split())
-            if words:
-                lines.append(f"// {words}")
+            comment.append(" ".join(bare.removeprefix("//").split()))
         else:
+            lines.extend(sorted(filter(None, comment)))
+            comment.clear()
             lines.append(line)
     return lines
 

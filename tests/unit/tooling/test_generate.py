@@ -23,7 +23,7 @@ def write(folder: Path, **files: str) -> Path:
 
 def test_differences_name_what_is_missing_stale_and_changed(tmp_path: Path) -> None:
     fresh = write(tmp_path / "fresh", same="1", new="1", sub__changed="2")
-    kept = write(tmp_path / "kept", same="1", old="1", sub__changed="1", __pycache__=("x"))
+    kept = write(tmp_path / "kept", same="1", old="1", sub__changed="1")
     found = [(kind, str(path)) for kind, path in generate.differences(fresh, kept)]
     assert ("missing", "new") in found
     assert ("stale", "old") in found

@@ -40,7 +40,7 @@ from services.cli.output import console, enum_name, plain_money, print_table
 from services.cli.sender import Sender, Totals
 from services.runtime.ids import derived_uuid
 from services.runtime.money import Money, format_money
-from services.runtime.processes import die_with_parent
+from services.runtime.processes import tied_to_parent
 
 TENANT = "demo"
 MERCHANT = "tollmesh-demo"
@@ -101,10 +101,11 @@ def mesh(data_dir: Path) -> Iterator[Session]:
     """
     arguments = ["--data-dir", str(data_dir), "--grpc-port", "0", "--rest-port", "0"]
     process = subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-m", "services.cli", "up", *arguments, "--output", "json"],
+        tied_to_parent(
+            [sys.executable, "-m", "services.cli", "up", *arguments, "--output", "json"]
+        ),
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=die_with_parent(),  # noqa: PLW1509 - we have one thread here
     )
     try:
         assert process.stdout is not None

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Sequence
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
+# Runs between our fork and the program, in an interpreter of its own: code of ours in a forked process that has
+# threads (gRPC's) can deadlock, so there is no `preexec_fn`. 1 is PR_SET_PDEATHSIG, 15 is SIGTERM.
+_TIE = """\
+import ctypes, os, sys
+if ctypes.CDLL(None, use_errno=True).prctl(1, 15, 0, 0, 0) != 0:
+    sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
+if os.getppid() != int(sys.argv[1]):  # the parent died before the signal was set
+    sys.exit(1)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
-def die_with_parent(number: int = signal.SIGTERM) -> Callable[[], None]:
-    """Return a `preexec_fn` that has the kernel signal the child when its parent's thread ends.
+def tied_to_parent(command: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Return a command that runs `command` and is sent SIGTERM when the thread that spawns it ends.
 
-    Make it and spawn in one thread, the main one: the signal comes when the thread that spawned the child ends.
+    Spawn it from the main thread.
     """
-    parent = os.getpid()  # may be 1: in a container we are often the first process
-
-    def tie() -> None:
-        if _LIBC.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl")
-        if os.getppid() != parent:  # the parent died before the flag was set
-            os._exit(1)
-
-    return tie
+    tie = [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid())]
+    return [*tie, *(os.fspath(part) for part in command)]

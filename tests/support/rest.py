@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from services.runtime.processes import die_with_parent
+from services.runtime.processes import tied_to_parent
 from tools import go_toolchain
 
 REPOSITORY = Path(__file__).parents[2]
@@ -122,10 +122,9 @@ class Rest:
 def facade(grpc_address: str, *arguments: str) -> Iterator[str]:
     """Run the facade in front of a mesh until the block ends; gives its URL."""
     process = subprocess.Popen(
-        [binary(), "--listen", "127.0.0.1:0", "--grpc", grpc_address, *arguments],
+        tied_to_parent([binary(), "--listen", "127.0.0.1:0", "--grpc", grpc_address, *arguments]),
         stdout=subprocess.PIPE,
         env=os.environ | {"TOLLMESH_REST_LISTEN": "", "TOLLMESH_ADDRESS": ""},
-        preexec_fn=die_with_parent(),  # noqa: PLW1509 - calls prctl only
     )
     assert process.stdout is not None
     try:

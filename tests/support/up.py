@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.runtime.processes import die_with_parent
+from services.runtime.processes import tied_to_parent
 from tests.support import rest
 
 REPOSITORY = Path(__file__).parents[2]
@@ -44,12 +44,13 @@ def tollmesh_up(data_dir: Path, *arguments: str) -> Iterator[Running]:
     command = [sys.executable, "-m", "services.cli", "up", "--data-dir", str(data_dir)]
     with (data_dir.parent / f"{data_dir.name}.log").open("w+") as log:
         process = subprocess.Popen(
-            [*command, "--grpc-port", "0", "--rest-port", "0", "--output", "json", *arguments],
+            tied_to_parent(
+                [*command, "--grpc-port", "0", "--rest-port", "0", "--output", "json", *arguments]
+            ),
             cwd=REPOSITORY,
             stdout=subprocess.PIPE,
             stderr=log,
             env=os.environ | {"TOLLMESH_GATEWAY": str(rest.binary())},
-            preexec_fn=die_with_parent(),  # noqa: PLW1509 - calls prctl only
         )
         assert process.stdout is not None
         try:

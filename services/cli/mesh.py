@@ -46,7 +46,7 @@ BUILDS = (
     monitoring.build,
     events.build,
 )
-# The access and events services keep their state in the runtime's schema, which is always migrated.
+# The access service keeps its state in the runtime's schema, which is always migrated.
 MIGRATIONS = tuple(
     f"services.{name}.migrations"
     for name in (
@@ -56,6 +56,7 @@ MIGRATIONS = tuple(
         "billing",
         "orchestration",
         "monitoring",
+        "events",
     )
 )
 DATABASE = "tollmesh"

@@ -1,5 +1,7 @@
-"""Events: gives a tenant the feed of what happened, in the order in which it was committed.
+"""Events: gives a tenant the feed of what happened, and takes in what happens outside.
 
 The log itself and the machinery behind it belong to the runtime (`services.runtime.events`), because every service
-publishes and reacts. This service reads: pages of the feed by an opaque cursor, and a live tail.
+publishes and reacts. This service reads pages of the feed by an opaque cursor, follows it live, keeps the registry of
+event types (the catalogue of the release in `registry/`, and what tenants register), and publishes the events of
+outside producers.
 """

@@ -1,4 +1,4 @@
-Statements of the feed's reader. They run as the services' role, for the tenant of the transaction. Under row-level
+Statements of the event service. They run as the services' role, for the tenant of the transaction. Under row-level
 security only leakproof operators use an index: comparisons of text and numbers do, LIKE and starts_with do not.
 
 -- @last_position
@@ -47,3 +47,49 @@ SELECT f.position, e.event_id, e.subject, e.schema_version, e.tenant_id, e.key, 
      JOIN mesh.dead_letter x
        ON x.tenant_id = f.tenant_id AND x.consumer = c.consumer AND x.event_id = f.event_id) AS l
  WHERE f.tenant_id = %(tenant_id)s AND f.position = ANY(%(positions)s) ORDER BY f.position;
+
+-- @lock_types
+-- Registrations of one tenant come one after the other: each is judged against what stands.
+SELECT pg_advisory_xact_lock(hashtextextended('events.types:' || %(tenant_id)s, 0));
+
+-- @count_types
+SELECT count(*) FROM events.event_type WHERE tenant_id = %(tenant_id)s;
+
+-- @subjects_after
+SELECT subject FROM events.event_type
+ WHERE tenant_id = %(tenant_id)s AND subject > %(after)s ORDER BY subject LIMIT %(limit)s;
+
+-- @types
+SELECT subject, owner, consumers, description, key_field FROM events.event_type
+ WHERE tenant_id = %(tenant_id)s AND subject = ANY(%(subjects)s);
+
+-- @versions
+SELECT subject, version, json_schema, published_at, cutover_at FROM events.event_type_version
+ WHERE tenant_id = %(tenant_id)s AND subject = ANY(%(subjects)s) ORDER BY subject, version;
+
+-- @claim_ids
+-- Sorted, so that two calls that bring the same ids wait for each other instead of dead-locking. Who comes second
+-- waits here for the first's commit, then gets no row.
+INSERT INTO mesh.event_identity (tenant_id, id_hash, content_hash)
+SELECT %(tenant_id)s, i.id_hash, i.content_hash
+  FROM unnest(%(id_hash)b::bytea[], %(content_hash)b::bytea[]) AS i (id_hash, content_hash)
+ ORDER BY i.id_hash
+ON CONFLICT DO NOTHING RETURNING id_hash;
+
+-- @known_ids
+-- In a statement of its own: the winner of a race is not visible to the one that lost it.
+SELECT id_hash, content_hash FROM mesh.event_identity
+ WHERE tenant_id = %(tenant_id)s AND id_hash = ANY(%(id_hash)b::bytea[]);
+
+-- @append
+-- An empty message_name says that the payload is JSON.
+INSERT INTO mesh.event (tenant_id, event_id, subject, schema_version, key, message_name, payload,
+                        correlation_id, causation_id, traceparent, created_at)
+SELECT %(tenant_id)s, e.event_id, e.subject, e.schema_version, e.key, '', e.payload,
+       e.correlation_id, e.causation_id, e.traceparent, e.created_at
+  FROM unnest(%(event_id)b::text[], %(subject)b::text[], %(schema_version)b::int[], %(key)b::text[],
+              %(payload)b::bytea[], %(correlation_id)b::text[], %(causation_id)b::text[], %(traceparent)b::text[],
+              %(created_at)b::timestamptz[])
+       WITH ORDINALITY AS e (event_id, subject, schema_version, key, payload, correlation_id, causation_id,
+                             traceparent, created_at, place)
+ ORDER BY e.place;

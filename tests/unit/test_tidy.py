@@ -33,6 +33,8 @@ UNLIMITED: dict[str, str] = {
 KEYED_BY_CONTENT = {
     "payments.contracts.v1.ContractMonitorService.RecordViolations": "violation_id, else fingerprint",
     "payments.contracts.v1.ContractMonitorService.RegisterContracts": "contract_id and version",
+    "payments.events.v1.EventService.PublishEvents": "id of each event",
+    "payments.events.v1.EventService.RegisterEventTypes": "subject and version",
     "payments.ledger.v1.LedgerService.CreateAccounts": "account_id",
     "payments.ledger.v1.LedgerService.PostTransfers": "transfer_id",
     "payments.metering.v1.MeteringService.IngestEvents": "request_id of each event",
@@ -232,8 +234,6 @@ OWN_TABLES = ("migrations/env.py", "tables.py")
 WITHOUT: dict[str, str] = {
     "access/migrations/env.py": "keys are the runtime's: every service reads them",
     "access/tables.py": "keys are the runtime's: every service reads them",
-    "events/migrations/env.py": "the log is the runtime's: every service writes it",
-    "events/tables.py": "the log is the runtime's: every service writes it",
 }
 
 

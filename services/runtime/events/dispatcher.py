@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 import structlog
+from google.protobuf import empty_pb2
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -344,7 +345,9 @@ class Dispatcher:
         """Run the handler for one event inside a savepoint."""
         await driver.execute("SAVEPOINT event", prepare=False)
         try:
-            if await self._enter(driver, lane, row):
+            # An empty message name: JSON of an outside producer.
+            meant = bool(row["message_name"]) or lane.reaction.takes_json
+            if await self._enter(driver, lane, row) and meant:
                 outcome.published |= await self._react(connection, lane.reaction, row)
             await driver.execute("RELEASE SAVEPOINT event; SET LOCAL ROLE NONE", prepare=False)
         except Exception as error:
@@ -426,13 +429,15 @@ class Dispatcher:
 
 
 def _envelope(row: Row) -> Envelope:
+    name, payload = row["message_name"], row["payload"]
     return Envelope(
         event_id=row["event_id"],
         subject=row["subject"],
         schema_version=row["schema_version"],
         tenant_id=row["tenant_id"],
         key=row["key"],
-        payload=registry.unpack(row["message_name"], row["payload"]),
+        payload=registry.unpack(name, payload) if name else empty_pb2.Empty(),
+        json=b"" if name else payload,
         correlation_id=row["correlation_id"],
         causation_id=row["causation_id"],
         created_at=row["created_at"],

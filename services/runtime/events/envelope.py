@@ -26,11 +26,12 @@ class Envelope:
         schema_version: version of the payload's schema.
         tenant_id: whose fact it is; the reaction acts for this tenant.
         key: what it is ordered by.
-        payload: the fact.
+        payload: the fact; an Empty when an outside producer told it, in `json`.
         correlation_id: id of the whole chain.
         causation_id: what caused it.
         created_at: when it came to be, UTC.
         generation: 0, or the number of the replay that brought it again.
+        json: the fact of an outside producer, byte for byte; empty for a message of ours.
     """
 
     event_id: str
@@ -43,6 +44,7 @@ class Envelope:
     causation_id: str
     created_at: datetime
     generation: int = 0
+    json: bytes = b""
 
 
 Handler = Callable[["UnitOfWork", Envelope], Awaitable[None]]
@@ -81,6 +83,8 @@ class Reaction:
         on_dead: what a dead letter does to later events of its key: `park_key` makes them wait until
             the letter was replayed (money), `skip` lets them pass (notifications).
         retry: how often it is tried.
+        takes_json: its handler reads `Envelope.json` too. Without it, events of outside producers that its
+            patterns match are passed over.
     """
 
     consumer: str
@@ -88,6 +92,7 @@ class Reaction:
     handler: Handler
     on_dead: Literal["park_key", "skip"] = "park_key"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    takes_json: bool = False
 
     def patterns(self) -> tuple[Pattern, ...]:
         """Return the patterns of its subjects. Raises ValueError when one breaks the grammar."""

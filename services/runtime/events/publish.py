@@ -19,6 +19,7 @@ from services.runtime import sql
 from services.runtime.context import CallContext
 from services.runtime.errors import Code, DomainError
 from services.runtime.events import registry
+from services.runtime.events.subjects import with_version
 
 PAYLOAD_BYTES_MAX = 1024 * 1024
 # What one transaction may publish. A use case that reaches it should publish one event for its batch.
@@ -107,7 +108,7 @@ def _row(event: Pending) -> dict[str, object]:
         "event_id": event.event_id,
         "id_hash": _hash(event.event_id.encode()),
         "content_hash": _hash(event.data),
-        "subject": event.kind.subject,
+        "subject": with_version(event.kind.subject, event.kind.version),
         "schema_version": event.kind.version,
         "key": event.key,
         "message_name": event.kind.message_name,

@@ -1,7 +1,8 @@
 """Subjects and patterns: what an event is called and how a reader names the ones it wants.
 
 Grammar (seed 004): `<resource>.<verb>[.<modifier>]`, 2 to 4 segments of `[a-z0-9_-]+`; a pattern is a
-subject, a leading part followed by `.*`, or `*` for everything.
+subject, a leading part followed by `.*`, or `*` for everything. From the second version of a schema on the
+version stands behind the subject (`order.created.v2`); the first is implied.
 """
 
 from __future__ import annotations
@@ -14,11 +15,37 @@ SUBJECT_CHARS_MAX = 200
 _SEGMENT = r"[a-z0-9_-]+"
 _SUBJECT = re.compile(rf"{_SEGMENT}(\.{_SEGMENT}){{1,3}}")
 _LEADING_PART = re.compile(rf"{_SEGMENT}(\.{_SEGMENT}){{0,2}}\.\*")
+_VERSION_SUFFIX = re.compile(r"\.v([1-9][0-9]{0,3})$")
 
 
 def is_subject(text: str) -> bool:
-    """True when the text can name an event."""
-    return len(text) <= SUBJECT_CHARS_MAX and _SUBJECT.fullmatch(text) is not None
+    """True when the text can name a type of events: a subject without the suffix of a version."""
+    return (
+        len(text) <= SUBJECT_CHARS_MAX
+        and _SUBJECT.fullmatch(text) is not None
+        and _VERSION_SUFFIX.search(text) is None
+    )
+
+
+def split_version(text: str) -> tuple[str, int]:
+    """Return subject and version of what an event is called; the first version is implied.
+
+    Raises:
+        ValueError: the text breaks the grammar.
+    """
+    suffix = _VERSION_SUFFIX.search(text)
+    subject = text[: suffix.start()] if suffix else text
+    if not is_subject(subject):
+        raise ValueError(
+            f"{text!r} is no subject: write 2 to 4 segments of a-z, 0-9, _ and - joined by dots, "
+            "and from the second version on .v2"
+        )
+    return subject, int(suffix[1]) if suffix else 1
+
+
+def with_version(subject: str, version: int) -> str:
+    """Return what events of a version are called."""
+    return subject if version == 1 else f"{subject}.v{version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +67,11 @@ class Pattern:
             return cls("", is_prefix=True)
         if len(pattern) <= SUBJECT_CHARS_MAX and _LEADING_PART.fullmatch(pattern):
             return cls(pattern[:-1], is_prefix=True)
-        if is_subject(pattern):
-            return cls(pattern, is_prefix=False)
-        raise ValueError(
-            f"{pattern!r} is no subject: write 2 to 4 segments of a-z, 0-9, _ and - joined by dots, "
-            "or a leading part and .*"
-        )
+        try:
+            subject, version = split_version(pattern)
+        except ValueError as error:
+            raise ValueError(f"{error}; or a leading part and .*") from None
+        return cls(with_version(subject, version), is_prefix=False)
 
     def matches(self, subject: str) -> bool:
         """True when an event of this subject is meant."""

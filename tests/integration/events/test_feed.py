@@ -15,7 +15,8 @@ from grpc_status import rpc_status
 from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
 from payments.events.v1.pricing_events_pb2 import PlanCreated, PlanUpdated
 
-from services.events import app, bootstrap
+from services.events import bootstrap
+from services.events.app import feed as app
 from services.runtime import sql
 from services.runtime.context import acting
 from services.runtime.events.subjects import Pattern

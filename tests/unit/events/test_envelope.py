@@ -11,7 +11,7 @@ from payments.errors.v1 import errors_pb2
 from payments.events.v1 import events_pb2
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
-from services.events.domain import Progress, Status, StreamEnded
+from services.events.domain.feed import Progress, Status, StreamEnded
 from services.runtime.events import Reaction, RetryPolicy, publish, registry
 from services.runtime.events.bus import EventBus
 from services.runtime.events.publish import EventTooLarge, Pending

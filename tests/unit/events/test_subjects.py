@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.runtime.events.lanes import LANES, lane_of
-from services.runtime.events.subjects import Pattern, is_subject
+from services.runtime.events.subjects import Pattern, is_subject, split_version, with_version
 
 _segment = st.text("abcdefghijklmnopqrstuvwxyz0123456789_-", min_size=1, max_size=12)
 _subjects = st.lists(_segment, min_size=2, max_size=4).map(".".join)
@@ -20,7 +20,6 @@ _subjects = st.lists(_segment, min_size=2, max_size=4).map(".".join)
         "subscription.price.updated",
         "geography.service-area.upserted",
         "lead.handoff.context.recorded",
-        "usage.reported.v2",
     ],
 )
 def test_subjects_of_the_seeds_fit_the_grammar(text: str) -> None:
@@ -90,3 +89,41 @@ def test_lanes_are_used_evenly() -> None:
         counts[lane_of("demo", f"pay_{number}")] += 1
     assert min(counts) > 50
     assert max(counts) < 170
+
+
+# ---- versions
+
+
+@pytest.mark.parametrize(
+    ("text", "subject", "version"),
+    [
+        ("usage.reported", "usage.reported", 1),
+        ("usage.reported.v2", "usage.reported", 2),
+        ("usage.reported.v1", "usage.reported", 1),
+        ("lead.handoff.context.recorded.v12", "lead.handoff.context.recorded", 12),
+        ("usage.reported.v2x", "usage.reported.v2x", 1),
+        ("usage.reported.v0", "usage.reported.v0", 1),
+    ],
+)
+def test_the_first_version_is_implied(text: str, subject: str, version: int) -> None:
+    assert split_version(text) == (subject, version)
+    assert Pattern.parse(text).matches(with_version(subject, version))
+    assert split_version(with_version(subject, version)) == (subject, version)
+
+
+@pytest.mark.parametrize(
+    "text", ["usage.v2", "v2", "a.b.c.d.e", "a.b.c.d.e.v2", "A.b.v2", "a.b.v2.v3", ""]
+)
+def test_a_version_makes_no_subject_of_what_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="no subject"):
+        split_version(text)
+    assert not is_subject(text)
+
+
+def test_a_type_is_named_without_its_version() -> None:
+    assert not is_subject("usage.reported.v2")
+
+
+def test_a_prefix_takes_every_version() -> None:
+    assert Pattern.parse("order.created.*").matches("order.created.v2")
+    assert not Pattern.parse("order.created").matches("order.created.v2")

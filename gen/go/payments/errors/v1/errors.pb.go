@@ -211,6 +211,38 @@ const (
 	//
 	//	{"reason": "STREAM_ENDED", "domain": "tollmesh.dev", "metadata": {}}
 	ErrorReason_ERROR_REASON_STREAM_ENDED ErrorReason = 801
+	// No type of this subject, or no such version of it, is registered. ListEventTypes gives those that are.
+	//
+	//	{"reason": "EVENT_TYPE_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "version": "3"}}
+	ErrorReason_ERROR_REASON_EVENT_TYPE_UNKNOWN ErrorReason = 802
+	// A service of the mesh owns the subject: it alone publishes it, and nobody registers it.
+	//
+	//	{"reason": "EVENT_SUBJECT_OWNED", "domain": "tollmesh.dev", "metadata": {"subject": "payment.received", "owner": "orchestration"}}
+	ErrorReason_ERROR_REASON_EVENT_SUBJECT_OWNED ErrorReason = 803
+	// A later version has taken the place of this one; publish that.
+	//
+	//	{"reason": "EVENT_VERSION_RETIRED", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "version": "1"}}
+	ErrorReason_ERROR_REASON_EVENT_VERSION_RETIRED ErrorReason = 804
+	// The payload is not what the schema of its type asks for; the pointer names the place in the payload.
+	//
+	//	{"reason": "EVENT_PAYLOAD_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/window/start"}}
+	ErrorReason_ERROR_REASON_EVENT_PAYLOAD_INVALID ErrorReason = 805
+	// The id was used before for an event with other content; the first content stands.
+	//
+	//	{"reason": "EVENT_ID_REUSED", "domain": "tollmesh.dev", "metadata": {"id": "o-1"}}
+	ErrorReason_ERROR_REASON_EVENT_ID_REUSED ErrorReason = 806
+	// The text is no JSON Schema 2020-12, or leads out of itself; the pointer names the place in it.
+	//
+	//	{"reason": "EVENT_SCHEMA_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/properties/at/type"}}
+	ErrorReason_ERROR_REASON_EVENT_SCHEMA_INVALID ErrorReason = 807
+	// Within a version fields are only added, and this changes more; register it as the next version.
+	//
+	//	{"reason": "EVENT_SCHEMA_BREAKING", "domain": "tollmesh.dev", "metadata": {"pointer": "/required"}}
+	ErrorReason_ERROR_REASON_EVENT_SCHEMA_BREAKING ErrorReason = 808
+	// The tenant has registered as many types as it may.
+	//
+	//	{"reason": "EVENT_TYPES_FULL", "domain": "tollmesh.dev", "metadata": {"types_max": "1000"}}
+	ErrorReason_ERROR_REASON_EVENT_TYPES_FULL ErrorReason = 809
 	// No RPC answers at this path; `/openapi.json` lists those that there are.
 	//
 	//	{"reason": "NO_ROUTE", "domain": "tollmesh.dev", "metadata": {"method": "GET", "path": "/v1/charge"}}
@@ -273,6 +305,14 @@ var (
 		600: "ERROR_REASON_UNKNOWN_PROCESSOR",
 		800: "ERROR_REASON_EVENT_TOO_LARGE",
 		801: "ERROR_REASON_STREAM_ENDED",
+		802: "ERROR_REASON_EVENT_TYPE_UNKNOWN",
+		803: "ERROR_REASON_EVENT_SUBJECT_OWNED",
+		804: "ERROR_REASON_EVENT_VERSION_RETIRED",
+		805: "ERROR_REASON_EVENT_PAYLOAD_INVALID",
+		806: "ERROR_REASON_EVENT_ID_REUSED",
+		807: "ERROR_REASON_EVENT_SCHEMA_INVALID",
+		808: "ERROR_REASON_EVENT_SCHEMA_BREAKING",
+		809: "ERROR_REASON_EVENT_TYPES_FULL",
 		900: "ERROR_REASON_NO_ROUTE",
 		901: "ERROR_REASON_METHOD_NOT_ALLOWED",
 		902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -323,6 +363,14 @@ var (
 		"ERROR_REASON_UNKNOWN_PROCESSOR":         600,
 		"ERROR_REASON_EVENT_TOO_LARGE":           800,
 		"ERROR_REASON_STREAM_ENDED":              801,
+		"ERROR_REASON_EVENT_TYPE_UNKNOWN":        802,
+		"ERROR_REASON_EVENT_SUBJECT_OWNED":       803,
+		"ERROR_REASON_EVENT_VERSION_RETIRED":     804,
+		"ERROR_REASON_EVENT_PAYLOAD_INVALID":     805,
+		"ERROR_REASON_EVENT_ID_REUSED":           806,
+		"ERROR_REASON_EVENT_SCHEMA_INVALID":      807,
+		"ERROR_REASON_EVENT_SCHEMA_BREAKING":     808,
+		"ERROR_REASON_EVENT_TYPES_FULL":          809,
 		"ERROR_REASON_NO_ROUTE":                  900,
 		"ERROR_REASON_METHOD_NOT_ALLOWED":        901,
 		"ERROR_REASON_MESSAGE_TOO_LARGE":         902,
@@ -360,7 +408,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xad\r\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xe4\x0f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -407,7 +455,15 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"!ERROR_REASON_PAYMENT_NOT_BOOKABLE\x10\xf4\x03\x12#\n" +
 	"\x1eERROR_REASON_UNKNOWN_PROCESSOR\x10\xd8\x04\x12!\n" +
 	"\x1cERROR_REASON_EVENT_TOO_LARGE\x10\xa0\x06\x12\x1e\n" +
-	"\x19ERROR_REASON_STREAM_ENDED\x10\xa1\x06\x12\x1a\n" +
+	"\x19ERROR_REASON_STREAM_ENDED\x10\xa1\x06\x12$\n" +
+	"\x1fERROR_REASON_EVENT_TYPE_UNKNOWN\x10\xa2\x06\x12%\n" +
+	" ERROR_REASON_EVENT_SUBJECT_OWNED\x10\xa3\x06\x12'\n" +
+	"\"ERROR_REASON_EVENT_VERSION_RETIRED\x10\xa4\x06\x12'\n" +
+	"\"ERROR_REASON_EVENT_PAYLOAD_INVALID\x10\xa5\x06\x12!\n" +
+	"\x1cERROR_REASON_EVENT_ID_REUSED\x10\xa6\x06\x12&\n" +
+	"!ERROR_REASON_EVENT_SCHEMA_INVALID\x10\xa7\x06\x12'\n" +
+	"\"ERROR_REASON_EVENT_SCHEMA_BREAKING\x10\xa8\x06\x12\"\n" +
+	"\x1dERROR_REASON_EVENT_TYPES_FULL\x10\xa9\x06\x12\x1a\n" +
 	"\x15ERROR_REASON_NO_ROUTE\x10\x84\a\x12$\n" +
 	"\x1fERROR_REASON_METHOD_NOT_ALLOWED\x10\x85\a\x12#\n" +
 	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x10\x86\aB\xc0\x01\n" +

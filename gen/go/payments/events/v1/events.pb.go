@@ -17,6 +17,7 @@ import (
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
+	_ "tollmesh.dev/gen/go/buf/validate"
 	unsafe "unsafe"
 )
 
@@ -34,14 +35,16 @@ type Event struct {
 	// Id of the event: a ULID for ours, any text of 1 to 128 characters for an outside one. A reader that
 	// keeps the ids it has worked on does nothing twice.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// What happened, `<resource>.<verb>[.<modifier>]`, e.g. `payment.received`.
+	// What happened, `<resource>.<verb>[.<modifier>]`, e.g. `payment.received`. From the second version of its
+	// schema on with the version as suffix: `order.created.v2`.
 	Subject string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
-	// Version of the payload's schema, from 1. Within a version fields are only ever added.
+	// Version of the payload's schema, from 1. Within a version fields are only ever added. A producer may
+	// leave it out: the subject tells it.
 	SchemaVersion int32 `protobuf:"varint,3,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
-	// Tenant whose fact it is.
+	// Tenant whose fact it is. A producer leaves it out: its credentials tell it.
 	TenantId string `protobuf:"bytes,4,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
 	// What the event is ordered by, e.g. a payment's id: events of one key come in the order in which
-	// they were committed.
+	// they were committed. Left out by a producer, it is what the type's `key_field` names, else the event's id.
 	Key string `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
 	// Where it came from and how far it got.
 	Metadata *EventMetadata `protobuf:"bytes,6,opt,name=metadata,proto3" json:"metadata,omitempty"`
@@ -309,34 +312,270 @@ func (x *EventMetadata) GetTraceparent() string {
 	return ""
 }
 
+// EventType is a kind of event: who publishes it, who reads it, and what its payload looks like.
+type EventType struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What its events are called, `<resource>.<verb>[.<modifier>]`: 2 to 4 parts, without the suffix of a version.
+	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Who publishes it, e.g. `revenue`. A service of the mesh owns what it publishes: nobody else may.
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Who is known to read it.
+	Consumers []string `protobuf:"bytes,3,rep,name=consumers,proto3" json:"consumers,omitempty"`
+	// What it says, in a sentence or two.
+	Description string `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	// Its versions, oldest first. A registration names those that are new or changed; the others stay.
+	Versions []*EventTypeVersion `protobuf:"bytes,5,rep,name=versions,proto3" json:"versions,omitempty"`
+	// Property of the payload that orders its events, e.g. `order_id`; empty when each event stands alone.
+	KeyField string `protobuf:"bytes,6,opt,name=key_field,json=keyField,proto3" json:"key_field,omitempty"`
+	// True for a type that came with the release, the same for every tenant; output only.
+	BuiltIn       bool `protobuf:"varint,7,opt,name=built_in,json=builtIn,proto3" json:"built_in,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventType) Reset() {
+	*x = EventType{}
+	mi := &file_payments_events_v1_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventType) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventType) ProtoMessage() {}
+
+func (x *EventType) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventType.ProtoReflect.Descriptor instead.
+func (*EventType) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *EventType) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *EventType) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *EventType) GetConsumers() []string {
+	if x != nil {
+		return x.Consumers
+	}
+	return nil
+}
+
+func (x *EventType) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *EventType) GetVersions() []*EventTypeVersion {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *EventType) GetKeyField() string {
+	if x != nil {
+		return x.KeyField
+	}
+	return ""
+}
+
+func (x *EventType) GetBuiltIn() bool {
+	if x != nil {
+		return x.BuiltIn
+	}
+	return false
+}
+
+// EventTypeVersion is one schema of an event's payload.
+type EventTypeVersion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From 1, without gaps.
+	Version int32 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// What a payload must look like.
+	//
+	// Types that are valid to be assigned to Schema:
+	//
+	//	*EventTypeVersion_JsonSchema
+	//	*EventTypeVersion_ProtobufMessage
+	Schema isEventTypeVersion_Schema `protobuf_oneof:"schema"`
+	// When it was registered; output only. Absent for messages of ours, which come with the release.
+	PublishedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=published_at,json=publishedAt,proto3" json:"published_at,omitempty"`
+	// When it takes the place of the version before it, which is refused from then on; 14 days after
+	// `published_at` unless a registration says otherwise. Until then both are published, and both stay
+	// readable for ever. Absent for the first version.
+	CutoverAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=cutover_at,json=cutoverAt,proto3" json:"cutover_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventTypeVersion) Reset() {
+	*x = EventTypeVersion{}
+	mi := &file_payments_events_v1_events_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventTypeVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventTypeVersion) ProtoMessage() {}
+
+func (x *EventTypeVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventTypeVersion.ProtoReflect.Descriptor instead.
+func (*EventTypeVersion) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *EventTypeVersion) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *EventTypeVersion) GetSchema() isEventTypeVersion_Schema {
+	if x != nil {
+		return x.Schema
+	}
+	return nil
+}
+
+func (x *EventTypeVersion) GetJsonSchema() string {
+	if x != nil {
+		if x, ok := x.Schema.(*EventTypeVersion_JsonSchema); ok {
+			return x.JsonSchema
+		}
+	}
+	return ""
+}
+
+func (x *EventTypeVersion) GetProtobufMessage() string {
+	if x != nil {
+		if x, ok := x.Schema.(*EventTypeVersion_ProtobufMessage); ok {
+			return x.ProtobufMessage
+		}
+	}
+	return ""
+}
+
+func (x *EventTypeVersion) GetPublishedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PublishedAt
+	}
+	return nil
+}
+
+func (x *EventTypeVersion) GetCutoverAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CutoverAt
+	}
+	return nil
+}
+
+type isEventTypeVersion_Schema interface {
+	isEventTypeVersion_Schema()
+}
+
+type EventTypeVersion_JsonSchema struct {
+	// JSON Schema 2020-12, as text. Formats are checked; references lead only into the schema itself.
+	JsonSchema string `protobuf:"bytes,2,opt,name=json_schema,json=jsonSchema,proto3,oneof"`
+}
+
+type EventTypeVersion_ProtobufMessage struct {
+	// Full name of a message of ours; output only.
+	ProtobufMessage string `protobuf:"bytes,3,opt,name=protobuf_message,json=protobufMessage,proto3,oneof"`
+}
+
+func (*EventTypeVersion_JsonSchema) isEventTypeVersion_Schema() {}
+
+func (*EventTypeVersion_ProtobufMessage) isEventTypeVersion_Schema() {}
+
 var File_payments_events_v1_events_proto protoreflect.FileDescriptor
 
 const file_payments_events_v1_events_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/events/v1/events.proto\x12\x12payments.events.v1\x1a\x19google/protobuf/any.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x03\n" +
-	"\x05Event\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
-	"\asubject\x18\x02 \x01(\tR\asubject\x12%\n" +
-	"\x0eschema_version\x18\x03 \x01(\x05R\rschemaVersion\x12\x1b\n" +
-	"\ttenant_id\x18\x04 \x01(\tR\btenantId\x12\x10\n" +
-	"\x03key\x18\x05 \x01(\tR\x03key\x12=\n" +
-	"\bmetadata\x18\x06 \x01(\v2!.payments.events.v1.EventMetadataR\bmetadata\x12\x14\n" +
-	"\x04json\x18\a \x01(\fH\x00R\x04json\x12-\n" +
+	"\x1fpayments/events/v1/events.proto\x12\x12payments.events.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x03\n" +
+	"\x05Event\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x02id\x12E\n" +
+	"\asubject\x18\x02 \x01(\tB+\xbaH(r&\x18\xc8\x012!^([a-z0-9_-]+\\.){1,4}[a-z0-9_-]+$R\asubject\x121\n" +
+	"\x0eschema_version\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\x8fN(\x00R\rschemaVersion\x12$\n" +
+	"\ttenant_id\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\btenantId\x12\x1a\n" +
+	"\x03key\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x03key\x12=\n" +
+	"\bmetadata\x18\x06 \x01(\v2!.payments.events.v1.EventMetadataR\bmetadata\x12\x1f\n" +
+	"\x04json\x18\a \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@H\x00R\x04json\x12-\n" +
 	"\x04data\x18\b \x01(\v2\x17.google.protobuf.StructH\x00R\x04data\x120\n" +
 	"\amessage\x18\t \x01(\v2\x14.google.protobuf.AnyH\x00R\amessage\x129\n" +
 	"\n" +
 	"created_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAtB\t\n" +
-	"\apayload\"\xe8\x02\n" +
-	"\rEventMetadata\x12\x1b\n" +
-	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12%\n" +
-	"\x0ecorrelation_id\x18\x02 \x01(\tR\rcorrelationId\x12!\n" +
-	"\fcausation_id\x18\x03 \x01(\tR\vcausationId\x12#\n" +
-	"\routbox_status\x18\x04 \x01(\tR\foutboxStatus\x12,\n" +
+	"\apayload\"\xa2\x03\n" +
+	"\rEventMetadata\x12$\n" +
+	"\ttenant_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\btenantId\x12/\n" +
+	"\x0ecorrelation_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\rcorrelationId\x12+\n" +
+	"\fcausation_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\vcausationId\x12,\n" +
+	"\routbox_status\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18\x10R\foutboxStatus\x12,\n" +
 	"\x12outbox_retry_count\x18\x05 \x01(\x05R\x10outboxRetryCount\x12O\n" +
-	"\x16outbox_next_attempt_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x13outboxNextAttemptAt\x12*\n" +
-	"\x11outbox_last_error\x18\a \x01(\tR\x0foutboxLastError\x12 \n" +
-	"\vtraceparent\x18\b \x01(\tR\vtraceparentB\xc0\x01\n" +
+	"\x16outbox_next_attempt_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x13outboxNextAttemptAt\x124\n" +
+	"\x11outbox_last_error\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x0foutboxLastError\x12*\n" +
+	"\vtraceparent\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\vtraceparent\"\xdd\x02\n" +
+	"\tEventType\x12E\n" +
+	"\asubject\x18\x01 \x01(\tB+\xbaH(r&\x18\xbe\x012!^([a-z0-9_-]+\\.){1,3}[a-z0-9_-]+$R\asubject\x12\x1f\n" +
+	"\x05owner\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x05owner\x12.\n" +
+	"\tconsumers\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x102\"\x06r\x04\x10\x01\x18dR\tconsumers\x12*\n" +
+	"\vdescription\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\vdescription\x12J\n" +
+	"\bversions\x18\x05 \x03(\v2$.payments.events.v1.EventTypeVersionB\b\xbaH\x05\x92\x01\x02\x10\x14R\bversions\x12%\n" +
+	"\tkey_field\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\bkeyField\x12\x19\n" +
+	"\bbuilt_in\x18\a \x01(\bR\abuiltIn\"\xa1\x02\n" +
+	"\x10EventTypeVersion\x12$\n" +
+	"\aversion\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\x8fN(\x01R\aversion\x12,\n" +
+	"\vjson_schema\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04H\x00R\n" +
+	"jsonSchema\x125\n" +
+	"\x10protobuf_message\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01H\x00R\x0fprotobufMessage\x12=\n" +
+	"\fpublished_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\x129\n" +
+	"\n" +
+	"cutover_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tcutoverAtB\b\n" +
+	"\x06schemaB\xc0\x01\n" +
 	"\x16com.payments.events.v1B\vEventsProtoP\x01Z/tollmesh.dev/gen/go/payments/events/v1;eventsv1\xa2\x02\x03PEX\xaa\x02\x12Payments.Events.V1\xca\x02\x12Payments\\Events\\V1\xe2\x02\x1ePayments\\Events\\V1\\GPBMetadata\xea\x02\x14Payments::Events::V1b\x06proto3"
 
 var (
@@ -351,25 +590,30 @@ func file_payments_events_v1_events_proto_rawDescGZIP() []byte {
 	return file_payments_events_v1_events_proto_rawDescData
 }
 
-var file_payments_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_payments_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_payments_events_v1_events_proto_goTypes = []any{
 	(*Event)(nil),                 // 0: payments.events.v1.Event
 	(*EventMetadata)(nil),         // 1: payments.events.v1.EventMetadata
-	(*structpb.Struct)(nil),       // 2: google.protobuf.Struct
-	(*anypb.Any)(nil),             // 3: google.protobuf.Any
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*EventType)(nil),             // 2: payments.events.v1.EventType
+	(*EventTypeVersion)(nil),      // 3: payments.events.v1.EventTypeVersion
+	(*structpb.Struct)(nil),       // 4: google.protobuf.Struct
+	(*anypb.Any)(nil),             // 5: google.protobuf.Any
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_payments_events_v1_events_proto_depIdxs = []int32{
 	1, // 0: payments.events.v1.Event.metadata:type_name -> payments.events.v1.EventMetadata
-	2, // 1: payments.events.v1.Event.data:type_name -> google.protobuf.Struct
-	3, // 2: payments.events.v1.Event.message:type_name -> google.protobuf.Any
-	4, // 3: payments.events.v1.Event.created_at:type_name -> google.protobuf.Timestamp
-	4, // 4: payments.events.v1.EventMetadata.outbox_next_attempt_at:type_name -> google.protobuf.Timestamp
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4, // 1: payments.events.v1.Event.data:type_name -> google.protobuf.Struct
+	5, // 2: payments.events.v1.Event.message:type_name -> google.protobuf.Any
+	6, // 3: payments.events.v1.Event.created_at:type_name -> google.protobuf.Timestamp
+	6, // 4: payments.events.v1.EventMetadata.outbox_next_attempt_at:type_name -> google.protobuf.Timestamp
+	3, // 5: payments.events.v1.EventType.versions:type_name -> payments.events.v1.EventTypeVersion
+	6, // 6: payments.events.v1.EventTypeVersion.published_at:type_name -> google.protobuf.Timestamp
+	6, // 7: payments.events.v1.EventTypeVersion.cutover_at:type_name -> google.protobuf.Timestamp
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_events_proto_init() }
@@ -382,13 +626,17 @@ func file_payments_events_v1_events_proto_init() {
 		(*Event_Data)(nil),
 		(*Event_Message)(nil),
 	}
+	file_payments_events_v1_events_proto_msgTypes[3].OneofWrappers = []any{
+		(*EventTypeVersion_JsonSchema)(nil),
+		(*EventTypeVersion_ProtobufMessage)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_events_proto_rawDesc), len(file_payments_events_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -14,6 +14,7 @@ import (
 	sync "sync"
 	_ "tollmesh.dev/gen/go/buf/validate"
 	_ "tollmesh.dev/gen/go/payments/options/v1"
+	v1 "tollmesh.dev/gen/go/payments/type/v1"
 	unsafe "unsafe"
 )
 
@@ -255,13 +256,604 @@ func (x *TailEventsResponse) GetCursor() string {
 	return ""
 }
 
+// Request of RegisterEventTypes.
+type RegisterEventTypesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Up to 100 types; each is judged by itself. More are refused with BATCH_TOO_LARGE.
+	EventTypes    []*EventType `protobuf:"bytes,1,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterEventTypesRequest) Reset() {
+	*x = RegisterEventTypesRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterEventTypesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterEventTypesRequest) ProtoMessage() {}
+
+func (x *RegisterEventTypesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterEventTypesRequest.ProtoReflect.Descriptor instead.
+func (*RegisterEventTypesRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RegisterEventTypesRequest) GetEventTypes() []*EventType {
+	if x != nil {
+		return x.EventTypes
+	}
+	return nil
+}
+
+// RegisterEventTypeResult is the verdict on one type.
+type RegisterEventTypeResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Place of the type in the request, from 0.
+	Index int32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// Subject that the verdict is about.
+	Subject string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	// OUTCOME_ACCEPTED when it was registered or changed, OUTCOME_DUPLICATE when it stood there already,
+	// OUTCOME_REJECTED when it breaks a rule; then nothing of it was registered.
+	Outcome v1.Outcome `protobuf:"varint,3,opt,name=outcome,proto3,enum=payments.type.v1.Outcome" json:"outcome,omitempty"`
+	// Newest version that is registered now; 0 when there is none.
+	Version int32 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	// Why it was rejected, as a name of payments.errors.v1.ErrorReason without its prefix; else empty.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// JSON pointer of the fault: into the JSON Schema for EVENT_SCHEMA_INVALID and EVENT_SCHEMA_BREAKING, else
+	// into the type; empty when the whole is meant.
+	Pointer string `protobuf:"bytes,6,opt,name=pointer,proto3" json:"pointer,omitempty"`
+	// What is wrong and what would be right, in words; else empty.
+	Message       string `protobuf:"bytes,7,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterEventTypeResult) Reset() {
+	*x = RegisterEventTypeResult{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterEventTypeResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterEventTypeResult) ProtoMessage() {}
+
+func (x *RegisterEventTypeResult) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterEventTypeResult.ProtoReflect.Descriptor instead.
+func (*RegisterEventTypeResult) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RegisterEventTypeResult) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *RegisterEventTypeResult) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *RegisterEventTypeResult) GetOutcome() v1.Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return v1.Outcome(0)
+}
+
+func (x *RegisterEventTypeResult) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *RegisterEventTypeResult) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RegisterEventTypeResult) GetPointer() string {
+	if x != nil {
+		return x.Pointer
+	}
+	return ""
+}
+
+func (x *RegisterEventTypeResult) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// Answer of RegisterEventTypes.
+type RegisterEventTypesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One verdict per type, in their order.
+	Results       []*RegisterEventTypeResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterEventTypesResponse) Reset() {
+	*x = RegisterEventTypesResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterEventTypesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterEventTypesResponse) ProtoMessage() {}
+
+func (x *RegisterEventTypesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterEventTypesResponse.ProtoReflect.Descriptor instead.
+func (*RegisterEventTypesResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RegisterEventTypesResponse) GetResults() []*RegisterEventTypeResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// Request of ListEventTypes.
+type ListEventTypesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most types to give; 0 for 100. A page ends sooner when its schemas are large.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before; empty for the first page.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventTypesRequest) Reset() {
+	*x = ListEventTypesRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventTypesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventTypesRequest) ProtoMessage() {}
+
+func (x *ListEventTypesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventTypesRequest.ProtoReflect.Descriptor instead.
+func (*ListEventTypesRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListEventTypesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListEventTypesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Answer of ListEventTypes.
+type ListEventTypesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types, by subject.
+	EventTypes []*EventType `protobuf:"bytes,1,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
+	// Token of the next page; empty when there is none.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventTypesResponse) Reset() {
+	*x = ListEventTypesResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventTypesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventTypesResponse) ProtoMessage() {}
+
+func (x *ListEventTypesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventTypesResponse.ProtoReflect.Descriptor instead.
+func (*ListEventTypesResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListEventTypesResponse) GetEventTypes() []*EventType {
+	if x != nil {
+		return x.EventTypes
+	}
+	return nil
+}
+
+func (x *ListEventTypesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of GetEventType.
+type GetEventTypeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Subject, with or without the suffix of a version.
+	Subject       string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEventTypeRequest) Reset() {
+	*x = GetEventTypeRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEventTypeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEventTypeRequest) ProtoMessage() {}
+
+func (x *GetEventTypeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEventTypeRequest.ProtoReflect.Descriptor instead.
+func (*GetEventTypeRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetEventTypeRequest) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+// Answer of GetEventType.
+type GetEventTypeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The type.
+	EventType     *EventType `protobuf:"bytes,1,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEventTypeResponse) Reset() {
+	*x = GetEventTypeResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEventTypeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEventTypeResponse) ProtoMessage() {}
+
+func (x *GetEventTypeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEventTypeResponse.ProtoReflect.Descriptor instead.
+func (*GetEventTypeResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GetEventTypeResponse) GetEventType() *EventType {
+	if x != nil {
+		return x.EventType
+	}
+	return nil
+}
+
+// Request of PublishEvents.
+type PublishEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Up to 1,000 events; each is judged by itself. More are refused with BATCH_TOO_LARGE.
+	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// The same as JSON, instead of `events`: `{"events": […]}` or the bare array, with each payload as any JSON
+	// under `data`. What stands there is kept to the byte.
+	RawRequest    []byte `protobuf:"bytes,2,opt,name=raw_request,json=rawRequest,proto3" json:"raw_request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishEventsRequest) Reset() {
+	*x = PublishEventsRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishEventsRequest) ProtoMessage() {}
+
+func (x *PublishEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishEventsRequest.ProtoReflect.Descriptor instead.
+func (*PublishEventsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PublishEventsRequest) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *PublishEventsRequest) GetRawRequest() []byte {
+	if x != nil {
+		return x.RawRequest
+	}
+	return nil
+}
+
+// PublishEventResult is the verdict on one event.
+type PublishEventResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Place of the event in the request, from 0.
+	Index int32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// Id of the event: the producer's, or the one that was given to it.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// OUTCOME_ACCEPTED when it was published, OUTCOME_DUPLICATE when it was before, OUTCOME_CONFLICT when another
+	// event has this id, OUTCOME_REJECTED when it breaks a rule.
+	Outcome v1.Outcome `protobuf:"varint,3,opt,name=outcome,proto3,enum=payments.type.v1.Outcome" json:"outcome,omitempty"`
+	// Why it was not published, as a name of payments.errors.v1.ErrorReason without its prefix; else empty.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// JSON pointer of the fault: into the payload for EVENT_PAYLOAD_INVALID, else into the event; empty when the
+	// whole is meant.
+	Pointer string `protobuf:"bytes,5,opt,name=pointer,proto3" json:"pointer,omitempty"`
+	// What is wrong and what would be right, in words; else empty.
+	Message       string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishEventResult) Reset() {
+	*x = PublishEventResult{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishEventResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishEventResult) ProtoMessage() {}
+
+func (x *PublishEventResult) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishEventResult.ProtoReflect.Descriptor instead.
+func (*PublishEventResult) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PublishEventResult) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *PublishEventResult) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *PublishEventResult) GetOutcome() v1.Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return v1.Outcome(0)
+}
+
+func (x *PublishEventResult) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PublishEventResult) GetPointer() string {
+	if x != nil {
+		return x.Pointer
+	}
+	return ""
+}
+
+func (x *PublishEventResult) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// Answer of PublishEvents.
+type PublishEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One verdict per event, in their order.
+	Results       []*PublishEventResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishEventsResponse) Reset() {
+	*x = PublishEventsResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishEventsResponse) ProtoMessage() {}
+
+func (x *PublishEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishEventsResponse.ProtoReflect.Descriptor instead.
+func (*PublishEventsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PublishEventsResponse) GetResults() []*PublishEventResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
 var File_payments_events_v1_events_service_proto protoreflect.FileDescriptor
 
 const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/events/v1/events_service.proto\x12\x12payments.events.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fpayments/events/v1/events.proto\x1a!payments/options/v1/options.proto\"\xb1\x01\n" +
+	"'payments/events/v1/events_service.proto\x12\x12payments.events.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fpayments/events/v1/events.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xb1\x01\n" +
 	"\x11ListEventsRequest\x12S\n" +
-	"\bsubjects\x18\x01 \x03(\tB7\xbaH4\x92\x011\x102\"-r+\x18\xc8\x012&^([a-z0-9_-]+\\.){1,3}([a-z0-9_-]+|\\*)$R\bsubjects\x12\x1e\n" +
+	"\bsubjects\x18\x01 \x03(\tB7\xbaH4\x92\x011\x102\"-r+\x18\xc8\x012&^([a-z0-9_-]+\\.){1,4}([a-z0-9_-]+|\\*)$R\bsubjects\x12\x1e\n" +
 	"\x05after\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x05after\x12'\n" +
 	"\tpage_size\x18\x03 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\"h\n" +
@@ -270,12 +862,63 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
 	"nextCursor\"\x88\x01\n" +
 	"\x11TailEventsRequest\x12S\n" +
-	"\bsubjects\x18\x01 \x03(\tB7\xbaH4\x92\x011\x102\"-r+\x18\xc8\x012&^([a-z0-9_-]+\\.){1,3}([a-z0-9_-]+|\\*)$R\bsubjects\x12\x1e\n" +
+	"\bsubjects\x18\x01 \x03(\tB7\xbaH4\x92\x011\x102\"-r+\x18\xc8\x012&^([a-z0-9_-]+\\.){1,4}([a-z0-9_-]+|\\*)$R\bsubjects\x12\x1e\n" +
 	"\x05after\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x05after\"]\n" +
 	"\x12TailEventsResponse\x12/\n" +
 	"\x05event\x18\x01 \x01(\v2\x19.payments.events.v1.EventR\x05event\x12\x16\n" +
-	"\x06cursor\x18\x02 \x01(\tR\x06cursor2\x9b\x02\n" +
-	"\fEventService\x12\x80\x01\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"c\n" +
+	"\x19RegisterEventTypesRequest\x12F\n" +
+	"\vevent_types\x18\x01 \x03(\v2\x1d.payments.events.v1.EventTypeB\x06\xbaH\x03\xd8\x01\x03R\n" +
+	"eventTypes\"\xe4\x01\n" +
+	"\x17RegisterEventTypeResult\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x18\n" +
+	"\asubject\x18\x02 \x01(\tR\asubject\x123\n" +
+	"\aoutcome\x18\x03 \x01(\x0e2\x19.payments.type.v1.OutcomeR\aoutcome\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x05R\aversion\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x18\n" +
+	"\apointer\x18\x06 \x01(\tR\apointer\x12\x18\n" +
+	"\amessage\x18\a \x01(\tR\amessage\"c\n" +
+	"\x1aRegisterEventTypesResponse\x12E\n" +
+	"\aresults\x18\x01 \x03(\v2+.payments.events.v1.RegisterEventTypeResultR\aresults\"i\n" +
+	"\x15ListEventTypesRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x80\x01\n" +
+	"\x16ListEventTypesResponse\x12>\n" +
+	"\vevent_types\x18\x01 \x03(\v2\x1d.payments.events.v1.EventTypeR\n" +
+	"eventTypes\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\\\n" +
+	"\x13GetEventTypeRequest\x12E\n" +
+	"\asubject\x18\x01 \x01(\tB+\xbaH(r&\x18\xc8\x012!^([a-z0-9_-]+\\.){1,4}[a-z0-9_-]+$R\asubject\"T\n" +
+	"\x14GetEventTypeResponse\x12<\n" +
+	"\n" +
+	"event_type\x18\x01 \x01(\v2\x1d.payments.events.v1.EventTypeR\teventType\"~\n" +
+	"\x14PublishEventsRequest\x129\n" +
+	"\x06events\x18\x01 \x03(\v2\x19.payments.events.v1.EventB\x06\xbaH\x03\xd8\x01\x03R\x06events\x12+\n" +
+	"\vraw_request\x18\x02 \x01(\fB\n" +
+	"\xbaH\az\x05\x18\x80\x80\x80\x02R\n" +
+	"rawRequest\"\xbb\x01\n" +
+	"\x12PublishEventResult\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x123\n" +
+	"\aoutcome\x18\x03 \x01(\x0e2\x19.payments.type.v1.OutcomeR\aoutcome\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
+	"\apointer\x18\x05 \x01(\tR\apointer\x12\x18\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"Y\n" +
+	"\x15PublishEventsResponse\x12@\n" +
+	"\aresults\x18\x01 \x03(\v2&.payments.events.v1.PublishEventResultR\aresults2\x8b\a\n" +
+	"\fEventService\x12\xa3\x01\n" +
+	"\x12RegisterEventTypes\x12-.payments.events.v1.RegisterEventTypesRequest\x1a..payments.events.v1.RegisterEventTypesResponse\".\x8a\xe7\x18\x10\n" +
+	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/event-types\x12\x91\x01\n" +
+	"\x0eListEventTypes\x12).payments.events.v1.ListEventTypesRequest\x1a*.payments.events.v1.ListEventTypesResponse\"(\x8a\xe7\x18\r\n" +
+	"\vevents:read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/event-types\x12\xa1\x01\n" +
+	"\fGetEventType\x12'.payments.events.v1.GetEventTypeRequest\x1a(.payments.events.v1.GetEventTypeResponse\">\x8a\xe7\x18\r\n" +
+	"\vevents:read\x82\xd3\xe4\x93\x02'b\n" +
+	"event_type\x12\x19/v1/event-types/{subject}\x12\x8f\x01\n" +
+	"\rPublishEvents\x12(.payments.events.v1.PublishEventsRequest\x1a).payments.events.v1.PublishEventsResponse\")\x8a\xe7\x18\x10\n" +
+	"\fevents:write\x10\x01\x82\xd3\xe4\x93\x02\x0f:\x01*\"\n" +
+	"/v1/events\x12\x80\x01\n" +
 	"\n" +
 	"ListEvents\x12%.payments.events.v1.ListEventsRequest\x1a&.payments.events.v1.ListEventsResponse\"#\x8a\xe7\x18\r\n" +
 	"\vevents:read\x82\xd3\xe4\x93\x02\f\x12\n" +
@@ -297,26 +940,54 @@ func file_payments_events_v1_events_service_proto_rawDescGZIP() []byte {
 	return file_payments_events_v1_events_service_proto_rawDescData
 }
 
-var file_payments_events_v1_events_service_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_payments_events_v1_events_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_payments_events_v1_events_service_proto_goTypes = []any{
-	(*ListEventsRequest)(nil),  // 0: payments.events.v1.ListEventsRequest
-	(*ListEventsResponse)(nil), // 1: payments.events.v1.ListEventsResponse
-	(*TailEventsRequest)(nil),  // 2: payments.events.v1.TailEventsRequest
-	(*TailEventsResponse)(nil), // 3: payments.events.v1.TailEventsResponse
-	(*Event)(nil),              // 4: payments.events.v1.Event
+	(*ListEventsRequest)(nil),          // 0: payments.events.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 1: payments.events.v1.ListEventsResponse
+	(*TailEventsRequest)(nil),          // 2: payments.events.v1.TailEventsRequest
+	(*TailEventsResponse)(nil),         // 3: payments.events.v1.TailEventsResponse
+	(*RegisterEventTypesRequest)(nil),  // 4: payments.events.v1.RegisterEventTypesRequest
+	(*RegisterEventTypeResult)(nil),    // 5: payments.events.v1.RegisterEventTypeResult
+	(*RegisterEventTypesResponse)(nil), // 6: payments.events.v1.RegisterEventTypesResponse
+	(*ListEventTypesRequest)(nil),      // 7: payments.events.v1.ListEventTypesRequest
+	(*ListEventTypesResponse)(nil),     // 8: payments.events.v1.ListEventTypesResponse
+	(*GetEventTypeRequest)(nil),        // 9: payments.events.v1.GetEventTypeRequest
+	(*GetEventTypeResponse)(nil),       // 10: payments.events.v1.GetEventTypeResponse
+	(*PublishEventsRequest)(nil),       // 11: payments.events.v1.PublishEventsRequest
+	(*PublishEventResult)(nil),         // 12: payments.events.v1.PublishEventResult
+	(*PublishEventsResponse)(nil),      // 13: payments.events.v1.PublishEventsResponse
+	(*Event)(nil),                      // 14: payments.events.v1.Event
+	(*EventType)(nil),                  // 15: payments.events.v1.EventType
+	(v1.Outcome)(0),                    // 16: payments.type.v1.Outcome
 }
 var file_payments_events_v1_events_service_proto_depIdxs = []int32{
-	4, // 0: payments.events.v1.ListEventsResponse.events:type_name -> payments.events.v1.Event
-	4, // 1: payments.events.v1.TailEventsResponse.event:type_name -> payments.events.v1.Event
-	0, // 2: payments.events.v1.EventService.ListEvents:input_type -> payments.events.v1.ListEventsRequest
-	2, // 3: payments.events.v1.EventService.TailEvents:input_type -> payments.events.v1.TailEventsRequest
-	1, // 4: payments.events.v1.EventService.ListEvents:output_type -> payments.events.v1.ListEventsResponse
-	3, // 5: payments.events.v1.EventService.TailEvents:output_type -> payments.events.v1.TailEventsResponse
-	4, // [4:6] is the sub-list for method output_type
-	2, // [2:4] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	14, // 0: payments.events.v1.ListEventsResponse.events:type_name -> payments.events.v1.Event
+	14, // 1: payments.events.v1.TailEventsResponse.event:type_name -> payments.events.v1.Event
+	15, // 2: payments.events.v1.RegisterEventTypesRequest.event_types:type_name -> payments.events.v1.EventType
+	16, // 3: payments.events.v1.RegisterEventTypeResult.outcome:type_name -> payments.type.v1.Outcome
+	5,  // 4: payments.events.v1.RegisterEventTypesResponse.results:type_name -> payments.events.v1.RegisterEventTypeResult
+	15, // 5: payments.events.v1.ListEventTypesResponse.event_types:type_name -> payments.events.v1.EventType
+	15, // 6: payments.events.v1.GetEventTypeResponse.event_type:type_name -> payments.events.v1.EventType
+	14, // 7: payments.events.v1.PublishEventsRequest.events:type_name -> payments.events.v1.Event
+	16, // 8: payments.events.v1.PublishEventResult.outcome:type_name -> payments.type.v1.Outcome
+	12, // 9: payments.events.v1.PublishEventsResponse.results:type_name -> payments.events.v1.PublishEventResult
+	4,  // 10: payments.events.v1.EventService.RegisterEventTypes:input_type -> payments.events.v1.RegisterEventTypesRequest
+	7,  // 11: payments.events.v1.EventService.ListEventTypes:input_type -> payments.events.v1.ListEventTypesRequest
+	9,  // 12: payments.events.v1.EventService.GetEventType:input_type -> payments.events.v1.GetEventTypeRequest
+	11, // 13: payments.events.v1.EventService.PublishEvents:input_type -> payments.events.v1.PublishEventsRequest
+	0,  // 14: payments.events.v1.EventService.ListEvents:input_type -> payments.events.v1.ListEventsRequest
+	2,  // 15: payments.events.v1.EventService.TailEvents:input_type -> payments.events.v1.TailEventsRequest
+	6,  // 16: payments.events.v1.EventService.RegisterEventTypes:output_type -> payments.events.v1.RegisterEventTypesResponse
+	8,  // 17: payments.events.v1.EventService.ListEventTypes:output_type -> payments.events.v1.ListEventTypesResponse
+	10, // 18: payments.events.v1.EventService.GetEventType:output_type -> payments.events.v1.GetEventTypeResponse
+	13, // 19: payments.events.v1.EventService.PublishEvents:output_type -> payments.events.v1.PublishEventsResponse
+	1,  // 20: payments.events.v1.EventService.ListEvents:output_type -> payments.events.v1.ListEventsResponse
+	3,  // 21: payments.events.v1.EventService.TailEvents:output_type -> payments.events.v1.TailEventsResponse
+	16, // [16:22] is the sub-list for method output_type
+	10, // [10:16] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_events_service_proto_init() }
@@ -331,7 +1002,7 @@ func file_payments_events_v1_events_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_events_service_proto_rawDesc), len(file_payments_events_v1_events_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

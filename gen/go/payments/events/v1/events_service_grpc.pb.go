@@ -19,8 +19,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	EventService_ListEvents_FullMethodName = "/payments.events.v1.EventService/ListEvents"
-	EventService_TailEvents_FullMethodName = "/payments.events.v1.EventService/TailEvents"
+	EventService_RegisterEventTypes_FullMethodName = "/payments.events.v1.EventService/RegisterEventTypes"
+	EventService_ListEventTypes_FullMethodName     = "/payments.events.v1.EventService/ListEventTypes"
+	EventService_GetEventType_FullMethodName       = "/payments.events.v1.EventService/GetEventType"
+	EventService_PublishEvents_FullMethodName      = "/payments.events.v1.EventService/PublishEvents"
+	EventService_ListEvents_FullMethodName         = "/payments.events.v1.EventService/ListEvents"
+	EventService_TailEvents_FullMethodName         = "/payments.events.v1.EventService/TailEvents"
 )
 
 // EventServiceClient is the client API for EventService service.
@@ -30,6 +34,29 @@ const (
 // EventService gives a tenant its events in an order that never changes: what was read once stays in
 // its place, and nothing is ever put in before a cursor that was handed out.
 type EventServiceClient interface {
+	// RegisterEventTypes registers types of events that producers outside the mesh publish, or further versions
+	// of them, and answers for each. What is registered belongs to the tenant. Within a version fields may only be
+	// added; whatever else changes needs the next version. A type that stands there already is left alone, so
+	// that a call may be repeated.
+	//
+	// Errors: BATCH_TOO_LARGE. All others are told per type.
+	RegisterEventTypes(ctx context.Context, in *RegisterEventTypesRequest, opts ...grpc.CallOption) (*RegisterEventTypesResponse, error)
+	// ListEventTypes lists the types that came with the release and those of the tenant, by subject.
+	ListEventTypes(ctx context.Context, in *ListEventTypesRequest, opts ...grpc.CallOption) (*ListEventTypesResponse, error)
+	// GetEventType reads one type with all its versions.
+	//
+	// Errors: NOT_FOUND.
+	GetEventType(ctx context.Context, in *GetEventTypeRequest, opts ...grpc.CallOption) (*GetEventTypeResponse, error)
+	// PublishEvents takes events of producers outside the mesh and answers for each. All that are accepted are
+	// committed together, in their order. An event whose id came before is not published again: with the same
+	// content it is OUTCOME_DUPLICATE, with other content OUTCOME_CONFLICT.
+	//
+	// Over REST the body travels as it is, so that `data` keeps its text to the byte:
+	//
+	//	{"events": [{"id": "o-1", "subject": "order.created", "data": {"order_id": "ord_…"}}]}
+	//
+	// Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are told per event.
+	PublishEvents(ctx context.Context, in *PublishEventsRequest, opts ...grpc.CallOption) (*PublishEventsResponse, error)
 	// ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
 	// sees every event exactly once.
 	//
@@ -50,6 +77,46 @@ type eventServiceClient struct {
 
 func NewEventServiceClient(cc grpc.ClientConnInterface) EventServiceClient {
 	return &eventServiceClient{cc}
+}
+
+func (c *eventServiceClient) RegisterEventTypes(ctx context.Context, in *RegisterEventTypesRequest, opts ...grpc.CallOption) (*RegisterEventTypesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RegisterEventTypesResponse)
+	err := c.cc.Invoke(ctx, EventService_RegisterEventTypes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) ListEventTypes(ctx context.Context, in *ListEventTypesRequest, opts ...grpc.CallOption) (*ListEventTypesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListEventTypesResponse)
+	err := c.cc.Invoke(ctx, EventService_ListEventTypes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) GetEventType(ctx context.Context, in *GetEventTypeRequest, opts ...grpc.CallOption) (*GetEventTypeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetEventTypeResponse)
+	err := c.cc.Invoke(ctx, EventService_GetEventType_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) PublishEvents(ctx context.Context, in *PublishEventsRequest, opts ...grpc.CallOption) (*PublishEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PublishEventsResponse)
+	err := c.cc.Invoke(ctx, EventService_PublishEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *eventServiceClient) ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error) {
@@ -88,6 +155,29 @@ type EventService_TailEventsClient = grpc.ServerStreamingClient[TailEventsRespon
 // EventService gives a tenant its events in an order that never changes: what was read once stays in
 // its place, and nothing is ever put in before a cursor that was handed out.
 type EventServiceServer interface {
+	// RegisterEventTypes registers types of events that producers outside the mesh publish, or further versions
+	// of them, and answers for each. What is registered belongs to the tenant. Within a version fields may only be
+	// added; whatever else changes needs the next version. A type that stands there already is left alone, so
+	// that a call may be repeated.
+	//
+	// Errors: BATCH_TOO_LARGE. All others are told per type.
+	RegisterEventTypes(context.Context, *RegisterEventTypesRequest) (*RegisterEventTypesResponse, error)
+	// ListEventTypes lists the types that came with the release and those of the tenant, by subject.
+	ListEventTypes(context.Context, *ListEventTypesRequest) (*ListEventTypesResponse, error)
+	// GetEventType reads one type with all its versions.
+	//
+	// Errors: NOT_FOUND.
+	GetEventType(context.Context, *GetEventTypeRequest) (*GetEventTypeResponse, error)
+	// PublishEvents takes events of producers outside the mesh and answers for each. All that are accepted are
+	// committed together, in their order. An event whose id came before is not published again: with the same
+	// content it is OUTCOME_DUPLICATE, with other content OUTCOME_CONFLICT.
+	//
+	// Over REST the body travels as it is, so that `data` keeps its text to the byte:
+	//
+	//	{"events": [{"id": "o-1", "subject": "order.created", "data": {"order_id": "ord_…"}}]}
+	//
+	// Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are told per event.
+	PublishEvents(context.Context, *PublishEventsRequest) (*PublishEventsResponse, error)
 	// ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
 	// sees every event exactly once.
 	//
@@ -110,6 +200,18 @@ type EventServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedEventServiceServer struct{}
 
+func (UnimplementedEventServiceServer) RegisterEventTypes(context.Context, *RegisterEventTypesRequest) (*RegisterEventTypesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RegisterEventTypes not implemented")
+}
+func (UnimplementedEventServiceServer) ListEventTypes(context.Context, *ListEventTypesRequest) (*ListEventTypesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListEventTypes not implemented")
+}
+func (UnimplementedEventServiceServer) GetEventType(context.Context, *GetEventTypeRequest) (*GetEventTypeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetEventType not implemented")
+}
+func (UnimplementedEventServiceServer) PublishEvents(context.Context, *PublishEventsRequest) (*PublishEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PublishEvents not implemented")
+}
 func (UnimplementedEventServiceServer) ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListEvents not implemented")
 }
@@ -135,6 +237,78 @@ func RegisterEventServiceServer(s grpc.ServiceRegistrar, srv EventServiceServer)
 		t.testEmbeddedByValue()
 	}
 	s.RegisterService(&EventService_ServiceDesc, srv)
+}
+
+func _EventService_RegisterEventTypes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RegisterEventTypesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).RegisterEventTypes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_RegisterEventTypes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).RegisterEventTypes(ctx, req.(*RegisterEventTypesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_ListEventTypes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListEventTypesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).ListEventTypes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_ListEventTypes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).ListEventTypes(ctx, req.(*ListEventTypesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_GetEventType_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetEventTypeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).GetEventType(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_GetEventType_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).GetEventType(ctx, req.(*GetEventTypeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_PublishEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PublishEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).PublishEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_PublishEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).PublishEvents(ctx, req.(*PublishEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
 func _EventService_ListEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
@@ -173,6 +347,22 @@ var EventService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "payments.events.v1.EventService",
 	HandlerType: (*EventServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "RegisterEventTypes",
+			Handler:    _EventService_RegisterEventTypes_Handler,
+		},
+		{
+			MethodName: "ListEventTypes",
+			Handler:    _EventService_ListEventTypes_Handler,
+		},
+		{
+			MethodName: "GetEventType",
+			Handler:    _EventService_GetEventType_Handler,
+		},
+		{
+			MethodName: "PublishEvents",
+			Handler:    _EventService_PublishEvents_Handler,
+		},
 		{
 			MethodName: "ListEvents",
 			Handler:    _EventService_ListEvents_Handler,

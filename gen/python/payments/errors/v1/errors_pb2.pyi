@@ -264,6 +264,46 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "STREAM_ENDED", "domain": "tollmesh.dev", "metadata": {}}
     """
+    ERROR_REASON_EVENT_TYPE_UNKNOWN: _ErrorReason.ValueType  # 802
+    """No type of this subject, or no such version of it, is registered. ListEventTypes gives those that are.
+
+        {"reason": "EVENT_TYPE_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "version": "3"}}
+    """
+    ERROR_REASON_EVENT_SUBJECT_OWNED: _ErrorReason.ValueType  # 803
+    """A service of the mesh owns the subject: it alone publishes it, and nobody registers it.
+
+        {"reason": "EVENT_SUBJECT_OWNED", "domain": "tollmesh.dev", "metadata": {"subject": "payment.received", "owner": "orchestration"}}
+    """
+    ERROR_REASON_EVENT_VERSION_RETIRED: _ErrorReason.ValueType  # 804
+    """A later version has taken the place of this one; publish that.
+
+        {"reason": "EVENT_VERSION_RETIRED", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "version": "1"}}
+    """
+    ERROR_REASON_EVENT_PAYLOAD_INVALID: _ErrorReason.ValueType  # 805
+    """The payload is not what the schema of its type asks for; the pointer names the place in the payload.
+
+        {"reason": "EVENT_PAYLOAD_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/window/start"}}
+    """
+    ERROR_REASON_EVENT_ID_REUSED: _ErrorReason.ValueType  # 806
+    """The id was used before for an event with other content; the first content stands.
+
+        {"reason": "EVENT_ID_REUSED", "domain": "tollmesh.dev", "metadata": {"id": "o-1"}}
+    """
+    ERROR_REASON_EVENT_SCHEMA_INVALID: _ErrorReason.ValueType  # 807
+    """The text is no JSON Schema 2020-12, or leads out of itself; the pointer names the place in it.
+
+        {"reason": "EVENT_SCHEMA_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/properties/at/type"}}
+    """
+    ERROR_REASON_EVENT_SCHEMA_BREAKING: _ErrorReason.ValueType  # 808
+    """Within a version fields are only added, and this changes more; register it as the next version.
+
+        {"reason": "EVENT_SCHEMA_BREAKING", "domain": "tollmesh.dev", "metadata": {"pointer": "/required"}}
+    """
+    ERROR_REASON_EVENT_TYPES_FULL: _ErrorReason.ValueType  # 809
+    """The tenant has registered as many types as it may.
+
+        {"reason": "EVENT_TYPES_FULL", "domain": "tollmesh.dev", "metadata": {"types_max": "1000"}}
+    """
     ERROR_REASON_NO_ROUTE: _ErrorReason.ValueType  # 900
     """---- Gateway: 900 to 999.
 
@@ -529,6 +569,46 @@ ERROR_REASON_STREAM_ENDED: ErrorReason.ValueType  # 801
 """The server is about to stop. The same call with the last cursor goes on without a gap.
 
     {"reason": "STREAM_ENDED", "domain": "tollmesh.dev", "metadata": {}}
+"""
+ERROR_REASON_EVENT_TYPE_UNKNOWN: ErrorReason.ValueType  # 802
+"""No type of this subject, or no such version of it, is registered. ListEventTypes gives those that are.
+
+    {"reason": "EVENT_TYPE_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "version": "3"}}
+"""
+ERROR_REASON_EVENT_SUBJECT_OWNED: ErrorReason.ValueType  # 803
+"""A service of the mesh owns the subject: it alone publishes it, and nobody registers it.
+
+    {"reason": "EVENT_SUBJECT_OWNED", "domain": "tollmesh.dev", "metadata": {"subject": "payment.received", "owner": "orchestration"}}
+"""
+ERROR_REASON_EVENT_VERSION_RETIRED: ErrorReason.ValueType  # 804
+"""A later version has taken the place of this one; publish that.
+
+    {"reason": "EVENT_VERSION_RETIRED", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "version": "1"}}
+"""
+ERROR_REASON_EVENT_PAYLOAD_INVALID: ErrorReason.ValueType  # 805
+"""The payload is not what the schema of its type asks for; the pointer names the place in the payload.
+
+    {"reason": "EVENT_PAYLOAD_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/window/start"}}
+"""
+ERROR_REASON_EVENT_ID_REUSED: ErrorReason.ValueType  # 806
+"""The id was used before for an event with other content; the first content stands.
+
+    {"reason": "EVENT_ID_REUSED", "domain": "tollmesh.dev", "metadata": {"id": "o-1"}}
+"""
+ERROR_REASON_EVENT_SCHEMA_INVALID: ErrorReason.ValueType  # 807
+"""The text is no JSON Schema 2020-12, or leads out of itself; the pointer names the place in it.
+
+    {"reason": "EVENT_SCHEMA_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/properties/at/type"}}
+"""
+ERROR_REASON_EVENT_SCHEMA_BREAKING: ErrorReason.ValueType  # 808
+"""Within a version fields are only added, and this changes more; register it as the next version.
+
+    {"reason": "EVENT_SCHEMA_BREAKING", "domain": "tollmesh.dev", "metadata": {"pointer": "/required"}}
+"""
+ERROR_REASON_EVENT_TYPES_FULL: ErrorReason.ValueType  # 809
+"""The tenant has registered as many types as it may.
+
+    {"reason": "EVENT_TYPES_FULL", "domain": "tollmesh.dev", "metadata": {"types_max": "1000"}}
 """
 ERROR_REASON_NO_ROUTE: ErrorReason.ValueType  # 900
 """---- Gateway: 900 to 999.

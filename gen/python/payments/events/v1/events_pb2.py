@@ -22,20 +22,67 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpayments/events/v1/events.proto\x12\x12payments.events.v1\x1a\x19google/protobuf/any.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x03\n\x05\x45vent\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n\x07subject\x18\x02 \x01(\tR\x07subject\x12%\n\x0eschema_version\x18\x03 \x01(\x05R\rschemaVersion\x12\x1b\n\ttenant_id\x18\x04 \x01(\tR\x08tenantId\x12\x10\n\x03key\x18\x05 \x01(\tR\x03key\x12=\n\x08metadata\x18\x06 \x01(\x0b\x32!.payments.events.v1.EventMetadataR\x08metadata\x12\x14\n\x04json\x18\x07 \x01(\x0cH\x00R\x04json\x12-\n\x04\x64\x61ta\x18\x08 \x01(\x0b\x32\x17.google.protobuf.StructH\x00R\x04\x64\x61ta\x12\x30\n\x07message\x18\t \x01(\x0b\x32\x14.google.protobuf.AnyH\x00R\x07message\x12\x39\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAtB\t\n\x07payload\"\xe8\x02\n\rEventMetadata\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12%\n\x0e\x63orrelation_id\x18\x02 \x01(\tR\rcorrelationId\x12!\n\x0c\x63\x61usation_id\x18\x03 \x01(\tR\x0b\x63\x61usationId\x12#\n\routbox_status\x18\x04 \x01(\tR\x0coutboxStatus\x12,\n\x12outbox_retry_count\x18\x05 \x01(\x05R\x10outboxRetryCount\x12O\n\x16outbox_next_attempt_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x13outboxNextAttemptAt\x12*\n\x11outbox_last_error\x18\x07 \x01(\tR\x0foutboxLastError\x12 \n\x0btraceparent\x18\x08 \x01(\tR\x0btraceparentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpayments/events/v1/events.proto\x12\x12payments.events.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x03\n\x05\x45vent\x12\x18\n\x02id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x02id\x12\x45\n\x07subject\x18\x02 \x01(\tB+\xbaH(r&\x18\xc8\x01\x32!^([a-z0-9_-]+\\.){1,4}[a-z0-9_-]+$R\x07subject\x12\x31\n\x0eschema_version\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x8fN(\x00R\rschemaVersion\x12$\n\ttenant_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08tenantId\x12\x1a\n\x03key\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x03key\x12=\n\x08metadata\x18\x06 \x01(\x0b\x32!.payments.events.v1.EventMetadataR\x08metadata\x12\x1f\n\x04json\x18\x07 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@H\x00R\x04json\x12-\n\x04\x64\x61ta\x18\x08 \x01(\x0b\x32\x17.google.protobuf.StructH\x00R\x04\x64\x61ta\x12\x30\n\x07message\x18\t \x01(\x0b\x32\x14.google.protobuf.AnyH\x00R\x07message\x12\x39\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAtB\t\n\x07payload\"\xa2\x03\n\rEventMetadata\x12$\n\ttenant_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08tenantId\x12/\n\x0e\x63orrelation_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\rcorrelationId\x12+\n\x0c\x63\x61usation_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x0b\x63\x61usationId\x12,\n\routbox_status\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x10R\x0coutboxStatus\x12,\n\x12outbox_retry_count\x18\x05 \x01(\x05R\x10outboxRetryCount\x12O\n\x16outbox_next_attempt_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x13outboxNextAttemptAt\x12\x34\n\x11outbox_last_error\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x0foutboxLastError\x12*\n\x0btraceparent\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x0btraceparent\"\xdd\x02\n\tEventType\x12\x45\n\x07subject\x18\x01 \x01(\tB+\xbaH(r&\x18\xbe\x01\x32!^([a-z0-9_-]+\\.){1,3}[a-z0-9_-]+$R\x07subject\x12\x1f\n\x05owner\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64R\x05owner\x12.\n\tconsumers\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x32\"\x06r\x04\x10\x01\x18\x64R\tconsumers\x12*\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x0b\x64\x65scription\x12J\n\x08versions\x18\x05 \x03(\x0b\x32$.payments.events.v1.EventTypeVersionB\x08\xbaH\x05\x92\x01\x02\x10\x14R\x08versions\x12%\n\tkey_field\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x08keyField\x12\x19\n\x08\x62uilt_in\x18\x07 \x01(\x08R\x07\x62uiltIn\"\xa1\x02\n\x10\x45ventTypeVersion\x12$\n\x07version\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x8fN(\x01R\x07version\x12,\n\x0bjson_schema\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04H\x00R\njsonSchema\x12\x35\n\x10protobuf_message\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01H\x00R\x0fprotobufMessage\x12=\n\x0cpublished_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bpublishedAt\x12\x39\n\ncutover_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcutoverAtB\x08\n\x06schemab\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'payments.events.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVENT']._serialized_start=146
-  _globals['_EVENT']._serialized_end=533
-  _globals['_EVENTMETADATA']._serialized_start=536
-  _globals['_EVENTMETADATA']._serialized_end=896
+  _globals['_EVENT'].fields_by_name['id']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['id']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_EVENT'].fields_by_name['subject']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['subject']._serialized_options = b'\272H(r&\030\310\0012!^([a-z0-9_-]+\\.){1,4}[a-z0-9_-]+$'
+  _globals['_EVENT'].fields_by_name['schema_version']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['schema_version']._serialized_options = b'\272H\007\032\005\030\217N(\000'
+  _globals['_EVENT'].fields_by_name['tenant_id']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['tenant_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_EVENT'].fields_by_name['key']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['key']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_EVENT'].fields_by_name['json']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['json']._serialized_options = b'\272H\006z\004\030\200\200@'
+  _globals['_EVENTMETADATA'].fields_by_name['tenant_id']._loaded_options = None
+  _globals['_EVENTMETADATA'].fields_by_name['tenant_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_EVENTMETADATA'].fields_by_name['correlation_id']._loaded_options = None
+  _globals['_EVENTMETADATA'].fields_by_name['correlation_id']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_EVENTMETADATA'].fields_by_name['causation_id']._loaded_options = None
+  _globals['_EVENTMETADATA'].fields_by_name['causation_id']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_EVENTMETADATA'].fields_by_name['outbox_status']._loaded_options = None
+  _globals['_EVENTMETADATA'].fields_by_name['outbox_status']._serialized_options = b'\272H\004r\002\030\020'
+  _globals['_EVENTMETADATA'].fields_by_name['outbox_last_error']._loaded_options = None
+  _globals['_EVENTMETADATA'].fields_by_name['outbox_last_error']._serialized_options = b'\272H\005r\003\030\350\007'
+  _globals['_EVENTMETADATA'].fields_by_name['traceparent']._loaded_options = None
+  _globals['_EVENTMETADATA'].fields_by_name['traceparent']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_EVENTTYPE'].fields_by_name['subject']._loaded_options = None
+  _globals['_EVENTTYPE'].fields_by_name['subject']._serialized_options = b'\272H(r&\030\276\0012!^([a-z0-9_-]+\\.){1,3}[a-z0-9_-]+$'
+  _globals['_EVENTTYPE'].fields_by_name['owner']._loaded_options = None
+  _globals['_EVENTTYPE'].fields_by_name['owner']._serialized_options = b'\272H\006r\004\020\001\030d'
+  _globals['_EVENTTYPE'].fields_by_name['consumers']._loaded_options = None
+  _globals['_EVENTTYPE'].fields_by_name['consumers']._serialized_options = b'\272H\r\222\001\n\0202\"\006r\004\020\001\030d'
+  _globals['_EVENTTYPE'].fields_by_name['description']._loaded_options = None
+  _globals['_EVENTTYPE'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_EVENTTYPE'].fields_by_name['versions']._loaded_options = None
+  _globals['_EVENTTYPE'].fields_by_name['versions']._serialized_options = b'\272H\005\222\001\002\020\024'
+  _globals['_EVENTTYPE'].fields_by_name['key_field']._loaded_options = None
+  _globals['_EVENTTYPE'].fields_by_name['key_field']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_EVENTTYPEVERSION'].fields_by_name['version']._loaded_options = None
+  _globals['_EVENTTYPEVERSION'].fields_by_name['version']._serialized_options = b'\272H\007\032\005\030\217N(\001'
+  _globals['_EVENTTYPEVERSION'].fields_by_name['json_schema']._loaded_options = None
+  _globals['_EVENTTYPEVERSION'].fields_by_name['json_schema']._serialized_options = b'\272H\006r\004(\200\200\004'
+  _globals['_EVENTTYPEVERSION'].fields_by_name['protobuf_message']._loaded_options = None
+  _globals['_EVENTTYPEVERSION'].fields_by_name['protobuf_message']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_EVENT']._serialized_start=175
+  _globals['_EVENT']._serialized_end=659
+  _globals['_EVENTMETADATA']._serialized_start=662
+  _globals['_EVENTMETADATA']._serialized_end=1080
+  _globals['_EVENTTYPE']._serialized_start=1083
+  _globals['_EVENTTYPE']._serialized_end=1432
+  _globals['_EVENTTYPEVERSION']._serialized_start=1435
+  _globals['_EVENTTYPEVERSION']._serialized_end=1724
 # @@protoc_insertion_point(module_scope)

@@ -5,11 +5,13 @@ What happened, as facts that other services and partners read. The payload messa
 events stand in `<owner>_events.proto` beside this file, each written by the service that publishes it.
 """
 
+from collections import abc as _abc
 from google.protobuf import any_pb2 as _any_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -44,14 +46,18 @@ class Event(_message.Message):
     keeps the ids it has worked on does nothing twice.
     """
     subject: _builtins.str
-    """What happened, `<resource>.<verb>[.<modifier>]`, e.g. `payment.received`."""
+    """What happened, `<resource>.<verb>[.<modifier>]`, e.g. `payment.received`. From the second version of its
+    schema on with the version as suffix: `order.created.v2`.
+    """
     schema_version: _builtins.int
-    """Version of the payload's schema, from 1. Within a version fields are only ever added."""
+    """Version of the payload's schema, from 1. Within a version fields are only ever added. A producer may
+    leave it out: the subject tells it.
+    """
     tenant_id: _builtins.str
-    """Tenant whose fact it is."""
+    """Tenant whose fact it is. A producer leaves it out: its credentials tell it."""
     key: _builtins.str
     """What the event is ordered by, e.g. a payment's id: events of one key come in the order in which
-    they were committed.
+    they were committed. Left out by a producer, it is what the type's `key_field` names, else the event's id.
     """
     json: _builtins.bytes
     """JSON of an outside producer, exactly as it was sent."""
@@ -152,3 +158,100 @@ class EventMetadata(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EventMetadata: _TypeAlias = EventMetadata  # noqa: Y015
+
+@_typing.final
+class EventType(_message.Message):
+    """EventType is a kind of event: who publishes it, who reads it, and what its payload looks like."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    CONSUMERS_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_FIELD_NUMBER: _builtins.int
+    BUILT_IN_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """What its events are called, `<resource>.<verb>[.<modifier>]`: 2 to 4 parts, without the suffix of a version."""
+    owner: _builtins.str
+    """Who publishes it, e.g. `revenue`. A service of the mesh owns what it publishes: nobody else may."""
+    description: _builtins.str
+    """What it says, in a sentence or two."""
+    key_field: _builtins.str
+    """Property of the payload that orders its events, e.g. `order_id`; empty when each event stands alone."""
+    built_in: _builtins.bool
+    """True for a type that came with the release, the same for every tenant; output only."""
+    @_builtins.property
+    def consumers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who is known to read it."""
+
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventTypeVersion]:
+        """Its versions, oldest first. A registration names those that are new or changed; the others stay."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        consumers: _abc.Iterable[_builtins.str] | None = ...,
+        description: _builtins.str = ...,
+        versions: _abc.Iterable[Global___EventTypeVersion] | None = ...,
+        key_field: _builtins.str = ...,
+        built_in: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["built_in", b"built_in", "consumers", b"consumers", "description", b"description", "key_field", b"key_field", "owner", b"owner", "subject", b"subject", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventType: _TypeAlias = EventType  # noqa: Y015
+
+@_typing.final
+class EventTypeVersion(_message.Message):
+    """EventTypeVersion is one schema of an event's payload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    JSON_SCHEMA_FIELD_NUMBER: _builtins.int
+    PROTOBUF_MESSAGE_FIELD_NUMBER: _builtins.int
+    PUBLISHED_AT_FIELD_NUMBER: _builtins.int
+    CUTOVER_AT_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """From 1, without gaps."""
+    json_schema: _builtins.str
+    """JSON Schema 2020-12, as text. Formats are checked; references lead only into the schema itself."""
+    protobuf_message: _builtins.str
+    """Full name of a message of ours; output only."""
+    @_builtins.property
+    def published_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was registered; output only. Absent for messages of ours, which come with the release."""
+
+    @_builtins.property
+    def cutover_at(self) -> _timestamp_pb2.Timestamp:
+        """When it takes the place of the version before it, which is refused from then on; 14 days after
+        `published_at` unless a registration says otherwise. Until then both are published, and both stay
+        readable for ever. Absent for the first version.
+        """
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        json_schema: _builtins.str = ...,
+        protobuf_message: _builtins.str = ...,
+        published_at: _timestamp_pb2.Timestamp | None = ...,
+        cutover_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cutover_at", b"cutover_at", "json_schema", b"json_schema", "protobuf_message", b"protobuf_message", "published_at", b"published_at", "schema", b"schema"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cutover_at", b"cutover_at", "json_schema", b"json_schema", "protobuf_message", b"protobuf_message", "published_at", b"published_at", "schema", b"schema", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_schema: _TypeAlias = _typing.Literal["json_schema", "protobuf_message"]  # noqa: Y015
+    _WhichOneofArgType_schema: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_schema) -> _WhichOneofReturnType_schema | None: ...
+
+Global___EventTypeVersion: _TypeAlias = EventTypeVersion  # noqa: Y015

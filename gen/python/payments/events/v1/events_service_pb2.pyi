@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from payments.events.v1 import events_pb2 as _events_pb2
+from payments.type.v1 import type_pb2 as _type_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -138,3 +139,301 @@ class TailEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TailEventsResponse: _TypeAlias = TailEventsResponse  # noqa: Y015
+
+@_typing.final
+class RegisterEventTypesRequest(_message.Message):
+    """Request of RegisterEventTypes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_TYPES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event_types(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.EventType]:
+        """Up to 100 types; each is judged by itself. More are refused with BATCH_TOO_LARGE."""
+
+    def __init__(
+        self,
+        *,
+        event_types: _abc.Iterable[_events_pb2.EventType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_types", b"event_types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterEventTypesRequest: _TypeAlias = RegisterEventTypesRequest  # noqa: Y015
+
+@_typing.final
+class RegisterEventTypeResult(_message.Message):
+    """RegisterEventTypeResult is the verdict on one type."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    POINTER_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Place of the type in the request, from 0."""
+    subject: _builtins.str
+    """Subject that the verdict is about."""
+    outcome: _type_pb2.Outcome.ValueType
+    """OUTCOME_ACCEPTED when it was registered or changed, OUTCOME_DUPLICATE when it stood there already,
+    OUTCOME_REJECTED when it breaks a rule; then nothing of it was registered.
+    """
+    version: _builtins.int
+    """Newest version that is registered now; 0 when there is none."""
+    reason: _builtins.str
+    """Why it was rejected, as a name of payments.errors.v1.ErrorReason without its prefix; else empty."""
+    pointer: _builtins.str
+    """JSON pointer of the fault: into the JSON Schema for EVENT_SCHEMA_INVALID and EVENT_SCHEMA_BREAKING, else
+    into the type; empty when the whole is meant.
+    """
+    message: _builtins.str
+    """What is wrong and what would be right, in words; else empty."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        subject: _builtins.str = ...,
+        outcome: _type_pb2.Outcome.ValueType = ...,
+        version: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        pointer: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "message", b"message", "outcome", b"outcome", "pointer", b"pointer", "reason", b"reason", "subject", b"subject", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterEventTypeResult: _TypeAlias = RegisterEventTypeResult  # noqa: Y015
+
+@_typing.final
+class RegisterEventTypesResponse(_message.Message):
+    """Answer of RegisterEventTypes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___RegisterEventTypeResult]:
+        """One verdict per type, in their order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___RegisterEventTypeResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterEventTypesResponse: _TypeAlias = RegisterEventTypesResponse  # noqa: Y015
+
+@_typing.final
+class ListEventTypesRequest(_message.Message):
+    """Request of ListEventTypes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most types to give; 0 for 100. A page ends sooner when its schemas are large."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventTypesRequest: _TypeAlias = ListEventTypesRequest  # noqa: Y015
+
+@_typing.final
+class ListEventTypesResponse(_message.Message):
+    """Answer of ListEventTypes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_TYPES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty when there is none."""
+    @_builtins.property
+    def event_types(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.EventType]:
+        """Types, by subject."""
+
+    def __init__(
+        self,
+        *,
+        event_types: _abc.Iterable[_events_pb2.EventType] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_types", b"event_types", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventTypesResponse: _TypeAlias = ListEventTypesResponse  # noqa: Y015
+
+@_typing.final
+class GetEventTypeRequest(_message.Message):
+    """Request of GetEventType."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Subject, with or without the suffix of a version."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEventTypeRequest: _TypeAlias = GetEventTypeRequest  # noqa: Y015
+
+@_typing.final
+class GetEventTypeResponse(_message.Message):
+    """Answer of GetEventType."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_TYPE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event_type(self) -> _events_pb2.EventType:
+        """The type."""
+
+    def __init__(
+        self,
+        *,
+        event_type: _events_pb2.EventType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_type", b"event_type"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_type", b"event_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEventTypeResponse: _TypeAlias = GetEventTypeResponse  # noqa: Y015
+
+@_typing.final
+class PublishEventsRequest(_message.Message):
+    """Request of PublishEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    RAW_REQUEST_FIELD_NUMBER: _builtins.int
+    raw_request: _builtins.bytes
+    """The same as JSON, instead of `events`: `{"events": […]}` or the bare array, with each payload as any JSON
+    under `data`. What stands there is kept to the byte.
+    """
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Event]:
+        """Up to 1,000 events; each is judged by itself. More are refused with BATCH_TOO_LARGE."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_events_pb2.Event] | None = ...,
+        raw_request: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "raw_request", b"raw_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishEventsRequest: _TypeAlias = PublishEventsRequest  # noqa: Y015
+
+@_typing.final
+class PublishEventResult(_message.Message):
+    """PublishEventResult is the verdict on one event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    POINTER_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Place of the event in the request, from 0."""
+    id: _builtins.str
+    """Id of the event: the producer's, or the one that was given to it."""
+    outcome: _type_pb2.Outcome.ValueType
+    """OUTCOME_ACCEPTED when it was published, OUTCOME_DUPLICATE when it was before, OUTCOME_CONFLICT when another
+    event has this id, OUTCOME_REJECTED when it breaks a rule.
+    """
+    reason: _builtins.str
+    """Why it was not published, as a name of payments.errors.v1.ErrorReason without its prefix; else empty."""
+    pointer: _builtins.str
+    """JSON pointer of the fault: into the payload for EVENT_PAYLOAD_INVALID, else into the event; empty when the
+    whole is meant.
+    """
+    message: _builtins.str
+    """What is wrong and what would be right, in words; else empty."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        id: _builtins.str = ...,
+        outcome: _type_pb2.Outcome.ValueType = ...,
+        reason: _builtins.str = ...,
+        pointer: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "index", b"index", "message", b"message", "outcome", b"outcome", "pointer", b"pointer", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishEventResult: _TypeAlias = PublishEventResult  # noqa: Y015
+
+@_typing.final
+class PublishEventsResponse(_message.Message):
+    """Answer of PublishEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublishEventResult]:
+        """One verdict per event, in their order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___PublishEventResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishEventsResponse: _TypeAlias = PublishEventsResponse  # noqa: Y015

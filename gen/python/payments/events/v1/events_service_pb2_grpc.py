@@ -36,6 +36,26 @@ class EventServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.RegisterEventTypes = channel.unary_unary(
+                '/payments.events.v1.EventService/RegisterEventTypes',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.RegisterEventTypesRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.RegisterEventTypesResponse.FromString,
+                _registered_method=True)
+        self.ListEventTypes = channel.unary_unary(
+                '/payments.events.v1.EventService/ListEventTypes',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListEventTypesRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListEventTypesResponse.FromString,
+                _registered_method=True)
+        self.GetEventType = channel.unary_unary(
+                '/payments.events.v1.EventService/GetEventType',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetEventTypeRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetEventTypeResponse.FromString,
+                _registered_method=True)
+        self.PublishEvents = channel.unary_unary(
+                '/payments.events.v1.EventService/PublishEvents',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.PublishEventsRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.PublishEventsResponse.FromString,
+                _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/payments.events.v1.EventService/ListEvents',
                 request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListEventsRequest.SerializeToString,
@@ -52,6 +72,49 @@ class EventServiceServicer:
     """EventService gives a tenant its events in an order that never changes: what was read once stays in
     its place, and nothing is ever put in before a cursor that was handed out.
     """
+
+    def RegisterEventTypes(self, request, context):
+        """RegisterEventTypes registers types of events that producers outside the mesh publish, or further versions
+        of them, and answers for each. What is registered belongs to the tenant. Within a version fields may only be
+        added; whatever else changes needs the next version. A type that stands there already is left alone, so
+        that a call may be repeated.
+
+        Errors: BATCH_TOO_LARGE. All others are told per type.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEventTypes(self, request, context):
+        """ListEventTypes lists the types that came with the release and those of the tenant, by subject.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEventType(self, request, context):
+        """GetEventType reads one type with all its versions.
+
+        Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PublishEvents(self, request, context):
+        """PublishEvents takes events of producers outside the mesh and answers for each. All that are accepted are
+        committed together, in their order. An event whose id came before is not published again: with the same
+        content it is OUTCOME_DUPLICATE, with other content OUTCOME_CONFLICT.
+
+        Over REST the body travels as it is, so that `data` keeps its text to the byte:
+
+        {"events": [{"id": "o-1", "subject": "order.created", "data": {"order_id": "ord_…"}}]}
+
+        Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are told per event.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
         """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
@@ -78,6 +141,26 @@ class EventServiceServicer:
 
 def add_EventServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'RegisterEventTypes': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterEventTypes,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.RegisterEventTypesRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.RegisterEventTypesResponse.SerializeToString,
+            ),
+            'ListEventTypes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEventTypes,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListEventTypesRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListEventTypesResponse.SerializeToString,
+            ),
+            'GetEventType': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEventType,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetEventTypeRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetEventTypeResponse.SerializeToString,
+            ),
+            'PublishEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishEvents,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.PublishEventsRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.PublishEventsResponse.SerializeToString,
+            ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
                     request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListEventsRequest.FromString,
@@ -100,6 +183,114 @@ class EventService:
     """EventService gives a tenant its events in an order that never changes: what was read once stays in
     its place, and nothing is ever put in before a cursor that was handed out.
     """
+
+    @staticmethod
+    def RegisterEventTypes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/RegisterEventTypes',
+            payments_dot_events_dot_v1_dot_events__service__pb2.RegisterEventTypesRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.RegisterEventTypesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEventTypes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/ListEventTypes',
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListEventTypesRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListEventTypesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEventType(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/GetEventType',
+            payments_dot_events_dot_v1_dot_events__service__pb2.GetEventTypeRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.GetEventTypeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/PublishEvents',
+            payments_dot_events_dot_v1_dot_events__service__pb2.PublishEventsRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.PublishEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ListEvents(request,

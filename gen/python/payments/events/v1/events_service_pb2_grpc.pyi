@@ -35,6 +35,32 @@ class EventServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EventServiceAsyncStub: ...
+    RegisterEventTypes: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.RegisterEventTypesRequest, _events_service_pb2.RegisterEventTypesResponse]
+    """RegisterEventTypes registers types of events that producers outside the mesh publish, or further versions
+    of them, and answers for each. What is registered belongs to the tenant. Within a version fields may only be
+    added; whatever else changes needs the next version. A type that stands there already is left alone, so
+    that a call may be repeated.
+
+    Errors: BATCH_TOO_LARGE. All others are told per type.
+    """
+    ListEventTypes: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListEventTypesRequest, _events_service_pb2.ListEventTypesResponse]
+    """ListEventTypes lists the types that came with the release and those of the tenant, by subject."""
+    GetEventType: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetEventTypeRequest, _events_service_pb2.GetEventTypeResponse]
+    """GetEventType reads one type with all its versions.
+
+    Errors: NOT_FOUND.
+    """
+    PublishEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.PublishEventsRequest, _events_service_pb2.PublishEventsResponse]
+    """PublishEvents takes events of producers outside the mesh and answers for each. All that are accepted are
+    committed together, in their order. An event whose id came before is not published again: with the same
+    content it is OUTCOME_DUPLICATE, with other content OUTCOME_CONFLICT.
+
+    Over REST the body travels as it is, so that `data` keeps its text to the byte:
+
+        {"events": [{"id": "o-1", "subject": "order.created", "data": {"order_id": "ord_…"}}]}
+
+    Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are told per event.
+    """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListEventsRequest, _events_service_pb2.ListEventsResponse]
     """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
     sees every event exactly once.
@@ -57,6 +83,32 @@ class EventServiceAsyncStub(EventServiceStub):
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    RegisterEventTypes: _aio.UnaryUnaryMultiCallable[_events_service_pb2.RegisterEventTypesRequest, _events_service_pb2.RegisterEventTypesResponse]  # type: ignore[assignment]
+    """RegisterEventTypes registers types of events that producers outside the mesh publish, or further versions
+    of them, and answers for each. What is registered belongs to the tenant. Within a version fields may only be
+    added; whatever else changes needs the next version. A type that stands there already is left alone, so
+    that a call may be repeated.
+
+    Errors: BATCH_TOO_LARGE. All others are told per type.
+    """
+    ListEventTypes: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListEventTypesRequest, _events_service_pb2.ListEventTypesResponse]  # type: ignore[assignment]
+    """ListEventTypes lists the types that came with the release and those of the tenant, by subject."""
+    GetEventType: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetEventTypeRequest, _events_service_pb2.GetEventTypeResponse]  # type: ignore[assignment]
+    """GetEventType reads one type with all its versions.
+
+    Errors: NOT_FOUND.
+    """
+    PublishEvents: _aio.UnaryUnaryMultiCallable[_events_service_pb2.PublishEventsRequest, _events_service_pb2.PublishEventsResponse]  # type: ignore[assignment]
+    """PublishEvents takes events of producers outside the mesh and answers for each. All that are accepted are
+    committed together, in their order. An event whose id came before is not published again: with the same
+    content it is OUTCOME_DUPLICATE, with other content OUTCOME_CONFLICT.
+
+    Over REST the body travels as it is, so that `data` keeps its text to the byte:
+
+        {"events": [{"id": "o-1", "subject": "order.created", "data": {"order_id": "ord_…"}}]}
+
+    Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are told per event.
+    """
     ListEvents: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListEventsRequest, _events_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
     sees every event exactly once.
@@ -76,6 +128,56 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     """EventService gives a tenant its events in an order that never changes: what was read once stays in
     its place, and nothing is ever put in before a cursor that was handed out.
     """
+
+    @_abc_1.abstractmethod
+    def RegisterEventTypes(
+        self,
+        request: _events_service_pb2.RegisterEventTypesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.RegisterEventTypesResponse, _abc.Awaitable[_events_service_pb2.RegisterEventTypesResponse]]:
+        """RegisterEventTypes registers types of events that producers outside the mesh publish, or further versions
+        of them, and answers for each. What is registered belongs to the tenant. Within a version fields may only be
+        added; whatever else changes needs the next version. A type that stands there already is left alone, so
+        that a call may be repeated.
+
+        Errors: BATCH_TOO_LARGE. All others are told per type.
+        """
+
+    @_abc_1.abstractmethod
+    def ListEventTypes(
+        self,
+        request: _events_service_pb2.ListEventTypesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.ListEventTypesResponse, _abc.Awaitable[_events_service_pb2.ListEventTypesResponse]]:
+        """ListEventTypes lists the types that came with the release and those of the tenant, by subject."""
+
+    @_abc_1.abstractmethod
+    def GetEventType(
+        self,
+        request: _events_service_pb2.GetEventTypeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.GetEventTypeResponse, _abc.Awaitable[_events_service_pb2.GetEventTypeResponse]]:
+        """GetEventType reads one type with all its versions.
+
+        Errors: NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def PublishEvents(
+        self,
+        request: _events_service_pb2.PublishEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.PublishEventsResponse, _abc.Awaitable[_events_service_pb2.PublishEventsResponse]]:
+        """PublishEvents takes events of producers outside the mesh and answers for each. All that are accepted are
+        committed together, in their order. An event whose id came before is not published again: with the same
+        content it is OUTCOME_DUPLICATE, with other content OUTCOME_CONFLICT.
+
+        Over REST the body travels as it is, so that `data` keeps its text to the byte:
+
+            {"events": [{"id": "o-1", "subject": "order.created", "data": {"order_id": "ord_…"}}]}
+
+        Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are told per event.
+        """
 
     @_abc_1.abstractmethod
     def ListEvents(

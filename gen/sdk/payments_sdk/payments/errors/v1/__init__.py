@@ -354,6 +354,62 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "STREAM_ENDED", "domain": "tollmesh.dev", "metadata": {}}
     """
 
+    EVENT_TYPE_UNKNOWN = 802
+    """
+    No type of this subject, or no such version of it, is registered. ListEventTypes gives those that are.
+
+        {"reason": "EVENT_TYPE_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "version": "3"}}
+    """
+
+    EVENT_SUBJECT_OWNED = 803
+    """
+    A service of the mesh owns the subject: it alone publishes it, and nobody registers it.
+
+        {"reason": "EVENT_SUBJECT_OWNED", "domain": "tollmesh.dev", "metadata": {"subject": "payment.received", "owner": "orchestration"}}
+    """
+
+    EVENT_VERSION_RETIRED = 804
+    """
+    A later version has taken the place of this one; publish that.
+
+        {"reason": "EVENT_VERSION_RETIRED", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "version": "1"}}
+    """
+
+    EVENT_PAYLOAD_INVALID = 805
+    """
+    The payload is not what the schema of its type asks for; the pointer names the place in the payload.
+
+        {"reason": "EVENT_PAYLOAD_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/window/start"}}
+    """
+
+    EVENT_ID_REUSED = 806
+    """
+    The id was used before for an event with other content; the first content stands.
+
+        {"reason": "EVENT_ID_REUSED", "domain": "tollmesh.dev", "metadata": {"id": "o-1"}}
+    """
+
+    EVENT_SCHEMA_INVALID = 807
+    """
+    The text is no JSON Schema 2020-12, or leads out of itself; the pointer names the place in it.
+
+        {"reason": "EVENT_SCHEMA_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/properties/at/type"}}
+    """
+
+    EVENT_SCHEMA_BREAKING = 808
+    """
+    Within a version fields are only added, and this changes more; register it as the next version.
+
+        {"reason": "EVENT_SCHEMA_BREAKING", "domain": "tollmesh.dev", "metadata": {"pointer": "/required"}}
+    """
+
+    EVENT_TYPES_FULL = 809
+    """
+    The tenant has registered as many types as it may.
+
+        {"reason": "EVENT_TYPES_FULL", "domain": "tollmesh.dev", "metadata": {"types_max": "1000"}}
+    """
+
     NO_ROUTE = 900
     """
     ---- Gateway: 900 to 999.
@@ -425,6 +481,14 @@ class ErrorReason(betterproto2.Enum):
             600: "ERROR_REASON_UNKNOWN_PROCESSOR",
             800: "ERROR_REASON_EVENT_TOO_LARGE",
             801: "ERROR_REASON_STREAM_ENDED",
+            802: "ERROR_REASON_EVENT_TYPE_UNKNOWN",
+            803: "ERROR_REASON_EVENT_SUBJECT_OWNED",
+            804: "ERROR_REASON_EVENT_VERSION_RETIRED",
+            805: "ERROR_REASON_EVENT_PAYLOAD_INVALID",
+            806: "ERROR_REASON_EVENT_ID_REUSED",
+            807: "ERROR_REASON_EVENT_SCHEMA_INVALID",
+            808: "ERROR_REASON_EVENT_SCHEMA_BREAKING",
+            809: "ERROR_REASON_EVENT_TYPES_FULL",
             900: "ERROR_REASON_NO_ROUTE",
             901: "ERROR_REASON_METHOD_NOT_ALLOWED",
             902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -478,6 +542,14 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_UNKNOWN_PROCESSOR": 600,
             "ERROR_REASON_EVENT_TOO_LARGE": 800,
             "ERROR_REASON_STREAM_ENDED": 801,
+            "ERROR_REASON_EVENT_TYPE_UNKNOWN": 802,
+            "ERROR_REASON_EVENT_SUBJECT_OWNED": 803,
+            "ERROR_REASON_EVENT_VERSION_RETIRED": 804,
+            "ERROR_REASON_EVENT_PAYLOAD_INVALID": 805,
+            "ERROR_REASON_EVENT_ID_REUSED": 806,
+            "ERROR_REASON_EVENT_SCHEMA_INVALID": 807,
+            "ERROR_REASON_EVENT_SCHEMA_BREAKING": 808,
+            "ERROR_REASON_EVENT_TYPES_FULL": 809,
             "ERROR_REASON_NO_ROUTE": 900,
             "ERROR_REASON_METHOD_NOT_ALLOWED": 901,
             "ERROR_REASON_MESSAGE_TOO_LARGE": 902,

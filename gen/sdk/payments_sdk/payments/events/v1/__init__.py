@@ -8,7 +8,13 @@ __all__ = (
     "ContractViolated",
     "Event",
     "EventMetadata",
+    "EventType",
+    "EventTypeVersion",
+    "GetEventTypeRequest",
+    "GetEventTypeResponse",
     "LedgerBatchPosted",
+    "ListEventTypesRequest",
+    "ListEventTypesResponse",
     "ListEventsRequest",
     "ListEventsResponse",
     "PaymentCompleted",
@@ -18,7 +24,13 @@ __all__ = (
     "PlanCreated",
     "PlanDeprecated",
     "PlanUpdated",
+    "PublishEventResult",
+    "PublishEventsRequest",
+    "PublishEventsResponse",
     "RatingCompleted",
+    "RegisterEventTypeResult",
+    "RegisterEventTypesRequest",
+    "RegisterEventTypesResponse",
     "StepFailed",
     "StepSucceeded",
     "TailEventsRequest",
@@ -159,23 +171,25 @@ class Event(betterproto2.Message):
 
     subject: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What happened, `<resource>.<verb>[.<modifier>]`, e.g. `payment.received`.
+    What happened, `<resource>.<verb>[.<modifier>]`, e.g. `payment.received`. From the second version of its
+    schema on with the version as suffix: `order.created.v2`.
     """
 
     schema_version: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
     """
-    Version of the payload's schema, from 1. Within a version fields are only ever added.
+    Version of the payload's schema, from 1. Within a version fields are only ever added. A producer may
+    leave it out: the subject tells it.
     """
 
     tenant_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    Tenant whose fact it is.
+    Tenant whose fact it is. A producer leaves it out: its credentials tell it.
     """
 
     key: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
     What the event is ordered by, e.g. a payment's id: events of one key come in the order in which
-    they were committed.
+    they were committed. Left out by a producer, it is what the type's `key_field` names, else the event's id.
     """
 
     metadata: "EventMetadata | None" = betterproto2.field(
@@ -273,6 +287,135 @@ default_message_pool.register_message("payments.events.v1", "EventMetadata", Eve
 
 
 @dataclass(eq=False, repr=False)
+class EventType(betterproto2.Message):
+    """
+    EventType is a kind of event: who publishes it, who reads it, and what its payload looks like.
+    """
+
+    subject: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    What its events are called, `<resource>.<verb>[.<modifier>]`: 2 to 4 parts, without the suffix of a version.
+    """
+
+    owner: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Who publishes it, e.g. `revenue`. A service of the mesh owns what it publishes: nobody else may.
+    """
+
+    consumers: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Who is known to read it.
+    """
+
+    description: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    What it says, in a sentence or two.
+    """
+
+    versions: "list[EventTypeVersion]" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Its versions, oldest first. A registration names those that are new or changed; the others stay.
+    """
+
+    key_field: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    Property of the payload that orders its events, e.g. `order_id`; empty when each event stands alone.
+    """
+
+    built_in: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    True for a type that came with the release, the same for every tenant; output only.
+    """
+
+
+default_message_pool.register_message("payments.events.v1", "EventType", EventType)
+
+
+@dataclass(eq=False, repr=False)
+class EventTypeVersion(betterproto2.Message):
+    """
+    EventTypeVersion is one schema of an event's payload.
+
+    Oneofs:
+        - schema: What a payload must look like.
+    """
+
+    version: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    From 1, without gaps.
+    """
+
+    json_schema: "str | None" = betterproto2.field(
+        2, betterproto2.TYPE_STRING, optional=True, group="schema"
+    )
+    """
+    JSON Schema 2020-12, as text. Formats are checked; references lead only into the schema itself.
+    """
+
+    protobuf_message: "str | None" = betterproto2.field(
+        3, betterproto2.TYPE_STRING, optional=True, group="schema"
+    )
+    """
+    Full name of a message of ours; output only.
+    """
+
+    published_at: "datetime.datetime | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it was registered; output only. Absent for messages of ours, which come with the release.
+    """
+
+    cutover_at: "datetime.datetime | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it takes the place of the version before it, which is refused from then on; 14 days after
+    `published_at` unless a registration says otherwise. Until then both are published, and both stay
+    readable for ever. Absent for the first version.
+    """
+
+
+default_message_pool.register_message("payments.events.v1", "EventTypeVersion", EventTypeVersion)
+
+
+@dataclass(eq=False, repr=False)
+class GetEventTypeRequest(betterproto2.Message):
+    """
+    Request of GetEventType.
+    """
+
+    subject: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Subject, with or without the suffix of a version.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "GetEventTypeRequest", GetEventTypeRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class GetEventTypeResponse(betterproto2.Message):
+    """
+    Answer of GetEventType.
+    """
+
+    event_type: "EventType | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The type.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "GetEventTypeResponse", GetEventTypeResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class LedgerBatchPosted(betterproto2.Message):
     """
     LedgerBatchPosted is published once for each batch of which anything was posted, in the transaction of
@@ -359,6 +502,50 @@ class ListEventsResponse(betterproto2.Message):
 
 default_message_pool.register_message(
     "payments.events.v1", "ListEventsResponse", ListEventsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListEventTypesRequest(betterproto2.Message):
+    """
+    Request of ListEventTypes.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    Most types to give; 0 for 100. A page ends sooner when its schemas are large.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The next_page_token of the page before; empty for the first page.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "ListEventTypesRequest", ListEventTypesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListEventTypesResponse(betterproto2.Message):
+    """
+    Answer of ListEventTypes.
+    """
+
+    event_types: "list[EventType]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Types, by subject.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Token of the next page; empty when there is none.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "ListEventTypesResponse", ListEventTypesResponse
 )
 
 
@@ -657,6 +844,94 @@ default_message_pool.register_message("payments.events.v1", "PlanUpdated", PlanU
 
 
 @dataclass(eq=False, repr=False)
+class PublishEventResult(betterproto2.Message):
+    """
+    PublishEventResult is the verdict on one event.
+    """
+
+    index: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    Place of the event in the request, from 0.
+    """
+
+    id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Id of the event: the producer's, or the one that was given to it.
+    """
+
+    outcome: "__type__v1__.Outcome" = betterproto2.field(
+        3, betterproto2.TYPE_ENUM, default_factory=lambda: __type__v1__.Outcome(0)
+    )
+    """
+    OUTCOME_ACCEPTED when it was published, OUTCOME_DUPLICATE when it was before, OUTCOME_CONFLICT when another
+    event has this id, OUTCOME_REJECTED when it breaks a rule.
+    """
+
+    reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Why it was not published, as a name of payments.errors.v1.ErrorReason without its prefix; else empty.
+    """
+
+    pointer: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    JSON pointer of the fault: into the payload for EVENT_PAYLOAD_INVALID, else into the event; empty when the
+    whole is meant.
+    """
+
+    message: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    What is wrong and what would be right, in words; else empty.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "PublishEventResult", PublishEventResult
+)
+
+
+@dataclass(eq=False, repr=False)
+class PublishEventsRequest(betterproto2.Message):
+    """
+    Request of PublishEvents.
+    """
+
+    events: "list[Event]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Up to 1,000 events; each is judged by itself. More are refused with BATCH_TOO_LARGE.
+    """
+
+    raw_request: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+    """
+    The same as JSON, instead of `events`: `{"events": […]}` or the bare array, with each payload as any JSON
+    under `data`. What stands there is kept to the byte.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "PublishEventsRequest", PublishEventsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class PublishEventsResponse(betterproto2.Message):
+    """
+    Answer of PublishEvents.
+    """
+
+    results: "list[PublishEventResult]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    One verdict per event, in their order.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "PublishEventsResponse", PublishEventsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class RatingCompleted(betterproto2.Message):
     """
     RatingCompleted is published when the rated lines of a charge are final and in the ledger.
@@ -708,6 +983,93 @@ class RatingCompleted(betterproto2.Message):
 
 
 default_message_pool.register_message("payments.events.v1", "RatingCompleted", RatingCompleted)
+
+
+@dataclass(eq=False, repr=False)
+class RegisterEventTypeResult(betterproto2.Message):
+    """
+    RegisterEventTypeResult is the verdict on one type.
+    """
+
+    index: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    Place of the type in the request, from 0.
+    """
+
+    subject: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Subject that the verdict is about.
+    """
+
+    outcome: "__type__v1__.Outcome" = betterproto2.field(
+        3, betterproto2.TYPE_ENUM, default_factory=lambda: __type__v1__.Outcome(0)
+    )
+    """
+    OUTCOME_ACCEPTED when it was registered or changed, OUTCOME_DUPLICATE when it stood there already,
+    OUTCOME_REJECTED when it breaks a rule; then nothing of it was registered.
+    """
+
+    version: "int" = betterproto2.field(4, betterproto2.TYPE_INT32)
+    """
+    Newest version that is registered now; 0 when there is none.
+    """
+
+    reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Why it was rejected, as a name of payments.errors.v1.ErrorReason without its prefix; else empty.
+    """
+
+    pointer: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    JSON pointer of the fault: into the JSON Schema for EVENT_SCHEMA_INVALID and EVENT_SCHEMA_BREAKING, else
+    into the type; empty when the whole is meant.
+    """
+
+    message: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    What is wrong and what would be right, in words; else empty.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "RegisterEventTypeResult", RegisterEventTypeResult
+)
+
+
+@dataclass(eq=False, repr=False)
+class RegisterEventTypesRequest(betterproto2.Message):
+    """
+    Request of RegisterEventTypes.
+    """
+
+    event_types: "list[EventType]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Up to 100 types; each is judged by itself. More are refused with BATCH_TOO_LARGE.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "RegisterEventTypesRequest", RegisterEventTypesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class RegisterEventTypesResponse(betterproto2.Message):
+    """
+    Answer of RegisterEventTypes.
+    """
+
+    results: "list[RegisterEventTypeResult]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    One verdict per type, in their order.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "RegisterEventTypesResponse", RegisterEventTypesResponse
+)
 
 
 @dataclass(eq=False, repr=False)

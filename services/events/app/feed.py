@@ -7,8 +7,8 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
-from services.events import store
-from services.events.domain import FeedEvent, StreamEnded
+from services.events.domain.feed import FeedEvent, StreamEnded
+from services.events.store import feed as store
 from services.runtime.context import acting, current
 from services.runtime.database import Database
 from services.runtime.errors import Overloaded

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from services.events.domain import FeedEvent, Progress
+from services.events.domain.feed import FeedEvent, Progress
 from services.runtime import sql
 from services.runtime.database import UnitOfWork
 from services.runtime.events.subjects import Pattern

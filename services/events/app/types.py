@@ -1,0 +1,114 @@
+"""Registering types of events, and reading them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from services.events import catalogue
+from services.events.domain.types import (
+    TYPES_MAX,
+    EventType,
+    Registration,
+    TypesFull,
+    merged,
+    register,
+)
+from services.events.store import types as store
+from services.runtime.database import Database, UnitOfWork
+from services.runtime.errors import DomainError, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The verdict on one type.
+
+    Attributes:
+        registration: what it came to; None when it was refused.
+        version: newest version that stands now, 0 for none.
+        error: why it was refused.
+    """
+
+    registration: Registration | None
+    version: int
+    error: DomainError | None = None
+
+
+class TypeRegistry:
+    """The types that a tenant may see: those of the release, and its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def register(self, declared: Sequence[EventType]) -> list[Registered]:
+        """Register types, each judged by itself; those that stand already are left alone."""
+        async with self._database.unit_of_work("events.register_types") as work:
+            await store.lock(work)
+            standing = dict(await find(work, {item.subject for item in declared}))
+            room = TYPES_MAX - await store.count(work)
+            verdicts = []
+            for item in declared:
+                verdict = _judged(work, standing.get(item.subject), item, room)
+                verdicts.append(verdict)
+                found = verdict.registration
+                if found is None or found.is_same:
+                    continue
+                room -= item.subject not in standing or standing[item.subject].built_in
+                await store.save(work, found)
+                _audit(work, standing.get(item.subject), found)
+                standing[item.subject] = found.type
+            return verdicts
+
+    async def get(self, subject: str) -> EventType:
+        """Return a type. Raises NotFound."""
+        async with self._database.read() as work:
+            found = (await find(work, {subject})).get(subject)
+        if found is None:
+            raise NotFound("event type", subject)
+        return found
+
+    async def page(self, after: str, limit: int) -> list[EventType]:
+        """Return the first types behind a subject."""
+        async with self._database.read() as work:
+            own = await store.subjects_after(work, after, limit)
+            built_in = [subject for subject in catalogue.entries() if subject > after]
+            subjects = list(dict.fromkeys(heapq.merge(own, built_in)))[:limit]
+            found = await find(work, subjects)
+        return [found[subject] for subject in subjects]
+
+
+async def find(work: UnitOfWork, subjects: Collection[str]) -> Mapping[str, EventType]:
+    """Return the types of some subjects; what is not registered is left out."""
+    own = await store.find(work, subjects)
+    both = {subject: merged(catalogue.get(subject), own.get(subject)) for subject in subjects}
+    return {subject: type_ for subject, type_ in both.items() if type_ is not None}
+
+
+def _judged(
+    work: UnitOfWork, standing: EventType | None, declared: EventType, room: int
+) -> Registered:
+    version = standing.versions[-1].version if standing else 0
+    try:
+        found = register(standing, declared, work.now)
+        is_new = standing is None or standing.built_in
+        if is_new and not found.is_same and room <= 0:
+            raise TypesFull(
+                f"{TYPES_MAX} types are registered; a further version of one of them can still be",
+                types_max=TYPES_MAX,
+            )
+    except DomainError as error:
+        return Registered(None, version, error)
+    return Registered(found, found.type.versions[-1].version)
+
+
+def _audit(work: UnitOfWork, before: EventType | None, after: Registration) -> None:
+    def said(type_: EventType) -> dict[str, object]:
+        return {"owner": type_.owner, "versions": [item.version for item in type_.versions]}
+
+    work.audit(
+        "event_type",
+        after.type.subject,
+        said(before) if before else None,
+        {**said(after.type), "changed": [item.version for item in after.changed]},
+    )

@@ -1,0 +1,162 @@
+"""Events of outside producers: what is published, and what becomes of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any
+
+from services.events.domain import payloads, schemas
+from services.events.domain.types import EventType, unknown
+from services.runtime.errors import Code, DomainError, InvalidField
+
+KEY_CHARS_MAX = 200
+
+
+class EventIdReused(DomainError):
+    """An id came again with other content."""
+
+    code = Code.ALREADY_EXISTS
+    reason = "EVENT_ID_REUSED"
+
+
+class EventOutcome(Enum):
+    """What became of an event."""
+
+    ACCEPTED = auto()
+    DUPLICATE = auto()
+    CONFLICT = auto()
+    REJECTED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """An event as its producer sent it.
+
+    Attributes:
+        event_id: the producer's, or one that was given to it.
+        subject: what happened, without a version.
+        version: version of the payload's schema.
+        key: what orders it; empty when the producer named none.
+        payload: JSON, byte for byte.
+        correlation_id: id of its chain; empty when the producer named none.
+        causation_id: what caused it; empty when the producer named none.
+        traceparent: W3C trace context; empty for none.
+        created_at: by the producer's clock; None when it told none.
+    """
+
+    event_id: str
+    subject: str
+    version: int
+    key: str
+    payload: bytes
+    correlation_id: str
+    causation_id: str
+    traceparent: str
+    created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """An event that passed every check.
+
+    Attributes:
+        incoming: as it came.
+        key: what orders it.
+        fingerprint: 16 bytes that tell one content from another, however the same JSON is written.
+    """
+
+    incoming: Incoming
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of an event.
+
+    Attributes:
+        event_id: its id; empty when none could be read.
+        outcome: what became of it.
+        error: why, unless it was accepted or a duplicate.
+    """
+
+    event_id: str
+    outcome: EventOutcome
+    error: DomainError | None = None
+
+
+def check(event: Incoming, type_: EventType | None, now: datetime) -> Sound:
+    """Check an event against its type.
+
+    Raises:
+        TypeUnknown: there is no such type or version.
+        SubjectOwned: a service of the mesh publishes it.
+        VersionRetired: a later version has taken its place.
+        PayloadInvalid: the payload is no JSON, or not what the schema asks for.
+        InvalidField: what orders the event is too long, or no text.
+    """
+    if type_ is None:
+        raise unknown(event.subject, event.version)
+    version = type_.publishable(event.version, now)
+    payload = payloads.read(event.payload)
+    schemas.check(version.json_schema, payload)
+    return Sound(event, _key(event, type_.key_field, payload), _fingerprint(event, payload))
+
+
+def judge(events: Sequence[Sound]) -> tuple[list[Sound], list[Verdict]]:
+    """Settle ids that stand twice in one call: the first counts.
+
+    Returns those that count, and a verdict for each event, in order.
+    """
+    first: dict[str, Sound] = {}
+    verdicts = []
+    for event in events:
+        event_id = event.incoming.event_id
+        if event_id in first:
+            verdicts.append(verdict_of_known(event, first[event_id].fingerprint))
+        else:
+            first[event_id] = event
+            verdicts.append(Verdict(event_id, EventOutcome.ACCEPTED))
+    return list(first.values()), verdicts
+
+
+def verdict_of_known(event: Sound, stored: bytes) -> Verdict:
+    """Return the verdict on an event whose id was there before."""
+    event_id = event.incoming.event_id
+    if event.fingerprint == stored:
+        return Verdict(event_id, EventOutcome.DUPLICATE)
+    error = EventIdReused(
+        f"another event has the id {event_id}; an event with other content needs an id of its own",
+        pointer="/id",
+        id=event_id,
+    )
+    return Verdict(event_id, EventOutcome.CONFLICT, error)
+
+
+def _key(event: Incoming, field: str, payload: Any) -> str:
+    if event.key:
+        return event.key
+    value = payload.get(field) if field and isinstance(payload, Mapping) else None
+    if value is None:
+        return event.event_id
+    # A number orders as well as a text; what is neither names nothing.
+    key = str(value)
+    sound = isinstance(value, str | int) and 0 < len(key) <= KEY_CHARS_MAX and "\0" not in key
+    if sound:
+        return key
+    error = InvalidField.one(
+        "key", f"{field} orders the event: a text of 1 to {KEY_CHARS_MAX} characters, or a number"
+    )
+    error.metadata["pointer"] = "/key"
+    raise error
+
+
+def _fingerprint(event: Incoming, payload: Any) -> bytes:
+    said = [event.subject, event.version, event.key, payload]
+    if event.created_at is not None:
+        said.append(event.created_at.isoformat())
+    return hashlib.sha256(payloads.canonical(said)).digest()[:16]

@@ -1,0 +1,67 @@
+"""Events of outside producers, on their way into the log."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from services.events.domain.outside import Sound
+from services.runtime import sql
+from services.runtime.context import current
+from services.runtime.database import UnitOfWork
+from services.runtime.events.subjects import with_version
+
+_SQL = sql.load("services.events", "queries.sql")
+
+
+async def claim(
+    work: UnitOfWork, events: Sequence[Sound]
+) -> tuple[list[Sound], Mapping[str, bytes]]:
+    """Claim the ids of events, each of which stands once.
+
+    Returns the events whose ids were free, and the fingerprints that stand under the ids that were not.
+    """
+    driver = await work.raw()
+    hashes = {_hash(event): event for event in events}
+    asked: dict[str, Any] = {
+        "tenant_id": work.tenant_id,
+        "id_hash": list(hashes),
+        "content_hash": [event.fingerprint for event in events],
+    }
+    claimed = await (await driver.execute(_SQL["claim_ids"], asked)).fetchall()
+    free = {row[0] for row in claimed}
+    if len(free) == len(events):
+        return list(events), {}
+    asked["id_hash"] = [digest for digest in hashes if digest not in free]
+    found = await (await driver.execute(_SQL["known_ids"], asked)).fetchall()
+    known = {hashes[row[0]].incoming.event_id: bytes(row[1]) for row in found}
+    return [event for digest, event in hashes.items() if digest in free], known
+
+
+async def append(work: UnitOfWork, events: Sequence[Sound]) -> None:
+    """Write events into the log, in their order: the last statement of the transaction."""
+    rows = [_row(work, event) for event in events]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    driver = await work.raw()
+    await driver.execute(_SQL["append"], {"tenant_id": work.tenant_id, **columns})
+
+
+def _row(work: UnitOfWork, event: Sound) -> dict[str, object]:
+    sent, call = event.incoming, current()
+    return {
+        "event_id": sent.event_id,
+        "subject": with_version(sent.subject, sent.version),
+        "schema_version": sent.version,
+        "key": event.key,
+        "payload": sent.payload,
+        "correlation_id": sent.correlation_id or call.correlation_id,
+        "causation_id": sent.causation_id or call.causation_id,
+        "traceparent": sent.traceparent or call.traceparent,
+        "created_at": sent.created_at or work.now,
+    }
+
+
+def _hash(event: Sound) -> bytes:
+    # As the log's own writer does, whose ids stand in the same table.
+    return hashlib.sha256(event.incoming.event_id.encode()).digest()[:16]

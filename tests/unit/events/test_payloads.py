@@ -1,0 +1,180 @@
+"""JSON of outside producers: one reading or none, and no float on the way."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+from google.protobuf import struct_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+from payments.events.v1 import events_pb2
+
+from services.events import body, incoming
+from services.events.domain import payloads, schemas
+from services.runtime.errors import InvalidField
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8")),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4)
+    ),
+    max_leaves=15,
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"a": 1, "a": 2}',
+        b'{"a": NaN}',
+        b"[Infinity]",
+        b'["\\ud800"]',
+        b'{"a": 1',
+        b'{"a": 01}',
+        b"\xff",
+        b"",
+        b"[" * 66 + b"]" * 66,
+        b"[" * 100_000,
+        b"1" * 5000,
+    ],
+)
+def test_what_has_no_single_reading_is_refused(text: bytes) -> None:
+    with pytest.raises(payloads.PayloadInvalid):
+        payloads.read(text)
+
+
+def test_numbers_keep_their_digits() -> None:
+    value = payloads.read(b'{"a": 90071992547409.93, "b": 9007199254740993, "c": 1e400}')
+    assert value == {
+        "a": Decimal("90071992547409.93"),
+        "b": 9007199254740993,
+        "c": Decimal("1e400"),
+    }
+
+
+@given(VALUES)
+def test_the_canonical_text_depends_on_the_content_alone(value: object) -> None:
+    spaced = json.dumps(value, indent=3).encode()
+    dense = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    assert payloads.canonical(payloads.read(spaced)) == payloads.canonical(payloads.read(dense))
+
+
+def test_a_number_is_no_text() -> None:
+    one, other = payloads.read(b"1.50"), payloads.read(b'"1.50"')
+    assert payloads.canonical(one) != payloads.canonical(other)
+
+
+@given(st.lists(VALUES, max_size=5), st.integers(0, 4))
+def test_a_body_gives_every_payload_to_the_byte(values: list[object], indent: int) -> None:
+    texts = [json.dumps(value, indent=indent) for value in values]
+    items = [f'{{"id" : "e{n}",\n "data": {text} }}' for n, text in enumerate(texts)]
+    listed = " [" + " ,\n".join(items) + "]\n"
+    for whole in (listed, f'{{ "events" :{listed}}}'):
+        found = body.read(whole.encode())
+        assert [item.json.decode() for item in found if isinstance(item, events_pb2.Event)] == texts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{}",
+        b"1",
+        b'{"events": {}}',
+        b'{"events": [], "more": 1}',
+        b'[{"a":1}',
+        b'{"events": [{"id": "x", "id": "y"}]}',
+        b'{"events": [{"data": {"a": 1, "a": 2}}]}',
+        b"\xef\xbb\xbf[]",
+        b"[]]",
+    ],
+)
+def test_another_body_is_refused(text: bytes) -> None:
+    with pytest.raises(InvalidField):
+        body.read(text)
+
+
+@pytest.mark.parametrize(
+    "item", ["1", "null", '{"id": 5}', '{"nonsense": 1}', '{"data": 1, "json": "e30="}']
+)
+def test_an_event_that_does_not_read_is_refused_alone(item: str) -> None:
+    first, second = body.read(f'[{item}, {{"id": "fine", "data": 1}}]'.encode())
+    assert isinstance(first, body.Fault)
+    assert isinstance(second, events_pb2.Event)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(1.0, "1"), (-0.5, "-0.5"), (999999999999999.0, "999999999999999"), (1e22, "1" + "0" * 22)],
+)
+def test_a_struct_is_written_exactly(number: float, text: str) -> None:
+    data = struct_pb2.Struct()
+    data["b"], data["a"] = number, "é"
+    assert incoming._text(data) == f'{{"a":"é","b":{text}}}'.encode()
+
+
+@pytest.mark.parametrize("number", [90071992547409.93, 9007199254740993.0, float("nan"), 1 / 3])
+def test_a_number_with_two_readings_is_refused(number: float) -> None:
+    data = struct_pb2.Struct()
+    data["a"] = number
+    with pytest.raises(payloads.PayloadInvalid):
+        incoming._text(data)
+
+
+SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["at"],
+        "properties": {
+            "at": {"type": "string", "format": "date-time"},
+            "id": {"type": "string", "format": "uuid"},
+            "a/b": {"type": "object", "properties": {"n~": {"type": "integer", "minimum": 0}}},
+        },
+    }
+)
+AT = '"at": "2026-05-14T10:00:00Z"'
+
+
+@pytest.mark.parametrize(
+    ("payload", "pointer"),
+    [
+        ("{}", "/at"),
+        ('{"at": "yesterday"}', "/at"),
+        ('{"at": "2026-02-30T10:00:00Z"}', "/at"),
+        ('{"at": "2026-05-14"}', "/at"),
+        (f'{{{AT}, "id": "no"}}', "/id"),
+        (f'{{{AT}, "more": 1}}', "/more"),
+        (f'{{{AT}, "a/b": {{"n~": -1}}}}', "/a~1b/n~0"),
+        (f'{{{AT}, "a/b": {{"n~": 1.5}}}}', "/a~1b/n~0"),
+        ("[]", ""),
+    ],
+)
+def test_a_fault_names_its_place(payload: str, pointer: str) -> None:
+    with pytest.raises(payloads.PayloadInvalid) as caught:
+        schemas.check(SCHEMA, payloads.read(payload.encode()))
+    assert caught.value.metadata["pointer"] == pointer
+
+
+@pytest.mark.parametrize(
+    ("text", "pointer"),
+    [
+        ("nothing", ""),
+        ("[]", ""),
+        ('{"type": "strin"}', "/type"),
+        ('{"pattern": "("}', "/pattern"),
+        ('{"pattern": "(?=a)b"}', "/pattern"),
+        ('{"$ref": "https://example.com/other.json"}', ""),
+        ('{"$ref": "file:///etc/passwd"}', ""),
+        ('{"$ref": "#/$defs/none"}', ""),
+        ('{"$schema": "http://json-schema.org/draft-07/schema#"}', "/$schema"),
+        ('{"type": "object", "type": "object"}', ""),
+    ],
+)
+def test_what_is_no_schema_is_refused(text: str, pointer: str) -> None:
+    with pytest.raises(schemas.SchemaInvalid) as caught:
+        schemas.read(text)
+    assert caught.value.metadata["pointer"] == pointer

@@ -27,7 +27,7 @@ export GOFLAGS := -buildvcs=false
 export GOTOOLCHAIN := local
 
 .PHONY: help setup demo up test lint generate bench chaos gateway grpcurl \
-	check-style check-types check-imports check-schemas check-breaking check-generated check-gateway \
+	check-style check-types check-imports check-schemas check-breaking check-generated check-pages check-gateway \
 	suites unit release-image clean
 
 ##@ Use
@@ -49,10 +49,11 @@ up: setup ## Start the mesh with its REST facade; Ctrl-C stops it (ARGS="--grpc-
 
 test: lint check-gateway suites ## Lint, types, architecture, schemas and all suites; ends with the count
 
-lint: check-style check-types check-imports check-schemas check-breaking check-generated ## All checks that run no service
+lint: check-style check-types check-imports check-schemas check-breaking check-generated check-pages ## All checks that run no service
 
-generate: setup ## Write gen/ from proto/ (PARTS="python sdk go jsonschema" for some)
+generate: setup ## Write gen/ from proto/, and pages of docs/reference (PARTS="python sdk go jsonschema" for some)
 	@$(PY) tools/generate.py $(PARTS)
+	@$(PY) tools/event_page.py
 
 unit: setup ## Only the tests that need no server and no database
 	@$(RUN)/pytest tests/unit -q
@@ -94,6 +95,9 @@ check-breaking: setup ## buf breaking, against the parent commit and the last re
 
 check-generated: setup ## gen/ is exactly what proto/ gives
 	@$(PY) tools/generate.py --check
+
+check-pages: setup ## docs/reference is exactly what the event catalogue gives
+	@$(PY) tools/event_page.py --check
 
 check-gateway: setup ## gofmt, go vet and the facade's own tests
 	@go=$$($(PY) tools/go_toolchain.py) && PATH="$$go:$$PATH" && export PATH && \

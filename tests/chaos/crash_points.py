@@ -25,6 +25,8 @@ BY_SCENARIO = frozenset(
         "billing.refuse_charge",
         "billing.settle_charge",
         "events.dispatch",
+        "events.publish",
+        "events.register_types",
         "events.tick",
         "ledger.create_accounts",
         "ledger.post_transfers",

@@ -1,17 +1,19 @@
-"""`tollmesh events tail|list`."""
+"""`tollmesh events types|publish|tail|list`."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import typer
 from google.protobuf import json_format
 from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
+from payments.type.v1 import type_pb2
 
 from services.cli.client import Client, Session
-from services.cli.errors import EXIT_USAGE, CliError
+from services.cli.errors import EXIT_INCOMPLETE, EXIT_USAGE, CliError
 from services.cli.output import (
     Format,
     OutputOption,
@@ -23,7 +25,11 @@ from services.cli.output import (
 )
 from services.runtime.events import registry
 
-events = typer.Typer(help="The feed of events.", no_args_is_help=True)
+EVENTS_PER_CALL = 500
+
+events = typer.Typer(
+    help="The feed of events, and what may be published into it.", no_args_is_help=True
+)
 
 _SubjectOption = Annotated[
     list[str] | None,
@@ -94,6 +100,113 @@ def list_(
         for event in response.events
     ]
     print_table("", ("created at, UTC", "subject", "key", "payload"), rows)
+
+
+@events.command("types")
+def types(
+    subject: Annotated[str, typer.Argument(help="one subject, with its schemas")] = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show what kinds of events there are: those of the release, and those that were registered."""
+    with Client(Session.find()) as client:
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+        if subject:
+            request = events_service_pb2.GetEventTypeRequest(subject=subject)
+            found = [client.call(stub.GetEventType, request).event_type]
+        else:
+            found = list(_types(client, stub))
+    if output is Format.JSON:
+        for item in found:
+            print_json(item)
+        return
+    print_table("", ("subject", "versions", "owner", "consumers", "ordered by"), map(_row, found))
+    for item in found if subject else ():
+        _describe(item)
+
+
+def _types(
+    client: Client, stub: events_service_pb2_grpc.EventServiceStub
+) -> Iterator[events_pb2.EventType]:
+    token = ""
+    while True:
+        request = events_service_pb2.ListEventTypesRequest(page_token=token)
+        page = client.call(stub.ListEventTypes, request)
+        yield from page.event_types
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def _row(item: events_pb2.EventType) -> tuple[str, ...]:
+    versions = ", ".join(str(version.version) for version in item.versions)
+    return item.subject, versions, item.owner, ", ".join(item.consumers), item.key_field
+
+
+def _describe(item: events_pb2.EventType) -> None:
+    console.print(f"{item.description}\n", highlight=False, markup=False)
+    for version in item.versions:
+        text = version.json_schema or f"message {version.protobuf_message}"
+        console.print(f"version {version.version}: {text}", highlight=False, markup=False)
+
+
+@events.command("publish")
+def publish(
+    file: Annotated[typer.FileText, typer.Argument(help="JSON, or one event a line; - for stdin")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Publish events of an outside producer.
+
+    FILE holds {"events": [...]}, a list of events, one event, or one event a line. An event has `subject` and
+    `data`, and may have `id`, `key` and `created_at`. What was published before is not published again.
+    """
+    refused = 0
+    with Client(Session.find()) as client:
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+        for number, body in enumerate(event_bodies(file.read())):
+            request = events_service_pb2.PublishEventsRequest(raw_request=body)
+            results = client.call(stub.PublishEvents, request).results
+            refused += sum(not _taken(result) for result in results)
+            _print_results(results, output, first=number * EVENTS_PER_CALL)
+    if refused:
+        raise CliError(f"{refused} events were not published", exit_code=EXIT_INCOMPLETE)
+
+
+def event_bodies(text: str) -> Iterator[bytes]:
+    """Cut the text of a file into bodies of calls; the text of a payload is not touched.
+
+    Raises:
+        CliError: it is no JSON.
+    """
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) < 2:
+            raise CliError(f"the file is no JSON: {error}", exit_code=EXIT_USAGE) from error
+        for first in range(0, len(lines), EVENTS_PER_CALL):
+            yield f"[{','.join(lines[first : first + EVENTS_PER_CALL])}]".encode()
+        return
+    is_event = isinstance(document, dict) and "events" not in document
+    yield f"[{text}]".encode() if is_event else text.encode()
+
+
+def _taken(result: events_service_pb2.PublishEventResult) -> bool:
+    return result.outcome in (type_pb2.OUTCOME_ACCEPTED, type_pb2.OUTCOME_DUPLICATE)
+
+
+def _print_results(
+    results: Iterable[events_service_pb2.PublishEventResult], output: Format, first: int
+) -> None:
+    rows = []
+    for result in results:
+        if output is Format.JSON:
+            print_json(result)
+            continue
+        outcome = type_pb2.Outcome.Name(result.outcome).removeprefix("OUTCOME_")
+        place = f"{result.reason} {result.pointer}".strip()
+        rows.append((str(first + result.index), result.id, outcome, place, result.message))
+    if rows:
+        print_table("", ("event", "id", "outcome", "why", "message"), rows)
 
 
 def _show(event: events_pb2.Event) -> None:

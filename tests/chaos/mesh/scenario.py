@@ -16,6 +16,7 @@ from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 from payments.billing.v1 import charge_service_pb2, charge_service_pb2_grpc
 from payments.config.v1 import config_pb2
 from payments.contracts.v1 import contracts_pb2, contracts_service_pb2, contracts_service_pb2_grpc
+from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
 from payments.orchestration.v1 import (
@@ -34,6 +35,7 @@ UNIT_PRICE = "0.50"
 TOTAL_MINOR = 15_000
 """300 uses at 0.50 USD."""
 COMMISSION_MINOR = 1_500
+TOLD = 5
 SETTLE_SECONDS = 30.0
 PERIOD = type_pb2.Period()
 PERIOD.start_at.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
@@ -104,6 +106,7 @@ class Scenario:
             self._charge_refused(client)
             self._pay(client)
             self._watch(client)
+            self._tell(client)
             self._revoke(client)
             self._await_settlement(client)
 
@@ -255,6 +258,22 @@ class Scenario:
         broken = metering_service_pb2.UpdateIngestSettingsRequest(request_id="no uuid")
         self._refused(client, metering.UpdateIngestSettings, broken, "INVALID_FIELD")
 
+    def _tell(self, client: Client) -> None:
+        """Register a type of events and publish some, as an outside producer."""
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+        stock = events_pb2.EventType(subject="stock.moved", owner="shop")
+        stock.versions.add(version=1, json_schema='{"type": "object"}')
+        register = events_service_pb2.RegisterEventTypesRequest(event_types=[stock])
+        (registered,) = client.call(stub.RegisterEventTypes, register).results
+        assert registered.outcome in _NEW_OR_KNOWN, registered
+        events = [
+            events_pb2.Event(id=f"told-{number}", subject="stock.moved", json=b'{"sku": "a"}')
+            for number in range(TOLD)
+        ]
+        publish = events_service_pb2.PublishEventsRequest(events=events)
+        for result in client.call(stub.PublishEvents, publish).results:
+            assert result.outcome in _NEW_OR_KNOWN, result
+
     def _revoke(self, client: Client) -> None:
         """Make a key and revoke it."""
         stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
@@ -313,6 +332,7 @@ class Scenario:
         assert not wrong, wrong
 
 
+_NEW_OR_KNOWN = (type_pb2.OUTCOME_ACCEPTED, type_pb2.OUTCOME_DUPLICATE)
 _EVENT_COUNT = "SELECT count(*) FROM mesh.event WHERE tenant_id = %(t)s AND subject = "
 
 # What is stored for the tenant when all is done.
@@ -343,6 +363,11 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
     ),
     "payment.received": (_EVENT_COUNT + "'payment.received'", (2,)),
     "payment.step.succeeded": (_EVENT_COUNT + "'payment.step.succeeded'", (3,)),
+    "stock.moved": (_EVENT_COUNT + "'stock.moved'", (TOLD,)),
+    "event types": (
+        "SELECT count(*) FROM events.event_type_version WHERE tenant_id = %(t)s",
+        (1,),
+    ),
     "rating.completed": (_EVENT_COUNT + "'rating.completed'", (1,)),
     "plan.created": (_EVENT_COUNT + "'plan.created'", (1,)),
     "violations": (

@@ -11,6 +11,7 @@ from uuid import uuid4
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 from payments.config.v1 import config_pb2
 from payments.contracts.v1 import contracts_pb2, contracts_service_pb2, contracts_service_pb2_grpc
+from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
 from payments.orchestration.v1 import (
@@ -32,6 +33,7 @@ SETTLES_WITHIN_S = 30.0
 # What every tenant calls the same: names are each tenant's own.
 SHARED_ORG = "shared-org"
 SHARED_ACCOUNT = "shared:USD"
+SHARED_SUBJECT = "shared.moved"
 
 
 @dataclass(slots=True)
@@ -85,6 +87,7 @@ class Estate:
             self._open_account(client)
             self._pay(client)
             self._watch(client)
+            self._tell(client)
             self._settle(client)
 
     def _configure(self, client: Client) -> None:
@@ -242,6 +245,36 @@ class Estate:
         )
         record = contracts_service_pb2.RecordViolationsRequest(violations=[violation])
         client.call(stub.RecordViolations, record)
+
+    def event_type(self) -> events_pb2.EventType:
+        """A type of events that every tenant has under the same subject, each its own way."""
+        found = events_pb2.EventType(
+            subject=SHARED_SUBJECT, owner=self.marker, description=self.name("description")
+        )
+        schema = {"type": "object", "required": ["who"], "title": self.name("schema")}
+        found.versions.add(version=1, json_schema=json.dumps(schema))
+        return found
+
+    def told(self) -> events_pb2.Event:
+        """An event that came from outside."""
+        return events_pb2.Event(
+            id=self.name("told"),
+            subject=SHARED_SUBJECT,
+            json=json.dumps({"who": self.marker}).encode(),
+        )
+
+    def _tell(self, client: Client) -> None:
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+        own = events_pb2.EventType(subject=f"{self.marker}.moved", owner=self.marker)
+        own.versions.add(version=1, json_schema="{}")
+        register = events_service_pb2.RegisterEventTypesRequest(
+            event_types=[self.event_type(), own]
+        )
+        for registered in client.call(stub.RegisterEventTypes, register).results:
+            assert registered.outcome == type_pb2.OUTCOME_ACCEPTED, registered
+        publish = events_service_pb2.PublishEventsRequest(events=[self.told()])
+        (published,) = client.call(stub.PublishEvents, publish).results
+        assert published.outcome == type_pb2.OUTCOME_ACCEPTED, published
 
     def _settle(self, client: Client) -> None:
         """Wait for the payment to reach the ledger, which it does as an event."""

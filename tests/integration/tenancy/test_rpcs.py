@@ -36,6 +36,7 @@ from tests.integration.tenancy.estate import (
     PERIOD,
     SHARED_ACCOUNT,
     SHARED_ORG,
+    SHARED_SUBJECT,
     USED_AT,
     Estate,
     usd,
@@ -76,6 +77,12 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     ),
     "events.v1.EventService.TailEvents": lambda own: events_service_pb2.TailEventsRequest(
         after=first_cursor(own)
+    ),
+    "events.v1.EventService.ListEventTypes": lambda own: events_service_pb2.ListEventTypesRequest(
+        page_size=1000
+    ),
+    "events.v1.EventService.GetEventType": lambda own: events_service_pb2.GetEventTypeRequest(
+        subject=SHARED_SUBJECT
     ),
     "ledger.v1.LedgerService.GetAccount": lambda own: ledger_service_pb2.GetAccountRequest(
         account_id=SHARED_ACCOUNT
@@ -164,6 +171,10 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     "events.v1.EventService.TailEvents": (
         OWN["events.v1.EventService.TailEvents"],
         "INVALID_PAGE_TOKEN",
+    ),
+    "events.v1.EventService.GetEventType": (
+        lambda other: events_service_pb2.GetEventTypeRequest(subject=f"{other.marker}.moved"),
+        "NOT_FOUND",
     ),
     "ledger.v1.LedgerService.GetAccount": (
         lambda other: ledger_service_pb2.GetAccountRequest(account_id=receivable(other)),
@@ -320,6 +331,12 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
     ),
     "billing.v1.ChargeService.CreateCharge": lambda other: charge_service_pb2.CreateChargeRequest(
         request_id=str(uuid4()), org_id=other.name("org"), period=PERIOD
+    ),
+    "events.v1.EventService.RegisterEventTypes": lambda other: (
+        events_service_pb2.RegisterEventTypesRequest(event_types=[other.event_type()])
+    ),
+    "events.v1.EventService.PublishEvents": lambda other: events_service_pb2.PublishEventsRequest(
+        events=[other.told()]
     ),
     "ledger.v1.LedgerService.CreateAccounts": lambda other: (
         ledger_service_pb2.CreateAccountsRequest(

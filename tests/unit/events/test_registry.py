@@ -24,10 +24,10 @@ coach.assigned coaching.lesson.confirmation_decided lead.coach.confirmation.requ
 credit.locked credit.reserved intake.captured intake.matched person.updated role.assigned
 role.retired lead.handoff.context.recorded lead.qualified sales.lead.onboarded lesson.cancelled
 lesson.delivered lesson.rescheduled lesson.scheduled order.created order.updated
-platform.comms.inbound geography.market.archived geography.market.upserted geography.service-
-area.archived geography.service-area.upserted delivery.lesson-hold.cancelled delivery.lesson-
-hold.created payment.received payment.failed refund.completed credit.purchased credit.funded
-customer.handoff
+platform.comms.inbound geography.market.archived geography.market.upserted
+geography.service-area.archived geography.service-area.upserted delivery.lesson-hold.cancelled
+delivery.lesson-hold.created payment.received payment.failed refund.completed credit.purchased
+credit.funded customer.handoff
 """
 UUID7 = "[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 

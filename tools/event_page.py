@@ -30,7 +30,8 @@ HEAD = """\
 <!-- Written by tools/event_page.py from services/events/registry and the messages of proto/payments/events/v1.
      `make generate` writes it again; `make lint` fails when it is stale. -->
 
-Every kind of event that comes with this release. `tollmesh events types` shows the same, and what was registered besides.
+Every kind of event that comes with this release. `tollmesh events types` shows the same, and what was
+registered besides.
 A subject is `<resource>.<verb>[.<modifier>]`; from the second version of its payload on the version stands behind it
 (`intake.captured.v2`), the first is implied. Who made a schema:
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -26,6 +26,7 @@ from services.cli.output import (
 from services.runtime.events import registry
 
 EVENTS_PER_CALL = 500
+_TAKEN = (type_pb2.OUTCOME_ACCEPTED, type_pb2.OUTCOME_DUPLICATE)
 
 events = typer.Typer(
     help="The feed of events, and what may be published into it.", no_args_is_help=True
@@ -116,8 +117,7 @@ def types(
         else:
             found = list(_types(client, stub))
     if output is Format.JSON:
-        for item in found:
-            print_json(item)
+        print_json(events_service_pb2.ListEventTypesResponse(event_types=found))
         return
     print_table("", ("subject", "versions", "owner", "consumers", "ordered by"), map(_row, found))
     for item in found if subject else ():
@@ -127,13 +127,12 @@ def types(
 def _types(
     client: Client, stub: events_service_pb2_grpc.EventServiceStub
 ) -> Iterator[events_pb2.EventType]:
-    token = ""
+    request = events_service_pb2.ListEventTypesRequest()
     while True:
-        request = events_service_pb2.ListEventTypesRequest(page_token=token)
         page = client.call(stub.ListEventTypes, request)
         yield from page.event_types
-        token = page.next_page_token
-        if not token:
+        request.page_token = page.next_page_token
+        if not request.page_token:
             return
 
 
@@ -159,14 +158,19 @@ def publish(
     FILE holds {"events": [...]}, a list of events, one event, or one event a line. An event has `subject` and
     `data`, and may have `id`, `key` and `created_at`. What was published before is not published again.
     """
-    refused = 0
+    done = events_service_pb2.PublishEventsResponse()
     with Client(Session.find()) as client:
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
-        for number, body in enumerate(event_bodies(file.read())):
+        for body in event_bodies(file.read()):
             request = events_service_pb2.PublishEventsRequest(raw_request=body)
-            results = client.call(stub.PublishEvents, request).results
-            refused += sum(not _taken(result) for result in results)
-            _print_results(results, output, first=number * EVENTS_PER_CALL)
+            for result in client.call(stub.PublishEvents, request).results:
+                result.index = len(done.results)
+                done.results.append(result)
+    if output is Format.JSON:
+        print_json(done)
+    else:
+        print_table("", ("event", "id", "outcome", "why", "message"), map(_verdict, done.results))
+    refused = sum(result.outcome not in _TAKEN for result in done.results)
     if refused:
         raise CliError(f"{refused} events were not published", exit_code=EXIT_INCOMPLETE)
 
@@ -190,23 +194,10 @@ def event_bodies(text: str) -> Iterator[bytes]:
     yield f"[{text}]".encode() if is_event else text.encode()
 
 
-def _taken(result: events_service_pb2.PublishEventResult) -> bool:
-    return result.outcome in (type_pb2.OUTCOME_ACCEPTED, type_pb2.OUTCOME_DUPLICATE)
-
-
-def _print_results(
-    results: Iterable[events_service_pb2.PublishEventResult], output: Format, first: int
-) -> None:
-    rows = []
-    for result in results:
-        if output is Format.JSON:
-            print_json(result)
-            continue
-        outcome = type_pb2.Outcome.Name(result.outcome).removeprefix("OUTCOME_")
-        place = f"{result.reason} {result.pointer}".strip()
-        rows.append((str(first + result.index), result.id, outcome, place, result.message))
-    if rows:
-        print_table("", ("event", "id", "outcome", "why", "message"), rows)
+def _verdict(result: events_service_pb2.PublishEventResult) -> tuple[str, ...]:
+    outcome = type_pb2.Outcome.Name(result.outcome).removeprefix("OUTCOME_")
+    why = f"{result.reason} {result.pointer}".strip()
+    return str(result.index), result.id, outcome, why, result.message
 
 
 def _show(event: events_pb2.Event) -> None:

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.events.app.types import find
+from services.events.domain import payloads
 from services.events.domain.outside import (
     EventOutcome,
     Incoming,
     Sound,
     Verdict,
     check,
+    fingerprint,
     judge,
     verdict_of_known,
 )
+from services.events.domain.types import VersionRetired
 from services.events.store import outside as store
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DomainError
@@ -61,8 +64,21 @@ async def _checked(
                 raise event.error
             checked.append(check(event, types.get(event.subject), work.now))
         except DomainError as error:
-            checked.append(Verdict(event.event_id, EventOutcome.REJECTED, error))
+            came_before = isinstance(event, Incoming) and await _came_before(work, event, error)
+            outcome = EventOutcome.DUPLICATE if came_before else EventOutcome.REJECTED
+            checked.append(Verdict(event.event_id, outcome, None if came_before else error))
     return checked
+
+
+async def _came_before(work: UnitOfWork, event: Incoming, error: DomainError) -> bool:
+    """True for an event that was published before its version ended: the answer to it got lost."""
+    if not isinstance(error, VersionRetired):
+        return False
+    try:
+        wanted = fingerprint(event, payloads.read(event.payload))
+    except payloads.PayloadInvalid:
+        return False
+    return await store.fingerprint_of(work, event.event_id) == wanted
 
 
 async def _publish(work: UnitOfWork, events: Sequence[Sound]) -> list[Verdict]:

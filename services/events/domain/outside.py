@@ -104,7 +104,7 @@ def check(event: Incoming, type_: EventType | None, now: datetime) -> Sound:
     version = type_.publishable(event.version, now)
     payload = payloads.read(event.payload)
     schemas.check(version.json_schema, payload)
-    return Sound(event, _key(event, type_.key_field, payload), _fingerprint(event, payload))
+    return Sound(event, _key(event, type_.key_field, payload), fingerprint(event, payload))
 
 
 def judge(events: Sequence[Sound]) -> tuple[list[Sound], list[Verdict]]:
@@ -155,7 +155,8 @@ def _key(event: Incoming, field: str, payload: Any) -> str:
     raise error
 
 
-def _fingerprint(event: Incoming, payload: Any) -> bytes:
+def fingerprint(event: Incoming, payload: Any) -> bytes:
+    """Return 16 bytes that tell one content from another; `payload` is the event's, read."""
     said = [event.subject, event.version, event.key, payload]
     if event.created_at is not None:
         said.append(event.created_at.isoformat())

@@ -23,7 +23,7 @@ async def claim(
     Returns the events whose ids were free, and the fingerprints that stand under the ids that were not.
     """
     driver = await work.raw()
-    hashes = {_hash(event): event for event in events}
+    hashes = {_id_hash(event.incoming.event_id): event for event in events}
     asked: dict[str, Any] = {
         "tenant_id": work.tenant_id,
         "id_hash": list(hashes),
@@ -37,6 +37,14 @@ async def claim(
     found = await (await driver.execute(_SQL["known_ids"], asked)).fetchall()
     known = {hashes[row[0]].incoming.event_id: bytes(row[1]) for row in found}
     return [event for digest, event in hashes.items() if digest in free], known
+
+
+async def fingerprint_of(work: UnitOfWork, event_id: str) -> bytes | None:
+    """Return the fingerprint that stands under an id, or None."""
+    asked = {"tenant_id": work.tenant_id, "id_hash": [_id_hash(event_id)]}
+    driver = await work.raw()
+    row = await (await driver.execute(_SQL["known_ids"], asked)).fetchone()
+    return bytes(row[1]) if row else None
 
 
 async def append(work: UnitOfWork, events: Sequence[Sound]) -> None:
@@ -62,6 +70,6 @@ def _row(work: UnitOfWork, event: Sound) -> dict[str, object]:
     }
 
 
-def _hash(event: Sound) -> bytes:
+def _id_hash(event_id: str) -> bytes:
     # As the log's own writer does, whose ids stand in the same table.
-    return hashlib.sha256(event.incoming.event_id.encode()).digest()[:16]
+    return hashlib.sha256(event_id.encode()).digest()[:16]

@@ -281,6 +281,38 @@ def test_the_feed_starts_at_its_beginning_and_goes_on_from_a_cursor(
     assert tollmesh("events", "tail", "--new", "--after", "x").exit_code == EXIT_USAGE
 
 
+def test_events_of_outside_are_published(tollmesh: Tollmesh, org_id: str, tmp_path: Path) -> None:
+    def event(event_id: str, **fields: object) -> str:
+        data = {"intake_id": org_id, "captured_at": AT, "channel": "web", **fields}
+        return json.dumps({"id": event_id, "subject": "intake.captured.v2", "data": data})
+
+    one, bad = event(f"{org_id}-1"), event(f"{org_id}-2", captured_at="soon")
+    done = tollmesh("events", "publish", "-", stdin=one.encode())
+    assert (done.exit_code, "ACCEPTED" in done.out) == (0, True), done
+    file = tmp_path / "events.jsonl"
+    for text in (f"{one}\n\n{bad}\n", f"[{one}, {bad}]", f'{{"events": [{one}, {bad}]}}'):
+        file.write_text(text)
+        done = tollmesh("events", "publish", str(file), "-o", "json")
+        assert done.exit_code == EXIT_INCOMPLETE
+        known, refused = done.json()["results"]
+        assert known["outcome"] == "OUTCOME_DUPLICATE"
+        assert (refused["index"], refused["pointer"]) == (1, "/captured_at")
+        assert "1 events were not published" in done.err
+    assert tollmesh("events", "publish", "-", stdin=b"nothing").exit_code == EXIT_USAGE
+    assert tollmesh("events", "publish", "-", stdin=b'{"events": 1}').exit_code == EXIT_REFUSED
+    listed = tollmesh("events", "list", "--subject", "intake.captured.v2")
+    assert f'"intake_id": "{org_id}"' in listed.out
+
+
+def test_types_of_events_are_shown(tollmesh: Tollmesh) -> None:
+    assert "order.updated" in tollmesh("events", "types").out
+    shown = tollmesh("events", "types", "order.created")
+    assert '"amount_total_cents"' in shown.out
+    (found,) = tollmesh("events", "types", "intake.captured", "-o", "json").json()["event_types"]
+    assert [version["version"] for version in found["versions"]] == [1, 2]
+    assert tollmesh("events", "types", "nobody.knows").exit_code == EXIT_REFUSED
+
+
 def test_violations_are_listed(tollmesh: Tollmesh) -> None:
     assert tollmesh("usage", "not an org", "--period", DAY).exit_code == EXIT_REFUSED
     seen = tollmesh("violations", "--contract", "mesh/request-validation", "-o", "json")
@@ -394,6 +426,7 @@ def test_doctor_and_version(tollmesh: Tollmesh, monkeypatch: pytest.MonkeyPatch)
         ("ledger", "balances"),
         ("ledger", "trial-balance"),
         ("events", "list", "--subject", "none.such"),
+        ("events", "types"),
         ("violations", "--limit", "1"),
         ("keys", "list"),
         ("doctor",),

@@ -464,6 +464,8 @@ async def test_both_versions_are_published_until_the_cutover(
     new = Event(subject="stock.counted.v2", json=b'{"sku": "a", "count": 1}')
     same = Event(subject="stock.counted", schema_version=2, json=new.json)
     assert [r.outcome for r in await publish(mesh, tenant, old, new, same)] == [ACCEPTED] * 3
+    late = Event(id="late", subject="stock.counted", json=old.json)
+    assert [r.outcome for r in await publish(mesh, tenant, late)] == [ACCEPTED]
     (wrong,) = await publish(mesh, tenant, Event(subject="stock.counted.v2", json=old.json))
     assert (wrong.reason, wrong.pointer) == ("EVENT_PAYLOAD_INVALID", "/count")
     clock.advance(timedelta(days=14) - timedelta(seconds=1))
@@ -472,8 +474,12 @@ async def test_both_versions_are_published_until_the_cutover(
     refused, taken = await publish(mesh, tenant, old, new)
     assert (refused.outcome, refused.reason) == (REJECTED, "EVENT_VERSION_RETIRED")
     assert taken.outcome == ACCEPTED
+    # The answer to it was lost, and it came again too late.
+    other = Event(id="late", subject="stock.counted", json=b'{"sku": "b"}')
+    again = await publish(mesh, tenant, late, other)
+    assert [r.outcome for r in again] == [DUPLICATE, REJECTED]
     found = await feed(mesh, tenant)
-    assert [item.schema_version for item in found] == [1, 2, 2, 1, 2, 2]
+    assert [item.schema_version for item in found] == [1, 2, 2, 1, 1, 2, 2]
     later = await feed(mesh, tenant, "stock.counted.v2")
     assert {item.subject for item in later} == {"stock.counted.v2"}
     assert len(later) == 4

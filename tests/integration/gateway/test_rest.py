@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import http.client
 import json
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -325,3 +327,44 @@ async def test_mesh_that_is_down() -> None:
         refused = await Rest(url, "key").acall("GET", "/v1/billing/charges")
         assert (refused.status, refused.reason) == (503, "DEPENDENCY_UNAVAILABLE")
         assert refused.headers["retry-after"] == "1"
+
+
+# ---- Events of outside producers
+
+
+async def test_the_body_of_published_events_travels_as_it_is(rest: Rest) -> None:
+    stock = {"subject": "stock.moved", "owner": "shop"}
+    version = {"version": 1, "json_schema": '{"type": "object", "required": ["sku"]}'}
+    declared = {"event_types": [{**stock, "versions": [version]}]}
+    registered = await rest.acall("POST", "/v1/event-types", declared)
+    assert registered.json()["results"][0]["outcome"] == "OUTCOME_ACCEPTED", registered.body
+    data = b'{ "sku":"a",\t"amount": 90071992547409.93, "n":9007199254740993, "k": 1.0 }'
+    event = b'{"id": "e-1", "subject": "stock.moved", "key": "a", "data": %b}'
+    body = b'{"events":[%b,\n%b]}' % (event % data, b'{"subject": "stock.moved", "data": {}}')
+    published = await rest.acall("POST", "/v1/events", body)
+    assert published.status == 200, published.body
+    good, bad = published.json()["results"]
+    assert (good["id"], good["outcome"]) == ("e-1", "OUTCOME_ACCEPTED")
+    assert (bad["outcome"], bad["reason"]) == ("OUTCOME_REJECTED", "EVENT_PAYLOAD_INVALID")
+    assert bad["pointer"] == "/sku"
+    again = await rest.acall("POST", "/v1/events", body)
+    assert again.json()["results"][0]["outcome"] == "OUTCOME_DUPLICATE"
+    give_up_at = time.monotonic() + 10
+    while not (events := (await rest.acall("GET", "/v1/events")).json()["events"]):
+        assert time.monotonic() < give_up_at, "the event did not reach the feed"
+        await asyncio.sleep(0.05)
+    assert base64.b64decode(events[0]["json"]) == data
+
+
+async def test_a_body_that_is_no_list_of_events_is_refused(rest: Rest) -> None:
+    for body in (b"", b"{", b'{"events": [{"id": 1, "id": 2}]}', b'{"event": []}'):
+        answer = await rest.acall("POST", "/v1/events", body)
+        assert (answer.status, answer.reason) == (400, "INVALID_FIELD"), body
+
+
+async def test_types_of_events_are_read(rest: Rest) -> None:
+    listed = (await rest.acall("GET", "/v1/event-types?page_size=5")).json()
+    assert len(listed["event_types"]) == 5
+    order = (await rest.acall("GET", "/v1/event-types/order.created")).json()
+    assert (order["subject"], order["built_in"]) == ("order.created", True)
+    assert (await rest.acall("GET", "/v1/event-types/nobody.knows")).status == 404

@@ -158,7 +158,10 @@ class _Cursors:
 
 
 def _patterns(subjects: Sequence[str]) -> list[Pattern]:
-    return [Pattern.parse(subject) for subject in subjects]
+    try:
+        return [Pattern.parse(subject) for subject in subjects]
+    except ValueError as error:
+        raise InvalidField.one("subjects", str(error)) from error
 
 
 def _event(event: FeedEvent) -> events_pb2.Event:

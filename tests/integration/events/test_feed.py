@@ -175,6 +175,7 @@ async def test_tenants_see_their_own_events_only(lab: Lab, mesh: Mesh) -> None:
         ListEventsRequest(subjects=["invoice"]),
         ListEventsRequest(subjects=["invoice.%"]),
         ListEventsRequest(subjects=["a.b.c.d.*"]),
+        ListEventsRequest(subjects=["usage.v2"]),
         ListEventsRequest(subjects=["a.b"] * 51),
         ListEventsRequest(page_size=1001),
         ListEventsRequest(page_size=-1),

@@ -1,9 +1,7 @@
-"""EventService: proto to domain and back, one method an RPC."""
+"""Types of events, and publishing them from outside."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
 from datetime import UTC
 from typing import Any
 
@@ -11,19 +9,15 @@ from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb
 from payments.type.v1 import type_pb2
 
 from services.events import incoming
-from services.events.app.feed import EventReader
 from services.events.app.publisher import Publisher
 from services.events.app.types import Registered, TypeRegistry
-from services.events.domain.feed import FeedEvent, Progress
 from services.events.domain.outside import EventOutcome
 from services.events.domain.types import EventType, Version
 from services.runtime import validation
-from services.runtime.context import current
-from services.runtime.errors import DomainError, FieldViolation, InvalidField, InvalidPageToken
-from services.runtime.events.subjects import Pattern, is_subject, split_version
+from services.runtime.errors import DomainError, FieldViolation, InvalidField
+from services.runtime.events.subjects import is_subject, split_version
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
 
-_TYPE_URL = "type.googleapis.com/"
 TYPES_PER_CALL_MAX = 100
 # Of the schemas on one page of types: what is left of a message's size is ample for the rest.
 TYPES_PAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -36,13 +30,11 @@ _OUTCOMES = {
 }
 
 
-class EventServicer(events_service_pb2_grpc.EventServiceServicer):
-    """Answers EventService."""
+class TypeRpcs(events_service_pb2_grpc.EventServiceServicer):
+    """RegisterEventTypes, ListEventTypes, GetEventType and PublishEvents."""
 
-    def __init__(self, reader: EventReader, types: TypeRegistry, publisher: Publisher) -> None:
-        self._reader = reader
-        self._types = types
-        self._publisher = publisher
+    _types: TypeRegistry
+    _publisher: Publisher
 
     async def RegisterEventTypes(
         self, request: events_service_pb2.RegisterEventTypesRequest, context: Any
@@ -110,91 +102,6 @@ class EventServicer(events_service_pb2_grpc.EventServiceServicer):
             )
             _tell(result, verdict.error)
         return response
-
-    async def ListEvents(
-        self, request: events_service_pb2.ListEventsRequest, context: Any
-    ) -> events_service_pb2.ListEventsResponse:
-        """Read a page."""
-        cursors = _Cursors(request.subjects)
-        after = cursors.read(request.after) if request.after else 0
-        events = await self._reader.page(
-            _patterns(request.subjects), after, clamp_page_size(request.page_size)
-        )
-        return events_service_pb2.ListEventsResponse(
-            events=[_event(event) for event in events],
-            next_cursor=cursors.write(events[-1].position if events else after),
-        )
-
-    async def TailEvents(
-        self, request: events_service_pb2.TailEventsRequest, context: Any
-    ) -> AsyncIterator[events_service_pb2.TailEventsResponse]:
-        """Follow the feed."""
-        cursors = _Cursors(request.subjects)
-        after = cursors.read(request.after) if request.after else None
-        async with aclosing(self._reader.tail(_patterns(request.subjects), after)) as events:
-            async for event in events:
-                yield events_service_pb2.TailEventsResponse(
-                    event=_event(event), cursor=cursors.write(event.position)
-                )
-
-
-class _Cursors:
-    """Cursors of one tenant and one choice of subjects, whatever order these were named in."""
-
-    def __init__(self, subjects: Sequence[str]) -> None:
-        chosen = ",".join(sorted(set(subjects)))
-        self._scope = f"events:{current().tenant_id}:{chosen}"
-
-    def read(self, cursor: str) -> int:
-        """Return the place. Raises InvalidPageToken for a cursor of others."""
-        position = decode_token(cursor, self._scope).get("position")
-        if not isinstance(position, int) or position < 0:
-            raise InvalidPageToken("the cursor names no place of the feed", page_token=cursor[:128])
-        return position
-
-    def write(self, position: int) -> str:
-        """Return the cursor of a place."""
-        return encode_token({"position": position}, self._scope)
-
-
-def _patterns(subjects: Sequence[str]) -> list[Pattern]:
-    try:
-        return [Pattern.parse(subject) for subject in subjects]
-    except ValueError as error:
-        raise InvalidField.one("subjects", str(error)) from error
-
-
-def _event(event: FeedEvent) -> events_pb2.Event:
-    message = events_pb2.Event(
-        id=event.event_id,
-        subject=event.subject,
-        schema_version=event.schema_version,
-        tenant_id=event.tenant_id,
-        key=event.key,
-        metadata=_metadata(event, event.progress),
-    )
-    if event.message_name:
-        message.message.type_url = _TYPE_URL + event.message_name
-        message.message.value = event.payload
-    else:
-        message.json = event.payload
-    message.created_at.FromDatetime(event.created_at)
-    return message
-
-
-def _metadata(event: FeedEvent, progress: Progress) -> events_pb2.EventMetadata:
-    metadata = events_pb2.EventMetadata(
-        tenant_id=event.tenant_id,
-        correlation_id=event.correlation_id,
-        causation_id=event.causation_id,
-        outbox_status=progress.status,
-        outbox_retry_count=progress.tries,
-        outbox_last_error=progress.last_error,
-        traceparent=event.traceparent,
-    )
-    if progress.next_at is not None:
-        metadata.outbox_next_attempt_at.FromDatetime(progress.next_at)
-    return metadata
 
 
 def _tell(

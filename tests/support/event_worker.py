@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import random
+from typing import Literal
 
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
@@ -24,6 +25,8 @@ from tests.support.events import QUICK, write_effect
 
 LEASE_MS = 1500
 CONSUMERS = ("chaos.a", "chaos.b")
+SKIPPING = "chaos.c"
+"""The consumer that goes past dead letters; it takes part in the fuzz alone."""
 
 
 def poisonous(key: str, version: int) -> bool:
@@ -43,7 +46,13 @@ def reaction(consumer: str) -> Reaction:
         if poisonous(envelope.key, payload.plan_version):
             raise RuntimeError("poison")
 
-    return Reaction(consumer, ("plan.created",), handle, retry=QUICK)
+    on_dead: Literal["park_key", "skip"] = "skip" if consumer == SKIPPING else "park_key"
+    return Reaction(consumer, ("plan.created",), handle, on_dead=on_dead, retry=QUICK)
+
+
+def reactions() -> list[Reaction]:
+    """All that take part in the fuzz."""
+    return [reaction(consumer) for consumer in (*CONSUMERS, SKIPPING)]
 
 
 async def serve(urls: DatabaseUrls, *, drain: bool) -> None:
@@ -62,13 +71,6 @@ async def serve(urls: DatabaseUrls, *, drain: bool) -> None:
         await backbone.stop()
         return
     await asyncio.Event().wait()
-
-
-def run(urls: DatabaseUrls) -> None:
-    """Serve in a forked process."""
-    configure_logs("critical")
-    random.seed()
-    asyncio.run(serve(urls, drain=False))
 
 
 def main() -> None:

@@ -243,6 +243,21 @@ const (
 	//
 	//	{"reason": "EVENT_TYPES_FULL", "domain": "tollmesh.dev", "metadata": {"types_max": "1000"}}
 	ErrorReason_ERROR_REASON_EVENT_TYPES_FULL ErrorReason = 809
+	// A schedule cannot be read: its expression is no cron expression of five fields, never comes round, or its time
+	// zone is none of the IANA's.
+	//
+	//	{"reason": "SCHEDULE_INVALID", "domain": "tollmesh.dev", "metadata": {"cron": "0 25 * * *", "time_zone": "Europe/Berlin"}}
+	ErrorReason_ERROR_REASON_SCHEDULE_INVALID ErrorReason = 830
+	// A journey got an event that it does not expect, and its definition says that nobody may pass over it. No call is
+	// answered with this: the event waits as a dead letter under this reason.
+	//
+	//	{"reason": "JOURNEY_EVENT_REFUSED", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "state": "released", "subject": "dispute.opened"}}
+	ErrorReason_ERROR_REASON_JOURNEY_EVENT_REFUSED ErrorReason = 831
+	// A journey runs by a version of its definition that this release does not have. Its events wait as dead letters:
+	// install a release that has it, then replay them.
+	//
+	//	{"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
+	ErrorReason_ERROR_REASON_JOURNEY_VERSION_UNKNOWN ErrorReason = 832
 	// No RPC answers at this path; `/openapi.json` lists those that there are.
 	//
 	//	{"reason": "NO_ROUTE", "domain": "tollmesh.dev", "metadata": {"method": "GET", "path": "/v1/charge"}}
@@ -313,6 +328,9 @@ var (
 		807: "ERROR_REASON_EVENT_SCHEMA_INVALID",
 		808: "ERROR_REASON_EVENT_SCHEMA_BREAKING",
 		809: "ERROR_REASON_EVENT_TYPES_FULL",
+		830: "ERROR_REASON_SCHEDULE_INVALID",
+		831: "ERROR_REASON_JOURNEY_EVENT_REFUSED",
+		832: "ERROR_REASON_JOURNEY_VERSION_UNKNOWN",
 		900: "ERROR_REASON_NO_ROUTE",
 		901: "ERROR_REASON_METHOD_NOT_ALLOWED",
 		902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -371,6 +389,9 @@ var (
 		"ERROR_REASON_EVENT_SCHEMA_INVALID":      807,
 		"ERROR_REASON_EVENT_SCHEMA_BREAKING":     808,
 		"ERROR_REASON_EVENT_TYPES_FULL":          809,
+		"ERROR_REASON_SCHEDULE_INVALID":          830,
+		"ERROR_REASON_JOURNEY_EVENT_REFUSED":     831,
+		"ERROR_REASON_JOURNEY_VERSION_UNKNOWN":   832,
 		"ERROR_REASON_NO_ROUTE":                  900,
 		"ERROR_REASON_METHOD_NOT_ALLOWED":        901,
 		"ERROR_REASON_MESSAGE_TOO_LARGE":         902,
@@ -408,7 +429,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xe4\x0f\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xdc\x10\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -463,7 +484,10 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1cERROR_REASON_EVENT_ID_REUSED\x10\xa6\x06\x12&\n" +
 	"!ERROR_REASON_EVENT_SCHEMA_INVALID\x10\xa7\x06\x12'\n" +
 	"\"ERROR_REASON_EVENT_SCHEMA_BREAKING\x10\xa8\x06\x12\"\n" +
-	"\x1dERROR_REASON_EVENT_TYPES_FULL\x10\xa9\x06\x12\x1a\n" +
+	"\x1dERROR_REASON_EVENT_TYPES_FULL\x10\xa9\x06\x12\"\n" +
+	"\x1dERROR_REASON_SCHEDULE_INVALID\x10\xbe\x06\x12'\n" +
+	"\"ERROR_REASON_JOURNEY_EVENT_REFUSED\x10\xbf\x06\x12)\n" +
+	"$ERROR_REASON_JOURNEY_VERSION_UNKNOWN\x10\xc0\x06\x12\x1a\n" +
 	"\x15ERROR_REASON_NO_ROUTE\x10\x84\a\x12$\n" +
 	"\x1fERROR_REASON_METHOD_NOT_ALLOWED\x10\x85\a\x12#\n" +
 	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x10\x86\aB\xc0\x01\n" +

@@ -10,6 +10,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	_ "tollmesh.dev/gen/go/buf/validate"
@@ -847,11 +848,478 @@ func (x *PublishEventsResponse) GetResults() []*PublishEventResult {
 	return nil
 }
 
+// Request of ListTimers.
+type ListTimersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the keys start with, e.g. `event-type/`; empty for all.
+	KeyPrefix string `protobuf:"bytes,1,opt,name=key_prefix,json=keyPrefix,proto3" json:"key_prefix,omitempty"`
+	// Only timers that are due before this time; absent for all.
+	DueBefore *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=due_before,json=dueBefore,proto3" json:"due_before,omitempty"`
+	// Most timers to give; 0 for 100.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before; empty for the first page.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTimersRequest) Reset() {
+	*x = ListTimersRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTimersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTimersRequest) ProtoMessage() {}
+
+func (x *ListTimersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTimersRequest.ProtoReflect.Descriptor instead.
+func (*ListTimersRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListTimersRequest) GetKeyPrefix() string {
+	if x != nil {
+		return x.KeyPrefix
+	}
+	return ""
+}
+
+func (x *ListTimersRequest) GetDueBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueBefore
+	}
+	return nil
+}
+
+func (x *ListTimersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTimersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Answer of ListTimers.
+type ListTimersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Timers, by key.
+	Timers []*Timer `protobuf:"bytes,1,rep,name=timers,proto3" json:"timers,omitempty"`
+	// Token of the next page; empty when there is none.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTimersResponse) Reset() {
+	*x = ListTimersResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTimersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTimersResponse) ProtoMessage() {}
+
+func (x *ListTimersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTimersResponse.ProtoReflect.Descriptor instead.
+func (*ListTimersResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListTimersResponse) GetTimers() []*Timer {
+	if x != nil {
+		return x.Timers
+	}
+	return nil
+}
+
+func (x *ListTimersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of CancelTimer.
+type CancelTimerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the request; the same id gets the same answer.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The timer.
+	TimerId       string `protobuf:"bytes,2,opt,name=timer_id,json=timerId,proto3" json:"timer_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelTimerRequest) Reset() {
+	*x = CancelTimerRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelTimerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelTimerRequest) ProtoMessage() {}
+
+func (x *CancelTimerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelTimerRequest.ProtoReflect.Descriptor instead.
+func (*CancelTimerRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *CancelTimerRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CancelTimerRequest) GetTimerId() string {
+	if x != nil {
+		return x.TimerId
+	}
+	return ""
+}
+
+// Answer of CancelTimer.
+type CancelTimerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The timer as it was.
+	Timer         *Timer `protobuf:"bytes,1,opt,name=timer,proto3" json:"timer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelTimerResponse) Reset() {
+	*x = CancelTimerResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelTimerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelTimerResponse) ProtoMessage() {}
+
+func (x *CancelTimerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelTimerResponse.ProtoReflect.Descriptor instead.
+func (*CancelTimerResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *CancelTimerResponse) GetTimer() *Timer {
+	if x != nil {
+		return x.Timer
+	}
+	return nil
+}
+
+// Request of ListJourneys.
+type ListJourneysRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Kind of journey; empty for all.
+	JourneyType string `protobuf:"bytes,1,opt,name=journey_type,json=journeyType,proto3" json:"journey_type,omitempty"`
+	// State that they are in; empty for all.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Whether they go on, or how they ended; JOURNEY_STATUS_UNSPECIFIED for all.
+	Status JourneyStatus `protobuf:"varint,3,opt,name=status,proto3,enum=payments.events.v1.JourneyStatus" json:"status,omitempty"`
+	// Most journeys to give; 0 for 100. A page ends sooner when its journeys are large.
+	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before; empty for the first page.
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListJourneysRequest) Reset() {
+	*x = ListJourneysRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListJourneysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListJourneysRequest) ProtoMessage() {}
+
+func (x *ListJourneysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListJourneysRequest.ProtoReflect.Descriptor instead.
+func (*ListJourneysRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListJourneysRequest) GetJourneyType() string {
+	if x != nil {
+		return x.JourneyType
+	}
+	return ""
+}
+
+func (x *ListJourneysRequest) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *ListJourneysRequest) GetStatus() JourneyStatus {
+	if x != nil {
+		return x.Status
+	}
+	return JourneyStatus_JOURNEY_STATUS_UNSPECIFIED
+}
+
+func (x *ListJourneysRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListJourneysRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Answer of ListJourneys.
+type ListJourneysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Journeys, by kind and id.
+	Journeys []*Journey `protobuf:"bytes,1,rep,name=journeys,proto3" json:"journeys,omitempty"`
+	// Token of the next page; empty when there is none.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListJourneysResponse) Reset() {
+	*x = ListJourneysResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListJourneysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListJourneysResponse) ProtoMessage() {}
+
+func (x *ListJourneysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListJourneysResponse.ProtoReflect.Descriptor instead.
+func (*ListJourneysResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListJourneysResponse) GetJourneys() []*Journey {
+	if x != nil {
+		return x.Journeys
+	}
+	return nil
+}
+
+func (x *ListJourneysResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of GetJourney.
+type GetJourneyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Kind of journey.
+	JourneyType string `protobuf:"bytes,1,opt,name=journey_type,json=journeyType,proto3" json:"journey_type,omitempty"`
+	// Id within its kind.
+	JourneyId     string `protobuf:"bytes,2,opt,name=journey_id,json=journeyId,proto3" json:"journey_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetJourneyRequest) Reset() {
+	*x = GetJourneyRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetJourneyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetJourneyRequest) ProtoMessage() {}
+
+func (x *GetJourneyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetJourneyRequest.ProtoReflect.Descriptor instead.
+func (*GetJourneyRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GetJourneyRequest) GetJourneyType() string {
+	if x != nil {
+		return x.JourneyType
+	}
+	return ""
+}
+
+func (x *GetJourneyRequest) GetJourneyId() string {
+	if x != nil {
+		return x.JourneyId
+	}
+	return ""
+}
+
+// Answer of GetJourney.
+type GetJourneyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The journey.
+	Journey       *Journey `protobuf:"bytes,1,opt,name=journey,proto3" json:"journey,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetJourneyResponse) Reset() {
+	*x = GetJourneyResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetJourneyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetJourneyResponse) ProtoMessage() {}
+
+func (x *GetJourneyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetJourneyResponse.ProtoReflect.Descriptor instead.
+func (*GetJourneyResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetJourneyResponse) GetJourney() *Journey {
+	if x != nil {
+		return x.Journey
+	}
+	return nil
+}
+
 var File_payments_events_v1_events_service_proto protoreflect.FileDescriptor
 
 const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/events/v1/events_service.proto\x12\x12payments.events.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fpayments/events/v1/events.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xb1\x01\n" +
+	"'payments/events/v1/events_service.proto\x12\x12payments.events.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/events/v1/events.proto\x1a\x1fpayments/events/v1/timers.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xb1\x01\n" +
 	"\x11ListEventsRequest\x12S\n" +
 	"\bsubjects\x18\x01 \x03(\tB7\xbaH4\x92\x011\x102\"-r+\x18\xc8\x012&^([a-z0-9_-]+\\.){1,4}([a-z0-9_-]+|\\*)$R\bsubjects\x12\x1e\n" +
 	"\x05after\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x05after\x12'\n" +
@@ -907,7 +1375,44 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\apointer\x18\x05 \x01(\tR\apointer\x12\x18\n" +
 	"\amessage\x18\x06 \x01(\tR\amessage\"Y\n" +
 	"\x15PublishEventsResponse\x12@\n" +
-	"\aresults\x18\x01 \x03(\v2&.payments.events.v1.PublishEventResultR\aresults2\x8b\a\n" +
+	"\aresults\x18\x01 \x03(\v2&.payments.events.v1.PublishEventResultR\aresults\"\xc9\x01\n" +
+	"\x11ListTimersRequest\x12'\n" +
+	"\n" +
+	"key_prefix\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tkeyPrefix\x129\n" +
+	"\n" +
+	"due_before\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tdueBefore\x12'\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"o\n" +
+	"\x12ListTimersResponse\x121\n" +
+	"\x06timers\x18\x01 \x03(\v2\x19.payments.events.v1.TimerR\x06timers\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"d\n" +
+	"\x12CancelTimerRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12%\n" +
+	"\btimer_id\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\atimerId\"F\n" +
+	"\x13CancelTimerResponse\x12/\n" +
+	"\x05timer\x18\x01 \x01(\v2\x19.payments.events.v1.TimerR\x05timer\"\xf7\x01\n" +
+	"\x13ListJourneysRequest\x12*\n" +
+	"\fjourney_type\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\vjourneyType\x12\x1d\n" +
+	"\x05state\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05state\x12C\n" +
+	"\x06status\x18\x03 \x01(\x0e2!.payments.events.v1.JourneyStatusB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12'\n" +
+	"\tpage_size\x18\x04 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"w\n" +
+	"\x14ListJourneysResponse\x127\n" +
+	"\bjourneys\x18\x01 \x03(\v2\x1b.payments.events.v1.JourneyR\bjourneys\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"l\n" +
+	"\x11GetJourneyRequest\x12,\n" +
+	"\fjourney_type\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\vjourneyType\x12)\n" +
+	"\n" +
+	"journey_id\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\tjourneyId\"K\n" +
+	"\x12GetJourneyResponse\x125\n" +
+	"\ajourney\x18\x01 \x01(\v2\x1b.payments.events.v1.JourneyR\ajourney2\xe1\v\n" +
 	"\fEventService\x12\xa3\x01\n" +
 	"\x12RegisterEventTypes\x12-.payments.events.v1.RegisterEventTypesRequest\x1a..payments.events.v1.RegisterEventTypesResponse\".\x8a\xe7\x18\x10\n" +
 	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/event-types\x12\x91\x01\n" +
@@ -925,7 +1430,18 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"/v1/events\x12\x87\x01\n" +
 	"\n" +
 	"TailEvents\x12%.payments.events.v1.TailEventsRequest\x1a&.payments.events.v1.TailEventsResponse\"(\x8a\xe7\x18\r\n" +
-	"\vevents:read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/events:tail0\x01B\xc7\x01\n" +
+	"\vevents:read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/events:tail0\x01\x12\x80\x01\n" +
+	"\n" +
+	"ListTimers\x12%.payments.events.v1.ListTimersRequest\x1a&.payments.events.v1.ListTimersResponse\"#\x8a\xe7\x18\r\n" +
+	"\vevents:read\x82\xd3\xe4\x93\x02\f\x12\n" +
+	"/v1/timers\x12\x9b\x01\n" +
+	"\vCancelTimer\x12&.payments.events.v1.CancelTimerRequest\x1a'.payments.events.v1.CancelTimerResponse\";\x8a\xe7\x18\x10\n" +
+	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/v1/timers/{timer_id}:cancel\x12\x88\x01\n" +
+	"\fListJourneys\x12'.payments.events.v1.ListJourneysRequest\x1a(.payments.events.v1.ListJourneysResponse\"%\x8a\xe7\x18\r\n" +
+	"\vevents:read\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/journeys\x12\xa7\x01\n" +
+	"\n" +
+	"GetJourney\x12%.payments.events.v1.GetJourneyRequest\x1a&.payments.events.v1.GetJourneyResponse\"J\x8a\xe7\x18\r\n" +
+	"\vevents:read\x82\xd3\xe4\x93\x023b\ajourney\x12(/v1/journeys/{journey_type}/{journey_id}B\xc7\x01\n" +
 	"\x16com.payments.events.v1B\x12EventsServiceProtoP\x01Z/tollmesh.dev/gen/go/payments/events/v1;eventsv1\xa2\x02\x03PEX\xaa\x02\x12Payments.Events.V1\xca\x02\x12Payments\\Events\\V1\xe2\x02\x1ePayments\\Events\\V1\\GPBMetadata\xea\x02\x14Payments::Events::V1b\x06proto3"
 
 var (
@@ -940,7 +1456,7 @@ func file_payments_events_v1_events_service_proto_rawDescGZIP() []byte {
 	return file_payments_events_v1_events_service_proto_rawDescData
 }
 
-var file_payments_events_v1_events_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_payments_events_v1_events_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_payments_events_v1_events_service_proto_goTypes = []any{
 	(*ListEventsRequest)(nil),          // 0: payments.events.v1.ListEventsRequest
 	(*ListEventsResponse)(nil),         // 1: payments.events.v1.ListEventsResponse
@@ -956,38 +1472,64 @@ var file_payments_events_v1_events_service_proto_goTypes = []any{
 	(*PublishEventsRequest)(nil),       // 11: payments.events.v1.PublishEventsRequest
 	(*PublishEventResult)(nil),         // 12: payments.events.v1.PublishEventResult
 	(*PublishEventsResponse)(nil),      // 13: payments.events.v1.PublishEventsResponse
-	(*Event)(nil),                      // 14: payments.events.v1.Event
-	(*EventType)(nil),                  // 15: payments.events.v1.EventType
-	(v1.Outcome)(0),                    // 16: payments.type.v1.Outcome
+	(*ListTimersRequest)(nil),          // 14: payments.events.v1.ListTimersRequest
+	(*ListTimersResponse)(nil),         // 15: payments.events.v1.ListTimersResponse
+	(*CancelTimerRequest)(nil),         // 16: payments.events.v1.CancelTimerRequest
+	(*CancelTimerResponse)(nil),        // 17: payments.events.v1.CancelTimerResponse
+	(*ListJourneysRequest)(nil),        // 18: payments.events.v1.ListJourneysRequest
+	(*ListJourneysResponse)(nil),       // 19: payments.events.v1.ListJourneysResponse
+	(*GetJourneyRequest)(nil),          // 20: payments.events.v1.GetJourneyRequest
+	(*GetJourneyResponse)(nil),         // 21: payments.events.v1.GetJourneyResponse
+	(*Event)(nil),                      // 22: payments.events.v1.Event
+	(*EventType)(nil),                  // 23: payments.events.v1.EventType
+	(v1.Outcome)(0),                    // 24: payments.type.v1.Outcome
+	(*timestamppb.Timestamp)(nil),      // 25: google.protobuf.Timestamp
+	(*Timer)(nil),                      // 26: payments.events.v1.Timer
+	(JourneyStatus)(0),                 // 27: payments.events.v1.JourneyStatus
+	(*Journey)(nil),                    // 28: payments.events.v1.Journey
 }
 var file_payments_events_v1_events_service_proto_depIdxs = []int32{
-	14, // 0: payments.events.v1.ListEventsResponse.events:type_name -> payments.events.v1.Event
-	14, // 1: payments.events.v1.TailEventsResponse.event:type_name -> payments.events.v1.Event
-	15, // 2: payments.events.v1.RegisterEventTypesRequest.event_types:type_name -> payments.events.v1.EventType
-	16, // 3: payments.events.v1.RegisterEventTypeResult.outcome:type_name -> payments.type.v1.Outcome
+	22, // 0: payments.events.v1.ListEventsResponse.events:type_name -> payments.events.v1.Event
+	22, // 1: payments.events.v1.TailEventsResponse.event:type_name -> payments.events.v1.Event
+	23, // 2: payments.events.v1.RegisterEventTypesRequest.event_types:type_name -> payments.events.v1.EventType
+	24, // 3: payments.events.v1.RegisterEventTypeResult.outcome:type_name -> payments.type.v1.Outcome
 	5,  // 4: payments.events.v1.RegisterEventTypesResponse.results:type_name -> payments.events.v1.RegisterEventTypeResult
-	15, // 5: payments.events.v1.ListEventTypesResponse.event_types:type_name -> payments.events.v1.EventType
-	15, // 6: payments.events.v1.GetEventTypeResponse.event_type:type_name -> payments.events.v1.EventType
-	14, // 7: payments.events.v1.PublishEventsRequest.events:type_name -> payments.events.v1.Event
-	16, // 8: payments.events.v1.PublishEventResult.outcome:type_name -> payments.type.v1.Outcome
+	23, // 5: payments.events.v1.ListEventTypesResponse.event_types:type_name -> payments.events.v1.EventType
+	23, // 6: payments.events.v1.GetEventTypeResponse.event_type:type_name -> payments.events.v1.EventType
+	22, // 7: payments.events.v1.PublishEventsRequest.events:type_name -> payments.events.v1.Event
+	24, // 8: payments.events.v1.PublishEventResult.outcome:type_name -> payments.type.v1.Outcome
 	12, // 9: payments.events.v1.PublishEventsResponse.results:type_name -> payments.events.v1.PublishEventResult
-	4,  // 10: payments.events.v1.EventService.RegisterEventTypes:input_type -> payments.events.v1.RegisterEventTypesRequest
-	7,  // 11: payments.events.v1.EventService.ListEventTypes:input_type -> payments.events.v1.ListEventTypesRequest
-	9,  // 12: payments.events.v1.EventService.GetEventType:input_type -> payments.events.v1.GetEventTypeRequest
-	11, // 13: payments.events.v1.EventService.PublishEvents:input_type -> payments.events.v1.PublishEventsRequest
-	0,  // 14: payments.events.v1.EventService.ListEvents:input_type -> payments.events.v1.ListEventsRequest
-	2,  // 15: payments.events.v1.EventService.TailEvents:input_type -> payments.events.v1.TailEventsRequest
-	6,  // 16: payments.events.v1.EventService.RegisterEventTypes:output_type -> payments.events.v1.RegisterEventTypesResponse
-	8,  // 17: payments.events.v1.EventService.ListEventTypes:output_type -> payments.events.v1.ListEventTypesResponse
-	10, // 18: payments.events.v1.EventService.GetEventType:output_type -> payments.events.v1.GetEventTypeResponse
-	13, // 19: payments.events.v1.EventService.PublishEvents:output_type -> payments.events.v1.PublishEventsResponse
-	1,  // 20: payments.events.v1.EventService.ListEvents:output_type -> payments.events.v1.ListEventsResponse
-	3,  // 21: payments.events.v1.EventService.TailEvents:output_type -> payments.events.v1.TailEventsResponse
-	16, // [16:22] is the sub-list for method output_type
-	10, // [10:16] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	25, // 10: payments.events.v1.ListTimersRequest.due_before:type_name -> google.protobuf.Timestamp
+	26, // 11: payments.events.v1.ListTimersResponse.timers:type_name -> payments.events.v1.Timer
+	26, // 12: payments.events.v1.CancelTimerResponse.timer:type_name -> payments.events.v1.Timer
+	27, // 13: payments.events.v1.ListJourneysRequest.status:type_name -> payments.events.v1.JourneyStatus
+	28, // 14: payments.events.v1.ListJourneysResponse.journeys:type_name -> payments.events.v1.Journey
+	28, // 15: payments.events.v1.GetJourneyResponse.journey:type_name -> payments.events.v1.Journey
+	4,  // 16: payments.events.v1.EventService.RegisterEventTypes:input_type -> payments.events.v1.RegisterEventTypesRequest
+	7,  // 17: payments.events.v1.EventService.ListEventTypes:input_type -> payments.events.v1.ListEventTypesRequest
+	9,  // 18: payments.events.v1.EventService.GetEventType:input_type -> payments.events.v1.GetEventTypeRequest
+	11, // 19: payments.events.v1.EventService.PublishEvents:input_type -> payments.events.v1.PublishEventsRequest
+	0,  // 20: payments.events.v1.EventService.ListEvents:input_type -> payments.events.v1.ListEventsRequest
+	2,  // 21: payments.events.v1.EventService.TailEvents:input_type -> payments.events.v1.TailEventsRequest
+	14, // 22: payments.events.v1.EventService.ListTimers:input_type -> payments.events.v1.ListTimersRequest
+	16, // 23: payments.events.v1.EventService.CancelTimer:input_type -> payments.events.v1.CancelTimerRequest
+	18, // 24: payments.events.v1.EventService.ListJourneys:input_type -> payments.events.v1.ListJourneysRequest
+	20, // 25: payments.events.v1.EventService.GetJourney:input_type -> payments.events.v1.GetJourneyRequest
+	6,  // 26: payments.events.v1.EventService.RegisterEventTypes:output_type -> payments.events.v1.RegisterEventTypesResponse
+	8,  // 27: payments.events.v1.EventService.ListEventTypes:output_type -> payments.events.v1.ListEventTypesResponse
+	10, // 28: payments.events.v1.EventService.GetEventType:output_type -> payments.events.v1.GetEventTypeResponse
+	13, // 29: payments.events.v1.EventService.PublishEvents:output_type -> payments.events.v1.PublishEventsResponse
+	1,  // 30: payments.events.v1.EventService.ListEvents:output_type -> payments.events.v1.ListEventsResponse
+	3,  // 31: payments.events.v1.EventService.TailEvents:output_type -> payments.events.v1.TailEventsResponse
+	15, // 32: payments.events.v1.EventService.ListTimers:output_type -> payments.events.v1.ListTimersResponse
+	17, // 33: payments.events.v1.EventService.CancelTimer:output_type -> payments.events.v1.CancelTimerResponse
+	19, // 34: payments.events.v1.EventService.ListJourneys:output_type -> payments.events.v1.ListJourneysResponse
+	21, // 35: payments.events.v1.EventService.GetJourney:output_type -> payments.events.v1.GetJourneyResponse
+	26, // [26:36] is the sub-list for method output_type
+	16, // [16:26] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_events_service_proto_init() }
@@ -996,13 +1538,14 @@ func file_payments_events_v1_events_service_proto_init() {
 		return
 	}
 	file_payments_events_v1_events_proto_init()
+	file_payments_events_v1_timers_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_events_service_proto_rawDesc), len(file_payments_events_v1_events_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,10 @@ const (
 	EventService_PublishEvents_FullMethodName      = "/payments.events.v1.EventService/PublishEvents"
 	EventService_ListEvents_FullMethodName         = "/payments.events.v1.EventService/ListEvents"
 	EventService_TailEvents_FullMethodName         = "/payments.events.v1.EventService/TailEvents"
+	EventService_ListTimers_FullMethodName         = "/payments.events.v1.EventService/ListTimers"
+	EventService_CancelTimer_FullMethodName        = "/payments.events.v1.EventService/CancelTimer"
+	EventService_ListJourneys_FullMethodName       = "/payments.events.v1.EventService/ListJourneys"
+	EventService_GetJourney_FullMethodName         = "/payments.events.v1.EventService/GetJourney"
 )
 
 // EventServiceClient is the client API for EventService service.
@@ -69,6 +73,22 @@ type EventServiceClient interface {
 	// Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps; STREAM_ENDED when
 	// the server is about to stop.
 	TailEvents(ctx context.Context, in *TailEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailEventsResponse], error)
+	// ListTimers lists the events that are yet to come, by the key of their timers.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListTimers(ctx context.Context, in *ListTimersRequest, opts ...grpc.CallOption) (*ListTimersResponse, error)
+	// CancelTimer takes back an event that is yet to come. A journey whose deadline is cancelled waits without one.
+	//
+	// Errors: NOT_FOUND for a timer that there is not: it was cancelled or replaced, or is an event by now.
+	CancelTimer(ctx context.Context, in *CancelTimerRequest, opts ...grpc.CallOption) (*CancelTimerResponse, error)
+	// ListJourneys lists journeys by kind and id, without their steps.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListJourneys(ctx context.Context, in *ListJourneysRequest, opts ...grpc.CallOption) (*ListJourneysResponse, error)
+	// GetJourney reads a journey with its steps.
+	//
+	// Errors: NOT_FOUND.
+	GetJourney(ctx context.Context, in *GetJourneyRequest, opts ...grpc.CallOption) (*GetJourneyResponse, error)
 }
 
 type eventServiceClient struct {
@@ -148,6 +168,46 @@ func (c *eventServiceClient) TailEvents(ctx context.Context, in *TailEventsReque
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type EventService_TailEventsClient = grpc.ServerStreamingClient[TailEventsResponse]
 
+func (c *eventServiceClient) ListTimers(ctx context.Context, in *ListTimersRequest, opts ...grpc.CallOption) (*ListTimersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTimersResponse)
+	err := c.cc.Invoke(ctx, EventService_ListTimers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) CancelTimer(ctx context.Context, in *CancelTimerRequest, opts ...grpc.CallOption) (*CancelTimerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelTimerResponse)
+	err := c.cc.Invoke(ctx, EventService_CancelTimer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) ListJourneys(ctx context.Context, in *ListJourneysRequest, opts ...grpc.CallOption) (*ListJourneysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListJourneysResponse)
+	err := c.cc.Invoke(ctx, EventService_ListJourneys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) GetJourney(ctx context.Context, in *GetJourneyRequest, opts ...grpc.CallOption) (*GetJourneyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetJourneyResponse)
+	err := c.cc.Invoke(ctx, EventService_GetJourney_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EventServiceServer is the server API for EventService service.
 // All implementations must embed UnimplementedEventServiceServer
 // for forward compatibility.
@@ -190,6 +250,22 @@ type EventServiceServer interface {
 	// Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps; STREAM_ENDED when
 	// the server is about to stop.
 	TailEvents(*TailEventsRequest, grpc.ServerStreamingServer[TailEventsResponse]) error
+	// ListTimers lists the events that are yet to come, by the key of their timers.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListTimers(context.Context, *ListTimersRequest) (*ListTimersResponse, error)
+	// CancelTimer takes back an event that is yet to come. A journey whose deadline is cancelled waits without one.
+	//
+	// Errors: NOT_FOUND for a timer that there is not: it was cancelled or replaced, or is an event by now.
+	CancelTimer(context.Context, *CancelTimerRequest) (*CancelTimerResponse, error)
+	// ListJourneys lists journeys by kind and id, without their steps.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListJourneys(context.Context, *ListJourneysRequest) (*ListJourneysResponse, error)
+	// GetJourney reads a journey with its steps.
+	//
+	// Errors: NOT_FOUND.
+	GetJourney(context.Context, *GetJourneyRequest) (*GetJourneyResponse, error)
 	mustEmbedUnimplementedEventServiceServer()
 }
 
@@ -217,6 +293,18 @@ func (UnimplementedEventServiceServer) ListEvents(context.Context, *ListEventsRe
 }
 func (UnimplementedEventServiceServer) TailEvents(*TailEventsRequest, grpc.ServerStreamingServer[TailEventsResponse]) error {
 	return status.Error(codes.Unimplemented, "method TailEvents not implemented")
+}
+func (UnimplementedEventServiceServer) ListTimers(context.Context, *ListTimersRequest) (*ListTimersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTimers not implemented")
+}
+func (UnimplementedEventServiceServer) CancelTimer(context.Context, *CancelTimerRequest) (*CancelTimerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelTimer not implemented")
+}
+func (UnimplementedEventServiceServer) ListJourneys(context.Context, *ListJourneysRequest) (*ListJourneysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListJourneys not implemented")
+}
+func (UnimplementedEventServiceServer) GetJourney(context.Context, *GetJourneyRequest) (*GetJourneyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetJourney not implemented")
 }
 func (UnimplementedEventServiceServer) mustEmbedUnimplementedEventServiceServer() {}
 func (UnimplementedEventServiceServer) testEmbeddedByValue()                      {}
@@ -340,6 +428,78 @@ func _EventService_TailEvents_Handler(srv interface{}, stream grpc.ServerStream)
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type EventService_TailEventsServer = grpc.ServerStreamingServer[TailEventsResponse]
 
+func _EventService_ListTimers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTimersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).ListTimers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_ListTimers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).ListTimers(ctx, req.(*ListTimersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_CancelTimer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelTimerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).CancelTimer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_CancelTimer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).CancelTimer(ctx, req.(*CancelTimerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_ListJourneys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListJourneysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).ListJourneys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_ListJourneys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).ListJourneys(ctx, req.(*ListJourneysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_GetJourney_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetJourneyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).GetJourney(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_GetJourney_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).GetJourney(ctx, req.(*GetJourneyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EventService_ServiceDesc is the grpc.ServiceDesc for EventService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -366,6 +526,22 @@ var EventService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListEvents",
 			Handler:    _EventService_ListEvents_Handler,
+		},
+		{
+			MethodName: "ListTimers",
+			Handler:    _EventService_ListTimers_Handler,
+		},
+		{
+			MethodName: "CancelTimer",
+			Handler:    _EventService_CancelTimer_Handler,
+		},
+		{
+			MethodName: "ListJourneys",
+			Handler:    _EventService_ListJourneys_Handler,
+		},
+		{
+			MethodName: "GetJourney",
+			Handler:    _EventService_GetJourney_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

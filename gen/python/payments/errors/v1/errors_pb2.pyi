@@ -304,6 +304,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "EVENT_TYPES_FULL", "domain": "tollmesh.dev", "metadata": {"types_max": "1000"}}
     """
+    ERROR_REASON_SCHEDULE_INVALID: _ErrorReason.ValueType  # 830
+    """A schedule cannot be read: its expression is no cron expression of five fields, never comes round, or its time
+    zone is none of the IANA's.
+
+        {"reason": "SCHEDULE_INVALID", "domain": "tollmesh.dev", "metadata": {"cron": "0 25 * * *", "time_zone": "Europe/Berlin"}}
+    """
+    ERROR_REASON_JOURNEY_EVENT_REFUSED: _ErrorReason.ValueType  # 831
+    """A journey got an event that it does not expect, and its definition says that nobody may pass over it. No call is
+    answered with this: the event waits as a dead letter under this reason.
+
+        {"reason": "JOURNEY_EVENT_REFUSED", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "state": "released", "subject": "dispute.opened"}}
+    """
+    ERROR_REASON_JOURNEY_VERSION_UNKNOWN: _ErrorReason.ValueType  # 832
+    """A journey runs by a version of its definition that this release does not have. Its events wait as dead letters:
+    install a release that has it, then replay them.
+
+        {"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
+    """
     ERROR_REASON_NO_ROUTE: _ErrorReason.ValueType  # 900
     """---- Gateway: 900 to 999.
 
@@ -609,6 +627,24 @@ ERROR_REASON_EVENT_TYPES_FULL: ErrorReason.ValueType  # 809
 """The tenant has registered as many types as it may.
 
     {"reason": "EVENT_TYPES_FULL", "domain": "tollmesh.dev", "metadata": {"types_max": "1000"}}
+"""
+ERROR_REASON_SCHEDULE_INVALID: ErrorReason.ValueType  # 830
+"""A schedule cannot be read: its expression is no cron expression of five fields, never comes round, or its time
+zone is none of the IANA's.
+
+    {"reason": "SCHEDULE_INVALID", "domain": "tollmesh.dev", "metadata": {"cron": "0 25 * * *", "time_zone": "Europe/Berlin"}}
+"""
+ERROR_REASON_JOURNEY_EVENT_REFUSED: ErrorReason.ValueType  # 831
+"""A journey got an event that it does not expect, and its definition says that nobody may pass over it. No call is
+answered with this: the event waits as a dead letter under this reason.
+
+    {"reason": "JOURNEY_EVENT_REFUSED", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "state": "released", "subject": "dispute.opened"}}
+"""
+ERROR_REASON_JOURNEY_VERSION_UNKNOWN: ErrorReason.ValueType  # 832
+"""A journey runs by a version of its definition that this release does not have. Its events wait as dead letters:
+install a release that has it, then replay them.
+
+    {"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
 """
 ERROR_REASON_NO_ROUTE: ErrorReason.ValueType  # 900
 """---- Gateway: 900 to 999.

@@ -24,12 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from payments.events.v1 import events_pb2 as payments_dot_events_dot_v1_dot_events__pb2
+from payments.events.v1 import timers_pb2 as payments_dot_events_dot_v1_dot_timers__pb2
 from payments.options.v1 import options_pb2 as payments_dot_options_dot_v1_dot_options__pb2
 from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'payments/events/v1/events_service.proto\x12\x12payments.events.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fpayments/events/v1/events.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xb1\x01\n\x11ListEventsRequest\x12S\n\x08subjects\x18\x01 \x03(\tB7\xbaH4\x92\x01\x31\x10\x32\"-r+\x18\xc8\x01\x32&^([a-z0-9_-]+\\.){1,4}([a-z0-9_-]+|\\*)$R\x08subjects\x12\x1e\n\x05\x61\x66ter\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\x05\x61\x66ter\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\"h\n\x12ListEventsResponse\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.payments.events.v1.EventR\x06\x65vents\x12\x1f\n\x0bnext_cursor\x18\x02 \x01(\tR\nnextCursor\"\x88\x01\n\x11TailEventsRequest\x12S\n\x08subjects\x18\x01 \x03(\tB7\xbaH4\x92\x01\x31\x10\x32\"-r+\x18\xc8\x01\x32&^([a-z0-9_-]+\\.){1,4}([a-z0-9_-]+|\\*)$R\x08subjects\x12\x1e\n\x05\x61\x66ter\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\x05\x61\x66ter\"]\n\x12TailEventsResponse\x12/\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x19.payments.events.v1.EventR\x05\x65vent\x12\x16\n\x06\x63ursor\x18\x02 \x01(\tR\x06\x63ursor\"c\n\x19RegisterEventTypesRequest\x12\x46\n\x0b\x65vent_types\x18\x01 \x03(\x0b\x32\x1d.payments.events.v1.EventTypeB\x06\xbaH\x03\xd8\x01\x03R\neventTypes\"\xe4\x01\n\x17RegisterEventTypeResult\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12\x18\n\x07subject\x18\x02 \x01(\tR\x07subject\x12\x33\n\x07outcome\x18\x03 \x01(\x0e\x32\x19.payments.type.v1.OutcomeR\x07outcome\x12\x18\n\x07version\x18\x04 \x01(\x05R\x07version\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12\x18\n\x07pointer\x18\x06 \x01(\tR\x07pointer\x12\x18\n\x07message\x18\x07 \x01(\tR\x07message\"c\n\x1aRegisterEventTypesResponse\x12\x45\n\x07results\x18\x01 \x03(\x0b\x32+.payments.events.v1.RegisterEventTypeResultR\x07results\"i\n\x15ListEventTypesRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"\x80\x01\n\x16ListEventTypesResponse\x12>\n\x0b\x65vent_types\x18\x01 \x03(\x0b\x32\x1d.payments.events.v1.EventTypeR\neventTypes\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\\\n\x13GetEventTypeRequest\x12\x45\n\x07subject\x18\x01 \x01(\tB+\xbaH(r&\x18\xc8\x01\x32!^([a-z0-9_-]+\\.){1,4}[a-z0-9_-]+$R\x07subject\"T\n\x14GetEventTypeResponse\x12<\n\nevent_type\x18\x01 \x01(\x0b\x32\x1d.payments.events.v1.EventTypeR\teventType\"~\n\x14PublishEventsRequest\x12\x39\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.payments.events.v1.EventB\x06\xbaH\x03\xd8\x01\x03R\x06\x65vents\x12+\n\x0braw_request\x18\x02 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x80\x80\x02R\nrawRequest\"\xbb\x01\n\x12PublishEventResult\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12\x0e\n\x02id\x18\x02 \x01(\tR\x02id\x12\x33\n\x07outcome\x18\x03 \x01(\x0e\x32\x19.payments.type.v1.OutcomeR\x07outcome\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n\x07pointer\x18\x05 \x01(\tR\x07pointer\x12\x18\n\x07message\x18\x06 \x01(\tR\x07message\"Y\n\x15PublishEventsResponse\x12@\n\x07results\x18\x01 \x03(\x0b\x32&.payments.events.v1.PublishEventResultR\x07results2\x8b\x07\n\x0c\x45ventService\x12\xa3\x01\n\x12RegisterEventTypes\x12-.payments.events.v1.RegisterEventTypesRequest\x1a..payments.events.v1.RegisterEventTypesResponse\".\x8a\xe7\x18\x10\n\x0c\x65vents:admin\x10\x01\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/event-types:\x01*\x12\x91\x01\n\x0eListEventTypes\x12).payments.events.v1.ListEventTypesRequest\x1a*.payments.events.v1.ListEventTypesResponse\"(\x8a\xe7\x18\r\n\x0b\x65vents:read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/event-types\x12\xa1\x01\n\x0cGetEventType\x12\'.payments.events.v1.GetEventTypeRequest\x1a(.payments.events.v1.GetEventTypeResponse\">\x8a\xe7\x18\r\n\x0b\x65vents:read\x82\xd3\xe4\x93\x02\'\x12\x19/v1/event-types/{subject}b\nevent_type\x12\x8f\x01\n\rPublishEvents\x12(.payments.events.v1.PublishEventsRequest\x1a).payments.events.v1.PublishEventsResponse\")\x8a\xe7\x18\x10\n\x0c\x65vents:write\x10\x01\x82\xd3\xe4\x93\x02\x0f\"\n/v1/events:\x01*\x12\x80\x01\n\nListEvents\x12%.payments.events.v1.ListEventsRequest\x1a&.payments.events.v1.ListEventsResponse\"#\x8a\xe7\x18\r\n\x0b\x65vents:read\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/events\x12\x87\x01\n\nTailEvents\x12%.payments.events.v1.TailEventsRequest\x1a&.payments.events.v1.TailEventsResponse\"(\x8a\xe7\x18\r\n\x0b\x65vents:read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/events:tail0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'payments/events/v1/events_service.proto\x12\x12payments.events.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/events/v1/events.proto\x1a\x1fpayments/events/v1/timers.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xb1\x01\n\x11ListEventsRequest\x12S\n\x08subjects\x18\x01 \x03(\tB7\xbaH4\x92\x01\x31\x10\x32\"-r+\x18\xc8\x01\x32&^([a-z0-9_-]+\\.){1,4}([a-z0-9_-]+|\\*)$R\x08subjects\x12\x1e\n\x05\x61\x66ter\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\x05\x61\x66ter\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\"h\n\x12ListEventsResponse\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.payments.events.v1.EventR\x06\x65vents\x12\x1f\n\x0bnext_cursor\x18\x02 \x01(\tR\nnextCursor\"\x88\x01\n\x11TailEventsRequest\x12S\n\x08subjects\x18\x01 \x03(\tB7\xbaH4\x92\x01\x31\x10\x32\"-r+\x18\xc8\x01\x32&^([a-z0-9_-]+\\.){1,4}([a-z0-9_-]+|\\*)$R\x08subjects\x12\x1e\n\x05\x61\x66ter\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\x05\x61\x66ter\"]\n\x12TailEventsResponse\x12/\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x19.payments.events.v1.EventR\x05\x65vent\x12\x16\n\x06\x63ursor\x18\x02 \x01(\tR\x06\x63ursor\"c\n\x19RegisterEventTypesRequest\x12\x46\n\x0b\x65vent_types\x18\x01 \x03(\x0b\x32\x1d.payments.events.v1.EventTypeB\x06\xbaH\x03\xd8\x01\x03R\neventTypes\"\xe4\x01\n\x17RegisterEventTypeResult\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12\x18\n\x07subject\x18\x02 \x01(\tR\x07subject\x12\x33\n\x07outcome\x18\x03 \x01(\x0e\x32\x19.payments.type.v1.OutcomeR\x07outcome\x12\x18\n\x07version\x18\x04 \x01(\x05R\x07version\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12\x18\n\x07pointer\x18\x06 \x01(\tR\x07pointer\x12\x18\n\x07message\x18\x07 \x01(\tR\x07message\"c\n\x1aRegisterEventTypesResponse\x12\x45\n\x07results\x18\x01 \x03(\x0b\x32+.payments.events.v1.RegisterEventTypeResultR\x07results\"i\n\x15ListEventTypesRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"\x80\x01\n\x16ListEventTypesResponse\x12>\n\x0b\x65vent_types\x18\x01 \x03(\x0b\x32\x1d.payments.events.v1.EventTypeR\neventTypes\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\\\n\x13GetEventTypeRequest\x12\x45\n\x07subject\x18\x01 \x01(\tB+\xbaH(r&\x18\xc8\x01\x32!^([a-z0-9_-]+\\.){1,4}[a-z0-9_-]+$R\x07subject\"T\n\x14GetEventTypeResponse\x12<\n\nevent_type\x18\x01 \x01(\x0b\x32\x1d.payments.events.v1.EventTypeR\teventType\"~\n\x14PublishEventsRequest\x12\x39\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.payments.events.v1.EventB\x06\xbaH\x03\xd8\x01\x03R\x06\x65vents\x12+\n\x0braw_request\x18\x02 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x80\x80\x02R\nrawRequest\"\xbb\x01\n\x12PublishEventResult\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12\x0e\n\x02id\x18\x02 \x01(\tR\x02id\x12\x33\n\x07outcome\x18\x03 \x01(\x0e\x32\x19.payments.type.v1.OutcomeR\x07outcome\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n\x07pointer\x18\x05 \x01(\tR\x07pointer\x12\x18\n\x07message\x18\x06 \x01(\tR\x07message\"Y\n\x15PublishEventsResponse\x12@\n\x07results\x18\x01 \x03(\x0b\x32&.payments.events.v1.PublishEventResultR\x07results\"\xc9\x01\n\x11ListTimersRequest\x12\'\n\nkey_prefix\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\tkeyPrefix\x12\x39\n\ndue_before\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tdueBefore\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"o\n\x12ListTimersResponse\x12\x31\n\x06timers\x18\x01 \x03(\x0b\x32\x19.payments.events.v1.TimerR\x06timers\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"d\n\x12\x43\x61ncelTimerRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12%\n\x08timer_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x07timerId\"F\n\x13\x43\x61ncelTimerResponse\x12/\n\x05timer\x18\x01 \x01(\x0b\x32\x19.payments.events.v1.TimerR\x05timer\"\xf7\x01\n\x13ListJourneysRequest\x12*\n\x0cjourney_type\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x0bjourneyType\x12\x1d\n\x05state\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x05state\x12\x43\n\x06status\x18\x03 \x01(\x0e\x32!.payments.events.v1.JourneyStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12\'\n\tpage_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"w\n\x14ListJourneysResponse\x12\x37\n\x08journeys\x18\x01 \x03(\x0b\x32\x1b.payments.events.v1.JourneyR\x08journeys\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"l\n\x11GetJourneyRequest\x12,\n\x0cjourney_type\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x0bjourneyType\x12)\n\njourney_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tjourneyId\"K\n\x12GetJourneyResponse\x12\x35\n\x07journey\x18\x01 \x01(\x0b\x32\x1b.payments.events.v1.JourneyR\x07journey2\xe1\x0b\n\x0c\x45ventService\x12\xa3\x01\n\x12RegisterEventTypes\x12-.payments.events.v1.RegisterEventTypesRequest\x1a..payments.events.v1.RegisterEventTypesResponse\".\x8a\xe7\x18\x10\n\x0c\x65vents:admin\x10\x01\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/event-types:\x01*\x12\x91\x01\n\x0eListEventTypes\x12).payments.events.v1.ListEventTypesRequest\x1a*.payments.events.v1.ListEventTypesResponse\"(\x8a\xe7\x18\r\n\x0b\x65vents:read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/event-types\x12\xa1\x01\n\x0cGetEventType\x12\'.payments.events.v1.GetEventTypeRequest\x1a(.payments.events.v1.GetEventTypeResponse\">\x8a\xe7\x18\r\n\x0b\x65vents:read\x82\xd3\xe4\x93\x02\'\x12\x19/v1/event-types/{subject}b\nevent_type\x12\x8f\x01\n\rPublishEvents\x12(.payments.events.v1.PublishEventsRequest\x1a).payments.events.v1.PublishEventsResponse\")\x8a\xe7\x18\x10\n\x0c\x65vents:write\x10\x01\x82\xd3\xe4\x93\x02\x0f\"\n/v1/events:\x01*\x12\x80\x01\n\nListEvents\x12%.payments.events.v1.ListEventsRequest\x1a&.payments.events.v1.ListEventsResponse\"#\x8a\xe7\x18\r\n\x0b\x65vents:read\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/events\x12\x87\x01\n\nTailEvents\x12%.payments.events.v1.TailEventsRequest\x1a&.payments.events.v1.TailEventsResponse\"(\x8a\xe7\x18\r\n\x0b\x65vents:read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/events:tail0\x01\x12\x80\x01\n\nListTimers\x12%.payments.events.v1.ListTimersRequest\x1a&.payments.events.v1.ListTimersResponse\"#\x8a\xe7\x18\r\n\x0b\x65vents:read\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/timers\x12\x9b\x01\n\x0b\x43\x61ncelTimer\x12&.payments.events.v1.CancelTimerRequest\x1a\'.payments.events.v1.CancelTimerResponse\";\x8a\xe7\x18\x10\n\x0c\x65vents:admin\x10\x01\x82\xd3\xe4\x93\x02!\"\x1c/v1/timers/{timer_id}:cancel:\x01*\x12\x88\x01\n\x0cListJourneys\x12\'.payments.events.v1.ListJourneysRequest\x1a(.payments.events.v1.ListJourneysResponse\"%\x8a\xe7\x18\r\n\x0b\x65vents:read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/journeys\x12\xa7\x01\n\nGetJourney\x12%.payments.events.v1.GetJourneyRequest\x1a&.payments.events.v1.GetJourneyResponse\"J\x8a\xe7\x18\r\n\x0b\x65vents:read\x82\xd3\xe4\x93\x02\x33\x12(/v1/journeys/{journey_type}/{journey_id}b\x07journeyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,6 +60,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUBLISHEVENTSREQUEST'].fields_by_name['events']._serialized_options = b'\272H\003\330\001\003'
   _globals['_PUBLISHEVENTSREQUEST'].fields_by_name['raw_request']._loaded_options = None
   _globals['_PUBLISHEVENTSREQUEST'].fields_by_name['raw_request']._serialized_options = b'\272H\007z\005\030\200\200\200\002'
+  _globals['_LISTTIMERSREQUEST'].fields_by_name['key_prefix']._loaded_options = None
+  _globals['_LISTTIMERSREQUEST'].fields_by_name['key_prefix']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_LISTTIMERSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTTIMERSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_LISTTIMERSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTTIMERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_CANCELTIMERREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CANCELTIMERREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_CANCELTIMERREQUEST'].fields_by_name['timer_id']._loaded_options = None
+  _globals['_CANCELTIMERREQUEST'].fields_by_name['timer_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_LISTJOURNEYSREQUEST'].fields_by_name['journey_type']._loaded_options = None
+  _globals['_LISTJOURNEYSREQUEST'].fields_by_name['journey_type']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_LISTJOURNEYSREQUEST'].fields_by_name['state']._loaded_options = None
+  _globals['_LISTJOURNEYSREQUEST'].fields_by_name['state']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_LISTJOURNEYSREQUEST'].fields_by_name['status']._loaded_options = None
+  _globals['_LISTJOURNEYSREQUEST'].fields_by_name['status']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_LISTJOURNEYSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTJOURNEYSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_LISTJOURNEYSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTJOURNEYSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_GETJOURNEYREQUEST'].fields_by_name['journey_type']._loaded_options = None
+  _globals['_GETJOURNEYREQUEST'].fields_by_name['journey_type']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_GETJOURNEYREQUEST'].fields_by_name['journey_id']._loaded_options = None
+  _globals['_GETJOURNEYREQUEST'].fields_by_name['journey_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_EVENTSERVICE'].methods_by_name['RegisterEventTypes']._loaded_options = None
   _globals['_EVENTSERVICE'].methods_by_name['RegisterEventTypes']._serialized_options = b'\212\347\030\020\n\014events:admin\020\001\202\323\344\223\002\024\"\017/v1/event-types:\001*'
   _globals['_EVENTSERVICE'].methods_by_name['ListEventTypes']._loaded_options = None
@@ -70,34 +96,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENTSERVICE'].methods_by_name['ListEvents']._serialized_options = b'\212\347\030\r\n\013events:read\202\323\344\223\002\014\022\n/v1/events'
   _globals['_EVENTSERVICE'].methods_by_name['TailEvents']._loaded_options = None
   _globals['_EVENTSERVICE'].methods_by_name['TailEvents']._serialized_options = b'\212\347\030\r\n\013events:read\202\323\344\223\002\021\022\017/v1/events:tail'
-  _globals['_LISTEVENTSREQUEST']._serialized_start=220
-  _globals['_LISTEVENTSREQUEST']._serialized_end=397
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=399
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=503
-  _globals['_TAILEVENTSREQUEST']._serialized_start=506
-  _globals['_TAILEVENTSREQUEST']._serialized_end=642
-  _globals['_TAILEVENTSRESPONSE']._serialized_start=644
-  _globals['_TAILEVENTSRESPONSE']._serialized_end=737
-  _globals['_REGISTEREVENTTYPESREQUEST']._serialized_start=739
-  _globals['_REGISTEREVENTTYPESREQUEST']._serialized_end=838
-  _globals['_REGISTEREVENTTYPERESULT']._serialized_start=841
-  _globals['_REGISTEREVENTTYPERESULT']._serialized_end=1069
-  _globals['_REGISTEREVENTTYPESRESPONSE']._serialized_start=1071
-  _globals['_REGISTEREVENTTYPESRESPONSE']._serialized_end=1170
-  _globals['_LISTEVENTTYPESREQUEST']._serialized_start=1172
-  _globals['_LISTEVENTTYPESREQUEST']._serialized_end=1277
-  _globals['_LISTEVENTTYPESRESPONSE']._serialized_start=1280
-  _globals['_LISTEVENTTYPESRESPONSE']._serialized_end=1408
-  _globals['_GETEVENTTYPEREQUEST']._serialized_start=1410
-  _globals['_GETEVENTTYPEREQUEST']._serialized_end=1502
-  _globals['_GETEVENTTYPERESPONSE']._serialized_start=1504
-  _globals['_GETEVENTTYPERESPONSE']._serialized_end=1588
-  _globals['_PUBLISHEVENTSREQUEST']._serialized_start=1590
-  _globals['_PUBLISHEVENTSREQUEST']._serialized_end=1716
-  _globals['_PUBLISHEVENTRESULT']._serialized_start=1719
-  _globals['_PUBLISHEVENTRESULT']._serialized_end=1906
-  _globals['_PUBLISHEVENTSRESPONSE']._serialized_start=1908
-  _globals['_PUBLISHEVENTSRESPONSE']._serialized_end=1997
-  _globals['_EVENTSERVICE']._serialized_start=2000
-  _globals['_EVENTSERVICE']._serialized_end=2907
+  _globals['_EVENTSERVICE'].methods_by_name['ListTimers']._loaded_options = None
+  _globals['_EVENTSERVICE'].methods_by_name['ListTimers']._serialized_options = b'\212\347\030\r\n\013events:read\202\323\344\223\002\014\022\n/v1/timers'
+  _globals['_EVENTSERVICE'].methods_by_name['CancelTimer']._loaded_options = None
+  _globals['_EVENTSERVICE'].methods_by_name['CancelTimer']._serialized_options = b'\212\347\030\020\n\014events:admin\020\001\202\323\344\223\002!\"\034/v1/timers/{timer_id}:cancel:\001*'
+  _globals['_EVENTSERVICE'].methods_by_name['ListJourneys']._loaded_options = None
+  _globals['_EVENTSERVICE'].methods_by_name['ListJourneys']._serialized_options = b'\212\347\030\r\n\013events:read\202\323\344\223\002\016\022\014/v1/journeys'
+  _globals['_EVENTSERVICE'].methods_by_name['GetJourney']._loaded_options = None
+  _globals['_EVENTSERVICE'].methods_by_name['GetJourney']._serialized_options = b'\212\347\030\r\n\013events:read\202\323\344\223\0023\022(/v1/journeys/{journey_type}/{journey_id}b\007journey'
+  _globals['_LISTEVENTSREQUEST']._serialized_start=286
+  _globals['_LISTEVENTSREQUEST']._serialized_end=463
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=465
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=569
+  _globals['_TAILEVENTSREQUEST']._serialized_start=572
+  _globals['_TAILEVENTSREQUEST']._serialized_end=708
+  _globals['_TAILEVENTSRESPONSE']._serialized_start=710
+  _globals['_TAILEVENTSRESPONSE']._serialized_end=803
+  _globals['_REGISTEREVENTTYPESREQUEST']._serialized_start=805
+  _globals['_REGISTEREVENTTYPESREQUEST']._serialized_end=904
+  _globals['_REGISTEREVENTTYPERESULT']._serialized_start=907
+  _globals['_REGISTEREVENTTYPERESULT']._serialized_end=1135
+  _globals['_REGISTEREVENTTYPESRESPONSE']._serialized_start=1137
+  _globals['_REGISTEREVENTTYPESRESPONSE']._serialized_end=1236
+  _globals['_LISTEVENTTYPESREQUEST']._serialized_start=1238
+  _globals['_LISTEVENTTYPESREQUEST']._serialized_end=1343
+  _globals['_LISTEVENTTYPESRESPONSE']._serialized_start=1346
+  _globals['_LISTEVENTTYPESRESPONSE']._serialized_end=1474
+  _globals['_GETEVENTTYPEREQUEST']._serialized_start=1476
+  _globals['_GETEVENTTYPEREQUEST']._serialized_end=1568
+  _globals['_GETEVENTTYPERESPONSE']._serialized_start=1570
+  _globals['_GETEVENTTYPERESPONSE']._serialized_end=1654
+  _globals['_PUBLISHEVENTSREQUEST']._serialized_start=1656
+  _globals['_PUBLISHEVENTSREQUEST']._serialized_end=1782
+  _globals['_PUBLISHEVENTRESULT']._serialized_start=1785
+  _globals['_PUBLISHEVENTRESULT']._serialized_end=1972
+  _globals['_PUBLISHEVENTSRESPONSE']._serialized_start=1974
+  _globals['_PUBLISHEVENTSRESPONSE']._serialized_end=2063
+  _globals['_LISTTIMERSREQUEST']._serialized_start=2066
+  _globals['_LISTTIMERSREQUEST']._serialized_end=2267
+  _globals['_LISTTIMERSRESPONSE']._serialized_start=2269
+  _globals['_LISTTIMERSRESPONSE']._serialized_end=2380
+  _globals['_CANCELTIMERREQUEST']._serialized_start=2382
+  _globals['_CANCELTIMERREQUEST']._serialized_end=2482
+  _globals['_CANCELTIMERRESPONSE']._serialized_start=2484
+  _globals['_CANCELTIMERRESPONSE']._serialized_end=2554
+  _globals['_LISTJOURNEYSREQUEST']._serialized_start=2557
+  _globals['_LISTJOURNEYSREQUEST']._serialized_end=2804
+  _globals['_LISTJOURNEYSRESPONSE']._serialized_start=2806
+  _globals['_LISTJOURNEYSRESPONSE']._serialized_end=2925
+  _globals['_GETJOURNEYREQUEST']._serialized_start=2927
+  _globals['_GETJOURNEYREQUEST']._serialized_end=3035
+  _globals['_GETJOURNEYRESPONSE']._serialized_start=3037
+  _globals['_GETJOURNEYRESPONSE']._serialized_end=3112
+  _globals['_EVENTSERVICE']._serialized_start=3115
+  _globals['_EVENTSERVICE']._serialized_end=4620
 # @@protoc_insertion_point(module_scope)

@@ -6,8 +6,10 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from payments.events.v1 import events_pb2 as _events_pb2
+from payments.events.v1 import timers_pb2 as _timers_pb2
 from payments.type.v1 import type_pb2 as _type_pb2
 import builtins as _builtins
 import sys
@@ -437,3 +439,233 @@ class PublishEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PublishEventsResponse: _TypeAlias = PublishEventsResponse  # noqa: Y015
+
+@_typing.final
+class ListTimersRequest(_message.Message):
+    """Request of ListTimers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_PREFIX_FIELD_NUMBER: _builtins.int
+    DUE_BEFORE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    key_prefix: _builtins.str
+    """What the keys start with, e.g. `event-type/`; empty for all."""
+    page_size: _builtins.int
+    """Most timers to give; 0 for 100."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; empty for the first page."""
+    @_builtins.property
+    def due_before(self) -> _timestamp_pb2.Timestamp:
+        """Only timers that are due before this time; absent for all."""
+
+    def __init__(
+        self,
+        *,
+        key_prefix: _builtins.str = ...,
+        due_before: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_before", b"due_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_before", b"due_before", "key_prefix", b"key_prefix", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTimersRequest: _TypeAlias = ListTimersRequest  # noqa: Y015
+
+@_typing.final
+class ListTimersResponse(_message.Message):
+    """Answer of ListTimers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty when there is none."""
+    @_builtins.property
+    def timers(self) -> _containers.RepeatedCompositeFieldContainer[_timers_pb2.Timer]:
+        """Timers, by key."""
+
+    def __init__(
+        self,
+        *,
+        timers: _abc.Iterable[_timers_pb2.Timer] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "timers", b"timers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTimersResponse: _TypeAlias = ListTimersResponse  # noqa: Y015
+
+@_typing.final
+class CancelTimerRequest(_message.Message):
+    """Request of CancelTimer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TIMER_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Id of the request; the same id gets the same answer."""
+    timer_id: _builtins.str
+    """The timer."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        timer_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "timer_id", b"timer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelTimerRequest: _TypeAlias = CancelTimerRequest  # noqa: Y015
+
+@_typing.final
+class CancelTimerResponse(_message.Message):
+    """Answer of CancelTimer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def timer(self) -> _timers_pb2.Timer:
+        """The timer as it was."""
+
+    def __init__(
+        self,
+        *,
+        timer: _timers_pb2.Timer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timer", b"timer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["timer", b"timer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelTimerResponse: _TypeAlias = CancelTimerResponse  # noqa: Y015
+
+@_typing.final
+class ListJourneysRequest(_message.Message):
+    """Request of ListJourneys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOURNEY_TYPE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    journey_type: _builtins.str
+    """Kind of journey; empty for all."""
+    state: _builtins.str
+    """State that they are in; empty for all."""
+    status: _timers_pb2.JourneyStatus.ValueType
+    """Whether they go on, or how they ended; JOURNEY_STATUS_UNSPECIFIED for all."""
+    page_size: _builtins.int
+    """Most journeys to give; 0 for 100. A page ends sooner when its journeys are large."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        journey_type: _builtins.str = ...,
+        state: _builtins.str = ...,
+        status: _timers_pb2.JourneyStatus.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["journey_type", b"journey_type", "page_size", b"page_size", "page_token", b"page_token", "state", b"state", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListJourneysRequest: _TypeAlias = ListJourneysRequest  # noqa: Y015
+
+@_typing.final
+class ListJourneysResponse(_message.Message):
+    """Answer of ListJourneys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOURNEYS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty when there is none."""
+    @_builtins.property
+    def journeys(self) -> _containers.RepeatedCompositeFieldContainer[_timers_pb2.Journey]:
+        """Journeys, by kind and id."""
+
+    def __init__(
+        self,
+        *,
+        journeys: _abc.Iterable[_timers_pb2.Journey] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["journeys", b"journeys", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListJourneysResponse: _TypeAlias = ListJourneysResponse  # noqa: Y015
+
+@_typing.final
+class GetJourneyRequest(_message.Message):
+    """Request of GetJourney."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOURNEY_TYPE_FIELD_NUMBER: _builtins.int
+    JOURNEY_ID_FIELD_NUMBER: _builtins.int
+    journey_type: _builtins.str
+    """Kind of journey."""
+    journey_id: _builtins.str
+    """Id within its kind."""
+    def __init__(
+        self,
+        *,
+        journey_type: _builtins.str = ...,
+        journey_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["journey_id", b"journey_id", "journey_type", b"journey_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetJourneyRequest: _TypeAlias = GetJourneyRequest  # noqa: Y015
+
+@_typing.final
+class GetJourneyResponse(_message.Message):
+    """Answer of GetJourney."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOURNEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def journey(self) -> _timers_pb2.Journey:
+        """The journey."""
+
+    def __init__(
+        self,
+        *,
+        journey: _timers_pb2.Journey | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["journey", b"journey"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["journey", b"journey"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetJourneyResponse: _TypeAlias = GetJourneyResponse  # noqa: Y015

@@ -66,6 +66,26 @@ class EventServiceStub:
                 request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.TailEventsRequest.SerializeToString,
                 response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.TailEventsResponse.FromString,
                 _registered_method=True)
+        self.ListTimers = channel.unary_unary(
+                '/payments.events.v1.EventService/ListTimers',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListTimersRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListTimersResponse.FromString,
+                _registered_method=True)
+        self.CancelTimer = channel.unary_unary(
+                '/payments.events.v1.EventService/CancelTimer',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.CancelTimerRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.CancelTimerResponse.FromString,
+                _registered_method=True)
+        self.ListJourneys = channel.unary_unary(
+                '/payments.events.v1.EventService/ListJourneys',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListJourneysRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListJourneysResponse.FromString,
+                _registered_method=True)
+        self.GetJourney = channel.unary_unary(
+                '/payments.events.v1.EventService/GetJourney',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyResponse.FromString,
+                _registered_method=True)
 
 
 class EventServiceServicer:
@@ -138,6 +158,42 @@ class EventServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTimers(self, request, context):
+        """ListTimers lists the events that are yet to come, by the key of their timers.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelTimer(self, request, context):
+        """CancelTimer takes back an event that is yet to come. A journey whose deadline is cancelled waits without one.
+
+        Errors: NOT_FOUND for a timer that there is not: it was cancelled or replaced, or is an event by now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJourneys(self, request, context):
+        """ListJourneys lists journeys by kind and id, without their steps.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetJourney(self, request, context):
+        """GetJourney reads a journey with its steps.
+
+        Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -170,6 +226,26 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.TailEvents,
                     request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.TailEventsRequest.FromString,
                     response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.TailEventsResponse.SerializeToString,
+            ),
+            'ListTimers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTimers,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListTimersRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListTimersResponse.SerializeToString,
+            ),
+            'CancelTimer': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTimer,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.CancelTimerRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.CancelTimerResponse.SerializeToString,
+            ),
+            'ListJourneys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJourneys,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListJourneysRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListJourneysResponse.SerializeToString,
+            ),
+            'GetJourney': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJourney,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -336,6 +412,114 @@ class EventService:
             '/payments.events.v1.EventService/TailEvents',
             payments_dot_events_dot_v1_dot_events__service__pb2.TailEventsRequest.SerializeToString,
             payments_dot_events_dot_v1_dot_events__service__pb2.TailEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTimers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/ListTimers',
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListTimersRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListTimersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTimer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/CancelTimer',
+            payments_dot_events_dot_v1_dot_events__service__pb2.CancelTimerRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.CancelTimerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJourneys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/ListJourneys',
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListJourneysRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListJourneysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJourney(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/GetJourney',
+            payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -75,6 +75,26 @@ class EventServiceStub:
     Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps; STREAM_ENDED when
     the server is about to stop.
     """
+    ListTimers: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListTimersRequest, _events_service_pb2.ListTimersResponse]
+    """ListTimers lists the events that are yet to come, by the key of their timers.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    CancelTimer: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.CancelTimerRequest, _events_service_pb2.CancelTimerResponse]
+    """CancelTimer takes back an event that is yet to come. A journey whose deadline is cancelled waits without one.
+
+    Errors: NOT_FOUND for a timer that there is not: it was cancelled or replaced, or is an event by now.
+    """
+    ListJourneys: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListJourneysRequest, _events_service_pb2.ListJourneysResponse]
+    """ListJourneys lists journeys by kind and id, without their steps.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    GetJourney: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetJourneyRequest, _events_service_pb2.GetJourneyResponse]
+    """GetJourney reads a journey with its steps.
+
+    Errors: NOT_FOUND.
+    """
 
 @_typing.type_check_only
 class EventServiceAsyncStub(EventServiceStub):
@@ -122,6 +142,26 @@ class EventServiceAsyncStub(EventServiceStub):
 
     Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps; STREAM_ENDED when
     the server is about to stop.
+    """
+    ListTimers: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListTimersRequest, _events_service_pb2.ListTimersResponse]  # type: ignore[assignment]
+    """ListTimers lists the events that are yet to come, by the key of their timers.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    CancelTimer: _aio.UnaryUnaryMultiCallable[_events_service_pb2.CancelTimerRequest, _events_service_pb2.CancelTimerResponse]  # type: ignore[assignment]
+    """CancelTimer takes back an event that is yet to come. A journey whose deadline is cancelled waits without one.
+
+    Errors: NOT_FOUND for a timer that there is not: it was cancelled or replaced, or is an event by now.
+    """
+    ListJourneys: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListJourneysRequest, _events_service_pb2.ListJourneysResponse]  # type: ignore[assignment]
+    """ListJourneys lists journeys by kind and id, without their steps.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    GetJourney: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetJourneyRequest, _events_service_pb2.GetJourneyResponse]  # type: ignore[assignment]
+    """GetJourney reads a journey with its steps.
+
+    Errors: NOT_FOUND.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -203,6 +243,50 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps; STREAM_ENDED when
         the server is about to stop.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTimers(
+        self,
+        request: _events_service_pb2.ListTimersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.ListTimersResponse, _abc.Awaitable[_events_service_pb2.ListTimersResponse]]:
+        """ListTimers lists the events that are yet to come, by the key of their timers.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelTimer(
+        self,
+        request: _events_service_pb2.CancelTimerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.CancelTimerResponse, _abc.Awaitable[_events_service_pb2.CancelTimerResponse]]:
+        """CancelTimer takes back an event that is yet to come. A journey whose deadline is cancelled waits without one.
+
+        Errors: NOT_FOUND for a timer that there is not: it was cancelled or replaced, or is an event by now.
+        """
+
+    @_abc_1.abstractmethod
+    def ListJourneys(
+        self,
+        request: _events_service_pb2.ListJourneysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.ListJourneysResponse, _abc.Awaitable[_events_service_pb2.ListJourneysResponse]]:
+        """ListJourneys lists journeys by kind and id, without their steps.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+
+    @_abc_1.abstractmethod
+    def GetJourney(
+        self,
+        request: _events_service_pb2.GetJourneyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.GetJourneyResponse, _abc.Awaitable[_events_service_pb2.GetJourneyResponse]]:
+        """GetJourney reads a journey with its steps.
+
+        Errors: NOT_FOUND.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -410,6 +410,30 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "EVENT_TYPES_FULL", "domain": "tollmesh.dev", "metadata": {"types_max": "1000"}}
     """
 
+    SCHEDULE_INVALID = 830
+    """
+    A schedule cannot be read: its expression is no cron expression of five fields, never comes round, or its time
+    zone is none of the IANA's.
+
+        {"reason": "SCHEDULE_INVALID", "domain": "tollmesh.dev", "metadata": {"cron": "0 25 * * *", "time_zone": "Europe/Berlin"}}
+    """
+
+    JOURNEY_EVENT_REFUSED = 831
+    """
+    A journey got an event that it does not expect, and its definition says that nobody may pass over it. No call is
+    answered with this: the event waits as a dead letter under this reason.
+
+        {"reason": "JOURNEY_EVENT_REFUSED", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "state": "released", "subject": "dispute.opened"}}
+    """
+
+    JOURNEY_VERSION_UNKNOWN = 832
+    """
+    A journey runs by a version of its definition that this release does not have. Its events wait as dead letters:
+    install a release that has it, then replay them.
+
+        {"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
+    """
+
     NO_ROUTE = 900
     """
     ---- Gateway: 900 to 999.
@@ -489,6 +513,9 @@ class ErrorReason(betterproto2.Enum):
             807: "ERROR_REASON_EVENT_SCHEMA_INVALID",
             808: "ERROR_REASON_EVENT_SCHEMA_BREAKING",
             809: "ERROR_REASON_EVENT_TYPES_FULL",
+            830: "ERROR_REASON_SCHEDULE_INVALID",
+            831: "ERROR_REASON_JOURNEY_EVENT_REFUSED",
+            832: "ERROR_REASON_JOURNEY_VERSION_UNKNOWN",
             900: "ERROR_REASON_NO_ROUTE",
             901: "ERROR_REASON_METHOD_NOT_ALLOWED",
             902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -550,6 +577,9 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_EVENT_SCHEMA_INVALID": 807,
             "ERROR_REASON_EVENT_SCHEMA_BREAKING": 808,
             "ERROR_REASON_EVENT_TYPES_FULL": 809,
+            "ERROR_REASON_SCHEDULE_INVALID": 830,
+            "ERROR_REASON_JOURNEY_EVENT_REFUSED": 831,
+            "ERROR_REASON_JOURNEY_VERSION_UNKNOWN": 832,
             "ERROR_REASON_NO_ROUTE": 900,
             "ERROR_REASON_METHOD_NOT_ALLOWED": 901,
             "ERROR_REASON_MESSAGE_TOO_LARGE": 902,

@@ -258,6 +258,19 @@ const (
 	//
 	//	{"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
 	ErrorReason_ERROR_REASON_JOURNEY_VERSION_UNKNOWN ErrorReason = 832
+	// An attribute of a CloudEvent is missing, or not what CloudEvents 1.0 asks for; the pointer names it.
+	//
+	//	{"reason": "CLOUD_EVENT_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/source"}}
+	ErrorReason_ERROR_REASON_CLOUD_EVENT_INVALID ErrorReason = 850
+	// A CloudEvent is sound, but the mesh does not carry it: another specversion than 1.0, or data that is no JSON.
+	//
+	//	{"reason": "CLOUD_EVENT_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"pointer": "/data_base64"}}
+	ErrorReason_ERROR_REASON_CLOUD_EVENT_UNSUPPORTED ErrorReason = 851
+	// A call is in none of the modes of CloudEvents: send `application/cloudevents+json`, `application/cloudevents-batch+json`,
+	// or JSON with `ce-` headers.
+	//
+	//	{"reason": "CLOUD_EVENTS_CONTENT_TYPE", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
+	ErrorReason_ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE ErrorReason = 852
 	// No RPC answers at this path; `/openapi.json` lists those that there are.
 	//
 	//	{"reason": "NO_ROUTE", "domain": "tollmesh.dev", "metadata": {"method": "GET", "path": "/v1/charge"}}
@@ -331,6 +344,9 @@ var (
 		830: "ERROR_REASON_SCHEDULE_INVALID",
 		831: "ERROR_REASON_JOURNEY_EVENT_REFUSED",
 		832: "ERROR_REASON_JOURNEY_VERSION_UNKNOWN",
+		850: "ERROR_REASON_CLOUD_EVENT_INVALID",
+		851: "ERROR_REASON_CLOUD_EVENT_UNSUPPORTED",
+		852: "ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE",
 		900: "ERROR_REASON_NO_ROUTE",
 		901: "ERROR_REASON_METHOD_NOT_ALLOWED",
 		902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -392,6 +408,9 @@ var (
 		"ERROR_REASON_SCHEDULE_INVALID":          830,
 		"ERROR_REASON_JOURNEY_EVENT_REFUSED":     831,
 		"ERROR_REASON_JOURNEY_VERSION_UNKNOWN":   832,
+		"ERROR_REASON_CLOUD_EVENT_INVALID":       850,
+		"ERROR_REASON_CLOUD_EVENT_UNSUPPORTED":   851,
+		"ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE": 852,
 		"ERROR_REASON_NO_ROUTE":                  900,
 		"ERROR_REASON_METHOD_NOT_ALLOWED":        901,
 		"ERROR_REASON_MESSAGE_TOO_LARGE":         902,
@@ -429,7 +448,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xdc\x10\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xdb\x11\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -487,7 +506,10 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1dERROR_REASON_EVENT_TYPES_FULL\x10\xa9\x06\x12\"\n" +
 	"\x1dERROR_REASON_SCHEDULE_INVALID\x10\xbe\x06\x12'\n" +
 	"\"ERROR_REASON_JOURNEY_EVENT_REFUSED\x10\xbf\x06\x12)\n" +
-	"$ERROR_REASON_JOURNEY_VERSION_UNKNOWN\x10\xc0\x06\x12\x1a\n" +
+	"$ERROR_REASON_JOURNEY_VERSION_UNKNOWN\x10\xc0\x06\x12%\n" +
+	" ERROR_REASON_CLOUD_EVENT_INVALID\x10\xd2\x06\x12)\n" +
+	"$ERROR_REASON_CLOUD_EVENT_UNSUPPORTED\x10\xd3\x06\x12+\n" +
+	"&ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE\x10\xd4\x06\x12\x1a\n" +
 	"\x15ERROR_REASON_NO_ROUTE\x10\x84\a\x12$\n" +
 	"\x1fERROR_REASON_METHOD_NOT_ALLOWED\x10\x85\a\x12#\n" +
 	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x10\x86\aB\xc0\x01\n" +

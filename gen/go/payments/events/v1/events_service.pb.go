@@ -26,6 +26,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Rendering is a way to write events.
+type Rendering int32
+
+const (
+	// As RENDERING_EVENTS.
+	Rendering_RENDERING_UNSPECIFIED Rendering = 0
+	// As messages of type Event.
+	Rendering_RENDERING_EVENTS Rendering = 1
+	// As CloudEvents 1.0 in JSON.
+	Rendering_RENDERING_CLOUD_EVENTS Rendering = 2
+)
+
+// Enum value maps for Rendering.
+var (
+	Rendering_name = map[int32]string{
+		0: "RENDERING_UNSPECIFIED",
+		1: "RENDERING_EVENTS",
+		2: "RENDERING_CLOUD_EVENTS",
+	}
+	Rendering_value = map[string]int32{
+		"RENDERING_UNSPECIFIED":  0,
+		"RENDERING_EVENTS":       1,
+		"RENDERING_CLOUD_EVENTS": 2,
+	}
+)
+
+func (x Rendering) Enum() *Rendering {
+	p := new(Rendering)
+	*p = x
+	return p
+}
+
+func (x Rendering) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Rendering) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_events_v1_events_service_proto_enumTypes[0].Descriptor()
+}
+
+func (Rendering) Type() protoreflect.EnumType {
+	return &file_payments_events_v1_events_service_proto_enumTypes[0]
+}
+
+func (x Rendering) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Rendering.Descriptor instead.
+func (Rendering) EnumDescriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{0}
+}
+
 // Request of ListEvents.
 type ListEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -34,7 +87,9 @@ type ListEventsRequest struct {
 	// `next_cursor` of an earlier answer for the same subjects; empty to start with the oldest event.
 	After string `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
 	// Most events to give; 0 for 100.
-	PageSize      int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// How to write the events.
+	Rendering     Rendering `protobuf:"varint,4,opt,name=rendering,proto3,enum=payments.events.v1.Rendering" json:"rendering,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -90,14 +145,24 @@ func (x *ListEventsRequest) GetPageSize() int32 {
 	return 0
 }
 
+func (x *ListEventsRequest) GetRendering() Rendering {
+	if x != nil {
+		return x.Rendering
+	}
+	return Rendering_RENDERING_UNSPECIFIED
+}
+
 // Answer of ListEvents.
 type ListEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The events, oldest first.
+	// The events, oldest first; empty when another rendering was asked for.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	// Where the next page starts. It is given on the last page too: asked again later, it yields what was
 	// committed in between.
-	NextCursor    string `protobuf:"bytes,2,opt,name=next_cursor,json=nextCursor,proto3" json:"next_cursor,omitempty"`
+	NextCursor string `protobuf:"bytes,2,opt,name=next_cursor,json=nextCursor,proto3" json:"next_cursor,omitempty"`
+	// The same as a JSON batch of CloudEvents 1.0 (`application/cloudevents-batch+json`), when RENDERING_CLOUD_EVENTS was
+	// asked for; else empty. Messages of ours stand in it as proto3 JSON, JSON of outside producers byte for byte.
+	CloudEvents   []byte `protobuf:"bytes,3,opt,name=cloud_events,json=cloudEvents,proto3" json:"cloud_events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -144,6 +209,13 @@ func (x *ListEventsResponse) GetNextCursor() string {
 		return x.NextCursor
 	}
 	return ""
+}
+
+func (x *ListEventsResponse) GetCloudEvents() []byte {
+	if x != nil {
+		return x.CloudEvents
+	}
+	return nil
 }
 
 // Request of TailEvents.
@@ -1315,20 +1387,134 @@ func (x *GetJourneyResponse) GetJourney() *Journey {
 	return nil
 }
 
+// Request of PublishCloudEvents.
+type PublishCloudEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Content-Type of the HTTP request, which tells the mode; over REST it is set from the header.
+	ContentType string `protobuf:"bytes,1,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// Attributes in binary mode, by header: `ce-id`, `ce-type`, … with values percent-encoded as HTTP has them. Over REST
+	// they are set from the headers.
+	Headers map[string]string `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Body of the HTTP request: one event, a batch of up to 1,000, or in binary mode the data.
+	RawRequest    []byte `protobuf:"bytes,3,opt,name=raw_request,json=rawRequest,proto3" json:"raw_request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishCloudEventsRequest) Reset() {
+	*x = PublishCloudEventsRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishCloudEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishCloudEventsRequest) ProtoMessage() {}
+
+func (x *PublishCloudEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishCloudEventsRequest.ProtoReflect.Descriptor instead.
+func (*PublishCloudEventsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *PublishCloudEventsRequest) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *PublishCloudEventsRequest) GetHeaders() map[string]string {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *PublishCloudEventsRequest) GetRawRequest() []byte {
+	if x != nil {
+		return x.RawRequest
+	}
+	return nil
+}
+
+// Answer of PublishCloudEvents.
+type PublishCloudEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One verdict per event, in their order. Pointers lead to attributes of the CloudEvent, except those of
+	// EVENT_PAYLOAD_INVALID, which lead into its data.
+	Results       []*PublishEventResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishCloudEventsResponse) Reset() {
+	*x = PublishCloudEventsResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishCloudEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishCloudEventsResponse) ProtoMessage() {}
+
+func (x *PublishCloudEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishCloudEventsResponse.ProtoReflect.Descriptor instead.
+func (*PublishCloudEventsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *PublishCloudEventsResponse) GetResults() []*PublishEventResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
 var File_payments_events_v1_events_service_proto protoreflect.FileDescriptor
 
 const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/events/v1/events_service.proto\x12\x12payments.events.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/events/v1/events.proto\x1a\x1fpayments/events/v1/timers.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xb1\x01\n" +
+	"'payments/events/v1/events_service.proto\x12\x12payments.events.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/events/v1/events.proto\x1a\x1fpayments/events/v1/timers.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xf8\x01\n" +
 	"\x11ListEventsRequest\x12S\n" +
 	"\bsubjects\x18\x01 \x03(\tB7\xbaH4\x92\x011\x102\"-r+\x18\xc8\x012&^([a-z0-9_-]+\\.){1,4}([a-z0-9_-]+|\\*)$R\bsubjects\x12\x1e\n" +
 	"\x05after\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x05after\x12'\n" +
 	"\tpage_size\x18\x03 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\"h\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12E\n" +
+	"\trendering\x18\x04 \x01(\x0e2\x1d.payments.events.v1.RenderingB\b\xbaH\x05\x82\x01\x02\x10\x01R\trendering\"\x8b\x01\n" +
 	"\x12ListEventsResponse\x121\n" +
 	"\x06events\x18\x01 \x03(\v2\x19.payments.events.v1.EventR\x06events\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
-	"nextCursor\"\x88\x01\n" +
+	"nextCursor\x12!\n" +
+	"\fcloud_events\x18\x03 \x01(\fR\vcloudEvents\"\x88\x01\n" +
 	"\x11TailEventsRequest\x12S\n" +
 	"\bsubjects\x18\x01 \x03(\tB7\xbaH4\x92\x011\x102\"-r+\x18\xc8\x012&^([a-z0-9_-]+\\.){1,4}([a-z0-9_-]+|\\*)$R\bsubjects\x12\x1e\n" +
 	"\x05after\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x05after\"]\n" +
@@ -1412,7 +1598,22 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"journey_id\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\tjourneyId\"K\n" +
 	"\x12GetJourneyResponse\x125\n" +
-	"\ajourney\x18\x01 \x01(\v2\x1b.payments.events.v1.JourneyR\ajourney2\xe1\v\n" +
+	"\ajourney\x18\x01 \x01(\v2\x1b.payments.events.v1.JourneyR\ajourney\"\x9f\x02\n" +
+	"\x19PublishCloudEventsRequest\x12+\n" +
+	"\fcontent_type\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\vcontentType\x12l\n" +
+	"\aheaders\x18\x02 \x03(\v2:.payments.events.v1.PublishCloudEventsRequest.HeadersEntryB\x16\xbaH\x13\x9a\x01\x10\x10@\"\x05r\x03\x18\x80\x01*\x05r\x03\x18\x80@R\aheaders\x12+\n" +
+	"\vraw_request\x18\x03 \x01(\fB\n" +
+	"\xbaH\az\x05\x18\x80\x80\x80\x02R\n" +
+	"rawRequest\x1a:\n" +
+	"\fHeadersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"^\n" +
+	"\x1aPublishCloudEventsResponse\x12@\n" +
+	"\aresults\x18\x01 \x03(\v2&.payments.events.v1.PublishEventResultR\aresults*X\n" +
+	"\tRendering\x12\x19\n" +
+	"\x15RENDERING_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10RENDERING_EVENTS\x10\x01\x12\x1a\n" +
+	"\x16RENDERING_CLOUD_EVENTS\x10\x022\x8e\r\n" +
 	"\fEventService\x12\xa3\x01\n" +
 	"\x12RegisterEventTypes\x12-.payments.events.v1.RegisterEventTypesRequest\x1a..payments.events.v1.RegisterEventTypesResponse\".\x8a\xe7\x18\x10\n" +
 	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/event-types\x12\x91\x01\n" +
@@ -1441,7 +1642,9 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\vevents:read\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/journeys\x12\xa7\x01\n" +
 	"\n" +
 	"GetJourney\x12%.payments.events.v1.GetJourneyRequest\x1a&.payments.events.v1.GetJourneyResponse\"J\x8a\xe7\x18\r\n" +
-	"\vevents:read\x82\xd3\xe4\x93\x023b\ajourney\x12(/v1/journeys/{journey_type}/{journey_id}B\xc7\x01\n" +
+	"\vevents:read\x82\xd3\xe4\x93\x023b\ajourney\x12(/v1/journeys/{journey_type}/{journey_id}\x12\xaa\x01\n" +
+	"\x12PublishCloudEvents\x12-.payments.events.v1.PublishCloudEventsRequest\x1a..payments.events.v1.PublishCloudEventsResponse\"5\x8a\xe7\x18\x10\n" +
+	"\fevents:write\x10\x01\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/events:cloudeventsB\xc7\x01\n" +
 	"\x16com.payments.events.v1B\x12EventsServiceProtoP\x01Z/tollmesh.dev/gen/go/payments/events/v1;eventsv1\xa2\x02\x03PEX\xaa\x02\x12Payments.Events.V1\xca\x02\x12Payments\\Events\\V1\xe2\x02\x1ePayments\\Events\\V1\\GPBMetadata\xea\x02\x14Payments::Events::V1b\x06proto3"
 
 var (
@@ -1456,80 +1659,90 @@ func file_payments_events_v1_events_service_proto_rawDescGZIP() []byte {
 	return file_payments_events_v1_events_service_proto_rawDescData
 }
 
-var file_payments_events_v1_events_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_payments_events_v1_events_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_payments_events_v1_events_service_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_payments_events_v1_events_service_proto_goTypes = []any{
-	(*ListEventsRequest)(nil),          // 0: payments.events.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 1: payments.events.v1.ListEventsResponse
-	(*TailEventsRequest)(nil),          // 2: payments.events.v1.TailEventsRequest
-	(*TailEventsResponse)(nil),         // 3: payments.events.v1.TailEventsResponse
-	(*RegisterEventTypesRequest)(nil),  // 4: payments.events.v1.RegisterEventTypesRequest
-	(*RegisterEventTypeResult)(nil),    // 5: payments.events.v1.RegisterEventTypeResult
-	(*RegisterEventTypesResponse)(nil), // 6: payments.events.v1.RegisterEventTypesResponse
-	(*ListEventTypesRequest)(nil),      // 7: payments.events.v1.ListEventTypesRequest
-	(*ListEventTypesResponse)(nil),     // 8: payments.events.v1.ListEventTypesResponse
-	(*GetEventTypeRequest)(nil),        // 9: payments.events.v1.GetEventTypeRequest
-	(*GetEventTypeResponse)(nil),       // 10: payments.events.v1.GetEventTypeResponse
-	(*PublishEventsRequest)(nil),       // 11: payments.events.v1.PublishEventsRequest
-	(*PublishEventResult)(nil),         // 12: payments.events.v1.PublishEventResult
-	(*PublishEventsResponse)(nil),      // 13: payments.events.v1.PublishEventsResponse
-	(*ListTimersRequest)(nil),          // 14: payments.events.v1.ListTimersRequest
-	(*ListTimersResponse)(nil),         // 15: payments.events.v1.ListTimersResponse
-	(*CancelTimerRequest)(nil),         // 16: payments.events.v1.CancelTimerRequest
-	(*CancelTimerResponse)(nil),        // 17: payments.events.v1.CancelTimerResponse
-	(*ListJourneysRequest)(nil),        // 18: payments.events.v1.ListJourneysRequest
-	(*ListJourneysResponse)(nil),       // 19: payments.events.v1.ListJourneysResponse
-	(*GetJourneyRequest)(nil),          // 20: payments.events.v1.GetJourneyRequest
-	(*GetJourneyResponse)(nil),         // 21: payments.events.v1.GetJourneyResponse
-	(*Event)(nil),                      // 22: payments.events.v1.Event
-	(*EventType)(nil),                  // 23: payments.events.v1.EventType
-	(v1.Outcome)(0),                    // 24: payments.type.v1.Outcome
-	(*timestamppb.Timestamp)(nil),      // 25: google.protobuf.Timestamp
-	(*Timer)(nil),                      // 26: payments.events.v1.Timer
-	(JourneyStatus)(0),                 // 27: payments.events.v1.JourneyStatus
-	(*Journey)(nil),                    // 28: payments.events.v1.Journey
+	(Rendering)(0),                     // 0: payments.events.v1.Rendering
+	(*ListEventsRequest)(nil),          // 1: payments.events.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 2: payments.events.v1.ListEventsResponse
+	(*TailEventsRequest)(nil),          // 3: payments.events.v1.TailEventsRequest
+	(*TailEventsResponse)(nil),         // 4: payments.events.v1.TailEventsResponse
+	(*RegisterEventTypesRequest)(nil),  // 5: payments.events.v1.RegisterEventTypesRequest
+	(*RegisterEventTypeResult)(nil),    // 6: payments.events.v1.RegisterEventTypeResult
+	(*RegisterEventTypesResponse)(nil), // 7: payments.events.v1.RegisterEventTypesResponse
+	(*ListEventTypesRequest)(nil),      // 8: payments.events.v1.ListEventTypesRequest
+	(*ListEventTypesResponse)(nil),     // 9: payments.events.v1.ListEventTypesResponse
+	(*GetEventTypeRequest)(nil),        // 10: payments.events.v1.GetEventTypeRequest
+	(*GetEventTypeResponse)(nil),       // 11: payments.events.v1.GetEventTypeResponse
+	(*PublishEventsRequest)(nil),       // 12: payments.events.v1.PublishEventsRequest
+	(*PublishEventResult)(nil),         // 13: payments.events.v1.PublishEventResult
+	(*PublishEventsResponse)(nil),      // 14: payments.events.v1.PublishEventsResponse
+	(*ListTimersRequest)(nil),          // 15: payments.events.v1.ListTimersRequest
+	(*ListTimersResponse)(nil),         // 16: payments.events.v1.ListTimersResponse
+	(*CancelTimerRequest)(nil),         // 17: payments.events.v1.CancelTimerRequest
+	(*CancelTimerResponse)(nil),        // 18: payments.events.v1.CancelTimerResponse
+	(*ListJourneysRequest)(nil),        // 19: payments.events.v1.ListJourneysRequest
+	(*ListJourneysResponse)(nil),       // 20: payments.events.v1.ListJourneysResponse
+	(*GetJourneyRequest)(nil),          // 21: payments.events.v1.GetJourneyRequest
+	(*GetJourneyResponse)(nil),         // 22: payments.events.v1.GetJourneyResponse
+	(*PublishCloudEventsRequest)(nil),  // 23: payments.events.v1.PublishCloudEventsRequest
+	(*PublishCloudEventsResponse)(nil), // 24: payments.events.v1.PublishCloudEventsResponse
+	nil,                                // 25: payments.events.v1.PublishCloudEventsRequest.HeadersEntry
+	(*Event)(nil),                      // 26: payments.events.v1.Event
+	(*EventType)(nil),                  // 27: payments.events.v1.EventType
+	(v1.Outcome)(0),                    // 28: payments.type.v1.Outcome
+	(*timestamppb.Timestamp)(nil),      // 29: google.protobuf.Timestamp
+	(*Timer)(nil),                      // 30: payments.events.v1.Timer
+	(JourneyStatus)(0),                 // 31: payments.events.v1.JourneyStatus
+	(*Journey)(nil),                    // 32: payments.events.v1.Journey
 }
 var file_payments_events_v1_events_service_proto_depIdxs = []int32{
-	22, // 0: payments.events.v1.ListEventsResponse.events:type_name -> payments.events.v1.Event
-	22, // 1: payments.events.v1.TailEventsResponse.event:type_name -> payments.events.v1.Event
-	23, // 2: payments.events.v1.RegisterEventTypesRequest.event_types:type_name -> payments.events.v1.EventType
-	24, // 3: payments.events.v1.RegisterEventTypeResult.outcome:type_name -> payments.type.v1.Outcome
-	5,  // 4: payments.events.v1.RegisterEventTypesResponse.results:type_name -> payments.events.v1.RegisterEventTypeResult
-	23, // 5: payments.events.v1.ListEventTypesResponse.event_types:type_name -> payments.events.v1.EventType
-	23, // 6: payments.events.v1.GetEventTypeResponse.event_type:type_name -> payments.events.v1.EventType
-	22, // 7: payments.events.v1.PublishEventsRequest.events:type_name -> payments.events.v1.Event
-	24, // 8: payments.events.v1.PublishEventResult.outcome:type_name -> payments.type.v1.Outcome
-	12, // 9: payments.events.v1.PublishEventsResponse.results:type_name -> payments.events.v1.PublishEventResult
-	25, // 10: payments.events.v1.ListTimersRequest.due_before:type_name -> google.protobuf.Timestamp
-	26, // 11: payments.events.v1.ListTimersResponse.timers:type_name -> payments.events.v1.Timer
-	26, // 12: payments.events.v1.CancelTimerResponse.timer:type_name -> payments.events.v1.Timer
-	27, // 13: payments.events.v1.ListJourneysRequest.status:type_name -> payments.events.v1.JourneyStatus
-	28, // 14: payments.events.v1.ListJourneysResponse.journeys:type_name -> payments.events.v1.Journey
-	28, // 15: payments.events.v1.GetJourneyResponse.journey:type_name -> payments.events.v1.Journey
-	4,  // 16: payments.events.v1.EventService.RegisterEventTypes:input_type -> payments.events.v1.RegisterEventTypesRequest
-	7,  // 17: payments.events.v1.EventService.ListEventTypes:input_type -> payments.events.v1.ListEventTypesRequest
-	9,  // 18: payments.events.v1.EventService.GetEventType:input_type -> payments.events.v1.GetEventTypeRequest
-	11, // 19: payments.events.v1.EventService.PublishEvents:input_type -> payments.events.v1.PublishEventsRequest
-	0,  // 20: payments.events.v1.EventService.ListEvents:input_type -> payments.events.v1.ListEventsRequest
-	2,  // 21: payments.events.v1.EventService.TailEvents:input_type -> payments.events.v1.TailEventsRequest
-	14, // 22: payments.events.v1.EventService.ListTimers:input_type -> payments.events.v1.ListTimersRequest
-	16, // 23: payments.events.v1.EventService.CancelTimer:input_type -> payments.events.v1.CancelTimerRequest
-	18, // 24: payments.events.v1.EventService.ListJourneys:input_type -> payments.events.v1.ListJourneysRequest
-	20, // 25: payments.events.v1.EventService.GetJourney:input_type -> payments.events.v1.GetJourneyRequest
-	6,  // 26: payments.events.v1.EventService.RegisterEventTypes:output_type -> payments.events.v1.RegisterEventTypesResponse
-	8,  // 27: payments.events.v1.EventService.ListEventTypes:output_type -> payments.events.v1.ListEventTypesResponse
-	10, // 28: payments.events.v1.EventService.GetEventType:output_type -> payments.events.v1.GetEventTypeResponse
-	13, // 29: payments.events.v1.EventService.PublishEvents:output_type -> payments.events.v1.PublishEventsResponse
-	1,  // 30: payments.events.v1.EventService.ListEvents:output_type -> payments.events.v1.ListEventsResponse
-	3,  // 31: payments.events.v1.EventService.TailEvents:output_type -> payments.events.v1.TailEventsResponse
-	15, // 32: payments.events.v1.EventService.ListTimers:output_type -> payments.events.v1.ListTimersResponse
-	17, // 33: payments.events.v1.EventService.CancelTimer:output_type -> payments.events.v1.CancelTimerResponse
-	19, // 34: payments.events.v1.EventService.ListJourneys:output_type -> payments.events.v1.ListJourneysResponse
-	21, // 35: payments.events.v1.EventService.GetJourney:output_type -> payments.events.v1.GetJourneyResponse
-	26, // [26:36] is the sub-list for method output_type
-	16, // [16:26] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	0,  // 0: payments.events.v1.ListEventsRequest.rendering:type_name -> payments.events.v1.Rendering
+	26, // 1: payments.events.v1.ListEventsResponse.events:type_name -> payments.events.v1.Event
+	26, // 2: payments.events.v1.TailEventsResponse.event:type_name -> payments.events.v1.Event
+	27, // 3: payments.events.v1.RegisterEventTypesRequest.event_types:type_name -> payments.events.v1.EventType
+	28, // 4: payments.events.v1.RegisterEventTypeResult.outcome:type_name -> payments.type.v1.Outcome
+	6,  // 5: payments.events.v1.RegisterEventTypesResponse.results:type_name -> payments.events.v1.RegisterEventTypeResult
+	27, // 6: payments.events.v1.ListEventTypesResponse.event_types:type_name -> payments.events.v1.EventType
+	27, // 7: payments.events.v1.GetEventTypeResponse.event_type:type_name -> payments.events.v1.EventType
+	26, // 8: payments.events.v1.PublishEventsRequest.events:type_name -> payments.events.v1.Event
+	28, // 9: payments.events.v1.PublishEventResult.outcome:type_name -> payments.type.v1.Outcome
+	13, // 10: payments.events.v1.PublishEventsResponse.results:type_name -> payments.events.v1.PublishEventResult
+	29, // 11: payments.events.v1.ListTimersRequest.due_before:type_name -> google.protobuf.Timestamp
+	30, // 12: payments.events.v1.ListTimersResponse.timers:type_name -> payments.events.v1.Timer
+	30, // 13: payments.events.v1.CancelTimerResponse.timer:type_name -> payments.events.v1.Timer
+	31, // 14: payments.events.v1.ListJourneysRequest.status:type_name -> payments.events.v1.JourneyStatus
+	32, // 15: payments.events.v1.ListJourneysResponse.journeys:type_name -> payments.events.v1.Journey
+	32, // 16: payments.events.v1.GetJourneyResponse.journey:type_name -> payments.events.v1.Journey
+	25, // 17: payments.events.v1.PublishCloudEventsRequest.headers:type_name -> payments.events.v1.PublishCloudEventsRequest.HeadersEntry
+	13, // 18: payments.events.v1.PublishCloudEventsResponse.results:type_name -> payments.events.v1.PublishEventResult
+	5,  // 19: payments.events.v1.EventService.RegisterEventTypes:input_type -> payments.events.v1.RegisterEventTypesRequest
+	8,  // 20: payments.events.v1.EventService.ListEventTypes:input_type -> payments.events.v1.ListEventTypesRequest
+	10, // 21: payments.events.v1.EventService.GetEventType:input_type -> payments.events.v1.GetEventTypeRequest
+	12, // 22: payments.events.v1.EventService.PublishEvents:input_type -> payments.events.v1.PublishEventsRequest
+	1,  // 23: payments.events.v1.EventService.ListEvents:input_type -> payments.events.v1.ListEventsRequest
+	3,  // 24: payments.events.v1.EventService.TailEvents:input_type -> payments.events.v1.TailEventsRequest
+	15, // 25: payments.events.v1.EventService.ListTimers:input_type -> payments.events.v1.ListTimersRequest
+	17, // 26: payments.events.v1.EventService.CancelTimer:input_type -> payments.events.v1.CancelTimerRequest
+	19, // 27: payments.events.v1.EventService.ListJourneys:input_type -> payments.events.v1.ListJourneysRequest
+	21, // 28: payments.events.v1.EventService.GetJourney:input_type -> payments.events.v1.GetJourneyRequest
+	23, // 29: payments.events.v1.EventService.PublishCloudEvents:input_type -> payments.events.v1.PublishCloudEventsRequest
+	7,  // 30: payments.events.v1.EventService.RegisterEventTypes:output_type -> payments.events.v1.RegisterEventTypesResponse
+	9,  // 31: payments.events.v1.EventService.ListEventTypes:output_type -> payments.events.v1.ListEventTypesResponse
+	11, // 32: payments.events.v1.EventService.GetEventType:output_type -> payments.events.v1.GetEventTypeResponse
+	14, // 33: payments.events.v1.EventService.PublishEvents:output_type -> payments.events.v1.PublishEventsResponse
+	2,  // 34: payments.events.v1.EventService.ListEvents:output_type -> payments.events.v1.ListEventsResponse
+	4,  // 35: payments.events.v1.EventService.TailEvents:output_type -> payments.events.v1.TailEventsResponse
+	16, // 36: payments.events.v1.EventService.ListTimers:output_type -> payments.events.v1.ListTimersResponse
+	18, // 37: payments.events.v1.EventService.CancelTimer:output_type -> payments.events.v1.CancelTimerResponse
+	20, // 38: payments.events.v1.EventService.ListJourneys:output_type -> payments.events.v1.ListJourneysResponse
+	22, // 39: payments.events.v1.EventService.GetJourney:output_type -> payments.events.v1.GetJourneyResponse
+	24, // 40: payments.events.v1.EventService.PublishCloudEvents:output_type -> payments.events.v1.PublishCloudEventsResponse
+	30, // [30:41] is the sub-list for method output_type
+	19, // [19:30] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_events_service_proto_init() }
@@ -1544,13 +1757,14 @@ func file_payments_events_v1_events_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_events_service_proto_rawDesc), len(file_payments_events_v1_events_service_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   22,
+			NumEnums:      1,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_payments_events_v1_events_service_proto_goTypes,
 		DependencyIndexes: file_payments_events_v1_events_service_proto_depIdxs,
+		EnumInfos:         file_payments_events_v1_events_service_proto_enumTypes,
 		MessageInfos:      file_payments_events_v1_events_service_proto_msgTypes,
 	}.Build()
 	File_payments_events_v1_events_service_proto = out.File

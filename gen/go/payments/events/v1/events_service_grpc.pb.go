@@ -29,6 +29,7 @@ const (
 	EventService_CancelTimer_FullMethodName        = "/payments.events.v1.EventService/CancelTimer"
 	EventService_ListJourneys_FullMethodName       = "/payments.events.v1.EventService/ListJourneys"
 	EventService_GetJourney_FullMethodName         = "/payments.events.v1.EventService/GetJourney"
+	EventService_PublishCloudEvents_FullMethodName = "/payments.events.v1.EventService/PublishCloudEvents"
 )
 
 // EventServiceClient is the client API for EventService service.
@@ -64,6 +65,9 @@ type EventServiceClient interface {
 	// ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
 	// sees every event exactly once.
 	//
+	// Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
+	// then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
+	//
 	// Errors: INVALID_FIELD for a subject that breaks the grammar; INVALID_PAGE_TOKEN for a cursor that
 	// this tenant was not given for these subjects.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
@@ -89,6 +93,18 @@ type EventServiceClient interface {
 	//
 	// Errors: NOT_FOUND.
 	GetJourney(ctx context.Context, in *GetJourneyRequest, opts ...grpc.CallOption) (*GetJourneyResponse, error)
+	// PublishCloudEvents takes events of producers outside the mesh as CloudEvents 1.0 and answers for each, as
+	// PublishEvents does: `type` is the subject, with the suffix of a version from the second on, `partitionkey` or
+	// else `subject` is the key, `correlationid`, `causationid` and `traceparent` are what their names say. `source` and
+	// every other attribute are kept and go out again with the event. An id must be unique among all sources.
+	//
+	// Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
+	// batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
+	// body is the data. What stands under `data` is kept to the byte.
+	//
+	// Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
+	// All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
+	PublishCloudEvents(ctx context.Context, in *PublishCloudEventsRequest, opts ...grpc.CallOption) (*PublishCloudEventsResponse, error)
 }
 
 type eventServiceClient struct {
@@ -208,6 +224,16 @@ func (c *eventServiceClient) GetJourney(ctx context.Context, in *GetJourneyReque
 	return out, nil
 }
 
+func (c *eventServiceClient) PublishCloudEvents(ctx context.Context, in *PublishCloudEventsRequest, opts ...grpc.CallOption) (*PublishCloudEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PublishCloudEventsResponse)
+	err := c.cc.Invoke(ctx, EventService_PublishCloudEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EventServiceServer is the server API for EventService service.
 // All implementations must embed UnimplementedEventServiceServer
 // for forward compatibility.
@@ -241,6 +267,9 @@ type EventServiceServer interface {
 	// ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
 	// sees every event exactly once.
 	//
+	// Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
+	// then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
+	//
 	// Errors: INVALID_FIELD for a subject that breaks the grammar; INVALID_PAGE_TOKEN for a cursor that
 	// this tenant was not given for these subjects.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
@@ -266,6 +295,18 @@ type EventServiceServer interface {
 	//
 	// Errors: NOT_FOUND.
 	GetJourney(context.Context, *GetJourneyRequest) (*GetJourneyResponse, error)
+	// PublishCloudEvents takes events of producers outside the mesh as CloudEvents 1.0 and answers for each, as
+	// PublishEvents does: `type` is the subject, with the suffix of a version from the second on, `partitionkey` or
+	// else `subject` is the key, `correlationid`, `causationid` and `traceparent` are what their names say. `source` and
+	// every other attribute are kept and go out again with the event. An id must be unique among all sources.
+	//
+	// Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
+	// batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
+	// body is the data. What stands under `data` is kept to the byte.
+	//
+	// Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
+	// All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
+	PublishCloudEvents(context.Context, *PublishCloudEventsRequest) (*PublishCloudEventsResponse, error)
 	mustEmbedUnimplementedEventServiceServer()
 }
 
@@ -305,6 +346,9 @@ func (UnimplementedEventServiceServer) ListJourneys(context.Context, *ListJourne
 }
 func (UnimplementedEventServiceServer) GetJourney(context.Context, *GetJourneyRequest) (*GetJourneyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetJourney not implemented")
+}
+func (UnimplementedEventServiceServer) PublishCloudEvents(context.Context, *PublishCloudEventsRequest) (*PublishCloudEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PublishCloudEvents not implemented")
 }
 func (UnimplementedEventServiceServer) mustEmbedUnimplementedEventServiceServer() {}
 func (UnimplementedEventServiceServer) testEmbeddedByValue()                      {}
@@ -500,6 +544,24 @@ func _EventService_GetJourney_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EventService_PublishCloudEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PublishCloudEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).PublishCloudEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_PublishCloudEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).PublishCloudEvents(ctx, req.(*PublishCloudEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EventService_ServiceDesc is the grpc.ServiceDesc for EventService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -542,6 +604,10 @@ var EventService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetJourney",
 			Handler:    _EventService_GetJourney_Handler,
+		},
+		{
+			MethodName: "PublishCloudEvents",
+			Handler:    _EventService_PublishCloudEvents_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

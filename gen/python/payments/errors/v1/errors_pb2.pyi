@@ -322,6 +322,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
     """
+    ERROR_REASON_CLOUD_EVENT_INVALID: _ErrorReason.ValueType  # 850
+    """An attribute of a CloudEvent is missing, or not what CloudEvents 1.0 asks for; the pointer names it.
+
+        {"reason": "CLOUD_EVENT_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/source"}}
+    """
+    ERROR_REASON_CLOUD_EVENT_UNSUPPORTED: _ErrorReason.ValueType  # 851
+    """A CloudEvent is sound, but the mesh does not carry it: another specversion than 1.0, or data that is no JSON.
+
+        {"reason": "CLOUD_EVENT_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"pointer": "/data_base64"}}
+    """
+    ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE: _ErrorReason.ValueType  # 852
+    """A call is in none of the modes of CloudEvents: send `application/cloudevents+json`, `application/cloudevents-batch+json`,
+    or JSON with `ce-` headers.
+
+        {"reason": "CLOUD_EVENTS_CONTENT_TYPE", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
+    """
     ERROR_REASON_NO_ROUTE: _ErrorReason.ValueType  # 900
     """---- Gateway: 900 to 999.
 
@@ -645,6 +661,22 @@ ERROR_REASON_JOURNEY_VERSION_UNKNOWN: ErrorReason.ValueType  # 832
 install a release that has it, then replay them.
 
     {"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
+"""
+ERROR_REASON_CLOUD_EVENT_INVALID: ErrorReason.ValueType  # 850
+"""An attribute of a CloudEvent is missing, or not what CloudEvents 1.0 asks for; the pointer names it.
+
+    {"reason": "CLOUD_EVENT_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/source"}}
+"""
+ERROR_REASON_CLOUD_EVENT_UNSUPPORTED: ErrorReason.ValueType  # 851
+"""A CloudEvent is sound, but the mesh does not carry it: another specversion than 1.0, or data that is no JSON.
+
+    {"reason": "CLOUD_EVENT_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"pointer": "/data_base64"}}
+"""
+ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE: ErrorReason.ValueType  # 852
+"""A call is in none of the modes of CloudEvents: send `application/cloudevents+json`, `application/cloudevents-batch+json`,
+or JSON with `ce-` headers.
+
+    {"reason": "CLOUD_EVENTS_CONTENT_TYPE", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
 """
 ERROR_REASON_NO_ROUTE: ErrorReason.ValueType  # 900
 """---- Gateway: 900 to 999.

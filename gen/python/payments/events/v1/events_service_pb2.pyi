@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from payments.events.v1 import events_pb2 as _events_pb2
 from payments.events.v1 import timers_pb2 as _timers_pb2
 from payments.type.v1 import type_pb2 as _type_pb2
@@ -22,6 +23,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Rendering:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RenderingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rendering.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RENDERING_UNSPECIFIED: _Rendering.ValueType  # 0
+    """As RENDERING_EVENTS."""
+    RENDERING_EVENTS: _Rendering.ValueType  # 1
+    """As messages of type Event."""
+    RENDERING_CLOUD_EVENTS: _Rendering.ValueType  # 2
+    """As CloudEvents 1.0 in JSON."""
+
+class Rendering(_Rendering, metaclass=_RenderingEnumTypeWrapper):
+    """Rendering is a way to write events."""
+
+RENDERING_UNSPECIFIED: Rendering.ValueType  # 0
+"""As RENDERING_EVENTS."""
+RENDERING_EVENTS: Rendering.ValueType  # 1
+"""As messages of type Event."""
+RENDERING_CLOUD_EVENTS: Rendering.ValueType  # 2
+"""As CloudEvents 1.0 in JSON."""
+Global___Rendering: _TypeAlias = Rendering  # noqa: Y015
+
 @_typing.final
 class ListEventsRequest(_message.Message):
     """Request of ListEvents."""
@@ -31,10 +56,13 @@ class ListEventsRequest(_message.Message):
     SUBJECTS_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    RENDERING_FIELD_NUMBER: _builtins.int
     after: _builtins.str
     """`next_cursor` of an earlier answer for the same subjects; empty to start with the oldest event."""
     page_size: _builtins.int
     """Most events to give; 0 for 100."""
+    rendering: Global___Rendering.ValueType
+    """How to write the events."""
     @_builtins.property
     def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Subjects to give, exact (`invoice.paid`) or all below a first part (`invoice.*`); none for all."""
@@ -45,10 +73,11 @@ class ListEventsRequest(_message.Message):
         subjects: _abc.Iterable[_builtins.str] | None = ...,
         after: _builtins.str = ...,
         page_size: _builtins.int = ...,
+        rendering: Global___Rendering.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "page_size", b"page_size", "subjects", b"subjects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "page_size", b"page_size", "rendering", b"rendering", "subjects", b"subjects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -62,23 +91,29 @@ class ListEventsResponse(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_CURSOR_FIELD_NUMBER: _builtins.int
+    CLOUD_EVENTS_FIELD_NUMBER: _builtins.int
     next_cursor: _builtins.str
     """Where the next page starts. It is given on the last page too: asked again later, it yields what was
     committed in between.
     """
+    cloud_events: _builtins.bytes
+    """The same as a JSON batch of CloudEvents 1.0 (`application/cloudevents-batch+json`), when RENDERING_CLOUD_EVENTS was
+    asked for; else empty. Messages of ours stand in it as proto3 JSON, JSON of outside producers byte for byte.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Event]:
-        """The events, oldest first."""
+        """The events, oldest first; empty when another rendering was asked for."""
 
     def __init__(
         self,
         *,
         events: _abc.Iterable[_events_pb2.Event] | None = ...,
         next_cursor: _builtins.str = ...,
+        cloud_events: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_cursor", b"next_cursor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_events", b"cloud_events", "events", b"events", "next_cursor", b"next_cursor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -669,3 +704,83 @@ class GetJourneyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetJourneyResponse: _TypeAlias = GetJourneyResponse  # noqa: Y015
+
+@_typing.final
+class PublishCloudEventsRequest(_message.Message):
+    """Request of PublishCloudEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    RAW_REQUEST_FIELD_NUMBER: _builtins.int
+    content_type: _builtins.str
+    """Content-Type of the HTTP request, which tells the mode; over REST it is set from the header."""
+    raw_request: _builtins.bytes
+    """Body of the HTTP request: one event, a batch of up to 1,000, or in binary mode the data."""
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Attributes in binary mode, by header: `ce-id`, `ce-type`, … with values percent-encoded as HTTP has them. Over REST
+        they are set from the headers.
+        """
+
+    def __init__(
+        self,
+        *,
+        content_type: _builtins.str = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        raw_request: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "headers", b"headers", "raw_request", b"raw_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishCloudEventsRequest: _TypeAlias = PublishCloudEventsRequest  # noqa: Y015
+
+@_typing.final
+class PublishCloudEventsResponse(_message.Message):
+    """Answer of PublishCloudEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublishEventResult]:
+        """One verdict per event, in their order. Pointers lead to attributes of the CloudEvent, except those of
+        EVENT_PAYLOAD_INVALID, which lead into its data.
+        """
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___PublishEventResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishCloudEventsResponse: _TypeAlias = PublishCloudEventsResponse  # noqa: Y015

@@ -86,6 +86,11 @@ class EventServiceStub:
                 request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyRequest.SerializeToString,
                 response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyResponse.FromString,
                 _registered_method=True)
+        self.PublishCloudEvents = channel.unary_unary(
+                '/payments.events.v1.EventService/PublishCloudEvents',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.PublishCloudEventsRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.PublishCloudEventsResponse.FromString,
+                _registered_method=True)
 
 
 class EventServiceServicer:
@@ -140,6 +145,9 @@ class EventServiceServicer:
         """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
         sees every event exactly once.
 
+        Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
+        then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
+
         Errors: INVALID_FIELD for a subject that breaks the grammar; INVALID_PAGE_TOKEN for a cursor that
         this tenant was not given for these subjects.
         """
@@ -189,6 +197,23 @@ class EventServiceServicer:
         """GetJourney reads a journey with its steps.
 
         Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PublishCloudEvents(self, request, context):
+        """PublishCloudEvents takes events of producers outside the mesh as CloudEvents 1.0 and answers for each, as
+        PublishEvents does: `type` is the subject, with the suffix of a version from the second on, `partitionkey` or
+        else `subject` is the key, `correlationid`, `causationid` and `traceparent` are what their names say. `source` and
+        every other attribute are kept and go out again with the event. An id must be unique among all sources.
+
+        Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
+        batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
+        body is the data. What stands under `data` is kept to the byte.
+
+        Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
+        All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -246,6 +271,11 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.GetJourney,
                     request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyRequest.FromString,
                     response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyResponse.SerializeToString,
+            ),
+            'PublishCloudEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishCloudEvents,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.PublishCloudEventsRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.PublishCloudEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -520,6 +550,33 @@ class EventService:
             '/payments.events.v1.EventService/GetJourney',
             payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyRequest.SerializeToString,
             payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishCloudEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/PublishCloudEvents',
+            payments_dot_events_dot_v1_dot_events__service__pb2.PublishCloudEventsRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.PublishCloudEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,6 +65,9 @@ class EventServiceStub:
     """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
     sees every event exactly once.
 
+    Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
+    then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
+
     Errors: INVALID_FIELD for a subject that breaks the grammar; INVALID_PAGE_TOKEN for a cursor that
     this tenant was not given for these subjects.
     """
@@ -94,6 +97,19 @@ class EventServiceStub:
     """GetJourney reads a journey with its steps.
 
     Errors: NOT_FOUND.
+    """
+    PublishCloudEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.PublishCloudEventsRequest, _events_service_pb2.PublishCloudEventsResponse]
+    """PublishCloudEvents takes events of producers outside the mesh as CloudEvents 1.0 and answers for each, as
+    PublishEvents does: `type` is the subject, with the suffix of a version from the second on, `partitionkey` or
+    else `subject` is the key, `correlationid`, `causationid` and `traceparent` are what their names say. `source` and
+    every other attribute are kept and go out again with the event. An id must be unique among all sources.
+
+    Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
+    batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
+    body is the data. What stands under `data` is kept to the byte.
+
+    Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
+    All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
     """
 
 @_typing.type_check_only
@@ -133,6 +149,9 @@ class EventServiceAsyncStub(EventServiceStub):
     """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
     sees every event exactly once.
 
+    Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
+    then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
+
     Errors: INVALID_FIELD for a subject that breaks the grammar; INVALID_PAGE_TOKEN for a cursor that
     this tenant was not given for these subjects.
     """
@@ -162,6 +181,19 @@ class EventServiceAsyncStub(EventServiceStub):
     """GetJourney reads a journey with its steps.
 
     Errors: NOT_FOUND.
+    """
+    PublishCloudEvents: _aio.UnaryUnaryMultiCallable[_events_service_pb2.PublishCloudEventsRequest, _events_service_pb2.PublishCloudEventsResponse]  # type: ignore[assignment]
+    """PublishCloudEvents takes events of producers outside the mesh as CloudEvents 1.0 and answers for each, as
+    PublishEvents does: `type` is the subject, with the suffix of a version from the second on, `partitionkey` or
+    else `subject` is the key, `correlationid`, `causationid` and `traceparent` are what their names say. `source` and
+    every other attribute are kept and go out again with the event. An id must be unique among all sources.
+
+    Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
+    batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
+    body is the data. What stands under `data` is kept to the byte.
+
+    Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
+    All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -228,6 +260,9 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
         sees every event exactly once.
 
+        Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
+        then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
+
         Errors: INVALID_FIELD for a subject that breaks the grammar; INVALID_PAGE_TOKEN for a cursor that
         this tenant was not given for these subjects.
         """
@@ -287,6 +322,25 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetJourney reads a journey with its steps.
 
         Errors: NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def PublishCloudEvents(
+        self,
+        request: _events_service_pb2.PublishCloudEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.PublishCloudEventsResponse, _abc.Awaitable[_events_service_pb2.PublishCloudEventsResponse]]:
+        """PublishCloudEvents takes events of producers outside the mesh as CloudEvents 1.0 and answers for each, as
+        PublishEvents does: `type` is the subject, with the suffix of a version from the second on, `partitionkey` or
+        else `subject` is the key, `correlationid`, `causationid` and `traceparent` are what their names say. `source` and
+        every other attribute are kept and go out again with the event. An id must be unique among all sources.
+
+        Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
+        batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
+        body is the data. What stands under `data` is kept to the byte.
+
+        Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
+        All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -434,6 +434,28 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
     """
 
+    CLOUD_EVENT_INVALID = 850
+    """
+    An attribute of a CloudEvent is missing, or not what CloudEvents 1.0 asks for; the pointer names it.
+
+        {"reason": "CLOUD_EVENT_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/source"}}
+    """
+
+    CLOUD_EVENT_UNSUPPORTED = 851
+    """
+    A CloudEvent is sound, but the mesh does not carry it: another specversion than 1.0, or data that is no JSON.
+
+        {"reason": "CLOUD_EVENT_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"pointer": "/data_base64"}}
+    """
+
+    CLOUD_EVENTS_CONTENT_TYPE = 852
+    """
+    A call is in none of the modes of CloudEvents: send `application/cloudevents+json`, `application/cloudevents-batch+json`,
+    or JSON with `ce-` headers.
+
+        {"reason": "CLOUD_EVENTS_CONTENT_TYPE", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
+    """
+
     NO_ROUTE = 900
     """
     ---- Gateway: 900 to 999.
@@ -516,6 +538,9 @@ class ErrorReason(betterproto2.Enum):
             830: "ERROR_REASON_SCHEDULE_INVALID",
             831: "ERROR_REASON_JOURNEY_EVENT_REFUSED",
             832: "ERROR_REASON_JOURNEY_VERSION_UNKNOWN",
+            850: "ERROR_REASON_CLOUD_EVENT_INVALID",
+            851: "ERROR_REASON_CLOUD_EVENT_UNSUPPORTED",
+            852: "ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE",
             900: "ERROR_REASON_NO_ROUTE",
             901: "ERROR_REASON_METHOD_NOT_ALLOWED",
             902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -580,6 +605,9 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_SCHEDULE_INVALID": 830,
             "ERROR_REASON_JOURNEY_EVENT_REFUSED": 831,
             "ERROR_REASON_JOURNEY_VERSION_UNKNOWN": 832,
+            "ERROR_REASON_CLOUD_EVENT_INVALID": 850,
+            "ERROR_REASON_CLOUD_EVENT_UNSUPPORTED": 851,
+            "ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE": 852,
             "ERROR_REASON_NO_ROUTE": 900,
             "ERROR_REASON_METHOD_NOT_ALLOWED": 901,
             "ERROR_REASON_MESSAGE_TOO_LARGE": 902,

@@ -38,6 +38,8 @@ __all__ = (
     "PlanCreated",
     "PlanDeprecated",
     "PlanUpdated",
+    "PublishCloudEventsRequest",
+    "PublishCloudEventsResponse",
     "PublishEventResult",
     "PublishEventsRequest",
     "PublishEventsResponse",
@@ -45,6 +47,7 @@ __all__ = (
     "RegisterEventTypeResult",
     "RegisterEventTypesRequest",
     "RegisterEventTypesResponse",
+    "Rendering",
     "StepFailed",
     "StepSucceeded",
     "TailEventsRequest",
@@ -199,6 +202,43 @@ class JourneyStepKind(betterproto2.Enum):
             "JOURNEY_STEP_KIND_COMPLETED": 6,
             "JOURNEY_STEP_KIND_FAILED": 7,
             "JOURNEY_STEP_KIND_CANCELLED": 8,
+        }
+
+
+class Rendering(betterproto2.Enum):
+    """
+    Rendering is a way to write events.
+    """
+
+    UNSPECIFIED = 0
+    """
+    As RENDERING_EVENTS.
+    """
+
+    EVENTS = 1
+    """
+    As messages of type Event.
+    """
+
+    CLOUD_EVENTS = 2
+    """
+    As CloudEvents 1.0 in JSON.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "RENDERING_UNSPECIFIED",
+            1: "RENDERING_EVENTS",
+            2: "RENDERING_CLOUD_EVENTS",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "RENDERING_UNSPECIFIED": 0,
+            "RENDERING_EVENTS": 1,
+            "RENDERING_CLOUD_EVENTS": 2,
         }
 
 
@@ -911,6 +951,13 @@ class ListEventsRequest(betterproto2.Message):
     Most events to give; 0 for 100.
     """
 
+    rendering: "Rendering" = betterproto2.field(
+        4, betterproto2.TYPE_ENUM, default_factory=lambda: Rendering(0)
+    )
+    """
+    How to write the events.
+    """
+
 
 default_message_pool.register_message("payments.events.v1", "ListEventsRequest", ListEventsRequest)
 
@@ -923,13 +970,19 @@ class ListEventsResponse(betterproto2.Message):
 
     events: "list[Event]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    The events, oldest first.
+    The events, oldest first; empty when another rendering was asked for.
     """
 
     next_cursor: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
     Where the next page starts. It is given on the last page too: asked again later, it yields what was
     committed in between.
+    """
+
+    cloud_events: "bytes" = betterproto2.field(3, betterproto2.TYPE_BYTES)
+    """
+    The same as a JSON batch of CloudEvents 1.0 (`application/cloudevents-batch+json`), when RENDERING_CLOUD_EVENTS was
+    asked for; else empty. Messages of ours stand in it as proto3 JSON, JSON of outside producers byte for byte.
     """
 
 
@@ -1389,6 +1442,58 @@ class PlanUpdated(betterproto2.Message):
 
 
 default_message_pool.register_message("payments.events.v1", "PlanUpdated", PlanUpdated)
+
+
+@dataclass(eq=False, repr=False)
+class PublishCloudEventsRequest(betterproto2.Message):
+    """
+    Request of PublishCloudEvents.
+    """
+
+    content_type: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Content-Type of the HTTP request, which tells the mode; over REST it is set from the header.
+    """
+
+    headers: "dict[str, str]" = betterproto2.field(
+        2,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    Attributes in binary mode, by header: `ce-id`, `ce-type`, … with values percent-encoded as HTTP has them. Over REST
+    they are set from the headers.
+    """
+
+    raw_request: "bytes" = betterproto2.field(3, betterproto2.TYPE_BYTES)
+    """
+    Body of the HTTP request: one event, a batch of up to 1,000, or in binary mode the data.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "PublishCloudEventsRequest", PublishCloudEventsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class PublishCloudEventsResponse(betterproto2.Message):
+    """
+    Answer of PublishCloudEvents.
+    """
+
+    results: "list[PublishEventResult]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    One verdict per event, in their order. Pointers lead to attributes of the CloudEvent, except those of
+    EVENT_PAYLOAD_INVALID, which lead into its data.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "PublishCloudEventsResponse", PublishCloudEventsResponse
+)
 
 
 @dataclass(eq=False, repr=False)

@@ -34,9 +34,10 @@ WITH consumers AS MATERIALIZED (SELECT DISTINCT consumer FROM mesh.subscription)
 SELECT f.position, e.event_id, e.subject, e.schema_version, e.tenant_id, e.key, e.message_name, e.payload,
        e.correlation_id, e.causation_id, e.traceparent, e.created_at,
        w.waiting, l.dead, greatest(w.tries, l.tries, 0) AS tries, w.next_at,
-       coalesce(w.last_error, l.last_error, '') AS last_error
+       coalesce(w.last_error, l.last_error, '') AS last_error, coalesce(k.attributes, '{}') AS kept
   FROM mesh.feed f
   JOIN mesh.event e ON e.tenant_id = f.tenant_id AND e.recorded_at = f.recorded_at AND e.event_id = f.event_id
+  LEFT JOIN events.cloud_event k ON k.tenant_id = f.tenant_id AND k.event_id = f.event_id
  CROSS JOIN LATERAL (
    SELECT count(*) AS waiting, max(d.attempts) AS tries, min(d.next_at) AS next_at, max(d.last_error) AS last_error
      FROM consumers c
@@ -93,3 +94,25 @@ SELECT %(tenant_id)s, e.event_id, e.subject, e.schema_version, e.key, '', e.payl
        WITH ORDINALITY AS e (event_id, subject, schema_version, key, payload, correlation_id, causation_id,
                              traceparent, created_at, place)
  ORDER BY e.place;
+
+-- @keep_attributes
+-- In the transaction of their events, whose ids are claimed. An id that came free again when the log lost its oldest day
+-- takes the place of what was kept for it.
+INSERT INTO events.cloud_event (tenant_id, event_id, attributes)
+SELECT %(tenant_id)s, k.event_id, k.attributes::jsonb
+  FROM unnest(%(event_id)s::text[], %(attributes)s::text[]) AS k (event_id, attributes)
+ON CONFLICT (tenant_id, event_id) DO UPDATE SET attributes = EXCLUDED.attributes, recorded_at = EXCLUDED.recorded_at;
+
+-- @forget_attributes
+-- What is kept goes after its event has gone with the log's oldest day. Each call that keeps some removes up to
+-- twice as many, so that the table cannot outgrow the log.
+DELETE FROM events.cloud_event k
+ USING (SELECT c.event_id FROM events.cloud_event c
+         WHERE c.tenant_id = %(tenant_id)s
+           AND c.recorded_at < (SELECT min(e.recorded_at) FROM mesh.event e WHERE e.tenant_id = %(tenant_id)s)
+         ORDER BY c.recorded_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS old
+ WHERE k.tenant_id = %(tenant_id)s AND k.event_id = old.event_id;
+
+-- @kept_attributes
+SELECT event_id, attributes FROM events.cloud_event
+ WHERE tenant_id = %(tenant_id)s AND event_id = ANY(%(event_ids)s);

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -61,6 +62,7 @@ class FeedEvent:
         position: its place; ordered, with gaps where other tenants' events stand.
         message_name: full name of the payload's message.
         payload: the message's bytes, untouched.
+        kept: attributes of the CloudEvent that it came in as, which it has no other place for.
     """
 
     position: int
@@ -76,3 +78,4 @@ class FeedEvent:
     traceparent: str
     created_at: datetime
     progress: Progress
+    kept: Mapping[str, str | int | bool] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 from typing import Any
@@ -46,6 +46,7 @@ class Incoming:
         causation_id: what caused it; empty when the producer named none.
         traceparent: W3C trace context; empty for none.
         created_at: by the producer's clock; None when it told none.
+        kept: attributes of a CloudEvent that an event has no other place for, its source first of all.
     """
 
     event_id: str
@@ -57,6 +58,7 @@ class Incoming:
     causation_id: str
     traceparent: str
     created_at: datetime | None
+    kept: Mapping[str, str | int | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,4 +162,7 @@ def fingerprint(event: Incoming, payload: Any) -> bytes:
     said = [event.subject, event.version, event.key, payload]
     if event.created_at is not None:
         said.append(event.created_at.isoformat())
+    if "source" in event.kept:
+        # To CloudEvents an id means something only together with its source.
+        said.append({"source": event.kept["source"]})
     return hashlib.sha256(payloads.canonical(said)).digest()[:16]

@@ -243,6 +243,27 @@ const (
 	//
 	//	{"reason": "EVENT_TYPES_FULL", "domain": "tollmesh.dev", "metadata": {"types_max": "1000"}}
 	ErrorReason_ERROR_REASON_EVENT_TYPES_FULL ErrorReason = 809
+	// The services were given no key to keep secrets under, or not the one that this secret was kept under. The
+	// operator sets TOLLMESH_SECRETS_KEYS; then the same request works.
+	//
+	//	{"reason": "SECRETS_KEY_MISSING", "domain": "tollmesh.dev", "metadata": {"setting": "TOLLMESH_SECRETS_KEYS", "key_id": "8b1a9953"}}
+	ErrorReason_ERROR_REASON_SECRETS_KEY_MISSING ErrorReason = 810
+	// A webhook cannot go to this URL; the message says which rule it breaks.
+	//
+	//	{"reason": "WEBHOOK_URL_REFUSED", "domain": "tollmesh.dev", "metadata": {"rule": "https"}}
+	ErrorReason_ERROR_REASON_WEBHOOK_URL_REFUSED ErrorReason = 811
+	// The tenant has as many webhook endpoints as it may; delete one, or widen the subjects of another.
+	//
+	//	{"reason": "WEBHOOK_ENDPOINTS_FULL", "domain": "tollmesh.dev", "metadata": {"endpoints_max": "50"}}
+	ErrorReason_ERROR_REASON_WEBHOOK_ENDPOINTS_FULL ErrorReason = 812
+	// So many earlier secrets still sign that there can be no further one; wait, or rotate with an overlap of 0.
+	//
+	//	{"reason": "WEBHOOK_SECRETS_FULL", "domain": "tollmesh.dev", "metadata": {"endpoint_id": "whe_0190", "secrets_max": "5"}}
+	ErrorReason_ERROR_REASON_WEBHOOK_SECRETS_FULL ErrorReason = 813
+	// The endpoint is disabled, so nothing can be sent to it; enable it with UpdateWebhookEndpoint first.
+	//
+	//	{"reason": "WEBHOOK_ENDPOINT_DISABLED", "domain": "tollmesh.dev", "metadata": {"endpoint_id": "whe_0190"}}
+	ErrorReason_ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED ErrorReason = 814
 	// A schedule cannot be read: its expression is no cron expression of five fields, never comes round, or its time
 	// zone is none of the IANA's.
 	//
@@ -341,6 +362,11 @@ var (
 		807: "ERROR_REASON_EVENT_SCHEMA_INVALID",
 		808: "ERROR_REASON_EVENT_SCHEMA_BREAKING",
 		809: "ERROR_REASON_EVENT_TYPES_FULL",
+		810: "ERROR_REASON_SECRETS_KEY_MISSING",
+		811: "ERROR_REASON_WEBHOOK_URL_REFUSED",
+		812: "ERROR_REASON_WEBHOOK_ENDPOINTS_FULL",
+		813: "ERROR_REASON_WEBHOOK_SECRETS_FULL",
+		814: "ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED",
 		830: "ERROR_REASON_SCHEDULE_INVALID",
 		831: "ERROR_REASON_JOURNEY_EVENT_REFUSED",
 		832: "ERROR_REASON_JOURNEY_VERSION_UNKNOWN",
@@ -405,6 +431,11 @@ var (
 		"ERROR_REASON_EVENT_SCHEMA_INVALID":      807,
 		"ERROR_REASON_EVENT_SCHEMA_BREAKING":     808,
 		"ERROR_REASON_EVENT_TYPES_FULL":          809,
+		"ERROR_REASON_SECRETS_KEY_MISSING":       810,
+		"ERROR_REASON_WEBHOOK_URL_REFUSED":       811,
+		"ERROR_REASON_WEBHOOK_ENDPOINTS_FULL":    812,
+		"ERROR_REASON_WEBHOOK_SECRETS_FULL":      813,
+		"ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED": 814,
 		"ERROR_REASON_SCHEDULE_INVALID":          830,
 		"ERROR_REASON_JOURNEY_EVENT_REFUSED":     831,
 		"ERROR_REASON_JOURNEY_VERSION_UNKNOWN":   832,
@@ -448,7 +479,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xdb\x11\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xa8\x13\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -503,7 +534,12 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1cERROR_REASON_EVENT_ID_REUSED\x10\xa6\x06\x12&\n" +
 	"!ERROR_REASON_EVENT_SCHEMA_INVALID\x10\xa7\x06\x12'\n" +
 	"\"ERROR_REASON_EVENT_SCHEMA_BREAKING\x10\xa8\x06\x12\"\n" +
-	"\x1dERROR_REASON_EVENT_TYPES_FULL\x10\xa9\x06\x12\"\n" +
+	"\x1dERROR_REASON_EVENT_TYPES_FULL\x10\xa9\x06\x12%\n" +
+	" ERROR_REASON_SECRETS_KEY_MISSING\x10\xaa\x06\x12%\n" +
+	" ERROR_REASON_WEBHOOK_URL_REFUSED\x10\xab\x06\x12(\n" +
+	"#ERROR_REASON_WEBHOOK_ENDPOINTS_FULL\x10\xac\x06\x12&\n" +
+	"!ERROR_REASON_WEBHOOK_SECRETS_FULL\x10\xad\x06\x12+\n" +
+	"&ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED\x10\xae\x06\x12\"\n" +
 	"\x1dERROR_REASON_SCHEDULE_INVALID\x10\xbe\x06\x12'\n" +
 	"\"ERROR_REASON_JOURNEY_EVENT_REFUSED\x10\xbf\x06\x12)\n" +
 	"$ERROR_REASON_JOURNEY_VERSION_UNKNOWN\x10\xc0\x06\x12%\n" +

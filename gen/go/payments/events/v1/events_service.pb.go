@@ -10,6 +10,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -1499,11 +1500,1288 @@ func (x *PublishCloudEventsResponse) GetResults() []*PublishEventResult {
 	return nil
 }
 
+// Request of CreateWebhookEndpoint.
+type CreateWebhookEndpointRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of this request, a UUID; the same request again makes no second endpoint.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Where deliveries go: https, on port 443 or from 1024 on, without login and fragment, to a public address. What
+	// the operator lists may be reached otherwise too.
+	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	// Subjects that it gets: exact (`invoice.paid`), all below a first part (`invoice.*`) or all (`*`).
+	Subjects []string `protobuf:"bytes,3,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	// What it is for.
+	Description string `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	// How bodies look; JSON unless set.
+	Format WebhookFormat `protobuf:"varint,5,opt,name=format,proto3,enum=payments.events.v1.WebhookFormat" json:"format,omitempty"`
+	// Most requests to it at once; 0 for 4.
+	Concurrency int32 `protobuf:"varint,6,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	// How deliveries are signed; HMAC unless set.
+	Signing       WebhookSigning `protobuf:"varint,7,opt,name=signing,proto3,enum=payments.events.v1.WebhookSigning" json:"signing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateWebhookEndpointRequest) Reset() {
+	*x = CreateWebhookEndpointRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateWebhookEndpointRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateWebhookEndpointRequest) ProtoMessage() {}
+
+func (x *CreateWebhookEndpointRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateWebhookEndpointRequest.ProtoReflect.Descriptor instead.
+func (*CreateWebhookEndpointRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *CreateWebhookEndpointRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CreateWebhookEndpointRequest) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *CreateWebhookEndpointRequest) GetSubjects() []string {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
+func (x *CreateWebhookEndpointRequest) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *CreateWebhookEndpointRequest) GetFormat() WebhookFormat {
+	if x != nil {
+		return x.Format
+	}
+	return WebhookFormat_WEBHOOK_FORMAT_UNSPECIFIED
+}
+
+func (x *CreateWebhookEndpointRequest) GetConcurrency() int32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
+func (x *CreateWebhookEndpointRequest) GetSigning() WebhookSigning {
+	if x != nil {
+		return x.Signing
+	}
+	return WebhookSigning_WEBHOOK_SIGNING_UNSPECIFIED
+}
+
+// Answer of CreateWebhookEndpoint.
+type CreateWebhookEndpointResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The endpoint.
+	Endpoint *WebhookEndpoint `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// What signatures are checked with: `whsec_…`, or for ed25519 the public key `whpk_…`. Shown once: keep it.
+	Secret        string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateWebhookEndpointResponse) Reset() {
+	*x = CreateWebhookEndpointResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateWebhookEndpointResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateWebhookEndpointResponse) ProtoMessage() {}
+
+func (x *CreateWebhookEndpointResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateWebhookEndpointResponse.ProtoReflect.Descriptor instead.
+func (*CreateWebhookEndpointResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *CreateWebhookEndpointResponse) GetEndpoint() *WebhookEndpoint {
+	if x != nil {
+		return x.Endpoint
+	}
+	return nil
+}
+
+func (x *CreateWebhookEndpointResponse) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+// Request of GetWebhookEndpoint.
+type GetWebhookEndpointRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The endpoint.
+	EndpointId    string `protobuf:"bytes,1,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetWebhookEndpointRequest) Reset() {
+	*x = GetWebhookEndpointRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetWebhookEndpointRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetWebhookEndpointRequest) ProtoMessage() {}
+
+func (x *GetWebhookEndpointRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetWebhookEndpointRequest.ProtoReflect.Descriptor instead.
+func (*GetWebhookEndpointRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GetWebhookEndpointRequest) GetEndpointId() string {
+	if x != nil {
+		return x.EndpointId
+	}
+	return ""
+}
+
+// Answer of GetWebhookEndpoint.
+type GetWebhookEndpointResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The endpoint.
+	Endpoint      *WebhookEndpoint `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetWebhookEndpointResponse) Reset() {
+	*x = GetWebhookEndpointResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetWebhookEndpointResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetWebhookEndpointResponse) ProtoMessage() {}
+
+func (x *GetWebhookEndpointResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetWebhookEndpointResponse.ProtoReflect.Descriptor instead.
+func (*GetWebhookEndpointResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *GetWebhookEndpointResponse) GetEndpoint() *WebhookEndpoint {
+	if x != nil {
+		return x.Endpoint
+	}
+	return nil
+}
+
+// Request of ListWebhookEndpoints.
+type ListWebhookEndpointsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most endpoints to give; 0 for 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before; empty for the first page.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWebhookEndpointsRequest) Reset() {
+	*x = ListWebhookEndpointsRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWebhookEndpointsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWebhookEndpointsRequest) ProtoMessage() {}
+
+func (x *ListWebhookEndpointsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWebhookEndpointsRequest.ProtoReflect.Descriptor instead.
+func (*ListWebhookEndpointsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ListWebhookEndpointsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListWebhookEndpointsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Answer of ListWebhookEndpoints.
+type ListWebhookEndpointsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Endpoints, oldest first.
+	Endpoints []*WebhookEndpoint `protobuf:"bytes,1,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
+	// Token of the next page; empty when there is none.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWebhookEndpointsResponse) Reset() {
+	*x = ListWebhookEndpointsResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWebhookEndpointsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWebhookEndpointsResponse) ProtoMessage() {}
+
+func (x *ListWebhookEndpointsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWebhookEndpointsResponse.ProtoReflect.Descriptor instead.
+func (*ListWebhookEndpointsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListWebhookEndpointsResponse) GetEndpoints() []*WebhookEndpoint {
+	if x != nil {
+		return x.Endpoints
+	}
+	return nil
+}
+
+func (x *ListWebhookEndpointsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of UpdateWebhookEndpoint. What is left out stays as it is.
+type UpdateWebhookEndpointRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of this request, a UUID.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The endpoint.
+	EndpointId string `protobuf:"bytes,2,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
+	// Where deliveries go from now on, those that wait too.
+	Url *string `protobuf:"bytes,3,opt,name=url,proto3,oneof" json:"url,omitempty"`
+	// Subjects that it gets from now on; none leaves them as they are.
+	Subjects []string `protobuf:"bytes,4,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	// What it is for.
+	Description *string `protobuf:"bytes,5,opt,name=description,proto3,oneof" json:"description,omitempty"`
+	// How bodies look from now on; unspecified leaves it.
+	Format WebhookFormat `protobuf:"varint,6,opt,name=format,proto3,enum=payments.events.v1.WebhookFormat" json:"format,omitempty"`
+	// Most requests to it at once.
+	Concurrency *int32 `protobuf:"varint,7,opt,name=concurrency,proto3,oneof" json:"concurrency,omitempty"`
+	// True sends nothing from now on, false sends again.
+	Disabled      *bool `protobuf:"varint,8,opt,name=disabled,proto3,oneof" json:"disabled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateWebhookEndpointRequest) Reset() {
+	*x = UpdateWebhookEndpointRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateWebhookEndpointRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateWebhookEndpointRequest) ProtoMessage() {}
+
+func (x *UpdateWebhookEndpointRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateWebhookEndpointRequest.ProtoReflect.Descriptor instead.
+func (*UpdateWebhookEndpointRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *UpdateWebhookEndpointRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *UpdateWebhookEndpointRequest) GetEndpointId() string {
+	if x != nil {
+		return x.EndpointId
+	}
+	return ""
+}
+
+func (x *UpdateWebhookEndpointRequest) GetUrl() string {
+	if x != nil && x.Url != nil {
+		return *x.Url
+	}
+	return ""
+}
+
+func (x *UpdateWebhookEndpointRequest) GetSubjects() []string {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
+func (x *UpdateWebhookEndpointRequest) GetDescription() string {
+	if x != nil && x.Description != nil {
+		return *x.Description
+	}
+	return ""
+}
+
+func (x *UpdateWebhookEndpointRequest) GetFormat() WebhookFormat {
+	if x != nil {
+		return x.Format
+	}
+	return WebhookFormat_WEBHOOK_FORMAT_UNSPECIFIED
+}
+
+func (x *UpdateWebhookEndpointRequest) GetConcurrency() int32 {
+	if x != nil && x.Concurrency != nil {
+		return *x.Concurrency
+	}
+	return 0
+}
+
+func (x *UpdateWebhookEndpointRequest) GetDisabled() bool {
+	if x != nil && x.Disabled != nil {
+		return *x.Disabled
+	}
+	return false
+}
+
+// Answer of UpdateWebhookEndpoint.
+type UpdateWebhookEndpointResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The endpoint.
+	Endpoint      *WebhookEndpoint `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateWebhookEndpointResponse) Reset() {
+	*x = UpdateWebhookEndpointResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateWebhookEndpointResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateWebhookEndpointResponse) ProtoMessage() {}
+
+func (x *UpdateWebhookEndpointResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateWebhookEndpointResponse.ProtoReflect.Descriptor instead.
+func (*UpdateWebhookEndpointResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *UpdateWebhookEndpointResponse) GetEndpoint() *WebhookEndpoint {
+	if x != nil {
+		return x.Endpoint
+	}
+	return nil
+}
+
+// Request of DeleteWebhookEndpoint.
+type DeleteWebhookEndpointRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of this request, a UUID.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The endpoint.
+	EndpointId    string `protobuf:"bytes,2,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteWebhookEndpointRequest) Reset() {
+	*x = DeleteWebhookEndpointRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteWebhookEndpointRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteWebhookEndpointRequest) ProtoMessage() {}
+
+func (x *DeleteWebhookEndpointRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteWebhookEndpointRequest.ProtoReflect.Descriptor instead.
+func (*DeleteWebhookEndpointRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *DeleteWebhookEndpointRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *DeleteWebhookEndpointRequest) GetEndpointId() string {
+	if x != nil {
+		return x.EndpointId
+	}
+	return ""
+}
+
+// Answer of DeleteWebhookEndpoint: nothing is left to tell.
+type DeleteWebhookEndpointResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteWebhookEndpointResponse) Reset() {
+	*x = DeleteWebhookEndpointResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteWebhookEndpointResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteWebhookEndpointResponse) ProtoMessage() {}
+
+func (x *DeleteWebhookEndpointResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteWebhookEndpointResponse.ProtoReflect.Descriptor instead.
+func (*DeleteWebhookEndpointResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{33}
+}
+
+// Request of RotateWebhookSecret.
+type RotateWebhookSecretRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of this request, a UUID; the same request again makes no further secret.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The endpoint.
+	EndpointId string `protobuf:"bytes,2,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
+	// How long the earlier secrets sign beside the new one, from 0 (a leak) to 7 days; 24 hours unless set.
+	Overlap *durationpb.Duration `protobuf:"bytes,3,opt,name=overlap,proto3" json:"overlap,omitempty"`
+	// How the new secret signs; as the one before unless set.
+	Signing       WebhookSigning `protobuf:"varint,4,opt,name=signing,proto3,enum=payments.events.v1.WebhookSigning" json:"signing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateWebhookSecretRequest) Reset() {
+	*x = RotateWebhookSecretRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateWebhookSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateWebhookSecretRequest) ProtoMessage() {}
+
+func (x *RotateWebhookSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateWebhookSecretRequest.ProtoReflect.Descriptor instead.
+func (*RotateWebhookSecretRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *RotateWebhookSecretRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RotateWebhookSecretRequest) GetEndpointId() string {
+	if x != nil {
+		return x.EndpointId
+	}
+	return ""
+}
+
+func (x *RotateWebhookSecretRequest) GetOverlap() *durationpb.Duration {
+	if x != nil {
+		return x.Overlap
+	}
+	return nil
+}
+
+func (x *RotateWebhookSecretRequest) GetSigning() WebhookSigning {
+	if x != nil {
+		return x.Signing
+	}
+	return WebhookSigning_WEBHOOK_SIGNING_UNSPECIFIED
+}
+
+// Answer of RotateWebhookSecret.
+type RotateWebhookSecretResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The endpoint.
+	Endpoint *WebhookEndpoint `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// What signatures are checked with, as in CreateWebhookEndpointResponse. Shown once: keep it.
+	Secret        string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateWebhookSecretResponse) Reset() {
+	*x = RotateWebhookSecretResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateWebhookSecretResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateWebhookSecretResponse) ProtoMessage() {}
+
+func (x *RotateWebhookSecretResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateWebhookSecretResponse.ProtoReflect.Descriptor instead.
+func (*RotateWebhookSecretResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *RotateWebhookSecretResponse) GetEndpoint() *WebhookEndpoint {
+	if x != nil {
+		return x.Endpoint
+	}
+	return nil
+}
+
+func (x *RotateWebhookSecretResponse) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+// Request of TestWebhookEndpoint.
+type TestWebhookEndpointRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of this request, a UUID; the same request again sends nothing further.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The endpoint.
+	EndpointId    string `protobuf:"bytes,2,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestWebhookEndpointRequest) Reset() {
+	*x = TestWebhookEndpointRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestWebhookEndpointRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestWebhookEndpointRequest) ProtoMessage() {}
+
+func (x *TestWebhookEndpointRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestWebhookEndpointRequest.ProtoReflect.Descriptor instead.
+func (*TestWebhookEndpointRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *TestWebhookEndpointRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *TestWebhookEndpointRequest) GetEndpointId() string {
+	if x != nil {
+		return x.EndpointId
+	}
+	return ""
+}
+
+// Answer of TestWebhookEndpoint.
+type TestWebhookEndpointResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Event that was published for it.
+	EventId string `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	// The attempt; absent when it was not made within the call's time. ListWebhookAttempts shows it later.
+	Attempt       *WebhookAttempt `protobuf:"bytes,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestWebhookEndpointResponse) Reset() {
+	*x = TestWebhookEndpointResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestWebhookEndpointResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestWebhookEndpointResponse) ProtoMessage() {}
+
+func (x *TestWebhookEndpointResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestWebhookEndpointResponse.ProtoReflect.Descriptor instead.
+func (*TestWebhookEndpointResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *TestWebhookEndpointResponse) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
+func (x *TestWebhookEndpointResponse) GetAttempt() *WebhookAttempt {
+	if x != nil {
+		return x.Attempt
+	}
+	return nil
+}
+
+// Request of ListWebhookDeliveries.
+type ListWebhookDeliveriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of one endpoint.
+	EndpointId string `protobuf:"bytes,1,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
+	// In one status; unspecified for all.
+	Status WebhookDeliveryStatus `protobuf:"varint,2,opt,name=status,proto3,enum=payments.events.v1.WebhookDeliveryStatus" json:"status,omitempty"`
+	// Most deliveries to give; 0 for 100.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before; empty for the first page.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWebhookDeliveriesRequest) Reset() {
+	*x = ListWebhookDeliveriesRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWebhookDeliveriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWebhookDeliveriesRequest) ProtoMessage() {}
+
+func (x *ListWebhookDeliveriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWebhookDeliveriesRequest.ProtoReflect.Descriptor instead.
+func (*ListWebhookDeliveriesRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ListWebhookDeliveriesRequest) GetEndpointId() string {
+	if x != nil {
+		return x.EndpointId
+	}
+	return ""
+}
+
+func (x *ListWebhookDeliveriesRequest) GetStatus() WebhookDeliveryStatus {
+	if x != nil {
+		return x.Status
+	}
+	return WebhookDeliveryStatus_WEBHOOK_DELIVERY_STATUS_UNSPECIFIED
+}
+
+func (x *ListWebhookDeliveriesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListWebhookDeliveriesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Answer of ListWebhookDeliveries.
+type ListWebhookDeliveriesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Deliveries, the newest first.
+	Deliveries []*WebhookDelivery `protobuf:"bytes,1,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// Token of the next page; empty when there is none.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWebhookDeliveriesResponse) Reset() {
+	*x = ListWebhookDeliveriesResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWebhookDeliveriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWebhookDeliveriesResponse) ProtoMessage() {}
+
+func (x *ListWebhookDeliveriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWebhookDeliveriesResponse.ProtoReflect.Descriptor instead.
+func (*ListWebhookDeliveriesResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ListWebhookDeliveriesResponse) GetDeliveries() []*WebhookDelivery {
+	if x != nil {
+		return x.Deliveries
+	}
+	return nil
+}
+
+func (x *ListWebhookDeliveriesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of ListWebhookAttempts.
+type ListWebhookAttemptsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// To one endpoint; empty for all.
+	EndpointId string `protobuf:"bytes,1,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
+	// Of one event; empty for all.
+	EventId string `protobuf:"bytes,2,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	// With one outcome; unspecified for all.
+	Outcome WebhookAttemptOutcome `protobuf:"varint,3,opt,name=outcome,proto3,enum=payments.events.v1.WebhookAttemptOutcome" json:"outcome,omitempty"`
+	// Most attempts to give; 0 for 50. More than 200 are given as 200, since answers are large.
+	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before; empty for the first page.
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWebhookAttemptsRequest) Reset() {
+	*x = ListWebhookAttemptsRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWebhookAttemptsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWebhookAttemptsRequest) ProtoMessage() {}
+
+func (x *ListWebhookAttemptsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWebhookAttemptsRequest.ProtoReflect.Descriptor instead.
+func (*ListWebhookAttemptsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ListWebhookAttemptsRequest) GetEndpointId() string {
+	if x != nil {
+		return x.EndpointId
+	}
+	return ""
+}
+
+func (x *ListWebhookAttemptsRequest) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
+func (x *ListWebhookAttemptsRequest) GetOutcome() WebhookAttemptOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return WebhookAttemptOutcome_WEBHOOK_ATTEMPT_OUTCOME_UNSPECIFIED
+}
+
+func (x *ListWebhookAttemptsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListWebhookAttemptsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Answer of ListWebhookAttempts.
+type ListWebhookAttemptsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Attempts, the newest first.
+	Attempts []*WebhookAttempt `protobuf:"bytes,1,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	// Token of the next page; empty when there is none.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWebhookAttemptsResponse) Reset() {
+	*x = ListWebhookAttemptsResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWebhookAttemptsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWebhookAttemptsResponse) ProtoMessage() {}
+
+func (x *ListWebhookAttemptsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWebhookAttemptsResponse.ProtoReflect.Descriptor instead.
+func (*ListWebhookAttemptsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ListWebhookAttemptsResponse) GetAttempts() []*WebhookAttempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+func (x *ListWebhookAttemptsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of RedeliverWebhook: an event, or a period.
+type RedeliverWebhookRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of this request, a UUID; the same request again sends nothing further.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The endpoint.
+	EndpointId string `protobuf:"bytes,2,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
+	// What to send again.
+	//
+	// Types that are valid to be assigned to What:
+	//
+	//	*RedeliverWebhookRequest_EventId
+	//	*RedeliverWebhookRequest_Period
+	What isRedeliverWebhookRequest_What `protobuf_oneof:"what"`
+	// With a period: only those in this status, FAILED or SKIPPED; unspecified for both.
+	Status        WebhookDeliveryStatus `protobuf:"varint,5,opt,name=status,proto3,enum=payments.events.v1.WebhookDeliveryStatus" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RedeliverWebhookRequest) Reset() {
+	*x = RedeliverWebhookRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RedeliverWebhookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RedeliverWebhookRequest) ProtoMessage() {}
+
+func (x *RedeliverWebhookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RedeliverWebhookRequest.ProtoReflect.Descriptor instead.
+func (*RedeliverWebhookRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *RedeliverWebhookRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RedeliverWebhookRequest) GetEndpointId() string {
+	if x != nil {
+		return x.EndpointId
+	}
+	return ""
+}
+
+func (x *RedeliverWebhookRequest) GetWhat() isRedeliverWebhookRequest_What {
+	if x != nil {
+		return x.What
+	}
+	return nil
+}
+
+func (x *RedeliverWebhookRequest) GetEventId() string {
+	if x != nil {
+		if x, ok := x.What.(*RedeliverWebhookRequest_EventId); ok {
+			return x.EventId
+		}
+	}
+	return ""
+}
+
+func (x *RedeliverWebhookRequest) GetPeriod() *v1.Period {
+	if x != nil {
+		if x, ok := x.What.(*RedeliverWebhookRequest_Period); ok {
+			return x.Period
+		}
+	}
+	return nil
+}
+
+func (x *RedeliverWebhookRequest) GetStatus() WebhookDeliveryStatus {
+	if x != nil {
+		return x.Status
+	}
+	return WebhookDeliveryStatus_WEBHOOK_DELIVERY_STATUS_UNSPECIFIED
+}
+
+type isRedeliverWebhookRequest_What interface {
+	isRedeliverWebhookRequest_What()
+}
+
+type RedeliverWebhookRequest_EventId struct {
+	// One event, whatever became of it.
+	EventId string `protobuf:"bytes,3,opt,name=event_id,json=eventId,proto3,oneof"`
+}
+
+type RedeliverWebhookRequest_Period struct {
+	// Deliveries made in this period that failed or were skipped, the oldest first.
+	Period *v1.Period `protobuf:"bytes,4,opt,name=period,proto3,oneof"`
+}
+
+func (*RedeliverWebhookRequest_EventId) isRedeliverWebhookRequest_What() {}
+
+func (*RedeliverWebhookRequest_Period) isRedeliverWebhookRequest_What() {}
+
+// Answer of RedeliverWebhook.
+type RedeliverWebhookResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many deliveries begin anew.
+	Redelivered int32 `protobuf:"varint,1,opt,name=redelivered,proto3" json:"redelivered,omitempty"`
+	// True when the period holds more: call again with another request_id.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RedeliverWebhookResponse) Reset() {
+	*x = RedeliverWebhookResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RedeliverWebhookResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RedeliverWebhookResponse) ProtoMessage() {}
+
+func (x *RedeliverWebhookResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RedeliverWebhookResponse.ProtoReflect.Descriptor instead.
+func (*RedeliverWebhookResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *RedeliverWebhookResponse) GetRedelivered() int32 {
+	if x != nil {
+		return x.Redelivered
+	}
+	return 0
+}
+
+func (x *RedeliverWebhookResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 var File_payments_events_v1_events_service_proto protoreflect.FileDescriptor
 
 const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/events/v1/events_service.proto\x12\x12payments.events.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/events/v1/events.proto\x1a\x1fpayments/events/v1/timers.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xf8\x01\n" +
+	"'payments/events/v1/events_service.proto\x12\x12payments.events.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/events/v1/events.proto\x1a\x1fpayments/events/v1/timers.proto\x1a!payments/events/v1/webhooks.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xf8\x01\n" +
 	"\x11ListEventsRequest\x12S\n" +
 	"\bsubjects\x18\x01 \x03(\tB7\xbaH4\x92\x011\x102\"-r+\x18\xc8\x012&^([a-z0-9_-]+\\.){1,4}([a-z0-9_-]+|\\*)$R\bsubjects\x12\x1e\n" +
 	"\x05after\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x05after\x12'\n" +
@@ -1609,11 +2887,117 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"^\n" +
 	"\x1aPublishCloudEventsResponse\x12@\n" +
-	"\aresults\x18\x01 \x03(\v2&.payments.events.v1.PublishEventResultR\aresults*X\n" +
+	"\aresults\x18\x01 \x03(\v2&.payments.events.v1.PublishEventResultR\aresults\"\xa7\x03\n" +
+	"\x1cCreateWebhookEndpointRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x1c\n" +
+	"\x03url\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x03url\x12Z\n" +
+	"\bsubjects\x18\x03 \x03(\tB>\xbaH;\x92\x018\b\x01\x102\"2r0\x18\xc8\x012+^(\\*|([a-z0-9_-]+\\.){1,4}([a-z0-9_-]+|\\*))$R\bsubjects\x12*\n" +
+	"\vdescription\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\vdescription\x12C\n" +
+	"\x06format\x18\x05 \x01(\x0e2!.payments.events.v1.WebhookFormatB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06format\x12+\n" +
+	"\vconcurrency\x18\x06 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x10(\x00R\vconcurrency\x12F\n" +
+	"\asigning\x18\a \x01(\x0e2\".payments.events.v1.WebhookSigningB\b\xbaH\x05\x82\x01\x02\x10\x01R\asigning\"x\n" +
+	"\x1dCreateWebhookEndpointResponse\x12?\n" +
+	"\bendpoint\x18\x01 \x01(\v2#.payments.events.v1.WebhookEndpointR\bendpoint\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\"\\\n" +
+	"\x19GetWebhookEndpointRequest\x12?\n" +
+	"\vendpoint_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\n" +
+	"endpointId\"]\n" +
+	"\x1aGetWebhookEndpointResponse\x12?\n" +
+	"\bendpoint\x18\x01 \x01(\v2#.payments.events.v1.WebhookEndpointR\bendpoint\"o\n" +
+	"\x1bListWebhookEndpointsRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x89\x01\n" +
+	"\x1cListWebhookEndpointsResponse\x12A\n" +
+	"\tendpoints\x18\x01 \x03(\v2#.payments.events.v1.WebhookEndpointR\tendpoints\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x83\x04\n" +
+	"\x1cUpdateWebhookEndpointRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12?\n" +
+	"\vendpoint_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\n" +
+	"endpointId\x12!\n" +
+	"\x03url\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x10H\x00R\x03url\x88\x01\x01\x12X\n" +
+	"\bsubjects\x18\x04 \x03(\tB<\xbaH9\x92\x016\x102\"2r0\x18\xc8\x012+^(\\*|([a-z0-9_-]+\\.){1,4}([a-z0-9_-]+|\\*))$R\bsubjects\x12/\n" +
+	"\vdescription\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03H\x01R\vdescription\x88\x01\x01\x12C\n" +
+	"\x06format\x18\x06 \x01(\x0e2!.payments.events.v1.WebhookFormatB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06format\x120\n" +
+	"\vconcurrency\x18\a \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x10(\x01H\x02R\vconcurrency\x88\x01\x01\x12\x1f\n" +
+	"\bdisabled\x18\b \x01(\bH\x03R\bdisabled\x88\x01\x01B\x06\n" +
+	"\x04_urlB\x0e\n" +
+	"\f_descriptionB\x0e\n" +
+	"\f_concurrencyB\v\n" +
+	"\t_disabled\"`\n" +
+	"\x1dUpdateWebhookEndpointResponse\x12?\n" +
+	"\bendpoint\x18\x01 \x01(\v2#.payments.events.v1.WebhookEndpointR\bendpoint\"\x88\x01\n" +
+	"\x1cDeleteWebhookEndpointRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12?\n" +
+	"\vendpoint_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\n" +
+	"endpointId\"\x1f\n" +
+	"\x1dDeleteWebhookEndpointResponse\"\x93\x02\n" +
+	"\x1aRotateWebhookSecretRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12?\n" +
+	"\vendpoint_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\n" +
+	"endpointId\x12C\n" +
+	"\aoverlap\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xf5$2\x00R\aoverlap\x12F\n" +
+	"\asigning\x18\x04 \x01(\x0e2\".payments.events.v1.WebhookSigningB\b\xbaH\x05\x82\x01\x02\x10\x01R\asigning\"v\n" +
+	"\x1bRotateWebhookSecretResponse\x12?\n" +
+	"\bendpoint\x18\x01 \x01(\v2#.payments.events.v1.WebhookEndpointR\bendpoint\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\"\x86\x01\n" +
+	"\x1aTestWebhookEndpointRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12?\n" +
+	"\vendpoint_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\n" +
+	"endpointId\"v\n" +
+	"\x1bTestWebhookEndpointResponse\x12\x19\n" +
+	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12<\n" +
+	"\aattempt\x18\x02 \x01(\v2\".payments.events.v1.WebhookAttemptR\aattempt\"\xfe\x01\n" +
+	"\x1cListWebhookDeliveriesRequest\x12?\n" +
+	"\vendpoint_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\n" +
+	"endpointId\x12K\n" +
+	"\x06status\x18\x02 \x01(\x0e2).payments.events.v1.WebhookDeliveryStatusB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12'\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x8c\x01\n" +
+	"\x1dListWebhookDeliveriesResponse\x12C\n" +
+	"\n" +
+	"deliveries\x18\x01 \x03(\v2#.payments.events.v1.WebhookDeliveryR\n" +
+	"deliveries\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa3\x02\n" +
+	"\x1aListWebhookAttemptsRequest\x12?\n" +
+	"\vendpoint_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\n" +
+	"endpointId\x12#\n" +
+	"\bevent_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\aeventId\x12M\n" +
+	"\aoutcome\x18\x03 \x01(\x0e2).payments.events.v1.WebhookAttemptOutcomeB\b\xbaH\x05\x82\x01\x02\x10\x01R\aoutcome\x12'\n" +
+	"\tpage_size\x18\x04 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x85\x01\n" +
+	"\x1bListWebhookAttemptsResponse\x12>\n" +
+	"\battempts\x18\x01 \x03(\v2\".payments.events.v1.WebhookAttemptR\battempts\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc0\x02\n" +
+	"\x17RedeliverWebhookRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12?\n" +
+	"\vendpoint_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\n" +
+	"endpointId\x12'\n" +
+	"\bevent_id\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01H\x00R\aeventId\x122\n" +
+	"\x06period\x18\x04 \x01(\v2\x18.payments.type.v1.PeriodH\x00R\x06period\x12O\n" +
+	"\x06status\x18\x05 \x01(\x0e2).payments.events.v1.WebhookDeliveryStatusB\f\xbaH\t\x82\x01\x06\x18\x00\x18\x03\x18\x04R\x06statusB\r\n" +
+	"\x04what\x12\x05\xbaH\x02\b\x01\"P\n" +
+	"\x18RedeliverWebhookResponse\x12 \n" +
+	"\vredelivered\x18\x01 \x01(\x05R\vredelivered\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more*X\n" +
 	"\tRendering\x12\x19\n" +
 	"\x15RENDERING_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10RENDERING_EVENTS\x10\x01\x12\x1a\n" +
-	"\x16RENDERING_CLOUD_EVENTS\x10\x022\x8e\r\n" +
+	"\x16RENDERING_CLOUD_EVENTS\x10\x022\xdd\x1b\n" +
 	"\fEventService\x12\xa3\x01\n" +
 	"\x12RegisterEventTypes\x12-.payments.events.v1.RegisterEventTypesRequest\x1a..payments.events.v1.RegisterEventTypesResponse\".\x8a\xe7\x18\x10\n" +
 	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/event-types\x12\x91\x01\n" +
@@ -1644,7 +3028,27 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"GetJourney\x12%.payments.events.v1.GetJourneyRequest\x1a&.payments.events.v1.GetJourneyResponse\"J\x8a\xe7\x18\r\n" +
 	"\vevents:read\x82\xd3\xe4\x93\x023b\ajourney\x12(/v1/journeys/{journey_type}/{journey_id}\x12\xaa\x01\n" +
 	"\x12PublishCloudEvents\x12-.payments.events.v1.PublishCloudEventsRequest\x1a..payments.events.v1.PublishCloudEventsResponse\"5\x8a\xe7\x18\x10\n" +
-	"\fevents:write\x10\x01\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/events:cloudeventsB\xc7\x01\n" +
+	"\fevents:write\x10\x01\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/events:cloudevents\x12\xb2\x01\n" +
+	"\x15CreateWebhookEndpoint\x120.payments.events.v1.CreateWebhookEndpointRequest\x1a1.payments.events.v1.CreateWebhookEndpointResponse\"4\x8a\xe7\x18\x10\n" +
+	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/v1/webhook-endpoints\x12\xbb\x01\n" +
+	"\x12GetWebhookEndpoint\x12-.payments.events.v1.GetWebhookEndpointRequest\x1a..payments.events.v1.GetWebhookEndpointResponse\"F\x8a\xe7\x18\r\n" +
+	"\vevents:read\x82\xd3\xe4\x93\x02/b\bendpoint\x12#/v1/webhook-endpoints/{endpoint_id}\x12\xa9\x01\n" +
+	"\x14ListWebhookEndpoints\x12/.payments.events.v1.ListWebhookEndpointsRequest\x1a0.payments.events.v1.ListWebhookEndpointsResponse\".\x8a\xe7\x18\r\n" +
+	"\vevents:read\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/webhook-endpoints\x12\xca\x01\n" +
+	"\x15UpdateWebhookEndpoint\x120.payments.events.v1.UpdateWebhookEndpointRequest\x1a1.payments.events.v1.UpdateWebhookEndpointResponse\"L\x8a\xe7\x18\x10\n" +
+	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x022:\x01*b\bendpoint2#/v1/webhook-endpoints/{endpoint_id}\x12\xbd\x01\n" +
+	"\x15DeleteWebhookEndpoint\x120.payments.events.v1.DeleteWebhookEndpointRequest\x1a1.payments.events.v1.DeleteWebhookEndpointResponse\"?\x8a\xe7\x18\x10\n" +
+	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02%*#/v1/webhook-endpoints/{endpoint_id}\x12\xc8\x01\n" +
+	"\x13RotateWebhookSecret\x12..payments.events.v1.RotateWebhookSecretRequest\x1a/.payments.events.v1.RotateWebhookSecretResponse\"P\x8a\xe7\x18\x10\n" +
+	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x026:\x01*\"1/v1/webhook-endpoints/{endpoint_id}:rotate-secret\x12\xbf\x01\n" +
+	"\x13TestWebhookEndpoint\x12..payments.events.v1.TestWebhookEndpointRequest\x1a/.payments.events.v1.TestWebhookEndpointResponse\"G\x8a\xe7\x18\x10\n" +
+	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02-:\x01*\"(/v1/webhook-endpoints/{endpoint_id}:test\x12\xad\x01\n" +
+	"\x15ListWebhookDeliveries\x120.payments.events.v1.ListWebhookDeliveriesRequest\x1a1.payments.events.v1.ListWebhookDeliveriesResponse\"/\x8a\xe7\x18\r\n" +
+	"\vevents:read\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/webhook-deliveries\x12\xa5\x01\n" +
+	"\x13ListWebhookAttempts\x12..payments.events.v1.ListWebhookAttemptsRequest\x1a/.payments.events.v1.ListWebhookAttemptsResponse\"-\x8a\xe7\x18\r\n" +
+	"\vevents:read\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/webhook-attempts\x12\xbb\x01\n" +
+	"\x10RedeliverWebhook\x12+.payments.events.v1.RedeliverWebhookRequest\x1a,.payments.events.v1.RedeliverWebhookResponse\"L\x8a\xe7\x18\x10\n" +
+	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x022:\x01*\"-/v1/webhook-endpoints/{endpoint_id}:redeliverB\xc7\x01\n" +
 	"\x16com.payments.events.v1B\x12EventsServiceProtoP\x01Z/tollmesh.dev/gen/go/payments/events/v1;eventsv1\xa2\x02\x03PEX\xaa\x02\x12Payments.Events.V1\xca\x02\x12Payments\\Events\\V1\xe2\x02\x1ePayments\\Events\\V1\\GPBMetadata\xea\x02\x14Payments::Events::V1b\x06proto3"
 
 var (
@@ -1660,89 +3064,155 @@ func file_payments_events_v1_events_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_events_v1_events_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_payments_events_v1_events_service_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_payments_events_v1_events_service_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_payments_events_v1_events_service_proto_goTypes = []any{
-	(Rendering)(0),                     // 0: payments.events.v1.Rendering
-	(*ListEventsRequest)(nil),          // 1: payments.events.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 2: payments.events.v1.ListEventsResponse
-	(*TailEventsRequest)(nil),          // 3: payments.events.v1.TailEventsRequest
-	(*TailEventsResponse)(nil),         // 4: payments.events.v1.TailEventsResponse
-	(*RegisterEventTypesRequest)(nil),  // 5: payments.events.v1.RegisterEventTypesRequest
-	(*RegisterEventTypeResult)(nil),    // 6: payments.events.v1.RegisterEventTypeResult
-	(*RegisterEventTypesResponse)(nil), // 7: payments.events.v1.RegisterEventTypesResponse
-	(*ListEventTypesRequest)(nil),      // 8: payments.events.v1.ListEventTypesRequest
-	(*ListEventTypesResponse)(nil),     // 9: payments.events.v1.ListEventTypesResponse
-	(*GetEventTypeRequest)(nil),        // 10: payments.events.v1.GetEventTypeRequest
-	(*GetEventTypeResponse)(nil),       // 11: payments.events.v1.GetEventTypeResponse
-	(*PublishEventsRequest)(nil),       // 12: payments.events.v1.PublishEventsRequest
-	(*PublishEventResult)(nil),         // 13: payments.events.v1.PublishEventResult
-	(*PublishEventsResponse)(nil),      // 14: payments.events.v1.PublishEventsResponse
-	(*ListTimersRequest)(nil),          // 15: payments.events.v1.ListTimersRequest
-	(*ListTimersResponse)(nil),         // 16: payments.events.v1.ListTimersResponse
-	(*CancelTimerRequest)(nil),         // 17: payments.events.v1.CancelTimerRequest
-	(*CancelTimerResponse)(nil),        // 18: payments.events.v1.CancelTimerResponse
-	(*ListJourneysRequest)(nil),        // 19: payments.events.v1.ListJourneysRequest
-	(*ListJourneysResponse)(nil),       // 20: payments.events.v1.ListJourneysResponse
-	(*GetJourneyRequest)(nil),          // 21: payments.events.v1.GetJourneyRequest
-	(*GetJourneyResponse)(nil),         // 22: payments.events.v1.GetJourneyResponse
-	(*PublishCloudEventsRequest)(nil),  // 23: payments.events.v1.PublishCloudEventsRequest
-	(*PublishCloudEventsResponse)(nil), // 24: payments.events.v1.PublishCloudEventsResponse
-	nil,                                // 25: payments.events.v1.PublishCloudEventsRequest.HeadersEntry
-	(*Event)(nil),                      // 26: payments.events.v1.Event
-	(*EventType)(nil),                  // 27: payments.events.v1.EventType
-	(v1.Outcome)(0),                    // 28: payments.type.v1.Outcome
-	(*timestamppb.Timestamp)(nil),      // 29: google.protobuf.Timestamp
-	(*Timer)(nil),                      // 30: payments.events.v1.Timer
-	(JourneyStatus)(0),                 // 31: payments.events.v1.JourneyStatus
-	(*Journey)(nil),                    // 32: payments.events.v1.Journey
+	(Rendering)(0),                        // 0: payments.events.v1.Rendering
+	(*ListEventsRequest)(nil),             // 1: payments.events.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),            // 2: payments.events.v1.ListEventsResponse
+	(*TailEventsRequest)(nil),             // 3: payments.events.v1.TailEventsRequest
+	(*TailEventsResponse)(nil),            // 4: payments.events.v1.TailEventsResponse
+	(*RegisterEventTypesRequest)(nil),     // 5: payments.events.v1.RegisterEventTypesRequest
+	(*RegisterEventTypeResult)(nil),       // 6: payments.events.v1.RegisterEventTypeResult
+	(*RegisterEventTypesResponse)(nil),    // 7: payments.events.v1.RegisterEventTypesResponse
+	(*ListEventTypesRequest)(nil),         // 8: payments.events.v1.ListEventTypesRequest
+	(*ListEventTypesResponse)(nil),        // 9: payments.events.v1.ListEventTypesResponse
+	(*GetEventTypeRequest)(nil),           // 10: payments.events.v1.GetEventTypeRequest
+	(*GetEventTypeResponse)(nil),          // 11: payments.events.v1.GetEventTypeResponse
+	(*PublishEventsRequest)(nil),          // 12: payments.events.v1.PublishEventsRequest
+	(*PublishEventResult)(nil),            // 13: payments.events.v1.PublishEventResult
+	(*PublishEventsResponse)(nil),         // 14: payments.events.v1.PublishEventsResponse
+	(*ListTimersRequest)(nil),             // 15: payments.events.v1.ListTimersRequest
+	(*ListTimersResponse)(nil),            // 16: payments.events.v1.ListTimersResponse
+	(*CancelTimerRequest)(nil),            // 17: payments.events.v1.CancelTimerRequest
+	(*CancelTimerResponse)(nil),           // 18: payments.events.v1.CancelTimerResponse
+	(*ListJourneysRequest)(nil),           // 19: payments.events.v1.ListJourneysRequest
+	(*ListJourneysResponse)(nil),          // 20: payments.events.v1.ListJourneysResponse
+	(*GetJourneyRequest)(nil),             // 21: payments.events.v1.GetJourneyRequest
+	(*GetJourneyResponse)(nil),            // 22: payments.events.v1.GetJourneyResponse
+	(*PublishCloudEventsRequest)(nil),     // 23: payments.events.v1.PublishCloudEventsRequest
+	(*PublishCloudEventsResponse)(nil),    // 24: payments.events.v1.PublishCloudEventsResponse
+	(*CreateWebhookEndpointRequest)(nil),  // 25: payments.events.v1.CreateWebhookEndpointRequest
+	(*CreateWebhookEndpointResponse)(nil), // 26: payments.events.v1.CreateWebhookEndpointResponse
+	(*GetWebhookEndpointRequest)(nil),     // 27: payments.events.v1.GetWebhookEndpointRequest
+	(*GetWebhookEndpointResponse)(nil),    // 28: payments.events.v1.GetWebhookEndpointResponse
+	(*ListWebhookEndpointsRequest)(nil),   // 29: payments.events.v1.ListWebhookEndpointsRequest
+	(*ListWebhookEndpointsResponse)(nil),  // 30: payments.events.v1.ListWebhookEndpointsResponse
+	(*UpdateWebhookEndpointRequest)(nil),  // 31: payments.events.v1.UpdateWebhookEndpointRequest
+	(*UpdateWebhookEndpointResponse)(nil), // 32: payments.events.v1.UpdateWebhookEndpointResponse
+	(*DeleteWebhookEndpointRequest)(nil),  // 33: payments.events.v1.DeleteWebhookEndpointRequest
+	(*DeleteWebhookEndpointResponse)(nil), // 34: payments.events.v1.DeleteWebhookEndpointResponse
+	(*RotateWebhookSecretRequest)(nil),    // 35: payments.events.v1.RotateWebhookSecretRequest
+	(*RotateWebhookSecretResponse)(nil),   // 36: payments.events.v1.RotateWebhookSecretResponse
+	(*TestWebhookEndpointRequest)(nil),    // 37: payments.events.v1.TestWebhookEndpointRequest
+	(*TestWebhookEndpointResponse)(nil),   // 38: payments.events.v1.TestWebhookEndpointResponse
+	(*ListWebhookDeliveriesRequest)(nil),  // 39: payments.events.v1.ListWebhookDeliveriesRequest
+	(*ListWebhookDeliveriesResponse)(nil), // 40: payments.events.v1.ListWebhookDeliveriesResponse
+	(*ListWebhookAttemptsRequest)(nil),    // 41: payments.events.v1.ListWebhookAttemptsRequest
+	(*ListWebhookAttemptsResponse)(nil),   // 42: payments.events.v1.ListWebhookAttemptsResponse
+	(*RedeliverWebhookRequest)(nil),       // 43: payments.events.v1.RedeliverWebhookRequest
+	(*RedeliverWebhookResponse)(nil),      // 44: payments.events.v1.RedeliverWebhookResponse
+	nil,                                   // 45: payments.events.v1.PublishCloudEventsRequest.HeadersEntry
+	(*Event)(nil),                         // 46: payments.events.v1.Event
+	(*EventType)(nil),                     // 47: payments.events.v1.EventType
+	(v1.Outcome)(0),                       // 48: payments.type.v1.Outcome
+	(*timestamppb.Timestamp)(nil),         // 49: google.protobuf.Timestamp
+	(*Timer)(nil),                         // 50: payments.events.v1.Timer
+	(JourneyStatus)(0),                    // 51: payments.events.v1.JourneyStatus
+	(*Journey)(nil),                       // 52: payments.events.v1.Journey
+	(WebhookFormat)(0),                    // 53: payments.events.v1.WebhookFormat
+	(WebhookSigning)(0),                   // 54: payments.events.v1.WebhookSigning
+	(*WebhookEndpoint)(nil),               // 55: payments.events.v1.WebhookEndpoint
+	(*durationpb.Duration)(nil),           // 56: google.protobuf.Duration
+	(*WebhookAttempt)(nil),                // 57: payments.events.v1.WebhookAttempt
+	(WebhookDeliveryStatus)(0),            // 58: payments.events.v1.WebhookDeliveryStatus
+	(*WebhookDelivery)(nil),               // 59: payments.events.v1.WebhookDelivery
+	(WebhookAttemptOutcome)(0),            // 60: payments.events.v1.WebhookAttemptOutcome
+	(*v1.Period)(nil),                     // 61: payments.type.v1.Period
 }
 var file_payments_events_v1_events_service_proto_depIdxs = []int32{
 	0,  // 0: payments.events.v1.ListEventsRequest.rendering:type_name -> payments.events.v1.Rendering
-	26, // 1: payments.events.v1.ListEventsResponse.events:type_name -> payments.events.v1.Event
-	26, // 2: payments.events.v1.TailEventsResponse.event:type_name -> payments.events.v1.Event
-	27, // 3: payments.events.v1.RegisterEventTypesRequest.event_types:type_name -> payments.events.v1.EventType
-	28, // 4: payments.events.v1.RegisterEventTypeResult.outcome:type_name -> payments.type.v1.Outcome
+	46, // 1: payments.events.v1.ListEventsResponse.events:type_name -> payments.events.v1.Event
+	46, // 2: payments.events.v1.TailEventsResponse.event:type_name -> payments.events.v1.Event
+	47, // 3: payments.events.v1.RegisterEventTypesRequest.event_types:type_name -> payments.events.v1.EventType
+	48, // 4: payments.events.v1.RegisterEventTypeResult.outcome:type_name -> payments.type.v1.Outcome
 	6,  // 5: payments.events.v1.RegisterEventTypesResponse.results:type_name -> payments.events.v1.RegisterEventTypeResult
-	27, // 6: payments.events.v1.ListEventTypesResponse.event_types:type_name -> payments.events.v1.EventType
-	27, // 7: payments.events.v1.GetEventTypeResponse.event_type:type_name -> payments.events.v1.EventType
-	26, // 8: payments.events.v1.PublishEventsRequest.events:type_name -> payments.events.v1.Event
-	28, // 9: payments.events.v1.PublishEventResult.outcome:type_name -> payments.type.v1.Outcome
+	47, // 6: payments.events.v1.ListEventTypesResponse.event_types:type_name -> payments.events.v1.EventType
+	47, // 7: payments.events.v1.GetEventTypeResponse.event_type:type_name -> payments.events.v1.EventType
+	46, // 8: payments.events.v1.PublishEventsRequest.events:type_name -> payments.events.v1.Event
+	48, // 9: payments.events.v1.PublishEventResult.outcome:type_name -> payments.type.v1.Outcome
 	13, // 10: payments.events.v1.PublishEventsResponse.results:type_name -> payments.events.v1.PublishEventResult
-	29, // 11: payments.events.v1.ListTimersRequest.due_before:type_name -> google.protobuf.Timestamp
-	30, // 12: payments.events.v1.ListTimersResponse.timers:type_name -> payments.events.v1.Timer
-	30, // 13: payments.events.v1.CancelTimerResponse.timer:type_name -> payments.events.v1.Timer
-	31, // 14: payments.events.v1.ListJourneysRequest.status:type_name -> payments.events.v1.JourneyStatus
-	32, // 15: payments.events.v1.ListJourneysResponse.journeys:type_name -> payments.events.v1.Journey
-	32, // 16: payments.events.v1.GetJourneyResponse.journey:type_name -> payments.events.v1.Journey
-	25, // 17: payments.events.v1.PublishCloudEventsRequest.headers:type_name -> payments.events.v1.PublishCloudEventsRequest.HeadersEntry
+	49, // 11: payments.events.v1.ListTimersRequest.due_before:type_name -> google.protobuf.Timestamp
+	50, // 12: payments.events.v1.ListTimersResponse.timers:type_name -> payments.events.v1.Timer
+	50, // 13: payments.events.v1.CancelTimerResponse.timer:type_name -> payments.events.v1.Timer
+	51, // 14: payments.events.v1.ListJourneysRequest.status:type_name -> payments.events.v1.JourneyStatus
+	52, // 15: payments.events.v1.ListJourneysResponse.journeys:type_name -> payments.events.v1.Journey
+	52, // 16: payments.events.v1.GetJourneyResponse.journey:type_name -> payments.events.v1.Journey
+	45, // 17: payments.events.v1.PublishCloudEventsRequest.headers:type_name -> payments.events.v1.PublishCloudEventsRequest.HeadersEntry
 	13, // 18: payments.events.v1.PublishCloudEventsResponse.results:type_name -> payments.events.v1.PublishEventResult
-	5,  // 19: payments.events.v1.EventService.RegisterEventTypes:input_type -> payments.events.v1.RegisterEventTypesRequest
-	8,  // 20: payments.events.v1.EventService.ListEventTypes:input_type -> payments.events.v1.ListEventTypesRequest
-	10, // 21: payments.events.v1.EventService.GetEventType:input_type -> payments.events.v1.GetEventTypeRequest
-	12, // 22: payments.events.v1.EventService.PublishEvents:input_type -> payments.events.v1.PublishEventsRequest
-	1,  // 23: payments.events.v1.EventService.ListEvents:input_type -> payments.events.v1.ListEventsRequest
-	3,  // 24: payments.events.v1.EventService.TailEvents:input_type -> payments.events.v1.TailEventsRequest
-	15, // 25: payments.events.v1.EventService.ListTimers:input_type -> payments.events.v1.ListTimersRequest
-	17, // 26: payments.events.v1.EventService.CancelTimer:input_type -> payments.events.v1.CancelTimerRequest
-	19, // 27: payments.events.v1.EventService.ListJourneys:input_type -> payments.events.v1.ListJourneysRequest
-	21, // 28: payments.events.v1.EventService.GetJourney:input_type -> payments.events.v1.GetJourneyRequest
-	23, // 29: payments.events.v1.EventService.PublishCloudEvents:input_type -> payments.events.v1.PublishCloudEventsRequest
-	7,  // 30: payments.events.v1.EventService.RegisterEventTypes:output_type -> payments.events.v1.RegisterEventTypesResponse
-	9,  // 31: payments.events.v1.EventService.ListEventTypes:output_type -> payments.events.v1.ListEventTypesResponse
-	11, // 32: payments.events.v1.EventService.GetEventType:output_type -> payments.events.v1.GetEventTypeResponse
-	14, // 33: payments.events.v1.EventService.PublishEvents:output_type -> payments.events.v1.PublishEventsResponse
-	2,  // 34: payments.events.v1.EventService.ListEvents:output_type -> payments.events.v1.ListEventsResponse
-	4,  // 35: payments.events.v1.EventService.TailEvents:output_type -> payments.events.v1.TailEventsResponse
-	16, // 36: payments.events.v1.EventService.ListTimers:output_type -> payments.events.v1.ListTimersResponse
-	18, // 37: payments.events.v1.EventService.CancelTimer:output_type -> payments.events.v1.CancelTimerResponse
-	20, // 38: payments.events.v1.EventService.ListJourneys:output_type -> payments.events.v1.ListJourneysResponse
-	22, // 39: payments.events.v1.EventService.GetJourney:output_type -> payments.events.v1.GetJourneyResponse
-	24, // 40: payments.events.v1.EventService.PublishCloudEvents:output_type -> payments.events.v1.PublishCloudEventsResponse
-	30, // [30:41] is the sub-list for method output_type
-	19, // [19:30] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	53, // 19: payments.events.v1.CreateWebhookEndpointRequest.format:type_name -> payments.events.v1.WebhookFormat
+	54, // 20: payments.events.v1.CreateWebhookEndpointRequest.signing:type_name -> payments.events.v1.WebhookSigning
+	55, // 21: payments.events.v1.CreateWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
+	55, // 22: payments.events.v1.GetWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
+	55, // 23: payments.events.v1.ListWebhookEndpointsResponse.endpoints:type_name -> payments.events.v1.WebhookEndpoint
+	53, // 24: payments.events.v1.UpdateWebhookEndpointRequest.format:type_name -> payments.events.v1.WebhookFormat
+	55, // 25: payments.events.v1.UpdateWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
+	56, // 26: payments.events.v1.RotateWebhookSecretRequest.overlap:type_name -> google.protobuf.Duration
+	54, // 27: payments.events.v1.RotateWebhookSecretRequest.signing:type_name -> payments.events.v1.WebhookSigning
+	55, // 28: payments.events.v1.RotateWebhookSecretResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
+	57, // 29: payments.events.v1.TestWebhookEndpointResponse.attempt:type_name -> payments.events.v1.WebhookAttempt
+	58, // 30: payments.events.v1.ListWebhookDeliveriesRequest.status:type_name -> payments.events.v1.WebhookDeliveryStatus
+	59, // 31: payments.events.v1.ListWebhookDeliveriesResponse.deliveries:type_name -> payments.events.v1.WebhookDelivery
+	60, // 32: payments.events.v1.ListWebhookAttemptsRequest.outcome:type_name -> payments.events.v1.WebhookAttemptOutcome
+	57, // 33: payments.events.v1.ListWebhookAttemptsResponse.attempts:type_name -> payments.events.v1.WebhookAttempt
+	61, // 34: payments.events.v1.RedeliverWebhookRequest.period:type_name -> payments.type.v1.Period
+	58, // 35: payments.events.v1.RedeliverWebhookRequest.status:type_name -> payments.events.v1.WebhookDeliveryStatus
+	5,  // 36: payments.events.v1.EventService.RegisterEventTypes:input_type -> payments.events.v1.RegisterEventTypesRequest
+	8,  // 37: payments.events.v1.EventService.ListEventTypes:input_type -> payments.events.v1.ListEventTypesRequest
+	10, // 38: payments.events.v1.EventService.GetEventType:input_type -> payments.events.v1.GetEventTypeRequest
+	12, // 39: payments.events.v1.EventService.PublishEvents:input_type -> payments.events.v1.PublishEventsRequest
+	1,  // 40: payments.events.v1.EventService.ListEvents:input_type -> payments.events.v1.ListEventsRequest
+	3,  // 41: payments.events.v1.EventService.TailEvents:input_type -> payments.events.v1.TailEventsRequest
+	15, // 42: payments.events.v1.EventService.ListTimers:input_type -> payments.events.v1.ListTimersRequest
+	17, // 43: payments.events.v1.EventService.CancelTimer:input_type -> payments.events.v1.CancelTimerRequest
+	19, // 44: payments.events.v1.EventService.ListJourneys:input_type -> payments.events.v1.ListJourneysRequest
+	21, // 45: payments.events.v1.EventService.GetJourney:input_type -> payments.events.v1.GetJourneyRequest
+	23, // 46: payments.events.v1.EventService.PublishCloudEvents:input_type -> payments.events.v1.PublishCloudEventsRequest
+	25, // 47: payments.events.v1.EventService.CreateWebhookEndpoint:input_type -> payments.events.v1.CreateWebhookEndpointRequest
+	27, // 48: payments.events.v1.EventService.GetWebhookEndpoint:input_type -> payments.events.v1.GetWebhookEndpointRequest
+	29, // 49: payments.events.v1.EventService.ListWebhookEndpoints:input_type -> payments.events.v1.ListWebhookEndpointsRequest
+	31, // 50: payments.events.v1.EventService.UpdateWebhookEndpoint:input_type -> payments.events.v1.UpdateWebhookEndpointRequest
+	33, // 51: payments.events.v1.EventService.DeleteWebhookEndpoint:input_type -> payments.events.v1.DeleteWebhookEndpointRequest
+	35, // 52: payments.events.v1.EventService.RotateWebhookSecret:input_type -> payments.events.v1.RotateWebhookSecretRequest
+	37, // 53: payments.events.v1.EventService.TestWebhookEndpoint:input_type -> payments.events.v1.TestWebhookEndpointRequest
+	39, // 54: payments.events.v1.EventService.ListWebhookDeliveries:input_type -> payments.events.v1.ListWebhookDeliveriesRequest
+	41, // 55: payments.events.v1.EventService.ListWebhookAttempts:input_type -> payments.events.v1.ListWebhookAttemptsRequest
+	43, // 56: payments.events.v1.EventService.RedeliverWebhook:input_type -> payments.events.v1.RedeliverWebhookRequest
+	7,  // 57: payments.events.v1.EventService.RegisterEventTypes:output_type -> payments.events.v1.RegisterEventTypesResponse
+	9,  // 58: payments.events.v1.EventService.ListEventTypes:output_type -> payments.events.v1.ListEventTypesResponse
+	11, // 59: payments.events.v1.EventService.GetEventType:output_type -> payments.events.v1.GetEventTypeResponse
+	14, // 60: payments.events.v1.EventService.PublishEvents:output_type -> payments.events.v1.PublishEventsResponse
+	2,  // 61: payments.events.v1.EventService.ListEvents:output_type -> payments.events.v1.ListEventsResponse
+	4,  // 62: payments.events.v1.EventService.TailEvents:output_type -> payments.events.v1.TailEventsResponse
+	16, // 63: payments.events.v1.EventService.ListTimers:output_type -> payments.events.v1.ListTimersResponse
+	18, // 64: payments.events.v1.EventService.CancelTimer:output_type -> payments.events.v1.CancelTimerResponse
+	20, // 65: payments.events.v1.EventService.ListJourneys:output_type -> payments.events.v1.ListJourneysResponse
+	22, // 66: payments.events.v1.EventService.GetJourney:output_type -> payments.events.v1.GetJourneyResponse
+	24, // 67: payments.events.v1.EventService.PublishCloudEvents:output_type -> payments.events.v1.PublishCloudEventsResponse
+	26, // 68: payments.events.v1.EventService.CreateWebhookEndpoint:output_type -> payments.events.v1.CreateWebhookEndpointResponse
+	28, // 69: payments.events.v1.EventService.GetWebhookEndpoint:output_type -> payments.events.v1.GetWebhookEndpointResponse
+	30, // 70: payments.events.v1.EventService.ListWebhookEndpoints:output_type -> payments.events.v1.ListWebhookEndpointsResponse
+	32, // 71: payments.events.v1.EventService.UpdateWebhookEndpoint:output_type -> payments.events.v1.UpdateWebhookEndpointResponse
+	34, // 72: payments.events.v1.EventService.DeleteWebhookEndpoint:output_type -> payments.events.v1.DeleteWebhookEndpointResponse
+	36, // 73: payments.events.v1.EventService.RotateWebhookSecret:output_type -> payments.events.v1.RotateWebhookSecretResponse
+	38, // 74: payments.events.v1.EventService.TestWebhookEndpoint:output_type -> payments.events.v1.TestWebhookEndpointResponse
+	40, // 75: payments.events.v1.EventService.ListWebhookDeliveries:output_type -> payments.events.v1.ListWebhookDeliveriesResponse
+	42, // 76: payments.events.v1.EventService.ListWebhookAttempts:output_type -> payments.events.v1.ListWebhookAttemptsResponse
+	44, // 77: payments.events.v1.EventService.RedeliverWebhook:output_type -> payments.events.v1.RedeliverWebhookResponse
+	57, // [57:78] is the sub-list for method output_type
+	36, // [36:57] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_events_service_proto_init() }
@@ -1752,13 +3222,19 @@ func file_payments_events_v1_events_service_proto_init() {
 	}
 	file_payments_events_v1_events_proto_init()
 	file_payments_events_v1_timers_proto_init()
+	file_payments_events_v1_webhooks_proto_init()
+	file_payments_events_v1_events_service_proto_msgTypes[30].OneofWrappers = []any{}
+	file_payments_events_v1_events_service_proto_msgTypes[42].OneofWrappers = []any{
+		(*RedeliverWebhookRequest_EventId)(nil),
+		(*RedeliverWebhookRequest_Period)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_events_service_proto_rawDesc), len(file_payments_events_v1_events_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   25,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,17 +19,27 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	EventService_RegisterEventTypes_FullMethodName = "/payments.events.v1.EventService/RegisterEventTypes"
-	EventService_ListEventTypes_FullMethodName     = "/payments.events.v1.EventService/ListEventTypes"
-	EventService_GetEventType_FullMethodName       = "/payments.events.v1.EventService/GetEventType"
-	EventService_PublishEvents_FullMethodName      = "/payments.events.v1.EventService/PublishEvents"
-	EventService_ListEvents_FullMethodName         = "/payments.events.v1.EventService/ListEvents"
-	EventService_TailEvents_FullMethodName         = "/payments.events.v1.EventService/TailEvents"
-	EventService_ListTimers_FullMethodName         = "/payments.events.v1.EventService/ListTimers"
-	EventService_CancelTimer_FullMethodName        = "/payments.events.v1.EventService/CancelTimer"
-	EventService_ListJourneys_FullMethodName       = "/payments.events.v1.EventService/ListJourneys"
-	EventService_GetJourney_FullMethodName         = "/payments.events.v1.EventService/GetJourney"
-	EventService_PublishCloudEvents_FullMethodName = "/payments.events.v1.EventService/PublishCloudEvents"
+	EventService_RegisterEventTypes_FullMethodName    = "/payments.events.v1.EventService/RegisterEventTypes"
+	EventService_ListEventTypes_FullMethodName        = "/payments.events.v1.EventService/ListEventTypes"
+	EventService_GetEventType_FullMethodName          = "/payments.events.v1.EventService/GetEventType"
+	EventService_PublishEvents_FullMethodName         = "/payments.events.v1.EventService/PublishEvents"
+	EventService_ListEvents_FullMethodName            = "/payments.events.v1.EventService/ListEvents"
+	EventService_TailEvents_FullMethodName            = "/payments.events.v1.EventService/TailEvents"
+	EventService_ListTimers_FullMethodName            = "/payments.events.v1.EventService/ListTimers"
+	EventService_CancelTimer_FullMethodName           = "/payments.events.v1.EventService/CancelTimer"
+	EventService_ListJourneys_FullMethodName          = "/payments.events.v1.EventService/ListJourneys"
+	EventService_GetJourney_FullMethodName            = "/payments.events.v1.EventService/GetJourney"
+	EventService_PublishCloudEvents_FullMethodName    = "/payments.events.v1.EventService/PublishCloudEvents"
+	EventService_CreateWebhookEndpoint_FullMethodName = "/payments.events.v1.EventService/CreateWebhookEndpoint"
+	EventService_GetWebhookEndpoint_FullMethodName    = "/payments.events.v1.EventService/GetWebhookEndpoint"
+	EventService_ListWebhookEndpoints_FullMethodName  = "/payments.events.v1.EventService/ListWebhookEndpoints"
+	EventService_UpdateWebhookEndpoint_FullMethodName = "/payments.events.v1.EventService/UpdateWebhookEndpoint"
+	EventService_DeleteWebhookEndpoint_FullMethodName = "/payments.events.v1.EventService/DeleteWebhookEndpoint"
+	EventService_RotateWebhookSecret_FullMethodName   = "/payments.events.v1.EventService/RotateWebhookSecret"
+	EventService_TestWebhookEndpoint_FullMethodName   = "/payments.events.v1.EventService/TestWebhookEndpoint"
+	EventService_ListWebhookDeliveries_FullMethodName = "/payments.events.v1.EventService/ListWebhookDeliveries"
+	EventService_ListWebhookAttempts_FullMethodName   = "/payments.events.v1.EventService/ListWebhookAttempts"
+	EventService_RedeliverWebhook_FullMethodName      = "/payments.events.v1.EventService/RedeliverWebhook"
 )
 
 // EventServiceClient is the client API for EventService service.
@@ -105,6 +115,52 @@ type EventServiceClient interface {
 	// Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
 	// All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
 	PublishCloudEvents(ctx context.Context, in *PublishCloudEventsRequest, opts ...grpc.CallOption) (*PublishCloudEventsResponse, error)
+	// CreateWebhookEndpoint makes an endpoint that gets the tenant's events from now on, and its signing secret.
+	// The secret is shown in this answer only; the answer to a repetition leaves it out.
+	//
+	// Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING.
+	CreateWebhookEndpoint(ctx context.Context, in *CreateWebhookEndpointRequest, opts ...grpc.CallOption) (*CreateWebhookEndpointResponse, error)
+	// GetWebhookEndpoint reads an endpoint and how it fares.
+	//
+	// Errors: NOT_FOUND.
+	GetWebhookEndpoint(ctx context.Context, in *GetWebhookEndpointRequest, opts ...grpc.CallOption) (*GetWebhookEndpointResponse, error)
+	// ListWebhookEndpoints lists the endpoints, oldest first.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListWebhookEndpoints(ctx context.Context, in *ListWebhookEndpointsRequest, opts ...grpc.CallOption) (*ListWebhookEndpointsResponse, error)
+	// UpdateWebhookEndpoint changes what the request names and leaves the rest. Enabling an endpoint forgets its
+	// failures; what was skipped meanwhile is sent by RedeliverWebhook.
+	//
+	// Errors: NOT_FOUND, WEBHOOK_URL_REFUSED.
+	UpdateWebhookEndpoint(ctx context.Context, in *UpdateWebhookEndpointRequest, opts ...grpc.CallOption) (*UpdateWebhookEndpointResponse, error)
+	// DeleteWebhookEndpoint removes an endpoint with its secrets; what was not delivered is dropped. The log of its
+	// attempts stays for its 30 days.
+	//
+	// Errors: NOT_FOUND.
+	DeleteWebhookEndpoint(ctx context.Context, in *DeleteWebhookEndpointRequest, opts ...grpc.CallOption) (*DeleteWebhookEndpointResponse, error)
+	// RotateWebhookSecret makes a new signing secret. Until the overlap has passed, the earlier ones sign as well,
+	// so that receivers change over in their own time. The secret is shown in this answer only.
+	//
+	// Errors: NOT_FOUND, SECRETS_KEY_MISSING; WEBHOOK_SECRETS_FULL when four earlier secrets still sign.
+	RotateWebhookSecret(ctx context.Context, in *RotateWebhookSecretRequest, opts ...grpc.CallOption) (*RotateWebhookSecretResponse, error)
+	// TestWebhookEndpoint publishes an event `webhook-endpoint.tested` for this endpoint alone, waits until it was
+	// sent, and answers with that attempt. It is sent once, whatever comes of it.
+	//
+	// Errors: NOT_FOUND, WEBHOOK_ENDPOINT_DISABLED.
+	TestWebhookEndpoint(ctx context.Context, in *TestWebhookEndpointRequest, opts ...grpc.CallOption) (*TestWebhookEndpointResponse, error)
+	// ListWebhookDeliveries lists which event got how far on its way to which endpoint, the newest first.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListWebhookDeliveries(ctx context.Context, in *ListWebhookDeliveriesRequest, opts ...grpc.CallOption) (*ListWebhookDeliveriesResponse, error)
+	// ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListWebhookAttempts(ctx context.Context, in *ListWebhookAttemptsRequest, opts ...grpc.CallOption) (*ListWebhookAttemptsResponse, error)
+	// RedeliverWebhook sends again: one event, or what failed or was skipped in a period, up to 1,000 deliveries a
+	// call. They begin the schedule anew under the same webhook-id.
+	//
+	// Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
+	RedeliverWebhook(ctx context.Context, in *RedeliverWebhookRequest, opts ...grpc.CallOption) (*RedeliverWebhookResponse, error)
 }
 
 type eventServiceClient struct {
@@ -234,6 +290,106 @@ func (c *eventServiceClient) PublishCloudEvents(ctx context.Context, in *Publish
 	return out, nil
 }
 
+func (c *eventServiceClient) CreateWebhookEndpoint(ctx context.Context, in *CreateWebhookEndpointRequest, opts ...grpc.CallOption) (*CreateWebhookEndpointResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateWebhookEndpointResponse)
+	err := c.cc.Invoke(ctx, EventService_CreateWebhookEndpoint_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) GetWebhookEndpoint(ctx context.Context, in *GetWebhookEndpointRequest, opts ...grpc.CallOption) (*GetWebhookEndpointResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetWebhookEndpointResponse)
+	err := c.cc.Invoke(ctx, EventService_GetWebhookEndpoint_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) ListWebhookEndpoints(ctx context.Context, in *ListWebhookEndpointsRequest, opts ...grpc.CallOption) (*ListWebhookEndpointsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListWebhookEndpointsResponse)
+	err := c.cc.Invoke(ctx, EventService_ListWebhookEndpoints_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) UpdateWebhookEndpoint(ctx context.Context, in *UpdateWebhookEndpointRequest, opts ...grpc.CallOption) (*UpdateWebhookEndpointResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateWebhookEndpointResponse)
+	err := c.cc.Invoke(ctx, EventService_UpdateWebhookEndpoint_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) DeleteWebhookEndpoint(ctx context.Context, in *DeleteWebhookEndpointRequest, opts ...grpc.CallOption) (*DeleteWebhookEndpointResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteWebhookEndpointResponse)
+	err := c.cc.Invoke(ctx, EventService_DeleteWebhookEndpoint_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) RotateWebhookSecret(ctx context.Context, in *RotateWebhookSecretRequest, opts ...grpc.CallOption) (*RotateWebhookSecretResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateWebhookSecretResponse)
+	err := c.cc.Invoke(ctx, EventService_RotateWebhookSecret_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) TestWebhookEndpoint(ctx context.Context, in *TestWebhookEndpointRequest, opts ...grpc.CallOption) (*TestWebhookEndpointResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TestWebhookEndpointResponse)
+	err := c.cc.Invoke(ctx, EventService_TestWebhookEndpoint_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) ListWebhookDeliveries(ctx context.Context, in *ListWebhookDeliveriesRequest, opts ...grpc.CallOption) (*ListWebhookDeliveriesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListWebhookDeliveriesResponse)
+	err := c.cc.Invoke(ctx, EventService_ListWebhookDeliveries_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) ListWebhookAttempts(ctx context.Context, in *ListWebhookAttemptsRequest, opts ...grpc.CallOption) (*ListWebhookAttemptsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListWebhookAttemptsResponse)
+	err := c.cc.Invoke(ctx, EventService_ListWebhookAttempts_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) RedeliverWebhook(ctx context.Context, in *RedeliverWebhookRequest, opts ...grpc.CallOption) (*RedeliverWebhookResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RedeliverWebhookResponse)
+	err := c.cc.Invoke(ctx, EventService_RedeliverWebhook_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EventServiceServer is the server API for EventService service.
 // All implementations must embed UnimplementedEventServiceServer
 // for forward compatibility.
@@ -307,6 +463,52 @@ type EventServiceServer interface {
 	// Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
 	// All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
 	PublishCloudEvents(context.Context, *PublishCloudEventsRequest) (*PublishCloudEventsResponse, error)
+	// CreateWebhookEndpoint makes an endpoint that gets the tenant's events from now on, and its signing secret.
+	// The secret is shown in this answer only; the answer to a repetition leaves it out.
+	//
+	// Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING.
+	CreateWebhookEndpoint(context.Context, *CreateWebhookEndpointRequest) (*CreateWebhookEndpointResponse, error)
+	// GetWebhookEndpoint reads an endpoint and how it fares.
+	//
+	// Errors: NOT_FOUND.
+	GetWebhookEndpoint(context.Context, *GetWebhookEndpointRequest) (*GetWebhookEndpointResponse, error)
+	// ListWebhookEndpoints lists the endpoints, oldest first.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListWebhookEndpoints(context.Context, *ListWebhookEndpointsRequest) (*ListWebhookEndpointsResponse, error)
+	// UpdateWebhookEndpoint changes what the request names and leaves the rest. Enabling an endpoint forgets its
+	// failures; what was skipped meanwhile is sent by RedeliverWebhook.
+	//
+	// Errors: NOT_FOUND, WEBHOOK_URL_REFUSED.
+	UpdateWebhookEndpoint(context.Context, *UpdateWebhookEndpointRequest) (*UpdateWebhookEndpointResponse, error)
+	// DeleteWebhookEndpoint removes an endpoint with its secrets; what was not delivered is dropped. The log of its
+	// attempts stays for its 30 days.
+	//
+	// Errors: NOT_FOUND.
+	DeleteWebhookEndpoint(context.Context, *DeleteWebhookEndpointRequest) (*DeleteWebhookEndpointResponse, error)
+	// RotateWebhookSecret makes a new signing secret. Until the overlap has passed, the earlier ones sign as well,
+	// so that receivers change over in their own time. The secret is shown in this answer only.
+	//
+	// Errors: NOT_FOUND, SECRETS_KEY_MISSING; WEBHOOK_SECRETS_FULL when four earlier secrets still sign.
+	RotateWebhookSecret(context.Context, *RotateWebhookSecretRequest) (*RotateWebhookSecretResponse, error)
+	// TestWebhookEndpoint publishes an event `webhook-endpoint.tested` for this endpoint alone, waits until it was
+	// sent, and answers with that attempt. It is sent once, whatever comes of it.
+	//
+	// Errors: NOT_FOUND, WEBHOOK_ENDPOINT_DISABLED.
+	TestWebhookEndpoint(context.Context, *TestWebhookEndpointRequest) (*TestWebhookEndpointResponse, error)
+	// ListWebhookDeliveries lists which event got how far on its way to which endpoint, the newest first.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListWebhookDeliveries(context.Context, *ListWebhookDeliveriesRequest) (*ListWebhookDeliveriesResponse, error)
+	// ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListWebhookAttempts(context.Context, *ListWebhookAttemptsRequest) (*ListWebhookAttemptsResponse, error)
+	// RedeliverWebhook sends again: one event, or what failed or was skipped in a period, up to 1,000 deliveries a
+	// call. They begin the schedule anew under the same webhook-id.
+	//
+	// Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
+	RedeliverWebhook(context.Context, *RedeliverWebhookRequest) (*RedeliverWebhookResponse, error)
 	mustEmbedUnimplementedEventServiceServer()
 }
 
@@ -349,6 +551,36 @@ func (UnimplementedEventServiceServer) GetJourney(context.Context, *GetJourneyRe
 }
 func (UnimplementedEventServiceServer) PublishCloudEvents(context.Context, *PublishCloudEventsRequest) (*PublishCloudEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PublishCloudEvents not implemented")
+}
+func (UnimplementedEventServiceServer) CreateWebhookEndpoint(context.Context, *CreateWebhookEndpointRequest) (*CreateWebhookEndpointResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateWebhookEndpoint not implemented")
+}
+func (UnimplementedEventServiceServer) GetWebhookEndpoint(context.Context, *GetWebhookEndpointRequest) (*GetWebhookEndpointResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetWebhookEndpoint not implemented")
+}
+func (UnimplementedEventServiceServer) ListWebhookEndpoints(context.Context, *ListWebhookEndpointsRequest) (*ListWebhookEndpointsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListWebhookEndpoints not implemented")
+}
+func (UnimplementedEventServiceServer) UpdateWebhookEndpoint(context.Context, *UpdateWebhookEndpointRequest) (*UpdateWebhookEndpointResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateWebhookEndpoint not implemented")
+}
+func (UnimplementedEventServiceServer) DeleteWebhookEndpoint(context.Context, *DeleteWebhookEndpointRequest) (*DeleteWebhookEndpointResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteWebhookEndpoint not implemented")
+}
+func (UnimplementedEventServiceServer) RotateWebhookSecret(context.Context, *RotateWebhookSecretRequest) (*RotateWebhookSecretResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateWebhookSecret not implemented")
+}
+func (UnimplementedEventServiceServer) TestWebhookEndpoint(context.Context, *TestWebhookEndpointRequest) (*TestWebhookEndpointResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TestWebhookEndpoint not implemented")
+}
+func (UnimplementedEventServiceServer) ListWebhookDeliveries(context.Context, *ListWebhookDeliveriesRequest) (*ListWebhookDeliveriesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListWebhookDeliveries not implemented")
+}
+func (UnimplementedEventServiceServer) ListWebhookAttempts(context.Context, *ListWebhookAttemptsRequest) (*ListWebhookAttemptsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListWebhookAttempts not implemented")
+}
+func (UnimplementedEventServiceServer) RedeliverWebhook(context.Context, *RedeliverWebhookRequest) (*RedeliverWebhookResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RedeliverWebhook not implemented")
 }
 func (UnimplementedEventServiceServer) mustEmbedUnimplementedEventServiceServer() {}
 func (UnimplementedEventServiceServer) testEmbeddedByValue()                      {}
@@ -562,6 +794,186 @@ func _EventService_PublishCloudEvents_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EventService_CreateWebhookEndpoint_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateWebhookEndpointRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).CreateWebhookEndpoint(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_CreateWebhookEndpoint_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).CreateWebhookEndpoint(ctx, req.(*CreateWebhookEndpointRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_GetWebhookEndpoint_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetWebhookEndpointRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).GetWebhookEndpoint(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_GetWebhookEndpoint_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).GetWebhookEndpoint(ctx, req.(*GetWebhookEndpointRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_ListWebhookEndpoints_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListWebhookEndpointsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).ListWebhookEndpoints(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_ListWebhookEndpoints_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).ListWebhookEndpoints(ctx, req.(*ListWebhookEndpointsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_UpdateWebhookEndpoint_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateWebhookEndpointRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).UpdateWebhookEndpoint(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_UpdateWebhookEndpoint_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).UpdateWebhookEndpoint(ctx, req.(*UpdateWebhookEndpointRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_DeleteWebhookEndpoint_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteWebhookEndpointRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).DeleteWebhookEndpoint(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_DeleteWebhookEndpoint_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).DeleteWebhookEndpoint(ctx, req.(*DeleteWebhookEndpointRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_RotateWebhookSecret_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateWebhookSecretRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).RotateWebhookSecret(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_RotateWebhookSecret_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).RotateWebhookSecret(ctx, req.(*RotateWebhookSecretRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_TestWebhookEndpoint_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TestWebhookEndpointRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).TestWebhookEndpoint(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_TestWebhookEndpoint_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).TestWebhookEndpoint(ctx, req.(*TestWebhookEndpointRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_ListWebhookDeliveries_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListWebhookDeliveriesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).ListWebhookDeliveries(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_ListWebhookDeliveries_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).ListWebhookDeliveries(ctx, req.(*ListWebhookDeliveriesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_ListWebhookAttempts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListWebhookAttemptsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).ListWebhookAttempts(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_ListWebhookAttempts_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).ListWebhookAttempts(ctx, req.(*ListWebhookAttemptsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_RedeliverWebhook_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RedeliverWebhookRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).RedeliverWebhook(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_RedeliverWebhook_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).RedeliverWebhook(ctx, req.(*RedeliverWebhookRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EventService_ServiceDesc is the grpc.ServiceDesc for EventService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -608,6 +1020,46 @@ var EventService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PublishCloudEvents",
 			Handler:    _EventService_PublishCloudEvents_Handler,
+		},
+		{
+			MethodName: "CreateWebhookEndpoint",
+			Handler:    _EventService_CreateWebhookEndpoint_Handler,
+		},
+		{
+			MethodName: "GetWebhookEndpoint",
+			Handler:    _EventService_GetWebhookEndpoint_Handler,
+		},
+		{
+			MethodName: "ListWebhookEndpoints",
+			Handler:    _EventService_ListWebhookEndpoints_Handler,
+		},
+		{
+			MethodName: "UpdateWebhookEndpoint",
+			Handler:    _EventService_UpdateWebhookEndpoint_Handler,
+		},
+		{
+			MethodName: "DeleteWebhookEndpoint",
+			Handler:    _EventService_DeleteWebhookEndpoint_Handler,
+		},
+		{
+			MethodName: "RotateWebhookSecret",
+			Handler:    _EventService_RotateWebhookSecret_Handler,
+		},
+		{
+			MethodName: "TestWebhookEndpoint",
+			Handler:    _EventService_TestWebhookEndpoint_Handler,
+		},
+		{
+			MethodName: "ListWebhookDeliveries",
+			Handler:    _EventService_ListWebhookDeliveries_Handler,
+		},
+		{
+			MethodName: "ListWebhookAttempts",
+			Handler:    _EventService_ListWebhookAttempts_Handler,
+		},
+		{
+			MethodName: "RedeliverWebhook",
+			Handler:    _EventService_RedeliverWebhook_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -304,6 +304,32 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "EVENT_TYPES_FULL", "domain": "tollmesh.dev", "metadata": {"types_max": "1000"}}
     """
+    ERROR_REASON_SECRETS_KEY_MISSING: _ErrorReason.ValueType  # 810
+    """The services were given no key to keep secrets under, or not the one that this secret was kept under. The
+    operator sets TOLLMESH_SECRETS_KEYS; then the same request works.
+
+        {"reason": "SECRETS_KEY_MISSING", "domain": "tollmesh.dev", "metadata": {"setting": "TOLLMESH_SECRETS_KEYS", "key_id": "8b1a9953"}}
+    """
+    ERROR_REASON_WEBHOOK_URL_REFUSED: _ErrorReason.ValueType  # 811
+    """A webhook cannot go to this URL; the message says which rule it breaks.
+
+        {"reason": "WEBHOOK_URL_REFUSED", "domain": "tollmesh.dev", "metadata": {"rule": "https"}}
+    """
+    ERROR_REASON_WEBHOOK_ENDPOINTS_FULL: _ErrorReason.ValueType  # 812
+    """The tenant has as many webhook endpoints as it may; delete one, or widen the subjects of another.
+
+        {"reason": "WEBHOOK_ENDPOINTS_FULL", "domain": "tollmesh.dev", "metadata": {"endpoints_max": "50"}}
+    """
+    ERROR_REASON_WEBHOOK_SECRETS_FULL: _ErrorReason.ValueType  # 813
+    """So many earlier secrets still sign that there can be no further one; wait, or rotate with an overlap of 0.
+
+        {"reason": "WEBHOOK_SECRETS_FULL", "domain": "tollmesh.dev", "metadata": {"endpoint_id": "whe_0190", "secrets_max": "5"}}
+    """
+    ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED: _ErrorReason.ValueType  # 814
+    """The endpoint is disabled, so nothing can be sent to it; enable it with UpdateWebhookEndpoint first.
+
+        {"reason": "WEBHOOK_ENDPOINT_DISABLED", "domain": "tollmesh.dev", "metadata": {"endpoint_id": "whe_0190"}}
+    """
     ERROR_REASON_SCHEDULE_INVALID: _ErrorReason.ValueType  # 830
     """A schedule cannot be read: its expression is no cron expression of five fields, never comes round, or its time
     zone is none of the IANA's.
@@ -643,6 +669,32 @@ ERROR_REASON_EVENT_TYPES_FULL: ErrorReason.ValueType  # 809
 """The tenant has registered as many types as it may.
 
     {"reason": "EVENT_TYPES_FULL", "domain": "tollmesh.dev", "metadata": {"types_max": "1000"}}
+"""
+ERROR_REASON_SECRETS_KEY_MISSING: ErrorReason.ValueType  # 810
+"""The services were given no key to keep secrets under, or not the one that this secret was kept under. The
+operator sets TOLLMESH_SECRETS_KEYS; then the same request works.
+
+    {"reason": "SECRETS_KEY_MISSING", "domain": "tollmesh.dev", "metadata": {"setting": "TOLLMESH_SECRETS_KEYS", "key_id": "8b1a9953"}}
+"""
+ERROR_REASON_WEBHOOK_URL_REFUSED: ErrorReason.ValueType  # 811
+"""A webhook cannot go to this URL; the message says which rule it breaks.
+
+    {"reason": "WEBHOOK_URL_REFUSED", "domain": "tollmesh.dev", "metadata": {"rule": "https"}}
+"""
+ERROR_REASON_WEBHOOK_ENDPOINTS_FULL: ErrorReason.ValueType  # 812
+"""The tenant has as many webhook endpoints as it may; delete one, or widen the subjects of another.
+
+    {"reason": "WEBHOOK_ENDPOINTS_FULL", "domain": "tollmesh.dev", "metadata": {"endpoints_max": "50"}}
+"""
+ERROR_REASON_WEBHOOK_SECRETS_FULL: ErrorReason.ValueType  # 813
+"""So many earlier secrets still sign that there can be no further one; wait, or rotate with an overlap of 0.
+
+    {"reason": "WEBHOOK_SECRETS_FULL", "domain": "tollmesh.dev", "metadata": {"endpoint_id": "whe_0190", "secrets_max": "5"}}
+"""
+ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED: ErrorReason.ValueType  # 814
+"""The endpoint is disabled, so nothing can be sent to it; enable it with UpdateWebhookEndpoint first.
+
+    {"reason": "WEBHOOK_ENDPOINT_DISABLED", "domain": "tollmesh.dev", "metadata": {"endpoint_id": "whe_0190"}}
 """
 ERROR_REASON_SCHEDULE_INVALID: ErrorReason.ValueType  # 830
 """A schedule cannot be read: its expression is no cron expression of five fields, never comes round, or its time

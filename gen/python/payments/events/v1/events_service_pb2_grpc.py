@@ -91,6 +91,56 @@ class EventServiceStub:
                 request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.PublishCloudEventsRequest.SerializeToString,
                 response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.PublishCloudEventsResponse.FromString,
                 _registered_method=True)
+        self.CreateWebhookEndpoint = channel.unary_unary(
+                '/payments.events.v1.EventService/CreateWebhookEndpoint',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.CreateWebhookEndpointRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.CreateWebhookEndpointResponse.FromString,
+                _registered_method=True)
+        self.GetWebhookEndpoint = channel.unary_unary(
+                '/payments.events.v1.EventService/GetWebhookEndpoint',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetWebhookEndpointRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetWebhookEndpointResponse.FromString,
+                _registered_method=True)
+        self.ListWebhookEndpoints = channel.unary_unary(
+                '/payments.events.v1.EventService/ListWebhookEndpoints',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookEndpointsRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookEndpointsResponse.FromString,
+                _registered_method=True)
+        self.UpdateWebhookEndpoint = channel.unary_unary(
+                '/payments.events.v1.EventService/UpdateWebhookEndpoint',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookEndpointRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookEndpointResponse.FromString,
+                _registered_method=True)
+        self.DeleteWebhookEndpoint = channel.unary_unary(
+                '/payments.events.v1.EventService/DeleteWebhookEndpoint',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.DeleteWebhookEndpointRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.DeleteWebhookEndpointResponse.FromString,
+                _registered_method=True)
+        self.RotateWebhookSecret = channel.unary_unary(
+                '/payments.events.v1.EventService/RotateWebhookSecret',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.RotateWebhookSecretRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.RotateWebhookSecretResponse.FromString,
+                _registered_method=True)
+        self.TestWebhookEndpoint = channel.unary_unary(
+                '/payments.events.v1.EventService/TestWebhookEndpoint',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.TestWebhookEndpointRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.TestWebhookEndpointResponse.FromString,
+                _registered_method=True)
+        self.ListWebhookDeliveries = channel.unary_unary(
+                '/payments.events.v1.EventService/ListWebhookDeliveries',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookDeliveriesRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookDeliveriesResponse.FromString,
+                _registered_method=True)
+        self.ListWebhookAttempts = channel.unary_unary(
+                '/payments.events.v1.EventService/ListWebhookAttempts',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookAttemptsRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookAttemptsResponse.FromString,
+                _registered_method=True)
+        self.RedeliverWebhook = channel.unary_unary(
+                '/payments.events.v1.EventService/RedeliverWebhook',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.RedeliverWebhookRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.RedeliverWebhookResponse.FromString,
+                _registered_method=True)
 
 
 class EventServiceServicer:
@@ -219,6 +269,102 @@ class EventServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateWebhookEndpoint(self, request, context):
+        """CreateWebhookEndpoint makes an endpoint that gets the tenant's events from now on, and its signing secret.
+        The secret is shown in this answer only; the answer to a repetition leaves it out.
+
+        Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetWebhookEndpoint(self, request, context):
+        """GetWebhookEndpoint reads an endpoint and how it fares.
+
+        Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWebhookEndpoints(self, request, context):
+        """ListWebhookEndpoints lists the endpoints, oldest first.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateWebhookEndpoint(self, request, context):
+        """UpdateWebhookEndpoint changes what the request names and leaves the rest. Enabling an endpoint forgets its
+        failures; what was skipped meanwhile is sent by RedeliverWebhook.
+
+        Errors: NOT_FOUND, WEBHOOK_URL_REFUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteWebhookEndpoint(self, request, context):
+        """DeleteWebhookEndpoint removes an endpoint with its secrets; what was not delivered is dropped. The log of its
+        attempts stays for its 30 days.
+
+        Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateWebhookSecret(self, request, context):
+        """RotateWebhookSecret makes a new signing secret. Until the overlap has passed, the earlier ones sign as well,
+        so that receivers change over in their own time. The secret is shown in this answer only.
+
+        Errors: NOT_FOUND, SECRETS_KEY_MISSING; WEBHOOK_SECRETS_FULL when four earlier secrets still sign.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TestWebhookEndpoint(self, request, context):
+        """TestWebhookEndpoint publishes an event `webhook-endpoint.tested` for this endpoint alone, waits until it was
+        sent, and answers with that attempt. It is sent once, whatever comes of it.
+
+        Errors: NOT_FOUND, WEBHOOK_ENDPOINT_DISABLED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWebhookDeliveries(self, request, context):
+        """ListWebhookDeliveries lists which event got how far on its way to which endpoint, the newest first.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWebhookAttempts(self, request, context):
+        """ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedeliverWebhook(self, request, context):
+        """RedeliverWebhook sends again: one event, or what failed or was skipped in a period, up to 1,000 deliveries a
+        call. They begin the schedule anew under the same webhook-id.
+
+        Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -276,6 +422,56 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.PublishCloudEvents,
                     request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.PublishCloudEventsRequest.FromString,
                     response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.PublishCloudEventsResponse.SerializeToString,
+            ),
+            'CreateWebhookEndpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateWebhookEndpoint,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.CreateWebhookEndpointRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.CreateWebhookEndpointResponse.SerializeToString,
+            ),
+            'GetWebhookEndpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWebhookEndpoint,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetWebhookEndpointRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetWebhookEndpointResponse.SerializeToString,
+            ),
+            'ListWebhookEndpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhookEndpoints,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookEndpointsRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookEndpointsResponse.SerializeToString,
+            ),
+            'UpdateWebhookEndpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateWebhookEndpoint,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookEndpointRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookEndpointResponse.SerializeToString,
+            ),
+            'DeleteWebhookEndpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteWebhookEndpoint,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.DeleteWebhookEndpointRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.DeleteWebhookEndpointResponse.SerializeToString,
+            ),
+            'RotateWebhookSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateWebhookSecret,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.RotateWebhookSecretRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.RotateWebhookSecretResponse.SerializeToString,
+            ),
+            'TestWebhookEndpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestWebhookEndpoint,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.TestWebhookEndpointRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.TestWebhookEndpointResponse.SerializeToString,
+            ),
+            'ListWebhookDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhookDeliveries,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookDeliveriesRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookDeliveriesResponse.SerializeToString,
+            ),
+            'ListWebhookAttempts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhookAttempts,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookAttemptsRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookAttemptsResponse.SerializeToString,
+            ),
+            'RedeliverWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedeliverWebhook,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.RedeliverWebhookRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.RedeliverWebhookResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -577,6 +773,276 @@ class EventService:
             '/payments.events.v1.EventService/PublishCloudEvents',
             payments_dot_events_dot_v1_dot_events__service__pb2.PublishCloudEventsRequest.SerializeToString,
             payments_dot_events_dot_v1_dot_events__service__pb2.PublishCloudEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateWebhookEndpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/CreateWebhookEndpoint',
+            payments_dot_events_dot_v1_dot_events__service__pb2.CreateWebhookEndpointRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.CreateWebhookEndpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWebhookEndpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/GetWebhookEndpoint',
+            payments_dot_events_dot_v1_dot_events__service__pb2.GetWebhookEndpointRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.GetWebhookEndpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWebhookEndpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/ListWebhookEndpoints',
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookEndpointsRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookEndpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateWebhookEndpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/UpdateWebhookEndpoint',
+            payments_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookEndpointRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.UpdateWebhookEndpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteWebhookEndpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/DeleteWebhookEndpoint',
+            payments_dot_events_dot_v1_dot_events__service__pb2.DeleteWebhookEndpointRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.DeleteWebhookEndpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateWebhookSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/RotateWebhookSecret',
+            payments_dot_events_dot_v1_dot_events__service__pb2.RotateWebhookSecretRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.RotateWebhookSecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestWebhookEndpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/TestWebhookEndpoint',
+            payments_dot_events_dot_v1_dot_events__service__pb2.TestWebhookEndpointRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.TestWebhookEndpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWebhookDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/ListWebhookDeliveries',
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookDeliveriesRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWebhookAttempts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/ListWebhookAttempts',
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookAttemptsRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListWebhookAttemptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedeliverWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/RedeliverWebhook',
+            payments_dot_events_dot_v1_dot_events__service__pb2.RedeliverWebhookRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.RedeliverWebhookResponse.FromString,
             options,
             channel_credentials,
             insecure,

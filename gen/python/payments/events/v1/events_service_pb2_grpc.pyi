@@ -111,6 +111,62 @@ class EventServiceStub:
     Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
     All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
     """
+    CreateWebhookEndpoint: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.CreateWebhookEndpointRequest, _events_service_pb2.CreateWebhookEndpointResponse]
+    """CreateWebhookEndpoint makes an endpoint that gets the tenant's events from now on, and its signing secret.
+    The secret is shown in this answer only; the answer to a repetition leaves it out.
+
+    Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING.
+    """
+    GetWebhookEndpoint: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookEndpointRequest, _events_service_pb2.GetWebhookEndpointResponse]
+    """GetWebhookEndpoint reads an endpoint and how it fares.
+
+    Errors: NOT_FOUND.
+    """
+    ListWebhookEndpoints: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookEndpointsRequest, _events_service_pb2.ListWebhookEndpointsResponse]
+    """ListWebhookEndpoints lists the endpoints, oldest first.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    UpdateWebhookEndpoint: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.UpdateWebhookEndpointRequest, _events_service_pb2.UpdateWebhookEndpointResponse]
+    """UpdateWebhookEndpoint changes what the request names and leaves the rest. Enabling an endpoint forgets its
+    failures; what was skipped meanwhile is sent by RedeliverWebhook.
+
+    Errors: NOT_FOUND, WEBHOOK_URL_REFUSED.
+    """
+    DeleteWebhookEndpoint: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.DeleteWebhookEndpointRequest, _events_service_pb2.DeleteWebhookEndpointResponse]
+    """DeleteWebhookEndpoint removes an endpoint with its secrets; what was not delivered is dropped. The log of its
+    attempts stays for its 30 days.
+
+    Errors: NOT_FOUND.
+    """
+    RotateWebhookSecret: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.RotateWebhookSecretRequest, _events_service_pb2.RotateWebhookSecretResponse]
+    """RotateWebhookSecret makes a new signing secret. Until the overlap has passed, the earlier ones sign as well,
+    so that receivers change over in their own time. The secret is shown in this answer only.
+
+    Errors: NOT_FOUND, SECRETS_KEY_MISSING; WEBHOOK_SECRETS_FULL when four earlier secrets still sign.
+    """
+    TestWebhookEndpoint: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.TestWebhookEndpointRequest, _events_service_pb2.TestWebhookEndpointResponse]
+    """TestWebhookEndpoint publishes an event `webhook-endpoint.tested` for this endpoint alone, waits until it was
+    sent, and answers with that attempt. It is sent once, whatever comes of it.
+
+    Errors: NOT_FOUND, WEBHOOK_ENDPOINT_DISABLED.
+    """
+    ListWebhookDeliveries: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookDeliveriesRequest, _events_service_pb2.ListWebhookDeliveriesResponse]
+    """ListWebhookDeliveries lists which event got how far on its way to which endpoint, the newest first.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    ListWebhookAttempts: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookAttemptsRequest, _events_service_pb2.ListWebhookAttemptsResponse]
+    """ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    RedeliverWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.RedeliverWebhookRequest, _events_service_pb2.RedeliverWebhookResponse]
+    """RedeliverWebhook sends again: one event, or what failed or was skipped in a period, up to 1,000 deliveries a
+    call. They begin the schedule anew under the same webhook-id.
+
+    Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
+    """
 
 @_typing.type_check_only
 class EventServiceAsyncStub(EventServiceStub):
@@ -194,6 +250,62 @@ class EventServiceAsyncStub(EventServiceStub):
 
     Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
     All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
+    """
+    CreateWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_events_service_pb2.CreateWebhookEndpointRequest, _events_service_pb2.CreateWebhookEndpointResponse]  # type: ignore[assignment]
+    """CreateWebhookEndpoint makes an endpoint that gets the tenant's events from now on, and its signing secret.
+    The secret is shown in this answer only; the answer to a repetition leaves it out.
+
+    Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING.
+    """
+    GetWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookEndpointRequest, _events_service_pb2.GetWebhookEndpointResponse]  # type: ignore[assignment]
+    """GetWebhookEndpoint reads an endpoint and how it fares.
+
+    Errors: NOT_FOUND.
+    """
+    ListWebhookEndpoints: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookEndpointsRequest, _events_service_pb2.ListWebhookEndpointsResponse]  # type: ignore[assignment]
+    """ListWebhookEndpoints lists the endpoints, oldest first.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    UpdateWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_events_service_pb2.UpdateWebhookEndpointRequest, _events_service_pb2.UpdateWebhookEndpointResponse]  # type: ignore[assignment]
+    """UpdateWebhookEndpoint changes what the request names and leaves the rest. Enabling an endpoint forgets its
+    failures; what was skipped meanwhile is sent by RedeliverWebhook.
+
+    Errors: NOT_FOUND, WEBHOOK_URL_REFUSED.
+    """
+    DeleteWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_events_service_pb2.DeleteWebhookEndpointRequest, _events_service_pb2.DeleteWebhookEndpointResponse]  # type: ignore[assignment]
+    """DeleteWebhookEndpoint removes an endpoint with its secrets; what was not delivered is dropped. The log of its
+    attempts stays for its 30 days.
+
+    Errors: NOT_FOUND.
+    """
+    RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_events_service_pb2.RotateWebhookSecretRequest, _events_service_pb2.RotateWebhookSecretResponse]  # type: ignore[assignment]
+    """RotateWebhookSecret makes a new signing secret. Until the overlap has passed, the earlier ones sign as well,
+    so that receivers change over in their own time. The secret is shown in this answer only.
+
+    Errors: NOT_FOUND, SECRETS_KEY_MISSING; WEBHOOK_SECRETS_FULL when four earlier secrets still sign.
+    """
+    TestWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_events_service_pb2.TestWebhookEndpointRequest, _events_service_pb2.TestWebhookEndpointResponse]  # type: ignore[assignment]
+    """TestWebhookEndpoint publishes an event `webhook-endpoint.tested` for this endpoint alone, waits until it was
+    sent, and answers with that attempt. It is sent once, whatever comes of it.
+
+    Errors: NOT_FOUND, WEBHOOK_ENDPOINT_DISABLED.
+    """
+    ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookDeliveriesRequest, _events_service_pb2.ListWebhookDeliveriesResponse]  # type: ignore[assignment]
+    """ListWebhookDeliveries lists which event got how far on its way to which endpoint, the newest first.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    ListWebhookAttempts: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookAttemptsRequest, _events_service_pb2.ListWebhookAttemptsResponse]  # type: ignore[assignment]
+    """ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    RedeliverWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.RedeliverWebhookRequest, _events_service_pb2.RedeliverWebhookResponse]  # type: ignore[assignment]
+    """RedeliverWebhook sends again: one event, or what failed or was skipped in a period, up to 1,000 deliveries a
+    call. They begin the schedule anew under the same webhook-id.
+
+    Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -341,6 +453,122 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
         All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateWebhookEndpoint(
+        self,
+        request: _events_service_pb2.CreateWebhookEndpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.CreateWebhookEndpointResponse, _abc.Awaitable[_events_service_pb2.CreateWebhookEndpointResponse]]:
+        """CreateWebhookEndpoint makes an endpoint that gets the tenant's events from now on, and its signing secret.
+        The secret is shown in this answer only; the answer to a repetition leaves it out.
+
+        Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING.
+        """
+
+    @_abc_1.abstractmethod
+    def GetWebhookEndpoint(
+        self,
+        request: _events_service_pb2.GetWebhookEndpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.GetWebhookEndpointResponse, _abc.Awaitable[_events_service_pb2.GetWebhookEndpointResponse]]:
+        """GetWebhookEndpoint reads an endpoint and how it fares.
+
+        Errors: NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ListWebhookEndpoints(
+        self,
+        request: _events_service_pb2.ListWebhookEndpointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.ListWebhookEndpointsResponse, _abc.Awaitable[_events_service_pb2.ListWebhookEndpointsResponse]]:
+        """ListWebhookEndpoints lists the endpoints, oldest first.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateWebhookEndpoint(
+        self,
+        request: _events_service_pb2.UpdateWebhookEndpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.UpdateWebhookEndpointResponse, _abc.Awaitable[_events_service_pb2.UpdateWebhookEndpointResponse]]:
+        """UpdateWebhookEndpoint changes what the request names and leaves the rest. Enabling an endpoint forgets its
+        failures; what was skipped meanwhile is sent by RedeliverWebhook.
+
+        Errors: NOT_FOUND, WEBHOOK_URL_REFUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteWebhookEndpoint(
+        self,
+        request: _events_service_pb2.DeleteWebhookEndpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.DeleteWebhookEndpointResponse, _abc.Awaitable[_events_service_pb2.DeleteWebhookEndpointResponse]]:
+        """DeleteWebhookEndpoint removes an endpoint with its secrets; what was not delivered is dropped. The log of its
+        attempts stays for its 30 days.
+
+        Errors: NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def RotateWebhookSecret(
+        self,
+        request: _events_service_pb2.RotateWebhookSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.RotateWebhookSecretResponse, _abc.Awaitable[_events_service_pb2.RotateWebhookSecretResponse]]:
+        """RotateWebhookSecret makes a new signing secret. Until the overlap has passed, the earlier ones sign as well,
+        so that receivers change over in their own time. The secret is shown in this answer only.
+
+        Errors: NOT_FOUND, SECRETS_KEY_MISSING; WEBHOOK_SECRETS_FULL when four earlier secrets still sign.
+        """
+
+    @_abc_1.abstractmethod
+    def TestWebhookEndpoint(
+        self,
+        request: _events_service_pb2.TestWebhookEndpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.TestWebhookEndpointResponse, _abc.Awaitable[_events_service_pb2.TestWebhookEndpointResponse]]:
+        """TestWebhookEndpoint publishes an event `webhook-endpoint.tested` for this endpoint alone, waits until it was
+        sent, and answers with that attempt. It is sent once, whatever comes of it.
+
+        Errors: NOT_FOUND, WEBHOOK_ENDPOINT_DISABLED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListWebhookDeliveries(
+        self,
+        request: _events_service_pb2.ListWebhookDeliveriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.ListWebhookDeliveriesResponse, _abc.Awaitable[_events_service_pb2.ListWebhookDeliveriesResponse]]:
+        """ListWebhookDeliveries lists which event got how far on its way to which endpoint, the newest first.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+
+    @_abc_1.abstractmethod
+    def ListWebhookAttempts(
+        self,
+        request: _events_service_pb2.ListWebhookAttemptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.ListWebhookAttemptsResponse, _abc.Awaitable[_events_service_pb2.ListWebhookAttemptsResponse]]:
+        """ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+
+    @_abc_1.abstractmethod
+    def RedeliverWebhook(
+        self,
+        request: _events_service_pb2.RedeliverWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.RedeliverWebhookResponse, _abc.Awaitable[_events_service_pb2.RedeliverWebhookResponse]]:
+        """RedeliverWebhook sends again: one event, or what failed or was skipped in a period, up to 1,000 deliveries a
+        call. They begin the schedule anew under the same webhook-id.
+
+        Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -410,6 +410,42 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "EVENT_TYPES_FULL", "domain": "tollmesh.dev", "metadata": {"types_max": "1000"}}
     """
 
+    SECRETS_KEY_MISSING = 810
+    """
+    The services were given no key to keep secrets under, or not the one that this secret was kept under. The
+    operator sets TOLLMESH_SECRETS_KEYS; then the same request works.
+
+        {"reason": "SECRETS_KEY_MISSING", "domain": "tollmesh.dev", "metadata": {"setting": "TOLLMESH_SECRETS_KEYS", "key_id": "8b1a9953"}}
+    """
+
+    WEBHOOK_URL_REFUSED = 811
+    """
+    A webhook cannot go to this URL; the message says which rule it breaks.
+
+        {"reason": "WEBHOOK_URL_REFUSED", "domain": "tollmesh.dev", "metadata": {"rule": "https"}}
+    """
+
+    WEBHOOK_ENDPOINTS_FULL = 812
+    """
+    The tenant has as many webhook endpoints as it may; delete one, or widen the subjects of another.
+
+        {"reason": "WEBHOOK_ENDPOINTS_FULL", "domain": "tollmesh.dev", "metadata": {"endpoints_max": "50"}}
+    """
+
+    WEBHOOK_SECRETS_FULL = 813
+    """
+    So many earlier secrets still sign that there can be no further one; wait, or rotate with an overlap of 0.
+
+        {"reason": "WEBHOOK_SECRETS_FULL", "domain": "tollmesh.dev", "metadata": {"endpoint_id": "whe_0190", "secrets_max": "5"}}
+    """
+
+    WEBHOOK_ENDPOINT_DISABLED = 814
+    """
+    The endpoint is disabled, so nothing can be sent to it; enable it with UpdateWebhookEndpoint first.
+
+        {"reason": "WEBHOOK_ENDPOINT_DISABLED", "domain": "tollmesh.dev", "metadata": {"endpoint_id": "whe_0190"}}
+    """
+
     SCHEDULE_INVALID = 830
     """
     A schedule cannot be read: its expression is no cron expression of five fields, never comes round, or its time
@@ -535,6 +571,11 @@ class ErrorReason(betterproto2.Enum):
             807: "ERROR_REASON_EVENT_SCHEMA_INVALID",
             808: "ERROR_REASON_EVENT_SCHEMA_BREAKING",
             809: "ERROR_REASON_EVENT_TYPES_FULL",
+            810: "ERROR_REASON_SECRETS_KEY_MISSING",
+            811: "ERROR_REASON_WEBHOOK_URL_REFUSED",
+            812: "ERROR_REASON_WEBHOOK_ENDPOINTS_FULL",
+            813: "ERROR_REASON_WEBHOOK_SECRETS_FULL",
+            814: "ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED",
             830: "ERROR_REASON_SCHEDULE_INVALID",
             831: "ERROR_REASON_JOURNEY_EVENT_REFUSED",
             832: "ERROR_REASON_JOURNEY_VERSION_UNKNOWN",
@@ -602,6 +643,11 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_EVENT_SCHEMA_INVALID": 807,
             "ERROR_REASON_EVENT_SCHEMA_BREAKING": 808,
             "ERROR_REASON_EVENT_TYPES_FULL": 809,
+            "ERROR_REASON_SECRETS_KEY_MISSING": 810,
+            "ERROR_REASON_WEBHOOK_URL_REFUSED": 811,
+            "ERROR_REASON_WEBHOOK_ENDPOINTS_FULL": 812,
+            "ERROR_REASON_WEBHOOK_SECRETS_FULL": 813,
+            "ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED": 814,
             "ERROR_REASON_SCHEDULE_INVALID": 830,
             "ERROR_REASON_JOURNEY_EVENT_REFUSED": 831,
             "ERROR_REASON_JOURNEY_VERSION_UNKNOWN": 832,

@@ -442,6 +442,7 @@ def _envelope(row: Row) -> Envelope:
         causation_id=row["causation_id"],
         created_at=row["created_at"],
         generation=row["generation"],
+        position=row["position"],
     )
 
 

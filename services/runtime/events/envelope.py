@@ -32,6 +32,7 @@ class Envelope:
         created_at: when it came to be, UTC.
         generation: 0, or the number of the replay that brought it again.
         json: the fact of an outside producer, byte for byte; empty for a message of ours.
+        position: its place in the feed.
     """
 
     event_id: str
@@ -45,6 +46,7 @@ class Envelope:
     created_at: datetime
     generation: int = 0
     json: bytes = b""
+    position: int = 0
 
 
 Handler = Callable[["UnitOfWork", Envelope], Awaitable[None]]

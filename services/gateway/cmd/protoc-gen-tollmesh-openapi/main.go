@@ -158,6 +158,7 @@ func complete(description object, methods map[string]protoreflect.MethodDescript
 			}
 			describeSuccess(operation, method)
 			describeBody(operation, method)
+			describeMediaTypes(operation, method)
 			if err := describeParameters(operation, method, rules); err != nil {
 				return err
 			}
@@ -243,6 +244,16 @@ func describeBody(operation object, method protoreflect.MethodDescriptor) {
 			parameter["description"] = "The request as it is, in whatever form the sender has it: it travels " +
 				"to the service byte for byte, malformed or not."
 		}
+	}
+}
+
+// describeMediaTypes says where CloudEvents are taken, and where they can be had.
+func describeMediaTypes(operation object, method protoreflect.MethodDescriptor) {
+	if contentType, _ := contract.HeaderFields(method.Input()); contentType != nil {
+		operation["consumes"] = []any{"application/cloudevents+json", contract.BatchMediaType, "application/json"}
+	}
+	if contract.BatchField(method) != nil {
+		operation["produces"] = []any{"application/json", contract.BatchMediaType}
 	}
 }
 

@@ -60,3 +60,41 @@ func RawField(request protoreflect.MessageDescriptor) protoreflect.FieldDescript
 	}
 	return field
 }
+
+// What a request and its answer call the choice between messages and CloudEvents.
+const (
+	BatchMediaType       = "application/cloudevents-batch+json"
+	RenderingField       = "rendering"
+	CloudEventsRendering = "RENDERING_CLOUD_EVENTS"
+)
+
+// BatchField is the field of an RPC's answer that holds a JSON batch of CloudEvents when its request asks for that
+// rendering, or nil.
+func BatchField(method protoreflect.MethodDescriptor) protoreflect.FieldDescriptor {
+	choice := method.Input().Fields().ByName(RenderingField)
+	if choice == nil || choice.Enum() == nil || choice.Enum().Values().ByName(CloudEventsRendering) == nil {
+		return nil
+	}
+	return BatchFieldOf(method.Output())
+}
+
+// BatchFieldOf is the field of an answer that may hold a JSON batch of CloudEvents, or nil.
+func BatchFieldOf(response protoreflect.MessageDescriptor) protoreflect.FieldDescriptor {
+	fields := response.Fields()
+	field := fields.ByName("cloud_events")
+	cursor := fields.ByName("next_cursor")
+	if field == nil || field.Kind() != protoreflect.BytesKind || field.IsList() || cursor == nil {
+		return nil
+	}
+	return field
+}
+
+// HeaderFields are the fields of a request with a raw body that take its Content-Type and its `ce-` headers, or nil.
+func HeaderFields(request protoreflect.MessageDescriptor) (contentType, attributes protoreflect.FieldDescriptor) {
+	contentType = request.Fields().ByName("content_type")
+	attributes = request.Fields().ByName("headers")
+	if RawField(request) == nil || contentType == nil || attributes == nil || !attributes.IsMap() {
+		return nil, nil
+	}
+	return contentType, attributes
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"reflect"
 	"strings"
 
@@ -43,7 +44,7 @@ func (c *codec) NewDecoder(source io.Reader) runtime.Decoder {
 		}
 		body, wrapped := source.(*requestBody)
 		if wrapped && body.raw {
-			return setRaw(target, text)
+			return setRaw(target, text, body.header)
 		}
 		if len(bytes.TrimSpace(text)) == 0 {
 			return io.EOF // the generated handlers take an absent body as an empty message
@@ -110,8 +111,9 @@ func (c *codec) decodeList(text []byte, list reflect.Value) error {
 	return nil
 }
 
-// setRaw hands the bytes of a body over untouched, as the request's field raw_request.
-func setRaw(target any, text []byte) error {
+// setRaw hands the bytes of a body over untouched, as the request's field raw_request, and with them the headers that
+// say what they are.
+func setRaw(target any, text []byte, header http.Header) error {
 	if field, ok := target.(*[]byte); ok {
 		*field = text
 		return nil
@@ -125,7 +127,7 @@ func setRaw(target any, text []byte) error {
 		return fmt.Errorf("%T has no field raw_request", target)
 	}
 	message.ProtoReflect().Set(field, protoreflect.ValueOfBytes(text))
-	return nil
+	return setHeaders(message.ProtoReflect(), header)
 }
 
 // fieldFault says what is wrong with one part of a body; an empty path means the whole.

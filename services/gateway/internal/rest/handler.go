@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -113,13 +114,16 @@ func (s *mortalStream) RecvMsg(message any) error {
 
 // NewHandler is the whole facade: every annotated RPC, /healthz and /openapi.json.
 func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits) (http.Handler, error) {
+	plain := newCodec()
 	mux := runtime.NewServeMux(
-		runtime.WithMarshalerOption(runtime.MIMEWildcard, newCodec()),
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, plain),
+		runtime.WithMarshalerOption(batchCodecName, batchCodec{plain}),
 		runtime.WithIncomingHeaderMatcher(incomingHeader),
 		runtime.WithOutgoingHeaderMatcher(outgoingHeader),
 		runtime.WithOutgoingTrailerMatcher(outgoingHeader),
 		runtime.WithForwardResponseOption(extendWriteDeadline(limits.Deadline+writeSlack)),
 		runtime.WithForwardResponseOption(setStatus),
+		runtime.WithForwardResponseOption(linkNextPage),
 		runtime.WithErrorHandler(writeError),
 		runtime.WithRoutingErrorHandler(writeRoutingError),
 		runtime.WithStreamErrorHandler(streamError),
@@ -136,7 +140,10 @@ func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits)
 	if err := mux.HandlePath(http.MethodGet, "/openapi.json", serveDescription); err != nil {
 		return nil, err
 	}
-	return &facade{mux: mux, limits: limits, rawPaths: rawPaths(), slots: make(chan struct{}, limits.InFlightMax)}, nil
+	return &facade{
+		mux: mux, limits: limits, rawPaths: rawPaths(), batchPaths: batchPaths(),
+		slots: make(chan struct{}, limits.InFlightMax),
+	}, nil
 }
 
 func serveDescription(w http.ResponseWriter, _ *http.Request, _ map[string]string) {
@@ -147,10 +154,11 @@ func serveDescription(w http.ResponseWriter, _ *http.Request, _ map[string]strin
 
 // facade stands before the generated routes: limits, request ids, and the body read whole.
 type facade struct {
-	mux      *runtime.ServeMux
-	limits   Limits
-	rawPaths map[string]bool
-	slots    chan struct{}
+	mux        *runtime.ServeMux
+	limits     Limits
+	rawPaths   map[string]bool
+	batchPaths map[string]bool
+	slots      chan struct{}
 }
 
 func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -169,7 +177,11 @@ func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.refuse(w, r, err)
 		return
 	}
-	body := &requestBody{Reader: bytes.NewReader(text), raw: f.rawPaths[r.Method+" "+r.URL.Path]}
+	route := r.Method + " " + r.URL.Path
+	body := &requestBody{Reader: bytes.NewReader(text), raw: f.rawPaths[route], header: r.Header}
+	if f.batchPaths[route] {
+		chooseBatch(r, body)
+	}
 	r = r.WithContext(context.WithValue(r.Context(), bodyKey{}, body))
 	r.Body = body
 	f.mux.ServeHTTP(w, r)
@@ -202,6 +214,11 @@ type requestBody struct {
 	*bytes.Reader
 	// raw is set on routes whose body travels untouched.
 	raw bool
+	// header came with the body.
+	header http.Header
+	// self is the address that was called, when a bare batch of CloudEvents was asked for.
+	self  url.URL
+	batch bool
 	// fault is why the body does not read as its message.
 	fault error
 }

@@ -1,0 +1,153 @@
+package rest
+
+import (
+	"context"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"tollmesh.dev/gateway/internal/contract"
+)
+
+const (
+	// nextCursorHeader is where the next page of a bare batch starts.
+	nextCursorHeader = "Tollmesh-Next-Cursor"
+	// attributePrefix starts the headers that hold the attributes of a CloudEvent in binary mode.
+	attributePrefix = "Ce-"
+	// batchCodecName stands for batchCodec where the runtime looks for a media type. No caller's header gets that far.
+	batchCodecName = "tollmesh/bare-batch"
+)
+
+// batchPaths are the routes that answer with a bare batch of CloudEvents when they are asked to.
+func batchPaths() map[string]bool {
+	paths := map[string]bool{}
+	eachRule(func(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
+		if path := rule.GetGet(); path != "" && contract.BatchField(method) != nil {
+			paths[http.MethodGet+" "+path] = true
+		}
+	})
+	return paths
+}
+
+// chooseBatch asks for CloudEvents in the caller's stead when its Accept header prefers them.
+func chooseBatch(r *http.Request, body *requestBody) {
+	accepted := r.Header.Values("Accept")
+	wanted := quality(accepted, contract.BatchMediaType)
+	r.Header.Del("Accept") // the runtime would compare the whole header with one media type
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if wanted == 0 || wanted < quality(accepted, "application/json") || err != nil {
+		return // a query that does not read is refused further on
+	}
+	r.Header.Set("Accept", batchCodecName)
+	body.self = *r.URL
+	body.batch = true
+	query.Set(contract.RenderingField, contract.CloudEventsRendering)
+	changed := *r.URL
+	changed.RawQuery = query.Encode()
+	r.URL = &changed
+}
+
+// quality is how much a caller wants a media type that it names, from 0 to 1.
+func quality(accepted []string, mediaType string) float64 {
+	for _, part := range strings.Split(strings.Join(accepted, ","), ",") {
+		found, parameters, err := mime.ParseMediaType(part)
+		if err != nil || found != mediaType {
+			continue
+		}
+		q, set := parameters["q"]
+		if !set {
+			return 1
+		}
+		value, err := strconv.ParseFloat(q, 64)
+		if err != nil || !(value >= 0 && value <= 1) {
+			return 0
+		}
+		return value
+	}
+	return 0
+}
+
+// batchCodec answers with the batch of a response that has one, as the mesh wrote it; with JSON else.
+type batchCodec struct{ *codec }
+
+// ContentType is the media type of an answer.
+func (c batchCodec) ContentType(answer any) string {
+	if batchOf(answer) != nil {
+		return contract.BatchMediaType
+	}
+	return c.codec.ContentType(answer)
+}
+
+// Marshal writes an answer.
+func (c batchCodec) Marshal(answer any) ([]byte, error) {
+	if batch := batchOf(answer); batch != nil {
+		return batch, nil
+	}
+	return c.codec.Marshal(answer)
+}
+
+func batchOf(answer any) []byte {
+	message, ok := answer.(proto.Message)
+	if !ok {
+		return nil
+	}
+	field := contract.BatchFieldOf(message.ProtoReflect().Descriptor())
+	if field == nil || !message.ProtoReflect().Has(field) {
+		return nil
+	}
+	return message.ProtoReflect().Get(field).Bytes()
+}
+
+// linkNextPage says in headers where a bare batch goes on, since its body has no place for it.
+func linkNextPage(ctx context.Context, w http.ResponseWriter, response proto.Message) error {
+	body, ok := ctx.Value(bodyKey{}).(*requestBody)
+	if !ok || !body.batch || batchOf(response) == nil {
+		return nil
+	}
+	message := response.ProtoReflect()
+	cursor := message.Get(message.Descriptor().Fields().ByName("next_cursor")).String()
+	query := body.self.Query()
+	query.Set("after", cursor)
+	next := url.URL{Path: body.self.Path, RawQuery: query.Encode()}
+	w.Header().Set(nextCursorHeader, cursor)
+	w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", next.String()))
+	w.Header().Add("Vary", "Accept")
+	return nil
+}
+
+// setHeaders hands the content type and the attributes of a raw body over, to requests that have fields for them.
+func setHeaders(message protoreflect.Message, header http.Header) error {
+	contentType, attributes := contract.HeaderFields(message.Descriptor())
+	if contentType == nil {
+		return nil
+	}
+	sent := strings.Join(header.Values("Content-Type"), ", ")
+	if !utf8.ValidString(sent) {
+		return fmt.Errorf("the header Content-Type is no UTF-8")
+	}
+	message.Set(contentType, protoreflect.ValueOfString(sent))
+	for name, values := range header {
+		if !strings.HasPrefix(name, attributePrefix) {
+			continue
+		}
+		// As HTTP has it, a header that comes twice is one list.
+		value := strings.Join(values, ", ")
+		if !utf8.ValidString(value) {
+			return fmt.Errorf("the header %s is no UTF-8; percent-encode it", name)
+		}
+		key := protoreflect.ValueOfString(strings.ToLower(name)).MapKey()
+		message.Mutable(attributes).Map().Set(key, protoreflect.ValueOfString(value))
+	}
+	return nil
+}
+
+var _ runtime.Marshaler = batchCodec{}

@@ -1,4 +1,4 @@
-"""Reads the JSON body of PublishEvents without touching the text of the payloads.
+"""Reads JSON bodies, those of PublishEvents and of CloudEvents, without touching the text of the payloads.
 
 The envelope around a payload is read as any message; what stands under `data` is cut out of the body, so that its
 bytes are those that the producer wrote, and no number of it passes through a float.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from google.protobuf import json_format
 from payments.events.v1 import events_pb2
@@ -37,16 +38,67 @@ def read(body: bytes) -> list[events_pb2.Event | Fault]:
     Raises:
         InvalidField: the body is no such JSON.
     """
+    text, spans = _spans(body, _events, '{"events": […]}')
+    return [_event(text[start:end]) for start, end in spans]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A CloudEvent of a body: its attributes, and its data byte for byte; None without any."""
+
+    attributes: Mapping[str, Any]
+    data: bytes | None
+
+
+def read_cloud_events(body: bytes, *, batch: bool) -> list[Cut | Fault]:
+    """Read a CloudEvent in JSON, or a batch of them.
+
+    Raises:
+        InvalidField: the body is no such JSON.
+    """
+    form = "an array of CloudEvents" if batch else "a CloudEvent"
+    text, spans = _spans(body, _array if batch else _object, form)
+    return [_cut(text[start:end]) for start, end in spans]
+
+
+Spans = list[tuple[int, int]]
+
+
+def _spans(
+    body: bytes, places: Callable[[str], Iterator[tuple[int, int]]], form: str
+) -> tuple[str, Spans]:
+    """Return a body as text, and where its events stand. Raises InvalidField."""
     try:
         text = body.decode()
         payloads.checked(payloads.DECODER.decode(text))
-        spans = list(_events(text))
+        return text, list(places(text))
     except (ValueError, RecursionError) as error:
         raise InvalidField.one(
-            "raw_request",
-            f'the body must be {{"events": […]}}: {payloads.said(error)}',
+            "raw_request", f"the body must be {form}: {payloads.said(error)}"
         ) from error
-    return [_event(text[start:end]) for start, end in spans]
+
+
+def _array(text: str) -> Iterator[tuple[int, int]]:
+    start = _skip(text, 0)
+    if text[start] != "[":
+        raise ValueError("it is no array")
+    return _elements(text, start)
+
+
+def _object(text: str) -> Iterator[tuple[int, int]]:
+    start = _skip(text, 0)
+    if text[start] != "{":
+        raise ValueError("it is no object")
+    return iter([(start, len(text))])
+
+
+def _cut(text: str) -> Cut | Fault:
+    if not text.startswith("{"):
+        return Fault("", InvalidField.one("event", "it must be an object"))
+    members = dict(_members(text, 0))
+    data = members.pop(_DATA, None)
+    attributes = {name: json.loads(text[start:end]) for name, (start, end) in members.items()}
+    return Cut(attributes, None if data is None else text[slice(*data)].encode())
 
 
 def _events(text: str) -> Iterator[tuple[int, int]]:

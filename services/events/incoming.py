@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -12,6 +14,7 @@ from payments.events.v1 import events_pb2, events_service_pb2
 
 from services.events import body
 from services.events.app.publisher import Unreadable
+from services.events.domain import cloudevents
 from services.events.domain.outside import Incoming
 from services.events.domain.payloads import PayloadInvalid
 from services.runtime import validation
@@ -40,6 +43,83 @@ def read(request: events_service_pb2.PublishEventsRequest) -> list[Incoming | Un
         found = body.read(request.raw_request)
     validation.check_batch(found, body.EVENTS_MAX)
     return [_judged(item) for item in found]
+
+
+def read_cloud_events(
+    request: events_service_pb2.PublishCloudEventsRequest,
+) -> list[Incoming | Unreadable]:
+    """Read a call's CloudEvents, by the mode that its content type tells.
+
+    Raises:
+        ContentTypeUnknown: it is none of the modes.
+        InvalidField: there is none, or the body is not what it should be.
+        BatchTooLarge: there are more than 1,000.
+    """
+    media_type = request.content_type.partition(";")[0].strip().lower()
+    if media_type in (cloudevents.STRUCTURED, cloudevents.BATCH):
+        is_batch = media_type == cloudevents.BATCH
+        cuts = body.read_cloud_events(request.raw_request, batch=is_batch)
+    elif request.headers and not media_type.startswith("application/cloudevents"):
+        cuts = [body.Cut(_attributes(request), request.raw_request or None)]
+    else:
+        raise cloudevents.ContentTypeUnknown(
+            f"send {cloudevents.STRUCTURED}, {cloudevents.BATCH}, or JSON with ce- headers",
+            content_type=request.content_type,
+        )
+    validation.check_batch(cuts, body.EVENTS_MAX)
+    return [_cloud_event(cut) for cut in cuts]
+
+
+def _attributes(request: events_service_pb2.PublishCloudEventsRequest) -> Mapping[str, str]:
+    """Return the attributes that headers hold; the content type is the data's."""
+    prefix = cloudevents.HEADER_PREFIX
+    found = {name.lower(): value for name, value in request.headers.items()}
+    named = {name: value for name, value in found.items() if name.startswith(prefix)}
+    if len(named) < len(request.headers):
+        raise InvalidField.one(
+            "headers", f"a name that does not start with {prefix}, or comes twice"
+        )
+    try:
+        attributes = {
+            name.removeprefix(prefix): cloudevents.header_value(value)
+            for name, value in named.items()
+        }
+    except ValueError as error:
+        raise InvalidField.one("headers", "a value is not percent-encoded UTF-8") from error
+    # As the HTTP binding has it, the content type of the data is no header of its own.
+    attributes.pop("datacontenttype", None)
+    content_type = request.content_type.strip()
+    return attributes | ({"datacontenttype": content_type} if content_type else {})
+
+
+def _cloud_event(cut: body.Cut | body.Fault) -> Incoming | Unreadable:
+    if isinstance(cut, body.Fault):
+        return Unreadable(cut.event_id, cut.error)
+    try:
+        found = cloudevents.read(cut.attributes)
+        if cut.data is None:
+            raise cloudevents.CloudEventInvalid("an event needs data", pointer="/data")
+        return replace(_incoming(_message(found, cut.data)), kept=found.kept)
+    except DomainError as error:
+        event_id = cut.attributes.get("id")
+        return Unreadable(event_id[:128] if isinstance(event_id, str) else "", error)
+
+
+def _message(found: cloudevents.Read, data: bytes) -> events_pb2.Event:
+    event = events_pb2.Event(
+        id=found.event_id,
+        subject=found.type,
+        key=found.key,
+        json=data,
+        metadata=events_pb2.EventMetadata(
+            correlation_id=found.correlation_id,
+            causation_id=found.causation_id,
+            traceparent=found.traceparent,
+        ),
+    )
+    if found.created_at is not None:
+        event.created_at.FromDatetime(found.created_at)
+    return event
 
 
 def _judged(item: events_pb2.Event | body.Fault) -> Incoming | Unreadable:

@@ -18,6 +18,7 @@ from services.events.domain.outside import (
     verdict_of_known,
 )
 from services.events.domain.types import VersionRetired
+from services.events.store import cloudevents as attributes
 from services.events.store import outside as store
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DomainError
@@ -85,6 +86,7 @@ async def _publish(work: UnitOfWork, events: Sequence[Sound]) -> list[Verdict]:
     unique, verdicts = judge(events)
     free, known = await store.claim(work, unique)
     if free:
+        await attributes.keep(work, free)
         await store.append(work, free)
     return [
         verdict_of_known(event, known[event.incoming.event_id])

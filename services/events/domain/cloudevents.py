@@ -33,6 +33,16 @@ HEADER_PREFIX = "ce-"
 ATTRIBUTES_MAX = 40
 NAME_CHARS_MAX = 64
 VALUE_CHARS_MAX = 1024
+# What an event has a place of its own for.
+_CHARS_MAX = {
+    "id": 128,
+    "type": 200,
+    "subject": 200,
+    "partitionkey": 200,
+    "correlationid": 128,
+    "causationid": 128,
+    "traceparent": 128,
+}
 _INTEGER = range(-(2**31), 2**31)
 # As wide as the largest position, so that texts sort as the positions do.
 _SEQUENCE_DIGITS = 19
@@ -206,6 +216,11 @@ def read(given: Mapping[str, Any]) -> Read:
         CloudEventUnsupported: another version of the specification, or data that is no JSON.
     """
     found = {name: value for name, value in given.items() if value is not None}
+    if "data_base64" in found:
+        raise CloudEventUnsupported(
+            "data_base64 holds what is no JSON, and events carry JSON: send it as data",
+            pointer="/data_base64",
+        )
     version = found.get("specversion", SPEC_VERSION)
     if version != SPEC_VERSION:
         raise CloudEventUnsupported(
@@ -259,7 +274,7 @@ def _refuse_unfit(found: Mapping[str, Any]) -> None:
             f"{len(found)} attributes; an event has at most {ATTRIBUTES_MAX}", pointer=""
         )
     for name, value in found.items():
-        fault = _name_fault(name) or _value_fault(value)
+        fault = _name_fault(name) or _value_fault(value, _CHARS_MAX.get(name, VALUE_CHARS_MAX))
         if fault:
             place = name[:NAME_CHARS_MAX].replace("~", "~0").replace("/", "~1")
             raise CloudEventInvalid(f"{name[:NAME_CHARS_MAX]!r}: {fault}", pointer=f"/{place}")
@@ -271,15 +286,15 @@ def _name_fault(name: str) -> str:
     return ""
 
 
-def _value_fault(value: object) -> str:
+def _value_fault(value: object, chars_max: int) -> str:
     if isinstance(value, bool):
         return ""
     if isinstance(value, int):
         return "" if value in _INTEGER else "a whole number of an attribute has 32 bits"
     if not isinstance(value, str):
         return "a value of an attribute is a text, a whole number or a boolean"
-    if len(value) > VALUE_CHARS_MAX:
-        return f"a text of an attribute has at most {VALUE_CHARS_MAX} characters"
+    if len(value) > chars_max:
+        return f"it has {len(value)} characters, and may have {chars_max}"
     return (
         "a text of an attribute holds a control character" if _NOT_TO_BE_KEPT.search(value) else ""
     )

@@ -8,7 +8,9 @@ from typing import Any
 
 from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
 
+from services.events import cloudevents
 from services.events.app.feed import EventReader
+from services.events.domain.cloudevents import render_batch
 from services.events.domain.feed import FeedEvent, Progress
 from services.runtime.context import current
 from services.runtime.errors import InvalidField, InvalidPageToken
@@ -32,10 +34,14 @@ class FeedRpcs(events_service_pb2_grpc.EventServiceServicer):
         events = await self._reader.page(
             _patterns(request.subjects), after, clamp_page_size(request.page_size)
         )
-        return events_service_pb2.ListEventsResponse(
-            events=[_event(event) for event in events],
-            next_cursor=cursors.write(events[-1].position if events else after),
+        response = events_service_pb2.ListEventsResponse(
+            next_cursor=cursors.write(events[-1].position if events else after)
         )
+        if request.rendering == events_service_pb2.RENDERING_CLOUD_EVENTS:
+            response.cloud_events = render_batch(map(cloudevents.of_feed, events))
+        else:
+            response.events.extend(map(_event, events))
+        return response
 
     async def TailEvents(
         self, request: events_service_pb2.TailEventsRequest, context: Any

@@ -11,7 +11,9 @@ from payments.type.v1 import type_pb2
 from services.events import incoming
 from services.events.app.publisher import Publisher
 from services.events.app.types import Registered, TypeRegistry
-from services.events.domain.outside import EventOutcome
+from services.events.domain.cloudevents import CloudEventInvalid, CloudEventUnsupported
+from services.events.domain.outside import EventOutcome, Verdict
+from services.events.domain.payloads import PayloadInvalid
 from services.events.domain.types import EventType, Version
 from services.runtime import validation
 from services.runtime.errors import DomainError, FieldViolation, InvalidField
@@ -29,9 +31,18 @@ _OUTCOMES = {
     EventOutcome.REJECTED: type_pb2.OUTCOME_REJECTED,
 }
 
+# What parts of an event are called in a CloudEvent, except in errors that know its names or lead into the payload.
+_ATTRIBUTES = {
+    "/subject": "/type",
+    "/schema_version": "/type",
+    "/key": "/subject",
+    "/json": "/data",
+}
+_POINTED = (CloudEventInvalid, CloudEventUnsupported, PayloadInvalid)
+
 
 class TypeRpcs(events_service_pb2_grpc.EventServiceServicer):
-    """RegisterEventTypes, ListEventTypes, GetEventType and PublishEvents."""
+    """RegisterEventTypes, ListEventTypes, GetEventType, PublishEvents and PublishCloudEvents."""
 
     _types: TypeRegistry
     _publisher: Publisher
@@ -95,13 +106,30 @@ class TypeRpcs(events_service_pb2_grpc.EventServiceServicer):
     ) -> events_service_pb2.PublishEventsResponse:
         """Publish events of outside producers, each judged by itself."""
         verdicts = await self._publisher.publish(incoming.read(request))
-        response = events_service_pb2.PublishEventsResponse()
+        return events_service_pb2.PublishEventsResponse(
+            results=[_result(index, verdict) for index, verdict in enumerate(verdicts)]
+        )
+
+    async def PublishCloudEvents(
+        self, request: events_service_pb2.PublishCloudEventsRequest, context: Any
+    ) -> events_service_pb2.PublishCloudEventsResponse:
+        """Publish CloudEvents of outside producers, each judged by itself."""
+        verdicts = await self._publisher.publish(incoming.read_cloud_events(request))
+        response = events_service_pb2.PublishCloudEventsResponse()
         for index, verdict in enumerate(verdicts):
-            result = response.results.add(
-                index=index, id=verdict.event_id, outcome=_OUTCOMES[verdict.outcome]
-            )
-            _tell(result, verdict.error)
+            result = _result(index, verdict)
+            if not isinstance(verdict.error, _POINTED):
+                result.pointer = _ATTRIBUTES.get(result.pointer, result.pointer)
+            response.results.append(result)
         return response
+
+
+def _result(index: int, verdict: Verdict) -> events_service_pb2.PublishEventResult:
+    result = events_service_pb2.PublishEventResult(
+        index=index, id=verdict.event_id, outcome=_OUTCOMES[verdict.outcome]
+    )
+    _tell(result, verdict.error)
+    return result
 
 
 def _tell(

@@ -376,6 +376,7 @@ class Dispatcher:
             tenant_id=row["tenant_id"],
             event_id=row["event_id"],
             generation=row["generation"],
+            recorded_at=row["recorded_at"],
             role=self._role,
         )
         return entered is not None

@@ -44,10 +44,12 @@ SELECT EXISTS (
          SELECT 1 FROM mesh.event e
           WHERE e.xid >= (SELECT pg_snapshot_xmax(s) FROM last) AND e.xid < (SELECT pg_snapshot_xmax(s) FROM cur)
             AND pg_visible_in_snapshot(e.xid, (SELECT s FROM cur)))
-    OR EXISTS (SELECT 1 FROM done JOIN mesh.event e ON e.xid = done.x) AS moved;
+    OR EXISTS (SELECT 1 FROM done JOIN mesh.event e ON e.xid = done.x)
+    -- An interval that another tick left half used up.
+    OR (SELECT target IS NOT NULL FROM mesh.tick WHERE feed = 'main') AS moved;
 
 -- @tick
-SELECT moved, last_position FROM mesh.tick();
+SELECT moved, last_position, more FROM mesh.tick(%(page_max)s);
 
 -- @hold_feed
 -- Holds the sequencer off while subscriptions change, so that each event meets either the old or the new set.
@@ -77,26 +79,41 @@ SELECT DISTINCT %(consumer)s, f.lane, f.position, f.tenant_id, f.key, f.event_id
   FROM unnest(%(texts)s::text[], %(prefixes)s::bool[]) AS w (text, is_prefix)
   JOIN mesh.feed f ON CASE WHEN w.is_prefix THEN starts_with(f.subject, w.text) ELSE f.subject = w.text END
  WHERE NOT EXISTS (SELECT 1 FROM mesh.inbox i
-                    WHERE i.tenant_id = f.tenant_id AND i.consumer = %(consumer)s AND i.event_id = f.event_id)
+                    WHERE i.tenant_id = f.tenant_id AND i.consumer = %(consumer)s AND i.event_id = f.event_id
+                      AND i.recorded_at = f.recorded_at)
    AND NOT EXISTS (SELECT 1 FROM mesh.dead_letter l
                     WHERE l.tenant_id = f.tenant_id AND l.consumer = %(consumer)s AND l.event_id = f.event_id)
 ON CONFLICT DO NOTHING;
 
 -- @claim
-WITH free AS MATERIALIZED (
-  SELECT l.consumer, l.lane, l.owner FROM mesh.lane_lease l
+-- The lane that was served longest ago comes first. How far its last owner went is its lowest position, as long as
+-- the epoch is still the one under which that was noted: whoever puts deliveries into a lane from the side starts
+-- a new one. A candidate that another dispatcher is just taking is passed over.
+WITH waiting AS (
+  SELECT l.consumer, l.lane, CASE WHEN l.low_epoch = l.epoch THEN l.low ELSE -1 END AS low
+    FROM mesh.lane_lease l
    WHERE l.until_at <= clock_timestamp() AND l.consumer = ANY(%(consumers)s)
-     AND EXISTS (SELECT 1 FROM mesh.delivery d
-                  WHERE d.consumer = l.consumer AND d.lane = l.lane
-                    AND (d.next_at IS NULL OR d.next_at <= clock_timestamp())
-                    AND NOT EXISTS (SELECT 1 FROM mesh.parked_key k
-                                     WHERE k.consumer = d.consumer AND k.lane = d.lane
-                                       AND k.tenant_id = d.tenant_id AND k.key = d.key))
-   ORDER BY l.until_at LIMIT 1 FOR UPDATE OF l SKIP LOCKED)
+   ORDER BY l.until_at),
+candidate AS MATERIALIZED (
+  SELECT w.consumer, w.lane FROM waiting w
+   -- A scalar, which is asked lane by lane until there are enough, never a join of all lanes.
+   WHERE (SELECT true FROM mesh.delivery d
+           WHERE d.consumer = w.consumer AND d.lane = w.lane AND d.position > w.low
+             AND (d.next_at IS NULL OR d.next_at <= clock_timestamp())
+             AND NOT EXISTS (SELECT 1 FROM mesh.parked_key k
+                              WHERE k.consumer = d.consumer AND k.lane = d.lane
+                                AND k.tenant_id = d.tenant_id AND k.key = d.key)
+           LIMIT 1)
+   LIMIT %(limit)s + 8),
+free AS MATERIALIZED (
+  SELECT l.consumer, l.lane, l.owner, CASE WHEN l.low_epoch = l.epoch THEN l.low ELSE -1 END AS low
+    FROM mesh.lane_lease l JOIN candidate c ON c.consumer = l.consumer AND c.lane = l.lane
+   WHERE l.until_at <= clock_timestamp()
+   ORDER BY l.until_at LIMIT %(limit)s FOR UPDATE OF l SKIP LOCKED)
 UPDATE mesh.lane_lease l
    SET owner = %(owner)s, epoch = l.epoch + 1, until_at = clock_timestamp() + %(ttl_ms)s * interval '1 ms'
   FROM free WHERE l.consumer = free.consumer AND l.lane = free.lane
-RETURNING l.consumer, l.lane, l.epoch, free.owner IS NOT NULL AS unclean;
+RETURNING l.consumer, l.lane, l.epoch, free.owner IS NOT NULL AS unclean, free.low;
 
 -- @renew
 UPDATE mesh.lane_lease SET until_at = clock_timestamp() + %(ttl_ms)s * interval '1 ms'
@@ -104,7 +121,7 @@ UPDATE mesh.lane_lease SET until_at = clock_timestamp() + %(ttl_ms)s * interval 
 
 -- @release
 -- Now, not -infinity: the lane that was served longest ago comes first, else expired ones starve.
-UPDATE mesh.lane_lease SET owner = NULL, until_at = clock_timestamp()
+UPDATE mesh.lane_lease SET owner = NULL, until_at = clock_timestamp(), low = %(low)s, low_epoch = epoch
  WHERE consumer = %(consumer)s AND lane = %(lane)s AND epoch = %(epoch)s;
 
 -- @fetch
@@ -115,7 +132,8 @@ WITH held AS MATERIALIZED (
    WHERE consumer = %(consumer)s AND lane = %(lane)s AND next_at > statement_timestamp() GROUP BY 1, 2
   UNION ALL
   SELECT tenant_id, key, 0 FROM mesh.parked_key WHERE consumer = %(consumer)s AND lane = %(lane)s)
-SELECT d.position, d.generation, d.attempts, d.tenant_id, d.key, d.event_id, (SELECT count(*) FROM held) AS held,
+SELECT d.position, d.generation, d.attempts, d.tenant_id, d.key, d.event_id, d.recorded_at,
+       EXISTS (SELECT 1 FROM held) AS held,
        e.subject, e.schema_version, e.message_name, e.payload, e.correlation_id, e.causation_id, e.traceparent,
        e.created_at
   FROM mesh.delivery d
@@ -125,19 +143,49 @@ SELECT d.position, d.generation, d.attempts, d.tenant_id, d.key, d.event_id, (SE
                     WHERE h.tenant_id = d.tenant_id AND h.key = d.key AND h.position <= d.position)
  ORDER BY d.position, d.generation LIMIT %(limit)s;
 
+-- @limit_transaction
+SELECT set_config('statement_timeout', %(limit_ms)s, true), set_config('lock_timeout', %(limit_ms)s, true),
+       set_config('idle_in_transaction_session_timeout', %(limit_ms)s, true);
+
 -- @fence
--- FOR KEY SHARE: the owner's renewal passes, a thief's new epoch waits for this transaction.
-SELECT 1 AS held FROM mesh.lane_lease
- WHERE consumer = %(consumer)s AND lane = %(lane)s AND epoch = %(epoch)s FOR KEY SHARE;
+-- FOR KEY SHARE: the owner's renewal passes, a thief's new epoch waits for this transaction. Who holds it is ended
+-- by the server when it goes silent.
+WITH held AS MATERIALIZED (
+  SELECT 1 FROM mesh.lane_lease
+   WHERE consumer = %(consumer)s AND lane = %(lane)s AND epoch = %(epoch)s FOR KEY SHARE)
+SELECT set_config('statement_timeout', %(limit_ms)s, true), set_config('lock_timeout', %(limit_ms)s, true),
+       set_config('idle_in_transaction_session_timeout', %(limit_ms)s, true)
+  FROM held;
 
 -- @enter_inbox
 -- Before the handler: of two that carry the same event one waits here for the other, then gets no row. Who
 -- got in goes on as the services' role, for the event's tenant, until the savepoint or transaction ends.
 WITH entered AS (
-  INSERT INTO mesh.inbox (tenant_id, consumer, event_id, generation)
-  VALUES (%(tenant_id)s, %(consumer)s, %(event_id)s, %(generation)s)
+  INSERT INTO mesh.inbox (tenant_id, consumer, event_id, generation, recorded_at)
+  VALUES (%(tenant_id)s, %(consumer)s, %(event_id)s, %(generation)s, %(recorded_at)s)
   ON CONFLICT DO NOTHING RETURNING tenant_id)
 SELECT set_config('mesh.tenant', tenant_id, true), set_config('role', %(role)s, true) FROM entered;
+
+-- @enter_group
+-- The same for all events of one tenant at once: they leave the queue and enter the inbox. When all entered, as
+-- nearly always, their names need not travel back.
+WITH gone AS (
+  DELETE FROM mesh.delivery d
+   USING unnest(%(positions)s::bigint[], %(generations)s::int[]) AS s (position, generation)
+   WHERE d.consumer = %(consumer)s AND d.lane = %(lane)s AND d.position = s.position AND d.generation = s.generation
+  RETURNING d.tenant_id, d.event_id, d.generation, d.recorded_at),
+entered AS (
+  INSERT INTO mesh.inbox (tenant_id, consumer, event_id, generation, recorded_at)
+  SELECT tenant_id, %(consumer)s, event_id, generation, recorded_at FROM gone
+  ON CONFLICT DO NOTHING RETURNING event_id, generation)
+SELECT count(*) AS entered, CASE WHEN count(*) < %(count)s THEN array_agg(event_id) END AS event_ids,
+       CASE WHEN count(*) < %(count)s THEN array_agg(generation) END AS generations,
+       set_config('mesh.tenant', %(tenant_id)s, true), set_config('role', %(role)s, true)
+  FROM entered;
+
+-- @act_for
+-- The relay's session goes on as the services' role, for a tenant, until the savepoint or transaction ends.
+SELECT set_config('mesh.tenant', %(tenant_id)s, true), set_config('role', %(role)s, true);
 
 -- @settle
 DELETE FROM mesh.delivery d USING unnest(%(positions)s::bigint[], %(generations)s::int[]) AS s (position, generation)
@@ -180,7 +228,20 @@ SELECT consumer, lane, position, generation, tenant_id, key, event_id, recorded_
 RETURNING event_id;
 
 -- @has_work
-SELECT EXISTS (SELECT 1 FROM mesh.delivery WHERE consumer = ANY(%(consumers)s)) AS work;
+-- Asked all the time, so it reads no queue: has the feed grown since the lanes were gone through, or has an event
+-- waited long enough for its next try?
+SELECT position,
+       position > %(covered)s
+       OR EXISTS (SELECT 1 FROM mesh.delivery
+                   WHERE consumer = ANY(%(consumers)s) AND next_at <= clock_timestamp()) AS work
+  FROM mesh.tick WHERE feed = 'main';
+
+-- @lanes_freed
+-- Given back, run out or emptied of their owner just now; the margin is for who took its time to commit.
+SELECT EXISTS (
+  SELECT 1 FROM mesh.lane_lease
+   WHERE consumer = ANY(%(consumers)s)
+     AND until_at <= clock_timestamp() AND until_at > clock_timestamp() - interval '3 s') AS freed;
 
 -- @is_quiet
 -- In one snapshot: nothing waits to be sequenced, and nothing waits to be handled but what stands behind
@@ -194,6 +255,8 @@ SELECT NOT EXISTS (
           WHERE e.xid >= (SELECT pg_snapshot_xmax(s) FROM last) AND e.xid < (SELECT pg_snapshot_xmax(s) FROM cur)
             AND pg_visible_in_snapshot(e.xid, (SELECT s FROM cur)))
    AND NOT EXISTS (SELECT 1 FROM done JOIN mesh.event e ON e.xid = done.x)
+   AND (SELECT target IS NULL FROM mesh.tick WHERE feed = 'main')
+   AND NOT EXISTS (SELECT 1 FROM mesh.back_fill b WHERE b.consumer = ANY(%(consumers)s))
    AND NOT EXISTS (
          SELECT 1 FROM mesh.delivery d
           WHERE d.consumer = ANY(%(consumers)s)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import dataclass
 
 import structlog
 
@@ -25,7 +26,9 @@ IDLE_MS_MAX = 500
 # Another process held the tick row: its snapshot may be older than the commit that woke us.
 BUSY_MS = 5
 ERROR_MS_MAX = 5_000
-# One tick takes all that waits: a backlog of millions needs its time, and nothing else waits for it.
+# A tick takes at most so many events; the interval of a longer backlog is used up page by page.
+PAGE_MAX = 20_000
+# The first page of an interval looks at all of it: a backlog of millions needs its time.
 TICK_MS_MAX = 300_000
 # The stored snapshot moves on at least so often while transactions come and go, so that reading what
 # it left open stays cheap.
@@ -96,17 +99,43 @@ class Sequencer:
         return False
 
     async def _tick(self, session: Session) -> int:
-        crashpoint("events.tick.before_commit")
-        moved = await tick(session)
-        crashpoint("events.tick.after_commit")
-        self._ticked_at = time.monotonic()
-        if moved > 0:
-            self._bus.moved()
-        return moved
+        """Sequence what was committed, page by page; -1 when another session is at it."""
+        while True:
+            crashpoint("events.tick.before_commit")
+            page = await tick_page(session)
+            crashpoint("events.tick.after_commit")
+            self._ticked_at = time.monotonic()
+            if page.moved > 0:
+                self._bus.moved()
+            if not page.more or self._stopping.is_set():
+                return page.moved
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a tick did.
+
+    Attributes:
+        moved: events that it gave their place; -1 when another session is at it.
+        more: its interval holds more of them.
+    """
+
+    moved: int
+    more: bool
+
+
+async def tick_page(session: Session, page_max: int = PAGE_MAX) -> Page:
+    """Sequence what was committed, at most a page of it."""
+    found = await relay.row(session, "tick", page_max=page_max)
+    assert found is not None
+    return Page(found["moved"], found["more"])
 
 
 async def tick(session: Session) -> int:
-    """Sequence what was committed; returns how many events, -1 when another session is at it."""
-    found = await relay.row(session, "tick")
-    assert found is not None
-    return int(found["moved"])
+    """Sequence all that was committed; returns how many events, -1 when another session is at it."""
+    page = await tick_page(session)
+    moved = page.moved
+    while page.more:
+        page = await tick_page(session)
+        moved += max(page.moved, 0)
+    return moved

@@ -253,4 +253,4 @@ async def test_the_probe_reads_by_index_however_long_the_log(lab: Lab, session: 
     plan = await session.execute(("EXPLAIN " + relay.statement("probe_rows")).encode())
     text = "\n".join(row[0] for row in await plan.fetchall())
     assert "Seq Scan on event" not in text
-    assert "event_default_xid_idx" in text
+    assert "event_history_xid_idx" in text

@@ -1,0 +1,76 @@
+"""The event that a timer or a schedule becomes, as its row holds it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import Message
+
+from services.runtime import sql
+from services.runtime.events import publish
+from services.runtime.events.subjects import with_version
+
+if TYPE_CHECKING:
+    from services.runtime.events.relay import Session
+
+_LOG = sql.load("services.runtime.events", "queries.sql")
+
+_SHARED = ("tenant_id", "correlation_id", "traceparent", "created_at")
+
+
+def columns_of(payload: Message) -> dict[str, object]:
+    """Return what a row keeps of an event of ours: all that writing it will need.
+
+    Raises:
+        TypeError: the message is no event payload.
+        ValueError: its key is empty or too long.
+        EventTooLarge: it weighs more than an event may.
+    """
+    event = publish.Pending("", payload, "")
+    return {
+        "subject": with_version(event.kind.subject, event.kind.version),
+        "schema_version": event.kind.version,
+        "event_key": event.key,
+        "message_name": event.kind.message_name,
+        "payload": event.data,
+    }
+
+
+def of_row(row: Mapping[str, Any], event_id: str, **trail: object) -> dict[str, object]:
+    """Return the event of a timer's or schedule's row, as the log takes it."""
+    data = bytes(row["payload"])
+    return {
+        "event_id": event_id,
+        "id_hash": _hash(event_id.encode()),
+        "content_hash": _hash(data),
+        "subject": row["subject"],
+        "schema_version": row["schema_version"],
+        "key": row["event_key"],
+        "message_name": row["message_name"],
+        "payload": data,
+        **trail,
+    }
+
+
+async def write(session: Session, events: Iterable[Mapping[str, object]]) -> None:
+    """Write events into the log, in their order, as the services' role: the last thing before the commit."""
+    for shared, group in groupby(events, key=lambda event: [event[name] for name in _SHARED]):
+        await _write(session, dict(zip(_SHARED, shared, strict=True)), list(group))
+
+
+async def _write(
+    session: Session, shared: Mapping[str, object], events: Sequence[Mapping[str, object]]
+) -> None:
+    if len(events) == 1:
+        await session.execute(_LOG["publish_one"], dict(events[0]))
+        return
+    columns = {name: [event[name] for event in events] for name in events[0] if name not in shared}
+    await session.execute(_LOG["publish_many"], {**shared, **columns})
+
+
+def _hash(data: bytes) -> bytes:
+    # As the writers of the log do: ids and contents of all events stand in one table.
+    return hashlib.sha256(data).digest()[:16]

@@ -1,0 +1,303 @@
+"""The pump: turns what is due into events, each once.
+
+In one transaction: take one tenant's due timers and schedules, write their events into the log, delete the timers
+and move the schedules on. A process that dies leaves all of it or nothing. Any number of processes may run a pump;
+an advisory lock of the transaction lets one of them work for a tenant, so that its timers keep their order. Each
+round takes one batch of every tenant, so that nobody's backlog holds up the others.
+
+What is due is said by the injected clock, never by the database's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg.rows import dict_row
+
+from services.runtime import sql
+from services.runtime.clock import Clock
+from services.runtime.crashpoints import crashpoint
+from services.runtime.errors import DomainError
+from services.runtime.events import relay
+from services.runtime.events.bus import EventBus
+from services.runtime.events.relay import Relay, Row, Session
+from services.runtime.ids import new_ulid
+from services.runtime.roles import DatabaseUnfit, RoleNames
+from services.runtime.timers import event
+from services.runtime.timers.cron import Cron, Missed
+
+BATCH_MAX = 200
+TENANTS_MAX = 100
+SCHEDULES_MAX = 50
+FIRES_MAX = 100
+STOP_SECONDS_MAX = 10.0
+# A transaction that hangs is ended by the server, so that another pump can take its tenant.
+TRANSACTION_MS_MAX = 6_000
+# Another process may set a timer at any moment, and business time may jump: nobody sleeps longer than this.
+IDLE_MS_MAX = 500
+BUSY_MS_MIN = 5
+ERROR_MS_MAX = 5_000
+# What cannot be published, or computed, is looked at again after this.
+PUT_OFF = timedelta(hours=1)
+# A fire that was guarded this long ago cannot come again: its schedule moved on in the same transaction.
+GUARD_KEPT = timedelta(days=30)
+
+_SQL = sql.load("services.runtime.timers", "queries.sql")
+
+_log = structlog.get_logger(__name__)
+
+
+class TimerPump:
+    """Fires timers and schedules of all tenants.
+
+    Args:
+        relay_url: Postgres as the relay's role.
+        bus: rings when a timer was set in this process.
+        clock: business time.
+        pooled: a connection pooler in transaction mode stands in between.
+    """
+
+    def __init__(
+        self, relay_url: str, *, bus: EventBus, clock: Clock, pooled: bool = False
+    ) -> None:
+        self._relay = Relay(relay_url, workers=1, pooled=pooled)
+        self._bus = bus
+        self._clock = clock
+        self._role = ""
+        self._after = ""
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin. A database that is away is waited for."""
+        self._task = asyncio.create_task(self.run(), name="timer-pump")
+
+    async def stop(self) -> None:
+        """End after the transaction that is under way; what is due stays for the next start."""
+        self._stopping.set()
+        self._bus.scheduled()
+        if self._task is not None:
+            _, late = await asyncio.wait([self._task], timeout=STOP_SECONDS_MAX)
+            for task in late:
+                _log.warning("timer pump cancelled")
+                task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._relay.close()
+
+    async def run(self) -> None:
+        """Work until `stop`."""
+        wait_ms = float(BUSY_MS_MIN)
+        while not self._stopping.is_set():
+            try:
+                async with await self._session() as session:
+                    wait_ms = BUSY_MS_MIN
+                    await self._work(session)
+            except Exception as error:
+                # Whatever it was, timers and schedules are still there: log it, wait, go on.
+                _log.warning("timer pump interrupted", error=_text(error), wait_ms=wait_ms)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), wait_ms / 1000)
+                wait_ms = min(wait_ms * 2, ERROR_MS_MAX)
+
+    async def fire_due(self) -> int:
+        """Fire all that is due now, and return how many events that made."""
+        fired = 0
+        async with await self._session() as session:
+            while now := await self._due_now(session):
+                made = await self._round(session, now)
+                fired += made
+                if not made:
+                    # Another pump is at it.
+                    await asyncio.sleep(BUSY_MS_MIN / 1000)
+        return fired
+
+    async def _session(self) -> Session:
+        """Open a session that commits every statement by itself. Raises DatabaseUnfit."""
+        session = await self._relay.control()
+        try:
+            owner = await relay.row(session, "owner_role")
+            if owner is None:
+                raise DatabaseUnfit("the database has no schema mesh: migrate it first")
+            self._role = RoleNames.of_owner(owner["owner"]).service
+        except BaseException:
+            await session.close()
+            raise
+        return session
+
+    async def _work(self, session: Session) -> None:
+        wait_ms = float(BUSY_MS_MIN)
+        while not self._stopping.is_set():
+            due_in_ms = await self._due_in_ms(session)
+            if due_in_ms > 0:
+                await self._bus.due(min(due_in_ms, IDLE_MS_MAX) / 1000)
+                continue
+            if await self._round(session, self._clock.now()):
+                wait_ms = BUSY_MS_MIN
+                continue
+            # What is due is another pump's, or of a tenant that cannot be served.
+            await self._bus.due(wait_ms / 1000)
+            wait_ms = min(wait_ms * 2, IDLE_MS_MAX)
+
+    async def _due_in_ms(self, session: Session) -> float:
+        """How long nothing is due, at most the idle time; 0 when something is."""
+        at = (await _rows(session, "next_due"))[0]["at"]
+        if at is None:
+            return IDLE_MS_MAX
+        # Not less than a millisecond: a time that is not reached yet must not spin.
+        ahead = at - self._clock.now()
+        return max(ahead / timedelta(milliseconds=1), 1.0) if ahead > timedelta(0) else 0.0
+
+    async def _due_now(self, session: Session) -> datetime | None:
+        now = self._clock.now()
+        at = (await _rows(session, "next_due"))[0]["at"]
+        return now if at is not None and at <= now else None
+
+    async def _round(self, session: Session, now: datetime) -> int:
+        """Fire one batch of each tenant that has something due; returns how many events that made."""
+        found = await _rows(session, "due_tenants", after=self._after, now=now, limit=TENANTS_MAX)
+        self._after = found[-1]["tenant_id"] if len(found) == TENANTS_MAX else ""
+        fired = 0
+        for row in found:
+            if self._stopping.is_set():
+                break
+            fired += await self._serve(session, row["tenant_id"], now)
+        return fired
+
+    async def _serve(self, session: Session, tenant_id: str, now: datetime) -> int:
+        """Fire a batch of one tenant. What cannot be written is put off alone; it holds up nobody else."""
+        try:
+            return await self._fire(session, tenant_id, now, BATCH_MAX)
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error as error:
+            _log.warning("batch of timers refused", tenant_id=tenant_id, error=_text(error))
+        try:
+            return await self._fire(session, tenant_id, now, 1)
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error as error:
+            await self._put_off(session, tenant_id, now, error)
+            return 0
+
+    async def _fire(self, session: Session, tenant_id: str, now: datetime, limit: int) -> int:
+        async with session.transaction():
+            if not await self._take(session, tenant_id):
+                return 0
+            events = await self._timers(session, tenant_id, now, limit)
+            if len(events) < limit:
+                events += await self._schedules(session, tenant_id, now)
+            await event.write(session, events)
+            crashpoint("timers.fire.before_commit")
+        crashpoint("timers.fire.after_commit")
+        if events:
+            self._bus.wake()
+        return len(events)
+
+    async def _take(self, session: Session, tenant_id: str) -> bool:
+        """Go on as the services' role, for a tenant; False when another pump serves it."""
+        limit_ms = str(TRANSACTION_MS_MAX)
+        return bool(
+            await _rows(
+                session, "take_tenant", tenant_id=tenant_id, role=self._role, limit_ms=limit_ms
+            )
+        )
+
+    async def _timers(
+        self, session: Session, tenant_id: str, now: datetime, limit: int
+    ) -> list[dict[str, object]]:
+        rows = await _rows(session, "take_timers", tenant_id=tenant_id, now=now, limit=limit)
+        rows.sort(key=lambda row: (row["due_at"], row["timer_id"]))
+        return [
+            event.of_row(
+                row,
+                row["timer_id"],
+                tenant_id=tenant_id,
+                correlation_id=row["correlation_id"],
+                causation_id=row["causation_id"],
+                traceparent=row["traceparent"],
+                created_at=now,
+            )
+            for row in rows
+        ]
+
+    async def _schedules(
+        self, session: Session, tenant_id: str, now: datetime
+    ) -> list[dict[str, object]]:
+        rows = await _rows(
+            session, "take_schedules", tenant_id=tenant_id, now=now, limit=SCHEDULES_MAX
+        )
+        fires = []
+        for row in rows:
+            fires += [
+                (at, row, event_id) for at, event_id in await _owed(session, tenant_id, row, now)
+            ]
+        fires.sort(key=lambda fire: (fire[0], fire[1]["name"]))
+        return [
+            event.of_row(
+                row,
+                event_id,
+                tenant_id=tenant_id,
+                correlation_id=event_id,
+                causation_id=f"schedule:{row['name']}@{at:%Y-%m-%dT%H:%M:%SZ}",
+                traceparent="",
+                created_at=now,
+            )
+            for at, row, event_id in fires
+        ]
+
+    async def _put_off(
+        self, session: Session, tenant_id: str, now: datetime, error: Exception
+    ) -> None:
+        async with session.transaction():
+            if not await self._take(session, tenant_id):
+                return
+            found = await _rows(
+                session, "put_off_timer", tenant_id=tenant_id, now=now, until=now + PUT_OFF
+            )
+        for row in found:
+            _log.error("timer put off", tenant_id=tenant_id, **row, error=_text(error))
+
+
+async def _owed(
+    session: Session, tenant_id: str, row: Row, now: datetime
+) -> Iterator[tuple[datetime, str]]:
+    """Guard the fires that a schedule owes and move it on; returns those that nobody made before."""
+    name = {"tenant_id": tenant_id, "name": row["name"]}
+    try:
+        cron = Cron(row["cron"], row["time_zone"])
+        due = cron.due(Missed(row["missed"]), row["next_at"], now, FIRES_MAX)
+    except DomainError as error:
+        # It could be read when it was put: the rules of time zones have changed since.
+        _log.error("schedule put off", **name, error=_text(error))
+        await _rows(session, "move_schedule", **name, next_at=now + PUT_OFF, last_at=None)
+        return iter(())
+    guarded = await _rows(
+        session,
+        "guard_fires",
+        **name,
+        fire_at=list(due.fires),
+        event_id=[new_ulid() for _ in due.fires],
+    )
+    last_at = due.fires[-1] if due.fires else None
+    await _rows(session, "move_schedule", **name, next_at=due.next_at, last_at=last_at)
+    await _rows(session, "forget_fires", **name, before=now - GUARD_KEPT)
+    return ((fire["fire_at"], fire["event_id"]) for fire in guarded)
+
+
+async def _rows(session: Session, name: str, **parameters: Any) -> list[Row]:
+    async with (
+        asyncio.timeout(TRANSACTION_MS_MAX / 1000),
+        session.cursor(row_factory=dict_row) as cursor,
+    ):
+        await cursor.execute(_SQL[name], parameters or None)
+        return await cursor.fetchall() if cursor.description else []
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:1000]

@@ -290,7 +290,7 @@ async def _owed(
     return ((fire["fire_at"], fire["event_id"]) for fire in guarded)
 
 
-async def _rows(session: Session, name: str, **parameters: Any) -> list[Row]:
+async def _rows(session: Session, name: str, /, **parameters: Any) -> list[Row]:
     async with (
         asyncio.timeout(TRANSACTION_MS_MAX / 1000),
         session.cursor(row_factory=dict_row) as cursor,

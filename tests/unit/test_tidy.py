@@ -35,6 +35,7 @@ UNLIMITED: dict[str, str] = {
 KEYED_BY_CONTENT = {
     "payments.contracts.v1.ContractMonitorService.RecordViolations": "violation_id, else fingerprint",
     "payments.contracts.v1.ContractMonitorService.RegisterContracts": "contract_id and version",
+    "payments.events.v1.EventService.PublishCloudEvents": "id of each event",
     "payments.events.v1.EventService.PublishEvents": "id of each event",
     "payments.events.v1.EventService.RegisterEventTypes": "subject and version",
     "payments.ledger.v1.LedgerService.CreateAccounts": "account_id",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
@@ -23,6 +24,8 @@ TAIL_GAP_SECONDS = 0.01
 # Of one page; a stream as a whole may last as long as its reader likes.
 TAIL_PAGE_SECONDS = 10.0
 TAILS_MAX = 64
+# Of them one tenant may take a quarter: its readers never keep all others out.
+TAILS_OF_TENANT_MAX = 16
 
 
 class EventReader:
@@ -31,7 +34,7 @@ class EventReader:
     def __init__(self, database: Database, bus: EventBus) -> None:
         self._database = database
         self._bus = bus
-        self._tails = 0
+        self._tails: Counter[str] = Counter()
 
     async def page(
         self, patterns: Sequence[Pattern], after: int, page_size: int
@@ -46,16 +49,13 @@ class EventReader:
         """Give events as they are committed, one page in memory at a time; without `after` from now on.
 
         Raises:
-            Overloaded: 64 streams are open in this process.
+            Overloaded: 64 streams are open in this process, or 16 of this tenant.
             StreamEnded: the process is stopping.
         """
-        if self._tails >= TAILS_MAX:
-            raise Overloaded(
-                f"{TAILS_MAX} streams are open; close one, or read pages with ListEvents",
-                retry_after_ms=1000,
-                limit=TAILS_MAX,
-            )
-        self._tails += 1
+        tenant_id = current().tenant_id
+        _refuse_beyond(TAILS_MAX, self._tails.total(), "streams")
+        _refuse_beyond(TAILS_OF_TENANT_MAX, self._tails[tenant_id], "streams of this tenant")
+        self._tails[tenant_id] += 1
         try:
             with self._bus.listener() as bell:
                 position = await self._now() if after is None else after
@@ -69,7 +69,7 @@ class EventReader:
                         await asyncio.sleep(TAIL_GAP_SECONDS)
                 raise StreamEnded("the server is stopping; call again with the last cursor")
         finally:
-            self._tails -= 1
+            self._tails -= Counter((tenant_id,))
 
     async def _now(self) -> int:
         async with self._database.read() as work:
@@ -79,3 +79,12 @@ class EventReader:
         deadline_at = time.monotonic() + TAIL_PAGE_SECONDS
         with acting(replace(current(), deadline_at=deadline_at)):
             return await self.page(patterns, after, TAIL_PAGE)
+
+
+def _refuse_beyond(limit: int, open_count: int, what: str) -> None:
+    if open_count >= limit:
+        raise Overloaded(
+            f"{limit} {what} are open; close one, or read pages with ListEvents",
+            retry_after_ms=1000,
+            limit=limit,
+        )

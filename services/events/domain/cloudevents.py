@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
+import jsonschema_rs
 from cloudevents.core.bindings.http import to_binary
 from cloudevents.core.exceptions import CloudEventValidationError
 from cloudevents.core.formats.json import JSONFormat
@@ -50,6 +51,10 @@ _SEQUENCE_DIGITS = 19
 _NAME = re.compile(r"[a-z0-9]+")
 _MEDIA_TYPE_OF_JSON = re.compile(r"(application|text)/([a-z0-9.!#$&^_-]+\+)?json", re.IGNORECASE)
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_URIS = {
+    name: jsonschema_rs.Draft202012Validator({"format": form}, validate_formats=True)
+    for name, form in (("source", "uri-reference"), ("dataschema", "uri"))
+}
 _NOT_TO_BE_KEPT = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 
 Value = str | int | bool
@@ -310,6 +315,9 @@ def _refuse_invalid(found: Mapping[str, Any], moment: datetime | None) -> None:
     except CloudEventValidationError as error:
         name, faults = next(iter(error.errors.items()))
         raise CloudEventInvalid(str(faults[0]), pointer=f"/{name}") from error
+    for name, form in _URIS.items():
+        if not form.is_valid(found.get(name, "x:")):
+            raise CloudEventInvalid(f"{name!r} is no URI as RFC 3986 writes it", pointer=f"/{name}")
 
 
 def _moment(text: object) -> datetime:

@@ -14,7 +14,8 @@ SUBJECT_CHARS_MAX = 200
 
 _SEGMENT = r"[a-z0-9_-]+"
 _SUBJECT = re.compile(rf"{_SEGMENT}(\.{_SEGMENT}){{1,3}}")
-_LEADING_PART = re.compile(rf"{_SEGMENT}(\.{_SEGMENT}){{0,2}}\.\*")
+# Four segments and `.*` are all versions of a subject of four, but the first.
+_LEADING_PART = re.compile(rf"{_SEGMENT}(\.{_SEGMENT}){{0,3}}\.\*")
 _VERSION_SUFFIX = re.compile(r"\.v([1-9][0-9]{0,3})$")
 
 

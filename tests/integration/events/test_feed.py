@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import cast
+from typing import Any, cast
 
 import grpc
 import psycopg
@@ -174,7 +174,8 @@ async def test_tenants_see_their_own_events_only(lab: Lab, mesh: Mesh) -> None:
         ListEventsRequest(subjects=["Invoice.paid"]),
         ListEventsRequest(subjects=["invoice"]),
         ListEventsRequest(subjects=["invoice.%"]),
-        ListEventsRequest(subjects=["a.b.c.d.*"]),
+        ListEventsRequest(subjects=["a.b.c.d.e.*"]),
+        ListEventsRequest(subjects=["a.b.c.d.e"]),
         ListEventsRequest(subjects=["usage.v2"]),
         ListEventsRequest(subjects=["a.b"] * 51),
         ListEventsRequest(page_size=1001),
@@ -286,6 +287,35 @@ async def test_cancelled_tails_are_let_go_and_their_number_is_bounded(
             tail.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
         await asyncio.sleep(0.3)
+
+
+async def test_one_tenant_cannot_take_every_tail(
+    lab: Lab, mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "TAILS_MAX", 4)
+    monkeypatch.setattr(app, "TAILS_OF_TENANT_MAX", 2)
+    greedy, other, third = [new_tenant() for _ in range(3)]
+    starts = {}
+    for tenant in (greedy, other, third):
+        starts[tenant] = (await stub(mesh, tenant).ListEvents(ListEventsRequest())).next_cursor
+        await publish(lab, tenant, PlanCreated(plan_id="p"))
+
+    async def served(tenant: str) -> grpc.aio.UnaryStreamCall[Any, Any]:
+        tail = stub(mesh, tenant).TailEvents(TailEventsRequest(after=starts[tenant]))
+        await _take(aiter(tail), 1)
+        return cast("grpc.aio.UnaryStreamCall[Any, Any]", tail)
+
+    open_ = [await served(greedy), await served(greedy)]
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await served(greedy)
+    assert reason(refused.value) == "OVERLOADED"
+    assert "2 streams of this tenant" in str(refused.value.details())
+    open_ += [await served(other), await served(other)]
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await served(third)
+    assert "4 streams are open" in str(refused.value.details())
+    for tail in open_:
+        tail.cancel()
 
 
 async def test_a_stopping_server_ends_its_tails_with_a_reason(lab: Lab) -> None:

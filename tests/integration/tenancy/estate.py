@@ -263,6 +263,17 @@ class Estate:
             json=json.dumps({"who": self.marker}).encode(),
         )
 
+    def told_as_cloud_event(self) -> bytes:
+        """An event that came from outside as a CloudEvent, with a source to be kept."""
+        attributes = {
+            "specversion": "1.0",
+            "id": self.name("cloud"),
+            "source": f"/{self.marker}",
+            "type": SHARED_SUBJECT,
+            "data": {"who": self.marker},
+        }
+        return json.dumps(attributes).encode()
+
     def _tell(self, client: Client) -> None:
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
         own = events_pb2.EventType(subject=f"{self.marker}.moved", owner=self.marker)
@@ -274,6 +285,11 @@ class Estate:
             assert registered.outcome == type_pb2.OUTCOME_ACCEPTED, registered
         publish = events_service_pb2.PublishEventsRequest(events=[self.told()])
         (published,) = client.call(stub.PublishEvents, publish).results
+        assert published.outcome == type_pb2.OUTCOME_ACCEPTED, published
+        told = events_service_pb2.PublishCloudEventsRequest(
+            content_type="application/cloudevents+json", raw_request=self.told_as_cloud_event()
+        )
+        (published,) = client.call(stub.PublishCloudEvents, told).results
         assert published.outcome == type_pb2.OUTCOME_ACCEPTED, published
 
     def _settle(self, client: Client) -> None:

@@ -338,6 +338,11 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
     "events.v1.EventService.PublishEvents": lambda other: events_service_pb2.PublishEventsRequest(
         events=[other.told()]
     ),
+    "events.v1.EventService.PublishCloudEvents": lambda other: (
+        events_service_pb2.PublishCloudEventsRequest(
+            content_type="application/cloudevents+json", raw_request=other.told_as_cloud_event()
+        )
+    ),
     "ledger.v1.LedgerService.CreateAccounts": lambda other: (
         ledger_service_pb2.CreateAccountsRequest(
             accounts=[

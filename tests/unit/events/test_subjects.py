@@ -46,7 +46,7 @@ def test_what_is_no_subject(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["usage", "*.reported", "usage.*.v2", "usage*", "a.b.c.d.*", "", "%.*"]
+    "text", ["usage", "*.reported", "usage.*.v2", "usage*", "a.b.c.d.e.*", "", "%.*"]
 )
 def test_a_bad_pattern_is_refused_with_the_grammar(text: str) -> None:
     with pytest.raises(ValueError, match="2 to 4 segments"):
@@ -58,6 +58,15 @@ def test_a_subject_matches_itself_its_prefix_and_everything(subject: str) -> Non
     assert Pattern.parse(subject).matches(subject)
     assert Pattern.parse(subject.rpartition(".")[0] + ".*").matches(subject)
     assert Pattern.parse("*").matches(subject)
+
+
+@given(subject=_subjects.filter(is_subject), version=st.integers(2, 9999))
+def test_a_version_matches_itself_and_every_start_of_it(subject: str, version: int) -> None:
+    name = with_version(subject, version)
+    assert Pattern.parse(name).matches(name)
+    parts = subject.split(".")
+    for count in range(1, len(parts) + 1):
+        assert Pattern.parse(".".join([*parts[:count], "*"])).matches(name)
 
 
 @given(subject=_subjects, other=_subjects)
@@ -126,4 +135,8 @@ def test_a_type_is_named_without_its_version() -> None:
 
 def test_a_prefix_takes_every_version() -> None:
     assert Pattern.parse("order.created.*").matches("order.created.v2")
+    assert Pattern.parse("lead.handoff.context.*").matches("lead.handoff.context.recorded.v2")
+    assert Pattern.parse("lead.handoff.context.recorded.*").matches(
+        "lead.handoff.context.recorded.v2"
+    )
     assert not Pattern.parse("order.created").matches("order.created.v2")

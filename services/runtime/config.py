@@ -31,6 +31,7 @@ class Settings(BaseSettings):
         metrics_listen: address of the Prometheus endpoint; empty for none.
         otlp_endpoint: where traces and metrics go by OTLP; empty for nowhere.
         log_level: least level of the log lines.
+        pooled: a connection pooler in transaction mode (PgBouncer) stands before Postgres; nothing is prepared.
     """
 
     model_config = SettingsConfigDict(env_prefix="TOLLMESH_", extra="ignore")
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
 
     def peer(self, service: str) -> str:
         """Return the address of a service. Raises LookupError when none is configured."""
+    pooled: bool = False
         addresses = dict(
             item.strip().split("=", 1) for item in self.peers.split(",") if "=" in item
         )

@@ -28,6 +28,7 @@ from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import DatabaseUnavailable, DeadlineExceeded, InvalidField
 from services.runtime.events import publish
 from services.runtime.ids import new_ulid, new_uuid
+from services.runtime.timers import store as timers
 
 STATEMENT_TIMEOUT_MS = 60_000
 POOL_WAIT_SECONDS = 10.0
@@ -42,6 +43,19 @@ CONNECT_ARGUMENTS: Mapping[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+
+
+def connect_arguments(application_name: str, *, pooled: bool) -> dict[str, Any]:
+    """Return what psycopg connects with.
+
+    Args:
+        application_name: what the server lists the session as.
+        pooled: a pooler in transaction mode stands in between. The session that it gives a transaction knows
+            nothing of what another one prepared, so nothing is prepared.
+    """
+    unprepared: dict[str, Any] = {"prepare_threshold": None} if pooled else {}
+    return {"application_name": application_name, **CONNECT_ARGUMENTS, **unprepared}
+
 
 _OPEN = text(
     "SELECT set_config('mesh.tenant', :tenant_id, true),"
@@ -63,6 +77,7 @@ class UnitOfWork:
         tenant_id: whose rows it sees and writes.
         now: business time at its start; the same for everything that it writes.
         connection: the SQLAlchemy connection.
+        scheduled: true once a timer or a schedule was set.
     """
 
     def __init__(self, connection: AsyncConnection, call: CallContext, now: datetime) -> None:
@@ -72,6 +87,7 @@ class UnitOfWork:
         self._call = call
         self._events: list[publish.Pending] = []
         self._audits: list[dict[str, Any]] = []
+        self.scheduled = False
 
     async def execute(
         self,
@@ -106,6 +122,19 @@ class UnitOfWork:
             publish.Pending(event_id, payload, causation_id or self._call.causation_id)
         )
         return event_id
+
+    async def schedule(self, payload: Message, due_at: datetime, *, key: str = "") -> str:
+        """Let a fact be published when its time has come; returns the id of the timer and of the event.
+
+        A tenant has one timer of a `key`: the same key again replaces it. Without one nothing replaces it.
+        """
+        timer_id = await timers.schedule(self, self._call, payload, due_at, key)
+        self.scheduled = True
+        return timer_id
+
+    async def cancel_timers(self, *keys: str) -> int:
+        """Take back what was scheduled; returns how many there were. Those missing are events by now."""
+        return await timers.cancel(self, keys)
 
     def audit(
         self,
@@ -169,6 +198,8 @@ class Database:
         clock: business time.
         pool_size: connections at most.
         wake: called after each commit that published an event.
+        scheduled: called after each commit that set a timer.
+        pooled: a connection pooler in transaction mode stands in between.
     """
 
     def __init__(
@@ -178,9 +209,12 @@ class Database:
         *,
         pool_size: int = 16,
         wake: Callable[[], None] = lambda: None,
+        scheduled: Callable[[], None] = lambda: None,
+        pooled: bool = False,
     ) -> None:
         self._clock = clock
         self._wake = wake
+        self._scheduled = scheduled
         self.engine: AsyncEngine = create_async_engine(
             sqlalchemy_url(url),
             pool_size=pool_size,
@@ -189,7 +223,7 @@ class Database:
             pool_pre_ping=False,
             # Parameters are customers' data: they belong in no log and no dead letter.
             hide_parameters=True,
-            connect_args={"application_name": "tollmesh", **CONNECT_ARGUMENTS},
+            connect_args=connect_arguments("tollmesh", pooled=pooled),
         )
 
     @asynccontextmanager
@@ -214,6 +248,8 @@ class Database:
                 crashpoint(f"{name}.after_commit")
         if work.published:
             self._wake()
+        if work.scheduled:
+            self._scheduled()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[UnitOfWork]:

@@ -32,6 +32,7 @@ class EventBackbone:
         clock: business time, for the reactions.
         workers: transactions that handle events at once.
         lease_ms: how long a lane is held without renewal; a vanished process holds its lanes so long.
+        pooled: a connection pooler in transaction mode stands before Postgres.
 
     Raises:
         ValueError: two reactions share a consumer's name, or a subject breaks the grammar.
@@ -46,13 +47,14 @@ class EventBackbone:
         clock: Clock,
         workers: int = 4,
         lease_ms: int = LEASE_MS,
+        pooled: bool = False,
     ) -> None:
         names = [reaction.consumer for reaction in reactions]
         if len(set(names)) < len(names):
             raise ValueError(f"two reactions share a consumer's name: {sorted(names)}")
         self._subscriptions = {reaction.consumer: reaction.patterns() for reaction in reactions}
         self._bus = bus
-        self._relay = Relay(relay_url, lease_ms=lease_ms, workers=workers)
+        self._relay = Relay(relay_url, lease_ms=lease_ms, workers=workers, pooled=pooled)
         self._sequencer = Sequencer(self._relay, bus)
         self._dispatcher = Dispatcher(self._relay, reactions, bus, clock)
         self._tasks: list[asyncio.Task[None]] = []
@@ -111,7 +113,10 @@ class EventBackbone:
 
         Returns how many there were; what waited behind them follows.
         """
-        async with await self._relay.control() as session, session.transaction():
+        async with (
+            await self._relay.control() as session,
+            relay.transaction(session, self._relay.transaction_ms),
+        ):
             letters = await relay.rows(
                 session, "replay_key", consumer=consumer, tenant_id=tenant_id, key=key
             )
@@ -125,7 +130,7 @@ class EventBackbone:
             "texts": [pattern.text for pattern in patterns],
             "prefixes": [pattern.is_prefix for pattern in patterns],
         }
-        async with session.transaction():
+        async with relay.transaction(session, sequencer.TICK_MS_MAX):
             await relay.rows(session, "hold_feed")
             await relay.changed(session, "drop_subscriptions", **wanted)
             added = await relay.rows(session, "add_subscriptions", **wanted)

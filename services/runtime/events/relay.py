@@ -1,20 +1,23 @@
 """Sessions of the relay's role, which sequences and dispatches.
 
-Every session gives up by itself before its lease runs out: a process that hangs holds nothing for long.
+Every transaction gives up by itself before its lease runs out: a process that hangs holds nothing for long. Limits
+are set inside each transaction and never on the session, which a connection pooler may give to somebody else.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.rows import dict_row
-from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from services.runtime import sql
-from services.runtime.database import CONNECT_ARGUMENTS, sqlalchemy_url
+from services.runtime.database import connect_arguments, sqlalchemy_url
 
 LEASE_MS = 10_000
 # Of the lease: what a transaction may take in all. The rest is for the way to it and back.
@@ -26,6 +29,45 @@ Row = dict[str, Any]
 Session = psycopg.AsyncConnection[Any]
 
 
+class Delivery(NamedTuple):
+    """An event on its way to a consumer: the columns of statement `fetch`, in their order.
+
+    Attributes:
+        position: its place in the feed, and so in its lane.
+        generation: 0, or the number of the replay that brought it again.
+        attempts: failed tries so far.
+        held: events of the lane wait for a next try, or for the replay of a dead letter.
+        message_name: the payload's message; empty for the JSON of an outside producer.
+    """
+
+    position: int
+    generation: int
+    attempts: int
+    tenant_id: str
+    key: str
+    event_id: str
+    recorded_at: datetime
+    held: bool
+    subject: str
+    schema_version: int
+    message_name: str
+    payload: bytes
+    correlation_id: str
+    causation_id: str
+    traceparent: str
+    created_at: datetime
+
+    @property
+    def ordered_by(self) -> tuple[str, str]:
+        """What its order is kept for."""
+        return self.tenant_id, self.key
+
+    @property
+    def place(self) -> dict[str, object]:
+        """The parameters that name it within its lane."""
+        return {"position": self.position, "generation": self.generation}
+
+
 def statement(name: str) -> str:
     """Return a named statement of `queries.sql`."""
     return _SQL[name]
@@ -33,7 +75,10 @@ def statement(name: str) -> str:
 
 async def rows(session: Session, name: str, **parameters: object) -> list[Row]:
     """Run a named statement and return its rows."""
-    async with session.cursor(row_factory=dict_row) as cursor:
+    async with (
+        asyncio.timeout(_limit_s(session)),
+        session.cursor(row_factory=dict_row) as cursor,
+    ):
         await cursor.execute(statement(name), parameters or None)
         return await cursor.fetchall() if cursor.description else []
 
@@ -46,7 +91,40 @@ async def row(session: Session, name: str, **parameters: object) -> Row | None:
 
 async def changed(session: Session, name: str, **parameters: object) -> int:
     """Run a named statement and return how many rows it wrote."""
-    return (await session.execute(statement(name), parameters or None)).rowcount
+    async with asyncio.timeout(_limit_s(session)):
+        return (await session.execute(statement(name), parameters or None)).rowcount
+
+
+async def fetch(
+    session: Session, *, consumer: str, lane: int, low: int, limit: int
+) -> list[Delivery]:
+    """Return the next deliveries of a lane behind a position, with their events."""
+    bound = {"consumer": consumer, "lane": lane, "low": low, "limit": limit}
+    async with asyncio.timeout(_limit_s(session)), session.cursor(binary=True) as cursor:
+        await cursor.execute(statement("fetch"), bound)
+        return [Delivery._make(found) for found in await cursor.fetchall()]
+
+
+@asynccontextmanager
+async def transaction(session: Session, limit_ms: int) -> AsyncIterator[None]:
+    """A transaction that the server ends when it takes, or idles, too long."""
+    async with session.transaction():
+        await rows(session, "limit_transaction", limit_ms=str(limit_ms))
+        yield
+
+
+class ControlSession(psycopg.AsyncConnection[Any]):
+    """A session that commits every statement by itself.
+
+    Attributes:
+        limit_s: how long one may take.
+    """
+
+    limit_s: float | None = None
+
+
+def _limit_s(session: Session) -> float | None:
+    return session.limit_s if isinstance(session, ControlSession) else None
 
 
 class Relay:
@@ -56,10 +134,15 @@ class Relay:
         url: Postgres as the relay's role.
         lease_ms: how long a lane is held without renewal.
         workers: transactions that handle events at once.
+        pooled: a connection pooler in transaction mode stands in between.
     """
 
-    def __init__(self, url: str, *, lease_ms: int = LEASE_MS, workers: int = 4) -> None:
+    def __init__(
+        self, url: str, *, lease_ms: int = LEASE_MS, workers: int = 4, pooled: bool = False
+    ) -> None:
         self._url = url
+        self._arguments = connect_arguments("tollmesh-relay", pooled=pooled)
+        self._pooled = pooled
         self.lease_ms = lease_ms
         self.transaction_ms = int(lease_ms * _TRANSACTION_SHARE)
         self.workers = workers
@@ -70,47 +153,27 @@ class Relay:
             max_overflow=workers,
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args={"application_name": "tollmesh-relay", **CONNECT_ARGUMENTS},
+            connect_args=self._arguments,
         )
-        event.listen(self.engine.sync_engine, "connect", self._limit)
 
-    async def control(self, *, statement_ms: int | None = None) -> Session:
+    async def control(self, *, statement_ms: int | None = None) -> ControlSession:
         """Open a session that commits every statement by itself, for leases, reading and ticks.
 
         `statement_ms` is how long one may take; without it, as long as a transaction.
         """
         async with asyncio.timeout(10):
-            session = await psycopg.AsyncConnection.connect(
-                self._url,
-                autocommit=True,
-                application_name="tollmesh-relay",
-                **CONNECT_ARGUMENTS,
-            )
-        try:
-            for setting, value in self._limits(statement_ms).items():
-                await session.execute("SELECT set_config(%s, %s, false)", (setting, value))
-            # A plan that was made for an empty log must not stick when the log is full.
-            await session.execute("SET enable_seqscan = off")
-        except BaseException:
-            await session.close()
-            raise
+            session = await ControlSession.connect(self._url, autocommit=True, **self._arguments)
+        session.limit_s = (statement_ms or self.transaction_ms) / 1000
+        if not self._pooled:
+            # A prepared plan that was made for an empty log must not stick when the log is full. Behind a pooler
+            # nothing is prepared, so each plan is made for the tables as they are.
+            try:
+                await session.execute("SET enable_seqscan = off")
+            except BaseException:
+                await session.close()
+                raise
         return session
 
     async def close(self) -> None:
         """Close the pooled sessions."""
         await self.engine.dispose()
-
-    def _limits(self, statement_ms: int | None = None) -> dict[str, str]:
-        statement = str(statement_ms or self.transaction_ms)
-        return {
-            "statement_timeout": statement,
-            "lock_timeout": statement,
-            "idle_in_transaction_session_timeout": str(self.transaction_ms),
-        }
-
-    def _limit(self, connection: Any, _record: object) -> None:
-        cursor = connection.cursor()
-        for setting, value in self._limits().items():
-            cursor.execute("SELECT set_config(%s, %s, false)", (setting, value))
-        cursor.close()
-        connection.commit()

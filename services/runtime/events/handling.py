@@ -1,0 +1,502 @@
+"""One transaction of a lane: check the lease, enter the inbox, call the handler, settle; all of it or nothing.
+
+Who may touch what: the relay's role reads the log and owns the queue's tables; a handler runs as the services'
+role, sees its event's tenant only and cannot reach the queue.
+
+A failing event is rolled back to its savepoint and waits; later events of its key wait behind it, all others go on.
+Events that are handled together share a savepoint, one for each tenant: when their handler fails, none of them
+counts as tried, and they are left to be handled singly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+import structlog
+from google.protobuf import empty_pb2
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.runtime.clock import Clock
+from services.runtime.context import CallContext, acting
+from services.runtime.crashpoints import crashpoint
+from services.runtime.database import UnitOfWork
+from services.runtime.events import registry, relay
+from services.runtime.events.bus import EventBus
+from services.runtime.events.envelope import Envelope, Reaction
+from services.runtime.events.relay import Delivery, Relay, Session
+from services.runtime.ids import new_ulid
+
+# Of a transaction's time: when no further event of the batch is begun.
+CUT_SHARE = 0.25
+ERROR_CHARS_MAX = 1000
+# The contract that every event is handled in the end; the contract monitor knows it from the start.
+DEAD_LETTER = "mesh/dead-letter"
+VIOLATED = "contract.violated"
+
+_END_OF_EVENT = "RELEASE SAVEPOINT event; SET LOCAL ROLE NONE"
+_UNDO_EVENT = "ROLLBACK TO SAVEPOINT event; RELEASE SAVEPOINT event"
+
+_log = structlog.get_logger(__name__)
+
+
+class LaneLost(Exception):
+    """Another dispatcher holds the lane; nothing of this transaction counts."""
+
+
+class ProcessEnded(Exception):
+    """A handler took its process, or its connection, with it."""
+
+
+class TransactionFailed(Exception):
+    """The connection broke, time ran out or the commit was refused.
+
+    Attributes:
+        suspect: the delivery that was being handled; None when it cannot be told which is at fault.
+    """
+
+    def __init__(self, cause: Exception, suspect: Delivery | None) -> None:
+        super().__init__(error_text(cause))
+        self.cause = cause
+        self.suspect = suspect
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A leased lane.
+
+    Attributes:
+        reaction: the consumer whose lane it is.
+        lane: its number, 0 to 255.
+        epoch: counts its owners; names this lease.
+        unclean: the owner before vanished without giving it back.
+        low: what is up to here was settled before.
+    """
+
+    reaction: Reaction
+    lane: int
+    epoch: int
+    unclean: bool
+    low: int = -1
+
+    @property
+    def place(self) -> dict[str, object]:
+        """The parameters that name the lane."""
+        return {"consumer": self.reaction.consumer, "lane": self.lane}
+
+    @property
+    def lease(self) -> dict[str, object]:
+        """The parameters that name this lease of the lane."""
+        return {**self.place, "epoch": self.epoch}
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the events of one transaction.
+
+    Attributes:
+        settled: handled singly, now or on an earlier delivery.
+        failed: to be put off, with what they failed with.
+        spoilt: events that failed together: to be handled singly.
+        published: something was published.
+        current: the one being handled, who is at fault when the whole transaction fails.
+        cut: the rest is left to the next transaction.
+    """
+
+    settled: list[Delivery] = field(default_factory=list)
+    failed: list[tuple[Delivery, Exception]] = field(default_factory=list)
+    spoilt: Sequence[Delivery] = ()
+    published: bool = False
+    current: Delivery | None = None
+    cut: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """True when every event of the transaction was handled."""
+        return not (self.failed or self.cut)
+
+    def blocks(self, delivery: Delivery) -> bool:
+        """True when an earlier event of the same key failed in this transaction."""
+        return any(delivery.ordered_by == other.ordered_by for other, _ in self.failed)
+
+
+class Handling:
+    """Handles deliveries of leased lanes.
+
+    Args:
+        relay_: where its connections come from.
+        bus: told when something was published.
+        clock: business time, for the handlers.
+        role: the services' role, as which handlers run.
+    """
+
+    def __init__(self, relay_: Relay, bus: EventBus, clock: Clock, role: str) -> None:
+        self._relay = relay_
+        self._bus = bus
+        self._clock = clock
+        self._role = role
+        self._limit_ms = str(relay_.transaction_ms)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that is thrown away when a transaction on it failed."""
+        async with self._relay.engine.connect() as connection:
+            try:
+                yield connection
+            except TransactionFailed:
+                await connection.invalidate()
+                raise
+
+    async def handle(
+        self,
+        connection: AsyncConnection,
+        lane: Lane,
+        deliveries: Sequence[Delivery],
+        *,
+        together: bool = False,
+    ) -> Outcome:
+        """Handle events in one transaction, singly or those of each tenant together.
+
+        Raises:
+            LaneLost: the lane is another's by now.
+            TransactionFailed: nothing of it counts.
+        """
+        outcome = Outcome()
+        suspect = deliveries[0] if len(deliveries) == 1 else None
+        cut_at = time.monotonic() + self._relay.transaction_ms / 1000 * CUT_SHARE
+        go_through = self._in_groups if together else self._singly
+        try:
+            async with (
+                asyncio.timeout(self._relay.transaction_ms / 1000),
+                self._fenced(connection, lane) as driver,
+            ):
+                await go_through(connection, driver, lane, deliveries, outcome, cut_at)
+                outcome.current = suspect
+                await self._record(connection, driver, lane, outcome)
+                crashpoint("events.dispatch.before_commit")
+        except LaneLost:
+            raise
+        except Exception as error:
+            raise TransactionFailed(error, outcome.current) from error
+        crashpoint("events.dispatch.after_commit")
+        if outcome.published:
+            self._bus.wake()
+        return outcome
+
+    async def count_attempt(
+        self, connection: AsyncConnection, lane: Lane, delivery: Delivery
+    ) -> None:
+        """Count a try, in a transaction of its own, before the handler is called."""
+        async with self._fenced(connection, lane) as driver:
+            await relay.changed(driver, "count_attempt", **lane.place, **delivery.place)
+
+    async def blame(self, lane: Lane, delivery: Delivery, error: Exception) -> None:
+        """Put off an event whose transaction is gone, in one of its own."""
+        outcome = Outcome(failed=[(delivery, error)])
+        async with (
+            self.connection() as connection,
+            self._fenced(connection, lane) as driver,
+        ):
+            await self._record(connection, driver, lane, outcome)
+        if outcome.published:
+            self._bus.wake()
+
+    @asynccontextmanager
+    async def _fenced(self, connection: AsyncConnection, lane: Lane) -> AsyncIterator[Session]:
+        """A transaction that ends with nothing when the lane is another's. Raises LaneLost."""
+        async with connection.begin():
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert isinstance(driver, psycopg.AsyncConnection)
+            if await relay.row(driver, "fence", **lane.lease, limit_ms=self._limit_ms) is None:
+                raise LaneLost
+            yield driver
+
+    # ---- events of a tenant together
+
+    async def _in_groups(
+        self,
+        connection: AsyncConnection,
+        driver: Session,
+        lane: Lane,
+        deliveries: Sequence[Delivery],
+        outcome: Outcome,
+        cut_at: float,
+    ) -> None:
+        groups: dict[str, list[Delivery]] = {}
+        for delivery in deliveries:
+            groups.setdefault(delivery.tenant_id, []).append(delivery)
+        for number, group in enumerate(groups.values()):
+            outcome.cut = outcome.cut or (number > 0 and time.monotonic() > cut_at)
+            if outcome.cut:
+                return
+            await self._attempt_group(connection, driver, lane, group, outcome)
+
+    async def _attempt_group(
+        self,
+        connection: AsyncConnection,
+        driver: Session,
+        lane: Lane,
+        group: Sequence[Delivery],
+        outcome: Outcome,
+    ) -> None:
+        """Hand over the events of a tenant in one call, inside a savepoint."""
+        await driver.execute("SAVEPOINT event", prepare=False)
+        try:
+            entered = await self._enter_group(driver, lane, group)
+            meant = [each for each in entered if _is_meant(lane.reaction, each)]
+            if meant:
+                outcome.published |= await self._react_together(connection, lane.reaction, meant)
+            await driver.execute(_END_OF_EVENT, prepare=False)
+        except Exception as error:
+            if _is_broken(error, driver):
+                raise
+            await driver.execute(_UNDO_EVENT, prepare=False)
+            _log.warning(
+                "reaction failed on a batch", **lane.place, size=len(group), error=error_text(error)
+            )
+            outcome.spoilt, outcome.cut = group, True
+
+    async def _enter_group(
+        self, driver: Session, lane: Lane, group: Sequence[Delivery]
+    ) -> Sequence[Delivery]:
+        """Take events off the queue, enter them into the inbox, and their tenant's place; returns those that
+        were not handled before.
+        """
+        found = await relay.row(
+            driver,
+            "enter_group",
+            **lane.place,
+            positions=[each.position for each in group],
+            generations=[each.generation for each in group],
+            count=len(group),
+            tenant_id=group[0].tenant_id,
+            role=self._role,
+        )
+        assert found is not None
+        if found["entered"] == len(group):
+            return group
+        entered = set(zip(found["event_ids"] or (), found["generations"] or (), strict=True))
+        return [each for each in group if (each.event_id, each.generation) in entered]
+
+    async def _react_together(
+        self, connection: AsyncConnection, reaction: Reaction, group: Sequence[Delivery]
+    ) -> bool:
+        """Call the batch handler as the events' tenant; True when it published.
+
+        The trail is that of the events when they share one; else the batch begins a trail of its own.
+        """
+        first = group[0]
+        shared = all(each.correlation_id == first.correlation_id for each in group)
+        call = CallContext(
+            tenant_id=first.tenant_id,
+            principal_id=f"mesh:{reaction.consumer}",
+            scopes=frozenset(),
+            request_id=first.event_id,
+            correlation_id=first.correlation_id if shared else new_ulid(),
+            causation_id=first.event_id if len(group) == 1 else "",
+            traceparent=first.traceparent if shared else "",
+        )
+        with acting(call):
+            work = UnitOfWork(connection, call, self._clock.now())
+            await reaction.handle_batch(work, [envelope_of(each) for each in group])
+            await work.flush()
+        return work.published
+
+    # ---- events one by one
+
+    async def _singly(
+        self,
+        connection: AsyncConnection,
+        driver: Session,
+        lane: Lane,
+        deliveries: Sequence[Delivery],
+        outcome: Outcome,
+        cut_at: float,
+    ) -> None:
+        for number, delivery in enumerate(deliveries):
+            # Each event begins with most of the time before it: who fails for lack of it is slow.
+            outcome.cut = number > 0 and time.monotonic() > cut_at
+            if outcome.cut:
+                return
+            if not outcome.blocks(delivery):
+                outcome.current = delivery
+                await self._attempt(connection, driver, lane, delivery, outcome)
+
+    async def _attempt(
+        self,
+        connection: AsyncConnection,
+        driver: Session,
+        lane: Lane,
+        delivery: Delivery,
+        outcome: Outcome,
+    ) -> None:
+        """Run the handler for one event inside a savepoint."""
+        await driver.execute("SAVEPOINT event", prepare=False)
+        try:
+            if await self._enter(driver, lane, delivery) and _is_meant(lane.reaction, delivery):
+                outcome.published |= await self._react(connection, lane.reaction, delivery)
+            await driver.execute(_END_OF_EVENT, prepare=False)
+        except Exception as error:
+            if _is_broken(error, driver):
+                raise
+            await driver.execute(_UNDO_EVENT, prepare=False)
+            _log.warning(
+                "reaction failed",
+                **lane.place,
+                event_id=delivery.event_id,
+                tries=delivery.attempts + 1,
+                error=error_text(error),
+            )
+            outcome.failed.append((delivery, error))
+        else:
+            outcome.settled.append(delivery)
+
+    async def _enter(self, driver: Session, lane: Lane, delivery: Delivery) -> bool:
+        """Enter the event into the inbox and take its tenant; False when it was handled before."""
+        entered = await relay.row(
+            driver,
+            "enter_inbox",
+            consumer=lane.reaction.consumer,
+            tenant_id=delivery.tenant_id,
+            event_id=delivery.event_id,
+            generation=delivery.generation,
+            recorded_at=delivery.recorded_at,
+            role=self._role,
+        )
+        return entered is not None
+
+    async def _react(
+        self, connection: AsyncConnection, reaction: Reaction, delivery: Delivery
+    ) -> bool:
+        """Call the handler as its event's tenant; True when it published."""
+        call = _call(reaction, delivery)
+        with acting(call):
+            work = UnitOfWork(connection, call, self._clock.now())
+            await reaction.handle(work, envelope_of(delivery))
+            await work.flush()
+        return work.published
+
+    # ---- what becomes of them
+
+    async def _record(
+        self, connection: AsyncConnection, driver: Session, lane: Lane, outcome: Outcome
+    ) -> None:
+        """Remove what was handled singly, put off what failed: part of the same transaction."""
+        if outcome.settled:
+            await relay.changed(
+                driver,
+                "settle",
+                **lane.place,
+                positions=[each.position for each in outcome.settled],
+                generations=[each.generation for each in outcome.settled],
+            )
+        for delivery, error in outcome.failed:
+            if await self._put_off(driver, lane, delivery, error):
+                outcome.published |= await self._report(connection, driver, lane, delivery, error)
+
+    async def _put_off(
+        self, session: Session, lane: Lane, delivery: Delivery, error: Exception
+    ) -> bool:
+        """Let an event wait for its next try, or bury it after its last; True when it was buried."""
+        policy = lane.reaction.retry
+        tries = delivery.attempts + 1
+        what = {**lane.place, **delivery.place, "error": error_text(error)}
+        if tries < policy.tries_max:
+            await relay.changed(
+                session, "retry_later", **what, attempts=tries, delay_ms=policy.delay_ms(tries)
+            )
+            return False
+        _log.error("event buried", **what, event_id=delivery.event_id)
+        park = lane.reaction.on_dead == "park_key"
+        attempts = min(tries, policy.tries_max)
+        return await relay.changed(session, "bury", **what, attempts=attempts, park=park) > 0
+
+    async def _report(
+        self,
+        connection: AsyncConnection,
+        driver: Session,
+        lane: Lane,
+        delivery: Delivery,
+        error: Exception,
+    ) -> bool:
+        """Tell the contract monitor of a buried event, as its tenant; whatever fails here, it stays buried.
+
+        A report that cannot be handled is not reported: each would bring the next.
+        """
+        if delivery.subject == VIOLATED:
+            return False
+        consumer = lane.reaction.consumer
+        try:
+            await driver.execute("SAVEPOINT event", prepare=False)
+            await relay.row(driver, "act_for", tenant_id=delivery.tenant_id, role=self._role)
+            call = _call(lane.reaction, delivery)
+            work = UnitOfWork(connection, call, self._clock.now())
+            work.violation(
+                DEAD_LETTER,
+                "CRITICAL" if lane.reaction.on_dead == "park_key" else "HIGH",
+                f"{consumer} gave up on {delivery.subject} {delivery.event_id}: {error_text(error)}",
+                subject_id=delivery.event_id,
+            )
+            await work.flush()
+            await driver.execute(_END_OF_EVENT, prepare=False)
+        except Exception as failure:
+            if _is_broken(failure, driver):
+                raise
+            await driver.execute(_UNDO_EVENT, prepare=False)
+            _log.error("dead letter not reported", consumer=consumer, error=error_text(failure))
+            return False
+        return True
+
+
+def envelope_of(delivery: Delivery) -> Envelope:
+    """Return an event as its handler sees it."""
+    name, payload = delivery.message_name, delivery.payload
+    return Envelope(
+        event_id=delivery.event_id,
+        subject=delivery.subject,
+        schema_version=delivery.schema_version,
+        tenant_id=delivery.tenant_id,
+        key=delivery.key,
+        payload=registry.unpack(name, payload) if name else empty_pb2.Empty(),
+        json=b"" if name else payload,
+        correlation_id=delivery.correlation_id,
+        causation_id=delivery.causation_id,
+        created_at=delivery.created_at,
+        generation=delivery.generation,
+        position=delivery.position,
+    )
+
+
+def error_text(error: Exception) -> str:
+    """Return what a dead letter keeps of an error."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    # A text in Postgres holds no zero byte.
+    return f"{type(error).__name__}: {error}".replace("\0", "")[:ERROR_CHARS_MAX]
+
+
+def _call(reaction: Reaction, delivery: Delivery) -> CallContext:
+    return CallContext(
+        tenant_id=delivery.tenant_id,
+        principal_id=f"mesh:{reaction.consumer}",
+        scopes=frozenset(),
+        request_id=delivery.event_id,
+        correlation_id=delivery.correlation_id,
+        causation_id=delivery.event_id,
+        traceparent=delivery.traceparent,
+    )
+
+
+def _is_meant(reaction: Reaction, delivery: Delivery) -> bool:
+    # An empty message name: JSON of an outside producer.
+    return bool(delivery.message_name) or reaction.takes_json
+
+
+def _is_broken(error: Exception, driver: Session) -> bool:
+    disconnected = isinstance(error, DBAPIError) and error.connection_invalidated
+    return disconnected or driver.closed

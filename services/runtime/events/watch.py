@@ -1,0 +1,91 @@
+"""When to look for a lane: at once where this process hears of it, soon where another made the work.
+
+A look that goes through the lanes is not for every poll. What makes a lane worth claiming is that the feed grew,
+that an event's wait is over, or that somebody gave a lane back, lost it or put deliveries into it from the side.
+The first two are asked for in one cheap statement, every 5 ms while events come in and ever more rarely once they
+do not; the third is rare and asked for once a second. None of them reads what was deleted but not yet vacuumed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from services.runtime.events import relay
+from services.runtime.events.bus import Listener
+from services.runtime.events.relay import Session
+
+POLL_MS_MIN = 5
+POLL_MS_MAX = 500
+# How long the shortest interval is kept after the last event.
+BUSY_SECONDS = 1.0
+FREED_SECONDS = 1.0
+# Whatever was overlooked is found by then.
+LOOK_SECONDS_MAX = 10.0
+# A look that found nothing is followed by a rest, a multiple of the time that it took: lanes that others hold
+# must not be asked for all the time.
+REST_FACTOR = 10
+
+
+class Watch:
+    """Says when to try and claim lanes.
+
+    Attributes:
+        position: the end of the feed when it was last looked at.
+    """
+
+    def __init__(self, consumers: Sequence[str]) -> None:
+        self.position = -1
+        self._consumers = list(consumers)
+        # Up to here no delivery is left without a lane that is being served.
+        self._covered = -1
+        self._wait_ms = float(POLL_MS_MIN)
+        self._busy_until = self._rest_until = self._freed_at = 0.0
+        self._looked_at = time.monotonic()
+        self._own_ring = False
+
+    def looked(self, position: int, took_s: float) -> None:
+        """The lanes were gone through in vain, after the feed had reached `position`."""
+        self._covered = position
+        self._looked_at = time.monotonic()
+        self._rest_until = self._looked_at + took_s * REST_FACTOR
+
+    def given_back(self, position: int, bell: Listener) -> None:
+        """A lane of this process is free; it was read to its end after the feed had reached `position`."""
+        self._covered = min(self._covered, position)
+        self._own_ring = True
+        bell.ring()
+
+    async def work(self, session: Session, bell: Listener, stopping: asyncio.Event) -> None:
+        """Return once lanes may be worth a look, or at a stop."""
+        while not stopping.is_set():
+            rung = await bell.wait(self._wait_ms / 1000)
+            asked, self._own_ring = rung and not self._own_ring, False
+            if stopping.is_set() or await self._is_worth_it(session, asked=asked):
+                return
+
+    async def _is_worth_it(self, session: Session, *, asked: bool) -> bool:
+        found = await relay.row(
+            session, "has_work", consumers=self._consumers, covered=self._covered
+        )
+        assert found is not None
+        now = time.monotonic()
+        if found["position"] > self.position:
+            self._busy_until = now + BUSY_SECONDS
+        self.position = found["position"]
+        busy = now < self._busy_until
+        self._wait_ms = POLL_MS_MIN if busy else min(self._wait_ms * 1.5, POLL_MS_MAX)
+        if found["work"]:
+            return now >= self._rest_until
+        return now > self._looked_at + LOOK_SECONDS_MAX or await self._are_freed(
+            session, now, asked
+        )
+
+    async def _are_freed(self, session: Session, now: float, asked: bool) -> bool:
+        if not asked and now < self._freed_at + FREED_SECONDS:
+            return False
+        self._freed_at = now
+        found = await relay.row(session, "lanes_freed", consumers=self._consumers)
+        assert found is not None
+        return bool(found["freed"])

@@ -146,7 +146,7 @@ async def test_what_was_given_up_says_so_in_the_envelope(lab: Lab, mesh: Mesh) -
     tenant = new_tenant()
     await publish(lab, tenant, PlanUpdated(plan_id="p"), PlanUpdated(plan_id="p"))
     await mesh.drain_events()
-    page = await stub(mesh, tenant).ListEvents(ListEventsRequest())
+    page = await stub(mesh, tenant).ListEvents(ListEventsRequest(subjects=["plan.updated"]))
     dead, waiting = (event.metadata for event in page.events)
     assert (dead.outbox_status, dead.outbox_retry_count) == ("dead", 4)
     assert dead.outbox_last_error == "RuntimeError: never"

@@ -33,4 +33,5 @@ def build(runtime: Runtime) -> Service:
             )
         ],
         migrations="services.events.migrations",
+        follows_feed=True,
     )

@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.runtime import secrets
+from services.runtime.addresses import AllowList
 
 # What one message may weigh, in and out. A full batch of usage events stays far below.
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+# Longer than the last retry of a webhook, and than a long week-end.
+EVENT_RETENTION_DAYS_MIN = 7
 
 
 class SettingsUnfit(Exception):
@@ -28,10 +33,27 @@ class Settings(BaseSettings):
         deadline_ceiling_ms: longest time that a call may take, whatever its caller allows.
         concurrent_rpcs_max: calls that a server works on at once; more get RESOURCE_EXHAUSTED.
         pool_size: database connections of a process.
+        pooled: a connection pooler in transaction mode (PgBouncer) stands before Postgres; nothing is prepared.
+        event_retention_days: days that events are kept at least, 0 for ever; what is not handled yet, or lies in
+            the dead letters, stays longer.
+        feed_stall_seconds: how long the sequencer may fail until the event service is NOT_SERVING.
         metrics_listen: address of the Prometheus endpoint; empty for none.
         otlp_endpoint: where traces and metrics go by OTLP; empty for nowhere.
         log_level: least level of the log lines.
-        pooled: a connection pooler in transaction mode (PgBouncer) stands before Postgres; nothing is prepared.
+        secrets_keys: keys of 32 bytes in Base64 that secrets are kept under in the database, separated by commas;
+            the first encrypts, all decrypt. Only services that keep secrets need it.
+        webhook_allow: addresses, networks and hosts that webhooks may go to although they are not public,
+            separated by commas, each with an optional port.
+        nats_url: NATS that carries events between sites, `nats://host:4222`, several separated by commas; empty for
+            none. It may hold a user and a password.
+        nats_site: name of this site, unlike every other's.
+        nats_from: sites whose events are taken in, separated by commas.
+        nats_creds_file: credentials of NATS (`.creds`), instead of a user in the URL.
+        nats_ca_file: certificates that those of NATS are checked against, when the system's do not do.
+        nats_cert_file: our own certificate for NATS, with `nats_key_file`.
+        nats_key_file: key of `nats_cert_file`.
+        nats_replicas: copies of each message; 0 for three in a cluster, else one.
+        nats_stream_bytes_max: what the site's stream may weigh when it is made; the oldest messages go first.
     """
 
     model_config = SettingsConfigDict(env_prefix="TOLLMESH_", extra="ignore")
@@ -44,14 +66,46 @@ class Settings(BaseSettings):
     deadline_ceiling_ms: int = Field(default=60_000, ge=100, le=600_000)
     concurrent_rpcs_max: int = Field(default=256, ge=1, le=10_000)
     pool_size: int = Field(default=16, ge=2, le=90)
+    pooled: bool = False
+    event_retention_days: int = Field(default=90, ge=0, le=36_500)
+    feed_stall_seconds: int = Field(default=15, ge=2, le=3600)
     metrics_listen: str = ""
     otlp_endpoint: str = ""
     log_level: str = Field(default="warning", pattern="(?i)^(debug|info|warning|error|critical)$")
     data_dir: Path = Path(".tollmesh")
+    secrets_keys: SecretStr = SecretStr("")
+    webhook_allow: str = ""
+    nats_url: SecretStr = SecretStr("")
+    nats_site: str = "main"
+    nats_from: str = ""
+    nats_creds_file: Path | None = None
+    nats_ca_file: Path | None = None
+    nats_cert_file: Path | None = None
+    nats_key_file: Path | None = None
+    nats_replicas: int = Field(default=0, ge=0, le=5)
+    nats_stream_bytes_max: int = Field(default=1024**3, ge=1024**2)
+
+    @field_validator("secrets_keys")
+    @classmethod
+    def _keys_read(cls, value: SecretStr) -> SecretStr:
+        secrets.parse_keys(value.get_secret_value())
+        return value
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _allow_list_reads(cls, value: str) -> str:
+        AllowList.parse(value)
+        return value
+
+    @field_validator("event_retention_days")
+    @classmethod
+    def _retention_outlasts_retries(cls, value: int) -> int:
+        if 0 < value < EVENT_RETENTION_DAYS_MIN:
+            raise ValueError(f"keep events {EVENT_RETENTION_DAYS_MIN} days or more, or 0 for ever")
+        return value
 
     def peer(self, service: str) -> str:
         """Return the address of a service. Raises LookupError when none is configured."""
-    pooled: bool = False
         addresses = dict(
             item.strip().split("=", 1) for item in self.peers.split(",") if "=" in item
         )

@@ -15,10 +15,12 @@ from services.runtime.config import Settings
 from services.runtime.database import Database
 from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
+from services.runtime.feed_health import FeedHealth
 from services.runtime.idempotency import Idempotency
 from services.runtime.interceptors import Pipeline
 from services.runtime.server import Server
 from services.runtime.service import Build, Runtime, Service
+from services.runtime.timers.pump import TimerPump
 from services.runtime.violations import ViolationReporter
 
 # Calls that a server holds open at most, as a multiple of those that it works on: those to be refused, and
@@ -58,7 +60,12 @@ class Node:
         self._telemetry = telemetry.build(settings)
         self._undo.callback(self._telemetry.close)
         self.database = Database(
-            settings.database_url, self._clock, pool_size=settings.pool_size, wake=self.bus.wake
+            settings.database_url,
+            self._clock,
+            pool_size=settings.pool_size,
+            wake=self.bus.wake,
+            scheduled=self.bus.scheduled,
+            pooled=settings.pooled,
         )
         self._undo.push_async_callback(self.database.close)
         self.violations = ViolationReporter(self.database)
@@ -85,18 +92,38 @@ class Node:
         validation.warm_up(message() for message in methods.request_types(names))
         reactions = [reaction for s in self._services for reaction in s.reactions]
         self.backbone = EventBackbone(
-            settings.relay_url, reactions, bus=self.bus, clock=self._clock
+            settings.relay_url,
+            reactions,
+            bus=self.bus,
+            clock=self._clock,
+            pooled=settings.pooled,
+            retention_days=settings.event_retention_days,
+            telemetry=self._telemetry,
         )
         self._undo.push_async_callback(self.backbone.stop)
         await self.violations.start()
         self._undo.push_async_callback(self.violations.stop)
         await self.backbone.start()
+        self.timers = TimerPump(
+            settings.relay_url, bus=self.bus, clock=self._clock, pooled=settings.pooled
+        )
+        self._undo.push_async_callback(self.timers.stop)
+        await self.timers.start()
         for service in self._services:
             if service.stop is not None:
                 self._undo.push_async_callback(service.stop)
         self._undo.push_async_callback(self._server.drain)
         self._undo.callback(self.bus.close)
         await self._server.start(names)
+        following = [s_.full_name for s in self._services if s.follows_feed for s_ in s.servicers]
+        self._feed_health = FeedHealth(
+            self._server.set_serving,
+            following,
+            lambda: self.backbone.stalled_seconds,
+            stall_seconds_max=settings.feed_stall_seconds,
+        )
+        self._undo.push_async_callback(self._feed_health.stop)
+        self._feed_health.start()
         for service in self._services:
             if service.start is not None:
                 await service.start()

@@ -73,6 +73,11 @@ class Server:
         for name in ("", *names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
+    async def set_serving(self, name: str, serving: bool) -> None:
+        """Say whether one service can be relied on. Once the server drains nothing is SERVING any more."""
+        states = health_pb2.HealthCheckResponse
+        await self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
+
     async def drain(self, notice_seconds: float = 0.0) -> None:
         """Say NOT_SERVING, give balancers time to notice, end the running calls and stop."""
         await self._health.enter_graceful_shutdown()

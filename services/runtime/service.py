@@ -65,6 +65,7 @@ class Service:
         migrations: package of its Alembic environment, or an empty text.
         start: begins its background work; called once it can be reached.
         stop: ends it; called too when another service's start failed before this one's.
+        follows_feed: it answers by the event feed, so it is healthy only while the feed is kept up to date.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Service:
     migrations: str = ""
     start: Callable[[], Awaitable[None]] | None = None
     stop: Callable[[], Awaitable[None]] | None = None
+    follows_feed: bool = False
 
 
 Build = Callable[[Runtime], Service]

@@ -30,10 +30,13 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a
 
 
 class Telemetry(Protocol):
-    """Records calls."""
+    """Records calls and readings."""
 
     def record(self, path: str, code: str, seconds: float, traceparent: str) -> None:
         """Record one finished call."""
+
+    def gauge(self, name: str, value: float, **attributes: str) -> None:
+        """Record what something stands at now, e.g. a queue's length; the name ends in its unit."""
 
     def close(self) -> None:
         """Send what is buffered and stop."""
@@ -43,6 +46,9 @@ class Silent:
     """Records nothing."""
 
     def record(self, path: str, code: str, seconds: float, traceparent: str) -> None:
+        """Do nothing."""
+
+    def gauge(self, name: str, value: float, **attributes: str) -> None:
         """Do nothing."""
 
     def close(self) -> None:
@@ -55,7 +61,8 @@ class OpenTelemetry:
     def __init__(self, settings: Settings) -> None:
         resource = Resource.create({"service.name": "tollmesh"})
         self._meters = MeterProvider(metric_readers=_readers(settings), resource=resource)
-        meter = self._meters.get_meter("tollmesh")
+        meter = self._meter = self._meters.get_meter("tollmesh")
+        self._gauges: dict[str, Any] = {}
         self._duration = meter.create_histogram(
             "rpc.server.call.duration", unit="s", description="Duration of incoming calls."
         )
@@ -70,6 +77,12 @@ class OpenTelemetry:
         self._duration.record(seconds, attributes)
         if self._tracers is not None:
             self._span(path, seconds, traceparent, attributes)
+
+    def gauge(self, name: str, value: float, **attributes: str) -> None:
+        """Record what something stands at now."""
+        if name not in self._gauges:
+            self._gauges[name] = self._meter.create_gauge(name)
+        self._gauges[name].set(value, attributes)
 
     def close(self) -> None:
         """Send what is buffered and stop."""

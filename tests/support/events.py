@@ -124,6 +124,20 @@ class Lab:
         finally:
             await backbone.stop()
 
+    async def replay(
+        self, consumer: str, tenant: str, key: str | None = None, rows_max: int = 1000
+    ) -> int:
+        """Bring a tenant's dead letters back into their lanes; returns how many."""
+        with acting(call(tenant)):
+            async with self.database.unit_of_work("lab.replay") as work:
+                found = await work.execute(
+                    "SELECT replayed FROM mesh.replay_dead_letters(%(consumer)s, %(key)s, NULL, %(rows_max)s)",
+                    {"consumer": consumer, "key": key, "rows_max": rows_max},
+                )
+                replayed = int(found.scalar_one())
+        self.bus.moved()
+        return replayed
+
     async def close(self) -> None:
         """Close the database."""
         await self.database.close()

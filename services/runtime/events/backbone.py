@@ -8,13 +8,16 @@ from collections.abc import Sequence
 import structlog
 
 from services.runtime.clock import Clock
-from services.runtime.events import registry, relay, sequencer
+from services.runtime.events import maintenance, registry, relay, sequencer, subscriptions
 from services.runtime.events.bus import EventBus
 from services.runtime.events.dispatcher import Dispatcher
 from services.runtime.events.envelope import Reaction
-from services.runtime.events.relay import LEASE_MS, Relay, Session
+from services.runtime.events.maintenance import Maintenance
+from services.runtime.events.relay import LEASE_MS, Relay
 from services.runtime.events.sequencer import Sequencer
+from services.runtime.events.subscriptions import BackFill
 from services.runtime.roles import DatabaseUnfit, RoleNames
+from services.runtime.telemetry import Telemetry
 
 STOP_SECONDS_MAX = 15.0
 _DRAIN_POLL_SECONDS = 0.02
@@ -33,6 +36,8 @@ class EventBackbone:
         workers: transactions that handle events at once.
         lease_ms: how long a lane is held without renewal; a vanished process holds its lanes so long.
         pooled: a connection pooler in transaction mode stands before Postgres.
+        retention_days: days that an event is kept at least; 0 keeps all.
+        telemetry: where readings of the log's condition go.
 
     Raises:
         ValueError: two reactions share a consumer's name, or a subject breaks the grammar.
@@ -48,16 +53,30 @@ class EventBackbone:
         workers: int = 4,
         lease_ms: int = LEASE_MS,
         pooled: bool = False,
+        retention_days: int = maintenance.RETENTION_DAYS,
+        telemetry: Telemetry | None = None,
     ) -> None:
         names = [reaction.consumer for reaction in reactions]
         if len(set(names)) < len(names):
             raise ValueError(f"two reactions share a consumer's name: {sorted(names)}")
-        self._subscriptions = {reaction.consumer: reaction.patterns() for reaction in reactions}
+        # A pattern that breaks the grammar is refused here, not in the middle of a start.
+        for reaction in reactions:
+            reaction.patterns()
+        self._reactions = sorted(reactions, key=lambda reaction: reaction.consumer)
         self._bus = bus
         self._relay = Relay(relay_url, lease_ms=lease_ms, workers=workers, pooled=pooled)
         self._sequencer = Sequencer(self._relay, bus)
         self._dispatcher = Dispatcher(self._relay, reactions, bus, clock)
+        self._back_fill = BackFill(self._relay, bus)
+        self._maintenance = Maintenance(
+            self._relay, retention_days=retention_days, telemetry=telemetry
+        )
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def stalled_seconds(self) -> float:
+        """How long this process could not bring the feed up to date; next to nothing when all is well."""
+        return self._sequencer.stalled_seconds
 
     async def start(self) -> None:
         """Register the subscriptions and begin.
@@ -68,23 +87,26 @@ class EventBackbone:
             DatabaseUnfit: it was not migrated.
         """
         registry.all_types()
-        # A first start may have to give a new consumer every event that there is.
-        async with await self._relay.control(statement_ms=sequencer.TICK_MS_MAX) as session:
+        async with await self._relay.control(statement_ms=subscriptions.CHANGE_MS_MAX) as session:
             owner = await relay.row(session, "owner_role")
             if owner is None:
                 raise DatabaseUnfit("the database has no schema mesh: migrate it first")
             role = RoleNames.of_owner(owner["owner"]).service
-            for consumer in sorted(self._subscriptions):
-                await self._subscribe(session, consumer)
+            for reaction in self._reactions:
+                await subscriptions.subscribe(session, reaction)
         self._tasks = [
             asyncio.create_task(self._sequencer.run(), name="event-sequencer"),
             asyncio.create_task(self._dispatcher.run(role), name="event-dispatcher"),
+            asyncio.create_task(self._back_fill.run(), name="event-back-fill"),
+            asyncio.create_task(self._maintenance.run(role), name="event-maintenance"),
         ]
 
     async def stop(self) -> None:
         """End after the transactions that are under way; what was not handled stays for the next start."""
         self._sequencer.stop()
         self._dispatcher.stop()
+        self._back_fill.stop()
+        self._maintenance.stop()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=STOP_SECONDS_MAX)
             for task in late:
@@ -107,40 +129,3 @@ class EventBackbone:
                 if found["quiet"]:
                     return
                 await asyncio.sleep(_DRAIN_POLL_SECONDS)
-
-    async def replay(self, consumer: str, tenant_id: str, key: str) -> int:
-        """Bring the dead letters of a key back into their lane, with a fresh set of tries.
-
-        Returns how many there were; what waited behind them follows.
-        """
-        async with (
-            await self._relay.control() as session,
-            relay.transaction(session, self._relay.transaction_ms),
-        ):
-            letters = await relay.rows(
-                session, "replay_key", consumer=consumer, tenant_id=tenant_id, key=key
-            )
-        self._bus.moved()
-        return len(letters)
-
-    async def _subscribe(self, session: Session, consumer: str) -> None:
-        patterns = self._subscriptions[consumer]
-        wanted = {
-            "consumer": consumer,
-            "texts": [pattern.text for pattern in patterns],
-            "prefixes": [pattern.is_prefix for pattern in patterns],
-        }
-        async with relay.transaction(session, sequencer.TICK_MS_MAX):
-            await relay.rows(session, "hold_feed")
-            await relay.changed(session, "drop_subscriptions", **wanted)
-            added = await relay.rows(session, "add_subscriptions", **wanted)
-            if not added:
-                return
-            await relay.changed(session, "evict_lanes", consumer=consumer)
-            await relay.changed(
-                session,
-                "back_fill",
-                consumer=consumer,
-                texts=[row["text"] for row in added],
-                prefixes=[row["is_prefix"] for row in added],
-            )

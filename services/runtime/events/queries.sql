@@ -67,23 +67,60 @@ SELECT %(consumer)s, w.text, w.is_prefix FROM unnest(%(texts)s::text[], %(prefix
 ON CONFLICT DO NOTHING
 RETURNING text, is_prefix;
 
--- @evict_lanes
--- Before anything but the tick inserts deliveries: an owner may remember that it has read past their place.
-INSERT INTO mesh.lane_lease (consumer, lane) SELECT %(consumer)s, lane FROM generate_series(0, 255) AS lane
-ON CONFLICT (consumer, lane) DO UPDATE SET epoch = lane_lease.epoch + 1, owner = NULL, until_at = clock_timestamp();
+-- @register_consumer
+INSERT INTO mesh.consumer (consumer, replayable, parks_keys)
+VALUES (%(consumer)s, %(replayable)s, %(parks_keys)s)
+ON CONFLICT (consumer) DO UPDATE
+   SET replayable = excluded.replayable, parks_keys = excluded.parks_keys, seen_at = clock_timestamp();
 
--- @back_fill
+-- @shut_lanes
+-- Before anything but the tick inserts deliveries: an owner may remember that it has read past their place. The
+-- lanes stay shut until all of them are in.
+INSERT INTO mesh.lane_lease (consumer, lane, until_at)
+SELECT %(consumer)s, lane, 'infinity' FROM generate_series(0, 255) AS lane
+ON CONFLICT (consumer, lane) DO UPDATE SET epoch = lane_lease.epoch + 1, owner = NULL, until_at = 'infinity';
+
+-- @begin_back_fill
 -- A new reader starts with the first event: a service that is started after others loses nothing.
-INSERT INTO mesh.delivery (consumer, lane, position, tenant_id, key, event_id, recorded_at)
-SELECT DISTINCT %(consumer)s, f.lane, f.position, f.tenant_id, f.key, f.event_id, f.recorded_at
-  FROM unnest(%(texts)s::text[], %(prefixes)s::bool[]) AS w (text, is_prefix)
-  JOIN mesh.feed f ON CASE WHEN w.is_prefix THEN starts_with(f.subject, w.text) ELSE f.subject = w.text END
- WHERE NOT EXISTS (SELECT 1 FROM mesh.inbox i
-                    WHERE i.tenant_id = f.tenant_id AND i.consumer = %(consumer)s AND i.event_id = f.event_id
-                      AND i.recorded_at = f.recorded_at)
-   AND NOT EXISTS (SELECT 1 FROM mesh.dead_letter l
-                    WHERE l.tenant_id = f.tenant_id AND l.consumer = %(consumer)s AND l.event_id = f.event_id)
-ON CONFLICT DO NOTHING;
+INSERT INTO mesh.back_fill (consumer, texts, prefixes, last_position)
+VALUES (%(consumer)s, %(texts)s, %(prefixes)s, %(last_position)s);
+
+-- @hold_back_fill
+-- Whoever fills, one at a time.
+SELECT * FROM mesh.back_fill ORDER BY back_fill_id LIMIT 1 FOR UPDATE;
+
+-- @keep_days
+-- No day of the log goes as long as this transaction lasts.
+SELECT pg_advisory_xact_lock_shared(hashtextextended('tollmesh.feed', 0));
+
+-- @fill_page
+-- So many places of the feed, tenant by tenant: nobody reads these lanes yet, so the order is of no matter.
+WITH page AS MATERIALIZED (
+  SELECT f.* FROM mesh.feed f
+   WHERE (f.tenant_id, f.position) > (%(after_tenant)s, %(after_position)s) AND f.position <= %(last_position)s
+   ORDER BY f.tenant_id, f.position LIMIT %(limit)s),
+filled AS (
+  INSERT INTO mesh.delivery (consumer, lane, position, tenant_id, key, event_id, recorded_at)
+  SELECT %(consumer)s, f.lane, f.position, f.tenant_id, f.key, f.event_id, f.recorded_at
+    FROM page f
+   WHERE EXISTS (SELECT 1 FROM unnest(%(texts)s::text[], %(prefixes)s::bool[]) AS w (text, is_prefix)
+                  WHERE CASE WHEN w.is_prefix THEN starts_with(f.subject, w.text) ELSE f.subject = w.text END)
+     AND NOT EXISTS (SELECT 1 FROM mesh.inbox i
+                      WHERE i.tenant_id = f.tenant_id AND i.consumer = %(consumer)s AND i.event_id = f.event_id
+                        AND i.recorded_at = f.recorded_at)
+     AND NOT EXISTS (SELECT 1 FROM mesh.dead_letter l
+                      WHERE l.tenant_id = f.tenant_id AND l.consumer = %(consumer)s AND l.event_id = f.event_id)
+  ON CONFLICT DO NOTHING)
+UPDATE mesh.back_fill b SET after_tenant = last.tenant_id, after_position = last.position
+  FROM (SELECT tenant_id, position FROM page ORDER BY tenant_id DESC, position DESC LIMIT 1) AS last
+ WHERE b.back_fill_id = %(back_fill_id)s;
+
+-- @end_back_fill
+WITH ended AS (DELETE FROM mesh.back_fill WHERE back_fill_id = %(back_fill_id)s)
+UPDATE mesh.lane_lease l SET until_at = clock_timestamp()
+ WHERE l.consumer = %(consumer)s AND l.until_at = 'infinity'
+   AND NOT EXISTS (SELECT 1 FROM mesh.back_fill b
+                    WHERE b.consumer = %(consumer)s AND b.back_fill_id <> %(back_fill_id)s);
 
 -- @claim
 -- The lane that was served longest ago comes first. How far its last owner went is its lowest position, as long as
@@ -212,21 +249,6 @@ parked AS (
 INSERT INTO mesh.dead_letter (tenant_id, consumer, event_id, generation, lane, position, key, recorded_at, attempts, last_error)
 SELECT tenant_id, consumer, event_id, generation, lane, position, key, recorded_at, %(attempts)s, %(error)s FROM dead;
 
--- @replay_key
--- The lane's owner is thrown out first, with the position that it remembers.
-WITH lanes AS (
-  UPDATE mesh.lane_lease SET epoch = epoch + 1, owner = NULL, until_at = clock_timestamp()
-   WHERE consumer = %(consumer)s AND lane = mesh.lane(%(tenant_id)s, %(key)s)
-  RETURNING lane),
-letters AS (
-  DELETE FROM mesh.dead_letter USING lanes
-   WHERE consumer = %(consumer)s AND tenant_id = %(tenant_id)s AND key = %(key)s RETURNING dead_letter.*),
-parked AS (
-  DELETE FROM mesh.parked_key WHERE consumer = %(consumer)s AND tenant_id = %(tenant_id)s AND key = %(key)s)
-INSERT INTO mesh.delivery (consumer, lane, position, generation, tenant_id, key, event_id, recorded_at)
-SELECT consumer, lane, position, generation, tenant_id, key, event_id, recorded_at FROM letters
-RETURNING event_id;
-
 -- @has_work
 -- Asked all the time, so it reads no queue: has the feed grown since the lanes were gone through, or has an event
 -- waited long enough for its next try?
@@ -266,3 +288,41 @@ SELECT NOT EXISTS (
 
 -- @owner_role
 SELECT pg_get_userbyid(nspowner) AS owner FROM pg_namespace WHERE nspname = 'mesh';
+
+-- @make_day
+SELECT mesh.make_day(%(day)s) AS result;
+
+-- @retire
+SELECT step, name, removed FROM mesh.retire(%(before)s);
+
+-- @strays
+SELECT events, days FROM mesh.strays();
+
+-- @sessions
+-- Of this role: without pg_read_all_stats what others do is not shown.
+SELECT coalesce(max(extract(epoch FROM clock_timestamp() - a.xact_start)), 0)::float AS transaction_s,
+       coalesce(max(age(a.backend_xmin)), 0)::bigint AS xmin_age
+  FROM pg_stat_activity a
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid();
+
+-- @condition
+-- What holds vacuum and the sequencer back, and how much waits. Counts are cut off: they tell much from little.
+SELECT (SELECT extract(epoch FROM clock_timestamp() - t.ticked_at)::float FROM mesh.tick t WHERE t.feed = 'main')
+         AS tick_age_s,
+       EXISTS (SELECT 1 FROM mesh.event e, mesh.tick t
+                WHERE t.feed = 'main' AND e.xid >= pg_snapshot_xmax(t.snapshot)
+                  AND e.xid < pg_snapshot_xmin(pg_current_snapshot())) AS unsequenced,
+       (SELECT count(*) FROM pg_prepared_xacts x WHERE x.database = current_database()) AS prepared,
+       (SELECT coalesce(max(extract(epoch FROM clock_timestamp() - x.prepared)), 0)::float
+          FROM pg_prepared_xacts x WHERE x.database = current_database()) AS prepared_s,
+       (SELECT coalesce(max(greatest(age(s.xmin), age(s.catalog_xmin))), 0)::bigint FROM pg_replication_slots s)
+         AS slot_xmin_age,
+       (SELECT coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)), 0)::bigint
+          FROM pg_replication_slots s) AS slot_wal_bytes,
+       (SELECT count(*) FROM mesh.dead_letter) AS dead_letters;
+
+-- @waiting
+SELECT c.consumer, w.waiting FROM mesh.consumer c
+ CROSS JOIN LATERAL (
+   SELECT count(*) AS waiting FROM (
+     SELECT FROM mesh.delivery d WHERE d.consumer = c.consumer LIMIT %(limit)s) AS some) AS w;

@@ -47,6 +47,12 @@ class Sequencer:
         self._stopping = asyncio.Event()
         self._seen = ""
         self._ticked_at = 0.0
+        self._sound_at = time.monotonic()
+
+    @property
+    def stalled_seconds(self) -> float:
+        """Seconds since it last ticked, or found that there was nothing to tick for."""
+        return time.monotonic() - self._sound_at
 
     async def run(self) -> None:
         """Work until `stop`. A database that is away is waited for."""
@@ -77,6 +83,7 @@ class Sequencer:
             if self._stopping.is_set():
                 return
             if not woken and not await self._probe(session):
+                self._sound_at = time.monotonic()
                 wait_ms = min(wait_ms * 1.5, IDLE_MS_MAX)
                 continue
             wait_ms = BUSY_MS if await self._tick(session) < 0 else IDLE_MS_MIN
@@ -105,6 +112,8 @@ class Sequencer:
             page = await tick_page(session)
             crashpoint("events.tick.after_commit")
             self._ticked_at = time.monotonic()
+            if page.moved >= 0:
+                self._sound_at = time.monotonic()
             if page.moved > 0:
                 self._bus.moved()
             if not page.more or self._stopping.is_set():

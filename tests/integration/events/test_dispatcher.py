@@ -302,9 +302,9 @@ async def test_a_buried_event_is_replayed_in_front_of_what_waited_behind_it(lab:
         await drained(backbone)
         assert await lab.effects(tenant, "lab.mended") == []
         broken = False
-        assert await backbone.replay("lab.mended", tenant, "k") == 1
+        assert await lab.replay("lab.mended", tenant, "k") == 1
         await drained(backbone)
-        assert await backbone.replay("lab.mended", tenant, "k") == 0
+        assert await lab.replay("lab.mended", tenant, "k") == 0
     assert [effect.version for effect in await lab.effects(tenant, "lab.mended")] == [1, 2, 3]
     assert [tries[event_id] for event_id in ids] == [5, 1, 1]
     assert await lab.rows("SELECT 1 FROM mesh.parked_key WHERE tenant_id = %s", tenant) == []

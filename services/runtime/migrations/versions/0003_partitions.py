@@ -120,15 +120,17 @@ BEGIN
   END IF;
   FOREACH parent IN ARRAY ARRAY['event', 'inbox'] LOOP
     CONTINUE WHEN EXISTS (
-      SELECT FROM mesh.partitions(format('mesh.%I', parent)::regclass) p WHERE p.from_at < ends AND p.until_at > begins);
-    EXECUTE format('SELECT count(*) FROM (SELECT FROM mesh.%I WHERE recorded_at >= $1 AND recorded_at < $2 LIMIT $3) AS r',
+      SELECT FROM mesh.partitions(format('mesh.%I', parent)::regclass) p
+       WHERE p.from_at < ends AND p.until_at > begins);
+    EXECUTE format('SELECT count(*) FROM (SELECT FROM mesh.%I WHERE recorded_at >= $1 AND recorded_at < $2 LIMIT $3) r',
                    parent || '_default') INTO found USING begins, ends, rows_max + 1;
     IF found > rows_max THEN
       -- Moving them would hold up producers for long: they stay where they are, and work.
       RETURN 'skipped';
     END IF;
     made := parent || '_' || to_char(day, 'YYYYMMDD');
-    EXECUTE format('CREATE TABLE mesh.%I (LIKE mesh.%I INCLUDING ALL EXCLUDING IDENTITY) WITH ({settings})', made, parent);
+    EXECUTE format('CREATE TABLE mesh.%I (LIKE mesh.%I INCLUDING ALL EXCLUDING IDENTITY) WITH ({settings})',
+                   made, parent);
     -- Access is by the parent's policies; a partition by itself is closed to all but its owner.
     EXECUTE format('ALTER TABLE mesh.%I ENABLE ROW LEVEL SECURITY', made);
     EXECUTE format('LOCK TABLE mesh.%I IN ACCESS EXCLUSIVE MODE', parent || '_default');
@@ -150,9 +152,10 @@ $body$
 # One bounded step of letting the oldest day go: first its feed rows, so that nobody finds what is about to
 # vanish, then the day itself. Who makes deliveries out of the feed holds the same lock, shared.
 _RETIRE = """
-CREATE FUNCTION mesh.retire(before timestamptz, rows_max int DEFAULT 20000, OUT step text, OUT name text, OUT removed bigint)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET lock_timeout = '500ms' SET enable_seqscan = off AS $body$
+CREATE FUNCTION mesh.retire(
+  before timestamptz, rows_max int DEFAULT 20000, OUT step text, OUT name text, OUT removed bigint)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC' SET lock_timeout = '500ms' SET enable_seqscan = off AS $body$
 DECLARE
   ends timestamptz;
   newest xid8;
@@ -333,6 +336,18 @@ _PLACE = """
       ON CONFLICT DO NOTHING)
 """.strip()
 
+# What lies in the default partitions because nobody made its day, and which days that would be.
+_STRAYS = """
+CREATE FUNCTION mesh.strays(OUT events bigint, OUT days date[])
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+BEGIN ATOMIC
+  SELECT count(*), coalesce(array_agg(DISTINCT r.day), '{}')
+    FROM ((SELECT e.recorded_at::date AS day FROM mesh.event_default e LIMIT 100000)
+          UNION ALL
+          (SELECT i.recorded_at::date FROM mesh.inbox_default i LIMIT 100000)) AS r;
+END
+"""
+
 # Rows stay where they are: the one partition of before takes the days up to today as its bounds.
 _CUT_EVENT = """
 DO $body$
@@ -410,9 +425,10 @@ END
 $body$
 """
 
-_FUNCTIONS = (
+_OF_RELAY = (
     "mesh.make_day(date, int)",
     "mesh.retire(timestamptz, int)",
+    "mesh.strays()",
     "mesh.tick(int)",
 )
 
@@ -437,6 +453,7 @@ def upgrade() -> None:
     op.execute(_TICK.replace("{cur}", _CUR).replace("{place}", _PLACE))
     op.execute(_MAKE_DAY.replace("{settings}", _DAY_SETTINGS))
     op.execute(_RETIRE)
+    op.execute(_STRAYS)
     # The maintenance of the backbone makes more; a database that nobody serves yet has tomorrow.
     op.execute(
         "SELECT mesh.make_day(((now() AT TIME ZONE 'UTC')::date + n)::date) FROM generate_series(1, 7) AS n"
@@ -447,7 +464,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Put all days back into one partition. What a page or a back-fill left half-way is ended first."""
     op.execute(_FINISH)
-    for function in _FUNCTIONS:
+    for function in _OF_RELAY:
         op.execute(f"DROP FUNCTION {function}")
     op.execute(_ONE_EVENT)
     op.execute(_ONE_INBOX)
@@ -456,12 +473,10 @@ def downgrade() -> None:
     op.execute("DROP INDEX mesh.feed_recorded, mesh.dead_letter_place")
     for table, settings in _VACUUM.items():
         if table != "tick_page":
-            names = ", ".join(item.split(" = ")[0] for item in settings.split(", "))
-            op.execute(f"ALTER TABLE mesh.{table} RESET ({names})")
+            changed = ", ".join(item.split(" = ")[0] for item in settings.split(", "))
+            op.execute(f"ALTER TABLE mesh.{table} RESET ({changed})")
     op.execute("DROP TABLE mesh.tick_page, mesh.back_fill, mesh.consumer")
     names = schema.role_names(op)
-    op.execute("DROP POLICY tenant ON mesh.parked_key")
-    op.execute(f'REVOKE SELECT ON mesh.parked_key FROM "{names.service}"')
     schema.open_to_relay(op, "mesh", "inbox", privileges=schema.ALL)
     op.execute(import_module("services.runtime.migrations.versions.0002_events")._TICK_FUNCTION)
     _grant_to(names.relay, "mesh.tick()")
@@ -488,13 +503,12 @@ def _grant() -> None:
     names = schema.role_names(op)
     for table in ("inbox", "consumer", "back_fill", "tick_page"):
         schema.open_to_relay(op, "mesh", table, privileges=schema.ALL)
-    # Which consumers there are is no tenant's secret; which of a tenant's keys wait is that tenant's own.
+    # Which consumers there are is no tenant's secret.
     op.execute(
         f'CREATE POLICY service_select ON mesh.consumer FOR SELECT TO "{names.service}" USING (true)'
     )
     op.execute(f'GRANT SELECT ON mesh.consumer TO "{names.service}"')
-    schema.protect(op, "mesh", "parked_key", privileges=("SELECT",))
-    for function in _FUNCTIONS:
+    for function in _OF_RELAY:
         _grant_to(names.relay, function)
 
 

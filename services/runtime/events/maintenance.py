@@ -1,0 +1,204 @@
+"""What keeps the event log in shape: days made ahead, days let go, and a look at what holds it back.
+
+Every process runs it; locks inside the database's functions let one of them work. Partitions are made and dropped by
+functions that run as their owner, because the relay may neither create nor drop a table.
+
+A lock that cannot be had within half a second is given up and asked for again at the next round: the statements of
+producers queue behind a waiting exclusive lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from services.runtime.events import alarms, relay
+from services.runtime.events.alarms import Alarm, Condition
+from services.runtime.events.relay import Relay, Session
+from services.runtime.telemetry import Silent, Telemetry
+
+DAYS_AHEAD = 7
+RETENTION_DAYS = 90
+CHECK_SECONDS = 30.0
+ROUND_SECONDS = 3600.0
+# A round that found a lock taken is made again so soon.
+RETRY_SECONDS = 30.0
+STATEMENT_MS_MAX = 60_000
+# Steps of letting days go in one round: a hundred times 20,000 rows of the feed.
+STEPS_MAX = 100
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Round:
+    """What a round did.
+
+    Attributes:
+        made: days that got their partition.
+        skipped: days whose events lie in the default partition, too many to move.
+        dropped: partitions that are gone.
+        held: why the oldest day cannot go yet; empty when none is old enough.
+        busy: another process, or a lock, was in the way: try again soon.
+    """
+
+    made: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    held: str = ""
+    busy: bool = False
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Maintenance:
+    """Makes days, lets days go and sounds alarms.
+
+    Args:
+        relay_: opens its sessions.
+        role: the services' role, whose sessions are looked at.
+        retention_days: days that an event is kept at least; 0 keeps all.
+        telemetry: where readings go.
+        now: the time of day by which days are made and go.
+    """
+
+    def __init__(
+        self,
+        relay_: Relay,
+        *,
+        retention_days: int = RETENTION_DAYS,
+        telemetry: Telemetry | None = None,
+        now: Callable[[], datetime] = _now,
+    ) -> None:
+        self._relay = relay_
+        self._retention_days = retention_days
+        self._telemetry = telemetry or Silent()
+        self._now = now
+        self._stopping = asyncio.Event()
+        self._alarms: dict[str, Alarm] = {}
+        self._growth = alarms.Growth()
+
+    async def run(self, role: str) -> None:
+        """Work until `stop`; `role` is the services'. A database that is away is waited for."""
+        loop = asyncio.get_running_loop()
+        round_at = loop.time()
+        while not self._stopping.is_set():
+            try:
+                async with await self._relay.control(statement_ms=STATEMENT_MS_MAX) as session:
+                    if loop.time() >= round_at:
+                        done = await self.round(session)
+                        round_at = loop.time() + (RETRY_SECONDS if done.busy else ROUND_SECONDS)
+                    await self.check(session, role)
+            except Exception as error:
+                # Nothing is half done: every step is a transaction.
+                _log.warning("maintenance of the event log interrupted", error=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), CHECK_SECONDS)
+
+    def stop(self) -> None:
+        """Ask it to end after its statement."""
+        self._stopping.set()
+
+    async def round(self, session: Session) -> Round:
+        """Make the days to come, then let the old ones go."""
+        done = Round()
+        await self._make_days(session, done)
+        await self._retire(session, done)
+        if done.skipped or done.dropped or done.held:
+            _log.info("event log maintained", **_spelled(done))
+        return done
+
+    async def _make_days(self, session: Session, done: Round) -> None:
+        today = self._now().astimezone(UTC).date()
+        strays = await relay.row(session, "strays")
+        assert strays is not None
+        days = {today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)}
+        for day in sorted(days.union(strays["days"])):
+            if self._stopping.is_set():
+                return
+            found = await relay.row(session, "make_day", day=day)
+            assert found is not None
+            match found["result"]:
+                case "made" | "moved":
+                    done.made.append(day.isoformat())
+                case "skipped":
+                    done.skipped.append(day.isoformat())
+                case "busy":
+                    done.busy = True
+
+    async def _retire(self, session: Session, done: Round) -> None:
+        if not self._retention_days:
+            return
+        before = self._now() - timedelta(days=self._retention_days)
+        for _ in range(STEPS_MAX):
+            if self._stopping.is_set():
+                return
+            found = await relay.row(session, "retire", before=before)
+            assert found is not None
+            match found["step"]:
+                case "feed":
+                    continue
+                case "dropped":
+                    done.dropped.append(found["name"])
+                case "done":
+                    return
+                case "busy":
+                    done.busy = True
+                    return
+                case reason:
+                    done.held = f"{found['name']}: {reason}"
+                    return
+        done.busy = True
+
+    async def check(self, session: Session, role: str) -> list[Alarm]:
+        """Look at what holds the log back; returns the alarms that stand."""
+        condition = await self._condition(session, role)
+        for name, value in condition.readings().items():
+            self._telemetry.gauge(f"tollmesh.events.{name}", value)
+        for consumer, waiting in condition.waiting.items():
+            self._telemetry.gauge("tollmesh.events.waiting", waiting, consumer=consumer)
+        standing = {alarm.name: alarm for alarm in alarms.judge(condition, self._growth)}
+        for name, alarm in standing.items():
+            if name not in self._alarms:
+                _log.warning("event log alarm", alarm=name, **alarm.details, advice=alarm.advice)
+        for name in self._alarms.keys() - standing.keys():
+            _log.info("event log alarm over", alarm=name)
+        for name in self._alarms.keys() | standing.keys():
+            self._telemetry.gauge("tollmesh.events.alarm", float(name in standing), alarm=name)
+        self._alarms = standing
+        return list(standing.values())
+
+    async def _condition(self, session: Session, role: str) -> Condition:
+        found = await relay.row(session, "condition")
+        strays = await relay.row(session, "strays")
+        waiting = await relay.rows(session, "waiting", limit=alarms.WAITING_COUNT_MAX)
+        assert found is not None and strays is not None
+        sessions = [await relay.row(session, "sessions")]
+        # The relay inherits nothing from the services' role, so it has to become it to see its sessions.
+        async with relay.transaction(session, STATEMENT_MS_MAX):
+            await session.execute("SELECT set_config('role', %s, true)", (role,))
+            sessions.append(await relay.row(session, "sessions"))
+        seen = [row for row in sessions if row is not None]
+        return Condition(
+            transaction_s=max(row["transaction_s"] for row in seen),
+            xmin_age=max(row["xmin_age"] for row in seen),
+            strays=strays["events"],
+            waiting={row["consumer"]: row["waiting"] for row in waiting},
+            **found,
+        )
+
+
+def _spelled(done: Round) -> dict[str, object]:
+    return {
+        "made": done.made,
+        "skipped": done.skipped,
+        "dropped": done.dropped,
+        "held": done.held,
+    }

@@ -1,0 +1,268 @@
+"""An event as a message: subject, headers, and the payload's bytes as the body.
+
+Headers follow the NATS binding of CloudEvents (binary mode, `ce-…`), so that readers outside of the mesh need no
+code of ours; what CloudEvents has no word for is called `Tollmesh-…`. Values are percent-encoded.
+
+Subjects are `ev.<site>.<lane>.<tenant>.<subject of the event>`. A token of NATS holds neither dots nor spaces
+nor wildcards, so a tenant's are percent-encoded as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote, unquote
+
+from services.runtime.events.publish import PAYLOAD_BYTES_MAX
+from services.runtime.events.registry import KEY_CHARS_MAX
+from services.runtime.events.relay import Delivery
+from services.runtime.events.subjects import split_version, with_version
+
+MESSAGE_ID = "Nats-Msg-Id"
+NUMBER = "Tollmesh-Number"
+_PREFIX = "ev"
+_SPEC_VERSION = "1.0"
+_SCHEMAS = "https://tollmesh.dev/schemas/"
+_JSON, _PROTOBUF = "application/json", "application/protobuf"
+_EVENT_ID_CHARS_MAX = 128
+_TENANT_CHARS_MAX = 64
+_HASH_BYTES = 16
+# What stays as it is in a header: every printable character of ASCII but the percent sign, quotes and space.
+_SAFE = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"
+
+
+class Unreadable(Exception):
+    """A message is no event of ours. The message says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event on its way between two databases; its attributes are the columns of the log.
+
+    Attributes:
+        fingerprint: 16 bytes that tell one content from another.
+        generation: 0, or the number of the replay that sent it again.
+        site: where it was born.
+    """
+
+    tenant_id: str
+    event_id: str
+    subject: str
+    schema_version: int
+    key: str
+    message_name: str
+    payload: bytes
+    correlation_id: str
+    causation_id: str
+    traceparent: str
+    created_at: datetime
+    fingerprint: bytes
+    generation: int
+    site: str
+
+    @property
+    def id_hash(self) -> bytes:
+        """What its id is known by in `mesh.event_identity`."""
+        return digest(self.event_id.encode())
+
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        """Tenant, id and generation."""
+        return self.tenant_id, self.event_id, self.generation
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A message of a lane that was read.
+
+    Attributes:
+        event: what it carries.
+        lane: the lane that it came in.
+        number: its place in the lane, counted from 1 without gaps.
+    """
+
+    event: Event
+    lane: int
+    number: int
+
+
+def digest(data: bytes) -> bytes:
+    """Return 16 bytes of SHA-256, as the log's own writer does."""
+    return hashlib.sha256(data).digest()[:_HASH_BYTES]
+
+
+def of_delivery(delivery: Delivery, site: str, fingerprint: bytes | None) -> Event:
+    """Return the event of a delivery; without a fingerprint its payload's bytes are its content."""
+    payload = bytes(delivery.payload)
+    return Event(
+        tenant_id=delivery.tenant_id,
+        event_id=delivery.event_id,
+        subject=delivery.subject,
+        schema_version=delivery.schema_version,
+        key=delivery.key,
+        message_name=delivery.message_name,
+        payload=payload,
+        correlation_id=delivery.correlation_id,
+        causation_id=delivery.causation_id,
+        traceparent=delivery.traceparent,
+        created_at=delivery.created_at,
+        fingerprint=fingerprint or digest(payload),
+        generation=delivery.generation,
+        site=site,
+    )
+
+
+def stream_of(site: str) -> str:
+    """Name of the stream that a site's sink writes."""
+    return f"tollmesh-{site}"
+
+
+def subjects_of(site: str, lane: int | None = None) -> str:
+    """Return the filter of all events of a site, or of one of its lanes."""
+    return f"{_PREFIX}.{site}.>" if lane is None else f"{_PREFIX}.{site}.{lane}.>"
+
+
+def subject_of(event: Event, lane: int) -> str:
+    """Return the subject that an event travels under."""
+    return f"{_PREFIX}.{event.site}.{lane}.{_token(event.tenant_id)}.{event.subject}"
+
+
+def headers_of(event: Event, number: int) -> dict[str, str]:
+    """Return the headers of the message that carries an event, `number` in its lane."""
+    texts = {
+        MESSAGE_ID: message_id(event),
+        "ce-specversion": _SPEC_VERSION,
+        "ce-id": event.event_id,
+        "ce-source": f"/tollmesh/{event.tenant_id}",
+        "ce-type": event.subject,
+        "ce-subject": event.key,
+        "ce-time": event.created_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "ce-datacontenttype": _PROTOBUF if event.message_name else _JSON,
+        "ce-dataschema": f"{_SCHEMAS}{event.message_name}" if event.message_name else "",
+        "ce-correlationid": event.correlation_id,
+        "ce-causationid": event.causation_id,
+        "ce-traceparent": event.traceparent,
+        "Tollmesh-Site": event.site,
+        "Tollmesh-Tenant": event.tenant_id,
+        "Tollmesh-Schema-Version": str(event.schema_version),
+        "Tollmesh-Fingerprint": event.fingerprint.hex(),
+        "Tollmesh-Generation": str(event.generation),
+        NUMBER: str(number),
+    }
+    return {name: quote(text, safe=_SAFE) for name, text in texts.items() if text}
+
+
+def weight(event: Event) -> int:
+    """Return the bytes of an event's message."""
+    headers = headers_of(event, 2**63)
+    return len(event.payload) + sum(len(name) + len(text) + 4 for name, text in headers.items())
+
+
+def message_id(event: Event) -> str:
+    """Return what the stream knows the event by; ids are unique within a tenant only."""
+    return "/".join((_token(event.tenant_id), _token(event.event_id), str(event.generation)))
+
+
+def identity_of(headers: Mapping[str, str] | None) -> tuple[str, str, int] | None:
+    """Return tenant, id and generation of a message, or None when it is none of ours."""
+    found = headers or {}
+    try:
+        return (
+            unquote(found["Tollmesh-Tenant"], errors="strict"),
+            unquote(found["ce-id"], errors="strict"),
+            int(found["Tollmesh-Generation"]),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def number_of(headers: Mapping[str, str] | None) -> int:
+    """Return a message's place in its lane; 0 when it tells none."""
+    text = (headers or {}).get(NUMBER, "")
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def read(subject: str, headers: Mapping[str, str] | None, body: bytes) -> Arrived:
+    """Read a message.
+
+    Raises:
+        Unreadable: it is no event of ours.
+    """
+    try:
+        texts = {
+            name: unquote(text, errors="strict")
+            for name, text in (headers or {}).items()
+            if name.startswith(("ce-", "Tollmesh-"))
+        }
+        event = _event(texts, body)
+        lane = int(subject.split(".")[2])
+        number = int(texts[NUMBER])
+    except KeyError as error:
+        raise Unreadable(f"it has no header {error.args[0]}") from error
+    except (ValueError, IndexError) as error:
+        raise Unreadable(str(error)) from error
+    _check(event)
+    if subject != subject_of(event, lane):
+        raise Unreadable("its subject says another site, tenant or subject than its headers")
+    return Arrived(event, lane, number)
+
+
+def _event(texts: Mapping[str, str], body: bytes) -> Event:
+    if texts["ce-specversion"] != _SPEC_VERSION:
+        raise Unreadable(f"CloudEvents {texts['ce-specversion']!r} is not read")
+    created_at = datetime.fromisoformat(texts["ce-time"])
+    if created_at.tzinfo is None:
+        raise Unreadable("ce-time has no time zone")
+    return Event(
+        tenant_id=texts["Tollmesh-Tenant"],
+        event_id=texts["ce-id"],
+        subject=texts["ce-type"],
+        schema_version=int(texts["Tollmesh-Schema-Version"]),
+        key=texts["ce-subject"],
+        message_name=texts.get("ce-dataschema", "").removeprefix(_SCHEMAS),
+        payload=body,
+        correlation_id=texts.get("ce-correlationid", ""),
+        causation_id=texts.get("ce-causationid", ""),
+        traceparent=texts.get("ce-traceparent", ""),
+        created_at=created_at,
+        fingerprint=bytes.fromhex(texts["Tollmesh-Fingerprint"]),
+        generation=int(texts["Tollmesh-Generation"]),
+        site=texts["Tollmesh-Site"],
+    )
+
+
+def _check(event: Event) -> None:
+    """Refuse what the log could not hold. Raises Unreadable."""
+    name, version = split_version_of(event.subject)
+    for what, sound in (
+        ("tenant", 0 < len(event.tenant_id) <= _TENANT_CHARS_MAX),
+        ("id", 0 < len(event.event_id) <= _EVENT_ID_CHARS_MAX),
+        ("key", 0 < len(event.key) <= KEY_CHARS_MAX),
+        (
+            "version",
+            event.subject == with_version(name, version) and event.schema_version == version,
+        ),
+        ("fingerprint", len(event.fingerprint) == _HASH_BYTES),
+        ("payload", len(event.payload) <= PAYLOAD_BYTES_MAX),
+    ):
+        if not sound:
+            raise Unreadable(f"its {what} is out of bounds")
+    texts = (event.tenant_id, event.event_id, event.key, event.message_name)
+    trail = (event.correlation_id, event.causation_id, event.traceparent)
+    if any("\0" in text for text in (*texts, *trail)):
+        raise Unreadable("a text of it holds the character NUL")
+
+
+def split_version_of(subject: str) -> tuple[str, int]:
+    """Return subject and version. Raises Unreadable when the text breaks the grammar."""
+    try:
+        return split_version(subject)
+    except ValueError as error:
+        raise Unreadable(str(error)) from error
+
+
+def _token(text: str) -> str:
+    # `quote` leaves the dot alone.
+    return quote(text, safe="").replace(".", "%2E")

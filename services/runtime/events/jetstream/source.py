@@ -1,0 +1,446 @@
+"""The source: takes the events of another site into this database's log.
+
+The other site's 256 lanes are read as eight shares, each by one process at a time, under a lease in this database; a
+consumer for each lane would be a Raft group each (64 of them took a three-node cluster over four seconds to make).
+One transaction checks the lease, claims the events' ids, appends what is new to the log, and moves the share's
+position; only then is NATS told. Where a share goes on is therefore this database's word alone: the consumer is set
+back to it whenever a lease begins, so neither a redelivery nor somebody's late acknowledgement can skip, repeat or
+turn anything round.
+
+Messages of a lane are numbered. A number that is missing was dropped by the stream before it was read, or was lost
+by it: that is recorded and said aloud, and mended by a replay at the other site.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import structlog
+from psycopg.types.json import Jsonb
+
+from services.runtime.crashpoints import crashpoint
+from services.runtime.events import relay
+from services.runtime.events.bus import EventBus
+from services.runtime.events.jetstream import broker as brokers
+from services.runtime.events.jetstream import message
+from services.runtime.events.jetstream.broker import Broker, BrokerAway, StreamState
+from services.runtime.events.jetstream.message import Arrived, Event, Unreadable
+from services.runtime.events.jetstream.statements import (
+    LeaseLost,
+    changed,
+    fenced,
+    renew,
+    row,
+    rows,
+)
+from services.runtime.events.jetstream.waits import Backoff
+from services.runtime.events.lanes import LANES
+from services.runtime.events.relay import Relay, Session
+from services.runtime.ids import new_uuid
+
+SHARES = 8
+# How often a process looks whether a share became free, and whether the stream is still what it was.
+LOOK_SECONDS = 2.0
+_LANES_OF_SHARE = LANES // SHARES
+
+_log = structlog.get_logger(__name__)
+
+Report = Callable[[str, str, str], None]
+"""Tells the contract monitor: tenant, event id, and what was seen."""
+
+
+class Restart(Exception):
+    """What was read does not follow on what is kept: read again from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A leased share.
+
+    Attributes:
+        consumer: what its lease is kept under.
+        share: its number; it has every lane that leaves this remainder.
+        epoch: counts its owners; names this lease.
+    """
+
+    consumer: str
+    share: int
+    epoch: int
+
+    @property
+    def lease(self) -> dict[str, object]:
+        """The parameters that name the lease."""
+        return {"consumer": self.consumer, "lane": self.share, "epoch": self.epoch}
+
+
+@dataclass(slots=True)
+class Position:
+    """How far a share was read.
+
+    Attributes:
+        made_at: when the stream was made that `sequence` belongs to.
+        sequence: everything of the share up to here is in the log, or recorded as refused.
+        numbers: of each lane of the share the number of its last message.
+    """
+
+    made_at: datetime
+    sequence: int = 0
+    numbers: list[int] = field(default_factory=lambda: [0] * _LANES_OF_SHARE)
+
+    def number(self, lane: int) -> int:
+        """Return the number of the last message of a lane."""
+        return self.numbers[lane // SHARES]
+
+    def moved(self, sequence: int, arrived: Arrived | None) -> None:
+        """Count a message as read."""
+        self.sequence = sequence
+        if arrived is not None:
+            self.numbers[arrived.lane // SHARES] = arrived.number
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What was not taken in.
+
+    Attributes:
+        sequence: of the message in the stream.
+        reason: CONFLICT, UNREADABLE or LOST.
+        detail: what is wrong.
+        event: the event, if it could be read.
+        received: the message, unless there is none.
+    """
+
+    sequence: int
+    reason: str
+    detail: str
+    event: Event | None = None
+    received: Any = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Messages that are taken in together, in the order of the stream."""
+
+    arrived: list[tuple[int, Arrived]] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+
+class Source:
+    """Reads one other site.
+
+    Args:
+        relay_: sessions of the relay's role.
+        broker: NATS.
+        site: the other site.
+        bus: rung when events were taken in.
+        report: told of events that contradict one another.
+    """
+
+    def __init__(
+        self, relay_: Relay, broker: Broker, site: str, bus: EventBus, report: Report
+    ) -> None:
+        self._relay = relay_
+        self._broker = broker
+        self._site = site
+        self._bus = bus
+        self._report = report
+        self._consumer = f"transport.source.{site}"
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{new_uuid()}"
+        self._stopping = asyncio.Event()
+        self._told_missing = False
+        self.taken = 0
+
+    async def run(self, role: str) -> None:
+        """Work until `stop`; the log is written as `role`. A NATS or a database that is away is waited for."""
+        backoff = Backoff("source interrupted", site=self._site)
+        while not self._stopping.is_set():
+            try:
+                async with await self._relay.control() as session:
+                    await self._work(session, role, backoff)
+            except Exception as error:
+                await backoff.wait(error, self._stopping)
+
+    def stop(self) -> None:
+        """Ask it to end after the transactions that are under way."""
+        self._stopping.set()
+
+    async def _work(self, session: Session, role: str, backoff: Backoff) -> None:
+        await changed(session, "make_shares", consumer=self._consumer, shares=SHARES)
+        async with asyncio.TaskGroup() as tasks:
+            while not self._stopping.is_set():
+                state = await self._broker.state(self._site)
+                self._tell_missing(state)
+                while state is not None and (share := await self._claim(session)) is not None:
+                    tasks.create_task(self._serve(session, share, state, role))
+                await self._pause(LOOK_SECONDS)
+                if state is not None:
+                    backoff.reset()
+
+    def _tell_missing(self, state: StreamState | None) -> None:
+        if state is None and not self._told_missing:
+            _log.warning("the site has no stream yet", site=self._site)
+        self._told_missing = state is None
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _claim(self, session: Session) -> Share | None:
+        found = await row(
+            session,
+            "claim_share",
+            consumer=self._consumer,
+            shares=SHARES,
+            owner=self._owner,
+            ttl_ms=self._relay.lease_ms,
+        )
+        return None if found is None else Share(self._consumer, found["share"], found["epoch"])
+
+    async def _serve(self, session: Session, share: Share, state: StreamState, role: str) -> None:
+        """Read a share until it is taken away. Errors of NATS or of the database end the work of all shares."""
+        try:
+            while not self._stopping.is_set():
+                try:
+                    await self._read(session, share, state, role)
+                except Restart as error:
+                    _log.warning(
+                        "reading again", site=self._site, share=share.share, why=str(error)
+                    )
+                    found = await self._broker.state(self._site)
+                    if found is None:
+                        raise BrokerAway(f"the stream of {self._site} is gone") from error
+                    state = found
+        except LeaseLost:
+            _log.warning("share lost: another process reads it", site=self._site, share=share.share)
+        finally:
+            if not session.closed:
+                await relay.changed(session, "release", **share.lease, low=-1)
+
+    async def _read(self, session: Session, share: Share, state: StreamState, role: str) -> None:
+        await renew(session, self._relay, share.lease)
+        position = await self._position(session, share, state)
+        reader = await self._broker.reader(self._site, share.share, SHARES, position.sequence)
+        loop = asyncio.get_running_loop()
+        look_at = loop.time() + LOOK_SECONDS
+        try:
+            while not self._stopping.is_set():
+                await renew(session, self._relay, share.lease)
+                received = await reader.batch()
+                if received:
+                    await self._take(share, position, received, role)
+                elif loop.time() > look_at:
+                    look_at = loop.time() + LOOK_SECONDS
+                    await self._look(position)
+        finally:
+            await reader.close()
+
+    async def _look(self, position: Position) -> None:
+        """Notice a stream that was made anew, or has less than was read. Raises Restart."""
+        state = await self._broker.state(self._site)
+        if state is None or state.made_at != position.made_at or state.last < position.sequence:
+            raise Restart("the stream is another one, or lost messages")
+
+    async def _position(self, session: Session, share: Share, state: StreamState) -> Position:
+        kept = await row(session, "position", site=self._site, share=share.share)
+        if kept is None:
+            return Position(state.made_at)
+        position = Position(kept["stream_made_at"], kept["sequence"], list(kept["numbers"]))
+        if position.made_at == state.made_at and position.sequence <= state.last:
+            return position
+        _log.error(
+            "the stream was made anew, or lost messages that had been read: reading it from its start",
+            site=self._site,
+            share=share.share,
+            read=position.sequence,
+            last=state.last,
+        )
+        # Ids tell what was taken in before; numbers go on counting in whatever stream.
+        return Position(state.made_at, 0, position.numbers)
+
+    # ---- One batch
+
+    async def _take(
+        self, share: Share, position: Position, received: Sequence[Any], role: str
+    ) -> None:
+        """Take messages into the log in one transaction, then tell NATS.
+
+        Raises:
+            Restart: messages that are in the stream were left out.
+            LeaseLost: the share is another's by now.
+        """
+        moved = Position(position.made_at, position.sequence, list(position.numbers))
+        batch = await self._judge(moved, received)
+        fresh: list[Event] = []
+        async with fenced(self._relay, share.lease) as driver:
+            for tenant_id, events in _by_tenant(batch.arrived):
+                fresh += await self._append(driver, tenant_id, events, batch, role)
+            for refusal in batch.refusals:
+                await self._record(driver, position.made_at, refusal)
+            await self._keep(driver, share, moved)
+            crashpoint("transport.source.before_commit")
+        crashpoint("transport.source.after_commit")
+        position.sequence, position.numbers = moved.sequence, moved.numbers
+        self.taken += len(fresh)
+        if fresh:
+            self._bus.wake()
+        for refusal in batch.refusals:
+            self._tell(refusal)
+        await brokers.acknowledge(received[-1])
+
+    async def _judge(self, position: Position, received: Sequence[Any]) -> Batch:
+        """Read messages and move the position over them."""
+        batch, start = Batch(), position.sequence
+        seen: dict[int, int] = {}
+        for item in received:
+            sequence = brokers.sequence_of(item)
+            if sequence <= position.sequence:
+                continue  # delivered again, because an acknowledgement was late
+            arrived: Arrived | None = None
+            try:
+                arrived = self._understood(item)
+                before = seen.get(arrived.lane, start)
+                gap = await self._gap(position, arrived, sequence, before)
+                seen[arrived.lane] = sequence
+                batch.refusals += gap
+                batch.arrived.append((sequence, arrived))
+            except Unreadable as error:
+                batch.refusals.append(Refusal(sequence, "UNREADABLE", str(error), received=item))
+            position.moved(sequence, arrived)
+        return batch
+
+    def _understood(self, item: Any) -> Arrived:
+        arrived = message.read(item.subject, item.headers, item.data)
+        if arrived.event.site != self._site:
+            raise Unreadable(f"it says that it was born at {arrived.event.site!r}")
+        return arrived
+
+    async def _gap(
+        self, position: Position, arrived: Arrived, sequence: int, before: int
+    ) -> list[Refusal]:
+        """Account for numbers that are missing before a message.
+
+        Raises:
+            Restart: their messages are in the stream: they were left out on the way.
+        """
+        expected = position.number(arrived.lane) + 1
+        if arrived.number <= expected:
+            # Below it: the other site counts anew, after its database was made anew. Ids tell what is known.
+            return []
+        first = await self._broker.next_of_lane(self._site, arrived.lane, before + 1)
+        if first is None or first.sequence < sequence:
+            raise Restart(f"lane {arrived.lane}: number {expected} was left out on the way")
+        detail = (
+            f"lane {arrived.lane}: numbers {expected} to {arrived.number - 1} are no longer in the stream; replay "
+            f"them at site {self._site} to transport.jetstream"
+        )
+        return [Refusal(sequence, "LOST", detail)]
+
+    async def _append(
+        self,
+        driver: Session,
+        tenant_id: str,
+        events: Sequence[tuple[int, Event]],
+        batch: Batch,
+        role: str,
+    ) -> list[Event]:
+        """Claim the ids of a tenant's events and write what is new; returns it."""
+        first: dict[bytes, Event] = {}
+        for _, event in events:
+            first.setdefault(event.id_hash, event)
+        await rows(driver, "act_for", tenant_id=tenant_id, role=role)
+        ids = {
+            "tenant_id": tenant_id,
+            "id_hash": list(first),
+            "content_hash": [event.fingerprint for event in first.values()],
+        }
+        free = {bytes(item["id_hash"]) for item in await rows(driver, "take_ids", **ids)}
+        known = {id_hash: first[id_hash].fingerprint for id_hash in free}
+        if len(free) < len(first):
+            for item in await rows(driver, "known_ids", tenant_id=tenant_id, id_hash=list(first)):
+                known[bytes(item["id_hash"])] = bytes(item["content_hash"])
+        fresh = [event for id_hash, event in first.items() if id_hash in free]
+        if fresh:
+            await changed(
+                driver, "append", tenant_id=tenant_id, origin=self._site, **_columns(fresh)
+            )
+        await driver.execute("SET LOCAL ROLE NONE")
+        batch.refusals += [
+            Refusal(sequence, "CONFLICT", "its id stands for other content", event)
+            for sequence, event in events
+            if event.fingerprint != known[event.id_hash]
+        ]
+        return fresh
+
+    async def _record(self, driver: Session, made_at: datetime, refusal: Refusal) -> None:
+        event, received = refusal.event, refusal.received
+        headers: Mapping[str, str] = (received.headers or {}) if received is not None else {}
+        payload = event.payload if event else (received.data if received is not None else b"")
+        await changed(
+            driver,
+            "refuse",
+            site=self._site,
+            stream_made_at=made_at,
+            sequence=refusal.sequence,
+            reason=refusal.reason,
+            tenant_id=event.tenant_id if event else "",
+            event_id=event.event_id if event else "",
+            detail=refusal.detail.replace("\0", ""),
+            headers=Jsonb({name: text.replace("\0", "") for name, text in headers.items()}),
+            payload=payload,
+        )
+
+    async def _keep(self, driver: Session, share: Share, position: Position) -> None:
+        await changed(
+            driver,
+            "store_position",
+            site=self._site,
+            share=share.share,
+            stream_made_at=position.made_at,
+            sequence=position.sequence,
+            numbers=position.numbers,
+        )
+
+    def _tell(self, refusal: Refusal) -> None:
+        event = refusal.event
+        _log.error(
+            "event refused",
+            site=self._site,
+            sequence=refusal.sequence,
+            reason=refusal.reason,
+            detail=refusal.detail,
+            tenant_id=event.tenant_id if event else "",
+            event_id=event.event_id if event else "",
+        )
+        if event is not None:
+            self._report(
+                event.tenant_id,
+                event.event_id,
+                f"site {self._site} sent event {event.event_id} ({event.subject}), whose id stands for other "
+                "content here; it was not taken in",
+            )
+
+
+def _by_tenant(
+    arrived: Iterable[tuple[int, Arrived]],
+) -> list[tuple[str, list[tuple[int, Event]]]]:
+    """Return each tenant's events in their order; tenants sorted, so that two transactions do not dead-lock."""
+    found: dict[str, list[tuple[int, Event]]] = {}
+    for sequence, item in arrived:
+        found.setdefault(item.event.tenant_id, []).append((sequence, item.event))
+    return sorted(found.items())
+
+
+def _columns(events: Sequence[Event]) -> dict[str, list[object]]:
+    names = (
+        *("event_id", "subject", "schema_version", "key", "message_name", "payload"),
+        *("correlation_id", "causation_id", "traceparent", "created_at"),
+    )
+    return {name: [getattr(event, name) for event in events] for name in names}

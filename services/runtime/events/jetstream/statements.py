@@ -1,0 +1,61 @@
+"""The transport's own statements, run as those of the relay are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+from psycopg.rows import dict_row
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.runtime import sql
+from services.runtime.events import relay
+from services.runtime.events.relay import Relay, Row, Session
+
+_SQL = sql.load("services.runtime.events.jetstream", "queries.sql")
+
+
+class LeaseLost(Exception):
+    """Another process holds the lane or the share; nothing more of this one counts."""
+
+
+async def rows(session: Session, name: str, **parameters: object) -> list[Row]:
+    """Run a named statement and return its rows."""
+    async with session.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_SQL[name], parameters or None)
+        return await cursor.fetchall() if cursor.description else []
+
+
+async def row(session: Session, name: str, **parameters: object) -> Row | None:
+    """Run a named statement and return its first row, or None."""
+    found = await rows(session, name, **parameters)
+    return found[0] if found else None
+
+
+async def changed(session: Session, name: str, **parameters: object) -> int:
+    """Run a named statement and return how many rows it wrote."""
+    return (await session.execute(_SQL[name], parameters or None)).rowcount
+
+
+@asynccontextmanager
+async def fenced(relay_: Relay, lease: dict[str, object]) -> AsyncIterator[Session]:
+    """A transaction that ends with nothing when the lease is another's. Raises LeaseLost."""
+    async with _begun(relay_.engine) as driver:
+        if await relay.row(driver, "fence", **lease, limit_ms=str(relay_.transaction_ms)) is None:
+            raise LeaseLost
+        yield driver
+
+
+async def renew(session: Session, relay_: Relay, lease: dict[str, object]) -> None:
+    """Hold a lane or share for another term. Raises LeaseLost."""
+    if not await relay.changed(session, "renew", **lease, ttl_ms=relay_.lease_ms):
+        raise LeaseLost
+
+
+@asynccontextmanager
+async def _begun(engine: AsyncEngine) -> AsyncIterator[Session]:
+    async with engine.connect() as connection, connection.begin():
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert isinstance(driver, psycopg.AsyncConnection)
+        yield driver

@@ -15,6 +15,8 @@ from services.runtime.config import Settings
 from services.runtime.database import Database
 from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
+from services.runtime.events.jetstream import Options as TransportOptions
+from services.runtime.events.jetstream import Transport
 from services.runtime.feed_health import FeedHealth
 from services.runtime.idempotency import Idempotency
 from services.runtime.interceptors import Pipeline
@@ -47,6 +49,7 @@ class Node:
         # How to end what was begun, the last first: a start that fails half-way is undone as far as it got.
         self._undo = contextlib.AsyncExitStack()
         self.bus = EventBus()
+        self.transport: Transport | None = None
         self.port = 0
 
     async def start(self) -> int:
@@ -103,7 +106,10 @@ class Node:
         self._undo.push_async_callback(self.backbone.stop)
         await self.violations.start()
         self._undo.push_async_callback(self.violations.stop)
+        await self._prepare_transport(settings)
         await self.backbone.start()
+        if self.transport is not None:
+            self.transport.start()
         self.timers = TimerPump(
             settings.relay_url, bus=self.bus, clock=self._clock, pooled=settings.pooled
         )
@@ -128,6 +134,21 @@ class Node:
             if service.start is not None:
                 await service.start()
         return self.port
+
+    async def _prepare_transport(self, settings: Settings) -> None:
+        """Join NATS, if there is one: its subscription first, then the backbone, which fills it."""
+        options = TransportOptions.of(settings)
+        if options is None:
+            return
+        self.transport = Transport(
+            options,
+            settings.relay_url,
+            bus=self.bus,
+            violations=self.violations,
+            pooled=settings.pooled,
+        )
+        self._undo.push_async_callback(self.transport.stop)
+        await self.transport.subscribe()
 
     def _build(self, settings: Settings) -> None:
         runtime = Runtime(

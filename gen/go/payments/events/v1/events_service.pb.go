@@ -2777,11 +2777,514 @@ func (x *RedeliverWebhookResponse) GetMore() bool {
 	return false
 }
 
+// Request of ListConsumers.
+type ListConsumersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most consumers to give; 0 for 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before; empty for the first page.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListConsumersRequest) Reset() {
+	*x = ListConsumersRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListConsumersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListConsumersRequest) ProtoMessage() {}
+
+func (x *ListConsumersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListConsumersRequest.ProtoReflect.Descriptor instead.
+func (*ListConsumersRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *ListConsumersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListConsumersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Answer of ListConsumers.
+type ListConsumersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Consumers, by name.
+	Consumers []*Consumer `protobuf:"bytes,1,rep,name=consumers,proto3" json:"consumers,omitempty"`
+	// Token of the next page; empty when there is none.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListConsumersResponse) Reset() {
+	*x = ListConsumersResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListConsumersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListConsumersResponse) ProtoMessage() {}
+
+func (x *ListConsumersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListConsumersResponse.ProtoReflect.Descriptor instead.
+func (*ListConsumersResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *ListConsumersResponse) GetConsumers() []*Consumer {
+	if x != nil {
+		return x.Consumers
+	}
+	return nil
+}
+
+func (x *ListConsumersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of ListDeadLetters.
+type ListDeadLettersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of one consumer; empty for all.
+	Consumer string `protobuf:"bytes,1,opt,name=consumer,proto3" json:"consumer,omitempty"`
+	// Most letters to give; 0 for 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before; empty for the first page.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeadLettersRequest) Reset() {
+	*x = ListDeadLettersRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeadLettersRequest) ProtoMessage() {}
+
+func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ListDeadLettersRequest) GetConsumer() string {
+	if x != nil {
+		return x.Consumer
+	}
+	return ""
+}
+
+func (x *ListDeadLettersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDeadLettersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Answer of ListDeadLetters.
+type ListDeadLettersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Letters, by consumer and in the order of the feed.
+	DeadLetters []*DeadLetter `protobuf:"bytes,1,rep,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
+	// Token of the next page; empty when there is none.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeadLettersResponse) Reset() {
+	*x = ListDeadLettersResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeadLettersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeadLettersResponse) ProtoMessage() {}
+
+func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
+func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ListDeadLettersResponse) GetDeadLetters() []*DeadLetter {
+	if x != nil {
+		return x.DeadLetters
+	}
+	return nil
+}
+
+func (x *ListDeadLettersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of ReplayDeadLetters: all of a consumer, those of a key, or some events.
+type ReplayDeadLettersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the request; the same id gets the same answer.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Whose letters.
+	Consumer string `protobuf:"bytes,2,opt,name=consumer,proto3" json:"consumer,omitempty"`
+	// Only those of this key.
+	Key string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// Only those of these events.
+	EventIds      []string `protobuf:"bytes,4,rep,name=event_ids,json=eventIds,proto3" json:"event_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayDeadLettersRequest) Reset() {
+	*x = ReplayDeadLettersRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayDeadLettersRequest) ProtoMessage() {}
+
+func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*ReplayDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ReplayDeadLettersRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ReplayDeadLettersRequest) GetConsumer() string {
+	if x != nil {
+		return x.Consumer
+	}
+	return ""
+}
+
+func (x *ReplayDeadLettersRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *ReplayDeadLettersRequest) GetEventIds() []string {
+	if x != nil {
+		return x.EventIds
+	}
+	return nil
+}
+
+// Answer of ReplayDeadLetters.
+type ReplayDeadLettersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Letters that are back in the queue, 1,000 at most.
+	ReplayedCount int32 `protobuf:"varint,1,opt,name=replayed_count,json=replayedCount,proto3" json:"replayed_count,omitempty"`
+	// True when more of them are left: call again with another request_id.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayDeadLettersResponse) Reset() {
+	*x = ReplayDeadLettersResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayDeadLettersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayDeadLettersResponse) ProtoMessage() {}
+
+func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayDeadLettersResponse.ProtoReflect.Descriptor instead.
+func (*ReplayDeadLettersResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ReplayDeadLettersResponse) GetReplayedCount() int32 {
+	if x != nil {
+		return x.ReplayedCount
+	}
+	return 0
+}
+
+func (x *ReplayDeadLettersResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// Request of ReplayEvents.
+type ReplayEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the request; the same id gets the same answer.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Who handles them again.
+	Consumer string `protobuf:"bytes,2,opt,name=consumer,proto3" json:"consumer,omitempty"`
+	// When the events were recorded by the mesh. Those that come while the replay goes on are not part of it.
+	Period *v1.Period `protobuf:"bytes,3,opt,name=period,proto3" json:"period,omitempty"`
+	// Only these of the consumer's subjects, exact or prefixes such as `invoice.*`; empty for all.
+	Subjects []string `protobuf:"bytes,4,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	// The next_page_token of the call before, with the same consumer, period and subjects; empty to begin.
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayEventsRequest) Reset() {
+	*x = ReplayEventsRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayEventsRequest) ProtoMessage() {}
+
+func (x *ReplayEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayEventsRequest.ProtoReflect.Descriptor instead.
+func (*ReplayEventsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ReplayEventsRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ReplayEventsRequest) GetConsumer() string {
+	if x != nil {
+		return x.Consumer
+	}
+	return ""
+}
+
+func (x *ReplayEventsRequest) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *ReplayEventsRequest) GetSubjects() []string {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
+func (x *ReplayEventsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Answer of ReplayEvents.
+type ReplayEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Events that this call put into the queue.
+	ReplayedCount int32 `protobuf:"varint,1,opt,name=replayed_count,json=replayedCount,proto3" json:"replayed_count,omitempty"`
+	// Number of this replay, the same for all its calls; handlers see it in the envelope.
+	Generation int32 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Goes on where this call stopped; empty when the period is through.
+	NextPageToken string `protobuf:"bytes,3,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayEventsResponse) Reset() {
+	*x = ReplayEventsResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayEventsResponse) ProtoMessage() {}
+
+func (x *ReplayEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayEventsResponse.ProtoReflect.Descriptor instead.
+func (*ReplayEventsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *ReplayEventsResponse) GetReplayedCount() int32 {
+	if x != nil {
+		return x.ReplayedCount
+	}
+	return 0
+}
+
+func (x *ReplayEventsResponse) GetGeneration() int32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *ReplayEventsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_payments_events_v1_events_service_proto protoreflect.FileDescriptor
 
 const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/events/v1/events_service.proto\x12\x12payments.events.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/events/v1/events.proto\x1a\x1fpayments/events/v1/timers.proto\x1a!payments/events/v1/webhooks.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xf8\x01\n" +
+	"'payments/events/v1/events_service.proto\x12\x12payments.events.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/events/v1/events.proto\x1a#payments/events/v1/operations.proto\x1a\x1fpayments/events/v1/timers.proto\x1a!payments/events/v1/webhooks.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xf8\x01\n" +
 	"\x11ListEventsRequest\x12S\n" +
 	"\bsubjects\x18\x01 \x03(\tB7\xbaH4\x92\x011\x102\"-r+\x18\xc8\x012&^([a-z0-9_-]+\\.){1,4}([a-z0-9_-]+|\\*)$R\bsubjects\x12\x1e\n" +
 	"\x05after\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x05after\x12'\n" +
@@ -2993,11 +3496,54 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\x04what\x12\x05\xbaH\x02\b\x01\"P\n" +
 	"\x18RedeliverWebhookResponse\x12 \n" +
 	"\vredelivered\x18\x01 \x01(\x05R\vredelivered\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more*X\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"h\n" +
+	"\x14ListConsumersRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"{\n" +
+	"\x15ListConsumersResponse\x12:\n" +
+	"\tconsumers\x18\x01 \x03(\v2\x1c.payments.events.v1.ConsumerR\tconsumers\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x90\x01\n" +
+	"\x16ListDeadLettersRequest\x12$\n" +
+	"\bconsumer\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\bconsumer\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x84\x01\n" +
+	"\x17ListDeadLettersResponse\x12A\n" +
+	"\fdead_letters\x18\x01 \x03(\v2\x1e.payments.events.v1.DeadLetterR\vdeadLetters\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa7\x02\n" +
+	"\x18ReplayDeadLettersRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12&\n" +
+	"\bconsumer\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bconsumer\x12\x1a\n" +
+	"\x03key\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x90\x03R\x03key\x12/\n" +
+	"\tevent_ids\x18\x04 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xe8\a\"\ar\x05\x10\x01\x18\x80\x01R\beventIds:m\xbaHj\x1ah\n" +
+	"\x18replay_dead_letters.what\x12\x1fgive key or event_ids, not both\x1a+this.key == '' || size(this.event_ids) == 0\"V\n" +
+	"\x19ReplayDeadLettersResponse\x12%\n" +
+	"\x0ereplayed_count\x18\x01 \x01(\x05R\rreplayedCount\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xf8\x01\n" +
+	"\x13ReplayEventsRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12&\n" +
+	"\bconsumer\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bconsumer\x128\n" +
+	"\x06period\x18\x03 \x01(\v2\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\x12-\n" +
+	"\bsubjects\x18\x04 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x102\"\ar\x05\x10\x01\x18\x80\x01R\bsubjects\x12'\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x85\x01\n" +
+	"\x14ReplayEventsResponse\x12%\n" +
+	"\x0ereplayed_count\x18\x01 \x01(\x05R\rreplayedCount\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x05R\n" +
+	"generation\x12&\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken*X\n" +
 	"\tRendering\x12\x19\n" +
 	"\x15RENDERING_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10RENDERING_EVENTS\x10\x01\x12\x1a\n" +
-	"\x16RENDERING_CLOUD_EVENTS\x10\x022\xdd\x1b\n" +
+	"\x16RENDERING_CLOUD_EVENTS\x10\x022\xc5 \n" +
 	"\fEventService\x12\xa3\x01\n" +
 	"\x12RegisterEventTypes\x12-.payments.events.v1.RegisterEventTypesRequest\x1a..payments.events.v1.RegisterEventTypesResponse\".\x8a\xe7\x18\x10\n" +
 	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/event-types\x12\x91\x01\n" +
@@ -3048,7 +3594,15 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\x13ListWebhookAttempts\x12..payments.events.v1.ListWebhookAttemptsRequest\x1a/.payments.events.v1.ListWebhookAttemptsResponse\"-\x8a\xe7\x18\r\n" +
 	"\vevents:read\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/webhook-attempts\x12\xbb\x01\n" +
 	"\x10RedeliverWebhook\x12+.payments.events.v1.RedeliverWebhookRequest\x1a,.payments.events.v1.RedeliverWebhookResponse\"L\x8a\xe7\x18\x10\n" +
-	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x022:\x01*\"-/v1/webhook-endpoints/{endpoint_id}:redeliverB\xc7\x01\n" +
+	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x022:\x01*\"-/v1/webhook-endpoints/{endpoint_id}:redeliver\x12\x8c\x01\n" +
+	"\rListConsumers\x12(.payments.events.v1.ListConsumersRequest\x1a).payments.events.v1.ListConsumersResponse\"&\x8a\xe7\x18\r\n" +
+	"\vevents:read\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/consumers\x12\x95\x01\n" +
+	"\x0fListDeadLetters\x12*.payments.events.v1.ListDeadLettersRequest\x1a+.payments.events.v1.ListDeadLettersResponse\")\x8a\xe7\x18\r\n" +
+	"\vevents:read\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/dead-letters\x12\xa8\x01\n" +
+	"\x11ReplayDeadLetters\x12,.payments.events.v1.ReplayDeadLettersRequest\x1a-.payments.events.v1.ReplayDeadLettersResponse\"6\x8a\xe7\x18\x10\n" +
+	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/v1/dead-letters:replay\x12\x93\x01\n" +
+	"\fReplayEvents\x12'.payments.events.v1.ReplayEventsRequest\x1a(.payments.events.v1.ReplayEventsResponse\"0\x8a\xe7\x18\x10\n" +
+	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/events:replayB\xc7\x01\n" +
 	"\x16com.payments.events.v1B\x12EventsServiceProtoP\x01Z/tollmesh.dev/gen/go/payments/events/v1;eventsv1\xa2\x02\x03PEX\xaa\x02\x12Payments.Events.V1\xca\x02\x12Payments\\Events\\V1\xe2\x02\x1ePayments\\Events\\V1\\GPBMetadata\xea\x02\x14Payments::Events::V1b\x06proto3"
 
 var (
@@ -3064,7 +3618,7 @@ func file_payments_events_v1_events_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_events_v1_events_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_payments_events_v1_events_service_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_payments_events_v1_events_service_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_payments_events_v1_events_service_proto_goTypes = []any{
 	(Rendering)(0),                        // 0: payments.events.v1.Rendering
 	(*ListEventsRequest)(nil),             // 1: payments.events.v1.ListEventsRequest
@@ -3111,108 +3665,129 @@ var file_payments_events_v1_events_service_proto_goTypes = []any{
 	(*ListWebhookAttemptsResponse)(nil),   // 42: payments.events.v1.ListWebhookAttemptsResponse
 	(*RedeliverWebhookRequest)(nil),       // 43: payments.events.v1.RedeliverWebhookRequest
 	(*RedeliverWebhookResponse)(nil),      // 44: payments.events.v1.RedeliverWebhookResponse
-	nil,                                   // 45: payments.events.v1.PublishCloudEventsRequest.HeadersEntry
-	(*Event)(nil),                         // 46: payments.events.v1.Event
-	(*EventType)(nil),                     // 47: payments.events.v1.EventType
-	(v1.Outcome)(0),                       // 48: payments.type.v1.Outcome
-	(*timestamppb.Timestamp)(nil),         // 49: google.protobuf.Timestamp
-	(*Timer)(nil),                         // 50: payments.events.v1.Timer
-	(JourneyStatus)(0),                    // 51: payments.events.v1.JourneyStatus
-	(*Journey)(nil),                       // 52: payments.events.v1.Journey
-	(WebhookFormat)(0),                    // 53: payments.events.v1.WebhookFormat
-	(WebhookSigning)(0),                   // 54: payments.events.v1.WebhookSigning
-	(*WebhookEndpoint)(nil),               // 55: payments.events.v1.WebhookEndpoint
-	(*durationpb.Duration)(nil),           // 56: google.protobuf.Duration
-	(*WebhookAttempt)(nil),                // 57: payments.events.v1.WebhookAttempt
-	(WebhookDeliveryStatus)(0),            // 58: payments.events.v1.WebhookDeliveryStatus
-	(*WebhookDelivery)(nil),               // 59: payments.events.v1.WebhookDelivery
-	(WebhookAttemptOutcome)(0),            // 60: payments.events.v1.WebhookAttemptOutcome
-	(*v1.Period)(nil),                     // 61: payments.type.v1.Period
+	(*ListConsumersRequest)(nil),          // 45: payments.events.v1.ListConsumersRequest
+	(*ListConsumersResponse)(nil),         // 46: payments.events.v1.ListConsumersResponse
+	(*ListDeadLettersRequest)(nil),        // 47: payments.events.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),       // 48: payments.events.v1.ListDeadLettersResponse
+	(*ReplayDeadLettersRequest)(nil),      // 49: payments.events.v1.ReplayDeadLettersRequest
+	(*ReplayDeadLettersResponse)(nil),     // 50: payments.events.v1.ReplayDeadLettersResponse
+	(*ReplayEventsRequest)(nil),           // 51: payments.events.v1.ReplayEventsRequest
+	(*ReplayEventsResponse)(nil),          // 52: payments.events.v1.ReplayEventsResponse
+	nil,                                   // 53: payments.events.v1.PublishCloudEventsRequest.HeadersEntry
+	(*Event)(nil),                         // 54: payments.events.v1.Event
+	(*EventType)(nil),                     // 55: payments.events.v1.EventType
+	(v1.Outcome)(0),                       // 56: payments.type.v1.Outcome
+	(*timestamppb.Timestamp)(nil),         // 57: google.protobuf.Timestamp
+	(*Timer)(nil),                         // 58: payments.events.v1.Timer
+	(JourneyStatus)(0),                    // 59: payments.events.v1.JourneyStatus
+	(*Journey)(nil),                       // 60: payments.events.v1.Journey
+	(WebhookFormat)(0),                    // 61: payments.events.v1.WebhookFormat
+	(WebhookSigning)(0),                   // 62: payments.events.v1.WebhookSigning
+	(*WebhookEndpoint)(nil),               // 63: payments.events.v1.WebhookEndpoint
+	(*durationpb.Duration)(nil),           // 64: google.protobuf.Duration
+	(*WebhookAttempt)(nil),                // 65: payments.events.v1.WebhookAttempt
+	(WebhookDeliveryStatus)(0),            // 66: payments.events.v1.WebhookDeliveryStatus
+	(*WebhookDelivery)(nil),               // 67: payments.events.v1.WebhookDelivery
+	(WebhookAttemptOutcome)(0),            // 68: payments.events.v1.WebhookAttemptOutcome
+	(*v1.Period)(nil),                     // 69: payments.type.v1.Period
+	(*Consumer)(nil),                      // 70: payments.events.v1.Consumer
+	(*DeadLetter)(nil),                    // 71: payments.events.v1.DeadLetter
 }
 var file_payments_events_v1_events_service_proto_depIdxs = []int32{
 	0,  // 0: payments.events.v1.ListEventsRequest.rendering:type_name -> payments.events.v1.Rendering
-	46, // 1: payments.events.v1.ListEventsResponse.events:type_name -> payments.events.v1.Event
-	46, // 2: payments.events.v1.TailEventsResponse.event:type_name -> payments.events.v1.Event
-	47, // 3: payments.events.v1.RegisterEventTypesRequest.event_types:type_name -> payments.events.v1.EventType
-	48, // 4: payments.events.v1.RegisterEventTypeResult.outcome:type_name -> payments.type.v1.Outcome
+	54, // 1: payments.events.v1.ListEventsResponse.events:type_name -> payments.events.v1.Event
+	54, // 2: payments.events.v1.TailEventsResponse.event:type_name -> payments.events.v1.Event
+	55, // 3: payments.events.v1.RegisterEventTypesRequest.event_types:type_name -> payments.events.v1.EventType
+	56, // 4: payments.events.v1.RegisterEventTypeResult.outcome:type_name -> payments.type.v1.Outcome
 	6,  // 5: payments.events.v1.RegisterEventTypesResponse.results:type_name -> payments.events.v1.RegisterEventTypeResult
-	47, // 6: payments.events.v1.ListEventTypesResponse.event_types:type_name -> payments.events.v1.EventType
-	47, // 7: payments.events.v1.GetEventTypeResponse.event_type:type_name -> payments.events.v1.EventType
-	46, // 8: payments.events.v1.PublishEventsRequest.events:type_name -> payments.events.v1.Event
-	48, // 9: payments.events.v1.PublishEventResult.outcome:type_name -> payments.type.v1.Outcome
+	55, // 6: payments.events.v1.ListEventTypesResponse.event_types:type_name -> payments.events.v1.EventType
+	55, // 7: payments.events.v1.GetEventTypeResponse.event_type:type_name -> payments.events.v1.EventType
+	54, // 8: payments.events.v1.PublishEventsRequest.events:type_name -> payments.events.v1.Event
+	56, // 9: payments.events.v1.PublishEventResult.outcome:type_name -> payments.type.v1.Outcome
 	13, // 10: payments.events.v1.PublishEventsResponse.results:type_name -> payments.events.v1.PublishEventResult
-	49, // 11: payments.events.v1.ListTimersRequest.due_before:type_name -> google.protobuf.Timestamp
-	50, // 12: payments.events.v1.ListTimersResponse.timers:type_name -> payments.events.v1.Timer
-	50, // 13: payments.events.v1.CancelTimerResponse.timer:type_name -> payments.events.v1.Timer
-	51, // 14: payments.events.v1.ListJourneysRequest.status:type_name -> payments.events.v1.JourneyStatus
-	52, // 15: payments.events.v1.ListJourneysResponse.journeys:type_name -> payments.events.v1.Journey
-	52, // 16: payments.events.v1.GetJourneyResponse.journey:type_name -> payments.events.v1.Journey
-	45, // 17: payments.events.v1.PublishCloudEventsRequest.headers:type_name -> payments.events.v1.PublishCloudEventsRequest.HeadersEntry
+	57, // 11: payments.events.v1.ListTimersRequest.due_before:type_name -> google.protobuf.Timestamp
+	58, // 12: payments.events.v1.ListTimersResponse.timers:type_name -> payments.events.v1.Timer
+	58, // 13: payments.events.v1.CancelTimerResponse.timer:type_name -> payments.events.v1.Timer
+	59, // 14: payments.events.v1.ListJourneysRequest.status:type_name -> payments.events.v1.JourneyStatus
+	60, // 15: payments.events.v1.ListJourneysResponse.journeys:type_name -> payments.events.v1.Journey
+	60, // 16: payments.events.v1.GetJourneyResponse.journey:type_name -> payments.events.v1.Journey
+	53, // 17: payments.events.v1.PublishCloudEventsRequest.headers:type_name -> payments.events.v1.PublishCloudEventsRequest.HeadersEntry
 	13, // 18: payments.events.v1.PublishCloudEventsResponse.results:type_name -> payments.events.v1.PublishEventResult
-	53, // 19: payments.events.v1.CreateWebhookEndpointRequest.format:type_name -> payments.events.v1.WebhookFormat
-	54, // 20: payments.events.v1.CreateWebhookEndpointRequest.signing:type_name -> payments.events.v1.WebhookSigning
-	55, // 21: payments.events.v1.CreateWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
-	55, // 22: payments.events.v1.GetWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
-	55, // 23: payments.events.v1.ListWebhookEndpointsResponse.endpoints:type_name -> payments.events.v1.WebhookEndpoint
-	53, // 24: payments.events.v1.UpdateWebhookEndpointRequest.format:type_name -> payments.events.v1.WebhookFormat
-	55, // 25: payments.events.v1.UpdateWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
-	56, // 26: payments.events.v1.RotateWebhookSecretRequest.overlap:type_name -> google.protobuf.Duration
-	54, // 27: payments.events.v1.RotateWebhookSecretRequest.signing:type_name -> payments.events.v1.WebhookSigning
-	55, // 28: payments.events.v1.RotateWebhookSecretResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
-	57, // 29: payments.events.v1.TestWebhookEndpointResponse.attempt:type_name -> payments.events.v1.WebhookAttempt
-	58, // 30: payments.events.v1.ListWebhookDeliveriesRequest.status:type_name -> payments.events.v1.WebhookDeliveryStatus
-	59, // 31: payments.events.v1.ListWebhookDeliveriesResponse.deliveries:type_name -> payments.events.v1.WebhookDelivery
-	60, // 32: payments.events.v1.ListWebhookAttemptsRequest.outcome:type_name -> payments.events.v1.WebhookAttemptOutcome
-	57, // 33: payments.events.v1.ListWebhookAttemptsResponse.attempts:type_name -> payments.events.v1.WebhookAttempt
-	61, // 34: payments.events.v1.RedeliverWebhookRequest.period:type_name -> payments.type.v1.Period
-	58, // 35: payments.events.v1.RedeliverWebhookRequest.status:type_name -> payments.events.v1.WebhookDeliveryStatus
-	5,  // 36: payments.events.v1.EventService.RegisterEventTypes:input_type -> payments.events.v1.RegisterEventTypesRequest
-	8,  // 37: payments.events.v1.EventService.ListEventTypes:input_type -> payments.events.v1.ListEventTypesRequest
-	10, // 38: payments.events.v1.EventService.GetEventType:input_type -> payments.events.v1.GetEventTypeRequest
-	12, // 39: payments.events.v1.EventService.PublishEvents:input_type -> payments.events.v1.PublishEventsRequest
-	1,  // 40: payments.events.v1.EventService.ListEvents:input_type -> payments.events.v1.ListEventsRequest
-	3,  // 41: payments.events.v1.EventService.TailEvents:input_type -> payments.events.v1.TailEventsRequest
-	15, // 42: payments.events.v1.EventService.ListTimers:input_type -> payments.events.v1.ListTimersRequest
-	17, // 43: payments.events.v1.EventService.CancelTimer:input_type -> payments.events.v1.CancelTimerRequest
-	19, // 44: payments.events.v1.EventService.ListJourneys:input_type -> payments.events.v1.ListJourneysRequest
-	21, // 45: payments.events.v1.EventService.GetJourney:input_type -> payments.events.v1.GetJourneyRequest
-	23, // 46: payments.events.v1.EventService.PublishCloudEvents:input_type -> payments.events.v1.PublishCloudEventsRequest
-	25, // 47: payments.events.v1.EventService.CreateWebhookEndpoint:input_type -> payments.events.v1.CreateWebhookEndpointRequest
-	27, // 48: payments.events.v1.EventService.GetWebhookEndpoint:input_type -> payments.events.v1.GetWebhookEndpointRequest
-	29, // 49: payments.events.v1.EventService.ListWebhookEndpoints:input_type -> payments.events.v1.ListWebhookEndpointsRequest
-	31, // 50: payments.events.v1.EventService.UpdateWebhookEndpoint:input_type -> payments.events.v1.UpdateWebhookEndpointRequest
-	33, // 51: payments.events.v1.EventService.DeleteWebhookEndpoint:input_type -> payments.events.v1.DeleteWebhookEndpointRequest
-	35, // 52: payments.events.v1.EventService.RotateWebhookSecret:input_type -> payments.events.v1.RotateWebhookSecretRequest
-	37, // 53: payments.events.v1.EventService.TestWebhookEndpoint:input_type -> payments.events.v1.TestWebhookEndpointRequest
-	39, // 54: payments.events.v1.EventService.ListWebhookDeliveries:input_type -> payments.events.v1.ListWebhookDeliveriesRequest
-	41, // 55: payments.events.v1.EventService.ListWebhookAttempts:input_type -> payments.events.v1.ListWebhookAttemptsRequest
-	43, // 56: payments.events.v1.EventService.RedeliverWebhook:input_type -> payments.events.v1.RedeliverWebhookRequest
-	7,  // 57: payments.events.v1.EventService.RegisterEventTypes:output_type -> payments.events.v1.RegisterEventTypesResponse
-	9,  // 58: payments.events.v1.EventService.ListEventTypes:output_type -> payments.events.v1.ListEventTypesResponse
-	11, // 59: payments.events.v1.EventService.GetEventType:output_type -> payments.events.v1.GetEventTypeResponse
-	14, // 60: payments.events.v1.EventService.PublishEvents:output_type -> payments.events.v1.PublishEventsResponse
-	2,  // 61: payments.events.v1.EventService.ListEvents:output_type -> payments.events.v1.ListEventsResponse
-	4,  // 62: payments.events.v1.EventService.TailEvents:output_type -> payments.events.v1.TailEventsResponse
-	16, // 63: payments.events.v1.EventService.ListTimers:output_type -> payments.events.v1.ListTimersResponse
-	18, // 64: payments.events.v1.EventService.CancelTimer:output_type -> payments.events.v1.CancelTimerResponse
-	20, // 65: payments.events.v1.EventService.ListJourneys:output_type -> payments.events.v1.ListJourneysResponse
-	22, // 66: payments.events.v1.EventService.GetJourney:output_type -> payments.events.v1.GetJourneyResponse
-	24, // 67: payments.events.v1.EventService.PublishCloudEvents:output_type -> payments.events.v1.PublishCloudEventsResponse
-	26, // 68: payments.events.v1.EventService.CreateWebhookEndpoint:output_type -> payments.events.v1.CreateWebhookEndpointResponse
-	28, // 69: payments.events.v1.EventService.GetWebhookEndpoint:output_type -> payments.events.v1.GetWebhookEndpointResponse
-	30, // 70: payments.events.v1.EventService.ListWebhookEndpoints:output_type -> payments.events.v1.ListWebhookEndpointsResponse
-	32, // 71: payments.events.v1.EventService.UpdateWebhookEndpoint:output_type -> payments.events.v1.UpdateWebhookEndpointResponse
-	34, // 72: payments.events.v1.EventService.DeleteWebhookEndpoint:output_type -> payments.events.v1.DeleteWebhookEndpointResponse
-	36, // 73: payments.events.v1.EventService.RotateWebhookSecret:output_type -> payments.events.v1.RotateWebhookSecretResponse
-	38, // 74: payments.events.v1.EventService.TestWebhookEndpoint:output_type -> payments.events.v1.TestWebhookEndpointResponse
-	40, // 75: payments.events.v1.EventService.ListWebhookDeliveries:output_type -> payments.events.v1.ListWebhookDeliveriesResponse
-	42, // 76: payments.events.v1.EventService.ListWebhookAttempts:output_type -> payments.events.v1.ListWebhookAttemptsResponse
-	44, // 77: payments.events.v1.EventService.RedeliverWebhook:output_type -> payments.events.v1.RedeliverWebhookResponse
-	57, // [57:78] is the sub-list for method output_type
-	36, // [36:57] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	61, // 19: payments.events.v1.CreateWebhookEndpointRequest.format:type_name -> payments.events.v1.WebhookFormat
+	62, // 20: payments.events.v1.CreateWebhookEndpointRequest.signing:type_name -> payments.events.v1.WebhookSigning
+	63, // 21: payments.events.v1.CreateWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
+	63, // 22: payments.events.v1.GetWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
+	63, // 23: payments.events.v1.ListWebhookEndpointsResponse.endpoints:type_name -> payments.events.v1.WebhookEndpoint
+	61, // 24: payments.events.v1.UpdateWebhookEndpointRequest.format:type_name -> payments.events.v1.WebhookFormat
+	63, // 25: payments.events.v1.UpdateWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
+	64, // 26: payments.events.v1.RotateWebhookSecretRequest.overlap:type_name -> google.protobuf.Duration
+	62, // 27: payments.events.v1.RotateWebhookSecretRequest.signing:type_name -> payments.events.v1.WebhookSigning
+	63, // 28: payments.events.v1.RotateWebhookSecretResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
+	65, // 29: payments.events.v1.TestWebhookEndpointResponse.attempt:type_name -> payments.events.v1.WebhookAttempt
+	66, // 30: payments.events.v1.ListWebhookDeliveriesRequest.status:type_name -> payments.events.v1.WebhookDeliveryStatus
+	67, // 31: payments.events.v1.ListWebhookDeliveriesResponse.deliveries:type_name -> payments.events.v1.WebhookDelivery
+	68, // 32: payments.events.v1.ListWebhookAttemptsRequest.outcome:type_name -> payments.events.v1.WebhookAttemptOutcome
+	65, // 33: payments.events.v1.ListWebhookAttemptsResponse.attempts:type_name -> payments.events.v1.WebhookAttempt
+	69, // 34: payments.events.v1.RedeliverWebhookRequest.period:type_name -> payments.type.v1.Period
+	66, // 35: payments.events.v1.RedeliverWebhookRequest.status:type_name -> payments.events.v1.WebhookDeliveryStatus
+	70, // 36: payments.events.v1.ListConsumersResponse.consumers:type_name -> payments.events.v1.Consumer
+	71, // 37: payments.events.v1.ListDeadLettersResponse.dead_letters:type_name -> payments.events.v1.DeadLetter
+	69, // 38: payments.events.v1.ReplayEventsRequest.period:type_name -> payments.type.v1.Period
+	5,  // 39: payments.events.v1.EventService.RegisterEventTypes:input_type -> payments.events.v1.RegisterEventTypesRequest
+	8,  // 40: payments.events.v1.EventService.ListEventTypes:input_type -> payments.events.v1.ListEventTypesRequest
+	10, // 41: payments.events.v1.EventService.GetEventType:input_type -> payments.events.v1.GetEventTypeRequest
+	12, // 42: payments.events.v1.EventService.PublishEvents:input_type -> payments.events.v1.PublishEventsRequest
+	1,  // 43: payments.events.v1.EventService.ListEvents:input_type -> payments.events.v1.ListEventsRequest
+	3,  // 44: payments.events.v1.EventService.TailEvents:input_type -> payments.events.v1.TailEventsRequest
+	15, // 45: payments.events.v1.EventService.ListTimers:input_type -> payments.events.v1.ListTimersRequest
+	17, // 46: payments.events.v1.EventService.CancelTimer:input_type -> payments.events.v1.CancelTimerRequest
+	19, // 47: payments.events.v1.EventService.ListJourneys:input_type -> payments.events.v1.ListJourneysRequest
+	21, // 48: payments.events.v1.EventService.GetJourney:input_type -> payments.events.v1.GetJourneyRequest
+	23, // 49: payments.events.v1.EventService.PublishCloudEvents:input_type -> payments.events.v1.PublishCloudEventsRequest
+	25, // 50: payments.events.v1.EventService.CreateWebhookEndpoint:input_type -> payments.events.v1.CreateWebhookEndpointRequest
+	27, // 51: payments.events.v1.EventService.GetWebhookEndpoint:input_type -> payments.events.v1.GetWebhookEndpointRequest
+	29, // 52: payments.events.v1.EventService.ListWebhookEndpoints:input_type -> payments.events.v1.ListWebhookEndpointsRequest
+	31, // 53: payments.events.v1.EventService.UpdateWebhookEndpoint:input_type -> payments.events.v1.UpdateWebhookEndpointRequest
+	33, // 54: payments.events.v1.EventService.DeleteWebhookEndpoint:input_type -> payments.events.v1.DeleteWebhookEndpointRequest
+	35, // 55: payments.events.v1.EventService.RotateWebhookSecret:input_type -> payments.events.v1.RotateWebhookSecretRequest
+	37, // 56: payments.events.v1.EventService.TestWebhookEndpoint:input_type -> payments.events.v1.TestWebhookEndpointRequest
+	39, // 57: payments.events.v1.EventService.ListWebhookDeliveries:input_type -> payments.events.v1.ListWebhookDeliveriesRequest
+	41, // 58: payments.events.v1.EventService.ListWebhookAttempts:input_type -> payments.events.v1.ListWebhookAttemptsRequest
+	43, // 59: payments.events.v1.EventService.RedeliverWebhook:input_type -> payments.events.v1.RedeliverWebhookRequest
+	45, // 60: payments.events.v1.EventService.ListConsumers:input_type -> payments.events.v1.ListConsumersRequest
+	47, // 61: payments.events.v1.EventService.ListDeadLetters:input_type -> payments.events.v1.ListDeadLettersRequest
+	49, // 62: payments.events.v1.EventService.ReplayDeadLetters:input_type -> payments.events.v1.ReplayDeadLettersRequest
+	51, // 63: payments.events.v1.EventService.ReplayEvents:input_type -> payments.events.v1.ReplayEventsRequest
+	7,  // 64: payments.events.v1.EventService.RegisterEventTypes:output_type -> payments.events.v1.RegisterEventTypesResponse
+	9,  // 65: payments.events.v1.EventService.ListEventTypes:output_type -> payments.events.v1.ListEventTypesResponse
+	11, // 66: payments.events.v1.EventService.GetEventType:output_type -> payments.events.v1.GetEventTypeResponse
+	14, // 67: payments.events.v1.EventService.PublishEvents:output_type -> payments.events.v1.PublishEventsResponse
+	2,  // 68: payments.events.v1.EventService.ListEvents:output_type -> payments.events.v1.ListEventsResponse
+	4,  // 69: payments.events.v1.EventService.TailEvents:output_type -> payments.events.v1.TailEventsResponse
+	16, // 70: payments.events.v1.EventService.ListTimers:output_type -> payments.events.v1.ListTimersResponse
+	18, // 71: payments.events.v1.EventService.CancelTimer:output_type -> payments.events.v1.CancelTimerResponse
+	20, // 72: payments.events.v1.EventService.ListJourneys:output_type -> payments.events.v1.ListJourneysResponse
+	22, // 73: payments.events.v1.EventService.GetJourney:output_type -> payments.events.v1.GetJourneyResponse
+	24, // 74: payments.events.v1.EventService.PublishCloudEvents:output_type -> payments.events.v1.PublishCloudEventsResponse
+	26, // 75: payments.events.v1.EventService.CreateWebhookEndpoint:output_type -> payments.events.v1.CreateWebhookEndpointResponse
+	28, // 76: payments.events.v1.EventService.GetWebhookEndpoint:output_type -> payments.events.v1.GetWebhookEndpointResponse
+	30, // 77: payments.events.v1.EventService.ListWebhookEndpoints:output_type -> payments.events.v1.ListWebhookEndpointsResponse
+	32, // 78: payments.events.v1.EventService.UpdateWebhookEndpoint:output_type -> payments.events.v1.UpdateWebhookEndpointResponse
+	34, // 79: payments.events.v1.EventService.DeleteWebhookEndpoint:output_type -> payments.events.v1.DeleteWebhookEndpointResponse
+	36, // 80: payments.events.v1.EventService.RotateWebhookSecret:output_type -> payments.events.v1.RotateWebhookSecretResponse
+	38, // 81: payments.events.v1.EventService.TestWebhookEndpoint:output_type -> payments.events.v1.TestWebhookEndpointResponse
+	40, // 82: payments.events.v1.EventService.ListWebhookDeliveries:output_type -> payments.events.v1.ListWebhookDeliveriesResponse
+	42, // 83: payments.events.v1.EventService.ListWebhookAttempts:output_type -> payments.events.v1.ListWebhookAttemptsResponse
+	44, // 84: payments.events.v1.EventService.RedeliverWebhook:output_type -> payments.events.v1.RedeliverWebhookResponse
+	46, // 85: payments.events.v1.EventService.ListConsumers:output_type -> payments.events.v1.ListConsumersResponse
+	48, // 86: payments.events.v1.EventService.ListDeadLetters:output_type -> payments.events.v1.ListDeadLettersResponse
+	50, // 87: payments.events.v1.EventService.ReplayDeadLetters:output_type -> payments.events.v1.ReplayDeadLettersResponse
+	52, // 88: payments.events.v1.EventService.ReplayEvents:output_type -> payments.events.v1.ReplayEventsResponse
+	64, // [64:89] is the sub-list for method output_type
+	39, // [39:64] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_events_service_proto_init() }
@@ -3221,6 +3796,7 @@ func file_payments_events_v1_events_service_proto_init() {
 		return
 	}
 	file_payments_events_v1_events_proto_init()
+	file_payments_events_v1_operations_proto_init()
 	file_payments_events_v1_timers_proto_init()
 	file_payments_events_v1_webhooks_proto_init()
 	file_payments_events_v1_events_service_proto_msgTypes[30].OneofWrappers = []any{}
@@ -3234,7 +3810,7 @@ func file_payments_events_v1_events_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_events_service_proto_rawDesc), len(file_payments_events_v1_events_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   45,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -40,6 +40,10 @@ const (
 	EventService_ListWebhookDeliveries_FullMethodName = "/payments.events.v1.EventService/ListWebhookDeliveries"
 	EventService_ListWebhookAttempts_FullMethodName   = "/payments.events.v1.EventService/ListWebhookAttempts"
 	EventService_RedeliverWebhook_FullMethodName      = "/payments.events.v1.EventService/RedeliverWebhook"
+	EventService_ListConsumers_FullMethodName         = "/payments.events.v1.EventService/ListConsumers"
+	EventService_ListDeadLetters_FullMethodName       = "/payments.events.v1.EventService/ListDeadLetters"
+	EventService_ReplayDeadLetters_FullMethodName     = "/payments.events.v1.EventService/ReplayDeadLetters"
+	EventService_ReplayEvents_FullMethodName          = "/payments.events.v1.EventService/ReplayEvents"
 )
 
 // EventServiceClient is the client API for EventService service.
@@ -73,7 +77,8 @@ type EventServiceClient interface {
 	// Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are told per event.
 	PublishEvents(ctx context.Context, in *PublishEventsRequest, opts ...grpc.CallOption) (*PublishEventsResponse, error)
 	// ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
-	// sees every event exactly once.
+	// sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
+	// otherwise); a cursor that lies before the oldest event kept goes on with that one.
 	//
 	// Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
 	// then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
@@ -161,6 +166,29 @@ type EventServiceClient interface {
 	//
 	// Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
 	RedeliverWebhook(ctx context.Context, in *RedeliverWebhookRequest, opts ...grpc.CallOption) (*RedeliverWebhookResponse, error)
+	// ListConsumers lists the readers inside the mesh by name: how far each got with the tenant's events, and
+	// which keys it fails at.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListConsumers(ctx context.Context, in *ListConsumersRequest, opts ...grpc.CallOption) (*ListConsumersResponse, error)
+	// ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error)
+	// ReplayDeadLetters brings dead letters back into the queue of their consumer, in their order and with a fresh set
+	// of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
+	// always safe; mend what made it fail first.
+	//
+	// Errors: NOT_FOUND for a consumer that there is not.
+	ReplayDeadLetters(ctx context.Context, in *ReplayDeadLettersRequest, opts ...grpc.CallOption) (*ReplayDeadLettersResponse, error)
+	// ReplayEvents has a consumer handle the events of a period again, those that it handled before. Its effects happen
+	// again, as far as its handler does not find them done by ids of its own; each replay has a generation, which
+	// handlers see. Replayed events come before those that wait, each key in its order; what waits by
+	// itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
+	// `next_page_token` and another request_id until it is empty.
+	//
+	// Errors: NOT_FOUND for a consumer that there is not; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+	ReplayEvents(ctx context.Context, in *ReplayEventsRequest, opts ...grpc.CallOption) (*ReplayEventsResponse, error)
 }
 
 type eventServiceClient struct {
@@ -390,6 +418,46 @@ func (c *eventServiceClient) RedeliverWebhook(ctx context.Context, in *Redeliver
 	return out, nil
 }
 
+func (c *eventServiceClient) ListConsumers(ctx context.Context, in *ListConsumersRequest, opts ...grpc.CallOption) (*ListConsumersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListConsumersResponse)
+	err := c.cc.Invoke(ctx, EventService_ListConsumers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDeadLettersResponse)
+	err := c.cc.Invoke(ctx, EventService_ListDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) ReplayDeadLetters(ctx context.Context, in *ReplayDeadLettersRequest, opts ...grpc.CallOption) (*ReplayDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReplayDeadLettersResponse)
+	err := c.cc.Invoke(ctx, EventService_ReplayDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) ReplayEvents(ctx context.Context, in *ReplayEventsRequest, opts ...grpc.CallOption) (*ReplayEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReplayEventsResponse)
+	err := c.cc.Invoke(ctx, EventService_ReplayEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EventServiceServer is the server API for EventService service.
 // All implementations must embed UnimplementedEventServiceServer
 // for forward compatibility.
@@ -421,7 +489,8 @@ type EventServiceServer interface {
 	// Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are told per event.
 	PublishEvents(context.Context, *PublishEventsRequest) (*PublishEventsResponse, error)
 	// ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
-	// sees every event exactly once.
+	// sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
+	// otherwise); a cursor that lies before the oldest event kept goes on with that one.
 	//
 	// Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
 	// then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
@@ -509,6 +578,29 @@ type EventServiceServer interface {
 	//
 	// Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
 	RedeliverWebhook(context.Context, *RedeliverWebhookRequest) (*RedeliverWebhookResponse, error)
+	// ListConsumers lists the readers inside the mesh by name: how far each got with the tenant's events, and
+	// which keys it fails at.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListConsumers(context.Context, *ListConsumersRequest) (*ListConsumersResponse, error)
+	// ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error)
+	// ReplayDeadLetters brings dead letters back into the queue of their consumer, in their order and with a fresh set
+	// of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
+	// always safe; mend what made it fail first.
+	//
+	// Errors: NOT_FOUND for a consumer that there is not.
+	ReplayDeadLetters(context.Context, *ReplayDeadLettersRequest) (*ReplayDeadLettersResponse, error)
+	// ReplayEvents has a consumer handle the events of a period again, those that it handled before. Its effects happen
+	// again, as far as its handler does not find them done by ids of its own; each replay has a generation, which
+	// handlers see. Replayed events come before those that wait, each key in its order; what waits by
+	// itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
+	// `next_page_token` and another request_id until it is empty.
+	//
+	// Errors: NOT_FOUND for a consumer that there is not; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+	ReplayEvents(context.Context, *ReplayEventsRequest) (*ReplayEventsResponse, error)
 	mustEmbedUnimplementedEventServiceServer()
 }
 
@@ -581,6 +673,18 @@ func (UnimplementedEventServiceServer) ListWebhookAttempts(context.Context, *Lis
 }
 func (UnimplementedEventServiceServer) RedeliverWebhook(context.Context, *RedeliverWebhookRequest) (*RedeliverWebhookResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RedeliverWebhook not implemented")
+}
+func (UnimplementedEventServiceServer) ListConsumers(context.Context, *ListConsumersRequest) (*ListConsumersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListConsumers not implemented")
+}
+func (UnimplementedEventServiceServer) ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDeadLetters not implemented")
+}
+func (UnimplementedEventServiceServer) ReplayDeadLetters(context.Context, *ReplayDeadLettersRequest) (*ReplayDeadLettersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReplayDeadLetters not implemented")
+}
+func (UnimplementedEventServiceServer) ReplayEvents(context.Context, *ReplayEventsRequest) (*ReplayEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReplayEvents not implemented")
 }
 func (UnimplementedEventServiceServer) mustEmbedUnimplementedEventServiceServer() {}
 func (UnimplementedEventServiceServer) testEmbeddedByValue()                      {}
@@ -974,6 +1078,78 @@ func _EventService_RedeliverWebhook_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EventService_ListConsumers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListConsumersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).ListConsumers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_ListConsumers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).ListConsumers(ctx, req.(*ListConsumersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_ListDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).ListDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_ListDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).ListDeadLetters(ctx, req.(*ListDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_ReplayDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReplayDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).ReplayDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_ReplayDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).ReplayDeadLetters(ctx, req.(*ReplayDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_ReplayEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReplayEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).ReplayEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_ReplayEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).ReplayEvents(ctx, req.(*ReplayEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EventService_ServiceDesc is the grpc.ServiceDesc for EventService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1060,6 +1236,22 @@ var EventService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RedeliverWebhook",
 			Handler:    _EventService_RedeliverWebhook_Handler,
+		},
+		{
+			MethodName: "ListConsumers",
+			Handler:    _EventService_ListConsumers_Handler,
+		},
+		{
+			MethodName: "ListDeadLetters",
+			Handler:    _EventService_ListDeadLetters_Handler,
+		},
+		{
+			MethodName: "ReplayDeadLetters",
+			Handler:    _EventService_ReplayDeadLetters_Handler,
+		},
+		{
+			MethodName: "ReplayEvents",
+			Handler:    _EventService_ReplayEvents_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

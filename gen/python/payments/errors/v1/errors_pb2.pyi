@@ -348,6 +348,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
     """
+    ERROR_REASON_CONSUMER_NOT_REPLAYABLE: _ErrorReason.ValueType  # 840
+    """Handling an event again would do harm that the consumer's own ids do not prevent, so no period is replayed to it.
+    Its dead letters can be replayed.
+
+        {"reason": "CONSUMER_NOT_REPLAYABLE", "domain": "tollmesh.dev", "metadata": {"consumer": "journeys.seasoning"}}
+    """
     ERROR_REASON_CLOUD_EVENT_INVALID: _ErrorReason.ValueType  # 850
     """An attribute of a CloudEvent is missing, or not what CloudEvents 1.0 asks for; the pointer names it.
 
@@ -713,6 +719,12 @@ ERROR_REASON_JOURNEY_VERSION_UNKNOWN: ErrorReason.ValueType  # 832
 install a release that has it, then replay them.
 
     {"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
+"""
+ERROR_REASON_CONSUMER_NOT_REPLAYABLE: ErrorReason.ValueType  # 840
+"""Handling an event again would do harm that the consumer's own ids do not prevent, so no period is replayed to it.
+Its dead letters can be replayed.
+
+    {"reason": "CONSUMER_NOT_REPLAYABLE", "domain": "tollmesh.dev", "metadata": {"consumer": "journeys.seasoning"}}
 """
 ERROR_REASON_CLOUD_EVENT_INVALID: ErrorReason.ValueType  # 850
 """An attribute of a CloudEvent is missing, or not what CloudEvents 1.0 asks for; the pointer names it.

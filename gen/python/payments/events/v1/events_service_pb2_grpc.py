@@ -141,6 +141,26 @@ class EventServiceStub:
                 request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.RedeliverWebhookRequest.SerializeToString,
                 response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.RedeliverWebhookResponse.FromString,
                 _registered_method=True)
+        self.ListConsumers = channel.unary_unary(
+                '/payments.events.v1.EventService/ListConsumers',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListConsumersRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListConsumersResponse.FromString,
+                _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/payments.events.v1.EventService/ListDeadLetters',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.ReplayDeadLetters = channel.unary_unary(
+                '/payments.events.v1.EventService/ReplayDeadLetters',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ReplayDeadLettersRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ReplayDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.ReplayEvents = channel.unary_unary(
+                '/payments.events.v1.EventService/ReplayEvents',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ReplayEventsRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ReplayEventsResponse.FromString,
+                _registered_method=True)
 
 
 class EventServiceServicer:
@@ -193,7 +213,8 @@ class EventServiceServicer:
 
     def ListEvents(self, request, context):
         """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
-        sees every event exactly once.
+        sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
+        otherwise); a cursor that lies before the oldest event kept goes on with that one.
 
         Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
         then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
@@ -365,6 +386,49 @@ class EventServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListConsumers(self, request, context):
+        """ListConsumers lists the readers inside the mesh by name: how far each got with the tenant's events, and
+        which keys it fails at.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayDeadLetters(self, request, context):
+        """ReplayDeadLetters brings dead letters back into the queue of their consumer, in their order and with a fresh set
+        of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
+        always safe; mend what made it fail first.
+
+        Errors: NOT_FOUND for a consumer that there is not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayEvents(self, request, context):
+        """ReplayEvents has a consumer handle the events of a period again, those that it handled before. Its effects happen
+        again, as far as its handler does not find them done by ids of its own; each replay has a generation, which
+        handlers see. Replayed events come before those that wait, each key in its order; what waits by
+        itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
+        `next_page_token` and another request_id until it is empty.
+
+        Errors: NOT_FOUND for a consumer that there is not; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -472,6 +536,26 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.RedeliverWebhook,
                     request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.RedeliverWebhookRequest.FromString,
                     response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.RedeliverWebhookResponse.SerializeToString,
+            ),
+            'ListConsumers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConsumers,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListConsumersRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListConsumersResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'ReplayDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayDeadLetters,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ReplayDeadLettersRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ReplayDeadLettersResponse.SerializeToString,
+            ),
+            'ReplayEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayEvents,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ReplayEventsRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ReplayEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1043,6 +1127,114 @@ class EventService:
             '/payments.events.v1.EventService/RedeliverWebhook',
             payments_dot_events_dot_v1_dot_events__service__pb2.RedeliverWebhookRequest.SerializeToString,
             payments_dot_events_dot_v1_dot_events__service__pb2.RedeliverWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConsumers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/ListConsumers',
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListConsumersRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListConsumersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/ListDeadLetters',
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListDeadLettersRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/ReplayDeadLetters',
+            payments_dot_events_dot_v1_dot_events__service__pb2.ReplayDeadLettersRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.ReplayDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/ReplayEvents',
+            payments_dot_events_dot_v1_dot_events__service__pb2.ReplayEventsRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.ReplayEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,7 +63,8 @@ class EventServiceStub:
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListEventsRequest, _events_service_pb2.ListEventsResponse]
     """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
-    sees every event exactly once.
+    sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
+    otherwise); a cursor that lies before the oldest event kept goes on with that one.
 
     Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
     then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
@@ -167,6 +168,33 @@ class EventServiceStub:
 
     Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
     """
+    ListConsumers: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListConsumersRequest, _events_service_pb2.ListConsumersResponse]
+    """ListConsumers lists the readers inside the mesh by name: how far each got with the tenant's events, and
+    which keys it fails at.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListDeadLettersRequest, _events_service_pb2.ListDeadLettersResponse]
+    """ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    ReplayDeadLetters: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ReplayDeadLettersRequest, _events_service_pb2.ReplayDeadLettersResponse]
+    """ReplayDeadLetters brings dead letters back into the queue of their consumer, in their order and with a fresh set
+    of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
+    always safe; mend what made it fail first.
+
+    Errors: NOT_FOUND for a consumer that there is not.
+    """
+    ReplayEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ReplayEventsRequest, _events_service_pb2.ReplayEventsResponse]
+    """ReplayEvents has a consumer handle the events of a period again, those that it handled before. Its effects happen
+    again, as far as its handler does not find them done by ids of its own; each replay has a generation, which
+    handlers see. Replayed events come before those that wait, each key in its order; what waits by
+    itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
+    `next_page_token` and another request_id until it is empty.
+
+    Errors: NOT_FOUND for a consumer that there is not; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+    """
 
 @_typing.type_check_only
 class EventServiceAsyncStub(EventServiceStub):
@@ -203,7 +231,8 @@ class EventServiceAsyncStub(EventServiceStub):
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListEventsRequest, _events_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
-    sees every event exactly once.
+    sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
+    otherwise); a cursor that lies before the oldest event kept goes on with that one.
 
     Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
     then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
@@ -307,6 +336,33 @@ class EventServiceAsyncStub(EventServiceStub):
 
     Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
     """
+    ListConsumers: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListConsumersRequest, _events_service_pb2.ListConsumersResponse]  # type: ignore[assignment]
+    """ListConsumers lists the readers inside the mesh by name: how far each got with the tenant's events, and
+    which keys it fails at.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListDeadLettersRequest, _events_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    ReplayDeadLetters: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ReplayDeadLettersRequest, _events_service_pb2.ReplayDeadLettersResponse]  # type: ignore[assignment]
+    """ReplayDeadLetters brings dead letters back into the queue of their consumer, in their order and with a fresh set
+    of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
+    always safe; mend what made it fail first.
+
+    Errors: NOT_FOUND for a consumer that there is not.
+    """
+    ReplayEvents: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ReplayEventsRequest, _events_service_pb2.ReplayEventsResponse]  # type: ignore[assignment]
+    """ReplayEvents has a consumer handle the events of a period again, those that it handled before. Its effects happen
+    again, as far as its handler does not find them done by ids of its own; each replay has a generation, which
+    handlers see. Replayed events come before those that wait, each key in its order; what waits by
+    itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
+    `next_page_token` and another request_id until it is empty.
+
+    Errors: NOT_FOUND for a consumer that there is not; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+    """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     """EventService gives a tenant its events in an order that never changes: what was read once stays in
@@ -370,7 +426,8 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.ListEventsResponse, _abc.Awaitable[_events_service_pb2.ListEventsResponse]]:
         """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
-        sees every event exactly once.
+        sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
+        otherwise); a cursor that lies before the oldest event kept goes on with that one.
 
         Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
         then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
@@ -569,6 +626,57 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         call. They begin the schedule anew under the same webhook-id.
 
         Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListConsumers(
+        self,
+        request: _events_service_pb2.ListConsumersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.ListConsumersResponse, _abc.Awaitable[_events_service_pb2.ListConsumersResponse]]:
+        """ListConsumers lists the readers inside the mesh by name: how far each got with the tenant's events, and
+        which keys it fails at.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _events_service_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_events_service_pb2.ListDeadLettersResponse]]:
+        """ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+
+    @_abc_1.abstractmethod
+    def ReplayDeadLetters(
+        self,
+        request: _events_service_pb2.ReplayDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.ReplayDeadLettersResponse, _abc.Awaitable[_events_service_pb2.ReplayDeadLettersResponse]]:
+        """ReplayDeadLetters brings dead letters back into the queue of their consumer, in their order and with a fresh set
+        of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
+        always safe; mend what made it fail first.
+
+        Errors: NOT_FOUND for a consumer that there is not.
+        """
+
+    @_abc_1.abstractmethod
+    def ReplayEvents(
+        self,
+        request: _events_service_pb2.ReplayEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.ReplayEventsResponse, _abc.Awaitable[_events_service_pb2.ReplayEventsResponse]]:
+        """ReplayEvents has a consumer handle the events of a period again, those that it handled before. Its effects happen
+        again, as far as its handler does not find them done by ids of its own; each replay has a generation, which
+        handlers see. Replayed events come before those that wait, each key in its order; what waits by
+        itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
+        `next_page_token` and another request_id until it is empty.
+
+        Errors: NOT_FOUND for a consumer that there is not; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -470,6 +470,14 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
     """
 
+    CONSUMER_NOT_REPLAYABLE = 840
+    """
+    Handling an event again would do harm that the consumer's own ids do not prevent, so no period is replayed to it.
+    Its dead letters can be replayed.
+
+        {"reason": "CONSUMER_NOT_REPLAYABLE", "domain": "tollmesh.dev", "metadata": {"consumer": "journeys.seasoning"}}
+    """
+
     CLOUD_EVENT_INVALID = 850
     """
     An attribute of a CloudEvent is missing, or not what CloudEvents 1.0 asks for; the pointer names it.
@@ -579,6 +587,7 @@ class ErrorReason(betterproto2.Enum):
             830: "ERROR_REASON_SCHEDULE_INVALID",
             831: "ERROR_REASON_JOURNEY_EVENT_REFUSED",
             832: "ERROR_REASON_JOURNEY_VERSION_UNKNOWN",
+            840: "ERROR_REASON_CONSUMER_NOT_REPLAYABLE",
             850: "ERROR_REASON_CLOUD_EVENT_INVALID",
             851: "ERROR_REASON_CLOUD_EVENT_UNSUPPORTED",
             852: "ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE",
@@ -651,6 +660,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_SCHEDULE_INVALID": 830,
             "ERROR_REASON_JOURNEY_EVENT_REFUSED": 831,
             "ERROR_REASON_JOURNEY_VERSION_UNKNOWN": 832,
+            "ERROR_REASON_CONSUMER_NOT_REPLAYABLE": 840,
             "ERROR_REASON_CLOUD_EVENT_INVALID": 850,
             "ERROR_REASON_CLOUD_EVENT_UNSUPPORTED": 851,
             "ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE": 852,

@@ -9,16 +9,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
-from payments.events.v1.billing_events_pb2 import ChargeCreated, RatingCompleted
+from payments.events.v1.billing_events_pb2 import (
+    ChargeCreated,
+    RatingCompleted,
+    RatingFailed,
+    UsageRated,
+)
 from payments.type.v1 import type_pb2
 
 from services.billing import store
 from services.billing.domain import postings
 from services.billing.domain.charges import (
     Charge,
+    ChargeOverlaps,
     ChargeStatus,
     Rating,
     Span,
@@ -33,13 +40,15 @@ from services.runtime.crashpoints import crashpoint
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DomainError, NotFound, RequestInProgress
 from services.runtime.idempotency import Idempotency, Request
-from services.runtime.money import Money
+from services.runtime.money import Money, format_decimal
 
 # Name of the use case in the idempotency records. Never change it: answers are kept under it.
 CREATE_CHARGE = "billing.create_charge"
 
 # How often a call starts over because another call of the same request ended first. Once suffices, save for crashes.
 TRIES_MAX = 3
+# In one `usage.rated`, so that the event stays small whatever the charge.
+LINES_TOLD_MAX = 500
 
 ResponseT = TypeVar("ResponseT", bound=Message)
 
@@ -183,6 +192,7 @@ class Charges:
                 return winner
             charge = freeze(charge_id, order.org_id, order.period, rating, work.now)
             if await store.insert_charge(work, charge):
+                work.publish(_usage_rated(charge))
                 return charge
             other = await store.overlapping(work, order.org_id, order.period)
             assert other is not None, "a charge that cannot be stored has a rival"
@@ -195,6 +205,8 @@ class Charges:
             held = await self._idempotency.hold(work, CREATE_CHARGE, request)
             if not held or await store.read_charge(work, charge_id) is not None:
                 raise _AnsweredMeanwhile
+            if not isinstance(error, ChargeOverlaps):
+                work.publish(_rating_failed(order, error, work.now))
             await self._idempotency.refuse(work, CREATE_CHARGE, request, error)
 
     async def _post(self, charge: Charge) -> None:
@@ -231,6 +243,40 @@ async def _existing(work: UnitOfWork, charge_id: str) -> Charge:
     if charge is None:
         raise NotFound("charge", charge_id)
     return charge
+
+
+def _usage_rated(charge: Charge) -> UsageRated:
+    event = UsageRated(
+        org_id=charge.org_id,
+        charge_id=charge.charge_id,
+        plan_id=charge.plan_id,
+        plan_version=charge.plan_version,
+        usage_snapshot=charge.usage_snapshot,
+        lines_omitted=len(charge.lines) > LINES_TOLD_MAX,
+    )
+    event.period.start_at.FromDatetime(charge.period.start_at)
+    event.period.end_at.FromDatetime(charge.period.end_at)
+    for line in () if event.lines_omitted else charge.lines:
+        told = event.lines.add(
+            sku=line.rated.sku,
+            project_id=line.rated.project_id,
+            quantity=format_decimal(line.rated.quantity),
+        )
+        told.amount.CopyFrom(_money(line.rated.amount))
+    return event
+
+
+def _rating_failed(order: Order, error: DomainError, now: datetime) -> RatingFailed:
+    event = RatingFailed(
+        org_id=order.org_id,
+        request_id=order.request_id,
+        reason=error.reason,
+        message=error.message[:1000],
+    )
+    event.period.start_at.FromDatetime(order.period.start_at)
+    event.period.end_at.FromDatetime(order.period.end_at)
+    event.failed_at.FromDatetime(now)
+    return event
 
 
 def _rating_completed(charge: Charge) -> RatingCompleted:

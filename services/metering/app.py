@@ -216,6 +216,7 @@ async def _store(work: UnitOfWork, receipt_id: str, batch: Batch) -> Receipt:
         work.violation(
             REQUEST_VALIDATION, "LOW", domain.rejections_told(batch), subject_id=receipt_id
         )
+        work.publish(_rejected(receipt_id, batch, work.now))
     await store.insert_receipt(work, receipt, totals, current().principal_id)
     if totals:
         work.publish(_reported(receipt, totals))
@@ -240,6 +241,21 @@ def _reported(receipt: Receipt, totals: Sequence[Total]) -> metering_events_pb2.
             )
             added.first_event_at.FromDatetime(total.first_event_at)
             added.last_event_at.FromDatetime(total.last_event_at)
+    return event
+
+
+def _rejected(
+    receipt_id: str, batch: Batch, now: datetime
+) -> metering_events_pb2.UsageStatusChanged:
+    event = metering_events_pb2.UsageStatusChanged(
+        receipt_id=receipt_id,
+        status_from="received",
+        status_to="rejected",
+        event_count=len(batch.rejections),
+    )
+    for reason, count in sorted(domain.rejections_by_reason(batch).items()):
+        event.reasons.add(reason=reason, event_count=count)
+    event.changed_at.FromDatetime(now)
     return event
 
 

@@ -268,9 +268,14 @@ def receipt_of(receipt_id: str, batch: Batch, known: Sequence[Known]) -> Receipt
     )
 
 
+def rejections_by_reason(batch: Batch) -> Counter[str]:
+    """Count the refused events of a batch by reason."""
+    return Counter(item.reason for item in batch.rejections)
+
+
 def rejections_told(batch: Batch) -> str:
     """Say in one sentence why events of a batch were refused, for the contract monitor."""
-    reasons = Counter(item.reason for item in batch.rejections)
+    reasons = rejections_by_reason(batch)
     told = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
     return f"{len(batch.rejections)} of {batch.size} usage events were rejected: {told}"
 

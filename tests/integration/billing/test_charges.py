@@ -123,7 +123,7 @@ async def world(database: DatabaseUrls) -> AsyncIterator[World]:
             reactions=[
                 Reaction(
                     "test.billing",
-                    ("charge.created", "rating.completed", "ledger.batch.posted"),
+                    ("charge.created", "rating.*", "usage.rated", "ledger.batch.posted"),
                     hear,
                 )
             ],
@@ -225,8 +225,21 @@ async def test_a_charge_is_rated_posted_and_told(tenant: Tenant) -> None:
         "charge.created",
         "ledger.batch.posted",
         "rating.completed",
+        "usage.rated",
     ]
     events = {e.subject: e.payload for e in told}
+    rated: Any = events["usage.rated"]
+    assert [(line.sku, line.project_id, line.quantity) for line in rated.lines] == [
+        (line.sku, "main", "8819.5") for line in charge.lines
+    ]
+    assert [line.amount for line in rated.lines] == [line.amount_gross for line in charge.lines]
+    assert (rated.charge_id, rated.usage_snapshot) == (charge.charge_id, "snapshot-1")
+    assert rated.period == charge.period
+    assert [e.subject for e in told if e.key == "acme"] == [
+        "usage.rated",
+        "rating.completed",
+        "charge.created",
+    ]
     assert events["charge.created"].charge_id == charge.charge_id  # type: ignore[attr-defined]
     assert events["rating.completed"].total == charge.total  # type: ignore[attr-defined]
     assert events["ledger.batch.posted"].transfer_count == 6  # type: ignore[attr-defined]
@@ -252,6 +265,7 @@ async def test_the_same_request_many_times_at_once_makes_one_charge(tenant: Tena
     await tenant.world.mesh.drain_events()
     subjects = [e.subject for e in tenant.world.heard if e.tenant_id == tenant.tenant_id]
     assert subjects.count("charge.created") == subjects.count("rating.completed") == 1
+    assert subjects.count("usage.rated") == 1
 
 
 async def test_charges_of_an_organisation_never_overlap(tenant: Tenant) -> None:
@@ -285,6 +299,31 @@ async def test_a_refusal_is_the_answer_of_its_request(tenant: Tenant) -> None:
     again = await refused(tenant.charge(request_id))
     assert (again.reason, again.metadata["org_id"]) == ("NO_PLAN", "acme")
     assert (await tenant.charge()).total.minor_units == 5684, "a new request is free to succeed"
+
+
+async def test_a_rating_that_failed_for_good_is_told_once(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = str(uuid4())
+    tenant.world.pricing.error = NoPlan("acme has no plan", org_id="acme")
+    for _ in range(2):
+        await refused(tenant.charge(request_id))
+    tenant.world.pricing.error = DependencyUnavailable("metering is away")
+    await refused(tenant.charge())
+    tenant.world.pricing.error = None
+    monkeypatch.setattr("services.billing.app.LINES_TOLD_MAX", 2)
+    await tenant.charge()
+    assert (await refused(tenant.charge())).reason == "CHARGE_OVERLAPS"
+    await tenant.world.mesh.drain_events()
+    told = [e for e in tenant.world.heard if e.tenant_id == tenant.tenant_id]
+    (failed,) = [e for e in told if e.subject == "rating.failed"]
+    payload: Any = failed.payload
+    assert (failed.key, payload.org_id, payload.request_id) == ("acme", "acme", request_id)
+    assert (payload.reason, payload.message) == ("NO_PLAN", "acme has no plan")
+    assert payload.HasField("failed_at")
+    assert payload.HasField("period")
+    rated: Any = next(e.payload for e in told if e.subject == "usage.rated")
+    assert (rated.lines_omitted, len(rated.lines)) == (True, 0)
 
 
 @pytest.mark.parametrize(

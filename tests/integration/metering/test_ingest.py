@@ -286,6 +286,29 @@ async def test_what_a_batch_added_is_reported_once(
     assert not payload.totals_omitted
 
 
+async def test_rejected_usage_is_told_once_a_receipt(
+    stub: Any, tenant: str, mesh: Mesh, database: DatabaseUrls
+) -> None:
+    bad = [event("x", sku="nobody.knows"), event("y", sku="nobody.knows"), event("z", quantity="a")]
+    receipt = await stub.IngestEvents(batch(event("a"), *bad))
+    await stub.IngestEvents(batch(event("b")))
+    published = rows(
+        database,
+        "SELECT payload, key FROM mesh.event WHERE tenant_id = %s AND subject = 'usage.status.changed'",
+        tenant,
+    )
+    assert len(published) == 1
+    payload = metering_events_pb2.UsageStatusChanged.FromString(published[0][0])
+    assert published[0][1] == payload.receipt_id == receipt.receipt_id
+    assert (payload.status_from, payload.status_to) == ("received", "rejected")
+    assert payload.event_count == receipt.rejected == 3
+    assert [(item.reason, item.event_count) for item in payload.reasons] == [
+        ("INVALID_FIELD", 1),
+        ("UNKNOWN_SKU", 2),
+    ]
+    assert payload.HasField("changed_at")
+
+
 async def test_totals_of_very_many_organisations_are_left_out(
     stub: Any, tenant: str, mesh: Mesh, database: DatabaseUrls
 ) -> None:

@@ -235,6 +235,281 @@ func (x *ChargeCreated) GetCreatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// UsageRated says what the usage of a charge costs, meter by meter. It is published when the lines of the charge are
+// stored for good, before the ledger posts them; RatingCompleted follows once it has.
+type UsageRated struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Organisation whose usage was rated.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Period whose usage was rated.
+	Period *v1.Period `protobuf:"bytes,2,opt,name=period,proto3" json:"period,omitempty"`
+	// Charge that the lines belong to.
+	ChargeId string `protobuf:"bytes,3,opt,name=charge_id,json=chargeId,proto3" json:"charge_id,omitempty"`
+	// Plan that rated them.
+	PlanId string `protobuf:"bytes,4,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
+	// Version of the plan's price list.
+	PlanVersion int32 `protobuf:"varint,5,opt,name=plan_version,json=planVersion,proto3" json:"plan_version,omitempty"`
+	// State of the usage that was rated, in metering's own words.
+	UsageSnapshot string `protobuf:"bytes,6,opt,name=usage_snapshot,json=usageSnapshot,proto3" json:"usage_snapshot,omitempty"`
+	// What the usage costs, in the order of the charge's lines. Empty when lines_omitted.
+	Lines []*UsageRatedLine `protobuf:"bytes,7,rep,name=lines,proto3" json:"lines,omitempty"`
+	// True when there would be more than 500 lines. GetCharge tells each then.
+	LinesOmitted  bool `protobuf:"varint,8,opt,name=lines_omitted,json=linesOmitted,proto3" json:"lines_omitted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageRated) Reset() {
+	*x = UsageRated{}
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageRated) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageRated) ProtoMessage() {}
+
+func (x *UsageRated) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageRated.ProtoReflect.Descriptor instead.
+func (*UsageRated) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *UsageRated) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *UsageRated) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *UsageRated) GetChargeId() string {
+	if x != nil {
+		return x.ChargeId
+	}
+	return ""
+}
+
+func (x *UsageRated) GetPlanId() string {
+	if x != nil {
+		return x.PlanId
+	}
+	return ""
+}
+
+func (x *UsageRated) GetPlanVersion() int32 {
+	if x != nil {
+		return x.PlanVersion
+	}
+	return 0
+}
+
+func (x *UsageRated) GetUsageSnapshot() string {
+	if x != nil {
+		return x.UsageSnapshot
+	}
+	return ""
+}
+
+func (x *UsageRated) GetLines() []*UsageRatedLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *UsageRated) GetLinesOmitted() bool {
+	if x != nil {
+		return x.LinesOmitted
+	}
+	return false
+}
+
+// UsageRatedLine is what the usage of one SKU in one project costs.
+type UsageRatedLine struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was used.
+	Sku string `protobuf:"bytes,1,opt,name=sku,proto3" json:"sku,omitempty"`
+	// Project that used it.
+	ProjectId string `protobuf:"bytes,2,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	// How much was used, as a decimal string.
+	Quantity string `protobuf:"bytes,3,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	// What it costs, rounded once.
+	Amount        *v1.Money `protobuf:"bytes,4,opt,name=amount,proto3" json:"amount,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageRatedLine) Reset() {
+	*x = UsageRatedLine{}
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageRatedLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageRatedLine) ProtoMessage() {}
+
+func (x *UsageRatedLine) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageRatedLine.ProtoReflect.Descriptor instead.
+func (*UsageRatedLine) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *UsageRatedLine) GetSku() string {
+	if x != nil {
+		return x.Sku
+	}
+	return ""
+}
+
+func (x *UsageRatedLine) GetProjectId() string {
+	if x != nil {
+		return x.ProjectId
+	}
+	return ""
+}
+
+func (x *UsageRatedLine) GetQuantity() string {
+	if x != nil {
+		return x.Quantity
+	}
+	return ""
+}
+
+func (x *UsageRatedLine) GetAmount() *v1.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+// RatingFailed says that a charge could not be made because its usage could not be rated, and that the same request
+// will never make it. Once for each request; what may end differently in another try is not told.
+type RatingFailed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Organisation whose usage could not be rated.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Period whose usage could not be rated.
+	Period *v1.Period `protobuf:"bytes,2,opt,name=period,proto3" json:"period,omitempty"`
+	// The request for the charge.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Why, as a name of payments.errors.v1.ErrorReason without its prefix; readers ignore what they do not know.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What is wrong, in words, at most 1,000 characters; not to be parsed.
+	Message string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	// When it was settled, in microseconds.
+	FailedAt      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=failed_at,json=failedAt,proto3" json:"failed_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RatingFailed) Reset() {
+	*x = RatingFailed{}
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RatingFailed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RatingFailed) ProtoMessage() {}
+
+func (x *RatingFailed) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RatingFailed.ProtoReflect.Descriptor instead.
+func (*RatingFailed) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RatingFailed) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *RatingFailed) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *RatingFailed) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RatingFailed) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RatingFailed) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *RatingFailed) GetFailedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FailedAt
+	}
+	return nil
+}
+
 var File_payments_events_v1_billing_events_proto protoreflect.FileDescriptor
 
 const file_payments_events_v1_billing_events_proto_rawDesc = "" +
@@ -261,7 +536,33 @@ const file_payments_events_v1_billing_events_proto_rawDesc = "" +
 	"line_count\x18\x06 \x01(\x05R\tlineCount\x129\n" +
 	"\n" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt:'\x92\xe7\x18#\n" +
-	"\x0echarge.created\x10\x01\x1a\abilling\"\x06org_idB\xc7\x01\n" +
+	"\x0echarge.created\x10\x01\x1a\abilling\"\x06org_id\"\xda\x02\n" +
+	"\n" +
+	"UsageRated\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x120\n" +
+	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12\x1b\n" +
+	"\tcharge_id\x18\x03 \x01(\tR\bchargeId\x12\x17\n" +
+	"\aplan_id\x18\x04 \x01(\tR\x06planId\x12!\n" +
+	"\fplan_version\x18\x05 \x01(\x05R\vplanVersion\x12%\n" +
+	"\x0eusage_snapshot\x18\x06 \x01(\tR\rusageSnapshot\x128\n" +
+	"\x05lines\x18\a \x03(\v2\".payments.events.v1.UsageRatedLineR\x05lines\x12#\n" +
+	"\rlines_omitted\x18\b \x01(\bR\flinesOmitted:$\x92\xe7\x18 \n" +
+	"\vusage.rated\x10\x01\x1a\abilling\"\x06org_id\"\x8e\x01\n" +
+	"\x0eUsageRatedLine\x12\x10\n" +
+	"\x03sku\x18\x01 \x01(\tR\x03sku\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x02 \x01(\tR\tprojectId\x12\x1a\n" +
+	"\bquantity\x18\x03 \x01(\tR\bquantity\x12/\n" +
+	"\x06amount\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyR\x06amount\"\x89\x02\n" +
+	"\fRatingFailed\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x120\n" +
+	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\x127\n" +
+	"\tfailed_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bfailedAt:&\x92\xe7\x18\"\n" +
+	"\rrating.failed\x10\x01\x1a\abilling\"\x06org_idB\xc7\x01\n" +
 	"\x16com.payments.events.v1B\x12BillingEventsProtoP\x01Z/tollmesh.dev/gen/go/payments/events/v1;eventsv1\xa2\x02\x03PEX\xaa\x02\x12Payments.Events.V1\xca\x02\x12Payments\\Events\\V1\xe2\x02\x1ePayments\\Events\\V1\\GPBMetadata\xea\x02\x14Payments::Events::V1b\x06proto3"
 
 var (
@@ -276,26 +577,34 @@ func file_payments_events_v1_billing_events_proto_rawDescGZIP() []byte {
 	return file_payments_events_v1_billing_events_proto_rawDescData
 }
 
-var file_payments_events_v1_billing_events_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_payments_events_v1_billing_events_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_payments_events_v1_billing_events_proto_goTypes = []any{
 	(*RatingCompleted)(nil),       // 0: payments.events.v1.RatingCompleted
 	(*ChargeCreated)(nil),         // 1: payments.events.v1.ChargeCreated
-	(*v1.Period)(nil),             // 2: payments.type.v1.Period
-	(*v1.Money)(nil),              // 3: payments.type.v1.Money
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*UsageRated)(nil),            // 2: payments.events.v1.UsageRated
+	(*UsageRatedLine)(nil),        // 3: payments.events.v1.UsageRatedLine
+	(*RatingFailed)(nil),          // 4: payments.events.v1.RatingFailed
+	(*v1.Period)(nil),             // 5: payments.type.v1.Period
+	(*v1.Money)(nil),              // 6: payments.type.v1.Money
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 }
 var file_payments_events_v1_billing_events_proto_depIdxs = []int32{
-	2, // 0: payments.events.v1.RatingCompleted.period:type_name -> payments.type.v1.Period
-	3, // 1: payments.events.v1.RatingCompleted.total:type_name -> payments.type.v1.Money
-	2, // 2: payments.events.v1.ChargeCreated.period:type_name -> payments.type.v1.Period
-	3, // 3: payments.events.v1.ChargeCreated.total:type_name -> payments.type.v1.Money
-	3, // 4: payments.events.v1.ChargeCreated.partner_total:type_name -> payments.type.v1.Money
-	4, // 5: payments.events.v1.ChargeCreated.created_at:type_name -> google.protobuf.Timestamp
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	5,  // 0: payments.events.v1.RatingCompleted.period:type_name -> payments.type.v1.Period
+	6,  // 1: payments.events.v1.RatingCompleted.total:type_name -> payments.type.v1.Money
+	5,  // 2: payments.events.v1.ChargeCreated.period:type_name -> payments.type.v1.Period
+	6,  // 3: payments.events.v1.ChargeCreated.total:type_name -> payments.type.v1.Money
+	6,  // 4: payments.events.v1.ChargeCreated.partner_total:type_name -> payments.type.v1.Money
+	7,  // 5: payments.events.v1.ChargeCreated.created_at:type_name -> google.protobuf.Timestamp
+	5,  // 6: payments.events.v1.UsageRated.period:type_name -> payments.type.v1.Period
+	3,  // 7: payments.events.v1.UsageRated.lines:type_name -> payments.events.v1.UsageRatedLine
+	6,  // 8: payments.events.v1.UsageRatedLine.amount:type_name -> payments.type.v1.Money
+	5,  // 9: payments.events.v1.RatingFailed.period:type_name -> payments.type.v1.Period
+	7,  // 10: payments.events.v1.RatingFailed.failed_at:type_name -> google.protobuf.Timestamp
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_billing_events_proto_init() }
@@ -309,7 +618,7 @@ func file_payments_events_v1_billing_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_billing_events_proto_rawDesc), len(file_payments_events_v1_billing_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

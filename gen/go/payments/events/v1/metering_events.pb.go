@@ -207,6 +207,153 @@ func (x *UsageTotal) GetLastEventAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// UsageStatusChanged says that usage events of a batch went from one status to another, with the reasons. Usage that
+// was simply taken in is told by UsageReported instead. Nothing orders it, so its key is the receipt.
+type UsageStatusChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Receipt of the batch, as its sender got it.
+	ReceiptId string `protobuf:"bytes,1,opt,name=receipt_id,json=receiptId,proto3" json:"receipt_id,omitempty"`
+	// Status before: `received`; readers ignore what they do not know.
+	StatusFrom string `protobuf:"bytes,2,opt,name=status_from,json=statusFrom,proto3" json:"status_from,omitempty"`
+	// Status now: `rejected`, kept with the reason and counted nowhere; readers ignore what they do not know.
+	StatusTo string `protobuf:"bytes,3,opt,name=status_to,json=statusTo,proto3" json:"status_to,omitempty"`
+	// How many events of the batch.
+	EventCount int32 `protobuf:"varint,4,opt,name=event_count,json=eventCount,proto3" json:"event_count,omitempty"`
+	// Why, by reason.
+	Reasons []*UsageStatusReason `protobuf:"bytes,5,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	// When, in microseconds.
+	ChangedAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=changed_at,json=changedAt,proto3" json:"changed_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageStatusChanged) Reset() {
+	*x = UsageStatusChanged{}
+	mi := &file_payments_events_v1_metering_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageStatusChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageStatusChanged) ProtoMessage() {}
+
+func (x *UsageStatusChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_metering_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageStatusChanged.ProtoReflect.Descriptor instead.
+func (*UsageStatusChanged) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_metering_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *UsageStatusChanged) GetReceiptId() string {
+	if x != nil {
+		return x.ReceiptId
+	}
+	return ""
+}
+
+func (x *UsageStatusChanged) GetStatusFrom() string {
+	if x != nil {
+		return x.StatusFrom
+	}
+	return ""
+}
+
+func (x *UsageStatusChanged) GetStatusTo() string {
+	if x != nil {
+		return x.StatusTo
+	}
+	return ""
+}
+
+func (x *UsageStatusChanged) GetEventCount() int32 {
+	if x != nil {
+		return x.EventCount
+	}
+	return 0
+}
+
+func (x *UsageStatusChanged) GetReasons() []*UsageStatusReason {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *UsageStatusChanged) GetChangedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ChangedAt
+	}
+	return nil
+}
+
+// UsageStatusReason is why some events of a batch changed their status.
+type UsageStatusReason struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of payments.errors.v1.ErrorReason without its prefix.
+	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How many events it concerns.
+	EventCount    int32 `protobuf:"varint,2,opt,name=event_count,json=eventCount,proto3" json:"event_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageStatusReason) Reset() {
+	*x = UsageStatusReason{}
+	mi := &file_payments_events_v1_metering_events_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageStatusReason) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageStatusReason) ProtoMessage() {}
+
+func (x *UsageStatusReason) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_metering_events_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageStatusReason.ProtoReflect.Descriptor instead.
+func (*UsageStatusReason) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_metering_events_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *UsageStatusReason) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *UsageStatusReason) GetEventCount() int32 {
+	if x != nil {
+		return x.EventCount
+	}
+	return 0
+}
+
 var File_payments_events_v1_metering_events_proto protoreflect.FileDescriptor
 
 const file_payments_events_v1_metering_events_proto_rawDesc = "" +
@@ -230,7 +377,24 @@ const file_payments_events_v1_metering_events_proto_rawDesc = "" +
 	"\vevent_count\x18\x04 \x01(\x05R\n" +
 	"eventCount\x12@\n" +
 	"\x0efirst_event_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\ffirstEventAt\x12>\n" +
-	"\rlast_event_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vlastEventAtB\xc8\x01\n" +
+	"\rlast_event_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vlastEventAt\"\xc2\x02\n" +
+	"\x12UsageStatusChanged\x12\x1d\n" +
+	"\n" +
+	"receipt_id\x18\x01 \x01(\tR\treceiptId\x12\x1f\n" +
+	"\vstatus_from\x18\x02 \x01(\tR\n" +
+	"statusFrom\x12\x1b\n" +
+	"\tstatus_to\x18\x03 \x01(\tR\bstatusTo\x12\x1f\n" +
+	"\vevent_count\x18\x04 \x01(\x05R\n" +
+	"eventCount\x12?\n" +
+	"\areasons\x18\x05 \x03(\v2%.payments.events.v1.UsageStatusReasonR\areasons\x129\n" +
+	"\n" +
+	"changed_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt:2\x92\xe7\x18.\n" +
+	"\x14usage.status.changed\x10\x01\x1a\bmetering\"\n" +
+	"receipt_id\"L\n" +
+	"\x11UsageStatusReason\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x1f\n" +
+	"\vevent_count\x18\x02 \x01(\x05R\n" +
+	"eventCountB\xc8\x01\n" +
 	"\x16com.payments.events.v1B\x13MeteringEventsProtoP\x01Z/tollmesh.dev/gen/go/payments/events/v1;eventsv1\xa2\x02\x03PEX\xaa\x02\x12Payments.Events.V1\xca\x02\x12Payments\\Events\\V1\xe2\x02\x1ePayments\\Events\\V1\\GPBMetadata\xea\x02\x14Payments::Events::V1b\x06proto3"
 
 var (
@@ -245,23 +409,27 @@ func file_payments_events_v1_metering_events_proto_rawDescGZIP() []byte {
 	return file_payments_events_v1_metering_events_proto_rawDescData
 }
 
-var file_payments_events_v1_metering_events_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_payments_events_v1_metering_events_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_payments_events_v1_metering_events_proto_goTypes = []any{
 	(*UsageReported)(nil),         // 0: payments.events.v1.UsageReported
 	(*UsageTotal)(nil),            // 1: payments.events.v1.UsageTotal
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*UsageStatusChanged)(nil),    // 2: payments.events.v1.UsageStatusChanged
+	(*UsageStatusReason)(nil),     // 3: payments.events.v1.UsageStatusReason
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 }
 var file_payments_events_v1_metering_events_proto_depIdxs = []int32{
-	2, // 0: payments.events.v1.UsageReported.first_event_at:type_name -> google.protobuf.Timestamp
-	2, // 1: payments.events.v1.UsageReported.last_event_at:type_name -> google.protobuf.Timestamp
+	4, // 0: payments.events.v1.UsageReported.first_event_at:type_name -> google.protobuf.Timestamp
+	4, // 1: payments.events.v1.UsageReported.last_event_at:type_name -> google.protobuf.Timestamp
 	1, // 2: payments.events.v1.UsageReported.totals:type_name -> payments.events.v1.UsageTotal
-	2, // 3: payments.events.v1.UsageTotal.first_event_at:type_name -> google.protobuf.Timestamp
-	2, // 4: payments.events.v1.UsageTotal.last_event_at:type_name -> google.protobuf.Timestamp
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4, // 3: payments.events.v1.UsageTotal.first_event_at:type_name -> google.protobuf.Timestamp
+	4, // 4: payments.events.v1.UsageTotal.last_event_at:type_name -> google.protobuf.Timestamp
+	3, // 5: payments.events.v1.UsageStatusChanged.reasons:type_name -> payments.events.v1.UsageStatusReason
+	4, // 6: payments.events.v1.UsageStatusChanged.changed_at:type_name -> google.protobuf.Timestamp
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_metering_events_proto_init() }
@@ -275,7 +443,7 @@ func file_payments_events_v1_metering_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_metering_events_proto_rawDesc), len(file_payments_events_v1_metering_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

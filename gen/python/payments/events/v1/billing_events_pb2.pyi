@@ -3,9 +3,11 @@
 isort:skip_file
 What billing tells the mesh."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from payments.type.v1 import type_pb2 as _type_pb2
 import builtins as _builtins
 import sys
@@ -125,3 +127,143 @@ class ChargeCreated(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChargeCreated: _TypeAlias = ChargeCreated  # noqa: Y015
+
+@_typing.final
+class UsageRated(_message.Message):
+    """UsageRated says what the usage of a charge costs, meter by meter. It is published when the lines of the charge are
+    stored for good, before the ledger posts them; RatingCompleted follows once it has.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    CHARGE_ID_FIELD_NUMBER: _builtins.int
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    PLAN_VERSION_FIELD_NUMBER: _builtins.int
+    USAGE_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    LINES_OMITTED_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """Organisation whose usage was rated."""
+    charge_id: _builtins.str
+    """Charge that the lines belong to."""
+    plan_id: _builtins.str
+    """Plan that rated them."""
+    plan_version: _builtins.int
+    """Version of the plan's price list."""
+    usage_snapshot: _builtins.str
+    """State of the usage that was rated, in metering's own words."""
+    lines_omitted: _builtins.bool
+    """True when there would be more than 500 lines. GetCharge tells each then."""
+    @_builtins.property
+    def period(self) -> _type_pb2.Period:
+        """Period whose usage was rated."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRatedLine]:
+        """What the usage costs, in the order of the charge's lines. Empty when lines_omitted."""
+
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        period: _type_pb2.Period | None = ...,
+        charge_id: _builtins.str = ...,
+        plan_id: _builtins.str = ...,
+        plan_version: _builtins.int = ...,
+        usage_snapshot: _builtins.str = ...,
+        lines: _abc.Iterable[Global___UsageRatedLine] | None = ...,
+        lines_omitted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "lines", b"lines", "lines_omitted", b"lines_omitted", "org_id", b"org_id", "period", b"period", "plan_id", b"plan_id", "plan_version", b"plan_version", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageRated: _TypeAlias = UsageRated  # noqa: Y015
+
+@_typing.final
+class UsageRatedLine(_message.Message):
+    """UsageRatedLine is what the usage of one SKU in one project costs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKU_FIELD_NUMBER: _builtins.int
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    sku: _builtins.str
+    """What was used."""
+    project_id: _builtins.str
+    """Project that used it."""
+    quantity: _builtins.str
+    """How much was used, as a decimal string."""
+    @_builtins.property
+    def amount(self) -> _type_pb2.Money:
+        """What it costs, rounded once."""
+
+    def __init__(
+        self,
+        *,
+        sku: _builtins.str = ...,
+        project_id: _builtins.str = ...,
+        quantity: _builtins.str = ...,
+        amount: _type_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "project_id", b"project_id", "quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageRatedLine: _TypeAlias = UsageRatedLine  # noqa: Y015
+
+@_typing.final
+class RatingFailed(_message.Message):
+    """RatingFailed says that a charge could not be made because its usage could not be rated, and that the same request
+    will never make it. Once for each request; what may end differently in another try is not told.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FAILED_AT_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """Organisation whose usage could not be rated."""
+    request_id: _builtins.str
+    """The request for the charge."""
+    reason: _builtins.str
+    """Why, as a name of payments.errors.v1.ErrorReason without its prefix; readers ignore what they do not know."""
+    message: _builtins.str
+    """What is wrong, in words, at most 1,000 characters; not to be parsed."""
+    @_builtins.property
+    def period(self) -> _type_pb2.Period:
+        """Period whose usage could not be rated."""
+
+    @_builtins.property
+    def failed_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was settled, in microseconds."""
+
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        period: _type_pb2.Period | None = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        failed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failed_at", b"failed_at", "period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_at", b"failed_at", "message", b"message", "org_id", b"org_id", "period", b"period", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RatingFailed: _TypeAlias = RatingFailed  # noqa: Y015

@@ -115,3 +115,77 @@ class UsageTotal(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UsageTotal: _TypeAlias = UsageTotal  # noqa: Y015
+
+@_typing.final
+class UsageStatusChanged(_message.Message):
+    """UsageStatusChanged says that usage events of a batch went from one status to another, with the reasons. Usage that
+    was simply taken in is told by UsageReported instead. Nothing orders it, so its key is the receipt.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FROM_FIELD_NUMBER: _builtins.int
+    STATUS_TO_FIELD_NUMBER: _builtins.int
+    EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    CHANGED_AT_FIELD_NUMBER: _builtins.int
+    receipt_id: _builtins.str
+    """Receipt of the batch, as its sender got it."""
+    status_from: _builtins.str
+    """Status before: `received`; readers ignore what they do not know."""
+    status_to: _builtins.str
+    """Status now: `rejected`, kept with the reason and counted nowhere; readers ignore what they do not know."""
+    event_count: _builtins.int
+    """How many events of the batch."""
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageStatusReason]:
+        """Why, by reason."""
+
+    @_builtins.property
+    def changed_at(self) -> _timestamp_pb2.Timestamp:
+        """When, in microseconds."""
+
+    def __init__(
+        self,
+        *,
+        receipt_id: _builtins.str = ...,
+        status_from: _builtins.str = ...,
+        status_to: _builtins.str = ...,
+        event_count: _builtins.int = ...,
+        reasons: _abc.Iterable[Global___UsageStatusReason] | None = ...,
+        changed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "event_count", b"event_count", "reasons", b"reasons", "receipt_id", b"receipt_id", "status_from", b"status_from", "status_to", b"status_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageStatusChanged: _TypeAlias = UsageStatusChanged  # noqa: Y015
+
+@_typing.final
+class UsageStatusReason(_message.Message):
+    """UsageStatusReason is why some events of a batch changed their status."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Name of payments.errors.v1.ErrorReason without its prefix."""
+    event_count: _builtins.int
+    """How many events it concerns."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        event_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_count", b"event_count", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageStatusReason: _TypeAlias = UsageStatusReason  # noqa: Y015

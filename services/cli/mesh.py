@@ -7,8 +7,10 @@ import contextlib
 import os
 import secrets
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -76,6 +78,7 @@ class Options:
         rest_port: port of the REST facade; 0 takes a free one; None leaves it out.
         database_url: an existing Postgres, as a login that owns the database and may create roles; empty for our own.
         tenant: tenant of the operator's key.
+        nats: settings of the transport between sites that stand above those of the environment.
     """
 
     data_dir: Path
@@ -83,6 +86,7 @@ class Options:
     rest_port: int | None
     database_url: str = ""
     tenant: str = "default"
+    nats: Mapping[str, Any] = field(default_factory=dict)
 
 
 class LocalMesh:
@@ -187,6 +191,7 @@ class LocalMesh:
             listen=f"127.0.0.1:{self._options.grpc_port}",
             mesh_secret=SecretStr(secret),
             peers="",
+            **self._options.nats,
         )
         self._node = Node(settings, BUILDS)
         port = await self._node.start()

@@ -10,11 +10,12 @@ import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
+from pydantic import SecretStr
 
 from services.cli.client import Client, Session, forget_session, save_session
 from services.cli.errors import EXIT_DENIED, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
@@ -52,6 +53,18 @@ def up(
         ),
     ] = "",
     tenant: Annotated[str, typer.Option(help="tenant of the key that is printed")] = "default",
+    nats: Annotated[
+        str,
+        typer.Option(
+            help="carry events between sites through NATS, nats://host:4222, several separated by commas; where the "
+            "URL holds a password, give it as TOLLMESH_NATS_URL instead"
+        ),
+    ] = "",
+    nats_site: Annotated[str, typer.Option(help="name of this site [default: main]")] = "",
+    nats_from: Annotated[
+        list[str] | None,
+        typer.Option(help="a site whose events are taken in; may be given several times"),
+    ] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Run a whole mesh until SIGTERM or Ctrl-C: Postgres, every service, the REST facade."""
@@ -65,9 +78,13 @@ def up(
     from services.cli.mesh import LocalMesh, Options  # noqa: PLC0415
     from services.runtime import telemetry  # noqa: PLC0415
     from services.runtime.config import Settings, SettingsUnfit  # noqa: PLC0415
+    from services.runtime.events import jetstream  # noqa: PLC0415
 
+    joined = _joined(nats, nats_site, nats_from or [])
     try:
-        telemetry.configure_logs(Settings.load().log_level)
+        settings = Settings.load()
+        telemetry.configure_logs(settings.log_level)
+        jetstream.Options.of(settings.model_copy(update=joined))
     except SettingsUnfit as error:
         raise CliError(str(error), exit_code=EXIT_USAGE) from error
     options = Options(
@@ -76,8 +93,17 @@ def up(
         rest_port=None if no_rest else rest_port,
         database_url=database_url,
         tenant=tenant,
+        nats=joined,
     )
     uvloop.run(_serve(LocalMesh(options), data_dir, output))
+
+
+def _joined(url: str, site: str, sources: list[str]) -> dict[str, Any]:
+    """Return the settings of the transport that the command line gives."""
+    given = {"nats_url": SecretStr(url) if url else "", "nats_site": site}
+    return {
+        name: value for name, value in (given | {"nats_from": ",".join(sources)}).items() if value
+    }
 
 
 async def _serve(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
@@ -145,7 +171,11 @@ def _announce(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
 
 def doctor(data_dir: DataDirOption = DEFAULT_DATA_DIR, output: OutputOption = Format.TABLE) -> None:
     """Check what the mesh needs on this machine, and whether one answers."""
-    checks = [*_machine_checks(data_dir), *_mesh_checks(Session.find(data_dir))]
+    checks = [
+        *_machine_checks(data_dir),
+        *_nats_checks(),
+        *_mesh_checks(Session.find(data_dir)),
+    ]
     if output is Format.JSON:
         print_json(
             {"checks": [dict(zip(("name", "ok", "detail"), c, strict=True)) for c in checks]}
@@ -188,6 +218,20 @@ def _machine_checks(data_dir: Path) -> list[tuple[str, bool, str]]:
             "built" if gateway else ("built at first use" if go else "`make gateway` builds it"),
         ),
     ]
+
+
+def _nats_checks() -> list[tuple[str, bool, str]]:
+    """Look at the NATS that the environment names, if it names one."""
+    from services.runtime import telemetry  # noqa: PLC0415
+    from services.runtime.config import Settings, SettingsUnfit  # noqa: PLC0415
+    from services.runtime.events import jetstream  # noqa: PLC0415
+
+    telemetry.configure_logs("error")  # the table says it
+    try:
+        options = jetstream.Options.of(Settings.load())
+    except SettingsUnfit as error:
+        return [("nats", False, str(error))]
+    return [] if options is None else [("nats", *asyncio.run(jetstream.look_at(options)))]
 
 
 def _mesh_checks(session: Session) -> list[tuple[str, bool, str]]:

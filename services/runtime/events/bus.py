@@ -10,10 +10,13 @@ import contextlib
 
 
 class EventBus:
-    """Two bells: `wake` after a commit that published, `moved` when the feed has grown."""
+    """Three bells: `wake` after a commit that published, `scheduled` after one that set a timer, `moved` when the
+    feed has grown.
+    """
 
     def __init__(self) -> None:
         self._published = asyncio.Event()
+        self._timers = asyncio.Event()
         self._listeners: set[Listener] = set()
         self._closed = False
 
@@ -25,6 +28,16 @@ class EventBus:
         """Wait for `wake`; False when the time passed without it. One waiter: the sequencer."""
         rung = await _wait(self._published, timeout_s)
         self._published.clear()
+        return rung
+
+    def scheduled(self) -> None:
+        """Say that a transaction that set a timer has committed, or that the clock was moved."""
+        self._timers.set()
+
+    async def due(self, timeout_s: float) -> bool:
+        """Wait for `scheduled`; False when the time passed without it. One waiter: the pump of timers."""
+        rung = await _wait(self._timers, timeout_s)
+        self._timers.clear()
         return rung
 
     def moved(self) -> None:

@@ -279,6 +279,10 @@ const (
 	//
 	//	{"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
 	ErrorReason_ERROR_REASON_JOURNEY_VERSION_UNKNOWN ErrorReason = 832
+	// The tenant has as many schedules as it may; delete one first.
+	//
+	//	{"reason": "SCHEDULES_FULL", "domain": "tollmesh.dev", "metadata": {"schedules_max": "1000"}}
+	ErrorReason_ERROR_REASON_SCHEDULES_FULL ErrorReason = 833
 	// Handling an event again would do harm that the consumer's own ids do not prevent, so no period is replayed to it.
 	// Its dead letters can be replayed.
 	//
@@ -375,6 +379,7 @@ var (
 		830: "ERROR_REASON_SCHEDULE_INVALID",
 		831: "ERROR_REASON_JOURNEY_EVENT_REFUSED",
 		832: "ERROR_REASON_JOURNEY_VERSION_UNKNOWN",
+		833: "ERROR_REASON_SCHEDULES_FULL",
 		840: "ERROR_REASON_CONSUMER_NOT_REPLAYABLE",
 		850: "ERROR_REASON_CLOUD_EVENT_INVALID",
 		851: "ERROR_REASON_CLOUD_EVENT_UNSUPPORTED",
@@ -445,6 +450,7 @@ var (
 		"ERROR_REASON_SCHEDULE_INVALID":          830,
 		"ERROR_REASON_JOURNEY_EVENT_REFUSED":     831,
 		"ERROR_REASON_JOURNEY_VERSION_UNKNOWN":   832,
+		"ERROR_REASON_SCHEDULES_FULL":            833,
 		"ERROR_REASON_CONSUMER_NOT_REPLAYABLE":   840,
 		"ERROR_REASON_CLOUD_EVENT_INVALID":       850,
 		"ERROR_REASON_CLOUD_EVENT_UNSUPPORTED":   851,
@@ -486,7 +492,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xd3\x13\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xf5\x13\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -549,7 +555,8 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"&ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED\x10\xae\x06\x12\"\n" +
 	"\x1dERROR_REASON_SCHEDULE_INVALID\x10\xbe\x06\x12'\n" +
 	"\"ERROR_REASON_JOURNEY_EVENT_REFUSED\x10\xbf\x06\x12)\n" +
-	"$ERROR_REASON_JOURNEY_VERSION_UNKNOWN\x10\xc0\x06\x12)\n" +
+	"$ERROR_REASON_JOURNEY_VERSION_UNKNOWN\x10\xc0\x06\x12 \n" +
+	"\x1bERROR_REASON_SCHEDULES_FULL\x10\xc1\x06\x12)\n" +
 	"$ERROR_REASON_CONSUMER_NOT_REPLAYABLE\x10\xc8\x06\x12%\n" +
 	" ERROR_REASON_CLOUD_EVENT_INVALID\x10\xd2\x06\x12)\n" +
 	"$ERROR_REASON_CLOUD_EVENT_UNSUPPORTED\x10\xd3\x06\x12+\n" +

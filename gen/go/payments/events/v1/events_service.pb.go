@@ -1388,6 +1388,318 @@ func (x *GetJourneyResponse) GetJourney() *Journey {
 	return nil
 }
 
+// Request of PutSchedule.
+type PutScheduleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the request; the same id gets the same answer.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The schedule.
+	Schedule      *Schedule `protobuf:"bytes,2,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutScheduleRequest) Reset() {
+	*x = PutScheduleRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutScheduleRequest) ProtoMessage() {}
+
+func (x *PutScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutScheduleRequest.ProtoReflect.Descriptor instead.
+func (*PutScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *PutScheduleRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *PutScheduleRequest) GetSchedule() *Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
+// Answer of PutSchedule.
+type PutScheduleResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The schedule as it stands.
+	Schedule      *Schedule `protobuf:"bytes,1,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutScheduleResponse) Reset() {
+	*x = PutScheduleResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutScheduleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutScheduleResponse) ProtoMessage() {}
+
+func (x *PutScheduleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutScheduleResponse.ProtoReflect.Descriptor instead.
+func (*PutScheduleResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *PutScheduleResponse) GetSchedule() *Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
+// Request of ListSchedules.
+type ListSchedulesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most schedules to give; 0 for 100. A page ends sooner when its events are large.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before; empty for the first page.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSchedulesRequest) Reset() {
+	*x = ListSchedulesRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSchedulesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSchedulesRequest) ProtoMessage() {}
+
+func (x *ListSchedulesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSchedulesRequest.ProtoReflect.Descriptor instead.
+func (*ListSchedulesRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ListSchedulesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListSchedulesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Answer of ListSchedules.
+type ListSchedulesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Schedules, by name.
+	Schedules []*Schedule `protobuf:"bytes,1,rep,name=schedules,proto3" json:"schedules,omitempty"`
+	// Token of the next page; empty when there is none.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSchedulesResponse) Reset() {
+	*x = ListSchedulesResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSchedulesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSchedulesResponse) ProtoMessage() {}
+
+func (x *ListSchedulesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSchedulesResponse.ProtoReflect.Descriptor instead.
+func (*ListSchedulesResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListSchedulesResponse) GetSchedules() []*Schedule {
+	if x != nil {
+		return x.Schedules
+	}
+	return nil
+}
+
+func (x *ListSchedulesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of DeleteSchedule.
+type DeleteScheduleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the request; the same id gets the same answer.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The schedule.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteScheduleRequest) Reset() {
+	*x = DeleteScheduleRequest{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteScheduleRequest) ProtoMessage() {}
+
+func (x *DeleteScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteScheduleRequest.ProtoReflect.Descriptor instead.
+func (*DeleteScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *DeleteScheduleRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *DeleteScheduleRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Answer of DeleteSchedule.
+type DeleteScheduleResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The schedule as it was.
+	Schedule      *Schedule `protobuf:"bytes,1,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteScheduleResponse) Reset() {
+	*x = DeleteScheduleResponse{}
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteScheduleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteScheduleResponse) ProtoMessage() {}
+
+func (x *DeleteScheduleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteScheduleResponse.ProtoReflect.Descriptor instead.
+func (*DeleteScheduleResponse) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *DeleteScheduleResponse) GetSchedule() *Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
 // Request of PublishCloudEvents.
 type PublishCloudEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1404,7 +1716,7 @@ type PublishCloudEventsRequest struct {
 
 func (x *PublishCloudEventsRequest) Reset() {
 	*x = PublishCloudEventsRequest{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[22]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1416,7 +1728,7 @@ func (x *PublishCloudEventsRequest) String() string {
 func (*PublishCloudEventsRequest) ProtoMessage() {}
 
 func (x *PublishCloudEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[22]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1429,7 +1741,7 @@ func (x *PublishCloudEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishCloudEventsRequest.ProtoReflect.Descriptor instead.
 func (*PublishCloudEventsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{22}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PublishCloudEventsRequest) GetContentType() string {
@@ -1465,7 +1777,7 @@ type PublishCloudEventsResponse struct {
 
 func (x *PublishCloudEventsResponse) Reset() {
 	*x = PublishCloudEventsResponse{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[23]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1477,7 +1789,7 @@ func (x *PublishCloudEventsResponse) String() string {
 func (*PublishCloudEventsResponse) ProtoMessage() {}
 
 func (x *PublishCloudEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[23]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1490,7 +1802,7 @@ func (x *PublishCloudEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishCloudEventsResponse.ProtoReflect.Descriptor instead.
 func (*PublishCloudEventsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{23}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PublishCloudEventsResponse) GetResults() []*PublishEventResult {
@@ -1524,7 +1836,7 @@ type CreateWebhookEndpointRequest struct {
 
 func (x *CreateWebhookEndpointRequest) Reset() {
 	*x = CreateWebhookEndpointRequest{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[24]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1536,7 +1848,7 @@ func (x *CreateWebhookEndpointRequest) String() string {
 func (*CreateWebhookEndpointRequest) ProtoMessage() {}
 
 func (x *CreateWebhookEndpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[24]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1549,7 +1861,7 @@ func (x *CreateWebhookEndpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWebhookEndpointRequest.ProtoReflect.Descriptor instead.
 func (*CreateWebhookEndpointRequest) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{24}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CreateWebhookEndpointRequest) GetRequestId() string {
@@ -1614,7 +1926,7 @@ type CreateWebhookEndpointResponse struct {
 
 func (x *CreateWebhookEndpointResponse) Reset() {
 	*x = CreateWebhookEndpointResponse{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[25]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1626,7 +1938,7 @@ func (x *CreateWebhookEndpointResponse) String() string {
 func (*CreateWebhookEndpointResponse) ProtoMessage() {}
 
 func (x *CreateWebhookEndpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[25]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1639,7 +1951,7 @@ func (x *CreateWebhookEndpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWebhookEndpointResponse.ProtoReflect.Descriptor instead.
 func (*CreateWebhookEndpointResponse) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{25}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CreateWebhookEndpointResponse) GetEndpoint() *WebhookEndpoint {
@@ -1667,7 +1979,7 @@ type GetWebhookEndpointRequest struct {
 
 func (x *GetWebhookEndpointRequest) Reset() {
 	*x = GetWebhookEndpointRequest{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[26]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1679,7 +1991,7 @@ func (x *GetWebhookEndpointRequest) String() string {
 func (*GetWebhookEndpointRequest) ProtoMessage() {}
 
 func (x *GetWebhookEndpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[26]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1692,7 +2004,7 @@ func (x *GetWebhookEndpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWebhookEndpointRequest.ProtoReflect.Descriptor instead.
 func (*GetWebhookEndpointRequest) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{26}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetWebhookEndpointRequest) GetEndpointId() string {
@@ -1713,7 +2025,7 @@ type GetWebhookEndpointResponse struct {
 
 func (x *GetWebhookEndpointResponse) Reset() {
 	*x = GetWebhookEndpointResponse{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[27]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +2037,7 @@ func (x *GetWebhookEndpointResponse) String() string {
 func (*GetWebhookEndpointResponse) ProtoMessage() {}
 
 func (x *GetWebhookEndpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[27]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +2050,7 @@ func (x *GetWebhookEndpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWebhookEndpointResponse.ProtoReflect.Descriptor instead.
 func (*GetWebhookEndpointResponse) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{27}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetWebhookEndpointResponse) GetEndpoint() *WebhookEndpoint {
@@ -1761,7 +2073,7 @@ type ListWebhookEndpointsRequest struct {
 
 func (x *ListWebhookEndpointsRequest) Reset() {
 	*x = ListWebhookEndpointsRequest{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[28]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1773,7 +2085,7 @@ func (x *ListWebhookEndpointsRequest) String() string {
 func (*ListWebhookEndpointsRequest) ProtoMessage() {}
 
 func (x *ListWebhookEndpointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[28]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1786,7 +2098,7 @@ func (x *ListWebhookEndpointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWebhookEndpointsRequest.ProtoReflect.Descriptor instead.
 func (*ListWebhookEndpointsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{28}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListWebhookEndpointsRequest) GetPageSize() int32 {
@@ -1816,7 +2128,7 @@ type ListWebhookEndpointsResponse struct {
 
 func (x *ListWebhookEndpointsResponse) Reset() {
 	*x = ListWebhookEndpointsResponse{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[29]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +2140,7 @@ func (x *ListWebhookEndpointsResponse) String() string {
 func (*ListWebhookEndpointsResponse) ProtoMessage() {}
 
 func (x *ListWebhookEndpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[29]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,7 +2153,7 @@ func (x *ListWebhookEndpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWebhookEndpointsResponse.ProtoReflect.Descriptor instead.
 func (*ListWebhookEndpointsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{29}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListWebhookEndpointsResponse) GetEndpoints() []*WebhookEndpoint {
@@ -1883,7 +2195,7 @@ type UpdateWebhookEndpointRequest struct {
 
 func (x *UpdateWebhookEndpointRequest) Reset() {
 	*x = UpdateWebhookEndpointRequest{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[30]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +2207,7 @@ func (x *UpdateWebhookEndpointRequest) String() string {
 func (*UpdateWebhookEndpointRequest) ProtoMessage() {}
 
 func (x *UpdateWebhookEndpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[30]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +2220,7 @@ func (x *UpdateWebhookEndpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateWebhookEndpointRequest.ProtoReflect.Descriptor instead.
 func (*UpdateWebhookEndpointRequest) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{30}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *UpdateWebhookEndpointRequest) GetRequestId() string {
@@ -1978,7 +2290,7 @@ type UpdateWebhookEndpointResponse struct {
 
 func (x *UpdateWebhookEndpointResponse) Reset() {
 	*x = UpdateWebhookEndpointResponse{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[31]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2302,7 @@ func (x *UpdateWebhookEndpointResponse) String() string {
 func (*UpdateWebhookEndpointResponse) ProtoMessage() {}
 
 func (x *UpdateWebhookEndpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[31]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2315,7 @@ func (x *UpdateWebhookEndpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateWebhookEndpointResponse.ProtoReflect.Descriptor instead.
 func (*UpdateWebhookEndpointResponse) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{31}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *UpdateWebhookEndpointResponse) GetEndpoint() *WebhookEndpoint {
@@ -2026,7 +2338,7 @@ type DeleteWebhookEndpointRequest struct {
 
 func (x *DeleteWebhookEndpointRequest) Reset() {
 	*x = DeleteWebhookEndpointRequest{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[32]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2038,7 +2350,7 @@ func (x *DeleteWebhookEndpointRequest) String() string {
 func (*DeleteWebhookEndpointRequest) ProtoMessage() {}
 
 func (x *DeleteWebhookEndpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[32]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2051,7 +2363,7 @@ func (x *DeleteWebhookEndpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteWebhookEndpointRequest.ProtoReflect.Descriptor instead.
 func (*DeleteWebhookEndpointRequest) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{32}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DeleteWebhookEndpointRequest) GetRequestId() string {
@@ -2077,7 +2389,7 @@ type DeleteWebhookEndpointResponse struct {
 
 func (x *DeleteWebhookEndpointResponse) Reset() {
 	*x = DeleteWebhookEndpointResponse{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[33]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2401,7 @@ func (x *DeleteWebhookEndpointResponse) String() string {
 func (*DeleteWebhookEndpointResponse) ProtoMessage() {}
 
 func (x *DeleteWebhookEndpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[33]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2414,7 @@ func (x *DeleteWebhookEndpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteWebhookEndpointResponse.ProtoReflect.Descriptor instead.
 func (*DeleteWebhookEndpointResponse) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{33}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{39}
 }
 
 // Request of RotateWebhookSecret.
@@ -2122,7 +2434,7 @@ type RotateWebhookSecretRequest struct {
 
 func (x *RotateWebhookSecretRequest) Reset() {
 	*x = RotateWebhookSecretRequest{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[34]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2134,7 +2446,7 @@ func (x *RotateWebhookSecretRequest) String() string {
 func (*RotateWebhookSecretRequest) ProtoMessage() {}
 
 func (x *RotateWebhookSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[34]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2147,7 +2459,7 @@ func (x *RotateWebhookSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateWebhookSecretRequest.ProtoReflect.Descriptor instead.
 func (*RotateWebhookSecretRequest) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{34}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RotateWebhookSecretRequest) GetRequestId() string {
@@ -2191,7 +2503,7 @@ type RotateWebhookSecretResponse struct {
 
 func (x *RotateWebhookSecretResponse) Reset() {
 	*x = RotateWebhookSecretResponse{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[35]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2203,7 +2515,7 @@ func (x *RotateWebhookSecretResponse) String() string {
 func (*RotateWebhookSecretResponse) ProtoMessage() {}
 
 func (x *RotateWebhookSecretResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[35]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2216,7 +2528,7 @@ func (x *RotateWebhookSecretResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateWebhookSecretResponse.ProtoReflect.Descriptor instead.
 func (*RotateWebhookSecretResponse) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{35}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RotateWebhookSecretResponse) GetEndpoint() *WebhookEndpoint {
@@ -2246,7 +2558,7 @@ type TestWebhookEndpointRequest struct {
 
 func (x *TestWebhookEndpointRequest) Reset() {
 	*x = TestWebhookEndpointRequest{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[36]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2258,7 +2570,7 @@ func (x *TestWebhookEndpointRequest) String() string {
 func (*TestWebhookEndpointRequest) ProtoMessage() {}
 
 func (x *TestWebhookEndpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[36]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2271,7 +2583,7 @@ func (x *TestWebhookEndpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestWebhookEndpointRequest.ProtoReflect.Descriptor instead.
 func (*TestWebhookEndpointRequest) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{36}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TestWebhookEndpointRequest) GetRequestId() string {
@@ -2301,7 +2613,7 @@ type TestWebhookEndpointResponse struct {
 
 func (x *TestWebhookEndpointResponse) Reset() {
 	*x = TestWebhookEndpointResponse{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[37]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2313,7 +2625,7 @@ func (x *TestWebhookEndpointResponse) String() string {
 func (*TestWebhookEndpointResponse) ProtoMessage() {}
 
 func (x *TestWebhookEndpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[37]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2326,7 +2638,7 @@ func (x *TestWebhookEndpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestWebhookEndpointResponse.ProtoReflect.Descriptor instead.
 func (*TestWebhookEndpointResponse) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{37}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TestWebhookEndpointResponse) GetEventId() string {
@@ -2360,7 +2672,7 @@ type ListWebhookDeliveriesRequest struct {
 
 func (x *ListWebhookDeliveriesRequest) Reset() {
 	*x = ListWebhookDeliveriesRequest{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[38]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2372,7 +2684,7 @@ func (x *ListWebhookDeliveriesRequest) String() string {
 func (*ListWebhookDeliveriesRequest) ProtoMessage() {}
 
 func (x *ListWebhookDeliveriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[38]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2385,7 +2697,7 @@ func (x *ListWebhookDeliveriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWebhookDeliveriesRequest.ProtoReflect.Descriptor instead.
 func (*ListWebhookDeliveriesRequest) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{38}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListWebhookDeliveriesRequest) GetEndpointId() string {
@@ -2429,7 +2741,7 @@ type ListWebhookDeliveriesResponse struct {
 
 func (x *ListWebhookDeliveriesResponse) Reset() {
 	*x = ListWebhookDeliveriesResponse{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[39]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2441,7 +2753,7 @@ func (x *ListWebhookDeliveriesResponse) String() string {
 func (*ListWebhookDeliveriesResponse) ProtoMessage() {}
 
 func (x *ListWebhookDeliveriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[39]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2454,7 +2766,7 @@ func (x *ListWebhookDeliveriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWebhookDeliveriesResponse.ProtoReflect.Descriptor instead.
 func (*ListWebhookDeliveriesResponse) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{39}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListWebhookDeliveriesResponse) GetDeliveries() []*WebhookDelivery {
@@ -2490,7 +2802,7 @@ type ListWebhookAttemptsRequest struct {
 
 func (x *ListWebhookAttemptsRequest) Reset() {
 	*x = ListWebhookAttemptsRequest{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[40]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +2814,7 @@ func (x *ListWebhookAttemptsRequest) String() string {
 func (*ListWebhookAttemptsRequest) ProtoMessage() {}
 
 func (x *ListWebhookAttemptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[40]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +2827,7 @@ func (x *ListWebhookAttemptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWebhookAttemptsRequest.ProtoReflect.Descriptor instead.
 func (*ListWebhookAttemptsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{40}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListWebhookAttemptsRequest) GetEndpointId() string {
@@ -2566,7 +2878,7 @@ type ListWebhookAttemptsResponse struct {
 
 func (x *ListWebhookAttemptsResponse) Reset() {
 	*x = ListWebhookAttemptsResponse{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[41]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2578,7 +2890,7 @@ func (x *ListWebhookAttemptsResponse) String() string {
 func (*ListWebhookAttemptsResponse) ProtoMessage() {}
 
 func (x *ListWebhookAttemptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[41]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2591,7 +2903,7 @@ func (x *ListWebhookAttemptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWebhookAttemptsResponse.ProtoReflect.Descriptor instead.
 func (*ListWebhookAttemptsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{41}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListWebhookAttemptsResponse) GetAttempts() []*WebhookAttempt {
@@ -2630,7 +2942,7 @@ type RedeliverWebhookRequest struct {
 
 func (x *RedeliverWebhookRequest) Reset() {
 	*x = RedeliverWebhookRequest{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[42]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +2954,7 @@ func (x *RedeliverWebhookRequest) String() string {
 func (*RedeliverWebhookRequest) ProtoMessage() {}
 
 func (x *RedeliverWebhookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[42]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +2967,7 @@ func (x *RedeliverWebhookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedeliverWebhookRequest.ProtoReflect.Descriptor instead.
 func (*RedeliverWebhookRequest) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{42}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RedeliverWebhookRequest) GetRequestId() string {
@@ -2735,7 +3047,7 @@ type RedeliverWebhookResponse struct {
 
 func (x *RedeliverWebhookResponse) Reset() {
 	*x = RedeliverWebhookResponse{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[43]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2747,7 +3059,7 @@ func (x *RedeliverWebhookResponse) String() string {
 func (*RedeliverWebhookResponse) ProtoMessage() {}
 
 func (x *RedeliverWebhookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[43]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2760,7 +3072,7 @@ func (x *RedeliverWebhookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedeliverWebhookResponse.ProtoReflect.Descriptor instead.
 func (*RedeliverWebhookResponse) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{43}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *RedeliverWebhookResponse) GetRedelivered() int32 {
@@ -2790,7 +3102,7 @@ type ListConsumersRequest struct {
 
 func (x *ListConsumersRequest) Reset() {
 	*x = ListConsumersRequest{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[44]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2802,7 +3114,7 @@ func (x *ListConsumersRequest) String() string {
 func (*ListConsumersRequest) ProtoMessage() {}
 
 func (x *ListConsumersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[44]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2815,7 +3127,7 @@ func (x *ListConsumersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConsumersRequest.ProtoReflect.Descriptor instead.
 func (*ListConsumersRequest) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{44}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListConsumersRequest) GetPageSize() int32 {
@@ -2845,7 +3157,7 @@ type ListConsumersResponse struct {
 
 func (x *ListConsumersResponse) Reset() {
 	*x = ListConsumersResponse{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[45]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2857,7 +3169,7 @@ func (x *ListConsumersResponse) String() string {
 func (*ListConsumersResponse) ProtoMessage() {}
 
 func (x *ListConsumersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[45]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2870,7 +3182,7 @@ func (x *ListConsumersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConsumersResponse.ProtoReflect.Descriptor instead.
 func (*ListConsumersResponse) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{45}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListConsumersResponse) GetConsumers() []*Consumer {
@@ -2902,7 +3214,7 @@ type ListDeadLettersRequest struct {
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[46]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2914,7 +3226,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[46]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2927,7 +3239,7 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{46}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListDeadLettersRequest) GetConsumer() string {
@@ -2964,7 +3276,7 @@ type ListDeadLettersResponse struct {
 
 func (x *ListDeadLettersResponse) Reset() {
 	*x = ListDeadLettersResponse{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[47]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2976,7 +3288,7 @@ func (x *ListDeadLettersResponse) String() string {
 func (*ListDeadLettersResponse) ProtoMessage() {}
 
 func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[47]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2989,7 +3301,7 @@ func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{47}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListDeadLettersResponse) GetDeadLetters() []*DeadLetter {
@@ -3023,7 +3335,7 @@ type ReplayDeadLettersRequest struct {
 
 func (x *ReplayDeadLettersRequest) Reset() {
 	*x = ReplayDeadLettersRequest{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[48]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3035,7 +3347,7 @@ func (x *ReplayDeadLettersRequest) String() string {
 func (*ReplayDeadLettersRequest) ProtoMessage() {}
 
 func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[48]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3048,7 +3360,7 @@ func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{48}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ReplayDeadLettersRequest) GetRequestId() string {
@@ -3092,7 +3404,7 @@ type ReplayDeadLettersResponse struct {
 
 func (x *ReplayDeadLettersResponse) Reset() {
 	*x = ReplayDeadLettersResponse{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[49]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3104,7 +3416,7 @@ func (x *ReplayDeadLettersResponse) String() string {
 func (*ReplayDeadLettersResponse) ProtoMessage() {}
 
 func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[49]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3117,7 +3429,7 @@ func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{49}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ReplayDeadLettersResponse) GetReplayedCount() int32 {
@@ -3153,7 +3465,7 @@ type ReplayEventsRequest struct {
 
 func (x *ReplayEventsRequest) Reset() {
 	*x = ReplayEventsRequest{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[50]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3165,7 +3477,7 @@ func (x *ReplayEventsRequest) String() string {
 func (*ReplayEventsRequest) ProtoMessage() {}
 
 func (x *ReplayEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[50]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3178,7 +3490,7 @@ func (x *ReplayEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayEventsRequest.ProtoReflect.Descriptor instead.
 func (*ReplayEventsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{50}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ReplayEventsRequest) GetRequestId() string {
@@ -3231,7 +3543,7 @@ type ReplayEventsResponse struct {
 
 func (x *ReplayEventsResponse) Reset() {
 	*x = ReplayEventsResponse{}
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[51]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3243,7 +3555,7 @@ func (x *ReplayEventsResponse) String() string {
 func (*ReplayEventsResponse) ProtoMessage() {}
 
 func (x *ReplayEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_events_service_proto_msgTypes[51]
+	mi := &file_payments_events_v1_events_service_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3256,7 +3568,7 @@ func (x *ReplayEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayEventsResponse.ProtoReflect.Descriptor instead.
 func (*ReplayEventsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{51}
+	return file_payments_events_v1_events_service_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ReplayEventsResponse) GetReplayedCount() int32 {
@@ -3379,7 +3691,27 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"journey_id\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\tjourneyId\"K\n" +
 	"\x12GetJourneyResponse\x125\n" +
-	"\ajourney\x18\x01 \x01(\v2\x1b.payments.events.v1.JourneyR\ajourney\"\x9f\x02\n" +
+	"\ajourney\x18\x01 \x01(\v2\x1b.payments.events.v1.JourneyR\ajourney\"\x7f\n" +
+	"\x12PutScheduleRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12@\n" +
+	"\bschedule\x18\x02 \x01(\v2\x1c.payments.events.v1.ScheduleB\x06\xbaH\x03\xc8\x01\x01R\bschedule\"O\n" +
+	"\x13PutScheduleResponse\x128\n" +
+	"\bschedule\x18\x01 \x01(\v2\x1c.payments.events.v1.ScheduleR\bschedule\"h\n" +
+	"\x14ListSchedulesRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"{\n" +
+	"\x15ListSchedulesResponse\x12:\n" +
+	"\tschedules\x18\x01 \x03(\v2\x1c.payments.events.v1.ScheduleR\tschedules\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"_\n" +
+	"\x15DeleteScheduleRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x1d\n" +
+	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04name\"R\n" +
+	"\x16DeleteScheduleResponse\x128\n" +
+	"\bschedule\x18\x01 \x01(\v2\x1c.payments.events.v1.ScheduleR\bschedule\"\x9f\x02\n" +
 	"\x19PublishCloudEventsRequest\x12+\n" +
 	"\fcontent_type\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\vcontentType\x12l\n" +
 	"\aheaders\x18\x02 \x03(\v2:.payments.events.v1.PublishCloudEventsRequest.HeadersEntryB\x16\xbaH\x13\x9a\x01\x10\x10@\"\x05r\x03\x18\x80\x01*\x05r\x03\x18\x80@R\aheaders\x12+\n" +
@@ -3543,7 +3875,7 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\tRendering\x12\x19\n" +
 	"\x15RENDERING_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10RENDERING_EVENTS\x10\x01\x12\x1a\n" +
-	"\x16RENDERING_CLOUD_EVENTS\x10\x022\xc5 \n" +
+	"\x16RENDERING_CLOUD_EVENTS\x10\x022\x89$\n" +
 	"\fEventService\x12\xa3\x01\n" +
 	"\x12RegisterEventTypes\x12-.payments.events.v1.RegisterEventTypesRequest\x1a..payments.events.v1.RegisterEventTypesResponse\".\x8a\xe7\x18\x10\n" +
 	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/event-types\x12\x91\x01\n" +
@@ -3572,7 +3904,13 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\vevents:read\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/journeys\x12\xa7\x01\n" +
 	"\n" +
 	"GetJourney\x12%.payments.events.v1.GetJourneyRequest\x1a&.payments.events.v1.GetJourneyResponse\"J\x8a\xe7\x18\r\n" +
-	"\vevents:read\x82\xd3\xe4\x93\x023b\ajourney\x12(/v1/journeys/{journey_type}/{journey_id}\x12\xaa\x01\n" +
+	"\vevents:read\x82\xd3\xe4\x93\x023b\ajourney\x12(/v1/journeys/{journey_type}/{journey_id}\x12\x8c\x01\n" +
+	"\vPutSchedule\x12&.payments.events.v1.PutScheduleRequest\x1a'.payments.events.v1.PutScheduleResponse\",\x8a\xe7\x18\x10\n" +
+	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/v1/schedules\x12\x8c\x01\n" +
+	"\rListSchedules\x12(.payments.events.v1.ListSchedulesRequest\x1a).payments.events.v1.ListSchedulesResponse\"&\x8a\xe7\x18\r\n" +
+	"\vevents:read\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/schedules\x12\xa3\x01\n" +
+	"\x0eDeleteSchedule\x12).payments.events.v1.DeleteScheduleRequest\x1a*.payments.events.v1.DeleteScheduleResponse\":\x8a\xe7\x18\x10\n" +
+	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/schedules/{name}:delete\x12\xaa\x01\n" +
 	"\x12PublishCloudEvents\x12-.payments.events.v1.PublishCloudEventsRequest\x1a..payments.events.v1.PublishCloudEventsResponse\"5\x8a\xe7\x18\x10\n" +
 	"\fevents:write\x10\x01\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/events:cloudevents\x12\xb2\x01\n" +
 	"\x15CreateWebhookEndpoint\x120.payments.events.v1.CreateWebhookEndpointRequest\x1a1.payments.events.v1.CreateWebhookEndpointResponse\"4\x8a\xe7\x18\x10\n" +
@@ -3618,7 +3956,7 @@ func file_payments_events_v1_events_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_events_v1_events_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_payments_events_v1_events_service_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_payments_events_v1_events_service_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_payments_events_v1_events_service_proto_goTypes = []any{
 	(Rendering)(0),                        // 0: payments.events.v1.Rendering
 	(*ListEventsRequest)(nil),             // 1: payments.events.v1.ListEventsRequest
@@ -3643,151 +3981,168 @@ var file_payments_events_v1_events_service_proto_goTypes = []any{
 	(*ListJourneysResponse)(nil),          // 20: payments.events.v1.ListJourneysResponse
 	(*GetJourneyRequest)(nil),             // 21: payments.events.v1.GetJourneyRequest
 	(*GetJourneyResponse)(nil),            // 22: payments.events.v1.GetJourneyResponse
-	(*PublishCloudEventsRequest)(nil),     // 23: payments.events.v1.PublishCloudEventsRequest
-	(*PublishCloudEventsResponse)(nil),    // 24: payments.events.v1.PublishCloudEventsResponse
-	(*CreateWebhookEndpointRequest)(nil),  // 25: payments.events.v1.CreateWebhookEndpointRequest
-	(*CreateWebhookEndpointResponse)(nil), // 26: payments.events.v1.CreateWebhookEndpointResponse
-	(*GetWebhookEndpointRequest)(nil),     // 27: payments.events.v1.GetWebhookEndpointRequest
-	(*GetWebhookEndpointResponse)(nil),    // 28: payments.events.v1.GetWebhookEndpointResponse
-	(*ListWebhookEndpointsRequest)(nil),   // 29: payments.events.v1.ListWebhookEndpointsRequest
-	(*ListWebhookEndpointsResponse)(nil),  // 30: payments.events.v1.ListWebhookEndpointsResponse
-	(*UpdateWebhookEndpointRequest)(nil),  // 31: payments.events.v1.UpdateWebhookEndpointRequest
-	(*UpdateWebhookEndpointResponse)(nil), // 32: payments.events.v1.UpdateWebhookEndpointResponse
-	(*DeleteWebhookEndpointRequest)(nil),  // 33: payments.events.v1.DeleteWebhookEndpointRequest
-	(*DeleteWebhookEndpointResponse)(nil), // 34: payments.events.v1.DeleteWebhookEndpointResponse
-	(*RotateWebhookSecretRequest)(nil),    // 35: payments.events.v1.RotateWebhookSecretRequest
-	(*RotateWebhookSecretResponse)(nil),   // 36: payments.events.v1.RotateWebhookSecretResponse
-	(*TestWebhookEndpointRequest)(nil),    // 37: payments.events.v1.TestWebhookEndpointRequest
-	(*TestWebhookEndpointResponse)(nil),   // 38: payments.events.v1.TestWebhookEndpointResponse
-	(*ListWebhookDeliveriesRequest)(nil),  // 39: payments.events.v1.ListWebhookDeliveriesRequest
-	(*ListWebhookDeliveriesResponse)(nil), // 40: payments.events.v1.ListWebhookDeliveriesResponse
-	(*ListWebhookAttemptsRequest)(nil),    // 41: payments.events.v1.ListWebhookAttemptsRequest
-	(*ListWebhookAttemptsResponse)(nil),   // 42: payments.events.v1.ListWebhookAttemptsResponse
-	(*RedeliverWebhookRequest)(nil),       // 43: payments.events.v1.RedeliverWebhookRequest
-	(*RedeliverWebhookResponse)(nil),      // 44: payments.events.v1.RedeliverWebhookResponse
-	(*ListConsumersRequest)(nil),          // 45: payments.events.v1.ListConsumersRequest
-	(*ListConsumersResponse)(nil),         // 46: payments.events.v1.ListConsumersResponse
-	(*ListDeadLettersRequest)(nil),        // 47: payments.events.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),       // 48: payments.events.v1.ListDeadLettersResponse
-	(*ReplayDeadLettersRequest)(nil),      // 49: payments.events.v1.ReplayDeadLettersRequest
-	(*ReplayDeadLettersResponse)(nil),     // 50: payments.events.v1.ReplayDeadLettersResponse
-	(*ReplayEventsRequest)(nil),           // 51: payments.events.v1.ReplayEventsRequest
-	(*ReplayEventsResponse)(nil),          // 52: payments.events.v1.ReplayEventsResponse
-	nil,                                   // 53: payments.events.v1.PublishCloudEventsRequest.HeadersEntry
-	(*Event)(nil),                         // 54: payments.events.v1.Event
-	(*EventType)(nil),                     // 55: payments.events.v1.EventType
-	(v1.Outcome)(0),                       // 56: payments.type.v1.Outcome
-	(*timestamppb.Timestamp)(nil),         // 57: google.protobuf.Timestamp
-	(*Timer)(nil),                         // 58: payments.events.v1.Timer
-	(JourneyStatus)(0),                    // 59: payments.events.v1.JourneyStatus
-	(*Journey)(nil),                       // 60: payments.events.v1.Journey
-	(WebhookFormat)(0),                    // 61: payments.events.v1.WebhookFormat
-	(WebhookSigning)(0),                   // 62: payments.events.v1.WebhookSigning
-	(*WebhookEndpoint)(nil),               // 63: payments.events.v1.WebhookEndpoint
-	(*durationpb.Duration)(nil),           // 64: google.protobuf.Duration
-	(*WebhookAttempt)(nil),                // 65: payments.events.v1.WebhookAttempt
-	(WebhookDeliveryStatus)(0),            // 66: payments.events.v1.WebhookDeliveryStatus
-	(*WebhookDelivery)(nil),               // 67: payments.events.v1.WebhookDelivery
-	(WebhookAttemptOutcome)(0),            // 68: payments.events.v1.WebhookAttemptOutcome
-	(*v1.Period)(nil),                     // 69: payments.type.v1.Period
-	(*Consumer)(nil),                      // 70: payments.events.v1.Consumer
-	(*DeadLetter)(nil),                    // 71: payments.events.v1.DeadLetter
+	(*PutScheduleRequest)(nil),            // 23: payments.events.v1.PutScheduleRequest
+	(*PutScheduleResponse)(nil),           // 24: payments.events.v1.PutScheduleResponse
+	(*ListSchedulesRequest)(nil),          // 25: payments.events.v1.ListSchedulesRequest
+	(*ListSchedulesResponse)(nil),         // 26: payments.events.v1.ListSchedulesResponse
+	(*DeleteScheduleRequest)(nil),         // 27: payments.events.v1.DeleteScheduleRequest
+	(*DeleteScheduleResponse)(nil),        // 28: payments.events.v1.DeleteScheduleResponse
+	(*PublishCloudEventsRequest)(nil),     // 29: payments.events.v1.PublishCloudEventsRequest
+	(*PublishCloudEventsResponse)(nil),    // 30: payments.events.v1.PublishCloudEventsResponse
+	(*CreateWebhookEndpointRequest)(nil),  // 31: payments.events.v1.CreateWebhookEndpointRequest
+	(*CreateWebhookEndpointResponse)(nil), // 32: payments.events.v1.CreateWebhookEndpointResponse
+	(*GetWebhookEndpointRequest)(nil),     // 33: payments.events.v1.GetWebhookEndpointRequest
+	(*GetWebhookEndpointResponse)(nil),    // 34: payments.events.v1.GetWebhookEndpointResponse
+	(*ListWebhookEndpointsRequest)(nil),   // 35: payments.events.v1.ListWebhookEndpointsRequest
+	(*ListWebhookEndpointsResponse)(nil),  // 36: payments.events.v1.ListWebhookEndpointsResponse
+	(*UpdateWebhookEndpointRequest)(nil),  // 37: payments.events.v1.UpdateWebhookEndpointRequest
+	(*UpdateWebhookEndpointResponse)(nil), // 38: payments.events.v1.UpdateWebhookEndpointResponse
+	(*DeleteWebhookEndpointRequest)(nil),  // 39: payments.events.v1.DeleteWebhookEndpointRequest
+	(*DeleteWebhookEndpointResponse)(nil), // 40: payments.events.v1.DeleteWebhookEndpointResponse
+	(*RotateWebhookSecretRequest)(nil),    // 41: payments.events.v1.RotateWebhookSecretRequest
+	(*RotateWebhookSecretResponse)(nil),   // 42: payments.events.v1.RotateWebhookSecretResponse
+	(*TestWebhookEndpointRequest)(nil),    // 43: payments.events.v1.TestWebhookEndpointRequest
+	(*TestWebhookEndpointResponse)(nil),   // 44: payments.events.v1.TestWebhookEndpointResponse
+	(*ListWebhookDeliveriesRequest)(nil),  // 45: payments.events.v1.ListWebhookDeliveriesRequest
+	(*ListWebhookDeliveriesResponse)(nil), // 46: payments.events.v1.ListWebhookDeliveriesResponse
+	(*ListWebhookAttemptsRequest)(nil),    // 47: payments.events.v1.ListWebhookAttemptsRequest
+	(*ListWebhookAttemptsResponse)(nil),   // 48: payments.events.v1.ListWebhookAttemptsResponse
+	(*RedeliverWebhookRequest)(nil),       // 49: payments.events.v1.RedeliverWebhookRequest
+	(*RedeliverWebhookResponse)(nil),      // 50: payments.events.v1.RedeliverWebhookResponse
+	(*ListConsumersRequest)(nil),          // 51: payments.events.v1.ListConsumersRequest
+	(*ListConsumersResponse)(nil),         // 52: payments.events.v1.ListConsumersResponse
+	(*ListDeadLettersRequest)(nil),        // 53: payments.events.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),       // 54: payments.events.v1.ListDeadLettersResponse
+	(*ReplayDeadLettersRequest)(nil),      // 55: payments.events.v1.ReplayDeadLettersRequest
+	(*ReplayDeadLettersResponse)(nil),     // 56: payments.events.v1.ReplayDeadLettersResponse
+	(*ReplayEventsRequest)(nil),           // 57: payments.events.v1.ReplayEventsRequest
+	(*ReplayEventsResponse)(nil),          // 58: payments.events.v1.ReplayEventsResponse
+	nil,                                   // 59: payments.events.v1.PublishCloudEventsRequest.HeadersEntry
+	(*Event)(nil),                         // 60: payments.events.v1.Event
+	(*EventType)(nil),                     // 61: payments.events.v1.EventType
+	(v1.Outcome)(0),                       // 62: payments.type.v1.Outcome
+	(*timestamppb.Timestamp)(nil),         // 63: google.protobuf.Timestamp
+	(*Timer)(nil),                         // 64: payments.events.v1.Timer
+	(JourneyStatus)(0),                    // 65: payments.events.v1.JourneyStatus
+	(*Journey)(nil),                       // 66: payments.events.v1.Journey
+	(*Schedule)(nil),                      // 67: payments.events.v1.Schedule
+	(WebhookFormat)(0),                    // 68: payments.events.v1.WebhookFormat
+	(WebhookSigning)(0),                   // 69: payments.events.v1.WebhookSigning
+	(*WebhookEndpoint)(nil),               // 70: payments.events.v1.WebhookEndpoint
+	(*durationpb.Duration)(nil),           // 71: google.protobuf.Duration
+	(*WebhookAttempt)(nil),                // 72: payments.events.v1.WebhookAttempt
+	(WebhookDeliveryStatus)(0),            // 73: payments.events.v1.WebhookDeliveryStatus
+	(*WebhookDelivery)(nil),               // 74: payments.events.v1.WebhookDelivery
+	(WebhookAttemptOutcome)(0),            // 75: payments.events.v1.WebhookAttemptOutcome
+	(*v1.Period)(nil),                     // 76: payments.type.v1.Period
+	(*Consumer)(nil),                      // 77: payments.events.v1.Consumer
+	(*DeadLetter)(nil),                    // 78: payments.events.v1.DeadLetter
 }
 var file_payments_events_v1_events_service_proto_depIdxs = []int32{
 	0,  // 0: payments.events.v1.ListEventsRequest.rendering:type_name -> payments.events.v1.Rendering
-	54, // 1: payments.events.v1.ListEventsResponse.events:type_name -> payments.events.v1.Event
-	54, // 2: payments.events.v1.TailEventsResponse.event:type_name -> payments.events.v1.Event
-	55, // 3: payments.events.v1.RegisterEventTypesRequest.event_types:type_name -> payments.events.v1.EventType
-	56, // 4: payments.events.v1.RegisterEventTypeResult.outcome:type_name -> payments.type.v1.Outcome
+	60, // 1: payments.events.v1.ListEventsResponse.events:type_name -> payments.events.v1.Event
+	60, // 2: payments.events.v1.TailEventsResponse.event:type_name -> payments.events.v1.Event
+	61, // 3: payments.events.v1.RegisterEventTypesRequest.event_types:type_name -> payments.events.v1.EventType
+	62, // 4: payments.events.v1.RegisterEventTypeResult.outcome:type_name -> payments.type.v1.Outcome
 	6,  // 5: payments.events.v1.RegisterEventTypesResponse.results:type_name -> payments.events.v1.RegisterEventTypeResult
-	55, // 6: payments.events.v1.ListEventTypesResponse.event_types:type_name -> payments.events.v1.EventType
-	55, // 7: payments.events.v1.GetEventTypeResponse.event_type:type_name -> payments.events.v1.EventType
-	54, // 8: payments.events.v1.PublishEventsRequest.events:type_name -> payments.events.v1.Event
-	56, // 9: payments.events.v1.PublishEventResult.outcome:type_name -> payments.type.v1.Outcome
+	61, // 6: payments.events.v1.ListEventTypesResponse.event_types:type_name -> payments.events.v1.EventType
+	61, // 7: payments.events.v1.GetEventTypeResponse.event_type:type_name -> payments.events.v1.EventType
+	60, // 8: payments.events.v1.PublishEventsRequest.events:type_name -> payments.events.v1.Event
+	62, // 9: payments.events.v1.PublishEventResult.outcome:type_name -> payments.type.v1.Outcome
 	13, // 10: payments.events.v1.PublishEventsResponse.results:type_name -> payments.events.v1.PublishEventResult
-	57, // 11: payments.events.v1.ListTimersRequest.due_before:type_name -> google.protobuf.Timestamp
-	58, // 12: payments.events.v1.ListTimersResponse.timers:type_name -> payments.events.v1.Timer
-	58, // 13: payments.events.v1.CancelTimerResponse.timer:type_name -> payments.events.v1.Timer
-	59, // 14: payments.events.v1.ListJourneysRequest.status:type_name -> payments.events.v1.JourneyStatus
-	60, // 15: payments.events.v1.ListJourneysResponse.journeys:type_name -> payments.events.v1.Journey
-	60, // 16: payments.events.v1.GetJourneyResponse.journey:type_name -> payments.events.v1.Journey
-	53, // 17: payments.events.v1.PublishCloudEventsRequest.headers:type_name -> payments.events.v1.PublishCloudEventsRequest.HeadersEntry
-	13, // 18: payments.events.v1.PublishCloudEventsResponse.results:type_name -> payments.events.v1.PublishEventResult
-	61, // 19: payments.events.v1.CreateWebhookEndpointRequest.format:type_name -> payments.events.v1.WebhookFormat
-	62, // 20: payments.events.v1.CreateWebhookEndpointRequest.signing:type_name -> payments.events.v1.WebhookSigning
-	63, // 21: payments.events.v1.CreateWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
-	63, // 22: payments.events.v1.GetWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
-	63, // 23: payments.events.v1.ListWebhookEndpointsResponse.endpoints:type_name -> payments.events.v1.WebhookEndpoint
-	61, // 24: payments.events.v1.UpdateWebhookEndpointRequest.format:type_name -> payments.events.v1.WebhookFormat
-	63, // 25: payments.events.v1.UpdateWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
-	64, // 26: payments.events.v1.RotateWebhookSecretRequest.overlap:type_name -> google.protobuf.Duration
-	62, // 27: payments.events.v1.RotateWebhookSecretRequest.signing:type_name -> payments.events.v1.WebhookSigning
-	63, // 28: payments.events.v1.RotateWebhookSecretResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
-	65, // 29: payments.events.v1.TestWebhookEndpointResponse.attempt:type_name -> payments.events.v1.WebhookAttempt
-	66, // 30: payments.events.v1.ListWebhookDeliveriesRequest.status:type_name -> payments.events.v1.WebhookDeliveryStatus
-	67, // 31: payments.events.v1.ListWebhookDeliveriesResponse.deliveries:type_name -> payments.events.v1.WebhookDelivery
-	68, // 32: payments.events.v1.ListWebhookAttemptsRequest.outcome:type_name -> payments.events.v1.WebhookAttemptOutcome
-	65, // 33: payments.events.v1.ListWebhookAttemptsResponse.attempts:type_name -> payments.events.v1.WebhookAttempt
-	69, // 34: payments.events.v1.RedeliverWebhookRequest.period:type_name -> payments.type.v1.Period
-	66, // 35: payments.events.v1.RedeliverWebhookRequest.status:type_name -> payments.events.v1.WebhookDeliveryStatus
-	70, // 36: payments.events.v1.ListConsumersResponse.consumers:type_name -> payments.events.v1.Consumer
-	71, // 37: payments.events.v1.ListDeadLettersResponse.dead_letters:type_name -> payments.events.v1.DeadLetter
-	69, // 38: payments.events.v1.ReplayEventsRequest.period:type_name -> payments.type.v1.Period
-	5,  // 39: payments.events.v1.EventService.RegisterEventTypes:input_type -> payments.events.v1.RegisterEventTypesRequest
-	8,  // 40: payments.events.v1.EventService.ListEventTypes:input_type -> payments.events.v1.ListEventTypesRequest
-	10, // 41: payments.events.v1.EventService.GetEventType:input_type -> payments.events.v1.GetEventTypeRequest
-	12, // 42: payments.events.v1.EventService.PublishEvents:input_type -> payments.events.v1.PublishEventsRequest
-	1,  // 43: payments.events.v1.EventService.ListEvents:input_type -> payments.events.v1.ListEventsRequest
-	3,  // 44: payments.events.v1.EventService.TailEvents:input_type -> payments.events.v1.TailEventsRequest
-	15, // 45: payments.events.v1.EventService.ListTimers:input_type -> payments.events.v1.ListTimersRequest
-	17, // 46: payments.events.v1.EventService.CancelTimer:input_type -> payments.events.v1.CancelTimerRequest
-	19, // 47: payments.events.v1.EventService.ListJourneys:input_type -> payments.events.v1.ListJourneysRequest
-	21, // 48: payments.events.v1.EventService.GetJourney:input_type -> payments.events.v1.GetJourneyRequest
-	23, // 49: payments.events.v1.EventService.PublishCloudEvents:input_type -> payments.events.v1.PublishCloudEventsRequest
-	25, // 50: payments.events.v1.EventService.CreateWebhookEndpoint:input_type -> payments.events.v1.CreateWebhookEndpointRequest
-	27, // 51: payments.events.v1.EventService.GetWebhookEndpoint:input_type -> payments.events.v1.GetWebhookEndpointRequest
-	29, // 52: payments.events.v1.EventService.ListWebhookEndpoints:input_type -> payments.events.v1.ListWebhookEndpointsRequest
-	31, // 53: payments.events.v1.EventService.UpdateWebhookEndpoint:input_type -> payments.events.v1.UpdateWebhookEndpointRequest
-	33, // 54: payments.events.v1.EventService.DeleteWebhookEndpoint:input_type -> payments.events.v1.DeleteWebhookEndpointRequest
-	35, // 55: payments.events.v1.EventService.RotateWebhookSecret:input_type -> payments.events.v1.RotateWebhookSecretRequest
-	37, // 56: payments.events.v1.EventService.TestWebhookEndpoint:input_type -> payments.events.v1.TestWebhookEndpointRequest
-	39, // 57: payments.events.v1.EventService.ListWebhookDeliveries:input_type -> payments.events.v1.ListWebhookDeliveriesRequest
-	41, // 58: payments.events.v1.EventService.ListWebhookAttempts:input_type -> payments.events.v1.ListWebhookAttemptsRequest
-	43, // 59: payments.events.v1.EventService.RedeliverWebhook:input_type -> payments.events.v1.RedeliverWebhookRequest
-	45, // 60: payments.events.v1.EventService.ListConsumers:input_type -> payments.events.v1.ListConsumersRequest
-	47, // 61: payments.events.v1.EventService.ListDeadLetters:input_type -> payments.events.v1.ListDeadLettersRequest
-	49, // 62: payments.events.v1.EventService.ReplayDeadLetters:input_type -> payments.events.v1.ReplayDeadLettersRequest
-	51, // 63: payments.events.v1.EventService.ReplayEvents:input_type -> payments.events.v1.ReplayEventsRequest
-	7,  // 64: payments.events.v1.EventService.RegisterEventTypes:output_type -> payments.events.v1.RegisterEventTypesResponse
-	9,  // 65: payments.events.v1.EventService.ListEventTypes:output_type -> payments.events.v1.ListEventTypesResponse
-	11, // 66: payments.events.v1.EventService.GetEventType:output_type -> payments.events.v1.GetEventTypeResponse
-	14, // 67: payments.events.v1.EventService.PublishEvents:output_type -> payments.events.v1.PublishEventsResponse
-	2,  // 68: payments.events.v1.EventService.ListEvents:output_type -> payments.events.v1.ListEventsResponse
-	4,  // 69: payments.events.v1.EventService.TailEvents:output_type -> payments.events.v1.TailEventsResponse
-	16, // 70: payments.events.v1.EventService.ListTimers:output_type -> payments.events.v1.ListTimersResponse
-	18, // 71: payments.events.v1.EventService.CancelTimer:output_type -> payments.events.v1.CancelTimerResponse
-	20, // 72: payments.events.v1.EventService.ListJourneys:output_type -> payments.events.v1.ListJourneysResponse
-	22, // 73: payments.events.v1.EventService.GetJourney:output_type -> payments.events.v1.GetJourneyResponse
-	24, // 74: payments.events.v1.EventService.PublishCloudEvents:output_type -> payments.events.v1.PublishCloudEventsResponse
-	26, // 75: payments.events.v1.EventService.CreateWebhookEndpoint:output_type -> payments.events.v1.CreateWebhookEndpointResponse
-	28, // 76: payments.events.v1.EventService.GetWebhookEndpoint:output_type -> payments.events.v1.GetWebhookEndpointResponse
-	30, // 77: payments.events.v1.EventService.ListWebhookEndpoints:output_type -> payments.events.v1.ListWebhookEndpointsResponse
-	32, // 78: payments.events.v1.EventService.UpdateWebhookEndpoint:output_type -> payments.events.v1.UpdateWebhookEndpointResponse
-	34, // 79: payments.events.v1.EventService.DeleteWebhookEndpoint:output_type -> payments.events.v1.DeleteWebhookEndpointResponse
-	36, // 80: payments.events.v1.EventService.RotateWebhookSecret:output_type -> payments.events.v1.RotateWebhookSecretResponse
-	38, // 81: payments.events.v1.EventService.TestWebhookEndpoint:output_type -> payments.events.v1.TestWebhookEndpointResponse
-	40, // 82: payments.events.v1.EventService.ListWebhookDeliveries:output_type -> payments.events.v1.ListWebhookDeliveriesResponse
-	42, // 83: payments.events.v1.EventService.ListWebhookAttempts:output_type -> payments.events.v1.ListWebhookAttemptsResponse
-	44, // 84: payments.events.v1.EventService.RedeliverWebhook:output_type -> payments.events.v1.RedeliverWebhookResponse
-	46, // 85: payments.events.v1.EventService.ListConsumers:output_type -> payments.events.v1.ListConsumersResponse
-	48, // 86: payments.events.v1.EventService.ListDeadLetters:output_type -> payments.events.v1.ListDeadLettersResponse
-	50, // 87: payments.events.v1.EventService.ReplayDeadLetters:output_type -> payments.events.v1.ReplayDeadLettersResponse
-	52, // 88: payments.events.v1.EventService.ReplayEvents:output_type -> payments.events.v1.ReplayEventsResponse
-	64, // [64:89] is the sub-list for method output_type
-	39, // [39:64] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	63, // 11: payments.events.v1.ListTimersRequest.due_before:type_name -> google.protobuf.Timestamp
+	64, // 12: payments.events.v1.ListTimersResponse.timers:type_name -> payments.events.v1.Timer
+	64, // 13: payments.events.v1.CancelTimerResponse.timer:type_name -> payments.events.v1.Timer
+	65, // 14: payments.events.v1.ListJourneysRequest.status:type_name -> payments.events.v1.JourneyStatus
+	66, // 15: payments.events.v1.ListJourneysResponse.journeys:type_name -> payments.events.v1.Journey
+	66, // 16: payments.events.v1.GetJourneyResponse.journey:type_name -> payments.events.v1.Journey
+	67, // 17: payments.events.v1.PutScheduleRequest.schedule:type_name -> payments.events.v1.Schedule
+	67, // 18: payments.events.v1.PutScheduleResponse.schedule:type_name -> payments.events.v1.Schedule
+	67, // 19: payments.events.v1.ListSchedulesResponse.schedules:type_name -> payments.events.v1.Schedule
+	67, // 20: payments.events.v1.DeleteScheduleResponse.schedule:type_name -> payments.events.v1.Schedule
+	59, // 21: payments.events.v1.PublishCloudEventsRequest.headers:type_name -> payments.events.v1.PublishCloudEventsRequest.HeadersEntry
+	13, // 22: payments.events.v1.PublishCloudEventsResponse.results:type_name -> payments.events.v1.PublishEventResult
+	68, // 23: payments.events.v1.CreateWebhookEndpointRequest.format:type_name -> payments.events.v1.WebhookFormat
+	69, // 24: payments.events.v1.CreateWebhookEndpointRequest.signing:type_name -> payments.events.v1.WebhookSigning
+	70, // 25: payments.events.v1.CreateWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
+	70, // 26: payments.events.v1.GetWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
+	70, // 27: payments.events.v1.ListWebhookEndpointsResponse.endpoints:type_name -> payments.events.v1.WebhookEndpoint
+	68, // 28: payments.events.v1.UpdateWebhookEndpointRequest.format:type_name -> payments.events.v1.WebhookFormat
+	70, // 29: payments.events.v1.UpdateWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
+	71, // 30: payments.events.v1.RotateWebhookSecretRequest.overlap:type_name -> google.protobuf.Duration
+	69, // 31: payments.events.v1.RotateWebhookSecretRequest.signing:type_name -> payments.events.v1.WebhookSigning
+	70, // 32: payments.events.v1.RotateWebhookSecretResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
+	72, // 33: payments.events.v1.TestWebhookEndpointResponse.attempt:type_name -> payments.events.v1.WebhookAttempt
+	73, // 34: payments.events.v1.ListWebhookDeliveriesRequest.status:type_name -> payments.events.v1.WebhookDeliveryStatus
+	74, // 35: payments.events.v1.ListWebhookDeliveriesResponse.deliveries:type_name -> payments.events.v1.WebhookDelivery
+	75, // 36: payments.events.v1.ListWebhookAttemptsRequest.outcome:type_name -> payments.events.v1.WebhookAttemptOutcome
+	72, // 37: payments.events.v1.ListWebhookAttemptsResponse.attempts:type_name -> payments.events.v1.WebhookAttempt
+	76, // 38: payments.events.v1.RedeliverWebhookRequest.period:type_name -> payments.type.v1.Period
+	73, // 39: payments.events.v1.RedeliverWebhookRequest.status:type_name -> payments.events.v1.WebhookDeliveryStatus
+	77, // 40: payments.events.v1.ListConsumersResponse.consumers:type_name -> payments.events.v1.Consumer
+	78, // 41: payments.events.v1.ListDeadLettersResponse.dead_letters:type_name -> payments.events.v1.DeadLetter
+	76, // 42: payments.events.v1.ReplayEventsRequest.period:type_name -> payments.type.v1.Period
+	5,  // 43: payments.events.v1.EventService.RegisterEventTypes:input_type -> payments.events.v1.RegisterEventTypesRequest
+	8,  // 44: payments.events.v1.EventService.ListEventTypes:input_type -> payments.events.v1.ListEventTypesRequest
+	10, // 45: payments.events.v1.EventService.GetEventType:input_type -> payments.events.v1.GetEventTypeRequest
+	12, // 46: payments.events.v1.EventService.PublishEvents:input_type -> payments.events.v1.PublishEventsRequest
+	1,  // 47: payments.events.v1.EventService.ListEvents:input_type -> payments.events.v1.ListEventsRequest
+	3,  // 48: payments.events.v1.EventService.TailEvents:input_type -> payments.events.v1.TailEventsRequest
+	15, // 49: payments.events.v1.EventService.ListTimers:input_type -> payments.events.v1.ListTimersRequest
+	17, // 50: payments.events.v1.EventService.CancelTimer:input_type -> payments.events.v1.CancelTimerRequest
+	19, // 51: payments.events.v1.EventService.ListJourneys:input_type -> payments.events.v1.ListJourneysRequest
+	21, // 52: payments.events.v1.EventService.GetJourney:input_type -> payments.events.v1.GetJourneyRequest
+	23, // 53: payments.events.v1.EventService.PutSchedule:input_type -> payments.events.v1.PutScheduleRequest
+	25, // 54: payments.events.v1.EventService.ListSchedules:input_type -> payments.events.v1.ListSchedulesRequest
+	27, // 55: payments.events.v1.EventService.DeleteSchedule:input_type -> payments.events.v1.DeleteScheduleRequest
+	29, // 56: payments.events.v1.EventService.PublishCloudEvents:input_type -> payments.events.v1.PublishCloudEventsRequest
+	31, // 57: payments.events.v1.EventService.CreateWebhookEndpoint:input_type -> payments.events.v1.CreateWebhookEndpointRequest
+	33, // 58: payments.events.v1.EventService.GetWebhookEndpoint:input_type -> payments.events.v1.GetWebhookEndpointRequest
+	35, // 59: payments.events.v1.EventService.ListWebhookEndpoints:input_type -> payments.events.v1.ListWebhookEndpointsRequest
+	37, // 60: payments.events.v1.EventService.UpdateWebhookEndpoint:input_type -> payments.events.v1.UpdateWebhookEndpointRequest
+	39, // 61: payments.events.v1.EventService.DeleteWebhookEndpoint:input_type -> payments.events.v1.DeleteWebhookEndpointRequest
+	41, // 62: payments.events.v1.EventService.RotateWebhookSecret:input_type -> payments.events.v1.RotateWebhookSecretRequest
+	43, // 63: payments.events.v1.EventService.TestWebhookEndpoint:input_type -> payments.events.v1.TestWebhookEndpointRequest
+	45, // 64: payments.events.v1.EventService.ListWebhookDeliveries:input_type -> payments.events.v1.ListWebhookDeliveriesRequest
+	47, // 65: payments.events.v1.EventService.ListWebhookAttempts:input_type -> payments.events.v1.ListWebhookAttemptsRequest
+	49, // 66: payments.events.v1.EventService.RedeliverWebhook:input_type -> payments.events.v1.RedeliverWebhookRequest
+	51, // 67: payments.events.v1.EventService.ListConsumers:input_type -> payments.events.v1.ListConsumersRequest
+	53, // 68: payments.events.v1.EventService.ListDeadLetters:input_type -> payments.events.v1.ListDeadLettersRequest
+	55, // 69: payments.events.v1.EventService.ReplayDeadLetters:input_type -> payments.events.v1.ReplayDeadLettersRequest
+	57, // 70: payments.events.v1.EventService.ReplayEvents:input_type -> payments.events.v1.ReplayEventsRequest
+	7,  // 71: payments.events.v1.EventService.RegisterEventTypes:output_type -> payments.events.v1.RegisterEventTypesResponse
+	9,  // 72: payments.events.v1.EventService.ListEventTypes:output_type -> payments.events.v1.ListEventTypesResponse
+	11, // 73: payments.events.v1.EventService.GetEventType:output_type -> payments.events.v1.GetEventTypeResponse
+	14, // 74: payments.events.v1.EventService.PublishEvents:output_type -> payments.events.v1.PublishEventsResponse
+	2,  // 75: payments.events.v1.EventService.ListEvents:output_type -> payments.events.v1.ListEventsResponse
+	4,  // 76: payments.events.v1.EventService.TailEvents:output_type -> payments.events.v1.TailEventsResponse
+	16, // 77: payments.events.v1.EventService.ListTimers:output_type -> payments.events.v1.ListTimersResponse
+	18, // 78: payments.events.v1.EventService.CancelTimer:output_type -> payments.events.v1.CancelTimerResponse
+	20, // 79: payments.events.v1.EventService.ListJourneys:output_type -> payments.events.v1.ListJourneysResponse
+	22, // 80: payments.events.v1.EventService.GetJourney:output_type -> payments.events.v1.GetJourneyResponse
+	24, // 81: payments.events.v1.EventService.PutSchedule:output_type -> payments.events.v1.PutScheduleResponse
+	26, // 82: payments.events.v1.EventService.ListSchedules:output_type -> payments.events.v1.ListSchedulesResponse
+	28, // 83: payments.events.v1.EventService.DeleteSchedule:output_type -> payments.events.v1.DeleteScheduleResponse
+	30, // 84: payments.events.v1.EventService.PublishCloudEvents:output_type -> payments.events.v1.PublishCloudEventsResponse
+	32, // 85: payments.events.v1.EventService.CreateWebhookEndpoint:output_type -> payments.events.v1.CreateWebhookEndpointResponse
+	34, // 86: payments.events.v1.EventService.GetWebhookEndpoint:output_type -> payments.events.v1.GetWebhookEndpointResponse
+	36, // 87: payments.events.v1.EventService.ListWebhookEndpoints:output_type -> payments.events.v1.ListWebhookEndpointsResponse
+	38, // 88: payments.events.v1.EventService.UpdateWebhookEndpoint:output_type -> payments.events.v1.UpdateWebhookEndpointResponse
+	40, // 89: payments.events.v1.EventService.DeleteWebhookEndpoint:output_type -> payments.events.v1.DeleteWebhookEndpointResponse
+	42, // 90: payments.events.v1.EventService.RotateWebhookSecret:output_type -> payments.events.v1.RotateWebhookSecretResponse
+	44, // 91: payments.events.v1.EventService.TestWebhookEndpoint:output_type -> payments.events.v1.TestWebhookEndpointResponse
+	46, // 92: payments.events.v1.EventService.ListWebhookDeliveries:output_type -> payments.events.v1.ListWebhookDeliveriesResponse
+	48, // 93: payments.events.v1.EventService.ListWebhookAttempts:output_type -> payments.events.v1.ListWebhookAttemptsResponse
+	50, // 94: payments.events.v1.EventService.RedeliverWebhook:output_type -> payments.events.v1.RedeliverWebhookResponse
+	52, // 95: payments.events.v1.EventService.ListConsumers:output_type -> payments.events.v1.ListConsumersResponse
+	54, // 96: payments.events.v1.EventService.ListDeadLetters:output_type -> payments.events.v1.ListDeadLettersResponse
+	56, // 97: payments.events.v1.EventService.ReplayDeadLetters:output_type -> payments.events.v1.ReplayDeadLettersResponse
+	58, // 98: payments.events.v1.EventService.ReplayEvents:output_type -> payments.events.v1.ReplayEventsResponse
+	71, // [71:99] is the sub-list for method output_type
+	43, // [43:71] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_events_service_proto_init() }
@@ -3799,8 +4154,8 @@ func file_payments_events_v1_events_service_proto_init() {
 	file_payments_events_v1_operations_proto_init()
 	file_payments_events_v1_timers_proto_init()
 	file_payments_events_v1_webhooks_proto_init()
-	file_payments_events_v1_events_service_proto_msgTypes[30].OneofWrappers = []any{}
-	file_payments_events_v1_events_service_proto_msgTypes[42].OneofWrappers = []any{
+	file_payments_events_v1_events_service_proto_msgTypes[36].OneofWrappers = []any{}
+	file_payments_events_v1_events_service_proto_msgTypes[48].OneofWrappers = []any{
 		(*RedeliverWebhookRequest_EventId)(nil),
 		(*RedeliverWebhookRequest_Period)(nil),
 	}
@@ -3810,7 +4165,7 @@ func file_payments_events_v1_events_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_events_service_proto_rawDesc), len(file_payments_events_v1_events_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   53,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,9 @@ const (
 	EventService_CancelTimer_FullMethodName           = "/payments.events.v1.EventService/CancelTimer"
 	EventService_ListJourneys_FullMethodName          = "/payments.events.v1.EventService/ListJourneys"
 	EventService_GetJourney_FullMethodName            = "/payments.events.v1.EventService/GetJourney"
+	EventService_PutSchedule_FullMethodName           = "/payments.events.v1.EventService/PutSchedule"
+	EventService_ListSchedules_FullMethodName         = "/payments.events.v1.EventService/ListSchedules"
+	EventService_DeleteSchedule_FullMethodName        = "/payments.events.v1.EventService/DeleteSchedule"
 	EventService_PublishCloudEvents_FullMethodName    = "/payments.events.v1.EventService/PublishCloudEvents"
 	EventService_CreateWebhookEndpoint_FullMethodName = "/payments.events.v1.EventService/CreateWebhookEndpoint"
 	EventService_GetWebhookEndpoint_FullMethodName    = "/payments.events.v1.EventService/GetWebhookEndpoint"
@@ -108,6 +111,22 @@ type EventServiceClient interface {
 	//
 	// Errors: NOT_FOUND.
 	GetJourney(ctx context.Context, in *GetJourneyRequest, opts ...grpc.CallOption) (*GetJourneyResponse, error)
+	// PutSchedule lets an event be published again and again: at every time that a cron expression names, in a time
+	// zone, once. The same name again changes the schedule; what it owes stays owed, unless it now fires at other times.
+	// The event is checked by its type now, not each time: put the schedule again before the version that it
+	// names is retired.
+	//
+	// Errors: SCHEDULE_INVALID; SCHEDULES_FULL; EVENT_TYPE_UNKNOWN, EVENT_SUBJECT_OWNED, EVENT_VERSION_RETIRED and
+	// EVENT_PAYLOAD_INVALID as in PublishEvents.
+	PutSchedule(ctx context.Context, in *PutScheduleRequest, opts ...grpc.CallOption) (*PutScheduleResponse, error)
+	// ListSchedules lists schedules by name.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListSchedules(ctx context.Context, in *ListSchedulesRequest, opts ...grpc.CallOption) (*ListSchedulesResponse, error)
+	// DeleteSchedule ends a schedule. The events that it published stay.
+	//
+	// Errors: NOT_FOUND.
+	DeleteSchedule(ctx context.Context, in *DeleteScheduleRequest, opts ...grpc.CallOption) (*DeleteScheduleResponse, error)
 	// PublishCloudEvents takes events of producers outside the mesh as CloudEvents 1.0 and answers for each, as
 	// PublishEvents does: `type` is the subject, with the suffix of a version from the second on, `partitionkey` or
 	// else `subject` is the key, `correlationid`, `causationid` and `traceparent` are what their names say. `source` and
@@ -302,6 +321,36 @@ func (c *eventServiceClient) GetJourney(ctx context.Context, in *GetJourneyReque
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetJourneyResponse)
 	err := c.cc.Invoke(ctx, EventService_GetJourney_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) PutSchedule(ctx context.Context, in *PutScheduleRequest, opts ...grpc.CallOption) (*PutScheduleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutScheduleResponse)
+	err := c.cc.Invoke(ctx, EventService_PutSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) ListSchedules(ctx context.Context, in *ListSchedulesRequest, opts ...grpc.CallOption) (*ListSchedulesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSchedulesResponse)
+	err := c.cc.Invoke(ctx, EventService_ListSchedules_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) DeleteSchedule(ctx context.Context, in *DeleteScheduleRequest, opts ...grpc.CallOption) (*DeleteScheduleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteScheduleResponse)
+	err := c.cc.Invoke(ctx, EventService_DeleteSchedule_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -520,6 +569,22 @@ type EventServiceServer interface {
 	//
 	// Errors: NOT_FOUND.
 	GetJourney(context.Context, *GetJourneyRequest) (*GetJourneyResponse, error)
+	// PutSchedule lets an event be published again and again: at every time that a cron expression names, in a time
+	// zone, once. The same name again changes the schedule; what it owes stays owed, unless it now fires at other times.
+	// The event is checked by its type now, not each time: put the schedule again before the version that it
+	// names is retired.
+	//
+	// Errors: SCHEDULE_INVALID; SCHEDULES_FULL; EVENT_TYPE_UNKNOWN, EVENT_SUBJECT_OWNED, EVENT_VERSION_RETIRED and
+	// EVENT_PAYLOAD_INVALID as in PublishEvents.
+	PutSchedule(context.Context, *PutScheduleRequest) (*PutScheduleResponse, error)
+	// ListSchedules lists schedules by name.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListSchedules(context.Context, *ListSchedulesRequest) (*ListSchedulesResponse, error)
+	// DeleteSchedule ends a schedule. The events that it published stay.
+	//
+	// Errors: NOT_FOUND.
+	DeleteSchedule(context.Context, *DeleteScheduleRequest) (*DeleteScheduleResponse, error)
 	// PublishCloudEvents takes events of producers outside the mesh as CloudEvents 1.0 and answers for each, as
 	// PublishEvents does: `type` is the subject, with the suffix of a version from the second on, `partitionkey` or
 	// else `subject` is the key, `correlationid`, `causationid` and `traceparent` are what their names say. `source` and
@@ -640,6 +705,15 @@ func (UnimplementedEventServiceServer) ListJourneys(context.Context, *ListJourne
 }
 func (UnimplementedEventServiceServer) GetJourney(context.Context, *GetJourneyRequest) (*GetJourneyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetJourney not implemented")
+}
+func (UnimplementedEventServiceServer) PutSchedule(context.Context, *PutScheduleRequest) (*PutScheduleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutSchedule not implemented")
+}
+func (UnimplementedEventServiceServer) ListSchedules(context.Context, *ListSchedulesRequest) (*ListSchedulesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSchedules not implemented")
+}
+func (UnimplementedEventServiceServer) DeleteSchedule(context.Context, *DeleteScheduleRequest) (*DeleteScheduleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteSchedule not implemented")
 }
 func (UnimplementedEventServiceServer) PublishCloudEvents(context.Context, *PublishCloudEventsRequest) (*PublishCloudEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PublishCloudEvents not implemented")
@@ -876,6 +950,60 @@ func _EventService_GetJourney_Handler(srv interface{}, ctx context.Context, dec 
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(EventServiceServer).GetJourney(ctx, req.(*GetJourneyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_PutSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutScheduleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).PutSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_PutSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).PutSchedule(ctx, req.(*PutScheduleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_ListSchedules_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSchedulesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).ListSchedules(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_ListSchedules_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).ListSchedules(ctx, req.(*ListSchedulesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_DeleteSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteScheduleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).DeleteSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_DeleteSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).DeleteSchedule(ctx, req.(*DeleteScheduleRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1192,6 +1320,18 @@ var EventService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetJourney",
 			Handler:    _EventService_GetJourney_Handler,
+		},
+		{
+			MethodName: "PutSchedule",
+			Handler:    _EventService_PutSchedule_Handler,
+		},
+		{
+			MethodName: "ListSchedules",
+			Handler:    _EventService_ListSchedules_Handler,
+		},
+		{
+			MethodName: "DeleteSchedule",
+			Handler:    _EventService_DeleteSchedule_Handler,
 		},
 		{
 			MethodName: "PublishCloudEvents",

@@ -9,9 +9,11 @@ package eventsv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
+	_ "tollmesh.dev/gen/go/buf/validate"
 	unsafe "unsafe"
 )
 
@@ -101,7 +103,7 @@ const (
 	JourneyStepKind_JOURNEY_STEP_KIND_DEADLINE_PASSED JourneyStepKind = 3
 	// An event that it does not expect, or a timer that it no longer waits for, changed nothing.
 	JourneyStepKind_JOURNEY_STEP_KIND_IGNORED JourneyStepKind = 4
-	// One of the things that it did was undone.
+	// The undoing of one of the things that it did was commanded.
 	JourneyStepKind_JOURNEY_STEP_KIND_COMPENSATED JourneyStepKind = 5
 	// It came to its end.
 	JourneyStepKind_JOURNEY_STEP_KIND_COMPLETED JourneyStepKind = 6
@@ -162,6 +164,64 @@ func (x JourneyStepKind) Number() protoreflect.EnumNumber {
 // Deprecated: Use JourneyStepKind.Descriptor instead.
 func (JourneyStepKind) EnumDescriptor() ([]byte, []int) {
 	return file_payments_events_v1_timers_proto_rawDescGZIP(), []int{1}
+}
+
+// MissedPolicy says what becomes of the times of a schedule at which nobody was there to publish: those that are more
+// than a minute past.
+type MissedPolicy int32
+
+const (
+	// As MISSED_POLICY_ONE.
+	MissedPolicy_MISSED_POLICY_UNSPECIFIED MissedPolicy = 0
+	// They are left out.
+	MissedPolicy_MISSED_POLICY_SKIP MissedPolicy = 1
+	// The last of them is made up for.
+	MissedPolicy_MISSED_POLICY_ONE MissedPolicy = 2
+	// All of them are made up for, in order.
+	MissedPolicy_MISSED_POLICY_BACKFILL MissedPolicy = 3
+)
+
+// Enum value maps for MissedPolicy.
+var (
+	MissedPolicy_name = map[int32]string{
+		0: "MISSED_POLICY_UNSPECIFIED",
+		1: "MISSED_POLICY_SKIP",
+		2: "MISSED_POLICY_ONE",
+		3: "MISSED_POLICY_BACKFILL",
+	}
+	MissedPolicy_value = map[string]int32{
+		"MISSED_POLICY_UNSPECIFIED": 0,
+		"MISSED_POLICY_SKIP":        1,
+		"MISSED_POLICY_ONE":         2,
+		"MISSED_POLICY_BACKFILL":    3,
+	}
+)
+
+func (x MissedPolicy) Enum() *MissedPolicy {
+	p := new(MissedPolicy)
+	*p = x
+	return p
+}
+
+func (x MissedPolicy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MissedPolicy) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_events_v1_timers_proto_enumTypes[2].Descriptor()
+}
+
+func (MissedPolicy) Type() protoreflect.EnumType {
+	return &file_payments_events_v1_timers_proto_enumTypes[2]
+}
+
+func (x MissedPolicy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MissedPolicy.Descriptor instead.
+func (MissedPolicy) EnumDescriptor() ([]byte, []int) {
+	return file_payments_events_v1_timers_proto_rawDescGZIP(), []int{2}
 }
 
 // Timer is an event that is yet to be published: at its time it goes into the log, once.
@@ -545,11 +605,182 @@ func (x *JourneyStep) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// Schedule is an event of a registered type that is published again and again. The `causation_id` of each is
+// `schedule:<name>@<time>`, with the time that it should have come at.
+type Schedule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is called.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Minute, hour, day of month, month and day of week, e.g. `0 2 * * MON`. Where clocks are put forward, a time of day
+	// that does not exist comes at the first minute that does; where they are put back, one that comes twice
+	// comes the first time. Expressions that count minutes or hours follow the time that really passes.
+	Cron string `protobuf:"bytes,2,opt,name=cron,proto3" json:"cron,omitempty"`
+	// Where that is meant, as the IANA calls it, e.g. `Europe/Berlin`; empty for UTC.
+	TimeZone string `protobuf:"bytes,3,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	// What becomes of the times that were missed.
+	Missed MissedPolicy `protobuf:"varint,4,opt,name=missed,proto3,enum=payments.events.v1.MissedPolicy" json:"missed,omitempty"`
+	// What the events are called; from the second version on with its suffix.
+	Subject string `protobuf:"bytes,5,opt,name=subject,proto3" json:"subject,omitempty"`
+	// What they are ordered by; empty for what the type's `key_field` names, else the schedule's name.
+	Key string `protobuf:"bytes,6,opt,name=key,proto3" json:"key,omitempty"`
+	// Payload of each.
+	//
+	// Types that are valid to be assigned to Payload:
+	//
+	//	*Schedule_Json
+	//	*Schedule_Data
+	Payload isSchedule_Payload `protobuf_oneof:"payload"`
+	// When it comes next; output only.
+	NextAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=next_at,json=nextAt,proto3" json:"next_at,omitempty"`
+	// When it came last; output only. Absent before its first time.
+	LastAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"`
+	// When it was put last; output only.
+	UpdatedAt     *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Schedule) Reset() {
+	*x = Schedule{}
+	mi := &file_payments_events_v1_timers_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Schedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Schedule) ProtoMessage() {}
+
+func (x *Schedule) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_timers_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
+func (*Schedule) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_timers_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Schedule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Schedule) GetCron() string {
+	if x != nil {
+		return x.Cron
+	}
+	return ""
+}
+
+func (x *Schedule) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *Schedule) GetMissed() MissedPolicy {
+	if x != nil {
+		return x.Missed
+	}
+	return MissedPolicy_MISSED_POLICY_UNSPECIFIED
+}
+
+func (x *Schedule) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Schedule) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Schedule) GetPayload() isSchedule_Payload {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *Schedule) GetJson() []byte {
+	if x != nil {
+		if x, ok := x.Payload.(*Schedule_Json); ok {
+			return x.Json
+		}
+	}
+	return nil
+}
+
+func (x *Schedule) GetData() *structpb.Struct {
+	if x != nil {
+		if x, ok := x.Payload.(*Schedule_Data); ok {
+			return x.Data
+		}
+	}
+	return nil
+}
+
+func (x *Schedule) GetNextAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextAt
+	}
+	return nil
+}
+
+func (x *Schedule) GetLastAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastAt
+	}
+	return nil
+}
+
+func (x *Schedule) GetUpdatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdatedAt
+	}
+	return nil
+}
+
+type isSchedule_Payload interface {
+	isSchedule_Payload()
+}
+
+type Schedule_Json struct {
+	// JSON, exactly as it is to be published.
+	Json []byte `protobuf:"bytes,7,opt,name=json,proto3,oneof"`
+}
+
+type Schedule_Data struct {
+	// The same JSON, parsed; numbers of more than 15 significant digits are refused.
+	Data *structpb.Struct `protobuf:"bytes,8,opt,name=data,proto3,oneof"`
+}
+
+func (*Schedule_Json) isSchedule_Payload() {}
+
+func (*Schedule_Data) isSchedule_Payload() {}
+
 var File_payments_events_v1_timers_proto protoreflect.FileDescriptor
 
 const file_payments_events_v1_timers_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/events/v1/timers.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xca\x02\n" +
+	"\x1fpayments/events/v1/timers.proto\x12\x12payments.events.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xca\x02\n" +
 	"\x05Timer\x12\x19\n" +
 	"\btimer_id\x18\x01 \x01(\tR\atimerId\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x121\n" +
@@ -590,7 +821,22 @@ const file_payments_events_v1_timers_proto_rawDesc = "" +
 	"\x05cause\x18\x04 \x01(\tR\x05cause\x12\x19\n" +
 	"\bcause_id\x18\x05 \x01(\tR\acauseId\x12\x1a\n" +
 	"\bcommands\x18\x06 \x01(\tR\bcommands\x12*\n" +
-	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at*\xc3\x01\n" +
+	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xab\x04\n" +
+	"\bSchedule\x123\n" +
+	"\x04name\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{1,100}$R\x04name\x12\x1d\n" +
+	"\x04cron\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04cron\x12$\n" +
+	"\ttime_zone\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\btimeZone\x12B\n" +
+	"\x06missed\x18\x04 \x01(\x0e2 .payments.events.v1.MissedPolicyB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06missed\x12E\n" +
+	"\asubject\x18\x05 \x01(\tB+\xbaH(r&\x18\xc8\x012!^([a-z0-9_-]+\\.){1,4}[a-z0-9_-]+$R\asubject\x12\x1a\n" +
+	"\x03key\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x03key\x12\x1f\n" +
+	"\x04json\x18\a \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04H\x00R\x04json\x12-\n" +
+	"\x04data\x18\b \x01(\v2\x17.google.protobuf.StructH\x00R\x04data\x123\n" +
+	"\anext_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x06nextAt\x123\n" +
+	"\alast_at\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x06lastAt\x129\n" +
+	"\n" +
+	"updated_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAtB\t\n" +
+	"\apayload*\xc3\x01\n" +
 	"\rJourneyStatus\x12\x1e\n" +
 	"\x1aJOURNEY_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16JOURNEY_STATUS_RUNNING\x10\x01\x12\x1f\n" +
@@ -607,7 +853,12 @@ const file_payments_events_v1_timers_proto_rawDesc = "" +
 	"\x1dJOURNEY_STEP_KIND_COMPENSATED\x10\x05\x12\x1f\n" +
 	"\x1bJOURNEY_STEP_KIND_COMPLETED\x10\x06\x12\x1c\n" +
 	"\x18JOURNEY_STEP_KIND_FAILED\x10\a\x12\x1f\n" +
-	"\x1bJOURNEY_STEP_KIND_CANCELLED\x10\bB\xc0\x01\n" +
+	"\x1bJOURNEY_STEP_KIND_CANCELLED\x10\b*x\n" +
+	"\fMissedPolicy\x12\x1d\n" +
+	"\x19MISSED_POLICY_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12MISSED_POLICY_SKIP\x10\x01\x12\x15\n" +
+	"\x11MISSED_POLICY_ONE\x10\x02\x12\x1a\n" +
+	"\x16MISSED_POLICY_BACKFILL\x10\x03B\xc0\x01\n" +
 	"\x16com.payments.events.v1B\vTimersProtoP\x01Z/tollmesh.dev/gen/go/payments/events/v1;eventsv1\xa2\x02\x03PEX\xaa\x02\x12Payments.Events.V1\xca\x02\x12Payments\\Events\\V1\xe2\x02\x1ePayments\\Events\\V1\\GPBMetadata\xea\x02\x14Payments::Events::V1b\x06proto3"
 
 var (
@@ -622,32 +873,40 @@ func file_payments_events_v1_timers_proto_rawDescGZIP() []byte {
 	return file_payments_events_v1_timers_proto_rawDescData
 }
 
-var file_payments_events_v1_timers_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_events_v1_timers_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_payments_events_v1_timers_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_payments_events_v1_timers_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_payments_events_v1_timers_proto_goTypes = []any{
 	(JourneyStatus)(0),            // 0: payments.events.v1.JourneyStatus
 	(JourneyStepKind)(0),          // 1: payments.events.v1.JourneyStepKind
-	(*Timer)(nil),                 // 2: payments.events.v1.Timer
-	(*Journey)(nil),               // 3: payments.events.v1.Journey
-	(*JourneyStep)(nil),           // 4: payments.events.v1.JourneyStep
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(MissedPolicy)(0),             // 2: payments.events.v1.MissedPolicy
+	(*Timer)(nil),                 // 3: payments.events.v1.Timer
+	(*Journey)(nil),               // 4: payments.events.v1.Journey
+	(*JourneyStep)(nil),           // 5: payments.events.v1.JourneyStep
+	(*Schedule)(nil),              // 6: payments.events.v1.Schedule
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 8: google.protobuf.Struct
 }
 var file_payments_events_v1_timers_proto_depIdxs = []int32{
-	5,  // 0: payments.events.v1.Timer.due_at:type_name -> google.protobuf.Timestamp
-	5,  // 1: payments.events.v1.Timer.created_at:type_name -> google.protobuf.Timestamp
+	7,  // 0: payments.events.v1.Timer.due_at:type_name -> google.protobuf.Timestamp
+	7,  // 1: payments.events.v1.Timer.created_at:type_name -> google.protobuf.Timestamp
 	0,  // 2: payments.events.v1.Journey.status:type_name -> payments.events.v1.JourneyStatus
-	5,  // 3: payments.events.v1.Journey.deadline_at:type_name -> google.protobuf.Timestamp
-	5,  // 4: payments.events.v1.Journey.started_at:type_name -> google.protobuf.Timestamp
-	5,  // 5: payments.events.v1.Journey.updated_at:type_name -> google.protobuf.Timestamp
-	5,  // 6: payments.events.v1.Journey.ended_at:type_name -> google.protobuf.Timestamp
-	4,  // 7: payments.events.v1.Journey.steps:type_name -> payments.events.v1.JourneyStep
+	7,  // 3: payments.events.v1.Journey.deadline_at:type_name -> google.protobuf.Timestamp
+	7,  // 4: payments.events.v1.Journey.started_at:type_name -> google.protobuf.Timestamp
+	7,  // 5: payments.events.v1.Journey.updated_at:type_name -> google.protobuf.Timestamp
+	7,  // 6: payments.events.v1.Journey.ended_at:type_name -> google.protobuf.Timestamp
+	5,  // 7: payments.events.v1.Journey.steps:type_name -> payments.events.v1.JourneyStep
 	1,  // 8: payments.events.v1.JourneyStep.kind:type_name -> payments.events.v1.JourneyStepKind
-	5,  // 9: payments.events.v1.JourneyStep.at:type_name -> google.protobuf.Timestamp
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	7,  // 9: payments.events.v1.JourneyStep.at:type_name -> google.protobuf.Timestamp
+	2,  // 10: payments.events.v1.Schedule.missed:type_name -> payments.events.v1.MissedPolicy
+	8,  // 11: payments.events.v1.Schedule.data:type_name -> google.protobuf.Struct
+	7,  // 12: payments.events.v1.Schedule.next_at:type_name -> google.protobuf.Timestamp
+	7,  // 13: payments.events.v1.Schedule.last_at:type_name -> google.protobuf.Timestamp
+	7,  // 14: payments.events.v1.Schedule.updated_at:type_name -> google.protobuf.Timestamp
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_timers_proto_init() }
@@ -655,13 +914,17 @@ func file_payments_events_v1_timers_proto_init() {
 	if File_payments_events_v1_timers_proto != nil {
 		return
 	}
+	file_payments_events_v1_timers_proto_msgTypes[3].OneofWrappers = []any{
+		(*Schedule_Json)(nil),
+		(*Schedule_Data)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_timers_proto_rawDesc), len(file_payments_events_v1_timers_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   3,
+			NumEnums:      3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -348,6 +348,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
     """
+    ERROR_REASON_SCHEDULES_FULL: _ErrorReason.ValueType  # 833
+    """The tenant has as many schedules as it may; delete one first.
+
+        {"reason": "SCHEDULES_FULL", "domain": "tollmesh.dev", "metadata": {"schedules_max": "1000"}}
+    """
     ERROR_REASON_CONSUMER_NOT_REPLAYABLE: _ErrorReason.ValueType  # 840
     """Handling an event again would do harm that the consumer's own ids do not prevent, so no period is replayed to it.
     Its dead letters can be replayed.
@@ -719,6 +724,11 @@ ERROR_REASON_JOURNEY_VERSION_UNKNOWN: ErrorReason.ValueType  # 832
 install a release that has it, then replay them.
 
     {"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
+"""
+ERROR_REASON_SCHEDULES_FULL: ErrorReason.ValueType  # 833
+"""The tenant has as many schedules as it may; delete one first.
+
+    {"reason": "SCHEDULES_FULL", "domain": "tollmesh.dev", "metadata": {"schedules_max": "1000"}}
 """
 ERROR_REASON_CONSUMER_NOT_REPLAYABLE: ErrorReason.ValueType  # 840
 """Handling an event again would do harm that the consumer's own ids do not prevent, so no period is replayed to it.

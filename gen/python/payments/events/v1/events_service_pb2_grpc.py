@@ -86,6 +86,21 @@ class EventServiceStub:
                 request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyRequest.SerializeToString,
                 response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyResponse.FromString,
                 _registered_method=True)
+        self.PutSchedule = channel.unary_unary(
+                '/payments.events.v1.EventService/PutSchedule',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.PutScheduleRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.PutScheduleResponse.FromString,
+                _registered_method=True)
+        self.ListSchedules = channel.unary_unary(
+                '/payments.events.v1.EventService/ListSchedules',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListSchedulesRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListSchedulesResponse.FromString,
+                _registered_method=True)
+        self.DeleteSchedule = channel.unary_unary(
+                '/payments.events.v1.EventService/DeleteSchedule',
+                request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.DeleteScheduleRequest.SerializeToString,
+                response_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.DeleteScheduleResponse.FromString,
+                _registered_method=True)
         self.PublishCloudEvents = channel.unary_unary(
                 '/payments.events.v1.EventService/PublishCloudEvents',
                 request_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.PublishCloudEventsRequest.SerializeToString,
@@ -266,6 +281,37 @@ class EventServiceServicer:
 
     def GetJourney(self, request, context):
         """GetJourney reads a journey with its steps.
+
+        Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutSchedule(self, request, context):
+        """PutSchedule lets an event be published again and again: at every time that a cron expression names, in a time
+        zone, once. The same name again changes the schedule; what it owes stays owed, unless it now fires at other times.
+        The event is checked by its type now, not each time: put the schedule again before the version that it
+        names is retired.
+
+        Errors: SCHEDULE_INVALID; SCHEDULES_FULL; EVENT_TYPE_UNKNOWN, EVENT_SUBJECT_OWNED, EVENT_VERSION_RETIRED and
+        EVENT_PAYLOAD_INVALID as in PublishEvents.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSchedules(self, request, context):
+        """ListSchedules lists schedules by name.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSchedule(self, request, context):
+        """DeleteSchedule ends a schedule. The events that it published stay.
 
         Errors: NOT_FOUND.
         """
@@ -481,6 +527,21 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.GetJourney,
                     request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyRequest.FromString,
                     response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyResponse.SerializeToString,
+            ),
+            'PutSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutSchedule,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.PutScheduleRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.PutScheduleResponse.SerializeToString,
+            ),
+            'ListSchedules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSchedules,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListSchedulesRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.ListSchedulesResponse.SerializeToString,
+            ),
+            'DeleteSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSchedule,
+                    request_deserializer=payments_dot_events_dot_v1_dot_events__service__pb2.DeleteScheduleRequest.FromString,
+                    response_serializer=payments_dot_events_dot_v1_dot_events__service__pb2.DeleteScheduleResponse.SerializeToString,
             ),
             'PublishCloudEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.PublishCloudEvents,
@@ -830,6 +891,87 @@ class EventService:
             '/payments.events.v1.EventService/GetJourney',
             payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyRequest.SerializeToString,
             payments_dot_events_dot_v1_dot_events__service__pb2.GetJourneyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/PutSchedule',
+            payments_dot_events_dot_v1_dot_events__service__pb2.PutScheduleRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.PutScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSchedules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/ListSchedules',
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListSchedulesRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.ListSchedulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.events.v1.EventService/DeleteSchedule',
+            payments_dot_events_dot_v1_dot_events__service__pb2.DeleteScheduleRequest.SerializeToString,
+            payments_dot_events_dot_v1_dot_events__service__pb2.DeleteScheduleResponse.FromString,
             options,
             channel_credentials,
             insecure,

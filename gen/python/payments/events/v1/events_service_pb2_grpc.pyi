@@ -99,6 +99,25 @@ class EventServiceStub:
 
     Errors: NOT_FOUND.
     """
+    PutSchedule: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.PutScheduleRequest, _events_service_pb2.PutScheduleResponse]
+    """PutSchedule lets an event be published again and again: at every time that a cron expression names, in a time
+    zone, once. The same name again changes the schedule; what it owes stays owed, unless it now fires at other times.
+    The event is checked by its type now, not each time: put the schedule again before the version that it
+    names is retired.
+
+    Errors: SCHEDULE_INVALID; SCHEDULES_FULL; EVENT_TYPE_UNKNOWN, EVENT_SUBJECT_OWNED, EVENT_VERSION_RETIRED and
+    EVENT_PAYLOAD_INVALID as in PublishEvents.
+    """
+    ListSchedules: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListSchedulesRequest, _events_service_pb2.ListSchedulesResponse]
+    """ListSchedules lists schedules by name.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    DeleteSchedule: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.DeleteScheduleRequest, _events_service_pb2.DeleteScheduleResponse]
+    """DeleteSchedule ends a schedule. The events that it published stay.
+
+    Errors: NOT_FOUND.
+    """
     PublishCloudEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.PublishCloudEventsRequest, _events_service_pb2.PublishCloudEventsResponse]
     """PublishCloudEvents takes events of producers outside the mesh as CloudEvents 1.0 and answers for each, as
     PublishEvents does: `type` is the subject, with the suffix of a version from the second on, `partitionkey` or
@@ -264,6 +283,25 @@ class EventServiceAsyncStub(EventServiceStub):
     """
     GetJourney: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetJourneyRequest, _events_service_pb2.GetJourneyResponse]  # type: ignore[assignment]
     """GetJourney reads a journey with its steps.
+
+    Errors: NOT_FOUND.
+    """
+    PutSchedule: _aio.UnaryUnaryMultiCallable[_events_service_pb2.PutScheduleRequest, _events_service_pb2.PutScheduleResponse]  # type: ignore[assignment]
+    """PutSchedule lets an event be published again and again: at every time that a cron expression names, in a time
+    zone, once. The same name again changes the schedule; what it owes stays owed, unless it now fires at other times.
+    The event is checked by its type now, not each time: put the schedule again before the version that it
+    names is retired.
+
+    Errors: SCHEDULE_INVALID; SCHEDULES_FULL; EVENT_TYPE_UNKNOWN, EVENT_SUBJECT_OWNED, EVENT_VERSION_RETIRED and
+    EVENT_PAYLOAD_INVALID as in PublishEvents.
+    """
+    ListSchedules: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListSchedulesRequest, _events_service_pb2.ListSchedulesResponse]  # type: ignore[assignment]
+    """ListSchedules lists schedules by name.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    DeleteSchedule: _aio.UnaryUnaryMultiCallable[_events_service_pb2.DeleteScheduleRequest, _events_service_pb2.DeleteScheduleResponse]  # type: ignore[assignment]
+    """DeleteSchedule ends a schedule. The events that it published stay.
 
     Errors: NOT_FOUND.
     """
@@ -489,6 +527,43 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.GetJourneyResponse, _abc.Awaitable[_events_service_pb2.GetJourneyResponse]]:
         """GetJourney reads a journey with its steps.
+
+        Errors: NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def PutSchedule(
+        self,
+        request: _events_service_pb2.PutScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.PutScheduleResponse, _abc.Awaitable[_events_service_pb2.PutScheduleResponse]]:
+        """PutSchedule lets an event be published again and again: at every time that a cron expression names, in a time
+        zone, once. The same name again changes the schedule; what it owes stays owed, unless it now fires at other times.
+        The event is checked by its type now, not each time: put the schedule again before the version that it
+        names is retired.
+
+        Errors: SCHEDULE_INVALID; SCHEDULES_FULL; EVENT_TYPE_UNKNOWN, EVENT_SUBJECT_OWNED, EVENT_VERSION_RETIRED and
+        EVENT_PAYLOAD_INVALID as in PublishEvents.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSchedules(
+        self,
+        request: _events_service_pb2.ListSchedulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.ListSchedulesResponse, _abc.Awaitable[_events_service_pb2.ListSchedulesResponse]]:
+        """ListSchedules lists schedules by name.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteSchedule(
+        self,
+        request: _events_service_pb2.DeleteScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_service_pb2.DeleteScheduleResponse, _abc.Awaitable[_events_service_pb2.DeleteScheduleResponse]]:
+        """DeleteSchedule ends a schedule. The events that it published stay.
 
         Errors: NOT_FOUND.
         """

@@ -22,24 +22,44 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpayments/events/v1/timers.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xca\x02\n\x05Timer\x12\x19\n\x08timer_id\x18\x01 \x01(\tR\x07timerId\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\x12\x31\n\x06\x64ue_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05\x64ueAt\x12\x18\n\x07subject\x18\x04 \x01(\tR\x07subject\x12%\n\x0eschema_version\x18\x05 \x01(\x05R\rschemaVersion\x12\x1b\n\tevent_key\x18\x06 \x01(\tR\x08\x65ventKey\x12%\n\x0e\x63orrelation_id\x18\x07 \x01(\tR\rcorrelationId\x12!\n\x0c\x63\x61usation_id\x18\x08 \x01(\tR\x0b\x63\x61usationId\x12\x39\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\"\xc9\x04\n\x07Journey\x12!\n\x0cjourney_type\x18\x01 \x01(\tR\x0bjourneyType\x12\x1d\n\njourney_id\x18\x02 \x01(\tR\tjourneyId\x12\x18\n\x07version\x18\x03 \x01(\x05R\x07version\x12\x14\n\x05state\x18\x04 \x01(\tR\x05state\x12\x39\n\x06status\x18\x05 \x01(\x0e\x32!.payments.events.v1.JourneyStatusR\x06status\x12\x12\n\x04\x64\x61ta\x18\x06 \x01(\tR\x04\x64\x61ta\x12;\n\x0b\x64\x65\x61\x64line_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ndeadlineAt\x12\x16\n\x06reason\x18\x08 \x01(\tR\x06reason\x12%\n\x0e\x63orrelation_id\x18\t \x01(\tR\rcorrelationId\x12\x39\n\nstarted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartedAt\x12\x39\n\nupdated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x35\n\x08\x65nded_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndedAt\x12\x1d\n\nstep_count\x18\r \x01(\x03R\tstepCount\x12\x35\n\x05steps\x18\x0e \x03(\x0b\x32\x1f.payments.events.v1.JourneyStepR\x05steps\"\xf9\x01\n\x0bJourneyStep\x12\x37\n\x04kind\x18\x01 \x01(\x0e\x32#.payments.events.v1.JourneyStepKindR\x04kind\x12\x1d\n\nfrom_state\x18\x02 \x01(\tR\tfromState\x12\x19\n\x08to_state\x18\x03 \x01(\tR\x07toState\x12\x14\n\x05\x63\x61use\x18\x04 \x01(\tR\x05\x63\x61use\x12\x19\n\x08\x63\x61use_id\x18\x05 \x01(\tR\x07\x63\x61useId\x12\x1a\n\x08\x63ommands\x18\x06 \x01(\tR\x08\x63ommands\x12*\n\x02\x61t\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x02\x61t*\xc3\x01\n\rJourneyStatus\x12\x1e\n\x1aJOURNEY_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16JOURNEY_STATUS_RUNNING\x10\x01\x12\x1f\n\x1bJOURNEY_STATUS_COMPENSATING\x10\x02\x12\x1c\n\x18JOURNEY_STATUS_COMPLETED\x10\x03\x12\x19\n\x15JOURNEY_STATUS_FAILED\x10\x04\x12\x1c\n\x18JOURNEY_STATUS_CANCELLED\x10\x05*\xbc\x02\n\x0fJourneyStepKind\x12!\n\x1dJOURNEY_STEP_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19JOURNEY_STEP_KIND_STARTED\x10\x01\x12\x1e\n\x1aJOURNEY_STEP_KIND_ADVANCED\x10\x02\x12%\n!JOURNEY_STEP_KIND_DEADLINE_PASSED\x10\x03\x12\x1d\n\x19JOURNEY_STEP_KIND_IGNORED\x10\x04\x12!\n\x1dJOURNEY_STEP_KIND_COMPENSATED\x10\x05\x12\x1f\n\x1bJOURNEY_STEP_KIND_COMPLETED\x10\x06\x12\x1c\n\x18JOURNEY_STEP_KIND_FAILED\x10\x07\x12\x1f\n\x1bJOURNEY_STEP_KIND_CANCELLED\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpayments/events/v1/timers.proto\x12\x12payments.events.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xca\x02\n\x05Timer\x12\x19\n\x08timer_id\x18\x01 \x01(\tR\x07timerId\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\x12\x31\n\x06\x64ue_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05\x64ueAt\x12\x18\n\x07subject\x18\x04 \x01(\tR\x07subject\x12%\n\x0eschema_version\x18\x05 \x01(\x05R\rschemaVersion\x12\x1b\n\tevent_key\x18\x06 \x01(\tR\x08\x65ventKey\x12%\n\x0e\x63orrelation_id\x18\x07 \x01(\tR\rcorrelationId\x12!\n\x0c\x63\x61usation_id\x18\x08 \x01(\tR\x0b\x63\x61usationId\x12\x39\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\"\xc9\x04\n\x07Journey\x12!\n\x0cjourney_type\x18\x01 \x01(\tR\x0bjourneyType\x12\x1d\n\njourney_id\x18\x02 \x01(\tR\tjourneyId\x12\x18\n\x07version\x18\x03 \x01(\x05R\x07version\x12\x14\n\x05state\x18\x04 \x01(\tR\x05state\x12\x39\n\x06status\x18\x05 \x01(\x0e\x32!.payments.events.v1.JourneyStatusR\x06status\x12\x12\n\x04\x64\x61ta\x18\x06 \x01(\tR\x04\x64\x61ta\x12;\n\x0b\x64\x65\x61\x64line_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ndeadlineAt\x12\x16\n\x06reason\x18\x08 \x01(\tR\x06reason\x12%\n\x0e\x63orrelation_id\x18\t \x01(\tR\rcorrelationId\x12\x39\n\nstarted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartedAt\x12\x39\n\nupdated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x35\n\x08\x65nded_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndedAt\x12\x1d\n\nstep_count\x18\r \x01(\x03R\tstepCount\x12\x35\n\x05steps\x18\x0e \x03(\x0b\x32\x1f.payments.events.v1.JourneyStepR\x05steps\"\xf9\x01\n\x0bJourneyStep\x12\x37\n\x04kind\x18\x01 \x01(\x0e\x32#.payments.events.v1.JourneyStepKindR\x04kind\x12\x1d\n\nfrom_state\x18\x02 \x01(\tR\tfromState\x12\x19\n\x08to_state\x18\x03 \x01(\tR\x07toState\x12\x14\n\x05\x63\x61use\x18\x04 \x01(\tR\x05\x63\x61use\x12\x19\n\x08\x63\x61use_id\x18\x05 \x01(\tR\x07\x63\x61useId\x12\x1a\n\x08\x63ommands\x18\x06 \x01(\tR\x08\x63ommands\x12*\n\x02\x61t\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x02\x61t\"\xab\x04\n\x08Schedule\x12\x33\n\x04name\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[A-Za-z0-9._:-]{1,100}$R\x04name\x12\x1d\n\x04\x63ron\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64R\x04\x63ron\x12$\n\ttime_zone\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08timeZone\x12\x42\n\x06missed\x18\x04 \x01(\x0e\x32 .payments.events.v1.MissedPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06missed\x12\x45\n\x07subject\x18\x05 \x01(\tB+\xbaH(r&\x18\xc8\x01\x32!^([a-z0-9_-]+\\.){1,4}[a-z0-9_-]+$R\x07subject\x12\x1a\n\x03key\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x03key\x12\x1f\n\x04json\x18\x07 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x04H\x00R\x04json\x12-\n\x04\x64\x61ta\x18\x08 \x01(\x0b\x32\x17.google.protobuf.StructH\x00R\x04\x64\x61ta\x12\x33\n\x07next_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06nextAt\x12\x33\n\x07last_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06lastAt\x12\x39\n\nupdated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAtB\t\n\x07payload*\xc3\x01\n\rJourneyStatus\x12\x1e\n\x1aJOURNEY_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16JOURNEY_STATUS_RUNNING\x10\x01\x12\x1f\n\x1bJOURNEY_STATUS_COMPENSATING\x10\x02\x12\x1c\n\x18JOURNEY_STATUS_COMPLETED\x10\x03\x12\x19\n\x15JOURNEY_STATUS_FAILED\x10\x04\x12\x1c\n\x18JOURNEY_STATUS_CANCELLED\x10\x05*\xbc\x02\n\x0fJourneyStepKind\x12!\n\x1dJOURNEY_STEP_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19JOURNEY_STEP_KIND_STARTED\x10\x01\x12\x1e\n\x1aJOURNEY_STEP_KIND_ADVANCED\x10\x02\x12%\n!JOURNEY_STEP_KIND_DEADLINE_PASSED\x10\x03\x12\x1d\n\x19JOURNEY_STEP_KIND_IGNORED\x10\x04\x12!\n\x1dJOURNEY_STEP_KIND_COMPENSATED\x10\x05\x12\x1f\n\x1bJOURNEY_STEP_KIND_COMPLETED\x10\x06\x12\x1c\n\x18JOURNEY_STEP_KIND_FAILED\x10\x07\x12\x1f\n\x1bJOURNEY_STEP_KIND_CANCELLED\x10\x08*x\n\x0cMissedPolicy\x12\x1d\n\x19MISSED_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12MISSED_POLICY_SKIP\x10\x01\x12\x15\n\x11MISSED_POLICY_ONE\x10\x02\x12\x1a\n\x16MISSED_POLICY_BACKFILL\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'payments.events.v1.timers_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOURNEYSTATUS']._serialized_start=1262
-  _globals['_JOURNEYSTATUS']._serialized_end=1457
-  _globals['_JOURNEYSTEPKIND']._serialized_start=1460
-  _globals['_JOURNEYSTEPKIND']._serialized_end=1776
-  _globals['_TIMER']._serialized_start=89
-  _globals['_TIMER']._serialized_end=419
-  _globals['_JOURNEY']._serialized_start=422
-  _globals['_JOURNEY']._serialized_end=1007
-  _globals['_JOURNEYSTEP']._serialized_start=1010
-  _globals['_JOURNEYSTEP']._serialized_end=1259
+  _globals['_SCHEDULE'].fields_by_name['name']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['name']._serialized_options = b'\272H\034r\0322\030^[A-Za-z0-9._:-]{1,100}$'
+  _globals['_SCHEDULE'].fields_by_name['cron']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['cron']._serialized_options = b'\272H\006r\004\020\001\030d'
+  _globals['_SCHEDULE'].fields_by_name['time_zone']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['time_zone']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_SCHEDULE'].fields_by_name['missed']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['missed']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_SCHEDULE'].fields_by_name['subject']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['subject']._serialized_options = b'\272H(r&\030\310\0012!^([a-z0-9_-]+\\.){1,4}[a-z0-9_-]+$'
+  _globals['_SCHEDULE'].fields_by_name['key']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['key']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_SCHEDULE'].fields_by_name['json']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['json']._serialized_options = b'\272H\006z\004\030\200\200\004'
+  _globals['_JOURNEYSTATUS']._serialized_start=1879
+  _globals['_JOURNEYSTATUS']._serialized_end=2074
+  _globals['_JOURNEYSTEPKIND']._serialized_start=2077
+  _globals['_JOURNEYSTEPKIND']._serialized_end=2393
+  _globals['_MISSEDPOLICY']._serialized_start=2395
+  _globals['_MISSEDPOLICY']._serialized_end=2515
+  _globals['_TIMER']._serialized_start=148
+  _globals['_TIMER']._serialized_end=478
+  _globals['_JOURNEY']._serialized_start=481
+  _globals['_JOURNEY']._serialized_end=1066
+  _globals['_JOURNEYSTEP']._serialized_start=1069
+  _globals['_JOURNEYSTEP']._serialized_end=1318
+  _globals['_SCHEDULE']._serialized_start=1321
+  _globals['_SCHEDULE']._serialized_end=1876
 # @@protoc_insertion_point(module_scope)

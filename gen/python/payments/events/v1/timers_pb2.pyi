@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -73,7 +74,7 @@ class _JourneyStepKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Journ
     JOURNEY_STEP_KIND_IGNORED: _JourneyStepKind.ValueType  # 4
     """An event that it does not expect, or a timer that it no longer waits for, changed nothing."""
     JOURNEY_STEP_KIND_COMPENSATED: _JourneyStepKind.ValueType  # 5
-    """One of the things that it did was undone."""
+    """The undoing of one of the things that it did was commanded."""
     JOURNEY_STEP_KIND_COMPLETED: _JourneyStepKind.ValueType  # 6
     """It came to its end."""
     JOURNEY_STEP_KIND_FAILED: _JourneyStepKind.ValueType  # 7
@@ -95,7 +96,7 @@ JOURNEY_STEP_KIND_DEADLINE_PASSED: JourneyStepKind.ValueType  # 3
 JOURNEY_STEP_KIND_IGNORED: JourneyStepKind.ValueType  # 4
 """An event that it does not expect, or a timer that it no longer waits for, changed nothing."""
 JOURNEY_STEP_KIND_COMPENSATED: JourneyStepKind.ValueType  # 5
-"""One of the things that it did was undone."""
+"""The undoing of one of the things that it did was commanded."""
 JOURNEY_STEP_KIND_COMPLETED: JourneyStepKind.ValueType  # 6
 """It came to its end."""
 JOURNEY_STEP_KIND_FAILED: JourneyStepKind.ValueType  # 7
@@ -103,6 +104,36 @@ JOURNEY_STEP_KIND_FAILED: JourneyStepKind.ValueType  # 7
 JOURNEY_STEP_KIND_CANCELLED: JourneyStepKind.ValueType  # 8
 """It was cancelled."""
 Global___JourneyStepKind: _TypeAlias = JourneyStepKind  # noqa: Y015
+
+class _MissedPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MissedPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MissedPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MISSED_POLICY_UNSPECIFIED: _MissedPolicy.ValueType  # 0
+    """As MISSED_POLICY_ONE."""
+    MISSED_POLICY_SKIP: _MissedPolicy.ValueType  # 1
+    """They are left out."""
+    MISSED_POLICY_ONE: _MissedPolicy.ValueType  # 2
+    """The last of them is made up for."""
+    MISSED_POLICY_BACKFILL: _MissedPolicy.ValueType  # 3
+    """All of them are made up for, in order."""
+
+class MissedPolicy(_MissedPolicy, metaclass=_MissedPolicyEnumTypeWrapper):
+    """MissedPolicy says what becomes of the times of a schedule at which nobody was there to publish: those that are more
+    than a minute past.
+    """
+
+MISSED_POLICY_UNSPECIFIED: MissedPolicy.ValueType  # 0
+"""As MISSED_POLICY_ONE."""
+MISSED_POLICY_SKIP: MissedPolicy.ValueType  # 1
+"""They are left out."""
+MISSED_POLICY_ONE: MissedPolicy.ValueType  # 2
+"""The last of them is made up for."""
+MISSED_POLICY_BACKFILL: MissedPolicy.ValueType  # 3
+"""All of them are made up for, in order."""
+Global___MissedPolicy: _TypeAlias = MissedPolicy  # noqa: Y015
 
 @_typing.final
 class Timer(_message.Message):
@@ -293,3 +324,80 @@ class JourneyStep(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JourneyStep: _TypeAlias = JourneyStep  # noqa: Y015
+
+@_typing.final
+class Schedule(_message.Message):
+    """Schedule is an event of a registered type that is published again and again. The `causation_id` of each is
+    `schedule:<name>@<time>`, with the time that it should have come at.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CRON_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    JSON_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    NEXT_AT_FIELD_NUMBER: _builtins.int
+    LAST_AT_FIELD_NUMBER: _builtins.int
+    UPDATED_AT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """What it is called."""
+    cron: _builtins.str
+    """Minute, hour, day of month, month and day of week, e.g. `0 2 * * MON`. Where clocks are put forward, a time of day
+    that does not exist comes at the first minute that does; where they are put back, one that comes twice
+    comes the first time. Expressions that count minutes or hours follow the time that really passes.
+    """
+    time_zone: _builtins.str
+    """Where that is meant, as the IANA calls it, e.g. `Europe/Berlin`; empty for UTC."""
+    missed: Global___MissedPolicy.ValueType
+    """What becomes of the times that were missed."""
+    subject: _builtins.str
+    """What the events are called; from the second version on with its suffix."""
+    key: _builtins.str
+    """What they are ordered by; empty for what the type's `key_field` names, else the schedule's name."""
+    json: _builtins.bytes
+    """JSON, exactly as it is to be published."""
+    @_builtins.property
+    def data(self) -> _struct_pb2.Struct:
+        """The same JSON, parsed; numbers of more than 15 significant digits are refused."""
+
+    @_builtins.property
+    def next_at(self) -> _timestamp_pb2.Timestamp:
+        """When it comes next; output only."""
+
+    @_builtins.property
+    def last_at(self) -> _timestamp_pb2.Timestamp:
+        """When it came last; output only. Absent before its first time."""
+
+    @_builtins.property
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was put last; output only."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        cron: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        missed: Global___MissedPolicy.ValueType = ...,
+        subject: _builtins.str = ...,
+        key: _builtins.str = ...,
+        json: _builtins.bytes = ...,
+        data: _struct_pb2.Struct | None = ...,
+        next_at: _timestamp_pb2.Timestamp | None = ...,
+        last_at: _timestamp_pb2.Timestamp | None = ...,
+        updated_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "json", b"json", "last_at", b"last_at", "next_at", b"next_at", "payload", b"payload", "updated_at", b"updated_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "data", b"data", "json", b"json", "key", b"key", "last_at", b"last_at", "missed", b"missed", "name", b"name", "next_at", b"next_at", "payload", b"payload", "subject", b"subject", "time_zone", b"time_zone", "updated_at", b"updated_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["json", "data"]  # noqa: Y015
+    _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
+
+Global___Schedule: _TypeAlias = Schedule  # noqa: Y015

@@ -470,6 +470,13 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
     """
 
+    SCHEDULES_FULL = 833
+    """
+    The tenant has as many schedules as it may; delete one first.
+
+        {"reason": "SCHEDULES_FULL", "domain": "tollmesh.dev", "metadata": {"schedules_max": "1000"}}
+    """
+
     CONSUMER_NOT_REPLAYABLE = 840
     """
     Handling an event again would do harm that the consumer's own ids do not prevent, so no period is replayed to it.
@@ -587,6 +594,7 @@ class ErrorReason(betterproto2.Enum):
             830: "ERROR_REASON_SCHEDULE_INVALID",
             831: "ERROR_REASON_JOURNEY_EVENT_REFUSED",
             832: "ERROR_REASON_JOURNEY_VERSION_UNKNOWN",
+            833: "ERROR_REASON_SCHEDULES_FULL",
             840: "ERROR_REASON_CONSUMER_NOT_REPLAYABLE",
             850: "ERROR_REASON_CLOUD_EVENT_INVALID",
             851: "ERROR_REASON_CLOUD_EVENT_UNSUPPORTED",
@@ -660,6 +668,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_SCHEDULE_INVALID": 830,
             "ERROR_REASON_JOURNEY_EVENT_REFUSED": 831,
             "ERROR_REASON_JOURNEY_VERSION_UNKNOWN": 832,
+            "ERROR_REASON_SCHEDULES_FULL": 833,
             "ERROR_REASON_CONSUMER_NOT_REPLAYABLE": 840,
             "ERROR_REASON_CLOUD_EVENT_INVALID": 850,
             "ERROR_REASON_CLOUD_EVENT_UNSUPPORTED": 851,

@@ -12,6 +12,8 @@ __all__ = (
     "CreateWebhookEndpointRequest",
     "CreateWebhookEndpointResponse",
     "DeadLetter",
+    "DeleteScheduleRequest",
+    "DeleteScheduleResponse",
     "DeleteWebhookEndpointRequest",
     "DeleteWebhookEndpointResponse",
     "Event",
@@ -42,6 +44,8 @@ __all__ = (
     "ListEventsResponse",
     "ListJourneysRequest",
     "ListJourneysResponse",
+    "ListSchedulesRequest",
+    "ListSchedulesResponse",
     "ListTimersRequest",
     "ListTimersResponse",
     "ListWebhookAttemptsRequest",
@@ -50,6 +54,7 @@ __all__ = (
     "ListWebhookDeliveriesResponse",
     "ListWebhookEndpointsRequest",
     "ListWebhookEndpointsResponse",
+    "MissedPolicy",
     "PaymentCompleted",
     "PaymentFailed",
     "PaymentReceived",
@@ -62,6 +67,8 @@ __all__ = (
     "PublishEventResult",
     "PublishEventsRequest",
     "PublishEventsResponse",
+    "PutScheduleRequest",
+    "PutScheduleResponse",
     "RatingCompleted",
     "RatingFailed",
     "RedeliverWebhookRequest",
@@ -76,6 +83,7 @@ __all__ = (
     "ReplayEventsResponse",
     "RotateWebhookSecretRequest",
     "RotateWebhookSecretResponse",
+    "Schedule",
     "StepFailed",
     "StepSucceeded",
     "TailEventsRequest",
@@ -205,7 +213,7 @@ class JourneyStepKind(betterproto2.Enum):
 
     COMPENSATED = 5
     """
-    One of the things that it did was undone.
+    The undoing of one of the things that it did was commanded.
     """
 
     COMPLETED = 6
@@ -249,6 +257,51 @@ class JourneyStepKind(betterproto2.Enum):
             "JOURNEY_STEP_KIND_COMPLETED": 6,
             "JOURNEY_STEP_KIND_FAILED": 7,
             "JOURNEY_STEP_KIND_CANCELLED": 8,
+        }
+
+
+class MissedPolicy(betterproto2.Enum):
+    """
+    MissedPolicy says what becomes of the times of a schedule at which nobody was there to publish: those that are more
+    than a minute past.
+    """
+
+    UNSPECIFIED = 0
+    """
+    As MISSED_POLICY_ONE.
+    """
+
+    SKIP = 1
+    """
+    They are left out.
+    """
+
+    ONE = 2
+    """
+    The last of them is made up for.
+    """
+
+    BACKFILL = 3
+    """
+    All of them are made up for, in order.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "MISSED_POLICY_UNSPECIFIED",
+            1: "MISSED_POLICY_SKIP",
+            2: "MISSED_POLICY_ONE",
+            3: "MISSED_POLICY_BACKFILL",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "MISSED_POLICY_UNSPECIFIED": 0,
+            "MISSED_POLICY_SKIP": 1,
+            "MISSED_POLICY_ONE": 2,
+            "MISSED_POLICY_BACKFILL": 3,
         }
 
 
@@ -877,6 +930,45 @@ class DeadLetter(betterproto2.Message):
 
 
 default_message_pool.register_message("payments.events.v1", "DeadLetter", DeadLetter)
+
+
+@dataclass(eq=False, repr=False)
+class DeleteScheduleRequest(betterproto2.Message):
+    """
+    Request of DeleteSchedule.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id of the request; the same id gets the same answer.
+    """
+
+    name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The schedule.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "DeleteScheduleRequest", DeleteScheduleRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class DeleteScheduleResponse(betterproto2.Message):
+    """
+    Answer of DeleteSchedule.
+    """
+
+    schedule: "Schedule | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The schedule as it was.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "DeleteScheduleResponse", DeleteScheduleResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -1801,6 +1893,50 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class ListSchedulesRequest(betterproto2.Message):
+    """
+    Request of ListSchedules.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    Most schedules to give; 0 for 100. A page ends sooner when its events are large.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The next_page_token of the page before; empty for the first page.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "ListSchedulesRequest", ListSchedulesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListSchedulesResponse(betterproto2.Message):
+    """
+    Answer of ListSchedules.
+    """
+
+    schedules: "list[Schedule]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Schedules, by name.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Token of the next page; empty when there is none.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "ListSchedulesResponse", ListSchedulesResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class ListTimersRequest(betterproto2.Message):
     """
     Request of ListTimers.
@@ -2456,6 +2592,45 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class PutScheduleRequest(betterproto2.Message):
+    """
+    Request of PutSchedule.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id of the request; the same id gets the same answer.
+    """
+
+    schedule: "Schedule | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The schedule.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "PutScheduleRequest", PutScheduleRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class PutScheduleResponse(betterproto2.Message):
+    """
+    Answer of PutSchedule.
+    """
+
+    schedule: "Schedule | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The schedule as it stands.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "PutScheduleResponse", PutScheduleResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class RatingCompleted(betterproto2.Message):
     """
     RatingCompleted is published when the rated lines of a charge are final and in the ledger.
@@ -2887,6 +3062,89 @@ class RotateWebhookSecretResponse(betterproto2.Message):
 default_message_pool.register_message(
     "payments.events.v1", "RotateWebhookSecretResponse", RotateWebhookSecretResponse
 )
+
+
+@dataclass(eq=False, repr=False)
+class Schedule(betterproto2.Message):
+    """
+    Schedule is an event of a registered type that is published again and again. The `causation_id` of each is
+    `schedule:<name>@<time>`, with the time that it should have come at.
+
+    Oneofs:
+        - payload: Payload of each.
+    """
+
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    What it is called.
+    """
+
+    cron: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Minute, hour, day of month, month and day of week, e.g. `0 2 * * MON`. Where clocks are put forward, a time of day
+    that does not exist comes at the first minute that does; where they are put back, one that comes twice
+    comes the first time. Expressions that count minutes or hours follow the time that really passes.
+    """
+
+    time_zone: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Where that is meant, as the IANA calls it, e.g. `Europe/Berlin`; empty for UTC.
+    """
+
+    missed: "MissedPolicy" = betterproto2.field(
+        4, betterproto2.TYPE_ENUM, default_factory=lambda: MissedPolicy(0)
+    )
+    """
+    What becomes of the times that were missed.
+    """
+
+    subject: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    What the events are called; from the second version on with its suffix.
+    """
+
+    key: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    What they are ordered by; empty for what the type's `key_field` names, else the schedule's name.
+    """
+
+    json: "bytes | None" = betterproto2.field(
+        7, betterproto2.TYPE_BYTES, optional=True, group="payload"
+    )
+    """
+    JSON, exactly as it is to be published.
+    """
+
+    data: "___google__protobuf__.Struct | None" = betterproto2.field(
+        8, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
+    )
+    """
+    The same JSON, parsed; numbers of more than 15 significant digits are refused.
+    """
+
+    next_at: "datetime.datetime | None" = betterproto2.field(
+        9, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it comes next; output only.
+    """
+
+    last_at: "datetime.datetime | None" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it came last; output only. Absent before its first time.
+    """
+
+    updated_at: "datetime.datetime | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it was put last; output only.
+    """
+
+
+default_message_pool.register_message("payments.events.v1", "Schedule", Schedule)
 
 
 @dataclass(eq=False, repr=False)

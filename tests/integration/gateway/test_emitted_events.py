@@ -1,0 +1,137 @@
+"""What the mesh does is told: one real flow through every service emits every event type that they own."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+from google.protobuf.message import Message
+from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
+
+from services.runtime.events import registry
+from tests.integration.gateway.conftest import SERVICES
+from tests.integration.gateway.test_rest import CATALOG, JANUARY, event, new_id
+from tests.support.mesh import Mesh
+from tests.support.rest import Reply, Rest
+
+# What the event service tells of itself needs time to pass or an endpoint to fail; its own suites see them told:
+# tests/integration/timers, tests/integration/events.
+OF_EVENTS = {kind.subject for kind in registry.all_types().values() if kind.owner == "events"}
+# Fields of an emitted payload that may be empty in a sound event, each with the reason.
+MAY_BE_EMPTY = {
+    ("usage.reported", "totals_omitted"): "false: the totals are told",
+    ("usage.rated", "lines_omitted"): "false: the lines are told",
+    ("payment.step.succeeded", "step_index"): "the first step is 0",
+    ("payment.step.succeeded", "latency_ms"): "the sandbox may answer within a millisecond",
+    ("payment.step.failed", "step_index"): "the first step is 0",
+    ("payment.step.failed", "latency_ms"): "as above",
+    ("payment.step.failed", "retryable"): "false for a refusal",
+    ("contract.violated", "service"): "the contract's id leads with it",
+}
+
+
+async def test_a_real_flow_emits_every_event_of_the_services(
+    mesh: Mesh, rest: Rest, tenant: str
+) -> None:
+    await sold(rest)
+    await used_and_charged(rest)
+    await paid(rest)
+    await mesh.drain_events()
+    told = await feed(mesh, tenant)
+    owned = {kind.subject for kind in registry.all_types().values()}
+    assert {item.subject for item in told} == owned - OF_EVENTS
+    for item in told:
+        check_complete(item)
+
+
+async def test_only_services_of_the_mesh_own_events() -> None:
+    """An owner that is no service could never emit what nobody else may publish."""
+    services = {module.__name__.split(".")[1] for module in SERVICES}
+    assert {kind.owner for kind in registry.all_types().values()} <= services
+
+
+async def sold(rest: Rest) -> None:
+    """A plan that is created, changed and, for newcomers, ended."""
+    catalog = copy.deepcopy(CATALOG)
+    await done(rest, "/v1/pricing/catalog", {"request_id": new_id(), "catalog": catalog})
+    catalog["plans"][0]["name"] = "P, renamed"
+    await done(rest, "/v1/pricing/catalog", {"request_id": new_id(), "catalog": catalog})
+    catalog["plans"][0]["status"] = "STATUS_DEPRECATED"
+    await done(rest, "/v1/pricing/catalog", {"request_id": new_id(), "catalog": catalog})
+    window = {"request_id": new_id(), "accept_past": "315360000s"}
+    answer = await rest.acall("PATCH", "/v1/metering/ingest-settings", window)
+    assert answer.status == 200, answer.body
+
+
+async def used_and_charged(rest: Rest) -> None:
+    """Usage, of which one event is refused; a charge, and one that cannot be rated."""
+    await done(rest, "/v1/metering/events", [event("e1", 100), event("e2", 1, sku="fax")], 202)
+    charge = {"request_id": new_id(), "org_id": "acme", "period": JANUARY}
+    await done(rest, "/v1/billing/charges", charge, 201)
+    charge = {"request_id": new_id(), "org_id": "nobody", "period": JANUARY}
+    refused = await rest.acall("POST", "/v1/billing/charges", charge)
+    assert (refused.status, refused.reason) == (400, "NO_PLAN"), refused.body
+
+
+async def paid(rest: Rest) -> None:
+    """A payment whose first processor is down, and one that every processor refuses."""
+    config = {
+        "merchant_id": "shop",
+        "methods": [
+            {
+                "method": "card",
+                "processor_id": "sandbox-card-down",
+                "fallback_processor_ids": ["sandbox-card"],
+            }
+        ],
+    }
+    answer = await rest.acall(
+        "PUT", "/v1/merchant-configs/shop", {"request_id": new_id(), "config": config}
+    )
+    assert answer.status == 200, answer.body
+    for order, token in (("o-1", "tok_approve"), ("o-2", "tok_decline")):
+        request = {
+            "merchant_id": "shop",
+            "order_id": order,
+            "person_id": "acme",
+            "amount": "5.00",
+            "currency": "USD",
+            "payment_methods": [{"method": "card", "token": token}],
+        }
+        answer = await rest.acall(
+            "POST", "/v1/payments", json.dumps(request).encode(), {"Idempotency-Key": new_id()}
+        )
+        assert answer.status == 201, answer.body
+
+
+async def done(rest: Rest, path: str, body: Any, status: int = 200) -> Reply:
+    answer = await rest.acall("POST", path, body)
+    assert answer.status == status, answer.body
+    return answer
+
+
+async def feed(mesh: Mesh, tenant: str) -> list[events_pb2.Event]:
+    stub = events_service_pb2_grpc.EventServiceStub(mesh.channel(tenant))
+    return list(
+        (await stub.ListEvents(events_service_pb2.ListEventsRequest(page_size=1000))).events
+    )
+
+
+def check_complete(event: events_pb2.Event) -> None:
+    """Every field of the payload says something."""
+    name = event.message.type_url.partition("/")[2]
+    payload = registry.unpack(name, event.message.value)
+    for field in payload.DESCRIPTOR.fields:
+        if (event.subject, field.name) not in MAY_BE_EMPTY:
+            assert _says_something(payload, field), f"{event.subject}: {field.name} is empty"
+    kind = registry.all_types()[name]
+    assert event.key == kind.key(payload)
+    assert event.metadata.correlation_id
+
+
+def _says_something(payload: Message, field: Any) -> bool:
+    value = getattr(payload, field.name)
+    if field.is_repeated:
+        return len(value) > 0
+    return payload.HasField(field.name) if field.message_type else bool(value)

@@ -85,6 +85,14 @@ BUILT_IN: Mapping[str, Contract] = {
     contract.contract_id: contract
     for contract in (
         _built_in(
+            "mesh/dead-letter",
+            "Every event is handled in the end",
+            "CRITICAL",
+            ContractKind.INVARIANT,
+            "A consumer gave up on an event after its last try. Where the order of a key must be kept, "
+            "later events of the key wait until it was replayed.",
+        ),
+        _built_in(
             "mesh/invariant",
             "What must always hold, holds",
             "CRITICAL",

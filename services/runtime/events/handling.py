@@ -271,8 +271,8 @@ class Handling:
             driver,
             "enter_group",
             **lane.place,
-            positions=[each.position for each in group],
-            generations=[each.generation for each in group],
+            positions=relay.int_array(each.position for each in group),
+            generations=relay.int_array(each.generation for each in group),
             count=len(group),
             tenant_id=group[0].tenant_id,
             role=self._role,
@@ -392,8 +392,8 @@ class Handling:
                 driver,
                 "settle",
                 **lane.place,
-                positions=[each.position for each in outcome.settled],
-                generations=[each.generation for each in outcome.settled],
+                positions=relay.int_array(each.position for each in outcome.settled),
+                generations=relay.int_array(each.generation for each in outcome.settled),
             )
         for delivery, error in outcome.failed:
             if await self._put_off(driver, lane, delivery, error):

@@ -7,7 +7,7 @@ are set inside each transaction and never on the session, which a connection poo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -93,6 +93,11 @@ async def changed(session: Session, name: str, **parameters: object) -> int:
     """Run a named statement and return how many rows it wrote."""
     async with asyncio.timeout(_limit_s(session)):
         return (await session.execute(statement(name), parameters or None)).rowcount
+
+
+def int_array(numbers: Iterable[int]) -> str:
+    """Return an array as Postgres reads it: psycopg takes ten times as long for hundreds of numbers."""
+    return "{" + ",".join(map(str, numbers)) + "}"
 
 
 async def fetch(

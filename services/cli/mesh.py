@@ -35,6 +35,8 @@ from services.runtime.errors import Unauthenticated
 from services.runtime.node import Node
 from services.runtime.postgres import EmbeddedPostgres, PostgresError, take_directory
 from services.runtime.roles import DatabaseUrls
+from services.runtime.secrets import SETTING as SECRETS_SETTING
+from services.runtime.secrets import new_key, parse_keys
 from services.runtime.server import PortInUse
 from services.runtime.telemetry import log
 
@@ -79,6 +81,7 @@ class Options:
         database_url: an existing Postgres, as a login that owns the database and may create roles; empty for our own.
         tenant: tenant of the operator's key.
         nats: settings of the transport between sites that stand above those of the environment.
+        webhook_allow: where webhooks may go although it is not public; empty leaves it to the environment.
     """
 
     data_dir: Path
@@ -87,6 +90,7 @@ class Options:
     database_url: str = ""
     tenant: str = "default"
     nats: Mapping[str, Any] = field(default_factory=dict)
+    webhook_allow: str = ""
 
 
 class LocalMesh:
@@ -192,10 +196,20 @@ class LocalMesh:
             mesh_secret=SecretStr(secret),
             peers="",
             **self._options.nats,
+            **self._kept_and_listed(),
         )
         self._node = Node(settings, BUILDS)
         port = await self._node.start()
         self.grpc_address = f"127.0.0.1:{port}"
+
+    def _kept_and_listed(self) -> dict[str, Any]:
+        """Settings that stand above, or in place of, those of the environment."""
+        given: dict[str, Any] = {}
+        if not os.environ.get(SECRETS_SETTING):
+            given["secrets_keys"] = SecretStr(_secrets_keys(self._options.data_dir))
+        if self._options.webhook_allow:
+            given["webhook_allow"] = self._options.webhook_allow
+        return given
 
     def _start_gateway(self) -> None:
         if self._options.rest_port is None:
@@ -252,15 +266,43 @@ class LocalMesh:
 
 
 def _secret(path: Path) -> str:
-    """Read the mesh's secret; make it, whole or not at all, when it is missing.
+    """Read the mesh's secret; make it when it is missing.
 
     Raises:
         CliError: the file holds no secret.
     """
+    secret = _kept(path, secrets.token_urlsafe(48))
+    if len(secret) < SECRET_CHARS_MIN:
+        raise CliError(f"{path} is damaged", "remove it: the next start makes a new one")
+    return secret
+
+
+def _secrets_keys(data_dir: Path) -> str:
+    """Read the keys that the database's secrets are kept under; make one when there is none.
+
+    Raises:
+        CliError: the file holds no keys. What was kept under them is lost without them.
+    """
+    path = data_dir / "secrets.keys"
+    keys = _kept(path, new_key())
+    try:
+        found = parse_keys(keys)
+    except ValueError:
+        found = ()
+    if not found:
+        raise CliError(
+            f"{path} is damaged",
+            f"bring it back from a backup, or set {SECRETS_SETTING}: the secrets of webhooks are kept under it",
+        )
+    return keys
+
+
+def _kept(path: Path, new: str) -> str:
+    """Read a file that only its owner can read; make it, whole or not at all, when it is missing."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(48))
+            file.write(new)
             file.flush()
             os.fsync(file.fileno())
         path.hardlink_to(name)
@@ -268,7 +310,4 @@ def _secret(path: Path) -> str:
         pass
     finally:
         Path(name).unlink()
-    secret = path.read_text().strip()
-    if len(secret) < SECRET_CHARS_MIN:
-        raise CliError(f"{path} is damaged", "remove it: the next start makes a new one")
-    return secret
+    return path.read_text().strip()

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import random
+
 from payments.events.v1 import events_service_pb2_grpc
 
-from services.events import catalogue
+from services.events import catalogue, reactions
 from services.events.app.feed import EventReader
+from services.events.app.operations import Operations
+from services.events.app.journeys import Journeys
 from services.events.app.publisher import Publisher
+from services.events.app.timers import Timers
 from services.events.app.types import TypeRegistry
+from services.events.app.webhooks import Webhooks
+from services.events.app.webhooks_sender import Sender
+from services.events.app.webhooks_worker import WebhookWorker
+from services.events.domain.webhooks_policy import Draw
 from services.events.servicer import EventServicer
+from services.runtime.addresses import AllowList
+from services.runtime.secrets import SecretBox, parse_keys
 from services.runtime.service import Runtime, Service, Servicer
 
 
@@ -18,8 +29,18 @@ def build(runtime: Runtime) -> Service:
     Raises:
         CatalogueUnfit: an entry of the release's catalogue breaks a rule.
     """
+    return assemble(runtime)[0]
+
+
+def assemble(
+    runtime: Runtime, *, sender: Sender | None = None, draw: Draw = random.random
+) -> tuple[Service, WebhookWorker]:
+    """Build the service and the sender of its webhooks; who injects the clock also wants to say when it sends."""
     catalogue.entries()
-    return Service(
+    allow = AllowList.parse(runtime.settings.webhook_allow)
+    box = SecretBox(parse_keys(runtime.settings.secrets_keys.get_secret_value()))
+    worker = WebhookWorker(runtime.database, sender or Sender(allow), box, runtime.clock, draw=draw)
+    service = Service(
         name="events",
         servicers=[
             Servicer(
@@ -28,10 +49,19 @@ def build(runtime: Runtime) -> Service:
                     EventReader(runtime.database, runtime.bus),
                     TypeRegistry(runtime.database),
                     Publisher(runtime.database, runtime.bus),
+                    Webhooks(runtime.database, box, allow),
+                    Operations(runtime.database, runtime.bus),
+                    Timers(runtime.database),
+                    Journeys(runtime.database),
+                    runtime.idempotency,
                 ),
                 "payments.events.v1.EventService",
             )
         ],
         migrations="services.events.migrations",
         follows_feed=True,
+        reactions=[reactions.webhooks(worker.wake)],
+        start=worker.start,
+        stop=worker.stop,
     )
+    return service, worker

@@ -116,3 +116,241 @@ DELETE FROM events.cloud_event k
 -- @kept_attributes
 SELECT event_id, attributes FROM events.cloud_event
  WHERE tenant_id = %(tenant_id)s AND event_id = ANY(%(event_ids)s);
+
+-- @lock_webhooks
+-- Endpoints of one tenant are made one after the other: there is a bound to their number.
+SELECT pg_advisory_xact_lock(hashtextextended('events.webhooks:' || %(tenant_id)s, 0));
+
+-- @count_webhook_endpoints
+SELECT count(*) FROM events.webhook_endpoint WHERE tenant_id = %(tenant_id)s;
+
+-- @insert_webhook_endpoint
+INSERT INTO events.webhook_endpoint (tenant_id, endpoint_id, url, subjects, description, format, concurrency,
+                                     disabled_reason, disabled_at, created_at, updated_at)
+VALUES (%(tenant_id)s, %(endpoint_id)s, %(url)s, %(subjects)s, %(description)s, %(format)s, %(concurrency)s,
+        %(disabled_reason)s, %(disabled_at)s, %(created_at)s, %(updated_at)s);
+
+-- @update_webhook_endpoint
+UPDATE events.webhook_endpoint
+   SET url = %(url)s, subjects = %(subjects)s, description = %(description)s, format = %(format)s,
+       concurrency = %(concurrency)s, disabled_reason = %(disabled_reason)s, disabled_at = %(disabled_at)s,
+       failures = %(failures)s, failing_since = %(failing_since)s, paused_until = %(paused_until)s,
+       updated_at = %(updated_at)s
+ WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(endpoint_id)s;
+
+-- @delete_webhook_endpoint
+DELETE FROM events.webhook_endpoint WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(endpoint_id)s;
+
+-- @webhook_endpoint
+SELECT endpoint_id, url, subjects, description, format, concurrency, disabled_reason, disabled_at, failures,
+       failing_since, paused_until, created_at, updated_at
+  FROM events.webhook_endpoint WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(endpoint_id)s;
+
+-- @hold_webhook_endpoint
+-- The same, held: its health and its configuration are changed by one at a time.
+SELECT endpoint_id, url, subjects, description, format, concurrency, disabled_reason, disabled_at, failures,
+       failing_since, paused_until, created_at, updated_at
+  FROM events.webhook_endpoint WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(endpoint_id)s
+   FOR NO KEY UPDATE;
+
+-- @webhook_endpoints_after
+SELECT endpoint_id, url, subjects, description, format, concurrency, disabled_reason, disabled_at, failures,
+       failing_since, paused_until, created_at, updated_at
+  FROM events.webhook_endpoint WHERE tenant_id = %(tenant_id)s AND endpoint_id > %(after)s
+ ORDER BY endpoint_id LIMIT %(limit)s;
+
+-- @insert_webhook_secret
+INSERT INTO events.webhook_secret (tenant_id, endpoint_id, secret_id, signing, sealed, public_key, created_at)
+VALUES (%(tenant_id)s, %(endpoint_id)s, %(secret_id)s, %(signing)s, %(sealed)s, %(public_key)s, %(created_at)s);
+
+-- @end_webhook_secret
+UPDATE events.webhook_secret SET expires_at = %(expires_at)s
+ WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(endpoint_id)s AND secret_id = %(secret_id)s;
+
+-- @drop_webhook_secrets
+-- What has expired signs nothing any more.
+DELETE FROM events.webhook_secret
+ WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(endpoint_id)s AND expires_at <= %(now)s;
+
+-- @webhook_secrets
+-- The newest first.
+SELECT endpoint_id, secret_id, signing, sealed, public_key, created_at, expires_at FROM events.webhook_secret
+ WHERE tenant_id = %(tenant_id)s AND endpoint_id = ANY(%(endpoint_ids)s)
+   AND (expires_at IS NULL OR expires_at > %(now)s)
+ ORDER BY secret_id DESC;
+
+-- @add_webhook_deliveries
+-- What arises from events, in one statement, and nothing for a tenant without endpoints. A pattern ends in `*`.
+-- A replayed event begins anew; the same event by itself never comes twice.
+INSERT INTO events.webhook_delivery AS d
+       (tenant_id, endpoint_id, event_id, position, subject, status, next_at, created_at, updated_at)
+SELECT w.tenant_id, w.endpoint_id, e.event_id, e.position, e.subject,
+       CASE WHEN w.disabled_reason = '' THEN 'PENDING' ELSE 'SKIPPED' END,
+       CASE WHEN e.subject = %(test_subject)s THEN '-infinity' ELSE %(now)s END, %(now)s, %(now)s
+  FROM events.webhook_endpoint w
+ CROSS JOIN unnest(%(event_id)s::text[], %(position)s::bigint[], %(subject)s::text[], %(key)s::text[],
+                   %(generation)s::int[]) AS e (event_id, position, subject, key, generation)
+ WHERE w.tenant_id = %(tenant_id)s
+   AND CASE WHEN e.subject = %(test_subject)s THEN e.key = w.endpoint_id
+            ELSE EXISTS (SELECT FROM unnest(w.subjects) AS p (text)
+                          WHERE CASE WHEN right(p.text, 1) = '*' THEN starts_with(e.subject, rtrim(p.text, '*'))
+                                     ELSE e.subject = p.text END) END
+ ORDER BY w.endpoint_id, e.event_id
+ON CONFLICT (tenant_id, endpoint_id, event_id) DO UPDATE
+   SET status = excluded.status, tries = 0, next_at = excluded.next_at, updated_at = excluded.updated_at
+ WHERE d.status <> 'PENDING'
+   AND d.event_id IN (SELECT r.event_id FROM unnest(%(event_id)s::text[], %(generation)s::int[])
+                             AS r (event_id, generation) WHERE r.generation > 0);
+
+-- @claim_webhooks
+SELECT tenant_id, endpoint_id, event_id, position_ AS position, subject, tries, fence, attempt_id
+  FROM events.claim_webhooks(%(now)s, %(lease_ms)s, %(attempt_ids)s, %(breaker)s, %(steps)s,
+                             %(after_tenant)s, %(after_endpoint)s);
+
+-- @prune_webhooks
+SELECT events.prune_webhooks(%(before)s, %(limit)s) AS gone;
+
+-- @event_of_webhook
+SELECT f.position, e.event_id, e.subject, e.schema_version, e.tenant_id, e.key, e.message_name, e.payload,
+       e.correlation_id, e.causation_id, e.traceparent, e.created_at, coalesce(k.attributes, '{}') AS kept
+  FROM mesh.feed f
+  JOIN mesh.event e ON e.tenant_id = f.tenant_id AND e.recorded_at = f.recorded_at AND e.event_id = f.event_id
+  LEFT JOIN events.cloud_event k ON k.tenant_id = f.tenant_id AND k.event_id = f.event_id
+ WHERE f.tenant_id = %(tenant_id)s AND f.position = %(position)s AND f.event_id = %(event_id)s;
+
+-- @finish_webhook_attempt
+UPDATE events.webhook_attempt
+   SET outcome = %(outcome)s, status_code = %(status_code)s, response = %(response)s, error = %(error)s,
+       latency_ms = %(latency_ms)s
+ WHERE tenant_id = %(tenant_id)s AND attempt_id = %(attempt_id)s;
+
+-- @settle_webhook_delivery
+-- Finds no row once another process has claimed the delivery.
+UPDATE events.webhook_delivery
+   SET status = %(status)s, next_at = coalesce(%(next_at)s::timestamptz, next_at), lease_until = NULL,
+       tries = tries - CASE WHEN %(counts)s THEN 0 ELSE 1 END, updated_at = %(now)s
+ WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(endpoint_id)s AND event_id = %(event_id)s
+   AND fence = %(fence)s AND status = 'PENDING'
+RETURNING event_id;
+
+-- @webhook_deliveries_of
+-- The newest first, each status by its part of the index. A test's next attempt is due as soon as it was made.
+SELECT n.endpoint_id, n.event_id, n.subject, n.status, n.tries, greatest(n.next_at, n.created_at) AS next_at,
+       n.created_at, n.updated_at
+  FROM unnest(%(statuses)s::text[]) AS s (status)
+ CROSS JOIN LATERAL (
+   SELECT * FROM events.webhook_delivery d
+    WHERE d.tenant_id = %(tenant_id)s AND d.endpoint_id = %(endpoint_id)s AND d.status = s.status
+      AND (d.created_at, d.event_id) < (coalesce(%(before)s::timestamptz, 'infinity'), %(before_event)s)
+    ORDER BY d.created_at DESC, d.event_id DESC LIMIT %(limit)s) AS n
+ ORDER BY n.created_at DESC, n.event_id DESC LIMIT %(limit)s;
+
+-- @redeliver_webhook_event
+UPDATE events.webhook_delivery SET status = 'PENDING', tries = 0, next_at = %(now)s, updated_at = %(now)s
+ WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(endpoint_id)s AND event_id = %(event_id)s
+RETURNING event_id;
+
+-- @redeliver_webhook_period
+-- The oldest first; one more than may be is looked for, to tell whether there is more.
+WITH found AS MATERIALIZED (
+  SELECT n.event_id, row_number() OVER (ORDER BY n.created_at, n.event_id) AS place
+    FROM unnest(%(statuses)s::text[]) AS s (status)
+   CROSS JOIN LATERAL (
+     SELECT d.event_id, d.created_at FROM events.webhook_delivery d
+      WHERE d.tenant_id = %(tenant_id)s AND d.endpoint_id = %(endpoint_id)s AND d.status = s.status
+        AND d.created_at >= %(start_at)s AND d.created_at < %(end_at)s AND d.subject <> %(test_subject)s
+      ORDER BY d.created_at, d.event_id LIMIT %(limit)s + 1) AS n),
+changed AS (
+  UPDATE events.webhook_delivery d SET status = 'PENDING', tries = 0, next_at = %(now)s, updated_at = %(now)s
+    FROM found f
+   WHERE d.tenant_id = %(tenant_id)s AND d.endpoint_id = %(endpoint_id)s AND d.event_id = f.event_id
+     AND f.place <= %(limit)s
+  RETURNING 1)
+SELECT (SELECT count(*) FROM changed) AS redelivered, (SELECT count(*) > %(limit)s FROM found) AS more;
+
+-- @consumers
+-- Who reads is no secret; how far it got is counted over the tenant's own rows.
+SELECT c.consumer AS name, c.replayable, c.parks_keys,
+       ARRAY(SELECT s.text || CASE WHEN s.is_prefix THEN '*' ELSE '' END FROM mesh.subscription s
+              WHERE s.consumer = c.consumer ORDER BY 1) AS subjects,
+       w.waiting, w.oldest_at, w.retrying, l.dead_letters
+  FROM mesh.consumer c
+ CROSS JOIN LATERAL (
+   SELECT count(*) AS waiting, min(r.recorded_at) AS oldest_at, count(*) FILTER (WHERE r.attempts > 0) AS retrying
+     FROM (SELECT d.recorded_at, d.attempts FROM mesh.delivery d
+            WHERE d.consumer = c.consumer AND d.tenant_id = %(tenant_id)s LIMIT %(count_max)s) AS r) AS w
+ CROSS JOIN LATERAL (
+   SELECT count(*) AS dead_letters
+     FROM (SELECT FROM mesh.dead_letter d
+            WHERE d.tenant_id = %(tenant_id)s AND d.consumer = c.consumer LIMIT %(count_max)s) AS r) AS l
+ WHERE c.consumer > %(after)s ORDER BY c.consumer LIMIT %(limit)s;
+
+-- @failing_keys
+-- Of each key the event that holds it up: the first of its letters, or the first that waits for its next try.
+SELECT c.consumer, k.key, k.event_id, k.tries, k.last_error, k.next_at, k.parked
+  FROM unnest(%(consumers)s::text[]) AS c (consumer)
+ CROSS JOIN LATERAL (
+   (SELECT p.key, l.event_id, l.attempts AS tries, l.last_error, NULL::timestamptz AS next_at, true AS parked
+      FROM mesh.parked_key p
+     CROSS JOIN LATERAL (
+       SELECT d.event_id, d.attempts, d.last_error FROM mesh.dead_letter d
+        WHERE d.tenant_id = %(tenant_id)s AND d.consumer = c.consumer AND d.key = p.key
+        ORDER BY d.position, d.generation LIMIT 1) AS l
+     WHERE p.tenant_id = %(tenant_id)s AND p.consumer = c.consumer ORDER BY p.key LIMIT %(keys_max)s)
+   UNION ALL
+   (SELECT DISTINCT ON (d.key) d.key, d.event_id, d.attempts, coalesce(d.last_error, ''), d.next_at, false
+      FROM mesh.delivery d
+     WHERE d.tenant_id = %(tenant_id)s AND d.consumer = c.consumer AND d.next_at IS NOT NULL
+     ORDER BY d.key, d.position, d.generation LIMIT %(keys_max)s)
+   ORDER BY parked DESC, key LIMIT %(keys_max)s) AS k
+ ORDER BY c.consumer, k.parked DESC, k.key;
+
+-- @consumer
+SELECT replayable FROM mesh.consumer WHERE consumer = %(consumer)s;
+
+-- @dead_letters
+SELECT l.consumer, l.position, l.generation, l.event_id, coalesce(f.subject, '') AS subject, l.key,
+       l.attempts AS tries, l.last_error, l.buried_at,
+       EXISTS (SELECT FROM mesh.parked_key p
+                WHERE p.tenant_id = l.tenant_id AND p.consumer = l.consumer AND p.lane = l.lane AND p.key = l.key) AS parked
+  FROM mesh.dead_letter l
+  LEFT JOIN mesh.feed f ON f.tenant_id = l.tenant_id AND f.position = l.position
+ WHERE l.tenant_id = %(tenant_id)s AND (%(consumer)s::text IS NULL OR l.consumer = %(consumer)s)
+   AND (l.consumer, l.position, l.generation) > (%(after_consumer)s, %(after_position)s, %(after_generation)s)
+ ORDER BY l.consumer, l.position, l.generation LIMIT %(limit)s;
+
+-- @replay_dead_letters
+SELECT replayed, more FROM mesh.replay_dead_letters(
+  %(consumer)s, %(key)s::text, %(event_ids)s::text[], %(limit)s);
+
+-- @hold_generations
+SELECT pg_advisory_xact_lock(hashtextextended('tollmesh.replay' || chr(1) || %(tenant_id)s || chr(1) || %(consumer)s, 0));
+
+-- @begin_replay
+-- The places of the period are looked up once: they are in the order of recording but for transactions that took long.
+WITH span AS (
+  SELECT coalesce(min(f.position) - 1, 0) AS first, coalesce(max(f.position), 0) AS last FROM mesh.feed f
+   WHERE f.tenant_id = %(tenant_id)s AND f.recorded_at >= %(start_at)s AND f.recorded_at < %(end_at)s)
+INSERT INTO events.replay (tenant_id, consumer, generation, start_at, end_at, subjects, after_position, end_position,
+                           requested_by, created_at)
+SELECT %(tenant_id)s, %(consumer)s,
+       1 + coalesce((SELECT max(r.generation) FROM events.replay r
+                      WHERE r.tenant_id = %(tenant_id)s AND r.consumer = %(consumer)s), 0),
+       %(start_at)s, %(end_at)s, %(subjects)s::text[], span.first, span.last, %(requested_by)s, %(now)s
+  FROM span
+RETURNING consumer, generation, start_at, end_at, subjects, after_position, end_position;
+
+-- @hold_replay
+SELECT consumer, generation, start_at, end_at, subjects, after_position, end_position FROM events.replay
+ WHERE tenant_id = %(tenant_id)s AND consumer = %(consumer)s AND generation = %(generation)s FOR UPDATE;
+
+-- @replay_page
+SELECT replayed, last_position, more FROM mesh.replay_events(
+  %(consumer)s, %(generation)s, %(start_at)s, %(end_at)s, %(texts)s::text[], %(prefixes)s::bool[],
+  %(after_position)s, %(end_position)s, %(limit)s);
+
+-- @advance_replay
+UPDATE events.replay SET after_position = %(after_position)s, event_count = event_count + %(replayed)s,
+       ended_at = CASE WHEN %(after_position)s >= end_position THEN coalesce(ended_at, %(now)s) END
+ WHERE tenant_id = %(tenant_id)s AND consumer = %(consumer)s AND generation = %(generation)s
+RETURNING consumer, generation, start_at, end_at, subjects, after_position, end_position;

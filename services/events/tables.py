@@ -28,3 +28,20 @@ event_type_version = Table(
     Column("published_at", DateTime(timezone=True), nullable=False),
     Column("cutover_at", DateTime(timezone=True)),
 )
+
+webhook_attempt = Table(
+    "webhook_attempt",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("attempt_id", Text, primary_key=True),
+    Column("endpoint_id", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("status_code", Integer, nullable=False),
+    Column("response", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("latency_ms", Integer, nullable=False),
+)

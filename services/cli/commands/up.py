@@ -65,6 +65,13 @@ def up(
         list[str] | None,
         typer.Option(help="a site whose events are taken in; may be given several times"),
     ] = None,
+    webhook_allow: Annotated[
+        str,
+        typer.Option(
+            help="addresses, networks and hosts, with optional port, that webhooks may go to although they are not "
+            "public: 127.0.0.1/32,hooks.internal:8080"
+        ),
+    ] = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Run a whole mesh until SIGTERM or Ctrl-C: Postgres, every service, the REST facade."""
@@ -77,16 +84,20 @@ def up(
 
     from services.cli.mesh import LocalMesh, Options  # noqa: PLC0415
     from services.runtime import telemetry  # noqa: PLC0415
+    from services.runtime.addresses import AllowList  # noqa: PLC0415
     from services.runtime.config import Settings, SettingsUnfit  # noqa: PLC0415
     from services.runtime.events import jetstream  # noqa: PLC0415
 
     joined = _joined(nats, nats_site, nats_from or [])
     try:
         settings = Settings.load()
+        AllowList.parse(webhook_allow)
         telemetry.configure_logs(settings.log_level)
         jetstream.Options.of(settings.model_copy(update=joined))
     except SettingsUnfit as error:
         raise CliError(str(error), exit_code=EXIT_USAGE) from error
+    except ValueError as error:
+        raise CliError(f"--webhook-allow: {error}", exit_code=EXIT_USAGE) from error
     options = Options(
         data_dir=data_dir,
         grpc_port=grpc_port,
@@ -94,6 +105,7 @@ def up(
         database_url=database_url,
         tenant=tenant,
         nats=joined,
+        webhook_allow=webhook_allow,
     )
     uvloop.run(_serve(LocalMesh(options), data_dir, output))
 

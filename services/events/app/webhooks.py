@@ -1,0 +1,382 @@
+"""Configuring webhooks, and looking at what was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from payments.events.v1 import webhook_events_pb2
+
+from services.events.domain import webhooks_signing as signing
+from services.events.domain import webhooks_urls as urls
+from services.events.domain.webhooks import (
+    ENDPOINTS_MAX,
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    DisabledReason,
+    Endpoint,
+    Format,
+    Health,
+    Outcome,
+    Secret,
+    Signing,
+    WebhookEndpointDisabled,
+    WebhookEndpointsFull,
+    rotated,
+)
+from services.events.domain.webhooks_signing import SigningKey
+from services.events.store import webhooks as store
+from services.runtime.addresses import AllowList, parse_address
+from services.runtime.context import current
+from services.runtime.database import Database, UnitOfWork
+from services.runtime.errors import InvalidField, NotFound
+from services.runtime.events.subjects import Pattern
+from services.runtime.ids import new_id
+from services.runtime.secrets import SecretBox
+
+OVERLAP_DEFAULT = timedelta(hours=24)
+REDELIVERIES_MAX = 1000
+# A test that was not sent by then is looked for in the log of attempts.
+TEST_SECONDS = 30.0
+TEST_POLL_SECONDS = 0.05
+# Of a call's time: what it takes to answer.
+ANSWER_SECONDS = 0.5
+_REDELIVERED = (DeliveryStatus.FAILED, DeliveryStatus.SKIPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An endpoint as a caller asks for it."""
+
+    url: str
+    subjects: tuple[str, ...]
+    description: str
+    format: Format
+    concurrency: int
+    signing: Signing
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a caller changes of an endpoint; None leaves it."""
+
+    url: str | None = None
+    subjects: tuple[str, ...] | None = None
+    description: str | None = None
+    format: Format | None = None
+    concurrency: int | None = None
+    disabled: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An endpoint with its secrets; `secret` only when one was just made."""
+
+    endpoint: Endpoint
+    secrets: Sequence[Secret]
+    secret: str = ""
+
+
+class Webhooks:
+    """The endpoints of tenants.
+
+    Args:
+        box: keeps their secrets.
+        allow: where webhooks may go although it is not public.
+    """
+
+    def __init__(self, database: Database, box: SecretBox, allow: AllowList) -> None:
+        self._database = database
+        self._box = box
+        self._allow = allow
+
+    async def create(self, work: UnitOfWork, wanted: Wanted) -> Shown:
+        """Make an endpoint and its first secret.
+
+        Raises:
+            WebhookUrlRefused: no webhook can go there.
+            WebhookEndpointsFull: the tenant has 50 already.
+            SecretsKeyMissing: secrets cannot be kept.
+        """
+        self._check_url(wanted.url)
+        _check_subjects(wanted.subjects)
+        await store.lock(work)
+        if await store.count(work) >= ENDPOINTS_MAX:
+            raise WebhookEndpointsFull(
+                f"there are {ENDPOINTS_MAX} webhook endpoints already: delete one, or widen the "
+                "subjects of another",
+                endpoints_max=ENDPOINTS_MAX,
+            )
+        endpoint = Endpoint(
+            endpoint_id=new_id("whe"),
+            url=wanted.url,
+            subjects=wanted.subjects,
+            description=wanted.description,
+            format=wanted.format,
+            concurrency=wanted.concurrency,
+            disabled_reason=DisabledReason.NONE,
+            disabled_at=None,
+            health=Health(),
+            created_at=work.now,
+            updated_at=work.now,
+        )
+        await store.insert(work, endpoint)
+        work.audit("webhook_endpoint", endpoint.endpoint_id, None, endpoint.as_audited())
+        return await self._with_new_secret(work, endpoint, wanted.signing)
+
+    async def get(self, endpoint_id: str) -> Shown:
+        """Read an endpoint. Raises NotFound."""
+        async with self._database.read() as work:
+            return await _shown(work, await _found(work, endpoint_id))
+
+    async def page(self, after: str, limit: int) -> list[Shown]:
+        """Return the first endpoints behind one."""
+        async with self._database.read() as work:
+            found = await store.page(work, after, limit)
+            secrets = await store.secrets(work, [each.endpoint_id for each in found])
+        return [Shown(each, secrets[each.endpoint_id]) for each in found]
+
+    async def update(self, work: UnitOfWork, endpoint_id: str, change: Change) -> Shown:
+        """Change an endpoint.
+
+        Raises:
+            NotFound: there is none.
+            WebhookUrlRefused: no webhook can go to its new URL.
+        """
+        before = await _found(work, endpoint_id, hold=True)
+        if change.url is not None:
+            self._check_url(change.url)
+        _check_subjects(change.subjects or ())
+        after = _changed(before, change, work.now)
+        if after != before:
+            after = replace(after, updated_at=work.now)
+            await store.update(work, after)
+            work.audit("webhook_endpoint", endpoint_id, before.as_audited(), after.as_audited())
+        if after.is_disabled and not before.is_disabled:
+            publish_disabled(work, after)
+        return await _shown(work, after)
+
+    async def delete(self, work: UnitOfWork, endpoint_id: str) -> None:
+        """Remove an endpoint; what waits for it is dropped by the next claim. Raises NotFound."""
+        before = await _found(work, endpoint_id, hold=True)
+        await store.delete(work, endpoint_id)
+        work.audit("webhook_endpoint", endpoint_id, before.as_audited(), None)
+
+    async def rotate(
+        self, work: UnitOfWork, endpoint_id: str, overlap: timedelta, wanted: Signing | None
+    ) -> Shown:
+        """Make a new secret; earlier ones sign on until the overlap has passed.
+
+        Raises:
+            NotFound: there is no such endpoint.
+            WebhookSecretsFull: four earlier secrets sign still.
+            SecretsKeyMissing: secrets cannot be kept.
+        """
+        endpoint = await _found(work, endpoint_id, hold=True)
+        present = (await store.secrets(work, [endpoint_id]))[endpoint_id]
+        ends = rotated(endpoint_id, present, work.now, work.now + overlap)
+        await store.end_secrets(work, endpoint_id, ends)
+        for secret in present:
+            ended = replace(secret, expires_at=ends[secret.secret_id])
+            work.audit(
+                "webhook_secret",
+                secret.secret_id,
+                secret.as_audited(endpoint_id),
+                ended.as_audited(endpoint_id),
+            )
+        return await self._with_new_secret(work, endpoint, wanted or present[0].signing)
+
+    async def publish_test(self, work: UnitOfWork, endpoint_id: str) -> str:
+        """Publish an event for one endpoint; returns its id.
+
+        Raises:
+            NotFound: there is no such endpoint.
+            WebhookEndpointDisabled: nothing can be sent to it.
+        """
+        _check_enabled(await _found(work, endpoint_id))
+        return work.publish(webhook_events_pb2.WebhookEndpointTested(endpoint_id=endpoint_id))
+
+    async def await_test(self, endpoint_id: str, event_id: str) -> Attempt | None:
+        """Wait for what came of a test; None when it was not sent within the call's time."""
+        give_up_at = time.monotonic() + TEST_SECONDS
+        deadline_at = current().deadline_at
+        if deadline_at is not None:
+            give_up_at = min(give_up_at, deadline_at - ANSWER_SECONDS)
+        while True:
+            found = await self.attempts(endpoint_id=endpoint_id, event_id=event_id, limit=1)
+            if found and found[0].outcome not in (Outcome.SENDING, Outcome.LOST):
+                return found[0]
+            if time.monotonic() > give_up_at:
+                return None
+            await asyncio.sleep(TEST_POLL_SECONDS)
+
+    async def deliveries(
+        self,
+        endpoint_id: str,
+        status: DeliveryStatus | None,
+        before: tuple[datetime, str] | None,
+        limit: int,
+    ) -> list[Delivery]:
+        """Return the newest deliveries of an endpoint, older than one."""
+        statuses = list(DeliveryStatus) if status is None else [status]
+        async with self._database.read() as work:
+            return await store.deliveries(work, endpoint_id, statuses, before, limit)
+
+    async def attempts(
+        self,
+        *,
+        endpoint_id: str = "",
+        event_id: str = "",
+        outcome: Outcome | None = None,
+        before: str = "",
+        limit: int,
+    ) -> list[Attempt]:
+        """Return the newest attempts of some kind, older than one."""
+        async with self._database.read() as work:
+            return await store.attempts(
+                work,
+                endpoint_id=endpoint_id,
+                event_id=event_id,
+                outcome=outcome,
+                before=before,
+                limit=limit,
+            )
+
+    async def redeliver_event(self, work: UnitOfWork, endpoint_id: str, event_id: str) -> None:
+        """Send one event again.
+
+        Raises:
+            NotFound: there is no such endpoint, or it was never to get this event.
+            WebhookEndpointDisabled: nothing can be sent to it.
+        """
+        _check_enabled(await _found(work, endpoint_id))
+        if not await store.redeliver_event(work, endpoint_id, event_id):
+            raise NotFound("webhook_delivery", event_id)
+
+    async def redeliver_period(
+        self,
+        work: UnitOfWork,
+        endpoint_id: str,
+        status: DeliveryStatus | None,
+        start_at: datetime,
+        end_at: datetime,
+    ) -> tuple[int, bool]:
+        """Send again what failed or was skipped in a period; returns how many, and whether there are more.
+
+        Raises:
+            NotFound: there is no such endpoint.
+            WebhookEndpointDisabled: nothing can be sent to it.
+        """
+        _check_enabled(await _found(work, endpoint_id))
+        statuses = _REDELIVERED if status is None else (status,)
+        return await store.redeliver_period(
+            work, endpoint_id, statuses, start_at, end_at, REDELIVERIES_MAX
+        )
+
+    def _check_url(self, url: str) -> None:
+        target = urls.read(url)
+        urls.check(target, listed=self._allow.covers_host(target.host, target.port))
+        address = parse_address(target.host) if target.is_literal else None
+        if address and not self._allow.permits(target.host, address, target.port):
+            raise urls.refusal(
+                "public", f"{address} is not public, and the operator does not list it"
+            )
+
+    async def _with_new_secret(
+        self, work: UnitOfWork, endpoint: Endpoint, wanted: Signing
+    ) -> Shown:
+        key = SigningKey(wanted, os.urandom(signing.KEY_BYTES))
+        secret_id = new_id("whs")
+        secret = Secret(
+            secret_id=secret_id,
+            signing=wanted,
+            sealed=self._box.seal(key.key, _place(work.tenant_id, endpoint.endpoint_id, secret_id)),
+            public_key=signing.public_key(key),
+            created_at=work.now,
+            expires_at=None,
+        )
+        await store.insert_secret(work, endpoint.endpoint_id, secret)
+        work.audit("webhook_secret", secret_id, None, secret.as_audited(endpoint.endpoint_id))
+        return replace(await _shown(work, endpoint), secret=signing.shown(key))
+
+
+def signing_key(box: SecretBox, tenant_id: str, secret: Secret, endpoint_id: str) -> SigningKey:
+    """Open a secret to sign with.
+
+    Raises:
+        SecretsKeyMissing: its key is not set.
+        SecretDamaged: it was changed.
+    """
+    place = _place(tenant_id, endpoint_id, secret.secret_id)
+    return SigningKey(secret.signing, box.open(secret.sealed, place))
+
+
+def publish_disabled(work: UnitOfWork, endpoint: Endpoint) -> None:
+    """Tell that an endpoint gets nothing from now on."""
+    payload = webhook_events_pb2.WebhookEndpointDisabled(
+        endpoint_id=endpoint.endpoint_id,
+        url=endpoint.url,
+        reason=endpoint.disabled_reason.value.lower(),
+    )
+    if endpoint.health.failing_since is not None:
+        payload.failing_since.FromDatetime(endpoint.health.failing_since)
+    work.publish(payload)
+
+
+def _place(tenant_id: str, endpoint_id: str, secret_id: str) -> str:
+    """Name the place that a secret belongs to: nowhere else does it open."""
+    return f"events.webhook_secret/{tenant_id}/{endpoint_id}/{secret_id}"
+
+
+async def _found(work: UnitOfWork, endpoint_id: str, *, hold: bool = False) -> Endpoint:
+    endpoint = await store.find(work, endpoint_id, hold=hold)
+    if endpoint is None:
+        raise NotFound("webhook_endpoint", endpoint_id)
+    return endpoint
+
+
+async def _shown(work: UnitOfWork, endpoint: Endpoint) -> Shown:
+    secrets = await store.secrets(work, [endpoint.endpoint_id])
+    return Shown(endpoint, secrets[endpoint.endpoint_id])
+
+
+def _check_enabled(endpoint: Endpoint) -> None:
+    if endpoint.is_disabled:
+        raise WebhookEndpointDisabled(
+            f"{endpoint.endpoint_id} is disabled: enable it first",
+            endpoint_id=endpoint.endpoint_id,
+        )
+
+
+def _check_subjects(subjects: Sequence[str]) -> None:
+    for index, subject in enumerate(subjects):
+        try:
+            Pattern.parse(subject)
+        except ValueError as error:
+            raise InvalidField.one(f"subjects[{index}]", str(error)) from error
+
+
+def _changed(before: Endpoint, change: Change, now: datetime) -> Endpoint:
+    """Return the endpoint after a change. A new URL, or enabling it, forgets the failures."""
+    after = replace(
+        before,
+        url=before.url if change.url is None else change.url,
+        subjects=before.subjects if change.subjects is None else change.subjects,
+        description=before.description if change.description is None else change.description,
+        format=before.format if change.format is None else change.format,
+        concurrency=before.concurrency if change.concurrency is None else change.concurrency,
+    )
+    if after.url != before.url:
+        after = replace(after, health=Health())
+    if change.disabled and not before.is_disabled:
+        return replace(after, disabled_reason=DisabledReason.REQUESTED, disabled_at=now)
+    if change.disabled is False and before.is_disabled:
+        return replace(
+            after, disabled_reason=DisabledReason.NONE, disabled_at=None, health=Health()
+        )
+    return after

@@ -1,0 +1,315 @@
+"""Sends what is due, in the background.
+
+A delivery is claimed under a lease, sent outside of any transaction, and settled in one that only counts while the
+claim does. A process that dies in between leaves the lease to run out: the delivery is sent again, under the same
+webhook-id, and the attempt that nobody finished is marked as lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from services.events import cloudevents
+from services.events.app.webhooks import publish_disabled, signing_key
+from services.events.app.webhooks_sender import ATTEMPT_SECONDS, BODY_SECONDS, Sender
+from services.events.domain import webhooks_bodies as bodies
+from services.events.domain import webhooks_policy as policy
+from services.events.domain import webhooks_signing as signing
+from services.events.domain.webhooks import Answer, DisabledReason, Endpoint, Health, Outcome
+from services.events.domain.webhooks_policy import Draw, Settlement
+from services.events.store import webhooks as endpoints
+from services.events.store import webhooks_delivery as store
+from services.events.store.webhooks_delivery import Claim
+from services.runtime.clock import Clock
+from services.runtime.context import CallContext, acting
+from services.runtime.crashpoints import crashpoint
+from services.runtime.database import Database, UnitOfWork
+from services.runtime.ids import new_id
+from services.runtime.secrets import SecretBox, SecretDamaged, SecretsKeyMissing
+from services.runtime.telemetry import log
+
+SENDS_MAX = 32
+"""Requests under way in one process; each holds its body, at most a megabyte, and 16 KiB of the answer."""
+LEASE_MS = 60_000
+POLL_SECONDS = 0.5
+# After something was queued in this process: its transaction is about to commit.
+EAGER_SECONDS = 1.0
+EAGER_POLL_SECONDS = 0.03
+STOP_SECONDS = 5.0
+KEPT_FOR = timedelta(days=30)
+PRUNE_SECONDS = 600.0
+PRUNE_BATCH = 1000
+# Attempts beyond the schedule, whose processes died: what takes its process with it every time must end too.
+LOST_MAX = 5
+PRINCIPAL = "mesh:events.webhooks"
+USER_AGENT = "Tollmesh-Webhooks/1"
+
+_START = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A delivery, ready to be sent."""
+
+    url: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class NotSendable(Exception):
+    """Nothing can be sent, for a reason on our side; the text says which.
+
+    Attributes:
+        for_good: true when waiting changes nothing.
+    """
+
+    def __init__(self, message: str, *, for_good: bool) -> None:
+        super().__init__(message)
+        self.for_good = for_good
+
+
+class WebhookWorker:
+    """The deliveries that this process sends, at most 32 at once; more wait in the table.
+
+    Args:
+        box: opens the endpoints' secrets.
+        draw: randomness of the jitter, from 0 up to 1.
+        lease_ms: how long a delivery is this process's; longer than an attempt may take.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        sender: Sender,
+        box: SecretBox,
+        clock: Clock,
+        *,
+        draw: Draw = random.random,
+        lease_ms: int = LEASE_MS,
+    ) -> None:
+        self._database = database
+        self._sender = sender
+        self._box = box
+        self._clock = clock
+        self._draw = draw
+        self._lease_ms = lease_ms
+        self._after = _START
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._bell = asyncio.Event()
+        self._eager_until = 0.0
+        self._loops: list[asyncio.Task[None]] = []
+
+    def wake(self) -> None:
+        """Say that a delivery is about to be committed."""
+        self._eager_until = time.monotonic() + EAGER_SECONDS
+        self._bell.set()
+
+    async def start(self) -> None:
+        """Begin; the first round takes what a death left behind, once its lease has run out."""
+        self._loops = [
+            asyncio.create_task(self._run(), name="webhooks.sender"),
+            asyncio.create_task(self._prune_forever(), name="webhooks.pruner"),
+        ]
+
+    async def stop(self) -> None:
+        """Claim no more, give requests that are under way five seconds, and leave the rest to their leases."""
+        for task in self._loops:
+            task.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self._sender.close()
+
+    async def sweep(self) -> int:
+        """Send what is due, one round over all endpoints; returns how many, once each was settled."""
+        sent = 0
+        while True:
+            tasks, more = await self._take()
+            if tasks:
+                await asyncio.wait(tasks)
+            sent += len(tasks)
+            if not more:
+                return sent
+
+    async def prune(self) -> int:
+        """Remove what is older than 30 days; returns how much."""
+        gone = 0
+        with acting(_acting_for("mesh", "")):
+            while True:
+                async with self._database.unit_of_work("webhooks.prune") as work:
+                    removed = await store.prune(work, work.now - KEPT_FOR, PRUNE_BATCH)
+                gone += removed
+                if removed < PRUNE_BATCH:
+                    return gone
+
+    async def _run(self) -> None:
+        while True:
+            busy = False
+            try:
+                _, busy = await self._take()
+            except Exception as error:
+                # Whatever it is, deliveries that are due must not wait for a restart.
+                log.warning("webhooks_delayed", error=repr(error))
+            await self._rest(busy)
+
+    async def _rest(self, busy: bool) -> None:
+        """Wait for the next round: for a place, for the bell, or for some time."""
+        if len(self._tasks) >= SENDS_MAX:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        elif busy:
+            await asyncio.sleep(0)
+        elif time.monotonic() < self._eager_until:
+            await asyncio.sleep(EAGER_POLL_SECONDS)
+        else:
+            self._bell.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._bell.wait(), POLL_SECONDS)
+
+    async def _prune_forever(self) -> None:
+        while True:
+            await asyncio.sleep(PRUNE_SECONDS)
+            try:
+                await self.prune()
+            except Exception as error:
+                log.warning("webhooks_not_pruned", error=repr(error))
+
+    async def _take(self) -> tuple[list[asyncio.Task[None]], bool]:
+        """Claim and begin to send; returns what was begun, and whether this round goes on."""
+        free = SENDS_MAX - len(self._tasks)
+        if free <= 0:
+            return [], False
+        claimed_at = time.monotonic()
+        ids = [new_id("wha") for _ in range(free)]
+        with acting(_acting_for("mesh", "")):
+            async with self._database.unit_of_work("webhooks.claim") as work:
+                claims, after = await store.claim(work, ids, self._lease_ms, self._after)
+        self._after = after or _START
+        tasks = [asyncio.create_task(self._deliver(each, claimed_at)) for each in claims]
+        for task in tasks:
+            self._tasks.add(task)
+            task.add_done_callback(self._forget)
+        return tasks, after is not None
+
+    def _forget(self, done: asyncio.Task[None]) -> None:
+        self._tasks.discard(done)
+        # A place is free, and its endpoint may have more.
+        self._bell.set()
+        if not done.cancelled() and (error := done.exception()) is not None:
+            # The lease runs out, and the delivery is claimed again.
+            log.error("webhook_not_settled", error=repr(error))
+
+    async def _deliver(self, claimed: Claim, claimed_at: float) -> None:
+        with acting(_acting_for(claimed.tenant_id, claimed.event_id)):
+            try:
+                parcel = await self._pack(claimed)
+                if not self._in_time(claimed_at):
+                    log.info("webhook_lease_lost", attempt_id=claimed.attempt_id)
+                    return
+                crashpoint("webhooks.before_send")
+                answer = await self._sender.send(parcel.url, parcel.headers, parcel.body)
+                crashpoint("webhooks.after_send")
+            except NotSendable as error:
+                await self._record(claimed, _not_sent(error), for_good=error.for_good)
+                return
+            await self._record(claimed, answer)
+
+    def _in_time(self, claimed_at: float) -> bool:
+        """True while an attempt that begins now ends before the lease does, whoever held this process up."""
+        left = self._lease_ms / 1000 - (time.monotonic() - claimed_at)
+        return left > ATTEMPT_SECONDS + BODY_SECONDS
+
+    async def _pack(self, claimed: Claim) -> Parcel:
+        """Load what is sent, and sign it.
+
+        Raises:
+            NotSendable: the event, the endpoint or a key is not there.
+        """
+        if claimed.tries > policy.TRIES_MAX + LOST_MAX:
+            raise NotSendable("no process lived to see the answer of any attempt", for_good=True)
+        async with self._database.read() as work:
+            endpoint = await endpoints.find(work, claimed.endpoint_id)
+            secrets = (await endpoints.secrets(work, [claimed.endpoint_id]))[claimed.endpoint_id]
+            event = await store.event(work, claimed)
+            tenant_id, now = work.tenant_id, work.now
+        if endpoint is None or event is None:
+            missing = "endpoint" if endpoint is None else "event"
+            raise NotSendable(f"the {missing} is not kept any more", for_good=True)
+        content_type, body = bodies.render(endpoint.format, cloudevents.of_feed(event))
+        try:
+            keys = [
+                signing_key(self._box, tenant_id, each, endpoint.endpoint_id) for each in secrets
+            ]
+        except (SecretsKeyMissing, SecretDamaged) as error:
+            log.error("webhook_secret_closed", endpoint_id=endpoint.endpoint_id, error=str(error))
+            raise NotSendable(
+                f"the signing secret cannot be read: {error}", for_good=False
+            ) from error
+        headers = signing.headers(claimed.event_id, now, body, keys)
+        return Parcel(
+            endpoint.url,
+            {**headers, "Content-Type": content_type, "User-Agent": USER_AGENT},
+            body,
+        )
+
+    async def _record(self, claimed: Claim, answer: Answer, *, for_good: bool = False) -> None:
+        """Write down what came of an attempt, and what follows from it."""
+        async with self._database.unit_of_work("webhooks.record") as work:
+            endpoint = await _endpoint_of(work, claimed, answer)
+            health = Health() if endpoint is None else endpoint.health
+            settlement = policy.settle(
+                answer,
+                claimed.tries,
+                health,
+                work.now,
+                self._draw,
+                is_test=claimed.is_test or for_good,
+            )
+            if await store.settle(work, claimed, settlement) and endpoint is not None:
+                await _keep(work, endpoint, settlement)
+            await store.finish(work, claimed, answer)
+
+
+async def _endpoint_of(work: UnitOfWork, claimed: Claim, answer: Answer) -> Endpoint | None:
+    """Return the endpoint, held if it may have to be changed: before the delivery, as a claim holds them."""
+    if answer.outcome is Outcome.SUCCEEDED:
+        endpoint = await endpoints.find(work, claimed.endpoint_id)
+        if endpoint is None or endpoint.health == Health():
+            return endpoint
+    return await endpoints.find(work, claimed.endpoint_id, hold=True)
+
+
+async def _keep(work: UnitOfWork, endpoint: Endpoint, settlement: Settlement) -> None:
+    """Store how an endpoint fares, if that changed, and disable it if it has to be."""
+    after = replace(endpoint, health=settlement.health)
+    if settlement.disable is not DisabledReason.NONE and not endpoint.is_disabled:
+        after = replace(after, disabled_reason=settlement.disable, disabled_at=work.now)
+        work.audit(
+            "webhook_endpoint", endpoint.endpoint_id, endpoint.as_audited(), after.as_audited()
+        )
+        publish_disabled(work, after)
+    if after != endpoint:
+        await endpoints.update(work, after)
+
+
+def _not_sent(error: NotSendable) -> Answer:
+    return Answer(Outcome.NOT_SENT, error=str(error)[:500])
+
+
+def _acting_for(tenant_id: str, causation_id: str) -> CallContext:
+    request_id = new_id("run")
+    return CallContext(
+        tenant_id=tenant_id,
+        principal_id=PRINCIPAL,
+        scopes=frozenset(),
+        request_id=request_id,
+        correlation_id=request_id,
+        causation_id=causation_id,
+    )

@@ -1,0 +1,28 @@
+"""What the event service does on events: it makes the deliveries of webhooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from services.events.store import webhooks_delivery as store
+from services.runtime.database import UnitOfWork
+from services.runtime.events import Envelope, Reaction
+
+
+def webhooks(wake: Callable[[], None]) -> Reaction:
+    """Make one delivery for each endpoint of the event's tenant that asked for its subject.
+
+    One statement for a batch, which finds nothing to do for a tenant without endpoints. Deliveries are no
+    money and unordered by design, so a dead letter holds nobody up.
+
+    Args:
+        wake: tells the sender of this process that there is something to send.
+    """
+
+    async def handle(work: UnitOfWork, envelopes: Sequence[Envelope]) -> None:
+        if await store.add(work, envelopes):
+            wake()
+
+    return Reaction(
+        "events.webhooks", ("*",), on_dead="skip", takes_json=True, batch_handler=handle
+    )

@@ -208,7 +208,7 @@ SELECT set_config('mesh.tenant', tenant_id, true), set_config('role', %(role)s, 
 -- nearly always, their names need not travel back.
 WITH gone AS (
   DELETE FROM mesh.delivery d
-   USING unnest(%(positions)s::bigint[], %(generations)s::int[]) AS s (position, generation)
+   USING unnest(%(positions)s::text::bigint[], %(generations)s::text::int[]) AS s (position, generation)
    WHERE d.consumer = %(consumer)s AND d.lane = %(lane)s AND d.position = s.position AND d.generation = s.generation
   RETURNING d.tenant_id, d.event_id, d.generation, d.recorded_at),
 entered AS (
@@ -225,7 +225,7 @@ SELECT count(*) AS entered, CASE WHEN count(*) < %(count)s THEN array_agg(event_
 SELECT set_config('mesh.tenant', %(tenant_id)s, true), set_config('role', %(role)s, true);
 
 -- @settle
-DELETE FROM mesh.delivery d USING unnest(%(positions)s::bigint[], %(generations)s::int[]) AS s (position, generation)
+DELETE FROM mesh.delivery d USING unnest(%(positions)s::text::bigint[], %(generations)s::text::int[]) AS s (position, generation)
  WHERE d.consumer = %(consumer)s AND d.lane = %(lane)s AND d.position = s.position AND d.generation = s.generation;
 
 -- @count_attempt

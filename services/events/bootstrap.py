@@ -8,8 +8,8 @@ from payments.events.v1 import events_service_pb2_grpc
 
 from services.events import catalogue, reactions
 from services.events.app.feed import EventReader
-from services.events.app.operations import Operations
 from services.events.app.journeys import Journeys
+from services.events.app.operations import Operations
 from services.events.app.publisher import Publisher
 from services.events.app.timers import Timers
 from services.events.app.types import TypeRegistry

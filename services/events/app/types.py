@@ -6,6 +6,8 @@ import heapq
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from payments.events.v1.event_type_events_pb2 import EventTypeCutOver
+
 from services.events import catalogue
 from services.events.domain.types import (
     TYPES_MAX,
@@ -56,6 +58,7 @@ class TypeRegistry:
                     continue
                 room -= item.subject not in standing or standing[item.subject].built_in
                 await store.save(work, found)
+                await _schedule_cutovers(work, standing.get(item.subject), found)
                 _audit(work, standing.get(item.subject), found)
                 standing[item.subject] = found.type
             return verdicts
@@ -100,6 +103,22 @@ def _judged(
     except DomainError as error:
         return Registered(None, version, error)
     return Registered(found, found.type.versions[-1].version)
+
+
+async def _schedule_cutovers(
+    work: UnitOfWork, before: EventType | None, after: Registration
+) -> None:
+    """Let each cutover that is new, or was moved, become an event when it has come."""
+    subject = after.type.subject
+    stood = {item.version: item.cutover_at for item in (before.versions if before else ())}
+    for item in after.changed:
+        if item.cutover_at is None or stood.get(item.version) == item.cutover_at:
+            continue
+        payload = EventTypeCutOver(
+            subject=subject, schema_version=item.version, retired_schema_version=item.version - 1
+        )
+        payload.cutover_at.FromDatetime(item.cutover_at)
+        await work.schedule(payload, item.cutover_at, key=f"event-type/{subject}/{item.version}")
 
 
 def _audit(work: UnitOfWork, before: EventType | None, after: Registration) -> None:

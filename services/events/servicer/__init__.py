@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from services.events.app.feed import EventReader
-from services.events.app.operations import Operations
 from services.events.app.journeys import Journeys
+from services.events.app.operations import Operations
 from services.events.app.publisher import Publisher
 from services.events.app.timers import Timers
 from services.events.app.types import TypeRegistry
 from services.events.app.webhooks import Webhooks
 from services.events.servicer.feed import FeedRpcs
-from services.events.servicer.operations import OperationRpcs
 from services.events.servicer.journeys import JourneyRpcs
+from services.events.servicer.operations import OperationRpcs
 from services.events.servicer.timers import TimerRpcs
 from services.events.servicer.types import TypeRpcs, message_of, type_of
 from services.events.servicer.webhooks import WebhookRpcs

@@ -91,9 +91,7 @@ async def replay(lab: TimerLab, tenant: str) -> int:
     """Bring the dead letters of the seasoning back into their lanes."""
     with acting(call(tenant)):
         async with lab.database.unit_of_work("lab.replay") as work:
-            query = (
-                "SELECT replayed FROM mesh.replay_dead_letters('journeys.seasoning', NULL, NULL, 100)"
-            )
+            query = "SELECT replayed FROM mesh.replay_dead_letters('journeys.seasoning', NULL, NULL, 100)"
             return int((await work.execute(query)).scalar_one())
 
 

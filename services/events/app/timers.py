@@ -1,0 +1,93 @@
+"""Events to come: timers that wait, and schedules that tenants put."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from services.events.app.types import find
+from services.events.domain.outside import Incoming, check
+from services.runtime.database import Database, UnitOfWork
+from services.runtime.errors import NotFound
+from services.runtime.events.subjects import with_version
+from services.runtime.timers import schedules
+from services.runtime.timers import store as timers
+from services.runtime.timers.cron import Missed
+from services.runtime.timers.schedules import Schedule
+from services.runtime.timers.store import Timer
+
+
+class Timers:
+    """A tenant's timers and schedules."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self, prefix: str, due_before: datetime | None, after: str, limit: int
+    ) -> list[Timer]:
+        """Return the first timers behind a key, of those whose keys start with `prefix`."""
+        async with self._database.read() as work:
+            return await timers.page(work, prefix, due_before, after, limit)
+
+    async def cancel(self, work: UnitOfWork, timer_id: str) -> Timer:
+        """Take a timer back. Raises NotFound."""
+        timer = await timers.cancel_by_id(work, timer_id)
+        if timer is None:
+            raise NotFound("timer", timer_id)
+        said = {"key": timer.key, "subject": timer.subject, "due_at": timer.due_at.isoformat()}
+        work.audit("timer", timer_id, said, None)
+        return timer
+
+    async def put_schedule(
+        self, work: UnitOfWork, event: Incoming, cron: str, time_zone: str, missed: Missed
+    ) -> Schedule:
+        """Put a schedule under the name that is the event's id.
+
+        Raises:
+            ScheduleInvalid: expression or time zone cannot be used.
+            SchedulesFull: the tenant has as many as it may.
+            DomainError: the event could not be published, as Publisher says.
+        """
+        name = event.event_id
+        type_ = (await find(work, {event.subject})).get(event.subject)
+        sound = check(event, type_, work.now)
+        before = await schedules.find(work, name)
+        stands = await schedules.put(
+            work,
+            Schedule(
+                name=name,
+                cron=cron,
+                time_zone=time_zone,
+                missed=missed,
+                subject=with_version(event.subject, event.version),
+                schema_version=event.version,
+                event_key=sound.key,
+                message_name="",
+                payload=event.payload,
+            ),
+        )
+        work.audit("schedule", name, _said(before) if before else None, _said(stands))
+        return stands
+
+    async def schedules(self, after: str, limit: int) -> list[Schedule]:
+        """Return the first schedules behind a name."""
+        async with self._database.read() as work:
+            return await schedules.page(work, after, limit)
+
+    async def delete_schedule(self, work: UnitOfWork, name: str) -> Schedule:
+        """End a schedule. Raises NotFound."""
+        stood = await schedules.find(work, name)
+        if stood is None or not await schedules.delete(work, name):
+            raise NotFound("schedule", name)
+        work.audit("schedule", name, _said(stood), None)
+        return stood
+
+
+def _said(schedule: Schedule) -> dict[str, object]:
+    return {
+        "cron": schedule.cron,
+        "time_zone": schedule.time_zone,
+        "missed": str(schedule.missed),
+        "subject": schedule.subject,
+        "key": schedule.event_key,
+    }

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import random
+from collections.abc import Sequence
 from typing import Literal
 
 from payments.events.v1.pricing_events_pb2 import PlanCreated
@@ -25,8 +26,10 @@ from tests.support.events import QUICK, write_effect
 
 LEASE_MS = 1500
 CONSUMERS = ("chaos.a", "chaos.b")
+# These take part in the fuzz alone: one goes past dead letters, one takes its events in batches.
 SKIPPING = "chaos.c"
-"""The consumer that goes past dead letters; it takes part in the fuzz alone."""
+BATCHING = "chaos.d"
+BATCH = 20
 
 
 def poisonous(key: str, version: int) -> bool:
@@ -34,25 +37,42 @@ def poisonous(key: str, version: int) -> bool:
     return key.startswith("poison") and version == 2
 
 
-def reaction(consumer: str) -> Reaction:
+async def _handle(work: UnitOfWork, envelope: Envelope, consumer: str) -> None:
     """Write the effect, now and then after a while, and fail on poison."""
+    payload = envelope.payload
+    assert isinstance(payload, PlanCreated)
+    await write_effect(work, envelope, consumer)
+    if random.random() < 0.02:
+        await asyncio.sleep(random.random() * 0.05)
+    if poisonous(envelope.key, payload.plan_version):
+        raise RuntimeError("poison")
+
+
+def reaction(consumer: str) -> Reaction:
+    """A consumer that takes its events one by one."""
 
     async def handle(work: UnitOfWork, envelope: Envelope) -> None:
-        payload = envelope.payload
-        assert isinstance(payload, PlanCreated)
-        await write_effect(work, envelope, consumer)
-        if random.random() < 0.02:
-            await asyncio.sleep(random.random() * 0.05)
-        if poisonous(envelope.key, payload.plan_version):
-            raise RuntimeError("poison")
+        await _handle(work, envelope, consumer)
 
     on_dead: Literal["park_key", "skip"] = "skip" if consumer == SKIPPING else "park_key"
     return Reaction(consumer, ("plan.created",), handle, on_dead=on_dead, retry=QUICK)
 
 
+def batch_reaction(consumer: str) -> Reaction:
+    """A consumer that takes them in batches."""
+
+    async def handle(work: UnitOfWork, envelopes: Sequence[Envelope]) -> None:
+        for envelope in envelopes:
+            await _handle(work, envelope, consumer)
+
+    return Reaction(
+        consumer, ("plan.created",), batch_handler=handle, batch_size=BATCH, retry=QUICK
+    )
+
+
 def reactions() -> list[Reaction]:
     """All that take part in the fuzz."""
-    return [reaction(consumer) for consumer in (*CONSUMERS, SKIPPING)]
+    return [*map(reaction, (*CONSUMERS, SKIPPING)), batch_reaction(BATCHING)]
 
 
 async def serve(urls: DatabaseUrls, *, drain: bool) -> None:

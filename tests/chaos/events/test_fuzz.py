@@ -37,7 +37,7 @@ from services.runtime.postgres import EmbeddedPostgres
 from services.runtime.roles import Passwords
 from tests.support import event_fuzz, event_worker
 from tests.support.event_fuzz import Crews, judge
-from tests.support.event_worker import CONSUMERS, LEASE_MS, SKIPPING, poisonous
+from tests.support.event_worker import BATCHING, CONSUMERS, LEASE_MS, SKIPPING, poisonous
 from tests.support.events import Effect, Lab, call, new_tenant
 
 SECONDS = float(os.environ.get("TOLLMESH_FUZZ_SECONDS", "30"))
@@ -48,6 +48,8 @@ POSTGRES_SECONDS = SECONDS / 3
 POSTGRES_KILLS = 3
 DRAINED_WITHIN_S = 120
 
+SUBJECT = "plan.created"
+TAKING_PART = (*CONSUMERS, SKIPPING, BATCHING)
 Truth = Mapping[str, tuple[str, int]]
 
 
@@ -85,8 +87,8 @@ async def _follow_sequence(lab: Lab, tenant: str, until: float, seen: list[Effec
     async with await psycopg.AsyncConnection.connect(lab.urls.owner_admin, autocommit=True) as own:
         while time.monotonic() < until:
             found = await own.execute(
-                "SELECT seq, event_id, key, payload FROM mesh.event WHERE seq > %s ORDER BY seq",
-                (last,),
+                "SELECT seq, event_id, key, payload FROM mesh.event WHERE seq > %s AND subject = %s ORDER BY seq",
+                (last, SUBJECT),
             )
             for last, event_id, key, payload in await found.fetchall():  # noqa: B007
                 seen.append(Effect(tenant, "naive", event_id, key, _version(payload)))
@@ -96,8 +98,9 @@ async def _follow_sequence(lab: Lab, tenant: str, until: float, seen: list[Effec
 async def _by_transaction(lab: Lab, tenant: str) -> list[Effect]:
     """What a reader does that sorts by transaction id behind a fence."""
     found = await lab.rows(
-        "SELECT event_id, key, payload FROM mesh.event WHERE tenant_id = %s ORDER BY xid, seq",
+        "SELECT event_id, key, payload FROM mesh.event WHERE tenant_id = %s AND subject = %s ORDER BY xid, seq",
         tenant,
+        SUBJECT,
     )
     return [
         Effect(tenant, "xid", row["event_id"], row["key"], _version(row["payload"]))
@@ -176,7 +179,7 @@ def _expected(committed: Truth, consumer: str) -> set[str]:
 
 
 async def _assert_exact(lab: Lab, tenant: str, committed: Truth) -> None:
-    for consumer in (*CONSUMERS, SKIPPING):
+    for consumer in TAKING_PART:
         effects = await lab.effects(tenant, consumer)
         faults = judge(_expected(committed, consumer), effects)
         assert faults.none, (consumer, faults)
@@ -186,10 +189,14 @@ async def _assert_exact(lab: Lab, tenant: str, committed: Truth) -> None:
     assert {letter["attempts"] for letter in letters} == {4}
     assert sorted((letter["consumer"], letter["event_id"]) for letter in letters) == sorted(
         (consumer, event_id)
-        for consumer in (*CONSUMERS, SKIPPING)
+        for consumer in TAKING_PART
         for event_id, (key, version) in committed.items()
         if poisonous(key, version)
     )
+    reports = await lab.rows(
+        "SELECT 1 FROM mesh.event WHERE tenant_id = %s AND subject = 'contract.violated'", tenant
+    )
+    assert len(reports) == len(letters)
 
 
 def _tell(capsys: pytest.CaptureFixture[str], **figures: object) -> None:

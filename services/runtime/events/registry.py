@@ -43,7 +43,8 @@ class EventType:
 
     def key(self, payload: Message) -> str:
         """Return the value that orders this event. Raises ValueError when it is empty or too long."""
-        key = str(getattr(payload, self.key_field))
+        value = getattr(payload, self.key_field)
+        key = str(value) if value else ""  # a number that was never set orders nothing
         if not 0 < len(key) <= KEY_CHARS_MAX:
             raise ValueError(
                 f"{self.message_name}.{self.key_field} orders {self.subject} and needs 1 to "

@@ -23,7 +23,7 @@ SEED_000 = """
 coach.assigned coaching.lesson.confirmation_decided lead.coach.confirmation.requested
 credit.locked credit.reserved intake.captured intake.matched person.updated role.assigned
 role.retired lead.handoff.context.recorded lead.qualified sales.lead.onboarded lesson.cancelled
-lesson.delivered lesson.rescheduled lesson.scheduled order.created order.updated
+lesson.delivered lesson.rescheduled lesson.scheduled order.created order.updated order.cancelled
 platform.comms.inbound geography.market.archived geography.market.upserted
 geography.service-area.archived geography.service-area.upserted delivery.lesson-hold.cancelled
 delivery.lesson-hold.created payment.received payment.failed refund.completed credit.purchased

@@ -1,4 +1,4 @@
-"""`tollmesh events types|publish|tail|list`."""
+"""`tollmesh events types|publish|tail|list`, and those of `event_operations`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb
 from payments.type.v1 import type_pb2
 
 from services.cli.client import Client, Session
+from services.cli.commands import event_operations
 from services.cli.errors import EXIT_INCOMPLETE, EXIT_USAGE, CliError
 from services.cli.output import (
     Format,
@@ -217,4 +218,5 @@ def _payload(event: events_pb2.Event) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    event_operations.register(events)
     app.add_typer(events, name="events")

@@ -1,0 +1,128 @@
+"""`tollmesh events replay`: what is asked for, call by call, and how an interrupted command goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from payments.events.v1 import events_service_pb2 as service_pb2
+
+from services.cli.commands import event_operations
+from services.cli.errors import EXIT_UNAVAILABLE, EXIT_USAGE, CliError
+
+
+class Answers:
+    """A client that answers from a list and remembers what it was asked."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.asked: list[Any] = []
+
+    def __enter__(self) -> Answers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def stub(self, _type: object) -> Any:
+        return type("Stub", (), {"ReplayEvents": None, "ReplayDeadLetters": None})
+
+    def call(self, _method: object, request: Any) -> Any:
+        self.asked.append(type(request).FromString(request.SerializeToString()))
+        answer = self.answers.pop(0)
+        if isinstance(answer, CliError):
+            raise answer
+        return answer
+
+
+def replay(
+    monkeypatch: pytest.MonkeyPatch,
+    client: Answers,
+    consumer: str = "ledger.payments",
+    **fields: Any,
+) -> None:
+    monkeypatch.setattr(event_operations, "Client", lambda _session: client)
+    given = {
+        "dead_letters": False,
+        "key": "",
+        "event": None,
+        "from_": "",
+        "to": "",
+        "subject": None,
+    }
+    event_operations.replay(consumer, **{"request_id": "", **given, **fields})
+
+
+def page(count: int, token: str = "") -> service_pb2.ReplayEventsResponse:
+    return service_pb2.ReplayEventsResponse(
+        replayed_count=count, generation=3, next_page_token=token
+    )
+
+
+def test_a_period_is_gone_through_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = Answers(page(10, "more"), page(5))
+    replay(monkeypatch, client, from_="2026-11-01", to="2026-11-02T12:00:00+02:00")
+    first, second = client.asked
+    assert (first.page_token, second.page_token) == ("", "more")
+    assert first.request_id != second.request_id
+    assert first.period == second.period
+    assert first.period.end_at.ToJsonString() == "2026-11-02T10:00:00Z"
+    assert "15 events are in its queue again as generation 3" in capsys.readouterr().out
+
+
+def test_an_interrupted_command_says_how_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = CliError("gone", exit_code=EXIT_UNAVAILABLE)
+    client = Answers(page(10, "more"), away)
+    with pytest.raises(CliError) as caught:
+        replay(monkeypatch, client, from_="2026-11-01")
+    (hint,) = caught.value.hints
+    words = hint.split()
+    to, started = words[words.index("--to") + 1], words[words.index("--request-id") + 1][:36]
+    again = Answers(page(10, "more"), page(5))
+    replay(monkeypatch, again, from_="2026-11-01", to=to, request_id=started)
+    # The same ids and the same period, so what was done is answered from memory.
+    assert again.asked == client.asked
+
+
+def test_dead_letters_are_brought_back_until_none_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = service_pb2.ReplayDeadLettersResponse
+    client = Answers(answer(replayed_count=2, more=True), answer(replayed_count=1))
+    replay(monkeypatch, client, dead_letters=True, key="k")
+    assert [request.key for request in client.asked] == ["k", "k"]
+    # Letters that stay where they are end it too.
+    stuck = Answers(answer(replayed_count=0, more=True))
+    replay(monkeypatch, stuck, dead_letters=True)
+    assert len(stuck.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "--dead-letters or --from"),
+        ({"dead_letters": True, "from_": "2026-11-01"}, "--dead-letters or --from"),
+        ({"dead_letters": True, "to": "2026-11-01"}, "--to and --subject go with --from"),
+        ({"from_": "2026-11-01", "key": "k"}, "--key and --event go with --dead-letters"),
+        ({"from_": "yesterday"}, "is not a period"),
+        ({"from_": "2026-11-02", "to": "2026-11-01"}, "ends before it starts"),
+        ({"dead_letters": True, "request_id": "x"}, "is no UUID"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], said: str
+) -> None:
+    client = Answers()
+    with pytest.raises(CliError, match=said) as caught:
+        replay(monkeypatch, client, **fields)
+    assert caught.value.exit_code == EXIT_USAGE
+    assert client.asked == []
+
+
+def test_every_replay_without_an_id_is_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = service_pb2.ReplayDeadLettersResponse
+    clients = [Answers(answer()) for _ in range(2)]
+    for client in clients:
+        replay(monkeypatch, client, dead_letters=True)
+    first, second = (client.asked[0].request_id for client in clients)
+    assert first != second

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any, cast
 
 import grpc
@@ -21,6 +23,7 @@ from services.runtime import sql
 from services.runtime.context import acting
 from services.runtime.events.subjects import Pattern
 from services.runtime.service import Runtime, Service
+from tests.integration.events.test_sequencer import writing
 from tests.support.events import QUICK, Lab, call, effects_reaction, new_tenant
 from tests.support.mesh import Mesh, running
 
@@ -120,6 +123,37 @@ async def test_pages_give_every_event_once_and_the_last_cursor_goes_on(
     await mesh.drain_events()
     page = await events.ListEvents(ListEventsRequest(after=empty.next_cursor))
     assert [event.id for event in page.events] == more
+
+
+async def test_nothing_is_ever_put_in_before_a_cursor(lab: Lab, mesh: Mesh) -> None:
+    """Transactions that began together commit in any order, while a reader pages on behind each commit."""
+    tenant, draw = new_tenant(), random.Random(20261120)
+    reader = stub(mesh, tenant)
+
+    async def read(after: str) -> tuple[list[str], str]:
+        page = await reader.ListEvents(ListEventsRequest(after=after, subjects=["plan.*"]))
+        return [event.id for event in page.events], page.next_cursor
+
+    async with AsyncExitStack() as stack:
+        writers = [await stack.enter_async_context(writing(lab, tenant)) for _ in range(10)]
+        for number, writer in enumerate(writers):
+            await writer.publish(f"{number}-a", f"{number}-b")
+        draw.shuffle(writers)
+        seen: list[str] = []
+        handed: list[tuple[int, str]] = []
+        _, cursor = await read("")
+        for writer in writers:
+            handed.append((len(seen), cursor))
+            await writer.commit()
+            await mesh.drain_events()
+            found, cursor = await read(cursor)
+            assert len(found) == 2
+            seen += found
+            everything, _ = await read("")
+            assert everything == seen, "what was read once stays in its place"
+    assert len(set(seen)) == 20
+    for place, old in handed:
+        assert (await read(old))[0] == seen[place:]
 
 
 async def test_subjects_choose_exactly_or_by_their_first_part(lab: Lab, mesh: Mesh) -> None:

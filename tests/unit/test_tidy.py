@@ -25,6 +25,7 @@ UNLIMITED: dict[str, str] = {
     "payments.contracts.v1.ContractViolation.fingerprint": "output only; never read from input",
     "payments.events.v1.Event.data": "written as JSON, it is limited as `json` is",
     "payments.events.v1.Event.message": "output only; an event that brings one is refused unread",
+    "payments.events.v1.Schedule.data": "written as JSON, it is limited as `json` is",
     "payments.orchestration.v1.CreatePaymentRequest.external_request": "a fault is a finding, not a "
     "refusal: the parser bounds bytes and depth",
     "payments.orchestration.v1.PlanPaymentRequest.external_request": "as in CreatePaymentRequest",

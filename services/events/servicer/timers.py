@@ -13,12 +13,15 @@ from services.events.app.timers import Timers
 from services.events.domain.outside import Incoming
 from services.runtime.database import UnitOfWork
 from services.runtime.errors import InvalidField
+from services.runtime.events.publish import EventTooLarge
 from services.runtime.idempotency import Idempotency
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.timers.cron import Missed
 from services.runtime.timers.schedules import Schedule
 from services.runtime.timers.store import Timer
 
+# Of a schedule's payload, which is published again and again.
+PAYLOAD_BYTES_MAX = 64 * 1024
 # Of the payloads on one page of schedules.
 SCHEDULES_PAGE_BYTES_MAX = 4 * 1024 * 1024
 
@@ -141,6 +144,13 @@ def _event(schedule: timers_pb2.Schedule) -> Incoming:
     found = incoming.read(events_service_pb2.PublishEventsRequest(events=[event]))[0]
     if isinstance(found, Unreadable):
         raise found.error
+    if len(found.payload) > PAYLOAD_BYTES_MAX:
+        raise EventTooLarge(
+            f"the payload weighs {len(found.payload)} bytes; publish a reference instead",
+            subject=schedule.subject,
+            bytes=len(found.payload),
+            bytes_max=PAYLOAD_BYTES_MAX,
+        )
     return found
 
 

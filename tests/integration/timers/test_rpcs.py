@@ -171,6 +171,15 @@ async def test_what_orders_the_events_of_a_schedule(stub: Any) -> None:
     assert [(item.name, item.key) for item in stands] == [("s", "mine"), ("t", "t"), ("u", "d1")]
 
 
+async def test_a_large_struct_is_refused_as_large_json_is(stub: Any) -> None:
+    await _register(stub)
+    data = struct_pb2.Struct()
+    data.update({"desk": "d", "more": "x" * 65536})
+    schedule = timers_pb2.Schedule(name="s", cron="* * * * *", subject="report.due", data=data)
+    assert "weighs" in await refused(stub.PutSchedule(_put(schedule)))
+    assert "65536" in await refused(stub.PutSchedule(_put(_schedule(json=b'"' + b"x" * 65536))))
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [

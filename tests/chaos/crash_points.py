@@ -27,6 +27,8 @@ BY_SCENARIO = frozenset(
         "events.dispatch",
         "events.publish",
         "events.register_types",
+        "events.replay_dead_letters",
+        "events.replay_events",
         "events.tick",
         "ledger.create_accounts",
         "ledger.post_transfers",

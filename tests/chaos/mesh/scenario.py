@@ -109,6 +109,7 @@ class Scenario:
             self._tell(client)
             self._revoke(client)
             self._await_settlement(client)
+            self._replay(client)
 
     def request_id(self, name: str) -> str:
         """Return the id of one of the scenario's requests."""
@@ -273,6 +274,21 @@ class Scenario:
         publish = events_service_pb2.PublishEventsRequest(events=events)
         for result in client.call(stub.PublishEvents, publish).results:
             assert result.outcome in _NEW_OR_KNOWN, result
+
+    def _replay(self, client: Client) -> None:
+        """Have the ledger handle its payments again, which changes nothing; nothing lies in its dead letters."""
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+        replay = events_service_pb2.ReplayEventsRequest(
+            request_id=self.request_id("replay"), consumer="ledger.payments"
+        )
+        replay.period.start_at.FromDatetime(datetime(2020, 1, 1, tzinfo=UTC))
+        replay.period.end_at.FromDatetime(datetime(2100, 1, 1, tzinfo=UTC))
+        answer = client.call(stub.ReplayEvents, replay)
+        assert (answer.generation, answer.next_page_token) == (1, ""), answer
+        letters = events_service_pb2.ReplayDeadLettersRequest(
+            request_id=self.request_id("letters"), consumer="ledger.payments"
+        )
+        assert client.call(stub.ReplayDeadLetters, letters).replayed_count == 0
 
     def _revoke(self, client: Client) -> None:
         """Make a key and revoke it."""

@@ -89,6 +89,7 @@ class Estate:
             self._watch(client)
             self._tell(client)
             self._settle(client)
+            self._replay(client)
 
     def _configure(self, client: Client) -> None:
         metering = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
@@ -291,6 +292,16 @@ class Estate:
         )
         (published,) = client.call(stub.PublishCloudEvents, told).results
         assert published.outcome == type_pb2.OUTCOME_ACCEPTED, published
+
+    def _replay(self, client: Client) -> None:
+        """Have the ledger handle its payments again, which changes nothing."""
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+        replay = events_service_pb2.ReplayEventsRequest(
+            request_id=str(uuid4()),
+            consumer="ledger.payments",
+            period=periods.parse("2020-01-01/2100-01-01"),
+        )
+        assert client.call(stub.ReplayEvents, replay).replayed_count == 1
 
     def _settle(self, client: Client) -> None:
         """Wait for the payment to reach the ledger, which it does as an event."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import psycopg
 import pytest
 
 from services.runtime import migrations, roles
-from services.runtime.events import relay, sequencer
+from services.runtime.events import relay, sequencer, subscriptions
 from services.runtime.events.relay import Relay, Session
+from services.runtime.events.sequencer import Page
 from services.runtime.postgres import EmbeddedPostgres
 from services.runtime.roles import Passwords
 from tests.support.events import Lab, effects_reaction, new_tenant
@@ -254,3 +256,226 @@ async def test_the_probe_reads_by_index_however_long_the_log(lab: Lab, session: 
     text = "\n".join(row[0] for row in await plan.fetchall())
     assert "Seq Scan on event" not in text
     assert "event_history_xid_idx" in text
+
+
+# ---- Pages
+
+
+async def test_a_long_interval_is_used_up_page_by_page(lab: Lab, session: Session) -> None:
+    tenant = new_tenant()
+    async with writing(lab, tenant) as old, writing(lab, tenant) as writer:
+        await old.publish("x1")
+        for number in range(7):
+            await writer.publish(f"a{number}")
+            await writer.commit()
+        assert await sequencer.tick_page(session, 3) == Page(3, more=True)
+        # Neither what commits meanwhile nor another page size changes what the interval holds.
+        await old.publish("x2")
+        await old.commit()
+        await writer.publish("a7")
+        await writer.commit()
+        assert await relay.row(session, "probe_rows") == {"moved": True}
+        quiet = await relay.row(session, "is_quiet", consumers=[])
+        assert quiet == {"quiet": False}
+        assert await sequencer.tick_page(session, 1000) == Page(3, more=True)
+        assert await sequencer.tick_page(session) == Page(1, more=False)
+        assert await feed(lab, tenant) == [f"a{number}" for number in range(7)]
+        assert await sequencer.tick_page(session) == Page(3, more=False)
+    assert (await feed(lab, tenant))[7:] == ["x1", "x2", "a7"]
+    assert await relay.row(session, "probe_rows") == {"moved": False}
+    assert await relay.row(session, "is_quiet", consumers=[]) == {"quiet": True}
+
+
+async def test_an_interval_left_half_used_up_is_gone_on_with_by_another(
+    lab: Lab, session: Session
+) -> None:
+    tenant = new_tenant()
+    await lab.publish(tenant, "k", *range(10))
+    assert (await sequencer.tick_page(session, 4)).more
+    link = Relay(lab.urls.relay)
+    async with await link.control() as other:
+        assert await sequencer.tick(other) == 6
+    await link.close()
+    found = await lab.rows(
+        "SELECT position FROM mesh.feed WHERE tenant_id = %s ORDER BY position", tenant
+    )
+    first = found[0]["position"]
+    assert [row["position"] for row in found] == list(range(first, first + 10))
+
+
+async def test_a_page_that_lacks_an_event_is_refused(lab: Lab, session: Session) -> None:
+    tenant = new_tenant()
+    await lab.publish(tenant, "k", *range(5))
+    assert (await sequencer.tick_page(session, 2)).moved == 2
+    await lab.rows("UPDATE mesh.tick_page SET events = events + 1")
+    with pytest.raises(psycopg.errors.RaiseException, match="page of the feed"):
+        await sequencer.tick_page(session, 2)
+    await lab.rows("UPDATE mesh.tick_page SET events = events - 1")
+    assert await sequencer.tick(session) == 3
+
+
+class Model:
+    """What the feed must be: intervals of commits, each in the order of publishing."""
+
+    def __init__(self) -> None:
+        self.published = 0
+        self.committed: list[tuple[int, str]] = []
+        self.interval: list[str] = []
+        self.feed: list[str] = []
+
+    def commit(self, pending: list[tuple[int, str]]) -> None:
+        """A writer's events become visible."""
+        self.committed += pending
+
+    def tick(self, page_max: int) -> None:
+        """A page of the interval, or of a new one."""
+        if not self.interval:
+            self.interval = [name for _, name in sorted(self.committed)]
+            self.committed = []
+            self.page_max = max(page_max, 1)
+        page, self.interval = self.interval[: self.page_max], self.interval[self.page_max :]
+        self.feed += page
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_the_feed_is_what_a_model_says(lab: Lab, session: Session, seed: int) -> None:
+    """Writers publish, commit and roll back in any order; ticks of any size come in between."""
+    draw, model, tenant = random.Random(seed), Model(), new_tenant()
+    async with AsyncExitStack() as stack:
+        writers = [await stack.enter_async_context(writing(lab, tenant)) for _ in range(4)]
+        pending: list[list[tuple[int, str]]] = [[] for _ in writers]
+        for _ in range(150):
+            which = draw.randrange(len(writers))
+            match draw.choices(("id", "publish", "commit", "rollback", "tick"), (1, 8, 3, 1, 3)):
+                case ["id"]:
+                    await writers[which].take_id()
+                case ["publish"]:
+                    name = f"{'abc'[draw.randrange(3)]}{model.published:04}"
+                    await writers[which].publish(name)
+                    pending[which].append((model.published, name))
+                    model.published += 1
+                case ["commit"]:
+                    await writers[which].commit()
+                    model.commit(pending[which])
+                    pending[which] = []
+                case ["rollback"]:
+                    await writers[which].connection.rollback()
+                    pending[which] = []
+                case ["tick"]:
+                    size = draw.randrange(1, 6)
+                    await sequencer.tick_page(session, size)
+                    model.tick(size)
+                    assert await feed(lab, tenant) == model.feed
+        for writer, left in zip(writers, pending, strict=True):
+            await writer.commit()
+            model.commit(left)
+    await sequencer.tick(session)
+    await sequencer.tick(session)
+    while model.interval or model.committed:
+        model.tick(1000)
+    assert await feed(lab, tenant) == model.feed
+    assert len(set(model.feed)) == len(model.feed)
+
+
+# ---- Back-fill
+
+
+async def _fill(session: Session, page_max: int) -> list[int]:
+    """Fill page by page; returns how many deliveries there were after each."""
+    counts = []
+    while await subscriptions.fill_page(session, page_max):
+        found = await session.execute(
+            "SELECT count(*) FROM mesh.delivery WHERE consumer = 'fill.late'"
+        )
+        counts += [row[0] for row in await found.fetchall()]
+    return counts
+
+
+async def _open_lanes(lab: Lab) -> int:
+    found = await lab.rows(
+        "SELECT count(*) AS n FROM mesh.lane_lease WHERE consumer = 'fill.late' AND until_at < 'infinity'"
+    )
+    return int(found[0]["n"])
+
+
+async def test_a_new_consumer_is_filled_in_pages_behind_shut_lanes(
+    lab: Lab, session: Session
+) -> None:
+    await lab.rows("DELETE FROM mesh.feed")
+    tenants = sorted(new_tenant() for _ in range(2))
+    for tenant in tenants:
+        await lab.publish(tenant, "k", *range(5))
+    await sequencer.tick(session)
+    late = effects_reaction(consumer="fill.late")
+    await subscriptions.subscribe(session, late)
+    await subscriptions.subscribe(session, late)
+    # What comes from now on is queued by the tick, and waits.
+    await lab.publish(tenants[0], "k", 5)
+    assert await sequencer.tick(session) == 1
+    assert await _open_lanes(lab) == 0
+    assert await _fill(session, 3) == [4, 7, 10, 11, 11]
+    assert await _open_lanes(lab) == 256
+    async with lab.reacting(late) as backbone:
+        await asyncio.wait_for(backbone.drain(), 20)
+    for tenant, count in zip(tenants, (6, 5), strict=True):
+        effects = await lab.effects(tenant, "fill.late")
+        assert [effect.version for effect in effects] == list(range(count))
+
+
+async def test_a_further_subject_evicts_the_owner_until_it_is_filled_in(
+    lab: Lab, session: Session
+) -> None:
+    tenant = new_tenant()
+    first = effects_reaction(consumer="fill.late")
+    await subscriptions.subscribe(session, first)
+    while await subscriptions.fill_page(session):
+        pass
+    await lab.publish(tenant, "k", 1)
+    await sequencer.tick(session)
+    claim = {"consumers": ["fill.late"], "owner": "me", "limit": 1}
+    claimed = await relay.row(session, "claim", **claim, ttl_ms=60_000)
+    assert claimed is not None
+    lease = {"consumer": "fill.late", "lane": claimed["lane"], "epoch": claimed["epoch"]}
+    wider = effects_reaction(("plan.created", "plan.updated"), consumer="fill.late")
+    await subscriptions.subscribe(session, wider)
+    assert await relay.row(session, "fence", **lease, limit_ms="1000") is None
+    assert await relay.row(session, "claim", **claim, ttl_ms=1) is None
+    # A replay evicts too, and must not open what is shut.
+    await lab.replay("fill.late", tenant)
+    assert await _open_lanes(lab) == 0
+    while await subscriptions.fill_page(session):
+        pass
+    assert await _open_lanes(lab) == 256
+    again = await relay.row(session, "claim", **claim, ttl_ms=1)
+    assert again is not None and again["epoch"] > claimed["epoch"]
+
+
+async def test_a_subject_that_was_handled_before_is_not_handled_twice(lab: Lab) -> None:
+    tenant = new_tenant()
+    async with lab.reacting(effects_reaction(consumer="fill.once")) as backbone:
+        await lab.publish(tenant, "k", 1)
+        await asyncio.wait_for(backbone.drain(), 20)
+    wider = effects_reaction(("plan.*",), consumer="fill.once")
+    async with lab.reacting(wider) as backbone:
+        await asyncio.wait_for(backbone.drain(), 20)
+    assert len(await lab.effects(tenant, "fill.once")) == 1
+
+
+# ---- Stalls
+
+
+async def test_a_sequencer_that_cannot_tick_says_since_when(lab: Lab) -> None:
+    link = Relay(lab.urls.relay)
+    async with lab.reacting() as backbone:
+        async with await link.control() as other, other.transaction():
+            await relay.rows(other, "hold_feed")
+            await lab.publish(new_tenant(), "k", 1)
+            await asyncio.sleep(0.6)
+            assert backbone.stalled_seconds > 0.5
+        await asyncio.wait_for(backbone.drain(), 10)
+        for _ in range(200):
+            if backbone.stalled_seconds < 0.5:
+                break
+            await asyncio.sleep(0.02)
+        assert backbone.stalled_seconds < 0.5
+    await link.close()

@@ -66,34 +66,54 @@ _Batch = list[GoodRow]
 class _Source:
     """Batches for one stream after another: what a stream took and got no answer for is given back.
 
-    A stream that broke may still be reading in gRPC's thread when the next one begins, so nothing is taken but
-    under a lock.
+    A stream that broke may still be taking a batch in gRPC's thread. The next one waits for that thread: it would
+    read the same rows beside it, or find nothing to send while the other still holds the last of them.
 
     Attributes:
+        state: guards all that the threads share.
         failure: what the reader of the rows failed with; the end of the batches then.
     """
 
     def __init__(self, batches: Iterator[_Batch]) -> None:
         self._batches = batches
         self._again: deque[_Batch] = deque()
-        self._taken = 0
-        self._reading = threading.Lock()
-        self._lock = threading.Lock()
+        self._unanswered = 0
+        self._at_end = False
+        self._taking = False
+        self.state = threading.Condition()
         self.failure: Exception | None = None
 
     @property
     def exhausted(self) -> bool:
         """True when nothing is left to send and nothing waits for its answer."""
-        with self._lock:
-            return not self._again and self._taken == 0
+        with self.state:
+            return self._at_end and not self._again and self._unanswered == 0
+
+    def wait_until_nobody_takes(self) -> None:
+        """Wait for the thread of a stream that has ended."""
+        with self.state:
+            self.state.wait_for(lambda: not self._taking)
+
+    def begin(self) -> None:
+        """Say that a thread is about to take a batch."""
+        with self.state:
+            self._taking = True
+
+    def let_go(self) -> None:
+        """Say that it keeps the batch that it took, or gave it back."""
+        with self.state:
+            self._taking = False
+            self.state.notify_all()
 
     def take(self) -> _Batch | None:
-        """Return the next batch; None at the end. Waits for the reader."""
-        with self._reading:
-            batch = self._again.popleft() if self._again else self._read()
-            if batch is not None:
-                with self._lock:
-                    self._taken += 1
+        """Return the next batch; None at the end. Waits for the reader, whom one thread asks at a time."""
+        with self.state:
+            batch = self._again.popleft() if self._again else None
+        if batch is None:
+            batch = self._read()
+        with self.state:
+            self._at_end = batch is None
+            self._unanswered += batch is not None
         return batch
 
     def _read(self) -> _Batch | None:
@@ -105,14 +125,14 @@ class _Source:
 
     def done(self) -> None:
         """Say that a batch was answered."""
-        with self._lock:
-            self._taken -= 1
+        with self.state:
+            self._unanswered -= 1
 
     def give_back(self, batches: Collection[_Batch]) -> None:
         """Have batches sent by the next stream."""
-        with self._lock:
+        with self.state:
             self._again.extend(batches)
-            self._taken -= len(batches)
+            self._unanswered -= len(batches)
 
 
 class _Flight:
@@ -122,20 +142,34 @@ class _Flight:
         self._source = source
         self._unanswered: deque[_Batch] = deque()
         self._slots = threading.Semaphore(BATCHES_IN_FLIGHT)
-        self._lock = threading.Lock()
         self._ended = False
 
     def requests(self) -> Iterator[metering_service_pb2.StreamEventsRequest]:
         """Give requests while there is room for them; runs in a thread of gRPC's."""
-        while (batch := self._source.take()) is not None:
-            self._slots.acquire()
-            with self._lock:
-                if not self._ended:
-                    self._unanswered.append(batch)
-                else:
-                    self._source.give_back([batch])
-                    return
+        while (batch := self._next()) is not None:
             yield _request(batch)
+
+    def _next(self) -> _Batch | None:
+        """Take a batch; None at the end of the rows, or of this stream."""
+        with self._source.state:
+            if self._ended:
+                return None
+            self._source.begin()
+        try:
+            batch = self._source.take()
+            return batch if batch is None or self._keep(batch) else None
+        finally:
+            self._source.let_go()
+
+    def _keep(self, batch: _Batch) -> bool:
+        """Wait for room to send a batch; give it back when the stream ended meanwhile."""
+        self._slots.acquire()
+        with self._source.state:
+            if self._ended:
+                self._source.give_back([batch])
+            else:
+                self._unanswered.append(batch)
+            return not self._ended
 
     def answered(self) -> _Batch:
         """Return the batch that an answer is for: they come in order."""
@@ -146,7 +180,7 @@ class _Flight:
 
     def end(self) -> None:
         """Take no more, and give back what got no answer."""
-        with self._lock:
+        with self._source.state:
             self._ended = True
             left = list(self._unanswered)
         self._slots.release()
@@ -179,14 +213,17 @@ class Sender:
         while True:
             before = totals.sent
             error = self._stream(source, totals)
-            if error is None and source.exhausted:
-                break
+            if error is None:
+                source.wait_until_nobody_takes()
+                if source.exhausted:
+                    break
             # Streams end now and then, as connections do: only those that bring nothing in a row are counted.
             failed = failed + 1 if totals.sent == before else 1
             if error is not None and (
                 error.code() != grpc.StatusCode.UNAVAILABLE or failed > RECONNECTS_MAX
             ):
                 raise self._client.explain(error) from error
+            source.wait_until_nobody_takes()
             time.sleep(0.1 * 2 ** min(failed, RECONNECTS_MAX))
         if source.failure is not None:
             raise source.failure

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.mesh import Mesh
+from tests.support.outside import faults, payload_of
 from tests.support.rest import Rest, facade
 
 JANUARY = {"start_at": "2026-01-01T00:00:00Z", "end_at": "2026-02-01T00:00:00Z"}
@@ -354,6 +355,23 @@ async def test_the_body_of_published_events_travels_as_it_is(rest: Rest) -> None
         assert time.monotonic() < give_up_at, "the event did not reach the feed"
         await asyncio.sleep(0.05)
     assert base64.b64decode(events[0]["json"]) == data
+
+
+@pytest.mark.parametrize("subject", ["lesson.scheduled", "order.created", "order.updated"])
+async def test_outside_producers_are_told_where_each_fault_is(rest: Rest, subject: str) -> None:
+    broken = list(faults(subject))
+    events = [{"subject": subject, "data": payload} for _, payload, _ in broken]
+    good = {"id": "good", "subject": subject, "data": payload_of(subject)}
+    answer = await rest.acall("POST", "/v1/events", {"events": [*events, good]})
+    assert answer.status == 200, answer.body
+    *refused, accepted = answer.json()["results"]
+    for result, (what, _, pointer) in zip(refused, broken, strict=True):
+        assert (result["outcome"], result["reason"], result["pointer"]) == (
+            "OUTCOME_REJECTED",
+            "EVENT_PAYLOAD_INVALID",
+            pointer,
+        ), what
+    assert (accepted["id"], accepted["outcome"]) == ("good", "OUTCOME_ACCEPTED")
 
 
 async def test_a_body_that_is_no_list_of_events_is_refused(rest: Rest) -> None:

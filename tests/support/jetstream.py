@@ -42,7 +42,7 @@ class Site:
 
 def options(url: str, name: str, *sources: str, **fields: Any) -> Options:
     """How a site is joined to the servers of a test."""
-    given = {"stream_bytes_max": 256 * 1024**2, **fields}
+    given = {"stream_bytes_max": 16 * 1024**2, **fields}
     return Options(tuple(url.split(",")), name, sources, **given)
 
 

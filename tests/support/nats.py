@@ -78,6 +78,13 @@ class NatsServer:
                 raise RuntimeError(f"NATS server {self.name} did not start:\n{said}")
             time.sleep(0.01)
 
+    def change(self, old: str, new: str) -> None:
+        """Replace a text of its configuration, and start it again on what it had stored."""
+        self._config.write_text(self._config.read_text().replace(old, new))
+        self.kill()
+        self.start()
+        self.await_ready()
+
     def kill(self) -> None:
         """End it at once, as a machine that loses power would."""
         if self._process is not None:

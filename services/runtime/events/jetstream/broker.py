@@ -41,6 +41,7 @@ BATCH_BYTES_MAX = 4 * 1024 * 1024
 _BATCH_HEADER_BYTES_MAX = 512
 
 _NOT_CLUSTERED = 10074
+_NO_STORAGE = 10047
 # wrong last sequence (two kinds), and a batch that repeats an id
 _TAIL_MOVED = frozenset({10071, 10164, 10201})
 
@@ -242,6 +243,11 @@ class Broker:
         try:
             return await jetstream.add_stream(config)
         except APIError as error:
+            if error.err_code == _NO_STORAGE:
+                raise BrokerUnfit(
+                    f"NATS has no {options.stream_bytes_max} bytes to give to stream {config.name}: raise max_file of "
+                    "its servers, or lower TOLLMESH_NATS_STREAM_BYTES_MAX"
+                ) from error
             if error.err_code != _NOT_CLUSTERED or options.replicas:
                 raise
         config.num_replicas = 1

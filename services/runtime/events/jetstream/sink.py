@@ -34,6 +34,7 @@ from services.runtime.events.jetstream.broker import (
     Broker,
     BrokerAway,
     Stored,
+    StreamState,
     TailMoved,
 )
 from services.runtime.events.jetstream.message import Event
@@ -176,24 +177,45 @@ class Sink:
         self._left.clear()
         owner = await row(session, "identify")
         assert owner is not None
-        state = await self._broker.ensure_stream(owner["owner"])
-        self._weight_max = await self._broker.message_bytes_max(state)
+        await self._broker.ensure_stream(owner["owner"])
+        await self._limit()
+
+    async def _limit(self) -> int:
+        """Ask what a message may weigh: its servers may have been set up anew."""
+        self._weight_max = await self._broker.message_bytes_max(await self._state())
+        return self._weight_max
+
+    async def _state(self) -> StreamState:
+        state = await self._broker.state(self._broker.options.site)
+        if state is None:
+            raise BrokerAway("the stream is gone")
+        return state
 
     async def _work(self, session: Session, bell: Listener, backoff: Backoff) -> None:
+        """Serve lanes until one fails: errors of NATS or of the database are everybody's.
+
+        Raises:
+            Exception: the first failure, once the other lanes have ended their batch.
+        """
         free = asyncio.Semaphore(self._relay.workers)
+        failures: list[Exception] = []
         wait_ms = float(IDLE_MS_MIN)
         async with asyncio.TaskGroup() as tasks:
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and not failures:
                 await free.acquire()
-                lane = await self._claim(session)
+                lane = None if failures else await self._claim(session)
                 if lane is not None:
-                    tasks.create_task(self._serve(session, lane, free, bell))
+                    tasks.create_task(self._serve(session, lane, failures, free, bell))
                     wait_ms = IDLE_MS_MIN
                     continue
                 free.release()
+                if failures:
+                    break
                 backoff.reset()
                 rung = await bell.wait(wait_ms / 1000)
                 wait_ms = IDLE_MS_MIN if rung else min(wait_ms * 1.5, IDLE_MS_MAX)
+        if failures:
+            raise failures[0]
 
     async def _claim(self, session: Session) -> Lane | None:
         found = await relay.row(
@@ -207,22 +229,29 @@ class Sink:
         return None if found is None else Lane(found["lane"], found["epoch"], found["low"])
 
     async def _serve(
-        self, session: Session, lane: Lane, free: asyncio.Semaphore, bell: Listener
+        self,
+        session: Session,
+        lane: Lane,
+        failures: list[Exception],
+        free: asyncio.Semaphore,
+        bell: Listener,
     ) -> None:
-        """Publish what lies in a lane, then give it back.
-
-        Errors of NATS or of the database are everybody's: they end the work of all lanes until the next try.
-        """
+        """Publish what lies in a lane, then give it back."""
         low = -1
         try:
             low = await self._empty(session, lane)
         except LeaseLost:
             _log.warning("lane lost: another sink holds it", lane=lane.lane, stream=self._stream)
+        except Exception as error:
+            failures.append(error)
+        try:
+            # Nothing is left half-way that the next owner would not find out by itself.
+            await relay.changed(session, "release", **lane.lease, low=low)
+        except Exception as error:
+            # The lease runs out.
+            failures.append(error)
         finally:
             free.release()
-            # Nothing is left half-way that the next owner would not find out by itself.
-            if not session.closed:
-                await relay.changed(session, "release", **lane.lease, low=low)
             # More may have come since the last fetch.
             bell.ring()
 
@@ -270,7 +299,7 @@ class Sink:
             site = self._broker.options.site
             event = message.of_delivery(delivery, site, detail["content_hash"])
             heavy = message.weight(event)
-            if heavy > self._weight_max:
+            if heavy > self._weight_max and heavy > await self._limit():
                 plan.bury.append(delivery)
                 stuck.add(delivery.ordered_by)
                 continue
@@ -390,9 +419,7 @@ class Sink:
 
     async def _report_loss(self, lane: Lane, kept: Tail, sequence: int) -> None:
         """Say it when the stream has less than it acknowledged. Messages that grew old are no loss."""
-        state = await self._broker.state(self._broker.options.site)
-        if state is None:
-            raise BrokerAway("the stream is gone")
+        state = await self._state()
         if state.last < kept.sequence:
             _log.error(
                 "the stream lost messages that it had acknowledged, or was made anew: replay the events to "

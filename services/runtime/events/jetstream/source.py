@@ -14,9 +14,10 @@ by it: that is recorded and said aloud, and mended by a replay at the other site
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -47,6 +48,8 @@ from services.runtime.ids import new_uuid
 SHARES = 8
 # How often a process looks whether a share became free, and whether the stream is still what it was.
 LOOK_SECONDS = 2.0
+# How often it looks for a stream that is not there yet.
+MISSING_SECONDS = 0.5
 _LANES_OF_SHARE = LANES // SHARES
 
 _log = structlog.get_logger(__name__)
@@ -153,6 +156,8 @@ class Source:
         self._consumer = f"transport.source.{site}"
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{new_uuid()}"
         self._stopping = asyncio.Event()
+        # Of the current work: the process stops, or a share failed.
+        self._ended = asyncio.Event()
         self._told_missing = False
         self.taken = 0
 
@@ -169,29 +174,33 @@ class Source:
     def stop(self) -> None:
         """Ask it to end after the transactions that are under way."""
         self._stopping.set()
+        self._ended.set()
 
     async def _work(self, session: Session, role: str, backoff: Backoff) -> None:
+        """Read shares until one fails: errors of NATS or of the database are everybody's.
+
+        Raises:
+            Exception: the first failure, once the other shares have ended their batch.
+        """
         await changed(session, "make_shares", consumer=self._consumer, shares=SHARES)
+        failures: list[Exception] = []
+        self._ended = ended = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            while not self._stopping.is_set():
+            while not ended.is_set() and not self._stopping.is_set():
                 state = await self._broker.state(self._site)
                 self._tell_missing(state)
                 while state is not None and (share := await self._claim(session)) is not None:
-                    tasks.create_task(self._serve(session, share, state, role))
-                await self._pause(LOOK_SECONDS)
-                if state is not None:
+                    tasks.create_task(self._serve(session, share, state, role, failures))
+                await _pause(ended, MISSING_SECONDS if state is None else LOOK_SECONDS)
+                if state is not None and not failures:
                     backoff.reset()
+        if failures:
+            raise failures[0]
 
     def _tell_missing(self, state: StreamState | None) -> None:
         if state is None and not self._told_missing:
             _log.warning("the site has no stream yet", site=self._site)
         self._told_missing = state is None
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            return
 
     async def _claim(self, session: Session) -> Share | None:
         found = await row(
@@ -204,25 +213,39 @@ class Source:
         )
         return None if found is None else Share(self._consumer, found["share"], found["epoch"])
 
-    async def _serve(self, session: Session, share: Share, state: StreamState, role: str) -> None:
-        """Read a share until it is taken away. Errors of NATS or of the database end the work of all shares."""
+    async def _serve(
+        self,
+        session: Session,
+        share: Share,
+        state: StreamState,
+        role: str,
+        failures: list[Exception],
+    ) -> None:
+        """Read a share until it is taken away, then give it back."""
         try:
-            while not self._stopping.is_set():
-                try:
-                    await self._read(session, share, state, role)
-                except Restart as error:
-                    _log.warning(
-                        "reading again", site=self._site, share=share.share, why=str(error)
-                    )
-                    found = await self._broker.state(self._site)
-                    if found is None:
-                        raise BrokerAway(f"the stream of {self._site} is gone") from error
-                    state = found
+            await self._follow(session, share, state, role)
         except LeaseLost:
             _log.warning("share lost: another process reads it", site=self._site, share=share.share)
-        finally:
-            if not session.closed:
-                await relay.changed(session, "release", **share.lease, low=-1)
+        except Exception as error:
+            failures.append(error)
+            self._ended.set()
+        try:
+            await relay.changed(session, "release", **share.lease, low=-1)
+        except Exception as error:
+            # The lease runs out.
+            failures.append(error)
+            self._ended.set()
+
+    async def _follow(self, session: Session, share: Share, state: StreamState, role: str) -> None:
+        while not self._ended.is_set():
+            try:
+                await self._read(session, share, state, role)
+            except Restart as error:
+                _log.warning("reading again", site=self._site, share=share.share, why=str(error))
+                found = await self._broker.state(self._site)
+                if found is None:
+                    raise BrokerAway(f"the stream of {self._site} is gone") from error
+                state = found
 
     async def _read(self, session: Session, share: Share, state: StreamState, role: str) -> None:
         await renew(session, self._relay, share.lease)
@@ -231,9 +254,9 @@ class Source:
         loop = asyncio.get_running_loop()
         look_at = loop.time() + LOOK_SECONDS
         try:
-            while not self._stopping.is_set():
+            while not self._ended.is_set():
                 await renew(session, self._relay, share.lease)
-                received = await reader.batch()
+                received = await self._unless_ended(reader.batch())
                 if received:
                     await self._take(share, position, received, role)
                 elif loop.time() > look_at:
@@ -241,6 +264,18 @@ class Source:
                     await self._look(position)
         finally:
             await reader.close()
+
+    async def _unless_ended(self, batch: Coroutine[Any, Any, list[Any]]) -> list[Any]:
+        """Wait for messages; none once the work ends. What was under way is delivered again."""
+        ending = asyncio.ensure_future(self._ended.wait())
+        waiting = asyncio.ensure_future(batch)
+        try:
+            await asyncio.wait({waiting, ending}, return_when=asyncio.FIRST_COMPLETED)
+            return waiting.result() if waiting.done() else []
+        finally:
+            for task in (ending, waiting):
+                task.cancel()
+            await asyncio.gather(ending, waiting, return_exceptions=True)
 
     async def _look(self, position: Position) -> None:
         """Notice a stream that was made anew, or has less than was read. Raises Restart."""
@@ -426,6 +461,11 @@ class Source:
                 f"site {self._site} sent event {event.event_id} ({event.subject}), whose id stands for other "
                 "content here; it was not taken in",
             )
+
+
+async def _pause(until: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(until.wait(), seconds)
 
 
 def _by_tenant(

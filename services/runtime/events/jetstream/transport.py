@@ -19,7 +19,7 @@ from services.runtime.roles import DatabaseUnfit, RoleNames
 from services.runtime.violations import INVARIANT, Violation, ViolationReporter
 
 STOP_SECONDS_MAX = 10.0
-# Batches that are under way at once; a stream takes 50 of all its writers.
+# Batches that are under way at once in a process; a stream takes 50 of all its writers.
 WORKERS = 8
 
 _log = structlog.get_logger(__name__)
@@ -37,6 +37,8 @@ class Transport:
         violations: told of events that contradict one another.
         lease_ms: how long a lane or share is held without renewal.
         pooled: a connection pooler in transaction mode stands before Postgres.
+        broker: the connection to NATS; without one it is made from the options.
+        workers: lanes that are published at once.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class Transport:
         violations: ViolationReporter | None = None,
         lease_ms: int = LEASE_MS,
         pooled: bool = False,
+        broker: Broker | None = None,
+        workers: int = WORKERS,
     ) -> None:
         self._options = options
         self._violations = violations
-        self._relay = Relay(relay_url, lease_ms=lease_ms, workers=WORKERS, pooled=pooled)
-        self.broker = Broker(options)
+        self._relay = Relay(relay_url, lease_ms=lease_ms, workers=workers, pooled=pooled)
+        self.broker = broker or Broker(options)
         self.sink = Sink(self._relay, self.broker, bus)
         self.sources = [
             Source(self._relay, self.broker, site, bus, self._report) for site in options.sources

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
+from payments.events.v1.events_pb2 import Event, EventMetadata
+
+from services.events import bootstrap
+from services.runtime.context import acting
 from tests.integration.events.jetstream.conftest import MakeLab
-from tests.support.events import effects_reaction, inversions, new_tenant
-from tests.support.jetstream import arrived, options, running
+from tests.support.events import Lab, call, effects_reaction, inversions, new_tenant
+from tests.support.jetstream import arrived, options, running, sent
+from tests.support.mesh import running as serving
 from tests.support.nats import Nats
+from tests.support.outside import payload_of
+
+ALL_OF_IT = (
+    "SELECT e.tenant_id, e.event_id, e.subject, e.schema_version, e.key, e.message_name, e.payload, e.correlation_id, "
+    "e.causation_id, e.traceparent, e.created_at, i.id_hash, i.content_hash FROM mesh.event e "
+    "JOIN mesh.event_identity i ON i.tenant_id = e.tenant_id "
+    "AND i.id_hash = substring(sha256(convert_to(e.event_id, 'UTF8')) FOR 16) "
+    "WHERE e.tenant_id = %s ORDER BY e.event_id"
+)
+REFUSALS = "SELECT reason, event_id, detail FROM mesh.transport_refusal ORDER BY sequence"
 
 
 async def test_from_database_to_database(server: Nats, new_lab: MakeLab) -> None:
@@ -25,3 +43,129 @@ async def test_from_database_to_database(server: Nats, new_lab: MakeLab) -> None
     effects = await west.effects(tenant)
     assert [effect.version for effect in effects] == list(range(10))
     assert inversions(effects) == []
+
+
+async def test_every_field_of_the_envelope_travels(server: Nats, new_lab: MakeLab) -> None:
+    east, west = await new_lab(), await new_lab()
+    # What NATS does not allow in a subject, nor HTTP in a header.
+    tenant = "a.b *>:ü-" + new_tenant()
+    await _publish_odd_ones(east, tenant)
+    async with (
+        running(east, options(server.url, "east2")),
+        running(west, options(server.url, "west2", "east2")),
+    ):
+        await arrived(west, tenant, 4)
+    there, here = await east.rows(ALL_OF_IT, tenant), await west.rows(ALL_OF_IT, tenant)
+    assert here == there
+    assert {row["message_name"] for row in there} == {"", "payments.events.v1.PlanCreated"}
+    assert {bytes(row["payload"]) for row in there if not row["message_name"]} >= {ODD_JSON}
+
+
+ODD_JSON = b'{ "b": 1.10,\n "a": "\xc3\xbc\\u0000" }'
+
+
+async def _publish_odd_ones(lab: Lab, tenant: str) -> None:
+    """A message of ours, and JSON of an outside producer, with the oddest texts that the log can hold."""
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    odd = replace(
+        call(tenant),
+        correlation_id=" corr\nelation %41 ",
+        causation_id="caus\tation",
+        traceparent=trace,
+    )
+    await lab.publish(tenant, "k 1", 1)
+    with acting(odd):
+        async with lab.database.unit_of_work("lab.publish") as work:
+            for event_id, subject, version in (
+                ("id with \r\n%", "order.created", 1),
+                ("ü" * 128, "order.created.v2", 2),
+                (".*>", "lead.handoff.context.recorded", 1),
+            ):
+                await work.execute(
+                    "WITH i AS (INSERT INTO mesh.event_identity VALUES "
+                    "(%(t)s, substring(sha256(convert_to(%(e)s, 'UTF8')) FOR 16), %(h)s)) "
+                    "INSERT INTO mesh.event (tenant_id, event_id, subject, schema_version, key, message_name, payload, "
+                    "correlation_id, causation_id, traceparent, created_at) VALUES "
+                    "(%(t)s, %(e)s, %(s)s, %(v)s, %(k)s, '', %(p)s, %(co)s, %(ca)s, %(tp)s, "
+                    "'1999-12-31 23:59:59.123456Z')",
+                    {
+                        "t": tenant,
+                        "e": event_id,
+                        "h": b"fingerprint 1234",
+                        "s": subject,
+                        "v": version,
+                        "k": "ключ " * 40,
+                        "p": ODD_JSON,
+                        "co": odd.correlation_id,
+                        "ca": odd.causation_id,
+                        "tp": trace,
+                    },
+                )
+
+
+async def test_two_sites_do_not_echo(server: Nats, new_lab: MakeLab) -> None:
+    east, west = await new_lab(), await new_lab()
+    tenant = new_tenant()
+    async with (
+        running(east, options(server.url, "east3", "west3"), [effects_reaction()]) as one,
+        running(west, options(server.url, "west3", "east3"), [effects_reaction()]) as two,
+    ):
+        for version in range(20):
+            await east.publish(tenant, "of-east", version)
+            await west.publish(tenant, "of-west", version)
+        for lab in (east, west):
+            await arrived(lab, tenant, 40)
+        await sent(east)
+        await sent(west)
+        for site in (one, two):
+            await site.backbone.drain()
+        states = [
+            await site.transport.broker.state(name)
+            for site, name in ((one, "east3"), (two, "west3"))
+        ]
+    assert [state and state.messages for state in states] == [20, 20]
+    for lab, other in ((east, "west3"), (west, "east3")):
+        assert len(await arrived(lab, tenant, 40)) == 40
+        origins = await lab.rows(
+            "SELECT origin, count(*) AS n FROM mesh.event WHERE tenant_id = %s GROUP BY 1 ORDER BY 1",
+            tenant,
+        )
+        assert origins == [{"origin": "", "n": 20}, {"origin": other, "n": 20}]
+        effects = await lab.effects(tenant)
+        assert len({effect.event_id for effect in effects}) == len(effects) == 40
+        assert inversions(effects) == []
+
+
+async def test_one_id_with_two_contents_is_recorded_and_not_overwritten(
+    server: Nats, new_lab: MakeLab
+) -> None:
+    east, west = await new_lab(), await new_lab()
+    tenant = new_tenant()
+    for lab, number in ((east, 1), (west, 2)):
+        async with serving(lab.urls, [bootstrap.build]) as mesh:
+            stub = events_service_pb2_grpc.EventServiceStub(mesh.channel(tenant))
+            response = await stub.PublishEvents(
+                events_service_pb2.PublishEventsRequest(
+                    events=[_outside("same"), _outside("other", number)]
+                )
+            )
+            assert len(response.results) == 2
+    async with (
+        running(east, options(server.url, "east4")),
+        running(west, options(server.url, "west4", "east4")) as site,
+    ):
+        await east.publish(tenant, "behind", 1)
+        await arrived(west, tenant, 3)
+        taken = site.transport.sources[0].taken
+    assert taken == 1
+    refusals = await west.rows(REFUSALS)
+    assert [(row["reason"], row["event_id"]) for row in refusals] == [("CONFLICT", "other")]
+    stored = await west.rows("SELECT origin FROM mesh.event WHERE event_id IN ('same', 'other')")
+    assert [row["origin"] for row in stored] == ["", ""]
+
+
+def _outside(event_id: str, number: int = 0) -> Event:
+    payload = payload_of("order.created")
+    event = Event(id=event_id, subject="order.created", key=f"k{number}", metadata=EventMetadata())
+    event.data.update(payload)
+    return event

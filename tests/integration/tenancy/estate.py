@@ -11,7 +11,12 @@ from uuid import uuid4
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 from payments.config.v1 import config_pb2
 from payments.contracts.v1 import contracts_pb2, contracts_service_pb2, contracts_service_pb2_grpc
-from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
+from payments.events.v1 import (
+    events_pb2,
+    events_service_pb2,
+    events_service_pb2_grpc,
+    timers_pb2,
+)
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
 from payments.orchestration.v1 import (
@@ -34,6 +39,7 @@ SETTLES_WITHIN_S = 30.0
 SHARED_ORG = "shared-org"
 SHARED_ACCOUNT = "shared:USD"
 SHARED_SUBJECT = "shared.moved"
+SHARED_SCHEDULE = "morning"
 
 
 @dataclass(slots=True)
@@ -88,6 +94,7 @@ class Estate:
             self._pay(client)
             self._watch(client)
             self._tell(client)
+            self._await_times(client)
             self._settle(client)
             self._replay(client)
 
@@ -278,7 +285,8 @@ class Estate:
     def _tell(self, client: Client) -> None:
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
         own = events_pb2.EventType(subject=f"{self.marker}.moved", owner=self.marker)
-        own.versions.add(version=1, json_schema="{}")
+        for version in (1, 2):
+            own.versions.add(version=version, json_schema="{}")
         register = events_service_pb2.RegisterEventTypesRequest(
             event_types=[self.event_type(), own]
         )
@@ -292,6 +300,26 @@ class Estate:
         )
         (published,) = client.call(stub.PublishCloudEvents, told).results
         assert published.outcome == type_pb2.OUTCOME_ACCEPTED, published
+
+    def schedule(self) -> timers_pb2.Schedule:
+        """A schedule that every tenant has under the same name, each its own way."""
+        return timers_pb2.Schedule(
+            name=SHARED_SCHEDULE,
+            cron="0 9 * * *",
+            subject=SHARED_SUBJECT,
+            json=json.dumps({"who": self.marker}).encode(),
+        )
+
+    def _await_times(self, client: Client) -> None:
+        """Put a schedule, and remember the timer that waits for the cutover of a version."""
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+        put = events_service_pb2.PutScheduleRequest(
+            request_id=str(uuid4()), schedule=self.schedule()
+        )
+        client.call(stub.PutSchedule, put)
+        timers = client.call(stub.ListTimers, events_service_pb2.ListTimersRequest()).timers
+        (cutover,) = [timer for timer in timers if timer.key.startswith("event-type/")]
+        self.ids["timer"] = cutover.timer_id
 
     def _replay(self, client: Client) -> None:
         """Have the ledger handle its payments again, which changes nothing."""

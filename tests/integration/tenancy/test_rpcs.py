@@ -37,6 +37,7 @@ from tests.integration.tenancy.estate import (
     PERIOD,
     SHARED_ACCOUNT,
     SHARED_ORG,
+    SHARED_SCHEDULE,
     SHARED_SUBJECT,
     USED_AT,
     Estate,
@@ -88,6 +89,18 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     ),
     "events.v1.EventService.GetEventType": lambda own: events_service_pb2.GetEventTypeRequest(
         subject=SHARED_SUBJECT
+    ),
+    "events.v1.EventService.ListTimers": lambda own: events_service_pb2.ListTimersRequest(
+        page_size=1000
+    ),
+    "events.v1.EventService.ListSchedules": lambda own: events_service_pb2.ListSchedulesRequest(
+        page_size=1000
+    ),
+    "events.v1.EventService.ListJourneys": lambda own: events_service_pb2.ListJourneysRequest(
+        page_size=1000
+    ),
+    "events.v1.EventService.GetJourney": lambda own: events_service_pb2.GetJourneyRequest(
+        journey_type="seasoning", journey_id=own.name("journey")
     ),
     "ledger.v1.LedgerService.GetAccount": lambda own: ledger_service_pb2.GetAccountRequest(
         account_id=SHARED_ACCOUNT
@@ -182,6 +195,16 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     ),
     "events.v1.EventService.GetEventType": (
         lambda other: events_service_pb2.GetEventTypeRequest(subject=f"{other.marker}.moved"),
+        "NOT_FOUND",
+    ),
+    "events.v1.EventService.ListTimers": (
+        lambda other: events_service_pb2.ListTimersRequest(
+            key_prefix=f"event-type/{other.marker}.moved"
+        ),
+        "",
+    ),
+    "events.v1.EventService.GetJourney": (
+        OWN["events.v1.EventService.GetJourney"],
         "NOT_FOUND",
     ),
     "ledger.v1.LedgerService.GetAccount": (
@@ -361,6 +384,15 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
         consumer="ledger.payments",
         period=periods.parse("2020-01-01/2100-01-01"),
     ),
+    "events.v1.EventService.CancelTimer": lambda other: events_service_pb2.CancelTimerRequest(
+        request_id=str(uuid4()), timer_id=other.ids["timer"]
+    ),
+    "events.v1.EventService.DeleteSchedule": lambda other: events_service_pb2.DeleteScheduleRequest(
+        request_id=str(uuid4()), name=SHARED_SCHEDULE
+    ),
+    "events.v1.EventService.PutSchedule": lambda other: events_service_pb2.PutScheduleRequest(
+        request_id=str(uuid4()), schedule=other.schedule()
+    ),
     "ledger.v1.LedgerService.CreateAccounts": lambda other: (
         ledger_service_pb2.CreateAccountsRequest(
             accounts=[
@@ -427,6 +459,7 @@ NOTHING = {"events.v1.EventService.ReplayDeadLetters"}
 REFUSED = {
     "access.v1.AccessService.CreateApiKey": "TENANT_MISMATCH",
     "access.v1.AccessService.RevokeApiKey": "NOT_FOUND",
+    "events.v1.EventService.CancelTimer": "NOT_FOUND",
 }
 
 

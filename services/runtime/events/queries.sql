@@ -325,4 +325,4 @@ SELECT (SELECT extract(epoch FROM clock_timestamp() - t.ticked_at)::float FROM m
 SELECT c.consumer, w.waiting FROM mesh.consumer c
  CROSS JOIN LATERAL (
    SELECT count(*) AS waiting FROM (
-     SELECT FROM mesh.delivery d WHERE d.consumer = c.consumer LIMIT %(limit)s) AS some) AS w;
+     SELECT FROM mesh.delivery d WHERE d.consumer = c.consumer LIMIT %(limit)s) AS r) AS w;

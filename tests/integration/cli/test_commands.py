@@ -304,6 +304,31 @@ def test_events_of_outside_are_published(tollmesh: Tollmesh, org_id: str, tmp_pa
     assert f'"intake_id": "{org_id}"' in listed.out
 
 
+def test_consumers_are_shown_and_handle_again(tollmesh: Tollmesh, org_id: str) -> None:
+    shown = tollmesh("events", "lag")
+    assert shown.exit_code == 0
+    assert "ledger.payments" in shown.out and "payment.received" in shown.out
+    listed = tollmesh("events", "lag", "-o", "json").json()["consumers"]
+    (found,) = [item for item in listed if item["consumer"] == "ledger.payments"]
+    assert found["replayable"] and found["dead_letter_count"] == "0"
+
+    assert tollmesh("events", "dead-letters", "--consumer", "ledger.payments").exit_code == 0
+    letters = tollmesh("events", "dead-letters", "--limit", "1", "-o", "json").json()
+    assert letters == {"dead_letters": [], "more": False}
+
+    replay = ("events", "replay", "ledger.payments")
+    again = tollmesh(*replay, "--from", "2020-01-01", "-o", "json").json()
+    assert again["generation"] >= 1
+    said = tollmesh(*replay, "--from", "2020-01-01", "--to", "2020-01-02")
+    assert said.exit_code == 0 and "0 events are in its queue again" in said.out
+    assert tollmesh(*replay, "--dead-letters", "-o", "json").json()["replayed_count"] == 0
+
+    assert tollmesh(*replay).exit_code == EXIT_USAGE
+    nobody = tollmesh("events", "replay", "nobody", "--dead-letters")
+    assert nobody.exit_code == EXIT_REFUSED
+    assert "consumer nobody does not exist" in nobody.err
+
+
 def test_types_of_events_are_shown(tollmesh: Tollmesh) -> None:
     assert "order.updated" in tollmesh("events", "types").out
     shown = tollmesh("events", "types", "order.created")

@@ -12,6 +12,7 @@ import grpc
 import psycopg
 import pytest
 from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from payments.events.v1 import events_service_pb2 as service_pb2
 from payments.events.v1 import events_service_pb2_grpc, operations_pb2
@@ -488,3 +489,24 @@ async def test_the_functions_act_for_the_tenant_of_the_transaction_alone(lab: La
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 await connection.execute(statement.encode())
             await connection.rollback()
+
+
+async def test_a_feed_that_stands_still_is_seen_by_who_asks_for_health(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "payments.events.v1.EventService"
+    stub = health_pb2_grpc.HealthStub(mesh.channel(new_tenant(), set()))
+    states = health_pb2.HealthCheckResponse
+
+    async def health(service: str) -> Any:
+        return (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status
+
+    look = mesh.node._feed_health.look
+    assert await look() and await health(name) == states.SERVING
+    with monkeypatch.context() as patch:
+        patch.setattr(mesh.node._feed_health, "_stalled_seconds", lambda: 16.0)
+        assert not await look()
+        assert await health(name) == states.NOT_SERVING
+        assert await health("") == states.SERVING
+    assert await look()
+    assert await health(name) == states.SERVING

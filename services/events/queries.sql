@@ -30,13 +30,20 @@ SELECT p.position FROM unnest(%(subjects)s::text[]) AS s (subject)
  ORDER BY p.position LIMIT %(limit)s;
 
 -- @events_at
-WITH consumers AS MATERIALIZED (SELECT DISTINCT consumer FROM mesh.subscription)
-SELECT f.position, e.event_id, e.subject, e.schema_version, e.tenant_id, e.key, e.message_name, e.payload,
-       e.correlation_id, e.causation_id, e.traceparent, e.created_at,
+-- The first of the events, until their payloads weigh as much as a page may; the one that passes the mark is the last.
+WITH consumers AS MATERIALIZED (SELECT DISTINCT consumer FROM mesh.subscription),
+weighed AS (
+  SELECT f.position, f.lane, e.event_id, e.subject, e.schema_version, e.tenant_id, e.key, e.message_name, e.payload,
+         e.correlation_id, e.causation_id, e.traceparent, e.created_at,
+         sum(octet_length(e.payload)) OVER (ORDER BY f.position) - octet_length(e.payload) AS bytes_before
+    FROM mesh.feed f
+    JOIN mesh.event e ON e.tenant_id = f.tenant_id AND e.recorded_at = f.recorded_at AND e.event_id = f.event_id
+   WHERE f.tenant_id = %(tenant_id)s AND f.position = ANY(%(positions)s))
+SELECT f.position, f.event_id, f.subject, f.schema_version, f.tenant_id, f.key, f.message_name, f.payload,
+       f.correlation_id, f.causation_id, f.traceparent, f.created_at,
        w.waiting, l.dead, greatest(w.tries, l.tries, 0) AS tries, w.next_at,
        coalesce(w.last_error, l.last_error, '') AS last_error, coalesce(k.attributes, '{}') AS kept
-  FROM mesh.feed f
-  JOIN mesh.event e ON e.tenant_id = f.tenant_id AND e.recorded_at = f.recorded_at AND e.event_id = f.event_id
+  FROM weighed f
   LEFT JOIN events.cloud_event k ON k.tenant_id = f.tenant_id AND k.event_id = f.event_id
  CROSS JOIN LATERAL (
    SELECT count(*) AS waiting, max(d.attempts) AS tries, min(d.next_at) AS next_at, max(d.last_error) AS last_error
@@ -47,7 +54,7 @@ SELECT f.position, e.event_id, e.subject, e.schema_version, e.tenant_id, e.key, 
      FROM consumers c
      JOIN mesh.dead_letter x
        ON x.tenant_id = f.tenant_id AND x.consumer = c.consumer AND x.event_id = f.event_id) AS l
- WHERE f.tenant_id = %(tenant_id)s AND f.position = ANY(%(positions)s) ORDER BY f.position;
+ WHERE f.bytes_before < %(bytes_max)s ORDER BY f.position;
 
 -- @lock_types
 -- Registrations of one tenant come one after the other: each is judged against what stands.

@@ -39,9 +39,10 @@ class EventReader:
     async def page(
         self, patterns: Sequence[Pattern], after: int, page_size: int
     ) -> list[FeedEvent]:
-        """Return the first events behind a place of the feed."""
+        """Return the first events behind a place of the feed; fewer when they are large."""
         async with self._database.read() as work:
-            return await store.page(work, patterns, after, page_size)
+            events, _ = await store.page(work, patterns, after, page_size)
+            return events
 
     async def tail(
         self, patterns: Sequence[Pattern], after: int | None
@@ -60,11 +61,11 @@ class EventReader:
             with self._bus.listener() as bell:
                 position = await self._now() if after is None else after
                 while not bell.closed:
-                    events = await self._next(patterns, position)
+                    events, more = await self._next(patterns, position)
                     for event in events:
                         yield event
                         position = event.position
-                    if len(events) < TAIL_PAGE:
+                    if not more:
                         await bell.wait(TAIL_POLL_SECONDS)
                         await asyncio.sleep(TAIL_GAP_SECONDS)
                 raise StreamEnded("the server is stopping; call again with the last cursor")
@@ -75,10 +76,13 @@ class EventReader:
         async with self._database.read() as work:
             return await store.last_position(work)
 
-    async def _next(self, patterns: Sequence[Pattern], after: int) -> list[FeedEvent]:
+    async def _next(self, patterns: Sequence[Pattern], after: int) -> tuple[list[FeedEvent], bool]:
+        """Return a page, and whether more may be there at once."""
         deadline_at = time.monotonic() + TAIL_PAGE_SECONDS
         with acting(replace(current(), deadline_at=deadline_at)):
-            return await self.page(patterns, after, TAIL_PAGE)
+            async with self._database.read() as work:
+                events, was_cut = await store.page(work, patterns, after, TAIL_PAGE)
+        return events, was_cut or len(events) == TAIL_PAGE
 
 
 def _refuse_beyond(limit: int, open_count: int, what: str) -> None:

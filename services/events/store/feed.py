@@ -12,6 +12,8 @@ from services.runtime.events.subjects import Pattern
 
 # A catalogue holds some dozens of subjects; more under one prefix means that somebody makes them up.
 SUBJECTS_MAX = 1000
+# Payloads of one page: past it the page ends, so that any client can take it (4 MiB a message, unless told otherwise).
+PAGE_BYTES_MAX = 2 * 1024 * 1024
 
 _SQL = sql.load("services.events", "queries.sql")
 
@@ -24,19 +26,25 @@ async def last_position(work: UnitOfWork) -> int:
 
 async def page(
     work: UnitOfWork, patterns: Sequence[Pattern], after: int, limit: int
-) -> list[FeedEvent]:
-    """Return the first events behind a place, of some subjects or (without patterns) of all."""
+) -> tuple[list[FeedEvent], bool]:
+    """Return the first events behind a place, of some subjects or (without patterns) of all.
+
+    Says too whether the page ended because of its weight.
+    """
     asked: dict[str, Any] = {"tenant_id": work.tenant_id, "after": after, "limit": limit}
     if patterns:
         asked["subjects"] = sorted(await _subjects(work, patterns))
     query = _SQL["page_of_subjects" if patterns else "page_of_all"]
     positions = list((await work.execute(query, asked)).scalars())
     if not positions:
-        return []
-    found = await work.execute(
-        _SQL["events_at"], {"tenant_id": work.tenant_id, "positions": positions}
-    )
-    return [_event(row) for row in found.mappings()]
+        return [], False
+    wanted = {
+        "tenant_id": work.tenant_id,
+        "positions": positions,
+        "bytes_max": PAGE_BYTES_MAX,
+    }
+    found = [_event(row) for row in (await work.execute(_SQL["events_at"], wanted)).mappings()]
+    return found, len(found) < len(positions)
 
 
 async def _subjects(work: UnitOfWork, patterns: Iterable[Pattern]) -> set[str]:

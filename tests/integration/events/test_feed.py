@@ -156,6 +156,32 @@ async def test_nothing_is_ever_put_in_before_a_cursor(lab: Lab, mesh: Mesh) -> N
         assert (await read(old))[0] == seen[place:]
 
 
+async def test_a_page_of_large_events_ends_before_it_is_too_large_to_send(
+    lab: Lab, mesh: Mesh
+) -> None:
+    tenant = new_tenant()
+    large = [PlanCreated(plan_id=f"p{number}") for number in range(7)]
+    for payload in large[:6]:
+        payload.plan.notes = "x" * 1024 * 1000
+    ids = []
+    for payload in large:
+        ids += await publish(lab, tenant, payload)
+    await mesh.drain_events()
+    reader, cursor, sizes = stub(mesh, tenant), "", []
+    seen: list[str] = []
+    while len(seen) < len(ids):
+        page = await reader.ListEvents(ListEventsRequest(after=cursor, page_size=1000))
+        assert page.ByteSize() < 4 * 1024 * 1024
+        sizes.append(len(page.events))
+        seen += [event.id for event in page.events]
+        cursor = page.next_cursor
+    assert (seen, sizes) == (ids, [3, 3, 1])
+    first = (await reader.ListEvents(ListEventsRequest(page_size=1))).next_cursor
+    tail = reader.TailEvents(TailEventsRequest(after=first))
+    assert [event.id for event in await _take(aiter(tail), 6)] == ids[1:]
+    tail.cancel()
+
+
 async def test_subjects_choose_exactly_or_by_their_first_part(lab: Lab, mesh: Mesh) -> None:
     tenant = new_tenant()
     created, updated, again = await publish(

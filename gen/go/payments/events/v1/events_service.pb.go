@@ -83,11 +83,11 @@ func (Rendering) EnumDescriptor() ([]byte, []int) {
 // Request of ListEvents.
 type ListEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Subjects to give, exact (`invoice.paid`) or all below a first part (`invoice.*`); none for all.
+	// Subjects to give, exact (`invoice.paid`) or all below a leading part (`invoice.*`); none for all.
 	Subjects []string `protobuf:"bytes,1,rep,name=subjects,proto3" json:"subjects,omitempty"`
 	// `next_cursor` of an earlier answer for the same subjects; empty to start with the oldest event.
 	After string `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
-	// Most events to give; 0 for 100.
+	// Most events to give; 0 for 100. A page ends sooner when its events are large.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// How to write the events.
 	Rendering     Rendering `protobuf:"varint,4,opt,name=rendering,proto3,enum=payments.events.v1.Rendering" json:"rendering,omitempty"`

@@ -92,8 +92,8 @@ type EventServiceClient interface {
 	// TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
 	// `cursor` of the last answer goes on without a gap.
 	//
-	// Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps; STREAM_ENDED when
-	// the server is about to stop.
+	// Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+	// STREAM_ENDED when the server is about to stop.
 	TailEvents(ctx context.Context, in *TailEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailEventsResponse], error)
 	// ListTimers lists the events that are yet to come, by the key of their timers.
 	//
@@ -550,8 +550,8 @@ type EventServiceServer interface {
 	// TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
 	// `cursor` of the last answer goes on without a gap.
 	//
-	// Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps; STREAM_ENDED when
-	// the server is about to stop.
+	// Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+	// STREAM_ENDED when the server is about to stop.
 	TailEvents(*TailEventsRequest, grpc.ServerStreamingServer[TailEventsResponse]) error
 	// ListTimers lists the events that are yet to come, by the key of their timers.
 	//

@@ -63,12 +63,12 @@ class ListEventsRequest(_message.Message):
     after: _builtins.str
     """`next_cursor` of an earlier answer for the same subjects; empty to start with the oldest event."""
     page_size: _builtins.int
-    """Most events to give; 0 for 100."""
+    """Most events to give; 0 for 100. A page ends sooner when its events are large."""
     rendering: Global___Rendering.ValueType
     """How to write the events."""
     @_builtins.property
     def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Subjects to give, exact (`invoice.paid`) or all below a first part (`invoice.*`); none for all."""
+        """Subjects to give, exact (`invoice.paid`) or all below a leading part (`invoice.*`); none for all."""
 
     def __init__(
         self,

@@ -245,8 +245,8 @@ class EventServiceServicer:
         """TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
         `cursor` of the last answer goes on without a gap.
 
-        Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps; STREAM_ENDED when
-        the server is about to stop.
+        Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+        STREAM_ENDED when the server is about to stop.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -76,8 +76,8 @@ class EventServiceStub:
     """TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
     `cursor` of the last answer goes on without a gap.
 
-    Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps; STREAM_ENDED when
-    the server is about to stop.
+    Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+    STREAM_ENDED when the server is about to stop.
     """
     ListTimers: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListTimersRequest, _events_service_pb2.ListTimersResponse]
     """ListTimers lists the events that are yet to come, by the key of their timers.
@@ -263,8 +263,8 @@ class EventServiceAsyncStub(EventServiceStub):
     """TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
     `cursor` of the last answer goes on without a gap.
 
-    Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps; STREAM_ENDED when
-    the server is about to stop.
+    Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+    STREAM_ENDED when the server is about to stop.
     """
     ListTimers: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListTimersRequest, _events_service_pb2.ListTimersResponse]  # type: ignore[assignment]
     """ListTimers lists the events that are yet to come, by the key of their timers.
@@ -483,8 +483,8 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         """TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
         `cursor` of the last answer goes on without a gap.
 
-        Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps; STREAM_ENDED when
-        the server is about to stop.
+        Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+        STREAM_ENDED when the server is about to stop.
         """
 
     @_abc_1.abstractmethod

@@ -1734,7 +1734,7 @@ class ListEventsRequest(betterproto2.Message):
 
     subjects: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
     """
-    Subjects to give, exact (`invoice.paid`) or all below a first part (`invoice.*`); none for all.
+    Subjects to give, exact (`invoice.paid`) or all below a leading part (`invoice.*`); none for all.
     """
 
     after: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -1744,7 +1744,7 @@ class ListEventsRequest(betterproto2.Message):
 
     page_size: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
     """
-    Most events to give; 0 for 100.
+    Most events to give; 0 for 100. A page ends sooner when its events are large.
     """
 
     rendering: "Rendering" = betterproto2.field(

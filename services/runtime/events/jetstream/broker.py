@@ -28,8 +28,8 @@ from services.runtime.events.jetstream.options import Options, place_of
 from services.runtime.events.lanes import LANES
 from services.runtime.ids import new_ulid
 
-# Resetting a consumer to a sequence came last of what is used here.
-SERVER_VERSION_MIN = (2, 14)
+# Atomic batches came last of what is used here.
+SERVER_VERSION_MIN = (2, 12)
 CONNECT_SECONDS = 5.0
 REQUEST_SECONDS = 5.0
 # Bytes that wait in this process for a connection that is being made again.
@@ -335,18 +335,22 @@ class Broker:
     async def reader(self, site: str, share: int, shares: int, after: int) -> Reader:
         """Read a share of another site's lanes, from behind a sequence on.
 
-        The consumer is durable, so that NATS can tell how far this site is behind; where it goes on is decided
-        here, each time.
+        The consumer is durable, so that NATS can tell how far this site is behind; but where it goes on is decided
+        here, each time. It is made anew, because one that is set back would go on to serve whoever asked it before: a
+        process that was paused would swallow messages until they are delivered again.
         """
         jetstream = await self.jetstream()
         stream, name = message.stream_of(site), f"{self.options.site}-{share}"
         lanes = range(share, LANES, shares)
+        with contextlib.suppress(NotFoundError):
+            await jetstream.delete_consumer(stream, name)
         await jetstream.add_consumer(
             stream,
             api.ConsumerConfig(
                 durable_name=name,
                 description=f"share {share} of {shares} of site {self.options.site}",
-                deliver_policy=api.DeliverPolicy.ALL,
+                deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
+                opt_start_seq=after + 1,
                 filter_subjects=[message.subjects_of(site, lane) for lane in lanes],
                 # One acknowledgement settles all before it: events are taken in in this order, or not at all.
                 ack_policy=api.AckPolicy.ALL,
@@ -355,7 +359,6 @@ class Broker:
                 max_deliver=-1,
             ),
         )
-        await jetstream.reset_consumer(stream, name, after + 1)
         return await Reader.open(await self.client(), stream, name)
 
 

@@ -89,7 +89,8 @@ class Position:
     Attributes:
         made_at: when the stream was made that `sequence` belongs to.
         sequence: everything of the share up to here is in the log, or recorded as refused.
-        numbers: of each lane of the share the number of its last message.
+        numbers: of each lane of the share the number of its last message; below zero when that message was in a
+            stream before this one, and none of the lane was read since.
     """
 
     made_at: datetime
@@ -98,13 +99,22 @@ class Position:
 
     def number(self, lane: int) -> int:
         """Return the number of the last message of a lane."""
-        return self.numbers[lane // SHARES]
+        return abs(self.numbers[lane // SHARES])
+
+    def in_stream(self, made_at: datetime) -> Position:
+        """Return where another stream is read from: its start. Numbers go on counting in whatever stream."""
+        return Position(made_at, 0, [-abs(number) for number in self.numbers])
 
     def moved(self, sequence: int, arrived: Arrived | None) -> None:
         """Count a message as read."""
         self.sequence = sequence
-        if arrived is not None:
-            self.numbers[arrived.lane // SHARES] = arrived.number
+        if arrived is None:
+            return
+        index = arrived.lane // SHARES
+        known = self.numbers[index]
+        # A message that comes again turns nothing back. But where its first one in a new stream has a number that
+        # was there before, the other site counts anew: its database is another one.
+        self.numbers[index] = arrived.number if known < 0 else max(known, arrived.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,8 +307,8 @@ class Source:
             read=position.sequence,
             last=state.last,
         )
-        # Ids tell what was taken in before; numbers go on counting in whatever stream.
-        return Position(state.made_at, 0, position.numbers)
+        # Ids tell what was taken in before.
+        return position.in_stream(state.made_at)
 
     # ---- One batch
 
@@ -367,7 +377,7 @@ class Source:
         """
         expected = position.number(arrived.lane) + 1
         if arrived.number <= expected:
-            # Below it: the other site counts anew, after its database was made anew. Ids tell what is known.
+            # Below it: it comes again, or the other site counts anew. Ids tell what is known.
             return []
         first = await self._broker.next_of_lane(self._site, arrived.lane, before + 1)
         if first is None or first.sequence < sequence:

@@ -1,0 +1,192 @@
+"""What the source does with messages that come again, late or never, and with a NATS that comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from services.runtime.context import acting
+from services.runtime.events.jetstream import broker as brokers
+from services.runtime.events.jetstream.broker import Broker
+from tests.integration.events.jetstream.conftest import MakeLab
+from tests.support import nats
+from tests.support.events import Lab, call, new_tenant
+from tests.support.jetstream import WITHIN_SECONDS, arrived, eventually, options, running, sent
+from tests.support.mesh import running as serving
+from tests.support.nats import Nats
+
+# Longer than an idle source takes to renew it.
+SHORT_LEASE_MS = 1500
+POSITION = "SELECT max(sequence) AS n FROM mesh.transport_position WHERE site = %s"
+REFUSALS = "SELECT reason, detail FROM mesh.transport_refusal ORDER BY sequence"
+
+
+async def _read_up_to(lab: Lab, site: str, sequence: int) -> None:
+    async def there() -> bool:
+        return bool((await lab.rows(POSITION, site))[0]["n"] == sequence)
+
+    await eventually(there)
+
+
+async def _send_again(broker: Broker, site: str, sequence: int) -> int:
+    """Publish a message of a stream once more, as soon as the stream has forgotten it; returns its sequence."""
+    jetstream = await broker.jetstream()
+    message = await jetstream.get_msg(f"tollmesh-{site}", sequence)
+    headers = {
+        name: text
+        for name, text in (message.headers or {}).items()
+        if not name.startswith("Nats-Batch-") and not name.startswith("Nats-Expected-")
+    }
+    found = 0
+
+    async def stored() -> bool:
+        nonlocal found
+        assert message.subject is not None
+        ack = await jetstream.publish(message.subject, message.data or b"", headers=headers)
+        found = ack.seq
+        return not ack.duplicate
+
+    await eventually(stored)
+    return found
+
+
+async def test_a_message_that_comes_again_has_no_effect(server: Nats, new_lab: MakeLab) -> None:
+    east, west = await new_lab(), await new_lab()
+    tenant = new_tenant()
+    async with (
+        running(east, options(server.url, "again", duplicate_window_s=0.1)) as site,
+        running(west, options(server.url, "reader3", "again")),
+    ):
+        ids = await east.publish(tenant, "k", 1, 2, 3)
+        await arrived(west, tenant, 3)
+        last = 0
+        for sequence in (1, 3, 2, 2):
+            last = await _send_again(site.transport.broker, "again", sequence)
+        assert last == 7
+        await _read_up_to(west, "again", last)
+        # The sink finds a tail that is not its own, and goes on behind it.
+        ids += await east.publish(tenant, "k", 4)
+        found = await arrived(west, tenant, 4)
+    assert [row["event_id"] for row in found] == ids
+    assert await west.rows(REFUSALS) == []
+
+
+async def test_a_late_double_acknowledgement_settles_nothing_that_was_not_taken_in(
+    server: Nats, new_lab: MakeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    east, west = await new_lab(), await new_lab()
+    tenant = new_tenant()
+    reached, resume = asyncio.Event(), asyncio.Event()
+    late: list[Any] = []
+    acknowledge = brokers.acknowledge
+
+    async def pause_once(received: Any) -> None:
+        if not late:
+            late.append(received)
+            reached.set()
+            await resume.wait()
+            for _ in range(2):
+                received._ackd = False  # the client would not send a second one
+                await acknowledge(received)
+            return
+        await acknowledge(received)
+
+    monkeypatch.setattr(brokers, "acknowledge", pause_once)
+    how = options(server.url, "reader4", "late")
+    async with (
+        running(east, options(server.url, "late")),
+        running(west, how, lease_ms=SHORT_LEASE_MS) as paused,
+    ):
+        ids = await east.publish(tenant, "k", 1, 2, 3)
+        await asyncio.wait_for(reached.wait(), WITHIN_SECONDS)
+        # Committed, and not acknowledged. Another lease of the share begins once this one has run out.
+        async with running(west, how, lease_ms=SHORT_LEASE_MS) as heir:
+            ids += await east.publish(tenant, "k", 4, 5)
+            await arrived(west, tenant, 5)
+            resume.set()
+            ids += await east.publish(tenant, "k", 6, 7)
+            found = await arrived(west, tenant, 7)
+            taken = [site.transport.sources[0].taken for site in (paused, heir)]
+    assert sum(taken) == 7
+    assert [row["event_id"] for row in found] == ids
+
+
+async def test_what_grew_old_before_it_was_read_is_said_and_mended_by_a_replay(
+    server: Nats, new_lab: MakeLab
+) -> None:
+    east, west = await new_lab(), await new_lab()
+    tenant = new_tenant()
+    ids = await east.publish(tenant, "k", 1, 2, 3, 4)
+    async with running(east, options(server.url, "old")) as site:
+        await sent(east)
+        await (await site.transport.broker.jetstream()).purge_stream("tollmesh-old", seq=3)
+        async with running(west, options(server.url, "reader5", "old")):
+            found = await arrived(west, tenant, 2)
+            assert [row["event_id"] for row in found] == ids[2:]
+            refused = await west.rows(REFUSALS)
+            assert [row["reason"] for row in refused] == ["LOST"]
+            assert "numbers 1 to 2 are no longer in the stream" in refused[0]["detail"]
+            await _replay(east, tenant)
+            found = await arrived(west, tenant, 4)
+    # What was missing comes behind what overtook it; the rest is known.
+    assert [row["event_id"] for row in found] == [ids[2], ids[3], ids[0], ids[1]]
+
+
+async def test_a_stream_that_is_gone_is_made_again_by_a_replay(
+    server: Nats, new_lab: MakeLab
+) -> None:
+    east, west = await new_lab(), await new_lab()
+    tenant = new_tenant()
+    async with (
+        running(east, options(server.url, "gone")) as site,
+        running(west, options(server.url, "reader6", "gone")),
+    ):
+        ids = await east.publish(tenant, "k", 1, 2)
+        await arrived(west, tenant, 2)
+        await (await site.transport.broker.jetstream()).delete_stream("tollmesh-gone")
+        ids += await east.publish(tenant, "k", 3)
+        assert [row["event_id"] for row in await arrived(west, tenant, 3)] == ids
+        await _replay(east, tenant)
+        await sent(east)
+        # Three, and again three: the newcomer finds all, whoever had them has them once.
+        await _read_up_to(west, "gone", 4)
+        late = await new_lab()
+        async with running(late, options(server.url, "reader7", "gone")):
+            found = await arrived(late, tenant, 3)
+        assert sorted(row["event_id"] for row in found) == sorted(ids)
+    assert [row["event_id"] for row in await arrived(west, tenant, 3)] == ids
+
+
+async def _replay(lab: Lab, tenant: str) -> None:
+    with acting(call(tenant)):
+        async with lab.database.unit_of_work("lab.replay") as work:
+            await work.execute(
+                "SELECT mesh.replay_events('transport.jetstream', 1, '-infinity', 'infinity', '{}', '{}', 0, "
+                "1000000, 1000)"
+            )
+    lab.bus.moved()
+
+
+async def test_a_mesh_starts_and_works_without_its_nats(tmp_path: Path, new_lab: MakeLab) -> None:
+    east, west = await new_lab(), await new_lab()
+    tenant = new_tenant()
+    with nats.serving(tmp_path) as servers:
+        server = servers.servers["n0"]
+        server.kill()
+        url = SecretStr(servers.url)
+        async with (
+            serving(east.urls, [], nats_url=url, nats_site="east"),
+            serving(west.urls, [], nats_url=url, nats_site="west", nats_from="east"),
+        ):
+            ids = await east.publish(tenant, "k", 1)
+            server.start()
+            await arrived(west, tenant, 1)
+            server.kill()
+            ids += await east.publish(tenant, "k", 2)
+            server.start()
+            found = await arrived(west, tenant, 2)
+    assert [row["event_id"] for row in found] == ids

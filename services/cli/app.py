@@ -9,8 +9,10 @@ from services.cli.commands import (
     charges,
     demo,
     events,
+    journeys,
     ledger,
     payments,
+    timers,
     up,
     usage,
     violations,
@@ -27,5 +29,17 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _noun in (up, demo, usage, catalog, charges, payments, ledger, events, violations):
+for _noun in (
+    up,
+    demo,
+    usage,
+    catalog,
+    charges,
+    payments,
+    ledger,
+    events,
+    timers,
+    journeys,
+    violations,
+):
     _noun.register(app)

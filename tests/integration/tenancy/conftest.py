@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from uuid import uuid4
 
+import psycopg
 import pytest
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
 from services.cli.client import Session
-from services.runtime.clock import SystemClock
-from services.runtime.context import acting
-from services.runtime.database import Database
-from services.runtime.journeys.runner import PostgresJourneys
 from tests.integration.tenancy.estate import Estate
-from tests.support.events import call
+from tests.support.journeys import start_seasoning
 from tests.support.process import MeshProcess, start
-from tests.support.seasoning import seasoning
 
 
 @pytest.fixture(scope="session")
@@ -48,22 +43,16 @@ def made(mesh: MeshProcess, marker: str, uses: int) -> Estate:
         secret = operator.call(stub.CreateApiKey, request).secret
     estate = Estate(marker, uses, Session(mesh.ready["grpc"], secret))
     estate.build()
-    asyncio.run(_set_out(estate, mesh.ready["database_url"]))
+    url = mesh.ready["database_url"]
+    start_seasoning(url, estate.tenant, estate.name("journey"))
+    guard_a_fire(url, estate.tenant, estate.name("fire"))
     return estate
 
 
-async def _set_out(estate: Estate, url: str) -> None:
-    """Start a journey, as a service of this tenant would: none of the release runs one yet."""
-    database = Database(url, SystemClock())
-    try:
-        with acting(call(estate.tenant)):
-            async with database.unit_of_work("lab.start") as work:
-                data = {"payment_id": estate.name("payment"), "reminders": 0}
-                journeys = PostgresJourneys([seasoning()])
-                assert await journeys.start(work, "seasoning", estate.name("journey"), data)
-                await work.execute(
-                    "INSERT INTO mesh.schedule_fire VALUES (%(tenant)s, 'tick', now(), %(id)s)",
-                    {"tenant": estate.tenant, "id": estate.name("fire")},
-                )
-    finally:
-        await database.close()
+def guard_a_fire(url: str, tenant: str, event_id: str) -> None:
+    """Leave the trace of a schedule's fire, which would be a minute's wait."""
+    with psycopg.connect(url) as service:
+        service.execute("SELECT set_config('mesh.tenant', %s, true)", [tenant])
+        service.execute(
+            "INSERT INTO mesh.schedule_fire VALUES (%s, 'tick', now(), %s)", [tenant, event_id]
+        )

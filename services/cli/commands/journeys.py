@@ -1,0 +1,127 @@
+"""`tollmesh journeys list|show`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from payments.events.v1 import events_service_pb2, events_service_pb2_grpc, timers_pb2
+
+from services.cli.client import Client, Session
+from services.cli.output import (
+    Format,
+    OutputOption,
+    console,
+    enum_name,
+    print_json,
+    print_table,
+    when,
+)
+
+journeys = typer.Typer(
+    help="Work that waits for events and for time, step by step.", invoke_without_command=True
+)
+
+_COLUMNS = ("journey", "id", "version", "state", "status", "deadline, UTC", "updated at, UTC")
+
+
+class Status(StrEnum):
+    """Whether a journey goes on, and how it ended."""
+
+    RUNNING = "running"
+    COMPENSATING = "compensating"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@journeys.callback()
+def main(context: typer.Context) -> None:
+    """Show journeys, or one with its steps."""
+    if context.invoked_subcommand is None:
+        list_()
+
+
+@journeys.command("list")
+def list_(
+    journey_type: Annotated[str, typer.Option("--type", help="only of this kind")] = "",
+    state: Annotated[str, typer.Option(help="only in this state")] = "",
+    status: Annotated[Status | None, typer.Option(help="only of this status")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="journeys to show at most")] = 1000,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show journeys, by kind and id."""
+    request = events_service_pb2.ListJourneysRequest(
+        journey_type=journey_type, state=state, page_size=min(limit, 1000)
+    )
+    if status is not None:
+        request.status = timers_pb2.JourneyStatus.Value(f"JOURNEY_STATUS_{status.upper()}")
+    with Client(Session.find()) as client:
+        found = [item for _, item in zip(range(limit), _journeys(client, request), strict=False)]
+    if output is Format.JSON:
+        print_json(events_service_pb2.ListJourneysResponse(journeys=found))
+    else:
+        print_table("", _COLUMNS, map(_row, found))
+
+
+def _journeys(
+    client: Client, request: events_service_pb2.ListJourneysRequest
+) -> Iterator[timers_pb2.Journey]:
+    stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+    while True:
+        page = client.call(stub.ListJourneys, request)
+        yield from page.journeys
+        request.page_token = page.next_page_token
+        if not request.page_token:
+            return
+
+
+@journeys.command("show")
+def show(
+    journey_type: Annotated[str, typer.Argument(help="kind of journey")],
+    journey_id: Annotated[str, typer.Argument(help="its id")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show a journey and what happened to it."""
+    request = events_service_pb2.GetJourneyRequest(journey_type=journey_type, journey_id=journey_id)
+    with Client(Session.find()) as client:
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+        found = client.call(stub.GetJourney, request).journey
+    if output is Format.JSON:
+        print_json(found)
+        return
+    print_table("", _COLUMNS, [_row(found)])
+    if found.reason:
+        console.print(f"because: {found.reason}", highlight=False, markup=False)
+    console.print(f"knows: {found.data}", highlight=False, markup=False, soft_wrap=True)
+    columns = ("at, UTC", "what happened", "cause", "from", "to", "commands")
+    print_table("", columns, map(_step_row, found.steps))
+
+
+def _row(journey: timers_pb2.Journey) -> tuple[str, ...]:
+    return (
+        journey.journey_type,
+        journey.journey_id,
+        str(journey.version),
+        journey.state,
+        enum_name(journey, "status"),
+        when(journey.deadline_at),
+        when(journey.updated_at),
+    )
+
+
+def _step_row(step: timers_pb2.JourneyStep) -> tuple[str, ...]:
+    commands = "; ".join(
+        " ".join(f"{name} {value}" for name, value in command.items())
+        for command in json.loads(step.commands)
+    )
+    kind = enum_name(step, "kind").replace("_", " ")
+    return when(step.at), kind, step.cause, step.from_state, step.to_state, commands
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(journeys, name="journeys")

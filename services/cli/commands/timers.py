@@ -1,0 +1,200 @@
+"""`tollmesh timers list|cancel` and `tollmesh schedules list|put|delete`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+from payments.events.v1 import events_service_pb2, events_service_pb2_grpc, timers_pb2
+
+from services.cli.client import Client, Session
+from services.cli.errors import EXIT_USAGE, CliError
+from services.cli.output import (
+    Format,
+    OutputOption,
+    enum_name,
+    print_json,
+    print_table,
+    when,
+)
+from services.cli.readers import parse_event_time
+
+timers = typer.Typer(help="Events that are yet to come.", invoke_without_command=True)
+schedules = typer.Typer(
+    help="Events that come again and again, by a cron expression.", invoke_without_command=True
+)
+
+_TIMER_COLUMNS = ("due at, UTC", "key", "becomes", "ordered by", "timer")
+_SCHEDULE_COLUMNS = (
+    "name",
+    "cron",
+    "time zone",
+    "missed",
+    "publishes",
+    "next at, UTC",
+    "last at, UTC",
+)
+
+
+class Missed(StrEnum):
+    """What becomes of the times at which nobody was there."""
+
+    SKIP = "skip"
+    ONE = "one"
+    BACKFILL = "backfill"
+
+
+@timers.callback()
+def timers_main(context: typer.Context) -> None:
+    """Show the events that are yet to come, or take one back."""
+    if context.invoked_subcommand is None:
+        list_timers()
+
+
+@timers.command("list")
+def list_timers(
+    key: Annotated[str, typer.Option(help="what the keys start with")] = "",
+    due_before: Annotated[str, typer.Option(help="only what is due before, ISO 8601")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="timers to show at most")] = 1000,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show timers, by key."""
+    request = events_service_pb2.ListTimersRequest(key_prefix=key, page_size=min(limit, 1000))
+    if due_before:
+        try:
+            request.due_before.FromDatetime(parse_event_time(due_before))
+        except (ValueError, OverflowError) as error:
+            raise CliError(f"{due_before!r} is no time", exit_code=EXIT_USAGE) from error
+    with Client(Session.find()) as client:
+        found = [timer for _, timer in zip(range(limit), _timers(client, request), strict=False)]
+    if output is Format.JSON:
+        print_json(events_service_pb2.ListTimersResponse(timers=found))
+    else:
+        print_table("", _TIMER_COLUMNS, map(_timer_row, found))
+
+
+def _timers(
+    client: Client, request: events_service_pb2.ListTimersRequest
+) -> Iterator[timers_pb2.Timer]:
+    stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+    while True:
+        page = client.call(stub.ListTimers, request)
+        yield from page.timers
+        request.page_token = page.next_page_token
+        if not request.page_token:
+            return
+
+
+@timers.command("cancel")
+def cancel(
+    timer_id: Annotated[str, typer.Argument(help="as `timers list` shows it")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Take an event back that is yet to come."""
+    request = events_service_pb2.CancelTimerRequest(request_id=str(uuid4()), timer_id=timer_id)
+    with Client(Session.find()) as client:
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+        timer = client.call(stub.CancelTimer, request).timer
+    if output is Format.JSON:
+        print_json(timer)
+    else:
+        print_table("cancelled", _TIMER_COLUMNS, [_timer_row(timer)])
+
+
+def _timer_row(timer: timers_pb2.Timer) -> tuple[str, ...]:
+    return when(timer.due_at), timer.key, timer.subject, timer.event_key, timer.timer_id
+
+
+@schedules.callback()
+def schedules_main(context: typer.Context) -> None:
+    """Show schedules, put one or end one."""
+    if context.invoked_subcommand is None:
+        list_schedules()
+
+
+@schedules.command("list")
+def list_schedules(output: OutputOption = Format.TABLE) -> None:
+    """Show schedules, by name."""
+    request = events_service_pb2.ListSchedulesRequest()
+    found: list[timers_pb2.Schedule] = []
+    with Client(Session.find()) as client:
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+        while True:
+            page = client.call(stub.ListSchedules, request)
+            found += page.schedules
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                break
+    if output is Format.JSON:
+        print_json(events_service_pb2.ListSchedulesResponse(schedules=found))
+    else:
+        print_table("", _SCHEDULE_COLUMNS, map(_schedule_row, found))
+
+
+@schedules.command("put")
+def put(
+    name: Annotated[str, typer.Argument(help="the same name again changes the schedule")],
+    cron: Annotated[str, typer.Option(help="minute hour day month weekday, e.g. '0 2 * * MON'")],
+    subject: Annotated[str, typer.Option(help="a registered type of events")],
+    data: Annotated[str, typer.Option(help="payload of each event, JSON")] = "{}",
+    time_zone: Annotated[str, typer.Option(help="of the IANA, e.g. Europe/Berlin")] = "UTC",
+    missed: Annotated[Missed, typer.Option(help="what becomes of missed times")] = Missed.ONE,
+    key: Annotated[str, typer.Option(help="what orders the events")] = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Let an event be published again and again."""
+    schedule = timers_pb2.Schedule(
+        name=name,
+        cron=cron,
+        time_zone=time_zone,
+        missed=timers_pb2.MissedPolicy.Value(f"MISSED_POLICY_{missed.upper()}"),
+        subject=subject,
+        key=key,
+        json=data.encode(),
+    )
+    request = events_service_pb2.PutScheduleRequest(request_id=str(uuid4()), schedule=schedule)
+    with Client(Session.find()) as client:
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+        stands = client.call(stub.PutSchedule, request).schedule
+    _show(stands, output)
+
+
+@schedules.command("delete")
+def delete(
+    name: Annotated[str, typer.Argument(help="name of the schedule")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """End a schedule; the events that it published stay."""
+    request = events_service_pb2.DeleteScheduleRequest(request_id=str(uuid4()), name=name)
+    with Client(Session.find()) as client:
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+        stood = client.call(stub.DeleteSchedule, request).schedule
+    _show(stood, output, "deleted")
+
+
+def _show(schedule: timers_pb2.Schedule, output: Format, title: str = "") -> None:
+    if output is Format.JSON:
+        print_json(schedule)
+    else:
+        print_table(title, _SCHEDULE_COLUMNS, [_schedule_row(schedule)])
+
+
+def _schedule_row(schedule: timers_pb2.Schedule) -> tuple[str, ...]:
+    return (
+        schedule.name,
+        schedule.cron,
+        schedule.time_zone,
+        enum_name(schedule, "missed"),
+        schedule.subject,
+        when(schedule.next_at),
+        when(schedule.last_at),
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(timers, name="timers")
+    app.add_typer(schedules, name="schedules")

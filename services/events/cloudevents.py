@@ -1,16 +1,13 @@
-"""From events to CloudEvents and back: what needs protobuf, beside the rules in `domain/cloudevents.py`."""
+"""From events of the feed to CloudEvents: what needs protobuf, beside the rules in `domain/cloudevents.py`."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 
-from services.events.domain.cloudevents import JSON, PROTOBUF, Outgoing, Value
+from services.events.domain.cloudevents import JSON, PROTOBUF, Outgoing
 from services.events.domain.feed import FeedEvent
 from services.runtime.events import registry
-from services.runtime.events.envelope import Envelope
 
 
 def of_feed(event: FeedEvent) -> Outgoing:
@@ -33,34 +30,6 @@ def of_feed(event: FeedEvent) -> Outgoing:
     )
 
 
-def of_envelope(
-    envelope: Envelope, *, position: int = 0, traceparent: str = "", kept: Mapping[str, Value]
-) -> Outgoing:
-    """Return what an event goes out as that a reaction was given.
-
-    Args:
-        envelope: the event.
-        position: its place in the feed, when it is known.
-        traceparent: W3C trace context of the work that published it.
-        kept: of `store.cloudevents.kept`.
-    """
-    is_json = bool(envelope.json)
-    return Outgoing(
-        event_id=envelope.event_id,
-        subject=envelope.subject,
-        tenant_id=envelope.tenant_id,
-        key=envelope.key,
-        created_at=envelope.created_at,
-        data=envelope.json if is_json else written(envelope.payload),
-        position=position,
-        message_name="" if is_json else envelope.payload.DESCRIPTOR.full_name,
-        correlation_id=envelope.correlation_id,
-        causation_id=envelope.causation_id,
-        traceparent=traceparent,
-        kept=kept,
-    )
-
-
 def written(message: Message) -> bytes:
     """Write a message as proto3 JSON, by the facade's choices: names as in the schema, zeros written out."""
     return json_format.MessageToJson(
@@ -73,10 +42,14 @@ def written(message: Message) -> bytes:
 
 
 def _of_bytes(message_name: str, payload: bytes) -> tuple[str, bytes]:
-    """Return media type and bytes of a stored payload; what this release cannot read goes out as it is."""
+    """Return media type and bytes of a stored payload.
+
+    What this release cannot read, or JSON cannot say (a moment beyond the year 9999), goes out as it is: one event
+    must not keep a page from its reader for ever.
+    """
     if not message_name:
         return JSON, payload
     try:
         return JSON, written(registry.unpack(message_name, payload))
-    except (LookupError, DecodeError):
+    except (LookupError, DecodeError, json_format.Error, ValueError):
         return PROTOBUF, payload

@@ -120,10 +120,6 @@ DELETE FROM events.cloud_event k
          ORDER BY c.recorded_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS old
  WHERE k.tenant_id = %(tenant_id)s AND k.event_id = old.event_id;
 
--- @kept_attributes
-SELECT event_id, attributes FROM events.cloud_event
- WHERE tenant_id = %(tenant_id)s AND event_id = ANY(%(event_ids)s);
-
 -- @lock_webhooks
 -- Endpoints of one tenant are made one after the other: there is a bound to their number.
 SELECT pg_advisory_xact_lock(hashtextextended('events.webhooks:' || %(tenant_id)s, 0));

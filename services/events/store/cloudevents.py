@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from services.events.domain.cloudevents import Value
 from services.events.domain.outside import Sound
 from services.runtime import sql
 from services.runtime.database import UnitOfWork
@@ -26,10 +25,3 @@ async def keep(work: UnitOfWork, events: Sequence[Sound]) -> None:
     await work.execute(_SQL["keep_attributes"], asked)
     limit = 2 * len(brought)
     await work.execute(_SQL["forget_attributes"], {"tenant_id": work.tenant_id, "limit": limit})
-
-
-async def kept(work: UnitOfWork, event_ids: Sequence[str]) -> Mapping[str, Mapping[str, Value]]:
-    """Return what events brought, by their ids; most brought nothing."""
-    asked = {"tenant_id": work.tenant_id, "event_ids": list(event_ids)}
-    result = await work.execute(_SQL["kept_attributes"], asked)
-    return {row["event_id"]: row["attributes"] for row in result.mappings()}

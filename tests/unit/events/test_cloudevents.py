@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from cloudevents.core.formats.json import JSONFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from payments.events.v1 import events_service_pb2
+from payments.events.v1.billing_events_pb2 import ChargeCreated
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.events import body, incoming
@@ -214,14 +216,29 @@ def test_a_message_of_ours_goes_out_as_json() -> None:
     assert FORMAT.is_valid(found)
 
 
-def test_a_message_that_this_release_does_not_know_goes_out_in_base64() -> None:
-    event = rendering.of_feed(feed_event("payments.events.v1.FromTheFuture", b"\x08\x01"))
+FAR = ChargeCreated(charge_id="c")
+FAR.created_at.seconds = 10**15
+
+
+@pytest.mark.parametrize(
+    ("message_name", "payload"),
+    [
+        ("payments.events.v1.FromTheFuture", b"\x08\x01"),
+        ("payments.events.v1.PlanCreated", b"\xff"),
+        ("payments.events.v1.ChargeCreated", FAR.SerializeToString()),
+    ],
+)
+def test_a_message_that_cannot_be_said_in_json_goes_out_in_base64(
+    message_name: str, payload: bytes
+) -> None:
+    event = rendering.of_feed(feed_event(message_name, payload))
     text = cloudevents.render(event)
     found = json.loads(text)
-    assert (found["datacontenttype"], found["data_base64"]) == ("application/protobuf", "CAE=")
+    assert found["datacontenttype"] == "application/protobuf"
+    assert base64.b64decode(found["data_base64"]) == payload
     assert "data" not in found
     assert FORMAT.is_valid(found)
-    assert JSONFormat().read(None, text).get_data() == b"\x08\x01"
+    assert JSONFormat().read(None, text).get_data() == payload
 
 
 # ---- What comes in

@@ -70,7 +70,7 @@ async def _never(_work: object, envelope: Envelope) -> None:
 
 
 # What its subscription is made from. Later events of a key wait behind one that cannot be sent.
-REACTION = Reaction(CONSUMER, ("*",), _never, takes_json=True)
+REACTION = Reaction(CONSUMER, ("*",), _never, takes_json=True, replayable=False)
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from payments.events.v1.billing_events_pb2 import (
     ChargeCreated,
     RatingCompleted,
     RatingFailed,
+    UsageAggregated,
     UsageRated,
 )
 from payments.type.v1 import type_pb2
@@ -47,7 +48,7 @@ CREATE_CHARGE = "billing.create_charge"
 
 # How often a call starts over because another call of the same request ended first. Once suffices, save for crashes.
 TRIES_MAX = 3
-# In one `usage.rated`, so that the event stays small whatever the charge.
+# In one `usage.aggregated` or `usage.rated`, so that the event stays small whatever the charge.
 LINES_TOLD_MAX = 500
 
 ResponseT = TypeVar("ResponseT", bound=Message)
@@ -192,6 +193,7 @@ class Charges:
                 return winner
             charge = freeze(charge_id, order.org_id, order.period, rating, work.now)
             if await store.insert_charge(work, charge):
+                work.publish(_usage_aggregated(charge))
                 work.publish(_usage_rated(charge))
                 return charge
             other = await store.overlapping(work, order.org_id, order.period)
@@ -243,6 +245,24 @@ async def _existing(work: UnitOfWork, charge_id: str) -> Charge:
     if charge is None:
         raise NotFound("charge", charge_id)
     return charge
+
+
+def _usage_aggregated(charge: Charge) -> UsageAggregated:
+    event = UsageAggregated(
+        org_id=charge.org_id,
+        charge_id=charge.charge_id,
+        usage_snapshot=charge.usage_snapshot,
+        totals_omitted=len(charge.lines) > LINES_TOLD_MAX,
+    )
+    event.period.start_at.FromDatetime(charge.period.start_at)
+    event.period.end_at.FromDatetime(charge.period.end_at)
+    for line in () if event.totals_omitted else charge.lines:
+        event.totals.add(
+            sku=line.rated.sku,
+            project_id=line.rated.project_id,
+            quantity=format_decimal(line.rated.quantity),
+        )
+    return event
 
 
 def _usage_rated(charge: Charge) -> UsageRated:

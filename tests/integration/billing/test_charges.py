@@ -123,7 +123,7 @@ async def world(database: DatabaseUrls) -> AsyncIterator[World]:
             reactions=[
                 Reaction(
                     "test.billing",
-                    ("charge.created", "rating.*", "usage.rated", "ledger.batch.posted"),
+                    ("charge.created", "rating.*", "usage.*", "ledger.batch.posted"),
                     hear,
                 )
             ],
@@ -225,6 +225,7 @@ async def test_a_charge_is_rated_posted_and_told(tenant: Tenant) -> None:
         "charge.created",
         "ledger.batch.posted",
         "rating.completed",
+        "usage.aggregated",
         "usage.rated",
     ]
     events = {e.subject: e.payload for e in told}
@@ -235,7 +236,14 @@ async def test_a_charge_is_rated_posted_and_told(tenant: Tenant) -> None:
     assert [line.amount for line in rated.lines] == [line.amount_gross for line in charge.lines]
     assert (rated.charge_id, rated.usage_snapshot) == (charge.charge_id, "snapshot-1")
     assert rated.period == charge.period
+    summed: Any = events["usage.aggregated"]
+    assert [(total.sku, total.project_id, total.quantity) for total in summed.totals] == [
+        (line.sku, line.project_id, line.quantity) for line in rated.lines
+    ]
+    assert (summed.charge_id, summed.period) == (charge.charge_id, charge.period)
+    assert summed.usage_snapshot == "snapshot-1"
     assert [e.subject for e in told if e.key == "acme"] == [
+        "usage.aggregated",
         "usage.rated",
         "rating.completed",
         "charge.created",
@@ -265,7 +273,7 @@ async def test_the_same_request_many_times_at_once_makes_one_charge(tenant: Tena
     await tenant.world.mesh.drain_events()
     subjects = [e.subject for e in tenant.world.heard if e.tenant_id == tenant.tenant_id]
     assert subjects.count("charge.created") == subjects.count("rating.completed") == 1
-    assert subjects.count("usage.rated") == 1
+    assert subjects.count("usage.aggregated") == subjects.count("usage.rated") == 1
 
 
 async def test_charges_of_an_organisation_never_overlap(tenant: Tenant) -> None:
@@ -324,6 +332,8 @@ async def test_a_rating_that_failed_for_good_is_told_once(
     assert payload.HasField("period")
     rated: Any = next(e.payload for e in told if e.subject == "usage.rated")
     assert (rated.lines_omitted, len(rated.lines)) == (True, 0)
+    summed: Any = next(e.payload for e in told if e.subject == "usage.aggregated")
+    assert (summed.totals_omitted, len(summed.totals)) == (True, 0)
 
 
 @pytest.mark.parametrize(

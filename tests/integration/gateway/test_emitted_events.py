@@ -21,6 +21,7 @@ OF_EVENTS = {kind.subject for kind in registry.all_types().values() if kind.owne
 # Fields of an emitted payload that may be empty in a sound event, each with the reason.
 MAY_BE_EMPTY = {
     ("usage.reported", "totals_omitted"): "false: the totals are told",
+    ("usage.aggregated", "totals_omitted"): "false: the sums are told",
     ("usage.rated", "lines_omitted"): "false: the lines are told",
     ("payment.step.succeeded", "step_index"): "the first step is 0",
     ("payment.step.succeeded", "latency_ms"): "the sandbox may answer within a millisecond",

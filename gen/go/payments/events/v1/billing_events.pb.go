@@ -235,6 +235,162 @@ func (x *ChargeCreated) GetCreatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// UsageAggregated says how much an organisation used in a period, added up for good: later usage of the period is no part
+// of it. It is published with the charge that the sums were frozen for, and tells no prices; UsageRated does.
+type UsageAggregated struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Organisation whose usage was added up.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Period whose usage was added up.
+	Period *v1.Period `protobuf:"bytes,2,opt,name=period,proto3" json:"period,omitempty"`
+	// Charge that the sums were frozen for.
+	ChargeId string `protobuf:"bytes,3,opt,name=charge_id,json=chargeId,proto3" json:"charge_id,omitempty"`
+	// State of the usage that was added up, in metering's own words.
+	UsageSnapshot string `protobuf:"bytes,4,opt,name=usage_snapshot,json=usageSnapshot,proto3" json:"usage_snapshot,omitempty"`
+	// The sums, in the order of the charge's lines. Empty when totals_omitted.
+	Totals []*UsageAggregatedTotal `protobuf:"bytes,5,rep,name=totals,proto3" json:"totals,omitempty"`
+	// True when there would be more than 500 sums. GetCharge tells each then.
+	TotalsOmitted bool `protobuf:"varint,6,opt,name=totals_omitted,json=totalsOmitted,proto3" json:"totals_omitted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageAggregated) Reset() {
+	*x = UsageAggregated{}
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageAggregated) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageAggregated) ProtoMessage() {}
+
+func (x *UsageAggregated) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageAggregated.ProtoReflect.Descriptor instead.
+func (*UsageAggregated) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *UsageAggregated) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *UsageAggregated) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *UsageAggregated) GetChargeId() string {
+	if x != nil {
+		return x.ChargeId
+	}
+	return ""
+}
+
+func (x *UsageAggregated) GetUsageSnapshot() string {
+	if x != nil {
+		return x.UsageSnapshot
+	}
+	return ""
+}
+
+func (x *UsageAggregated) GetTotals() []*UsageAggregatedTotal {
+	if x != nil {
+		return x.Totals
+	}
+	return nil
+}
+
+func (x *UsageAggregated) GetTotalsOmitted() bool {
+	if x != nil {
+		return x.TotalsOmitted
+	}
+	return false
+}
+
+// UsageAggregatedTotal is how much of one SKU one project used.
+type UsageAggregatedTotal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was used.
+	Sku string `protobuf:"bytes,1,opt,name=sku,proto3" json:"sku,omitempty"`
+	// Project that used it.
+	ProjectId string `protobuf:"bytes,2,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	// How much, by the SKU's aggregation, as a decimal string.
+	Quantity      string `protobuf:"bytes,3,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageAggregatedTotal) Reset() {
+	*x = UsageAggregatedTotal{}
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageAggregatedTotal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageAggregatedTotal) ProtoMessage() {}
+
+func (x *UsageAggregatedTotal) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageAggregatedTotal.ProtoReflect.Descriptor instead.
+func (*UsageAggregatedTotal) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *UsageAggregatedTotal) GetSku() string {
+	if x != nil {
+		return x.Sku
+	}
+	return ""
+}
+
+func (x *UsageAggregatedTotal) GetProjectId() string {
+	if x != nil {
+		return x.ProjectId
+	}
+	return ""
+}
+
+func (x *UsageAggregatedTotal) GetQuantity() string {
+	if x != nil {
+		return x.Quantity
+	}
+	return ""
+}
+
 // UsageRated says what the usage of a charge costs, meter by meter. It is published when the lines of the charge are
 // stored for good, before the ledger posts them; RatingCompleted follows once it has.
 type UsageRated struct {
@@ -261,7 +417,7 @@ type UsageRated struct {
 
 func (x *UsageRated) Reset() {
 	*x = UsageRated{}
-	mi := &file_payments_events_v1_billing_events_proto_msgTypes[2]
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -273,7 +429,7 @@ func (x *UsageRated) String() string {
 func (*UsageRated) ProtoMessage() {}
 
 func (x *UsageRated) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_billing_events_proto_msgTypes[2]
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -286,7 +442,7 @@ func (x *UsageRated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRated.ProtoReflect.Descriptor instead.
 func (*UsageRated) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{2}
+	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *UsageRated) GetOrgId() string {
@@ -362,7 +518,7 @@ type UsageRatedLine struct {
 
 func (x *UsageRatedLine) Reset() {
 	*x = UsageRatedLine{}
-	mi := &file_payments_events_v1_billing_events_proto_msgTypes[3]
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -374,7 +530,7 @@ func (x *UsageRatedLine) String() string {
 func (*UsageRatedLine) ProtoMessage() {}
 
 func (x *UsageRatedLine) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_billing_events_proto_msgTypes[3]
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -387,7 +543,7 @@ func (x *UsageRatedLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRatedLine.ProtoReflect.Descriptor instead.
 func (*UsageRatedLine) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{3}
+	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *UsageRatedLine) GetSku() string {
@@ -440,7 +596,7 @@ type RatingFailed struct {
 
 func (x *RatingFailed) Reset() {
 	*x = RatingFailed{}
-	mi := &file_payments_events_v1_billing_events_proto_msgTypes[4]
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -452,7 +608,7 @@ func (x *RatingFailed) String() string {
 func (*RatingFailed) ProtoMessage() {}
 
 func (x *RatingFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_billing_events_proto_msgTypes[4]
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -465,7 +621,7 @@ func (x *RatingFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RatingFailed.ProtoReflect.Descriptor instead.
 func (*RatingFailed) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{4}
+	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RatingFailed) GetOrgId() string {
@@ -536,7 +692,20 @@ const file_payments_events_v1_billing_events_proto_rawDesc = "" +
 	"line_count\x18\x06 \x01(\x05R\tlineCount\x129\n" +
 	"\n" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt:'\x92\xe7\x18#\n" +
-	"\x0echarge.created\x10\x01\x1a\abilling\"\x06org_id\"\xda\x02\n" +
+	"\x0echarge.created\x10\x01\x1a\abilling\"\x06org_id\"\xb2\x02\n" +
+	"\x0fUsageAggregated\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x120\n" +
+	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12\x1b\n" +
+	"\tcharge_id\x18\x03 \x01(\tR\bchargeId\x12%\n" +
+	"\x0eusage_snapshot\x18\x04 \x01(\tR\rusageSnapshot\x12@\n" +
+	"\x06totals\x18\x05 \x03(\v2(.payments.events.v1.UsageAggregatedTotalR\x06totals\x12%\n" +
+	"\x0etotals_omitted\x18\x06 \x01(\bR\rtotalsOmitted:)\x92\xe7\x18%\n" +
+	"\x10usage.aggregated\x10\x01\x1a\abilling\"\x06org_id\"c\n" +
+	"\x14UsageAggregatedTotal\x12\x10\n" +
+	"\x03sku\x18\x01 \x01(\tR\x03sku\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x02 \x01(\tR\tprojectId\x12\x1a\n" +
+	"\bquantity\x18\x03 \x01(\tR\bquantity\"\xda\x02\n" +
 	"\n" +
 	"UsageRated\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x120\n" +
@@ -577,34 +746,38 @@ func file_payments_events_v1_billing_events_proto_rawDescGZIP() []byte {
 	return file_payments_events_v1_billing_events_proto_rawDescData
 }
 
-var file_payments_events_v1_billing_events_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_payments_events_v1_billing_events_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_payments_events_v1_billing_events_proto_goTypes = []any{
 	(*RatingCompleted)(nil),       // 0: payments.events.v1.RatingCompleted
 	(*ChargeCreated)(nil),         // 1: payments.events.v1.ChargeCreated
-	(*UsageRated)(nil),            // 2: payments.events.v1.UsageRated
-	(*UsageRatedLine)(nil),        // 3: payments.events.v1.UsageRatedLine
-	(*RatingFailed)(nil),          // 4: payments.events.v1.RatingFailed
-	(*v1.Period)(nil),             // 5: payments.type.v1.Period
-	(*v1.Money)(nil),              // 6: payments.type.v1.Money
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*UsageAggregated)(nil),       // 2: payments.events.v1.UsageAggregated
+	(*UsageAggregatedTotal)(nil),  // 3: payments.events.v1.UsageAggregatedTotal
+	(*UsageRated)(nil),            // 4: payments.events.v1.UsageRated
+	(*UsageRatedLine)(nil),        // 5: payments.events.v1.UsageRatedLine
+	(*RatingFailed)(nil),          // 6: payments.events.v1.RatingFailed
+	(*v1.Period)(nil),             // 7: payments.type.v1.Period
+	(*v1.Money)(nil),              // 8: payments.type.v1.Money
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 }
 var file_payments_events_v1_billing_events_proto_depIdxs = []int32{
-	5,  // 0: payments.events.v1.RatingCompleted.period:type_name -> payments.type.v1.Period
-	6,  // 1: payments.events.v1.RatingCompleted.total:type_name -> payments.type.v1.Money
-	5,  // 2: payments.events.v1.ChargeCreated.period:type_name -> payments.type.v1.Period
-	6,  // 3: payments.events.v1.ChargeCreated.total:type_name -> payments.type.v1.Money
-	6,  // 4: payments.events.v1.ChargeCreated.partner_total:type_name -> payments.type.v1.Money
-	7,  // 5: payments.events.v1.ChargeCreated.created_at:type_name -> google.protobuf.Timestamp
-	5,  // 6: payments.events.v1.UsageRated.period:type_name -> payments.type.v1.Period
-	3,  // 7: payments.events.v1.UsageRated.lines:type_name -> payments.events.v1.UsageRatedLine
-	6,  // 8: payments.events.v1.UsageRatedLine.amount:type_name -> payments.type.v1.Money
-	5,  // 9: payments.events.v1.RatingFailed.period:type_name -> payments.type.v1.Period
-	7,  // 10: payments.events.v1.RatingFailed.failed_at:type_name -> google.protobuf.Timestamp
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	7,  // 0: payments.events.v1.RatingCompleted.period:type_name -> payments.type.v1.Period
+	8,  // 1: payments.events.v1.RatingCompleted.total:type_name -> payments.type.v1.Money
+	7,  // 2: payments.events.v1.ChargeCreated.period:type_name -> payments.type.v1.Period
+	8,  // 3: payments.events.v1.ChargeCreated.total:type_name -> payments.type.v1.Money
+	8,  // 4: payments.events.v1.ChargeCreated.partner_total:type_name -> payments.type.v1.Money
+	9,  // 5: payments.events.v1.ChargeCreated.created_at:type_name -> google.protobuf.Timestamp
+	7,  // 6: payments.events.v1.UsageAggregated.period:type_name -> payments.type.v1.Period
+	3,  // 7: payments.events.v1.UsageAggregated.totals:type_name -> payments.events.v1.UsageAggregatedTotal
+	7,  // 8: payments.events.v1.UsageRated.period:type_name -> payments.type.v1.Period
+	5,  // 9: payments.events.v1.UsageRated.lines:type_name -> payments.events.v1.UsageRatedLine
+	8,  // 10: payments.events.v1.UsageRatedLine.amount:type_name -> payments.type.v1.Money
+	7,  // 11: payments.events.v1.RatingFailed.period:type_name -> payments.type.v1.Period
+	9,  // 12: payments.events.v1.RatingFailed.failed_at:type_name -> google.protobuf.Timestamp
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_billing_events_proto_init() }
@@ -618,7 +791,7 @@ func file_payments_events_v1_billing_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_billing_events_proto_rawDesc), len(file_payments_events_v1_billing_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -129,6 +129,84 @@ class ChargeCreated(_message.Message):
 Global___ChargeCreated: _TypeAlias = ChargeCreated  # noqa: Y015
 
 @_typing.final
+class UsageAggregated(_message.Message):
+    """UsageAggregated says how much an organisation used in a period, added up for good: later usage of the period is no part
+    of it. It is published with the charge that the sums were frozen for, and tells no prices; UsageRated does.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    CHARGE_ID_FIELD_NUMBER: _builtins.int
+    USAGE_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    TOTALS_OMITTED_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """Organisation whose usage was added up."""
+    charge_id: _builtins.str
+    """Charge that the sums were frozen for."""
+    usage_snapshot: _builtins.str
+    """State of the usage that was added up, in metering's own words."""
+    totals_omitted: _builtins.bool
+    """True when there would be more than 500 sums. GetCharge tells each then."""
+    @_builtins.property
+    def period(self) -> _type_pb2.Period:
+        """Period whose usage was added up."""
+
+    @_builtins.property
+    def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageAggregatedTotal]:
+        """The sums, in the order of the charge's lines. Empty when totals_omitted."""
+
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        period: _type_pb2.Period | None = ...,
+        charge_id: _builtins.str = ...,
+        usage_snapshot: _builtins.str = ...,
+        totals: _abc.Iterable[Global___UsageAggregatedTotal] | None = ...,
+        totals_omitted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "org_id", b"org_id", "period", b"period", "totals", b"totals", "totals_omitted", b"totals_omitted", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageAggregated: _TypeAlias = UsageAggregated  # noqa: Y015
+
+@_typing.final
+class UsageAggregatedTotal(_message.Message):
+    """UsageAggregatedTotal is how much of one SKU one project used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKU_FIELD_NUMBER: _builtins.int
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    sku: _builtins.str
+    """What was used."""
+    project_id: _builtins.str
+    """Project that used it."""
+    quantity: _builtins.str
+    """How much, by the SKU's aggregation, as a decimal string."""
+    def __init__(
+        self,
+        *,
+        sku: _builtins.str = ...,
+        project_id: _builtins.str = ...,
+        quantity: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project_id", b"project_id", "quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageAggregatedTotal: _TypeAlias = UsageAggregatedTotal  # noqa: Y015
+
+@_typing.final
 class UsageRated(_message.Message):
     """UsageRated says what the usage of a charge costs, meter by meter. It is published when the lines of the charge are
     stored for good, before the ledger posts them; RatingCompleted follows once it has.

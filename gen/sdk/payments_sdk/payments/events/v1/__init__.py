@@ -93,6 +93,8 @@ __all__ = (
     "Timer",
     "UpdateWebhookEndpointRequest",
     "UpdateWebhookEndpointResponse",
+    "UsageAggregated",
+    "UsageAggregatedTotal",
     "UsageRated",
     "UsageRatedLine",
     "UsageReported",
@@ -3465,6 +3467,78 @@ class UpdateWebhookEndpointResponse(betterproto2.Message):
 
 default_message_pool.register_message(
     "payments.events.v1", "UpdateWebhookEndpointResponse", UpdateWebhookEndpointResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class UsageAggregated(betterproto2.Message):
+    """
+    UsageAggregated says how much an organisation used in a period, added up for good: later usage of the period is no part
+    of it. It is published with the charge that the sums were frozen for, and tells no prices; UsageRated does.
+    """
+
+    org_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Organisation whose usage was added up.
+    """
+
+    period: "__type__v1__.Period | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Period whose usage was added up.
+    """
+
+    charge_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Charge that the sums were frozen for.
+    """
+
+    usage_snapshot: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    State of the usage that was added up, in metering's own words.
+    """
+
+    totals: "list[UsageAggregatedTotal]" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The sums, in the order of the charge's lines. Empty when totals_omitted.
+    """
+
+    totals_omitted: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    True when there would be more than 500 sums. GetCharge tells each then.
+    """
+
+
+default_message_pool.register_message("payments.events.v1", "UsageAggregated", UsageAggregated)
+
+
+@dataclass(eq=False, repr=False)
+class UsageAggregatedTotal(betterproto2.Message):
+    """
+    UsageAggregatedTotal is how much of one SKU one project used.
+    """
+
+    sku: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    What was used.
+    """
+
+    project_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Project that used it.
+    """
+
+    quantity: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    How much, by the SKU's aggregation, as a decimal string.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "UsageAggregatedTotal", UsageAggregatedTotal
 )
 
 

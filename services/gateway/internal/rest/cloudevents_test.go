@@ -6,8 +6,10 @@ import (
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
+	errorsv1 "tollmesh.dev/gen/go/payments/errors/v1"
 	eventsv1 "tollmesh.dev/gen/go/payments/events/v1"
 )
 
@@ -59,6 +61,17 @@ func TestAttributeTwiceIsOneList(t *testing.T) {
 	if mesh.count() != 0 {
 		t.Error("a header that is no text reached the mesh")
 	}
+}
+
+func TestContentTypeInNoModeIs415(t *testing.T) {
+	mesh := newMesh(t, map[string]answer{
+		"/payments.events.v1.EventService/PublishCloudEvents": func(proto.Message, grpc.ServerStream) (proto.Message, error) {
+			return nil, fault(codes.InvalidArgument,
+				errorsv1.ErrorReason_ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE, "send JSON", nil).Err()
+		},
+	})
+	newClient(t, mesh.address, defaults).do("POST", "/v1/events:cloudevents", "x").
+		wantReason(415, "CLOUD_EVENTS_CONTENT_TYPE")
 }
 
 func TestHeadersOfOtherCallsStayBehind(t *testing.T) {

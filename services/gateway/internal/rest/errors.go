@@ -89,6 +89,9 @@ func writeError(ctx context.Context, mux *runtime.ServeMux, marshaler runtime.Ma
 	if errors.As(err, &chosen) {
 		httpStatus = chosen.HTTPStatus
 	}
+	if reasonOf(complete) == reasonName(errorsv1.ErrorReason_ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE) {
+		httpStatus = http.StatusUnsupportedMediaType // gRPC has no code for it
+	}
 	header := w.Header()
 	if metadata, ok := runtime.ServerMetadataFromContext(ctx); ok {
 		for _, name := range []string{"retry-after", "x-request-id"} {
@@ -126,6 +129,16 @@ func render(s *status.Status) []byte {
 		return []byte(fmt.Sprintf(`{"code": %d, "message": "the error cannot be shown", "details": []}`, s.Code()))
 	}
 	return text
+}
+
+// reasonOf is the reason of a status' ErrorInfo; empty without one.
+func reasonOf(s *status.Status) string {
+	for _, detail := range s.Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			return info.GetReason()
+		}
+	}
+	return ""
 }
 
 // retryDelay is RetryInfo in the whole seconds of a Retry-After header, rounded up; empty without one.

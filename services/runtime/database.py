@@ -25,6 +25,7 @@ from services.runtime import sql
 from services.runtime.clock import Clock
 from services.runtime.context import CallContext, current
 from services.runtime.crashpoints import crashpoint
+from services.runtime.driver import driver_of
 from services.runtime.errors import DatabaseUnavailable, DeadlineExceeded, InvalidField
 from services.runtime.events import publish
 from services.runtime.ids import new_ulid, new_uuid
@@ -102,10 +103,7 @@ class UnitOfWork:
 
     async def raw(self) -> psycopg.AsyncConnection[Any]:
         """Return psycopg's connection inside the same transaction, for COPY."""
-        pooled = await self.connection.get_raw_connection()
-        driver = pooled.driver_connection
-        assert isinstance(driver, psycopg.AsyncConnection)
-        return driver
+        return driver_of(self.connection)
 
     @property
     def published(self) -> bool:

@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import psycopg
 import structlog
 from google.protobuf import empty_pb2
 from sqlalchemy.exc import DBAPIError
@@ -26,6 +25,7 @@ from services.runtime.clock import Clock
 from services.runtime.context import CallContext, acting
 from services.runtime.crashpoints import crashpoint
 from services.runtime.database import UnitOfWork
+from services.runtime.driver import driver_of
 from services.runtime.events import registry, relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Envelope, Reaction
@@ -210,8 +210,7 @@ class Handling:
     async def _fenced(self, connection: AsyncConnection, lane: Lane) -> AsyncIterator[Session]:
         """A transaction that ends with nothing when the lane is another's. Raises LaneLost."""
         async with connection.begin():
-            driver = (await connection.get_raw_connection()).driver_connection
-            assert isinstance(driver, psycopg.AsyncConnection)
+            driver = driver_of(connection)
             if await relay.row(driver, "fence", **lane.lease, limit_ms=self._limit_ms) is None:
                 raise LaneLost
             yield driver

@@ -8,8 +8,10 @@ aggregate are held. After the commit the unit of work wakes the bus (`EventBus.w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 
 import psycopg
 from google.protobuf.message import Message
@@ -17,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.runtime import sql
 from services.runtime.context import CallContext
+from services.runtime.driver import driver_of
 from services.runtime.errors import Code, DomainError
 from services.runtime.events import registry
 from services.runtime.events.subjects import with_version
@@ -26,6 +29,9 @@ PAYLOAD_BYTES_MAX = 1024 * 1024
 EVENTS_MAX = 10_000
 
 _QUERIES = sql.load("services.runtime.events", "queries.sql")
+_PARAMETER = re.compile(r"%\((\w+)\)[sb]")
+# Where a connection's own cursor is kept.
+_CURSOR = "events.publish"
 
 
 class EventTooLarge(DomainError):
@@ -86,21 +92,45 @@ async def write(
         return
     if len(events) > EVENTS_MAX:
         raise ValueError(f"{len(events)} events in one transaction; publish at most {EVENTS_MAX}")
-    pooled = await connection.get_raw_connection()
-    driver = pooled.driver_connection
-    assert isinstance(driver, psycopg.AsyncConnection)
     shared = {
         "tenant_id": context.tenant_id,
         "correlation_id": context.correlation_id,
         "traceparent": context.traceparent,
         "created_at": now,
     }
-    rows = [_row(event) for event in events]
-    if len(rows) == 1:
-        await driver.execute(_QUERIES["publish_one"], shared | rows[0])
+    if len(events) == 1:
+        await _write_one(connection, shared | _row(events[0]))
         return
+    rows = [_row(event) for event in events]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    await driver.execute(_QUERIES["publish_many"], shared | columns)
+    await driver_of(connection).execute(_QUERIES["publish_many"], shared | columns)
+
+
+async def _write_one(connection: AsyncConnection, row: Mapping[str, object]) -> None:
+    """Write one event, as nearly every transaction does: by a cursor that its connection keeps, and with
+    numbered parameters, which spares a fifth of what publishing costs its caller.
+    """
+    statement, names = _numbered()
+    sync = connection.sync_connection
+    assert sync is not None, "the connection is open"
+    cursor = sync.info.get(_CURSOR)
+    if cursor is None:
+        cursor = sync.info[_CURSOR] = psycopg.AsyncRawCursor(driver_of(connection))
+    await cursor.execute(statement, [row[name] for name in names])
+
+
+@cache
+def _numbered() -> tuple[bytes, tuple[str, ...]]:
+    """Return `publish_one` with its parameters as $1, $2, …, and their names in that order."""
+    names: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        if found[1] not in names:
+            names.append(found[1])
+        return f"${names.index(found[1]) + 1}"
+
+    statement = _PARAMETER.sub(number, _QUERIES["publish_one"])
+    return statement.encode(), tuple(names)
 
 
 def _row(event: Pending) -> dict[str, object]:

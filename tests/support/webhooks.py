@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -28,6 +29,8 @@ from tests.support.mesh import Mesh, running
 
 ALLOW = "127.0.0.1/32"
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+
+RECEIVED_SECONDS = 20.0
 
 Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -59,6 +62,7 @@ class Receiver:
     received: list[Received] = field(default_factory=list)
     port: int = 0
     scheme: str = "http"
+    _moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -70,7 +74,15 @@ class Receiver:
         body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.received.append(Received(request.path_qs, headers, body))
+        self._moved.set()
         return await self.behaviour(request)
+
+    async def has_received(self, count: int) -> None:
+        """Wait until so many requests have come."""
+        async with asyncio.timeout(RECEIVED_SECONDS):
+            while len(self.received) < count:
+                self._moved.clear()
+                await self._moved.wait()
 
 
 @asynccontextmanager
@@ -94,11 +106,13 @@ async def receiving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver
 class WebhookLab:
     """One tenant's webhooks on a mesh whose time and whose sender stand still between calls."""
 
-    def __init__(self, mesh: Mesh, worker: WebhookWorker, clock: ManualClock) -> None:
+    def __init__(
+        self, mesh: Mesh, worker: WebhookWorker, clock: ManualClock, tenant: str = ""
+    ) -> None:
         self.mesh = mesh
         self.worker = worker
         self.clock = clock
-        self.tenant = new_tenant()
+        self.tenant = tenant or new_tenant()
         self.stub = events_service_pb2_grpc.EventServiceStub(mesh.channel(self.tenant))
 
     async def create(

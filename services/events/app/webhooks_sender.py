@@ -134,14 +134,13 @@ class Sender:
         body: bytes,
         clock: _Clock,
     ) -> Answer:
-        url = target.url
-        default = url.port == (443 if target.is_https else 80)
+        default = target.port == (443 if target.is_https else 80)
         host = f"[{target.host}]" if ":" in target.host else target.host
         # The address stands in the URL, so that nothing behind this line resolves anything; the name goes
         # into the header Host and, for TLS, into what the server is asked for and its certificate is checked by.
         named = target.is_https and not target.is_literal
         async with self._opened().post(
-            url.with_host(str(address)),
+            target.at(str(address)),
             data=body,
             headers={**headers, "Host": host if default else f"{host}:{target.port}"},
             server_hostname=target.host.rstrip(".") if named else None,

@@ -26,10 +26,12 @@ class Target:
     """What a URL names.
 
     Attributes:
+        text: the URL as it was given.
         host: name or literal address, without brackets.
         is_literal: true for an address in its usual spelling.
     """
 
+    text: str
     url: URL
     host: str
     port: int
@@ -39,6 +41,18 @@ class Target:
     def is_https(self) -> bool:
         """True when the connection is by TLS."""
         return self.url.scheme == "https"
+
+    def at(self, address: str) -> URL:
+        """Return the same at a literal address; path and query stay as they were written."""
+        written = URL(self.text, encoded=True)
+        return URL.build(
+            scheme=self.url.scheme,
+            host=f"[{address}]" if ":" in address else address,
+            port=self.port,
+            path=written.raw_path or "/",
+            query_string=written.raw_query_string,
+            encoded=True,
+        )
 
 
 def read(text: str) -> Target:
@@ -61,7 +75,7 @@ def read(text: str) -> Target:
         raise refusal("login", "leave out user and password: deliveries are signed")
     if "#" in text:
         raise refusal("fragment", "leave out the fragment behind #")
-    return Target(url, host, port, _is_literal(host))
+    return Target(text, url, host, port, _is_literal(host))
 
 
 def check(target: Target, *, listed: bool) -> None:

@@ -73,6 +73,13 @@ def test_the_operators_list_lets_http_and_low_ports_through() -> None:
     urls.check(urls.read("http://hooks.internal:81/"), listed=True)
 
 
+def test_path_and_query_stay_as_they_were_written() -> None:
+    found = urls.read("https://hooks.example:8443/%7Ea//b/../c?x=a%2Fb+c").at("::1")
+    assert str(found) == "https://[::1]:8443/%7Ea//b/../c?x=a%2Fb+c"
+    assert found.raw_host == "::1"
+    assert str(urls.read("https://hooks.example?x").at("1.2.3.4")) == "https://1.2.3.4/?x"
+
+
 def test_no_host_takes_long_to_judge() -> None:
     began = time.perf_counter()
     with pytest.raises(WebhookUrlRefused):

@@ -385,6 +385,10 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
         (1,),
     ),
     "rating.completed": (_EVENT_COUNT + "'rating.completed'", (1,)),
+    # One charge is in the books, one was rated and found an account closed; one could not be rated.
+    "usage.aggregated": (_EVENT_COUNT + "'usage.aggregated'", (2,)),
+    "usage.rated": (_EVENT_COUNT + "'usage.rated'", (2,)),
+    "rating.failed": (_EVENT_COUNT + "'rating.failed'", (1,)),
     "plan.created": (_EVENT_COUNT + "'plan.created'", (1,)),
     "violations": (
         "SELECT count(*) FROM monitoring.violation"

@@ -17,11 +17,9 @@ from services.runtime.events.publish import EventTooLarge
 from services.runtime.idempotency import Idempotency
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.timers.cron import Missed
-from services.runtime.timers.schedules import Schedule
+from services.runtime.timers.schedules import PAYLOAD_BYTES_MAX, Schedule
 from services.runtime.timers.store import Timer
 
-# Of a schedule's payload, which is published again and again.
-PAYLOAD_BYTES_MAX = 64 * 1024
 # Of the payloads on one page of schedules.
 SCHEDULES_PAGE_BYTES_MAX = 4 * 1024 * 1024
 

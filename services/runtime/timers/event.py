@@ -21,15 +21,22 @@ _LOG = sql.load("services.runtime.events", "queries.sql")
 _SHARED = ("tenant_id", "correlation_id", "traceparent", "created_at")
 
 
-def columns_of(payload: Message) -> dict[str, object]:
+def columns_of(payload: Message, bytes_max: int) -> dict[str, object]:
     """Return what a row keeps of an event of ours: all that writing it will need.
 
     Raises:
         TypeError: the message is no event payload.
         ValueError: its key is empty or too long.
-        EventTooLarge: it weighs more than an event may.
+        EventTooLarge: it weighs more than `bytes_max`.
     """
     event = publish.Pending("", payload, "")
+    if len(event.data) > bytes_max:
+        raise publish.EventTooLarge(
+            f"{event.kind.subject} weighs {len(event.data)} bytes; schedule a reference instead",
+            subject=event.kind.subject,
+            bytes=len(event.data),
+            bytes_max=bytes_max,
+        )
     return {
         "subject": with_version(event.kind.subject, event.kind.version),
         "schema_version": event.kind.version,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,9 +32,13 @@ from services.runtime.timers import event
 from services.runtime.timers.cron import Cron, Missed
 
 BATCH_MAX = 200
-TENANTS_MAX = 100
 SCHEDULES_MAX = 50
-FIRES_MAX = 100
+# Of all schedules of a tenant in one transaction.
+FIRES_MAX = 200
+FIRES_BYTES_MAX = 4 * 1024 * 1024
+# What is looked at to find who has something due; beyond it the tenants are gone through one by one.
+WINDOW_MAX = 10_000
+TENANTS_MAX = 100
 STOP_SECONDS_MAX = 10.0
 # A transaction that hangs is ended by the server, so that another pump can take its tenant.
 TRANSACTION_MS_MAX = 6_000
@@ -160,30 +163,34 @@ class TimerPump:
 
     async def _round(self, session: Session, now: datetime) -> int:
         """Fire one batch of each tenant that has something due; returns how many events that made."""
-        found = await _rows(session, "due_tenants", after=self._after, now=now, limit=TENANTS_MAX)
-        self._after = found[-1]["tenant_id"] if len(found) == TENANTS_MAX else ""
         fired = 0
-        for row in found:
+        for tenant_id in await self._due_tenants(session, now):
             if self._stopping.is_set():
                 break
-            fired += await self._serve(session, row["tenant_id"], now)
+            fired += await self._serve(session, tenant_id, now)
         return fired
 
+    async def _due_tenants(self, session: Session, now: datetime) -> list[str]:
+        """Return who has something due; when that is much, some of them in turn."""
+        (seen,) = await _rows(session, "due_tenants", now=now, window=WINDOW_MAX)
+        if not seen["cut"]:
+            return seen["tenants"] or []
+        found = await _rows(
+            session, "walk_due_tenants", after=self._after, now=now, limit=TENANTS_MAX
+        )
+        self._after = found[-1]["tenant_id"] if len(found) == TENANTS_MAX else ""
+        return [row["tenant_id"] for row in found]
+
     async def _serve(self, session: Session, tenant_id: str, now: datetime) -> int:
-        """Fire a batch of one tenant. What cannot be written is put off alone; it holds up nobody else."""
-        try:
-            return await self._fire(session, tenant_id, now, BATCH_MAX)
-        except psycopg.OperationalError:
-            raise
-        except psycopg.Error as error:
-            _log.warning("batch of timers refused", tenant_id=tenant_id, error=_text(error))
-        try:
-            return await self._fire(session, tenant_id, now, 1)
-        except psycopg.OperationalError:
-            raise
-        except psycopg.Error as error:
-            await self._put_off(session, tenant_id, now, error)
-            return 0
+        """Fire a batch of one tenant. What the log refuses is put off alone; it holds up nobody else."""
+        for limit in (BATCH_MAX, 1):
+            try:
+                return await self._fire(session, tenant_id, now, limit)
+            except (psycopg.IntegrityError, psycopg.DataError) as error:
+                _log.warning("timers refused", tenant_id=tenant_id, limit=limit, error=_text(error))
+                cause = error
+        await self._put_off(session, tenant_id, now, cause)
+        return 0
 
     async def _fire(self, session: Session, tenant_id: str, now: datetime, limit: int) -> int:
         async with session.transaction():
@@ -232,11 +239,16 @@ class TimerPump:
         rows = await _rows(
             session, "take_schedules", tenant_id=tenant_id, now=now, limit=SCHEDULES_MAX
         )
-        fires = []
+        fires: list[tuple[datetime, Row, str]] = []
+        weight = 0
         for row in rows:
-            fires += [
-                (at, row, event_id) for at, event_id in await _owed(session, tenant_id, row, now)
-            ]
+            size = len(row["payload"]) + 1
+            limit = min(FIRES_MAX - len(fires), max(FIRES_BYTES_MAX - weight, 0) // size)
+            if limit < 1:
+                break  # the rest is still due
+            owed = await _owed(session, tenant_id, row, now, limit)
+            fires += [(at, row, event_id) for at, event_id in owed]
+            weight += size * len(owed)
         fires.sort(key=lambda fire: (fire[0], fire[1]["name"]))
         return [
             event.of_row(
@@ -265,18 +277,18 @@ class TimerPump:
 
 
 async def _owed(
-    session: Session, tenant_id: str, row: Row, now: datetime
-) -> Iterator[tuple[datetime, str]]:
+    session: Session, tenant_id: str, row: Row, now: datetime, limit: int
+) -> list[tuple[datetime, str]]:
     """Guard the fires that a schedule owes and move it on; returns those that nobody made before."""
     name = {"tenant_id": tenant_id, "name": row["name"]}
     try:
         cron = Cron(row["cron"], row["time_zone"])
-        due = cron.due(Missed(row["missed"]), row["next_at"], now, FIRES_MAX)
+        due = cron.due(Missed(row["missed"]), row["next_at"], now, limit)
     except DomainError as error:
         # It could be read when it was put: the rules of time zones have changed since.
         _log.error("schedule put off", **name, error=_text(error))
         await _rows(session, "move_schedule", **name, next_at=now + PUT_OFF, last_at=None)
-        return iter(())
+        return []
     guarded = await _rows(
         session,
         "guard_fires",
@@ -287,7 +299,7 @@ async def _owed(
     last_at = due.fires[-1] if due.fires else None
     await _rows(session, "move_schedule", **name, next_at=due.next_at, last_at=last_at)
     await _rows(session, "forget_fires", **name, before=now - GUARD_KEPT)
-    return ((fire["fire_at"], fire["event_id"]) for fire in guarded)
+    return sorted((fire["fire_at"], fire["event_id"]) for fire in guarded)
 
 
 async def _rows(session: Session, name: str, /, **parameters: Any) -> list[Row]:

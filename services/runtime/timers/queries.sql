@@ -69,6 +69,14 @@ SELECT least((SELECT due_at FROM mesh.timer ORDER BY due_at LIMIT 1),
              (SELECT next_at FROM mesh.schedule ORDER BY next_at LIMIT 1)) AS at;
 
 -- @due_tenants
+-- Of the first that are due; `cut` when there are more, of whom one tenant may hold all that was looked at.
+WITH due AS MATERIALIZED (
+  (SELECT tenant_id FROM mesh.timer WHERE due_at <= %(now)s ORDER BY due_at LIMIT %(window)s)
+  UNION ALL
+  (SELECT tenant_id FROM mesh.schedule WHERE next_at <= %(now)s ORDER BY next_at LIMIT %(window)s))
+SELECT array_agg(DISTINCT tenant_id ORDER BY tenant_id) AS tenants, count(*) >= %(window)s AS cut FROM due;
+
+-- @walk_due_tenants
 -- From tenant to tenant along each index, whatever the number of their timers.
 WITH RECURSIVE timers AS (
   (SELECT tenant_id, due_at FROM mesh.timer WHERE tenant_id > %(after)s ORDER BY tenant_id, due_at LIMIT 1)

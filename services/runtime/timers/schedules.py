@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from services.runtime.database import UnitOfWork
 
 SCHEDULES_MAX = 1000
+# Of the event of a schedule, which is published again and again.
+PAYLOAD_BYTES_MAX = 64 * 1024
 
 _SQL = sql.load("services.runtime.timers", "queries.sql")
 
@@ -66,7 +68,7 @@ class Schedule:
         cls, name: str, cron: str, time_zone: str, payload: Message, missed: Missed = Missed.ONE
     ) -> Schedule:
         """Make the schedule of an event of ours."""
-        columns: dict[str, Any] = event.columns_of(payload)
+        columns: dict[str, Any] = event.columns_of(payload, PAYLOAD_BYTES_MAX)
         return cls(name, cron, time_zone, missed, **columns)
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from services.runtime.database import UnitOfWork
 
 KEY_CHARS_MAX = 400
+# Of an event to come: a pump moves many at once.
+PAYLOAD_BYTES_MAX = 64 * 1024
 
 _SQL = sql.load("services.runtime.timers", "queries.sql")
 _EVER = datetime(9999, 12, 31, tzinfo=UTC)
@@ -62,10 +64,11 @@ async def schedule(
         raise ValueError(
             f"a timer needs a time with a zone and a key of up to {KEY_CHARS_MAX} characters"
         )
+    columns = event.columns_of(payload, PAYLOAD_BYTES_MAX)
     await work.execute(
         _SQL["set_timer"],
         {
-            **event.columns_of(payload),
+            **columns,
             "tenant_id": work.tenant_id,
             "key": key,
             "timer_id": timer_id,

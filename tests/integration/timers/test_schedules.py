@@ -9,6 +9,7 @@ import pytest
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.runtime.context import acting
+from services.runtime.timers import pump as pumps
 from services.runtime.timers import schedules
 from services.runtime.timers.cron import Missed, ScheduleInvalid
 from services.runtime.timers.schedules import Schedule, SchedulesFull
@@ -88,6 +89,27 @@ async def test_a_long_backfill_comes_whole_and_in_order(lab: TimerLab) -> None:
     found = await _fires(lab, tenant)
     assert sum(fired) == len(found) == len(set(found)) == 350
     assert found == sorted(found)
+
+
+async def test_a_transaction_makes_a_bounded_number(
+    lab: TimerLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many schedules that owe much: some at a time, all in the end."""
+    monkeypatch.setattr(pumps, "FIRES_MAX", 50)
+    monkeypatch.setattr(pumps, "FIRES_BYTES_MAX", 200)
+    tenant = new_tenant()
+    for name in ("a", "b", "c"):
+        await _put(lab, tenant, "* * * * *", name=name, missed=Missed.BACKFILL)
+    lab.advance(minutes=60)
+    pump = lab.pump()
+    async with await pump._session() as session:
+        made = await pump._serve(session, tenant, lab.clock.now())
+    # A payload weighs five bytes, and each counts one more.
+    assert made == 33
+    await pump.fire_due()
+    await pump.stop()
+    found = await lab.versions(tenant)
+    assert sorted(key for key, _ in found) == ["a"] * 60 + ["b"] * 60 + ["c"] * 60
 
 
 async def test_a_fire_that_was_made_is_not_made_again(lab: TimerLab) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ from google.protobuf import empty_pb2
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.runtime.context import acting
+from services.runtime.events.publish import EventTooLarge
 from services.runtime.timers import pump as pumps
 from services.runtime.timers import store
 from tests.support.events import call, new_tenant
@@ -97,6 +99,10 @@ async def test_what_cannot_become_an_event_is_refused_when_it_is_set(lab: TimerL
                 await work.schedule(PlanCreated(), START)
             with pytest.raises(ValueError, match="zone"):
                 await work.schedule(PlanCreated(plan_id="p"), datetime(2026, 3, 1))  # noqa: DTZ001
+            with pytest.raises(EventTooLarge):
+                heavy = PlanCreated(plan_id="p")
+                heavy.plan.name = "x" * store.PAYLOAD_BYTES_MAX
+                await work.schedule(heavy, START)
             with pytest.raises(ValueError, match="key"):
                 await work.schedule(PlanCreated(plan_id="p"), START, key="x" * 401)
 
@@ -135,6 +141,30 @@ async def test_several_pumps_fire_each_timer_once_and_are_fair(lab: TimerLab) ->
         "SELECT count(*) AS n FROM mesh.event WHERE tenant_id = %s AND seq > %s", busy, one["seq"]
     )
     assert behind[0]["n"] >= pumps.BATCH_MAX, "one batch each, then the next tenant"
+
+
+async def test_where_much_is_due_tenants_take_turns(
+    lab: TimerLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More is due than is looked at: tenants are gone through one by one, a few at a time."""
+    monkeypatch.setattr(pumps, "WINDOW_MAX", 3)
+    monkeypatch.setattr(pumps, "TENANTS_MAX", 2)
+    monkeypatch.setattr(pumps, "BATCH_MAX", 2)
+    tenants = [new_tenant() for _ in range(5)]
+    for tenant in tenants:
+        for number in range(3):
+            await lab.schedule(tenant, f"k{number}", seconds=number)
+        await lab.schedule(tenant, "far", days=9)
+    lab.advance(minutes=1)
+    pump = lab.pump()
+    async with await pump._session() as session:
+        first = [await pump._due_tenants(session, lab.clock.now()) for _ in range(3)]
+    assert [len(turn) for turn in first] == [2, 2, 1]
+    assert sorted(name for turn in first for name in turn) == sorted(tenants)
+    assert await pump.fire_due() == 15
+    await pump.stop()
+    for tenant in tenants:
+        assert [key for key, _ in await lab.versions(tenant)] == ["k0", "k1", "k2"]
 
 
 async def test_a_running_pump_sees_what_is_set_and_what_time_brings(lab: TimerLab) -> None:
@@ -229,3 +259,34 @@ async def test_waiting_costs_next_to_nothing(lab: TimerLab) -> None:
         assert "timer_due" in text
         assert "schedule_due" in text
         assert "Seq Scan" not in text
+
+
+_PLANS = [
+    (
+        store,
+        "list_timers",
+        {"after": "", "first": "a", "end": "b", "due_before": START},
+        "timer_pkey",
+    ),
+    (store, "cancel_timers", {"keys": ["k"]}, "timer_pkey"),
+    (store, "cancel_timer_by_id", {"timer_id": "t"}, "timer_tenant_id_timer_id_key"),
+    (pumps, "take_timers", {"now": START}, "timer_tenant_due"),
+    (pumps, "take_schedules", {"now": START}, "schedule_tenant_due"),
+]
+
+
+@pytest.mark.parametrize(("module", "name", "asked", "index"), _PLANS)
+async def test_the_services_role_uses_indexes(
+    lab: TimerLab, module: Any, name: str, asked: dict[str, Any], index: str
+) -> None:
+    tenant = new_tenant()
+    with acting(call(tenant)):
+        async with lab.database.unit_of_work("lab.explain") as work:
+            await work.execute("SET LOCAL enable_seqscan = off")
+            parameters = {"tenant_id": tenant, "limit": 10, **asked}
+            plan = await work.execute(f"EXPLAIN {module._SQL[name]}", parameters)
+            text = "\n".join(plan.scalars())
+    line = next(text for text in text.splitlines() if index in text)
+    conditions = text.partition(line)[2].splitlines()[1]
+    assert "Index Cond" in conditions
+    assert all(f"{key} " in conditions for key in {"list_timers": ["key"]}.get(name, ["tenant_id"]))

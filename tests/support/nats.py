@@ -78,6 +78,12 @@ class NatsServer:
                 raise RuntimeError(f"NATS server {self.name} did not start:\n{said}")
             time.sleep(0.01)
 
+    @property
+    def knows_its_leader(self) -> bool:
+        """Whether the cluster that it is part of has elected one."""
+        meta = self.asked("jsz").get("meta_cluster")
+        return isinstance(meta, dict) and bool(meta.get("leader"))
+
     def change(self, old: str, new: str) -> None:
         """Replace a text of its configuration, and start it again on what it had stored."""
         self._config.write_text(self._config.read_text().replace(old, new))
@@ -138,11 +144,20 @@ def serving(
                 if _ADDRESS_TAKEN in str(error) and attempt < 2:
                     continue
                 raise
+            _await_leader(servers)
             yield Nats(servers)
             return
         finally:
             for server in servers:
                 server.kill()
+
+
+def _await_leader(servers: list[NatsServer]) -> None:
+    give_up_at = time.monotonic() + READY_SECONDS
+    while len(servers) > 1 and not all(server.knows_its_leader for server in servers):
+        if time.monotonic() > give_up_at:
+            raise RuntimeError("the NATS servers elected no leader")
+        time.sleep(0.05)
 
 
 def _servers(folder: Path, count: int, max_payload: str, authorization: str) -> list[NatsServer]:

@@ -31,7 +31,8 @@ from services.runtime.ids import new_ulid
 # Atomic batches came last of what is used here.
 SERVER_VERSION_MIN = (2, 12)
 CONNECT_SECONDS = 5.0
-REQUEST_SECONDS = 5.0
+REQUEST_SECONDS = 3.0
+_CLOSE_SECONDS = 0.5
 # Bytes that wait in this process for a connection that is being made again.
 _PENDING_BYTES_MAX = 8 * 1024 * 1024
 # Below the server's own limit of 1,000 messages a batch.
@@ -335,19 +336,17 @@ class Broker:
     async def reader(self, site: str, share: int, shares: int, after: int) -> Reader:
         """Read a share of another site's lanes, from behind a sequence on.
 
-        The consumer is durable, so that NATS can tell how far this site is behind; but where it goes on is decided
-        here, each time. It is made anew, because one that is set back would go on to serve whoever asked it before: a
-        process that was paused would swallow messages until they are delivered again.
+        Each time by a consumer of its own, kept by one server in memory and dropped once nobody asks for it. Where
+        reading goes on is decided by the caller's database, so there is nothing in a consumer that would be worth a
+        Raft group; and a process that was paused cannot swallow messages of the one that took its place.
         """
         jetstream = await self.jetstream()
-        stream, name = message.stream_of(site), f"{self.options.site}-{share}"
+        stream, name = message.stream_of(site), f"{self.options.site}-{share}-{new_ulid()}"
         lanes = range(share, LANES, shares)
-        with contextlib.suppress(NotFoundError):
-            await jetstream.delete_consumer(stream, name)
         await jetstream.add_consumer(
             stream,
             api.ConsumerConfig(
-                durable_name=name,
+                name=name,
                 description=f"share {share} of {shares} of site {self.options.site}",
                 deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
                 opt_start_seq=after + 1,
@@ -357,6 +356,9 @@ class Broker:
                 ack_wait=Reader.ACK_WAIT_SECONDS,
                 max_ack_pending=2 * Reader.BATCH,
                 max_deliver=-1,
+                inactive_threshold=Reader.FORGOTTEN_AFTER_SECONDS,
+                num_replicas=1,
+                mem_storage=True,
             ),
         )
         return await Reader.open(await self.client(), stream, name)
@@ -370,12 +372,16 @@ class Reader:
 
     BATCH = 250
     ACK_WAIT_SECONDS = 30.0
+    FORGOTTEN_AFTER_SECONDS = 60.0
     _EXPIRES_SECONDS = 10.0
     _HEARTBEAT_SECONDS = 1.0
 
-    def __init__(self, client: Client, subject: str, subscription: Any, inbox: str) -> None:
+    def __init__(
+        self, client: Client, stream: str, consumer: str, subscription: Any, inbox: str
+    ) -> None:
         self._client = client
-        self._subject = subject
+        self._stream = stream
+        self._consumer = consumer
         self._subscription = subscription
         self._inbox = inbox
         self._due = 0
@@ -385,12 +391,15 @@ class Reader:
         """Make ready to pull."""
         inbox = client.new_inbox()
         subscription = await client.subscribe(inbox)
-        return cls(client, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}", subscription, inbox)
+        return cls(client, stream, consumer, subscription, inbox)
 
     async def close(self) -> None:
         """Take nothing more."""
-        with contextlib.suppress(NatsError):
+        with contextlib.suppress(NatsError, TimeoutError):
             await self._subscription.unsubscribe()
+            # Else it is forgotten by itself.
+            jetstream = self._client.jetstream(timeout=_CLOSE_SECONDS)
+            await jetstream.delete_consumer(self._stream, self._consumer)
 
     async def batch(self) -> list[Any]:
         """Return the messages that are there, at least one unless a heartbeat's time passed without any.
@@ -428,7 +437,8 @@ class Reader:
             "expires": int(self._EXPIRES_SECONDS * 1e9),
             "idle_heartbeat": int(self._HEARTBEAT_SECONDS * 1e9),
         }
-        await self._client.publish(self._subject, json.dumps(wanted).encode(), reply=self._inbox)
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
+        await self._client.publish(subject, json.dumps(wanted).encode(), reply=self._inbox)
         self._due = self.BATCH
 
 

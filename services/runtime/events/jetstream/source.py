@@ -1,11 +1,9 @@
 """The source: takes the events of another site into this database's log.
 
-The other site's 256 lanes are read as eight shares, each by one process at a time, under a lease in this database; a
-consumer for each lane would be a Raft group each (64 of them took a three-node cluster over four seconds to make).
-One transaction checks the lease, claims the events' ids, appends what is new to the log, and moves the share's
-position; only then is NATS told. Where a share goes on is therefore this database's word alone: the consumer is set
-back to it whenever a lease begins, so neither a redelivery nor somebody's late acknowledgement can skip, repeat or
-turn anything round.
+The other site's 256 lanes are read as eight shares, each by one process at a time, under a lease in this database. One
+transaction checks the lease, claims the events' ids, appends what is new to the log, and moves the share's position;
+only then is NATS told. Where a share goes on is therefore this database's word alone: it is read from there whenever a
+lease begins, so neither a redelivery nor somebody's late acknowledgement can skip, repeat or turn anything round.
 
 Messages of a lane are numbered. A number that is missing was dropped by the stream before it was read, or was lost
 by it: that is recorded and said aloud, and mended by a replay at the other site.

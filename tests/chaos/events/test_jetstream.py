@@ -1,0 +1,167 @@
+"""From database to database through NATS while processes of either are killed: exact counts, order per key."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from services.runtime.events.jetstream.broker import Broker
+from services.runtime.processes import tied_to_parent
+from tests.support import nats
+from tests.support.events import Lab, effects_reaction, inversions, new_tenant
+from tests.support.jetstream import arrived, eventually, options, running, sent
+from tests.support.postgres import DatabaseUrls
+
+REPOSITORY = Path(__file__).parents[3]
+DEATH_SECONDS = 60
+EVENTS = 3_000
+PUBLISHERS = 6
+KEYS = 40
+
+
+async def test_the_leader_of_a_cluster_is_killed_while_publishing(
+    tmp_path: Path, new_database: Callable[..., DatabaseUrls]
+) -> None:
+    east, west = Lab(new_database()), Lab(new_database())
+    await west.prepare()
+    tenants = [new_tenant() for _ in range(2)]
+    with nats.serving(tmp_path, 3) as cluster:
+        for server in cluster.servers.values():
+            assert server.asked("jsz")["config"]["sync_always"] is True  # type: ignore[index]
+        async with (
+            running(east, options(cluster.url, "east")) as source,
+            running(west, options(cluster.url, "west", "east"), [effects_reaction()]) as target,
+        ):
+            broker, sink = source.transport.broker, source.transport.sink
+            publishing = asyncio.create_task(_publish_all(east, tenants))
+            await eventually(_exceeds(lambda: sink.published, EVENTS // 10))
+            leader = await _leader(broker)
+            cluster.servers[leader].kill()
+            assert sink.published < EVENTS // 2, "it was killed too late to prove anything"
+            assert not publishing.done()
+            await publishing
+            await sent(east)
+            found = [await arrived(west, tenant, EVENTS // 2) for tenant in tenants]
+            await target.backbone.drain()
+            state = await broker.state("east")
+            successor = await _leader(broker)
+    assert successor != leader
+    assert state is not None and (state.messages, state.last, state.replicas) == (EVENTS, EVENTS, 3)
+    for tenant, log in zip(tenants, found, strict=True):
+        born = await east.rows("SELECT event_id FROM mesh.event WHERE tenant_id = %s", tenant)
+        assert sorted(row["event_id"] for row in log) == sorted(row["event_id"] for row in born)
+        effects = await west.effects(tenant)
+        assert len({effect.event_id for effect in effects}) == len(effects) == len(log)
+        assert inversions(effects) == []
+    for table in ("mesh.dead_letter", "mesh.transport_refusal"):
+        for lab in (east, west):
+            assert await lab.rows(f"SELECT 1 FROM {table}") == []
+    for lab in (east, west):
+        await lab.close()
+
+
+async def _publish_all(lab: Lab, tenants: list[str]) -> None:
+    """Publish from several tasks at once, each with keys of its own, one to six events a transaction."""
+
+    async def publish(number: int) -> None:
+        draw = random.Random(number)
+        tenant = tenants[number % len(tenants)]
+        versions = [0] * KEYS
+        left = EVENTS // PUBLISHERS
+        while left:
+            count = min(left, draw.randint(1, 6))
+            key = draw.randrange(KEYS)
+            first = versions[key]
+            await lab.publish(tenant, f"p{number}-k{key}", *range(first, first + count))
+            versions[key] += count
+            left -= count
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(PUBLISHERS):
+            tasks.create_task(publish(number))
+
+
+def _exceeds(count: Callable[[], int], wanted: int):  # type: ignore[no-untyped-def]
+    async def there() -> bool:
+        return count() > wanted
+
+    return there
+
+
+async def _leader(broker: Broker) -> str:
+    info = await (await broker.jetstream()).stream_info("tollmesh-east")
+    assert info.cluster is not None and info.cluster.leader is not None
+    return str(info.cluster.leader)
+
+
+async def _worker(lab: Lab, crash_at: str, *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *tied_to_parent(
+            [
+                *(sys.executable, "-m", "tests.support.jetstream_worker"),
+                *(json.dumps(asdict(lab.urls)), *arguments),
+            ]
+        ),
+        cwd=REPOSITORY,
+        env={**os.environ, "TOLLMESH_CRASHPOINT": crash_at},
+    )
+
+
+@pytest.mark.parametrize(
+    ("sink_dies_at", "source_dies_at"),
+    [
+        ("transport.sink.before_publish:3", "transport.source.before_commit:2"),
+        ("transport.sink.after_publish:3", "transport.source.after_commit:2"),
+        ("transport.sink.after_settle:3", "transport.source.after_commit"),
+    ],
+)
+async def test_sink_and_source_are_killed_and_started_again(
+    tmp_path: Path,
+    new_database: Callable[..., DatabaseUrls],
+    sink_dies_at: str,
+    source_dies_at: str,
+) -> None:
+    east, west = Lab(new_database()), Lab(new_database())
+    await west.prepare()
+    tenant = new_tenant()
+    for version in range(6):
+        for key in range(8):
+            await east.publish(tenant, f"k{key}", version)
+    with nats.serving(tmp_path) as server:
+        workers = [
+            await _worker(east, sink_dies_at, server.url, "east"),
+            await _worker(west, source_dies_at, server.url, "west", "east"),
+        ]
+        try:
+            async with asyncio.timeout(DEATH_SECONDS):
+                assert await workers[0].wait() == -signal.SIGKILL
+                async with running(east, options(server.url, "east")):
+                    assert await workers[1].wait() == -signal.SIGKILL
+                    await east.publish(tenant, "k0", 6)
+                    async with running(
+                        west, options(server.url, "west", "east"), [effects_reaction()]
+                    ) as target:
+                        await arrived(west, tenant, 49)
+                        await sent(east)
+                        await target.backbone.drain()
+                        state = await target.transport.broker.state("east")
+        finally:
+            for worker in workers:
+                if worker.returncode is None:
+                    worker.kill()
+                    await worker.wait()
+    assert state is not None and state.messages == 49
+    effects = await west.effects(tenant)
+    assert len({effect.event_id for effect in effects}) == len(effects) == 49
+    assert inversions(effects) == []
+    for lab in (east, west):
+        await lab.close()

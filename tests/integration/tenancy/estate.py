@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -16,6 +17,7 @@ from payments.events.v1 import (
     events_service_pb2,
     events_service_pb2_grpc,
     timers_pb2,
+    webhooks_pb2,
 )
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
@@ -93,7 +95,9 @@ class Estate:
             self._open_account(client)
             self._pay(client)
             self._watch(client)
+            self._hook(client)
             self._tell(client)
+            self._unhook(client)
             self._await_times(client)
             self._settle(client)
             self._replay(client)
@@ -300,6 +304,39 @@ class Estate:
         )
         (published,) = client.call(stub.PublishCloudEvents, told).results
         assert published.outcome == type_pb2.OUTCOME_ACCEPTED, published
+
+    def webhook(self) -> events_service_pb2.CreateWebhookEndpointRequest:
+        """An endpoint that no request reaches: it leads to this machine, which the operator does not list."""
+        return events_service_pb2.CreateWebhookEndpointRequest(
+            request_id=str(uuid4()),
+            url=f"https://localhost/{self.marker}",
+            subjects=[SHARED_SUBJECT],
+        )
+
+    def _hook(self, client: Client) -> None:
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+        made = client.call(stub.CreateWebhookEndpoint, self.webhook())
+        self.ids["webhook"] = made.endpoint.endpoint_id
+
+    def _unhook(self, client: Client) -> None:
+        """Disable the endpoint once something was tried, so that nothing of it moves any more."""
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+        attempts = events_service_pb2.ListWebhookAttemptsRequest(event_id=self.name("told"))
+        self._await(lambda: client.call(stub.ListWebhookAttempts, attempts).attempts)
+        update = events_service_pb2.UpdateWebhookEndpointRequest(
+            request_id=str(uuid4()), endpoint_id=self.ids["webhook"], disabled=True
+        )
+        client.call(stub.UpdateWebhookEndpoint, update)
+        skipped = events_service_pb2.ListWebhookDeliveriesRequest(
+            endpoint_id=self.ids["webhook"], status=webhooks_pb2.WEBHOOK_DELIVERY_STATUS_SKIPPED
+        )
+        self._await(lambda: len(client.call(stub.ListWebhookDeliveries, skipped).deliveries) == 2)
+
+    def _await(self, done: Callable[[], object]) -> None:
+        give_up_at = time.monotonic() + SETTLES_WITHIN_S
+        while not done():
+            assert time.monotonic() < give_up_at, "it did not settle"
+            time.sleep(0.05)
 
     def schedule(self) -> timers_pb2.Schedule:
         """A schedule that every tenant has under the same name, each its own way."""

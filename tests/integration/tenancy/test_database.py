@@ -44,6 +44,8 @@ SELECT a.attname FROM pg_attribute a
 # Functions that run with their owner's rights and that services may call: each is a hole that must be a keyhole.
 OWNERS_FUNCTIONS = {
     "billing.tenants_to_resume": "names tenants with a charge left half-way, nothing of the charge",
+    "events.claim_webhooks": "names deliveries to send, a few at a time, nothing of what is in them",
+    "events.prune_webhooks": "counts what is older than it is kept",
     "mesh.replay_dead_letters": "puts letters of the transaction's tenant back into the queue",
     "mesh.replay_events": "puts events of the transaction's tenant into the queue again",
     "mesh.resolve_api_key": "finds a key by the digest of its secret alone",

@@ -90,6 +90,18 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     "events.v1.EventService.GetEventType": lambda own: events_service_pb2.GetEventTypeRequest(
         subject=SHARED_SUBJECT
     ),
+    "events.v1.EventService.GetWebhookEndpoint": lambda own: (
+        events_service_pb2.GetWebhookEndpointRequest(endpoint_id=own.ids["webhook"])
+    ),
+    "events.v1.EventService.ListWebhookEndpoints": lambda own: (
+        events_service_pb2.ListWebhookEndpointsRequest(page_size=1000)
+    ),
+    "events.v1.EventService.ListWebhookDeliveries": lambda own: (
+        events_service_pb2.ListWebhookDeliveriesRequest(endpoint_id=own.ids["webhook"])
+    ),
+    "events.v1.EventService.ListWebhookAttempts": lambda own: (
+        events_service_pb2.ListWebhookAttemptsRequest(page_size=1000)
+    ),
     "events.v1.EventService.ListTimers": lambda own: events_service_pb2.ListTimersRequest(
         page_size=1000
     ),
@@ -196,6 +208,20 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     "events.v1.EventService.GetEventType": (
         lambda other: events_service_pb2.GetEventTypeRequest(subject=f"{other.marker}.moved"),
         "NOT_FOUND",
+    ),
+    "events.v1.EventService.GetWebhookEndpoint": (
+        OWN["events.v1.EventService.GetWebhookEndpoint"],
+        "NOT_FOUND",
+    ),
+    "events.v1.EventService.ListWebhookDeliveries": (
+        OWN["events.v1.EventService.ListWebhookDeliveries"],
+        "",
+    ),
+    "events.v1.EventService.ListWebhookAttempts": (
+        lambda other: events_service_pb2.ListWebhookAttemptsRequest(
+            endpoint_id=other.ids["webhook"]
+        ),
+        "",
     ),
     "events.v1.EventService.ListTimers": (
         lambda other: events_service_pb2.ListTimersRequest(
@@ -384,6 +410,32 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
         consumer="ledger.payments",
         period=periods.parse("2020-01-01/2100-01-01"),
     ),
+    "events.v1.EventService.CreateWebhookEndpoint": lambda other: other.webhook(),
+    "events.v1.EventService.UpdateWebhookEndpoint": lambda other: (
+        events_service_pb2.UpdateWebhookEndpointRequest(
+            request_id=str(uuid4()), endpoint_id=other.ids["webhook"], disabled=False
+        )
+    ),
+    "events.v1.EventService.DeleteWebhookEndpoint": lambda other: (
+        events_service_pb2.DeleteWebhookEndpointRequest(
+            request_id=str(uuid4()), endpoint_id=other.ids["webhook"]
+        )
+    ),
+    "events.v1.EventService.RotateWebhookSecret": lambda other: (
+        events_service_pb2.RotateWebhookSecretRequest(
+            request_id=str(uuid4()), endpoint_id=other.ids["webhook"]
+        )
+    ),
+    "events.v1.EventService.TestWebhookEndpoint": lambda other: (
+        events_service_pb2.TestWebhookEndpointRequest(
+            request_id=str(uuid4()), endpoint_id=other.ids["webhook"]
+        )
+    ),
+    "events.v1.EventService.RedeliverWebhook": lambda other: (
+        events_service_pb2.RedeliverWebhookRequest(
+            request_id=str(uuid4()), endpoint_id=other.ids["webhook"], event_id=other.name("told")
+        )
+    ),
     "events.v1.EventService.CancelTimer": lambda other: events_service_pb2.CancelTimerRequest(
         request_id=str(uuid4()), timer_id=other.ids["timer"]
     ),
@@ -460,6 +512,11 @@ REFUSED = {
     "access.v1.AccessService.CreateApiKey": "TENANT_MISMATCH",
     "access.v1.AccessService.RevokeApiKey": "NOT_FOUND",
     "events.v1.EventService.CancelTimer": "NOT_FOUND",
+    "events.v1.EventService.UpdateWebhookEndpoint": "NOT_FOUND",
+    "events.v1.EventService.DeleteWebhookEndpoint": "NOT_FOUND",
+    "events.v1.EventService.RotateWebhookSecret": "NOT_FOUND",
+    "events.v1.EventService.TestWebhookEndpoint": "NOT_FOUND",
+    "events.v1.EventService.RedeliverWebhook": "NOT_FOUND",
 }
 
 

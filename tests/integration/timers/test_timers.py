@@ -13,6 +13,7 @@ from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.runtime.context import acting
 from services.runtime.events.publish import EventTooLarge
+from services.runtime.journeys import store as journeys
 from services.runtime.timers import pump as pumps
 from services.runtime.timers import store
 from tests.support.events import call, new_tenant
@@ -261,6 +262,7 @@ async def test_waiting_costs_next_to_nothing(lab: TimerLab) -> None:
         assert "Seq Scan" not in text
 
 
+_PAGE = {"first": "a", "last": "b", "state": "", "after_type": "a", "after_id": "x"}
 _PLANS = [
     (
         store,
@@ -272,6 +274,9 @@ _PLANS = [
     (store, "cancel_timer_by_id", {"timer_id": "t"}, "timer_tenant_id_timer_id_key"),
     (pumps, "take_timers", {"now": START}, "timer_tenant_due"),
     (pumps, "take_schedules", {"now": START}, "schedule_tenant_due"),
+    (journeys, "list_journeys", _PAGE, "journey_pkey"),
+    (journeys, "list_journeys_of_status", {**_PAGE, "status": "running"}, "journey_status"),
+    (journeys, "last_steps", {"journey_type": "a", "journey_id": "b"}, "journey_step_pkey"),
 ]
 
 

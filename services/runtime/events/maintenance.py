@@ -3,8 +3,8 @@
 Every process runs it; locks inside the database's functions let one of them work. Partitions are made and dropped by
 functions that run as their owner, because the relay may neither create nor drop a table.
 
-A lock that cannot be had within half a second is given up and asked for again at the next round: the statements of
-producers queue behind a waiting exclusive lock.
+A lock that cannot be had within a fraction of a second is given up and asked for again at the next round: the
+statements of producers queue behind a waiting exclusive lock.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Round:
         made: days that got their partition.
         skipped: days whose events lie in the default partition, too many to move.
         dropped: partitions that are gone.
-        held: why the oldest day cannot go yet; empty when none is old enough.
+        held: the oldest day that is to go and cannot yet, and why; empty when there is none.
         busy: another process, or a lock, was in the way: try again soon.
     """
 
@@ -111,8 +111,10 @@ class Maintenance:
         done = Round()
         await self._make_days(session, done)
         await self._retire(session, done)
-        if done.skipped or done.dropped or done.held:
-            _log.info("event log maintained", **_spelled(done))
+        if done.made or done.dropped:
+            _log.info("days of the event log", made=done.made, dropped=done.dropped)
+        if done.skipped or done.held:
+            _log.warning("days of the event log", skipped=done.skipped, held=done.held)
         return done
 
     async def _make_days(self, session: Session, done: Round) -> None:
@@ -193,12 +195,3 @@ class Maintenance:
             waiting={row["consumer"]: row["waiting"] for row in waiting},
             **found,
         )
-
-
-def _spelled(done: Round) -> dict[str, object]:
-    return {
-        "made": done.made,
-        "skipped": done.skipped,
-        "dropped": done.dropped,
-        "held": done.held,
-    }

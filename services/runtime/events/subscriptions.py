@@ -23,7 +23,7 @@ PAGE_MAX = 20_000
 # Of one statement under the tick's lock, which waits for transactions that handle events, and of one page.
 CHANGE_MS_MAX = 60_000
 # What a process that ended left half-way is looked for so often.
-POLL_SECONDS = 10.0
+POLL_SECONDS = 30.0
 ERROR_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)

@@ -269,6 +269,20 @@ async def test_a_day_stays_while_something_of_it_is_to_be_handled(
     assert await held() == "dropped"
 
 
+async def test_a_day_that_has_to_stay_does_not_keep_later_ones(
+    lab: Lab, link: Relay, session: Session
+) -> None:
+    tenant = new_tenant()
+    await lab.rows("INSERT INTO mesh.subscription VALUES ('slow', 'plan.created', false)")
+    await lab.publish(tenant, "k", 1)
+    await sequencer.tick(session)
+    done = await at(100, link).round(session)
+    assert done.held == "event_history: unhandled"
+    assert done.dropped == [f"event_{day_of(ahead)}" for ahead in range(1, DAYS_AHEAD + 1)]
+    assert (await names(lab))[0] == "event_history"
+    assert len(await lab.rows("SELECT 1 FROM mesh.feed")) == 1
+
+
 async def test_an_unfinished_page_keeps_its_day(lab: Lab, session: Session) -> None:
     await lab.publish(new_tenant(), "k", *range(5))
     assert (await sequencer.tick_page(session, 2)).more

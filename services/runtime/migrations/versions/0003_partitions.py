@@ -2,7 +2,7 @@
 
 Event and inbox are cut by the day (UTC) on which the event was recorded, so that the days of both go together. What
 0002 wrote, and the rest of today, becomes one partition, `history`; days are made ahead by
-`mesh.make_day` and go, the oldest first, by `mesh.retire`. Both run as the owner and can be called by the relay only.
+`mesh.make_day` and go by `mesh.retire`. Both run as the owner and can be called by the relay only.
 """
 
 from __future__ import annotations
@@ -149,18 +149,21 @@ END
 $body$
 """
 
-# One bounded step of letting the oldest day go: first its feed rows, so that nobody finds what is about to
-# vanish, then the day itself. Who makes deliveries out of the feed holds the same lock, shared.
+# One bounded step of letting an old day go: first its feed rows, so that nobody finds what is about to vanish, then the
+# day itself. Who makes deliveries out of the feed holds the same lock, shared. A day of which something is still to
+# be handled stays, whole; later ones go. The drop waits for every transaction that has touched the log, and who comes
+# after it waits behind it, hence the short limit.
 _RETIRE = """
 CREATE FUNCTION mesh.retire(
   before timestamptz, rows_max int DEFAULT 20000, OUT step text, OUT name text, OUT removed bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET timezone = 'UTC' SET lock_timeout = '500ms' SET enable_seqscan = off AS $body$
+SET timezone = 'UTC' SET lock_timeout = '100ms' SET enable_seqscan = off AS $body$
 DECLARE
-  ends timestamptz;
+  part record;
   newest xid8;
+  reason text;
   tenant text := '';
-  count_ bigint;
+  gone bigint;
 BEGIN
   removed := 0;
   IF NOT pg_try_advisory_xact_lock(hashtextextended('tollmesh.partitions', 0))
@@ -168,41 +171,45 @@ BEGIN
     step := 'busy';
     RETURN;
   END IF;
-  SELECT p.name, p.until_at INTO name, ends FROM mesh.partitions('mesh.event'::regclass) p
-   WHERE p.until_at <= before ORDER BY p.until_at LIMIT 1;
-  IF NOT FOUND THEN
-    step := 'done';
+  step := 'done';
+  FOR part IN SELECT p.* FROM mesh.partitions('mesh.event'::regclass) p
+               WHERE p.until_at <= before ORDER BY p.until_at LOOP
+    -- Every transaction that wrote into it has ended before the last tick, whose interval is used up.
+    EXECUTE format('SELECT xid FROM mesh.%I ORDER BY xid DESC LIMIT 1', part.name) INTO newest;
+    reason := CASE
+      WHEN newest >= (SELECT pg_snapshot_xmin(t.snapshot) FROM mesh.tick t WHERE t.feed = 'main') THEN 'unsequenced'
+      WHEN EXISTS (SELECT FROM mesh.back_fill) THEN 'back-fill'
+      WHEN EXISTS (SELECT FROM mesh.delivery d
+                    WHERE d.recorded_at >= part.from_at AND d.recorded_at < part.until_at) THEN 'unhandled'
+      WHEN EXISTS (SELECT FROM mesh.dead_letter l
+                    WHERE l.recorded_at >= part.from_at AND l.recorded_at < part.until_at) THEN 'dead-letters'
+    END;
+    EXIT WHEN reason IS NULL;
+    IF step = 'done' THEN
+      step := reason;
+      name := part.name;
+    END IF;
+  END LOOP;
+  IF reason IS NOT NULL OR part IS NULL THEN
     RETURN;
   END IF;
-  -- Every transaction that wrote into it has ended before the last tick, whose interval is used up.
-  EXECUTE format('SELECT xid FROM mesh.%I ORDER BY xid DESC LIMIT 1', name) INTO newest;
-  IF newest >= (SELECT pg_snapshot_xmin(t.snapshot) FROM mesh.tick t WHERE t.feed = 'main') THEN
-    step := 'unsequenced';
-  ELSIF EXISTS (SELECT FROM mesh.back_fill) THEN
-    step := 'back-fill';
-  ELSIF EXISTS (SELECT FROM mesh.delivery d WHERE d.recorded_at < ends) THEN
-    step := 'unhandled';
-  ELSIF EXISTS (SELECT FROM mesh.dead_letter l WHERE l.recorded_at < ends) THEN
-    step := 'dead-letters';
-  END IF;
-  IF step IS NOT NULL THEN
-    RETURN;
-  END IF;
+  name := part.name;
   LOOP
     SELECT f.tenant_id INTO tenant FROM mesh.feed f WHERE f.tenant_id > tenant ORDER BY f.tenant_id LIMIT 1;
     EXIT WHEN NOT FOUND OR removed >= rows_max;
     DELETE FROM mesh.feed WHERE ctid = ANY (ARRAY(
-      SELECT f.ctid FROM mesh.feed f WHERE f.tenant_id = tenant AND f.recorded_at < ends LIMIT rows_max - removed));
-    GET DIAGNOSTICS count_ = ROW_COUNT;
-    removed := removed + count_;
+      SELECT f.ctid FROM mesh.feed f
+       WHERE f.tenant_id = tenant AND f.recorded_at >= part.from_at AND f.recorded_at < part.until_at
+       LIMIT rows_max - removed));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    removed := removed + gone;
   END LOOP;
-  IF removed > 0 THEN
-    step := 'feed';
-    RETURN;
+  step := 'feed';
+  IF removed = 0 THEN
+    EXECUTE format('DROP TABLE mesh.%I', part.name);
+    EXECUTE format('DROP TABLE mesh.%I', replace(part.name, 'event_', 'inbox_'));
+    step := 'dropped';
   END IF;
-  EXECUTE format('DROP TABLE mesh.%I', name);
-  EXECUTE format('DROP TABLE mesh.%I', replace(name, 'event_', 'inbox_'));
-  step := 'dropped';
 EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
   step := 'busy';
   removed := 0;

@@ -1,7 +1,10 @@
-"""Health of what answers by the feed."""
+"""Health of what answers by the feed, and how long the feed is kept."""
 
 from __future__ import annotations
 
+import pytest
+
+from services.runtime.config import Settings, SettingsUnfit
 from services.runtime.feed_health import FeedHealth
 
 
@@ -31,3 +34,18 @@ async def test_without_such_a_service_nothing_runs() -> None:
     health = FeedHealth(set_serving, [], lambda: 1000.0)
     health.start()
     await health.stop()
+
+
+@pytest.mark.parametrize("days", ["0", "7", "90"])
+def test_events_are_kept_for_ever_or_for_a_week_at_least(
+    monkeypatch: pytest.MonkeyPatch, days: str
+) -> None:
+    monkeypatch.setenv("TOLLMESH_EVENT_RETENTION_DAYS", days)
+    assert Settings.load().event_retention_days == int(days)
+
+
+@pytest.mark.parametrize("days", ["1", "6", "-1"])
+def test_a_shorter_retention_is_refused(monkeypatch: pytest.MonkeyPatch, days: str) -> None:
+    monkeypatch.setenv("TOLLMESH_EVENT_RETENTION_DAYS", days)
+    with pytest.raises(SettingsUnfit, match="TOLLMESH_EVENT_RETENTION_DAYS"):
+        Settings.load()

@@ -1,0 +1,44 @@
+"""Readings as Prometheus sees them, under the names that deploy/alerts.yaml asks for."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+from pathlib import Path
+
+from services.runtime import telemetry
+from services.runtime.config import Settings
+
+ALERTS = Path(__file__).parents[3] / "deploy/alerts.yaml"
+
+
+def _scraped(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+def test_a_gauge_stands_at_its_last_reading() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    recorder = telemetry.build(Settings(metrics_listen=f"127.0.0.1:{port}"))
+    try:
+        for value in (1.0, 0.0):
+            recorder.gauge("tollmesh.events.alarm", value, alarm="no_tick")
+        recorder.gauge("tollmesh.events.dead_letters", 3.0)
+        text = _scraped(port)
+    finally:
+        recorder.close()
+    lines = [line for line in text.splitlines() if line.startswith("tollmesh_events_")]
+    (alarm,) = [line for line in lines if line.startswith("tollmesh_events_alarm{")]
+    assert 'alarm="no_tick"' in alarm and alarm.endswith(" 0.0")
+    (letters,) = [line for line in lines if line.startswith("tollmesh_events_dead_letters")]
+    assert letters.endswith(" 3.0")
+    for name in ("tollmesh_events_alarm", "tollmesh_events_dead_letters"):
+        assert name in ALERTS.read_text()
+
+
+def test_without_an_endpoint_nothing_is_recorded() -> None:
+    recorder = telemetry.build(Settings())
+    recorder.gauge("tollmesh.events.alarm", 1.0, alarm="no_tick")
+    recorder.close()

@@ -11,7 +11,6 @@ from services.runtime.telemetry import configure_logs
 from tests.support.events import Lab
 from tests.support.jetstream import options, running
 
-
 # Its lanes and shares are free again soon after its death.
 LEASE_MS = 1500
 

@@ -1,0 +1,231 @@
+"""An event as a message of NATS and back; how a site is joined to NATS; how a source counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from services.runtime.config import Settings, SettingsUnfit
+from services.runtime.events.jetstream import message
+from services.runtime.events.jetstream.message import Arrived, Event, Unreadable
+from services.runtime.events.jetstream.options import Options, place_of
+from services.runtime.events.jetstream.source import Position
+from services.runtime.events.jetstream.waits import told
+
+NOW = datetime(2026, 11, 20, 12, 0, 0, 123456, UTC)
+EVENT = Event(
+    tenant_id="t",
+    event_id="e",
+    subject="order.created",
+    schema_version=1,
+    key="k",
+    message_name="",
+    payload=b"{}",
+    correlation_id="c",
+    causation_id="",
+    traceparent="",
+    created_at=NOW,
+    fingerprint=b"0123456789abcdef",
+    generation=0,
+    site="east",
+)
+# What Postgres holds: every character but NUL and halves of surrogate pairs.
+TEXTS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+
+
+def texts(size: int) -> st.SearchStrategy[str]:
+    return st.text(TEXTS, min_size=1, max_size=size)
+
+
+@given(
+    tenant=texts(64),
+    event_id=texts(128),
+    key=texts(200),
+    trail=st.tuples(*[st.text(TEXTS, max_size=100)] * 3),
+    payload=st.binary(max_size=200),
+    subject=st.sampled_from([("order.created", 1), ("a.b.c-d_9.e", 1), ("order.created.v7", 7)]),
+    name=st.sampled_from(["", "payments.events.v1.PlanCreated"]),
+    generation=st.integers(0, 2**31 - 1),
+    created_at=st.datetimes(timezones=st.just(UTC)),
+    number=st.integers(1, 2**63 - 1),
+    lane=st.integers(0, 255),
+)
+def test_an_event_comes_out_as_it_went_in(
+    tenant: str,
+    event_id: str,
+    key: str,
+    trail: tuple[str, str, str],
+    payload: bytes,
+    subject: tuple[str, int],
+    name: str,
+    generation: int,
+    created_at: datetime,
+    number: int,
+    lane: int,
+) -> None:
+    event = Event(
+        tenant,
+        event_id,
+        *subject,
+        key,
+        name,
+        payload,
+        *trail,
+        created_at,
+        b"f" * 16,
+        generation,
+        "east-1",
+    )
+    subject_, headers = message.subject_of(event, lane), message.headers_of(event, number)
+    tokens = subject_.split(".")
+    assert tokens[:3] == ["ev", "east-1", str(lane)]
+    assert tokens[4:] == event.subject.split(".")
+    assert not set(subject_) & set("*> \t\r\n")
+    for text in headers.values():
+        assert text.isascii()
+        assert text.isprintable()
+        assert text == text.strip()
+    assert message.read(subject_, headers, payload) == Arrived(event, lane, number)
+    assert message.identity_of(headers) == event.identity
+    assert message.number_of(headers) == number
+    sizes = [len(name) + len(text) for name, text in headers.items()]
+    assert message.weight(event) >= len(payload) + sum(sizes)
+
+
+def test_ids_of_two_tenants_are_two() -> None:
+    others = [
+        replace(EVENT, tenant_id="t/e", event_id="x"),
+        replace(EVENT, tenant_id="t", event_id="e/x"),
+        replace(EVENT, generation=1),
+        replace(EVENT, tenant_id="u"),
+        EVENT,
+    ]
+    assert len({message.message_id(event) for event in others}) == len(others)
+
+
+@pytest.mark.parametrize(
+    ("change", "told_"),
+    [
+        ({"ce-id": None}, "no header ce-id"),
+        ({"Tollmesh-Number": None}, "no header Tollmesh-Number"),
+        ({"Tollmesh-Number": "one"}, "invalid literal"),
+        ({"Tollmesh-Generation": "x"}, "invalid literal"),
+        ({"ce-specversion": "2.0"}, "CloudEvents '2.0' is not read"),
+        ({"ce-time": "2026-11-20T12:00:00"}, "no time zone"),
+        ({"ce-time": "yesterday"}, "isoformat"),
+        ({"ce-type": "Order Created"}, "is no subject"),
+        ({"ce-type": "order.created.v2"}, "version is out of bounds"),
+        ({"ce-subject": "k" * 201}, "key is out of bounds"),
+        ({"ce-id": "e" * 129}, "id is out of bounds"),
+        ({"ce-id": "a%00b"}, "the character NUL"),
+        ({"ce-id": "a%FFb"}, "invalid start byte"),
+        ({"Tollmesh-Tenant": "t" * 65}, "tenant is out of bounds"),
+        ({"Tollmesh-Tenant": "other"}, "its subject says another"),
+        ({"Tollmesh-Site": "west"}, "its subject says another"),
+        ({"Tollmesh-Fingerprint": "00"}, "fingerprint is out of bounds"),
+        ({"Tollmesh-Fingerprint": "xx"}, "non-hexadecimal"),
+        ({"Tollmesh-Schema-Version": "0"}, "version is out of bounds"),
+    ],
+)
+def test_what_is_no_event_of_ours_says_why(change: dict[str, str | None], told_: str) -> None:
+    headers: dict[str, str | None] = {**message.headers_of(EVENT, 1), **change}
+    kept = {name: text for name, text in headers.items() if text is not None}
+    with pytest.raises(Unreadable, match=told_):
+        message.read(message.subject_of(EVENT, 3), kept, EVENT.payload)
+
+
+def test_a_message_without_headers_is_no_event() -> None:
+    with pytest.raises(Unreadable):
+        message.read("ev.east.3.t.order.created", None, b"")
+    assert message.identity_of(None) is None
+    assert message.number_of(None) == message.number_of({"Tollmesh-Number": "-1"}) == 0
+
+
+def test_a_payload_beyond_the_log_s_limit_is_refused() -> None:
+    with pytest.raises(Unreadable, match="payload"):
+        message.read(
+            message.subject_of(EVENT, 3), message.headers_of(EVENT, 1), b"x" * (1024 * 1024 + 1)
+        )
+
+
+# ---- Options
+
+
+def settings(**given: object) -> Settings:
+    found = {"nats_url": SecretStr("nats://user:geheim@one:4222,tls://two"), **given}
+    return Settings.model_validate(found)
+
+
+def test_without_a_url_there_is_no_transport() -> None:
+    assert Options.of(settings(nats_url=SecretStr(" , "))) is None
+
+
+def test_options_do_not_print_credentials() -> None:
+    options = Options.of(settings(nats_site="east", nats_from="west, north"))
+    assert options is not None
+    assert options.sources == ("west", "north")
+    assert options.servers == ("nats://user:geheim@one:4222", "tls://two")
+    assert "geheim" not in repr(options)
+    assert [place_of(url) for url in options.servers] == ["one:4222", "two:4222"]
+    assert options.tls() is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"nats_site": "East"},
+        {"nats_site": ""},
+        {"nats_site": "a.b"},
+        {"nats_site": "x" * 33},
+        {"nats_from": "west,*"},
+        {"nats_site": "east", "nats_from": "west,east"},
+        {"nats_url": SecretStr("http://geheim@one")},
+        {"nats_url": SecretStr("one:4222")},
+        {"nats_url": SecretStr("nats://one:geheim")},
+        {"nats_creds_file": Path("no/such/file")},
+        {"nats_ca_file": Path("no/such/file")},
+    ],
+)
+def test_options_that_do_not_fit_name_their_variable(given: dict[str, object]) -> None:
+    with pytest.raises(SettingsUnfit, match=r"^TOLLMESH_NATS_") as raised:
+        Options.of(settings(**given))
+    assert "geheim" not in str(raised.value)
+
+
+# ---- How a source counts
+
+
+def arrived(number: int) -> Arrived:
+    return Arrived(EVENT, 8, number)
+
+
+def test_a_message_that_comes_again_turns_no_count_back() -> None:
+    position = Position(NOW)
+    for sequence, number in enumerate((1, 2, 3, 2, 1), 1):
+        position.moved(sequence, arrived(number))
+    assert (position.number(8), position.sequence) == (3, 5)
+    position.moved(6, None)
+    assert (position.number(8), position.sequence) == (3, 6)
+
+
+def test_in_a_new_stream_a_count_goes_on_or_begins_anew() -> None:
+    position = Position(NOW)
+    position.moved(1, arrived(7))
+    goes_on = position.in_stream(NOW)
+    assert (goes_on.number(8), goes_on.sequence) == (7, 0)
+    goes_on.moved(1, arrived(8))
+    assert goes_on.number(8) == 8
+    anew = position.in_stream(NOW).in_stream(NOW)
+    anew.moved(1, arrived(1))
+    assert anew.number(8) == 1
+
+
+def test_of_a_group_the_first_error_is_told() -> None:
+    group = ExceptionGroup("all", [ExceptionGroup("some", [ValueError("x")]), OSError("y")])
+    assert told(group) == "ValueError: x"

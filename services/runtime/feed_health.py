@@ -1,4 +1,4 @@
-"""Health of what answers by the event feed: it cannot be relied on while the feed stands still."""
+"""Health of what answers by background work, as by the event feed: it cannot be relied on while that stands still."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class FeedHealth:
         names: full names of the services.
         stalled_seconds: how long the feed has not been brought up to date.
         stall_seconds_max: for so long it may be.
+        what: what stands still, for the log.
     """
 
     def __init__(
@@ -30,7 +31,9 @@ class FeedHealth:
         stalled_seconds: Callable[[], float],
         *,
         stall_seconds_max: float = STALL_SECONDS_MAX,
+        what: str = "event feed",
     ) -> None:
+        self._what = what
         self._set_serving = set_serving
         self._names = names
         self._stalled_seconds = stalled_seconds
@@ -44,7 +47,8 @@ class FeedHealth:
         serving = stalled <= self._stall_seconds_max
         if serving != self._serving:
             say = _log.info if serving else _log.error
-            say("event feed kept up" if serving else "event feed stands still", stalled_s=stalled)
+            state = "kept up" if serving else "stands still"
+            say(f"{self._what} {state}", stalled_s=stalled)
             for name in self._names:
                 await self._set_serving(name, serving)
             self._serving = serving

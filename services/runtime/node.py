@@ -28,6 +28,8 @@ from services.runtime.violations import ViolationReporter
 # Calls that a server holds open at most, as a multiple of those that it works on: those to be refused, and
 # those that need no key.
 OPEN_RPCS_FACTOR = 4
+# What the health service calls the timers of a process.
+TIMERS_HEALTH = "timers"
 
 
 class Node:
@@ -130,10 +132,23 @@ class Node:
         )
         self._undo.push_async_callback(self._feed_health.stop)
         self._feed_health.start()
+        await self._tell_of_timers()
         for service in self._services:
             if service.start is not None:
                 await service.start()
         return self.port
+
+    async def _tell_of_timers(self) -> None:
+        """Give timers a health of their own: no service is unfit because they are late."""
+        await self._server.set_serving(TIMERS_HEALTH, serving=True)
+        health = FeedHealth(
+            self._server.set_serving,
+            [TIMERS_HEALTH],
+            lambda: self.timers.stalled_seconds,
+            what="timer pump",
+        )
+        self._undo.push_async_callback(health.stop)
+        health.start()
 
     async def _prepare_transport(self, settings: Settings) -> None:
         """Join NATS, if there is one: its subscription first, then the backbone, which fills it."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -76,6 +77,12 @@ class TimerPump:
         self._after = ""
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._sound_at = time.monotonic()
+
+    @property
+    def stalled_seconds(self) -> float:
+        """Seconds since it last looked what is due, and fired what it could."""
+        return time.monotonic() - self._sound_at
 
     async def start(self) -> None:
         """Begin. A database that is away is waited for."""
@@ -137,10 +144,12 @@ class TimerPump:
         wait_ms = float(BUSY_MS_MIN)
         while not self._stopping.is_set():
             due_in_ms = await self._due_in_ms(session)
+            fired = 0 if due_in_ms > 0 else await self._round(session, self._clock.now())
+            self._sound_at = time.monotonic()
             if due_in_ms > 0:
                 await self._bus.due(min(due_in_ms, IDLE_MS_MAX) / 1000)
                 continue
-            if await self._round(session, self._clock.now()):
+            if fired:
                 wait_ms = BUSY_MS_MIN
                 continue
             # What is due is another pump's, or of a tenant that cannot be served.

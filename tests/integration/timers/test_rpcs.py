@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from uuid import uuid4
 import grpc
 import pytest
 from google.protobuf import struct_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from payments.events.v1 import (
     events_pb2,
     events_service_pb2,
@@ -23,6 +25,7 @@ from services.runtime.context import acting
 from services.runtime.journeys.runner import PostgresJourneys
 from services.runtime.roles import DatabaseUrls
 from services.runtime.service import Runtime, Service
+from services.runtime.timers import pump as pumps
 from tests.support.events import call, new_tenant
 from tests.support.mesh import Mesh, running
 from tests.support.seasoning import seasoning
@@ -48,7 +51,7 @@ def tenant() -> str:
 
 
 @pytest.fixture
-def stub(mesh: Mesh, tenant: str) -> Any:
+async def stub(mesh: Mesh, tenant: str) -> Any:
     return events_service_pb2_grpc.EventServiceStub(mesh.channel(tenant))
 
 
@@ -86,6 +89,25 @@ async def test_timers_are_shown_and_cancelled(lab: TimerLab, stub: Any, tenant: 
         "SELECT entity_id, before FROM mesh.audit WHERE tenant_id = %s AND entity = 'timer'", tenant
     )
     assert [(row["entity_id"], row["before"]["key"]) for row in audit] == [(ids["a/1"], "a/1")]
+
+
+async def test_timers_have_a_health_of_their_own(
+    mesh: Mesh, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pump that cannot reach the database says so, and takes no service with it."""
+    health: Any = health_pb2_grpc.HealthStub(mesh.channel(tenant))
+    states = health_pb2.HealthCheckResponse
+
+    async def state(name: str) -> int:
+        found = await health.Check(health_pb2.HealthCheckRequest(service=name))
+        return int(found.status)
+
+    assert await state("timers") == states.SERVING
+    monkeypatch.setattr(pumps.TimerPump, "stalled_seconds", 16.0)
+    async with asyncio.timeout(10):
+        while await state("timers") == states.SERVING:  # noqa: ASYNC110 - asked as a balancer asks
+            await asyncio.sleep(0.1)
+    assert await state("payments.events.v1.EventService") == states.SERVING
 
 
 async def test_a_page_token_belongs_to_its_list(lab: TimerLab, stub: Any, tenant: str) -> None:

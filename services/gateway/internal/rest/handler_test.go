@@ -272,6 +272,23 @@ func TestPaymentBodyTravelsByteForByte(t *testing.T) {
 	}
 }
 
+func TestAllowNamesTheMethodsOfTheActionOrOfTheResource(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	for path, want := range map[string]string{
+		"/v1/access/keys/k:revoke":             "POST",
+		"/v1/ledger/accounts/receivable:a:USD": "GET",
+		"/v1/events":                           "GET, POST",
+		"/v1/events:cloudevents":               "POST",
+	} {
+		answer := client.do("PUT", path, "{}")
+		answer.wantReason(405, "METHOD_NOT_ALLOWED")
+		if got := answer.header.Get("Allow"); got != want {
+			t.Errorf("%s: %q, not %q", path, got, want)
+		}
+	}
+}
+
 func TestUnknownFieldsAndParametersAreRefused(t *testing.T) {
 	mesh := newMesh(t, nil)
 	client := newClient(t, mesh.address, defaults)

@@ -75,22 +75,33 @@ func eachRule(visit func(protoreflect.MethodDescriptor, *annotations.HttpRule)) 
 // pathVariable is a `{charge_id}` in the path of an HTTP rule; it stands for one segment.
 var pathVariable = regexp.MustCompile(`\{[^}]*\}`)
 
-// allowedMethods are the HTTP methods that a path answers to, for the Allow header of a 405.
+// allowedMethods are the HTTP methods that a path answers to, for the Allow header of a 405. Where a path names an action
+// (`…/{endpoint_id}:test`), they are those of the action: read as an id, `…/x:test` would be another resource's.
 func allowedMethods(path string) []string {
-	var allowed []string
+	var ofActions, ofResources []string
 	eachRule(func(_ protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
 		method, template := methodAndPath(rule)
 		parts := pathVariable.Split(template, -1)
+		isAction := len(parts) > 1 && strings.HasPrefix(parts[len(parts)-1], ":")
 		for i, part := range parts {
 			parts[i] = regexp.QuoteMeta(part)
 		}
 		pattern := "^" + strings.Join(parts, "[^/]+") + "$"
-		if matches, err := regexp.MatchString(pattern, path); err == nil && matches && !slices.Contains(allowed, method) {
-			allowed = append(allowed, method)
+		if matches, err := regexp.MatchString(pattern, path); err != nil || !matches {
+			return
+		}
+		if isAction {
+			ofActions = append(ofActions, method)
+		} else {
+			ofResources = append(ofResources, method)
 		}
 	})
+	allowed := ofResources
+	if len(ofActions) > 0 {
+		allowed = ofActions
+	}
 	slices.Sort(allowed)
-	return allowed
+	return slices.Compact(allowed)
 }
 
 // methodAndPath is what an HTTP rule binds an RPC to.

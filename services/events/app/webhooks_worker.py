@@ -242,7 +242,7 @@ class WebhookWorker:
         if endpoint is None or event is None:
             missing = "endpoint" if endpoint is None else "event"
             raise NotSendable(f"the {missing} is not kept any more", for_good=True)
-        content_type, body = bodies.render(endpoint.format, cloudevents.of_feed(event))
+        described, body = bodies.render(endpoint.format, cloudevents.of_feed(event))
         try:
             keys = [
                 signing_key(self._box, tenant_id, each, endpoint.endpoint_id) for each in secrets
@@ -255,7 +255,7 @@ class WebhookWorker:
         headers = signing.headers(claimed.event_id, now, body, keys)
         return Parcel(
             endpoint.url,
-            {**headers, "Content-Type": content_type, "User-Agent": USER_AGENT},
+            {**described, **headers, "User-Agent": USER_AGENT},
             body,
         )
 

@@ -49,6 +49,7 @@ class Format(StrEnum):
 
     JSON = "JSON"
     CLOUDEVENTS = "CLOUDEVENTS"
+    CLOUDEVENTS_BINARY = "CLOUDEVENTS_BINARY"
 
 
 class Signing(StrEnum):

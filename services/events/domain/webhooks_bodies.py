@@ -10,10 +10,16 @@ from services.events.domain.cloudevents import Outgoing
 from services.events.domain.webhooks import Format
 
 
-def render(format_: Format, event: Outgoing) -> tuple[str, bytes]:
-    """Return content type and body. JSON of an outside producer stands under `data` byte for byte."""
+def render(format_: Format, event: Outgoing) -> tuple[dict[str, str], bytes]:
+    """Return body, and the headers that say what it is. JSON of an outside producer stands in it byte for byte."""
+    if format_ is Format.CLOUDEVENTS_BINARY:
+        return cloudevents.render_binary(event)
     if format_ is Format.CLOUDEVENTS:
-        return cloudevents.STRUCTURED, cloudevents.render(event)
+        return {"Content-Type": cloudevents.STRUCTURED}, cloudevents.render(event)
+    return {"Content-Type": cloudevents.JSON}, _standard(event)
+
+
+def _standard(event: Outgoing) -> bytes:
     # Deliveries are unordered; key and position let a receiver put the events of one thing in order.
     head = {
         "type": event.subject,
@@ -24,6 +30,6 @@ def render(format_: Format, event: Outgoing) -> tuple[str, bytes]:
     }
     text = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
     if cloudevents.is_json(event.media_type):
-        return cloudevents.JSON, text[:-1] + b',"data":' + event.data + b"}"
+        return text[:-1] + b',"data":' + event.data + b"}"
     # A message that this release cannot read, from a later one: its bytes, so that nothing is lost.
-    return cloudevents.JSON, text[:-1] + b',"data_base64":"' + base64.b64encode(event.data) + b'"}'
+    return text[:-1] + b',"data_base64":"' + base64.b64encode(event.data) + b'"}'

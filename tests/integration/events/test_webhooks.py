@@ -13,6 +13,8 @@ from uuid import uuid4
 import grpc
 import pytest
 from aiohttp import web
+from cloudevents.core.bindings.http import HTTPMessage, from_binary
+from cloudevents.core.formats.json import JSONFormat
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.rpc import status_pb2
@@ -171,6 +173,21 @@ async def test_as_a_cloud_event(webhooks: WebhookLab, receiver: Receiver) -> Non
     assert isinstance(body, dict)
     assert (body["specversion"], body["id"], body["type"]) == ("1.0", event_id, "plan.created")
     assert body["data"] == {"plan_id": "p1", "plan_version": 1}
+
+
+async def test_as_a_cloud_event_in_binary_mode(webhooks: WebhookLab, receiver: Receiver) -> None:
+    binary = webhooks_pb2.WEBHOOK_FORMAT_CLOUDEVENTS_BINARY
+    made = await webhooks.create(receiver.url, format=binary)
+    assert made.endpoint.format == binary
+    (event_id,) = await webhooks.publish("pé 1")
+    await webhooks.worker.sweep()
+    (received,) = receiver.received
+    assert verified(received, made.secret) == {"plan_id": "pé 1", "plan_version": 1}
+    assert received.headers["content-type"] == "application/json"
+    found = from_binary(HTTPMessage(dict(received.headers), received.body), JSONFormat())
+    assert (found.get_id(), found.get_type()) == (event_id, "plan.created")
+    assert (found.get_subject(), found.get_specversion()) == ("pé 1", "1.0")
+    assert found.get_time() is not None
 
 
 async def test_only_what_was_asked_for_and_only_the_tenants(

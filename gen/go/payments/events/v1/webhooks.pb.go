@@ -32,6 +32,9 @@ const (
 	WebhookFormat_WEBHOOK_FORMAT_JSON WebhookFormat = 1
 	// A CloudEvent in structured JSON.
 	WebhookFormat_WEBHOOK_FORMAT_CLOUDEVENTS WebhookFormat = 2
+	// A CloudEvent in binary mode: its attributes are `ce-` headers, the body is its data alone. The signature
+	// covers `webhook-id` and the body; it does not cover the attributes.
+	WebhookFormat_WEBHOOK_FORMAT_CLOUDEVENTS_BINARY WebhookFormat = 3
 )
 
 // Enum value maps for WebhookFormat.
@@ -40,11 +43,13 @@ var (
 		0: "WEBHOOK_FORMAT_UNSPECIFIED",
 		1: "WEBHOOK_FORMAT_JSON",
 		2: "WEBHOOK_FORMAT_CLOUDEVENTS",
+		3: "WEBHOOK_FORMAT_CLOUDEVENTS_BINARY",
 	}
 	WebhookFormat_value = map[string]int32{
-		"WEBHOOK_FORMAT_UNSPECIFIED": 0,
-		"WEBHOOK_FORMAT_JSON":        1,
-		"WEBHOOK_FORMAT_CLOUDEVENTS": 2,
+		"WEBHOOK_FORMAT_UNSPECIFIED":        0,
+		"WEBHOOK_FORMAT_JSON":               1,
+		"WEBHOOK_FORMAT_CLOUDEVENTS":        2,
+		"WEBHOOK_FORMAT_CLOUDEVENTS_BINARY": 3,
 	}
 )
 
@@ -890,11 +895,12 @@ const file_payments_events_v1_webhooks_proto_rawDesc = "" +
 	"started_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x1d\n" +
 	"\n" +
-	"latency_ms\x18\v \x01(\x05R\tlatencyMs*h\n" +
+	"latency_ms\x18\v \x01(\x05R\tlatencyMs*\x8f\x01\n" +
 	"\rWebhookFormat\x12\x1e\n" +
 	"\x1aWEBHOOK_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13WEBHOOK_FORMAT_JSON\x10\x01\x12\x1e\n" +
-	"\x1aWEBHOOK_FORMAT_CLOUDEVENTS\x10\x02*h\n" +
+	"\x1aWEBHOOK_FORMAT_CLOUDEVENTS\x10\x02\x12%\n" +
+	"!WEBHOOK_FORMAT_CLOUDEVENTS_BINARY\x10\x03*h\n" +
 	"\x0eWebhookSigning\x12\x1f\n" +
 	"\x1bWEBHOOK_SIGNING_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14WEBHOOK_SIGNING_HMAC\x10\x01\x12\x1b\n" +

@@ -32,6 +32,10 @@ class _WebhookFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Webhook
     """`{"type", "timestamp", "data", …}`, as Standard Webhooks suggest."""
     WEBHOOK_FORMAT_CLOUDEVENTS: _WebhookFormat.ValueType  # 2
     """A CloudEvent in structured JSON."""
+    WEBHOOK_FORMAT_CLOUDEVENTS_BINARY: _WebhookFormat.ValueType  # 3
+    """A CloudEvent in binary mode: its attributes are `ce-` headers, the body is its data alone. The signature
+    covers `webhook-id` and the body; it does not cover the attributes.
+    """
 
 class WebhookFormat(_WebhookFormat, metaclass=_WebhookFormatEnumTypeWrapper):
     """WebhookFormat is how the body of a delivery looks."""
@@ -42,6 +46,10 @@ WEBHOOK_FORMAT_JSON: WebhookFormat.ValueType  # 1
 """`{"type", "timestamp", "data", …}`, as Standard Webhooks suggest."""
 WEBHOOK_FORMAT_CLOUDEVENTS: WebhookFormat.ValueType  # 2
 """A CloudEvent in structured JSON."""
+WEBHOOK_FORMAT_CLOUDEVENTS_BINARY: WebhookFormat.ValueType  # 3
+"""A CloudEvent in binary mode: its attributes are `ce-` headers, the body is its data alone. The signature
+covers `webhook-id` and the body; it does not cover the attributes.
+"""
 Global___WebhookFormat: _TypeAlias = WebhookFormat  # noqa: Y015
 
 class _WebhookSigning:

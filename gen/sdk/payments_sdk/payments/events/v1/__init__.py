@@ -545,12 +545,19 @@ class WebhookFormat(betterproto2.Enum):
     A CloudEvent in structured JSON.
     """
 
+    CLOUDEVENTS_BINARY = 3
+    """
+    A CloudEvent in binary mode: its attributes are `ce-` headers, the body is its data alone. The signature
+    covers `webhook-id` and the body; it does not cover the attributes.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
             0: "WEBHOOK_FORMAT_UNSPECIFIED",
             1: "WEBHOOK_FORMAT_JSON",
             2: "WEBHOOK_FORMAT_CLOUDEVENTS",
+            3: "WEBHOOK_FORMAT_CLOUDEVENTS_BINARY",
         }
 
     @classmethod
@@ -559,6 +566,7 @@ class WebhookFormat(betterproto2.Enum):
             "WEBHOOK_FORMAT_UNSPECIFIED": 0,
             "WEBHOOK_FORMAT_JSON": 1,
             "WEBHOOK_FORMAT_CLOUDEVENTS": 2,
+            "WEBHOOK_FORMAT_CLOUDEVENTS_BINARY": 3,
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -441,3 +442,38 @@ def test_binary_mode_takes_the_content_type_from_its_header() -> None:
     assert isinstance(found, Incoming)
     assert found.kept["datacontenttype"] == "application/shop+json"
     assert found.created_at is None
+
+
+# ---- Whatever is sent
+
+_anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+_attributes = st.dictionaries(st.sampled_from([*SENT, "time", "subject", "data", "x"]), _anything)
+
+
+@given(
+    st.sampled_from(["application/cloudevents+json", "application/cloudevents-batch+json", ""]),
+    st.binary()
+    | _anything.map(json.dumps).map(str.encode)
+    | _attributes.map(json.dumps).map(str.encode),
+    st.dictionaries(st.text(max_size=8).map("ce-".__add__), st.text(max_size=8), max_size=3),
+)
+def test_whatever_is_sent_is_read_or_refused(
+    content_type: str, raw: bytes, headers: dict[str, str]
+) -> None:
+    try:
+        found = publish(content_type, raw, **headers)
+    except DomainError as refused:
+        assert refused.reason in ("INVALID_FIELD", "CLOUD_EVENTS_CONTENT_TYPE")
+    else:
+        assert found
+        assert all(isinstance(item, Incoming | Unreadable) for item in found)
+
+
+@given(st.text())
+def test_every_header_value_is_read_or_refused(value: str) -> None:
+    with contextlib.suppress(ValueError):
+        cloudevents.header_value(value)

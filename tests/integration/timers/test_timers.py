@@ -14,8 +14,8 @@ from payments.events.v1.pricing_events_pb2 import PlanCreated
 from services.runtime.context import acting
 from services.runtime.events.publish import EventTooLarge
 from services.runtime.journeys import store as journeys
+from services.runtime.timers import event, store
 from services.runtime.timers import pump as pumps
-from services.runtime.timers import store
 from tests.support.events import call, new_tenant
 from tests.support.timers import START, TimerLab
 
@@ -229,6 +229,84 @@ async def test_a_database_that_is_away_is_waited_for(
     await lab.schedule(tenant, "k")
     async with lab.pumping():
         await _until_logged(lab, tenant, 1)
+
+
+async def test_a_pump_whose_connection_was_cut_goes_on(lab: TimerLab) -> None:
+    tenant = new_tenant()
+    async with lab.pumping(2):
+        await lab.schedule(tenant, "before")
+        await _until_logged(lab, tenant, 1)
+        cut = await lab.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name = 'tollmesh-relay'"
+        )
+        assert len(cut) == 2
+        await lab.schedule(tenant, "after")
+        await _until_logged(lab, tenant, 2)
+
+
+async def test_a_pump_that_was_paused_holds_its_tenant_for_a_bounded_time(
+    lab: TimerLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stopped between taking the timers and its commit: it commits nothing, another does."""
+    monkeypatch.setattr(pumps, "TRANSACTION_MS_MAX", 300)
+    tenant = new_tenant()
+    await lab.schedule(tenant, "k")
+    paused = lab.pump()
+    async with await paused._session() as session:
+        with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+            async with session.transaction():
+                assert await paused._take(session, tenant)
+                assert len(await paused._timers(session, tenant, START, 10)) == 1
+                # Another looks in vain until the server has ended the paused transaction.
+                assert await lab.fire() == 1
+    await paused.stop()
+    assert await lab.versions(tenant) == [("k", 1)]
+
+
+async def test_a_key_that_is_set_again_while_it_fires_has_both(lab: TimerLab) -> None:
+    tenant = new_tenant()
+    await lab.schedule(tenant, "k", 1)
+    pump = lab.pump()
+    async with await pump._session() as session:
+        async with session.transaction():
+            assert await pump._take(session, tenant)
+            taken = await pump._timers(session, tenant, START, 10)
+            again = asyncio.create_task(lab.schedule(tenant, "k", 2, days=1))
+            await _until_somebody_waits(lab)
+            await event.write(session, taken)
+        await again
+    await pump.stop()
+    assert await lab.versions(tenant) == [("k", 1)]
+    lab.advance(days=1)
+    assert await lab.fire() == 1
+    assert await lab.versions(tenant) == [("k", 1), ("k", 2)]
+
+
+async def test_a_timer_that_is_put_off_while_it_is_due_does_not_fire(lab: TimerLab) -> None:
+    """The pump sees it due; before it can take it, it was replaced by one of tomorrow."""
+    tenant = new_tenant()
+    await lab.schedule(tenant, "k", 1)
+    pump = lab.pump()
+    with acting(call(tenant)):
+        async with lab.database.unit_of_work("lab.schedule") as work:
+            later = PlanCreated(plan_id="k", plan_version=2)
+            await work.schedule(later, START + timedelta(days=1), key="k")
+            async with await pump._session() as session:
+                assert await pump._round(session, START) == 0
+    await pump.stop()
+    assert await lab.fire() == 0
+    assert await lab.versions(tenant) == []
+
+
+async def _until_somebody_waits(lab: TimerLab) -> None:
+    query = (
+        "SELECT 1 FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    async with asyncio.timeout(10):
+        while not await lab.rows(query):  # noqa: ASYNC110 - locks ring no bell
+            await asyncio.sleep(0.01)
 
 
 async def test_timers_are_listed_by_key_in_pages(lab: TimerLab) -> None:

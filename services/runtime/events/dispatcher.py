@@ -164,7 +164,8 @@ class Dispatcher:
                 for _ in range(wanted - len(lanes)):
                     free.release()
                 if len(lanes) < wanted:
-                    self._watch.looked(position, time.monotonic() - began)
+                    took_s = time.monotonic() - began
+                    self._watch.looked(position, took_s, found=bool(lanes))
                     await self._watch.work(session, bell, self._stopping)
 
     async def _claim(self, session: Session, limit: int) -> list[Lane]:

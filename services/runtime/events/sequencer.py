@@ -20,11 +20,13 @@ from services.runtime.events import relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.relay import Relay, Session
 
-# The first wait suits a writer in another process that is at work, the last an idle mesh.
+# From the first wait to the last, of an idle mesh, they grow.
 IDLE_MS_MIN = 20
 IDLE_MS_MAX = 500
-# Another process held the tick row: its snapshot may be older than the commit that woke us.
+# While another process, whose commits ring no bell here, is at work; and when another one held the tick row,
+# whose snapshot may be older than the commit that woke us.
 BUSY_MS = 5
+BUSY_SECONDS = 1.0
 ERROR_MS_MAX = 5_000
 # A tick takes at most so many events; the interval of a longer backlog is used up page by page.
 PAGE_MAX = 20_000
@@ -77,16 +79,20 @@ class Sequencer:
         self._bus.wake()
 
     async def _work(self, session: Session) -> None:
-        wait_ms = float(IDLE_MS_MIN)
+        wait_ms, busy_until = float(IDLE_MS_MIN), 0.0
         while not self._stopping.is_set():
             woken = await self._bus.published(wait_ms / 1000)
             if self._stopping.is_set():
                 return
             if not woken and not await self._probe(session):
-                self._sound_at = time.monotonic()
-                wait_ms = min(wait_ms * 1.5, IDLE_MS_MAX)
+                now = self._sound_at = time.monotonic()
+                wait_ms = BUSY_MS if now < busy_until else min(wait_ms * 1.5, IDLE_MS_MAX)
                 continue
-            wait_ms = BUSY_MS if await self._tick(session) < 0 else IDLE_MS_MIN
+            moved = await self._tick(session)
+            if moved > 0 and not woken:
+                busy_until = time.monotonic() + BUSY_SECONDS
+            busy = moved < 0 or time.monotonic() < busy_until
+            wait_ms = BUSY_MS if busy else IDLE_MS_MIN
 
     async def _probe(self, session: Session) -> bool:
         """True when a tick is due. Takes no lock and no transaction id."""

@@ -92,6 +92,7 @@ class EventBackbone:
             if owner is None:
                 raise DatabaseUnfit("the database has no schema mesh: migrate it first")
             role = RoleNames.of_owner(owner["owner"]).service
+            await self._maintenance.prepare(session)
             for reaction in self._reactions:
                 await subscriptions.subscribe(session, reaction)
         self._tasks = [

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import structlog
 
 from services.runtime.events import alarms, relay
@@ -106,10 +107,18 @@ class Maintenance:
         """Ask it to end after its statement."""
         self._stopping.set()
 
+    async def prepare(self, session: Session) -> None:
+        """Make today's partition, should nobody have run for a week, before the first event comes in."""
+        try:
+            await self.make_days(session, Round())
+        except psycopg.Error as error:
+            # The default partition takes what comes; the rounds try again.
+            _log.warning("days of the event log not made", error=str(error))
+
     async def round(self, session: Session) -> Round:
         """Make the days to come, then let the old ones go."""
         done = Round()
-        await self._make_days(session, done)
+        await self.make_days(session, done)
         await self._retire(session, done)
         if done.made or done.dropped:
             _log.info("days of the event log", made=done.made, dropped=done.dropped)
@@ -117,7 +126,8 @@ class Maintenance:
             _log.warning("days of the event log", skipped=done.skipped, held=done.held)
         return done
 
-    async def _make_days(self, session: Session, done: Round) -> None:
+    async def make_days(self, session: Session, done: Round) -> None:
+        """Make the days to come, and those of which something lies in the default partition."""
         today = self._now().astimezone(UTC).date()
         strays = await relay.row(session, "strays")
         assert strays is not None

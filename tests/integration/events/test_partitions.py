@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from services.events.app.feed import EventReader
 from services.runtime import migrations
 from services.runtime.context import acting
 from services.runtime.events import relay, sequencer
@@ -224,8 +225,12 @@ async def test_an_old_day_goes_with_its_feed_and_its_inbox(
                 {"tenant": tenant, "id": ids[0]},
             )
     # And the log goes on: what comes now has no day of its own any more, and is kept all the same.
-    await _handled(lab, tenant, 3)
+    (kept,) = await _handled(lab, tenant, 3)
     assert [effect.version for effect in await lab.effects(tenant)] == [1, 2, 3]
+    # A reader that had stopped at the first event goes on with what is kept.
+    with acting(call(tenant)):
+        page = await EventReader(lab.database, lab.bus).page([], 1, 100)
+    assert [event.event_id for event in page] == [kept]
 
 
 async def test_feed_rows_go_first_and_a_few_at_a_time(lab: Lab, session: Session) -> None:
@@ -429,9 +434,9 @@ async def test_the_backbone_maintains_by_itself_and_says_who_waits(lab: Lab) -> 
     gauges = Gauges()
     await lab.rows(f"DROP TABLE mesh.event_{day_of(7)}, mesh.inbox_{day_of(7)}")
     async with lab.reacting(effects_reaction(), telemetry=gauges):
+        assert f"event_{day_of(7)}" in await names(lab), "before the first event comes in"
         for _ in range(500):
             if ("tollmesh.events.waiting", "lab.effects") in gauges.values:
                 break
             await asyncio.sleep(0.02)
     assert gauges.values[("tollmesh.events.waiting", "lab.effects")] == 0
-    assert f"event_{day_of(7)}" in await names(lab)

@@ -29,6 +29,8 @@ from services.runtime.journeys.definition import (
     State,
     Trigger,
 )
+from services.runtime.journeys.runner import PostgresJourneys
+from services.runtime.service import Runtime, Service
 
 SEASONING = timedelta(days=14)
 REMINDER = timedelta(days=7)
@@ -97,3 +99,8 @@ def seasoning(version: int = 1, **fields: Any) -> JourneyType:
         "compensations": {"hold": Compensation(unhold)},
     }
     return JourneyType(**{**parts, **fields})
+
+
+def build_seasoning(runtime: Runtime) -> Service:
+    """A service that does nothing but season."""
+    return Service("seasoning", [], PostgresJourneys([seasoning()]).reactions())

@@ -22,23 +22,15 @@ from payments.events.v1 import (
 from services.events import bootstrap
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
-from services.runtime.journeys.runner import PostgresJourneys
 from services.runtime.roles import DatabaseUrls
-from services.runtime.service import Runtime, Service
 from services.runtime.telemetry import configure_logs
 from services.runtime.timers import store
 from tests.support.events import call
 from tests.support.mesh import Mesh, running
-from tests.support.seasoning import seasoning
 from tests.support.timers import START, TimerLab
 
 pb = events_service_pb2
 CANCELLED_KEY = "to-be-cancelled"
-
-
-def build_seasoning(runtime: Runtime) -> Service:
-    """A service that does nothing but season."""
-    return Service("seasoning", [], PostgresJourneys([seasoning()]).reactions())
 
 
 def request_id(tenant: str, name: str) -> str:

@@ -24,7 +24,8 @@ from services.runtime.timers.schedules import Schedule
 from tests.support.events import call, new_tenant
 from tests.support.mesh import running
 from tests.support.postgres import Server
-from tests.support.timer_worker import CANCELLED_KEY, ask, build_seasoning, timer_of
+from tests.support.seasoning import build_seasoning
+from tests.support.timer_worker import CANCELLED_KEY, ask, timer_of
 from tests.support.timers import TimerLab
 
 REPOSITORY = Path(__file__).parents[3]

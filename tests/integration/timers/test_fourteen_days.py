@@ -13,21 +13,14 @@ from payments.type.v1 import type_pb2
 from services.events import bootstrap
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
-from services.runtime.journeys.runner import PostgresJourneys
 from services.runtime.roles import DatabaseUrls
-from services.runtime.service import Runtime, Service
 from tests.support.events import call, new_tenant
 from tests.support.mesh import Mesh, running
-from tests.support.seasoning import seasoning
+from tests.support.seasoning import build_seasoning
 from tests.support.timers import START, TimerLab
 
 Register = events_service_pb2.RegisterEventTypesRequest
 Publish = events_service_pb2.PublishEventsRequest
-
-
-def build_seasoning(runtime: Runtime) -> Service:
-    """A service that does nothing but season."""
-    return Service("seasoning", [], PostgresJourneys([seasoning()]).reactions())
 
 
 def _stub(mesh: Mesh, tenant: str) -> events_service_pb2_grpc.EventServiceAsyncStub:

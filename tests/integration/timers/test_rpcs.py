@@ -22,21 +22,17 @@ from payments.events.v1.orchestration_events_pb2 import PaymentFailed, PaymentRe
 
 from services.events import bootstrap
 from services.runtime.context import acting
+from services.runtime.journeys.definition import Data, JourneyType, Outcome, State, Trigger
 from services.runtime.journeys.runner import PostgresJourneys
 from services.runtime.roles import DatabaseUrls
 from services.runtime.service import Runtime, Service
 from services.runtime.timers import pump as pumps
 from tests.support.events import call, new_tenant
 from tests.support.mesh import Mesh, running
-from tests.support.seasoning import seasoning
+from tests.support.seasoning import build_seasoning
 from tests.support.timers import START, TimerLab
 
 pb = events_service_pb2
-
-
-def build_seasoning(runtime: Runtime) -> Service:
-    """A service that does nothing but season."""
-    return Service("seasoning", [], PostgresJourneys([seasoning()]).reactions())
 
 
 @pytest.fixture
@@ -262,3 +258,54 @@ async def test_journeys_are_shown_with_their_steps(
     assert "StepFailed" in found.steps[2].commands
     missing = pb.GetJourneyRequest(journey_type="seasoning", journey_id="none")
     assert "does not exist" in await refused(stub.GetJourney(missing))
+
+
+def _ring(data: Data, trigger: Trigger) -> Outcome:
+    return Outcome("ringing", data={"rings": 1})
+
+
+def _ring_again(data: Data, trigger: Trigger) -> Outcome:
+    rings = data["rings"] + trigger.document()["times"]
+    return Outcome("quiet" if rings > 3 else "", data={"rings": rings})
+
+
+BELLS = JourneyType(
+    "bells",
+    1,
+    _ring,
+    {"ringing": State(on={"bell.rung.v2": _ring_again}), "quiet": State(is_end=True)},
+    {"bell.rung.v2": lambda trigger: trigger.document().get("bell")},
+    {"bell.rung.v2": lambda trigger: {}},
+)
+
+
+def build_bells(runtime: Runtime) -> Service:
+    """A service whose journeys are driven by events of outside producers."""
+    return Service("bells", [], PostgresJourneys([BELLS]).reactions())
+
+
+async def test_events_of_outside_producers_drive_journeys(
+    lab: TimerLab, urls: DatabaseUrls, tenant: str
+) -> None:
+    async with running(urls, [bootstrap.build, build_bells], clock=lab.clock) as mesh:
+        stub: Any = events_service_pb2_grpc.EventServiceStub(mesh.channel(tenant))
+        type_ = events_pb2.EventType(subject="bell.rung", owner="tower")
+        for version in (1, 2):
+            type_.versions.add(version=version, json_schema='{"type": "object"}')
+        await stub.RegisterEventTypes(pb.RegisterEventTypesRequest(event_types=[type_]))
+        rung = [
+            events_pb2.Event(subject=subject, key="big", json=payload)
+            for subject, payload in (
+                ("bell.rung", b'{"bell": "big", "unknown": 1}'),
+                ("bell.rung.v2", b'{"bell": "big", "unknown": 1}'),
+                ("bell.rung.v2", b'{"times": 9}'),
+                ("bell.rung.v2", b'{"bell": "big", "times": 1}'),
+                ("bell.rung.v2", b'{"bell": "big", "times": 2, "unknown": {}}'),
+            )
+        ]
+        await stub.PublishEvents(pb.PublishEventsRequest(events=rung))
+        await mesh.drain_events()
+        get = pb.GetJourneyRequest(journey_type="bells", journey_id="big")
+        found = (await stub.GetJourney(get)).journey
+    assert found.status == timers_pb2.JOURNEY_STATUS_COMPLETED
+    assert (found.state, found.data, found.step_count) == ("quiet", '{"rings": 4}', 4)

@@ -16,6 +16,7 @@ from services.cli.commands import (
     up,
     usage,
     violations,
+    webhooks,
 )
 from services.cli.errors import EXIT_CODES
 
@@ -41,5 +42,6 @@ for _noun in (
     timers,
     journeys,
     violations,
+    webhooks,
 ):
     _noun.register(app)

@@ -39,7 +39,8 @@ Tollmesh = Callable[..., Done]
 @pytest.fixture(scope="session")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MeshProcess]:
     """A mesh whose tenant takes usage of years past and has a merchant."""
-    with start(tmp_path_factory.mktemp("cli") / "data") as running:
+    folder = tmp_path_factory.mktemp("cli") / "data"
+    with start(folder, arguments=("--webhook-allow", "127.0.0.1/32")) as running:
         with running.client() as client:
             metering = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
             window = metering_service_pb2.UpdateIngestSettingsRequest(request_id=str(uuid4()))

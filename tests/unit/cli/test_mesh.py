@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from services.cli.errors import CliError
-from services.cli.mesh import LocalMesh, Options, _secret
+from services.cli.mesh import LocalMesh, Options, _secret, _secrets_keys
+from services.runtime.secrets import parse_keys
 
 
 class Gateway:
@@ -75,3 +76,32 @@ def test_half_a_secret_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path.write_text("")
     with pytest.raises(CliError, match="is damaged"):
         _secret(path)
+
+
+def test_the_keys_of_secrets_are_made_once_and_closed_to_others(tmp_path: Path) -> None:
+    first = _secrets_keys(tmp_path)
+    assert _secrets_keys(tmp_path) == first
+    assert len(parse_keys(first)) == 1
+    assert stat.S_IMODE((tmp_path / "secrets.keys").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("damaged", ["", "x" * 44])
+def test_damaged_keys_are_never_replaced(tmp_path: Path, damaged: str) -> None:
+    path = tmp_path / "secrets.keys"
+    path.write_text(damaged)
+    with pytest.raises(CliError, match="is damaged") as refused:
+        _secrets_keys(tmp_path)
+    assert "backup" in refused.value.hints[0]
+    assert path.read_text() == damaged
+
+
+def test_the_environment_stands_above_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOLLMESH_SECRETS_KEYS", "set")
+    assert mesh(tmp_path)._kept_and_listed() == {}
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.delenv("TOLLMESH_SECRETS_KEYS")
+    listed = LocalMesh(Options(tmp_path, 0, 0, webhook_allow="127.0.0.1"))._kept_and_listed()
+    assert listed["webhook_allow"] == "127.0.0.1"
+    assert parse_keys(listed["secrets_keys"].get_secret_value())

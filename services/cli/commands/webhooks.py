@@ -1,0 +1,378 @@
+"""`tollmesh webhooks create|list|update|delete|rotate|test|deliveries|attempts|redeliver`."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+from payments.events.v1 import events_service_pb2 as service_pb2
+from payments.events.v1 import events_service_pb2_grpc, webhooks_pb2
+
+from services.cli import periods
+from services.cli.client import Client, Session
+from services.cli.errors import EXIT_REFUSED, EXIT_USAGE, CliError
+from services.cli.output import (
+    Format,
+    OutputOption,
+    console,
+    enum_name,
+    print_json,
+    print_table,
+    when,
+)
+
+webhooks = typer.Typer(
+    help="Endpoints that get events by signed POST, and what was sent to them.",
+    no_args_is_help=True,
+)
+
+_Endpoint = Annotated[str, typer.Argument(help="id of the endpoint, whe_…")]
+_SubjectOption = Annotated[
+    list[str] | None,
+    typer.Option("--subject", help="exact, a prefix such as payment.*, or *; several times"),
+]
+_ConcurrencyOption = Annotated[
+    int, typer.Option(min=0, max=16, help="most requests at once; 0 leaves it")
+]
+
+_OVERLAP = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[smhd]?)")
+_UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_SUCCEEDED = webhooks_pb2.WEBHOOK_ATTEMPT_OUTCOME_SUCCEEDED
+
+
+@webhooks.command("create")
+def create(
+    url: Annotated[str, typer.Argument(help="where events go, https://…")],
+    subject: _SubjectOption = None,
+    description: Annotated[str, typer.Option(help="what it is for")] = "",
+    cloudevents: Annotated[
+        bool, typer.Option("--cloudevents", help="send CloudEvents in structured JSON")
+    ] = False,
+    ed25519: Annotated[
+        bool, typer.Option("--ed25519", help="sign with a key pair instead of a shared secret")
+    ] = False,
+    concurrency: _ConcurrencyOption = 0,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Make an endpoint. Its signing secret is shown once."""
+    request = service_pb2.CreateWebhookEndpointRequest(
+        request_id=str(uuid4()),
+        url=url,
+        subjects=subject or ["*"],
+        description=description,
+        concurrency=concurrency,
+    )
+    if cloudevents:
+        request.format = webhooks_pb2.WEBHOOK_FORMAT_CLOUDEVENTS
+    if ed25519:
+        request.signing = webhooks_pb2.WEBHOOK_SIGNING_ED25519
+    with Client(Session.find()) as client:
+        response = client.call(_stub(client).CreateWebhookEndpoint, request)
+    if output is Format.JSON:
+        print_json(response)
+        return
+    _show_secret(response.endpoint.endpoint_id, response.secret)
+
+
+@webhooks.command("list")
+def list_(output: OutputOption = Format.TABLE) -> None:
+    """List the endpoints and how they fare."""
+    request = service_pb2.ListWebhookEndpointsRequest(page_size=1000)
+    with Client(Session.find()) as client:
+        response = client.call(_stub(client).ListWebhookEndpoints, request)
+    if output is Format.JSON:
+        print_json(response)
+        return
+    _show_endpoints(*response.endpoints)
+
+
+@webhooks.command("update")
+def update(
+    endpoint_id: _Endpoint,
+    url: Annotated[str | None, typer.Option(help="where events go from now on")] = None,
+    subject: _SubjectOption = None,
+    description: Annotated[str | None, typer.Option(help="what it is for")] = None,
+    cloudevents: Annotated[
+        bool | None, typer.Option("--cloudevents/--plain", help="how bodies look from now on")
+    ] = None,
+    disabled: Annotated[
+        bool | None, typer.Option("--disable/--enable", help="stop sending, or send again")
+    ] = None,
+    concurrency: _ConcurrencyOption = 0,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Change what is named, and leave the rest."""
+    request = service_pb2.UpdateWebhookEndpointRequest(
+        request_id=str(uuid4()),
+        endpoint_id=endpoint_id,
+        url=url,
+        subjects=subject or [],
+        description=description,
+        concurrency=concurrency or None,
+        disabled=disabled,
+    )
+    if cloudevents is not None:
+        request.format = (
+            webhooks_pb2.WEBHOOK_FORMAT_CLOUDEVENTS
+            if cloudevents
+            else webhooks_pb2.WEBHOOK_FORMAT_JSON
+        )
+    with Client(Session.find()) as client:
+        response = client.call(_stub(client).UpdateWebhookEndpoint, request)
+    if output is Format.JSON:
+        print_json(response)
+        return
+    _show_endpoints(response.endpoint)
+
+
+@webhooks.command("delete")
+def delete(endpoint_id: _Endpoint, output: OutputOption = Format.TABLE) -> None:
+    """Remove an endpoint; what was not delivered is dropped."""
+    request = service_pb2.DeleteWebhookEndpointRequest(
+        request_id=str(uuid4()), endpoint_id=endpoint_id
+    )
+    with Client(Session.find()) as client:
+        response = client.call(_stub(client).DeleteWebhookEndpoint, request)
+    if output is Format.JSON:
+        print_json(response)
+    else:
+        console.print(f"{endpoint_id} is deleted", highlight=False)
+
+
+@webhooks.command("rotate")
+def rotate(
+    endpoint_id: _Endpoint,
+    overlap: Annotated[
+        str,
+        typer.Option(
+            help="how long the earlier secret signs too: 90s, 30m, 24h, 7d; 0 after a leak"
+        ),
+    ] = "24h",
+    ed25519: Annotated[
+        bool | None,
+        typer.Option("--ed25519/--hmac", help="how the new secret signs; else as the one before"),
+    ] = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Make a new signing secret. It is shown once."""
+    request = service_pb2.RotateWebhookSecretRequest(
+        request_id=str(uuid4()), endpoint_id=endpoint_id
+    )
+    request.overlap.FromTimedelta(overlap_of(overlap))
+    if ed25519 is not None:
+        request.signing = (
+            webhooks_pb2.WEBHOOK_SIGNING_ED25519 if ed25519 else webhooks_pb2.WEBHOOK_SIGNING_HMAC
+        )
+    with Client(Session.find()) as client:
+        response = client.call(_stub(client).RotateWebhookSecret, request)
+    if output is Format.JSON:
+        print_json(response)
+        return
+    _show_secret(endpoint_id, response.secret)
+    for earlier in response.endpoint.secrets[1:]:
+        console.print(
+            f"{earlier.secret_id} signs until {when(earlier.expires_at)} UTC", highlight=False
+        )
+
+
+@webhooks.command("test")
+def test(endpoint_id: _Endpoint, output: OutputOption = Format.TABLE) -> None:
+    """Send a test event, and show what the endpoint answered."""
+    request = service_pb2.TestWebhookEndpointRequest(
+        request_id=str(uuid4()), endpoint_id=endpoint_id
+    )
+    with Client(Session.find()) as client:
+        response = client.call(_stub(client).TestWebhookEndpoint, request)
+    if output is Format.JSON:
+        print_json(response)
+    elif response.HasField("attempt"):
+        _show_attempts(response.attempt)
+    if not response.HasField("attempt"):
+        raise CliError(
+            f"{response.event_id} was not sent in time",
+            f"look later: tollmesh webhooks attempts --event {response.event_id}",
+            exit_code=EXIT_REFUSED,
+        )
+    if response.attempt.outcome != _SUCCEEDED:
+        raise CliError(response.attempt.error or "it failed", exit_code=EXIT_REFUSED)
+
+
+@webhooks.command("deliveries")
+def deliveries(
+    endpoint_id: _Endpoint,
+    status: Annotated[
+        str, typer.Option(help="pending, delivered, failed or skipped; left out, all")
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show which event got how far, the newest first."""
+    request = service_pb2.ListWebhookDeliveriesRequest(
+        endpoint_id=endpoint_id,
+        status=webhooks_pb2.WebhookDeliveryStatus.Value(
+            _value(webhooks_pb2.WebhookDeliveryStatus.keys(), "WEBHOOK_DELIVERY_STATUS_", status)
+        ),
+        page_size=limit,
+    )
+    with Client(Session.find()) as client:
+        response = client.call(_stub(client).ListWebhookDeliveries, request)
+    if output is Format.JSON:
+        print_json(response)
+        return
+    rows = [
+        (
+            when(each.created_at),
+            each.subject,
+            each.event_id,
+            enum_name(each, "status"),
+            str(each.tries),
+            when(each.next_attempt_at),
+        )
+        for each in response.deliveries
+    ]
+    columns = ("made at, UTC", "subject", "event", "status", "tries", "next try, UTC")
+    print_table("", columns, rows, right=["tries"])
+
+
+@webhooks.command("attempts")
+def attempts(
+    endpoint: Annotated[str, typer.Option(help="of one endpoint")] = "",
+    event: Annotated[str, typer.Option(help="of one event")] = "",
+    outcome: Annotated[
+        str,
+        typer.Option(
+            help="succeeded, refused, redirected, timed_out, unreachable, blocked, lost or not_sent"
+        ),
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show requests and what came back, the newest first."""
+    request = service_pb2.ListWebhookAttemptsRequest(
+        endpoint_id=endpoint,
+        event_id=event,
+        outcome=webhooks_pb2.WebhookAttemptOutcome.Value(
+            _value(webhooks_pb2.WebhookAttemptOutcome.keys(), "WEBHOOK_ATTEMPT_OUTCOME_", outcome)
+        ),
+        page_size=limit,
+    )
+    with Client(Session.find()) as client:
+        response = client.call(_stub(client).ListWebhookAttempts, request)
+    if output is Format.JSON:
+        print_json(response)
+        return
+    _show_attempts(*response.attempts)
+
+
+@webhooks.command("redeliver")
+def redeliver(
+    endpoint_id: _Endpoint,
+    event: Annotated[str, typer.Option(help="one event, whatever became of it")] = "",
+    period: Annotated[
+        str, typer.Option(help=f"what failed or was skipped in a period: {periods.HELP}")
+    ] = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Send again: one event, or what failed or was skipped in a period."""
+    if bool(event) == bool(period):
+        raise CliError("give --event or --period", exit_code=EXIT_USAGE)
+    request = service_pb2.RedeliverWebhookRequest(request_id=str(uuid4()), endpoint_id=endpoint_id)
+    if event:
+        request.event_id = event
+    else:
+        request.period.CopyFrom(periods.parse(period))
+    done = service_pb2.RedeliverWebhookResponse(more=True)
+    with Client(Session.find()) as client:
+        while done.more:
+            answer = client.call(_stub(client).RedeliverWebhook, request)
+            done.redelivered += answer.redelivered
+            done.more = answer.more
+            request.request_id = str(uuid4())
+    if output is Format.JSON:
+        print_json(done)
+    else:
+        console.print(f"{done.redelivered} on their way again", highlight=False)
+
+
+def overlap_of(text: str) -> timedelta:
+    """Read how long an earlier secret signs on: `0`, `90s`, `30m`, `24h`, `7d`.
+
+    Raises:
+        CliError: it is none of these.
+    """
+    found = _OVERLAP.fullmatch(text)
+    if found is None:
+        raise CliError(f"{text!r} is no time: write 90s, 30m, 24h, 7d or 0", exit_code=EXIT_USAGE)
+    return timedelta(**{_UNITS[found["unit"]]: int(found["count"])})
+
+
+def _stub(client: Client) -> events_service_pb2_grpc.EventServiceStub:
+    return client.stub(events_service_pb2_grpc.EventServiceStub)
+
+
+def _value(names: list[str], prefix: str, text: str) -> str:
+    """Return the name of an enum's value. Raises CliError for one that there is not."""
+    wanted = prefix + (text.upper().replace("-", "_") or "UNSPECIFIED")
+    if wanted in names:
+        return wanted
+    known = ", ".join(name.removeprefix(prefix).lower() for name in names[1:])
+    raise CliError(f"{text!r} is none of {known}", exit_code=EXIT_USAGE)
+
+
+def _show_secret(endpoint_id: str, secret: str) -> None:
+    console.print(secret, highlight=False, soft_wrap=True)
+    console.print(
+        f"checks the signatures of {endpoint_id}; it is not shown again",
+        highlight=False,
+        style="dim",
+    )
+
+
+def _show_endpoints(*endpoints: webhooks_pb2.WebhookEndpoint) -> None:
+    rows = [
+        (
+            each.endpoint_id,
+            each.url,
+            " ".join(each.subjects),
+            _state(each),
+            str(each.consecutive_failures),
+            each.description,
+        )
+        for each in endpoints
+    ]
+    columns = ("endpoint", "url", "subjects", "state", "failures", "description")
+    print_table("", columns, rows, right=["failures"])
+
+
+def _state(endpoint: webhooks_pb2.WebhookEndpoint) -> str:
+    if endpoint.disabled:
+        return f"disabled: {enum_name(endpoint, 'disabled_reason')}"
+    if endpoint.HasField("paused_until"):
+        return f"paused until {when(endpoint.paused_until)} UTC"
+    return "enabled"
+
+
+def _show_attempts(*found: webhooks_pb2.WebhookAttempt) -> None:
+    rows = [
+        (
+            when(each.started_at),
+            each.subject,
+            each.event_id,
+            str(each.number),
+            enum_name(each, "outcome"),
+            str(each.status_code or ""),
+            str(each.latency_ms),
+            (each.error or each.response)[:80],
+        )
+        for each in found
+    ]
+    columns = ("at, UTC", "subject", "event", "no.", "outcome", "status", "ms", "answer")
+    print_table("", columns, rows, right=["no.", "status", "ms"])
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(webhooks, name="webhooks")

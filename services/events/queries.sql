@@ -129,9 +129,11 @@ SELECT count(*) FROM events.webhook_endpoint WHERE tenant_id = %(tenant_id)s;
 
 -- @insert_webhook_endpoint
 INSERT INTO events.webhook_endpoint (tenant_id, endpoint_id, url, subjects, description, format, concurrency,
-                                     disabled_reason, disabled_at, created_at, updated_at)
+                                     disabled_reason, disabled_at, from_position, created_at, updated_at)
 VALUES (%(tenant_id)s, %(endpoint_id)s, %(url)s, %(subjects)s, %(description)s, %(format)s, %(concurrency)s,
-        %(disabled_reason)s, %(disabled_at)s, %(created_at)s, %(updated_at)s);
+        %(disabled_reason)s, %(disabled_at)s,
+        (SELECT coalesce(max(position), 0) FROM mesh.feed WHERE tenant_id = %(tenant_id)s),
+        %(created_at)s, %(updated_at)s);
 
 -- @update_webhook_endpoint
 UPDATE events.webhook_endpoint
@@ -184,7 +186,8 @@ SELECT endpoint_id, secret_id, signing, sealed, public_key, created_at, expires_
 
 -- @add_webhook_deliveries
 -- What arises from events, in one statement, and nothing for a tenant without endpoints. A pattern ends in `*`.
--- A replayed event begins anew; the same event by itself never comes twice.
+-- An endpoint gets what came after it was made, and what is replayed. A replayed event begins anew; the same event
+-- by itself never comes twice.
 INSERT INTO events.webhook_delivery AS d
        (tenant_id, endpoint_id, event_id, position, subject, status, next_at, created_at, updated_at)
 SELECT w.tenant_id, w.endpoint_id, e.event_id, e.position, e.subject,
@@ -193,7 +196,7 @@ SELECT w.tenant_id, w.endpoint_id, e.event_id, e.position, e.subject,
   FROM events.webhook_endpoint w
  CROSS JOIN unnest(%(event_id)s::text[], %(position)s::bigint[], %(subject)s::text[], %(key)s::text[],
                    %(generation)s::int[]) AS e (event_id, position, subject, key, generation)
- WHERE w.tenant_id = %(tenant_id)s
+ WHERE w.tenant_id = %(tenant_id)s AND (e.position > w.from_position OR e.generation > 0)
    AND CASE WHEN e.subject = %(test_subject)s THEN e.key = w.endpoint_id
             ELSE EXISTS (SELECT FROM unnest(w.subjects) AS p (text)
                           WHERE CASE WHEN right(p.text, 1) = '*' THEN starts_with(e.subject, rtrim(p.text, '*'))
@@ -331,8 +334,9 @@ SELECT pg_advisory_xact_lock(hashtextextended('tollmesh.replay' || chr(1) || %(t
 
 -- @begin_replay
 -- The places of the period are looked up once: they are in the order of recording but for transactions that took long.
+-- The 0 keeps the planner from walking through the places until it meets the period, which may lie at their other end.
 WITH span AS (
-  SELECT coalesce(min(f.position) - 1, 0) AS first, coalesce(max(f.position), 0) AS last FROM mesh.feed f
+  SELECT coalesce(min(f.position + 0) - 1, 0) AS first, coalesce(max(f.position + 0), 0) AS last FROM mesh.feed f
    WHERE f.tenant_id = %(tenant_id)s AND f.recorded_at >= %(start_at)s AND f.recorded_at < %(end_at)s)
 INSERT INTO events.replay (tenant_id, consumer, generation, start_at, end_at, subjects, after_position, end_position,
                            requested_by, created_at)

@@ -176,7 +176,10 @@ class Sender:
 
 
 def _look_up(host: str, port: int) -> list[Address]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    except UnicodeError as error:
+        raise OSError("the name is none that can be looked up") from error
     read = [parse_address(str(place[0])) for *_, place in found]
     return [address for address in read if address is not None]
 

@@ -36,7 +36,8 @@ from services.runtime.telemetry import log
 SENDS_MAX = 32
 """Requests under way in one process; each holds its body, at most a megabyte, and 16 KiB of the answer."""
 LEASE_MS = 60_000
-POLL_SECONDS = 0.5
+# What another process queued, and retries, ring no bell here.
+POLL_SECONDS = 1.0
 # After something was queued in this process: its transaction is about to commit.
 EAGER_SECONDS = 1.0
 EAGER_POLL_SECONDS = 0.03

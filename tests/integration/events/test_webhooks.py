@@ -704,8 +704,31 @@ async def test_a_replayed_event_is_delivered_again_and_the_same_event_never_twic
     assert [r.headers["webhook-id"] for r in receiver.received] == [event_id] * 2
 
 
+async def test_an_endpoint_gets_what_came_after_it_was_made_and_what_is_replayed(
+    webhooks: WebhookLab, receiver: Receiver
+) -> None:
+    (event_id,) = await webhooks.publish("p1")
+    page = await webhooks.stub.ListEvents(service_pb2.ListEventsRequest())
+    assert [event.id for event in page.events] == [event_id]
+    await webhooks.create(receiver.url)
+    # The reaction was behind: the event comes to it when the endpoint is there already.
+    await handle_again(webhooks, event_id, 0)
+    assert await webhooks.worker.sweep() == 0
+    await handle_again(webhooks, event_id, 1)
+    assert await webhooks.worker.sweep() == 1
+
+
+async def position_of(webhooks: WebhookLab, event_id: str) -> int:
+    with acting(call(webhooks.tenant)):
+        async with webhooks.mesh.node.database.read() as work:
+            query = "SELECT position FROM mesh.feed WHERE tenant_id = %(t)s AND event_id = %(e)s"
+            found = await work.execute(query, {"t": webhooks.tenant, "e": event_id})
+            return int(found.scalar_one())
+
+
 async def handle_again(webhooks: WebhookLab, event_id: str, *generations: int) -> None:
     """Give an event to the reaction once more, as a batch, by itself or as part of a replay."""
+    position = await position_of(webhooks, event_id)
     first = Envelope(
         event_id=event_id,
         subject="plan.created",
@@ -716,7 +739,7 @@ async def handle_again(webhooks: WebhookLab, event_id: str, *generations: int) -
         correlation_id="",
         causation_id="",
         created_at=webhooks.clock.now(),
-        position=1,
+        position=position,
     )
     envelopes = [replace(first, generation=generation) for generation in generations]
     reaction = reactions.webhooks(lambda: None)

@@ -9,8 +9,9 @@ from services.runtime import schema
 revision = "0002"
 down_revision = "0001"
 
-# An empty disabled_reason means that it is enabled. failures, failing_since and paused_until are how it fares: they
-# stand here so that every process sees the same circuit breaker.
+# An endpoint gets what comes after from_position: what comes after it was made. An empty disabled_reason means that it
+# is enabled. failures, failing_since and paused_until are how it fares: they stand here so that every process sees the
+# same circuit breaker.
 _ENDPOINT = """
 CREATE TABLE events.webhook_endpoint (
   tenant_id       text        NOT NULL,
@@ -22,6 +23,7 @@ CREATE TABLE events.webhook_endpoint (
   concurrency     int         NOT NULL CHECK (concurrency > 0),
   disabled_reason text        NOT NULL,
   disabled_at     timestamptz,
+  from_position   bigint      NOT NULL,
   failures        int         NOT NULL DEFAULT 0,
   failing_since   timestamptz,
   paused_until    timestamptz,

@@ -24,7 +24,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from services.runtime.events.jetstream import message
 from services.runtime.events.jetstream.message import Event
-from services.runtime.events.jetstream.options import Options, place_of
+from services.runtime.events.jetstream.options import Options, bare, credentials_of, place_of
 from services.runtime.events.lanes import LANES
 from services.runtime.ids import new_ulid
 
@@ -43,8 +43,8 @@ _BATCH_HEADER_BYTES_MAX = 512
 
 _NOT_CLUSTERED = 10074
 _NO_STORAGE = 10047
-# wrong last sequence (two kinds), and a batch that repeats an id
-_TAIL_MOVED = frozenset({10071, 10164, 10201})
+_TAIL_MOVED = frozenset({10071, 10164})
+_REPEATED = 10201
 
 _log = structlog.get_logger(__name__)
 
@@ -58,7 +58,11 @@ class BrokerUnfit(Exception):
 
 
 class TailMoved(Exception):
-    """The lane's last message is not the expected one, or an event of the batch is in the stream already."""
+    """The lane's last message is not the expected one."""
+
+
+class Repeated(TailMoved):
+    """The stream knows an event of the batch: it was published before, a short while ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,24 +148,24 @@ class Broker:
             await client.close()
 
     async def _connect(self) -> Client:
-        client, refused = Client(), asyncio.Event()
-        reason = ""
+        client, reason = Client(), ""
 
         async def on_error(error: Exception) -> None:
             # The client's own callback prints; its errors name no credentials.
             nonlocal reason
             reason = f"{type(error).__name__}: {error}"
-            refused.set()
             _log.info("nats says", error=reason)
 
         options = self.options
-        given: dict[str, Any] = {"tls": context} if (context := options.tls()) else {}
+        given: dict[str, Any] = dict(credentials_of(options.servers))
+        if (context := options.tls()) is not None:
+            given["tls"] = context
         if options.creds_file is not None:
             given["user_credentials"] = str(options.creds_file)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await client.connect(
-                    servers=list(options.servers),
+                    servers=[bare(url) for url in options.servers],
                     name=f"tollmesh-{options.site}",
                     error_cb=on_error,
                     connect_timeout=2,
@@ -307,16 +311,35 @@ class Broker:
             headers["Nats-Batch-Id"] = batch_id
             headers["Nats-Batch-Sequence"] = str(index + 1)
             if index == 0:
-                headers["Nats-Expected-Last-Subject-Sequence"] = str(after)
-                filter_ = message.subjects_of(self.options.site, lane)
-                headers["Nats-Expected-Last-Subject-Sequence-Subject"] = filter_
+                headers |= self._condition(lane, after)
             subject = message.subject_of(event, lane)
             if index < len(events) - 1:
                 await client.publish(subject, event.payload, headers=headers)
                 continue
             headers["Nats-Batch-Commit"] = "1"
             reply = await client.request(subject, event.payload, REQUEST_SECONDS, headers=headers)
-        return _acknowledged(json.loads(reply.data), len(events))
+        answer = _checked(json.loads(reply.data))
+        if answer.get("count") != len(events):
+            raise BrokerUnfit(f"NATS took {answer.get('count')} of a batch of {len(events)} events")
+        return int(answer["seq"])
+
+    async def publish_one(self, lane: int, event: Event, after: int, number: int) -> int | None:
+        """Publish an event by itself, else as `publish`; None when the stream knows that it has it."""
+        client = await self.client()
+        headers = message.headers_of(event, number) | self._condition(lane, after)
+        subject = message.subject_of(event, lane)
+        reply = await client.request(subject, event.payload, REQUEST_SECONDS, headers=headers)
+        answer = _checked(json.loads(reply.data))
+        return None if answer.get("duplicate") else int(answer["seq"])
+
+    def _condition(self, lane: int, after: int) -> dict[str, str]:
+        """The headers that let a message in only behind the lane's last one."""
+        return {
+            "Nats-Expected-Last-Subject-Sequence": str(after),
+            "Nats-Expected-Last-Subject-Sequence-Subject": message.subjects_of(
+                self.options.site, lane
+            ),
+        }
 
     async def message_bytes_max(self, state: StreamState) -> int:
         """Return what an event may weigh, headers and payload."""
@@ -457,14 +480,14 @@ def _status(received: Any) -> str:
     return str(headers.get("Status", "")) if not received.data else ""
 
 
-def _acknowledged(answer: dict[str, Any], count: int) -> int:
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
     error = answer.get("error")
-    if error:
-        text = f"{error.get('description')} ({error.get('err_code')})"
-        raise TailMoved(text) if error.get("err_code") in _TAIL_MOVED else BrokerAway(text)
-    if answer.get("count") != count:
-        raise BrokerUnfit(f"NATS took {answer.get('count')} of a batch of {count} events")
-    return int(answer["seq"])
+    if not error:
+        return answer
+    text = f"{error.get('description')} ({error.get('err_code')})"
+    if error.get("err_code") == _REPEATED:
+        raise Repeated(text)
+    raise TailMoved(text) if error.get("err_code") in _TAIL_MOVED else BrokerAway(text)
 
 
 def _refuse_missing_stream(error: NotFoundError) -> None:

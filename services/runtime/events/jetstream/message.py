@@ -10,6 +10,7 @@ nor wildcards, so a tenant's are percent-encoded as well.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,10 @@ _TENANT_CHARS_MAX = 64
 _HASH_BYTES = 16
 # What stays as it is in a header: every printable character of ASCII but the percent sign, quotes and space.
 _SAFE = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"
+_is_safe = re.compile(f"[A-Za-z0-9{re.escape(_SAFE)}]*").fullmatch
+# What one character may become, and what all headers weigh beside their texts.
+_ENCODED_BYTES_MAX = 12
+_FIXED_BYTES_MAX = 1024
 
 
 class Unreadable(Exception):
@@ -151,11 +156,17 @@ def headers_of(event: Event, number: int) -> dict[str, str]:
         "Tollmesh-Generation": str(event.generation),
         NUMBER: str(number),
     }
-    return {name: quote(text, safe=_SAFE) for name, text in texts.items() if text}
+    return {name: _value(text) for name, text in texts.items() if text}
 
 
-def weight(event: Event) -> int:
-    """Return the bytes of an event's message."""
+def weight(event: Event, limit: int) -> int:
+    """Return the bytes of an event's message: exactly from a limit on; below it, what they are at most."""
+    texts = (event.event_id, event.tenant_id, event.key, event.subject, event.message_name)
+    trail = (event.correlation_id, event.causation_id, event.traceparent)
+    bound = len(event.payload) + _FIXED_BYTES_MAX
+    bound += 2 * _ENCODED_BYTES_MAX * sum(map(len, (*texts, *trail)))
+    if bound <= limit:
+        return bound
     headers = headers_of(event, 2**63)
     return len(event.payload) + sum(len(name) + len(text) + 4 for name, text in headers.items())
 
@@ -261,6 +272,11 @@ def split_version_of(subject: str) -> tuple[str, int]:
         return split_version(subject)
     except ValueError as error:
         raise Unreadable(str(error)) from error
+
+
+def _value(text: str) -> str:
+    # Nearly all are what they were.
+    return text if _is_safe(text) else quote(text, safe=_SAFE)
 
 
 def _token(text: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from services.runtime.config import Settings, SettingsUnfit
 
@@ -22,7 +23,7 @@ class Options:
     """How a site is joined to NATS.
 
     Attributes:
-        servers: URLs of NATS; they may hold a user and a password, so nothing prints them.
+        servers: URLs of one NATS; the first may hold a user and a password, so nothing prints them.
         site: name of this site, unlike every other's.
         sources: sites whose events are taken in.
         creds_file: credentials of NATS (`.creds`), instead of a user in the URL.
@@ -88,6 +89,23 @@ class Options:
         if self.cert_file is not None:
             context.load_cert_chain(self.cert_file, self.key_file)
         return context
+
+
+def credentials_of(urls: Sequence[str]) -> dict[str, str]:
+    """Return user and password, or the token, of the first URL that has one, as the client takes them."""
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.username and parts.password:
+            return {"user": unquote(parts.username), "password": unquote(parts.password)}
+        if parts.username:
+            return {"token": unquote(parts.username)}
+    return {}
+
+
+def bare(url: str) -> str:
+    """Return a URL without its credentials."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def place_of(url: str) -> str:

@@ -33,6 +33,7 @@ from services.runtime.events.jetstream.broker import (
     BATCH_MAX,
     Broker,
     BrokerAway,
+    Repeated,
     Stored,
     StreamState,
     TailMoved,
@@ -153,6 +154,7 @@ class Sink:
         # Tails that this sink left behind, with the epoch of its lease: true while no other had the lane.
         self._left: dict[int, tuple[int, Tail]] = {}
         self._weight_max = 0
+        self._serving = 0
         self.published = 0
 
     async def run(self) -> None:
@@ -211,7 +213,8 @@ class Sink:
                 free.release()
                 if failures:
                     break
-                backoff.reset()
+                if not self._serving:
+                    backoff.reset()
                 rung = await bell.wait(wait_ms / 1000)
                 wait_ms = IDLE_MS_MIN if rung else min(wait_ms * 1.5, IDLE_MS_MAX)
         if failures:
@@ -238,6 +241,7 @@ class Sink:
     ) -> None:
         """Publish what lies in a lane, then give it back."""
         low = -1
+        self._serving += 1
         try:
             low = await self._empty(session, lane)
         except LeaseLost:
@@ -251,6 +255,7 @@ class Sink:
             # The lease runs out.
             failures.append(error)
         finally:
+            self._serving -= 1
             free.release()
             # More may have come since the last fetch.
             bell.ring()
@@ -274,8 +279,10 @@ class Sink:
                 if surprises > SURPRISES_MAX:
                     raise BrokerAway(f"lane {lane.lane}: {told(error)}") from error
                 _log.warning("batch in doubt", lane=lane.lane, error=told(error))
-                tail = await self._find_out(session, lane)
-                continue
+                known, tail = tail.sequence, await self._find_out(session, lane)
+                if not isinstance(error, Repeated) or tail.sequence != known:
+                    continue
+                await self._publish_singly(lane, plan, tail)
             await self._settle(lane, plan, tail)
             if plan.bury or plan.cut:
                 continue
@@ -298,7 +305,7 @@ class Sink:
                 continue
             site = self._broker.options.site
             event = message.of_delivery(delivery, site, detail["content_hash"])
-            heavy = message.weight(event)
+            heavy = message.weight(event, self._weight_max)
             if heavy > self._weight_max and heavy > await self._limit():
                 plan.bury.append(delivery)
                 stuck.add(delivery.ordered_by)
@@ -322,6 +329,16 @@ class Sink:
         tail.number += len(events)
         self.published += len(events)
         crashpoint("transport.sink.after_publish")
+
+    async def _publish_singly(self, lane: Lane, plan: Plan, tail: Tail) -> None:
+        """Publish what the stream takes; the rest it says to have, although it is not behind the known tail."""
+        for _, event in plan.publish:
+            sequence = await self._broker.publish_one(
+                lane.lane, event, tail.sequence, tail.number + 1
+            )
+            if sequence is not None:
+                tail.sequence, tail.number = sequence, tail.number + 1
+                self.published += 1
 
     async def _settle(self, lane: Lane, plan: Plan, tail: Tail) -> None:
         """Remove the deliveries and keep the tail, if the lane is still ours."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
 from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
 from payments.events.v1.events_pb2 import Event, EventMetadata
 
 from services.events import bootstrap
 from services.runtime.context import acting
+from services.runtime.events.jetstream import broker, look_at
 from tests.integration.events.jetstream.conftest import MakeLab
+from tests.support import nats
 from tests.support.events import Lab, call, effects_reaction, inversions, new_tenant
 from tests.support.jetstream import arrived, options, running, sent
 from tests.support.mesh import running as serving
@@ -134,6 +138,72 @@ async def test_two_sites_do_not_echo(server: Nats, new_lab: MakeLab) -> None:
         effects = await lab.effects(tenant)
         assert len({effect.event_id for effect in effects}) == len(effects) == 40
         assert inversions(effects) == []
+
+
+AUTHORIZATION = """
+authorization {{ users: [
+  {{ user: east, password: "geheim%1", permissions: {{ publish: [{east}], subscribe: ["_INBOX.>"] }} }}
+  {{ user: west, password: geheim2, permissions: {{ publish: [{west}], subscribe: ["_INBOX.>"] }} }}
+] }}
+"""
+
+
+async def test_sites_have_users_of_their_own_that_nothing_prints(
+    tmp_path: Path,
+    new_lab: MakeLab,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    east, west = await new_lab(), await new_lab()
+    tenant = new_tenant()
+    # As the guide says.
+    rights = {
+        name: f'"ev.{name}.>", "$JS.API.>", "$JS.ACK.>"' for name in ("east", "west", "north")
+    }
+    authorization = AUTHORIZATION.format(east=rights["east"], west=rights["west"])
+    with nats.serving(tmp_path, authorization=authorization) as server:
+        urls = {
+            name: server.url.replace("//", f"//{name}:{word}@")
+            for name, word in (("east", "geheim%251"), ("west", "geheim2"), ("north", "geheim3"))
+        }
+        async with (
+            running(east, options(urls["east"], "east", "west")),
+            running(west, options(urls["west"], "west", "east")),
+        ):
+            await east.publish(tenant, "k", 1)
+            await west.publish(tenant, "k", 2)
+            for lab in (east, west):
+                await arrived(lab, tenant, 2)
+        ok, told = await look_at(options(urls["east"], "east"))
+        assert ok
+        assert "stream tollmesh-east: 1 messages, 1 of each" in told
+        monkeypatch.setattr(broker, "CONNECT_SECONDS", 1.0)
+        ok, refused = await look_at(options(urls["north"], "north"))
+        assert not ok
+        assert "Authorization" in refused
+    said = capfd.readouterr()
+    assert "geheim" not in said.out + said.err + told + refused
+
+
+async def test_the_guide_s_words_turn_it_off_for_good(server: Nats, new_lab: MakeLab) -> None:
+    lab, tenant = await new_lab(), new_tenant()
+    async with running(lab, options(server.url, "off1")):
+        await lab.publish(tenant, "k", 1)
+        await sent(lab)
+    guide = (Path(__file__).parents[4] / "docs/guides/jetstream.md").read_text()
+    words = guide.partition("```sql\n")[2].partition("```")[0]
+    await lab.publish(tenant, "k", 2)
+    await lab.rows(words)
+    async with lab.reacting(effects_reaction()) as backbone:
+        await lab.publish(tenant, "k", 3)
+        await backbone.drain()
+    assert await lab.rows("SELECT DISTINCT consumer FROM mesh.delivery") == []
+    # Turned on again, it sends what there is, as at first: the stream takes it, sites know it.
+    async with running(lab, options(server.url, "off1")) as site:
+        await sent(lab)
+        state = await site.transport.broker.state("off1")
+    assert state is not None
+    assert state.messages == 3
 
 
 async def test_one_id_with_two_contents_is_recorded_and_not_overwritten(

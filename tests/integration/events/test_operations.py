@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -20,6 +21,7 @@ from payments.type.v1 import type_pb2
 
 from services.events import bootstrap
 from services.events.app import operations as app
+from services.runtime import sql
 from services.runtime.database import UnitOfWork
 from services.runtime.events import Envelope, Reaction
 from services.runtime.service import Runtime, Service
@@ -510,3 +512,53 @@ async def test_a_feed_that_stands_still_is_seen_by_who_asks_for_health(
         assert await health("") == states.SERVING
     assert await look()
     assert await health(name) == states.SERVING
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("begin_replay", "feed_recorded"), ("dead_letters", "dead_letter_place")],
+)
+async def test_replays_and_letters_are_found_by_index(lab: Lab, name: str, index: str) -> None:
+    """As the services' role, whose policy lets only leakproof operators near an index."""
+    tenant = new_tenant()
+    await lab.rows(
+        "INSERT INTO mesh.feed (tenant_id, position, event_id, recorded_at, subject, key, lane)"
+        " SELECT CASE WHEN n %% 2 = 0 THEN %s ELSE 'others' END, -n, 'e' || n, now() + n * interval '1 s', 's', 'k', 1"
+        " FROM generate_series(1, 20000) AS n",
+        tenant,
+    )
+    await lab.rows(
+        "INSERT INTO mesh.dead_letter (tenant_id, consumer, event_id, generation, lane, position, key, recorded_at,"
+        " attempts, last_error) SELECT CASE WHEN n %% 100 = 0 THEN %s ELSE 'others' END, 'c' || n %% 7, 'e' || n, 0, 1,"
+        " -n, 'k', now(), 4, 'x' FROM generate_series(1, 20000) AS n",
+        tenant,
+    )
+    await lab.rows("ANALYZE mesh.feed, mesh.dead_letter")
+    now = datetime.now(UTC)
+    asked = {
+        "tenant_id": tenant,
+        "consumer": "c1" if name == "dead_letters" else "explained",
+        "start_at": now + timedelta(minutes=10),
+        "end_at": now + timedelta(minutes=60),
+        "subjects": [],
+        "requested_by": "me",
+        "now": now,
+        "after_consumer": "",
+        "after_position": -30_000,
+        "after_generation": 0,
+        "limit": 20,
+    }
+    statement = sql.load("services.events", "queries.sql")[name]
+    async with await psycopg.AsyncConnection.connect(lab.urls.service) as connection:
+        await connection.execute("SELECT set_config('mesh.tenant', %s, true)", (tenant,))
+        found = await connection.execute(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}".encode(), asked
+        )
+        ((explained,),) = await found.fetchall()
+        await connection.rollback()
+    await lab.rows("DELETE FROM mesh.feed WHERE position < 0")
+    await lab.rows("DELETE FROM mesh.dead_letter WHERE position < 0")
+    plan = json.dumps(explained)
+    assert f'"Index Name": "{index}"' in plan
+    assert '"Seq Scan"' not in plan
+    assert explained[0]["Plan"]["Shared Hit Blocks"] < 300

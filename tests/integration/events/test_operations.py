@@ -497,7 +497,7 @@ async def test_a_feed_that_stands_still_is_seen_by_who_asks_for_health(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "payments.events.v1.EventService"
-    stub = health_pb2_grpc.HealthStub(mesh.channel(new_tenant(), set()))
+    stub: Any = health_pb2_grpc.HealthStub(mesh.channel(new_tenant(), set()))
     states = health_pb2.HealthCheckResponse
 
     async def health(service: str) -> Any:
@@ -535,7 +535,7 @@ async def test_replays_and_letters_are_found_by_index(lab: Lab, name: str, index
     )
     await lab.rows("ANALYZE mesh.feed, mesh.dead_letter")
     now = datetime.now(UTC)
-    asked = {
+    asked: dict[str, Any] = {
         "tenant_id": tenant,
         "consumer": "c1" if name == "dead_letters" else "explained",
         "start_at": now + timedelta(minutes=10),

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -103,7 +104,9 @@ class WebhookWorker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._bell = asyncio.Event()
         self._eager_until = 0.0
-        self._loops: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self._loop: asyncio.Task[None] | None = None
+        self._pruner: asyncio.Task[None] | None = None
 
     def wake(self) -> None:
         """Say that a delivery is about to be committed."""
@@ -112,21 +115,20 @@ class WebhookWorker:
 
     async def start(self) -> None:
         """Begin; the first round takes what a death left behind, once its lease has run out."""
-        self._loops = [
-            asyncio.create_task(self._run(), name="webhooks.sender"),
-            asyncio.create_task(self._prune_forever(), name="webhooks.pruner"),
-        ]
+        self._loop = asyncio.create_task(self._run(), name="webhooks.sender")
+        self._pruner = asyncio.create_task(self._prune_forever(), name="webhooks.pruner")
 
     async def stop(self) -> None:
         """Claim no more, give requests that are under way five seconds, and leave the rest to their leases."""
-        for task in self._loops:
-            task.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        self._stopping = True
+        self._bell.set()
+        if self._pruner is not None:
+            self._pruner.cancel()
+            await asyncio.gather(self._pruner, return_exceptions=True)
+        if self._loop is not None:
+            # Not cancelled at once: a claim that is being committed would be nobody's until its lease runs out.
+            await _ended({self._loop})
+        await _ended(self._tasks)
         await self._sender.close()
 
     async def sweep(self) -> int:
@@ -152,7 +154,7 @@ class WebhookWorker:
                     return gone
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopping:
             busy = False
             try:
                 _, busy = await self._take()
@@ -170,9 +172,9 @@ class WebhookWorker:
         elif time.monotonic() < self._eager_until:
             await asyncio.sleep(EAGER_POLL_SECONDS)
         else:
-            self._bell.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._bell.wait(), POLL_SECONDS)
+            self._bell.clear()
 
     async def _prune_forever(self) -> None:
         while True:
@@ -276,6 +278,16 @@ class WebhookWorker:
             if await store.settle(work, claimed, settlement) and endpoint is not None:
                 await _keep(work, endpoint, settlement)
             await store.finish(work, claimed, answer)
+
+
+async def _ended(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Wait for tasks for some seconds, then end them."""
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
 
 
 async def _endpoint_of(work: UnitOfWork, claimed: Claim, answer: Answer) -> Endpoint | None:

@@ -849,6 +849,52 @@ async def test_what_is_old_is_removed(webhooks: WebhookLab, receiver: Receiver) 
     assert await webhooks.attempts() == []
 
 
+async def test_an_event_that_is_not_kept_any_more_ends_its_delivery(
+    webhooks: WebhookLab, receiver: Receiver, lab: Lab
+) -> None:
+    endpoint_id = (await webhooks.create(receiver.url)).endpoint.endpoint_id
+    (event_id,) = await webhooks.publish("p1")
+    await lab.rows("DELETE FROM mesh.feed WHERE event_id = %s", event_id)
+    await webhooks.worker.sweep()
+    (attempt,) = await webhooks.attempts()
+    assert (outcomes([attempt]), "not kept" in attempt.error) == (["NOT_SENT"], True)
+    (delivery,) = await webhooks.deliveries(endpoint_id)
+    assert (delivery.status, receiver.received) == (FAILED, [])
+
+
+async def test_what_kills_its_process_every_time_ends_too(
+    webhooks: WebhookLab, receiver: Receiver, lab: Lab
+) -> None:
+    endpoint_id = (await webhooks.create(receiver.url)).endpoint.endpoint_id
+    await webhooks.publish("p1")
+    await lab.rows(
+        "UPDATE events.webhook_delivery SET tries = 15 WHERE endpoint_id = %s", endpoint_id
+    )
+    await webhooks.worker.sweep()
+    (delivery,) = await webhooks.deliveries(endpoint_id)
+    assert (delivery.status, receiver.received) == (FAILED, [])
+
+
+async def test_a_stop_waits_for_what_is_under_way(lab: Lab, receiver: Receiver) -> None:
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.3)
+        return web.Response()
+
+    receiver.behaviour = slow
+    keys = new_key()
+    build = [bootstrap.build]
+    async with running(lab.urls, build, secrets_keys=keys, webhook_allow=ALLOW) as mesh:
+        webhooks = WebhookLab(mesh, None, ManualClock(NOW))  # type: ignore[arg-type]
+        tenant = webhooks.tenant
+        await webhooks.create(receiver.url)
+        await webhooks.publish("p1")
+        await receiver.has_received(1)
+    async with webhook_mesh(lab.urls, ManualClock(NOW), secrets_keys=keys) as (mesh, worker):
+        webhooks = WebhookLab(mesh, worker, ManualClock(NOW), tenant)
+        assert outcomes(await webhooks.attempts()) == ["SUCCEEDED"]
+    await clear(lab)
+
+
 async def test_it_sends_by_itself(lab: Lab, receiver: Receiver) -> None:
     """The service as it is built in production: nobody tells the sender to work."""
     build = [bootstrap.build]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
@@ -85,3 +87,24 @@ def test_a_plain_id_travels_as_it_is(event_id: str) -> None:
 def test_a_key_does_not_show_in_texts() -> None:
     key = SigningKey(Signing.HMAC, b"k" * 32)
     assert "k" * 5 not in f"{key!r} {key}"
+
+
+def test_the_receiver_of_the_guide_takes_what_we_send_and_refuses_all_else() -> None:
+    guide = (Path(__file__).parents[3] / "docs/guides/webhooks.md").read_text()
+    code = guide.partition("```python\n")[2].partition("```")[0]
+    key = SigningKey(Signing.HMAC, b"k" * 32)
+    seen: set[str] = set()
+
+    def remember(sent_id: str) -> bool:
+        new = sent_id not in seen
+        seen.add(sent_id)
+        return new
+
+    scope: dict[str, Any] = {"remember": remember}
+    exec(code.replace("whsec_…", signing.shown(key)), scope)
+    receive = scope["receive"]
+    headers = signing.headers("e1", datetime.now(UTC), b"{}", [key])
+    assert [receive(b"{}", headers), receive(b"{}", headers)] == [204, 200]
+    assert receive(b"{ }", headers) == 401
+    assert receive(b"{}", {**headers, "webhook-signature": "nonsense"}) == 401
+    assert receive(b"{}", {}) == 401

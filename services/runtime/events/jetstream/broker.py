@@ -35,8 +35,8 @@ REQUEST_SECONDS = 3.0
 _CLOSE_SECONDS = 0.5
 # Bytes that wait in this process for a connection that is being made again.
 _PENDING_BYTES_MAX = 8 * 1024 * 1024
-# Below the server's own limit of 1,000 messages a batch.
-BATCH_MAX = 200
+# Below the server's own limit of 1,000 messages a batch. An event weighs up to 1 MiB, so bytes are counted too.
+BATCH_MAX = 100
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 # What a batch adds to a message.
 _BATCH_HEADER_BYTES_MAX = 512
@@ -45,6 +45,8 @@ _NOT_CLUSTERED = 10074
 _NO_STORAGE = 10047
 _TAIL_MOVED = frozenset({10071, 10164})
 _REPEATED = 10201
+# How a pull request ends that has got its bytes.
+_FULL = "MaxBytes"
 
 _log = structlog.get_logger(__name__)
 
@@ -114,11 +116,6 @@ class Broker:
         self._lock = asyncio.Lock()
 
     @property
-    def connected(self) -> bool:
-        """True while the connection stands."""
-        return self._client is not None and self._client.is_connected
-
-    @property
     def place(self) -> str:
         """Host and port of the server in use, or of those that are tried."""
         client = self._client
@@ -186,7 +183,8 @@ class Broker:
         if (version.major, version.minor) < SERVER_VERSION_MIN:
             await client.close()
             wanted = ".".join(map(str, SERVER_VERSION_MIN))
-            raise BrokerUnfit(f"NATS at {self.place} is {version}; it has to be {wanted} or later")
+            found = f"{version.major}.{version.minor}"
+            raise BrokerUnfit(f"NATS at {self.place} is {found}; it has to be {wanted} or later")
         return client
 
     async def jetstream(self) -> JetStreamContext:
@@ -295,7 +293,7 @@ class Broker:
 
         Args:
             lane: the lane.
-            events: in order, 1 to 200.
+            events: in order, 1 to 100.
             after: sequence of the message that is the lane's last; 0 for none.
             number: place in the lane of the first of them.
 
@@ -394,6 +392,7 @@ class Reader:
     """
 
     BATCH = 250
+    BATCH_BYTES_MAX = 8 * 1024 * 1024
     ACK_WAIT_SECONDS = 30.0
     FORGOTTEN_AFTER_SECONDS = 60.0
     _EXPIRES_SECONDS = 10.0
@@ -441,22 +440,23 @@ class Reader:
                 self._due = 0
                 break
             status = _status(received)
+            detail = str((received.headers or {}).get("Description", ""))
             if not status:
                 self._due -= 1
                 found.append(received)
             elif status == "100" and not found:
                 break
-            elif status in {"404", "408"}:
+            elif status in {"404", "408"} or (status == "409" and _FULL in detail):
                 self._due = 0
                 break
             elif status != "100":
-                detail = (received.headers or {}).get("Description", "")
                 raise BrokerAway(f"the consumer was interrupted: {status} {detail}")
         return found
 
     async def _ask(self) -> None:
         wanted = {
             "batch": self.BATCH,
+            "max_bytes": self.BATCH_BYTES_MAX,
             "expires": int(self._EXPIRES_SECONDS * 1e9),
             "idle_heartbeat": int(self._HEARTBEAT_SECONDS * 1e9),
         }

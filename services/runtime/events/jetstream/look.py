@@ -16,7 +16,7 @@ async def look_at(options: Options) -> tuple[bool, str]:
     try:
         version = (await broker.client()).connected_server_version
         state = await broker.state(options.site)
-        place = f"NATS {version} at {broker.place}"
+        place = f"NATS {version.major}.{version.minor}.{version.patch} at {broker.place}"
     except (BrokerAway, BrokerUnfit) as error:
         return False, str(error)
     except (NatsError, TimeoutError) as error:

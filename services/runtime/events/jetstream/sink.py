@@ -70,8 +70,10 @@ async def _never(_work: object, envelope: Envelope) -> None:
     )
 
 
-# What its subscription is made from. Later events of a key wait behind one that cannot be sent.
-REACTION = Reaction(CONSUMER, ("*",), _never, takes_json=True, replayable=False)
+# What its subscription is made from. Later events of a key wait behind one that cannot be sent. A period may be
+# replayed to it, for that is how a stream is made again: the generation makes each a message that the stream has
+# not seen, and a site that has the event already knows it by its id.
+REACTION = Reaction(CONSUMER, ("*",), _never, takes_json=True, replayable=True)
 
 
 @dataclass(slots=True)
@@ -263,11 +265,11 @@ class Sink:
     async def _empty(self, session: Session, lane: Lane) -> int:
         """Publish until nothing is left; returns the position up to which everything is settled."""
         tail = await self._open(session, lane)
-        low, surprises = lane.low, 0
+        low, surprises, limit = lane.low, 0, BATCH_MAX
         while not self._stopping.is_set():
             await renew(session, self._relay, lane.lease)
             found = await relay.fetch(
-                session, consumer=CONSUMER, lane=lane.lane, low=low, limit=BATCH_MAX
+                session, consumer=CONSUMER, lane=lane.lane, low=low, limit=limit
             )
             if not found:
                 break
@@ -284,12 +286,16 @@ class Sink:
                     continue
                 await self._publish_singly(lane, plan, tail)
             await self._settle(lane, plan, tail)
+            if plan.cut:
+                # Large ones: no more of them in memory than one batch takes.
+                limit = max(1, len(plan.publish))
             if plan.bury or plan.cut:
                 continue
             if not found[0].held:
                 low = found[-1].position
-            if len(found) < BATCH_MAX:
+            if len(found) < limit:
                 break
+            limit = min(2 * limit, BATCH_MAX)
         self._left[lane.lane] = (lane.epoch, tail)
         return low
 

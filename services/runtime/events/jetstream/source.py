@@ -136,10 +136,17 @@ class Refusal:
 
 @dataclass(slots=True)
 class Batch:
-    """Messages that are taken in together, in the order of the stream."""
+    """Messages that are taken in together, in the order of the stream.
+
+    Attributes:
+        arrived: events, with their sequence.
+        refusals: what is not taken in.
+        left_out: why the batch ends before messages that were received, if it does.
+    """
 
     arrived: list[tuple[int, Arrived]] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    left_out: str = ""
 
 
 class Source:
@@ -254,6 +261,7 @@ class Source:
                 if found is None:
                     raise BrokerAway(f"the stream of {self._site} is gone") from error
                 state = found
+                await _pause(self._ended, MISSING_SECONDS)
 
     async def _read(self, session: Session, share: Share, state: StreamState, role: str) -> None:
         await renew(session, self._relay, share.lease)
@@ -316,7 +324,7 @@ class Source:
         """Take messages into the log in one transaction, then tell NATS.
 
         Raises:
-            Restart: messages that are in the stream were left out.
+            Restart: messages that are in the stream were left out; what came before them is taken in.
             LeaseLost: the share is another's by now.
         """
         moved = Position(position.made_at, position.sequence, list(position.numbers))
@@ -336,6 +344,8 @@ class Source:
             self._bus.wake()
         for refusal in batch.refusals:
             self._tell(refusal)
+        if batch.left_out:
+            raise Restart(batch.left_out)
         await brokers.acknowledge(received[-1])
 
     async def _judge(self, position: Position, received: Sequence[Any]) -> Batch:
@@ -354,6 +364,9 @@ class Source:
                 seen[arrived.lane] = sequence
                 batch.refusals += gap
                 batch.arrived.append((sequence, arrived))
+            except Restart as error:
+                batch.left_out = str(error)
+                break
             except Unreadable as error:
                 batch.refusals.append(Refusal(sequence, "UNREADABLE", str(error), received=item))
             position.moved(sequence, arrived)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -22,7 +23,7 @@ class LeaseLost(Exception):
 
 async def rows(session: Session, name: str, **parameters: object) -> list[Row]:
     """Run a named statement and return its rows."""
-    async with session.cursor(row_factory=dict_row) as cursor:
+    async with asyncio.timeout(_limit_s(session)), session.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_SQL[name], parameters or None)
         return await cursor.fetchall() if cursor.description else []
 
@@ -35,7 +36,13 @@ async def row(session: Session, name: str, **parameters: object) -> Row | None:
 
 async def changed(session: Session, name: str, **parameters: object) -> int:
     """Run a named statement and return how many rows it wrote."""
-    return (await session.execute(_SQL[name], parameters or None)).rowcount
+    async with asyncio.timeout(_limit_s(session)):
+        return (await session.execute(_SQL[name], parameters or None)).rowcount
+
+
+def _limit_s(session: Session) -> float | None:
+    # In a transaction the server counts.
+    return session.limit_s if isinstance(session, relay.ControlSession) else None
 
 
 @asynccontextmanager

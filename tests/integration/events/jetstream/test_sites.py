@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
 from payments.events.v1.events_pb2 import Event, EventMetadata
+from payments.events.v1.monitoring_events_pb2 import ContractViolated
 
 from services.events import bootstrap
 from services.runtime.context import acting
 from services.runtime.events.jetstream import broker, look_at
+from services.runtime.events.jetstream.broker import BATCH_BYTES_MAX, Reader
 from tests.integration.events.jetstream.conftest import MakeLab
 from tests.support import nats
 from tests.support.events import Lab, call, effects_reaction, inversions, new_tenant
@@ -138,6 +140,23 @@ async def test_two_sites_do_not_echo(server: Nats, new_lab: MakeLab) -> None:
         effects = await lab.effects(tenant)
         assert len({effect.event_id for effect in effects}) == len(effects) == 40
         assert inversions(effects) == []
+
+
+async def test_large_events_travel_a_few_at_a_time(server: Nats, new_lab: MakeLab) -> None:
+    east, west = await new_lab(), await new_lab()
+    tenant, count = new_tenant(), 12
+    for number in range(count):
+        with acting(call(tenant)):
+            async with east.database.unit_of_work("lab.publish") as work:
+                text = chr(97 + number) * 1_000_000
+                work.publish(ContractViolated(contract_id="k", message=text))
+    assert count * 1_000_000 > Reader.BATCH_BYTES_MAX > BATCH_BYTES_MAX
+    async with (
+        running(east, options(server.url, "large")),
+        running(west, options(server.url, "reader8", "large")),
+    ):
+        found = await arrived(west, tenant, count)
+    assert [row["payload"][-1] for row in found] == [97 + number for number in range(count)]
 
 
 AUTHORIZATION = """

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
 from pydantic import SecretStr
 
-from services.runtime.context import acting
+from services.events import bootstrap
 from services.runtime.events.jetstream import broker as brokers
 from services.runtime.events.jetstream.broker import Broker
 from tests.integration.events.jetstream.conftest import MakeLab
 from tests.support import nats
-from tests.support.events import Lab, call, new_tenant
+from tests.support.events import Lab, new_tenant
 from tests.support.jetstream import WITHIN_SECONDS, arrived, eventually, options, running, sent
 from tests.support.mesh import running as serving
 from tests.support.nats import Nats
@@ -162,12 +165,16 @@ async def test_a_stream_that_is_gone_is_made_again_by_a_replay(
 
 
 async def _replay(lab: Lab, tenant: str) -> None:
-    with acting(call(tenant)):
-        async with lab.database.unit_of_work("lab.replay") as work:
-            await work.execute(
-                "SELECT mesh.replay_events('transport.jetstream', 1, '-infinity', 'infinity', '{}', '{}', 0, "
-                "1000000, 1000)"
-            )
+    """Send everything again, as the guide says: by the RPC behind `tollmesh events replay`."""
+    request = events_service_pb2.ReplayEventsRequest(
+        request_id=str(uuid4()), consumer="transport.jetstream"
+    )
+    request.period.start_at.FromDatetime(datetime(2020, 1, 1, tzinfo=UTC))
+    request.period.end_at.FromDatetime(datetime.now(UTC) + timedelta(minutes=1))
+    async with serving(lab.urls, [bootstrap.build]) as mesh:
+        stub = events_service_pb2_grpc.EventServiceStub(mesh.channel(tenant))
+        response = await stub.ReplayEvents(request)
+    assert response.replayed_count
     lab.bus.moved()
 
 

@@ -34,6 +34,9 @@ _SubjectOption = Annotated[
     list[str] | None,
     typer.Option("--subject", help="exact, a prefix such as payment.*, or *; several times"),
 ]
+_BodyOption = Annotated[
+    str, typer.Option("--format", help="json (unless set), cloudevents or cloudevents-binary")
+]
 _ConcurrencyOption = Annotated[
     int, typer.Option(min=0, max=16, help="most requests at once; 0 leaves it")
 ]
@@ -48,9 +51,7 @@ def create(
     url: Annotated[str, typer.Argument(help="where events go, https://…")],
     subject: _SubjectOption = None,
     description: Annotated[str, typer.Option(help="what it is for")] = "",
-    cloudevents: Annotated[
-        bool, typer.Option("--cloudevents", help="send CloudEvents in structured JSON")
-    ] = False,
+    body: _BodyOption = "",
     ed25519: Annotated[
         bool, typer.Option("--ed25519", help="sign with a key pair instead of a shared secret")
     ] = False,
@@ -64,9 +65,8 @@ def create(
         subjects=subject or ["*"],
         description=description,
         concurrency=concurrency,
+        format=_format(body),
     )
-    if cloudevents:
-        request.format = webhooks_pb2.WEBHOOK_FORMAT_CLOUDEVENTS
     if ed25519:
         request.signing = webhooks_pb2.WEBHOOK_SIGNING_ED25519
     with Client(Session.find()) as client:
@@ -95,9 +95,7 @@ def update(
     url: Annotated[str | None, typer.Option(help="where events go from now on")] = None,
     subject: _SubjectOption = None,
     description: Annotated[str | None, typer.Option(help="what it is for")] = None,
-    cloudevents: Annotated[
-        bool | None, typer.Option("--cloudevents/--plain", help="how bodies look from now on")
-    ] = None,
+    body: _BodyOption = "",
     disabled: Annotated[
         bool | None, typer.Option("--disable/--enable", help="stop sending, or send again")
     ] = None,
@@ -113,13 +111,8 @@ def update(
         description=description,
         concurrency=concurrency or None,
         disabled=disabled,
+        format=_format(body),
     )
-    if cloudevents is not None:
-        request.format = (
-            webhooks_pb2.WEBHOOK_FORMAT_CLOUDEVENTS
-            if cloudevents
-            else webhooks_pb2.WEBHOOK_FORMAT_JSON
-        )
     with Client(Session.find()) as client:
         response = client.call(_stub(client).UpdateWebhookEndpoint, request)
     if output is Format.JSON:
@@ -311,6 +304,12 @@ def overlap_of(text: str) -> timedelta:
 
 def _stub(client: Client) -> events_service_pb2_grpc.EventServiceStub:
     return client.stub(events_service_pb2_grpc.EventServiceStub)
+
+
+def _format(text: str) -> webhooks_pb2.WebhookFormat:
+    return webhooks_pb2.WebhookFormat.Value(
+        _value(webhooks_pb2.WebhookFormat.keys(), "WEBHOOK_FORMAT_", text)
+    )
 
 
 def _value(names: list[str], prefix: str, text: str) -> str:

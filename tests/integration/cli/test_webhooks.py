@@ -116,7 +116,14 @@ def test_disabling_and_sending_again(
     refused = tollmesh("webhooks", "test", endpoint["id"])
     assert (refused.exit_code, "WEBHOOK_ENDPOINT_DISABLED" in refused.err) == (EXIT_REFUSED, True)
     enabled = tollmesh(
-        "webhooks", "update", endpoint["id"], "--enable", "--description", "ours", "--cloudevents"
+        "webhooks",
+        "update",
+        endpoint["id"],
+        "--enable",
+        "--description",
+        "ours",
+        "--format",
+        "cloudevents",
     )
     assert "enabled" in enabled.out
     assert "ours" in enabled.out
@@ -156,6 +163,7 @@ def test_what_cannot_be_is_refused(
         (("redeliver", "whe_1", "--event", "e", "--period", "2026-01"), "--event or --period"),
         (("rotate", "whe_1", "--overlap", "soon"), "is no time"),
         (("attempts", "--outcome", "odd"), "none of sending"),
+        (("create", "https://hooks.example/", "--format", "xml"), "none of json"),
         (("deliveries", "whe_1", "--status", "odd"), "none of pending"),
     ],
 )

@@ -2,7 +2,7 @@
 
 A block is fenced as ```console. A line that starts with `$ ` is a command, lines that start with `> ` go on with it,
 and what follows up to the next command is what it printed. A block fenced as ```console settles shows a state that
-the mesh reaches by itself within seconds: its commands are asked again until they print it.
+the mesh reaches by itself within seconds and then keeps: its commands are asked again until they print it.
 
 `python -m tests.support.guide docs/guides/events.md` runs a page and writes what was printed into it.
 """
@@ -13,9 +13,11 @@ import argparse
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,11 +29,12 @@ from tests.support.up import tollmesh_up
 SETTLES_WITHIN_S = 30.0
 # When a page is written: longer than three retries of a reaction take.
 SETTLE_BEFORE_WRITING_S = 12.0
+COMMAND_WITHIN_S = 60.0
 
 _BLOCK = re.compile(r"^```console( settles)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _END = "guide-command-ended"
 
-# What differs from run to run, the longest first.
+# What differs from run to run, the longest first; by then every space is a single one.
 _VARIES = (
     (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "<uuid>"),
     (r"\b[0-9A-HJKMNP-TV-Z]{26}\b", "<ulid>"),
@@ -40,6 +43,9 @@ _VARIES = (
     (r"\b[0-9]+(\.[0-9]+)? ?(ms|s|min)\b", "<duration>"),
     (r"127\.0\.0\.1:[0-9]+", "<address>"),
     (r"\beyJ[A-Za-z0-9_=-]+|\b[A-Za-z0-9_-]{40,}={0,2}", "<token>"),
+    (r"\"latency_ms\": \"[0-9]+\"", "<duration>"),
+    # Status and milliseconds of an attempt.
+    (r"│ ([0-9]{3}) │ [0-9]+ │", r"│ \1 │ <duration> │"),
     (r"[─━═]+", "<rule>"),
 )
 
@@ -67,7 +73,7 @@ def steps(block: str, *, settles: bool) -> list[Step]:
             found.append(Step(line[2:], "", settles))
         elif not found:
             raise ValueError(f"a console block starts with a command, not {line!r}")
-        elif line.startswith("> ") and not found[-1].printed:
+        elif (line.startswith("> ") or line == ">") and not found[-1].printed:
             found[-1] = replace(found[-1], command=f"{found[-1].command}\n{line[2:]}")
         else:
             found[-1] = replace(found[-1], printed=f"{found[-1].printed}{line}\n")
@@ -76,9 +82,10 @@ def steps(block: str, *, settles: bool) -> list[Step]:
 
 def plain(printed: str) -> str:
     """Blot out what differs from run to run, widths of columns included."""
+    printed = "\n".join(" ".join(line.split()) for line in printed.splitlines()).strip()
     for pattern, name in _VARIES:
         printed = re.sub(pattern, name, printed)
-    return "\n".join(" ".join(line.split()) for line in printed.splitlines()).strip()
+    return printed
 
 
 class Shell:
@@ -97,7 +104,19 @@ class Shell:
         )
 
     def run(self, command: str) -> str:
-        """Run a command and return what it printed."""
+        """Run a command and return what it printed.
+
+        Raises:
+            RuntimeError: it took more than a minute, or ended the shell.
+        """
+        overdue = threading.Timer(COMMAND_WITHIN_S, self._end)
+        overdue.start()
+        try:
+            return self._answer(command)
+        finally:
+            overdue.cancel()
+
+    def _answer(self, command: str) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{command}\necho {_END}\n")
@@ -109,12 +128,15 @@ class Shell:
                 lines.append(before if marker else line)
             if marker:
                 return "".join(lines)
-        raise RuntimeError(f"the shell ended in {command!r}: {''.join(lines)}")
+        raise RuntimeError(f"the shell ended, or had to be ended, in {command!r}: {''.join(lines)}")
+
+    def _end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """End it, and whatever it left in the background."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, 9)
+        self._end()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
@@ -130,7 +152,7 @@ def playing(folder: Path, *arguments: str) -> Iterator[Shell]:
         environment = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(work),
-            "COLUMNS": "120",
+            "COLUMNS": "220",
             "LANG": "C.UTF-8",
             "TZ": "UTC",
             "TOLLMESH_DATA_DIR": str(folder / "data"),
@@ -173,7 +195,7 @@ def written(page: str, shell: Shell) -> str:
         if block[1]:
             time.sleep(SETTLE_BEFORE_WRITING_S)
         for step in steps(block[2], settles=bool(block[1])):
-            prompt = "$ " + step.command.replace("\n", "\n> ")
+            prompt = "\n> ".join(f"$ {step.command}".splitlines()).replace("\n> \n", "\n>\n")
             printed = "\n".join(line.rstrip() for line in shell.run(step.command).splitlines())
             shown.append(f"{prompt}\n{printed.strip(chr(10))}".rstrip())
         return "```console{}\n{}\n```".format(block[1] or "", "\n".join(shown))

@@ -114,7 +114,8 @@ def replay(
         print_json({"replayed_count": replayed, "generation": generation})
     else:
         as_what = f" as generation {generation}" if generation else ""
-        console.print(f"{consumer}: {replayed} events are in its queue again{as_what}")
+        what = "1 event is" if replayed == 1 else f"{replayed} events are"
+        console.print(f"{consumer}: {what} in its queue again{as_what}")
 
 
 def _request_id(text: str) -> UUID:

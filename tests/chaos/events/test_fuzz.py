@@ -129,7 +129,12 @@ async def _kill_server(server: EmbeddedPostgres, until: float) -> int:
     """Kill Postgres again and again; who supervises it starts it anew."""
     for done in range(POSTGRES_KILLS):
         await asyncio.sleep((until - time.monotonic()) / (POSTGRES_KILLS + 1 - done))
-        os.kill(server.pid, signal.SIGKILL)
+        # It may be away just then, because it died of the time before.
+        while True:
+            with suppress(ProcessLookupError):
+                os.kill(server.pid, signal.SIGKILL)
+                break
+            await asyncio.sleep(0.1)
     return POSTGRES_KILLS
 
 

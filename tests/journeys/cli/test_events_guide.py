@@ -1,0 +1,20 @@
+"""The guide to events shows what the commands print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support import guide
+from tests.support.demo_job import REPOSITORY
+
+PAGE = REPOSITORY / "docs/guides/events.md"
+ARGUMENTS = ("--webhook-allow", "127.0.0.1/32")
+
+
+def test_every_command_prints_what_the_page_shows(tmp_path: Path) -> None:
+    with guide.playing(tmp_path, *ARGUMENTS) as shell:
+        found = guide.differences(PAGE.read_text(encoding="utf-8"), shell)
+    assert not found, (
+        "\n".join(found)
+        + f"\nwrite it anew: python -m tests.support.guide {PAGE} -- {' '.join(ARGUMENTS)}"
+    )

@@ -306,7 +306,7 @@ def _stub(client: Client) -> events_service_pb2_grpc.EventServiceStub:
     return client.stub(events_service_pb2_grpc.EventServiceStub)
 
 
-def _format(text: str) -> webhooks_pb2.WebhookFormat:
+def _format(text: str) -> webhooks_pb2.WebhookFormat.ValueType:
     return webhooks_pb2.WebhookFormat.Value(
         _value(webhooks_pb2.WebhookFormat.keys(), "WEBHOOK_FORMAT_", text)
     )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 
+from services.runtime.clock import ManualClock
 from tests.support.events import Lab
 from tests.support.postgres import Server
+from tests.support.webhook_checks import clear
+from tests.support.webhooks import Receiver, WebhookLab, receiving, webhook_mesh
 
 
 @pytest.fixture(scope="module")
@@ -19,3 +23,20 @@ async def lab(postgres_server: Server) -> AsyncIterator[Lab]:
     yield lab
     await lab.close()
     postgres_server.drop_database(urls)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """A receiver of webhooks that answers 204 until it is told otherwise."""
+    async with receiving() as running:
+        yield running
+
+
+@pytest.fixture
+async def webhooks(lab: Lab) -> AsyncIterator[WebhookLab]:
+    """The webhooks of a tenant of the test's own."""
+    # Signatures are checked by a library that looks at the clock of the machine.
+    clock = ManualClock(datetime.now(UTC))
+    async with webhook_mesh(lab.urls, clock) as (mesh, worker):
+        yield WebhookLab(mesh, worker, clock)
+    await clear(lab)

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -38,12 +38,6 @@ class Names:
         answers = self._answers[host]
         found = answers.pop(0) if len(answers) > 1 else answers[0]
         return [ip_address(text) for text in found.split()]
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as running:
-        yield running
 
 
 async def send(sender: Sender, url: str, body: bytes = b"{}") -> Answer:

@@ -210,7 +210,7 @@ ON CONFLICT (tenant_id, endpoint_id, event_id) DO UPDATE
 
 -- @claim_webhooks
 SELECT tenant_id, endpoint_id, event_id, position_ AS position, subject, tries, fence, attempt_id
-  FROM events.claim_webhooks(%(now)s, %(lease_ms)s, %(attempt_ids)s, %(breaker)s, %(steps)s,
+  FROM events.claim_webhooks(%(now)s, %(lease_ms)s, %(attempt_ids)s, %(breaker)s, %(tenant_max)s, %(steps)s,
                              %(after_tenant)s, %(after_endpoint)s);
 
 -- @prune_webhooks

@@ -30,12 +30,19 @@ from services.runtime.clock import Clock
 from services.runtime.context import CallContext, acting
 from services.runtime.crashpoints import crashpoint
 from services.runtime.database import Database, UnitOfWork
+from services.runtime.errors import DatabaseUnavailable
 from services.runtime.ids import new_id
 from services.runtime.secrets import SecretBox, SecretDamaged, SecretsKeyMissing
 from services.runtime.telemetry import log
 
-SENDS_MAX = 32
+SENDS_MAX = 64
 """Requests under way in one process; each holds its body, at most a megabyte, and 16 KiB of the answer."""
+TENANT_SENDS_MAX = 32
+"""Requests of one tenant under way in all processes: who has endpoints that hang leaves places to others."""
+# Of the database's connections, which the calls of this process need too.
+CONNECTIONS_MAX = 4
+# Before a result that could not be written down is written down once more; then it is left to the lease.
+RECORD_AGAIN_SECONDS = (0.5, 2.0, 5.0)
 LEASE_MS = 60_000
 # What another process queued, and retries, ring no bell here.
 POLL_SECONDS = 1.0
@@ -76,7 +83,7 @@ class NotSendable(Exception):
 
 
 class WebhookWorker:
-    """The deliveries that this process sends, at most 32 at once; more wait in the table.
+    """The deliveries that this process sends, at most 64 at once; more wait in the table.
 
     Args:
         box: opens the endpoints' secrets.
@@ -102,6 +109,7 @@ class WebhookWorker:
         self._lease_ms = lease_ms
         self._after = _START
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connections = asyncio.Semaphore(CONNECTIONS_MAX)
         self._bell = asyncio.Event()
         self._eager_until = 0.0
         self._stopping = False
@@ -193,7 +201,9 @@ class WebhookWorker:
         ids = [new_id("wha") for _ in range(free)]
         with acting(_acting_for("mesh", "")):
             async with self._database.unit_of_work("webhooks.claim") as work:
-                claims, after = await store.claim(work, ids, self._lease_ms, self._after)
+                claims, after = await store.claim(
+                    work, ids, self._lease_ms, TENANT_SENDS_MAX, self._after
+                )
         self._after = after or _START
         tasks = [asyncio.create_task(self._deliver(each, claimed_at)) for each in claims]
         for task in tasks:
@@ -220,9 +230,9 @@ class WebhookWorker:
                 answer = await self._sender.send(parcel.url, parcel.headers, parcel.body)
                 crashpoint("webhooks.after_send")
             except NotSendable as error:
-                await self._record(claimed, _not_sent(error), for_good=error.for_good)
+                await self._settle(claimed, _not_sent(error), for_good=error.for_good)
                 return
-            await self._record(claimed, answer)
+            await self._settle(claimed, answer)
 
     def _in_time(self, claimed_at: float) -> bool:
         """True while an attempt that begins now ends before the lease does, whoever held this process up."""
@@ -237,7 +247,7 @@ class WebhookWorker:
         """
         if claimed.tries > policy.TRIES_MAX + LOST_MAX:
             raise NotSendable("no process lived to see the answer of any attempt", for_good=True)
-        async with self._database.read() as work:
+        async with self._connections, self._database.read() as work:
             endpoint = await endpoints.find(work, claimed.endpoint_id)
             secrets = (await endpoints.secrets(work, [claimed.endpoint_id]))[claimed.endpoint_id]
             event = await store.event(work, claimed)
@@ -262,9 +272,18 @@ class WebhookWorker:
             body,
         )
 
-    async def _record(self, claimed: Claim, answer: Answer, *, for_good: bool = False) -> None:
+    async def _settle(self, claimed: Claim, answer: Answer, *, for_good: bool = False) -> None:
+        """Write down what came of an attempt; a database that is away for a moment is waited for."""
+        for wait_seconds in RECORD_AGAIN_SECONDS:
+            try:
+                return await self._record(claimed, answer, for_good=for_good)
+            except DatabaseUnavailable:
+                await asyncio.sleep(wait_seconds)
+        return await self._record(claimed, answer, for_good=for_good)
+
+    async def _record(self, claimed: Claim, answer: Answer, *, for_good: bool) -> None:
         """Write down what came of an attempt, and what follows from it."""
-        async with self._database.unit_of_work("webhooks.record") as work:
+        async with self._connections, self._database.unit_of_work("webhooks.record") as work:
             endpoint = await _endpoint_of(work, claimed, answer)
             health = Health() if endpoint is None else endpoint.health
             settlement = policy.settle(

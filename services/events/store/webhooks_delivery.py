@@ -68,17 +68,19 @@ async def add(work: UnitOfWork, envelopes: Sequence[Envelope]) -> int:
 
 
 async def claim(
-    work: UnitOfWork, attempt_ids: Sequence[str], lease_ms: int, after: Place
+    work: UnitOfWork, attempt_ids: Sequence[str], lease_ms: int, tenant_max: int, after: Place
 ) -> tuple[list[Claim], Place | None]:
     """Take deliveries of any tenant that are due, one for each id at most.
 
-    Returns them, and where to go on; None when everything behind `after` was looked at.
+    No tenant has more than `tenant_max` under way over all processes. Returns them, and where to go on; None when
+    everything behind `after` was looked at.
     """
     asked = {
         "now": work.now,
         "lease_ms": lease_ms,
         "attempt_ids": list(attempt_ids),
         "breaker": BREAKER_FAILURES,
+        "tenant_max": tenant_max,
         "steps": STEPS_MAX,
         "after_tenant": after[0],
         "after_endpoint": after[1],

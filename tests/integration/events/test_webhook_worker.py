@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
+import pytest
 from aiohttp import web
 from payments.events.v1 import events_service_pb2 as service_pb2
 from payments.events.v1.pricing_events_pb2 import PlanCreated
@@ -56,6 +57,35 @@ async def test_an_endpoint_never_gets_more_at_once_than_it_takes(
         pass
     assert len(receiver.received) == 12
     assert most == 3
+
+
+async def test_a_tenant_does_not_take_every_place(
+    webhooks: WebhookLab, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.events.app.webhooks_worker.TENANT_SENDS_MAX", 2)
+    go_on = asyncio.Event()
+
+    async def hang(request: web.Request) -> web.StreamResponse:
+        await go_on.wait()
+        return web.Response()
+
+    receiver.behaviour = hang
+    other = WebhookLab(webhooks.mesh, webhooks.worker, webhooks.clock)
+    for lab, name in ((webhooks, "many"), (other, "few")):
+        for _ in range(3 if lab is webhooks else 1):
+            await lab.create(f"{receiver.url}/{name}", concurrency=4)
+        await lab.publish("p1", "p2", "p3")
+    tasks = []
+    for _ in range(3):
+        tasks += (await webhooks.worker._take())[0]
+    await receiver.has_received(4)
+    paths = sorted(received.path.rpartition("/")[2] for received in receiver.received)
+    assert paths == ["few", "few", "many", "many"]
+    go_on.set()
+    await asyncio.gather(*tasks)
+    while await webhooks.worker.sweep():
+        pass
+    assert len(receiver.received) == 3 * 3 + 3
 
 
 async def test_two_processes_never_send_one_delivery_at_once(

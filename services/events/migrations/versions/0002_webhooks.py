@@ -106,7 +106,7 @@ _INDEXES = (
 # nobody finished belongs to a process that ended. A last row without event says where the next call goes on.
 _CLAIM = """
 CREATE FUNCTION events.claim_webhooks(
-  p_now timestamptz, p_lease_ms integer, p_ids text[], p_breaker integer, p_steps integer,
+  p_now timestamptz, p_lease_ms integer, p_ids text[], p_breaker integer, p_tenant_max integer, p_steps integer,
   p_tenant text, p_endpoint text
 ) RETURNS TABLE (tenant_id text, endpoint_id text, event_id text, position_ bigint, subject text, tries integer,
                  fence bigint, attempt_id text)
@@ -117,6 +117,7 @@ DECLARE
   first_due timestamptz;
   e events.webhook_endpoint;
   busy integer;
+  busy_of_tenant integer;
   room integer;
   until timestamptz;
   given integer := 0;
@@ -152,8 +153,8 @@ BEGIN
           ORDER BY o.next_at LIMIT 500);
       CONTINUE;
     END IF;
-    SELECT count(*) INTO busy FROM events.webhook_delivery d
-     WHERE d.tenant_id = p_tenant AND d.endpoint_id = p_endpoint AND d.lease_until > clock_timestamp();
+    SELECT count(*) FILTER (WHERE d.endpoint_id = p_endpoint), count(*) INTO busy, busy_of_tenant
+      FROM events.webhook_delivery d WHERE d.tenant_id = p_tenant AND d.lease_until > clock_timestamp();
     -- A paused endpoint gets tests only; one whose pause has passed after failures gets one request, to try it.
     IF e.paused_until > p_now THEN
       until := '-infinity';
@@ -162,7 +163,8 @@ BEGIN
       until := p_now;
       room := CASE WHEN e.failures >= p_breaker THEN 1 ELSE e.concurrency END - busy;
     END IF;
-    room := least(room, cardinality(p_ids) - given);
+    -- Endpoints of one tenant that hang must not take every place there is.
+    room := least(room, p_tenant_max - busy_of_tenant, cardinality(p_ids) - given);
     IF room > 0 THEN
       RETURN QUERY
       WITH picked AS (
@@ -222,7 +224,7 @@ END
 """
 
 _FUNCTIONS = (
-    "events.claim_webhooks(timestamptz, integer, text[], integer, integer, text, text)",
+    "events.claim_webhooks(timestamptz, integer, text[], integer, integer, integer, text, text)",
     "events.prune_webhooks(timestamptz, integer)",
 )
 

@@ -16,7 +16,10 @@ from tests.support.events import Lab
 
 WITHIN_SECONDS = 20.0
 _POLL_SECONDS = 0.02
-_WAITING = "SELECT count(*) AS n FROM mesh.delivery WHERE consumer = 'transport.jetstream'"
+_WAITING = (
+    "SELECT (SELECT count(*) FROM mesh.delivery WHERE consumer = 'transport.jetstream') "
+    "+ (SELECT count(*) FROM mesh.back_fill) AS n"
+)
 _LOG = (
     "SELECT e.tenant_id, e.event_id, e.subject, e.schema_version, e.key, e.message_name, e.payload, e.correlation_id, "
     "e.causation_id, e.traceparent, e.created_at, e.origin FROM mesh.event e "

@@ -21,6 +21,7 @@ import aiohttp
 from services.events.domain import webhooks_urls as urls
 from services.events.domain.webhooks import Answer, Outcome, WebhookUrlRefused
 from services.runtime.addresses import Address, AllowList, parse_address
+from services.runtime.telemetry import log
 
 ATTEMPT_SECONDS = 20.0
 """Of a whole attempt: resolving, connecting, sending, and waiting for the answer's headers."""
@@ -75,7 +76,7 @@ class Sender:
         began = time.monotonic()
 
         def told(outcome: Outcome, error: str) -> Answer:
-            return Answer(outcome, error=error[:ERROR_CHARS_MAX], latency_ms=_since(began))
+            return Answer(outcome, error=_plain(error)[:ERROR_CHARS_MAX], latency_ms=_since(began))
 
         try:
             async with asyncio.timeout(self._attempt_seconds) as limit:
@@ -123,7 +124,9 @@ class Sender:
             raise OSError("the name has no address")
         for address in found:
             if not self._allow.permits(target.host, address, target.port):
-                raise urls.refusal("public", f"it leads to {address}, which is not public")
+                # The operator is told which; a tenant must not read the network's names this way.
+                log.info("webhook_blocked", host=target.host, address=str(address))
+                raise urls.refusal("public", "it leads to an address that is not public")
         return found[:ADDRESSES_MAX]
 
     async def _post(
@@ -226,7 +229,11 @@ async def _start_of_body(response: aiohttp.ClientResponse) -> bytes:
 
 def _text(raw: bytes) -> str:
     """Return bytes as text that a database and a terminal can take."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", raw.decode(errors="replace"))
+    return _plain(raw.decode(errors="replace"))
+
+
+def _plain(text: str) -> str:
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _said(error: Exception) -> str:

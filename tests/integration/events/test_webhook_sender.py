@@ -66,7 +66,7 @@ async def test_without_the_operators_word_nothing_reaches_this_machine(receiver:
     url = f"https://127.0.0.1:{receiver.port}/"
     answer = await send(Sender(AllowList()), url)
     assert answer.outcome is Outcome.BLOCKED
-    assert "127.0.0.1" in answer.error
+    assert "not public" in answer.error
     assert receiver.received == []
 
 
@@ -96,7 +96,7 @@ async def test_one_private_address_among_public_ones_refuses_the_name() -> None:
     names = Names(hooks_example=["93.184.215.14 2606:4700::1111 10.0.0.1"])
     answer = await send(Sender(AllowList(), resolve=names), "https://hooks.example/")
     assert answer.outcome is Outcome.BLOCKED
-    assert "10.0.0.1" in answer.error
+    assert "10.0.0.1" not in answer.error, "where names of the network lead is no tenant's business"
 
 
 async def test_a_name_that_changes_its_mind_is_asked_and_checked_each_time(

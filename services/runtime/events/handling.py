@@ -40,6 +40,7 @@ DEAD_LETTER = "mesh/dead-letter"
 VIOLATED = "contract.violated"
 
 _END_OF_EVENT = "RELEASE SAVEPOINT event; SET LOCAL ROLE NONE"
+_NEXT_EVENT = f"{_END_OF_EVENT}; SAVEPOINT event"
 _UNDO_EVENT = "ROLLBACK TO SAVEPOINT event; RELEASE SAVEPOINT event"
 
 _log = structlog.get_logger(__name__)
@@ -317,14 +318,16 @@ class Handling:
         outcome: Outcome,
         cut_at: float,
     ) -> None:
+        await driver.execute("SAVEPOINT event", prepare=False)
         for number, delivery in enumerate(deliveries):
             # Each event begins with most of the time before it: who fails for lack of it is slow.
             outcome.cut = number > 0 and time.monotonic() > cut_at
             if outcome.cut:
-                return
+                break
             if not outcome.blocks(delivery):
                 outcome.current = delivery
                 await self._attempt(connection, driver, lane, delivery, outcome)
+        await driver.execute("RELEASE SAVEPOINT event", prepare=False)
 
     async def _attempt(
         self,
@@ -334,16 +337,15 @@ class Handling:
         delivery: Delivery,
         outcome: Outcome,
     ) -> None:
-        """Run the handler for one event inside a savepoint."""
-        await driver.execute("SAVEPOINT event", prepare=False)
+        """Run the handler for one event inside the open savepoint; leave another one open behind it."""
         try:
             if await self._enter(driver, lane, delivery) and _is_meant(lane.reaction, delivery):
                 outcome.published |= await self._react(connection, lane.reaction, delivery)
-            await driver.execute(_END_OF_EVENT, prepare=False)
+            await driver.execute(_NEXT_EVENT, prepare=False)
         except Exception as error:
             if _is_broken(error, driver):
                 raise
-            await driver.execute(_UNDO_EVENT, prepare=False)
+            await driver.execute("ROLLBACK TO SAVEPOINT event", prepare=False)
             _log.warning(
                 "reaction failed",
                 **lane.place,

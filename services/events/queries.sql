@@ -216,13 +216,13 @@ SELECT tenant_id, endpoint_id, event_id, position_ AS position, subject, tries, 
 -- @prune_webhooks
 SELECT events.prune_webhooks(%(before)s, %(limit)s) AS gone;
 
--- @event_of_webhook
+-- @events_of_webhooks
 SELECT f.position, e.event_id, e.subject, e.schema_version, e.tenant_id, e.key, e.message_name, e.payload,
        e.correlation_id, e.causation_id, e.traceparent, e.created_at, coalesce(k.attributes, '{}') AS kept
   FROM mesh.feed f
   JOIN mesh.event e ON e.tenant_id = f.tenant_id AND e.recorded_at = f.recorded_at AND e.event_id = f.event_id
   LEFT JOIN events.cloud_event k ON k.tenant_id = f.tenant_id AND k.event_id = f.event_id
- WHERE f.tenant_id = %(tenant_id)s AND f.position = %(position)s AND f.event_id = %(event_id)s;
+ WHERE f.tenant_id = %(tenant_id)s AND f.position = ANY(%(positions)s);
 
 -- @finish_webhook_attempt
 UPDATE events.webhook_attempt

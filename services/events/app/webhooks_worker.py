@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from services.events import cloudevents
 from services.events.app.webhooks import publish_disabled, signing_key
@@ -21,8 +21,10 @@ from services.events.app.webhooks_sender import ATTEMPT_SECONDS, BODY_SECONDS, S
 from services.events.domain import webhooks_bodies as bodies
 from services.events.domain import webhooks_policy as policy
 from services.events.domain import webhooks_signing as signing
+from services.events.domain.feed import FeedEvent
 from services.events.domain.webhooks import Answer, DisabledReason, Endpoint, Health, Outcome
 from services.events.domain.webhooks_policy import Draw, Settlement
+from services.events.domain.webhooks_signing import SigningKey
 from services.events.store import webhooks as endpoints
 from services.events.store import webhooks_delivery as store
 from services.events.store.webhooks_delivery import Claim
@@ -49,6 +51,7 @@ POLL_SECONDS = 1.0
 # After something was queued in this process: its transaction is about to commit.
 EAGER_SECONDS = 1.0
 EAGER_POLL_SECONDS = 0.03
+GAP_SECONDS = 0.01
 STOP_SECONDS = 5.0
 KEPT_FOR = timedelta(days=30)
 PRUNE_SECONDS = 600.0
@@ -70,16 +73,20 @@ class Parcel:
     body: bytes
 
 
-class NotSendable(Exception):
-    """Nothing can be sent, for a reason on our side; the text says which.
+@dataclass(frozen=True, slots=True)
+class NotSendable:
+    """Nothing can be sent, for a reason on our side.
 
     Attributes:
+        why: the reason, in words.
         for_good: true when waiting changes nothing.
     """
 
-    def __init__(self, message: str, *, for_good: bool) -> None:
-        super().__init__(message)
-        self.for_good = for_good
+    why: str
+    for_good: bool
+
+
+Packed = Parcel | NotSendable
 
 
 class WebhookWorker:
@@ -182,6 +189,8 @@ class WebhookWorker:
         else:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._bell.wait(), POLL_SECONDS)
+            # One claim for what ends at about the same time.
+            await asyncio.sleep(GAP_SECONDS)
             self._bell.clear()
 
     async def _prune_forever(self) -> None:
@@ -205,7 +214,14 @@ class WebhookWorker:
                     work, ids, self._lease_ms, TENANT_SENDS_MAX, self._after
                 )
         self._after = after or _START
-        tasks = [asyncio.create_task(self._deliver(each, claimed_at)) for each in claims]
+        tasks = []
+        for of_endpoint in _by_endpoint(claims):
+            # One look at the endpoint, its secrets and the events for all that goes to it now.
+            packing = asyncio.create_task(self._pack(of_endpoint))
+            tasks += [
+                asyncio.create_task(self._deliver(each, claimed_at, packing))
+                for each in of_endpoint
+            ]
         for task in tasks:
             self._tasks.add(task)
             task.add_done_callback(self._forget)
@@ -219,19 +235,21 @@ class WebhookWorker:
             # The lease runs out, and the delivery is claimed again.
             log.error("webhook_not_settled", error=repr(error))
 
-    async def _deliver(self, claimed: Claim, claimed_at: float) -> None:
+    async def _deliver(
+        self, claimed: Claim, claimed_at: float, packing: asyncio.Task[Mapping[str, Packed]]
+    ) -> None:
         with acting(_acting_for(claimed.tenant_id, claimed.event_id)):
-            try:
-                parcel = await self._pack(claimed)
-                if not self._in_time(claimed_at):
-                    log.info("webhook_lease_lost", attempt_id=claimed.attempt_id)
-                    return
-                crashpoint("webhooks.before_send")
-                answer = await self._sender.send(parcel.url, parcel.headers, parcel.body)
-                crashpoint("webhooks.after_send")
-            except NotSendable as error:
-                await self._settle(claimed, _not_sent(error), for_good=error.for_good)
+            # Shielded: others wait for the same.
+            parcel = (await asyncio.shield(packing))[claimed.event_id]
+            if isinstance(parcel, NotSendable):
+                await self._settle(claimed, _not_sent(parcel), for_good=parcel.for_good)
                 return
+            if not self._in_time(claimed_at):
+                log.info("webhook_lease_lost", attempt_id=claimed.attempt_id)
+                return
+            crashpoint("webhooks.before_send")
+            answer = await self._sender.send(parcel.url, parcel.headers, parcel.body)
+            crashpoint("webhooks.after_send")
             await self._settle(claimed, answer)
 
     def _in_time(self, claimed_at: float) -> bool:
@@ -239,38 +257,28 @@ class WebhookWorker:
         left = self._lease_ms / 1000 - (time.monotonic() - claimed_at)
         return left > ATTEMPT_SECONDS + BODY_SECONDS
 
-    async def _pack(self, claimed: Claim) -> Parcel:
-        """Load what is sent, and sign it.
-
-        Raises:
-            NotSendable: the event, the endpoint or a key is not there.
-        """
-        if claimed.tries > policy.TRIES_MAX + LOST_MAX:
-            raise NotSendable("no process lived to see the answer of any attempt", for_good=True)
-        async with self._connections, self._database.read() as work:
-            endpoint = await endpoints.find(work, claimed.endpoint_id)
-            secrets = (await endpoints.secrets(work, [claimed.endpoint_id]))[claimed.endpoint_id]
-            event = await store.event(work, claimed)
-            tenant_id, now = work.tenant_id, work.now
-        if endpoint is None or event is None:
-            missing = "endpoint" if endpoint is None else "event"
-            raise NotSendable(f"the {missing} is not kept any more", for_good=True)
-        described, body = bodies.render(endpoint.format, cloudevents.of_feed(event))
+    async def _pack(self, claims: Sequence[Claim]) -> Mapping[str, Packed]:
+        """Load what goes to one endpoint, and sign it; by event."""
+        first = claims[0]
+        with acting(_acting_for(first.tenant_id, "")):
+            async with self._connections, self._database.read() as work:
+                endpoint = await endpoints.find(work, first.endpoint_id)
+                secrets = (await endpoints.secrets(work, [first.endpoint_id]))[first.endpoint_id]
+                events = await store.events(work, claims)
+                tenant_id, now = work.tenant_id, work.now
+        if endpoint is None:
+            gone = NotSendable("the endpoint is not kept any more", for_good=True)
+            return {each.event_id: gone for each in claims}
         try:
-            keys = [
-                signing_key(self._box, tenant_id, each, endpoint.endpoint_id) for each in secrets
-            ]
+            keys = [signing_key(self._box, tenant_id, each, first.endpoint_id) for each in secrets]
         except (SecretsKeyMissing, SecretDamaged) as error:
-            log.error("webhook_secret_closed", endpoint_id=endpoint.endpoint_id, error=str(error))
-            raise NotSendable(
-                f"the signing secret cannot be read: {error}", for_good=False
-            ) from error
-        headers = signing.headers(claimed.event_id, now, body, keys)
-        return Parcel(
-            endpoint.url,
-            {**described, **headers, "User-Agent": USER_AGENT},
-            body,
-        )
+            log.error("webhook_secret_closed", endpoint_id=first.endpoint_id, error=str(error))
+            closed = NotSendable(f"the signing secret cannot be read: {error}", for_good=False)
+            return {each.event_id: closed for each in claims}
+        return {
+            each.event_id: _packed(endpoint, each, events.get(each.event_id), keys, now)
+            for each in claims
+        }
 
     async def _settle(self, claimed: Claim, answer: Answer, *, for_good: bool = False) -> None:
         """Write down what came of an attempt; a database that is away for a moment is waited for."""
@@ -331,8 +339,32 @@ async def _keep(work: UnitOfWork, endpoint: Endpoint, settlement: Settlement) ->
         await endpoints.update(work, after)
 
 
-def _not_sent(error: NotSendable) -> Answer:
-    return Answer(Outcome.NOT_SENT, error=str(error)[:500])
+def _by_endpoint(claims: Sequence[Claim]) -> list[list[Claim]]:
+    found: dict[tuple[str, str], list[Claim]] = {}
+    for claimed in claims:
+        found.setdefault((claimed.tenant_id, claimed.endpoint_id), []).append(claimed)
+    return list(found.values())
+
+
+def _packed(
+    endpoint: Endpoint,
+    claimed: Claim,
+    event: FeedEvent | None,
+    keys: Sequence[SigningKey],
+    now: datetime,
+) -> Packed:
+    """Render and sign one delivery."""
+    if event is None:
+        return NotSendable("the event is not kept any more", for_good=True)
+    if claimed.tries > policy.TRIES_MAX + LOST_MAX:
+        return NotSendable("no process lived to see the answer of any attempt", for_good=True)
+    described, body = bodies.render(endpoint.format, cloudevents.of_feed(event))
+    signed = signing.headers(claimed.event_id, now, body, keys)
+    return Parcel(endpoint.url, {**described, **signed, "User-Agent": USER_AGENT}, body)
+
+
+def _not_sent(reason: NotSendable) -> Answer:
+    return Answer(Outcome.NOT_SENT, error=reason.why[:500])
 
 
 def _acting_for(tenant_id: str, causation_id: str) -> CallContext:

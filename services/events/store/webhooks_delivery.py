@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -95,17 +95,15 @@ async def claim(
     return claims, place
 
 
-async def event(work: UnitOfWork, claimed: Claim) -> FeedEvent | None:
-    """Return the event of a delivery; None when the log does not keep it any more."""
-    asked = {
-        "tenant_id": work.tenant_id,
-        "position": claimed.position,
-        "event_id": claimed.event_id,
+async def events(work: UnitOfWork, claims: Sequence[Claim]) -> Mapping[str, FeedEvent]:
+    """Return the events of deliveries, by id; what the log does not keep any more is left out."""
+    positions = [claimed.position for claimed in claims]
+    asked = {"tenant_id": work.tenant_id, "positions": positions}
+    rows = (await work.execute(_SQL["events_of_webhooks"], asked)).mappings()
+    return {
+        row["event_id"]: FeedEvent(**{**row, "payload": bytes(row["payload"])}, progress=_UNKNOWN)
+        for row in rows
     }
-    row = (await work.execute(_SQL["event_of_webhook"], asked)).mappings().first()
-    if row is None:
-        return None
-    return FeedEvent(**{**row, "payload": bytes(row["payload"])}, progress=_UNKNOWN)
 
 
 async def finish(work: UnitOfWork, claimed: Claim, answer: Answer) -> None:

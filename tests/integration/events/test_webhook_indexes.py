@@ -32,7 +32,7 @@ CASES: list[tuple[str, dict[str, Any], list[str]]] = [
         ["status = s.status", "created_at >=", "created_at <"],
     ),
     ("add_webhook_deliveries", {"now": AT, "test_subject": "t", **EVENT}, ["tenant_id = 't'"]),
-    ("event_of_webhook", {"position": 1, "event_id": "e"}, ["position", "event_id"]),
+    ("events_of_webhooks", {"positions": [1]}, ['"position" = ANY', "event_id = "]),
 ]
 
 

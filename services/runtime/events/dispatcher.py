@@ -64,7 +64,7 @@ class Progress:
     """How far a lane was gone through, and how warily to go on.
 
     Attributes:
-        low: everything up to here was settled.
+        low: everything up to here was settled; nothing else is ever put there but under a new epoch.
         singly_to: up to here events failed when they were handled together.
         careful_to: up to here an event may have taken a whole transaction, or its process, with it.
         read_at: the feed had reached this position before the lane was last read.
@@ -104,7 +104,8 @@ class Progress:
     def settled(self, handled: Sequence[Delivery]) -> None:
         """Everything of a transaction was handled."""
         if not handled[0].held:
-            self.low = handled[-1].position
+            # The same place again, in another generation, may be the next.
+            self.low = handled[-1].position - 1
 
 
 class Dispatcher:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import psycopg
 import pytest
 
-from services.runtime.events import Reaction, relay
+from services.runtime.database import UnitOfWork
+from services.runtime.events import Envelope, Reaction, relay
 from services.runtime.events.relay import Relay, Session
 from tests.support.event_drain import batch_reaction
 from tests.support.events import Lab, effects_reaction, new_tenant
@@ -54,14 +55,14 @@ async def test_who_gives_a_lane_back_notes_how_far_it_was_read(lab: Lab) -> None
     await lab.publish(tenant, "k", 1, 2, 3)
     await run(lab, reaction)
     noted = await lease(lab)
-    assert (noted["low"], noted["low_epoch"], noted["owner"]) == (3, noted["epoch"], None)
+    assert (noted["low"], noted["low_epoch"], noted["owner"]) == (2, noted["epoch"], None)
     async with lab.reacting(effects_reaction(consumer="lab.other")) as backbone:
         await lab.publish(tenant, "k", 4)
         await backbone.drain()
     async with await link.control() as session:
         # Under the epoch of the note, the next owner starts behind it...
         (found,) = await claim(session, "lab.low")
-        assert (found["low"], found["epoch"]) == (3, noted["epoch"] + 1)
+        assert (found["low"], found["epoch"]) == (2, noted["epoch"] + 1)
         # ...but whose owner vanished, or who found that deliveries came from the side, starts at the first.
         await lab.rows("UPDATE mesh.lane_lease SET until_at = '-infinity' WHERE owner = 'test'")
         (found,) = await claim(session, "lab.low")
@@ -79,7 +80,7 @@ async def test_a_lane_that_waits_for_a_next_try_is_not_read_past(lab: Lab) -> No
     fails = True
     tried = asyncio.Event()
 
-    async def handle(work: Any, envelope: Any) -> None:
+    async def handle(work: UnitOfWork, envelope: Envelope) -> None:
         tried.set()
         if fails:
             raise RuntimeError("not yet")
@@ -92,6 +93,27 @@ async def test_a_lane_that_waits_for_a_next_try_is_not_read_past(lab: Lab) -> No
     assert (await lease(lab))["low"] == -1
     fails = False
     await run(lab, reaction)
+    assert await lab.rows("SELECT 1 FROM mesh.delivery") == []
+
+
+async def test_a_replay_of_the_last_place_that_was_read_is_not_passed_over(lab: Lab) -> None:
+    # Two generations of one event share its place, and the end of a batch may fall between them.
+    seen: list[int] = []
+
+    async def handle(work: UnitOfWork, envelopes: Sequence[Envelope]) -> None:
+        seen.extend(envelope.generation for envelope in envelopes)
+
+    reaction = Reaction("lab.twice", ("plan.created",), batch_handler=handle, batch_size=1)
+    await run(lab, reaction)
+    async with lab.reacting(effects_reaction(consumer="lab.other")) as backbone:
+        await lab.publish(new_tenant(), "k", 1)
+        await backbone.drain()
+    await lab.rows(
+        "INSERT INTO mesh.delivery (consumer, lane, position, generation, tenant_id, key, event_id, recorded_at) "
+        "SELECT consumer, lane, position, 1, tenant_id, key, event_id, recorded_at FROM mesh.delivery"
+    )
+    await run(lab, reaction)
+    assert seen == [0, 1]
     assert await lab.rows("SELECT 1 FROM mesh.delivery") == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 from standardwebhooks.webhooks import Webhook
@@ -171,6 +172,19 @@ def test_wrong_usage_is_told(tollmesh: Tollmesh, arguments: tuple[str, ...], sai
     wrong = tollmesh("webhooks", *arguments)
     assert wrong.exit_code == EXIT_USAGE
     assert said in wrong.err
+
+
+def test_settings_that_do_not_read_are_told_before_anything_starts(
+    tollmesh: Tollmesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_dir = tmp_path / "data"
+    wrong = tollmesh("up", "--data-dir", str(data_dir), "--webhook-allow", "a b")
+    assert (wrong.exit_code, "--webhook-allow" in wrong.err) == (EXIT_USAGE, True)
+    monkeypatch.setenv("TOLLMESH_SECRETS_KEYS", "sesame")
+    wrong = tollmesh("up", "--data-dir", str(data_dir))
+    assert (wrong.exit_code, "TOLLMESH_SECRETS_KEYS" in wrong.err) == (EXIT_USAGE, True)
+    assert "sesame" not in wrong.err
+    assert not data_dir.exists()
 
 
 def test_overlaps_are_read() -> None:

@@ -28,6 +28,7 @@ from services.runtime.crashpoints import crashpoint
 from services.runtime.driver import driver_of
 from services.runtime.errors import DatabaseUnavailable, DeadlineExceeded, InvalidField
 from services.runtime.events import publish
+from services.runtime.events.envelope import Envelope
 from services.runtime.ids import new_ulid, new_uuid
 from services.runtime.timers import store as timers
 
@@ -110,15 +111,25 @@ class UnitOfWork:
         """True once an event was published."""
         return bool(self._events)
 
-    def publish(self, payload: Message, *, causation_id: str | None = None) -> str:
+    def publish(
+        self,
+        payload: Message,
+        *,
+        causation_id: str | None = None,
+        cause: Envelope | None = None,
+    ) -> str:
         """Publish a fact with this transaction; returns the event's id.
 
-        Subject, version, owner and key come from the options of the payload's message.
+        Subject, version, owner and key come from the options of the payload's message. A handler of batches
+        says which event of its batch is the `cause`; the fact then belongs to the chain of that one.
         """
         event_id = new_ulid()
-        self._events.append(
-            publish.Pending(event_id, payload, causation_id or self._call.causation_id)
-        )
+        if cause is None:
+            causation_id = causation_id or self._call.causation_id
+            pending = publish.Pending(event_id, payload, causation_id)
+        else:
+            pending = publish.Pending(event_id, payload, cause.event_id, cause.correlation_id)
+        self._events.append(pending)
         return event_id
 
     async def schedule(self, payload: Message, due_at: datetime, *, key: str = "") -> str:

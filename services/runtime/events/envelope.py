@@ -93,7 +93,8 @@ class Reaction:
             patterns match are passed over.
         batch_handler: called with events of one tenant, in their order, in one unit of work; none of them was
             handled before. When it fails, nothing of it counts and its events are handled singly. Worth
-            writing for who takes many events: one statement for hundreds of them.
+            writing for who takes many events: one statement for hundreds of them. What it publishes
+            names its cause: `work.publish(fact, cause=envelope)`.
         replayable: whether a period may be replayed to it on request. Say no where doing it again would do harm that
             the handler's own ids do not prevent; dead letters, which had no effect yet, can be replayed always.
         batch_size: events of a lane that are handled in one transaction by `batch_handler`, 1 to 1,000.

@@ -30,7 +30,6 @@ from services.runtime.events import registry, relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.events.relay import Delivery, Relay, Session
-from services.runtime.ids import new_ulid
 
 # Of a transaction's time: when no further event of the batch is begun.
 CUT_SHARE = 0.25
@@ -288,19 +287,9 @@ class Handling:
     ) -> bool:
         """Call the batch handler as the events' tenant; True when it published.
 
-        The trail is that of the events when they share one; else the batch begins a trail of its own.
+        What it publishes continues the chain of the last event, unless it names another cause.
         """
-        first = group[0]
-        shared = all(each.correlation_id == first.correlation_id for each in group)
-        call = CallContext(
-            tenant_id=first.tenant_id,
-            principal_id=f"mesh:{reaction.consumer}",
-            scopes=frozenset(),
-            request_id=first.event_id,
-            correlation_id=first.correlation_id if shared else new_ulid(),
-            causation_id=first.event_id if len(group) == 1 else "",
-            traceparent=first.traceparent if shared else "",
-        )
+        call = _call(reaction, group[-1])
         with acting(call):
             work = UnitOfWork(connection, call, self._clock.now())
             await reaction.handle_batch(work, [envelope_of(each) for each in group])

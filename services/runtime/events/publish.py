@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from itertools import groupby
+from operator import attrgetter
 
 import psycopg
 from google.protobuf.message import Message
@@ -50,6 +52,7 @@ class Pending:
         key: what it is ordered by.
         data: the payload's bytes, taken now: later changes of the message do not count.
         causation_id: event or call that caused it.
+        correlation_id: the chain that it belongs to; empty for that of the call.
 
     Raises:
         TypeError: the message is no event payload.
@@ -57,14 +60,17 @@ class Pending:
         EventTooLarge: it weighs more than 1 MiB.
     """
 
-    __slots__ = ("causation_id", "data", "event_id", "key", "kind")
+    __slots__ = ("causation_id", "correlation_id", "data", "event_id", "key", "kind")
 
-    def __init__(self, event_id: str, payload: Message, causation_id: str) -> None:
+    def __init__(
+        self, event_id: str, payload: Message, causation_id: str, correlation_id: str = ""
+    ) -> None:
         self.event_id = event_id
         self.kind = registry.of(type(payload))
         self.key = self.kind.key(payload)
         self.data = payload.SerializeToString()
         self.causation_id = causation_id
+        self.correlation_id = correlation_id
         if len(self.data) > PAYLOAD_BYTES_MAX:
             raise EventTooLarge(
                 f"{self.kind.subject} weighs {len(self.data)} bytes; publish a reference instead",
@@ -80,7 +86,7 @@ async def write(
     now: datetime,
     events: Sequence[Pending],
 ) -> None:
-    """Write events into the log, in one statement, in the order of publishing.
+    """Write events into the log, in one statement for each chain, in the order of publishing.
 
     The connection must be in the transaction whose facts they are, under the services' role and with
     the tenant of `context` set. Nothing may be written after it in that transaction.
@@ -92,18 +98,26 @@ async def write(
         return
     if len(events) > EVENTS_MAX:
         raise ValueError(f"{len(events)} events in one transaction; publish at most {EVENTS_MAX}")
-    shared = {
-        "tenant_id": context.tenant_id,
-        "correlation_id": context.correlation_id,
-        "traceparent": context.traceparent,
-        "created_at": now,
-    }
+    # Nearly always one run: only a batch of events has several chains.
+    for correlation_id, run in groupby(events, attrgetter("correlation_id")):
+        shared = {
+            "tenant_id": context.tenant_id,
+            "correlation_id": correlation_id or context.correlation_id,
+            "traceparent": context.traceparent,
+            "created_at": now,
+        }
+        await _write_run(connection, shared, list(run))
+
+
+async def _write_run(
+    connection: AsyncConnection, shared: Mapping[str, object], events: Sequence[Pending]
+) -> None:
     if len(events) == 1:
-        await _write_one(connection, shared | _row(events[0]))
+        await _write_one(connection, {**shared, **_row(events[0])})
         return
     rows = [_row(event) for event in events]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    await driver_of(connection).execute(_QUERIES["publish_many"], shared | columns)
+    await driver_of(connection).execute(_QUERIES["publish_many"], {**shared, **columns})
 
 
 async def _write_one(connection: AsyncConnection, row: Mapping[str, object]) -> None:

@@ -10,12 +10,12 @@ from itertools import count, islice
 import pytest
 from payments.events.v1.pricing_events_pb2 import PlanCreated, PlanUpdated
 
-from services.runtime.context import acting, current
+from services.runtime.context import current
 from services.runtime.database import UnitOfWork
 from services.runtime.events import Envelope, Reaction
 from services.runtime.events.lanes import lane_of
 from tests.support.event_drain import write_effects
-from tests.support.events import QUICK, Lab, call, effects_reaction, inversions, new_tenant
+from tests.support.events import QUICK, Lab, effects_reaction, inversions, new_tenant
 from tests.support.postgres import Server
 
 DRAIN_SECONDS = 20
@@ -240,31 +240,31 @@ async def test_a_batch_that_takes_too_long_is_handled_singly(lab: Lab) -> None:
     assert await lab.rows("SELECT 1 FROM mesh.dead_letter") == []
 
 
-async def test_follow_ups_of_a_batch_commit_with_it_and_keep_a_shared_trail(lab: Lab) -> None:
+async def test_follow_ups_of_a_batch_commit_with_it_and_keep_the_chain_of_their_cause(
+    lab: Lab,
+) -> None:
     tenant = new_tenant()
     (key,) = keys_of_one_lane(tenant, 1)
-    follow_ups: list[Envelope] = []
+    causes: list[Envelope] = []
 
     async def follow(work: UnitOfWork, envelopes: Sequence[Envelope]) -> None:
+        causes.extend(envelopes)
+        for envelope in envelopes:
+            work.publish(PlanUpdated(plan_id=key, plan_version=version(envelope)), cause=envelope)
         work.publish(PlanUpdated(plan_id=key, plan_version=len(envelopes)))
 
-    async def end(work: UnitOfWork, envelope: Envelope) -> None:
-        follow_ups.append(envelope)
-
-    who = call(tenant)
-    with acting(who):
-        async with lab.database.unit_of_work("lab.publish") as work:
-            for number in range(3):
-                work.publish(PlanCreated(plan_id=key, plan_version=number))
-    await run(
-        lab,
-        Reaction("lab.follow", ("plan.created",), batch_handler=follow),
-        Reaction("lab.end", ("plan.updated",), end),
+    for number in range(3):
+        await lab.publish(tenant, key, number)
+    await run(lab, Reaction("lab.follow", ("plan.created",), batch_handler=follow))
+    log = await lab.rows(
+        "SELECT correlation_id, causation_id FROM mesh.event WHERE subject = 'plan.updated' ORDER BY seq"
     )
-    (envelope,) = follow_ups
-    assert envelope.correlation_id == who.correlation_id
-    assert isinstance(envelope.payload, PlanUpdated)
-    assert envelope.payload.plan_version == 3
+    expected = [(cause.correlation_id, cause.event_id) for cause in causes]
+    assert len({chain for chain, _ in expected}) == 3
+    assert [(row["correlation_id"], row["causation_id"]) for row in log] == [
+        *expected,
+        expected[-1],
+    ]
 
 
 async def test_payloads_from_outside_are_left_out_of_a_batch(lab: Lab) -> None:

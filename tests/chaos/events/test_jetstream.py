@@ -42,12 +42,12 @@ async def test_the_leader_of_a_cluster_is_killed_while_publishing(
             running(west, options(cluster.url, "west", "east"), [effects_reaction()]) as target,
         ):
             broker, sink = source.transport.broker, source.transport.sink
-            publishing = asyncio.create_task(_publish_all(east, tenants))
+            killed = asyncio.Event()
+            publishing = asyncio.create_task(_publish_all(east, tenants, killed))
             await eventually(_exceeds(lambda: sink.published, EVENTS // 10))
             leader = await _leader(broker)
             cluster.servers[leader].kill()
-            assert sink.published < EVENTS // 2, "it was killed too late to prove anything"
-            assert not publishing.done()
+            killed.set()
             await publishing
             await sent(east)
             found = [await arrived(west, tenant, EVENTS // 2) for tenant in tenants]
@@ -69,8 +69,10 @@ async def test_the_leader_of_a_cluster_is_killed_while_publishing(
         await lab.close()
 
 
-async def _publish_all(lab: Lab, tenants: list[str]) -> None:
-    """Publish from several tasks at once, each with keys of its own, one to six events a transaction."""
+async def _publish_all(lab: Lab, tenants: list[str], killed: asyncio.Event) -> None:
+    """Publish from several tasks at once, each with keys of its own, one to six events a transaction; a third of it
+    only after the leader was killed.
+    """
 
     async def publish(number: int) -> None:
         draw = random.Random(number)
@@ -78,6 +80,8 @@ async def _publish_all(lab: Lab, tenants: list[str]) -> None:
         versions = [0] * KEYS
         left = EVENTS // PUBLISHERS
         while left:
+            if left < EVENTS // PUBLISHERS // 3:
+                await killed.wait()
             count = min(left, draw.randint(1, 6))
             key = draw.randrange(KEYS)
             first = versions[key]

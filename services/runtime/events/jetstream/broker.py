@@ -45,8 +45,8 @@ _NOT_CLUSTERED = 10074
 _NO_STORAGE = 10047
 _TAIL_MOVED = frozenset({10071, 10164})
 _REPEATED = 10201
-# How a pull request ends that has got its bytes.
-_FULL = "MaxBytes"
+# How a pull request ends that has got what it asked for, or whose consumer has another leader by now.
+_ENDS = ("Batch Completed", "MaxBytes", "Leadership Change")
 
 _log = structlog.get_logger(__name__)
 
@@ -427,7 +427,7 @@ class Reader:
         """Return the messages that are there, at least one unless a heartbeat's time passed without any.
 
         Raises:
-            BrokerAway: the consumer is gone, or has another leader.
+            BrokerAway: the consumer is gone.
         """
         found: list[Any] = []
         if self._due <= 0:
@@ -446,7 +446,7 @@ class Reader:
                 found.append(received)
             elif status == "100" and not found:
                 break
-            elif status in {"404", "408"} or (status == "409" and _FULL in detail):
+            elif status in {"404", "408"} or any(text in detail for text in _ENDS):
                 self._due = 0
                 break
             elif status != "100":

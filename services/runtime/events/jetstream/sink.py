@@ -292,8 +292,9 @@ class Sink:
             if plan.bury or plan.cut:
                 continue
             if not found[0].held:
-                low = found[-1].position
-            if len(found) < limit:
+                # The same place again, in another generation, may be the next.
+                low = found[-1].position - 1
+            if relay.is_rest(found, limit):
                 break
             limit = min(2 * limit, BATCH_MAX)
         self._left[lane.lane] = (lane.epoch, tail)

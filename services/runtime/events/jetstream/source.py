@@ -44,8 +44,10 @@ from services.runtime.events.relay import Relay, Session
 from services.runtime.ids import new_uuid
 
 SHARES = 8
-# How often a process looks whether a share became free, and whether the stream is still what it was.
+# How often a process looks whether a share became free.
 LOOK_SECONDS = 2.0
+# How often it looks whether a stream that tells nothing new is still what it was.
+STREAM_SECONDS = 5.0
 # How often it looks for a stream that is not there yet.
 MISSING_SECONDS = 0.5
 _LANES_OF_SHARE = LANES // SHARES
@@ -204,7 +206,11 @@ class Source:
             while not ended.is_set() and not self._stopping.is_set():
                 state = await self._broker.state(self._site)
                 self._tell_missing(state)
-                while state is not None and (share := await self._claim(session)) is not None:
+                # A share that failed is free again at once: nothing more is begun then.
+                while state is not None and not ended.is_set():
+                    share = await self._claim(session)
+                    if share is None:
+                        break
                     tasks.create_task(self._serve(session, share, state, role, failures))
                 await _pause(ended, MISSING_SECONDS if state is None else LOOK_SECONDS)
                 if state is not None and not failures:
@@ -264,20 +270,21 @@ class Source:
                 await _pause(self._ended, MISSING_SECONDS)
 
     async def _read(self, session: Session, share: Share, state: StreamState, role: str) -> None:
-        await renew(session, self._relay, share.lease)
         position = await self._position(session, share, state)
         reader = await self._broker.reader(self._site, share.share, SHARES, position.sequence)
         loop = asyncio.get_running_loop()
-        look_at = loop.time() + LOOK_SECONDS
+        renew_at = look_at = 0.0
         try:
             while not self._ended.is_set():
-                await renew(session, self._relay, share.lease)
+                if loop.time() > renew_at:
+                    await renew(session, self._relay, share.lease)
+                    renew_at = loop.time() + self._relay.lease_ms / 4000
                 received = await self._unless_ended(reader.batch())
                 if received:
                     await self._take(share, position, received, role)
                 elif loop.time() > look_at:
-                    look_at = loop.time() + LOOK_SECONDS
                     await self._look(position)
+                    look_at = loop.time() + STREAM_SECONDS
         finally:
             await reader.close()
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from services.events import bootstrap
 from services.runtime.events.jetstream import broker as brokers
-from services.runtime.events.jetstream.broker import Broker
+from services.runtime.events.jetstream.broker import Broker, BrokerAway, Reader, StreamState
 from tests.integration.events.jetstream.conftest import MakeLab
 from tests.support import nats
 from tests.support.events import Lab, new_tenant
@@ -76,6 +76,40 @@ async def test_a_message_that_comes_again_has_no_effect(server: Nats, new_lab: M
         found = await arrived(west, tenant, 4)
     assert [row["event_id"] for row in found] == ids
     assert await west.rows(REFUSALS) == []
+
+
+class Unwilling(Broker):
+    """Refuses the first consumers."""
+
+    states = 0
+    refusals = 0
+
+    async def state(self, site: str) -> StreamState | None:
+        self.states += 1
+        return await super().state(site)
+
+    async def reader(self, site: str, share: int, shares: int, after: int) -> Reader:
+        if self.states < 4:
+            self.refusals += 1
+            raise BrokerAway("not now")
+        return await super().reader(site, share, shares, after)
+
+
+async def test_a_nats_that_refuses_is_asked_again_after_a_while(
+    server: Nats, new_lab: MakeLab
+) -> None:
+    east, west = await new_lab(), await new_lab()
+    tenant = new_tenant()
+    how = options(server.url, "reader9", "unwilling")
+    broker = Unwilling(how)
+    async with running(east, options(server.url, "unwilling")):
+        ids = await east.publish(tenant, "k", 1)
+        await sent(east)
+        async with running(west, how, broker=broker):
+            found = await arrived(west, tenant, 1)
+    assert [row["event_id"] for row in found] == ids
+    # Eight shares a round, at most: a share that failed is not begun again before the wait.
+    assert 0 < broker.refusals <= 8 * 4
 
 
 async def test_a_late_double_acknowledgement_settles_nothing_that_was_not_taken_in(

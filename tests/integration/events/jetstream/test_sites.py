@@ -14,6 +14,7 @@ from services.events import bootstrap
 from services.runtime.context import acting
 from services.runtime.events.jetstream import broker, look_at
 from services.runtime.events.jetstream.broker import BATCH_BYTES_MAX, Reader
+from services.runtime.violations import ViolationReporter
 from tests.integration.events.jetstream.conftest import MakeLab
 from tests.support import nats
 from tests.support.events import Lab, call, effects_reaction, inversions, new_tenant
@@ -230,6 +231,7 @@ async def test_one_id_with_two_contents_is_recorded_and_not_overwritten(
 ) -> None:
     east, west = await new_lab(), await new_lab()
     tenant = new_tenant()
+    monitor = ViolationReporter(west.database)
     for lab, number in ((east, 1), (west, 2)):
         async with serving(lab.urls, [bootstrap.build]) as mesh:
             stub = events_service_pb2_grpc.EventServiceStub(mesh.channel(tenant))
@@ -241,12 +243,13 @@ async def test_one_id_with_two_contents_is_recorded_and_not_overwritten(
             assert len(response.results) == 2
     async with (
         running(east, options(server.url, "east4")),
-        running(west, options(server.url, "west4", "east4")) as site,
+        running(west, options(server.url, "west4", "east4"), violations=monitor) as site,
     ):
         await east.publish(tenant, "behind", 1)
         await arrived(west, tenant, 3)
         taken = site.transport.sources[0].taken
     assert taken == 1
+    assert monitor.reported == 1
     refusals = await west.rows(REFUSALS)
     assert [(row["reason"], row["event_id"]) for row in refusals] == [("CONFLICT", "other")]
     stored = await west.rows("SELECT origin FROM mesh.event WHERE event_id IN ('same', 'other')")

@@ -14,7 +14,7 @@ from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.jetstream import Options, Transport
 from tests.support.events import Lab
 
-WITHIN_SECONDS = 20.0
+WITHIN_SECONDS = 45.0
 _POLL_SECONDS = 0.02
 _WAITING = (
     "SELECT (SELECT count(*) FROM mesh.delivery WHERE consumer = 'transport.jetstream') "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
@@ -14,7 +15,8 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from payments.type.v1 import type_pb2
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -35,6 +37,8 @@ OutputOption = Annotated[
 
 # Without a terminal there is no width to keep to; 80 columns would fold ids.
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
+
+_TEXT_WIDTH_MIN = 16
 
 
 class ReaderGone(Exception):
@@ -94,16 +98,59 @@ def as_dict(message: Message) -> dict[str, Any]:
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()
 ) -> None:
-    """Print a table; columns named in `right` are numbers."""
+    """Print a table; columns named in `right` are numbers. What is too wide is printed cell by cell."""
     if title:
         console.print(escape(title), style="bold", highlight=False, soft_wrap=True)
+    shown = [[printable(cell) for cell in row] for row in rows]
+    # Names and ids keep their line, so that they can be copied; text gives way.
+    solid = [not any(" " in row[index] for row in shown) for index in range(len(columns))]
+    if not shown or _width(columns, shown) <= console.width:
+        headings = list(columns)
+    else:
+        headings = [_folded(column, index, shown) for index, column in enumerate(columns)]
+        if _width(headings, shown, solid) > console.width:
+            _print_records(columns, shown)
+            return
     table = Table()
     numbers = set(right)
-    for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(printable(cell)) for cell in row))
+    for column, heading, whole in zip(columns, headings, solid, strict=True):
+        justify: JustifyMethod = "right" if column in numbers else "left"
+        no_wrap = whole and bool(shown)
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=no_wrap)
+    for row in shown:
+        table.add_row(*map(escape, row))
     console.print(table)
+
+
+def _folded(heading: str, index: int, rows: Sequence[Sequence[str]]) -> str:
+    """Break a heading where its column would be wider than what stands below it."""
+    width = max(cell_len(row[index]) for row in rows)
+    return textwrap.fill(heading, max(width, 1), break_long_words=False)
+
+
+def _width(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], solid: Sequence[bool] = ()
+) -> int:
+    """Columns of a terminal that a table takes; the fewest, when it is told which columns may not wrap."""
+    width = 3 * len(headings) + 1
+    for index, heading in enumerate(headings):
+        widest = max(cell_len(text) for row in rows for text in (row[index], *heading.split("\n")))
+        width += widest if not solid or solid[index] else min(widest, _TEXT_WIDTH_MIN)
+    return width
+
+
+def _print_records(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a line a cell, for a terminal that is too narrow for the table."""
+    for number, row in enumerate(rows):
+        if number:
+            console.print()
+        record = Table.grid("name", "cell", padding=(0, 2))
+        for column, cell in zip(columns, row, strict=True):
+            if cell:
+                record.add_row(f"[bold]{escape(column)}[/bold]", escape(cell))
+        record.columns[0].no_wrap = True
+        record.columns[1].overflow = "fold"
+        console.print(record, highlight=False)
 
 
 def money(amount: type_pb2.Money) -> str:

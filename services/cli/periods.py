@@ -34,6 +34,27 @@ def parse(text: str) -> type_pb2.Period:
     return period
 
 
+def between(start: str, end: str) -> type_pb2.Period:
+    """Read a period from the options `--from` and `--to`.
+
+    Raises:
+        CliError: one of them is no time, or they are not in this order.
+    """
+    if _option("--from", start) >= _option("--to", end):
+        raise CliError(f"--from {start} does not lie before --to {end}", exit_code=EXIT_USAGE)
+    return parse(f"{start}/{end}")
+
+
+def _option(name: str, text: str) -> datetime:
+    try:
+        return _time(text)
+    except (ValueError, OverflowError) as error:
+        raise CliError(
+            f"{name} {text!r} is no time: write 2023-11-16 or 2023-11-16T12:30:00; UTC unless a zone is given",
+            exit_code=EXIT_USAGE,
+        ) from error
+
+
 def describe(period: type_pb2.Period) -> str:
     """Write a period back as two times."""
     start_at, end_at = period.start_at.ToDatetime(), period.end_at.ToDatetime()

@@ -41,7 +41,7 @@ def read(request: events_service_pb2.PublishEventsRequest) -> list[Incoming | Un
     found: list[events_pb2.Event | body.Fault] = list(request.events)
     if request.raw_request:
         found = body.read(request.raw_request)
-    validation.check_batch(found, body.EVENTS_MAX)
+    validation.check_batch(found, body.EVENTS_MAX, field="events")
     return [_judged(item) for item in found]
 
 
@@ -66,7 +66,7 @@ def read_cloud_events(
             f"send {cloudevents.STRUCTURED}, {cloudevents.BATCH}, or JSON with ce- headers",
             content_type=request.content_type,
         )
-    validation.check_batch(cuts, body.EVENTS_MAX)
+    validation.check_batch(cuts, body.EVENTS_MAX, field="raw_request")
     return [_cloud_event(cut) for cut in cuts]
 
 

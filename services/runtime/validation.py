@@ -19,7 +19,11 @@ VIOLATIONS_MAX = 100
 _DECIMAL = re.compile(
     r"pattern `\^(?P<minus>-\?)?\[0-9\]\{1,(?P<whole>\d+)\}\(\\\.\[0-9\]\{1,(?P<places>\d+)\}\)\?\$`"
 )
-_ID = re.compile(r"pattern `\^\[A-Za-z0-9\._:-\]\{1,(?P<length>\d+)\}\$`")
+_ID = re.compile(r"pattern `\^\[A-Za-z0-9\._:-\]\{(?P<least>[01]),(?P<length>\d+)\}\$`")
+_SUBJECT = re.compile(
+    r"pattern `\^(?P<any>\(\\\*\|)?\(\[a-z0-9_-\]\+\\\.\)\{1,(?P<parts>\d)\}"
+    r"(?P<last>\(\[a-z0-9_-\]\+\|\\\*\)|\[a-z0-9_-\]\+)\)?\$`"
+)
 
 
 def violations(message: Message, prefix: str = "") -> list[FieldViolation]:
@@ -39,15 +43,15 @@ def check(message: Message) -> None:
         raise InvalidField.of(found)
 
 
-def check_batch(items: Sized, items_max: int) -> None:
-    """Refuse a batch that is empty or longer than `items_max`.
+def check_batch(items: Sized, items_max: int, *, field: str = "items") -> None:
+    """Refuse a batch that is empty or longer than `items_max`; `field` is what the caller calls it.
 
     Raises:
         InvalidField: the batch is empty.
         BatchTooLarge: it is too long; nothing of it was stored.
     """
     if len(items) == 0:
-        raise InvalidField.one("items", "a batch needs at least one item")
+        raise InvalidField.one(field, "a batch needs at least one item")
     if len(items) > items_max:
         raise BatchTooLarge(
             f"{len(items)} items in one call; send at most {items_max}",
@@ -67,7 +71,7 @@ def _own(violation: protovalidate.Violation, prefix: str) -> FieldViolation:
 
 
 def _said(message: str) -> str:
-    """Say in words what the patterns of decimals and ids ask for; a person may have to read it."""
+    """Say in words what the patterns of decimals, ids and subjects ask for; a person may have to read it."""
     decimal = _DECIMAL.search(message)
     if decimal:
         sign = "" if decimal["minus"] else ", not negative"
@@ -77,8 +81,20 @@ def _said(message: str) -> str:
         return f'must be a decimal such as "12.5"{sign}, without exponent, {digits}'
     own_id = _ID.search(message)
     if own_id:
-        return f"must be 1 to {own_id['length']} letters, digits or . _ : -"
+        length = "1 to" if own_id["least"] == "1" else "at most"
+        return f"must be {length} {own_id['length']} letters, digits or . _ : -"
+    subject = _SUBJECT.search(message)
+    if subject:
+        return _said_of_subject(subject)
     return message
+
+
+def _said_of_subject(subject: re.Match[str]) -> str:
+    parts = int(subject["parts"]) + 1
+    text = f"must be 2 to {parts} parts of a-z, 0-9, _ and - joined by dots, such as order.created"
+    if "*" in subject["last"]:
+        text += ", or such as order.*"
+    return f"{text}, or * alone" if subject["any"] else text
 
 
 def _path(field_path: object) -> str:

@@ -14,7 +14,7 @@ from payments.events.v1 import events_service_pb2_grpc, operations_pb2
 
 from services.cli import periods
 from services.cli.client import Client, Session
-from services.cli.errors import EXIT_USAGE, CliError
+from services.cli.errors import EXIT_DENIED, EXIT_REFUSED, EXIT_USAGE, CliError
 from services.cli.output import (
     Format,
     OutputOption,
@@ -107,7 +107,7 @@ def replay(
         else:
             to = to or datetime.now(UTC).isoformat()
             request = service_pb2.ReplayEventsRequest(
-                consumer=consumer, period=periods.parse(f"{from_}/{to}"), subjects=subject or []
+                consumer=consumer, period=periods.between(from_, to), subjects=subject or []
             )
             replayed, generation = _replay_period(client, request, started, to)
     if output is Format.JSON:
@@ -192,7 +192,8 @@ class _Resumable:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, CliError):
+        # A refusal says itself what to mend; the same call would be refused again.
+        if isinstance(error, CliError) and error.exit_code not in (EXIT_DENIED, EXIT_REFUSED):
             error.hints = [
                 *error.hints,
                 f"repeat the command with {self._options}: nothing is done twice",

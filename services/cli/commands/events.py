@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from google.protobuf import json_format
@@ -162,7 +162,7 @@ def publish(
     done = events_service_pb2.PublishEventsResponse()
     with Client(Session.find()) as client:
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
-        for body in event_bodies(file.read()):
+        for body in event_bodies(_text(file)):
             request = events_service_pb2.PublishEventsRequest(raw_request=body)
             for result in client.call(stub.PublishEvents, request).results:
                 result.index = len(done.results)
@@ -173,7 +173,15 @@ def publish(
         print_table("", ("event", "id", "outcome", "why", "message"), map(_verdict, done.results))
     refused = sum(result.outcome not in _TAKEN for result in done.results)
     if refused:
-        raise CliError(f"{refused} events were not published", exit_code=EXIT_INCOMPLETE)
+        what = "1 event was" if refused == 1 else f"{refused} events were"
+        raise CliError(f"{what} not published", exit_code=EXIT_INCOMPLETE)
+
+
+def _text(file: TextIO) -> str:
+    try:
+        return file.read()
+    except UnicodeDecodeError as error:
+        raise CliError(f"the file is no UTF-8: {error.reason}", exit_code=EXIT_USAGE) from error
 
 
 def event_bodies(text: str) -> Iterator[bytes]:
@@ -184,6 +192,8 @@ def event_bodies(text: str) -> Iterator[bytes]:
     """
     try:
         document = json.loads(text)
+    except RecursionError as error:
+        raise CliError("the file nests too deeply", exit_code=EXIT_USAGE) from error
     except ValueError as error:
         lines = [line for line in text.splitlines() if line.strip()]
         if len(lines) < 2:

@@ -256,7 +256,7 @@ class Webhooks:
         """
         _check_enabled(await _found(work, endpoint_id))
         if not await store.redeliver_event(work, endpoint_id, event_id):
-            raise NotFound("webhook_delivery", event_id)
+            raise NotFound("webhook delivery of event", event_id)
 
     async def redeliver_period(
         self,
@@ -336,7 +336,7 @@ def _place(tenant_id: str, endpoint_id: str, secret_id: str) -> str:
 async def _found(work: UnitOfWork, endpoint_id: str, *, hold: bool = False) -> Endpoint:
     endpoint = await store.find(work, endpoint_id, hold=hold)
     if endpoint is None:
-        raise NotFound("webhook_endpoint", endpoint_id)
+        raise NotFound("webhook endpoint", endpoint_id)
     return endpoint
 
 

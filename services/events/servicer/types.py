@@ -51,7 +51,7 @@ class TypeRpcs(events_service_pb2_grpc.EventServiceServicer):
         self, request: events_service_pb2.RegisterEventTypesRequest, context: Any
     ) -> events_service_pb2.RegisterEventTypesResponse:
         """Register types, each judged by itself."""
-        validation.check_batch(request.event_types, TYPES_PER_CALL_MAX)
+        validation.check_batch(request.event_types, TYPES_PER_CALL_MAX, field="event_types")
         faults = [_type_faults(item) for item in request.event_types]
         sound = [item for item, fault in zip(request.event_types, faults, strict=True) if not fault]
         done = iter(await self._types.register([type_of(item) for item in sound]) if sound else ())

@@ -297,7 +297,7 @@ def test_events_of_outside_are_published(tollmesh: Tollmesh, org_id: str, tmp_pa
         known, refused = done.json()["results"]
         assert known["outcome"] == "OUTCOME_DUPLICATE"
         assert (refused["index"], refused["pointer"]) == (1, "/captured_at")
-        assert "1 events were not published" in done.err
+        assert "1 event was not published" in done.err
     assert tollmesh("events", "publish", "-", stdin=b"nothing").exit_code == EXIT_USAGE
     assert tollmesh("events", "publish", "-", stdin=b'{"events": 1}').exit_code == EXIT_REFUSED
     listed = tollmesh("events", "list", "--subject", "intake.captured.v2")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
 from payments.events.v1 import events_service_pb2 as service_pb2
 
-from services.cli.commands import event_operations
-from services.cli.errors import EXIT_UNAVAILABLE, EXIT_USAGE, CliError
+from services.cli.commands import event_operations, events
+from services.cli.errors import EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 
 
 class Answers:
@@ -104,8 +105,8 @@ def test_dead_letters_are_brought_back_until_none_is_left(monkeypatch: pytest.Mo
         ({"dead_letters": True, "from_": "2026-11-01"}, "--dead-letters or --from"),
         ({"dead_letters": True, "to": "2026-11-01"}, "--to and --subject go with --from"),
         ({"from_": "2026-11-01", "key": "k"}, "--key and --event go with --dead-letters"),
-        ({"from_": "yesterday"}, "is not a period"),
-        ({"from_": "2026-11-02", "to": "2026-11-01"}, "ends before it starts"),
+        ({"from_": "yesterday"}, "is no time"),
+        ({"from_": "2026-11-02", "to": "2026-11-01"}, "does not lie before"),
         ({"dead_letters": True, "request_id": "x"}, "is no UUID"),
     ],
 )
@@ -126,3 +127,30 @@ def test_every_replay_without_an_id_is_one_of_its_own(monkeypatch: pytest.Monkey
         replay(monkeypatch, client, dead_letters=True)
     first, second = (client.asked[0].request_id for client in clients)
     assert first != second
+
+
+def test_a_refusal_asks_for_no_repetition(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = Answers(CliError("consumer nobody does not exist", exit_code=EXIT_REFUSED))
+    with pytest.raises(CliError) as caught:
+        replay(monkeypatch, refused, "nobody", dead_letters=True)
+    assert not caught.value.hints
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff\xfe", "the file is no UTF-8"),
+        (b"[" * 100_000, "the file nests too deeply"),
+        (b"", "the file is no JSON"),
+    ],
+)
+def test_a_file_that_holds_no_events_is_refused(
+    content: bytes, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "Client", lambda _session: Answers())
+    with (
+        io.TextIOWrapper(io.BytesIO(content), encoding="utf-8") as file,
+        pytest.raises(CliError, match=said) as caught,
+    ):
+        events.publish(file)  # type: ignore[arg-type]
+    assert caught.value.exit_code == EXIT_USAGE

@@ -70,6 +70,24 @@ def test_a_table_shows_text_as_it_is(capsys: pytest.CaptureFixture[str]) -> None
     assert "\x1b" not in printed
 
 
+def test_ids_are_never_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text gives way to them, and where that is not enough every cell gets a line."""
+    monkeypatch.setattr(output.console, "width", 80)
+    endpoint = "whe_01a1f92a-0d32-741f-ac9d-9da84158ea0b"
+    output.print_table("", ("endpoint", "error"), [(endpoint, "word " * 30)])
+    table = capsys.readouterr().out
+    assert endpoint in table and "│" in table
+    output.print_table(
+        "", ("endpoint", "url", "error"), [(endpoint, "https://" + "a" * 30, "")] * 2
+    )
+    records = capsys.readouterr().out
+    assert "│" not in records
+    first = [f"endpoint  {endpoint}", "url       https://" + "a" * 30]
+    assert [line.rstrip() for line in records.splitlines()] == [*first, "", *first]
+
+
 def test_an_error_says_what_is_wrong_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     output.show_error(CliError("no [mesh]", "start one", reason="UNAVAILABLE"))
     shown = capsys.readouterr()

@@ -62,3 +62,22 @@ def test_nothing_else_than_a_period_or_an_error_that_says_what_to_write(text: st
 def test_what_is_no_period_is_refused(text: str) -> None:
     with pytest.raises(CliError):
         periods.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "said"),
+    [
+        ("yesterday", "2023-11-18", "--from 'yesterday' is no time"),
+        ("2023-11-16", "2023/11/18", "--to '2023/11/18' is no time"),
+        ("2023-11-18", "2023-11-16", "--from 2023-11-18 does not lie before --to 2023-11-16"),
+        ("2023-11-16", "2023-11-16", "does not lie before"),
+    ],
+)
+def test_options_are_named_where_they_are_wrong(start: str, end: str, said: str) -> None:
+    with pytest.raises(CliError, match=said) as caught:
+        periods.between(start, end)
+    assert caught.value.exit_code == EXIT_USAGE
+
+
+def test_options_make_a_period() -> None:
+    assert periods.between("2023-11-16", "2023-11-18") == periods.parse("2023-11-16/2023-11-18")

@@ -9,8 +9,10 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
+from payments.events.v1 import events_pb2, events_service_pb2
 from payments.type.v1 import type_pb2
 
 from services.runtime import ids, paging, sql, status, validation
@@ -165,12 +167,41 @@ def test_broken_rules_are_named_by_field() -> None:
     assert caught.value.metadata["fields"] == "start_at,end_at"
 
 
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            events_pb2.EventType(subject="Bad", owner="o"),
+            "must be 2 to 4 parts of a-z, 0-9, _ and - joined by dots, such as order.created",
+        ),
+        (
+            events_service_pb2.ListEventsRequest(subjects=["Bad"]),
+            "joined by dots, such as order.created, or such as order.*",
+        ),
+        (
+            events_service_pb2.UpdateWebhookEndpointRequest(
+                request_id=str(UUID(int=1)), endpoint_id="e", subjects=["Bad"]
+            ),
+            "or such as order.*, or * alone",
+        ),
+        (
+            events_service_pb2.ListWebhookAttemptsRequest(endpoint_id="a b"),
+            "must be at most 64 letters, digits or . _ : -",
+        ),
+    ],
+)
+def test_patterns_are_said_in_words(message: Message, said: str) -> None:
+    (found,) = validation.violations(message)
+    assert found.description.endswith(said)
+
+
 def test_batches_have_bounds() -> None:
     with pytest.raises(BatchTooLarge) as caught:
         validation.check_batch([0] * 11, 10)
     assert caught.value.metadata == {"items": "11", "items_max": "10"}
-    with pytest.raises(InvalidField):
-        validation.check_batch([], 10)
+    with pytest.raises(InvalidField) as empty:
+        validation.check_batch([], 10, field="events")
+    assert empty.value.metadata == {"fields": "events"}
 
 
 def test_idempotency_keys_become_request_ids() -> None:

@@ -12,8 +12,6 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from itertools import groupby
-from operator import attrgetter
 
 import psycopg
 from google.protobuf.message import Message
@@ -86,7 +84,7 @@ async def write(
     now: datetime,
     events: Sequence[Pending],
 ) -> None:
-    """Write events into the log, in one statement for each chain, in the order of publishing.
+    """Write events into the log, in one statement, in the order of publishing.
 
     The connection must be in the transaction whose facts they are, under the services' role and with
     the tenant of `context` set. Nothing may be written after it in that transaction.
@@ -98,26 +96,17 @@ async def write(
         return
     if len(events) > EVENTS_MAX:
         raise ValueError(f"{len(events)} events in one transaction; publish at most {EVENTS_MAX}")
-    # Nearly always one run: only a batch of events has several chains.
-    for correlation_id, run in groupby(events, attrgetter("correlation_id")):
-        shared = {
-            "tenant_id": context.tenant_id,
-            "correlation_id": correlation_id or context.correlation_id,
-            "traceparent": context.traceparent,
-            "created_at": now,
-        }
-        await _write_run(connection, shared, list(run))
-
-
-async def _write_run(
-    connection: AsyncConnection, shared: Mapping[str, object], events: Sequence[Pending]
-) -> None:
-    if len(events) == 1:
-        await _write_one(connection, {**shared, **_row(events[0])})
+    rows = [_row(event, context) for event in events]
+    shared = {
+        "tenant_id": context.tenant_id,
+        "traceparent": context.traceparent,
+        "created_at": now,
+    }
+    if len(rows) == 1:
+        await _write_one(connection, shared | rows[0])
         return
-    rows = [_row(event) for event in events]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    await driver_of(connection).execute(_QUERIES["publish_many"], {**shared, **columns})
+    await driver_of(connection).execute(_QUERIES["publish_many"], shared | columns)
 
 
 async def _write_one(connection: AsyncConnection, row: Mapping[str, object]) -> None:
@@ -147,7 +136,7 @@ def _numbered() -> tuple[bytes, tuple[str, ...]]:
     return statement.encode(), tuple(names)
 
 
-def _row(event: Pending) -> dict[str, object]:
+def _row(event: Pending, context: CallContext) -> dict[str, object]:
     return {
         "event_id": event.event_id,
         "id_hash": _hash(event.event_id.encode()),
@@ -157,6 +146,7 @@ def _row(event: Pending) -> dict[str, object]:
         "key": event.key,
         "message_name": event.kind.message_name,
         "payload": event.data,
+        "correlation_id": event.correlation_id or context.correlation_id,
         "causation_id": event.causation_id,
     }
 

@@ -24,10 +24,11 @@ WITH named AS (
 INSERT INTO mesh.event (tenant_id, event_id, subject, schema_version, key, message_name, payload,
                         correlation_id, causation_id, traceparent, created_at)
 SELECT %(tenant_id)s, e.event_id, e.subject, e.schema_version, e.key, e.message_name, e.payload,
-       %(correlation_id)s, e.causation_id, %(traceparent)s, %(created_at)s
+       e.correlation_id, e.causation_id, %(traceparent)s, %(created_at)s
   FROM unnest(%(event_id)b::text[], %(subject)b::text[], %(schema_version)b::int[], %(key)b::text[],
-              %(message_name)b::text[], %(payload)b::bytea[], %(causation_id)b::text[])
-       WITH ORDINALITY AS e (event_id, subject, schema_version, key, message_name, payload, causation_id, place)
+              %(message_name)b::text[], %(payload)b::bytea[], %(correlation_id)b::text[], %(causation_id)b::text[])
+       WITH ORDINALITY AS e (event_id, subject, schema_version, key, message_name, payload, correlation_id,
+                             causation_id, place)
  ORDER BY e.place;
 
 -- @probe_snapshot

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LOG = sql.load("services.runtime.events", "queries.sql")
 
-_SHARED = ("tenant_id", "correlation_id", "traceparent", "created_at")
+_SHARED = ("tenant_id", "traceparent", "created_at")
 
 
 def columns_of(payload: Message, bytes_max: int) -> dict[str, object]:

@@ -11,7 +11,7 @@ import re
 import secrets
 import sys
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO, cast
 
 import structlog
 from opentelemetry.sdk.metrics import MeterProvider
@@ -127,6 +127,16 @@ def trace_id(traceparent: str) -> str:
     return parts[1] if len(parts) == 4 and len(parts[1]) == 32 else ""
 
 
+class _StandardError:
+    """Standard error as it is when a line is written: whoever stood there at the start may have closed it."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def configure_logs(level: str) -> None:
     """Write log lines as JSON to standard error, from `level` up."""
     structlog.configure(
@@ -140,7 +150,7 @@ def configure_logs(level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
         cache_logger_on_first_use=True,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -9,13 +10,14 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+import structlog
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 from payments.events.v1 import events_pb2, events_service_pb2
 from payments.type.v1 import type_pb2
 
-from services.runtime import ids, paging, sql, status, validation
+from services.runtime import ids, paging, sql, status, telemetry, validation
 from services.runtime.access import MeshTokens, Principal, digest, new_key
 from services.runtime.clock import ManualClock
 from services.runtime.config import Settings
@@ -209,3 +211,16 @@ def test_idempotency_keys_become_request_ids() -> None:
     assert request_id_of(given_uuid) == given_uuid.lower()
     assert request_id_of("order 7") == request_id_of("order 7") != request_id_of("order 8")
     assert UUID(request_id_of("order 7"))
+
+
+def test_logs_outlive_the_standard_error_they_began_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a command that was run in a process has ended: a line must never fail the work that wrote it."""
+    first, second = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", first)
+    telemetry.configure_logs("info")
+    logger = structlog.get_logger("probe").bind()
+    monkeypatch.setattr(sys, "stderr", second)
+    first.close()
+    logger.warning("still here")
+    structlog.reset_defaults()
+    assert "still here" in second.getvalue()

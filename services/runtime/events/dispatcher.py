@@ -251,7 +251,7 @@ class Dispatcher:
                 progress.singly_to = outcome.spoilt[-1].position
             if outcome.is_whole:
                 progress.settled(portion)
-                if len(fetched) < limit and len(portion) == len(fetched):
+                if len(portion) == len(fetched) and relay.is_rest(fetched, limit):
                     return
 
     async def _handle(

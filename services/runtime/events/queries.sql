@@ -111,6 +111,9 @@ filled AS (
                         AND i.recorded_at = f.recorded_at)
      AND NOT EXISTS (SELECT 1 FROM mesh.dead_letter l
                       WHERE l.tenant_id = f.tenant_id AND l.consumer = %(consumer)s AND l.event_id = f.event_id)
+     -- A replay may have brought it meanwhile.
+     AND NOT EXISTS (SELECT 1 FROM mesh.delivery d
+                      WHERE d.consumer = %(consumer)s AND d.lane = f.lane AND d.position = f.position)
   ON CONFLICT DO NOTHING)
 UPDATE mesh.back_fill b SET after_tenant = last.tenant_id, after_position = last.position
   FROM (SELECT tenant_id, position FROM page ORDER BY tenant_id DESC, position DESC LIMIT 1) AS last
@@ -164,22 +167,32 @@ UPDATE mesh.lane_lease SET owner = NULL, until_at = clock_timestamp(), low = %(l
 
 -- @fetch
 -- A waiting or parked event holds back the later ones of its key, no others. The position `low` spares
--- the read of what was deleted but not yet vacuumed.
+-- the read of what was deleted but not yet vacuumed. Large events come in fewer: so many bytes, and the one that
+-- is too much for them; how long a payload is stands in its row, so none is read for it.
 WITH held AS MATERIALIZED (
   SELECT tenant_id, key, min(position) AS position FROM mesh.delivery
-   WHERE consumer = %(consumer)s AND lane = %(lane)s AND next_at > statement_timestamp() GROUP BY 1, 2
+   -- The 0 keeps the planner from going through the whole lane: who waits has an index of its own.
+   WHERE consumer = %(consumer)s AND lane + 0 = %(lane)s AND next_at > statement_timestamp() GROUP BY 1, 2
   UNION ALL
   SELECT tenant_id, key, 0 FROM mesh.parked_key WHERE consumer = %(consumer)s AND lane = %(lane)s)
-SELECT d.position, d.generation, d.attempts, d.tenant_id, d.key, d.event_id, d.recorded_at,
+SELECT position, generation, attempts, tenant_id, key, event_id, recorded_at,
        EXISTS (SELECT 1 FROM held) AS held,
-       e.subject, e.schema_version, e.message_name, e.payload, e.correlation_id, e.causation_id, e.traceparent,
-       e.created_at
-  FROM mesh.delivery d
-  JOIN mesh.event e ON e.tenant_id = d.tenant_id AND e.recorded_at = d.recorded_at AND e.event_id = d.event_id
- WHERE d.consumer = %(consumer)s AND d.lane = %(lane)s AND d.position > %(low)s
-   AND NOT EXISTS (SELECT 1 FROM held h
-                    WHERE h.tenant_id = d.tenant_id AND h.key = d.key AND h.position <= d.position)
- ORDER BY d.position, d.generation LIMIT %(limit)s;
+       subject, schema_version, message_name, payload, correlation_id, causation_id, traceparent, created_at
+  FROM (
+    SELECT p.*, sum(octet_length(p.payload)) OVER (
+                  ORDER BY p.position, p.generation ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+      FROM (
+        SELECT d.position, d.generation, d.attempts, d.tenant_id, d.key, d.event_id, d.recorded_at,
+               e.subject, e.schema_version, e.message_name, e.payload, e.correlation_id, e.causation_id, e.traceparent,
+               e.created_at
+          FROM mesh.delivery d
+          JOIN mesh.event e ON e.tenant_id = d.tenant_id AND e.recorded_at = d.recorded_at AND e.event_id = d.event_id
+         WHERE d.consumer = %(consumer)s AND d.lane = %(lane)s AND d.position > %(low)s
+           AND NOT EXISTS (SELECT 1 FROM held h
+                            WHERE h.tenant_id = d.tenant_id AND h.key = d.key AND h.position <= d.position)
+         ORDER BY d.position, d.generation LIMIT %(limit)s) AS p) AS w
+ WHERE bytes_before IS NULL OR bytes_before <= %(bytes_max)s
+ ORDER BY position, generation;
 
 -- @limit_transaction
 SELECT set_config('statement_timeout', %(limit_ms)s, true), set_config('lock_timeout', %(limit_ms)s, true),

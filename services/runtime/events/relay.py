@@ -7,7 +7,7 @@ are set inside each transaction and never on the session, which a connection poo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -20,6 +20,8 @@ from services.runtime import sql
 from services.runtime.database import connect_arguments, sqlalchemy_url
 
 LEASE_MS = 10_000
+# Of payloads that are read at once, by each worker. The event that goes beyond it is still read.
+FETCH_BYTES_MAX = 16 * 1024 * 1024
 # Of the lease: what a transaction may take in all. The rest is for the way to it and back.
 _TRANSACTION_SHARE = 0.6
 
@@ -103,11 +105,26 @@ def int_array(numbers: Iterable[int]) -> str:
 async def fetch(
     session: Session, *, consumer: str, lane: int, low: int, limit: int
 ) -> list[Delivery]:
-    """Return the next deliveries of a lane behind a position, with their events."""
-    bound = {"consumer": consumer, "lane": lane, "low": low, "limit": limit}
+    """Return the next deliveries of a lane behind a position, with their events: `limit` of them, or fewer when
+    they are large.
+    """
+    bound = {
+        "consumer": consumer,
+        "lane": lane,
+        "low": low,
+        "limit": limit,
+        "bytes_max": FETCH_BYTES_MAX,
+    }
     async with asyncio.timeout(_limit_s(session)), session.cursor(binary=True) as cursor:
         await cursor.execute(statement("fetch"), bound)
         return [Delivery._make(found) for found in await cursor.fetchall()]
+
+
+def is_rest(fetched: Sequence[Delivery], limit: int) -> bool:
+    """Return whether nothing lay behind what was fetched with a limit."""
+    if len(fetched) >= limit:
+        return False
+    return sum(len(delivery.payload) for delivery in fetched) <= FETCH_BYTES_MAX
 
 
 @asynccontextmanager

@@ -162,7 +162,7 @@ async def test_an_old_snapshot_makes_nobody_read_what_was_handled(lab: Lab) -> N
         await lab.publish(tenant, "k", *range(EVENTS))
         await run(lab, reaction)
         noted = await lease(lab)
-        place = {"consumer": "lab.old", "lane": noted["lane"], "limit": 300}
+        place = {"consumer": "lab.old", "lane": noted["lane"], "limit": 300, "bytes_max": 2**20}
         # The dead rows are there: who starts at the first reads them all.
         from_the_first = await _buffers(lab, "fetch", **place, low=-1)
         assert from_the_first > EVENTS / 100
@@ -178,3 +178,18 @@ async def test_an_old_snapshot_makes_nobody_read_what_was_handled(lab: Lab) -> N
             await _buffers(lab, "claim", consumers=["lab.old"], owner="test", ttl_ms=1, limit=4)
             > probed + from_the_first / 2
         )
+
+
+async def test_a_long_lane_is_not_gone_through_to_read_its_beginning(lab: Lab) -> None:
+    tenant = new_tenant()
+    reaction = effects_reaction(consumer="lab.long")
+    await run(lab, reaction)
+    # No statistics tell the planner yet that next to nobody waits.
+    await lab.rows("ALTER TABLE mesh.delivery SET (autovacuum_enabled = false)")
+    await lab.publish(tenant, "k", *range(EVENTS))
+    async with lab.reacting(effects_reaction(consumer="lab.other")) as backbone:
+        await backbone.drain()
+    (place,) = await lab.rows(
+        "SELECT DISTINCT consumer, lane FROM mesh.delivery WHERE consumer = 'lab.long'"
+    )
+    assert await _buffers(lab, "fetch", **place, low=-1, limit=1, bytes_max=2**20) < 20

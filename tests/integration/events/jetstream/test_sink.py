@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.runtime.context import acting
-from services.runtime.events.jetstream.broker import Broker, BrokerUnfit, TailMoved
+from services.runtime.events.jetstream.broker import BATCH_MAX, Broker, BrokerUnfit, TailMoved
 from services.runtime.events.jetstream.message import Event, subjects_of
 from services.runtime.events.lanes import lane_of
 from tests.integration.events.jetstream.conftest import MakeLab
@@ -161,6 +161,28 @@ async def test_a_lost_answer_is_looked_up_and_not_guessed(server: Nats, new_lab:
         await sent(lab)
     assert broker.lost == 1
     assert await _stream(server, "deaf") == list(enumerate(ids, 1))
+
+
+async def test_a_replay_of_the_last_place_of_a_batch_is_not_passed_over(
+    server: Nats, new_lab: MakeLab
+) -> None:
+    lab, tenant = await new_lab(), new_tenant()
+    how = options(server.url, "again")
+    async with running(lab, how):
+        ids = await lab.publish(tenant, "k", 0)
+        await sent(lab)
+    # A full batch, behind whose end the last place comes once more.
+    ids += await lab.publish(tenant, "k", *range(1, BATCH_MAX + 1))
+    async with lab.reacting() as backbone:
+        await backbone.drain()
+    await lab.rows(
+        "INSERT INTO mesh.delivery (consumer, lane, position, generation, tenant_id, key, event_id, recorded_at) "
+        "SELECT consumer, lane, position, 1, tenant_id, key, event_id, recorded_at FROM mesh.delivery "
+        "ORDER BY position DESC LIMIT 1"
+    )
+    async with running(lab, how):
+        await sent(lab)
+    assert await _stream(server, "again") == list(enumerate([*ids, ids[-1]], 1))
 
 
 async def test_a_foreign_message_in_a_lane_stops_nobody(server: Nats, new_lab: MakeLab) -> None:

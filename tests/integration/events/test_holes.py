@@ -1,0 +1,119 @@
+"""Rare meetings: a replay in the middle of a back-fill, large events by the hundred, handlers that hide an error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import psycopg
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from services.runtime.context import acting
+from services.runtime.database import UnitOfWork
+from services.runtime.events import Envelope, Reaction, relay, subscriptions
+from services.runtime.events.relay import Relay
+from tests.support.events import QUICK, Lab, call, effects_reaction, new_tenant, write_effect
+from tests.support.postgres import Server
+
+DRAIN_SECONDS = 15
+
+
+@pytest.fixture
+async def lab(postgres_server: Server) -> AsyncIterator[Lab]:
+    """A lab of each test's own."""
+    urls = postgres_server.new_database("events")
+    lab = Lab(urls)
+    await lab.prepare()
+    yield lab
+    await lab.close()
+    postgres_server.drop_database(urls)
+
+
+async def run(lab: Lab, *reactions: Reaction) -> None:
+    """Handle all that there is."""
+    async with asyncio.timeout(DRAIN_SECONDS), lab.reacting(*reactions) as backbone:
+        await backbone.drain()
+
+
+async def replay(lab: Lab, tenant: str, consumer: str, generation: int) -> int:
+    """Bring all of a tenant's events to a consumer again; returns how many."""
+    with acting(call(tenant)):
+        async with lab.database.unit_of_work("lab.replay") as work:
+            found = await work.execute(
+                "SELECT replayed FROM mesh.replay_events(%(consumer)s, %(generation)s, '-infinity', 'infinity', "
+                "'{}', '{}', 0, 1000000, 1000)",
+                {"consumer": consumer, "generation": generation},
+            )
+            return int(found.scalar_one())
+
+
+async def test_what_is_replayed_during_a_back_fill_is_not_filled_in_again(lab: Lab) -> None:
+    tenant = new_tenant()
+    await run(lab, effects_reaction(consumer="lab.other"))
+    await lab.publish(tenant, "k", 1, 2, 3)
+    await run(lab, effects_reaction(consumer="lab.other"))
+    reaction = effects_reaction(consumer="lab.late")
+    link = Relay(lab.urls.relay)
+    async with await link.control() as session:
+        await subscriptions.subscribe(session, reaction)
+        assert await replay(lab, tenant, "lab.late", 1) == 3
+        while await subscriptions.fill_page(session):
+            pass
+    await link.close()
+    await run(lab, reaction)
+    assert [e.version for e in await lab.effects(tenant, "lab.late")] == [1, 2, 3]
+
+
+async def test_large_events_are_read_by_their_weight_not_their_number(lab: Lab) -> None:
+    tenant = new_tenant()
+    number, size = 60, 1_000_000
+    batches: list[int] = []
+
+    async def handle(work: UnitOfWork, envelopes: Sequence[Envelope]) -> None:
+        batches.append(sum(len(envelope.json) for envelope in envelopes))
+
+    reaction = Reaction(
+        "lab.large", ("plan.created",), batch_handler=handle, takes_json=True, batch_size=1000
+    )
+    await run(lab, reaction)
+    await lab.rows(
+        "INSERT INTO mesh.event (tenant_id, event_id, subject, schema_version, key, message_name, payload, "
+        "correlation_id, causation_id, traceparent, created_at) "
+        "SELECT %s, 'e' || n, 'plan.created', 1, 'k', '', convert_to(repeat('x', %s), 'UTF8'), '', '', '', now() "
+        "FROM generate_series(1, %s) AS n",
+        tenant,
+        size,
+        number,
+    )
+    began = asyncio.get_running_loop().time()
+    await run(lab, reaction)
+    assert sum(batches) == number * size
+    assert max(batches) <= relay.FETCH_BYTES_MAX + size
+    # Each batch but the last is full, and the next one follows at once.
+    assert len(batches) == 4
+    assert asyncio.get_running_loop().time() - began < DRAIN_SECONDS / 2
+
+
+async def test_a_handler_that_hides_an_error_of_the_database_has_no_effect(lab: Lab) -> None:
+    tenant = new_tenant()
+
+    async def hide(work: UnitOfWork, envelope: Envelope) -> None:
+        if envelope.key == "bad":
+            await write_effect(work, envelope, "lab.hides")
+            with pytest.raises(DBAPIError) as caught:
+                await work.execute("SELECT 1 / 0")
+            assert isinstance(caught.value.orig, psycopg.errors.DivisionByZero)
+            return
+        await write_effect(work, envelope, "lab.hides")
+
+    for number in range(3):
+        await lab.publish(tenant, "bad", number)
+        await lab.publish(tenant, "good", number)
+    await run(lab, Reaction("lab.hides", ("plan.created",), hide, retry=QUICK))
+    effects = await lab.effects(tenant, "lab.hides")
+    assert [(e.key, e.version) for e in effects] == [("good", 0), ("good", 1), ("good", 2)]
+    (letter,) = await lab.rows("SELECT key, last_error FROM mesh.dead_letter")
+    assert letter["key"] == "bad"
+    assert "InFailedSqlTransaction" in letter["last_error"]
+    assert len(await lab.rows("SELECT 1 FROM mesh.inbox WHERE consumer = 'lab.hides'")) == 3

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import pytest
-
 from services.runtime.events.jetstream.broker import Broker
 from services.runtime.processes import tied_to_parent
 from tests.support import nats
@@ -107,8 +105,57 @@ async def _leader(broker: Broker) -> str:
     return str(info.cluster.leader)
 
 
-async def _worker(lab: Lab, crash_at: str, *arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
+# Each death leaves lanes and shares leased that the next one has to wait for.
+SINK_DIES_AT = (
+    "transport.sink.before_publish",
+    "transport.sink.after_publish",
+    "transport.sink.after_settle",
+)
+SOURCE_DIES_AT = ("transport.source.before_commit", "transport.source.after_commit")
+
+
+async def test_sink_and_source_are_killed_and_started_again(
+    tmp_path: Path, new_database: Callable[..., DatabaseUrls]
+) -> None:
+    east, west = Lab(new_database()), Lab(new_database())
+    await west.prepare()
+    tenant = new_tenant()
+    with nats.serving(tmp_path) as server:
+
+        async def kill_sinks() -> None:
+            for version, point in enumerate(SINK_DIES_AT):
+                for key in range(8):
+                    await east.publish(tenant, f"k{key}", 2 * version, 2 * version + 1)
+                await _die(east, f"{point}:2", server.url, "east")
+
+        async def kill_sources() -> None:
+            for point in SOURCE_DIES_AT:
+                await _die(west, point, server.url, "west", "east")
+
+        async with asyncio.timeout(DEATH_SECONDS), asyncio.TaskGroup() as tasks:
+            tasks.create_task(kill_sinks())
+            tasks.create_task(kill_sources())
+        await east.publish(tenant, "k0", 6)
+        async with (
+            running(east, options(server.url, "east")),
+            running(west, options(server.url, "west", "east"), [effects_reaction()]) as target,
+        ):
+            await arrived(west, tenant, 49)
+            await sent(east)
+            await target.backbone.drain()
+            state = await target.transport.broker.state("east")
+    assert state is not None
+    assert state.messages == 49
+    effects = await west.effects(tenant)
+    assert len({effect.event_id for effect in effects}) == len(effects) == 49
+    assert inversions(effects) == []
+    for lab in (east, west):
+        await lab.close()
+
+
+async def _die(lab: Lab, point: str, *arguments: str) -> None:
+    """Run a site until it is killed at a point."""
+    process = await asyncio.create_subprocess_exec(
         *tied_to_parent(
             [
                 *(sys.executable, "-m", "tests.support.jetstream_worker"),
@@ -116,56 +163,11 @@ async def _worker(lab: Lab, crash_at: str, *arguments: str) -> asyncio.subproces
             ]
         ),
         cwd=REPOSITORY,
-        env={**os.environ, "TOLLMESH_CRASHPOINT": crash_at},
+        env={**os.environ, "TOLLMESH_CRASHPOINT": point},
     )
-
-
-@pytest.mark.parametrize(
-    ("sink_dies_at", "source_dies_at"),
-    [
-        ("transport.sink.before_publish", "transport.source.before_commit"),
-        ("transport.sink.after_publish", "transport.source.after_commit"),
-        ("transport.sink.after_settle", "transport.source.after_commit"),
-    ],
-)
-async def test_sink_and_source_are_killed_and_started_again(
-    tmp_path: Path,
-    new_database: Callable[..., DatabaseUrls],
-    sink_dies_at: str,
-    source_dies_at: str,
-) -> None:
-    east, west = Lab(new_database()), Lab(new_database())
-    await west.prepare()
-    tenant = new_tenant()
-    for version in range(6):
-        for key in range(8):
-            await east.publish(tenant, f"k{key}", version)
-    with nats.serving(tmp_path) as server:
-        workers = [
-            await _worker(east, f"{sink_dies_at}:3", server.url, "east"),
-            await _worker(west, f"{source_dies_at}:2", server.url, "west", "east"),
-        ]
-        try:
-            async with asyncio.timeout(DEATH_SECONDS):
-                assert await workers[0].wait() == -signal.SIGKILL
-                async with running(east, options(server.url, "east")):
-                    assert await workers[1].wait() == -signal.SIGKILL
-                    await east.publish(tenant, "k0", 6)
-                    async with running(
-                        west, options(server.url, "west", "east"), [effects_reaction()]
-                    ) as target:
-                        await arrived(west, tenant, 49)
-                        await sent(east)
-                        await target.backbone.drain()
-                        state = await target.transport.broker.state("east")
-        finally:
-            for worker in workers:
-                if worker.returncode is None:
-                    worker.kill()
-                    await worker.wait()
-    assert state is not None and state.messages == 49
-    effects = await west.effects(tenant)
-    assert len({effect.event_id for effect in effects}) == len(effects) == 49
-    assert inversions(effects) == []
-    for lab in (east, west):
-        await lab.close()
+    try:
+        assert await process.wait() == -signal.SIGKILL, point
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

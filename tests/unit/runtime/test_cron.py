@@ -162,7 +162,7 @@ def test_a_backfill_is_bounded_and_goes_on_where_it_stopped() -> None:
     cron = Cron("* * * * *", "UTC")
     first = datetime(2026, 1, 1, tzinfo=UTC)
     now = first + timedelta(hours=3)
-    made = []
+    made: list[datetime] = []
     next_at = first
     while (due := cron.due(Missed.BACKFILL, next_at, now, 100)).fires:
         assert len(due.fires) <= 100

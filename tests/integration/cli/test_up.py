@@ -13,16 +13,21 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
+from payments.type.v1 import type_pb2
 from psycopg.conninfo import conninfo_to_dict
 
 from services.cli.errors import EXIT_UNAVAILABLE, EXIT_USAGE
 from services.runtime.postgres import EmbeddedPostgres
-from tests.support.process import start
+from tests.support import nats
+from tests.support.outside import payload_of
+from tests.support.process import MeshProcess, start
 
 pytestmark = pytest.mark.xdist_group("cli")
 
 REPOSITORY = Path(__file__).parents[3]
 ENDS_WITHIN_S = 15.0
+ARRIVES_WITHIN_S = 30.0
 ADMIN, PASSWORD, DATABASE = "platform", "a plain password", "billing"
 
 
@@ -205,3 +210,47 @@ def test_settings_out_of_their_bounds_are_named(tmp_path: Path) -> None:
         done = up(tmp_path / "data", **{f"TOLLMESH_{name}": text})
         assert done.returncode == EXIT_USAGE
         assert f"TOLLMESH_{name}" in done.stderr
+
+
+# ---- Sites
+
+
+def test_events_go_from_site_to_site_where_nats_is_named(tmp_path: Path) -> None:
+    east_options = ("--nats-site", "east")
+    west_options = ("--nats-site", "west", "--nats-from", "east")
+    with (
+        nats.serving(tmp_path) as servers,
+        start(tmp_path / "e", arguments=("--nats", servers.url, *east_options)) as east,
+        start(tmp_path / "w", arguments=("--nats", servers.url, *west_options)) as west,
+    ):
+        published(east, "order.created", "o-1")
+        assert await_event(west, "order.created") == "o-1"
+        assert east.stop() == west.stop() == 0
+
+
+def test_a_transport_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    done = up(tmp_path / "data", "--nats", "http://127.0.0.1:4222")
+    assert done.returncode == EXIT_USAGE
+    assert "write nats://host:4222 or tls://host:4222" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def published(mesh: MeshProcess, subject: str, event_id: str) -> None:
+    event = {"id": event_id, "subject": subject, "data": payload_of(subject)}
+    request = events_service_pb2.PublishEventsRequest(raw_request=json.dumps([event]).encode())
+    with mesh.client() as client:
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+        (result,) = client.call(stub.PublishEvents, request).results
+    assert result.outcome == type_pb2.OUTCOME_ACCEPTED
+
+
+def await_event(mesh: MeshProcess, subject: str) -> str:
+    """Wait for the first event of a subject; returns its id."""
+    request = events_service_pb2.ListEventsRequest(subjects=[subject])
+    give_up_at = time.monotonic() + ARRIVES_WITHIN_S
+    with mesh.client() as client:
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+        while not (found := client.call(stub.ListEvents, request).events):
+            assert time.monotonic() < give_up_at, "it did not arrive"
+            time.sleep(0.05)
+    return str(found[0].id)

@@ -7,24 +7,31 @@ import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
+from uuid import uuid4
 
 import grpc
 import psycopg
 import pytest
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
-from payments.events.v1.pricing_events_pb2 import PlanCreated, PlanUpdated
+from payments.events.v1.pricing_events_pb2 import PlanCreated, PlanDeprecated, PlanUpdated
 
 from services.events import bootstrap
 from services.events.app import feed as app
 from services.runtime import sql
 from services.runtime.context import acting
+from services.runtime.database import UnitOfWork
+from services.runtime.events import Envelope
+from services.runtime.events.envelope import RetryPolicy
 from services.runtime.events.subjects import Pattern
 from services.runtime.service import Runtime, Service
 from tests.integration.events.test_sequencer import writing
 from tests.support.events import QUICK, Lab, call, effects_reaction, new_tenant
+from tests.support.jetstream import eventually
 from tests.support.mesh import Mesh, running
 
 ListEventsRequest = events_service_pb2.ListEventsRequest
@@ -32,16 +39,23 @@ TailEventsRequest = events_service_pb2.TailEventsRequest
 Stub = events_service_pb2_grpc.EventServiceStub
 
 
-async def _refuse(*_: object) -> None:
-    raise RuntimeError("never")
+# Tenants whose events can be handled after all.
+MENDED: set[str] = set()
+LATER = RetryPolicy(base_ms=1000)
+
+
+async def _refuse(_: UnitOfWork, envelope: Envelope) -> None:
+    if envelope.tenant_id not in MENDED:
+        raise RuntimeError("never")
 
 
 def _consumer(runtime: Runtime) -> Service:
-    """A service that handles plan.created and cannot handle plan.updated."""
+    """A service that handles plan.created and cannot handle plan.updated and plan.deprecated."""
     failing = effects_reaction(("plan.updated",), consumer="feed.fails")
     reactions = [
         effects_reaction(consumer="feed.works"),
         type(failing)("feed.fails", ("plan.updated",), _refuse, retry=QUICK),
+        type(failing)("feed.later", ("plan.deprecated",), _refuse, retry=LATER),
     ]
     return Service("consumer", (), reactions)
 
@@ -60,7 +74,7 @@ def stub(mesh: Mesh, tenant: str) -> events_service_pb2_grpc.EventServiceAsyncSt
     return Stub(mesh.channel(tenant, {"events:read"}))
 
 
-async def publish(lab: Lab, tenant: str, *payloads: PlanCreated | PlanUpdated) -> list[str]:
+async def publish(lab: Lab, tenant: str, *payloads: Message) -> list[str]:
     with acting(call(tenant, causation_id="c-1", traceparent="00-aa-bb-01")):
         async with lab.database.unit_of_work("lab.publish") as work:
             return [work.publish(payload) for payload in payloads]
@@ -212,6 +226,54 @@ async def test_what_was_given_up_says_so_in_the_envelope(lab: Lab, mesh: Mesh) -
     assert dead.outbox_last_error == "RuntimeError: never"
     # It waits behind the dead letter of its key.
     assert (waiting.outbox_status, waiting.outbox_retry_count) == ("pending", 0)
+
+
+async def metadata(mesh: Mesh, tenant: str, subject: str) -> events_pb2.EventMetadata:
+    """The metadata of a tenant's only event of a subject."""
+    page = await stub(mesh, tenant).ListEvents(ListEventsRequest(subjects=[subject]))
+    (event,) = page.events
+    return event.metadata
+
+
+async def test_what_will_be_tried_again_says_when(lab: Lab, mesh: Mesh) -> None:
+    tenant = new_tenant()
+    await publish(lab, tenant, PlanDeprecated(plan_id="p"))
+    seen = events_pb2.EventMetadata()
+
+    async def was_tried() -> bool:
+        seen.CopyFrom(await metadata(mesh, tenant, "plan.deprecated"))
+        return seen.outbox_status != "pending"
+
+    await eventually(was_tried)
+    assert (seen.outbox_status, seen.outbox_retry_count) == ("retrying", 1)
+    assert seen.outbox_last_error == "RuntimeError: never"
+    due = seen.outbox_next_attempt_at.ToDatetime(UTC) - datetime.now(UTC)
+    assert timedelta() < due <= timedelta(milliseconds=1.2 * LATER.base_ms)
+    MENDED.add(tenant)
+    await mesh.drain_events()
+    assert_well(await metadata(mesh, tenant, "plan.deprecated"))
+
+
+async def test_what_was_replayed_is_as_if_nothing_had_been(lab: Lab, mesh: Mesh) -> None:
+    tenant = new_tenant()
+    await publish(lab, tenant, PlanUpdated(plan_id="p"))
+    await mesh.drain_events()
+    assert (await metadata(mesh, tenant, "plan.updated")).outbox_status == "dead"
+    MENDED.add(tenant)
+    admin = Stub(mesh.channel(tenant, {"events:admin"}))
+    request = events_service_pb2.ReplayDeadLettersRequest(
+        request_id=str(uuid4()), consumer="feed.fails"
+    )
+    assert (await admin.ReplayDeadLetters(request)).replayed_count == 1
+    await mesh.drain_events()
+    assert_well(await metadata(mesh, tenant, "plan.updated"))
+
+
+def assert_well(seen: events_pb2.EventMetadata) -> None:
+    """Every consumer is done, and no trace of a failure is left."""
+    assert (seen.outbox_status, seen.outbox_retry_count) == ("published", 0)
+    assert not seen.HasField("outbox_next_attempt_at")
+    assert seen.outbox_last_error == ""
 
 
 async def test_tenants_see_their_own_events_only(lab: Lab, mesh: Mesh) -> None:

@@ -36,9 +36,10 @@ INSERT INTO mesh.schedule (tenant_id, name, cron, time_zone, missed, subject, sc
 VALUES (%(tenant_id)s, %(name)s, %(cron)s, %(time_zone)s, %(missed)s, %(subject)s, %(schema_version)s, %(event_key)s,
         %(message_name)s, %(payload)s, %(next_at)s, %(now)s)
 ON CONFLICT (tenant_id, name) DO UPDATE SET
-  -- What it owes stays owed, unless it now fires at other times.
+  -- What it owes stays owed, unless it now fires at other times. One that moved on by a clock that was ahead comes
+  -- back; the guard knows the fires that were made.
   next_at = CASE WHEN (schedule.cron, schedule.time_zone) = (excluded.cron, excluded.time_zone)
-                 THEN schedule.next_at ELSE excluded.next_at END,
+                 THEN least(schedule.next_at, excluded.next_at) ELSE excluded.next_at END,
   cron = excluded.cron, time_zone = excluded.time_zone, missed = excluded.missed, subject = excluded.subject,
   schema_version = excluded.schema_version, event_key = excluded.event_key, message_name = excluded.message_name,
   payload = excluded.payload, updated_at = excluded.updated_at;

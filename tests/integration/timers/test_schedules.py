@@ -143,6 +143,25 @@ async def test_what_is_put_again_keeps_its_times_unless_they_change(lab: TimerLa
     assert await lab.fire() == 0
 
 
+async def test_what_a_clock_that_was_ahead_moved_on_comes_back_when_put_again(
+    lab: TimerLab,
+) -> None:
+    tenant = new_tenant()
+    await _put(lab, tenant)
+    lab.advance(hours=1)
+    assert await lab.fire() == 1
+    # A minute of a wrong clock: its next time is a year away, and its last fire was made.
+    await lab.rows(
+        "UPDATE mesh.schedule SET next_at = next_at + interval '1 year' WHERE tenant_id = %s",
+        tenant,
+    )
+    put = await _put(lab, tenant)
+    assert put.next_at == datetime(2026, 3, 1, 11, tzinfo=UTC)
+    lab.advance(hours=1)
+    assert await lab.fire() == 1
+    assert len(set(await _fires(lab, tenant))) == 2
+
+
 async def test_a_schedule_that_never_comes_is_refused(lab: TimerLab) -> None:
     with pytest.raises(ScheduleInvalid):
         await _put(lab, new_tenant(), "0 0 31 4 *")

@@ -135,10 +135,13 @@ async def test_what_is_put_again_keeps_its_times_unless_they_change(lab: TimerLa
     assert await lab.versions(tenant) == [("s", 2)]
     moved = await _put(lab, tenant, "15 * * * *")
     assert moved.next_at == datetime(2026, 3, 1, 12, 15, tzinfo=UTC)
+    guards = "SELECT 1 FROM mesh.schedule_fire WHERE tenant_id = %s"
+    assert len(await lab.rows(guards, tenant)) == 1
     with acting(call(tenant)):
         async with lab.database.unit_of_work("lab.delete_schedule") as work:
             assert await schedules.delete(work, "s")
             assert not await schedules.delete(work, "s")
+    assert await lab.rows(guards, tenant) == [], "nobody would remove them later"
     lab.advance(days=1)
     assert await lab.fire() == 0
 

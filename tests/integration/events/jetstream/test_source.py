@@ -61,16 +61,16 @@ async def test_a_message_that_comes_again_has_no_effect(server: Nats, new_lab: M
     east, west = await new_lab(), await new_lab()
     tenant = new_tenant()
     async with (
-        running(east, options(server.url, "again", duplicate_window_s=0.1)) as site,
-        running(west, options(server.url, "reader3", "again")),
+        running(east, options(server.url, "sent-twice", duplicate_window_s=0.1)) as site,
+        running(west, options(server.url, "reader3", "sent-twice")),
     ):
         ids = await east.publish(tenant, "k", 1, 2, 3)
         await arrived(west, tenant, 3)
         last = 0
         for sequence in (1, 3, 2, 2):
-            last = await _send_again(site.transport.broker, "again", sequence)
+            last = await _send_again(site.transport.broker, "sent-twice", sequence)
         assert last == 7
-        await _read_up_to(west, "again", last)
+        await _read_up_to(west, "sent-twice", last)
         # The sink finds a tail that is not its own, and goes on behind it.
         ids += await east.publish(tenant, "k", 4)
         found = await arrived(west, tenant, 4)

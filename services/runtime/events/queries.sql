@@ -111,9 +111,9 @@ filled AS (
                         AND i.recorded_at = f.recorded_at)
      AND NOT EXISTS (SELECT 1 FROM mesh.dead_letter l
                       WHERE l.tenant_id = f.tenant_id AND l.consumer = %(consumer)s AND l.event_id = f.event_id)
-     -- A replay may have brought it meanwhile.
-     AND NOT EXISTS (SELECT 1 FROM mesh.delivery d
-                      WHERE d.consumer = %(consumer)s AND d.lane = f.lane AND d.position = f.position)
+     -- A replay may have brought it meanwhile. A scalar, never a join with all that was filled in so far.
+     AND (SELECT true FROM mesh.delivery d
+           WHERE d.consumer = %(consumer)s AND d.lane = f.lane AND d.position = f.position LIMIT 1) IS NULL
   ON CONFLICT DO NOTHING)
 UPDATE mesh.back_fill b SET after_tenant = last.tenant_id, after_position = last.position
   FROM (SELECT tenant_id, position FROM page ORDER BY tenant_id DESC, position DESC LIMIT 1) AS last

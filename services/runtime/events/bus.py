@@ -92,6 +92,8 @@ class Listener:
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> bool:
+    # Not wait_for, which loses a cancellation that meets the bell, and takes a task of its own.
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
     return event.is_set()

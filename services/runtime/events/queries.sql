@@ -259,7 +259,14 @@ WITH dead AS (
   RETURNING *),
 parked AS (
   INSERT INTO mesh.parked_key (tenant_id, consumer, lane, key)
-  SELECT tenant_id, consumer, lane, key FROM dead WHERE %(park)s ON CONFLICT DO NOTHING)
+  SELECT tenant_id, consumer, lane, key FROM dead WHERE %(park)s ON CONFLICT DO NOTHING),
+calmed AS (
+  -- Behind a replayed event that died, a later one of its key may wait for its next try: nobody is to look for it
+  -- as long as the key is parked.
+  UPDATE mesh.delivery d SET next_at = NULL FROM dead
+   WHERE %(park)s AND d.consumer = dead.consumer AND d.lane + 0 = dead.lane AND d.next_at IS NOT NULL
+     AND d.tenant_id = dead.tenant_id AND d.key = dead.key
+     AND (d.position, d.generation) <> (dead.position, dead.generation))
 INSERT INTO mesh.dead_letter (tenant_id, consumer, event_id, generation, lane, position, key, recorded_at, attempts, last_error)
 SELECT tenant_id, consumer, event_id, generation, lane, position, key, recorded_at, %(attempts)s, %(error)s FROM dead;
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from services.runtime.context import acting
 from services.runtime.database import UnitOfWork
-from services.runtime.events import Envelope, Reaction, relay, subscriptions
+from services.runtime.events import Envelope, Reaction, RetryPolicy, relay, subscriptions
 from services.runtime.events.relay import Relay
 from tests.support.events import QUICK, Lab, call, effects_reaction, new_tenant, write_effect
 from tests.support.postgres import Server
@@ -117,3 +117,36 @@ async def test_a_handler_that_hides_an_error_of_the_database_has_no_effect(lab: 
     assert letter["key"] == "bad"
     assert "InFailedSqlTransaction" in letter["last_error"]
     assert len(await lab.rows("SELECT 1 FROM mesh.inbox WHERE consumer = 'lab.hides'")) == 3
+
+
+async def test_nobody_looks_for_a_next_try_behind_a_parked_key(lab: Lab) -> None:
+    tenant = new_tenant()
+    fails = True
+
+    async def handle(work: UnitOfWork, envelope: Envelope) -> None:
+        if fails:
+            raise RuntimeError("not yet")
+        await write_effect(work, envelope, "lab.parks")
+
+    patient = RetryPolicy(tries_max=2, base_ms=20)
+    reaction = Reaction("lab.parks", ("plan.created",), handle, retry=patient)
+    async with lab.reacting(effects_reaction(consumer="lab.other")) as backbone:
+        await lab.publish(tenant, "k", 1, 2)
+        await backbone.drain()
+    link = Relay(lab.urls.relay)
+    async with await link.control() as session:
+        await subscriptions.subscribe(session, reaction)
+        while await subscriptions.fill_page(session):
+            pass
+        # As after a replay of the first: both have failed before.
+        await lab.rows("UPDATE mesh.delivery SET attempts = 1, next_at = now() - interval '1 s'")
+        await run(lab, reaction)
+        (waits,) = await lab.rows("SELECT position, attempts, next_at FROM mesh.delivery")
+        assert (waits["attempts"], waits["next_at"]) == (1, None)
+        found = await relay.row(session, "has_work", consumers=["lab.parks"], covered=1_000)
+        assert found is not None and not found["work"]
+    await link.close()
+    fails = False
+    assert await lab.replay("lab.parks", tenant) == 1
+    await run(lab, reaction)
+    assert [e.version for e in await lab.effects(tenant, "lab.parks")] == [1, 2]

@@ -58,6 +58,6 @@ def _seal(body: bytes, scope: str) -> bytes:
 
 def _refusal(token: str) -> InvalidPageToken:
     return InvalidPageToken(
-        "page_token was not given by this List for these arguments; start without one",
+        "this page token or cursor was not given by this call for these arguments; start without one",
         page_token=token[:128],
     )

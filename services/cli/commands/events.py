@@ -14,7 +14,7 @@ from payments.type.v1 import type_pb2
 
 from services.cli.client import Client, Session
 from services.cli.commands import event_operations
-from services.cli.errors import EXIT_INCOMPLETE, EXIT_USAGE, CliError
+from services.cli.errors import EXIT_INCOMPLETE, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from services.cli.output import (
     Format,
     OutputOption,
@@ -55,13 +55,19 @@ def tail(
     registry.all_types()
     with Client(Session.find()) as client, contextlib.suppress(KeyboardInterrupt):
         feed = _follow(client, subject or [], after, from_start=not (after or new))
-        for number, (event, cursor) in enumerate(feed, start=1):
-            if output is Format.JSON:
-                print_json({"event": as_dict(event), "cursor": cursor})
-            else:
-                _show(event)
-            if number == limit:
-                return
+        try:
+            for number, (event, cursor) in enumerate(feed, start=1):
+                after = cursor
+                if output is Format.JSON:
+                    print_json({"event": as_dict(event), "cursor": cursor})
+                else:
+                    _show(event)
+                if number == limit:
+                    return
+        except CliError as error:
+            if after and error.exit_code == EXIT_UNAVAILABLE:
+                error.hints = [*error.hints, f"go on where it broke off with --after {after}"]
+            raise
 
 
 def _follow(

@@ -126,7 +126,9 @@ def _place(token: str, scope: str, kinds: dict[str, type]) -> dict[str, str | in
         return None
     place = decode_token(token, scope)
     if {name: type(value) for name, value in place.items()} != kinds:
-        raise InvalidPageToken("page_token was not given by this call", page_token=token[:128])
+        raise InvalidPageToken(
+            "this page token was not given by this call; start without one", page_token=token[:128]
+        )
     return place
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from payments.events.v1 import events_pb2
 from payments.events.v1 import events_service_pb2 as service_pb2
 
 from services.cli.commands import event_operations, events
@@ -154,3 +156,16 @@ def test_a_file_that_holds_no_events_is_refused(
     ):
         events.publish(file)  # type: ignore[arg-type]
     assert caught.value.exit_code == EXIT_USAGE
+
+
+def test_a_tail_that_breaks_off_says_how_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def follow(*_: object, **__: object) -> Iterator[tuple[events_pb2.Event, str]]:
+        yield events_pb2.Event(subject="order.created"), "c-1"
+        yield events_pb2.Event(subject="order.created"), "c-2"
+        raise CliError("the server is stopping", exit_code=EXIT_UNAVAILABLE)
+
+    monkeypatch.setattr(events, "Client", lambda _session: Answers())
+    monkeypatch.setattr(events, "_follow", follow)
+    with pytest.raises(CliError) as caught:
+        events.tail(new=True)
+    assert "--after c-2" in caught.value.hints[-1]

@@ -104,11 +104,10 @@ def print_table(
     shown = [[printable(cell) for cell in row] for row in rows]
     # Names and ids keep their line, so that they can be copied; text gives way.
     solid = [not any(" " in row[index] for row in shown) for index in range(len(columns))]
-    if not shown or _width(columns, shown) <= console.width:
-        headings = list(columns)
-    else:
+    headings = list(columns)
+    if shown and _width_min(headings, shown, solid) > console.width:
         headings = [_folded(column, index, shown) for index, column in enumerate(columns)]
-        if _width(headings, shown, solid) > console.width:
+        if _width_min(headings, shown, solid) > console.width:
             _print_records(columns, shown)
             return
     table = Table()
@@ -128,14 +127,14 @@ def _folded(heading: str, index: int, rows: Sequence[Sequence[str]]) -> str:
     return textwrap.fill(heading, max(width, 1), break_long_words=False)
 
 
-def _width(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], solid: Sequence[bool] = ()
+def _width_min(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], solid: Sequence[bool]
 ) -> int:
-    """Columns of a terminal that a table takes; the fewest, when it is told which columns may not wrap."""
+    """Columns of a terminal below which a table would cut what may not wrap, or squeeze a text."""
     width = 3 * len(headings) + 1
     for index, heading in enumerate(headings):
         widest = max(cell_len(text) for row in rows for text in (row[index], *heading.split("\n")))
-        width += widest if not solid or solid[index] else min(widest, _TEXT_WIDTH_MIN)
+        width += widest if solid[index] else min(widest, _TEXT_WIDTH_MIN)
     return width
 
 

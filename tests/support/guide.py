@@ -47,6 +47,8 @@ _VARIES = (
     # Status and milliseconds of an attempt.
     (r"│ ([0-9]{3}) │ [0-9]+ │", r"│ \1 │ <duration> │"),
     (r"[─━═]+", "<rule>"),
+    # Go's JSON has a space here and there, another one in each build.
+    (r"(?<=[,:]) (?=[\"\[{0-9])", ""),
 )
 
 
@@ -152,7 +154,7 @@ def playing(folder: Path, *arguments: str) -> Iterator[Shell]:
         environment = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(work),
-            "COLUMNS": "220",
+            "COLUMNS": "320",
             "LANG": "C.UTF-8",
             "TZ": "UTC",
             "TOLLMESH_DATA_DIR": str(folder / "data"),

@@ -17,6 +17,8 @@ import tempfile
 import time
 import traceback
 import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -27,7 +29,7 @@ from services.runtime import migrations, roles
 from services.runtime.postgres import EmbeddedPostgres
 from services.runtime.roles import DatabaseUrls, Passwords
 
-__all__ = ["DatabaseUrls", "Server", "join", "service_environments"]
+__all__ = ["DatabaseUrls", "Server", "alone", "join", "service_environments"]
 
 REPOSITORY = Path(__file__).parents[2]
 TEMPLATE = "mesh_template"
@@ -172,11 +174,32 @@ def _await_departure(folder: Path) -> TextIO:
         time.sleep(0.1)
 
 
-def _make_template(server: EmbeddedPostgres, folder: Path) -> None:
+@contextmanager
+def alone(folder: Path, environments: Sequence[str] | None = None) -> Iterator[Server]:
+    """Run a server for one suite, for what others on the shared one must not feel, or what they disturb.
+
+    A transaction that is kept open holds back every database of its server, for example.
+
+    Args:
+        folder: where it keeps its files.
+        environments: what its databases are migrated to beside `mesh`; all services without it.
+    """
+    with EmbeddedPostgres(folder, settings=_SETTINGS) as server:
+        yield _with_template(
+            server, service_environments() if environments is None else environments
+        )
+
+
+def _with_template(server: EmbeddedPostgres, environments: Sequence[str]) -> Server:
     passwords = Passwords.generate()
     urls = roles.prepare_now(server.create_database(TEMPLATE), passwords=passwords)
-    migrations.upgrade(urls.owner_admin, service_environments())
-    state = {"admin_url": server.admin_url(), "passwords": asdict(passwords)}
+    migrations.upgrade(urls.owner_admin, environments)
+    return Server(server.admin_url(), passwords)
+
+
+def _make_template(server: EmbeddedPostgres, folder: Path) -> None:
+    made = _with_template(server, service_environments())
+    state = {"admin_url": made.admin_url, "passwords": asdict(made.passwords)}
     new = folder / "state.new"
     new.write_text(json.dumps(state), encoding="utf-8")
     new.rename(folder / "state.json")

@@ -35,7 +35,7 @@ from services.runtime.events.bus import EventBus
 from services.runtime.ids import new_ulid
 from services.runtime.postgres import EmbeddedPostgres
 from services.runtime.roles import Passwords
-from tests.support import event_fuzz, event_worker
+from tests.support import event_fuzz, event_worker, postgres
 from tests.support.event_fuzz import Crews, judge
 from tests.support.event_worker import BATCHING, CONSUMERS, LEASE_MS, SKIPPING, poisonous
 from tests.support.events import Effect, Lab, call, new_tenant
@@ -207,6 +207,16 @@ async def _assert_exact(lab: Lab, tenant: str, committed: Truth) -> None:
 def _tell(capsys: pytest.CaptureFixture[str], **figures: object) -> None:
     with capsys.disabled():
         sys.stdout.write(f"\nfuzz {json.dumps({'seed': SEED, **figures})}\n")
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    """A lab on a server of its own: the old transaction would hold back every database of a shared one."""
+    with postgres.alone(tmp_path / "data", []) as server:
+        lab = Lab(server.new_database("fuzz"))
+        await lab.prepare()
+        yield lab
+        await lab.close()
 
 
 async def test_nothing_is_lost_doubled_or_turned_round(

@@ -111,12 +111,12 @@ async def test_a_page_token_belongs_to_its_list(lab: TimerLab, stub: Any, tenant
         await lab.schedule(tenant, key, days=1)
     page = await stub.ListTimers(pb.ListTimersRequest(page_size=1))
     other = pb.ListTimersRequest(key_prefix="a/", page_token=page.next_page_token)
-    assert "page_token" in await refused(stub.ListTimers(other))
+    assert "page token" in await refused(stub.ListTimers(other))
     for method, request in (
         (stub.ListJourneys, pb.ListJourneysRequest(page_token="x")),
         (stub.ListSchedules, pb.ListSchedulesRequest(page_token="x")),
     ):
-        assert "page_token" in await refused(method(request))
+        assert "page token" in await refused(method(request))
 
 
 async def _register(stub: Any) -> None:

@@ -11,8 +11,8 @@ PYTHON ?= python3
 # Three workers on two cores: suites start servers and Postgres of their own, and those that kill them spend
 # most of their time waiting for leases to run out.
 TEST_WORKERS ?= 3
-# Of the fuzz in `make chaos`; a third of it comes on top, with a Postgres that is killed. `make test` takes 30.
-FUZZ_SECONDS ?= 200
+# Of the fuzz in `make chaos`, a quarter of it with a Postgres that is killed; `make test` takes 30.
+FUZZ_SECONDS ?= 270
 
 VENV := .venv
 UV := $(VENV)/bin/uv

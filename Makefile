@@ -8,9 +8,8 @@ MAKEFLAGS += --no-print-directory
 
 UV_VERSION := 0.13.8
 PYTHON ?= python3
-# Three workers on two cores: suites start servers and Postgres of their own, and those that kill them spend
-# most of their time waiting for leases to run out.
-TEST_WORKERS ?= 3
+# Two workers: suites start servers and Postgres of their own, and the smallest machine has two cores.
+TEST_WORKERS ?= 2
 # Of the fuzz in `make chaos`, a quarter of it with a Postgres that is killed; `make test` takes 30.
 FUZZ_SECONDS ?= 270
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -63,6 +64,17 @@ def postmaster(data_dir: Path) -> int:
     return int((data_dir / "cluster/postmaster.pid").read_text().splitlines()[0])
 
 
+def await_another(data_dir: Path, first: int) -> None:
+    """Wait for the postmaster's successor: the sessions of a dead one may answer for a moment."""
+    give_up_at = time.monotonic() + RECOVERED_WITHIN_S
+    while True:
+        with contextlib.suppress(FileNotFoundError, IndexError, ValueError):
+            if postmaster(data_dir) != first:
+                return
+        assert time.monotonic() < give_up_at, "Postgres was not started again"
+        time.sleep(0.05)
+
+
 def test_calls_and_events_go_on_after_the_postmaster_was_killed(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     with start(data_dir) as mesh:
@@ -70,11 +82,12 @@ def test_calls_and_events_go_on_after_the_postmaster_was_killed(tmp_path: Path) 
             assert record(client, "before").accepted == 1
             first = postmaster(data_dir)
             os.kill(first, signal.SIGKILL)
+            assert record(client, "meanwhile").accepted == 1
+            await_another(data_dir, first)
             assert record(client, "after").accepted == 1
-            assert postmaster(data_dir) != first
             break_a_rule(client)
             await_told(client)
-            assert set(violations(client, "router/timeout")) == {"before", "after"}
+            assert set(violations(client, "router/timeout")) == {"before", "meanwhile", "after"}
         with psycopg.connect(mesh.ready["database_url"]) as connection:
             connection.execute("SELECT 1")
         assert mesh.stop() == 0

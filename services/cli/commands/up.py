@@ -119,6 +119,7 @@ def _joined(url: str, site: str, sources: list[str]) -> dict[str, Any]:
 
 
 async def _serve(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
+    # Imported here, as in `up`: other commands should not pay for it.
     from services.runtime.node import until_signalled  # noqa: PLC0415
     from services.runtime.postgres import PostgresError  # noqa: PLC0415
 
@@ -234,6 +235,7 @@ def _machine_checks(data_dir: Path) -> list[tuple[str, bool, str]]:
 
 def _nats_checks() -> list[tuple[str, bool, str]]:
     """Look at the NATS that the environment names, if it names one."""
+    # Imported here, as in `up`: other commands should not pay for it.
     from services.runtime import telemetry  # noqa: PLC0415
     from services.runtime.config import Settings, SettingsUnfit  # noqa: PLC0415
     from services.runtime.events import jetstream  # noqa: PLC0415

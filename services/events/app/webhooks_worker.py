@@ -199,6 +199,7 @@ class WebhookWorker:
             try:
                 await self.prune()
             except Exception as error:
+                # What is old stays till the next round; a task that ended would let it grow for good.
                 log.warning("webhooks_not_pruned", error=repr(error))
 
     async def _take(self) -> tuple[list[asyncio.Task[None]], bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from services.events.domain.outside import Sound
 from services.runtime import sql
 from services.runtime.context import current
 from services.runtime.database import UnitOfWork
+from services.runtime.events.publish import identity_hash
 from services.runtime.events.subjects import with_version
 
 _SQL = sql.load("services.events", "queries.sql")
@@ -23,7 +23,7 @@ async def claim(
     Returns the events whose ids were free, and the fingerprints that stand under the ids that were not.
     """
     driver = await work.raw()
-    hashes = {_id_hash(event.incoming.event_id): event for event in events}
+    hashes = {identity_hash(event.incoming.event_id.encode()): event for event in events}
     asked: dict[str, Any] = {
         "tenant_id": work.tenant_id,
         "id_hash": list(hashes),
@@ -41,7 +41,7 @@ async def claim(
 
 async def fingerprint_of(work: UnitOfWork, event_id: str) -> bytes | None:
     """Return the fingerprint that stands under an id, or None."""
-    asked = {"tenant_id": work.tenant_id, "id_hash": [_id_hash(event_id)]}
+    asked = {"tenant_id": work.tenant_id, "id_hash": [identity_hash(event_id.encode())]}
     driver = await work.raw()
     row = await (await driver.execute(_SQL["known_ids"], asked)).fetchone()
     return bytes(row[1]) if row else None
@@ -68,8 +68,3 @@ def _row(work: UnitOfWork, event: Sound) -> dict[str, object]:
         "traceparent": sent.traceparent or call.traceparent,
         "created_at": sent.created_at or work.now,
     }
-
-
-def _id_hash(event_id: str) -> bytes:
-    # As the log's own writer does, whose ids stand in the same table.
-    return hashlib.sha256(event_id.encode()).digest()[:16]

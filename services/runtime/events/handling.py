@@ -182,6 +182,7 @@ class Handling:
         except LaneLost:
             raise
         except Exception as error:
+            # Whatever it was, nothing was committed for certain: the dispatcher finds out who is at fault.
             raise TransactionFailed(error, outcome.current) from error
         crashpoint("events.dispatch.after_commit")
         if outcome.published:
@@ -252,6 +253,7 @@ class Handling:
                 outcome.published |= await self._react_together(connection, lane.reaction, meant)
             await driver.execute(_END_OF_EVENT, prepare=False)
         except Exception as error:
+            # A handler may raise anything, and must not take other tenants' events with it.
             if _is_broken(error, driver):
                 raise
             await driver.execute(_UNDO_EVENT, prepare=False)
@@ -332,6 +334,7 @@ class Handling:
                 outcome.published |= await self._react(connection, lane.reaction, delivery)
             await driver.execute(_NEXT_EVENT, prepare=False)
         except Exception as error:
+            # A handler may raise anything; its event alone pays for it.
             if _is_broken(error, driver):
                 raise
             await driver.execute("ROLLBACK TO SAVEPOINT event", prepare=False)

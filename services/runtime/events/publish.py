@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from typing import Any
 
 import psycopg
 from google.protobuf.message import Message
@@ -25,6 +26,8 @@ from services.runtime.events import registry
 from services.runtime.events.subjects import with_version
 
 PAYLOAD_BYTES_MAX = 1024 * 1024
+# Of the hashes in `mesh.event_identity`.
+IDENTITY_BYTES = 16
 # What one transaction may publish. A use case that reaches it should publish one event for its batch.
 EVENTS_MAX = 10_000
 
@@ -105,8 +108,17 @@ async def write(
     if len(rows) == 1:
         await _write_one(connection, shared | rows[0])
         return
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    await driver_of(connection).execute(_QUERIES["publish_many"], shared | columns)
+    await write_many(driver_of(connection), shared, rows)
+
+
+async def write_many(
+    driver: psycopg.AsyncConnection[Any],
+    shared: Mapping[str, object],
+    rows: Sequence[Mapping[str, object]],
+) -> None:
+    """Write rows of the log in one statement, in their order; they share tenant, trace and time."""
+    columns = {name: [row[name] for row in rows] for name in rows[0] if name not in shared}
+    await driver.execute(_QUERIES["publish_many"], {**shared, **columns})
 
 
 async def _write_one(connection: AsyncConnection, row: Mapping[str, object]) -> None:
@@ -139,8 +151,8 @@ def _numbered() -> tuple[bytes, tuple[str, ...]]:
 def _row(event: Pending, context: CallContext) -> dict[str, object]:
     return {
         "event_id": event.event_id,
-        "id_hash": _hash(event.event_id.encode()),
-        "content_hash": _hash(event.data),
+        "id_hash": identity_hash(event.event_id.encode()),
+        "content_hash": identity_hash(event.data),
         "subject": with_version(event.kind.subject, event.kind.version),
         "schema_version": event.kind.version,
         "key": event.key,
@@ -151,7 +163,10 @@ def _row(event: Pending, context: CallContext) -> dict[str, object]:
     }
 
 
-def _hash(data: bytes) -> bytes:
-    # 16 bytes: ids of outside producers are long and random, and full texts cost a quarter of the
-    # insert rate at ten million rows.
-    return hashlib.sha256(data).digest()[:16]
+def identity_hash(data: bytes) -> bytes:
+    """Return what ids and contents are known by in `mesh.event_identity`, whoever writes them.
+
+    16 bytes: ids of outside producers are long and random, and full texts cost a quarter of the insert rate at ten
+    million rows.
+    """
+    return hashlib.sha256(data).digest()[:IDENTITY_BYTES]

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
-from services.runtime import sql
 from services.runtime.events import publish
 from services.runtime.events.subjects import with_version
 
 if TYPE_CHECKING:
     from services.runtime.events.relay import Session
-
-_LOG = sql.load("services.runtime.events", "queries.sql")
 
 _SHARED = ("tenant_id", "traceparent", "created_at")
 
@@ -51,8 +47,8 @@ def of_row(row: Mapping[str, Any], event_id: str, **trail: object) -> dict[str, 
     data = bytes(row["payload"])
     return {
         "event_id": event_id,
-        "id_hash": _hash(event_id.encode()),
-        "content_hash": _hash(data),
+        "id_hash": publish.identity_hash(event_id.encode()),
+        "content_hash": publish.identity_hash(data),
         "subject": row["subject"],
         "schema_version": row["schema_version"],
         "key": row["event_key"],
@@ -65,19 +61,4 @@ def of_row(row: Mapping[str, Any], event_id: str, **trail: object) -> dict[str, 
 async def write(session: Session, events: Iterable[Mapping[str, object]]) -> None:
     """Write events into the log, in their order, as the services' role: the last thing before the commit."""
     for shared, group in groupby(events, key=lambda event: [event[name] for name in _SHARED]):
-        await _write(session, dict(zip(_SHARED, shared, strict=True)), list(group))
-
-
-async def _write(
-    session: Session, shared: Mapping[str, object], events: Sequence[Mapping[str, object]]
-) -> None:
-    if len(events) == 1:
-        await session.execute(_LOG["publish_one"], dict(events[0]))
-        return
-    columns = {name: [event[name] for event in events] for name in events[0] if name not in shared}
-    await session.execute(_LOG["publish_many"], {**shared, **columns})
-
-
-def _hash(data: bytes) -> bytes:
-    # As the writers of the log do: ids and contents of all events stand in one table.
-    return hashlib.sha256(data).digest()[:16]
+        await publish.write_many(session, dict(zip(_SHARED, shared, strict=True)), list(group))

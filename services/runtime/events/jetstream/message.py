@@ -9,14 +9,13 @@ nor wildcards, so a tenant's are percent-encoded as well.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
-from services.runtime.events.publish import PAYLOAD_BYTES_MAX
+from services.runtime.events.publish import IDENTITY_BYTES, PAYLOAD_BYTES_MAX, identity_hash
 from services.runtime.events.registry import KEY_CHARS_MAX
 from services.runtime.events.relay import Delivery
 from services.runtime.events.subjects import split_version, with_version
@@ -29,7 +28,6 @@ _SCHEMAS = "https://tollmesh.dev/schemas/"
 _JSON, _PROTOBUF = "application/json", "application/protobuf"
 _EVENT_ID_CHARS_MAX = 128
 _TENANT_CHARS_MAX = 64
-_HASH_BYTES = 16
 # What stays as it is in a header: every printable character of ASCII but the percent sign, quotes and space.
 _SAFE = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"
 _is_safe = re.compile(f"[A-Za-z0-9{re.escape(_SAFE)}]*").fullmatch
@@ -70,7 +68,7 @@ class Event:
     @property
     def id_hash(self) -> bytes:
         """What its id is known by in `mesh.event_identity`."""
-        return digest(self.event_id.encode())
+        return identity_hash(self.event_id.encode())
 
     @property
     def identity(self) -> tuple[str, str, int]:
@@ -93,11 +91,6 @@ class Arrived:
     number: int
 
 
-def digest(data: bytes) -> bytes:
-    """Return 16 bytes of SHA-256, as the log's own writer does."""
-    return hashlib.sha256(data).digest()[:_HASH_BYTES]
-
-
 def of_delivery(delivery: Delivery, site: str, fingerprint: bytes | None) -> Event:
     """Return the event of a delivery; without a fingerprint its payload's bytes are its content."""
     payload = bytes(delivery.payload)
@@ -113,7 +106,7 @@ def of_delivery(delivery: Delivery, site: str, fingerprint: bytes | None) -> Eve
         causation_id=delivery.causation_id,
         traceparent=delivery.traceparent,
         created_at=delivery.created_at,
-        fingerprint=fingerprint or digest(payload),
+        fingerprint=fingerprint or identity_hash(payload),
         generation=delivery.generation,
         site=site,
     )
@@ -255,7 +248,7 @@ def _check(event: Event) -> None:
             "version",
             event.subject == with_version(name, version) and event.schema_version == version,
         ),
-        ("fingerprint", len(event.fingerprint) == _HASH_BYTES),
+        ("fingerprint", len(event.fingerprint) == IDENTITY_BYTES),
         ("payload", len(event.payload) <= PAYLOAD_BYTES_MAX),
     ):
         if not sound:

@@ -48,6 +48,7 @@ from services.runtime.events.jetstream.statements import (
     rows,
 )
 from services.runtime.events.jetstream.waits import Backoff, told
+from services.runtime.events.publish import identity_hash
 from services.runtime.events.relay import Delivery, Relay, Row, Session
 from services.runtime.ids import new_uuid
 
@@ -169,6 +170,7 @@ class Sink:
                         await self._prepare(session)
                         await self._work(session, self._bell, backoff)
                 except Exception as error:
+                    # Broker or database, deliveries stay where they are: it is logged, and tried again.
                     await backoff.wait(error, self._stopping)
 
     def stop(self) -> None:
@@ -249,6 +251,7 @@ class Sink:
         except LeaseLost:
             _log.warning("lane lost: another sink holds it", lane=lane.lane, stream=self._stream)
         except Exception as error:
+            # Raised by `_work`, once the other lanes have ended their batch.
             failures.append(error)
         try:
             # Nothing is left half-way that the next owner would not find out by itself.
@@ -473,5 +476,5 @@ async def _details(session: Session, found: Sequence[Delivery]) -> list[Row]:
         tenant_id=[delivery.tenant_id for delivery in found],
         recorded_at=[delivery.recorded_at for delivery in found],
         event_id=[delivery.event_id for delivery in found],
-        id_hash=[message.digest(delivery.event_id.encode()) for delivery in found],
+        id_hash=[identity_hash(delivery.event_id.encode()) for delivery in found],
     )

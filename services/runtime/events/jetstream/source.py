@@ -186,6 +186,7 @@ class Source:
                 async with await self._relay.control() as session:
                     await self._work(session, role, backoff)
             except Exception as error:
+                # Broker or database, messages stay where they are: it is logged, and tried again.
                 await backoff.wait(error, self._stopping)
 
     def stop(self) -> None:
@@ -248,6 +249,7 @@ class Source:
         except LeaseLost:
             _log.warning("share lost: another process reads it", site=self._site, share=share.share)
         except Exception as error:
+            # Raised again once the other shares have ended their transaction.
             failures.append(error)
             self._ended.set()
         try:

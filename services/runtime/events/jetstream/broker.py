@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.errors import UnexpectedEOF
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
@@ -47,6 +48,8 @@ _TAIL_MOVED = frozenset({10071, 10164})
 _REPEATED = 10201
 # How a pull request ends that has got what it asked for, or whose consumer has another leader by now.
 _ENDS = ("Batch Completed", "MaxBytes", "Leadership Change")
+# A connection that the server ended; what it said before may be lost with it.
+_BROKEN = (ConnectionResetError, BrokenPipeError, UnexpectedEOF)
 
 _log = structlog.get_logger(__name__)
 
@@ -148,10 +151,13 @@ class Broker:
         client, reason = Client(), ""
 
         async def on_error(error: Exception) -> None:
-            # The client's own callback prints; its errors name no credentials.
+            # The client's own callback prints; its errors name no credentials. What the server said outranks a
+            # connection that broke, which is how it ends what it refused.
             nonlocal reason
-            reason = f"{type(error).__name__}: {error}"
-            _log.info("nats says", error=reason)
+            said = f"{type(error).__name__}: {error}"
+            if not reason or not isinstance(error, _BROKEN):
+                reason = said
+            _log.info("nats says", error=said)
 
         options = self.options
         given: dict[str, Any] = dict(credentials_of(options.servers))
@@ -175,6 +181,8 @@ class Broker:
         except (NatsError, OSError, TimeoutError, ValueError) as error:
             await client.close()
             said = reason or f"{type(error).__name__}: {error}"
+            if said.startswith(tuple(kind.__name__ for kind in _BROKEN)):
+                said += "; a server may end like this whom it refuses, so see whether user and password are right"
             raise BrokerAway(f"no connection to NATS at {self.place}: {said}") from error
         except BaseException:
             await client.close()

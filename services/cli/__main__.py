@@ -6,6 +6,8 @@ import os
 import sys
 import traceback
 
+from services.runtime.heap import loading
+
 EXIT_INTERRUPTED = 130
 # gRPC's own lines on standard error say in its words what our errors say in ours.
 _QUIET = {"GRPC_VERBOSITY": "NONE", "GRPC_ENABLE_FORK_SUPPORT": "0"}
@@ -17,7 +19,8 @@ def main() -> None:
         os.environ.setdefault(name, value)
     try:
         # Imported here: Ctrl-C may come while it loads.
-        from services.cli.app import app  # noqa: PLC0415
+        with loading():
+            from services.cli.app import app  # noqa: PLC0415
 
         app(prog_name="tollmesh")
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import psycopg
@@ -37,6 +38,8 @@ def main(*builds: Build) -> None:
         sys.stderr.write(f"error: set {', '.join(missing)}; `tollmesh up` prints the addresses\n")
         raise SystemExit(EXIT_USAGE)
     telemetry.configure_logs(settings.log_level)
+    # As `heap.loading` does: what was loaded so far lives as long as the process.
+    gc.freeze()
     try:
         uvloop.run(_serve(Node(settings, builds)))
     except (PortInUse, DomainError, DatabaseUnfit, psycopg.Error, TimeoutError) as error:

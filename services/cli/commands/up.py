@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from services.cli.client import Client, Session, forget_session, save_session
 from services.cli.errors import EXIT_DENIED, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from services.cli.output import Format, OutputOption, console, print_json, print_table, when
+from services.runtime.heap import loading
 
 if TYPE_CHECKING:
     from services.cli.mesh import LocalMesh
@@ -80,13 +81,14 @@ def up(
             f"{tenant!r} is no tenant: 1 to 64 letters, digits and . _ : -", exit_code=EXIT_USAGE
         )
     # Imported here: the other commands should not pay for loading every service.
-    import uvloop  # noqa: PLC0415
+    with loading():
+        import uvloop  # noqa: PLC0415
 
-    from services.cli.mesh import LocalMesh, Options  # noqa: PLC0415
-    from services.runtime import telemetry  # noqa: PLC0415
-    from services.runtime.addresses import AllowList  # noqa: PLC0415
-    from services.runtime.config import Settings, SettingsUnfit  # noqa: PLC0415
-    from services.runtime.events import jetstream  # noqa: PLC0415
+        from services.cli.mesh import LocalMesh, Options  # noqa: PLC0415
+        from services.runtime import telemetry  # noqa: PLC0415
+        from services.runtime.addresses import AllowList  # noqa: PLC0415
+        from services.runtime.config import Settings, SettingsUnfit  # noqa: PLC0415
+        from services.runtime.events import jetstream  # noqa: PLC0415
 
     joined = _joined(nats, nats_site, nats_from or [])
     try:

@@ -8,7 +8,14 @@ from collections.abc import Sequence
 import structlog
 
 from services.runtime.clock import Clock
-from services.runtime.events import maintenance, registry, relay, sequencer, subscriptions
+from services.runtime.events import (
+    maintenance,
+    owners,
+    registry,
+    relay,
+    sequencer,
+    subscriptions,
+)
 from services.runtime.events.bus import EventBus
 from services.runtime.events.dispatcher import Dispatcher
 from services.runtime.events.envelope import Reaction
@@ -93,6 +100,8 @@ class EventBackbone:
                 raise DatabaseUnfit("the database has no schema mesh: migrate it first")
             role = RoleNames.of_owner(owner["owner"]).service
             await self._maintenance.prepare(session)
+            if taken := await owners.take_back(session):
+                _log.warning("leases of processes that ended taken back", leases=taken)
             for reaction in self._reactions:
                 await subscriptions.subscribe(session, reaction)
         self._tasks = [

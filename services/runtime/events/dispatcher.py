@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import os
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,9 +35,9 @@ from services.runtime.events.handling import (
     TransactionFailed,
     error_text,
 )
+from services.runtime.events.owners import new_owner
 from services.runtime.events.relay import Delivery, Relay, Session
 from services.runtime.events.watch import Watch
-from services.runtime.ids import new_uuid
 
 # Savepoints in one transaction stay below the 64 that Postgres keeps in shared memory.
 BATCH_MAX = 50
@@ -118,7 +116,7 @@ class Dispatcher:
         self._reactions: Mapping[str, Reaction] = {r.consumer: r for r in reactions}
         self._bus = bus
         self._clock = clock
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{new_uuid()}"
+        self._owner = new_owner()
         self._stopping = asyncio.Event()
         self._bell: Listener | None = None
         self._watch = Watch([])

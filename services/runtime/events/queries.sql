@@ -165,6 +165,14 @@ UPDATE mesh.lane_lease SET until_at = clock_timestamp() + %(ttl_ms)s * interval 
 UPDATE mesh.lane_lease SET owner = NULL, until_at = clock_timestamp(), low = %(low)s, low_epoch = epoch
  WHERE consumer = %(consumer)s AND lane = %(lane)s AND epoch = %(epoch)s;
 
+-- @lease_owners
+SELECT DISTINCT owner FROM mesh.lane_lease WHERE owner IS NOT NULL AND until_at > clock_timestamp();
+
+-- @end_leases
+-- The owner stays: whoever has the lane next sees that it vanished.
+UPDATE mesh.lane_lease SET until_at = clock_timestamp()
+ WHERE owner = ANY(%(owners)s) AND until_at > clock_timestamp();
+
 -- @fetch
 -- A waiting or parked event holds back the later ones of its key, no others. The position `low` spares
 -- the read of what was deleted but not yet vacuumed. Large events come in fewer: so many bytes, and the one that

@@ -151,6 +151,8 @@ class Scenario:
             processor_id="sandbox-card-down",
             fallback_processor_ids=["sandbox-card"],
         )
+        # A payment that was left half-way is taken up when the call that it waited for must have ended.
+        config.timeouts.call_timeout.FromMilliseconds(1000)
         put = orchestration_service_pb2.PutMerchantConfigRequest(
             request_id=self.request_id("merchant"), config=config
         )

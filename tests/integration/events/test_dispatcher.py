@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from services.runtime.database import UnitOfWork
 from services.runtime.events import Envelope, Reaction, RetryPolicy, relay
 from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.lanes import lane_of
+from services.runtime.events.owners import new_owner, take_back
 from services.runtime.events.relay import Relay
 from tests.support.events import (
     QUICK,
@@ -61,6 +63,13 @@ async def evict(lab: Lab, consumer: str) -> None:
 
 def reaction(handle: Callable[[UnitOfWork, Envelope], Awaitable[None]], consumer: str) -> Reaction:
     return Reaction(consumer, ("plan.created",), handle, retry=QUICK)
+
+
+def pid_of_the_past() -> int:
+    """Number of a process that has ended."""
+    with subprocess.Popen(["/bin/sh", "-c", "exit 0"]) as child:
+        child.wait(30)
+    return child.pid
 
 
 def version(envelope: Envelope) -> int:
@@ -532,6 +541,33 @@ async def test_a_lane_whose_owner_vanished_is_taken_over_when_its_lease_is_over(
         "SELECT owner FROM mesh.lane_lease WHERE consumer = 'lab.heir' AND owner IS NOT NULL"
     )
     assert leases == []
+
+
+async def test_the_lane_of_a_process_that_was_killed_is_taken_back_by_the_next_start(
+    lab: Lab,
+) -> None:
+    tenant = new_tenant()
+    react = effects_reaction(consumer="lab.successor")
+    async with lab.reacting(react) as backbone:
+        await drained(backbone)
+    (event_id,) = await lab.publish(tenant, "k", 1)
+    async with lab.reacting() as backbone:
+        await drained(backbone)
+    living = new_owner()
+    killed = f"{living.rsplit(':', 2)[0]}:{pid_of_the_past()}:id"
+    link = Relay(lab.urls.relay)
+    async with await link.control() as session:
+        claim = {"consumers": ["lab.successor"], "ttl_ms": 3_600_000, "limit": 1}
+        assert await relay.row(session, "claim", owner=killed, **claim) is not None
+        assert await take_back(session) == 1
+        # A living one's stays, however many start.
+        assert await relay.row(session, "claim", owner=living, **claim) is not None
+        assert await take_back(session) == 0
+        await lab.rows("UPDATE mesh.lane_lease SET owner = %s WHERE owner = %s", killed, living)
+        async with lab.reacting(react) as backbone:
+            await drained(backbone)
+    await link.close()
+    assert [effect.event_id for effect in await lab.effects(tenant, "lab.successor")] == [event_id]
 
 
 async def test_two_processes_share_the_lanes_of_one_consumer(lab: Lab) -> None:

@@ -15,8 +15,6 @@ Events that came from another site are passed over: each site publishes its own.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -48,9 +46,9 @@ from services.runtime.events.jetstream.statements import (
     rows,
 )
 from services.runtime.events.jetstream.waits import Backoff, told
+from services.runtime.events.owners import new_owner
 from services.runtime.events.publish import identity_hash
 from services.runtime.events.relay import Delivery, Relay, Row, Session
-from services.runtime.ids import new_uuid
 
 CONSUMER = "transport.jetstream"
 IDLE_MS_MIN = 20
@@ -151,7 +149,7 @@ class Sink:
         self._broker = broker
         self._bus = bus
         self._stream = message.stream_of(broker.options.site)
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{new_uuid()}"
+        self._owner = new_owner()
         self._stopping = asyncio.Event()
         self._bell: Listener | None = None
         # Tails that this sink left behind, with the epoch of its lease: true while no other had the lane.

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -40,8 +38,8 @@ from services.runtime.events.jetstream.statements import (
 )
 from services.runtime.events.jetstream.waits import Backoff
 from services.runtime.events.lanes import LANES
+from services.runtime.events.owners import new_owner
 from services.runtime.events.relay import Relay, Session
-from services.runtime.ids import new_uuid
 
 SHARES = 8
 # How often a process looks whether a share became free.
@@ -171,7 +169,7 @@ class Source:
         self._bus = bus
         self._report = report
         self._consumer = f"transport.source.{site}"
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{new_uuid()}"
+        self._owner = new_owner()
         self._stopping = asyncio.Event()
         # Of the current work: the process stops, or a share failed.
         self._ended = asyncio.Event()

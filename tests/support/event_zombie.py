@@ -69,6 +69,10 @@ def _tell_of_the_lane(pipe: Connection) -> None:
         except LaneLost:
             pipe.send("lost")
             raise
+        except asyncio.CancelledError:
+            # The process's other sessions slept past their limits, which ends all that it serves.
+            pipe.send("given up")
+            raise
         except Exception as error:
             pipe.send(repr(error))
             raise

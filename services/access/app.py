@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from services.access import store
-from services.access.domain import ApiKey, check_grant
+from services.access.domain import ApiKey, check_grant, end_of
 from services.runtime.access import NewKey, new_key
 from services.runtime.context import current
 from services.runtime.database import UnitOfWork
@@ -18,7 +18,7 @@ from services.runtime.ids import new_id
 async def create(
     work: UnitOfWork, name: str, scopes: Sequence[str], lifetime: timedelta | None
 ) -> tuple[ApiKey, NewKey]:
-    """Make a key for the unit of work's tenant.
+    """Make a key for the unit of work's tenant. It ends no later than the key that it is made with.
 
     Raises:
         ScopeNotGrantable: the maker does not hold a scope.
@@ -33,7 +33,7 @@ async def create(
         scopes=tuple(sorted(scopes)),
         created_at=work.now,
         created_by=maker.principal_id,
-        expires_at=None if lifetime is None else work.now + lifetime,
+        expires_at=end_of(work.now, lifetime, maker.expires_at),
         revoked_at=None,
     )
     await store.insert(work, key, made)

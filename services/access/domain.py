@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.runtime.errors import Code, DomainError, TenantMismatch
 
@@ -57,6 +57,19 @@ def check_grant(asked: Iterable[str], held: Collection[str]) -> None:
             raise ScopeNotGrantable(
                 f"scope {scope} cannot be given by a key that does not hold it", scope=scope
             )
+
+
+def end_of(
+    now: datetime, lifetime: timedelta | None, maker_ends_at: datetime | None
+) -> datetime | None:
+    """Return when a key ends: after its lifetime, and no later than its maker; None for never.
+
+    Else whoever holds a key for a day could hold one for good.
+    """
+    ends = [maker_ends_at] if maker_ends_at is not None else []
+    if lifetime is not None:
+        ends.append(now + lifetime)
+    return min(ends, default=None)
 
 
 def choose_tenant(asked: str, own: str, held: Collection[str]) -> str:

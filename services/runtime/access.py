@@ -46,6 +46,7 @@ class Principal:
         scopes: what it may do.
         correlation_id: chain that a mesh token belongs to; empty for keys.
         causation_id: cause that a mesh token names; empty for keys.
+        expires_at: when the key ends; None for one that does not, and for mesh tokens.
     """
 
     tenant_id: str
@@ -53,6 +54,7 @@ class Principal:
     scopes: frozenset[str]
     correlation_id: str = ""
     causation_id: str = ""
+    expires_at: datetime | None = None
 
     def may(self, scope: str) -> bool:
         """True when the scope is held."""
@@ -108,12 +110,16 @@ class KeyRing:
             return self._remembered(hashed) or await self._fresh(hashed)
 
     def _remembered(self, hashed: bytes) -> Principal | None:
-        cached = self._cache.get(hashed)
-        return cached[1] if cached is not None and cached[0] > time.monotonic() else None
+        until, principal = self._cache.get(hashed, (0.0, None))
+        return principal if until > time.monotonic() else None
 
     async def _fresh(self, hashed: bytes) -> Principal:
         principal = await self._load(hashed)
-        self._cache[hashed] = (time.monotonic() + CACHE_SECONDS, principal)
+        keep_s = CACHE_SECONDS
+        if principal.expires_at is not None:
+            # One that ends sooner is not remembered beyond its end.
+            keep_s = min(keep_s, (principal.expires_at - datetime.now(UTC)).total_seconds())
+        self._cache[hashed] = (time.monotonic() + keep_s, principal)
         self._cache.move_to_end(hashed)
         while len(self._cache) > CACHE_ENTRIES_MAX:
             self._cache.popitem(last=False)
@@ -138,7 +144,9 @@ class KeyRing:
             raise refusal("revoked_key", "the API key was revoked; use another")
         if row.expires_at is not None and row.expires_at <= datetime.now(UTC):
             raise refusal("expired_key", "the API key has expired; make a new one")
-        return Principal(row.tenant_id, row.key_id, frozenset(row.scopes))
+        return Principal(
+            row.tenant_id, row.key_id, frozenset(row.scopes), expires_at=row.expires_at
+        )
 
 
 def refusal(cause: str, message: str) -> Unauthenticated:

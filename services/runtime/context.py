@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class CallContext:
         traceparent: W3C trace context, or an empty text.
         deadline_at: monotonic seconds at which the caller stops to wait; None without a deadline.
         idempotency_key: header Idempotency-Key as it came, or an empty text.
+        expires_at: when the key of the caller ends; None for one that does not, and inside the mesh.
     """
 
     tenant_id: str
@@ -33,6 +35,7 @@ class CallContext:
     traceparent: str = ""
     deadline_at: float | None = None
     idempotency_key: str = ""
+    expires_at: datetime | None = None
 
 
 _CURRENT: ContextVar[CallContext] = ContextVar("tollmesh_call")

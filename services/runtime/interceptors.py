@@ -227,6 +227,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
             traceparent=traceparent,
             deadline_at=self._deadline_at(call),
             idempotency_key=call.idempotency_key,
+            expires_at=principal.expires_at,
         )
         # gRPC runs each call in a task of its own, so the context needs no reset.
         _CURRENT.set(call.who)

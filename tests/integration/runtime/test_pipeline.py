@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -108,6 +109,22 @@ async def test_an_expired_key_is_refused(mesh: Mesh, database_url: DatabaseUrls)
         )
     code, error = await refused(bare(mesh, LIST, b"", ("authorization", f"Bearer {made.secret}")))
     assert (code, error.metadata["cause"]) == (grpc.StatusCode.UNAUTHENTICATED, "expired_key")
+
+
+async def test_no_key_outlives_the_key_that_made_it(mesh: Mesh) -> None:
+    maker = create(scopes=["access:admin", "access:read"], lifetime=Duration(seconds=3600))
+    made = await stub(mesh, f"t-{uuid4()}").CreateApiKey(maker)
+    header = ("authorization", f"Bearer {made.secret}")
+    for lifetime, ends_with_it in ((None, True), (7200, True), (60, False)):
+        asked = create(scopes=["access:read"])
+        if lifetime is not None:
+            asked.lifetime.seconds = lifetime
+        answer = access_service_pb2.CreateApiKeyResponse.FromString(
+            await bare(mesh, CREATE, asked.SerializeToString(), header)
+        )
+        ends = answer.api_key.expires_at
+        assert (ends == made.api_key.expires_at) is ends_with_it
+        assert 0 < ends.seconds <= made.api_key.expires_at.seconds
 
 
 async def test_a_missing_scope_is_named(mesh: Mesh) -> None:

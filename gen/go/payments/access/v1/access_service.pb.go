@@ -34,7 +34,8 @@ type CreateApiKeyRequest struct {
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// What it may do, e.g. `metering:write`; `*` is every scope of its tenant.
 	Scopes []string `protobuf:"bytes,3,rep,name=scopes,proto3" json:"scopes,omitempty"`
-	// How long it works; absent for good.
+	// How long it works; absent for good. It ends no later than the key that makes it, whatever stands here:
+	// `expires_at` of the answer tells.
 	Lifetime *durationpb.Duration `protobuf:"bytes,4,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
 	// Tenant that it is for; empty for the caller's own. Another one needs scope `mesh:admin`.
 	TenantId      string `protobuf:"bytes,5,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`

@@ -43,7 +43,9 @@ class CreateApiKeyRequest(_message.Message):
 
     @_builtins.property
     def lifetime(self) -> _duration_pb2.Duration:
-        """How long it works; absent for good."""
+        """How long it works; absent for good. It ends no later than the key that makes it, whatever stands here:
+        `expires_at` of the answer tells.
+        """
 
     def __init__(
         self,

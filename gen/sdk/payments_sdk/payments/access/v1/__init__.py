@@ -111,7 +111,8 @@ class CreateApiKeyRequest(betterproto2.Message):
         4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
-    How long it works; absent for good.
+    How long it works; absent for good. It ends no later than the key that makes it, whatever stands here:
+    `expires_at` of the answer tells.
     """
 
     tenant_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)

@@ -55,10 +55,6 @@ class Round:
     busy: bool = False
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Maintenance:
     """Makes days, lets days go and sounds alarms.
 
@@ -67,7 +63,8 @@ class Maintenance:
         role: the services' role, whose sessions are looked at.
         retention_days: days that an event is kept at least; 0 keeps all.
         telemetry: where readings go.
-        now: the time of day by which days are made and go.
+        now: the time of day by which days are made and go. Without it the database's, which events were recorded
+            by: a machine whose clock is months ahead would else let all of them go.
     """
 
     def __init__(
@@ -76,7 +73,7 @@ class Maintenance:
         *,
         retention_days: int = RETENTION_DAYS,
         telemetry: Telemetry | None = None,
-        now: Callable[[], datetime] = _now,
+        now: Callable[[], datetime] | None = None,
     ) -> None:
         self._relay = relay_
         self._retention_days = retention_days
@@ -128,7 +125,7 @@ class Maintenance:
 
     async def make_days(self, session: Session, done: Round) -> None:
         """Make the days to come, and those of which something lies in the default partition."""
-        today = self._now().astimezone(UTC).date()
+        today = (await self._time_of_day(session)).astimezone(UTC).date()
         strays = await relay.row(session, "strays")
         assert strays is not None
         days = {today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)}
@@ -148,7 +145,7 @@ class Maintenance:
     async def _retire(self, session: Session, done: Round) -> None:
         if not self._retention_days:
             return
-        before = self._now() - timedelta(days=self._retention_days)
+        before = await self._time_of_day(session) - timedelta(days=self._retention_days)
         for _ in range(STEPS_MAX):
             if self._stopping.is_set():
                 return
@@ -168,6 +165,14 @@ class Maintenance:
                     done.held = f"{found['name']}: {reason}"
                     return
         done.busy = True
+
+    async def _time_of_day(self, session: Session) -> datetime:
+        if self._now is not None:
+            return self._now()
+        found = await relay.row(session, "time_of_day")
+        assert found is not None
+        now: datetime = found["now"]
+        return now
 
     async def check(self, session: Session, role: str) -> list[Alarm]:
         """Look at what holds the log back; returns the alarms that stand."""

@@ -318,6 +318,9 @@ SELECT NOT EXISTS (
 -- @owner_role
 SELECT pg_get_userbyid(nspowner) AS owner FROM pg_namespace WHERE nspname = 'mesh';
 
+-- @time_of_day
+SELECT clock_timestamp() AS now;
+
 -- @make_day
 SELECT mesh.make_day(%(day)s) AS result;
 

@@ -17,6 +17,10 @@ from tests.support.events import QUICK, Lab, call, effects_reaction, new_tenant,
 from tests.support.postgres import Server
 
 DRAIN_SECONDS = 15
+REPLAY = (
+    "SELECT replayed FROM mesh.replay_events(%(consumer)s, %(generation)s, '-infinity', 'infinity', '{}', '{}', 0, "
+    "1000000, 1000)"
+)
 
 
 @pytest.fixture
@@ -40,11 +44,7 @@ async def replay(lab: Lab, tenant: str, consumer: str, generation: int) -> int:
     """Bring all of a tenant's events to a consumer again; returns how many."""
     with acting(call(tenant)):
         async with lab.database.unit_of_work("lab.replay") as work:
-            found = await work.execute(
-                "SELECT replayed FROM mesh.replay_events(%(consumer)s, %(generation)s, '-infinity', 'infinity', "
-                "'{}', '{}', 0, 1000000, 1000)",
-                {"consumer": consumer, "generation": generation},
-            )
+            found = await work.execute(REPLAY, {"consumer": consumer, "generation": generation})
             return int(found.scalar_one())
 
 
@@ -58,6 +58,48 @@ async def test_what_is_replayed_during_a_back_fill_is_not_filled_in_again(lab: L
     async with await link.control() as session:
         await subscriptions.subscribe(session, reaction)
         assert await replay(lab, tenant, "lab.late", 1) == 3
+        while await subscriptions.fill_page(session):
+            pass
+    await link.close()
+    await run(lab, reaction)
+    assert [e.version for e in await lab.effects(tenant, "lab.late")] == [1, 2, 3]
+
+
+async def waits_for_a_lock(lab: Lab, what: asyncio.Task[object]) -> None:
+    """Wait until a statement of the lab's database waits for another's transaction."""
+    async with asyncio.timeout(DRAIN_SECONDS):
+        while not await lab.rows(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ):
+            assert not what.done(), "it did not wait"
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("first", ["the replay", "the back-fill"])
+async def test_a_replay_and_a_back_fill_at_once_bring_each_event_once(lab: Lab, first: str) -> None:
+    tenant = new_tenant()
+    await run(lab, effects_reaction(consumer="lab.other"))
+    await lab.publish(tenant, "k", 1, 2, 3)
+    await run(lab, effects_reaction(consumer="lab.other"))
+    reaction = effects_reaction(consumer="lab.late")
+    link = Relay(lab.urls.relay)
+    async with await link.control() as session:
+        await subscriptions.subscribe(session, reaction)
+        if first == "the replay":
+            with acting(call(tenant)):
+                async with lab.database.unit_of_work("lab.replay") as work:
+                    await work.execute(REPLAY, {"consumer": "lab.late", "generation": 1})
+                    late = asyncio.create_task(subscriptions.fill_page(session))
+                    await waits_for_a_lock(lab, late)
+            assert await late
+        else:
+            async with relay.transaction(session, 10_000):
+                found = await relay.row(session, "hold_back_fill")
+                assert found is not None
+                await relay.changed(session, "fill_page", **found, limit=100)
+                replayed = asyncio.create_task(replay(lab, tenant, "lab.late", 1))
+                await waits_for_a_lock(lab, replayed)
+            assert await replayed == 0
         while await subscriptions.fill_page(session):
             pass
     await link.close()

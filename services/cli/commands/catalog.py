@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
-import yaml
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import ListValue, Struct
 from payments.pricing.v1 import (
@@ -21,6 +18,7 @@ from payments.pricing.v1 import (
 )
 
 from services.cli.client import Client, Session
+from services.cli.documents import read_yaml
 from services.cli.errors import EXIT_USAGE, CliError
 from services.cli.output import (
     Format,
@@ -61,20 +59,7 @@ def read_catalog(file: str) -> catalog_service_pb2.Catalog:
     Raises:
         CliError: the file cannot be read or is no catalogue.
     """
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except OSError as error:
-        raise CliError(f"cannot read {file}: {error.strerror}", exit_code=EXIT_USAGE) from error
-    except UnicodeDecodeError as error:
-        raise CliError(
-            f"{file} is not UTF-8 at byte {error.start}", exit_code=EXIT_USAGE
-        ) from error
-    try:
-        document = yaml.safe_load(text)
-    # ValueError: a date that no calendar has.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise CliError(f"{file} is no YAML: {error}", exit_code=EXIT_USAGE) from error
-    return parse_catalog(document, file)
+    return parse_catalog(read_yaml(file), file)
 
 
 def parse_catalog(document: Any, name: str) -> catalog_service_pb2.Catalog:

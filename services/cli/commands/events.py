@@ -1,4 +1,4 @@
-"""`tollmesh events types|publish|tail|list`, and those of `event_operations`."""
+"""`tollmesh events publish|tail|list`, and those of `event_types` and `event_operations`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb
 from payments.type.v1 import type_pb2
 
 from services.cli.client import Client, Session
-from services.cli.commands import event_operations
+from services.cli.commands import event_operations, event_types
 from services.cli.errors import EXIT_INCOMPLETE, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from services.cli.output import (
     Format,
@@ -110,51 +110,6 @@ def list_(
     print_table("", ("created at, UTC", "subject", "key", "payload"), rows)
 
 
-@events.command("types")
-def types(
-    subject: Annotated[str, typer.Argument(help="one subject, with its schemas")] = "",
-    output: OutputOption = Format.TABLE,
-) -> None:
-    """Show what kinds of events there are: those of the release, and those that were registered."""
-    with Client(Session.find()) as client:
-        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
-        if subject:
-            request = events_service_pb2.GetEventTypeRequest(subject=subject)
-            found = [client.call(stub.GetEventType, request).event_type]
-        else:
-            found = list(_types(client, stub))
-    if output is Format.JSON:
-        print_json(events_service_pb2.ListEventTypesResponse(event_types=found))
-        return
-    print_table("", ("subject", "versions", "owner", "consumers", "ordered by"), map(_row, found))
-    for item in found if subject else ():
-        _describe(item)
-
-
-def _types(
-    client: Client, stub: events_service_pb2_grpc.EventServiceStub
-) -> Iterator[events_pb2.EventType]:
-    request = events_service_pb2.ListEventTypesRequest()
-    while True:
-        page = client.call(stub.ListEventTypes, request)
-        yield from page.event_types
-        request.page_token = page.next_page_token
-        if not request.page_token:
-            return
-
-
-def _row(item: events_pb2.EventType) -> tuple[str, ...]:
-    versions = ", ".join(str(version.version) for version in item.versions)
-    return item.subject, versions, item.owner, ", ".join(item.consumers), item.key_field
-
-
-def _describe(item: events_pb2.EventType) -> None:
-    console.print(f"{item.description}\n", highlight=False, markup=False)
-    for version in item.versions:
-        text = version.json_schema or f"message {version.protobuf_message}"
-        console.print(f"version {version.version}: {text}", highlight=False, markup=False)
-
-
 @events.command("publish")
 def publish(
     file: Annotated[typer.FileText, typer.Argument(help="JSON, or one event a line; - for stdin")],
@@ -234,5 +189,6 @@ def _payload(event: events_pb2.Event) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    event_types.add(events)
     event_operations.register(events)
     app.add_typer(events, name="events")

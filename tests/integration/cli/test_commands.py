@@ -266,7 +266,9 @@ def test_the_books_are_shown(tollmesh: Tollmesh, org_id: str) -> None:
 def test_the_feed_starts_at_its_beginning_and_goes_on_from_a_cursor(
     tollmesh: Tollmesh, org_id: str
 ) -> None:
-    used(tollmesh, org_id, 1)
+    for name in ("One", "Two"):
+        # Three events at least, whatever ran before.
+        tollmesh("catalog", "apply", "-", stdin=catalog_of(org_id, name=name))
     listed = tollmesh("events", "list", "--limit", "3", "-o", "json").json()["events"]
     tailed = tollmesh("events", "tail", "--limit", "3", "-o", "json")
     assert tailed.exit_code == 0

@@ -89,8 +89,11 @@ func writeError(ctx context.Context, mux *runtime.ServeMux, marshaler runtime.Ma
 	if errors.As(err, &chosen) {
 		httpStatus = chosen.HTTPStatus
 	}
-	if reasonOf(complete) == reasonName(errorsv1.ErrorReason_ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE) {
-		httpStatus = http.StatusUnsupportedMediaType // gRPC has no code for it
+	switch reasonOf(complete) { // of what gRPC has no code for
+	case reasonName(errorsv1.ErrorReason_ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE):
+		httpStatus = http.StatusUnsupportedMediaType
+	case reasonName(errorsv1.ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE):
+		httpStatus = http.StatusRequestEntityTooLarge
 	}
 	header := w.Header()
 	if metadata, ok := runtime.ServerMetadataFromContext(ctx); ok {
@@ -181,9 +184,10 @@ func explained(ctx context.Context, s *status.Status) *status.Status {
 	service := strings.Split(strings.TrimPrefix(method, "/"), "/")[0]
 	switch s.Code() {
 	case codes.InvalidArgument:
+		field, description := parameterFault(s.Message())
 		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_INVALID_FIELD, s.Message(), nil,
 			&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
-				{Field: "", Description: s.Message()},
+				{Field: field, Description: description},
 			}})
 	case codes.Unavailable:
 		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_DEPENDENCY_UNAVAILABLE,

@@ -156,7 +156,7 @@ func serveDescription(w http.ResponseWriter, _ *http.Request, _ map[string]strin
 type facade struct {
 	mux        *runtime.ServeMux
 	limits     Limits
-	rawPaths   map[string]bool
+	rawPaths   map[string]int64
 	batchPaths map[string]bool
 	slots      chan struct{}
 }
@@ -172,13 +172,17 @@ func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(time.Now().Add(bodyTimeout + f.limits.Deadline + writeSlack))
-	text, err := f.readBody(w, r, control)
+	route := r.Method + " " + r.URL.Path
+	bytesMax, raw := f.rawPaths[route]
+	if !raw || bytesMax > f.limits.BodyBytesMax {
+		bytesMax = f.limits.BodyBytesMax
+	}
+	text, err := readBody(w, r, control, bytesMax)
 	if err != nil {
 		f.refuse(w, r, err)
 		return
 	}
-	route := r.Method + " " + r.URL.Path
-	body := &requestBody{Reader: bytes.NewReader(text), raw: f.rawPaths[route], header: r.Header}
+	body := &requestBody{Reader: bytes.NewReader(text), raw: raw, header: r.Header}
 	if f.batchPaths[route] {
 		chooseBatch(r, body)
 	}
@@ -188,12 +192,12 @@ func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // readBody takes the whole body within its limits of size and time.
-func (f *facade) readBody(w http.ResponseWriter, r *http.Request, control *http.ResponseController) ([]byte, error) {
-	if r.ContentLength > f.limits.BodyBytesMax {
-		return nil, bodyTooLarge(f.limits.BodyBytesMax)
+func readBody(w http.ResponseWriter, r *http.Request, control *http.ResponseController, bytesMax int64) ([]byte, error) {
+	if r.ContentLength > bytesMax {
+		return nil, bodyTooLarge(bytesMax)
 	}
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, f.limits.BodyBytesMax))
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bytesMax))
 	if err != nil {
 		return nil, bodyFault(err)
 	}

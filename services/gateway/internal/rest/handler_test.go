@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -393,8 +394,49 @@ func TestMessageLargerThanTheMeshTakes(t *testing.T) {
 	mesh := newMesh(t, nil)
 	limits := defaults
 	limits.BodyBytesMax = 4 << 20
-	newClient(t, mesh.address, limits).do("POST", "/v1/payments", strings.Repeat("a", 2<<20)).
-		wantReason(429, "MESSAGE_TOO_LARGE")
+	newClient(t, mesh.address, limits).do("POST", "/v1/billing/charges", `{"org_id": "`+strings.Repeat("a", 2<<20)+`"}`).
+		wantReason(413, "MESSAGE_TOO_LARGE")
+}
+
+// A body that travels untouched may weigh what its field may hold, whatever the facade takes elsewhere.
+func TestRawBodiesAreAsLargeAsTheirFieldsMayBe(t *testing.T) {
+	for path, bytesMax := range rawPaths() {
+		mesh := newMesh(t, nil)
+		limits := defaults
+		limits.BodyBytesMax = 16 << 20
+		method, path, _ := strings.Cut(path, " ")
+		details := newClient(t, mesh.address, limits).do(method, path, strings.Repeat("a", int(bytesMax)+1)).
+			wantReason(413, "MESSAGE_TOO_LARGE")
+		metadata := details["ErrorInfo"]["metadata"].(map[string]any)
+		if metadata["bytes_max"] != strconv.FormatInt(bytesMax, 10) || mesh.count() != 0 {
+			t.Errorf("%s: %v", path, metadata)
+		}
+	}
+}
+
+// What a parameter should have been is said in words, and which one it was.
+func TestParametersThatDoNotReadAreNamed(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	for query, want := range map[string]string{
+		"/v1/events?page_size=abc":                     `"abc" is not one whole number that fits`,
+		"/v1/events?page_size=99999999999":             `"99999999999" is not one whole number that fits`,
+		"/v1/events?page_size=1&page_size=2":           `"1, 2" is not one whole number that fits`,
+		"/v1/events?rendering=XML":                     `"XML" is not one of RENDERING_`,
+		"/v1/metering/usage?period.start_at=yesterday": `"yesterday" is not a time such as 2026-01-31T12:00:00Z`,
+		"/v1/metering/usage?period=2026":               `"2026" is not a text: name a field of it, as in period.x`,
+	} {
+		details := client.do("GET", query, "").wantReason(400, "INVALID_FIELD")
+		violation := details["BadRequest"]["field_violations"].([]any)[0].(map[string]any)
+		_, parameters, _ := strings.Cut(query, "?")
+		name, _, _ := strings.Cut(parameters, "=")
+		if said := violation["description"].(string); violation["field"] != name || !strings.HasPrefix(said, want) {
+			t.Errorf("%s: %v", query, violation)
+		}
+	}
+	if mesh.count() != 0 {
+		t.Errorf("a refused request reached the mesh")
+	}
 }
 
 func TestMeshThatIsDown(t *testing.T) {

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"regexp"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"tollmesh.dev/gateway/internal/contract"
+	"tollmesh.dev/gen/go/buf/validate"
 	accessv1 "tollmesh.dev/gen/go/payments/access/v1"
 	billingv1 "tollmesh.dev/gen/go/payments/billing/v1"
 	contractsv1 "tollmesh.dev/gen/go/payments/contracts/v1"
@@ -40,15 +42,25 @@ var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn)
 	pricingv1.RegisterPricingServiceHandler,
 }
 
-// rawPaths are the routes whose body travels untouched, as `POST /v1/payments`.
-func rawPaths() map[string]bool {
-	paths := map[string]bool{}
+// rawPaths are the routes whose body travels untouched, as `POST /v1/payments`, with the bytes that it may have.
+func rawPaths() map[string]int64 {
+	paths := map[string]int64{}
 	eachRule(func(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
-		if path := rule.GetPost(); path != "" && rule.GetBody() != "" && contract.RawField(method.Input()) != nil {
-			paths[http.MethodPost+" "+path] = true
+		field := contract.RawField(method.Input())
+		if path := rule.GetPost(); path != "" && rule.GetBody() != "" && field != nil {
+			paths[http.MethodPost+" "+path] = bytesMax(field)
 		}
 	})
 	return paths
+}
+
+// bytesMax is what a field's rule lets it hold; the most that there is where it has none.
+func bytesMax(field protoreflect.FieldDescriptor) int64 {
+	rules, ok := proto.GetExtension(field.Options(), validate.E_Field).(*validate.FieldRules)
+	if limit := rules.GetBytes().GetMaxLen(); ok && limit > 0 && limit < math.MaxInt64 {
+		return int64(limit)
+	}
+	return math.MaxInt64
 }
 
 // eachRule visits every HTTP rule of our schemas.

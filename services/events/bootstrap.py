@@ -39,7 +39,14 @@ def assemble(
     catalogue.entries()
     allow = AllowList.parse(runtime.settings.webhook_allow)
     box = SecretBox(parse_keys(runtime.settings.secrets_keys.get_secret_value()))
-    worker = WebhookWorker(runtime.database, sender or Sender(allow), box, runtime.clock, draw=draw)
+    worker = WebhookWorker(
+        runtime.database,
+        sender or Sender(allow),
+        box,
+        runtime.clock,
+        telemetry=runtime.telemetry,
+        draw=draw,
+    )
     service = Service(
         name="events",
         servicers=[

@@ -174,6 +174,7 @@ class Node:
             clock=self._clock,
             violations=self.violations,
             bus=self.bus,
+            telemetry=self._telemetry,
         )
         self._services = [build(runtime) for build in self._builds]
         for service in self._services:

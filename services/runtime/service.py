@@ -13,6 +13,7 @@ from services.runtime.database import Database
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Reaction
 from services.runtime.idempotency import Idempotency
+from services.runtime.telemetry import Telemetry
 from services.runtime.violations import ViolationReporter
 
 
@@ -28,6 +29,7 @@ class Runtime:
         clock: business time.
         violations: reports broken contracts outside a unit of work.
         bus: rings when the event feed has grown.
+        telemetry: where measurements go.
     """
 
     settings: Settings
@@ -37,6 +39,7 @@ class Runtime:
     clock: Clock
     violations: ViolationReporter
     bus: EventBus
+    telemetry: Telemetry
 
 
 @dataclass(frozen=True, slots=True)

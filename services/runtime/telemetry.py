@@ -38,6 +38,9 @@ class Telemetry(Protocol):
     def gauge(self, name: str, value: float, **attributes: str) -> None:
         """Record what something stands at now, e.g. a queue's length; the name ends in its unit."""
 
+    def duration(self, name: str, seconds: float, **attributes: str) -> None:
+        """Record how long one of many took, and by that how many there were."""
+
     def close(self) -> None:
         """Send what is buffered and stop."""
 
@@ -49,6 +52,9 @@ class Silent:
         """Do nothing."""
 
     def gauge(self, name: str, value: float, **attributes: str) -> None:
+        """Do nothing."""
+
+    def duration(self, name: str, seconds: float, **attributes: str) -> None:
         """Do nothing."""
 
     def close(self) -> None:
@@ -63,6 +69,7 @@ class OpenTelemetry:
         self._meters = MeterProvider(metric_readers=_readers(settings), resource=resource)
         meter = self._meter = self._meters.get_meter("tollmesh")
         self._gauges: dict[str, Any] = {}
+        self._durations: dict[str, Any] = {}
         self._duration = meter.create_histogram(
             "rpc.server.call.duration", unit="s", description="Duration of incoming calls."
         )
@@ -83,6 +90,12 @@ class OpenTelemetry:
         if name not in self._gauges:
             self._gauges[name] = self._meter.create_gauge(name)
         self._gauges[name].set(value, attributes)
+
+    def duration(self, name: str, seconds: float, **attributes: str) -> None:
+        """Record how long one of many took."""
+        if name not in self._durations:
+            self._durations[name] = self._meter.create_histogram(name, unit="s")
+        self._durations[name].record(seconds, attributes)
 
     def close(self) -> None:
         """Send what is buffered and stop."""

@@ -65,14 +65,16 @@ class Server:
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
         return roles.prepare_now(self.url(name), passwords=self.passwords)
 
-    def drop_database(self, urls: DatabaseUrls) -> None:
-        """Have a database dropped, whoever is still connected; nobody waits for it.
+    def drop_database(self, urls: DatabaseUrls) -> threading.Thread:
+        """Have a database dropped, whoever is still connected; returns what drops it, and nobody has to wait for it.
 
         Postgres 18 drops none while any client of the server has not finished its log-in. One that an event loop left
         there goes on only when the loop runs again: waiting here would keep it from that, for a minute.
         """
         name = conninfo_to_dict(urls.owner_admin)["dbname"]
-        threading.Thread(target=self._drop, args=(name,), daemon=True).start()
+        dropping = threading.Thread(target=self._drop, args=(name,), daemon=True)
+        dropping.start()
+        return dropping
 
     def _drop(self, name: str) -> None:
         # Whatever is left goes with the server.

@@ -35,7 +35,7 @@ from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DatabaseUnavailable
 from services.runtime.ids import new_id
 from services.runtime.secrets import SecretBox, SecretDamaged, SecretsKeyMissing
-from services.runtime.telemetry import log
+from services.runtime.telemetry import Telemetry, log
 
 SENDS_MAX = 64
 """Requests under way in one process; each holds its body, at most a megabyte, and 16 KiB of the answer."""
@@ -60,6 +60,7 @@ PRUNE_BATCH = 1000
 LOST_MAX = 5
 PRINCIPAL = "mesh:events.webhooks"
 USER_AGENT = "Tollmesh-Webhooks/1"
+ATTEMPT_METRIC = "tollmesh.webhooks.attempt.duration"
 
 _START = ("", "")
 
@@ -94,6 +95,7 @@ class WebhookWorker:
 
     Args:
         box: opens the endpoints' secrets.
+        telemetry: told of each attempt.
         draw: randomness of the jitter, from 0 up to 1.
         lease_ms: how long a delivery is this process's; longer than an attempt may take.
     """
@@ -105,6 +107,7 @@ class WebhookWorker:
         box: SecretBox,
         clock: Clock,
         *,
+        telemetry: Telemetry,
         draw: Draw = random.random,
         lease_ms: int = LEASE_MS,
     ) -> None:
@@ -112,6 +115,7 @@ class WebhookWorker:
         self._sender = sender
         self._box = box
         self._clock = clock
+        self._telemetry = telemetry
         self._draw = draw
         self._lease_ms = lease_ms
         self._after = _START
@@ -283,6 +287,13 @@ class WebhookWorker:
 
     async def _settle(self, claimed: Claim, answer: Answer, *, for_good: bool = False) -> None:
         """Write down what came of an attempt; a database that is away for a moment is waited for."""
+        self._telemetry.duration(
+            ATTEMPT_METRIC,
+            answer.latency_ms / 1000,
+            outcome=answer.outcome.value.lower(),
+            # Of which kind is enough: whose it was tells the log of attempts.
+            status=f"{answer.status_code // 100}xx" if answer.status_code else "",
+        )
         for wait_seconds in RECORD_AGAIN_SECONDS:
             try:
                 return await self._record(claimed, answer, for_good=for_good)

@@ -45,7 +45,8 @@ async def lab(postgres_server: Server) -> AsyncIterator[Lab]:
     await lab.prepare()
     yield lab
     await lab.close()
-    postgres_server.drop_database(urls)
+    # Waited for beside the loop: it is a transaction, too, and a day stays as long as an older one is open.
+    await asyncio.to_thread(postgres_server.drop_database(urls).join)
 
 
 @pytest.fixture
@@ -69,6 +70,9 @@ class Gauges:
 
     def gauge(self, name: str, value: float, **attributes: str) -> None:
         self.values[(name, *attributes.values())] = value
+
+    def duration(self, name: str, seconds: float, **attributes: str) -> None:
+        raise AssertionError("the maintenance measures no time")
 
     def record(self, path: str, code: str, seconds: float, traceparent: str) -> None:
         raise AssertionError("the maintenance answers no calls")

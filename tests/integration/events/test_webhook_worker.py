@@ -13,10 +13,12 @@ from payments.events.v1 import events_service_pb2 as service_pb2
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.events import bootstrap, reactions
+from services.events.app.webhooks_worker import ATTEMPT_METRIC
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.events import Envelope
 from services.runtime.secrets import new_key
+from services.runtime.telemetry import Silent
 from tests.support.events import Lab, call
 from tests.support.mesh import running
 from tests.support.webhook_checks import (
@@ -57,6 +59,31 @@ async def test_an_endpoint_never_gets_more_at_once_than_it_takes(
         pass
     assert len(receiver.received) == 12
     assert most == 3
+
+
+class Durations(Silent):
+    """Telemetry that remembers durations."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+
+    def duration(self, name: str, seconds: float, **attributes: str) -> None:
+        assert name == ATTEMPT_METRIC
+        assert 0 <= seconds < 60
+        self.seen.append((attributes["outcome"], attributes["status"]))
+
+
+async def test_every_attempt_is_measured(webhooks: WebhookLab, receiver: Receiver) -> None:
+    telemetry = Durations()
+    webhooks.worker._telemetry = telemetry
+    await webhooks.create(receiver.url)
+    await webhooks.publish("p1")
+    receiver.behaviour = answering(503)
+    await webhooks.worker.sweep()
+    receiver.behaviour = answering(200)
+    webhooks.clock.advance(timedelta(hours=1))
+    await webhooks.worker.sweep()
+    assert telemetry.seen == [("refused", "5xx"), ("succeeded", "2xx")]
 
 
 async def test_a_tenant_does_not_take_every_place(

@@ -6,6 +6,7 @@ import socket
 import urllib.request
 from pathlib import Path
 
+from services.events.app.webhooks_worker import ATTEMPT_METRIC
 from services.runtime import telemetry
 from services.runtime.config import Settings
 
@@ -38,7 +39,30 @@ def test_a_gauge_stands_at_its_last_reading() -> None:
         assert name in ALERTS.read_text()
 
 
+def test_a_duration_is_counted_by_what_came_of_it() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    recorder = telemetry.build(Settings(metrics_listen=f"127.0.0.1:{port}"))
+    try:
+        for outcome in ("succeeded", "refused", "succeeded"):
+            recorder.duration(ATTEMPT_METRIC, 0.25, outcome=outcome, status="")
+        text = _scraped(port)
+    finally:
+        recorder.close()
+    name = "tollmesh_webhooks_attempt_duration_seconds"
+    counted = {
+        outcome: float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        for outcome in ("succeeded", "refused")
+        if line.startswith(f"{name}_count{{") and f'outcome="{outcome}"' in line
+    }
+    assert counted == {"succeeded": 2, "refused": 1}
+    assert name in ALERTS.read_text()
+
+
 def test_without_an_endpoint_nothing_is_recorded() -> None:
     recorder = telemetry.build(Settings())
     recorder.gauge("tollmesh.events.alarm", 1.0, alarm="no_tick")
+    recorder.duration(ATTEMPT_METRIC, 0.25, outcome="succeeded")
     recorder.close()

@@ -104,6 +104,7 @@ class Outcome:
         failed: to be put off, with what they failed with.
         spoilt: events that failed together: to be handled singly.
         published: something was published.
+        scheduled: a timer or a schedule was set.
         current: the one being handled, who is at fault when the whole transaction fails.
         cut: the rest is left to the next transaction.
     """
@@ -112,8 +113,14 @@ class Outcome:
     failed: list[tuple[Delivery, Exception]] = field(default_factory=list)
     spoilt: Sequence[Delivery] = ()
     published: bool = False
+    scheduled: bool = False
     current: Delivery | None = None
     cut: bool = False
+
+    def note(self, work: UnitOfWork) -> None:
+        """Remember what has to be told once the transaction is committed."""
+        self.published |= work.published
+        self.scheduled |= work.scheduled
 
     @property
     def is_whole(self) -> bool:
@@ -187,6 +194,8 @@ class Handling:
         crashpoint("events.dispatch.after_commit")
         if outcome.published:
             self._bus.wake()
+        if outcome.scheduled:
+            self._bus.scheduled()
         return outcome
 
     async def count_attempt(
@@ -250,7 +259,7 @@ class Handling:
             entered = await self._enter_group(driver, lane, group)
             meant = [each for each in entered if _is_meant(lane.reaction, each)]
             if meant:
-                outcome.published |= await self._react_together(connection, lane.reaction, meant)
+                outcome.note(await self._react_together(connection, lane.reaction, meant))
             await driver.execute(_END_OF_EVENT, prepare=False)
         except Exception as error:
             # A handler may raise anything, and must not take other tenants' events with it.
@@ -286,8 +295,8 @@ class Handling:
 
     async def _react_together(
         self, connection: AsyncConnection, reaction: Reaction, group: Sequence[Delivery]
-    ) -> bool:
-        """Call the batch handler as the events' tenant; True when it published.
+    ) -> UnitOfWork:
+        """Call the batch handler as the events' tenant; returns what it worked with.
 
         What it publishes continues the chain of the last event, unless it names another cause.
         """
@@ -296,7 +305,7 @@ class Handling:
             work = UnitOfWork(connection, call, self._clock.now())
             await reaction.handle_batch(work, [envelope_of(each) for each in group])
             await work.flush()
-        return work.published
+        return work
 
     # ---- events one by one
 
@@ -331,7 +340,7 @@ class Handling:
         """Run the handler for one event inside the open savepoint; leave another one open behind it."""
         try:
             if await self._enter(driver, lane, delivery) and _is_meant(lane.reaction, delivery):
-                outcome.published |= await self._react(connection, lane.reaction, delivery)
+                outcome.note(await self._react(connection, lane.reaction, delivery))
             await driver.execute(_NEXT_EVENT, prepare=False)
         except Exception as error:
             # A handler may raise anything; its event alone pays for it.
@@ -365,14 +374,14 @@ class Handling:
 
     async def _react(
         self, connection: AsyncConnection, reaction: Reaction, delivery: Delivery
-    ) -> bool:
-        """Call the handler as its event's tenant; True when it published."""
+    ) -> UnitOfWork:
+        """Call the handler as its event's tenant; returns what it worked with."""
         call = _call(reaction, delivery)
         with acting(call):
             work = UnitOfWork(connection, call, self._clock.now())
             await reaction.handle(work, envelope_of(delivery))
             await work.flush()
-        return work.published
+        return work
 
     # ---- what becomes of them
 

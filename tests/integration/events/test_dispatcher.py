@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import psycopg
@@ -159,6 +159,24 @@ async def test_follow_ups_commit_with_the_effect_and_keep_the_chain(lab: Lab) ->
     log = await lab.rows("SELECT * FROM mesh.event WHERE event_id = %s", first)
     assert envelope.causation_id == first
     assert envelope.correlation_id == log[0]["correlation_id"]
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_timer_that_a_reaction_sets_rings_the_pump_at_once(
+    lab: Lab, together: bool
+) -> None:
+    async def later(work: UnitOfWork, *_: object) -> None:
+        due_at = work.now + timedelta(days=1)
+        await work.schedule(PlanUpdated(plan_id="k", plan_version=2), due_at, key="later")
+
+    subjects = ("plan.created",)
+    singly = Reaction("lab.later", subjects, later)
+    at_once = Reaction("lab.later", subjects, batch_handler=later)
+    async with lab.reacting(at_once if together else singly) as backbone:
+        assert not await lab.bus.due(0.01)
+        await lab.publish(new_tenant(), "k", 1)
+        await drained(backbone)
+        assert await lab.bus.due(0.01)
 
 
 async def test_business_time_is_injected(lab: Lab) -> None:

@@ -343,6 +343,16 @@ class Scenario:
                 waiting.append(contract_id)
         return waiting
 
+    def let_leases_run_out(self, database_url: str) -> None:
+        """Make payments that a dead process held free, as they are some seconds later."""
+        with psycopg.connect(database_url) as connection:
+            connection.execute("SELECT set_config('mesh.tenant', %s, true)", [self.tenant])
+            connection.execute(
+                "UPDATE orchestration.payment SET lease_until = clock_timestamp()"
+                " WHERE tenant_id = %s AND lease_until IS NOT NULL",
+                [self.tenant],
+            )
+
     def check(self, database_url: str) -> None:
         """Compare what the services' role sees of the tenant with what must be: nothing lost, nothing doubled."""
         with psycopg.connect(database_url) as connection:

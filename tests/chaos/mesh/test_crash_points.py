@@ -54,6 +54,7 @@ def test_nothing_is_lost_or_doubled(point: str, data_dir: Path) -> None:
     else:
         die_at(point, scenario, data_dir)
     with start(data_dir) as mesh:
+        scenario.let_leases_run_out(mesh.ready["database_url"])
         scenario.run(mesh.session)
         scenario.run(mesh.session)
         scenario.check(mesh.ready["database_url"])

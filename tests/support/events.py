@@ -6,6 +6,7 @@ the key. An effect is a row that the reaction writes in the event's own transact
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
 from services.runtime.ids import new_ulid
 from services.runtime.roles import DatabaseUrls, RoleNames
+from tests.support.postgres import Server
 
 QUICK = RetryPolicy(base_ms=20)
 
@@ -141,6 +143,20 @@ class Lab:
     async def close(self) -> None:
         """Close the database."""
         await self.database.close()
+
+
+@asynccontextmanager
+async def lab_alone(server: Server, prefix: str = "events") -> AsyncIterator[Lab]:
+    """A lab on a database of its own, which goes with it."""
+    urls = server.new_database(prefix)
+    lab = Lab(urls)
+    await lab.prepare()
+    try:
+        yield lab
+    finally:
+        await lab.close()
+        # Waited for beside the loop, which clients that are just logging in need to go on.
+        await asyncio.to_thread(server.drop_database(urls).join)
 
 
 async def write_effect(work: UnitOfWork, envelope: Envelope, consumer: str = "lab.effects") -> None:

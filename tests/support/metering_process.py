@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from services.runtime.access import MeshTokens, Principal
 from services.runtime.roles import DatabaseUrls
 from tests.support.mesh import MESH_SECRET
+from tests.support.process import service
 
 SKUS = ("llm.input_tokens", "llm.output_tokens", "llm.requests")
 """What its catalogue has."""
@@ -53,21 +53,6 @@ class MeteringProcess:
 @contextmanager
 def serving(urls: DatabaseUrls, *, crashpoint: str = "") -> Iterator[MeteringProcess]:
     """Serve until the block ends, or until the process dies at its crash point."""
-    environment = {
-        **os.environ,
-        "TOLLMESH_DATABASE_URL": urls.service,
-        "TOLLMESH_RELAY_URL": urls.relay,
-        "TOLLMESH_MESH_SECRET": MESH_SECRET,
-        "TOLLMESH_LISTEN": "127.0.0.1:0",
-        "TOLLMESH_CRASHPOINT": crashpoint,
-    }
-    command = [sys.executable, "-m", "tests.support.serve_metering", *SKUS]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            port = int(process.stdout.readline())
-            yield MeteringProcess(f"127.0.0.1:{port}", process, urls)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                assert process.wait(30) == 0
+    module = "tests.support.serve_metering"
+    with service(urls, module, *SKUS, crashpoint=crashpoint) as (address, process):
+        yield MeteringProcess(address, process, urls)

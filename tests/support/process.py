@@ -1,4 +1,4 @@
-"""A mesh as its users run it: `tollmesh up` in a process of its own, to be killed and started again."""
+"""Processes to be killed and started again: a mesh as its users run it, `tollmesh up`, and services alone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,45 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from services.cli.client import Client, Session
+from services.runtime.roles import DatabaseUrls
+from tests.support.mesh import MESH_SECRET
 
 READY_SECONDS = 60.0
 DEATH_SECONDS = 60.0
+
+
+@contextmanager
+def service(
+    urls: DatabaseUrls, module: str, *arguments: str, crashpoint: str = ""
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run a service alone until the block ends, or until it dies at its crash point.
+
+    Gives the address of its server, from the end of the first line that it prints, and the process to wait for.
+    """
+    environment = {
+        **os.environ,
+        "TOLLMESH_DATABASE_URL": urls.service,
+        "TOLLMESH_RELAY_URL": urls.relay,
+        "TOLLMESH_MESH_SECRET": MESH_SECRET,
+        "TOLLMESH_LISTEN": "127.0.0.1:0",
+        "TOLLMESH_CRASHPOINT": crashpoint,
+    }
+    command = [sys.executable, "-m", module, *arguments]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.strip(), f"{module} ended before it served"
+            yield f"127.0.0.1:{int(line.split()[-1])}", process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                assert process.wait(30) == 0
 
 
 class MeshProcess:

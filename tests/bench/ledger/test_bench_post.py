@@ -6,13 +6,9 @@ No target is set: the ratio shows what the service adds, on the day it is read.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from uuid import UUID
 
 import grpc
@@ -30,6 +26,7 @@ from services.runtime.postgres import EmbeddedPostgres
 from services.runtime.roles import DatabaseUrls, Passwords
 from tests.support.figures import tell
 from tests.support.mesh import MESH_SECRET
+from tests.support.process import service
 
 BATCH = 1_000
 BATCHES = 20
@@ -66,29 +63,6 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseUrls]:
         made = roles.prepare_now(server.create_database("bench"), passwords=Passwords.generate())
         migrations.upgrade(made.owner_admin, ["services.ledger.migrations"])
         yield made
-
-
-@contextmanager
-def serving(urls: DatabaseUrls) -> Iterator[str]:
-    """The ledger in a process of its own; gives its address."""
-    environment = {
-        **os.environ,
-        "TOLLMESH_DATABASE_URL": urls.service,
-        "TOLLMESH_RELAY_URL": urls.relay,
-        "TOLLMESH_MESH_SECRET": MESH_SECRET,
-        "TOLLMESH_LISTEN": "127.0.0.1:0",
-        "TOLLMESH_LOG_LEVEL": "warning",
-    }
-    command = [sys.executable, "-m", "services.ledger"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line.startswith("serving on port "), line
-            yield f"127.0.0.1:{int(line.rpartition(' ')[2])}"
-        finally:
-            process.terminate()
-            assert process.wait(30) == 0
 
 
 Row = tuple[UUID, str, str, int]
@@ -167,7 +141,7 @@ def transfer(row: Row) -> pb.Transfer:
 async def test_transfers_a_second(urls: DatabaseUrls) -> None:
     dice = random.Random(1)
     warm, timed = make_batches(dice)[:4], make_batches(dice)
-    with serving(urls) as address:
+    with service(urls, "services.ledger") as (address, _):
         await service_rate(address, warm)
         served = await service_rate(address, timed)
     floor = floor_rate(urls, make_batches(dice))

@@ -6,16 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.events import Lab
+from tests.support.events import Lab, lab_alone
 from tests.support.postgres import Server
 
 
 @pytest.fixture
 async def lab(postgres_server: Server) -> AsyncIterator[Lab]:
     """A lab on a fresh database."""
-    urls = postgres_server.new_database("chaos")
-    lab = Lab(urls)
-    await lab.prepare()
-    yield lab
-    await lab.close()
-    postgres_server.drop_database(urls)
+    async with lab_alone(postgres_server, "chaos") as lab:
+        yield lab

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -31,6 +28,7 @@ from payments.orchestration.v1.orchestration_service_pb2_grpc import (
 from services.runtime.access import MeshTokens, Principal
 from tests.support.mesh import MESH_SECRET
 from tests.support.postgres import DatabaseUrls
+from tests.support.process import service
 
 END_WITHIN_S = 40.0
 FINAL = {pb.PAYMENT_STATUS_SUCCEEDED, pb.PAYMENT_STATUS_FAILED}
@@ -46,32 +44,6 @@ ENDED = (
     "SELECT count(*) FROM mesh.event"
     " WHERE tenant_id = %s AND subject IN ('payment.received', 'payment.failed')"
 )
-
-
-@contextmanager
-def serving(
-    urls: DatabaseUrls, crashpoint: str = ""
-) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Run `python -m services.orchestration`; give its address, and the process to wait for."""
-    environment = {
-        **os.environ,
-        "TOLLMESH_DATABASE_URL": urls.service,
-        "TOLLMESH_RELAY_URL": urls.relay,
-        "TOLLMESH_MESH_SECRET": MESH_SECRET,
-        "TOLLMESH_LISTEN": "127.0.0.1:0",
-        "TOLLMESH_CRASHPOINT": crashpoint,
-    }
-    command = [sys.executable, "-m", "services.orchestration"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line.startswith("serving on port "), line
-            yield f"127.0.0.1:{line.split()[-1]}", process
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                assert process.wait(30) == 0
 
 
 class Shop:
@@ -144,7 +116,7 @@ async def die(
     urls: DatabaseUrls, tenant: str, point: str, request: service_pb.CreatePaymentRequest
 ) -> None:
     """Let the service kill itself while it works on the payment."""
-    with serving(urls, point) as (address, process):
+    with service(urls, "services.orchestration", crashpoint=point) as (address, process):
         async with shop_at(address, tenant) as shop:
             await shop.configure()
             with pytest.raises(grpc.aio.AioRpcError) as failed:
@@ -166,7 +138,7 @@ async def live_on(
     urls: DatabaseUrls, tenant: str, request: service_pb.CreatePaymentRequest
 ) -> pb.Payment:
     """Start again, let the client repeat itself, and wait for the end."""
-    with serving(urls) as (address, _):
+    with service(urls, "services.orchestration") as (address, _):
         async with shop_at(address, tenant) as shop:
             await shop.pay(request)
             deadline = time.monotonic() + END_WITHIN_S

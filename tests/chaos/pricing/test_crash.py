@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -21,6 +16,7 @@ from services.runtime.access import MeshTokens, Principal
 from tests.support.mesh import MESH_SECRET
 from tests.support.postgres import DatabaseUrls
 from tests.support.pricing import declaration, demo, recorded
+from tests.support.process import service
 
 # Of the demo's catalogue: three SKUs, a plan, two entitlements, a partner, its record and its rate.
 DECLARED = 9
@@ -28,32 +24,6 @@ AUDITED = "SELECT entity FROM mesh.audit WHERE tenant_id = %s"
 TOLD = "SELECT subject FROM mesh.event WHERE tenant_id = %s"
 PRICED = "SELECT sku FROM pricing.plan_price WHERE tenant_id = %s"
 Kind = catalog_service_pb2.CatalogChange.Kind
-
-
-@contextmanager
-def serving(
-    urls: DatabaseUrls, crashpoint: str = ""
-) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Run `python -m services.pricing`; give its address, and the process to wait for."""
-    environment = {
-        **os.environ,
-        "TOLLMESH_DATABASE_URL": urls.service,
-        "TOLLMESH_RELAY_URL": urls.relay,
-        "TOLLMESH_MESH_SECRET": MESH_SECRET,
-        "TOLLMESH_LISTEN": "127.0.0.1:0",
-        "TOLLMESH_CRASHPOINT": crashpoint,
-    }
-    command = [sys.executable, "-m", "services.pricing"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line.startswith("serving on port "), line
-            yield f"127.0.0.1:{line.split()[-1]}", process
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                assert process.wait(30) == 0
 
 
 async def applied(
@@ -88,13 +58,13 @@ async def test_a_catalogue_whose_answer_was_lost_is_applied_once(
 ) -> None:
     tenant = f"t-{uuid.uuid4().hex[:12]}"
     request = declaration(demo(), request_id=str(uuid.uuid4()) if with_request_id else "")
-    with serving(database, crashpoint) as (address, process):
+    with service(database, "services.pricing", crashpoint=crashpoint) as (address, process):
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await applied(address, tenant, request)
         assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
         assert await asyncio.to_thread(process.wait, 10) == -signal.SIGKILL
     assert counts(database, tenant) == ((DECLARED, 1, 3) if survives else (0, 0, 0))
-    with serving(database) as (address, _):
+    with service(database, "services.pricing") as (address, _):
         again = await applied(address, tenant, request)
     # The stored answer comes again; without a request_id the content tells that nothing is left to do.
     expected = Kind.KIND_UNCHANGED if survives and not with_request_id else Kind.KIND_CREATED

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from services.runtime.clock import ManualClock
-from tests.support.events import Lab
+from tests.support.events import Lab, lab_alone
 from tests.support.postgres import Server
 from tests.support.webhook_checks import clear
 from tests.support.webhooks import Receiver, WebhookLab, receiving, webhook_mesh
@@ -17,12 +17,8 @@ from tests.support.webhooks import Receiver, WebhookLab, receiving, webhook_mesh
 @pytest.fixture(scope="module")
 async def lab(postgres_server: Server) -> AsyncIterator[Lab]:
     """A lab on a fresh database."""
-    urls = postgres_server.new_database("events")
-    lab = Lab(urls)
-    await lab.prepare()
-    yield lab
-    await lab.close()
-    postgres_server.drop_database(urls)
+    async with lab_alone(postgres_server) as lab:
+        yield lab
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from services.runtime.database import UnitOfWork
 from services.runtime.events import Envelope, Reaction
 from services.runtime.events.lanes import lane_of
 from tests.support.event_drain import write_effects
-from tests.support.events import QUICK, Lab, effects_reaction, inversions, new_tenant
+from tests.support.events import QUICK, Lab, effects_reaction, inversions, lab_alone, new_tenant
 from tests.support.postgres import Server
 
 DRAIN_SECONDS = 20
@@ -25,12 +25,8 @@ LANE = 7
 @pytest.fixture
 async def lab(postgres_server: Server) -> AsyncIterator[Lab]:
     """A lab of each test's own: a new consumer gets every event that there is."""
-    urls = postgres_server.new_database("events")
-    lab = Lab(urls)
-    await lab.prepare()
-    yield lab
-    await lab.close()
-    postgres_server.drop_database(urls)
+    async with lab_alone(postgres_server) as lab:
+        yield lab
 
 
 def keys_of_one_lane(tenant: str, number: int) -> list[str]:

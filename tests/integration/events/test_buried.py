@@ -13,7 +13,7 @@ from services.runtime.context import acting
 from services.runtime.database import UnitOfWork
 from services.runtime.events import Envelope, Reaction
 from services.runtime.events.handling import DEAD_LETTER, VIOLATED
-from tests.support.events import QUICK, Lab, call, new_tenant
+from tests.support.events import QUICK, Lab, call, lab_alone, new_tenant
 from tests.support.postgres import Server
 
 DRAIN_SECONDS = 20
@@ -31,12 +31,8 @@ END $$
 @pytest.fixture
 async def lab(postgres_server: Server) -> AsyncIterator[Lab]:
     """A lab of each test's own: what one does to the log must not concern the next."""
-    urls = postgres_server.new_database("events")
-    lab = Lab(urls)
-    await lab.prepare()
-    yield lab
-    await lab.close()
-    postgres_server.drop_database(urls)
+    async with lab_alone(postgres_server) as lab:
+        yield lab
 
 
 async def refuse(work: UnitOfWork, envelope: Envelope) -> None:

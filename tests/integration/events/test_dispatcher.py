@@ -27,6 +27,7 @@ from tests.support.events import (
     call,
     effects_reaction,
     inversions,
+    lab_alone,
     new_tenant,
     write_effect,
 )
@@ -38,12 +39,8 @@ DRAIN_SECONDS = 20
 @pytest.fixture
 async def lab(postgres_server: Server) -> AsyncIterator[Lab]:
     """A lab of each test's own: a new consumer gets every event that there is."""
-    urls = postgres_server.new_database("events")
-    lab = Lab(urls)
-    await lab.prepare()
-    yield lab
-    await lab.close()
-    postgres_server.drop_database(urls)
+    async with lab_alone(postgres_server) as lab:
+        yield lab
 
 
 async def drained(backbone: EventBackbone) -> None:

@@ -13,7 +13,15 @@ from services.runtime.context import acting
 from services.runtime.database import UnitOfWork
 from services.runtime.events import Envelope, Reaction, RetryPolicy, relay, subscriptions
 from services.runtime.events.relay import Relay
-from tests.support.events import QUICK, Lab, call, effects_reaction, new_tenant, write_effect
+from tests.support.events import (
+    QUICK,
+    Lab,
+    call,
+    effects_reaction,
+    lab_alone,
+    new_tenant,
+    write_effect,
+)
 from tests.support.postgres import Server
 
 DRAIN_SECONDS = 15
@@ -26,12 +34,8 @@ REPLAY = (
 @pytest.fixture
 async def lab(postgres_server: Server) -> AsyncIterator[Lab]:
     """A lab of each test's own."""
-    urls = postgres_server.new_database("events")
-    lab = Lab(urls)
-    await lab.prepare()
-    yield lab
-    await lab.close()
-    postgres_server.drop_database(urls)
+    async with lab_alone(postgres_server) as lab:
+        yield lab
 
 
 async def run(lab: Lab, *reactions: Reaction) -> None:

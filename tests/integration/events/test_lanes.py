@@ -13,7 +13,7 @@ from services.runtime.database import UnitOfWork
 from services.runtime.events import Envelope, Reaction, relay
 from services.runtime.events.relay import Relay, Session
 from tests.support.event_drain import batch_reaction
-from tests.support.events import Lab, effects_reaction, new_tenant
+from tests.support.events import Lab, effects_reaction, lab_alone, new_tenant
 from tests.support.postgres import Server
 
 DRAIN_SECONDS = 30
@@ -23,12 +23,8 @@ EVENTS = 4_000
 @pytest.fixture
 async def lab(postgres_server: Server) -> AsyncIterator[Lab]:
     """A lab of each test's own."""
-    urls = postgres_server.new_database("events")
-    lab = Lab(urls)
-    await lab.prepare()
-    yield lab
-    await lab.close()
-    postgres_server.drop_database(urls)
+    async with lab_alone(postgres_server) as lab:
+        yield lab
 
 
 async def run(lab: Lab, reaction: Reaction) -> None:

@@ -20,7 +20,7 @@ from services.runtime.events.relay import Relay, Session
 from services.runtime.migrations import MESH
 from services.runtime.roles import RoleNames
 from tests.support import postgres
-from tests.support.events import Lab, call, effects_reaction, new_tenant
+from tests.support.events import Lab, call, effects_reaction, lab_alone, new_tenant
 from tests.support.postgres import DatabaseUrls, Server
 
 _COLUMNS = (
@@ -40,13 +40,8 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
 @pytest.fixture
 async def lab(postgres_server: Server) -> AsyncIterator[Lab]:
     """A lab on a database of the test's own: days go for everybody in it."""
-    urls = postgres_server.new_database("days")
-    lab = Lab(urls)
-    await lab.prepare()
-    yield lab
-    await lab.close()
-    # Waited for beside the loop: it is a transaction, too, and a day stays as long as an older one is open.
-    await asyncio.to_thread(postgres_server.drop_database(urls).join)
+    async with lab_alone(postgres_server, "days") as lab:
+        yield lab
 
 
 @pytest.fixture

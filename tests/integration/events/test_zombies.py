@@ -17,7 +17,7 @@ import pytest
 from services.runtime.events.backbone import EventBackbone
 from tests.support import event_zombie
 from tests.support.event_zombie import Where
-from tests.support.events import Lab, effects_reaction, new_tenant
+from tests.support.events import Lab, effects_reaction, lab_alone, new_tenant
 from tests.support.postgres import Server
 
 LEASE_MS = 1500
@@ -27,12 +27,8 @@ WITHIN_S = 30.0
 @pytest.fixture
 async def lab(postgres_server: Server) -> AsyncIterator[Lab]:
     """A lab of each test's own: the zombie shall meet the test's one event."""
-    urls = postgres_server.new_database("events")
-    lab = Lab(urls)
-    await lab.prepare()
-    yield lab
-    await lab.close()
-    postgres_server.drop_database(urls)
+    async with lab_alone(postgres_server) as lab:
+        yield lab
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def register(
     as it stands. Within a version fields may only be added; whatever else changes needs the next one. What is
     registered already is left alone.
     """
-    wanted = event_types(read_yaml(file), file)
+    wanted = event_types(read_yaml(file), "standard input" if file == "-" else file)
     done = events_service_pb2.RegisterEventTypesResponse()
     with Client(Session.find()) as client:
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
@@ -136,7 +136,7 @@ def _check(value: object, place: str) -> None:
 def _unquoted(value: object, place: str) -> CliError:
     return CliError(
         f"{place} is {value}, which YAML reads as a {type(value).__name__}",
-        f'write "{value}", with the quotes',
+        "put it in quotes, as it stands in the file: JSON has no dates, and every key of it is a text",
         exit_code=EXIT_USAGE,
     )
 

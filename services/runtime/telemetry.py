@@ -28,6 +28,9 @@ log = structlog.get_logger("tollmesh")
 # https://www.w3.org/TR/trace-context/#traceparent-header, version 00.
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 
+# Upper bounds of the buckets of a duration; OpenTelemetry's own are meant for milliseconds.
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
 
 class Telemetry(Protocol):
     """Records calls and readings."""
@@ -71,7 +74,10 @@ class OpenTelemetry:
         self._gauges: dict[str, Any] = {}
         self._durations: dict[str, Any] = {}
         self._duration = meter.create_histogram(
-            "rpc.server.call.duration", unit="s", description="Duration of incoming calls."
+            "rpc.server.call.duration",
+            unit="s",
+            description="Duration of incoming calls.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
         )
         self._tracers: TracerProvider | None = None
         if settings.otlp_endpoint:
@@ -94,7 +100,9 @@ class OpenTelemetry:
     def duration(self, name: str, seconds: float, **attributes: str) -> None:
         """Record how long one of many took."""
         if name not in self._durations:
-            self._durations[name] = self._meter.create_histogram(name, unit="s")
+            self._durations[name] = self._meter.create_histogram(
+                name, unit="s", explicit_bucket_boundaries_advisory=_SECONDS
+            )
         self._durations[name].record(seconds, attributes)
 
     def close(self) -> None:

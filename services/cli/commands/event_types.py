@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +12,7 @@ from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb
 from payments.type.v1 import type_pb2
 
 from services.cli.client import Client, Session
-from services.cli.documents import read_yaml
+from services.cli.documents import read_document
 from services.cli.errors import EXIT_INCOMPLETE, EXIT_USAGE, CliError
 from services.cli.output import Format, OutputOption, console, print_json, print_table
 
@@ -53,7 +52,7 @@ def register(
     as it stands. Within a version fields may only be added; whatever else changes needs the next one. What is
     registered already is left alone.
     """
-    wanted = event_types(read_yaml(file), "standard input" if file == "-" else file)
+    wanted = event_types(read_document(file), "standard input" if file == "-" else file)
     done = events_service_pb2.RegisterEventTypesResponse()
     with Client(Session.find()) as client:
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
@@ -61,7 +60,16 @@ def register(
             request = events_service_pb2.RegisterEventTypesRequest(
                 event_types=wanted[first : first + TYPES_PER_CALL]
             )
-            for result in client.call(stub.RegisterEventTypes, request).results:
+            try:
+                answer = client.call(stub.RegisterEventTypes, request)
+            except CliError as error:
+                if first:
+                    error.hints = [
+                        *error.hints,
+                        f"the first {first} types were answered; repeat the command",
+                    ]
+                raise
+            for result in answer.results:
                 result.index += first
                 done.results.append(result)
     if output is Format.JSON:
@@ -92,53 +100,34 @@ def event_types(document: Any, name: str) -> list[events_pb2.EventType]:
 
 
 def _event_type(item: Any, place: str) -> events_pb2.EventType:
+    if not isinstance(item, dict):
+        raise CliError(f"{place} is no type, which has fields", _SHAPE, exit_code=EXIT_USAGE)
+    versions = item.get("versions")
+    if isinstance(versions, list):
+        at = enumerate(versions)
+        item = item | {"versions": [_version(v, f"{place}.versions[{n}]") for n, v in at]}
     try:
-        return json_format.ParseDict(_plain(item, place), events_pb2.EventType())
+        return json_format.ParseDict(item, events_pb2.EventType())
     except (json_format.ParseError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise CliError(f"{place} is no type: {error}", _SHAPE, exit_code=EXIT_USAGE) from error
 
 
-def _plain(item: Any, place: str) -> Any:
-    """Return a type with its schemas as texts and its times as the proto's JSON has them."""
-    if not isinstance(item, dict) or not isinstance(item.get("versions", []), list):
-        return item
-    return item | {"versions": [_version(v, place) for v in item.get("versions", [])]}
-
-
 def _version(item: Any, place: str) -> Any:
+    """Return a version with its schema as text."""
     if not isinstance(item, dict):
+        raise CliError(f"{place} is no version, which has fields", _SHAPE, exit_code=EXIT_USAGE)
+    schema = item.get("json_schema")
+    if schema is None or isinstance(schema, str):
         return item
-    plain = {
-        key: value.isoformat() if isinstance(value, datetime) else value
-        for key, value in item.items()
-    }
-    schema = plain.get("json_schema")
-    if schema is not None and not isinstance(schema, str):
-        _check(schema, f"{place}.json_schema")
-        plain["json_schema"] = json.dumps(schema, ensure_ascii=False, allow_nan=False)
-    return plain
-
-
-def _check(value: object, place: str) -> None:
-    """Refuse what YAML has and JSON does not: dates, and keys that are no texts, as `on` and `1` are."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise _unquoted(key, f"{place}: a key")
-            _check(item, f"{place}.{key}")
-    elif isinstance(value, list):
-        for at, item in enumerate(value):
-            _check(item, f"{place}[{at}]")
-    elif not isinstance(value, str | int | float | None):
-        raise _unquoted(value, place)
-
-
-def _unquoted(value: object, place: str) -> CliError:
-    return CliError(
-        f"{place} is {value}, which YAML reads as a {type(value).__name__}",
-        "put it in quotes, as it stands in the file: JSON has no dates, and every key of it is a text",
-        exit_code=EXIT_USAGE,
-    )
+    try:
+        text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CliError(
+            f"{place}.json_schema is no JSON: {error}",
+            "keys are texts, in quotes where they look like something else",
+            exit_code=EXIT_USAGE,
+        ) from error
+    return item | {"json_schema": text}
 
 
 def _types(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import psycopg
 import structlog
 
 from services.runtime.clock import Clock
@@ -20,7 +21,7 @@ from services.runtime.events.bus import EventBus
 from services.runtime.events.dispatcher import Dispatcher
 from services.runtime.events.envelope import Reaction
 from services.runtime.events.maintenance import Maintenance
-from services.runtime.events.relay import LEASE_MS, Relay
+from services.runtime.events.relay import LEASE_MS, Relay, Session
 from services.runtime.events.sequencer import Sequencer
 from services.runtime.events.subscriptions import BackFill
 from services.runtime.roles import DatabaseUnfit, RoleNames
@@ -100,8 +101,7 @@ class EventBackbone:
                 raise DatabaseUnfit("the database has no schema mesh: migrate it first")
             role = RoleNames.of_owner(owner["owner"]).service
             await self._maintenance.prepare(session)
-            if taken := await owners.take_back(session):
-                _log.warning("leases of processes that ended taken back", leases=taken)
+            await self._take_back(session)
             for reaction in self._reactions:
                 await subscriptions.subscribe(session, reaction)
         self._tasks = [
@@ -110,6 +110,16 @@ class EventBackbone:
             asyncio.create_task(self._back_fill.run(), name="event-back-fill"),
             asyncio.create_task(self._maintenance.run(role), name="event-maintenance"),
         ]
+
+    async def _take_back(self, session: Session) -> None:
+        try:
+            taken = await owners.take_back(session)
+        except (psycopg.Error, TimeoutError) as error:
+            # They run out by themselves.
+            _log.warning("leases of processes that ended not taken back", error=str(error))
+            return
+        if taken:
+            _log.warning("leases of processes that ended taken back", leases=taken)
 
     async def stop(self) -> None:
         """End after the transactions that are under way; what was not handled stays for the next start."""

@@ -90,6 +90,10 @@ VALUES (%(consumer)s, %(texts)s, %(prefixes)s, %(last_position)s);
 -- Whoever fills, one at a time.
 SELECT * FROM mesh.back_fill ORDER BY back_fill_id LIMIT 1 FOR UPDATE;
 
+-- @take_turns
+-- No replay puts anything into the consumer's queue as long as this transaction lasts: neither would see the other's.
+SELECT pg_advisory_xact_lock(hashtextextended('tollmesh.back_fill/' || %(consumer)s, 0));
+
 -- @keep_days
 -- No day of the log goes as long as this transaction lasts.
 SELECT pg_advisory_xact_lock_shared(hashtextextended('tollmesh.feed', 0));
@@ -169,9 +173,13 @@ UPDATE mesh.lane_lease SET owner = NULL, until_at = clock_timestamp(), low = %(l
 SELECT DISTINCT owner FROM mesh.lane_lease WHERE owner IS NOT NULL AND until_at > clock_timestamp();
 
 -- @end_leases
--- The owner stays: whoever has the lane next sees that it vanished.
-UPDATE mesh.lane_lease SET until_at = clock_timestamp()
- WHERE owner = ANY(%(owners)s) AND until_at > clock_timestamp();
+-- The owner stays: whoever has the lane next sees that it vanished. What another transaction is changing it ends
+-- itself, or has ended.
+UPDATE mesh.lane_lease l SET until_at = clock_timestamp()
+  FROM (SELECT consumer, lane FROM mesh.lane_lease
+         WHERE owner = ANY(%(owners)s) AND until_at > clock_timestamp()
+         ORDER BY consumer, lane FOR NO KEY UPDATE SKIP LOCKED) AS h
+ WHERE l.consumer = h.consumer AND l.lane = h.lane;
 
 -- @fetch
 -- A waiting or parked event holds back the later ones of its key, no others. The position `low` spares

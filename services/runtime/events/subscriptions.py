@@ -71,6 +71,7 @@ async def fill_page(session: Session, page_max: int = PAGE_MAX) -> bool:
         found = await relay.row(session, "hold_back_fill")
         if found is None:
             return False
+        await relay.rows(session, "take_turns", consumer=found["consumer"])
         await relay.rows(session, "keep_days")
         if not await relay.changed(session, "fill_page", **found, limit=page_max):
             await relay.changed(

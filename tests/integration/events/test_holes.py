@@ -79,7 +79,21 @@ async def waits_for_a_lock(lab: Lab, what: asyncio.Task[object]) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("first", ["the replay", "the back-fill"])
+async def replayed_while_it_subscribes(
+    lab: Lab, work: UnitOfWork, session: relay.Session, reaction: Reaction
+) -> None:
+    """Let a replay wait for the days of the log, after it began and before it takes a lane; subscribe meanwhile."""
+    async with await psycopg.AsyncConnection.connect(lab.urls.owner_admin) as retiring:
+        await retiring.execute("SELECT pg_advisory_xact_lock(hashtextextended('tollmesh.feed', 0))")
+        asked = {"consumer": reaction.consumer, "generation": 1}
+        replaying = asyncio.create_task(work.execute(REPLAY, asked))
+        await waits_for_a_lock(lab, replaying)
+        await subscriptions.subscribe(session, reaction)
+        await retiring.rollback()
+        await replaying
+
+
+@pytest.mark.parametrize("first", ["the replay", "the back-fill", "the subscription, between"])
 async def test_a_replay_and_a_back_fill_at_once_bring_each_event_once(lab: Lab, first: str) -> None:
     tenant = new_tenant()
     await run(lab, effects_reaction(consumer="lab.other"))
@@ -88,11 +102,15 @@ async def test_a_replay_and_a_back_fill_at_once_bring_each_event_once(lab: Lab, 
     reaction = effects_reaction(consumer="lab.late")
     link = Relay(lab.urls.relay)
     async with await link.control() as session:
-        await subscriptions.subscribe(session, reaction)
-        if first == "the replay":
+        if first != "the subscription, between":
+            await subscriptions.subscribe(session, reaction)
+        if first != "the back-fill":
             with acting(call(tenant)):
                 async with lab.database.unit_of_work("lab.replay") as work:
-                    await work.execute(REPLAY, {"consumer": "lab.late", "generation": 1})
+                    if first == "the replay":
+                        await work.execute(REPLAY, {"consumer": "lab.late", "generation": 1})
+                    else:
+                        await replayed_while_it_subscribes(lab, work, session, reaction)
                     late = asyncio.create_task(subscriptions.fill_page(session))
                     await waits_for_a_lock(lab, late)
             assert await late
@@ -100,6 +118,7 @@ async def test_a_replay_and_a_back_fill_at_once_bring_each_event_once(lab: Lab, 
             async with relay.transaction(session, 10_000):
                 found = await relay.row(session, "hold_back_fill")
                 assert found is not None
+                await relay.rows(session, "take_turns", consumer=found["consumer"])
                 await relay.changed(session, "fill_page", **found, limit=100)
                 replayed = asyncio.create_task(replay(lab, tenant, "lab.late", 1))
                 await waits_for_a_lock(lab, replayed)

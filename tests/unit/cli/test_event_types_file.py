@@ -9,7 +9,7 @@ import pytest
 from payments.events.v1 import events_pb2
 
 from services.cli.commands.event_types import event_types
-from services.cli.documents import read_yaml
+from services.cli.documents import read_document
 from services.cli.errors import EXIT_USAGE, CliError
 
 SCHEMA = {
@@ -24,7 +24,7 @@ versions:
   - version: 1
     json_schema:
       type: object
-      properties: {share: {maximum: 0.5}, "on": {const: "2026-01-01"}}
+      properties: {share: {maximum: 0.5}, on: {const: 2026-01-01}}
   - version: 2
     cutover_at: 2026-12-24T18:00:00+01:00
     json_schema: '{"type": "object"}'
@@ -34,7 +34,7 @@ versions:
 def read(tmp_path: Path, content: str) -> list[events_pb2.EventType]:
     file = tmp_path / "types.yaml"
     file.write_text(content, encoding="utf-8")
-    return event_types(read_yaml(str(file)), "types.yaml")
+    return event_types(read_document(str(file)), "types.yaml")
 
 
 def indented(text: str) -> str:
@@ -53,9 +53,22 @@ def test_schemas_stand_as_they_are_or_as_texts(tmp_path: Path, content: str) -> 
     assert found.versions[1].cutover_at.ToJsonString() == "2026-12-24T17:00:00Z"
 
 
-def test_json_is_yaml(tmp_path: Path) -> None:
-    (found,) = read(tmp_path, json.dumps({"event_types": [{"subject": "a.b", "owner": "o"}]}))
-    assert found.subject == "a.b"
+@pytest.mark.parametrize("indent", [None, 2, "\t"])
+def test_json_is_read_as_json(tmp_path: Path, indent: int | str | None) -> None:
+    schema = {"maximum": 1e300, "title": "😀", "enum": ["yes", 10, 0.5, None, True]}
+    version = {"version": 1, "json_schema": schema}
+    document = {"event_types": [{"subject": "a.b", "owner": "o", "versions": [version]}]}
+    (found,) = read(tmp_path, json.dumps(document, indent=indent))
+    assert json.loads(found.versions[0].json_schema) == schema
+
+
+def test_scalars_of_yaml_are_those_of_json(tmp_path: Path) -> None:
+    enum = "[yes, no, on, 12:30, 010, 0x1F, 1_000, 2026-01-01, 1e3, 12, -0.5, true, null, ~, '']"
+    (found,) = read(tmp_path, f"{{subject: a.b, versions: [{{json_schema: {{enum: {enum}}}}}]}}")
+    assert json.loads(found.versions[0].json_schema)["enum"] == [
+        *("yes", "no", "on", "12:30", "010", "0x1F", "1_000", "2026-01-01"),
+        *(1000, 12, -0.5, True, None, None, ""),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -68,14 +81,19 @@ def test_json_is_yaml(tmp_path: Path) -> None:
         ("event_types: []", "holds no types"),
         ("{event_types: [{subject: a.b}], subject: a.c}", "holds no types"),
         ("[5]", r"event_types\[0\] is no type"),
+        ("- ", r"event_types\[0\] is no type"),
         ("[{subject: a.b}, {subject: 5}]", r"event_types\[1\] is no type"),
         ("subject: a.b\ncolour: red", "colour"),
         ("subject: a.b\nversions: 5", "is no type"),
-        ("subject: a.b\nversions: [5]", "is no type"),
-        ("subject: a.b\nversions: [{version: 1, json_schema: {const: .nan}}]", "is no type"),
-        ("subject: a.b\nversions: [{json_schema: {const: 2026-01-01}}]", r"const is 2026-01-01"),
-        ("subject: a.b\nversions: [{json_schema: {properties: {on: {}}}}]", "a key is True"),
-        ("subject: a.b\nversions: [{json_schema: {enum: [[1, {2: x}]]}}]", r"enum\[0\]\[1\]: a key is 2"),
+        ("subject: a.b\nversions: [5]", r"versions\[0\] is no version"),
+        ("subject: a.b\nversions: [{version: 1, cutover_at: 2026-12-24 18:00}]", "is no type"),
+        ('[{"subject": "a.b", "versions": [{"json_schema": {"const": NaN}}]}]', "json_schema is no JSON"),
+        ("subject: a.b\nversions: [{json_schema: {? [1] : x}}]", "is no YAML"),
+        ("subject: a.b\nowner: x\nowner: y", "'owner' stands twice"),
+        ('!!int ""', "is no YAML"),
+        ("!!bool x", "is no YAML"),
+        ("!!timestamp x", "is no YAML"),
+        ("[" * 100_000, "nests too deeply|is no YAML"),
     ],
 )  # fmt: skip
 def test_what_is_no_type_says_where_and_what_would_be(
@@ -84,4 +102,3 @@ def test_what_is_no_type_says_where_and_what_would_be(
     with pytest.raises(CliError, match=told) as refused:
         read(tmp_path, content)
     assert refused.value.exit_code == EXIT_USAGE
-    assert refused.value.hints

@@ -58,6 +58,7 @@ def test_a_duration_is_counted_by_what_came_of_it() -> None:
         if line.startswith(f"{name}_count{{") and f'outcome="{outcome}"' in line
     }
     assert counted == {"succeeded": 2, "refused": 1}
+    assert 'le="0.25"' in text, "its buckets are for seconds"
     assert name in ALERTS.read_text()
 
 

@@ -93,7 +93,9 @@ func writeError(ctx context.Context, mux *runtime.ServeMux, marshaler runtime.Ma
 	case reasonName(errorsv1.ErrorReason_ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE):
 		httpStatus = http.StatusUnsupportedMediaType
 	case reasonName(errorsv1.ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE):
-		httpStatus = http.StatusRequestEntityTooLarge
+		if hasBody(ctx) { // else it is the answer that was too large
+			httpStatus = http.StatusRequestEntityTooLarge
+		}
 	}
 	header := w.Header()
 	if metadata, ok := runtime.ServerMetadataFromContext(ctx); ok {
@@ -142,6 +144,12 @@ func reasonOf(s *status.Status) string {
 		}
 	}
 	return ""
+}
+
+// hasBody tells whether a call came with a body.
+func hasBody(ctx context.Context) bool {
+	body, ok := ctx.Value(bodyKey{}).(*requestBody)
+	return !ok || body.Size() > 0
 }
 
 // retryDelay is RetryInfo in the whole seconds of a Retry-After header, rounded up; empty without one.
@@ -198,6 +206,11 @@ func explained(ctx context.Context, s *status.Status) *status.Status {
 		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED,
 			"the call did not end before its deadline", map[string]string{"method": method})
 	case codes.ResourceExhausted:
+		if !strings.Contains(s.Message(), "larger than max") {
+			// The server's own bound on open calls, or a header that is too long.
+			return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_OVERLOADED, s.Message(), nil,
+				&errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: 1}})
+		}
 		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE, s.Message(), nil)
 	case codes.Unimplemented:
 		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_NO_ROUTE,

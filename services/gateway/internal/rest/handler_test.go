@@ -398,6 +398,20 @@ func TestMessageLargerThanTheMeshTakes(t *testing.T) {
 		wantReason(413, "MESSAGE_TOO_LARGE")
 }
 
+// What else gRPC calls exhausted may be tried again, and is not the body's fault.
+func TestExhaustedIsNotAlwaysTheBody(t *testing.T) {
+	const list = "/payments.billing.v1.ChargeService/ListCharges"
+	for message, want := range map[string]string{
+		"Concurrent RPC limit exceeded!":                     "OVERLOADED",
+		"grpc: received message larger than max (17 vs. 16)": "MESSAGE_TOO_LARGE",
+	} {
+		mesh := newMesh(t, map[string]answer{list: func(proto.Message, grpc.ServerStream) (proto.Message, error) {
+			return nil, status.Error(codes.ResourceExhausted, message)
+		}})
+		newClient(t, mesh.address, defaults).do("GET", "/v1/billing/charges", "").wantReason(429, want)
+	}
+}
+
 // A body that travels untouched may weigh what its field may hold, whatever the facade takes elsewhere.
 func TestRawBodiesAreAsLargeAsTheirFieldsMayBe(t *testing.T) {
 	for path, bytesMax := range rawPaths() {
@@ -422,6 +436,9 @@ func TestParametersThatDoNotReadAreNamed(t *testing.T) {
 		"/v1/events?page_size=abc":                     `"abc" is not one whole number that fits`,
 		"/v1/events?page_size=99999999999":             `"99999999999" is not one whole number that fits`,
 		"/v1/events?page_size=1&page_size=2":           `"1, 2" is not one whole number that fits`,
+		"/v1/events?page_size[x]=5":                    `there is no such parameter`,
+		"/v1/events?page_size[=5":                      `there is no such parameter`,
+		"/v1/events?limit=5":                           `there is no such parameter`,
 		"/v1/events?rendering=XML":                     `"XML" is not one of RENDERING_`,
 		"/v1/metering/usage?period.start_at=yesterday": `"yesterday" is not a time such as 2026-01-31T12:00:00Z`,
 		"/v1/metering/usage?period=2026":               `"2026" is not a text: name a field of it, as in period.x`,

@@ -21,8 +21,8 @@ type strictQuery struct{ runtime.DefaultQueryParser }
 func (s strictQuery) Parse(message proto.Message, values url.Values, filter *utilities.DoubleArray) error {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		field := fieldAt(message.ProtoReflect().Descriptor(), name)
-		if field == nil {
-			return fmt.Errorf("unknown query parameter %q", name)
+		if field == nil || strings.Contains(name, "[") && !field.IsMap() {
+			return fmt.Errorf("%s%s: there is no such parameter", parameterPrefix, name)
 		}
 		// One by one, so that the one at fault is known; the parser's own words are those of Go's libraries.
 		if err := s.DefaultQueryParser.Parse(message, url.Values{name: values[name]}, filter); err != nil {

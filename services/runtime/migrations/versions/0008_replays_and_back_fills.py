@@ -15,8 +15,9 @@ down_revision = "0007"
 
 _REPLAYS = import_module("services.runtime.migrations.versions.0007_replays")
 _BEGIN = "PERFORM pg_advisory_xact_lock_shared(hashtextextended('tollmesh.feed', 0));"
-# Who fills in a page holds its row for it. Before the lanes, as there: else the two could wait for each other.
-_TURN = f"""PERFORM FROM mesh.back_fill b WHERE b.consumer = of_consumer ORDER BY b.back_fill_id FOR SHARE;
+# Who fills in a page holds the same lock alone. It stands for the consumer and not for a row, which may not be there
+# yet; and it comes before the feed and the lanes, as there: else the two could wait for each other.
+_TURN = f"""PERFORM pg_advisory_xact_lock_shared(hashtextextended('tollmesh.back_fill/' || of_consumer, 0));
   {_BEGIN}"""
 
 

@@ -16,16 +16,19 @@ from services.cli.errors import EXIT_USAGE, CliError
 class _JsonScalars(yaml.SafeLoader):
     """YAML whose scalars are those of JSON: `on`, `12:30`, `010` and `2026-01-01` are texts, as they stand."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - the library's
+    # An attribute of the class, because the library looks for it there.
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse a key that stands twice: one of its values would be lost without a word."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for at, key in enumerate(keys) if key in keys[:at]), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {twice!r} stands twice", node.start_mark
-            )
+        seen = set()
+        for name, _ in node.value:
+            key = self.construct_object(name, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands twice", name.start_mark
+                )
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 

@@ -68,6 +68,7 @@ def await_another(data_dir: Path, first: int) -> None:
     """Wait for the postmaster's successor: the sessions of a dead one may answer for a moment."""
     give_up_at = time.monotonic() + RECOVERED_WITHIN_S
     while True:
+        # Between two postmasters the file that tells is missing, or half written.
         with contextlib.suppress(FileNotFoundError, IndexError, ValueError):
             if postmaster(data_dir) != first:
                 return

@@ -52,11 +52,17 @@ async def replay(lab: Lab, tenant: str, consumer: str, generation: int) -> int:
             return int(found.scalar_one())
 
 
-async def test_what_is_replayed_during_a_back_fill_is_not_filled_in_again(lab: Lab) -> None:
+async def tenant_with_a_past(lab: Lab) -> str:
+    """A tenant with three events in the feed, which another consumer has handled."""
     tenant = new_tenant()
     await run(lab, effects_reaction(consumer="lab.other"))
     await lab.publish(tenant, "k", 1, 2, 3)
     await run(lab, effects_reaction(consumer="lab.other"))
+    return tenant
+
+
+async def test_what_is_replayed_during_a_back_fill_is_not_filled_in_again(lab: Lab) -> None:
+    tenant = await tenant_with_a_past(lab)
     reaction = effects_reaction(consumer="lab.late")
     link = Relay(lab.urls.relay)
     async with await link.control() as session:
@@ -95,10 +101,7 @@ async def replayed_while_it_subscribes(
 
 @pytest.mark.parametrize("first", ["the replay", "the back-fill", "the subscription, between"])
 async def test_a_replay_and_a_back_fill_at_once_bring_each_event_once(lab: Lab, first: str) -> None:
-    tenant = new_tenant()
-    await run(lab, effects_reaction(consumer="lab.other"))
-    await lab.publish(tenant, "k", 1, 2, 3)
-    await run(lab, effects_reaction(consumer="lab.other"))
+    tenant = await tenant_with_a_past(lab)
     reaction = effects_reaction(consumer="lab.late")
     link = Relay(lab.urls.relay)
     async with await link.control() as session:

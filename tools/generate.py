@@ -7,6 +7,7 @@ leaves half a tree behind, stale files go, and unchanged files keep their time o
 import argparse
 import filecmp
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,37 @@ def leave(stage: Path) -> None:
     """Add nothing to the `stage`: its plugin writes whole trees."""
 
 
+def finish_sdk(stage: Path) -> None:
+    """Put the generated messages on the base that refuses what does not fit its field."""
+    package = stage / "gen/sdk/payments_sdk"
+    for path in package.rglob("*.py"):
+        path.write_text(on_checked_base(path.read_text()))
+    shutil.copyfile(ROOT / "tools/sdk_checked.py", package / "checked.py")
+
+
+def on_checked_base(source: str) -> str:
+    """Return a generated module with our bases in the place of betterproto2's."""
+    source = re.sub(
+        r"^from (\.+)message_pool import default_message_pool$",
+        r"from \1checked import CheckedDuration, CheckedMessage, CheckedTimestamp\n\g<0>",
+        source,
+        flags=re.MULTILINE,
+    )
+    source = re.sub(
+        r"^class (Duration|Timestamp)\(betterproto2\.Message\):$",
+        r"class \1(Checked\1):",
+        source,
+        flags=re.MULTILINE,
+    )
+    source = re.sub(
+        r"^(class \w+)\(betterproto2\.Message\):$",
+        r"\1(CheckedMessage):",
+        source,
+        flags=re.MULTILINE,
+    )
+    return source.replace("betterproto2.Message.to_dict", "CheckedMessage.to_dict")
+
+
 def finish_go(stage: Path) -> None:
     """Make the Go code a module, so that the facade's go.mod can name it."""
     (stage / "gen/go/go.mod").write_text(GO_MOD)
@@ -59,7 +91,7 @@ class Part:
 
 PARTS = {
     "python": Part("buf.gen.yaml", ("gen/python",), finish_python),
-    "sdk": Part("buf.gen.sdk.yaml", ("gen/sdk",), leave),
+    "sdk": Part("buf.gen.sdk.yaml", ("gen/sdk",), finish_sdk),
     "go": Part("buf.gen.go.yaml", ("gen/go", "gen/openapi"), finish_go, "services/gateway/go.mod"),
     "jsonschema": Part(
         "buf.gen.jsonschema.yaml", ("gen/jsonschema",), leave, "tools/jsonschema/go.mod"

@@ -27,6 +27,7 @@ from payments_sdk.message_pool import default_message_pool
 DEPTH_MAX = 3
 SECONDS_MIN = -62_135_596_800  # 0001-01-01
 SECONDS_MAX = 253_402_300_799  # 9999-12-31
+DURATION_SECONDS_MAX = 315_576_000_000
 NANOS_PER_MICRO = 1_000  # the dataclasses hold datetimes: microseconds, as all our timestamps do
 
 
@@ -74,10 +75,10 @@ def timestamps(draw: st.DrawFn) -> timestamp_pb2.Timestamp:
 
 @st.composite
 def durations(draw: st.DrawFn) -> duration_pb2.Duration:
-    # Never negative: no schema of ours accepts that, and betterproto2 0.10 writes a negative fraction
-    # of a second with mixed signs, which is no valid Duration.
-    seconds = draw(st.integers(0, 10**9))
-    return duration_pb2.Duration(seconds=seconds, nanos=draw(MICROS) * NANOS_PER_MICRO)
+    sign = draw(st.sampled_from([-1, 1]))
+    seconds = draw(st.integers(0, DURATION_SECONDS_MAX - 1))
+    nanos = draw(MICROS) * NANOS_PER_MICRO
+    return duration_pb2.Duration(seconds=sign * seconds, nanos=sign * nanos)
 
 
 @st.composite

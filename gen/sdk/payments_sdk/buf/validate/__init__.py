@@ -45,6 +45,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ...checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ...message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -200,7 +201,7 @@ class KnownRegex(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class AnyRules(betterproto2.Message):
+class AnyRules(CheckedMessage):
     """
     AnyRules describe rules applied exclusively to the `google.protobuf.Any` well-known type.
     """
@@ -240,7 +241,7 @@ default_message_pool.register_message("buf.validate", "AnyRules", AnyRules)
 
 
 @dataclass(eq=False, repr=False)
-class BoolRules(betterproto2.Message):
+class BoolRules(CheckedMessage):
     """
     BoolRules describes the rules applied to `bool` values. These rules
     may also be applied to the `google.protobuf.BoolValue` Well-Known-Type.
@@ -280,7 +281,7 @@ default_message_pool.register_message("buf.validate", "BoolRules", BoolRules)
 
 
 @dataclass(eq=False, repr=False)
-class BytesRules(betterproto2.Message):
+class BytesRules(CheckedMessage):
     """
     BytesRules describe the rules applied to `bytes` values. These rules
     may also be applied to the `google.protobuf.BytesValue` Well-Known-Type.
@@ -513,7 +514,7 @@ default_message_pool.register_message("buf.validate", "BytesRules", BytesRules)
 
 
 @dataclass(eq=False, repr=False)
-class DoubleRules(betterproto2.Message):
+class DoubleRules(CheckedMessage):
     """
     DoubleRules describes the rules applied to `double` values. These
     rules may also be applied to the `google.protobuf.DoubleValue` Well-Known-Type.
@@ -671,7 +672,7 @@ default_message_pool.register_message("buf.validate", "DoubleRules", DoubleRules
 
 
 @dataclass(eq=False, repr=False)
-class DurationRules(betterproto2.Message):
+class DurationRules(CheckedMessage):
     """
     DurationRules describe the rules applied exclusively to the `google.protobuf.Duration` well-known type.
 
@@ -848,7 +849,7 @@ default_message_pool.register_message("buf.validate", "DurationRules", DurationR
 
 
 @dataclass(eq=False, repr=False)
-class EnumRules(betterproto2.Message):
+class EnumRules(CheckedMessage):
     """
     EnumRules describe the rules applied to `enum` values.
     """
@@ -956,7 +957,7 @@ default_message_pool.register_message("buf.validate", "EnumRules", EnumRules)
 
 
 @dataclass(eq=False, repr=False)
-class FieldMaskRules(betterproto2.Message):
+class FieldMaskRules(CheckedMessage):
     """
     FieldMaskRules describe rules applied exclusively to the `google.protobuf.FieldMask` well-known type.
     """
@@ -1038,7 +1039,7 @@ default_message_pool.register_message("buf.validate", "FieldMaskRules", FieldMas
 
 
 @dataclass(eq=False, repr=False)
-class FieldPath(betterproto2.Message):
+class FieldPath(CheckedMessage):
     """
     `FieldPath` provides a path to a nested protobuf field.
 
@@ -1058,7 +1059,7 @@ default_message_pool.register_message("buf.validate", "FieldPath", FieldPath)
 
 
 @dataclass(eq=False, repr=False)
-class FieldPathElement(betterproto2.Message):
+class FieldPathElement(CheckedMessage):
     """
     `FieldPathElement` provides enough information to nest through a single protobuf field.
 
@@ -1160,7 +1161,7 @@ default_message_pool.register_message("buf.validate", "FieldPathElement", FieldP
 
 
 @dataclass(eq=False, repr=False)
-class FieldRules(betterproto2.Message):
+class FieldRules(CheckedMessage):
     """
     FieldRules encapsulates the rules for each type of field. Depending on
     the field, the correct set should be used to ensure proper validations.
@@ -1386,7 +1387,7 @@ default_message_pool.register_message("buf.validate", "FieldRules", FieldRules)
 
 
 @dataclass(eq=False, repr=False)
-class Fixed32Rules(betterproto2.Message):
+class Fixed32Rules(CheckedMessage):
     """
     Fixed32Rules describes the rules applied to `fixed32` values.
 
@@ -1537,7 +1538,7 @@ default_message_pool.register_message("buf.validate", "Fixed32Rules", Fixed32Rul
 
 
 @dataclass(eq=False, repr=False)
-class Fixed64Rules(betterproto2.Message):
+class Fixed64Rules(CheckedMessage):
     """
     Fixed64Rules describes the rules applied to `fixed64` values.
 
@@ -1688,7 +1689,7 @@ default_message_pool.register_message("buf.validate", "Fixed64Rules", Fixed64Rul
 
 
 @dataclass(eq=False, repr=False)
-class FloatRules(betterproto2.Message):
+class FloatRules(CheckedMessage):
     """
     FloatRules describes the rules applied to `float` values. These
     rules may also be applied to the `google.protobuf.FloatValue` Well-Known-Type.
@@ -1846,7 +1847,7 @@ default_message_pool.register_message("buf.validate", "FloatRules", FloatRules)
 
 
 @dataclass(eq=False, repr=False)
-class Int32Rules(betterproto2.Message):
+class Int32Rules(CheckedMessage):
     """
     Int32Rules describes the rules applied to `int32` values. These
     rules may also be applied to the `google.protobuf.Int32Value` Well-Known-Type.
@@ -1998,7 +1999,7 @@ default_message_pool.register_message("buf.validate", "Int32Rules", Int32Rules)
 
 
 @dataclass(eq=False, repr=False)
-class Int64Rules(betterproto2.Message):
+class Int64Rules(CheckedMessage):
     """
     Int64Rules describes the rules applied to `int64` values. These
     rules may also be applied to the `google.protobuf.Int64Value` Well-Known-Type.
@@ -2150,7 +2151,7 @@ default_message_pool.register_message("buf.validate", "Int64Rules", Int64Rules)
 
 
 @dataclass(eq=False, repr=False)
-class MapRules(betterproto2.Message):
+class MapRules(CheckedMessage):
     """
     MapRules describe the rules applied to `map` values.
     """
@@ -2225,7 +2226,7 @@ default_message_pool.register_message("buf.validate", "MapRules", MapRules)
 
 
 @dataclass(eq=False, repr=False)
-class MessageOneofRule(betterproto2.Message):
+class MessageOneofRule(CheckedMessage):
     fields: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
     """
     A list of field names to include in the oneof. All field names must be
@@ -2243,7 +2244,7 @@ default_message_pool.register_message("buf.validate", "MessageOneofRule", Messag
 
 
 @dataclass(eq=False, repr=False)
-class MessageRules(betterproto2.Message):
+class MessageRules(CheckedMessage):
     """
     MessageRules represents validation rules that are applied to the entire message.
     It includes disabling options and a list of Rule messages representing Common Expression Language (CEL) validation rules.
@@ -2335,7 +2336,7 @@ default_message_pool.register_message("buf.validate", "MessageRules", MessageRul
 
 
 @dataclass(eq=False, repr=False)
-class OneofRules(betterproto2.Message):
+class OneofRules(CheckedMessage):
     """
     The `OneofRules` message type enables you to manage rules for
     oneof fields in your protobuf messages.
@@ -2366,7 +2367,7 @@ default_message_pool.register_message("buf.validate", "OneofRules", OneofRules)
 
 
 @dataclass(eq=False, repr=False)
-class PredefinedRules(betterproto2.Message):
+class PredefinedRules(CheckedMessage):
     """
     PredefinedRules are custom rules that can be re-used with
     multiple fields.
@@ -2395,7 +2396,7 @@ default_message_pool.register_message("buf.validate", "PredefinedRules", Predefi
 
 
 @dataclass(eq=False, repr=False)
-class RepeatedRules(betterproto2.Message):
+class RepeatedRules(CheckedMessage):
     """
     RepeatedRules describe the rules applied to `repeated` values.
     """
@@ -2471,7 +2472,7 @@ default_message_pool.register_message("buf.validate", "RepeatedRules", RepeatedR
 
 
 @dataclass(eq=False, repr=False)
-class Rule(betterproto2.Message):
+class Rule(CheckedMessage):
     """
     `Rule` represents a validation rule written in the Common Expression
     Language (CEL) syntax. Each Rule includes a unique identifier, an
@@ -2517,7 +2518,7 @@ default_message_pool.register_message("buf.validate", "Rule", Rule)
 
 
 @dataclass(eq=False, repr=False)
-class SFixed32Rules(betterproto2.Message):
+class SFixed32Rules(CheckedMessage):
     """
     SFixed32Rules describes the rules applied to `fixed32` values.
 
@@ -2668,7 +2669,7 @@ default_message_pool.register_message("buf.validate", "SFixed32Rules", SFixed32R
 
 
 @dataclass(eq=False, repr=False)
-class SFixed64Rules(betterproto2.Message):
+class SFixed64Rules(CheckedMessage):
     """
     SFixed64Rules describes the rules applied to `fixed64` values.
 
@@ -2819,7 +2820,7 @@ default_message_pool.register_message("buf.validate", "SFixed64Rules", SFixed64R
 
 
 @dataclass(eq=False, repr=False)
-class SInt32Rules(betterproto2.Message):
+class SInt32Rules(CheckedMessage):
     """
     SInt32Rules describes the rules applied to `sint32` values.
 
@@ -2970,7 +2971,7 @@ default_message_pool.register_message("buf.validate", "SInt32Rules", SInt32Rules
 
 
 @dataclass(eq=False, repr=False)
-class SInt64Rules(betterproto2.Message):
+class SInt64Rules(CheckedMessage):
     """
     SInt64Rules describes the rules applied to `sint64` values.
 
@@ -3121,7 +3122,7 @@ default_message_pool.register_message("buf.validate", "SInt64Rules", SInt64Rules
 
 
 @dataclass(eq=False, repr=False)
-class StringRules(betterproto2.Message):
+class StringRules(CheckedMessage):
     """
     StringRules describes the rules applied to `string` values These
     rules may also be applied to the `google.protobuf.StringValue` Well-Known-Type.
@@ -3799,7 +3800,7 @@ default_message_pool.register_message("buf.validate", "StringRules", StringRules
 
 
 @dataclass(eq=False, repr=False)
-class TimestampRules(betterproto2.Message):
+class TimestampRules(CheckedMessage):
     """
     TimestampRules describe the rules applied exclusively to the `google.protobuf.Timestamp` well-known type.
 
@@ -3979,7 +3980,7 @@ default_message_pool.register_message("buf.validate", "TimestampRules", Timestam
 
 
 @dataclass(eq=False, repr=False)
-class UInt32Rules(betterproto2.Message):
+class UInt32Rules(CheckedMessage):
     """
     UInt32Rules describes the rules applied to `uint32` values. These
     rules may also be applied to the `google.protobuf.UInt32Value` Well-Known-Type.
@@ -4131,7 +4132,7 @@ default_message_pool.register_message("buf.validate", "UInt32Rules", UInt32Rules
 
 
 @dataclass(eq=False, repr=False)
-class UInt64Rules(betterproto2.Message):
+class UInt64Rules(CheckedMessage):
     """
     UInt64Rules describes the rules applied to `uint64` values. These
     rules may also be applied to the `google.protobuf.UInt64Value` Well-Known-Type.
@@ -4283,7 +4284,7 @@ default_message_pool.register_message("buf.validate", "UInt64Rules", UInt64Rules
 
 
 @dataclass(eq=False, repr=False)
-class Violation(betterproto2.Message):
+class Violation(CheckedMessage):
     """
     `Violation` represents a single instance where a validation rule, expressed
     as a `Rule`, was not met. It provides information about the field that
@@ -4407,7 +4408,7 @@ default_message_pool.register_message("buf.validate", "Violation", Violation)
 
 
 @dataclass(eq=False, repr=False)
-class Violations(betterproto2.Message):
+class Violations(CheckedMessage):
     """
     `Violations` is a collection of `Violation` messages. This message type is returned by
     Protovalidate when a proto message fails to meet the requirements set by the `Rule` validation rules.

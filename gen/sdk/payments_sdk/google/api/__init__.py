@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ...checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ...message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -20,7 +21,7 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
 @dataclass(eq=False, repr=False)
-class CustomHttpPattern(betterproto2.Message):
+class CustomHttpPattern(CheckedMessage):
     """
     A custom pattern is used for defining custom HTTP verb.
     """
@@ -40,7 +41,7 @@ default_message_pool.register_message("google.api", "CustomHttpPattern", CustomH
 
 
 @dataclass(eq=False, repr=False)
-class Http(betterproto2.Message):
+class Http(CheckedMessage):
     """
     Defines the HTTP configuration for an API service. It contains a list of
     [HttpRule][google.api.HttpRule], each specifying the mapping of an RPC method
@@ -69,7 +70,7 @@ default_message_pool.register_message("google.api", "Http", Http)
 
 
 @dataclass(eq=False, repr=False)
-class HttpRule(betterproto2.Message):
+class HttpRule(CheckedMessage):
     """
     gRPC Transcoding
 

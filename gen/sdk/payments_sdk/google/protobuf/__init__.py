@@ -80,6 +80,7 @@ import betterproto2
 import dateutil.parser
 from typing_extensions import Self
 
+from ...checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ...message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -629,7 +630,7 @@ class SymbolVisibility(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class Any(betterproto2.Message):
+class Any(CheckedMessage):
     """
     `Any` contains an arbitrary serialized protocol buffer message along with a
     URL that describes the type of the serialized message.
@@ -748,7 +749,7 @@ class Any(betterproto2.Message):
         if value is None:
             return output
 
-        if type(value).to_dict == betterproto2.Message.to_dict:
+        if type(value).to_dict == CheckedMessage.to_dict:
             output.update(value.to_dict(**kwargs))
         else:
             output["value"] = value.to_dict(**kwargs)
@@ -765,7 +766,7 @@ class Any(betterproto2.Message):
         if not msg_cls:
             raise TypeError(f"Can't unpack unregistered type: {type_url}")
 
-        if not msg_cls.to_dict == betterproto2.Message.to_dict:
+        if not msg_cls.to_dict == CheckedMessage.to_dict:
             value = value["value"]
 
         return cls(
@@ -778,7 +779,7 @@ default_message_pool.register_message("google.protobuf", "Any", Any)
 
 
 @dataclass(eq=False, repr=False)
-class DescriptorProto(betterproto2.Message):
+class DescriptorProto(CheckedMessage):
     """
     Describes a message type.
     """
@@ -835,7 +836,7 @@ default_message_pool.register_message("google.protobuf", "DescriptorProto", Desc
 
 
 @dataclass(eq=False, repr=False)
-class DescriptorProtoExtensionRange(betterproto2.Message):
+class DescriptorProtoExtensionRange(CheckedMessage):
     start: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
     """
     Inclusive.
@@ -857,7 +858,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DescriptorProtoReservedRange(betterproto2.Message):
+class DescriptorProtoReservedRange(CheckedMessage):
     """
     Range of reserved tag numbers. Reserved tag numbers may not be used by
     fields or extension ranges in the same message. Reserved ranges may
@@ -881,7 +882,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Duration(betterproto2.Message):
+class Duration(CheckedDuration):
     """
     A Duration represents a signed, fixed-length span of time represented
     as a count of seconds and fractions of seconds at nanosecond
@@ -1027,7 +1028,7 @@ default_message_pool.register_message("google.protobuf", "Duration", Duration)
 
 
 @dataclass(eq=False, repr=False)
-class EnumDescriptorProto(betterproto2.Message):
+class EnumDescriptorProto(CheckedMessage):
     """
     Describes an enum type.
     """
@@ -1067,7 +1068,7 @@ default_message_pool.register_message("google.protobuf", "EnumDescriptorProto", 
 
 
 @dataclass(eq=False, repr=False)
-class EnumDescriptorProtoEnumReservedRange(betterproto2.Message):
+class EnumDescriptorProtoEnumReservedRange(CheckedMessage):
     """
     Range of reserved numeric values. Reserved values may not be used by
     entries in the same enum. Reserved ranges may not overlap.
@@ -1094,7 +1095,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class EnumOptions(betterproto2.Message):
+class EnumOptions(CheckedMessage):
     allow_alias: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
     """
     Set this option to true to allow mapping different tag names to the same
@@ -1147,7 +1148,7 @@ default_message_pool.register_message("google.protobuf", "EnumOptions", EnumOpti
 
 
 @dataclass(eq=False, repr=False)
-class EnumValueDescriptorProto(betterproto2.Message):
+class EnumValueDescriptorProto(CheckedMessage):
     """
     Describes a value within an enum.
     """
@@ -1167,7 +1168,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class EnumValueOptions(betterproto2.Message):
+class EnumValueOptions(CheckedMessage):
     deprecated: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
     """
     Is this enum value deprecated?
@@ -1210,7 +1211,7 @@ default_message_pool.register_message("google.protobuf", "EnumValueOptions", Enu
 
 
 @dataclass(eq=False, repr=False)
-class ExtensionRangeOptions(betterproto2.Message):
+class ExtensionRangeOptions(CheckedMessage):
     uninterpreted_option: "list[UninterpretedOption]" = betterproto2.field(
         999, betterproto2.TYPE_MESSAGE, repeated=True
     )
@@ -1248,7 +1249,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ExtensionRangeOptionsDeclaration(betterproto2.Message):
+class ExtensionRangeOptionsDeclaration(CheckedMessage):
     number: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
     """
     The extension number declared within the extension range.
@@ -1287,7 +1288,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class FeatureSet(betterproto2.Message):
+class FeatureSet(CheckedMessage):
     """
     ===================================================================
     Features
@@ -1347,7 +1348,7 @@ default_message_pool.register_message("google.protobuf", "FeatureSet", FeatureSe
 
 
 @dataclass(eq=False, repr=False)
-class FeatureSetProtoLimitsFeature(betterproto2.Message):
+class FeatureSetProtoLimitsFeature(CheckedMessage):
     pass
 
 
@@ -1357,7 +1358,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class FeatureSetVisibilityFeature(betterproto2.Message):
+class FeatureSetVisibilityFeature(CheckedMessage):
     pass
 
 
@@ -1367,7 +1368,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class FeatureSetDefaults(betterproto2.Message):
+class FeatureSetDefaults(CheckedMessage):
     """
     A compiled specification for the defaults of a set of features.  These
     messages are generated from FeatureSet extensions and can be used to seed
@@ -1400,7 +1401,7 @@ default_message_pool.register_message("google.protobuf", "FeatureSetDefaults", F
 
 
 @dataclass(eq=False, repr=False)
-class FeatureSetDefaultsFeatureSetEditionDefault(betterproto2.Message):
+class FeatureSetDefaultsFeatureSetEditionDefault(CheckedMessage):
     """
     A map from every known edition with a unique set of defaults to its
     defaults. Not all editions may be contained here.  For a given edition,
@@ -1435,7 +1436,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class FieldDescriptorProto(betterproto2.Message):
+class FieldDescriptorProto(CheckedMessage):
     """
     Describes a field within a message.
     """
@@ -1527,7 +1528,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class FieldMask(betterproto2.Message):
+class FieldMask(CheckedMessage):
     """
     `FieldMask` represents a set of symbolic field paths, for example:
 
@@ -1737,7 +1738,7 @@ default_message_pool.register_message("google.protobuf", "FieldMask", FieldMask)
 
 
 @dataclass(eq=False, repr=False)
-class FieldOptions(betterproto2.Message):
+class FieldOptions(CheckedMessage):
     ctype: "FieldOptionsCType" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: FieldOptionsCType(0)
     )
@@ -1873,7 +1874,7 @@ default_message_pool.register_message("google.protobuf", "FieldOptions", FieldOp
 
 
 @dataclass(eq=False, repr=False)
-class FieldOptionsEditionDefault(betterproto2.Message):
+class FieldOptionsEditionDefault(CheckedMessage):
     edition: "Edition" = betterproto2.field(
         3, betterproto2.TYPE_ENUM, default_factory=lambda: Edition(0)
     )
@@ -1890,7 +1891,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class FieldOptionsFeatureSupport(betterproto2.Message):
+class FieldOptionsFeatureSupport(CheckedMessage):
     """
     Information about the support window of a feature.
     """
@@ -1940,7 +1941,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class FileDescriptorProto(betterproto2.Message):
+class FileDescriptorProto(CheckedMessage):
     """
     Describes a complete .proto file.
     """
@@ -2034,7 +2035,7 @@ default_message_pool.register_message("google.protobuf", "FileDescriptorProto", 
 
 
 @dataclass(eq=False, repr=False)
-class FileDescriptorSet(betterproto2.Message):
+class FileDescriptorSet(CheckedMessage):
     """
     The protocol compiler can output a FileDescriptorSet containing the .proto
     files it parses.
@@ -2049,7 +2050,7 @@ default_message_pool.register_message("google.protobuf", "FileDescriptorSet", Fi
 
 
 @dataclass(eq=False, repr=False)
-class FileOptions(betterproto2.Message):
+class FileOptions(CheckedMessage):
     """
     ===================================================================
     Options
@@ -2249,7 +2250,7 @@ default_message_pool.register_message("google.protobuf", "FileOptions", FileOpti
 
 
 @dataclass(eq=False, repr=False)
-class GeneratedCodeInfo(betterproto2.Message):
+class GeneratedCodeInfo(CheckedMessage):
     """
     Describes the relationship between generated code and its original source
     file. A GeneratedCodeInfo message is associated with only one generated
@@ -2269,7 +2270,7 @@ default_message_pool.register_message("google.protobuf", "GeneratedCodeInfo", Ge
 
 
 @dataclass(eq=False, repr=False)
-class GeneratedCodeInfoAnnotation(betterproto2.Message):
+class GeneratedCodeInfoAnnotation(CheckedMessage):
     path: "list[int]" = betterproto2.field(1, betterproto2.TYPE_INT32, repeated=True)
     """
     Identifies the element in the original source .proto file. This field
@@ -2305,7 +2306,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListValue(betterproto2.Message):
+class ListValue(CheckedMessage):
     """
     Represents a JSON array.
     """
@@ -2336,7 +2337,7 @@ default_message_pool.register_message("google.protobuf", "ListValue", ListValue)
 
 
 @dataclass(eq=False, repr=False)
-class MessageOptions(betterproto2.Message):
+class MessageOptions(CheckedMessage):
     message_set_wire_format: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
     """
     Set true to use the old proto1 MessageSet wire format for extensions.
@@ -2441,7 +2442,7 @@ default_message_pool.register_message("google.protobuf", "MessageOptions", Messa
 
 
 @dataclass(eq=False, repr=False)
-class MethodDescriptorProto(betterproto2.Message):
+class MethodDescriptorProto(CheckedMessage):
     """
     Describes a method of a service.
     """
@@ -2477,7 +2478,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class MethodOptions(betterproto2.Message):
+class MethodOptions(CheckedMessage):
     deprecated: "bool" = betterproto2.field(33, betterproto2.TYPE_BOOL)
     """
     Note:  Field numbers 1 through 32 are reserved for Google's internal RPC
@@ -2515,7 +2516,7 @@ default_message_pool.register_message("google.protobuf", "MethodOptions", Method
 
 
 @dataclass(eq=False, repr=False)
-class OneofDescriptorProto(betterproto2.Message):
+class OneofDescriptorProto(CheckedMessage):
     """
     Describes a oneof.
     """
@@ -2531,7 +2532,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class OneofOptions(betterproto2.Message):
+class OneofOptions(CheckedMessage):
     features: "FeatureSet | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
     Any features defined in the specific edition.
@@ -2552,7 +2553,7 @@ default_message_pool.register_message("google.protobuf", "OneofOptions", OneofOp
 
 
 @dataclass(eq=False, repr=False)
-class ServiceDescriptorProto(betterproto2.Message):
+class ServiceDescriptorProto(CheckedMessage):
     """
     Describes a service.
     """
@@ -2574,7 +2575,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ServiceOptions(betterproto2.Message):
+class ServiceOptions(CheckedMessage):
     features: "FeatureSet | None" = betterproto2.field(34, betterproto2.TYPE_MESSAGE, optional=True)
     """
     Any features defined in the specific edition.
@@ -2608,7 +2609,7 @@ default_message_pool.register_message("google.protobuf", "ServiceOptions", Servi
 
 
 @dataclass(eq=False, repr=False)
-class SourceCodeInfo(betterproto2.Message):
+class SourceCodeInfo(CheckedMessage):
     """
     ===================================================================
     Optional source code info
@@ -2671,7 +2672,7 @@ default_message_pool.register_message("google.protobuf", "SourceCodeInfo", Sourc
 
 
 @dataclass(eq=False, repr=False)
-class SourceCodeInfoLocation(betterproto2.Message):
+class SourceCodeInfoLocation(CheckedMessage):
     path: "list[int]" = betterproto2.field(1, betterproto2.TYPE_INT32, repeated=True)
     """
     Identifies which part of the FileDescriptorProto was defined at this
@@ -2789,7 +2790,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Struct(betterproto2.Message):
+class Struct(CheckedMessage):
     """
     Represents a JSON object.
 
@@ -2850,7 +2851,7 @@ default_message_pool.register_message("google.protobuf", "Struct", Struct)
 
 
 @dataclass(eq=False, repr=False)
-class Timestamp(betterproto2.Message):
+class Timestamp(CheckedTimestamp):
     """
     A Timestamp represents a point in time independent of any time zone or local
     calendar, encoded as a count of seconds and fractions of seconds at
@@ -3037,7 +3038,7 @@ default_message_pool.register_message("google.protobuf", "Timestamp", Timestamp)
 
 
 @dataclass(eq=False, repr=False)
-class UninterpretedOption(betterproto2.Message):
+class UninterpretedOption(CheckedMessage):
     """
     A message representing a option the parser does not recognize. This only
     appears in options protos created by the compiler::Parser class.
@@ -3072,7 +3073,7 @@ default_message_pool.register_message("google.protobuf", "UninterpretedOption", 
 
 
 @dataclass(eq=False, repr=False)
-class UninterpretedOptionNamePart(betterproto2.Message):
+class UninterpretedOptionNamePart(CheckedMessage):
     """
     The name of the uninterpreted option.  Each string represents a segment in
     a dot-separated name.  is_extension is true iff a segment represents an
@@ -3092,7 +3093,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Value(betterproto2.Message):
+class Value(CheckedMessage):
     """
     Represents a JSON value.
 

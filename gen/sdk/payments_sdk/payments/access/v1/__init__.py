@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -25,7 +26,7 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
 @dataclass(eq=False, repr=False)
-class ApiKey(betterproto2.Message):
+class ApiKey(CheckedMessage):
     """
     ApiKey is a credential of one tenant. The key itself is shown once, when it is made; what is stored
     is its SHA-256.
@@ -87,7 +88,7 @@ default_message_pool.register_message("payments.access.v1", "ApiKey", ApiKey)
 
 
 @dataclass(eq=False, repr=False)
-class CreateApiKeyRequest(betterproto2.Message):
+class CreateApiKeyRequest(CheckedMessage):
     """
     CreateApiKeyRequest asks for a key.
     """
@@ -127,7 +128,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class CreateApiKeyResponse(betterproto2.Message):
+class CreateApiKeyResponse(CheckedMessage):
     """
     CreateApiKeyResponse gives the key.
     """
@@ -149,7 +150,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListApiKeysRequest(betterproto2.Message):
+class ListApiKeysRequest(CheckedMessage):
     """
     ListApiKeysRequest asks for a page of keys.
     """
@@ -171,7 +172,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListApiKeysResponse(betterproto2.Message):
+class ListApiKeysResponse(CheckedMessage):
     """
     ListApiKeysResponse is a page of keys, in order of making.
     """
@@ -193,7 +194,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RevokeApiKeyRequest(betterproto2.Message):
+class RevokeApiKeyRequest(CheckedMessage):
     """
     RevokeApiKeyRequest names the key to end.
     """
@@ -215,7 +216,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RevokeApiKeyResponse(betterproto2.Message):
+class RevokeApiKeyResponse(CheckedMessage):
     """
     RevokeApiKeyResponse gives the key as it stands now.
     """

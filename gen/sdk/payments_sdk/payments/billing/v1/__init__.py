@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -70,7 +71,7 @@ class ChargeStatus(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class Charge(betterproto2.Message):
+class Charge(CheckedMessage):
     """
     Charge is what one organisation owes for one period. Once made, its lines never change. Number 8 is kept
     for adjusts_charge_id.
@@ -159,7 +160,7 @@ default_message_pool.register_message("payments.billing.v1", "Charge", Charge)
 
 
 @dataclass(eq=False, repr=False)
-class ChargeExplanation(betterproto2.Message):
+class ChargeExplanation(CheckedMessage):
     """
     ChargeExplanation shows where each line of a charge comes from and where it went.
     """
@@ -205,7 +206,7 @@ default_message_pool.register_message("payments.billing.v1", "ChargeExplanation"
 
 
 @dataclass(eq=False, repr=False)
-class ChargeLine(betterproto2.Message):
+class ChargeLine(CheckedMessage):
     """
     ChargeLine is what the usage of one SKU in one project costs.
     """
@@ -285,7 +286,7 @@ default_message_pool.register_message("payments.billing.v1", "ChargeLine", Charg
 
 
 @dataclass(eq=False, repr=False)
-class CreateChargeRequest(betterproto2.Message):
+class CreateChargeRequest(CheckedMessage):
     """
     CreateChargeRequest names the organisation and the period.
     """
@@ -314,7 +315,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class CreateChargeResponse(betterproto2.Message):
+class CreateChargeResponse(CheckedMessage):
     """
     CreateChargeResponse carries the charge.
     """
@@ -331,7 +332,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ExplainChargeRequest(betterproto2.Message):
+class ExplainChargeRequest(CheckedMessage):
     """
     ExplainChargeRequest names the charge.
     """
@@ -348,7 +349,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ExplainChargeResponse(betterproto2.Message):
+class ExplainChargeResponse(CheckedMessage):
     """
     ExplainChargeResponse carries the explanation.
     """
@@ -367,7 +368,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetChargeRequest(betterproto2.Message):
+class GetChargeRequest(CheckedMessage):
     """
     GetChargeRequest names the charge.
     """
@@ -382,7 +383,7 @@ default_message_pool.register_message("payments.billing.v1", "GetChargeRequest",
 
 
 @dataclass(eq=False, repr=False)
-class GetChargeResponse(betterproto2.Message):
+class GetChargeResponse(CheckedMessage):
     """
     GetChargeResponse carries the charge.
     """
@@ -397,7 +398,7 @@ default_message_pool.register_message("payments.billing.v1", "GetChargeResponse"
 
 
 @dataclass(eq=False, repr=False)
-class LineExplanation(betterproto2.Message):
+class LineExplanation(CheckedMessage):
     """
     LineExplanation follows one line from the metered events to the ledger.
     """
@@ -422,7 +423,7 @@ default_message_pool.register_message("payments.billing.v1", "LineExplanation", 
 
 
 @dataclass(eq=False, repr=False)
-class LinePosting(betterproto2.Message):
+class LinePosting(CheckedMessage):
     """
     LinePosting is a ledger transfer made for a line.
     """
@@ -454,7 +455,7 @@ default_message_pool.register_message("payments.billing.v1", "LinePosting", Line
 
 
 @dataclass(eq=False, repr=False)
-class ListChargesRequest(betterproto2.Message):
+class ListChargesRequest(CheckedMessage):
     """
     ListChargesRequest filters the charges. All filters that are given apply.
     """
@@ -489,7 +490,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListChargesResponse(betterproto2.Message):
+class ListChargesResponse(CheckedMessage):
     """
     ListChargesResponse is one page of charges.
     """

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -22,7 +23,7 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
 @dataclass(eq=False, repr=False)
-class MerchantConfig(betterproto2.Message):
+class MerchantConfig(CheckedMessage):
     """
     MerchantConfig is one immutable version of a merchant's configuration. A payment keeps the version that
     it was planned with; a later version changes nothing about it.
@@ -78,7 +79,7 @@ default_message_pool.register_message("payments.config.v1", "MerchantConfig", Me
 
 
 @dataclass(eq=False, repr=False)
-class MethodConfig(betterproto2.Message):
+class MethodConfig(CheckedMessage):
     """
     MethodConfig says through which processors a payment method is charged.
     """
@@ -113,7 +114,7 @@ default_message_pool.register_message("payments.config.v1", "MethodConfig", Meth
 
 
 @dataclass(eq=False, repr=False)
-class RetryPolicy(betterproto2.Message):
+class RetryPolicy(CheckedMessage):
     """
     RetryPolicy bounds the attempts of one step.
     """
@@ -129,7 +130,7 @@ default_message_pool.register_message("payments.config.v1", "RetryPolicy", Retry
 
 
 @dataclass(eq=False, repr=False)
-class Timeouts(betterproto2.Message):
+class Timeouts(CheckedMessage):
     """
     Timeouts bound the waiting for processors.
     """

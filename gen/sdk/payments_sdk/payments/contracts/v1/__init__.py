@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -82,7 +83,7 @@ class ContractKind(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class Contract(betterproto2.Message):
+class Contract(CheckedMessage):
     """
     Contract is a promise that can be broken: it has an id, an owner and a severity.
     """
@@ -150,7 +151,7 @@ default_message_pool.register_message("payments.contracts.v1", "Contract", Contr
 
 
 @dataclass(eq=False, repr=False)
-class ContractViolation(betterproto2.Message):
+class ContractViolation(CheckedMessage):
     """
     ContractViolation says that something broke a contract.
     """
@@ -222,7 +223,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListContractsRequest(betterproto2.Message):
+class ListContractsRequest(CheckedMessage):
     """
     ListContractsRequest asks for a page of contracts.
     """
@@ -244,7 +245,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListContractsResponse(betterproto2.Message):
+class ListContractsResponse(CheckedMessage):
     """
     ListContractsResponse is a page of contracts.
     """
@@ -266,7 +267,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListViolationsRequest(betterproto2.Message):
+class ListViolationsRequest(CheckedMessage):
     """
     ListViolationsRequest asks for a page of violations; filters that are left out do not filter.
     """
@@ -315,7 +316,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListViolationsResponse(betterproto2.Message):
+class ListViolationsResponse(CheckedMessage):
     """
     ListViolationsResponse is a page of violations.
     """
@@ -339,7 +340,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RecordViolationsRequest(betterproto2.Message):
+class RecordViolationsRequest(CheckedMessage):
     """
     RecordViolationsRequest carries violations.
     """
@@ -358,7 +359,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RecordViolationsResponse(betterproto2.Message):
+class RecordViolationsResponse(CheckedMessage):
     """
     RecordViolationsResponse counts the verdicts.
     """
@@ -392,7 +393,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RegisterContractResult(betterproto2.Message):
+class RegisterContractResult(CheckedMessage):
     """
     RegisterContractResult is the verdict on one contract.
     """
@@ -437,7 +438,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RegisterContractsRequest(betterproto2.Message):
+class RegisterContractsRequest(CheckedMessage):
     """
     RegisterContractsRequest carries the contracts to register.
     """
@@ -454,7 +455,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RegisterContractsResponse(betterproto2.Message):
+class RegisterContractsResponse(CheckedMessage):
     """
     RegisterContractsResponse answers for each contract.
     """
@@ -473,7 +474,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ViolationProblem(betterproto2.Message):
+class ViolationProblem(CheckedMessage):
     """
     ViolationProblem is the verdict on a violation that was not recorded anew.
     """

@@ -119,6 +119,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -608,7 +609,7 @@ class WebhookSigning(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class CancelTimerRequest(betterproto2.Message):
+class CancelTimerRequest(CheckedMessage):
     """
     Request of CancelTimer.
     """
@@ -630,7 +631,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class CancelTimerResponse(betterproto2.Message):
+class CancelTimerResponse(CheckedMessage):
     """
     Answer of CancelTimer.
     """
@@ -647,7 +648,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ChargeCreated(betterproto2.Message):
+class ChargeCreated(CheckedMessage):
     """
     ChargeCreated is published once for each charge, when its transfers are in the ledger.
     """
@@ -700,7 +701,7 @@ default_message_pool.register_message("payments.events.v1", "ChargeCreated", Cha
 
 
 @dataclass(eq=False, repr=False)
-class Consumer(betterproto2.Message):
+class Consumer(CheckedMessage):
     """
     Consumer is a reader of the feed inside the mesh, and how far it got with the tenant's events.
     """
@@ -760,7 +761,7 @@ default_message_pool.register_message("payments.events.v1", "Consumer", Consumer
 
 
 @dataclass(eq=False, repr=False)
-class ContractViolated(betterproto2.Message):
+class ContractViolated(CheckedMessage):
     """
     ContractViolated says that something broke one of the contracts that the mesh is watched by: a request
     with an issue, or state that fails an invariant. It is published in the transaction of the state that it
@@ -810,7 +811,7 @@ default_message_pool.register_message("payments.events.v1", "ContractViolated", 
 
 
 @dataclass(eq=False, repr=False)
-class CreateWebhookEndpointRequest(betterproto2.Message):
+class CreateWebhookEndpointRequest(CheckedMessage):
     """
     Request of CreateWebhookEndpoint.
     """
@@ -862,7 +863,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class CreateWebhookEndpointResponse(betterproto2.Message):
+class CreateWebhookEndpointResponse(CheckedMessage):
     """
     Answer of CreateWebhookEndpoint.
     """
@@ -886,7 +887,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeadLetter(betterproto2.Message):
+class DeadLetter(CheckedMessage):
     """
     DeadLetter is an event that a consumer gave up after its last try.
     """
@@ -943,7 +944,7 @@ default_message_pool.register_message("payments.events.v1", "DeadLetter", DeadLe
 
 
 @dataclass(eq=False, repr=False)
-class DeleteScheduleRequest(betterproto2.Message):
+class DeleteScheduleRequest(CheckedMessage):
     """
     Request of DeleteSchedule.
     """
@@ -965,7 +966,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeleteScheduleResponse(betterproto2.Message):
+class DeleteScheduleResponse(CheckedMessage):
     """
     Answer of DeleteSchedule.
     """
@@ -982,7 +983,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeleteWebhookEndpointRequest(betterproto2.Message):
+class DeleteWebhookEndpointRequest(CheckedMessage):
     """
     Request of DeleteWebhookEndpoint.
     """
@@ -1004,7 +1005,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeleteWebhookEndpointResponse(betterproto2.Message):
+class DeleteWebhookEndpointResponse(CheckedMessage):
     """
     Answer of DeleteWebhookEndpoint: nothing is left to tell.
     """
@@ -1018,7 +1019,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Event(betterproto2.Message):
+class Event(CheckedMessage):
     """
     Event is a fact of one tenant that was committed. It never changes and is never withdrawn; a later
     event says what came after.
@@ -1097,7 +1098,7 @@ default_message_pool.register_message("payments.events.v1", "Event", Event)
 
 
 @dataclass(eq=False, repr=False)
-class EventMetadata(betterproto2.Message):
+class EventMetadata(CheckedMessage):
     """
     EventMetadata is the trail of an event. The outbox fields show the state of its delivery inside the
     mesh at the moment of reading; they are no part of the fact.
@@ -1151,7 +1152,7 @@ default_message_pool.register_message("payments.events.v1", "EventMetadata", Eve
 
 
 @dataclass(eq=False, repr=False)
-class EventType(betterproto2.Message):
+class EventType(CheckedMessage):
     """
     EventType is a kind of event: who publishes it, who reads it, and what its payload looks like.
     """
@@ -1198,7 +1199,7 @@ default_message_pool.register_message("payments.events.v1", "EventType", EventTy
 
 
 @dataclass(eq=False, repr=False)
-class EventTypeCutOver(betterproto2.Message):
+class EventTypeCutOver(CheckedMessage):
     """
     EventTypeCutOver says that a version of a registered event type has taken the place of the one before it:
     from now on the earlier version is refused.
@@ -1231,7 +1232,7 @@ default_message_pool.register_message("payments.events.v1", "EventTypeCutOver", 
 
 
 @dataclass(eq=False, repr=False)
-class EventTypeVersion(betterproto2.Message):
+class EventTypeVersion(CheckedMessage):
     """
     EventTypeVersion is one schema of an event's payload.
 
@@ -1279,7 +1280,7 @@ default_message_pool.register_message("payments.events.v1", "EventTypeVersion", 
 
 
 @dataclass(eq=False, repr=False)
-class FailingKey(betterproto2.Message):
+class FailingKey(CheckedMessage):
     """
     FailingKey is a key whose first waiting event fails, or was given up.
     """
@@ -1321,7 +1322,7 @@ default_message_pool.register_message("payments.events.v1", "FailingKey", Failin
 
 
 @dataclass(eq=False, repr=False)
-class GetEventTypeRequest(betterproto2.Message):
+class GetEventTypeRequest(CheckedMessage):
     """
     Request of GetEventType.
     """
@@ -1338,7 +1339,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetEventTypeResponse(betterproto2.Message):
+class GetEventTypeResponse(CheckedMessage):
     """
     Answer of GetEventType.
     """
@@ -1355,7 +1356,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetJourneyRequest(betterproto2.Message):
+class GetJourneyRequest(CheckedMessage):
     """
     Request of GetJourney.
     """
@@ -1375,7 +1376,7 @@ default_message_pool.register_message("payments.events.v1", "GetJourneyRequest",
 
 
 @dataclass(eq=False, repr=False)
-class GetJourneyResponse(betterproto2.Message):
+class GetJourneyResponse(CheckedMessage):
     """
     Answer of GetJourney.
     """
@@ -1392,7 +1393,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetWebhookEndpointRequest(betterproto2.Message):
+class GetWebhookEndpointRequest(CheckedMessage):
     """
     Request of GetWebhookEndpoint.
     """
@@ -1409,7 +1410,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetWebhookEndpointResponse(betterproto2.Message):
+class GetWebhookEndpointResponse(CheckedMessage):
     """
     Answer of GetWebhookEndpoint.
     """
@@ -1428,7 +1429,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Journey(betterproto2.Message):
+class Journey(CheckedMessage):
     """
     Journey is a piece of work that waits, for events and for time, with everything that happened to it.
     """
@@ -1518,7 +1519,7 @@ default_message_pool.register_message("payments.events.v1", "Journey", Journey)
 
 
 @dataclass(eq=False, repr=False)
-class JourneyStep(betterproto2.Message):
+class JourneyStep(CheckedMessage):
     """
     JourneyStep is what one event, timer or call did to a journey.
     """
@@ -1567,7 +1568,7 @@ default_message_pool.register_message("payments.events.v1", "JourneyStep", Journ
 
 
 @dataclass(eq=False, repr=False)
-class JourneyTimerFired(betterproto2.Message):
+class JourneyTimerFired(CheckedMessage):
     """
     JourneyTimerFired says that a timer of a journey came due. Its event's id is the id that the timer had, by which
     the journey knows whether it still waits for it.
@@ -1600,7 +1601,7 @@ default_message_pool.register_message("payments.events.v1", "JourneyTimerFired",
 
 
 @dataclass(eq=False, repr=False)
-class LedgerBatchPosted(betterproto2.Message):
+class LedgerBatchPosted(CheckedMessage):
     """
     LedgerBatchPosted is published once for each batch of which anything was posted, in the transaction of
     the batch. It names the batch and not its transfers: at full rate one event a transfer would cost
@@ -1642,7 +1643,7 @@ default_message_pool.register_message("payments.events.v1", "LedgerBatchPosted",
 
 
 @dataclass(eq=False, repr=False)
-class ListConsumersRequest(betterproto2.Message):
+class ListConsumersRequest(CheckedMessage):
     """
     Request of ListConsumers.
     """
@@ -1664,7 +1665,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListConsumersResponse(betterproto2.Message):
+class ListConsumersResponse(CheckedMessage):
     """
     Answer of ListConsumers.
     """
@@ -1686,7 +1687,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListDeadLettersRequest(betterproto2.Message):
+class ListDeadLettersRequest(CheckedMessage):
     """
     Request of ListDeadLetters.
     """
@@ -1713,7 +1714,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListDeadLettersResponse(betterproto2.Message):
+class ListDeadLettersResponse(CheckedMessage):
     """
     Answer of ListDeadLetters.
     """
@@ -1737,7 +1738,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListEventsRequest(betterproto2.Message):
+class ListEventsRequest(CheckedMessage):
     """
     Request of ListEvents.
     """
@@ -1769,7 +1770,7 @@ default_message_pool.register_message("payments.events.v1", "ListEventsRequest",
 
 
 @dataclass(eq=False, repr=False)
-class ListEventsResponse(betterproto2.Message):
+class ListEventsResponse(CheckedMessage):
     """
     Answer of ListEvents.
     """
@@ -1798,7 +1799,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListEventTypesRequest(betterproto2.Message):
+class ListEventTypesRequest(CheckedMessage):
     """
     Request of ListEventTypes.
     """
@@ -1820,7 +1821,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListEventTypesResponse(betterproto2.Message):
+class ListEventTypesResponse(CheckedMessage):
     """
     Answer of ListEventTypes.
     """
@@ -1842,7 +1843,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListJourneysRequest(betterproto2.Message):
+class ListJourneysRequest(CheckedMessage):
     """
     Request of ListJourneys.
     """
@@ -1881,7 +1882,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListJourneysResponse(betterproto2.Message):
+class ListJourneysResponse(CheckedMessage):
     """
     Answer of ListJourneys.
     """
@@ -1903,7 +1904,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListSchedulesRequest(betterproto2.Message):
+class ListSchedulesRequest(CheckedMessage):
     """
     Request of ListSchedules.
     """
@@ -1925,7 +1926,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListSchedulesResponse(betterproto2.Message):
+class ListSchedulesResponse(CheckedMessage):
     """
     Answer of ListSchedules.
     """
@@ -1947,7 +1948,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListTimersRequest(betterproto2.Message):
+class ListTimersRequest(CheckedMessage):
     """
     Request of ListTimers.
     """
@@ -1979,7 +1980,7 @@ default_message_pool.register_message("payments.events.v1", "ListTimersRequest",
 
 
 @dataclass(eq=False, repr=False)
-class ListTimersResponse(betterproto2.Message):
+class ListTimersResponse(CheckedMessage):
     """
     Answer of ListTimers.
     """
@@ -2001,7 +2002,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookAttemptsRequest(betterproto2.Message):
+class ListWebhookAttemptsRequest(CheckedMessage):
     """
     Request of ListWebhookAttempts.
     """
@@ -2040,7 +2041,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookAttemptsResponse(betterproto2.Message):
+class ListWebhookAttemptsResponse(CheckedMessage):
     """
     Answer of ListWebhookAttempts.
     """
@@ -2064,7 +2065,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookDeliveriesRequest(betterproto2.Message):
+class ListWebhookDeliveriesRequest(CheckedMessage):
     """
     Request of ListWebhookDeliveries.
     """
@@ -2098,7 +2099,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookDeliveriesResponse(betterproto2.Message):
+class ListWebhookDeliveriesResponse(CheckedMessage):
     """
     Answer of ListWebhookDeliveries.
     """
@@ -2122,7 +2123,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookEndpointsRequest(betterproto2.Message):
+class ListWebhookEndpointsRequest(CheckedMessage):
     """
     Request of ListWebhookEndpoints.
     """
@@ -2144,7 +2145,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookEndpointsResponse(betterproto2.Message):
+class ListWebhookEndpointsResponse(CheckedMessage):
     """
     Answer of ListWebhookEndpoints.
     """
@@ -2168,7 +2169,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PaymentCompleted(betterproto2.Message):
+class PaymentCompleted(CheckedMessage):
     """
     PaymentCompleted: every step of a payment was charged.
     """
@@ -2198,7 +2199,7 @@ default_message_pool.register_message("payments.events.v1", "PaymentCompleted", 
 
 
 @dataclass(eq=False, repr=False)
-class PaymentFailed(betterproto2.Message):
+class PaymentFailed(CheckedMessage):
     """
     PaymentFailed: a payment ended and nothing is charged. Exactly one for each payment that failed, and none
     for a request that was refused before a processor was asked.
@@ -2272,7 +2273,7 @@ default_message_pool.register_message("payments.events.v1", "PaymentFailed", Pay
 
 
 @dataclass(eq=False, repr=False)
-class PaymentReceived(betterproto2.Message):
+class PaymentReceived(CheckedMessage):
     """
     PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part.
     """
@@ -2341,7 +2342,7 @@ default_message_pool.register_message("payments.events.v1", "PaymentReceived", P
 
 
 @dataclass(eq=False, repr=False)
-class PaymentReceivedStep(betterproto2.Message):
+class PaymentReceivedStep(CheckedMessage):
     """
     PaymentReceivedStep is one part of the money that came in.
     """
@@ -2383,7 +2384,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PlanCreated(betterproto2.Message):
+class PlanCreated(CheckedMessage):
     """
     PlanCreated says that a plan was declared for the first time.
     """
@@ -2410,7 +2411,7 @@ default_message_pool.register_message("payments.events.v1", "PlanCreated", PlanC
 
 
 @dataclass(eq=False, repr=False)
-class PlanDeprecated(betterproto2.Message):
+class PlanDeprecated(CheckedMessage):
     """
     PlanDeprecated says that a plan takes nobody new from now on. Those on it stay.
     """
@@ -2430,7 +2431,7 @@ default_message_pool.register_message("payments.events.v1", "PlanDeprecated", Pl
 
 
 @dataclass(eq=False, repr=False)
-class PlanUpdated(betterproto2.Message):
+class PlanUpdated(CheckedMessage):
     """
     PlanUpdated says that a plan's description or price list changed.
     """
@@ -2462,7 +2463,7 @@ default_message_pool.register_message("payments.events.v1", "PlanUpdated", PlanU
 
 
 @dataclass(eq=False, repr=False)
-class PublishCloudEventsRequest(betterproto2.Message):
+class PublishCloudEventsRequest(CheckedMessage):
     """
     Request of PublishCloudEvents.
     """
@@ -2494,7 +2495,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PublishCloudEventsResponse(betterproto2.Message):
+class PublishCloudEventsResponse(CheckedMessage):
     """
     Answer of PublishCloudEvents.
     """
@@ -2514,7 +2515,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PublishEventResult(betterproto2.Message):
+class PublishEventResult(CheckedMessage):
     """
     PublishEventResult is the verdict on one event.
     """
@@ -2560,7 +2561,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PublishEventsRequest(betterproto2.Message):
+class PublishEventsRequest(CheckedMessage):
     """
     Request of PublishEvents.
     """
@@ -2583,7 +2584,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PublishEventsResponse(betterproto2.Message):
+class PublishEventsResponse(CheckedMessage):
     """
     Answer of PublishEvents.
     """
@@ -2602,7 +2603,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PutScheduleRequest(betterproto2.Message):
+class PutScheduleRequest(CheckedMessage):
     """
     Request of PutSchedule.
     """
@@ -2624,7 +2625,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PutScheduleResponse(betterproto2.Message):
+class PutScheduleResponse(CheckedMessage):
     """
     Answer of PutSchedule.
     """
@@ -2641,7 +2642,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RatingCompleted(betterproto2.Message):
+class RatingCompleted(CheckedMessage):
     """
     RatingCompleted is published when the rated lines of a charge are final and in the ledger.
     """
@@ -2695,7 +2696,7 @@ default_message_pool.register_message("payments.events.v1", "RatingCompleted", R
 
 
 @dataclass(eq=False, repr=False)
-class RatingFailed(betterproto2.Message):
+class RatingFailed(CheckedMessage):
     """
     RatingFailed says that a charge could not be made because its usage could not be rated, and that the same request
     will never make it. Once for each request; what may end differently in another try is not told.
@@ -2740,7 +2741,7 @@ default_message_pool.register_message("payments.events.v1", "RatingFailed", Rati
 
 
 @dataclass(eq=False, repr=False)
-class RedeliverWebhookRequest(betterproto2.Message):
+class RedeliverWebhookRequest(CheckedMessage):
     """
     Request of RedeliverWebhook: an event, or a period.
 
@@ -2786,7 +2787,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RedeliverWebhookResponse(betterproto2.Message):
+class RedeliverWebhookResponse(CheckedMessage):
     """
     Answer of RedeliverWebhook.
     """
@@ -2808,7 +2809,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RegisterEventTypeResult(betterproto2.Message):
+class RegisterEventTypeResult(CheckedMessage):
     """
     RegisterEventTypeResult is the verdict on one type.
     """
@@ -2859,7 +2860,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RegisterEventTypesRequest(betterproto2.Message):
+class RegisterEventTypesRequest(CheckedMessage):
     """
     Request of RegisterEventTypes.
     """
@@ -2876,7 +2877,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RegisterEventTypesResponse(betterproto2.Message):
+class RegisterEventTypesResponse(CheckedMessage):
     """
     Answer of RegisterEventTypes.
     """
@@ -2895,7 +2896,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ReplayDeadLettersRequest(betterproto2.Message):
+class ReplayDeadLettersRequest(CheckedMessage):
     """
     Request of ReplayDeadLetters: all of a consumer, those of a key, or some events.
     """
@@ -2927,7 +2928,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ReplayDeadLettersResponse(betterproto2.Message):
+class ReplayDeadLettersResponse(CheckedMessage):
     """
     Answer of ReplayDeadLetters.
     """
@@ -2949,7 +2950,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ReplayEventsRequest(betterproto2.Message):
+class ReplayEventsRequest(CheckedMessage):
     """
     Request of ReplayEvents.
     """
@@ -2988,7 +2989,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ReplayEventsResponse(betterproto2.Message):
+class ReplayEventsResponse(CheckedMessage):
     """
     Answer of ReplayEvents.
     """
@@ -3015,7 +3016,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RotateWebhookSecretRequest(betterproto2.Message):
+class RotateWebhookSecretRequest(CheckedMessage):
     """
     Request of RotateWebhookSecret.
     """
@@ -3051,7 +3052,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RotateWebhookSecretResponse(betterproto2.Message):
+class RotateWebhookSecretResponse(CheckedMessage):
     """
     Answer of RotateWebhookSecret.
     """
@@ -3075,7 +3076,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Schedule(betterproto2.Message):
+class Schedule(CheckedMessage):
     """
     Schedule is an event of a registered type that is published again and again. The `causation_id` of each is
     `schedule:<name>@<time>`, with the time that it should have come at.
@@ -3158,7 +3159,7 @@ default_message_pool.register_message("payments.events.v1", "Schedule", Schedule
 
 
 @dataclass(eq=False, repr=False)
-class StepFailed(betterproto2.Message):
+class StepFailed(CheckedMessage):
     """
     StepFailed: an attempt to charge a step of a payment was settled, and it is certain that nothing was charged.
     """
@@ -3208,7 +3209,7 @@ default_message_pool.register_message("payments.events.v1", "StepFailed", StepFa
 
 
 @dataclass(eq=False, repr=False)
-class StepSucceeded(betterproto2.Message):
+class StepSucceeded(CheckedMessage):
     """
     StepSucceeded: an attempt to charge a step of a payment was settled, and the processor charged it.
     """
@@ -3258,7 +3259,7 @@ default_message_pool.register_message("payments.events.v1", "StepSucceeded", Ste
 
 
 @dataclass(eq=False, repr=False)
-class TailEventsRequest(betterproto2.Message):
+class TailEventsRequest(CheckedMessage):
     """
     Request of TailEvents.
     """
@@ -3279,7 +3280,7 @@ default_message_pool.register_message("payments.events.v1", "TailEventsRequest",
 
 
 @dataclass(eq=False, repr=False)
-class TailEventsResponse(betterproto2.Message):
+class TailEventsResponse(CheckedMessage):
     """
     Answer of TailEvents: one event each.
     """
@@ -3301,7 +3302,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class TestWebhookEndpointRequest(betterproto2.Message):
+class TestWebhookEndpointRequest(CheckedMessage):
     """
     Request of TestWebhookEndpoint.
     """
@@ -3323,7 +3324,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class TestWebhookEndpointResponse(betterproto2.Message):
+class TestWebhookEndpointResponse(CheckedMessage):
     """
     Answer of TestWebhookEndpoint.
     """
@@ -3347,7 +3348,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Timer(betterproto2.Message):
+class Timer(CheckedMessage):
     """
     Timer is an event that is yet to be published: at its time it goes into the log, once.
     """
@@ -3406,7 +3407,7 @@ default_message_pool.register_message("payments.events.v1", "Timer", Timer)
 
 
 @dataclass(eq=False, repr=False)
-class UpdateWebhookEndpointRequest(betterproto2.Message):
+class UpdateWebhookEndpointRequest(CheckedMessage):
     """
     Request of UpdateWebhookEndpoint. What is left out stays as it is.
     """
@@ -3460,7 +3461,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UpdateWebhookEndpointResponse(betterproto2.Message):
+class UpdateWebhookEndpointResponse(CheckedMessage):
     """
     Answer of UpdateWebhookEndpoint.
     """
@@ -3479,7 +3480,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UsageAggregated(betterproto2.Message):
+class UsageAggregated(CheckedMessage):
     """
     UsageAggregated says how much an organisation used in a period, added up for good: later usage of the period is no part
     of it. It is published with the charge that the sums were frozen for, and tells no prices; UsageRated does.
@@ -3524,7 +3525,7 @@ default_message_pool.register_message("payments.events.v1", "UsageAggregated", U
 
 
 @dataclass(eq=False, repr=False)
-class UsageAggregatedTotal(betterproto2.Message):
+class UsageAggregatedTotal(CheckedMessage):
     """
     UsageAggregatedTotal is how much of one SKU one project used.
     """
@@ -3551,7 +3552,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UsageRated(betterproto2.Message):
+class UsageRated(CheckedMessage):
     """
     UsageRated says what the usage of a charge costs, meter by meter. It is published when the lines of the charge are
     stored for good, before the ledger posts them; RatingCompleted follows once it has.
@@ -3604,7 +3605,7 @@ default_message_pool.register_message("payments.events.v1", "UsageRated", UsageR
 
 
 @dataclass(eq=False, repr=False)
-class UsageRatedLine(betterproto2.Message):
+class UsageRatedLine(CheckedMessage):
     """
     UsageRatedLine is what the usage of one SKU in one project costs.
     """
@@ -3636,7 +3637,7 @@ default_message_pool.register_message("payments.events.v1", "UsageRatedLine", Us
 
 
 @dataclass(eq=False, repr=False)
-class UsageReported(betterproto2.Message):
+class UsageReported(CheckedMessage):
     """
     UsageReported says that a batch added usage: one event a receipt, with totals, whatever the size of the
     batch. Batches that added nothing publish none. Sums do not depend on order, so its key is the
@@ -3682,7 +3683,7 @@ default_message_pool.register_message("payments.events.v1", "UsageReported", Usa
 
 
 @dataclass(eq=False, repr=False)
-class UsageStatusChanged(betterproto2.Message):
+class UsageStatusChanged(CheckedMessage):
     """
     UsageStatusChanged says that usage events of a batch went from one status to another, with the reasons. Usage that
     was simply taken in is told by UsageReported instead. Nothing orders it, so its key is the receipt.
@@ -3729,7 +3730,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UsageStatusReason(betterproto2.Message):
+class UsageStatusReason(CheckedMessage):
     """
     UsageStatusReason is why some events of a batch changed their status.
     """
@@ -3749,7 +3750,7 @@ default_message_pool.register_message("payments.events.v1", "UsageStatusReason",
 
 
 @dataclass(eq=False, repr=False)
-class UsageTotal(betterproto2.Message):
+class UsageTotal(CheckedMessage):
     """
     UsageTotal is what one batch added to the usage of one SKU by one organisation.
     """
@@ -3793,7 +3794,7 @@ default_message_pool.register_message("payments.events.v1", "UsageTotal", UsageT
 
 
 @dataclass(eq=False, repr=False)
-class WebhookAttempt(betterproto2.Message):
+class WebhookAttempt(CheckedMessage):
     """
     WebhookAttempt is one request to an endpoint and what came back.
     """
@@ -3862,7 +3863,7 @@ default_message_pool.register_message("payments.events.v1", "WebhookAttempt", We
 
 
 @dataclass(eq=False, repr=False)
-class WebhookDelivery(betterproto2.Message):
+class WebhookDelivery(CheckedMessage):
     """
     WebhookDelivery is the delivery of one event to one endpoint.
     """
@@ -3920,7 +3921,7 @@ default_message_pool.register_message("payments.events.v1", "WebhookDelivery", W
 
 
 @dataclass(eq=False, repr=False)
-class WebhookEndpoint(betterproto2.Message):
+class WebhookEndpoint(CheckedMessage):
     """
     WebhookEndpoint is a URL that gets a tenant's events by POST.
     """
@@ -4021,7 +4022,7 @@ default_message_pool.register_message("payments.events.v1", "WebhookEndpoint", W
 
 
 @dataclass(eq=False, repr=False)
-class WebhookEndpointDisabled(betterproto2.Message):
+class WebhookEndpointDisabled(CheckedMessage):
     """
     WebhookEndpointDisabled says that an endpoint gets nothing from now on. Its events are kept as skipped, and
     can be redelivered once it is enabled again.
@@ -4056,7 +4057,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class WebhookEndpointTested(betterproto2.Message):
+class WebhookEndpointTested(CheckedMessage):
     """
     WebhookEndpointTested is what TestWebhookEndpoint sends. It goes to the endpoint under test and no other,
     whatever the subjects that it asked for.
@@ -4074,7 +4075,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class WebhookSecret(betterproto2.Message):
+class WebhookSecret(CheckedMessage):
     """
     WebhookSecret is a signing secret without its secret part.
     """

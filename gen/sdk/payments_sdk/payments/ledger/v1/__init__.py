@@ -38,6 +38,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -477,7 +478,7 @@ class TransferResult(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class Account(betterproto2.Message):
+class Account(CheckedMessage):
     """
     Account holds money of one currency for one purpose.
     """
@@ -535,7 +536,7 @@ default_message_pool.register_message("payments.ledger.v1", "Account", Account)
 
 
 @dataclass(eq=False, repr=False)
-class AccountFlags(betterproto2.Message):
+class AccountFlags(CheckedMessage):
     """
     AccountFlags bound what an account accepts. They are set when the account is created.
     """
@@ -562,7 +563,7 @@ default_message_pool.register_message("payments.ledger.v1", "AccountFlags", Acco
 
 
 @dataclass(eq=False, repr=False)
-class Balances(betterproto2.Message):
+class Balances(CheckedMessage):
     """
     Balances are what an account's transfers add up to, in minor units of its currency. Both sides only
     ever grow. Numbers 3 and 4 are kept for the pending sides.
@@ -583,7 +584,7 @@ default_message_pool.register_message("payments.ledger.v1", "Balances", Balances
 
 
 @dataclass(eq=False, repr=False)
-class CreateAccountResult(betterproto2.Message):
+class CreateAccountResult(CheckedMessage):
     """
     CreateAccountResult is the verdict on one account.
     """
@@ -617,7 +618,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class CreateAccountsRequest(betterproto2.Message):
+class CreateAccountsRequest(CheckedMessage):
     """
     CreateAccountsRequest carries the accounts to create.
     """
@@ -634,7 +635,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class CreateAccountsResponse(betterproto2.Message):
+class CreateAccountsResponse(CheckedMessage):
     """
     CreateAccountsResponse answers for each account.
     """
@@ -653,7 +654,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class CurrencyTrialBalance(betterproto2.Message):
+class CurrencyTrialBalance(CheckedMessage):
     """
     CurrencyTrialBalance is the trial balance of one currency.
     """
@@ -698,7 +699,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Entry(betterproto2.Message):
+class Entry(CheckedMessage):
     """
     Entry is what a transfer left on one of its two accounts.
     """
@@ -778,7 +779,7 @@ default_message_pool.register_message("payments.ledger.v1", "Entry", Entry)
 
 
 @dataclass(eq=False, repr=False)
-class GetAccountRequest(betterproto2.Message):
+class GetAccountRequest(CheckedMessage):
     """
     GetAccountRequest names the account.
     """
@@ -793,7 +794,7 @@ default_message_pool.register_message("payments.ledger.v1", "GetAccountRequest",
 
 
 @dataclass(eq=False, repr=False)
-class GetAccountResponse(betterproto2.Message):
+class GetAccountResponse(CheckedMessage):
     """
     GetAccountResponse carries the account.
     """
@@ -810,7 +811,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetTrialBalanceRequest(betterproto2.Message):
+class GetTrialBalanceRequest(CheckedMessage):
     """
     GetTrialBalanceRequest asks for the books as they stand now. Points in time come later.
     """
@@ -824,7 +825,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetTrialBalanceResponse(betterproto2.Message):
+class GetTrialBalanceResponse(CheckedMessage):
     """
     GetTrialBalanceResponse carries the trial balance.
     """
@@ -843,7 +844,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListAccountsRequest(betterproto2.Message):
+class ListAccountsRequest(CheckedMessage):
     """
     ListAccountsRequest filters the accounts. All filters that are given apply.
     """
@@ -882,7 +883,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListAccountsResponse(betterproto2.Message):
+class ListAccountsResponse(CheckedMessage):
     """
     ListAccountsResponse is one page of accounts.
     """
@@ -904,7 +905,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListEntriesRequest(betterproto2.Message):
+class ListEntriesRequest(CheckedMessage):
     """
     ListEntriesRequest names the account and the page.
     """
@@ -936,7 +937,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListEntriesResponse(betterproto2.Message):
+class ListEntriesResponse(CheckedMessage):
     """
     ListEntriesResponse is one page of entries.
     """
@@ -958,7 +959,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PostTransferResult(betterproto2.Message):
+class PostTransferResult(CheckedMessage):
     """
     PostTransferResult is the verdict on one transfer.
     """
@@ -999,7 +1000,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PostTransfersRequest(betterproto2.Message):
+class PostTransfersRequest(CheckedMessage):
     """
     PostTransfersRequest carries the transfers to post.
     """
@@ -1016,7 +1017,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PostTransfersResponse(betterproto2.Message):
+class PostTransfersResponse(CheckedMessage):
     """
     PostTransfersResponse answers for each transfer.
     """
@@ -1035,7 +1036,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Transfer(betterproto2.Message):
+class Transfer(CheckedMessage):
     """
     Transfer moves one amount from one account to another. It is never changed or deleted; a mistake is
     reversed by its opposite. Numbers 7, 9 to 13 and 15 are kept for what api.md plans for pending,
@@ -1101,7 +1102,7 @@ default_message_pool.register_message("payments.ledger.v1", "Transfer", Transfer
 
 
 @dataclass(eq=False, repr=False)
-class TrialBalance(betterproto2.Message):
+class TrialBalance(CheckedMessage):
     """
     TrialBalance adds up all accounts of the tenant, as of one instant.
     """
@@ -1125,7 +1126,7 @@ default_message_pool.register_message("payments.ledger.v1", "TrialBalance", Tria
 
 
 @dataclass(eq=False, repr=False)
-class TypeTrialBalance(betterproto2.Message):
+class TypeTrialBalance(CheckedMessage):
     """
     TypeTrialBalance adds up the accounts of one type in one currency.
     """

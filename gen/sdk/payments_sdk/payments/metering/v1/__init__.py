@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -130,7 +131,7 @@ class Window(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class EventProblem(betterproto2.Message):
+class EventProblem(CheckedMessage):
     """
     EventProblem says what became of an event that was not accepted.
     """
@@ -167,7 +168,7 @@ default_message_pool.register_message("payments.metering.v1", "EventProblem", Ev
 
 
 @dataclass(eq=False, repr=False)
-class GetIngestSettingsRequest(betterproto2.Message):
+class GetIngestSettingsRequest(CheckedMessage):
     """
     GetIngestSettingsRequest has no arguments: the tenant is the caller's.
     """
@@ -181,7 +182,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetIngestSettingsResponse(betterproto2.Message):
+class GetIngestSettingsResponse(CheckedMessage):
     """
     GetIngestSettingsResponse wraps the settings.
     """
@@ -200,7 +201,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class IngestEventsRequest(betterproto2.Message):
+class IngestEventsRequest(CheckedMessage):
     """
     IngestEventsRequest is a batch.
     """
@@ -218,7 +219,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class IngestEventsResponse(betterproto2.Message):
+class IngestEventsResponse(CheckedMessage):
     """
     IngestEventsResponse is the receipt of a batch, given after the commit.
     """
@@ -261,7 +262,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class IngestSettings(betterproto2.Message):
+class IngestSettings(CheckedMessage):
     """
     IngestSettings is how far from now an event may lie, for one tenant.
     """
@@ -292,7 +293,7 @@ default_message_pool.register_message("payments.metering.v1", "IngestSettings", 
 
 
 @dataclass(eq=False, repr=False)
-class QueryUsageRequest(betterproto2.Message):
+class QueryUsageRequest(CheckedMessage):
     """
     QueryUsageRequest names the usage to aggregate.
     """
@@ -350,7 +351,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class QueryUsageResponse(betterproto2.Message):
+class QueryUsageResponse(CheckedMessage):
     """
     QueryUsageResponse is the usage found.
     """
@@ -373,7 +374,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class StreamEventsRequest(betterproto2.Message):
+class StreamEventsRequest(CheckedMessage):
     """
     StreamEventsRequest is one batch of a stream.
     """
@@ -392,7 +393,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class StreamEventsResponse(betterproto2.Message):
+class StreamEventsResponse(CheckedMessage):
     """
     StreamEventsResponse answers one batch of a stream.
     """
@@ -411,7 +412,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UpdateIngestSettingsRequest(betterproto2.Message):
+class UpdateIngestSettingsRequest(CheckedMessage):
     """
     UpdateIngestSettingsRequest changes what it names and leaves the rest.
     """
@@ -442,7 +443,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UpdateIngestSettingsResponse(betterproto2.Message):
+class UpdateIngestSettingsResponse(CheckedMessage):
     """
     UpdateIngestSettingsResponse wraps the settings.
     """
@@ -461,7 +462,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UsageEvent(betterproto2.Message):
+class UsageEvent(CheckedMessage):
     """
     UsageEvent is one measured use. It is identified by its request_id for ever: sending it again,
     alone or in another batch, changes nothing. An event breaks no batch: its rules are judged for it
@@ -524,7 +525,7 @@ default_message_pool.register_message("payments.metering.v1", "UsageEvent", Usag
 
 
 @dataclass(eq=False, repr=False)
-class UsageRow(betterproto2.Message):
+class UsageRow(CheckedMessage):
     """
     UsageRow is the usage of one SKU by one project in one window. Windows without events have no row.
     """

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -19,7 +20,7 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
 @dataclass(eq=False, repr=False)
-class AccessRule(betterproto2.Message):
+class AccessRule(CheckedMessage):
     """
     AccessRule states who may call an RPC and what the call does to state.
     """
@@ -40,7 +41,7 @@ default_message_pool.register_message("payments.options.v1", "AccessRule", Acces
 
 
 @dataclass(eq=False, repr=False)
-class EventRule(betterproto2.Message):
+class EventRule(CheckedMessage):
     """
     EventRule makes a message the payload of an event and names how that event travels.
     """

@@ -35,6 +35,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -288,7 +289,7 @@ class PaymentStatus(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class Attempt(betterproto2.Message):
+class Attempt(CheckedMessage):
     """
     Attempt is one call to a processor. It is stored before the call leaves.
     """
@@ -402,7 +403,7 @@ default_message_pool.register_message("payments.orchestration.v1", "Attempt", At
 
 
 @dataclass(eq=False, repr=False)
-class CoreRequestContext(betterproto2.Message):
+class CoreRequestContext(CheckedMessage):
     """
     CoreRequestContext is the strict reading of a request from outside.
     """
@@ -473,7 +474,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class CreatePaymentRequest(betterproto2.Message):
+class CreatePaymentRequest(CheckedMessage):
     """
     CreatePaymentRequest carries a merchant's request as it came.
 
@@ -507,7 +508,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class CreatePaymentResponse(betterproto2.Message):
+class CreatePaymentResponse(CheckedMessage):
     """
     CreatePaymentResponse answers CreatePayment.
     """
@@ -524,7 +525,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Decision(betterproto2.Message):
+class Decision(CheckedMessage):
     """
     Decision is one thing that planning or routing settled, and why.
     """
@@ -559,7 +560,7 @@ default_message_pool.register_message("payments.orchestration.v1", "Decision", D
 
 
 @dataclass(eq=False, repr=False)
-class GetMerchantConfigRequest(betterproto2.Message):
+class GetMerchantConfigRequest(CheckedMessage):
     """
     GetMerchantConfigRequest names a merchant.
     """
@@ -581,7 +582,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetMerchantConfigResponse(betterproto2.Message):
+class GetMerchantConfigResponse(CheckedMessage):
     """
     GetMerchantConfigResponse answers GetMerchantConfig.
     """
@@ -600,7 +601,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetPaymentRequest(betterproto2.Message):
+class GetPaymentRequest(CheckedMessage):
     """
     GetPaymentRequest names a payment.
     """
@@ -617,7 +618,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetPaymentResponse(betterproto2.Message):
+class GetPaymentResponse(CheckedMessage):
     """
     GetPaymentResponse answers GetPayment.
     """
@@ -634,7 +635,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListMerchantConfigVersionsRequest(betterproto2.Message):
+class ListMerchantConfigVersionsRequest(CheckedMessage):
     """
     ListMerchantConfigVersionsRequest names a merchant.
     """
@@ -663,7 +664,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListMerchantConfigVersionsResponse(betterproto2.Message):
+class ListMerchantConfigVersionsResponse(CheckedMessage):
     """
     ListMerchantConfigVersionsResponse is one page of versions.
     """
@@ -689,7 +690,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListPaymentsRequest(betterproto2.Message):
+class ListPaymentsRequest(CheckedMessage):
     """
     ListPaymentsRequest selects payments; empty filters let everything pass.
     """
@@ -728,7 +729,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListPaymentsResponse(betterproto2.Message):
+class ListPaymentsResponse(CheckedMessage):
     """
     ListPaymentsResponse is one page of payments.
     """
@@ -750,7 +751,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class MethodPreference(betterproto2.Message):
+class MethodPreference(CheckedMessage):
     """
     MethodPreference is one method that a payer offers.
     """
@@ -779,7 +780,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Payment(betterproto2.Message):
+class Payment(CheckedMessage):
     """
     Payment collects one amount, in one step or more, and knows of each step whether it was charged.
     """
@@ -861,7 +862,7 @@ default_message_pool.register_message("payments.orchestration.v1", "Payment", Pa
 
 
 @dataclass(eq=False, repr=False)
-class PlanPaymentRequest(betterproto2.Message):
+class PlanPaymentRequest(CheckedMessage):
     """
     PlanPaymentRequest carries a request that is only to be planned.
 
@@ -890,7 +891,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PlanPaymentResponse(betterproto2.Message):
+class PlanPaymentResponse(CheckedMessage):
     """
     PlanPaymentResponse shows what would be done.
     """
@@ -926,7 +927,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PutMerchantConfigRequest(betterproto2.Message):
+class PutMerchantConfigRequest(CheckedMessage):
     """
     PutMerchantConfigRequest carries a new configuration.
     """
@@ -950,7 +951,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PutMerchantConfigResponse(betterproto2.Message):
+class PutMerchantConfigResponse(CheckedMessage):
     """
     PutMerchantConfigResponse answers PutMerchantConfig.
     """
@@ -967,7 +968,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ValidationIssue(betterproto2.Message):
+class ValidationIssue(CheckedMessage):
     """
     ValidationIssue is one finding about a request from outside.
     """

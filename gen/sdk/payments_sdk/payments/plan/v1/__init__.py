@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -19,7 +20,7 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
 @dataclass(eq=False, repr=False)
-class PaymentPlan(betterproto2.Message):
+class PaymentPlan(CheckedMessage):
     """
     PaymentPlan is what a payment will try: steps that are worked on in order, the amounts of which sum to
     the total. It is a pure function of the request's context and one version of the merchant's
@@ -48,7 +49,7 @@ default_message_pool.register_message("payments.plan.v1", "PaymentPlan", Payment
 
 
 @dataclass(eq=False, repr=False)
-class PaymentStep(betterproto2.Message):
+class PaymentStep(CheckedMessage):
     """
     PaymentStep takes one part of the total from one payment method.
     """

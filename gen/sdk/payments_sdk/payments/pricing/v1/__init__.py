@@ -57,6 +57,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -430,7 +431,7 @@ class SkuType(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class ApplyCatalogRequest(betterproto2.Message):
+class ApplyCatalogRequest(CheckedMessage):
     """
     Request of ApplyCatalog.
     """
@@ -458,7 +459,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ApplyCatalogResponse(betterproto2.Message):
+class ApplyCatalogResponse(CheckedMessage):
     """
     Response of ApplyCatalog.
     """
@@ -475,7 +476,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class BusinessModel(betterproto2.Message):
+class BusinessModel(CheckedMessage):
     """
     BusinessModel groups plans under one way of doing business and one currency.
     """
@@ -522,7 +523,7 @@ default_message_pool.register_message("payments.pricing.v1", "BusinessModel", Bu
 
 
 @dataclass(eq=False, repr=False)
-class Catalog(betterproto2.Message):
+class Catalog(CheckedMessage):
     """
     Catalog is a declaration of things sold, prices, customers and partners. Within one list no id comes twice.
     """
@@ -582,7 +583,7 @@ default_message_pool.register_message("payments.pricing.v1", "Catalog", Catalog)
 
 
 @dataclass(eq=False, repr=False)
-class CatalogChange(betterproto2.Message):
+class CatalogChange(CheckedMessage):
     """
     CatalogChange is what became of one declared thing.
     """
@@ -624,7 +625,7 @@ default_message_pool.register_message("payments.pricing.v1", "CatalogChange", Ca
 
 
 @dataclass(eq=False, repr=False)
-class CommissionRate(betterproto2.Message):
+class CommissionRate(CheckedMessage):
     """
     CommissionRate is the share of a line's gross that partners of a tier earn.
     """
@@ -649,7 +650,7 @@ default_message_pool.register_message("payments.pricing.v1", "CommissionRate", C
 
 
 @dataclass(eq=False, repr=False)
-class Entitlement(betterproto2.Message):
+class Entitlement(CheckedMessage):
     """
     Entitlement says which plan an organisation is on from some time on.
     """
@@ -681,7 +682,7 @@ default_message_pool.register_message("payments.pricing.v1", "Entitlement", Enti
 
 
 @dataclass(eq=False, repr=False)
-class EstimateLine(betterproto2.Message):
+class EstimateLine(CheckedMessage):
     """
     EstimateLine is what the expected usage of one SKU adds to the base.
     """
@@ -713,7 +714,7 @@ default_message_pool.register_message("payments.pricing.v1", "EstimateLine", Est
 
 
 @dataclass(eq=False, repr=False)
-class EstimateRequest(betterproto2.Message):
+class EstimateRequest(CheckedMessage):
     """
     Request of Estimate.
     """
@@ -747,7 +748,7 @@ default_message_pool.register_message("payments.pricing.v1", "EstimateRequest", 
 
 
 @dataclass(eq=False, repr=False)
-class EstimateResponse(betterproto2.Message):
+class EstimateResponse(CheckedMessage):
     """
     Response of Estimate.
     """
@@ -776,7 +777,7 @@ default_message_pool.register_message("payments.pricing.v1", "EstimateResponse",
 
 
 @dataclass(eq=False, repr=False)
-class EvaluatePriceRequest(betterproto2.Message):
+class EvaluatePriceRequest(CheckedMessage):
     """
     Request of EvaluatePrice.
     """
@@ -803,7 +804,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class EvaluatePriceResponse(betterproto2.Message):
+class EvaluatePriceResponse(CheckedMessage):
     """
     Response of EvaluatePrice.
     """
@@ -837,7 +838,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class FlatPrice(betterproto2.Message):
+class FlatPrice(CheckedMessage):
     """
     FlatPrice is due once a period, used or not.
     """
@@ -852,7 +853,7 @@ default_message_pool.register_message("payments.pricing.v1", "FlatPrice", FlatPr
 
 
 @dataclass(eq=False, repr=False)
-class GetPlanRequest(betterproto2.Message):
+class GetPlanRequest(CheckedMessage):
     """
     Request of GetPlan.
     """
@@ -872,7 +873,7 @@ default_message_pool.register_message("payments.pricing.v1", "GetPlanRequest", G
 
 
 @dataclass(eq=False, repr=False)
-class GetPlanResponse(betterproto2.Message):
+class GetPlanResponse(CheckedMessage):
     """
     Response of GetPlan.
     """
@@ -887,7 +888,7 @@ default_message_pool.register_message("payments.pricing.v1", "GetPlanResponse", 
 
 
 @dataclass(eq=False, repr=False)
-class GraduatedPrice(betterproto2.Message):
+class GraduatedPrice(CheckedMessage):
     """
     GraduatedPrice charges each unit by its own tier.
     """
@@ -902,7 +903,7 @@ default_message_pool.register_message("payments.pricing.v1", "GraduatedPrice", G
 
 
 @dataclass(eq=False, repr=False)
-class LineProof(betterproto2.Message):
+class LineProof(CheckedMessage):
     """
     LineProof is everything that leads from metered usage to a line's amount: with it, anybody can do the sum again.
     """
@@ -1021,7 +1022,7 @@ default_message_pool.register_message("payments.pricing.v1", "LineProof", LinePr
 
 
 @dataclass(eq=False, repr=False)
-class ListEntitlementsRequest(betterproto2.Message):
+class ListEntitlementsRequest(CheckedMessage):
     """
     Request of ListEntitlements.
     """
@@ -1048,7 +1049,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListEntitlementsResponse(betterproto2.Message):
+class ListEntitlementsResponse(CheckedMessage):
     """
     Response of ListEntitlements.
     """
@@ -1072,7 +1073,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListPlansRequest(betterproto2.Message):
+class ListPlansRequest(CheckedMessage):
     """
     Request of ListPlans.
     """
@@ -1097,7 +1098,7 @@ default_message_pool.register_message("payments.pricing.v1", "ListPlansRequest",
 
 
 @dataclass(eq=False, repr=False)
-class ListPlansResponse(betterproto2.Message):
+class ListPlansResponse(CheckedMessage):
     """
     Response of ListPlans.
     """
@@ -1117,7 +1118,7 @@ default_message_pool.register_message("payments.pricing.v1", "ListPlansResponse"
 
 
 @dataclass(eq=False, repr=False)
-class ListSkusRequest(betterproto2.Message):
+class ListSkusRequest(CheckedMessage):
     """
     Request of ListSkus.
     """
@@ -1142,7 +1143,7 @@ default_message_pool.register_message("payments.pricing.v1", "ListSkusRequest", 
 
 
 @dataclass(eq=False, repr=False)
-class ListSkusResponse(betterproto2.Message):
+class ListSkusResponse(CheckedMessage):
     """
     Response of ListSkus.
     """
@@ -1162,7 +1163,7 @@ default_message_pool.register_message("payments.pricing.v1", "ListSkusResponse",
 
 
 @dataclass(eq=False, repr=False)
-class OrgBusinessModel(betterproto2.Message):
+class OrgBusinessModel(CheckedMessage):
     """
     OrgBusinessModel puts an organisation on a business model. An organisation is on one at most.
     """
@@ -1204,7 +1205,7 @@ default_message_pool.register_message("payments.pricing.v1", "OrgBusinessModel",
 
 
 @dataclass(eq=False, repr=False)
-class PackagePrice(betterproto2.Message):
+class PackagePrice(CheckedMessage):
     """
     PackagePrice sells units by the package.
     """
@@ -1231,7 +1232,7 @@ default_message_pool.register_message("payments.pricing.v1", "PackagePrice", Pac
 
 
 @dataclass(eq=False, repr=False)
-class Partner(betterproto2.Message):
+class Partner(CheckedMessage):
     """
     Partner earns a share of what organisations pay.
     """
@@ -1256,7 +1257,7 @@ default_message_pool.register_message("payments.pricing.v1", "Partner", Partner)
 
 
 @dataclass(eq=False, repr=False)
-class PartnerOfRecord(betterproto2.Message):
+class PartnerOfRecord(CheckedMessage):
     """
     PartnerOfRecord names the partner that earns on an organisation during a stretch of time. ACTIVE ones of one
     organisation never overlap.
@@ -1298,7 +1299,7 @@ default_message_pool.register_message("payments.pricing.v1", "PartnerOfRecord", 
 
 
 @dataclass(eq=False, repr=False)
-class PerUnitPrice(betterproto2.Message):
+class PerUnitPrice(CheckedMessage):
     """
     PerUnitPrice charges every unit alike, fractions of units included.
     """
@@ -1313,7 +1314,7 @@ default_message_pool.register_message("payments.pricing.v1", "PerUnitPrice", Per
 
 
 @dataclass(eq=False, repr=False)
-class Plan(betterproto2.Message):
+class Plan(CheckedMessage):
     """
     Plan is a named price list. Its name and status may change; its prices never do: a changed list is a
     new version, and every version is kept, because charges refer to it.
@@ -1382,7 +1383,7 @@ default_message_pool.register_message("payments.pricing.v1", "Plan", Plan)
 
 
 @dataclass(eq=False, repr=False)
-class PlanPrice(betterproto2.Message):
+class PlanPrice(CheckedMessage):
     """
     PlanPrice is the price of one SKU in a plan or in an entitlement's overrides.
     """
@@ -1402,7 +1403,7 @@ default_message_pool.register_message("payments.pricing.v1", "PlanPrice", PlanPr
 
 
 @dataclass(eq=False, repr=False)
-class Price(betterproto2.Message):
+class Price(CheckedMessage):
     """
     Price turns the quantity of a period into an amount. Amounts are exact until the line that they end up on is
     closed; it rounds once, half up, from the unrounded value.
@@ -1449,7 +1450,7 @@ default_message_pool.register_message("payments.pricing.v1", "Price", Price)
 
 
 @dataclass(eq=False, repr=False)
-class PriceInput(betterproto2.Message):
+class PriceInput(CheckedMessage):
     """
     PriceInput is what a price is applied to.
     """
@@ -1470,7 +1471,7 @@ default_message_pool.register_message("payments.pricing.v1", "PriceInput", Price
 
 
 @dataclass(eq=False, repr=False)
-class PriceStep(betterproto2.Message):
+class PriceStep(CheckedMessage):
     """
     PriceStep is one piece of the arithmetic behind an amount. The amounts of all steps sum to the unrounded amount,
     and a step's amount is units × unit_amount + flat_amount.
@@ -1519,7 +1520,7 @@ default_message_pool.register_message("payments.pricing.v1", "PriceStep", PriceS
 
 
 @dataclass(eq=False, repr=False)
-class RatedLine(betterproto2.Message):
+class RatedLine(CheckedMessage):
     """
     RatedLine is what the usage of one SKU in one project costs.
     """
@@ -1571,7 +1572,7 @@ default_message_pool.register_message("payments.pricing.v1", "RatedLine", RatedL
 
 
 @dataclass(eq=False, repr=False)
-class RateUsageRequest(betterproto2.Message):
+class RateUsageRequest(CheckedMessage):
     """
     Request of RateUsage.
     """
@@ -1593,7 +1594,7 @@ default_message_pool.register_message("payments.pricing.v1", "RateUsageRequest",
 
 
 @dataclass(eq=False, repr=False)
-class RateUsageResponse(betterproto2.Message):
+class RateUsageResponse(CheckedMessage):
     """
     Response of RateUsage.
     """
@@ -1630,7 +1631,7 @@ default_message_pool.register_message("payments.pricing.v1", "RateUsageResponse"
 
 
 @dataclass(eq=False, repr=False)
-class Sku(betterproto2.Message):
+class Sku(CheckedMessage):
     """
     Sku is one thing that is metered and may be priced.
     """
@@ -1688,7 +1689,7 @@ default_message_pool.register_message("payments.pricing.v1", "Sku", Sku)
 
 
 @dataclass(eq=False, repr=False)
-class Tier(betterproto2.Message):
+class Tier(CheckedMessage):
     """
     Tier is a stretch of units: above the up_to of the tier before it, up to and including its own.
     """

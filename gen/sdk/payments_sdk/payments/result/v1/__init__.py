@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -74,7 +75,7 @@ class ErrorCode(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class CompositeResult(betterproto2.Message):
+class CompositeResult(CheckedMessage):
     """
     CompositeResult sums up the steps of a payment: total_processed and remaining_amount are both zero or
     more, and always sum to the payment's total.
@@ -116,7 +117,7 @@ default_message_pool.register_message("payments.result.v1", "CompositeResult", C
 
 
 @dataclass(eq=False, repr=False)
-class Result(betterproto2.Message):
+class Result(CheckedMessage):
     """
     Result is the outcome of one step.
     """

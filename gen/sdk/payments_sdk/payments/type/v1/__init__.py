@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -175,7 +176,7 @@ class Outcome(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class Money(betterproto2.Message):
+class Money(CheckedMessage):
     """
     Money is an amount in the minor unit of its currency. Integers add up and compare exactly; no float
     ever touches an amount. In JSON minor_units is a string, so that no reader rounds it.
@@ -196,7 +197,7 @@ default_message_pool.register_message("payments.type.v1", "Money", Money)
 
 
 @dataclass(eq=False, repr=False)
-class Period(betterproto2.Message):
+class Period(CheckedMessage):
     """
     Period is a half-open stretch of time: start_at belongs to it, end_at does not.
     """

@@ -10,9 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import postgres
 from tests.support.postgres import DatabaseUrls, Server
+
+# The same examples in every run, and no clock that judges them: a busy machine is no fault of a strategy.
+settings.register_profile(
+    "tollmesh", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tollmesh")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -71,13 +71,17 @@ async def test_failures_come_in_their_place() -> None:
 
 
 async def test_closing_ends_what_runs() -> None:
-    begun, ended = [], []
+    begun: list[int] = []
+    ended: list[int] = []
+    beside = asyncio.Event()
 
     async def work(number: int) -> int:
         begun.append(number)
+        if len(begun) == 3:
+            beside.set()
         try:
-            # The first answer waits until others run beside it.
-            await asyncio.sleep(60 if number else 0.02)
+            # The first answer waits until others run beside it; they never end by themselves.
+            await (asyncio.Event() if number else beside).wait()
         finally:
             ended.append(number)
         return number

@@ -1,0 +1,163 @@
+"""Finds payment card numbers in text, so that none is stored, published or logged.
+
+A run of digits is a card number when an issuer's prefix, a length that this issuer gives, and the check digit of
+ISO/IEC 7812 agree. Up to 8 characters that are neither letter nor digit may stand between two digits. Ranges and
+exceptions, and what they cost: docs/decisions/0085-card-numbers.md.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from itertools import accumulate
+from urllib.parse import unquote
+
+DIGITS_MIN = 12
+DIGITS_MAX = 19
+# Characters that a card number spans at most: its digits, and 8 characters between any two.
+SPAN_MAX = DIGITS_MAX + 8 * (DIGITS_MAX - 1)
+MASK = "[card number]"
+
+# First and last four digits of each range, and the lengths that are issued. A later row replaces an earlier one.
+_RANGES: tuple[tuple[int, int, tuple[int, ...]], ...] = (
+    (4000, 4999, (13, 16, 19)),  # Visa
+    (5100, 5599, (16,)),  # Mastercard
+    (2221, 2720, (16,)),
+    (3400, 3499, (15,)),  # American Express
+    (3700, 3799, (15,)),
+    (3000, 3059, (14, 15, 16, 17, 18, 19)),  # Diners Club
+    (3095, 3095, (14, 15, 16, 17, 18, 19)),
+    (3600, 3699, (14, 15, 16, 17, 18, 19)),
+    (3800, 3999, (14, 15, 16, 17, 18, 19)),
+    (3528, 3589, (16, 17, 18, 19)),  # JCB
+    (2200, 2205, (16, 17, 18, 19)),  # Mir, Borica
+    (5000, 5099, (16, 17, 18, 19)),  # Maestro, Elo, Verve, RuPay
+    (5600, 5899, (16, 17, 18, 19)),  # Maestro, Uzcard
+    (6000, 6999, (16, 17, 18, 19)),  # Discover, UnionPay, Maestro, RuPay, Elo, Troy
+    (8600, 8600, (16,)),  # Uzcard
+    (9792, 9792, (16,)),  # Troy
+    (9860, 9860, (16,)),  # Humo
+    *(
+        # Prefixes under which Maestro has issued short numbers.
+        (first, last, tuple(range(DIGITS_MIN, DIGITS_MAX + 1)))
+        for first, last in (
+            (5018, 5018),
+            (5020, 5020),
+            (5038, 5038),
+            (5893, 5893),
+            (6304, 6304),
+            (6390, 6390),
+            (6700, 6799),
+        )
+    ),
+)
+_LENGTHS = {
+    str(prefix): lengths for first, last, lengths in _RANGES for prefix in range(first, last + 1)
+}
+_RUN = re.compile(r"[0-9]+(?: {1,8}[0-9]+)*")
+_DOUBLED = str.maketrans("0123456789", "0246813579")
+_NOT_DIGITS = str.maketrans("", "", "0123456789")
+_FLAT_ASCII = {
+    code: chr(code) if chr(code).isdigit() else "x" if chr(code).isalpha() else " "
+    for code in range(128)
+}
+# UUIDs, and hexadecimal ids of 24, 32, 40 and 64 digits: with a letter among them they are no card numbers.
+_IDS = re.compile(
+    r"(?<![0-9A-Za-z])(?=[0-9-]*[a-fA-F])(?:"
+    r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[1-8][0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}"
+    r"|[0-9a-fA-F]{64}|[0-9a-fA-F]{40}|[0-9a-fA-F]{32}|[0-9a-fA-F]{24})(?![0-9A-Za-z])"
+)
+
+
+def holds_card_number(text: str) -> bool:
+    """True when a card number stands in the text, as it is, percent-encoded or with HTML's entities."""
+    if len(text) < DIGITS_MIN:
+        return False
+    return _find(text) is not None or _find(_decoded(text)) is not None
+
+
+def without_card_numbers(text: str, characters_max: int | None = None) -> str:
+    """Return the text with `[card number]` in the place of each card number.
+
+    With `characters_max` it is cut, and searched before: of a card number that was cut in two, most would survive.
+    """
+    end = len(text) if characters_max is None else characters_max
+    text = text[: end + SPAN_MAX]
+    spans: list[tuple[int, int]] = []
+    while (span := _find(text, spans[-1][1] if spans else 0)) is not None:
+        spans.append(span)
+    if _find(_decoded(_masked(text, spans, len(text)))) is not None:
+        return MASK[:characters_max]  # where it stands in the text is not known
+    return _masked(text, spans, end)[:characters_max]
+
+
+def _masked(text: str, spans: list[tuple[int, int]], end: int) -> str:
+    kept, position = "", 0
+    for first, last in spans:
+        if first < end:
+            kept += text[position:first] + MASK
+            position = last
+    return kept + text[position:end]
+
+
+def _decoded(text: str) -> str:
+    if "%" not in text and "&" not in text:
+        return ""
+    return html.unescape(unquote(text))
+
+
+def _find(text: str, position: int = 0) -> tuple[int, int] | None:
+    """Return start and end of the first card number from a position on, or None."""
+    flat = " " * position + _flat(text)[position:]
+    if len(flat) - len(flat.translate(_NOT_DIGITS)) < DIGITS_MIN:
+        return None
+    for run in _RUN.finditer(flat):
+        if len(run[0]) >= DIGITS_MIN:
+            span = _in_run(run[0])
+            if span is not None:
+                return run.start() + span[0], run.start() + span[1]
+    return None
+
+
+def _flat(text: str) -> str:
+    """Return the text with digits of any script as 0-9, letters as x and all else as spaces, place by place."""
+    if len(text) >= 24:
+        text = _IDS.sub(lambda found: "x" * len(found[0]), text)
+    if text.isascii():
+        return text.translate(_FLAT_ASCII)
+    return "".join(map(_flat_character, text))
+
+
+def _flat_character(character: str) -> str:
+    digit = unicodedata.digit(character, -1)
+    if digit >= 0:
+        return str(digit)
+    return "x" if character.isalnum() else " "
+
+
+def _in_run(run: str) -> tuple[int, int] | None:
+    """Find a card number that begins and ends where groups of digits do: within a longer number there is none."""
+    digits = run.replace(" ", "")
+    ends = list(accumulate(map(len, run.split())))
+    bounds = frozenset(ends)
+    checks = _checks(digits)
+    for first in (0, *ends[:-1]):
+        for length in _LENGTHS.get(digits[first : first + 4], ()):
+            last = first + length
+            if last in bounds:
+                sums = checks[last % 2]
+                if (sums[last] - sums[first]) % 10 == 0:
+                    places = [place for place, character in enumerate(run) if character != " "]
+                    return places[first], places[last - 1] + 1
+    return None
+
+
+def _checks(digits: str) -> tuple[list[int], list[int]]:
+    """Return the running sums of the check digit, for numbers that end after an even, and after an odd place."""
+    plain = list(map(int, digits))
+    even = list(map(int, digits.translate(_DOUBLED)))
+    odd = [*plain]
+    odd[1::2] = even[1::2]
+    even[1::2] = plain[1::2]
+    return list(accumulate(even, initial=0)), list(accumulate(odd, initial=0))

@@ -44,6 +44,7 @@ class Incoming:
         findings: what reading has found so far.
         key: idempotency key beside the body, from field or header; empty without one.
         odd_key: true when that key was no UUID.
+        card_key: true when that key held a card number, so that it must not be kept in any form.
     """
 
     body: bytes
@@ -51,6 +52,7 @@ class Incoming:
     findings: Findings
     key: str = ""
     odd_key: bool = False
+    card_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +194,14 @@ def request_key(incoming: Incoming, context: Context) -> str:
     """Return the UUID that recognises a repeat, and report a key that is missing or odd.
 
     Without any key the bytes themselves are the key: the same body for the same merchant and order is the same
-    payment, so that a blind retry does not charge twice.
+    payment, so that a blind retry does not charge twice. A key that holds a card number is dropped, and with it the
+    protection that its sender counts on: the payment is refused, under a key that the body alone gives.
     """
+    digest = hashlib.sha256(incoming.body).hexdigest()
+    if incoming.card_key:
+        message = "the idempotency key held a card number; nothing is charged, send a UUID"
+        incoming.findings.refuse("request_id", "CARD_DATA", message)
+        return str(derived_uuid("orchestration.body-under-card-key", digest))
     if incoming.key:
         if incoming.odd_key:
             message = "the idempotency key is no UUID; it was mapped to one"
@@ -201,11 +209,9 @@ def request_key(incoming: Incoming, context: Context) -> str:
         return incoming.key
     if context.body_key:
         return request_id_of(context.body_key)
-    message = (
-        "no idempotency key was sent; the body stands for itself, so send a key with each payment"
-    )
-    incoming.findings.warn("request_id", "MISSING_IDEMPOTENCY_KEY", message)
-    digest = hashlib.sha256(incoming.body).hexdigest()
+    if not context.body_key_dropped:
+        message = "no idempotency key was sent; the body stands for itself, so send a key with each payment"
+        incoming.findings.warn("request_id", "MISSING_IDEMPOTENCY_KEY", message)
     return str(derived_uuid("orchestration.body", context.merchant_id, context.order_id, digest))
 
 

@@ -14,6 +14,7 @@ from services.orchestration.app import Incoming
 from services.orchestration.domain import tree
 from services.orchestration.domain.issues import Findings
 from services.orchestration.domain.tree import Number, Object, Tree
+from services.runtime.cards import holds_card_number
 from services.runtime.context import current
 from services.runtime.interceptors import request_id_of
 
@@ -34,6 +35,8 @@ def read(
         body = b"raw:" + request.raw_request
         root = tree.read(request.raw_request, findings)
     spelled = current().idempotency_key or key
+    if holds_card_number(spelled):
+        return Incoming(body, root, findings, card_key=True)
     return Incoming(body, root, findings, request_id_of(key) if key else "", _is_odd(spelled))
 
 
@@ -89,5 +92,5 @@ def _tree(value: Value, depth_left: int) -> Tree:
 def _number(value: float) -> Number:
     """Return a double by the shortest text that names it; a Struct has no integers, so 12 is 12."""
     if value.is_integer() and abs(value) < _EXACT_INTEGER_MAX:
-        return Number(str(int(value)))
-    return Number(repr(value))
+        return Number(str(int(value)), written=False)
+    return Number(repr(value), written=False)

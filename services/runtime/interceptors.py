@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError, Message
 
 from services.runtime import methods, validation
 from services.runtime.access import KeyRing, MeshTokens, Principal, refusal
+from services.runtime.cards import SPAN_MAX, holds_card_number
 from services.runtime.config import Settings
 from services.runtime.context import _CURRENT, CallContext
 from services.runtime.errors import (
@@ -60,6 +61,16 @@ class Call:
         """Return a header as text, cut to a bounded length, or an empty text."""
         value = self.headers.get(name, "")
         return value[:HEADER_MAX] if isinstance(value, str) else ""
+
+    def trail(self, name: str) -> str:
+        """Return a header that names the call or its chain; empty when it holds a card number.
+
+        Such ids stand in every log line, event and violation.
+        """
+        value = self.headers.get(name, "")
+        if not isinstance(value, str) or holds_card_number(value[: HEADER_MAX + SPAN_MAX]):
+            return ""
+        return value[:HEADER_MAX]
 
     @property
     def idempotency_key(self) -> str:
@@ -186,7 +197,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
 
     async def _enter(self, call: Call) -> None:
         """Give the call its ids, check its credential, set its context."""
-        request_id = call.header("x-request-id") or str(new_uuid())
+        request_id = call.trail("x-request-id") or str(new_uuid())
         traceparent = call.header("traceparent")
         if not is_traceparent(traceparent):
             traceparent = new_traceparent()
@@ -220,9 +231,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
             principal_id=principal.principal_id,
             scopes=principal.scopes,
             request_id=request_id,
-            correlation_id=principal.correlation_id
-            or call.header("x-correlation-id")
-            or request_id,
+            correlation_id=principal.correlation_id or call.trail("x-correlation-id") or request_id,
             causation_id=principal.causation_id,
             traceparent=traceparent,
             deadline_at=self._deadline_at(call),

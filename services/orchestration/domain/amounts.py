@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
+from services.orchestration.domain import fields
 from services.orchestration.domain.issues import Findings
 from services.orchestration.domain.tree import Number, Object, Tree
 from services.runtime.money import CONTEXT, MINOR_UNITS_MAX, exponent
@@ -17,9 +18,9 @@ from services.runtime.money import CONTEXT, MINOR_UNITS_MAX, exponent
 # More digits than a double holds: sender and receiver may have different numbers before them.
 SIGNIFICANT_DIGITS_MAX = 15
 _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]{1,4}))?")
-_INTEGER = re.compile(r"[0-9]{1,20}")
-_PLAIN = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,18})?")
-_GROUPED = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]{1,18}")
+_PLAIN = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
+_GROUPED = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]+")
+_MONEY_FIELDS = {"currency": "currency_code", "minor_units": "minor_units"}
 # Signs and the currencies that they may stand for; `$` alone is a dozen dollars, so the currency decides.
 _SIGNS: dict[str, frozenset[str]] = {
     "$": frozenset({"USD", "CAD", "AUD", "NZD", "SGD", "HKD", "MXN"}),
@@ -45,11 +46,13 @@ class Reader:
     def minor(self, path: str, value: Tree) -> int | None:
         """Read a field that counts minor units, e.g. `amount_minor`; None when it is in doubt."""
         if isinstance(value, str):
-            text = value.strip()
-            if not _INTEGER.fullmatch(text):
+            match = _PLAIN.fullmatch(value.strip())
+            if match is None:
                 return self._refuse(path, "AMOUNT_UNREADABLE", "is no whole number of minor units")
+            if match[2]:
+                return self._too_many_places(path, match[2], minor_only=True)
             self.findings.info(path, "NUMBER_AS_TEXT", "a whole number was sent as a text")
-            return self._positive(path, int(text))
+            return self._whole(path, match[1])
         if isinstance(value, Number):
             return self._number(path, value, minor_only=True)
         return self._refuse(path, "WRONG_TYPE", "must be a whole number of minor units")
@@ -88,28 +91,36 @@ class Reader:
         if power is not None and abs(int(power)) > 20:
             return self._refuse(path, "AMOUNT_OUT_OF_RANGE", "leaves 64-bit minor units")
         if fraction is None and power is None:
-            return self._integer(path, int(sign + whole), noted=minor_only)
-        return self._float(path, Decimal(value.text), minor_only=minor_only)
+            return self._integer(path, int(sign + whole), value, noted=minor_only)
+        # As written, zeros too: 1.080 has three places, and so has 1080e-3.
+        places = len(fraction or "") - int(power or 0)
+        if places > (0 if minor_only else exponent(self.currency)):
+            return self._too_many_places(path, fraction or "", minor_only=minor_only)
+        return self._float(path, value)
 
-    def _integer(self, path: str, value: int, *, noted: bool) -> int | None:
-        if not noted:
+    def _integer(self, path: str, amount: int, value: Number, *, noted: bool) -> int | None:
+        if not noted and value.written:
             self.findings.info(path, "AMOUNT_IN_MINOR_UNITS", "a whole number counts minor units")
-        return self._positive(path, value)
+        elif not noted:
+            message = (
+                "a whole number counts minor units; how it was written is not known, so send a text"
+            )
+            self.findings.warn(path, "AMOUNT_IN_MINOR_UNITS", message)
+        return self._positive(path, amount)
 
-    def _float(self, path: str, value: Decimal, *, minor_only: bool) -> int | None:
-        integral = value == value.to_integral_value(context=CONTEXT)
-        if integral:
+    def _float(self, path: str, value: Number) -> int | None:
+        amount = Decimal(value.text)
+        if amount == amount.to_integral_value(context=CONTEXT):
             return self._refuse(
                 path,
                 "AMOUNT_AMBIGUOUS",
                 "is a whole amount written as a float: major or minor units? send it as a text",
             )
-        if minor_only:
-            return self._refuse(path, "AMOUNT_PRECISION", "is a fraction of a minor unit")
+        how = "" if value.written else ", and how it was written is not known"
         self.findings.warn(
-            path, "AMOUNT_IS_FLOAT", "a float was sent; read as major units, send a text"
+            path, "AMOUNT_IS_FLOAT", f"a float was sent{how}; read as major units, send a text"
         )
-        return self._major(path, value)
+        return self._positive(path, int(amount.scaleb(exponent(self.currency), context=CONTEXT)))
 
     def _decimal_text(self, path: str, value: str) -> int | None:
         text = value.strip()
@@ -123,9 +134,14 @@ class Reader:
             bare = bare.replace(",", "")
         if bare.startswith("-"):
             return self._refuse(path, "AMOUNT_NOT_POSITIVE", "must be more than zero")
-        if not _PLAIN.fullmatch(bare):
+        match = _PLAIN.fullmatch(bare)
+        if match is None:
             return self._refuse(path, "AMOUNT_UNREADABLE", 'is no decimal such as "12.50"')
-        return self._major(path, Decimal(bare))
+        fraction = match[2] or ""
+        places = exponent(self.currency)
+        if len(fraction) > places:
+            return self._too_many_places(path, fraction, minor_only=False)
+        return self._whole(path, match[1] + fraction.ljust(places, "0"))
 
     def _without_sign(self, path: str, text: str) -> str | None:
         signs = {**_SIGNS, self.currency: frozenset({self.currency})}
@@ -142,29 +158,42 @@ class Reader:
         return text
 
     def _money(self, path: str, value: Object) -> int | None:
-        fields = dict(value.pairs)
-        if len(fields) != len(value.pairs) or set(fields) != {"currency_code", "minor_units"}:
+        # A field that is not known could change what the others say, e.g. a scale.
+        known = all(fields.meant(spelled) in _MONEY_FIELDS for spelled, _ in value.pairs)
+        found = fields.find(value, f"{path}.", _MONEY_FIELDS, self.findings) if known else {}
+        if set(found) != set(_MONEY_FIELDS):
             return self._refuse(
-                path, "AMOUNT_UNREADABLE", "must hold currency_code and minor_units, each once"
+                path, "AMOUNT_UNREADABLE", "must hold currency_code and minor_units, and no more"
             )
-        if fields["currency_code"] != self.currency:
+        code, units = found["currency"], found["minor_units"]
+        if not isinstance(code.value, str) or code.value.strip().upper() != self.currency:
             return self._refuse(path, "CURRENCY_CONFLICT", f"is not in {self.currency}")
-        units = fields["minor_units"]
-        if isinstance(units, str) and _INTEGER.fullmatch(units):
-            return self._positive(path, int(units))
-        return self.minor(f"{path}.minor_units", units)
+        if code.value != self.currency:
+            self.findings.info(code.path, "OTHER_SPELLING", f"was read as {self.currency}")
+        if isinstance(units.value, str) and units.value.isascii() and units.value.isdigit():
+            return self._whole(units.path, units.value)
+        return self.minor(units.path, units.value)
 
     # ---- the limits
 
-    def _major(self, path: str, value: Decimal) -> int | None:
-        scaled = value.scaleb(exponent(self.currency), context=CONTEXT)
-        if scaled != scaled.to_integral_value(context=CONTEXT):
+    def _too_many_places(self, path: str, fraction: str, *, minor_only: bool) -> int | None:
+        has = "minor units have none"
+        if not minor_only:
+            has = f"{self.currency} has {exponent(self.currency)}"
+        if len(fraction) == 3:
             return self._refuse(
                 path,
-                "AMOUNT_PRECISION",
-                f"has more than the {exponent(self.currency)} places of {self.currency}",
+                "AMOUNT_AMBIGUOUS",
+                f"has three digits after the point, {has}: a fraction or thousands?",
             )
-        return self._positive(path, int(scaled))
+        return self._refuse(path, "AMOUNT_PRECISION", f"has too many places, {has}")
+
+    def _whole(self, path: str, digits: str) -> int | None:
+        significant = digits.lstrip("0")
+        # Python refuses to convert thousands of digits.
+        if len(significant) > len(str(MINOR_UNITS_MAX)):
+            return self._refuse(path, "AMOUNT_OUT_OF_RANGE", "leaves 64-bit minor units")
+        return self._positive(path, int(significant or "0"))
 
     def _positive(self, path: str, value: int) -> int | None:
         if value <= 0:

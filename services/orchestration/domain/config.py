@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from services.runtime.cards import holds_card_number
 from services.runtime.errors import Code, DomainError, FieldViolation, InvalidField
 from services.runtime.money import Money, exponent
 
@@ -64,14 +65,19 @@ def check(config: MerchantConfig, known_processors: Collection[str]) -> None:
 
     Raises:
         UnknownProcessor: it names a processor that has no adapter here.
-        InvalidField: a method stands twice, or a processor is its own fallback.
+        InvalidField: a method stands twice, a processor is its own fallback, or a name holds a card number.
         UnknownCurrency: a limit is in no ISO 4217 currency.
     """
     faults: list[FieldViolation] = []
+    if holds_card_number(config.merchant_id):
+        # No payment could name it: card numbers are dropped from payment requests.
+        faults.append(FieldViolation("config.merchant_id", "must not hold a card number"))
     seen: set[str] = set()
     for index, rule in enumerate(config.methods):
         path = f"config.methods[{index}]"
-        if rule.method in seen:
+        if holds_card_number(rule.method):
+            faults.append(FieldViolation(f"{path}.method", "must not hold a card number"))
+        elif rule.method in seen:
             faults.append(FieldViolation(f"{path}.method", f"{rule.method} stands twice"))
         seen.add(rule.method)
         if len(set(rule.processors)) < len(rule.processors):

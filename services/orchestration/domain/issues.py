@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from services.runtime.cards import SPAN_MAX, without_card_numbers
+
 ISSUES_MAX = 50
-_LONG_DIGITS = re.compile(r"[0-9](?:[ -]?[0-9]){11,}")
+PATH_MAX = 200
+MESSAGE_MAX = 500
 
 
 def storable(text: str) -> str:
@@ -15,9 +17,10 @@ def storable(text: str) -> str:
     return text.replace("\x00", "\ufffd").encode("utf-8", errors="replace").decode("utf-8")
 
 
-def printable(text: str) -> str:
-    """Return the text fit to be shown and logged: storable, and without digits that could be a card's."""
-    return _LONG_DIGITS.sub("[digits]", storable(text))
+def shown(text: str, characters_max: int) -> str:
+    """Return the beginning of a text fit to be shown and logged: storable, and without card numbers."""
+    beginning = storable(text[: characters_max + SPAN_MAX])
+    return without_card_numbers(beginning, characters_max)
 
 
 class Severity(StrEnum):
@@ -62,12 +65,17 @@ class Findings:
 
     def info(self, path: str, code: str, message: str) -> None:
         """Add: another spelling of the same thing."""
-        self.add(Issue(printable(path[:200]), code, printable(message), Severity.INFO))
+        self._add(path, code, message, Severity.INFO)
 
     def warn(self, path: str, code: str, message: str) -> None:
         """Add: not as documented, but certain, or not about money."""
-        self.add(Issue(printable(path[:200]), code, printable(message), Severity.WARNING))
+        self._add(path, code, message, Severity.WARNING)
 
     def refuse(self, path: str, code: str, message: str) -> None:
         """Add: what is to be charged is in doubt."""
-        self.add(Issue(printable(path[:200]), code, printable(message), Severity.ERROR))
+        self._add(path, code, message, Severity.ERROR)
+
+    def _add(self, path: str, code: str, message: str, severity: Severity) -> None:
+        # A body of 256 KiB holds thousands of odd fields; those that find no place any more cost nothing.
+        if len(self.issues) < ISSUES_MAX or severity is Severity.ERROR:
+            self.add(Issue(shown(path, PATH_MAX), code, shown(message, MESSAGE_MAX), severity))

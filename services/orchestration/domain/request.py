@@ -7,45 +7,50 @@ Total: any tree gives a context and findings, never an exception. Source of the 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field, replace
 
+from services.orchestration.domain import fields as names
 from services.orchestration.domain.amounts import Reader
-from services.orchestration.domain.issues import Findings, Issue, storable
+from services.orchestration.domain.fields import Field
+from services.orchestration.domain.issues import PATH_MAX, Findings, Issue, storable
 from services.orchestration.domain.tree import Number, Object, Tree
+from services.runtime.cards import SPAN_MAX, holds_card_number
 from services.runtime.money import EXPONENTS
 
 PREFERENCES_MAX = 20
 METADATA_MAX = 50
 METADATA_KEY_MAX = 64
 METADATA_VALUE_MAX = 500
+ID_MAX = 64
+METHOD_MAX = 32
+TOKEN_MAX = 200
+BODY_KEY_MAX = 200
 ANONYMOUS = "anonymous"
+DROPPED = "[dropped]"
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _METHOD = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _TOKEN = re.compile(r"[A-Za-z0-9._:@-]{1,200}")
-_DIGITS_LIKE_A_CARD = re.compile(r"(?<![0-9])[0-9](?:[ -]?[0-9]){12,18}(?![0-9])")
 
-# Other spellings, after case and punctuation are dropped, by the name of the field.
-_SPELLINGS = {
-    "merchant_id": ("merchantid", "merchant"),
-    "order_id": ("orderid", "order"),
-    "person_id": ("personid", "customerid"),
-    "amount": ("amount",),
-    "amount_minor": ("amountminor",),
-    "amount_cents": ("amountcents",),
-    "currency": ("currency", "currencycode"),
-    "method": ("method", "paymentmethod"),
-    "token": ("token", "paymenttoken"),
-    "payment_methods": ("paymentmethods", "methods", "splits"),
-    "max_amount": ("maxamount",),
-    "max_amount_minor": ("maxamountminor",),
-    "metadata": ("metadata",),
-    "idempotency_key": ("idempotencykey", "requestid"),
+_REQUEST_FIELDS = {
+    name: name
+    for name in (
+        "merchant_id",
+        "order_id",
+        "person_id",
+        "amount",
+        "amount_minor",
+        "amount_cents",
+        "currency",
+        "method",
+        "token",
+        "payment_methods",
+        "metadata",
+        "idempotency_key",
+    )
 }
-_NAMES = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
-_REQUEST_FIELDS = frozenset(_SPELLINGS) - {"max_amount", "max_amount_minor"}
-_PREFERENCE_FIELDS = frozenset({"method", "max_amount", "max_amount_minor", "token"})
-_CARD_FIELDS = frozenset({"cardnumber", "pan", "cvv", "cvc", "cvv2", "number", "securitycode"})
+_PREFERENCE_FIELDS = {name: name for name in ("method", "max_amount", "max_amount_minor", "token")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ class Context:
         preferences: methods that the payer offers, in order; empty: the merchant's order holds.
         metadata: further text.
         body_key: idempotency key that stood in the body; empty without one.
+        body_key_dropped: true when one stood there and held a card number.
         issues: every finding.
         refused: true when what is to be charged is in doubt.
     """
@@ -86,6 +92,7 @@ class Context:
     preferences: tuple[Preference, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
     body_key: str = ""
+    body_key_dropped: bool = False
     issues: tuple[Issue, ...] = field(default=())
     refused: bool = False
 
@@ -94,9 +101,10 @@ def interpret(tree: Object | None, findings: Findings) -> Context:
     """Read a request's tree; None (nothing readable) gives an empty, refused context."""
     if tree is None:
         return Context(issues=tuple(findings.issues), refused=True)
-    fields = _fields(tree, "", _REQUEST_FIELDS, findings)
+    fields = names.find(tree, "", _REQUEST_FIELDS, findings)
     currency = _currency(fields, findings)
     reader = Reader(currency, findings)
+    body_key = _body_key(fields, findings)
     context = Context(
         merchant_id=_id(fields, "merchant_id", findings, required=True),
         order_id=_id(fields, "order_id", findings),
@@ -105,90 +113,43 @@ def interpret(tree: Object | None, findings: Findings) -> Context:
         currency=currency,
         preferences=_preferences(fields, reader),
         metadata=_metadata(fields, findings),
-        body_key=_body_key(fields, findings),
+        body_key=body_key or "",
+        body_key_dropped=body_key is None,
     )
-    return _closed(context, findings)
+    return with_findings(context, findings)
 
 
 def with_findings(context: Context, findings: Findings) -> Context:
-    """Return the context with findings that were made after it was read."""
-    return _closed(context, findings)
+    """Return the context with every finding that was made so far."""
+    return replace(context, issues=tuple(findings.issues), refused=findings.refused)
 
 
-def _closed(context: Context, findings: Findings) -> Context:
-    return Context(
-        context.merchant_id,
-        context.order_id,
-        context.person_id,
-        context.amount_minor,
-        context.currency,
-        context.preferences,
-        context.metadata,
-        context.body_key,
-        tuple(findings.issues),
-        findings.refused,
-    )
+# ---- texts
 
 
-# ---- fields by name
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    path: str
-    value: Tree
-
-
-def _fields(
-    tree: Object, prefix: str, known: frozenset[str], findings: Findings
-) -> dict[str, _Field]:
-    """Find the fields by any of their spellings; the same field twice with two values is in doubt."""
-    fields: dict[str, _Field] = {}
-    for spelled, value in tree.pairs:
-        path = prefix + spelled[:64]
-        squashed = re.sub(r"[^a-z0-9]", "", spelled[:64].lower())
-        name = _NAMES.get(squashed, "")
-        if name not in known:
-            _unknown(path, squashed, findings)
-            continue
-        if spelled != name:
-            findings.info(path, "OTHER_SPELLING", f"{path} was read as {name}")
-        if name in fields:
-            _duplicate(path, name, fields[name].value, value, findings)
-        fields[name] = _Field(path, value)
-    return fields
-
-
-def _unknown(path: str, squashed: str, findings: Findings) -> None:
-    if squashed in _CARD_FIELDS:
-        findings.warn(path, "CARD_DATA", "card data was dropped: send tokens, never numbers")
-    else:
-        findings.warn(path, "UNKNOWN_FIELD", f"{path} is not a field of a payment request")
-
-
-def _duplicate(path: str, name: str, before: Tree, value: Tree, findings: Findings) -> None:
-    if before == value:
-        findings.warn(path, "DUPLICATE_FIELD", f"{name} stands twice with the same value")
-    elif name == "metadata":
-        findings.warn(path, "DUPLICATE_FIELD", "metadata stands twice; the last one was read")
-    else:
-        findings.refuse(path, "DUPLICATE_FIELD", f"{name} stands twice with different values")
-
-
-def _id(fields: dict[str, _Field], name: str, findings: Findings, *, required: bool = False) -> str:
+def _id(fields: dict[str, Field], name: str, findings: Findings, *, required: bool = False) -> str:
     found = fields.get(name)
-    report = findings.refuse if required else findings.warn
-    if found is None or found.value is None or found.value == "":
-        report(name, "MISSING", f"{name} is missing")
+    text = _text_of(found, findings) if found else ""
+    if found is None or (text == "" and isinstance(found.value, str)):
+        if required:
+            findings.refuse(name, "MISSING", f"{name} is missing")
         return ""
-    text = _text_of(found, findings)
+    report = findings.refuse if required else findings.warn
+    if _holds_card_number(text, ID_MAX):
+        report(found.path, "CARD_DATA", f"{name} held a card number; it was dropped")
+        return ""
     if not _ID.fullmatch(text):
-        report(found.path, "INVALID_ID", f"{name} must be 1 to 64 of A-Z a-z 0-9 . _ : -")
+        report(found.path, "INVALID_ID", f"{name} must be 1 to {ID_MAX} of A-Z a-z 0-9 . _ : -")
         return ""
     return text
 
 
-def _text_of(found: _Field, findings: Findings) -> str:
+def _holds_card_number(text: str, characters_max: int) -> bool:
+    """Look no further than where a card number ends that begins in what is kept of the text."""
+    return holds_card_number(text[: characters_max + SPAN_MAX])
+
+
+def _text_of(found: Field, findings: Findings) -> str:
     value = found.value
     if isinstance(value, Number):
         findings.info(found.path, "TEXT_AS_NUMBER", f"{found.path} was sent as a number")
@@ -200,12 +161,12 @@ def _text_of(found: _Field, findings: Findings) -> str:
     return value.strip()
 
 
-def _currency(fields: dict[str, _Field], findings: Findings) -> str:
+def _currency(fields: dict[str, Field], findings: Findings) -> str:
     found = fields.get("currency")
-    if found is None or found.value is None:
+    text = _text_of(found, findings) if found else ""
+    if found is None or found.value == "":
         findings.refuse("currency", "MISSING", "currency is missing")
         return ""
-    text = _text_of(found, findings)
     if text != text.upper():
         findings.info(found.path, "OTHER_SPELLING", "the currency was read in capitals")
     if text.upper() not in EXPONENTS:
@@ -214,43 +175,51 @@ def _currency(fields: dict[str, _Field], findings: Findings) -> str:
     return text.upper()
 
 
-def _amount(fields: dict[str, _Field], reader: Reader) -> int | None:
-    readings: list[int | None] = []
-    for name, read in (
-        ("amount", reader.amount),
-        ("amount_minor", reader.minor),
-        ("amount_cents", reader.cents),
-    ):
-        if name in fields:
-            readings.append(read(fields[name].path, fields[name].value))
-    if not readings:
+def _amount(fields: dict[str, Field], reader: Reader) -> int | None:
+    sent = _readings(
+        fields,
+        {"amount": reader.amount, "amount_minor": reader.minor, "amount_cents": reader.cents},
+    )
+    if not sent:
         reader.findings.refuse("amount", "MISSING", "no amount was sent")
         return None
-    if len(set(readings)) > 1:
+    if len(set(sent)) > 1:
         reader.findings.refuse("amount", "AMOUNT_CONFLICT", "the amounts sent differ")
         return None
-    return readings[0]
+    return sent[0]
+
+
+def _readings(
+    fields: dict[str, Field], forms: dict[str, Callable[[str, Tree], int | None]]
+) -> list[int | None]:
+    return [
+        read(fields[name].path, fields[name].value)
+        for name, read in forms.items()
+        if name in fields
+    ]
 
 
 # ---- methods
 
 
-def _preferences(fields: dict[str, _Field], reader: Reader) -> tuple[Preference, ...]:
+def _preferences(fields: dict[str, Field], reader: Reader) -> tuple[Preference, ...]:
     listed = fields.get("payment_methods")
-    single = fields.get("method")
-    if listed is None or listed.value is None:
-        if single is None and "token" not in fields:
-            return ()
-        found = _preference(fields, "", reader)
+    alone = [
+        fields[name] for name in ("method", "token") if name in fields and fields[name].value != ""
+    ]
+    if listed is None or listed.value in ([], Object(())):
+        found = _preference(fields, "", reader) if alone else None
         return (found,) if found else ()
-    if single is not None:
+    for ignored in alone:
         reader.findings.warn(
-            single.path, "METHOD_IGNORED", "method was ignored, since payment_methods was sent"
+            ignored.path,
+            "METHOD_IGNORED",
+            f"{ignored.path} was ignored, since payment_methods was sent",
         )
     return _listed(listed, reader)
 
 
-def _listed(listed: _Field, reader: Reader) -> tuple[Preference, ...]:
+def _listed(listed: Field, reader: Reader) -> tuple[Preference, ...]:
     value = listed.value
     if not isinstance(value, list) or not 1 <= len(value) <= PREFERENCES_MAX:
         reader.findings.refuse(
@@ -264,16 +233,21 @@ def _listed(listed: _Field, reader: Reader) -> tuple[Preference, ...]:
         if not isinstance(entry, Object):
             reader.findings.refuse(path, "WRONG_TYPE", f"{path} must be an object with a method")
             continue
-        inner = _fields(entry, f"{path}.", _PREFERENCE_FIELDS, reader.findings)
+        inner = names.find(entry, f"{path}.", _PREFERENCE_FIELDS, reader.findings)
         preference = _preference(inner, f"{path}.", reader)
         if preference is not None:
             found.append(preference)
     return tuple(found)
 
 
-def _preference(fields: dict[str, _Field], prefix: str, reader: Reader) -> Preference | None:
+def _preference(fields: dict[str, Field], prefix: str, reader: Reader) -> Preference | None:
     found = fields.get("method")
     method = _text_of(found, reader.findings).lower() if found else ""
+    if _holds_card_number(method, METHOD_MAX):
+        reader.findings.refuse(
+            f"{prefix}method", "CARD_DATA", "a card number is no method; it was dropped"
+        )
+        return None
     if not _METHOD.fullmatch(method):
         reader.findings.refuse(
             f"{prefix}method",
@@ -284,27 +258,25 @@ def _preference(fields: dict[str, _Field], prefix: str, reader: Reader) -> Prefe
     return Preference(method, _cap(fields, prefix, reader), _token(fields, prefix, reader.findings))
 
 
-def _cap(fields: dict[str, _Field], prefix: str, reader: Reader) -> int | None:
-    sent = [name for name in ("max_amount", "max_amount_minor") if name in fields and prefix]
-    if not sent or not reader.currency:
+def _cap(fields: dict[str, Field], prefix: str, reader: Reader) -> int | None:
+    if not prefix or not reader.currency:
         return None
-    if len(sent) == 2:
-        reader.findings.refuse(f"{prefix}max_amount", "AMOUNT_CONFLICT", "two limits were sent")
-        return None
-    found = fields[sent[0]]
-    read = reader.amount if sent[0] == "max_amount" else reader.minor
-    return read(found.path, found.value)
+    sent = _readings(fields, {"max_amount": reader.amount, "max_amount_minor": reader.minor})
+    if len(set(sent)) > 1:
+        reader.findings.refuse(f"{prefix}max_amount", "AMOUNT_CONFLICT", "the limits sent differ")
+    return sent[0] if sent else None
 
 
-def _token(fields: dict[str, _Field], prefix: str, findings: Findings) -> str:
+def _token(fields: dict[str, Field], prefix: str, findings: Findings) -> str:
     found = fields.get("token")
-    if found is None or found.value in (None, ""):
+    if found is None or found.value == "":
         return ""
-    if isinstance(found.value, str) and _TOKEN.fullmatch(found.value):
-        if not holds_card_number(found.value):
-            return found.value
+    text = found.value.text if isinstance(found.value, Number) else found.value
+    if isinstance(text, str) and _holds_card_number(text, TOKEN_MAX):
         findings.refuse(f"{prefix}token", "CARD_DATA", "a card number is no token; it was dropped")
         return ""
+    if isinstance(found.value, str) and _TOKEN.fullmatch(found.value):
+        return found.value
     findings.refuse(f"{prefix}token", "INVALID_TOKEN", "the token is not a token of a processor")
     return ""
 
@@ -312,35 +284,94 @@ def _token(fields: dict[str, _Field], prefix: str, findings: Findings) -> str:
 # ---- the rest
 
 
-def _body_key(fields: dict[str, _Field], findings: Findings) -> str:
+def _body_key(fields: dict[str, Field], findings: Findings) -> str | None:
+    """Read the key; None when it held a card number.
+
+    Such a key cannot be kept, and without it a repeat with another body would be charged again: refused.
+    """
     found = fields.get("idempotency_key")
-    if found is None or found.value is None:
+    if found is None or found.value == "":
         return ""
     text = storable(_text_of(found, findings))
-    if not 1 <= len(text) <= 200:
+    if _holds_card_number(text, BODY_KEY_MAX):
+        findings.refuse(found.path, "CARD_DATA", "the key held a card number; send a UUID")
+        return None
+    if not 1 <= len(text) <= BODY_KEY_MAX:
         findings.warn(found.path, "INVALID_IDEMPOTENCY_KEY", "the key must be a text of 1 to 200")
         return ""
     return text
 
 
-def _metadata(fields: dict[str, _Field], findings: Findings) -> tuple[tuple[str, str], ...]:
+def _metadata(fields: dict[str, Field], findings: Findings) -> tuple[tuple[str, str], ...]:
     found = fields.get("metadata")
-    if found is None or found.value is None:
+    if found is None or found.value in ([], ""):
         return ()
     if not isinstance(found.value, Object):
         findings.warn(found.path, "WRONG_TYPE", "metadata must be an object; it was dropped")
         return ()
     kept: dict[str, str] = {}
-    for key, value in found.value.pairs:
-        path = f"{found.path}.{key[:METADATA_KEY_MAX]}"
-        if key in kept:
-            findings.warn(path, "DUPLICATE_FIELD", "stands twice; the last one was read")
-        text = _metadata_text(path, value, findings)
-        if text is not None and (key in kept or len(kept) < METADATA_MAX):
-            kept[_scrubbed(path, key[:METADATA_KEY_MAX], findings)] = text
-    if len(found.value.pairs) > METADATA_MAX:
-        findings.warn(found.path, "TOO_MUCH_METADATA", f"only {METADATA_MAX} entries were read")
+    renamed: list[tuple[str, str]] = []
+    for key, value in _entries(found.path, found.value, findings).items():
+        text = _metadata_text(_path_of(found.path, key), value, findings)
+        if text is None:
+            continue
+        if _metadata_key(key)[0] == key:
+            kept[key] = text
+        else:
+            renamed.append((key, text))
+    # Last, so that a key that fits never gives way to one that was changed.
+    for key, text in renamed:
+        name, code, reason = _metadata_key(key)
+        name = _free(name, kept)
+        kept[name] = text
+        findings.warn(_path_of(found.path, key), code, f"{reason}; the value is kept as {name}")
     return tuple(sorted(kept.items()))
+
+
+def _entries(path: str, metadata: Object, findings: Findings) -> dict[str, Tree]:
+    entries: dict[str, Tree] = {}
+    again: set[str] = set()
+    left_out = False
+    for key, value in metadata.pairs:
+        if value is None:
+            continue
+        if key in entries:
+            again.add(key)
+        elif len(entries) == METADATA_MAX:
+            left_out = True
+            continue
+        entries[key] = value
+    for key in entries:
+        if key in again:
+            message = "stands twice; the last one was read"
+            findings.warn(_path_of(path, key), "DUPLICATE_FIELD", message)
+    if left_out:
+        findings.warn(path, "TOO_MUCH_METADATA", f"only {METADATA_MAX} entries were read")
+    return entries
+
+
+def _path_of(path: str, key: str) -> str:
+    return f"{path}.{key[: 2 * PATH_MAX]}"
+
+
+def _metadata_key(key: str) -> tuple[str, str, str]:
+    """Return the key as it can be kept, with code and reason of the change."""
+    if _holds_card_number(key, METADATA_KEY_MAX):
+        return DROPPED, "CARD_DATA", "the key held a card number"
+    if len(key) > METADATA_KEY_MAX:
+        reason = f"the key is longer than {METADATA_KEY_MAX} characters"
+        return storable(key[:METADATA_KEY_MAX]), "KEY_TOO_LONG", reason
+    return storable(key), "INVALID_CHARACTER", "the key holds a character that cannot be stored"
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """Return the name, or where it is taken, the name with a number."""
+    free, number = name, 1
+    while free in taken:
+        number += 1
+        suffix = f"~{number}"
+        free = name[: METADATA_KEY_MAX - len(suffix)] + suffix
+    return free
 
 
 def _metadata_text(path: str, value: Tree, findings: Findings) -> str | None:
@@ -351,27 +382,9 @@ def _metadata_text(path: str, value: Tree, findings: Findings) -> str | None:
     if not isinstance(value, str):
         findings.warn(path, "WRONG_TYPE", "metadata holds texts only; the entry was dropped")
         return None
+    if _holds_card_number(value, METADATA_VALUE_MAX):
+        findings.warn(path, "CARD_DATA", "a card number was dropped")
+        return DROPPED
     if len(value) > METADATA_VALUE_MAX:
         findings.warn(path, "VALUE_TOO_LONG", f"cut after {METADATA_VALUE_MAX} characters")
-    return _scrubbed(path, value[:METADATA_VALUE_MAX], findings)
-
-
-def _scrubbed(path: str, text: str, findings: Findings) -> str:
-    """Drop what a database text cannot hold, and what looks like a card number."""
-    text = storable(text)
-    if holds_card_number(text):
-        findings.warn(path.split(".", maxsplit=1)[0], "CARD_DATA", "a card number was dropped")
-        return "[dropped]"
-    return text
-
-
-def holds_card_number(text: str) -> bool:
-    """True when 13 to 19 digits in the text pass the check digit of card numbers (ISO/IEC 7812)."""
-    for match in _DIGITS_LIKE_A_CARD.finditer(text):
-        digits = [int(digit) for digit in match[0] if digit.isdigit()]
-        if not any(digits):
-            continue
-        doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-        if (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0:
-            return True
-    return False
+    return storable(value[:METADATA_VALUE_MAX])

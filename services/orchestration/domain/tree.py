@@ -14,15 +14,20 @@ from services.orchestration.domain.issues import Findings
 BYTES_MAX = 256 * 1024
 DEPTH_MAX = 32
 # A text of more digits than this is no amount; the limit also keeps conversions cheap.
-NUMBER_DIGITS_MAX = 400
+NUMBER_DIGITS_MAX = 600
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A JSON number, by its text. `NaN`, `Infinity` and `-Infinity` are possible."""
+    """A JSON number, by its text. `NaN`, `Infinity` and `-Infinity` are possible.
+
+    Attributes:
+        written: False when the text is ours, since the sender's digits were lost on the way.
+    """
 
     text: str
+    written: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -419,27 +419,120 @@ async def test_a_struct_reads_like_the_bytes(bench: Bench) -> None:
     assert status((await bench.payments.CreatePayment(infinite)).payment) == "REFUSED"
 
 
+NUMBER = "4242424242424242"
+DOTTED = "4242.4242.4242.4242"
+
+
+def traces(bench: Bench) -> str:
+    """Everything that is stored of a tenant: payments, configurations, audit, events, violations."""
+    tables = bench.rows(
+        "SELECT format('%%I.%%I', table_schema, table_name) AS name FROM information_schema.columns"
+        " JOIN information_schema.tables USING (table_schema, table_name)"
+        " WHERE column_name = 'tenant_id' AND table_type = 'BASE TABLE'"
+    )
+    everything = []
+    for table in tables:
+        everything += bench.rows(f"SELECT * FROM {table['name']} WHERE tenant_id = %(tenant)s")
+    assert everything
+    return "".join(
+        bytes(value).decode("latin-1") if isinstance(value, bytes | memoryview) else str(value)
+        for row in everything
+        for value in row.values()
+    )
+
+
+@pytest.mark.parametrize("written", [NUMBER, f"order-{NUMBER}", DOTTED, "4242_4242_4242_4242"])
+async def test_card_numbers_in_ids_leave_no_trace(bench: Bench, written: str) -> None:
+    await bench.configure(CARD)
+    request = bench.request(order_id=written, person_id=written, metadata={written: written})
+    answer = await bench.payments.CreatePayment(
+        request, metadata=(("x-request-id", written), ("x-correlation-id", written))
+    )
+    paid = answer.payment
+    assert status(paid) == "SUCCEEDED"
+    assert (paid.order_id, paid.person_id) == (paid.payment_id, "anonymous")
+    assert [i.code for i in paid.context.validation_errors] == ["CARD_DATA"] * 4
+    assert (await bench.payments.CreatePayment(request)).payment == paid
+    assert bench.net_at_processors() == 5684
+    kept = traces(bench)
+    assert paid.payment_id in kept
+    assert written not in kept
+    assert NUMBER not in kept
+    assert written not in str(paid)
+
+
 async def test_card_numbers_leave_no_trace(bench: Bench) -> None:
     await bench.configure(CARD)
-    number = "4242424242424242"
     payment = await bench.pay(
         method="card",
-        token=number,
-        card_number=number,
-        metadata={"note": f"card {number}", number: "x"},
+        token=NUMBER,
+        card_number=NUMBER,
+        metadata={"note": f"card {NUMBER}", NUMBER: "x"},
+        **{f"note {DOTTED}": "x", f"{'x' * 55}{NUMBER}": "x"},
     )
     assert status(payment) == "REFUSED"
-    everything = json.dumps(
-        [
-            bench.rows("SELECT * FROM orchestration.payment WHERE tenant_id = %(tenant)s"),
-            bench.rows(
-                "SELECT encode(payload, 'escape') FROM mesh.event WHERE tenant_id = %(tenant)s"
-            ),
-        ],
-        default=str,
+    paid_to = await bench.pay(merchant_id=f"m-{NUMBER}")
+    assert (status(paid_to), paid_to.merchant_id) == ("REFUSED", "")
+    by_method = await bench.pay(method=f"card_{NUMBER}")
+    assert status(by_method) == "REFUSED"
+    kept = traces(bench)
+    for text in (kept, str(payment), str(paid_to), str(by_method)):
+        assert "42424242" not in text
+        assert DOTTED not in text
+    assert bench.net_at_processors() == 0
+
+
+async def test_a_key_that_is_a_card_number_charges_nothing(bench: Bench) -> None:
+    await bench.configure(CARD)
+    refused = await bench.pay(NUMBER)
+    assert status(refused) == "REFUSED"
+    assert [i.code for i in refused.context.validation_errors] == ["CARD_DATA"]
+    assert (await bench.pay(NUMBER)).payment_id == refused.payment_id
+    by_header = await bench.payments.CreatePayment(
+        bench.request(""), metadata=(("idempotency-key", DOTTED),)
     )
-    assert number not in everything
-    assert number not in str(payment)
+    assert by_header.payment.payment_id == refused.payment_id
+    kept = traces(bench)
+    assert NUMBER not in kept
+    assert DOTTED not in kept
+    # With a key as it should be, and the same body, it is paid.
+    assert status(await bench.pay()) == "SUCCEEDED"
+    assert bench.net_at_processors() == 5684
+
+
+async def test_numbers_that_are_no_cards_are_kept(bench: Bench) -> None:
+    await bench.configure(CARD)
+    paid = await bench.pay(
+        order_id="1764363194002", person_id="8415698462516992", metadata={"at": 1764363194002}
+    )
+    assert (paid.order_id, paid.person_id) == ("1764363194002", "8415698462516992")
+    assert dict(paid.context.metadata) == {"at": "1764363194002"}
+    assert not paid.context.validation_errors
+
+
+async def test_places_that_the_currency_does_not_have_charge_nothing(bench: Bench) -> None:
+    await bench.configure(CARD)
+    for currency, amount in (("EUR", "1.080"), ("JPY", "1.000"), ("VND", "250.000")):
+        refused = await bench.pay(currency=currency, amount=amount)
+        assert status(refused) == "REFUSED"
+        assert [i.code for i in refused.context.validation_errors] == ["AMOUNT_AMBIGUOUS"]
+    limited = await bench.pay(payment_methods=[{"method": "card", "max_amount": "56.840"}])
+    assert status(limited) == "REFUSED"
+    assert bench.net_at_processors() == 0
+
+
+async def test_absent_optional_fields_are_no_violation(bench: Bench) -> None:
+    await bench.configure(CARD)
+    raw = b"""{"merchant_id": "acme", "currency": "USD", "amount": null, "amount_minor": 5684,
+        "method": null, "payment_methods": [], "metadata": null, "person_id": null}"""
+    request = service_pb.CreatePaymentRequest(raw_request=raw, request_id=str(uuid.uuid4()))
+    paid = (await bench.payments.CreatePayment(request)).payment
+    assert status(paid) == "SUCCEEDED"
+    assert (paid.order_id, paid.person_id) == (paid.payment_id, "anonymous")
+    assert not paid.context.validation_errors
+    assert not bench.rows(
+        "SELECT 1 FROM mesh.event WHERE tenant_id = %(tenant)s AND subject = 'contract.violated'"
+    )
 
 
 # ---- deadlines

@@ -16,7 +16,7 @@ from services.orchestration import codec, incoming
 from services.orchestration.domain import tree
 from services.orchestration.domain.amounts import Reader
 from services.orchestration.domain.issues import ISSUES_MAX, Findings, Severity
-from services.orchestration.domain.request import Context, holds_card_number, interpret
+from services.orchestration.domain.request import Context, interpret
 from services.orchestration.domain.tree import Number
 from services.runtime.context import CallContext, acting
 from services.runtime.money import EXPONENTS, MINOR_UNITS_MAX, Money, format_money
@@ -181,13 +181,22 @@ def test_certain_amounts(amount: object, minor: int, code: str | None) -> None:
         ("1e2", "AMOUNT_UNREADABLE"),
         ("$", "AMOUNT_UNREADABLE"),
         ("€12.50", "CURRENCY_CONFLICT"),
-        ("12.505", "AMOUNT_PRECISION"),
+        ("12.505", "AMOUNT_AMBIGUOUS"),
+        ("12.500", "AMOUNT_AMBIGUOUS"),
+        ("$1.080", "AMOUNT_AMBIGUOUS"),
+        ("1.080 USD", "AMOUNT_AMBIGUOUS"),
+        (" 1.080 ", "AMOUNT_AMBIGUOUS"),
+        ("1,250.000", "AMOUNT_AMBIGUOUS"),
+        ("12.5000", "AMOUNT_PRECISION"),
+        ("1.00000000000000000000000", "AMOUNT_PRECISION"),
+        ("9" * 5000, "AMOUNT_OUT_OF_RANGE"),
         ("-1.00", "AMOUNT_NOT_POSITIVE"),
         ("0.00", "AMOUNT_NOT_POSITIVE"),
         ("99999999999999999999", "AMOUNT_OUT_OF_RANGE"),
         (0, "AMOUNT_NOT_POSITIVE"),
         (-5, "AMOUNT_NOT_POSITIVE"),
-        (12.505, "AMOUNT_PRECISION"),
+        (12.505, "AMOUNT_AMBIGUOUS"),
+        (12.5051, "AMOUNT_PRECISION"),
         (90071992547409.93, "AMOUNT_AMBIGUOUS"),
         (9007199254740993, "AMOUNT_AMBIGUOUS"),
         (0.1 + 0.2, "AMOUNT_AMBIGUOUS"),
@@ -198,6 +207,10 @@ def test_certain_amounts(amount: object, minor: int, code: str | None) -> None:
         (["12.50"], "WRONG_TYPE"),
         ({"currency_code": "EUR", "minor_units": 1}, "CURRENCY_CONFLICT"),
         ({"value": 1}, "AMOUNT_UNREADABLE"),
+        ({"currency_code": "USD", "minor_units": 1, "scale": 3}, "AMOUNT_UNREADABLE"),
+        ({"currency_code": "USD", "minor_units": None}, "AMOUNT_UNREADABLE"),
+        ({"currencyCode": "USD", "minorUnits": "1.080"}, "AMOUNT_AMBIGUOUS"),
+        ({}, "AMOUNT_UNREADABLE"),
         (None, "MISSING"),
     ],
 )
@@ -206,6 +219,134 @@ def test_doubtful_amounts_are_refused(amount: object, code: str) -> None:
     assert context.refused
     assert context.amount_minor == 0
     assert codes(context, Severity.ERROR) == [code]
+
+
+@pytest.mark.parametrize(
+    ("currency", "amount", "code"),
+    [
+        ("EUR", "1.080", "AMOUNT_AMBIGUOUS"),
+        ("JPY", "1.000", "AMOUNT_AMBIGUOUS"),
+        ("VND", "250.000", "AMOUNT_AMBIGUOUS"),
+        ("IDR", "15.000", "AMOUNT_AMBIGUOUS"),
+        ("CLP", "$9.990", "CURRENCY_CONFLICT"),
+        ("CLP", "9.990", "AMOUNT_AMBIGUOUS"),
+        ("JPY", "¥1.000", "AMOUNT_AMBIGUOUS"),
+        ("JPY", "1.0", "AMOUNT_PRECISION"),
+        ("JPY", "1000.00", "AMOUNT_PRECISION"),
+        ("EUR", "1.0800", "AMOUNT_PRECISION"),
+        ("EUR", "1.250.000", "AMOUNT_UNREADABLE"),
+        ("KWD", "1.0800", "AMOUNT_PRECISION"),
+        ("KWD", "1.08000", "AMOUNT_PRECISION"),
+        ("CLF", "1.08000", "AMOUNT_PRECISION"),
+        ("UYW", "1.000000", "AMOUNT_PRECISION"),
+    ],
+)
+def test_places_that_the_currency_does_not_have(currency: str, amount: str, code: str) -> None:
+    """Zeros count as written: where thousands are set apart by a point, 1.000 is a thousand."""
+    assert codes(read_json(currency=currency, amount=amount), Severity.ERROR) == [code]
+    capped = [{"method": "card", "max_amount": amount}]
+    context = read_json(currency=currency, amount="100", payment_methods=capped)
+    assert codes(context, Severity.ERROR) == [code]
+
+
+@pytest.mark.parametrize(
+    ("currency", "amount", "minor"),
+    [
+        ("KWD", "1.080", 1080),
+        ("KWD", "1.08", 1080),
+        ("CLF", "1.080", 10800),
+        ("UYW", "1.0000", 10000),
+        ("JPY", "1000", 1000),
+        ("KWD", "1,250.500", 1250500),
+    ],
+)
+def test_places_that_the_currency_has(currency: str, amount: str, minor: int) -> None:
+    context = read_json(currency=currency, amount=amount)
+    assert (context.amount_minor, context.refused) == (minor, False)
+
+
+@pytest.mark.parametrize(
+    ("currency", "number", "code"),
+    [
+        ("EUR", "1.080", "AMOUNT_AMBIGUOUS"),
+        ("EUR", "1250.000", "AMOUNT_AMBIGUOUS"),
+        ("EUR", "1250.00", "AMOUNT_AMBIGUOUS"),
+        ("EUR", "1.0800", "AMOUNT_PRECISION"),
+        ("EUR", "1080e-3", "AMOUNT_PRECISION"),
+        ("EUR", "10.80e-1", "AMOUNT_PRECISION"),
+        ("JPY", "1.000", "AMOUNT_AMBIGUOUS"),
+        ("JPY", "1.5", "AMOUNT_PRECISION"),
+        ("VND", "250.000", "AMOUNT_AMBIGUOUS"),
+    ],
+)
+def test_places_of_a_json_number_as_it_is_written(currency: str, number: str, code: str) -> None:
+    raw = f'{{"merchant_id":"acme","currency":"{currency}","amount":{number}}}'
+    assert codes(read(raw.encode()), Severity.ERROR) == [code]
+
+
+@pytest.mark.parametrize(
+    ("number", "minor"), [("1.08", 108), ("1.08E0", 108), ("1.234567891E7", 1234567891)]
+)
+def test_numbers_as_programs_write_them(number: str, minor: int) -> None:
+    context = read(f'{{"merchant_id":"acme","currency":"EUR","amount":{number}}}'.encode())
+    assert (context.amount_minor, codes(context)) == (minor, ["AMOUNT_IS_FLOAT"])
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ("1.080", "AMOUNT_AMBIGUOUS"),
+        ("1.0", "AMOUNT_PRECISION"),
+        ("12,5", "AMOUNT_UNREADABLE"),
+        (1.08, "AMOUNT_PRECISION"),
+        (1250.0, "AMOUNT_PRECISION"),
+    ],
+)
+def test_minor_units_have_no_places(value: object, code: str) -> None:
+    assert codes(read_json(amount=None, amount_minor=value), Severity.ERROR) == [code]
+    capped = [{"method": "card", "max_amount_minor": value}]
+    assert codes(read_json(payment_methods=capped), Severity.ERROR) == [code]
+
+
+@given(
+    st.sampled_from(sorted(EXPONENTS)),
+    st.from_regex(r"[0-9]{1,8}\.[0-9]{1,8}", fullmatch=True),
+    st.sampled_from(["{}", '"{}"', '"${}"', '"{} {c}"', '" {}"']),
+)
+def test_more_places_than_the_currency_has_are_never_read(
+    currency: str, amount: str, form: str
+) -> None:
+    written = form.format(amount, c=currency)
+    raw = f'{{"merchant_id":"acme","currency":"{currency}","amount":{written}}}'.encode()
+    context = read(raw)
+    places = len(amount.partition(".")[2])
+    if places > EXPONENTS[currency]:
+        assert context.refused
+        assert context.amount_minor == 0
+    if not context.refused:
+        assert context.amount_minor == Decimal(amount).scaleb(EXPONENTS[currency])
+
+
+def test_a_struct_says_that_the_digits_are_gone() -> None:
+    """A double keeps no zeros: what it holds is read as the sender's program held it, and he is told."""
+    struct = struct_pb2.Struct()
+    struct.update(CLEAN | {"amount": 1.08})
+    request = service_pb.CreatePaymentRequest(external_request=struct)
+    with acting(CallContext("t", "p", frozenset(), "r", "c")):
+        found = incoming.read(request)
+    context = interpret(found.tree, found.findings)
+    assert (context.amount_minor, codes(context)) == (108, ["AMOUNT_IS_FLOAT"])
+    assert "not known" in context.issues[0].message
+    struct.update({"amount": 1250})
+    with acting(CallContext("t", "p", frozenset(), "r", "c")):
+        found = incoming.read(request.__class__(external_request=struct))
+    context = interpret(found.tree, found.findings)
+    assert context.amount_minor == 1250
+    assert codes(context, Severity.WARNING) == ["AMOUNT_IN_MINOR_UNITS"]
+    struct.update({"amount": 1.085})
+    with acting(CallContext("t", "p", frozenset(), "r", "c")):
+        found = incoming.read(request.__class__(external_request=struct))
+    assert codes(interpret(found.tree, found.findings)) == ["AMOUNT_AMBIGUOUS"]
 
 
 def test_numbers_of_a_raw_text_keep_their_digits() -> None:
@@ -228,10 +369,20 @@ def test_numbers_of_a_raw_text_keep_their_digits() -> None:
         ({"merchant_id": {"id": "acme"}}, "INVALID_ID"),
         ({"method": "Credit Card!"}, "INVALID_METHOD"),
         ({"payment_methods": "card"}, "WRONG_TYPE"),
-        ({"payment_methods": []}, "WRONG_TYPE"),
+        ({"payment_methods": [None]}, "WRONG_TYPE"),
+        ({"payment_methods": [{"method": None}]}, "INVALID_METHOD"),
+        ({"method": None, "token": "tok_approve"}, "INVALID_METHOD"),
+        ({"currency": ""}, "MISSING"),
+        ({"merchant_id": ""}, "MISSING"),
+        ({"merchant_id": " "}, "MISSING"),
+        ({"payment_methods": [{"method": "card", "max_amount": ""}]}, "AMOUNT_UNREADABLE"),
+        (
+            {"payment_methods": [{"method": "card", "max_amount": "1", "max_amount_minor": 99}]},
+            "AMOUNT_CONFLICT",
+        ),
         ({"payment_methods": [3]}, "WRONG_TYPE"),
         ({"payment_methods": [{"method": "card", "max_amount": "5,0"}]}, "AMOUNT_UNREADABLE"),
-        ({"method": "card", "token": "4242 4242 4242 4242"}, "INVALID_TOKEN"),
+        ({"method": "card", "token": "4242 4242 4242 4242"}, "CARD_DATA"),
         ({"method": "card", "token": "4242424242424242"}, "CARD_DATA"),
         ({"method": "card", "token": 7}, "INVALID_TOKEN"),
     ],
@@ -245,8 +396,9 @@ def test_doubt_about_money_refuses(fields: dict[str, Any], code: str) -> None:
     ("fields", "code"),
     [
         ({"currency": "usd"}, "OTHER_SPELLING"),
-        ({"order_id": None}, "MISSING"),
-        ({"person_id": None}, "MISSING"),
+        ({"order_id": None}, None),
+        ({"person_id": None}, None),
+        ({"order_id": "", "person_id": " "}, "SPACE_AROUND_VALUE"),
         ({"order_id": 77}, "TEXT_AS_NUMBER"),
         ({"amount": "12.50", "amount_minor": 1250}, None),
         ({"shoe_size": 43}, "UNKNOWN_FIELD"),
@@ -257,13 +409,139 @@ def test_doubt_about_money_refuses(fields: dict[str, Any], code: str) -> None:
         ({"metadata": {str(n): "x" for n in range(60)}}, "TOO_MUCH_METADATA"),
         ({"metadata": {"note": "pay with 4242-4242-4242-4242"}}, "CARD_DATA"),
         ({"payment_methods": ["card"], "method": "wallet"}, "METHOD_IGNORED"),
+        ({"payment_methods": ["card"], "token": "tok_approve"}, "METHOD_IGNORED"),
+        ({"payment_methods": ["card"], "method": ""}, None),
+        ({"payment_methods": []}, None),
+        ({"payment_methods": {}}, None),
+        ({"payment_methods": [], "method": "card"}, None),
+        ({"metadata": []}, None),
+        ({"metadata": {}}, None),
+        ({"metadata": ""}, None),
+        ({"metadata": {"a": None}}, None),
+        ({"idempotency_key": ""}, None),
+        ({"token": ""}, None),
+        ({"method": ""}, None),
+        ({"order_id": {}}, "INVALID_ID"),
+        ({"person_id": []}, "INVALID_ID"),
+        ({"amount": {"currencyCode": "USD", "minorUnits": "1250"}}, "OTHER_SPELLING"),
     ],
 )
 def test_what_is_certain_goes_on(fields: dict[str, Any], code: str | None) -> None:
     context = read_json(**fields)
     assert not context.refused
     assert context.amount_minor == 1250
-    assert codes(context) == ([code] if code else [])
+    assert sorted(set(codes(context))) == ([code] if code else [])
+
+
+NULLS = [
+    "order_id",
+    "person_id",
+    "amount_minor",
+    "amount_cents",
+    "method",
+    "token",
+    "payment_methods",
+    "metadata",
+    "idempotency_key",
+    "card_number",
+]
+
+
+@given(st.sets(st.sampled_from(NULLS)))
+def test_null_means_absent(sent: set[str]) -> None:
+    body = CLEAN | dict.fromkeys(sent)
+    context = read(json.dumps(body).encode())
+    without = read(json.dumps({k: v for k, v in body.items() if v is not None}).encode())
+    # A name that is no field stays one, whatever it holds.
+    assert codes(context) == ["UNKNOWN_FIELD"] * ("card_number" in sent)
+    assert (context.amount_minor, context.preferences) == (without.amount_minor, ())
+    assert (context.order_id, context.person_id) == (without.order_id, without.person_id)
+
+
+def test_null_beside_a_value() -> None:
+    either = read_json(amount=None, amount_minor=1250)
+    head = b'{"merchant_id":"acme","order_id":"o-1","person_id":"p-1","currency":"USD",'
+    beside = read(head + b'"amount":null,"amount_minor":1250,"amount_cents":null}')
+    assert (beside.amount_minor, codes(beside)) == (either.amount_minor, [])
+    twice = read(head + b'"amount":null,"Amount":null,"amount":"12.50"}')
+    assert (twice.amount_minor, codes(twice)) == (1250, [])
+    limits = read(
+        head
+        + b'"amount":"12.50","payment_methods":[{"method":"card","token":null,"max_amount":null,'
+        b'"max_amount_minor":500}]}'
+    )
+    assert (limits.preferences[0].max_minor, codes(limits)) == (500, [])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("currency_code", "minor_units"),
+        ("currencyCode", "minorUnits"),
+        ("CurrencyCode", "MinorUnits"),
+        ("currency-code", "minor-units"),
+        ("currency", "MINOR_UNITS"),
+    ],
+)
+def test_spellings_inside_an_amount(names: tuple[str, str]) -> None:
+    money = {names[0]: "USD", names[1]: "1250"}
+    context = read_json(amount=money)
+    assert (context.amount_minor, context.refused) == (1250, False)
+    assert set(codes(context)) == (
+        set() if names == ("currency_code", "minor_units") else {"OTHER_SPELLING"}
+    )
+    capped = read_json(payment_methods=[{"method": "card", "maxAmount": money}])
+    assert capped.preferences[0].max_minor == 1250
+
+
+def test_spellings_of_a_currency_inside_an_amount() -> None:
+    context = read_json(amount={"currency_code": "usd", "minor_units": 1250})
+    assert (context.amount_minor, codes(context)) == (1250, ["OTHER_SPELLING"])
+
+
+def test_a_name_is_not_read_by_its_beginning() -> None:
+    """64 characters of a longer name are another name."""
+    context = read_json(amount=None, **{"amount" + "_" * 60 + "before_tax": "99.00"})
+    assert codes(context) == ["UNKNOWN_FIELD", "MISSING"]
+    foreign = read_json(amount=None, **{"税amount": "99.00"})
+    assert codes(foreign) == ["UNKNOWN_FIELD", "MISSING"]
+
+
+def test_long_metadata_keys_do_not_merge() -> None:
+    head = "k" * 64
+    context = read_json(metadata={f"{head}-a": "1", f"{head}-b": "2", head: "3", f"{head}-c": "4"})
+    assert codes(context) == ["KEY_TOO_LONG"] * 3
+    assert dict(context.metadata) == {
+        head: "3",
+        "k" * 62 + "~2": "1",
+        "k" * 62 + "~3": "2",
+        "k" * 62 + "~4": "4",
+    }
+    alone = read_json(metadata={f"{head}-a": "1"})
+    assert (dict(alone.metadata), codes(alone)) == ({head: "1"}, ["KEY_TOO_LONG"])
+
+
+@given(
+    st.dictionaries(
+        st.text("kK~2\x00\ufffd", min_size=1, max_size=4).map(lambda end: "k" * 61 + end)
+        | st.sampled_from(["4242424242424242", "4242-4242-4242-4242", "\ud800", "\ufffd", "?"]),
+        st.text("abc", max_size=3),
+        max_size=12,
+    )
+)
+def test_every_metadata_value_is_kept(metadata: dict[str, str]) -> None:
+    context = read_json(metadata=metadata)
+    assert sorted(text for _, text in context.metadata) == sorted(metadata.values())
+    assert all(1 <= len(key) <= 64 for key, _ in context.metadata)
+    kept = dict(context.metadata)
+    assert all(kept[key] == text for key, text in metadata.items() if key in kept)
+
+
+def test_metadata_keeps_the_digits_of_long_numbers() -> None:
+    raw = b'{"merchant_id":"acme","currency":"USD","amount":"1.00","metadata":{"n":%s}}'
+    context = read(raw % (b"1" * 450))
+    assert (codes(context), dict(context.metadata)) == ([], {"n": "1" * 450})
+    assert codes(read(raw % (b"1" * 501))) == ["VALUE_TOO_LONG"]
 
 
 def test_spellings_of_the_seed() -> None:
@@ -290,6 +568,9 @@ def test_duplicate_keys() -> None:
         head + b'"amount":"9.00","payment_methods":[{"method":"card","method":"wallet"}]}'
     )
     assert nested.refused
+    parts = read(head + b'"amount":"1.00","metadata":{"a":"1"},"Metadata":{"b":"2"}}')
+    assert parts.metadata == (("a", "1"), ("b", "2"))
+    assert codes(parts) == ["OTHER_SPELLING", "DUPLICATE_FIELD"]
     harmless = read(head + b'"amount":"1.00","metadata":{"a":"1","a":"2"}}')
     assert (codes(harmless), harmless.metadata) == (["DUPLICATE_FIELD"], (("a", "2"),))
 
@@ -339,11 +620,3 @@ def test_any_amount_text_is_read_or_refused(text: str) -> None:
         findings = Findings()
         result = Reader("USD", findings).amount("amount", value)
         assert (result is None) == findings.refused
-
-
-def test_card_numbers_by_their_check_digit() -> None:
-    assert holds_card_number("4242424242424242")
-    assert holds_card_number("x 5555-5555-5555-4444 y")
-    assert not holds_card_number("4242424242424241")
-    assert not holds_card_number("0000000000000000")
-    assert not holds_card_number("tok_1234")

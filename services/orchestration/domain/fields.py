@@ -1,0 +1,96 @@
+"""Fields of a JSON object by any of their spellings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.orchestration.domain.issues import PATH_MAX, Findings
+from services.orchestration.domain.tree import Object, Tree
+
+NAME_MAX = 64
+# Other spellings, after case and punctuation are dropped, by the name of the field.
+_SPELLINGS = {
+    "merchant_id": ("merchantid", "merchant"),
+    "order_id": ("orderid", "order"),
+    "person_id": ("personid", "customerid"),
+    "amount": ("amount",),
+    "amount_minor": ("amountminor",),
+    "amount_cents": ("amountcents",),
+    "currency": ("currency", "currencycode"),
+    "minor_units": ("minorunits",),
+    "method": ("method", "paymentmethod"),
+    "token": ("token", "paymenttoken"),
+    "payment_methods": ("paymentmethods", "methods", "splits"),
+    "max_amount": ("maxamount",),
+    "max_amount_minor": ("maxamountminor",),
+    "metadata": ("metadata",),
+    "idempotency_key": ("idempotencykey", "requestid"),
+}
+_NAMES = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
+_CARD_FIELDS = frozenset({"cardnumber", "pan", "cvv", "cvc", "cvv2", "number", "securitycode"})
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A value, and where it stood, in the request's own spelling."""
+
+    path: str
+    value: Tree
+
+
+def find(
+    tree: Object, prefix: str, known: Mapping[str, str], findings: Findings
+) -> dict[str, Field]:
+    """Find the fields by any of their spellings; the same field twice with two values is in doubt.
+
+    A field that is null is absent. `known` gives each name the spelling that is documented where the tree stands.
+    """
+    fields: dict[str, Field] = {}
+    for spelled, value in tree.pairs:
+        path = prefix + spelled[: 2 * PATH_MAX]
+        name = meant(spelled)
+        if name not in known:
+            _unknown(path, spelled, value, findings)
+            continue
+        if value is None:
+            continue
+        if spelled != known[name]:
+            findings.info(path, "OTHER_SPELLING", f"{path} was read as {known[name]}")
+        before = fields.get(name)
+        read = _both(path, name, before.value, value, findings) if before else value
+        fields[name] = Field(path, read)
+    return fields
+
+
+def meant(spelled: str) -> str:
+    """Return the name of the field that a spelling stands for, or an empty text."""
+    return _NAMES.get(_squashed(spelled), "")
+
+
+def _squashed(spelled: str) -> str:
+    # No field is spelled longer, and the beginning of a longer name is another name.
+    if len(spelled) > NAME_MAX:
+        return ""
+    return "".join(filter(str.isalnum, spelled.lower()))
+
+
+def _unknown(path: str, spelled: str, value: Tree, findings: Findings) -> None:
+    if _squashed(spelled) in _CARD_FIELDS and value is not None:
+        findings.warn(path, "CARD_DATA", "card data was dropped: send tokens, never numbers")
+    else:
+        findings.warn(path, "UNKNOWN_FIELD", f"{path} is not a field of a payment request")
+
+
+def _both(path: str, name: str, before: Tree, value: Tree, findings: Findings) -> Tree:
+    """Report a field that stands twice, and return what is read of both."""
+    if before == value:
+        findings.warn(path, "DUPLICATE_FIELD", f"{name} stands twice with the same value")
+    elif name != "metadata":
+        findings.refuse(path, "DUPLICATE_FIELD", f"{name} stands twice with different values")
+    elif isinstance(before, Object) and isinstance(value, Object):
+        findings.warn(path, "DUPLICATE_FIELD", "metadata stands twice; both were read")
+        return Object(before.pairs + value.pairs)
+    else:
+        findings.warn(path, "DUPLICATE_FIELD", "metadata stands twice; the last one was read")
+    return value

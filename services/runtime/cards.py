@@ -72,9 +72,7 @@ _IDS = re.compile(
 
 def holds_card_number(text: str) -> bool:
     """True when a card number stands in the text, as it is, percent-encoded or with HTML's entities."""
-    if len(text) < DIGITS_MIN:
-        return False
-    return _find(text) is not None or _find(_decoded(text)) is not None
+    return bool(_spans(text) or _spans(_decoded(text)))
 
 
 def without_card_numbers(text: str, characters_max: int | None = None) -> str:
@@ -84,10 +82,8 @@ def without_card_numbers(text: str, characters_max: int | None = None) -> str:
     """
     end = len(text) if characters_max is None else characters_max
     text = text[: end + SPAN_MAX]
-    spans: list[tuple[int, int]] = []
-    while (span := _find(text, spans[-1][1] if spans else 0)) is not None:
-        spans.append(span)
-    if _find(_decoded(_masked(text, spans, len(text)))) is not None:
+    spans = _spans(text)
+    if _spans(_decoded(_masked(text, spans, len(text)))):
         return MASK[:characters_max]  # where it stands in the text is not known
     return _masked(text, spans, end)[:characters_max]
 
@@ -107,23 +103,34 @@ def _decoded(text: str) -> str:
     return html.unescape(unquote(text))
 
 
-def _find(text: str, position: int = 0) -> tuple[int, int] | None:
-    """Return start and end of the first card number from a position on, or None."""
-    flat = " " * position + _flat(text)[position:]
+def _spans(text: str) -> list[tuple[int, int]]:
+    """Return start and end of each stretch of card numbers; some may overlap, and then they are one stretch."""
+    found = _hits(_flat(text))
+    if found:
+        # Rarely needed, so it comes second.
+        found = _hits(_flat(_IDS.sub(lambda known: "x" * len(known[0]), text)))
+    spans: list[tuple[int, int]] = []
+    for start, end in found:
+        if spans and start < spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+        else:
+            spans.append((start, end))
+    return spans
+
+
+def _hits(flat: str) -> list[tuple[int, int]]:
     if len(flat) - len(flat.translate(_NOT_DIGITS)) < DIGITS_MIN:
-        return None
-    for run in _RUN.finditer(flat):
-        if len(run[0]) >= DIGITS_MIN:
-            span = _in_run(run[0])
-            if span is not None:
-                return run.start() + span[0], run.start() + span[1]
-    return None
+        return []
+    return [
+        (run.start() + start, run.start() + end)
+        for run in _RUN.finditer(flat)
+        if len(run[0]) >= DIGITS_MIN
+        for start, end in _in_run(run[0])
+    ]
 
 
 def _flat(text: str) -> str:
     """Return the text with digits of any script as 0-9, letters as x and all else as spaces, place by place."""
-    if len(text) >= 24:
-        text = _IDS.sub(lambda found: "x" * len(found[0]), text)
     if text.isascii():
         return text.translate(_FLAT_ASCII)
     return "".join(map(_flat_character, text))
@@ -136,21 +143,28 @@ def _flat_character(character: str) -> str:
     return "x" if character.isalnum() else " "
 
 
-def _in_run(run: str) -> tuple[int, int] | None:
-    """Find a card number that begins and ends where groups of digits do: within a longer number there is none."""
+def _in_run(run: str) -> list[tuple[int, int]]:
+    """Find card numbers that begin and end where groups of digits do: within a longer number there is none."""
     digits = run.replace(" ", "")
     ends = list(accumulate(map(len, run.split())))
     bounds = frozenset(ends)
+    windows = [
+        (first, first + length)
+        for first in (0, *ends[:-1])
+        for length in _LENGTHS.get(digits[first : first + 4], ())
+        if first + length in bounds
+    ]
+    if not windows:
+        return []
     checks = _checks(digits)
-    for first in (0, *ends[:-1]):
-        for length in _LENGTHS.get(digits[first : first + 4], ()):
-            last = first + length
-            if last in bounds:
-                sums = checks[last % 2]
-                if (sums[last] - sums[first]) % 10 == 0:
-                    places = [place for place, character in enumerate(run) if character != " "]
-                    return places[first], places[last - 1] + 1
-    return None
+    places: list[int] = []
+    found = []
+    for first, last in windows:
+        sums = checks[last % 2]
+        if (sums[last] - sums[first]) % 10 == 0:
+            places = places or [place for place, digit in enumerate(run) if digit != " "]
+            found.append((places[first], places[last - 1] + 1))
+    return found
 
 
 def _checks(digits: str) -> tuple[list[int], list[int]]:

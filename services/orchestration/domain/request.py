@@ -310,21 +310,20 @@ def _metadata(fields: dict[str, Field], findings: Findings) -> tuple[tuple[str, 
         findings.warn(found.path, "WRONG_TYPE", "metadata must be an object; it was dropped")
         return ()
     kept: dict[str, str] = {}
-    renamed: list[tuple[str, str]] = []
+    changed: list[tuple[str, _Change, str]] = []
     for key, value in _entries(found.path, found.value, findings).items():
         text = _metadata_text(_path_of(found.path, key), value, findings)
-        if text is None:
-            continue
-        if _metadata_key(key)[0] == key:
+        change = _change_of(key)
+        if text is not None and change is None:
             kept[key] = text
-        else:
-            renamed.append((key, text))
+        elif text is not None and change is not None:
+            changed.append((key, change, text))
     # Last, so that a key that fits never gives way to one that was changed.
-    for key, text in renamed:
-        name, code, reason = _metadata_key(key)
-        name = _free(name, kept)
+    for key, change, text in changed:
+        name = _free(change.name, kept)
         kept[name] = text
-        findings.warn(_path_of(found.path, key), code, f"{reason}; the value is kept as {name}")
+        message = f"{change.reason}; the value is kept as {name}"
+        findings.warn(_path_of(found.path, key), change.code, message)
     return tuple(sorted(kept.items()))
 
 
@@ -354,14 +353,26 @@ def _path_of(path: str, key: str) -> str:
     return f"{path}.{key[: 2 * PATH_MAX]}"
 
 
-def _metadata_key(key: str) -> tuple[str, str, str]:
-    """Return the key as it can be kept, with code and reason of the change."""
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """Under which name a value is kept, and why not under its own."""
+
+    name: str
+    code: str
+    reason: str
+
+
+def _change_of(key: str) -> _Change | None:
+    """Return what has to be changed about a metadata key; None when it can be kept as it is."""
     if _holds_card_number(key, METADATA_KEY_MAX):
-        return DROPPED, "CARD_DATA", "the key held a card number"
+        return _Change(DROPPED, "CARD_DATA", "the key held a card number")
+    name = storable(key[:METADATA_KEY_MAX])
     if len(key) > METADATA_KEY_MAX:
         reason = f"the key is longer than {METADATA_KEY_MAX} characters"
-        return storable(key[:METADATA_KEY_MAX]), "KEY_TOO_LONG", reason
-    return storable(key), "INVALID_CHARACTER", "the key holds a character that cannot be stored"
+        return _Change(name, "KEY_TOO_LONG", reason)
+    if name != key:
+        return _Change(name, "INVALID_CHARACTER", "the key holds a character that cannot be stored")
+    return None
 
 
 def _free(name: str, taken: Container[str]) -> str:

@@ -244,6 +244,12 @@ def test_a_payment_that_is_not_made_is_an_error_with_its_reasons(
     as_json = tollmesh("pay", str(odd), "-o", "json")
     assert as_json.exit_code == EXIT_REFUSED
     assert as_json.json()["status"] == "PAYMENT_STATUS_REFUSED"
+    in_doubt = ("pay", "--merchant", "shop", "--currency", "EUR", "--amount", "1.080")
+    thousands = tollmesh(*in_doubt)
+    assert thousands.exit_code == EXIT_REFUSED
+    assert "three digits after the point" in " ".join((thousands.out + thousands.err).split())
+    found = tollmesh(*in_doubt, "-o", "json").json()["context"]["validation_errors"]
+    assert [issue["code"] for issue in found] == ["AMOUNT_AMBIGUOUS"]
     assert tollmesh("pay").exit_code == EXIT_USAGE
     assert tollmesh("pay", str(tmp_path / "none")).exit_code == EXIT_USAGE
     assert tollmesh("payment", "pay_none").exit_code == EXIT_REFUSED

@@ -20,6 +20,8 @@ const (
 	digitsMax = 15
 	// depthMax bounds the nesting of a body.
 	depthMax = 64
+	// minorUnits is the field of all amounts.
+	minorUnits = protoreflect.FullName("payments.type.v1.Money.minor_units")
 )
 
 // quoteDecimals puts quotes around JSON numbers where the schema wants a decimal string, so that
@@ -57,7 +59,12 @@ func (q *quoting) value(message protoreflect.MessageDescriptor, field protorefle
 		return syntax(err)
 	}
 	switch token := token.(type) {
+	case string:
+		return wholeMinorUnits(field, token)
 	case json.Number:
+		if err := wholeMinorUnits(field, string(token)); err != nil {
+			return err
+		}
 		if field != nil && isDecimal(field) {
 			end := q.decoder.InputOffset()
 			q.edits = append(q.edits, edit{end - int64(len(token)), end, decimalText(string(token))})
@@ -153,6 +160,15 @@ func ours(message protoreflect.MessageDescriptor) protoreflect.MessageDescriptor
 		return nil
 	}
 	return message
+}
+
+// wholeMinorUnits refuses minor units with a point or an exponent. The JSON reader takes 5.000 for 5, where its
+// sender may set thousands apart by a point.
+func wholeMinorUnits(field protoreflect.FieldDescriptor, text string) error {
+	if field == nil || field.FullName() != minorUnits || !strings.ContainsAny(text, ".eE") {
+		return nil
+	}
+	return fmt.Errorf("minor_units must be a whole number, written with digits alone; 10.50 USD are 1050")
 }
 
 // decimals remembers the answer of isDecimal; the schemas do not change while we run.

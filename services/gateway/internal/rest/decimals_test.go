@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	configv1 "tollmesh.dev/gen/go/payments/config/v1"
 	meteringv1 "tollmesh.dev/gen/go/payments/metering/v1"
 	pricingv1 "tollmesh.dev/gen/go/payments/pricing/v1"
 )
@@ -55,6 +56,25 @@ func TestQuoteDecimalsRefusesWhatIsNoJSON(t *testing.T) {
 	} {
 		if got, err := quoteDecimals([]byte(body), event); err == nil {
 			t.Errorf("%s became %s", body, got)
+		}
+	}
+}
+
+func TestMinorUnitsAreWrittenWithDigitsAlone(t *testing.T) {
+	config := (&configv1.MerchantConfig{}).ProtoReflect().Descriptor()
+	body := func(units string) []byte {
+		return []byte(`{"methods": [{"method": "card", "max_amount": {"currency_code": "EUR", "minorUnits": ` + units + `}}]}`)
+	}
+	for _, units := range []string{`5.000`, `"5.000"`, `1.0`, `1e3`, `"1E3"`, `5000e-3`} {
+		if got, err := quoteDecimals(body(units), config); err == nil {
+			t.Errorf("%s became %s", units, got)
+		} else if !strings.Contains(err.Error(), "minor_units") {
+			t.Errorf("%s: %v", units, err)
+		}
+	}
+	for _, units := range []string{`5000`, `"5000"`, `-5`, `"-5"`, `null`} {
+		if got, err := quoteDecimals(body(units), config); err != nil || string(got) != string(body(units)) {
+			t.Errorf("%s became %s (%v)", units, got, err)
 		}
 	}
 }

@@ -27,6 +27,11 @@ _SPELLINGS = {
     "metadata": ("metadata",),
     "idempotency_key": ("idempotencykey", "requestid"),
 }
+# Empty values, which senders write for what is absent. An amount that became empty on its way is in doubt.
+_EMPTY: tuple[Tree, ...] = ("", [], Object(()))
+_AMOUNTS = frozenset(
+    {"amount", "amount_minor", "amount_cents", "max_amount", "max_amount_minor", "minor_units"}
+)
 _NAMES = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
 _CARD_FIELDS = frozenset({"cardnumber", "pan", "cvv", "cvc", "cvv2", "number", "securitycode"})
 
@@ -44,7 +49,8 @@ def find(
 ) -> dict[str, Field]:
     """Find the fields by any of their spellings; the same field twice with two values is in doubt.
 
-    A field that is null is absent. `known` gives each name the spelling that is documented where the tree stands.
+    A field that is null is absent, and so is an empty one, unless it stands for an amount. `known` gives each name the
+    spelling that is documented where the tree stands.
     """
     fields: dict[str, Field] = {}
     for spelled, value in tree.pairs:
@@ -53,7 +59,7 @@ def find(
         if name not in known:
             _unknown(path, spelled, value, findings)
             continue
-        if value is None:
+        if value is None or (value in _EMPTY and name not in _AMOUNTS):
             continue
         if spelled != known[name]:
             findings.info(path, "OTHER_SPELLING", f"{path} was read as {known[name]}")
@@ -76,7 +82,7 @@ def _squashed(spelled: str) -> str:
 
 
 def _unknown(path: str, spelled: str, value: Tree, findings: Findings) -> None:
-    if _squashed(spelled) in _CARD_FIELDS and value is not None:
+    if _squashed(spelled) in _CARD_FIELDS and value is not None and value not in _EMPTY:
         findings.warn(path, "CARD_DATA", "card data was dropped: send tokens, never numbers")
     else:
         findings.warn(path, "UNKNOWN_FIELD", f"{path} is not a field of a payment request")

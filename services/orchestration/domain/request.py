@@ -130,7 +130,7 @@ def with_findings(context: Context, findings: Findings) -> Context:
 def _id(fields: dict[str, Field], name: str, findings: Findings, *, required: bool = False) -> str:
     found = fields.get(name)
     text = _text_of(found, findings) if found else ""
-    if found is None or (text == "" and isinstance(found.value, str)):
+    if found is None or (isinstance(found.value, str) and not text):
         if required:
             findings.refuse(name, "MISSING", f"{name} is missing")
         return ""
@@ -164,7 +164,7 @@ def _text_of(found: Field, findings: Findings) -> str:
 def _currency(fields: dict[str, Field], findings: Findings) -> str:
     found = fields.get("currency")
     text = _text_of(found, findings) if found else ""
-    if found is None or found.value == "":
+    if found is None:
         findings.refuse("currency", "MISSING", "currency is missing")
         return ""
     if text != text.upper():
@@ -204,10 +204,8 @@ def _readings(
 
 def _preferences(fields: dict[str, Field], reader: Reader) -> tuple[Preference, ...]:
     listed = fields.get("payment_methods")
-    alone = [
-        fields[name] for name in ("method", "token") if name in fields and fields[name].value != ""
-    ]
-    if listed is None or listed.value in ([], Object(())):
+    alone = [fields[name] for name in ("method", "token") if name in fields]
+    if listed is None:
         found = _preference(fields, "", reader) if alone else None
         return (found,) if found else ()
     for ignored in alone:
@@ -269,7 +267,7 @@ def _cap(fields: dict[str, Field], prefix: str, reader: Reader) -> int | None:
 
 def _token(fields: dict[str, Field], prefix: str, findings: Findings) -> str:
     found = fields.get("token")
-    if found is None or found.value == "":
+    if found is None:
         return ""
     text = found.value.text if isinstance(found.value, Number) else found.value
     if isinstance(text, str) and _holds_card_number(text, TOKEN_MAX):
@@ -290,7 +288,7 @@ def _body_key(fields: dict[str, Field], findings: Findings) -> str | None:
     Such a key cannot be kept, and without it a repeat with another body would be charged again: refused.
     """
     found = fields.get("idempotency_key")
-    if found is None or found.value == "":
+    if found is None:
         return ""
     text = storable(_text_of(found, findings))
     if _holds_card_number(text, BODY_KEY_MAX):
@@ -304,7 +302,7 @@ def _body_key(fields: dict[str, Field], findings: Findings) -> str | None:
 
 def _metadata(fields: dict[str, Field], findings: Findings) -> tuple[tuple[str, str], ...]:
     found = fields.get("metadata")
-    if found is None or found.value in ([], ""):
+    if found is None:
         return ()
     if not isinstance(found.value, Object):
         findings.warn(found.path, "WRONG_TYPE", "metadata must be an object; it was dropped")

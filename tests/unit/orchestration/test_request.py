@@ -421,8 +421,11 @@ def test_doubt_about_money_refuses(fields: dict[str, Any], code: str) -> None:
         ({"idempotency_key": ""}, None),
         ({"token": ""}, None),
         ({"method": ""}, None),
-        ({"order_id": {}}, "INVALID_ID"),
-        ({"person_id": []}, "INVALID_ID"),
+        ({"order_id": {}}, None),
+        ({"person_id": []}, None),
+        ({"order_id": {"id": 1}}, "INVALID_ID"),
+        ({"payment_methods": "", "methods": ["card"]}, "OTHER_SPELLING"),
+        ({"order_id": "", "orderId": "o-2"}, "OTHER_SPELLING"),
         ({"amount": {"currencyCode": "USD", "minorUnits": "1250"}}, "OTHER_SPELLING"),
     ],
 )

@@ -13,8 +13,9 @@ from payments.events.v1.ledger_events_pb2 import LedgerBatchPosted
 from sqlalchemy.exc import DBAPIError
 
 from services.ledger import store
+from services.ledger.domain import payments
 from services.ledger.domain.accounts import Account, AccountResult, AccountView, compare
-from services.ledger.domain.payments import ReceivedPayment, book, not_bookable
+from services.ledger.domain.payments import Booking, Charge
 from services.ledger.domain.posting import Evaluation, Posting, Verdict, evaluate
 from services.ledger.domain.transfers import Malformed, Transfer, TransferResult, fingerprint
 from services.ledger.domain.trial_balance import CurrencySums, add_up
@@ -24,6 +25,8 @@ from services.runtime.errors import DatabaseUnavailable, NotFound
 from services.runtime.money import MINOR_UNITS_MAX
 
 ATTEMPTS_MAX = 4
+PAYMENTS_IN_BOOKS = "ledger/payments-in-books"
+PAYMENT_IN_SUSPENSE = "ledger/payment-in-suspense"
 
 ResultT = TypeVar("ResultT")
 
@@ -139,27 +142,91 @@ async def post_transfers(work: UnitOfWork, batch: Sequence[Transfer | Malformed]
     return evaluation
 
 
-async def book_payment(work: UnitOfWork, payment: ReceivedPayment) -> None:
-    """Book a received payment within a transaction: its accounts, and one transfer per step, all or none.
+async def book_charge(work: UnitOfWork, charge: Charge) -> Transfer:
+    """Book a charge within a transaction; returns the transfer that books it, now or before.
 
     Raises:
-        PaymentNotBookable: an account or a transfer is refused; the caller must roll back.
+        PaymentNotBookable: its currency is unknown, or its amount is not positive; the caller must roll back.
     """
-    booking = book(payment)
-    if not booking.transfers:
-        return
-    settled = {AccountResult.OK, AccountResult.EXISTS}
-    for account, result in zip(
-        booking.accounts, await create_accounts(work, booking.accounts), strict=True
-    ):
-        # An account that the tenant made before, with an owner or a limit of its own, serves as well.
-        if result not in settled and result <= AccountResult.EXISTS_WITH_DIFFERENT_TYPE:
-            raise not_bookable(payment, account.account_id, result.name)
-    posted = {TransferResult.OK, TransferResult.EXISTS}
-    verdicts = (await post_transfers(work, booking.transfers)).verdicts
-    for transfer, verdict in zip(booking.transfers, verdicts, strict=True):
-        if verdict.result not in posted | {TransferResult.LINKED_EVENT_FAILED}:
-            raise not_bookable(payment, str(transfer.transfer_id), verdict.result.name)
+    return await _book(work, payments.book_charge(charge), charge.payment_id)
+
+
+async def book_refund(
+    work: UnitOfWork, charge: Charge, attempt_id: str, refunded_at: datetime | None
+) -> None:
+    """Book a refund within a transaction, and before it the charge that it gives back.
+
+    Raises:
+        PaymentNotBookable: as of the charge.
+    """
+    booked = await book_charge(work, charge)
+    booking = payments.book_refund(charge, booked, attempt_id, refunded_at)
+    await _book(work, booking, charge.payment_id)
+
+
+async def check_payment(work: UnitOfWork, payment_id: str, kept_minor: int) -> None:
+    """Compare what is booked of a payment that ended with what was kept of it, and tell of a difference."""
+    booked_minor = await store.booked_of_payment(work, payment_id)
+    if booked_minor != kept_minor:
+        message = f"payment {payment_id} kept {kept_minor}, the books hold {booked_minor} of it (minor units)"
+        work.violation(PAYMENTS_IN_BOOKS, "CRITICAL", message, subject_id=payment_id)
+
+
+async def _book(work: UnitOfWork, booking: Booking, payment_id: str) -> Transfer:
+    """Post a booking once, where the books take it.
+
+    What a processor did cannot be refused afterwards, so an account that refuses is passed over.
+    """
+    round_no = 0
+    while True:
+        transfer_id = booking.transfer_id(round_no)
+        known = (await store.read_known(work, {transfer_id: set()})).get(transfer_id)
+        if known is None:
+            transfer = await _placed(work, booking, transfer_id, payment_id)
+            (verdict,) = (await post_transfers(work, [transfer])).verdicts
+            if verdict.result is TransferResult.OK:
+                _tell_of_suspense(work, transfer, payment_id)
+                return transfer
+            # The balances are locked, so only the id can have been taken meanwhile: look at it again.
+        elif known.transfer is not None and booking.is_done_by(known.transfer):
+            return known.transfer
+        else:
+            round_no += 1
+
+
+async def _placed(
+    work: UnitOfWork, booking: Booking, transfer_id: UUID, payment_id: str
+) -> Transfer:
+    """Find accounts that take a booking, create those that are missing and lock their balances.
+
+    It is tried in memory first: a refusal by the posting itself would burn the id.
+    """
+    debits, credits = list(booking.debits), list(booking.credits)
+    while debits and credits:
+        debit, credit = debits[0], credits[0]
+        serves = [payments.can_serve(r) for r in await create_accounts(work, [debit, credit])]
+        if not all(serves):
+            del debits[: not serves[0]], credits[: not serves[1]]
+            continue
+        transfer = booking.transfer(transfer_id, debit, credit)
+        balances = await store.lock_balances(work, {debit.account_id, credit.account_id})
+        (verdict,) = evaluate([transfer], balances, {}).verdicts
+        if verdict.result is TransferResult.OK:
+            return transfer
+        at_debit = payments.debit_is_at_fault(verdict.result)
+        if at_debit is None:
+            raise payments.not_bookable(payment_id, str(transfer_id), verdict.result.name)
+        (debits if at_debit else credits).pop(0)
+    raise payments.not_bookable(payment_id, str(transfer_id), "NO_ACCOUNT_LEFT")
+
+
+def _tell_of_suspense(work: UnitOfWork, transfer: Transfer, payment_id: str) -> None:
+    if payments.in_suspense(transfer):
+        message = (
+            f"payment {payment_id} is booked from {transfer.debit_account_id} to {transfer.credit_account_id}:"
+            " the account of the processor or of the payer refuses it"
+        )
+        work.violation(PAYMENT_IN_SUSPENSE, "HIGH", message, subject_id=payment_id)
 
 
 def _batch_posted(

@@ -50,6 +50,12 @@ SELECT transfer_id, debit_account_id, credit_account_id, currency_code, amount_m
   FROM ledger.transfer
  WHERE tenant_id = %(tenant_id)s AND transfer_id = ANY (%(transfer_ids)s::uuid[]);
 
+-- @booked_of_payment
+-- Charges (2001) less refunds (2002); the index transfer_of_payment has the same condition.
+SELECT coalesce(sum(CASE code WHEN 2001 THEN amount_minor ELSE -amount_minor END), 0)
+  FROM ledger.transfer
+ WHERE tenant_id = %(tenant_id)s AND metadata ->> 'payment_id' = %(payment_id)s AND code IN (2001, 2002);
+
 -- @lock_balances
 SELECT account_id, currency_code, type, debits_must_not_exceed_credits, credits_must_not_exceed_debits, closed,
        debits_posted, credits_posted, last_seq

@@ -85,6 +85,21 @@ BUILT_IN: Mapping[str, Contract] = {
     contract.contract_id: contract
     for contract in (
         _built_in(
+            "ledger/payment-in-suspense",
+            "Payments stand in the accounts of processor and payer",
+            "HIGH",
+            ContractKind.POLICY,
+            "An account refused what a processor had charged or given back: it is closed, full, limited or "
+            "of another type. The money is booked on a suspense account until somebody moves it.",
+        ),
+        _built_in(
+            "ledger/payments-in-books",
+            "What was kept of a payment is what the books hold of it",
+            "CRITICAL",
+            ContractKind.INVARIANT,
+            "A payment ended, and its charges less its refunds in the ledger are not what was kept.",
+        ),
+        _built_in(
             "mesh/dead-letter",
             "Every event is handled in the end",
             "CRITICAL",

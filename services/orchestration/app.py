@@ -72,8 +72,11 @@ class Payments:
         self._database = database
         self._runs = runs
 
-    async def create(self, incoming: Incoming) -> Payment:
-        """Store a payment and work on it for as long as the caller waits.
+    async def create(self, incoming: Incoming) -> tuple[Payment, bool]:
+        """Store a payment and work on it for as long as the caller waits; says whether it was there before.
+
+        A payment that was refused for the merchant's configuration alone is planned again, under its id: such a
+        refusal is no answer for ever.
 
         Raises:
             RequestIdReused: the key came before with another body.
@@ -85,7 +88,7 @@ class Payments:
         async with self._database.unit_of_work("orchestration.payment.create") as work:
             planned = await _plan(work, context, incoming.findings)
             payment = _new_payment(work, planned, key)
-            created = await store.insert_payment(
+            fence = await store.insert_payment(
                 work,
                 payment,
                 body_hash,
@@ -93,14 +96,14 @@ class Payments:
                 lease_owner=self._runs.owner,
                 lease_ms=LEASE_MARGIN_MS,
             )
-            if created:
-                _report(work, payment)
-        if not created:
-            return await self._repeated(key, body_hash)
-        if payment.plan is not None and not self._runs.full:
-            lease = Lease(call.tenant_id, payment.payment_id, 1, call.correlation_id)
+            if fence is None:
+                payment, fence = await self._met_again(work, key, body_hash, planned)
+            if fence is not None:
+                _report(work, payment.payment_id, key, planned.context)
+        if fence is not None and payment.plan is not None and not self._runs.full:
+            lease = Lease(call.tenant_id, payment.payment_id, fence, call.correlation_id)
             self._runs.begin(lease)
-        return await self._reached(payment.payment_id)
+        return await self._reached(payment.payment_id), fence is None
 
     async def plan(self, incoming: Incoming) -> Planned:
         """Show what `create` would do; stores and charges nothing."""
@@ -122,16 +125,29 @@ class Payments:
             ids = await store.list_ids(work, wanted, before=before, limit=limit)
             return await store.load(work, ids)
 
-    async def _repeated(self, key: str, body_hash: bytes) -> Payment:
-        # A second statement, behind the winner's commit: the conflict itself shows nothing of the winner.
-        async with self._database.read() as work:
-            payment_id, first_hash = await store.find_by_key(work, key)
+    async def _met_again(
+        self, work: UnitOfWork, key: str, body_hash: bytes, planned: Planned
+    ) -> tuple[Payment, int | None]:
+        """Return the payment that a key stands for, and a fence if it was refused and has now been planned."""
+        # Behind the winner's commit: the conflict itself shows nothing of the winner.
+        payment_id, first_hash = await store.find_by_key(work, key)
         if first_hash != body_hash:
             raise RequestIdReused(
                 f"request_id {key} was used before with another body; a new payment needs a new one",
                 request_id=key,
             )
-        return await self._reached(payment_id)
+        (before,) = await store.load(work, [payment_id])
+        payment = _planned_again(before, planned)
+        if payment is None:
+            return before, None
+        fence = await store.plan_again(
+            work,
+            payment,
+            correlation_id=current().correlation_id,
+            lease_owner=self._runs.owner,
+            lease_ms=LEASE_MARGIN_MS,
+        )
+        return payment, fence
 
     async def _reached(self, payment_id: str) -> Payment:
         """Wait for the end of a payment within the caller's deadline; returns the state that was reached.
@@ -226,15 +242,8 @@ async def _plan(work: UnitOfWork, context: Context, findings: Findings) -> Plann
 
 def _new_payment(work: UnitOfWork, planned: Planned, key: str) -> Payment:
     payment_id = new_id("pay")
-    context, plan, config = planned.context, planned.plan, planned.config
-    status = PaymentStatus.PENDING if plan else PaymentStatus.REFUSED
-    progress = None
-    if plan is not None and config is not None:
-        policy = PaymentPolicy(
-            config.attempts_per_processor_max, config.call_timeout_ms, config.partial_allowed
-        )
-        progress = Progress(status, plan.steps, (), policy)
-    return Payment(
+    context = planned.context
+    payment = Payment(
         payment_id=payment_id,
         request_key=key,
         merchant_id=context.merchant_id,
@@ -243,24 +252,57 @@ def _new_payment(work: UnitOfWork, planned: Planned, key: str) -> Payment:
         currency=context.currency,
         total_minor=context.amount_minor,
         context=context,
-        status=status,
-        config_version=config.version if config else 0,
+        status=PaymentStatus.REFUSED,
+        config_version=0,
         created_at=work.now,
         updated_at=work.now,
-        plan=plan,
-        progress=progress,
     )
+    return _with_plan(payment, planned)
 
 
-def _report(work: UnitOfWork, payment: Payment) -> None:
+def _with_plan(payment: Payment, planned: Planned) -> Payment:
+    plan, config = planned.plan, planned.config
+    payment = replace(payment, config_version=config.version if config else 0)
+    if plan is None or config is None:
+        return payment
+    policy = PaymentPolicy(
+        config.attempts_per_processor_max, config.call_timeout_ms, config.partial_allowed
+    )
+    status = PaymentStatus.PENDING
+    progress = Progress(status, plan.steps, (), policy)
+    return replace(payment, status=status, plan=plan, progress=progress)
+
+
+def _planned_again(before: Payment, planned: Planned) -> Payment | None:
+    """Return a refused payment as it is to be now; None when its answer stands."""
+    issues = before.context.issues
+    if before.status is not PaymentStatus.REFUSED or not planner.refused_for_configuration(issues):
+        return None
+    same_refusals = planner.refusals(planned.context.issues) == planner.refusals(issues)
+    if planned.plan is None and same_refusals:
+        return None
+    history = planner.as_history(issues, before.config_version)
+    found = Findings([*history, *planned.context.issues], planned.context.refused)
+    context = with_findings(planned.context, found)
+    payment = replace(
+        before,
+        person_id=context.person_id,
+        currency=context.currency,
+        total_minor=context.amount_minor,
+        context=context,
+    )
+    return _with_plan(payment, planned)
+
+
+def _report(work: UnitOfWork, payment_id: str, key: str, context: Context) -> None:
     """Tell the contract monitor of every finding, in the transaction that stores the payment."""
-    for issue in payment.context.issues:
+    for issue in context.issues:
         work.violation(
             _contract_of(issue),
             _SEVERITIES[issue.severity],
             f"{issue.code}: {issue.message}",
-            request_id=payment.request_key,
-            subject_id=payment.payment_id,
+            request_id=key,
+            subject_id=payment_id,
         )
 
 

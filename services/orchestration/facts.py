@@ -21,9 +21,9 @@ PATH = "active_charge"
 
 
 def of_attempt(payment: Payment, attempt: Attempt) -> Message | None:
-    """Return the event of a settled charge; None for refunds and for what was never sent."""
+    """Return the event of a settled attempt; None for refunds that failed and for what was never sent."""
     if attempt.operation is Operation.REFUND:
-        return None
+        return _refunded(payment, attempt) if attempt.status is AttemptStatus.SUCCEEDED else None
     method = payment.work.steps[attempt.step_index].method
     if attempt.status is AttemptStatus.SUCCEEDED:
         return events.StepSucceeded(
@@ -35,6 +35,9 @@ def of_attempt(payment: Payment, attempt: Attempt) -> Message | None:
             payment_id=payment.payment_id,
             attempt_id=attempt.attempt_id,
             payment_method=method,
+            order_id=payment.order_id,
+            person_id=payment.person_id,
+            settled_at=_settled_at(attempt),
         )
     if not attempt.error_code:
         return None
@@ -70,6 +73,25 @@ def of_end(payment: Payment, status: PaymentStatus, now: datetime) -> list[Messa
 def provider_ref(attempt: Attempt) -> str:
     """Return the processor's id of an attempt; where there is none, ours with the prefix that the seed asks for."""
     return attempt.provider_ref or f"ext_{attempt.attempt_id}"
+
+
+def _refunded(payment: Payment, attempt: Attempt) -> events.StepRefunded:
+    (charge,) = (a for a in payment.work.attempts if a.attempt_id == attempt.parent_id)
+    return events.StepRefunded(
+        step_index=attempt.step_index,
+        processor_id=attempt.processor_id,
+        latency_ms=attempt.latency_ms,
+        amount=attempt.amount_minor,
+        currency=payment.currency,
+        payment_id=payment.payment_id,
+        attempt_id=attempt.attempt_id,
+        payment_method=payment.work.steps[attempt.step_index].method,
+        order_id=payment.order_id,
+        person_id=payment.person_id,
+        settled_at=_settled_at(attempt),
+        charge_attempt_id=charge.attempt_id,
+        charged_at=_settled_at(charge),
+    )
 
 
 def _received(payment: Payment, now: datetime) -> events.PaymentReceived:
@@ -116,6 +138,11 @@ def _failed(payment: Payment, now: datetime) -> events.PaymentFailed:
         payment_id=payment.payment_id,
         merchant_id=payment.merchant_id,
     )
+
+
+def _settled_at(attempt: Attempt) -> Timestamp:
+    assert attempt.settled_at is not None, "a settled attempt has its time"
+    return _timestamp(attempt.settled_at)
 
 
 def _timestamp(at: datetime) -> Timestamp:

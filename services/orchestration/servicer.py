@@ -26,8 +26,10 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
         self, request: service_pb.CreatePaymentRequest, context: Any
     ) -> service_pb.CreatePaymentResponse:
         """Take a payment."""
-        payment = await self._payments.create(incoming.read(request, request.request_id))
-        return service_pb.CreatePaymentResponse(payment=rendering.payment_message(payment))
+        payment, repeated = await self._payments.create(incoming.read(request, request.request_id))
+        return service_pb.CreatePaymentResponse(
+            payment=rendering.payment_message(payment), repeated=repeated
+        )
 
     async def PlanPayment(
         self, request: service_pb.PlanPaymentRequest, context: Any

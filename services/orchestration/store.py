@@ -133,15 +133,11 @@ async def insert_payment(
     correlation_id: str,
     lease_owner: str,
     lease_ms: int,
-) -> bool:
-    """Store a payment with its plan, leased to its maker; False when its key was used before.
+) -> int | None:
+    """Store a payment with its plan, leased to its maker; returns the fence, None when its key was used before.
 
     A concurrent call with the same key waits here until the first one ends.
     """
-    under_way = payment.plan is not None
-    lease_until = sa.func.clock_timestamp() + sa.func.make_interval(
-        0, 0, 0, 0, 0, 0, lease_ms / 1000
-    )
     statement = insert(PAYMENT).values(
         tenant_id=work.tenant_id,
         payment_id=payment.payment_id,
@@ -149,28 +145,67 @@ async def insert_payment(
         request_hash=request_hash,
         merchant_id=payment.merchant_id,
         order_id=payment.order_id,
-        person_id=payment.person_id,
-        currency=payment.currency,
-        total_minor=payment.total_minor,
-        context=codec.context_to_json(payment.context),
-        plan_id=payment.plan.plan_id if payment.plan else "",
-        config_version=payment.config_version,
-        status=payment.status.value,
-        correlation_id=correlation_id,
-        due_at=work.now if under_way else None,
-        lease_owner=lease_owner if under_way else None,
-        lease_until=lease_until if under_way else None,
         fence=1,
         created_at=work.now,
-        updated_at=work.now,
+        **_planned(work, payment, correlation_id, lease_owner, lease_ms),
     )
     conflict = statement.on_conflict_do_nothing(index_elements=["tenant_id", "request_key"])
-    inserted = await work.execute(conflict.returning(PAYMENT.c.payment_id))
-    if inserted.first() is None:
-        return False
-    if payment.plan is not None:
+    inserted = (await work.execute(conflict.returning(PAYMENT.c.fence))).scalar_one_or_none()
+    return await _with_steps(work, payment, inserted)
+
+
+async def plan_again(
+    work: UnitOfWork,
+    payment: Payment,
+    *,
+    correlation_id: str,
+    lease_owner: str,
+    lease_ms: int,
+) -> int | None:
+    """Give a refused payment its plan, leased to who asked again; None when another call was first."""
+    statement = (
+        sa.update(PAYMENT)
+        .where(
+            PAYMENT.c.tenant_id == work.tenant_id,
+            PAYMENT.c.payment_id == payment.payment_id,
+            PAYMENT.c.status == PaymentStatus.REFUSED.value,
+        )
+        .values(
+            fence=PAYMENT.c.fence + 1,
+            **_planned(work, payment, correlation_id, lease_owner, lease_ms),
+        )
+    )
+    updated = (await work.execute(statement.returning(PAYMENT.c.fence))).scalar_one_or_none()
+    return await _with_steps(work, payment, updated)
+
+
+def _planned(
+    work: UnitOfWork, payment: Payment, correlation_id: str, lease_owner: str, lease_ms: int
+) -> dict[str, Any]:
+    under_way = payment.plan is not None
+    lease_until = sa.func.clock_timestamp() + sa.func.make_interval(
+        0, 0, 0, 0, 0, 0, lease_ms / 1000
+    )
+    return {
+        "person_id": payment.person_id,
+        "currency": payment.currency,
+        "total_minor": payment.total_minor,
+        "context": codec.context_to_json(payment.context),
+        "plan_id": payment.plan.plan_id if payment.plan else "",
+        "config_version": payment.config_version,
+        "status": payment.status.value,
+        "correlation_id": correlation_id,
+        "due_at": work.now if under_way else None,
+        "lease_owner": lease_owner if under_way else None,
+        "lease_until": lease_until if under_way else None,
+        "updated_at": work.now,
+    }
+
+
+async def _with_steps(work: UnitOfWork, payment: Payment, fence: int | None) -> int | None:
+    if fence is not None and payment.plan is not None:
         await _insert_steps(work, payment.payment_id, payment.plan)
-    return True
+    return fence
 
 
 async def _insert_steps(work: UnitOfWork, payment_id: str, plan: Plan) -> None:

@@ -6,13 +6,22 @@ input gives the same plan, byte for byte.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.orchestration.domain.config import MerchantConfig, MethodRule
-from services.orchestration.domain.issues import Findings
+from services.orchestration.domain.issues import Findings, Issue, Severity
 from services.orchestration.domain.request import Context, Preference
 from services.runtime.ids import derived_id
 from services.runtime.money import Money, format_money
+
+# Most that one payment may be, in minor units of any currency. Thousands of such payments fit into one account of
+# the ledger and into a trial balance, whose sums have 64 bits.
+PAYABLE_MINOR_MAX = 10**15
+
+# Findings that refuse a payment for the merchant's configuration, which others change. All others are about the
+# request itself and stay true of it.
+ABOUT_CONFIGURATION = frozenset({"MERCHANT_NOT_CONFIGURED", "PLAN_NOT_COVERED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,12 @@ def build(
 ) -> tuple[Plan | None, list[Decision]]:
     """Plan a payment; None, and a finding that refuses, when the amount cannot be covered."""
     decisions: list[Decision] = []
+    if context.amount_minor > PAYABLE_MINOR_MAX:
+        findings.refuse(
+            "amount",
+            "AMOUNT_OUT_OF_RANGE",
+            f"one payment is at most {PAYABLE_MINOR_MAX} minor units; the books take no more at once",
+        )
     if config is None and context.merchant_id:
         findings.refuse(
             "merchant_id",
@@ -77,6 +92,34 @@ def build(
         return None, decisions
     plan_id = derived_id("pln", *_content(context, config, steps))
     return Plan(plan_id, context.currency, context.amount_minor, tuple(steps)), decisions
+
+
+def refusals(issues: Sequence[Issue]) -> set[str]:
+    """Return the codes of the findings that refuse a payment."""
+    return {issue.code for issue in issues if issue.severity is Severity.ERROR}
+
+
+def refused_for_configuration(issues: Sequence[Issue]) -> bool:
+    """True when nothing but the merchant's configuration stood against a payment."""
+    found = refusals(issues)
+    return bool(found) and found <= ABOUT_CONFIGURATION
+
+
+def as_history(issues: Sequence[Issue], config_version: int) -> list[Issue]:
+    """Return what is kept of earlier findings once a refused payment was planned again."""
+    under = f"configuration version {config_version}" if config_version else "no configuration"
+    return [
+        issue
+        if issue.code == "REFUSED_BEFORE"
+        else Issue(
+            issue.field,
+            "REFUSED_BEFORE",
+            f"refused before, under {under}: {issue.code}: {issue.message}",
+            Severity.INFO,
+        )
+        for issue in issues
+        if issue.code == "REFUSED_BEFORE" or issue.severity is Severity.ERROR
+    ]
 
 
 def _fill(

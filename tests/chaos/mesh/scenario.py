@@ -29,12 +29,15 @@ from payments.type.v1 import type_pb2
 from services.cli.client import Client, Session
 from services.cli.commands.catalog import apply_catalog, parse_catalog
 from services.cli.errors import CliError
+from tests.support import books
 
 EVENTS = 300
 UNIT_PRICE = "0.50"
 TOTAL_MINOR = 15_000
 """300 uses at 0.50 USD."""
 COMMISSION_MINOR = 1_500
+BACK_MINOR = 5_000
+"""What is charged for the payment that then fails, and given back."""
 TOLD = 5
 SETTLE_SECONDS = 30.0
 PERIOD = type_pb2.Period()
@@ -213,33 +216,41 @@ class Scenario:
 
     def _pay(self, client: Client) -> None:
         stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
-        payments = [("split", "150.00", "")]
+        wallet: dict[str, object] = {"method": "wallet"}
+        declined = {"method": "card", "token": "tok_decline"}
+        payments = [
+            ("split", "150.00", "org", [wallet, {"method": "card"}]),
+            # Its wallet is charged and given back, since the card is refused.
+            ("back", "60.00", "returner", [wallet, declined]),
+        ]
         if self.loses_an_answer:
-            payments.append(("lost", "7.00", "tok_timeout_books_late"))
-        for name, amount, token in payments:
+            lost = {**wallet, "token": "tok_timeout_books_late"}
+            payments.append(("lost", "7.00", "walk-in", [lost]))
+        for name, amount, person, methods in payments:
             document: dict[str, object] = {
                 "merchant_id": "shop",
                 "order_id": f"order-{name}",
-                "person_id": "org" if name == "split" else "walk-in",
+                "person_id": person,
                 "amount": amount,
                 "currency": "USD",
-                "payment_methods": [{"method": "wallet"}, {"method": "card"}],
+                "payment_methods": methods,
             }
-            if token:
-                document["payment_methods"] = [{"method": "wallet", "token": token}]
             request = orchestration_service_pb2.CreatePaymentRequest(
                 request_id=self.request_id(f"pay-{name}"),
                 raw_request=json.dumps(document).encode(),
             )
             payment_id = client.call(stub.CreatePayment, request).payment.payment_id
-            self._await_payment(client, stub, payment_id)
+            end = orchestration_pb2.PAYMENT_STATUS_SUCCEEDED
+            if name == "back":
+                end = orchestration_pb2.PAYMENT_STATUS_FAILED
+            self._await_payment(client, stub, payment_id, end)
 
-    def _await_payment(self, client: Client, stub: object, payment_id: str) -> None:
+    def _await_payment(self, client: Client, stub: object, payment_id: str, end: int) -> None:
         deadline = time.monotonic() + SETTLE_SECONDS
         request = orchestration_service_pb2.GetPaymentRequest(payment_id=payment_id)
         while True:
             payment = client.call(stub.GetPayment, request).payment  # type: ignore[attr-defined]
-            if payment.status == orchestration_pb2.PAYMENT_STATUS_SUCCEEDED:
+            if payment.status == end:
                 return
             assert time.monotonic() < deadline, payment
             time.sleep(0.05)
@@ -323,7 +334,8 @@ class Scenario:
         ledger = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
         monitor = client.stub(contracts_service_pb2_grpc.ContractMonitorServiceStub)
         waiting = []
-        owed = {"org": TOTAL_MINOR} | ({"walk-in": 700} if self.loses_an_answer else {})
+        owed = {"org": TOTAL_MINOR, "returner": BACK_MINOR}
+        owed |= {"walk-in": 700} if self.loses_an_answer else {}
         for person, paid in owed.items():
             account = f"receivable:{person}:USD"
             request = ledger_service_pb2.GetAccountRequest(account_id=account)
@@ -334,7 +346,8 @@ class Scenario:
                     raise
                 waiting.append(account)
                 continue
-            if balances.credits_posted < paid:
+            given_back = BACK_MINOR if person == "returner" else 0
+            if balances.credits_posted < paid or balances.debits_posted < given_back:
                 waiting.append(account)
         told = ["mesh/request-validation"] + ["router/timeout"] * self.loses_an_answer
         for contract_id in told:
@@ -361,6 +374,8 @@ class Scenario:
                 name: connection.execute(statement, {"t": self.tenant}).fetchone()
                 for name, (statement, _) in _FACTS.items()
             }
+            apart = books.differences(books.read(connection, self.tenant))
+        assert not apart, apart
         wanted = {name: expected for name, (_, expected) in _FACTS.items()}
         if not self.loses_an_answer:
             wanted |= _WITHOUT_THE_LOST
@@ -389,20 +404,27 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
     ),
     "transfers": (
         "SELECT count(*), sum(amount_minor)::bigint FROM ledger.transfer WHERE tenant_id = %(t)s",
-        # Charge and commission; two steps of the split payment and one of the lost one.
-        (5, TOTAL_MINOR + COMMISSION_MINOR + TOTAL_MINOR + 700),
+        # Charge and commission; two steps of the split payment and one of the lost one; one there and back.
+        (7, TOTAL_MINOR + COMMISSION_MINOR + TOTAL_MINOR + 700 + 2 * BACK_MINOR),
     ),
     "sandbox charges": (
         "SELECT count(*), sum(amount_minor)::bigint FROM orchestration.sandbox_order"
         " WHERE tenant_id = %(t)s AND done AND operation = 'CHARGE'",
-        (3, TOTAL_MINOR + 700),
+        (4, TOTAL_MINOR + 700 + BACK_MINOR),
     ),
     "payments": (
         "SELECT count(*) FROM orchestration.payment WHERE tenant_id = %(t)s AND status = 'SUCCEEDED'",
         (2,),
     ),
     "payment.received": (_EVENT_COUNT + "'payment.received'", (2,)),
-    "payment.step.succeeded": (_EVENT_COUNT + "'payment.step.succeeded'", (3,)),
+    "payment.failed": (_EVENT_COUNT + "'payment.failed'", (1,)),
+    "payment.step.succeeded": (_EVENT_COUNT + "'payment.step.succeeded'", (4,)),
+    "payment.step.refunded": (_EVENT_COUNT + "'payment.step.refunded'", (1,)),
+    "sandbox refunds": (
+        "SELECT count(*), sum(amount_minor)::bigint FROM orchestration.sandbox_order"
+        " WHERE tenant_id = %(t)s AND done AND operation = 'REFUND'",
+        (1, BACK_MINOR),
+    ),
     "stock.moved": (_EVENT_COUNT + "'stock.moved'", (TOLD,)),
     "event types": (
         "SELECT count(*) FROM events.event_type_version WHERE tenant_id = %(t)s",
@@ -423,9 +445,9 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
 
 # The same without the payment whose answer gets lost.
 _WITHOUT_THE_LOST: dict[str, tuple[object, ...]] = {
-    "transfers": (4, TOTAL_MINOR + COMMISSION_MINOR + TOTAL_MINOR),
-    "sandbox charges": (2, TOTAL_MINOR),
+    "transfers": (6, TOTAL_MINOR + COMMISSION_MINOR + TOTAL_MINOR + 2 * BACK_MINOR),
+    "sandbox charges": (3, TOTAL_MINOR + BACK_MINOR),
     "payments": (1,),
     "payment.received": (1,),
-    "payment.step.succeeded": (2,),
+    "payment.step.succeeded": (3,),
 }

@@ -1,33 +1,48 @@
-"""Received payments reach the books as events: once, whole, whatever the payer is called."""
+"""What processors charge and give back reaches the books as events: once, whole, whatever stands in the way."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from uuid import uuid4
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
 import pytest
-from payments.events.v1.orchestration_events_pb2 import PaymentReceived
+from google.protobuf.message import Message
+from payments.contracts.v1 import contracts_service_pb2, contracts_service_pb2_grpc
+from payments.events.v1.orchestration_events_pb2 import (
+    PaymentFailed,
+    PaymentReceived,
+    StepRefunded,
+    StepSucceeded,
+)
 from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from payments.type.v1.type_pb2 import Money
 
-from services.ledger.app import book_payment
+from services.ledger.app import post_transfers
 from services.ledger.bootstrap import build
-from services.ledger.domain.payments import (
-    PaymentNotBookable,
-    ReceivedPayment,
-    ReceivedStep,
-    book,
-)
+from services.ledger.domain.transfers import Transfer
+from services.monitoring.bootstrap import build as build_monitoring
 from services.runtime.context import CallContext, acting
+from services.runtime.ids import derived_uuid
+from services.runtime.money import MINOR_UNITS_MAX
 from tests.support.mesh import Mesh, running
 from tests.support.postgres import DatabaseUrls
+
+AT = datetime(2026, 11, 20, tzinfo=UTC)
+IN_FULL = {
+    "clearing:wallet-one:USD": 5000,
+    "clearing:card-two:USD": 684,
+    "receivable:acme:USD": -5684,
+}
+FIRST = ("att_1", "wallet-one", 5000)
+SECOND = ("att_3", "card-two", 684)
 
 
 @pytest.fixture(scope="module")
 async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
-    async with running(database, [build]) as running_mesh:
+    async with running(database, [build, build_monitoring]) as running_mesh:
         yield running_mesh
 
 
@@ -36,26 +51,76 @@ def call() -> CallContext:
     return CallContext(f"t-{uuid4().hex[:12]}", "test", frozenset({"*"}), "r", "c")
 
 
-def received(person_id: str = "acme", payment_id: str = "pay_1") -> PaymentReceived:
-    fact = PaymentReceived(
-        payment_id=payment_id,
+def charged(step: tuple[str, str, int] = FIRST, person_id: str = "acme") -> StepSucceeded:
+    attempt_id, processor_id, amount = step
+    fact = StepSucceeded(
+        payment_id="pay_1",
         order_id="chg_1",
         person_id=person_id,
-        payment_method="wallet",
-        amount_cents=5684,
+        attempt_id=attempt_id,
+        processor_id=processor_id,
+        amount=amount,
         currency="USD",
-        merchant_id="m",
+        payment_method="wallet",
     )
-    fact.received_at.FromDatetime(datetime(2026, 11, 20, tzinfo=UTC))
-    fact.steps.add(step_index=0, processor_id="wallet-one", amount_cents=5000, attempt_id="att_1")
-    fact.steps.add(step_index=1, processor_id="card-two", amount_cents=684, attempt_id="att_3")
+    fact.settled_at.FromDatetime(AT)
     return fact
 
 
-async def publish(mesh: Mesh, call: CallContext, fact: PaymentReceived) -> None:
+def charged_in_old_form(step: tuple[str, str, int] = FIRST) -> StepSucceeded:
+    fact = charged(step)
+    for name in ("order_id", "person_id", "settled_at"):
+        fact.ClearField(name)  # type: ignore[arg-type]
+    return fact
+
+
+def refunded(step: tuple[str, str, int] = FIRST) -> StepRefunded:
+    attempt_id, processor_id, amount = step
+    fact = StepRefunded(
+        payment_id="pay_1",
+        order_id="chg_1",
+        person_id="acme",
+        attempt_id=f"{attempt_id}-back",
+        charge_attempt_id=attempt_id,
+        processor_id=processor_id,
+        amount=amount,
+        currency="USD",
+    )
+    fact.charged_at.FromDatetime(AT)
+    fact.settled_at.FromDatetime(AT + timedelta(minutes=1))
+    return fact
+
+
+def received(
+    *steps: tuple[str, str, int], amount: int | None = None, person_id: str = "acme"
+) -> PaymentReceived:
+    steps = steps or (FIRST, SECOND)
+    fact = PaymentReceived(
+        payment_id="pay_1",
+        order_id="chg_1",
+        person_id=person_id,
+        payment_method="wallet",
+        amount_cents=sum(step[2] for step in steps) if amount is None else amount,
+        currency="USD",
+        merchant_id="m",
+    )
+    fact.received_at.FromDatetime(AT)
+    for index, (attempt_id, processor_id, minor) in enumerate(steps):
+        fact.steps.add(
+            step_index=index, processor_id=processor_id, amount_cents=minor, attempt_id=attempt_id
+        )
+    return fact
+
+
+def failed() -> PaymentFailed:
+    return PaymentFailed(payment_id="pay_1", order_id="chg_1", person_id="acme", currency="USD")
+
+
+async def publish(mesh: Mesh, call: CallContext, *facts: Message) -> None:
     with acting(call):
         async with mesh.node.database.unit_of_work("ledger.post_transfers") as work:
-            work.publish(fact)
+            for fact in facts:
+                work.publish(fact)
     await mesh.drain_events()
 
 
@@ -65,54 +130,230 @@ async def balances(mesh: Mesh, call: CallContext) -> dict[str, int]:
     return {a.account_id: a.balances.debits_posted - a.balances.credits_posted for a in found}
 
 
-async def test_each_step_of_a_payment_is_booked_once(mesh: Mesh, call: CallContext) -> None:
-    await publish(mesh, call, received())
-    expected = {
-        "clearing:wallet-one:USD": 5000,
-        "clearing:card-two:USD": 684,
-        "receivable:acme:USD": -5684,
-    }
-    assert await balances(mesh, call) == expected
-    await publish(mesh, call, received())
-    assert await balances(mesh, call) == expected, "the same payment as another event books nothing"
+async def entries(mesh: Mesh, call: CallContext, account_id: str) -> list[pb.Entry]:
     stub = LedgerServiceStub(mesh.channel(call.tenant_id))
-    entries = await stub.ListEntries(
-        service_pb.ListEntriesRequest(account_id="receivable:acme:USD")
+    listed = await stub.ListEntries(service_pb.ListEntriesRequest(account_id=account_id))
+    return list(listed.entries)
+
+
+async def told(mesh: Mesh, call: CallContext) -> list[str]:
+    stub = contracts_service_pb2_grpc.ContractMonitorServiceStub(mesh.channel(call.tenant_id))
+    listed = await stub.ListViolations(contracts_service_pb2.ListViolationsRequest())
+    return sorted(v.contract_id for v in listed.violations)
+
+
+async def create(mesh: Mesh, call: CallContext, *accounts: pb.Account) -> None:
+    stub = LedgerServiceStub(mesh.channel(call.tenant_id))
+    answer = await stub.CreateAccounts(service_pb.CreateAccountsRequest(accounts=accounts))
+    assert {item.result for item in answer.results} == {service_pb.ACCOUNT_RESULT_OK}
+
+
+def account(account_id: str, **fields: object) -> pb.Account:
+    values = {"currency_code": "USD", "type": pb.ACCOUNT_TYPE_ASSET} | fields
+    return pb.Account(account_id=account_id, **values)  # type: ignore[arg-type]
+
+
+async def post(mesh: Mesh, call: CallContext, debit: str, credit: str, amount: int) -> None:
+    stub = LedgerServiceStub(mesh.channel(call.tenant_id))
+    transfer = pb.Transfer(
+        transfer_id=str(uuid4()),
+        debit_account_id=debit,
+        credit_account_id=credit,
+        amount=Money(currency_code="USD", minor_units=amount),
     )
-    assert [e.direction for e in entries.entries] == [pb.DIRECTION_CREDIT] * 2
-    assert entries.entries[0].metadata["payment_id"] == "pay_1"
-    assert entries.entries[0].effective_at.ToDatetime(UTC) == datetime(2026, 11, 20, tzinfo=UTC)
+    answer = await stub.PostTransfers(service_pb.PostTransfersRequest(transfers=[transfer]))
+    assert answer.results[0].result == service_pb.TRANSFER_RESULT_OK
+
+
+# ---- when
+
+
+async def test_a_charge_is_in_the_books_before_its_payment_ends(
+    mesh: Mesh, call: CallContext
+) -> None:
+    await publish(mesh, call, charged())
+    assert await balances(mesh, call) == {
+        "clearing:wallet-one:USD": 5000,
+        "receivable:acme:USD": -5000,
+    }
+    await publish(mesh, call, charged(SECOND), received())
+    assert await balances(mesh, call) == IN_FULL
+    await publish(mesh, call, charged(), charged(SECOND), received())
+    assert await balances(mesh, call) == IN_FULL, "the same facts as other events book nothing"
+    found = await entries(mesh, call, "receivable:acme:USD")
+    assert [e.direction for e in found] == [pb.DIRECTION_CREDIT] * 2
+    assert found[0].metadata["payment_id"] == "pay_1"
+    assert found[0].effective_at.ToDatetime(UTC) == AT
+    assert await told(mesh, call) == []
+
+
+async def test_what_was_given_back_nets_to_zero_with_both_entries(
+    mesh: Mesh, call: CallContext
+) -> None:
+    await publish(mesh, call, charged(), charged(SECOND), refunded(SECOND))
+    assert await balances(mesh, call) == {**IN_FULL, "clearing:card-two:USD": 0} | {
+        "receivable:acme:USD": -5000
+    }
+    for _ in range(2):
+        await publish(mesh, call, refunded(SECOND), refunded(), failed())
+    assert set((await balances(mesh, call)).values()) == {0}
+    found = await entries(mesh, call, "clearing:wallet-one:USD")
+    assert [(e.direction, e.amount.minor_units) for e in found] == [
+        (pb.DIRECTION_DEBIT, 5000),
+        (pb.DIRECTION_CREDIT, 5000),
+    ]
+    assert found[1].metadata["refund_of"] == "att_1"
+    assert found[1].effective_at.ToDatetime(UTC) == AT + timedelta(minutes=1)
+    assert await told(mesh, call) == []
+
+
+async def test_what_differs_from_the_books_at_the_end_is_told(
+    mesh: Mesh, call: CallContext
+) -> None:
+    await publish(mesh, call, charged(), failed())
+    assert await told(mesh, call) == ["ledger/payments-in-books"]
+    await publish(mesh, call, received(FIRST, amount=4999))
+    assert await told(mesh, call) == ["ledger/payments-in-books"] * 2
+
+
+# ---- over an upgrade
+
+
+async def test_steps_in_old_form_are_booked_by_what_comes_later(
+    mesh: Mesh, call: CallContext
+) -> None:
+    await publish(mesh, call, charged_in_old_form())
+    assert await balances(mesh, call) == {}, "it does not say who paid"
+    await publish(mesh, call, charged(SECOND), received())
+    assert await balances(mesh, call) == IN_FULL
+    assert await told(mesh, call) == []
+
+
+async def test_a_refund_books_the_charge_that_an_old_release_had_not(
+    mesh: Mesh, call: CallContext
+) -> None:
+    await publish(mesh, call, charged_in_old_form(), refunded(), failed())
+    assert await balances(mesh, call) == {"clearing:wallet-one:USD": 0, "receivable:acme:USD": 0}
+    assert len(await entries(mesh, call, "clearing:wallet-one:USD")) == 2
+    assert await told(mesh, call) == []
+
+
+async def test_what_an_old_release_booked_at_the_end_is_not_booked_again(
+    mesh: Mesh, call: CallContext
+) -> None:
+    """It posted the steps as one chain, at the time of receipt, under the same ids."""
+    await create(mesh, call, *[account(name) for name in IN_FULL])
+    chain = [
+        Transfer(
+            transfer_id=derived_uuid("payment.received", "pay_1", attempt_id),
+            debit_account_id=f"clearing:{processor_id}:USD",
+            credit_account_id="receivable:acme:USD",
+            currency_code="USD",
+            amount_minor=amount,
+            code=2001,
+            linked=linked,
+            effective_at=AT + timedelta(hours=1),
+            metadata={
+                "payment_id": "pay_1",
+                "attempt_id": attempt_id,
+                "order_id": "chg_1",
+                "person_id": "acme",
+            },
+        )
+        for (attempt_id, processor_id, amount), linked in ((FIRST, True), (SECOND, False))
+    ]
+    with acting(call):
+        async with mesh.node.database.unit_of_work("ledger.post_transfers") as work:
+            await post_transfers(work, chain)
+    await publish(mesh, call, charged(), charged(SECOND), received())
+    assert await balances(mesh, call) == IN_FULL
+    assert len(await entries(mesh, call, "receivable:acme:USD")) == 2
+    assert await told(mesh, call) == []
+
+
+# ---- whatever stands in the way
 
 
 async def test_money_from_a_payer_with_an_odd_name_is_booked(mesh: Mesh, call: CallContext) -> None:
-    await publish(mesh, call, received("Zoë <zoe@example.org>"))
+    await publish(mesh, call, charged(person_id="Zoë <zoe@example.org>"))
     names = set(await balances(mesh, call))
     [receivable] = [name for name in names if name.startswith("receivable:")]
     assert receivable.startswith("receivable:other-")
-    assert len(names) == 3
+    assert len(names) == 2
 
 
-async def test_a_payment_that_cannot_be_booked_changes_nothing(
-    mesh: Mesh, call: CallContext
+@pytest.mark.parametrize(
+    "own",
+    [
+        account("receivable:acme:USD", flags=pb.AccountFlags(closed=True)),
+        account("clearing:wallet-one:USD", flags=pb.AccountFlags(closed=True)),
+        account("receivable:acme:USD", flags=pb.AccountFlags(credits_must_not_exceed_debits=True)),
+        account(
+            "clearing:wallet-one:USD", flags=pb.AccountFlags(debits_must_not_exceed_credits=True)
+        ),
+        account("receivable:acme:USD", type=pb.ACCOUNT_TYPE_LIABILITY),
+        account("receivable:acme:USD", currency_code="EUR"),
+        account("clearing:wallet-one:USD", currency_code="JPY"),
+    ],
+    ids=lambda own: f"{own.account_id} {own.currency_code} {own.type} {own.flags}".strip(),
+)
+async def test_an_account_that_refuses_is_stood_in_for(
+    mesh: Mesh, call: CallContext, own: pb.Account
 ) -> None:
-    stub = LedgerServiceStub(mesh.channel(call.tenant_id))
-    closed = pb.Account(
-        account_id="receivable:acme:USD",
-        currency_code="USD",
-        type=pb.ACCOUNT_TYPE_ASSET,
-        flags=pb.AccountFlags(closed=True),
+    await create(mesh, call, own)
+    await publish(mesh, call, charged(), received(FIRST))
+    held = await balances(mesh, call)
+    assert held[f"suspense:{own.account_id}"] in (5000, -5000)
+    assert held[own.account_id] == 0
+    assert await told(mesh, call) == ["ledger/payment-in-suspense"]
+    await publish(mesh, call, refunded(), failed())
+    assert set((await balances(mesh, call)).values()) == {0}
+
+
+async def test_stand_ins_that_refuse_too_are_stood_in_for(mesh: Mesh, call: CallContext) -> None:
+    closed = pb.AccountFlags(closed=True)
+    name = "receivable:acme:USD"
+    await create(mesh, call, account(name, flags=closed), account(f"suspense:{name}", flags=closed))
+    await publish(mesh, call, charged(), received(FIRST))
+    held = await balances(mesh, call)
+    assert sorted(held.values()) == [-5000, 0, 0, 5000]
+    assert held["clearing:wallet-one:USD"] == 5000
+
+
+async def test_accounts_that_are_full_are_stood_in_for(mesh: Mesh, call: CallContext) -> None:
+    """Sums of an account only grow, so many payments fill it as well as one."""
+    names = ["receivable:acme:USD", "clearing:wallet-one:USD", "a", "b"]
+    await create(mesh, call, *[account(name) for name in names])
+    await post(mesh, call, "clearing:wallet-one:USD", "a", MINOR_UNITS_MAX - 4999)
+    await post(mesh, call, "b", "receivable:acme:USD", MINOR_UNITS_MAX - 4999)
+    await publish(mesh, call, charged(), received(FIRST))
+    held = await balances(mesh, call)
+    assert held["suspense:clearing:wallet-one:USD"] == 5000
+    assert held["suspense:receivable:acme:USD"] == -5000
+    await publish(mesh, call, charged(("att_9", "wallet-one", 4999)))
+    held = await balances(mesh, call)
+    assert held["clearing:wallet-one:USD"] == MINOR_UNITS_MAX, "what fits goes where it belongs"
+
+
+async def test_an_id_that_somebody_took_is_passed_over(mesh: Mesh, call: CallContext) -> None:
+    await create(mesh, call, account("a"), account("b"))
+    taken = pb.Transfer(
+        transfer_id=str(derived_uuid("payment.received", "pay_1", "att_1")),
+        debit_account_id="a",
+        credit_account_id="b",
+        amount=Money(currency_code="USD", minor_units=1),
     )
-    await stub.CreateAccounts(service_pb.CreateAccountsRequest(accounts=[closed]))
-    steps = [ReceivedStep("att_1", "wallet-one", 100), ReceivedStep("att_2", "card-two", 1)]
-    payment = ReceivedPayment("pay_9", "chg_1", "acme", "USD", None, steps)
-    with acting(call), pytest.raises(PaymentNotBookable) as refused:
-        async with mesh.node.database.unit_of_work("ledger.post_transfers") as work:
-            await book_payment(work, payment)
-    assert refused.value.metadata["result"] == "CREDIT_ACCOUNT_CLOSED"
-    assert await balances(mesh, call) == {"receivable:acme:USD": 0}
-
-
-def test_a_payment_in_no_currency_is_not_bookable() -> None:
-    step = ReceivedStep("att_1", "card", 100)
-    with pytest.raises(PaymentNotBookable):
-        book(ReceivedPayment("pay_1", "chg_1", "acme", "XXQ", None, [step]))
+    burnt = pb.Transfer(
+        transfer_id=str(derived_uuid("payment.received", "pay_1", "att_1", "1")),
+        debit_account_id="a",
+        credit_account_id="nowhere",
+        amount=Money(currency_code="USD", minor_units=1),
+    )
+    stub = LedgerServiceStub(mesh.channel(call.tenant_id))
+    for transfer in (taken, burnt):
+        await stub.PostTransfers(service_pb.PostTransfersRequest(transfers=[transfer]))
+    for _ in range(2):
+        await publish(mesh, call, charged(), received(FIRST))
+        assert (await balances(mesh, call))["receivable:acme:USD"] == -5000
+    (entry,) = await entries(mesh, call, "clearing:wallet-one:USD")
+    assert UUID(entry.transfer_id) == derived_uuid("payment.received", "pay_1", "att_1", "2")

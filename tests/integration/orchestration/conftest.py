@@ -38,6 +38,7 @@ START = datetime(2126, 11, 1, tzinfo=UTC)
 EVENTS: dict[str, type[Message]] = {
     "payment.step.succeeded": events.StepSucceeded,
     "payment.step.failed": events.StepFailed,
+    "payment.step.refunded": events.StepRefunded,
     "payment.completed": events.PaymentCompleted,
     "payment.received": events.PaymentReceived,
     "payment.failed": events.PaymentFailed,

@@ -206,8 +206,27 @@ async def test_a_failed_later_step_gives_the_earlier_ones_back(bench: Bench) -> 
     assert payment.result.total_processed.minor_units == 0
     assert payment.result.remaining_amount.minor_units == 5684
     assert bench.net_at_processors() == 0
-    assert bench.subjects()[-1] == "payment.failed"
-    assert "payment.received" not in bench.subjects()
+    assert bench.subjects() == [
+        "payment.step.succeeded",
+        "payment.step.failed",
+        "payment.step.refunded",
+        "payment.failed",
+    ]
+    charged, refunded = bench.events()[0][1], bench.events()[2][1]
+    assert isinstance(charged, events.StepSucceeded)
+    assert isinstance(refunded, events.StepRefunded)
+    assert (charged.order_id, charged.person_id) == ("order-1", "person-1")
+    assert charged.settled_at == payment.attempts[0].settled_at
+    assert (refunded.order_id, refunded.person_id) == ("order-1", "person-1")
+    assert (refunded.amount, refunded.currency, refunded.processor_id) == (
+        5000,
+        "USD",
+        "sandbox-wallet",
+    )
+    assert refunded.attempt_id == payment.attempts[2].attempt_id
+    assert refunded.charge_attempt_id == charged.attempt_id
+    assert refunded.charged_at == charged.settled_at
+    assert refunded.settled_at == payment.attempts[2].settled_at
 
 
 async def test_a_lost_refund_is_asked_after_not_repeated(bench: Bench) -> None:
@@ -279,10 +298,100 @@ async def test_the_same_key_and_body_give_the_same_payment(bench: Bench) -> None
     request = bench.request()
     first = await bench.payments.CreatePayment(request)
     again = await bench.payments.CreatePayment(request)
-    assert first.SerializeToString(deterministic=True) == again.SerializeToString(
+    assert first.payment.SerializeToString(deterministic=True) == again.payment.SerializeToString(
         deterministic=True
     )
     assert bench.net_at_processors() == 5684
+
+
+async def test_a_repeat_is_told_apart_from_a_new_payment(bench: Bench) -> None:
+    await bench.configure(CARD)
+    request = bench.request()
+    answers = [await bench.payments.CreatePayment(request) for _ in range(3)]
+    assert [answer.repeated for answer in answers] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("amount", "accepted"),
+    [
+        ({"amount_minor": 10**15}, True),
+        ({"amount_minor": str(10**15 + 1)}, False),
+        ({"amount": "10000000000000.01"}, False),
+        ({"amount": "92233720368547758.07"}, False),
+        ({"amount": "10000000000000001", "currency": "JPY"}, False),
+    ],
+)
+async def test_more_than_the_books_take_is_refused_before_a_processor_is_asked(
+    bench: Bench, amount: dict[str, Any], accepted: bool
+) -> None:
+    await bench.configure(CARD)
+    payment = await bench.pay(**{"amount": None, **amount})
+    assert status(payment) == ("SUCCEEDED" if accepted else "REFUSED")
+    codes = [issue.code for issue in payment.context.validation_errors]
+    assert ("AMOUNT_OUT_OF_RANGE" in codes) is not accepted
+    assert (bench.net_at_processors() > 0) is accepted
+
+
+async def test_a_refusal_for_the_configuration_is_no_answer_for_ever(bench: Bench) -> None:
+    request = bench.request(amount="80.00")
+    refused = (await bench.payments.CreatePayment(request)).payment
+    assert status(refused) == "REFUSED"
+    again = await bench.payments.CreatePayment(request)
+    assert again.repeated and again.payment == refused, "nothing has changed"
+    await bench.configure(WALLET)
+    short = await bench.payments.CreatePayment(request)
+    assert status(short.payment) == "REFUSED"
+    assert [i.code for i in short.payment.context.validation_errors] == [
+        "REFUSED_BEFORE",
+        "PLAN_NOT_COVERED",
+    ]
+    await bench.configure(WALLET, CARD)
+    paid = await bench.payments.CreatePayment(request)
+    assert status(paid.payment) == "SUCCEEDED"
+    assert not paid.repeated
+    assert paid.payment.payment_id == refused.payment_id
+    assert paid.payment.config_version == 2
+    history = [(i.code, i.message) for i in paid.payment.context.validation_errors]
+    assert [code for code, _ in history] == ["REFUSED_BEFORE"] * 2
+    assert "no configuration: MERCHANT_NOT_CONFIGURED" in history[0][1]
+    assert "configuration version 1: PLAN_NOT_COVERED" in history[1][1]
+    last = await bench.payments.CreatePayment(request)
+    assert last.repeated and last.payment == paid.payment
+    assert bench.net_at_processors() == 8000
+    other = bench.request(key=request.request_id, amount="80.01")
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await bench.payments.CreatePayment(other)
+    assert reason(error.value) == "REQUEST_ID_REUSED"
+
+
+async def test_many_at_once_plan_a_refused_payment_again_once(bench: Bench) -> None:
+    request = bench.request()
+    await bench.payments.CreatePayment(request)
+    await bench.configure(CARD)
+    answers = await asyncio.gather(*(bench.payments.CreatePayment(request) for _ in range(8)))
+    assert {status(answer.payment) for answer in answers} <= {"SUCCEEDED", "PENDING"}
+    assert [answer.repeated for answer in answers].count(False) == 1
+    assert bench.net_at_processors() == 5684
+    assert len(bench.subjects()) == 3
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"amount": "12.5.0"},
+        {"amount": None},
+        {"currency": "XXQ"},
+        {"amount_minor": 10**17, "amount": None},
+        {"payment_methods": "card"},
+    ],
+)
+async def test_a_refusal_of_the_request_itself_stands(bench: Bench, fields: dict[str, Any]) -> None:
+    request = bench.request(**fields)
+    refused = (await bench.payments.CreatePayment(request)).payment
+    assert status(refused) == "REFUSED"
+    await bench.configure(CARD)
+    again = await bench.payments.CreatePayment(request)
+    assert again.repeated and again.payment == refused
 
 
 async def test_the_same_key_with_another_body_is_refused(bench: Bench) -> None:

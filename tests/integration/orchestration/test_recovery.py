@@ -156,6 +156,7 @@ async def test_death_while_giving_back_gives_back_once(
     assert bench.net_at_processors() == 0
     subjects = bench.subjects()
     assert subjects.count("payment.failed") == 1
+    assert subjects.count("payment.step.refunded") == 2
     assert "payment.received" not in subjects
 
 

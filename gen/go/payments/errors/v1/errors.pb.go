@@ -194,10 +194,10 @@ const (
 	//
 	//	{"reason": "POSTING_REFUSED", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
 	ErrorReason_ERROR_REASON_POSTING_REFUSED ErrorReason = 402
-	// A received payment cannot be booked as it stands. No call is answered with this: the event waits as a dead letter under
-	// this reason, and is replayed once its cause was removed.
+	// A payment that no account can take: a currency that is not in ISO 4217, an amount that is not positive. An account that
+	// refuses is stood in for. No call is answered with this: the event waits as a dead letter under this reason.
 	//
-	//	{"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "result": "CREDIT_ACCOUNT_CLOSED"}}
+	//	{"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "result": "UNKNOWN_CURRENCY"}}
 	ErrorReason_ERROR_REASON_PAYMENT_NOT_BOOKABLE ErrorReason = 500
 	// A merchant's configuration names a processor that this mesh has no adapter for; use one of those that the message lists.
 	//

@@ -42,6 +42,13 @@ type StepSucceeded struct {
 	AttemptId string `protobuf:"bytes,7,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
 	// Method of the step, e.g. `card`.
 	PaymentMethod string `protobuf:"bytes,8,opt,name=payment_method,json=paymentMethod,proto3" json:"payment_method,omitempty"`
+	// What is paid for.
+	OrderId string `protobuf:"bytes,9,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// Who pays.
+	PersonId string `protobuf:"bytes,10,opt,name=person_id,json=personId,proto3" json:"person_id,omitempty"`
+	// When the outcome was known; the money stands in the books from then on. Absent in events from before this
+	// field, which do not name the payer either: what they charged is booked when the payment ends.
+	SettledAt     *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -132,6 +139,181 @@ func (x *StepSucceeded) GetPaymentMethod() string {
 	return ""
 }
 
+func (x *StepSucceeded) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *StepSucceeded) GetPersonId() string {
+	if x != nil {
+		return x.PersonId
+	}
+	return ""
+}
+
+func (x *StepSucceeded) GetSettledAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SettledAt
+	}
+	return nil
+}
+
+// StepRefunded: what was charged for a step of a payment was given back, since another step failed for good.
+type StepRefunded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Step of the plan, from 0.
+	StepIndex int32 `protobuf:"varint,1,opt,name=step_index,json=stepIndex,proto3" json:"step_index,omitempty"`
+	// Processor that charged, and gave back.
+	ProcessorId string `protobuf:"bytes,2,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
+	// Time from sending to settling, in milliseconds.
+	LatencyMs int64 `protobuf:"varint,3,opt,name=latency_ms,json=latencyMs,proto3" json:"latency_ms,omitempty"`
+	// Amount in minor units of the currency: the whole charge.
+	Amount int64 `protobuf:"varint,4,opt,name=amount,proto3" json:"amount,omitempty"`
+	// ISO 4217 code.
+	Currency string `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`
+	// The payment; orders the events of one payment.
+	PaymentId string `protobuf:"bytes,6,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
+	// The attempt that gave the money back.
+	AttemptId string `protobuf:"bytes,7,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	// Method of the step, e.g. `card`.
+	PaymentMethod string `protobuf:"bytes,8,opt,name=payment_method,json=paymentMethod,proto3" json:"payment_method,omitempty"`
+	// What was to be paid for.
+	OrderId string `protobuf:"bytes,9,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// Who was to pay.
+	PersonId string `protobuf:"bytes,10,opt,name=person_id,json=personId,proto3" json:"person_id,omitempty"`
+	// When the outcome of the refund was known.
+	SettledAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
+	// The attempt that had charged.
+	ChargeAttemptId string `protobuf:"bytes,12,opt,name=charge_attempt_id,json=chargeAttemptId,proto3" json:"charge_attempt_id,omitempty"`
+	// When the outcome of that charge was known.
+	ChargedAt     *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=charged_at,json=chargedAt,proto3" json:"charged_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepRefunded) Reset() {
+	*x = StepRefunded{}
+	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepRefunded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepRefunded) ProtoMessage() {}
+
+func (x *StepRefunded) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepRefunded.ProtoReflect.Descriptor instead.
+func (*StepRefunded) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_orchestration_events_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *StepRefunded) GetStepIndex() int32 {
+	if x != nil {
+		return x.StepIndex
+	}
+	return 0
+}
+
+func (x *StepRefunded) GetProcessorId() string {
+	if x != nil {
+		return x.ProcessorId
+	}
+	return ""
+}
+
+func (x *StepRefunded) GetLatencyMs() int64 {
+	if x != nil {
+		return x.LatencyMs
+	}
+	return 0
+}
+
+func (x *StepRefunded) GetAmount() int64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
+func (x *StepRefunded) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *StepRefunded) GetPaymentId() string {
+	if x != nil {
+		return x.PaymentId
+	}
+	return ""
+}
+
+func (x *StepRefunded) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
+}
+
+func (x *StepRefunded) GetPaymentMethod() string {
+	if x != nil {
+		return x.PaymentMethod
+	}
+	return ""
+}
+
+func (x *StepRefunded) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *StepRefunded) GetPersonId() string {
+	if x != nil {
+		return x.PersonId
+	}
+	return ""
+}
+
+func (x *StepRefunded) GetSettledAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SettledAt
+	}
+	return nil
+}
+
+func (x *StepRefunded) GetChargeAttemptId() string {
+	if x != nil {
+		return x.ChargeAttemptId
+	}
+	return ""
+}
+
+func (x *StepRefunded) GetChargedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ChargedAt
+	}
+	return nil
+}
+
 // StepFailed: an attempt to charge a step of a payment was settled, and it is certain that nothing was charged.
 type StepFailed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -157,7 +339,7 @@ type StepFailed struct {
 
 func (x *StepFailed) Reset() {
 	*x = StepFailed{}
-	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[1]
+	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -169,7 +351,7 @@ func (x *StepFailed) String() string {
 func (*StepFailed) ProtoMessage() {}
 
 func (x *StepFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[1]
+	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -182,7 +364,7 @@ func (x *StepFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepFailed.ProtoReflect.Descriptor instead.
 func (*StepFailed) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_orchestration_events_proto_rawDescGZIP(), []int{1}
+	return file_payments_events_v1_orchestration_events_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *StepFailed) GetStepIndex() int32 {
@@ -258,7 +440,7 @@ type PaymentCompleted struct {
 
 func (x *PaymentCompleted) Reset() {
 	*x = PaymentCompleted{}
-	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[2]
+	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -270,7 +452,7 @@ func (x *PaymentCompleted) String() string {
 func (*PaymentCompleted) ProtoMessage() {}
 
 func (x *PaymentCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[2]
+	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -283,7 +465,7 @@ func (x *PaymentCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaymentCompleted.ProtoReflect.Descriptor instead.
 func (*PaymentCompleted) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_orchestration_events_proto_rawDescGZIP(), []int{2}
+	return file_payments_events_v1_orchestration_events_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PaymentCompleted) GetTotalAmount() int64 {
@@ -314,7 +496,8 @@ func (x *PaymentCompleted) GetPaymentId() string {
 	return ""
 }
 
-// PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part.
+// PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part. By then each
+// of its steps stands in the books, see StepSucceeded.
 type PaymentReceived struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What was paid for.
@@ -345,7 +528,7 @@ type PaymentReceived struct {
 
 func (x *PaymentReceived) Reset() {
 	*x = PaymentReceived{}
-	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[3]
+	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -357,7 +540,7 @@ func (x *PaymentReceived) String() string {
 func (*PaymentReceived) ProtoMessage() {}
 
 func (x *PaymentReceived) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[3]
+	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -370,7 +553,7 @@ func (x *PaymentReceived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaymentReceived.ProtoReflect.Descriptor instead.
 func (*PaymentReceived) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_orchestration_events_proto_rawDescGZIP(), []int{3}
+	return file_payments_events_v1_orchestration_events_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PaymentReceived) GetOrderId() string {
@@ -471,7 +654,7 @@ type PaymentReceivedStep struct {
 
 func (x *PaymentReceivedStep) Reset() {
 	*x = PaymentReceivedStep{}
-	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[4]
+	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -483,7 +666,7 @@ func (x *PaymentReceivedStep) String() string {
 func (*PaymentReceivedStep) ProtoMessage() {}
 
 func (x *PaymentReceivedStep) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[4]
+	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -496,7 +679,7 @@ func (x *PaymentReceivedStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaymentReceivedStep.ProtoReflect.Descriptor instead.
 func (*PaymentReceivedStep) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_orchestration_events_proto_rawDescGZIP(), []int{4}
+	return file_payments_events_v1_orchestration_events_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PaymentReceivedStep) GetStepIndex() int32 {
@@ -576,7 +759,7 @@ type PaymentFailed struct {
 
 func (x *PaymentFailed) Reset() {
 	*x = PaymentFailed{}
-	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[5]
+	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +771,7 @@ func (x *PaymentFailed) String() string {
 func (*PaymentFailed) ProtoMessage() {}
 
 func (x *PaymentFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[5]
+	mi := &file_payments_events_v1_orchestration_events_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +784,7 @@ func (x *PaymentFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaymentFailed.ProtoReflect.Descriptor instead.
 func (*PaymentFailed) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_orchestration_events_proto_rawDescGZIP(), []int{5}
+	return file_payments_events_v1_orchestration_events_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PaymentFailed) GetOrderId() string {
@@ -692,7 +875,7 @@ var File_payments_events_v1_orchestration_events_proto protoreflect.FileDescript
 
 const file_payments_events_v1_orchestration_events_proto_rawDesc = "" +
 	"\n" +
-	"-payments/events/v1/orchestration_events.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\"\xc4\x02\n" +
+	"-payments/events/v1/orchestration_events.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\"\xb7\x03\n" +
 	"\rStepSucceeded\x12\x1d\n" +
 	"\n" +
 	"step_index\x18\x01 \x01(\x05R\tstepIndex\x12!\n" +
@@ -705,8 +888,36 @@ const file_payments_events_v1_orchestration_events_proto_rawDesc = "" +
 	"payment_id\x18\x06 \x01(\tR\tpaymentId\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\a \x01(\tR\tattemptId\x12%\n" +
-	"\x0epayment_method\x18\b \x01(\tR\rpaymentMethod:9\x92\xe7\x185\n" +
+	"\x0epayment_method\x18\b \x01(\tR\rpaymentMethod\x12\x19\n" +
+	"\border_id\x18\t \x01(\tR\aorderId\x12\x1b\n" +
+	"\tperson_id\x18\n" +
+	" \x01(\tR\bpersonId\x129\n" +
+	"\n" +
+	"settled_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt:9\x92\xe7\x185\n" +
 	"\x16payment.step.succeeded\x10\x01\x1a\rorchestration\"\n" +
+	"payment_id\"\x9c\x04\n" +
+	"\fStepRefunded\x12\x1d\n" +
+	"\n" +
+	"step_index\x18\x01 \x01(\x05R\tstepIndex\x12!\n" +
+	"\fprocessor_id\x18\x02 \x01(\tR\vprocessorId\x12\x1d\n" +
+	"\n" +
+	"latency_ms\x18\x03 \x01(\x03R\tlatencyMs\x12\x16\n" +
+	"\x06amount\x18\x04 \x01(\x03R\x06amount\x12\x1a\n" +
+	"\bcurrency\x18\x05 \x01(\tR\bcurrency\x12\x1d\n" +
+	"\n" +
+	"payment_id\x18\x06 \x01(\tR\tpaymentId\x12\x1d\n" +
+	"\n" +
+	"attempt_id\x18\a \x01(\tR\tattemptId\x12%\n" +
+	"\x0epayment_method\x18\b \x01(\tR\rpaymentMethod\x12\x19\n" +
+	"\border_id\x18\t \x01(\tR\aorderId\x12\x1b\n" +
+	"\tperson_id\x18\n" +
+	" \x01(\tR\bpersonId\x129\n" +
+	"\n" +
+	"settled_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt\x12*\n" +
+	"\x11charge_attempt_id\x18\f \x01(\tR\x0fchargeAttemptId\x129\n" +
+	"\n" +
+	"charged_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tchargedAt:8\x92\xe7\x184\n" +
+	"\x15payment.step.refunded\x10\x01\x1a\rorchestration\"\n" +
 	"payment_id\"\xc7\x02\n" +
 	"\n" +
 	"StepFailed\x12\x1d\n" +
@@ -793,25 +1004,29 @@ func file_payments_events_v1_orchestration_events_proto_rawDescGZIP() []byte {
 	return file_payments_events_v1_orchestration_events_proto_rawDescData
 }
 
-var file_payments_events_v1_orchestration_events_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_payments_events_v1_orchestration_events_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_payments_events_v1_orchestration_events_proto_goTypes = []any{
 	(*StepSucceeded)(nil),         // 0: payments.events.v1.StepSucceeded
-	(*StepFailed)(nil),            // 1: payments.events.v1.StepFailed
-	(*PaymentCompleted)(nil),      // 2: payments.events.v1.PaymentCompleted
-	(*PaymentReceived)(nil),       // 3: payments.events.v1.PaymentReceived
-	(*PaymentReceivedStep)(nil),   // 4: payments.events.v1.PaymentReceivedStep
-	(*PaymentFailed)(nil),         // 5: payments.events.v1.PaymentFailed
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*StepRefunded)(nil),          // 1: payments.events.v1.StepRefunded
+	(*StepFailed)(nil),            // 2: payments.events.v1.StepFailed
+	(*PaymentCompleted)(nil),      // 3: payments.events.v1.PaymentCompleted
+	(*PaymentReceived)(nil),       // 4: payments.events.v1.PaymentReceived
+	(*PaymentReceivedStep)(nil),   // 5: payments.events.v1.PaymentReceivedStep
+	(*PaymentFailed)(nil),         // 6: payments.events.v1.PaymentFailed
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 }
 var file_payments_events_v1_orchestration_events_proto_depIdxs = []int32{
-	6, // 0: payments.events.v1.PaymentReceived.received_at:type_name -> google.protobuf.Timestamp
-	4, // 1: payments.events.v1.PaymentReceived.steps:type_name -> payments.events.v1.PaymentReceivedStep
-	6, // 2: payments.events.v1.PaymentFailed.failed_at:type_name -> google.protobuf.Timestamp
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	7, // 0: payments.events.v1.StepSucceeded.settled_at:type_name -> google.protobuf.Timestamp
+	7, // 1: payments.events.v1.StepRefunded.settled_at:type_name -> google.protobuf.Timestamp
+	7, // 2: payments.events.v1.StepRefunded.charged_at:type_name -> google.protobuf.Timestamp
+	7, // 3: payments.events.v1.PaymentReceived.received_at:type_name -> google.protobuf.Timestamp
+	5, // 4: payments.events.v1.PaymentReceived.steps:type_name -> payments.events.v1.PaymentReceivedStep
+	7, // 5: payments.events.v1.PaymentFailed.failed_at:type_name -> google.protobuf.Timestamp
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_orchestration_events_proto_init() }
@@ -825,7 +1040,7 @@ func file_payments_events_v1_orchestration_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_orchestration_events_proto_rawDesc), len(file_payments_events_v1_orchestration_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

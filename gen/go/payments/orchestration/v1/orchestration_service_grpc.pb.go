@@ -34,7 +34,8 @@ type PaymentServiceClient interface {
 	// CreatePayment reads a request as well as it can be read, plans it and charges it. It answers with the
 	// payment in the state that was reached within the call's deadline; what is still PENDING or RESOLVING
 	// then goes on without the caller. A request that cannot be charged beyond doubt gets a REFUSED payment,
-	// not an error. The same key and body again give the same payment, another body is refused.
+	// not an error. The same key and body again give the same payment, another body is refused. A payment that
+	// was REFUSED for the merchant's configuration alone is planned again by the same call, and keeps its id.
 	CreatePayment(ctx context.Context, in *CreatePaymentRequest, opts ...grpc.CallOption) (*CreatePaymentResponse, error)
 	// PlanPayment shows what CreatePayment would do: nothing is stored, nothing is charged.
 	PlanPayment(ctx context.Context, in *PlanPaymentRequest, opts ...grpc.CallOption) (*PlanPaymentResponse, error)
@@ -101,7 +102,8 @@ type PaymentServiceServer interface {
 	// CreatePayment reads a request as well as it can be read, plans it and charges it. It answers with the
 	// payment in the state that was reached within the call's deadline; what is still PENDING or RESOLVING
 	// then goes on without the caller. A request that cannot be charged beyond doubt gets a REFUSED payment,
-	// not an error. The same key and body again give the same payment, another body is refused.
+	// not an error. The same key and body again give the same payment, another body is refused. A payment that
+	// was REFUSED for the merchant's configuration alone is planned again by the same call, and keeps its id.
 	CreatePayment(context.Context, *CreatePaymentRequest) (*CreatePaymentResponse, error)
 	// PlanPayment shows what CreatePayment would do: nothing is stored, nothing is charged.
 	PlanPayment(context.Context, *PlanPaymentRequest) (*PlanPaymentResponse, error)

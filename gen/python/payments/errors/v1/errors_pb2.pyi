@@ -240,10 +240,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PAYMENT_NOT_BOOKABLE: _ErrorReason.ValueType  # 500
     """---- Ledger: 500 to 599.
 
-    A received payment cannot be booked as it stands. No call is answered with this: the event waits as a dead letter under
-    this reason, and is replayed once its cause was removed.
+    A payment that no account can take: a currency that is not in ISO 4217, an amount that is not positive. An account that
+    refuses is stood in for. No call is answered with this: the event waits as a dead letter under this reason.
 
-        {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "result": "CREDIT_ACCOUNT_CLOSED"}}
+        {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "result": "UNKNOWN_CURRENCY"}}
     """
     ERROR_REASON_UNKNOWN_PROCESSOR: _ErrorReason.ValueType  # 600
     """---- Orchestration: 600 to 699.
@@ -617,10 +617,10 @@ right, then make the same call again.
 ERROR_REASON_PAYMENT_NOT_BOOKABLE: ErrorReason.ValueType  # 500
 """---- Ledger: 500 to 599.
 
-A received payment cannot be booked as it stands. No call is answered with this: the event waits as a dead letter under
-this reason, and is replayed once its cause was removed.
+A payment that no account can take: a currency that is not in ISO 4217, an amount that is not positive. An account that
+refuses is stood in for. No call is answered with this: the event waits as a dead letter under this reason.
 
-    {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "result": "CREDIT_ACCOUNT_CLOSED"}}
+    {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "result": "UNKNOWN_CURRENCY"}}
 """
 ERROR_REASON_UNKNOWN_PROCESSOR: ErrorReason.ValueType  # 600
 """---- Orchestration: 600 to 699.

@@ -33,6 +33,9 @@ class StepSucceeded(_message.Message):
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     ATTEMPT_ID_FIELD_NUMBER: _builtins.int
     PAYMENT_METHOD_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    PERSON_ID_FIELD_NUMBER: _builtins.int
+    SETTLED_AT_FIELD_NUMBER: _builtins.int
     step_index: _builtins.int
     """Step of the plan, from 0."""
     processor_id: _builtins.str
@@ -49,6 +52,16 @@ class StepSucceeded(_message.Message):
     """The attempt."""
     payment_method: _builtins.str
     """Method of the step, e.g. `card`."""
+    order_id: _builtins.str
+    """What is paid for."""
+    person_id: _builtins.str
+    """Who pays."""
+    @_builtins.property
+    def settled_at(self) -> _timestamp_pb2.Timestamp:
+        """When the outcome was known; the money stands in the books from then on. Absent in events from before this
+        field, which do not name the payer either: what they charged is booked when the payment ends.
+        """
+
     def __init__(
         self,
         *,
@@ -60,14 +73,91 @@ class StepSucceeded(_message.Message):
         payment_id: _builtins.str = ...,
         attempt_id: _builtins.str = ...,
         payment_method: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        person_id: _builtins.str = ...,
+        settled_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settled_at", b"settled_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt_id", b"attempt_id", "currency", b"currency", "latency_ms", b"latency_ms", "payment_id", b"payment_id", "payment_method", b"payment_method", "processor_id", b"processor_id", "step_index", b"step_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt_id", b"attempt_id", "currency", b"currency", "latency_ms", b"latency_ms", "order_id", b"order_id", "payment_id", b"payment_id", "payment_method", b"payment_method", "person_id", b"person_id", "processor_id", b"processor_id", "settled_at", b"settled_at", "step_index", b"step_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StepSucceeded: _TypeAlias = StepSucceeded  # noqa: Y015
+
+@_typing.final
+class StepRefunded(_message.Message):
+    """StepRefunded: what was charged for a step of a payment was given back, since another step failed for good."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_INDEX_FIELD_NUMBER: _builtins.int
+    PROCESSOR_ID_FIELD_NUMBER: _builtins.int
+    LATENCY_MS_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_METHOD_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    PERSON_ID_FIELD_NUMBER: _builtins.int
+    SETTLED_AT_FIELD_NUMBER: _builtins.int
+    CHARGE_ATTEMPT_ID_FIELD_NUMBER: _builtins.int
+    CHARGED_AT_FIELD_NUMBER: _builtins.int
+    step_index: _builtins.int
+    """Step of the plan, from 0."""
+    processor_id: _builtins.str
+    """Processor that charged, and gave back."""
+    latency_ms: _builtins.int
+    """Time from sending to settling, in milliseconds."""
+    amount: _builtins.int
+    """Amount in minor units of the currency: the whole charge."""
+    currency: _builtins.str
+    """ISO 4217 code."""
+    payment_id: _builtins.str
+    """The payment; orders the events of one payment."""
+    attempt_id: _builtins.str
+    """The attempt that gave the money back."""
+    payment_method: _builtins.str
+    """Method of the step, e.g. `card`."""
+    order_id: _builtins.str
+    """What was to be paid for."""
+    person_id: _builtins.str
+    """Who was to pay."""
+    charge_attempt_id: _builtins.str
+    """The attempt that had charged."""
+    @_builtins.property
+    def settled_at(self) -> _timestamp_pb2.Timestamp:
+        """When the outcome of the refund was known."""
+
+    @_builtins.property
+    def charged_at(self) -> _timestamp_pb2.Timestamp:
+        """When the outcome of that charge was known."""
+
+    def __init__(
+        self,
+        *,
+        step_index: _builtins.int = ...,
+        processor_id: _builtins.str = ...,
+        latency_ms: _builtins.int = ...,
+        amount: _builtins.int = ...,
+        currency: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        attempt_id: _builtins.str = ...,
+        payment_method: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        person_id: _builtins.str = ...,
+        settled_at: _timestamp_pb2.Timestamp | None = ...,
+        charge_attempt_id: _builtins.str = ...,
+        charged_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["charged_at", b"charged_at", "settled_at", b"settled_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt_id", b"attempt_id", "charge_attempt_id", b"charge_attempt_id", "charged_at", b"charged_at", "currency", b"currency", "latency_ms", b"latency_ms", "order_id", b"order_id", "payment_id", b"payment_id", "payment_method", b"payment_method", "person_id", b"person_id", "processor_id", b"processor_id", "settled_at", b"settled_at", "step_index", b"step_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepRefunded: _TypeAlias = StepRefunded  # noqa: Y015
 
 @_typing.final
 class StepFailed(_message.Message):
@@ -155,7 +245,9 @@ Global___PaymentCompleted: _TypeAlias = PaymentCompleted  # noqa: Y015
 
 @_typing.final
 class PaymentReceived(_message.Message):
-    """PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part."""
+    """PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part. By then each
+    of its steps stands in the books, see StepSucceeded.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -65,7 +65,8 @@ class PaymentServiceServicer:
         """CreatePayment reads a request as well as it can be read, plans it and charges it. It answers with the
         payment in the state that was reached within the call's deadline; what is still PENDING or RESOLVING
         then goes on without the caller. A request that cannot be charged beyond doubt gets a REFUSED payment,
-        not an error. The same key and body again give the same payment, another body is refused.
+        not an error. The same key and body again give the same payment, another body is refused. A payment that
+        was REFUSED for the merchant's configuration alone is planned again by the same call, and keeps its id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

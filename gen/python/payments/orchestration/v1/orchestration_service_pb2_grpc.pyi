@@ -37,7 +37,8 @@ class PaymentServiceStub:
     """CreatePayment reads a request as well as it can be read, plans it and charges it. It answers with the
     payment in the state that was reached within the call's deadline; what is still PENDING or RESOLVING
     then goes on without the caller. A request that cannot be charged beyond doubt gets a REFUSED payment,
-    not an error. The same key and body again give the same payment, another body is refused.
+    not an error. The same key and body again give the same payment, another body is refused. A payment that
+    was REFUSED for the merchant's configuration alone is planned again by the same call, and keeps its id.
     """
     PlanPayment: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.PlanPaymentRequest, _orchestration_service_pb2.PlanPaymentResponse]
     """PlanPayment shows what CreatePayment would do: nothing is stored, nothing is charged."""
@@ -55,7 +56,8 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """CreatePayment reads a request as well as it can be read, plans it and charges it. It answers with the
     payment in the state that was reached within the call's deadline; what is still PENDING or RESOLVING
     then goes on without the caller. A request that cannot be charged beyond doubt gets a REFUSED payment,
-    not an error. The same key and body again give the same payment, another body is refused.
+    not an error. The same key and body again give the same payment, another body is refused. A payment that
+    was REFUSED for the merchant's configuration alone is planned again by the same call, and keeps its id.
     """
     PlanPayment: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.PlanPaymentRequest, _orchestration_service_pb2.PlanPaymentResponse]  # type: ignore[assignment]
     """PlanPayment shows what CreatePayment would do: nothing is stored, nothing is charged."""
@@ -76,7 +78,8 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         """CreatePayment reads a request as well as it can be read, plans it and charges it. It answers with the
         payment in the state that was reached within the call's deadline; what is still PENDING or RESOLVING
         then goes on without the caller. A request that cannot be charged beyond doubt gets a REFUSED payment,
-        not an error. The same key and body again give the same payment, another body is refused.
+        not an error. The same key and body again give the same payment, another body is refused. A payment that
+        was REFUSED for the merchant's configuration alone is planned again by the same call, and keeps its id.
         """
 
     @_abc_1.abstractmethod

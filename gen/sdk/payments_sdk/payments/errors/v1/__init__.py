@@ -321,10 +321,10 @@ class ErrorReason(betterproto2.Enum):
     """
     ---- Ledger: 500 to 599.
 
-    A received payment cannot be booked as it stands. No call is answered with this: the event waits as a dead letter under
-    this reason, and is replayed once its cause was removed.
+    A payment that no account can take: a currency that is not in ISO 4217, an amount that is not positive. An account that
+    refuses is stood in for. No call is answered with this: the event waits as a dead letter under this reason.
 
-        {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "result": "CREDIT_ACCOUNT_CLOSED"}}
+        {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "result": "UNKNOWN_CURRENCY"}}
     """
 
     UNKNOWN_PROCESSOR = 600

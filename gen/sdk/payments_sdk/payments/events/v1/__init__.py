@@ -85,6 +85,7 @@ __all__ = (
     "RotateWebhookSecretResponse",
     "Schedule",
     "StepFailed",
+    "StepRefunded",
     "StepSucceeded",
     "TailEventsRequest",
     "TailEventsResponse",
@@ -119,7 +120,6 @@ from dataclasses import dataclass
 
 import betterproto2
 
-from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -609,7 +609,7 @@ class WebhookSigning(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class CancelTimerRequest(CheckedMessage):
+class CancelTimerRequest(betterproto2.Message):
     """
     Request of CancelTimer.
     """
@@ -631,7 +631,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class CancelTimerResponse(CheckedMessage):
+class CancelTimerResponse(betterproto2.Message):
     """
     Answer of CancelTimer.
     """
@@ -648,7 +648,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ChargeCreated(CheckedMessage):
+class ChargeCreated(betterproto2.Message):
     """
     ChargeCreated is published once for each charge, when its transfers are in the ledger.
     """
@@ -701,7 +701,7 @@ default_message_pool.register_message("payments.events.v1", "ChargeCreated", Cha
 
 
 @dataclass(eq=False, repr=False)
-class Consumer(CheckedMessage):
+class Consumer(betterproto2.Message):
     """
     Consumer is a reader of the feed inside the mesh, and how far it got with the tenant's events.
     """
@@ -761,7 +761,7 @@ default_message_pool.register_message("payments.events.v1", "Consumer", Consumer
 
 
 @dataclass(eq=False, repr=False)
-class ContractViolated(CheckedMessage):
+class ContractViolated(betterproto2.Message):
     """
     ContractViolated says that something broke one of the contracts that the mesh is watched by: a request
     with an issue, or state that fails an invariant. It is published in the transaction of the state that it
@@ -811,7 +811,7 @@ default_message_pool.register_message("payments.events.v1", "ContractViolated", 
 
 
 @dataclass(eq=False, repr=False)
-class CreateWebhookEndpointRequest(CheckedMessage):
+class CreateWebhookEndpointRequest(betterproto2.Message):
     """
     Request of CreateWebhookEndpoint.
     """
@@ -863,7 +863,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class CreateWebhookEndpointResponse(CheckedMessage):
+class CreateWebhookEndpointResponse(betterproto2.Message):
     """
     Answer of CreateWebhookEndpoint.
     """
@@ -887,7 +887,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeadLetter(CheckedMessage):
+class DeadLetter(betterproto2.Message):
     """
     DeadLetter is an event that a consumer gave up after its last try.
     """
@@ -944,7 +944,7 @@ default_message_pool.register_message("payments.events.v1", "DeadLetter", DeadLe
 
 
 @dataclass(eq=False, repr=False)
-class DeleteScheduleRequest(CheckedMessage):
+class DeleteScheduleRequest(betterproto2.Message):
     """
     Request of DeleteSchedule.
     """
@@ -966,7 +966,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeleteScheduleResponse(CheckedMessage):
+class DeleteScheduleResponse(betterproto2.Message):
     """
     Answer of DeleteSchedule.
     """
@@ -983,7 +983,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeleteWebhookEndpointRequest(CheckedMessage):
+class DeleteWebhookEndpointRequest(betterproto2.Message):
     """
     Request of DeleteWebhookEndpoint.
     """
@@ -1005,7 +1005,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeleteWebhookEndpointResponse(CheckedMessage):
+class DeleteWebhookEndpointResponse(betterproto2.Message):
     """
     Answer of DeleteWebhookEndpoint: nothing is left to tell.
     """
@@ -1019,7 +1019,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Event(CheckedMessage):
+class Event(betterproto2.Message):
     """
     Event is a fact of one tenant that was committed. It never changes and is never withdrawn; a later
     event says what came after.
@@ -1098,7 +1098,7 @@ default_message_pool.register_message("payments.events.v1", "Event", Event)
 
 
 @dataclass(eq=False, repr=False)
-class EventMetadata(CheckedMessage):
+class EventMetadata(betterproto2.Message):
     """
     EventMetadata is the trail of an event. The outbox fields show the state of its delivery inside the
     mesh at the moment of reading; they are no part of the fact.
@@ -1152,7 +1152,7 @@ default_message_pool.register_message("payments.events.v1", "EventMetadata", Eve
 
 
 @dataclass(eq=False, repr=False)
-class EventType(CheckedMessage):
+class EventType(betterproto2.Message):
     """
     EventType is a kind of event: who publishes it, who reads it, and what its payload looks like.
     """
@@ -1199,7 +1199,7 @@ default_message_pool.register_message("payments.events.v1", "EventType", EventTy
 
 
 @dataclass(eq=False, repr=False)
-class EventTypeCutOver(CheckedMessage):
+class EventTypeCutOver(betterproto2.Message):
     """
     EventTypeCutOver says that a version of a registered event type has taken the place of the one before it:
     from now on the earlier version is refused.
@@ -1232,7 +1232,7 @@ default_message_pool.register_message("payments.events.v1", "EventTypeCutOver", 
 
 
 @dataclass(eq=False, repr=False)
-class EventTypeVersion(CheckedMessage):
+class EventTypeVersion(betterproto2.Message):
     """
     EventTypeVersion is one schema of an event's payload.
 
@@ -1280,7 +1280,7 @@ default_message_pool.register_message("payments.events.v1", "EventTypeVersion", 
 
 
 @dataclass(eq=False, repr=False)
-class FailingKey(CheckedMessage):
+class FailingKey(betterproto2.Message):
     """
     FailingKey is a key whose first waiting event fails, or was given up.
     """
@@ -1322,7 +1322,7 @@ default_message_pool.register_message("payments.events.v1", "FailingKey", Failin
 
 
 @dataclass(eq=False, repr=False)
-class GetEventTypeRequest(CheckedMessage):
+class GetEventTypeRequest(betterproto2.Message):
     """
     Request of GetEventType.
     """
@@ -1339,7 +1339,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetEventTypeResponse(CheckedMessage):
+class GetEventTypeResponse(betterproto2.Message):
     """
     Answer of GetEventType.
     """
@@ -1356,7 +1356,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetJourneyRequest(CheckedMessage):
+class GetJourneyRequest(betterproto2.Message):
     """
     Request of GetJourney.
     """
@@ -1376,7 +1376,7 @@ default_message_pool.register_message("payments.events.v1", "GetJourneyRequest",
 
 
 @dataclass(eq=False, repr=False)
-class GetJourneyResponse(CheckedMessage):
+class GetJourneyResponse(betterproto2.Message):
     """
     Answer of GetJourney.
     """
@@ -1393,7 +1393,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetWebhookEndpointRequest(CheckedMessage):
+class GetWebhookEndpointRequest(betterproto2.Message):
     """
     Request of GetWebhookEndpoint.
     """
@@ -1410,7 +1410,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetWebhookEndpointResponse(CheckedMessage):
+class GetWebhookEndpointResponse(betterproto2.Message):
     """
     Answer of GetWebhookEndpoint.
     """
@@ -1429,7 +1429,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Journey(CheckedMessage):
+class Journey(betterproto2.Message):
     """
     Journey is a piece of work that waits, for events and for time, with everything that happened to it.
     """
@@ -1519,7 +1519,7 @@ default_message_pool.register_message("payments.events.v1", "Journey", Journey)
 
 
 @dataclass(eq=False, repr=False)
-class JourneyStep(CheckedMessage):
+class JourneyStep(betterproto2.Message):
     """
     JourneyStep is what one event, timer or call did to a journey.
     """
@@ -1568,7 +1568,7 @@ default_message_pool.register_message("payments.events.v1", "JourneyStep", Journ
 
 
 @dataclass(eq=False, repr=False)
-class JourneyTimerFired(CheckedMessage):
+class JourneyTimerFired(betterproto2.Message):
     """
     JourneyTimerFired says that a timer of a journey came due. Its event's id is the id that the timer had, by which
     the journey knows whether it still waits for it.
@@ -1601,7 +1601,7 @@ default_message_pool.register_message("payments.events.v1", "JourneyTimerFired",
 
 
 @dataclass(eq=False, repr=False)
-class LedgerBatchPosted(CheckedMessage):
+class LedgerBatchPosted(betterproto2.Message):
     """
     LedgerBatchPosted is published once for each batch of which anything was posted, in the transaction of
     the batch. It names the batch and not its transfers: at full rate one event a transfer would cost
@@ -1643,7 +1643,7 @@ default_message_pool.register_message("payments.events.v1", "LedgerBatchPosted",
 
 
 @dataclass(eq=False, repr=False)
-class ListConsumersRequest(CheckedMessage):
+class ListConsumersRequest(betterproto2.Message):
     """
     Request of ListConsumers.
     """
@@ -1665,7 +1665,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListConsumersResponse(CheckedMessage):
+class ListConsumersResponse(betterproto2.Message):
     """
     Answer of ListConsumers.
     """
@@ -1687,7 +1687,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListDeadLettersRequest(CheckedMessage):
+class ListDeadLettersRequest(betterproto2.Message):
     """
     Request of ListDeadLetters.
     """
@@ -1714,7 +1714,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListDeadLettersResponse(CheckedMessage):
+class ListDeadLettersResponse(betterproto2.Message):
     """
     Answer of ListDeadLetters.
     """
@@ -1738,7 +1738,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListEventsRequest(CheckedMessage):
+class ListEventsRequest(betterproto2.Message):
     """
     Request of ListEvents.
     """
@@ -1770,7 +1770,7 @@ default_message_pool.register_message("payments.events.v1", "ListEventsRequest",
 
 
 @dataclass(eq=False, repr=False)
-class ListEventsResponse(CheckedMessage):
+class ListEventsResponse(betterproto2.Message):
     """
     Answer of ListEvents.
     """
@@ -1799,7 +1799,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListEventTypesRequest(CheckedMessage):
+class ListEventTypesRequest(betterproto2.Message):
     """
     Request of ListEventTypes.
     """
@@ -1821,7 +1821,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListEventTypesResponse(CheckedMessage):
+class ListEventTypesResponse(betterproto2.Message):
     """
     Answer of ListEventTypes.
     """
@@ -1843,7 +1843,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListJourneysRequest(CheckedMessage):
+class ListJourneysRequest(betterproto2.Message):
     """
     Request of ListJourneys.
     """
@@ -1882,7 +1882,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListJourneysResponse(CheckedMessage):
+class ListJourneysResponse(betterproto2.Message):
     """
     Answer of ListJourneys.
     """
@@ -1904,7 +1904,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListSchedulesRequest(CheckedMessage):
+class ListSchedulesRequest(betterproto2.Message):
     """
     Request of ListSchedules.
     """
@@ -1926,7 +1926,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListSchedulesResponse(CheckedMessage):
+class ListSchedulesResponse(betterproto2.Message):
     """
     Answer of ListSchedules.
     """
@@ -1948,7 +1948,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListTimersRequest(CheckedMessage):
+class ListTimersRequest(betterproto2.Message):
     """
     Request of ListTimers.
     """
@@ -1980,7 +1980,7 @@ default_message_pool.register_message("payments.events.v1", "ListTimersRequest",
 
 
 @dataclass(eq=False, repr=False)
-class ListTimersResponse(CheckedMessage):
+class ListTimersResponse(betterproto2.Message):
     """
     Answer of ListTimers.
     """
@@ -2002,7 +2002,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookAttemptsRequest(CheckedMessage):
+class ListWebhookAttemptsRequest(betterproto2.Message):
     """
     Request of ListWebhookAttempts.
     """
@@ -2041,7 +2041,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookAttemptsResponse(CheckedMessage):
+class ListWebhookAttemptsResponse(betterproto2.Message):
     """
     Answer of ListWebhookAttempts.
     """
@@ -2065,7 +2065,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookDeliveriesRequest(CheckedMessage):
+class ListWebhookDeliveriesRequest(betterproto2.Message):
     """
     Request of ListWebhookDeliveries.
     """
@@ -2099,7 +2099,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookDeliveriesResponse(CheckedMessage):
+class ListWebhookDeliveriesResponse(betterproto2.Message):
     """
     Answer of ListWebhookDeliveries.
     """
@@ -2123,7 +2123,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookEndpointsRequest(CheckedMessage):
+class ListWebhookEndpointsRequest(betterproto2.Message):
     """
     Request of ListWebhookEndpoints.
     """
@@ -2145,7 +2145,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookEndpointsResponse(CheckedMessage):
+class ListWebhookEndpointsResponse(betterproto2.Message):
     """
     Answer of ListWebhookEndpoints.
     """
@@ -2169,7 +2169,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PaymentCompleted(CheckedMessage):
+class PaymentCompleted(betterproto2.Message):
     """
     PaymentCompleted: every step of a payment was charged.
     """
@@ -2199,7 +2199,7 @@ default_message_pool.register_message("payments.events.v1", "PaymentCompleted", 
 
 
 @dataclass(eq=False, repr=False)
-class PaymentFailed(CheckedMessage):
+class PaymentFailed(betterproto2.Message):
     """
     PaymentFailed: a payment ended and nothing is charged. Exactly one for each payment that failed, and none
     for a request that was refused before a processor was asked.
@@ -2273,9 +2273,10 @@ default_message_pool.register_message("payments.events.v1", "PaymentFailed", Pay
 
 
 @dataclass(eq=False, repr=False)
-class PaymentReceived(CheckedMessage):
+class PaymentReceived(betterproto2.Message):
     """
-    PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part.
+    PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part. By then each
+    of its steps stands in the books, see StepSucceeded.
     """
 
     order_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2342,7 +2343,7 @@ default_message_pool.register_message("payments.events.v1", "PaymentReceived", P
 
 
 @dataclass(eq=False, repr=False)
-class PaymentReceivedStep(CheckedMessage):
+class PaymentReceivedStep(betterproto2.Message):
     """
     PaymentReceivedStep is one part of the money that came in.
     """
@@ -2384,7 +2385,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PlanCreated(CheckedMessage):
+class PlanCreated(betterproto2.Message):
     """
     PlanCreated says that a plan was declared for the first time.
     """
@@ -2411,7 +2412,7 @@ default_message_pool.register_message("payments.events.v1", "PlanCreated", PlanC
 
 
 @dataclass(eq=False, repr=False)
-class PlanDeprecated(CheckedMessage):
+class PlanDeprecated(betterproto2.Message):
     """
     PlanDeprecated says that a plan takes nobody new from now on. Those on it stay.
     """
@@ -2431,7 +2432,7 @@ default_message_pool.register_message("payments.events.v1", "PlanDeprecated", Pl
 
 
 @dataclass(eq=False, repr=False)
-class PlanUpdated(CheckedMessage):
+class PlanUpdated(betterproto2.Message):
     """
     PlanUpdated says that a plan's description or price list changed.
     """
@@ -2463,7 +2464,7 @@ default_message_pool.register_message("payments.events.v1", "PlanUpdated", PlanU
 
 
 @dataclass(eq=False, repr=False)
-class PublishCloudEventsRequest(CheckedMessage):
+class PublishCloudEventsRequest(betterproto2.Message):
     """
     Request of PublishCloudEvents.
     """
@@ -2495,7 +2496,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PublishCloudEventsResponse(CheckedMessage):
+class PublishCloudEventsResponse(betterproto2.Message):
     """
     Answer of PublishCloudEvents.
     """
@@ -2515,7 +2516,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PublishEventResult(CheckedMessage):
+class PublishEventResult(betterproto2.Message):
     """
     PublishEventResult is the verdict on one event.
     """
@@ -2561,7 +2562,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PublishEventsRequest(CheckedMessage):
+class PublishEventsRequest(betterproto2.Message):
     """
     Request of PublishEvents.
     """
@@ -2584,7 +2585,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PublishEventsResponse(CheckedMessage):
+class PublishEventsResponse(betterproto2.Message):
     """
     Answer of PublishEvents.
     """
@@ -2603,7 +2604,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PutScheduleRequest(CheckedMessage):
+class PutScheduleRequest(betterproto2.Message):
     """
     Request of PutSchedule.
     """
@@ -2625,7 +2626,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PutScheduleResponse(CheckedMessage):
+class PutScheduleResponse(betterproto2.Message):
     """
     Answer of PutSchedule.
     """
@@ -2642,7 +2643,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RatingCompleted(CheckedMessage):
+class RatingCompleted(betterproto2.Message):
     """
     RatingCompleted is published when the rated lines of a charge are final and in the ledger.
     """
@@ -2696,7 +2697,7 @@ default_message_pool.register_message("payments.events.v1", "RatingCompleted", R
 
 
 @dataclass(eq=False, repr=False)
-class RatingFailed(CheckedMessage):
+class RatingFailed(betterproto2.Message):
     """
     RatingFailed says that a charge could not be made because its usage could not be rated, and that the same request
     will never make it. Once for each request; what may end differently in another try is not told.
@@ -2741,7 +2742,7 @@ default_message_pool.register_message("payments.events.v1", "RatingFailed", Rati
 
 
 @dataclass(eq=False, repr=False)
-class RedeliverWebhookRequest(CheckedMessage):
+class RedeliverWebhookRequest(betterproto2.Message):
     """
     Request of RedeliverWebhook: an event, or a period.
 
@@ -2787,7 +2788,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RedeliverWebhookResponse(CheckedMessage):
+class RedeliverWebhookResponse(betterproto2.Message):
     """
     Answer of RedeliverWebhook.
     """
@@ -2809,7 +2810,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RegisterEventTypeResult(CheckedMessage):
+class RegisterEventTypeResult(betterproto2.Message):
     """
     RegisterEventTypeResult is the verdict on one type.
     """
@@ -2860,7 +2861,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RegisterEventTypesRequest(CheckedMessage):
+class RegisterEventTypesRequest(betterproto2.Message):
     """
     Request of RegisterEventTypes.
     """
@@ -2877,7 +2878,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RegisterEventTypesResponse(CheckedMessage):
+class RegisterEventTypesResponse(betterproto2.Message):
     """
     Answer of RegisterEventTypes.
     """
@@ -2896,7 +2897,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ReplayDeadLettersRequest(CheckedMessage):
+class ReplayDeadLettersRequest(betterproto2.Message):
     """
     Request of ReplayDeadLetters: all of a consumer, those of a key, or some events.
     """
@@ -2928,7 +2929,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ReplayDeadLettersResponse(CheckedMessage):
+class ReplayDeadLettersResponse(betterproto2.Message):
     """
     Answer of ReplayDeadLetters.
     """
@@ -2950,7 +2951,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ReplayEventsRequest(CheckedMessage):
+class ReplayEventsRequest(betterproto2.Message):
     """
     Request of ReplayEvents.
     """
@@ -2989,7 +2990,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ReplayEventsResponse(CheckedMessage):
+class ReplayEventsResponse(betterproto2.Message):
     """
     Answer of ReplayEvents.
     """
@@ -3016,7 +3017,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RotateWebhookSecretRequest(CheckedMessage):
+class RotateWebhookSecretRequest(betterproto2.Message):
     """
     Request of RotateWebhookSecret.
     """
@@ -3052,7 +3053,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RotateWebhookSecretResponse(CheckedMessage):
+class RotateWebhookSecretResponse(betterproto2.Message):
     """
     Answer of RotateWebhookSecret.
     """
@@ -3076,7 +3077,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Schedule(CheckedMessage):
+class Schedule(betterproto2.Message):
     """
     Schedule is an event of a registered type that is published again and again. The `causation_id` of each is
     `schedule:<name>@<time>`, with the time that it should have come at.
@@ -3159,7 +3160,7 @@ default_message_pool.register_message("payments.events.v1", "Schedule", Schedule
 
 
 @dataclass(eq=False, repr=False)
-class StepFailed(CheckedMessage):
+class StepFailed(betterproto2.Message):
     """
     StepFailed: an attempt to charge a step of a payment was settled, and it is certain that nothing was charged.
     """
@@ -3209,7 +3210,86 @@ default_message_pool.register_message("payments.events.v1", "StepFailed", StepFa
 
 
 @dataclass(eq=False, repr=False)
-class StepSucceeded(CheckedMessage):
+class StepRefunded(betterproto2.Message):
+    """
+    StepRefunded: what was charged for a step of a payment was given back, since another step failed for good.
+    """
+
+    step_index: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    Step of the plan, from 0.
+    """
+
+    processor_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Processor that charged, and gave back.
+    """
+
+    latency_ms: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+    """
+    Time from sending to settling, in milliseconds.
+    """
+
+    amount: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+    """
+    Amount in minor units of the currency: the whole charge.
+    """
+
+    currency: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    ISO 4217 code.
+    """
+
+    payment_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    The payment; orders the events of one payment.
+    """
+
+    attempt_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    The attempt that gave the money back.
+    """
+
+    payment_method: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    Method of the step, e.g. `card`.
+    """
+
+    order_id: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    What was to be paid for.
+    """
+
+    person_id: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Who was to pay.
+    """
+
+    settled_at: "datetime.datetime | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When the outcome of the refund was known.
+    """
+
+    charge_attempt_id: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
+    """
+    The attempt that had charged.
+    """
+
+    charged_at: "datetime.datetime | None" = betterproto2.field(
+        13, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When the outcome of that charge was known.
+    """
+
+
+default_message_pool.register_message("payments.events.v1", "StepRefunded", StepRefunded)
+
+
+@dataclass(eq=False, repr=False)
+class StepSucceeded(betterproto2.Message):
     """
     StepSucceeded: an attempt to charge a step of a payment was settled, and the processor charged it.
     """
@@ -3254,12 +3334,30 @@ class StepSucceeded(CheckedMessage):
     Method of the step, e.g. `card`.
     """
 
+    order_id: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    What is paid for.
+    """
+
+    person_id: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Who pays.
+    """
+
+    settled_at: "datetime.datetime | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When the outcome was known; the money stands in the books from then on. Absent in events from before this
+    field, which do not name the payer either: what they charged is booked when the payment ends.
+    """
+
 
 default_message_pool.register_message("payments.events.v1", "StepSucceeded", StepSucceeded)
 
 
 @dataclass(eq=False, repr=False)
-class TailEventsRequest(CheckedMessage):
+class TailEventsRequest(betterproto2.Message):
     """
     Request of TailEvents.
     """
@@ -3280,7 +3378,7 @@ default_message_pool.register_message("payments.events.v1", "TailEventsRequest",
 
 
 @dataclass(eq=False, repr=False)
-class TailEventsResponse(CheckedMessage):
+class TailEventsResponse(betterproto2.Message):
     """
     Answer of TailEvents: one event each.
     """
@@ -3302,7 +3400,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class TestWebhookEndpointRequest(CheckedMessage):
+class TestWebhookEndpointRequest(betterproto2.Message):
     """
     Request of TestWebhookEndpoint.
     """
@@ -3324,7 +3422,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class TestWebhookEndpointResponse(CheckedMessage):
+class TestWebhookEndpointResponse(betterproto2.Message):
     """
     Answer of TestWebhookEndpoint.
     """
@@ -3348,7 +3446,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Timer(CheckedMessage):
+class Timer(betterproto2.Message):
     """
     Timer is an event that is yet to be published: at its time it goes into the log, once.
     """
@@ -3407,7 +3505,7 @@ default_message_pool.register_message("payments.events.v1", "Timer", Timer)
 
 
 @dataclass(eq=False, repr=False)
-class UpdateWebhookEndpointRequest(CheckedMessage):
+class UpdateWebhookEndpointRequest(betterproto2.Message):
     """
     Request of UpdateWebhookEndpoint. What is left out stays as it is.
     """
@@ -3461,7 +3559,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UpdateWebhookEndpointResponse(CheckedMessage):
+class UpdateWebhookEndpointResponse(betterproto2.Message):
     """
     Answer of UpdateWebhookEndpoint.
     """
@@ -3480,7 +3578,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UsageAggregated(CheckedMessage):
+class UsageAggregated(betterproto2.Message):
     """
     UsageAggregated says how much an organisation used in a period, added up for good: later usage of the period is no part
     of it. It is published with the charge that the sums were frozen for, and tells no prices; UsageRated does.
@@ -3525,7 +3623,7 @@ default_message_pool.register_message("payments.events.v1", "UsageAggregated", U
 
 
 @dataclass(eq=False, repr=False)
-class UsageAggregatedTotal(CheckedMessage):
+class UsageAggregatedTotal(betterproto2.Message):
     """
     UsageAggregatedTotal is how much of one SKU one project used.
     """
@@ -3552,7 +3650,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UsageRated(CheckedMessage):
+class UsageRated(betterproto2.Message):
     """
     UsageRated says what the usage of a charge costs, meter by meter. It is published when the lines of the charge are
     stored for good, before the ledger posts them; RatingCompleted follows once it has.
@@ -3605,7 +3703,7 @@ default_message_pool.register_message("payments.events.v1", "UsageRated", UsageR
 
 
 @dataclass(eq=False, repr=False)
-class UsageRatedLine(CheckedMessage):
+class UsageRatedLine(betterproto2.Message):
     """
     UsageRatedLine is what the usage of one SKU in one project costs.
     """
@@ -3637,7 +3735,7 @@ default_message_pool.register_message("payments.events.v1", "UsageRatedLine", Us
 
 
 @dataclass(eq=False, repr=False)
-class UsageReported(CheckedMessage):
+class UsageReported(betterproto2.Message):
     """
     UsageReported says that a batch added usage: one event a receipt, with totals, whatever the size of the
     batch. Batches that added nothing publish none. Sums do not depend on order, so its key is the
@@ -3683,7 +3781,7 @@ default_message_pool.register_message("payments.events.v1", "UsageReported", Usa
 
 
 @dataclass(eq=False, repr=False)
-class UsageStatusChanged(CheckedMessage):
+class UsageStatusChanged(betterproto2.Message):
     """
     UsageStatusChanged says that usage events of a batch went from one status to another, with the reasons. Usage that
     was simply taken in is told by UsageReported instead. Nothing orders it, so its key is the receipt.
@@ -3730,7 +3828,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UsageStatusReason(CheckedMessage):
+class UsageStatusReason(betterproto2.Message):
     """
     UsageStatusReason is why some events of a batch changed their status.
     """
@@ -3750,7 +3848,7 @@ default_message_pool.register_message("payments.events.v1", "UsageStatusReason",
 
 
 @dataclass(eq=False, repr=False)
-class UsageTotal(CheckedMessage):
+class UsageTotal(betterproto2.Message):
     """
     UsageTotal is what one batch added to the usage of one SKU by one organisation.
     """
@@ -3794,7 +3892,7 @@ default_message_pool.register_message("payments.events.v1", "UsageTotal", UsageT
 
 
 @dataclass(eq=False, repr=False)
-class WebhookAttempt(CheckedMessage):
+class WebhookAttempt(betterproto2.Message):
     """
     WebhookAttempt is one request to an endpoint and what came back.
     """
@@ -3863,7 +3961,7 @@ default_message_pool.register_message("payments.events.v1", "WebhookAttempt", We
 
 
 @dataclass(eq=False, repr=False)
-class WebhookDelivery(CheckedMessage):
+class WebhookDelivery(betterproto2.Message):
     """
     WebhookDelivery is the delivery of one event to one endpoint.
     """
@@ -3921,7 +4019,7 @@ default_message_pool.register_message("payments.events.v1", "WebhookDelivery", W
 
 
 @dataclass(eq=False, repr=False)
-class WebhookEndpoint(CheckedMessage):
+class WebhookEndpoint(betterproto2.Message):
     """
     WebhookEndpoint is a URL that gets a tenant's events by POST.
     """
@@ -4022,7 +4120,7 @@ default_message_pool.register_message("payments.events.v1", "WebhookEndpoint", W
 
 
 @dataclass(eq=False, repr=False)
-class WebhookEndpointDisabled(CheckedMessage):
+class WebhookEndpointDisabled(betterproto2.Message):
     """
     WebhookEndpointDisabled says that an endpoint gets nothing from now on. Its events are kept as skipped, and
     can be redelivered once it is enabled again.
@@ -4057,7 +4155,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class WebhookEndpointTested(CheckedMessage):
+class WebhookEndpointTested(betterproto2.Message):
     """
     WebhookEndpointTested is what TestWebhookEndpoint sends. It goes to the endpoint under test and no other,
     whatever the subjects that it asked for.
@@ -4075,7 +4173,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class WebhookSecret(CheckedMessage):
+class WebhookSecret(betterproto2.Message):
     """
     WebhookSecret is a signing secret without its secret part.
     """

@@ -518,6 +518,11 @@ class CreatePaymentResponse(CheckedMessage):
     The payment.
     """
 
+    repeated: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    True when an earlier call with the same key had made this payment: nothing more is charged.
+    """
+
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "CreatePaymentResponse", CreatePaymentResponse

@@ -1,0 +1,110 @@
+"""At every rest of a payment the processors' books, the payments and the ledger agree about the money."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+from payments.ledger.v1 import ledger_service_pb2
+from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
+
+from services.ledger import bootstrap as ledger
+from services.monitoring import bootstrap as monitoring
+from services.orchestration import bootstrap
+from services.orchestration.runs import Runs
+from services.runtime.clock import ManualClock
+from services.runtime.roles import DatabaseUrls
+from services.runtime.service import Runtime, Service
+from tests.support import books
+from tests.support.mesh import Mesh, running
+
+from .conftest import CARD, START, WALLET, Bench, status
+
+
+@pytest.fixture(scope="module")
+async def served(database_url: DatabaseUrls) -> AsyncIterator[tuple[Mesh, Runs, ManualClock]]:
+    """Payments whose sweeper is worked by hand, with the ledger that books them."""
+    built: list[Runs] = []
+
+    def build(runtime: Runtime) -> Service:
+        service, runs = bootstrap.assemble(runtime)
+        built.append(runs)
+        return Service(service.name, service.servicers, stop=service.stop)
+
+    clock = ManualClock(START)
+    services = [build, ledger.build, monitoring.build]
+    async with running(database_url, services, clock=clock) as mesh:
+        yield mesh, built[0], clock
+
+
+async def booked(bench: Bench) -> tuple[int, list[str]]:
+    """What the ledger says that the payer has paid, and what the three books do not agree on."""
+    await bench.mesh.drain_events()
+    with psycopg.connect(bench.urls.owner_admin) as connection:
+        apart = books.differences(books.read(connection, bench.tenant_id))
+    stub = LedgerServiceStub(bench.mesh.channel(bench.tenant_id))
+    accounts = (await stub.ListAccounts(ledger_service_pb2.ListAccountsRequest())).accounts
+    paid = sum(
+        account.balances.credits_posted - account.balances.debits_posted
+        for account in accounts
+        if account.account_id.startswith("receivable:")
+    )
+    return paid, apart
+
+
+def told(bench: Bench) -> list[str]:
+    """Contracts of the ledger that were broken."""
+    rows = bench.rows(
+        "SELECT contract_id FROM monitoring.violation"
+        " WHERE tenant_id = %(tenant)s AND starts_with(contract_id, 'ledger/')"
+    )
+    return [row["contract_id"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("wallet", "card", "end", "paid"),
+    [
+        ("tok_approve", "tok_approve", "SUCCEEDED", 5684),
+        ("tok_timeout", "tok_pending", "SUCCEEDED", 5684),
+        ("tok_decline", "tok_approve", "FAILED", 0),
+        ("tok_approve", "tok_decline", "FAILED", 0),
+        ("tok_refund_timeout", "tok_decline", "FAILED", 0),
+        ("tok_refund_declined", "tok_decline", "COMPENSATION_STUCK", 5000),
+        ("tok_refund_timeout_not_refunded", "tok_decline", "COMPENSATING", 5000),
+        ("tok_approve", "tok_timeout_books_late", "RESOLVING", 5000),
+        ("tok_approve", "tok_timeout_not_charged", "RESOLVING", 5000),
+    ],
+)
+async def test_what_was_charged_and_not_given_back_is_in_the_books(
+    bench: Bench, wallet: str, card: str, end: str, paid: int
+) -> None:
+    await bench.configure(WALLET, CARD)
+    methods = [{"method": "wallet", "token": wallet}, {"method": "card", "token": card}]
+    payment = await bench.pay(payment_methods=methods)
+    assert status(payment) == end
+    assert await booked(bench) == (paid, [])
+    assert told(bench) == []
+
+
+async def test_a_part_that_is_kept_is_in_the_books(bench: Bench) -> None:
+    await bench.configure(WALLET, CARD, partial_allowed=True)
+    methods: list[dict[str, Any]] = [
+        {"method": "wallet"},
+        {"method": "card", "token": "tok_decline"},
+    ]
+    payment = await bench.pay(payment_methods=methods)
+    assert status(payment) == "PARTIALLY_PAID"
+    assert await booked(bench) == (5000, [])
+    assert told(bench) == []
+
+
+async def test_the_comparison_sees_what_is_missing(bench: Bench) -> None:
+    await bench.configure(WALLET, CARD)
+    payment = await bench.pay()
+    bench.execute(
+        "DELETE FROM orchestration.sandbox_order WHERE tenant_id = %(tenant)s AND amount_minor = 684"
+    )
+    _, apart = await booked(bench)
+    assert apart == [f"{payment.attempts[1].attempt_id}: payment and ledger without processor"]

@@ -17,6 +17,7 @@ class ScopeNotGrantable(DomainError):
 
     code = Code.PERMISSION_DENIED
     reason = "SCOPE_NOT_GRANTABLE"
+    state_dependent = True
 
 
 @dataclass(frozen=True, slots=True)

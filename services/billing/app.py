@@ -107,8 +107,9 @@ class Charges:
         `answer` turns the finished charge into the response that is stored for the request.
 
         Raises:
-            ChargeOverlaps, ChargeTooLarge, AmountOverflow: stored as the request's answer, like pricing's refusals.
-            PostingRefused: not stored, since the same call succeeds once the account was put right.
+            ChargeOverlaps, ChargeTooLarge, AmountOverflow: not the request's answer, like pricing's refusals; the same
+                call is carried out once what it depends on was changed.
+            PostingRefused: likewise, once the account was put right.
             DomainError: another service could not be reached; the same call goes on from here.
         """
         for _ in range(TRIES_MAX):
@@ -135,7 +136,6 @@ class Charges:
         try:
             charge = await self._frozen(order, request)
         except DomainError as error:
-            # What carries a time to come back may end differently then.
             if error.transient or error.retry_after_ms is not None:
                 raise
             await self._refuse(order, request, error)
@@ -201,15 +201,15 @@ class Charges:
             raise overlaps(order.org_id, other)
 
     async def _refuse(self, order: Order, request: Request, error: DomainError) -> None:
-        """Store a refusal as the answer, unless a call of the same request has frozen the charge meanwhile."""
+        """Keep a refusal, unless a call of the same request has frozen the charge meanwhile; tell of a new one."""
         charge_id = charge_id_of(current().tenant_id, order.request_id)
         async with self._database.unit_of_work("billing.refuse_charge") as work:
             held = await self._idempotency.hold(work, CREATE_CHARGE, request)
             if not held or await store.read_charge(work, charge_id) is not None:
                 raise _AnsweredMeanwhile
-            if not isinstance(error, ChargeOverlaps):
+            is_new = await self._idempotency.refuse(work, CREATE_CHARGE, request, error)
+            if is_new and not isinstance(error, ChargeOverlaps):
                 work.publish(_rating_failed(order, error, work.now))
-            await self._idempotency.refuse(work, CREATE_CHARGE, request, error)
 
     async def _post(self, charge: Charge) -> None:
         """Have the ledger post a charge. Sent again, the same ids post nothing twice."""

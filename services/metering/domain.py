@@ -39,6 +39,7 @@ class UnknownTimeZone(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "UNKNOWN_TIME_ZONE"
+    state_dependent = False
 
 
 class AggregationUnsupported(DomainError):
@@ -46,6 +47,7 @@ class AggregationUnsupported(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "AGGREGATION_UNSUPPORTED"
+    state_dependent = True
 
 
 class UsageTooWide(DomainError):
@@ -53,6 +55,7 @@ class UsageTooWide(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "USAGE_TOO_WIDE"
+    state_dependent = True
 
 
 @dataclass(frozen=True, slots=True)

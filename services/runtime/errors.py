@@ -29,8 +29,7 @@ class Code(StrEnum):
     UNAUTHENTICATED = "UNAUTHENTICATED"
 
 
-# A refusal with one of these codes may end differently when the same call is made again, so it is
-# never stored as the answer to a request_id.
+# What a refusal with one of these codes depends on passes by itself: the same call may be made again as it is.
 TRANSIENT_CODES = frozenset(
     {
         Code.ABORTED,
@@ -61,6 +60,9 @@ class DomainError(Exception):
     Attributes:
         code: gRPC status code.
         reason: name in ErrorReason without its prefix.
+        state_dependent: True when the refusal depends on what others may change (a plan, a configuration, what is
+            stored, a key's scopes): the same request may succeed then, so the refusal is not its answer. False when
+            it is about the request itself and stays true of it. Every class says which.
         message: a sentence that says what is wrong and what to do.
         metadata: every dynamic value of the message, by name, as text.
         fields: the fields at fault, for google.rpc.BadRequest.
@@ -69,6 +71,7 @@ class DomainError(Exception):
 
     code: Code = Code.INTERNAL
     reason: str = "INTERNAL"
+    state_dependent: bool = True
 
     def __init__(
         self,
@@ -86,8 +89,13 @@ class DomainError(Exception):
 
     @property
     def transient(self) -> bool:
-        """True when the same call may end differently later."""
+        """True when the same call may end differently soon, without anybody changing anything."""
         return self.code in TRANSIENT_CODES
+
+    @property
+    def is_answer(self) -> bool:
+        """True when the same request would be refused for ever, so that the refusal is stored as its answer."""
+        return not (self.state_dependent or self.transient or self.retry_after_ms is not None)
 
 
 class InvalidField(DomainError):
@@ -95,6 +103,7 @@ class InvalidField(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "INVALID_FIELD"
+    state_dependent = False
 
     @classmethod
     def of(cls, violations: Sequence[FieldViolation]) -> InvalidField:
@@ -116,6 +125,7 @@ class UndecodableRequest(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "UNDECODABLE_REQUEST"
+    state_dependent = False
 
 
 class Unauthenticated(DomainError):
@@ -123,6 +133,7 @@ class Unauthenticated(DomainError):
 
     code = Code.UNAUTHENTICATED
     reason = "UNAUTHENTICATED"
+    state_dependent = True
 
 
 class ScopeMissing(DomainError):
@@ -130,6 +141,7 @@ class ScopeMissing(DomainError):
 
     code = Code.PERMISSION_DENIED
     reason = "SCOPE_MISSING"
+    state_dependent = True
 
 
 class TenantMismatch(DomainError):
@@ -137,6 +149,7 @@ class TenantMismatch(DomainError):
 
     code = Code.PERMISSION_DENIED
     reason = "TENANT_MISMATCH"
+    state_dependent = True
 
 
 class RequestIdReused(DomainError):
@@ -144,6 +157,7 @@ class RequestIdReused(DomainError):
 
     code = Code.ALREADY_EXISTS
     reason = "REQUEST_ID_REUSED"
+    state_dependent = False
 
 
 class RequestInProgress(DomainError):
@@ -151,6 +165,7 @@ class RequestInProgress(DomainError):
 
     code = Code.ABORTED
     reason = "REQUEST_IN_PROGRESS"
+    state_dependent = True
 
 
 class IdempotencyKeyMismatch(DomainError):
@@ -158,6 +173,7 @@ class IdempotencyKeyMismatch(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "IDEMPOTENCY_KEY_MISMATCH"
+    state_dependent = False
 
 
 class InvalidPageToken(DomainError):
@@ -165,6 +181,7 @@ class InvalidPageToken(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "INVALID_PAGE_TOKEN"
+    state_dependent = False
 
 
 class NotFound(DomainError):
@@ -172,6 +189,7 @@ class NotFound(DomainError):
 
     code = Code.NOT_FOUND
     reason = "NOT_FOUND"
+    state_dependent = True
 
     def __init__(self, resource: str, resource_id: str) -> None:
         super().__init__(
@@ -184,6 +202,7 @@ class DatabaseUnavailable(DomainError):
 
     code = Code.UNAVAILABLE
     reason = "DATABASE_UNAVAILABLE"
+    state_dependent = True
 
 
 class DependencyUnavailable(DomainError):
@@ -191,6 +210,7 @@ class DependencyUnavailable(DomainError):
 
     code = Code.UNAVAILABLE
     reason = "DEPENDENCY_UNAVAILABLE"
+    state_dependent = True
 
 
 class DeadlineExceeded(DomainError):
@@ -198,6 +218,7 @@ class DeadlineExceeded(DomainError):
 
     code = Code.DEADLINE_EXCEEDED
     reason = "DEADLINE_EXCEEDED"
+    state_dependent = True
 
 
 class Overloaded(DomainError):
@@ -205,6 +226,7 @@ class Overloaded(DomainError):
 
     code = Code.RESOURCE_EXHAUSTED
     reason = "OVERLOADED"
+    state_dependent = True
 
 
 class Internal(DomainError):
@@ -212,6 +234,7 @@ class Internal(DomainError):
 
     code = Code.INTERNAL
     reason = "INTERNAL"
+    state_dependent = True
 
 
 class AmountOverflow(DomainError):
@@ -219,6 +242,7 @@ class AmountOverflow(DomainError):
 
     code = Code.OUT_OF_RANGE
     reason = "AMOUNT_OVERFLOW"
+    state_dependent = True
 
 
 class CurrencyMismatch(DomainError):
@@ -226,6 +250,7 @@ class CurrencyMismatch(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "CURRENCY_MISMATCH"
+    state_dependent = True
 
 
 class UnknownCurrency(DomainError):
@@ -233,6 +258,7 @@ class UnknownCurrency(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "UNKNOWN_CURRENCY"
+    state_dependent = False
 
 
 class BatchTooLarge(DomainError):
@@ -240,3 +266,4 @@ class BatchTooLarge(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "BATCH_TOO_LARGE"
+    state_dependent = False

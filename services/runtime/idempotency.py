@@ -1,6 +1,7 @@
 """The same request_id with the same body gets the first answer again; with another body it is refused.
 
-Refusals are answers too and are stored, unless the same call may end differently later. Rule: architecture, after
+Refusals that are about the request itself are answers too and are stored. One that depends on state which others
+change is not: configure what was missing, make the same call again, and it is carried out. Rule: architecture, after
 AIP-155; records are kept for good, because a money request may be retried long after.
 """
 
@@ -36,6 +37,8 @@ ResponseT = TypeVar("ResponseT", bound=Message)
 class StoredRefusal(DomainError):
     """The refusal that a request_id got before, given again."""
 
+    state_dependent = False
+
     def __init__(self, stored: dict[str, Any]) -> None:
         fields = [FieldViolation(*pair) for pair in stored["fields"]]
         super().__init__(stored["message"], fields=fields)
@@ -69,15 +72,17 @@ class Idempotency:
             key = _key(work, name, request)
             if not await _claimed(work, key, request):
                 stored = await self._stored(work, key, request, response_type)
-                assert stored is not None, "a claim of a single transaction commits with its answer"
-                return stored
+                if stored is None and not await self.hold(work, name, request):
+                    stored = await self._stored(work, key, request, response_type)
+                if stored is not None:
+                    return stored
             refusal = None
             try:
                 async with work.connection.begin_nested():
                     response = await handler(work)
                 await _finish(work, key, response.SerializeToString(deterministic=True), None)
             except DomainError as error:
-                if error.transient:
+                if not error.is_answer:
                     raise
                 work.forget()
                 refusal = error
@@ -121,9 +126,15 @@ class Idempotency:
     async def refuse(
         self, work: UnitOfWork, name: str, request: Request, error: DomainError
     ) -> bool:
-        """Store a refusal as the answer of a claimed request."""
-        assert not error.transient, "a transient error is no answer"
-        return await _finish(work, _key(work, name, request), None, _refusal_bytes(error))
+        """Store a refusal of a claimed request: as its answer if it is one, else as the latest that it got.
+
+        Returns False for one that the request got before, and when another call has answered it.
+        """
+        key, stored = _key(work, name, request), _refusal_bytes(error)
+        if error.is_answer:
+            return await _finish(work, key, None, stored)
+        row = await work.execute(_SQL["note_refusal"], {**key, "error": stored})
+        return row.first() is not None
 
     async def _stored(
         self,
@@ -138,10 +149,10 @@ class Idempotency:
                 f"request_id {request.request_id} was used before with another body; a new request needs a new one",
                 request_id=request.request_id,
             )
+        if row.status == "CLAIMED":
+            return None
         if row.error is not None:
             raise StoredRefusal(json.loads(bytes(row.error)))
-        if row.response is None:
-            return None
         return response_type.FromString(bytes(row.response))
 
 

@@ -26,6 +26,13 @@ UPDATE mesh.idempotency SET status = 'DONE', response = %(response)s, error = %(
  WHERE tenant_id = %(tenant_id)s AND name = %(name)s AND request_id = %(request_id)s AND status = 'CLAIMED'
 RETURNING request_id;
 
+-- @note_refusal
+-- The latest refusal of a request that is still open; no row when it is the same again.
+UPDATE mesh.idempotency SET error = %(error)s
+ WHERE tenant_id = %(tenant_id)s AND name = %(name)s AND request_id = %(request_id)s AND status = 'CLAIMED'
+   AND error IS DISTINCT FROM %(error)s::bytea
+RETURNING request_id;
+
 -- @resolve_api_key
 SELECT tenant_id, key_id, name, scopes, expires_at, revoked_at FROM mesh.resolve_api_key(%(secret_sha256)s);
 

@@ -36,6 +36,7 @@ class SecretsKeyMissing(DomainError):
 
     code = Code.UNAVAILABLE
     reason = "SECRETS_KEY_MISSING"
+    state_dependent = True
 
 
 class SecretDamaged(Exception):

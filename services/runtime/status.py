@@ -28,6 +28,9 @@ MESSAGE_MAX = 1_000
 class RemoteError(DomainError):
     """An error that another service answered with; it passes on as it came."""
 
+    # What it depends on is with the other service, where this one cannot see it.
+    state_dependent = True
+
     @classmethod
     def of(cls, error: grpc.aio.AioRpcError, service: str) -> DomainError:
         """Read the error of a downstream call; one without our ErrorInfo is late or counts as unavailable."""

@@ -30,6 +30,7 @@ class ChargeOverlaps(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "CHARGE_OVERLAPS"
+    state_dependent = True
 
 
 class ChargeTooLarge(DomainError):
@@ -37,6 +38,7 @@ class ChargeTooLarge(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "CHARGE_TOO_LARGE"
+    state_dependent = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class PostingRefused(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "POSTING_REFUSED"
+    state_dependent = True
 
 
 class AccountType(StrEnum):

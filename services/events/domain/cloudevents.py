@@ -65,6 +65,7 @@ class CloudEventInvalid(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "CLOUD_EVENT_INVALID"
+    state_dependent = False
 
 
 class CloudEventUnsupported(DomainError):
@@ -72,6 +73,7 @@ class CloudEventUnsupported(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "CLOUD_EVENT_UNSUPPORTED"
+    state_dependent = False
 
 
 class ContentTypeUnknown(DomainError):
@@ -79,6 +81,7 @@ class ContentTypeUnknown(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "CLOUD_EVENTS_CONTENT_TYPE"
+    state_dependent = False
 
 
 # ---- Out

@@ -51,6 +51,7 @@ class SchemaBreaking(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "EVENT_SCHEMA_BREAKING"
+    state_dependent = True
 
 
 def check_additive(before: Schema, after: Schema) -> None:

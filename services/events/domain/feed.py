@@ -15,6 +15,7 @@ class StreamEnded(DomainError):
 
     code = Code.UNAVAILABLE
     reason = "STREAM_ENDED"
+    state_dependent = True
 
 
 class Status(StrEnum):

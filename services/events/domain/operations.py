@@ -14,6 +14,7 @@ class ConsumerNotReplayable(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "CONSUMER_NOT_REPLAYABLE"
+    state_dependent = True
 
 
 @dataclass(frozen=True, slots=True)

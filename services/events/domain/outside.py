@@ -21,6 +21,7 @@ class EventIdReused(DomainError):
 
     code = Code.ALREADY_EXISTS
     reason = "EVENT_ID_REUSED"
+    state_dependent = True
 
 
 class EventOutcome(Enum):

@@ -21,6 +21,7 @@ class PayloadInvalid(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "EVENT_PAYLOAD_INVALID"
+    state_dependent = True
 
 
 def read(text: bytes) -> Any:

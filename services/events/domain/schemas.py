@@ -22,6 +22,7 @@ class SchemaInvalid(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "EVENT_SCHEMA_INVALID"
+    state_dependent = False
 
 
 def read(text: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ class TypeUnknown(DomainError):
 
     code = Code.NOT_FOUND
     reason = "EVENT_TYPE_UNKNOWN"
+    state_dependent = True
 
 
 class SubjectOwned(DomainError):
@@ -25,6 +26,7 @@ class SubjectOwned(DomainError):
 
     code = Code.PERMISSION_DENIED
     reason = "EVENT_SUBJECT_OWNED"
+    state_dependent = True
 
 
 class VersionRetired(DomainError):
@@ -32,6 +34,7 @@ class VersionRetired(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "EVENT_VERSION_RETIRED"
+    state_dependent = True
 
 
 class TypesFull(DomainError):
@@ -39,6 +42,7 @@ class TypesFull(DomainError):
 
     code = Code.RESOURCE_EXHAUSTED
     reason = "EVENT_TYPES_FULL"
+    state_dependent = True
 
 
 @dataclass(frozen=True, slots=True)

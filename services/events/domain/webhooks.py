@@ -21,6 +21,7 @@ class WebhookUrlRefused(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "WEBHOOK_URL_REFUSED"
+    state_dependent = True
 
 
 class WebhookEndpointsFull(DomainError):
@@ -28,6 +29,7 @@ class WebhookEndpointsFull(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "WEBHOOK_ENDPOINTS_FULL"
+    state_dependent = True
 
 
 class WebhookSecretsFull(DomainError):
@@ -35,6 +37,7 @@ class WebhookSecretsFull(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "WEBHOOK_SECRETS_FULL"
+    state_dependent = True
 
 
 class WebhookEndpointDisabled(DomainError):
@@ -42,6 +45,7 @@ class WebhookEndpointDisabled(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "WEBHOOK_ENDPOINT_DISABLED"
+    state_dependent = True
 
 
 class Format(StrEnum):

@@ -44,6 +44,7 @@ class PaymentNotBookable(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "PAYMENT_NOT_BOOKABLE"
+    state_dependent = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ class UnknownProcessor(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "UNKNOWN_PROCESSOR"
+    state_dependent = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ class CatalogReferenceMissing(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "CATALOG_REFERENCE_MISSING"
+    state_dependent = True
 
 
 class PlanVersionFrozen(DomainError):
@@ -17,6 +18,7 @@ class PlanVersionFrozen(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "PLAN_VERSION_FROZEN"
+    state_dependent = True
 
 
 class PlanNotActive(DomainError):
@@ -24,6 +26,7 @@ class PlanNotActive(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "PLAN_NOT_ACTIVE"
+    state_dependent = True
 
 
 class PartnersOverlap(DomainError):
@@ -31,6 +34,7 @@ class PartnersOverlap(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "PARTNERS_OVERLAP"
+    state_dependent = True
 
 
 class ModelCodeTaken(DomainError):
@@ -38,6 +42,7 @@ class ModelCodeTaken(DomainError):
 
     code = Code.ALREADY_EXISTS
     reason = "MODEL_CODE_TAKEN"
+    state_dependent = True
 
 
 class NoPlan(DomainError):
@@ -45,6 +50,7 @@ class NoPlan(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "NO_PLAN"
+    state_dependent = True
 
 
 class SkuNotPriced(DomainError):
@@ -52,6 +58,7 @@ class SkuNotPriced(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "SKU_NOT_PRICED"
+    state_dependent = True
 
 
 class PlanChangesInPeriod(DomainError):
@@ -59,6 +66,7 @@ class PlanChangesInPeriod(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "PLAN_CHANGES_IN_PERIOD"
+    state_dependent = True
 
 
 class UsageNotRateable(DomainError):
@@ -66,3 +74,4 @@ class UsageNotRateable(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "USAGE_NOT_RATEABLE"
+    state_dependent = True

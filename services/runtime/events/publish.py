@@ -42,6 +42,7 @@ class EventTooLarge(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "EVENT_TOO_LARGE"
+    state_dependent = False
 
 
 class Pending:

@@ -30,6 +30,7 @@ class JourneyEventRefused(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "JOURNEY_EVENT_REFUSED"
+    state_dependent = True
 
 
 class Status(StrEnum):

@@ -40,6 +40,7 @@ class JourneyVersionUnknown(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "JOURNEY_VERSION_UNKNOWN"
+    state_dependent = True
 
 
 class JourneyRunner(Protocol):

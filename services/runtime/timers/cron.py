@@ -34,6 +34,7 @@ class ScheduleInvalid(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "SCHEDULE_INVALID"
+    state_dependent = False
 
 
 class Missed(StrEnum):

@@ -30,6 +30,7 @@ class SchedulesFull(DomainError):
 
     code = Code.RESOURCE_EXHAUSTED
     reason = "SCHEDULES_FULL"
+    state_dependent = True
 
 
 @dataclass(frozen=True, slots=True)

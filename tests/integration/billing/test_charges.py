@@ -47,6 +47,7 @@ class NoPlan(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "NO_PLAN"
+    state_dependent = True
 
 
 class Pricing(pricing_service_pb2_grpc.PricingServiceServicer):
@@ -299,17 +300,20 @@ async def test_of_overlapping_requests_at_once_one_wins(tenant: Tenant) -> None:
     assert await tenant.balance("receivable:acme:USD") == 5684
 
 
-async def test_a_refusal_is_the_answer_of_its_request(tenant: Tenant) -> None:
+async def test_a_refusal_that_others_can_mend_is_no_answer_for_ever(tenant: Tenant) -> None:
     request_id = str(uuid4())
     tenant.world.pricing.error = NoPlan("acme has no plan", org_id="acme")
-    assert (await refused(tenant.charge(request_id))).reason == "NO_PLAN"
+    for _ in range(2):
+        assert (await refused(tenant.charge(request_id))).reason == "NO_PLAN"
     tenant.world.pricing.error = None
-    again = await refused(tenant.charge(request_id))
-    assert (again.reason, again.metadata["org_id"]) == ("NO_PLAN", "acme")
-    assert (await tenant.charge()).total.minor_units == 5684, "a new request is free to succeed"
+    made = await tenant.charge(request_id)
+    assert made.total.minor_units == 5684
+    tenant.world.pricing.error = NoPlan("acme has no plan", org_id="acme")
+    assert await tenant.charge(request_id) == made, "a charge is the answer for ever"
+    assert (await refused(tenant.charge(request_id, org="other"))).reason == "REQUEST_ID_REUSED"
 
 
-async def test_a_rating_that_failed_for_good_is_told_once(
+async def test_a_rating_that_failed_is_told_once_while_it_fails_alike(
     tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request_id = str(uuid4())
@@ -351,8 +355,8 @@ async def test_what_may_pass_is_no_answer(tenant: Tenant, error: DomainError) ->
     assert (await tenant.charge(request_id)).total.minor_units == 5684
 
 
-async def test_a_refusal_never_contradicts_a_charge_of_the_same_request(tenant: Tenant) -> None:
-    """Two calls at once, the plan vanishing between them: whoever ends first decides for both."""
+async def test_a_refusal_beside_a_charge_of_the_same_request(tenant: Tenant) -> None:
+    """Two calls at once, the plan vanishing between them: one is refused, the other makes the charge of both."""
     request_id = str(uuid4())
     pricing = tenant.world.pricing
     pricing.gate = asyncio.Event()
@@ -361,10 +365,12 @@ async def test_a_refusal_never_contradicts_a_charge_of_the_same_request(tenant: 
     gate, pricing.gate = pricing.gate, None
     pricing.error = NoPlan("gone")
     assert (await refused(tenant.charge(request_id))).reason == "NO_PLAN"
+    pricing.error = None
     gate.set()
-    assert (await refused(slow)).reason == "NO_PLAN"
+    made = await slow
+    assert await tenant.charge(request_id) == made
     found = await tenant.charges.ListCharges(service_pb.ListChargesRequest())
-    assert list(found.charges) == []
+    assert len(found.charges) == 1
 
 
 class Crash(Exception):

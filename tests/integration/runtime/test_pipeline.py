@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import grpc
+import psycopg
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
@@ -19,6 +20,7 @@ from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 from services.access import bootstrap as access
 from services.runtime.context import CallContext, acting
 from services.runtime.errors import DomainError, RequestIdReused
+from services.runtime.idempotency import fingerprint
 from services.runtime.roles import DatabaseUrls
 from services.runtime.status import from_status
 from tests.support.mesh import Mesh, running
@@ -198,14 +200,37 @@ async def test_two_at_once_make_one(mesh: Mesh) -> None:
     assert len(listed.api_keys) == 1
 
 
-async def test_a_refusal_is_the_answer_for_good(mesh: Mesh) -> None:
-    access_stub = stub(mesh, f"t-{uuid4()}")
+async def test_a_refusal_that_depends_on_state_is_no_answer_for_good(mesh: Mesh) -> None:
+    """What is missing may be there at the next call; nor does the refusal bind the request_id to its body."""
+    tenant = f"t-{uuid4()}"
+    access_stub = stub(mesh, tenant)
     key_id = f"key_{uuid4()}"
     request = access_service_pb2.RevokeApiKeyRequest(request_id=str(uuid4()), key_id=key_id)
-    first = await refused(access_stub.RevokeApiKey(request))
-    second = await refused(access_stub.RevokeApiKey(request))
-    assert first[0] == second[0] == grpc.StatusCode.NOT_FOUND
-    assert first[1].metadata == second[1].metadata == {"resource": "api_key", "id": key_id}
+    for _ in range(2):
+        code, error = await refused(access_stub.RevokeApiKey(request))
+        assert code is grpc.StatusCode.NOT_FOUND
+        assert error.metadata == {"resource": "api_key", "id": key_id}
+    request.key_id = (await access_stub.CreateApiKey(create())).api_key.key_id
+    assert (await access_stub.RevokeApiKey(request)).api_key.HasField("revoked_at")
+
+
+@pytest.mark.parametrize("calls", [1, 4])
+async def test_a_request_that_was_opened_again_is_carried_out_once(
+    mesh: Mesh, database_url: DatabaseUrls, calls: int
+) -> None:
+    """The migration leaves such records: claimed, with the refusal that used to be the answer."""
+    tenant = f"t-{uuid4()}"
+    request = create()
+    with psycopg.connect(database_url.owner_admin) as connection:
+        connection.execute(
+            "INSERT INTO mesh.idempotency (tenant_id, name, request_id, fingerprint, status, error)"
+            " VALUES (%s, 'access.create_api_key', %s, %s, 'CLAIMED', %s)",
+            (tenant, request.request_id, fingerprint(request), b'{"code": "PERMISSION_DENIED"}'),
+        )
+    access_stub = stub(mesh, tenant)
+    answers = await asyncio.gather(*(access_stub.CreateApiKey(request) for _ in range(calls)))
+    assert len({answer.api_key.key_id for answer in answers}) == 1
+    assert sum(bool(answer.secret) for answer in answers) == 1
 
 
 async def test_the_header_fills_the_request_id_and_must_agree_with_it(mesh: Mesh) -> None:

@@ -217,7 +217,8 @@ class Demo:
                 ["wallet", "card"],
             )
             request_id = str(derived_uuid("demo-payment", charge.charge_id))
-            self.story.payments.append(payments.create_payment(self._client, body, request_id))
+            made = payments.create_payment(self._client, body, request_id)
+            self.story.payments.append(made.payment)
         self._await_settlement()
 
     def _await_settlement(self) -> None:

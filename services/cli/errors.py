@@ -35,3 +35,21 @@ class CliError(Exception):
         self.hints: Sequence[str] = hints
         self.exit_code = exit_code
         self.reason = reason
+
+
+class Resumable:
+    """Adds to an error how the command is repeated: with these options, or as it was."""
+
+    def __init__(self, options: str) -> None:
+        self._options = options
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        # A refusal says itself what to mend; the same call would be refused again.
+        if isinstance(error, CliError) and error.exit_code not in (EXIT_DENIED, EXIT_REFUSED):
+            error.hints = [
+                *error.hints,
+                f"repeat the command{self._options and ' with '}{self._options}: nothing is done twice",
+            ]

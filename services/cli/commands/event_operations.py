@@ -14,7 +14,7 @@ from payments.events.v1 import events_service_pb2_grpc, operations_pb2
 
 from services.cli import periods
 from services.cli.client import Client, Session
-from services.cli.errors import EXIT_DENIED, EXIT_REFUSED, EXIT_USAGE, CliError
+from services.cli.errors import EXIT_USAGE, CliError, Resumable
 from services.cli.output import (
     Format,
     OutputOption,
@@ -158,7 +158,7 @@ def _replay_letters(
     replayed = 0
     for number in range(_LETTER_CALLS_MAX):
         request.request_id = str(uuid5(started, str(number)))
-        with _Resumable(f"--request-id {started}"):
+        with Resumable(f"--request-id {started}"):
             answer = client.call(client.stub(_Stub).ReplayDeadLetters, request)
         replayed += answer.replayed_count
         if not answer.more or not answer.replayed_count:
@@ -173,31 +173,13 @@ def _replay_period(
     replayed = 0
     for number in count():
         request.request_id = str(uuid5(started, str(number)))
-        with _Resumable(f"--to {to} --request-id {started}"):
+        with Resumable(f"--to {to} --request-id {started}"):
             answer = client.call(client.stub(_Stub).ReplayEvents, request)
         replayed += answer.replayed_count
         request.page_token = answer.next_page_token
         if not request.page_token:
             break
     return replayed, answer.generation
-
-
-class _Resumable:
-    """Adds to an error how the command is repeated."""
-
-    def __init__(self, options: str) -> None:
-        self._options = options
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        # A refusal says itself what to mend; the same call would be refused again.
-        if isinstance(error, CliError) and error.exit_code not in (EXIT_DENIED, EXIT_REFUSED):
-            error.hints = [
-                *error.hints,
-                f"repeat the command with {self._options}: nothing is done twice",
-            ]
 
 
 def _row(item: operations_pb2.Consumer) -> tuple[str, ...]:

@@ -118,7 +118,8 @@ def publish(
     """Publish events of an outside producer.
 
     FILE holds {"events": [...]}, a list of events, one event, or one event a line. An event has `subject` and
-    `data`, and may have `id`, `key` and `created_at`. What was published before is not published again.
+    `data`, and may have `id`, `key` and `created_at`. An `id` that was published before is not published
+    again; an event without one is a new event each time.
     """
     done = events_service_pb2.PublishEventsResponse()
     with Client(Session.find()) as client:

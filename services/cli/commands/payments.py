@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import re
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from uuid import uuid4
 
 import typer
+from payments.billing.v1 import charge_service_pb2, charge_service_pb2_grpc
 from payments.orchestration.v1 import (
     orchestration_pb2,
     orchestration_service_pb2,
     orchestration_service_pb2_grpc,
 )
+from payments.type.v1 import type_pb2
 
 from services.cli.client import Client, Session
-from services.cli.errors import EXIT_REFUSED, EXIT_USAGE, CliError
+from services.cli.errors import EXIT_REFUSED, EXIT_USAGE, CliError, Resumable
 from services.cli.output import (
     Format,
     OutputOption,
@@ -25,6 +31,18 @@ from services.cli.output import (
     money,
     print_json,
     print_table,
+    progress_console,
+    when,
+)
+from services.runtime.ids import derived_uuid
+
+ResponseT = TypeVar("ResponseT")
+
+# Names under which a body may bring its own key, without case and separators.
+_OWN_KEYS = frozenset({"idempotencykey", "requestid"})
+_UNDER_WAY = (
+    orchestration_pb2.PAYMENT_STATUS_PENDING,
+    orchestration_pb2.PAYMENT_STATUS_RESOLVING,
 )
 
 
@@ -40,18 +58,41 @@ def pay(
     method: Annotated[
         list[str] | None, typer.Option(help="payment method, in order, several times")
     ] = None,
-    request_id: Annotated[str, typer.Option(help="UUID; reuse it on a retry")] = "",
+    request_id: Annotated[
+        str, typer.Option(help="UUID; left out, the same payment has the same one")
+    ] = "",
+    again: Annotated[
+        bool, typer.Option("--again", help="pay once more what the same command has paid before")
+    ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Pay: send a payment request as it is, or one made from the options."""
+    """Pay: send a payment request as it is, or one made from the options.
+
+    The same command pays once, however often it is given; --again makes another payment on purpose. An order that is
+    a charge (chg_…) is never paid beyond what is open of it.
+    """
     if file:
         body = _body(file)
     elif merchant and amount:
         body = external_request(merchant, order, person, amount, currency, method or [])
     else:
         raise CliError("give a file, or --merchant and --amount", exit_code=EXIT_USAGE)
-    with Client(Session.find()) as client:
-        made = create_payment(client, body, request_id or str(uuid4()))
+    if again and request_id:
+        raise CliError(
+            "--again draws a request id of its own: give one of the two", exit_code=EXIT_USAGE
+        )
+    key = str(uuid4()) if again else request_id or key_of(body)
+    with Client(Session.find()) as client, Resumable(f"--request-id {key}" if again else ""):
+        _check_open_amount(client, body, key)
+        answer = create_payment(client, body, key)
+    made = answer.payment
+    if answer.repeated:
+        progress_console.print(
+            f"the same payment as before, of {when(made.created_at)} UTC: nothing more was charged;"
+            " --again makes another one",
+            highlight=False,
+            soft_wrap=True,
+        )
     if output is Format.JSON:
         print_json(made)
     else:
@@ -76,13 +117,88 @@ def external_request(
     return json.dumps({key: value for key, value in document.items() if value}).encode()
 
 
-def create_payment(client: Client, body: bytes, request_id: str) -> orchestration_pb2.Payment:
+def create_payment(
+    client: Client, body: bytes, request_id: str
+) -> orchestration_service_pb2.CreatePaymentResponse:
     """Create a payment, or get the one that the same request made before."""
     request = orchestration_service_pb2.CreatePaymentRequest(
         raw_request=body, request_id=request_id
     )
     stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
-    return client.call(stub.CreatePayment, request).payment
+    return client.call(stub.CreatePayment, request)
+
+
+def key_of(body: bytes) -> str:
+    """Return the request id that stands for a body; empty for one that brings a key of its own."""
+    with contextlib.suppress(ValueError, RecursionError):
+        document = json.loads(body)
+        if isinstance(document, dict):
+            names = {re.sub(r"[^a-z0-9]", "", name.lower()) for name in document}
+            if names & _OWN_KEYS:
+                return ""
+    return str(derived_uuid("payment", hashlib.sha256(body).hexdigest()))
+
+
+def _check_open_amount(client: Client, body: bytes, key: str) -> None:
+    """Refuse a new payment of more than is open of the charge that is its order.
+
+    Amount and order are what the mesh itself reads in the body. A body with a key of its own is left to that.
+    """
+    if not key:
+        return
+    stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
+    request = orchestration_service_pb2.PlanPaymentRequest(raw_request=body)
+    planned = _seen(client, stub.PlanPayment, request)
+    if planned is None or not planned.context.order_id.startswith("chg_"):
+        return
+    read = planned.context
+    charges = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
+    found = _seen(
+        client, charges.GetCharge, charge_service_pb2.GetChargeRequest(charge_id=read.order_id)
+    )
+    charge = found.charge if found else None
+    if charge is None or charge.total.currency_code != read.currency:
+        return
+    left = charge.total.minor_units
+    for made in _payments_of(client, read.order_id):
+        if made.context.idempotency_key == key:
+            return
+        left -= _taken(made)
+    if read.amount_cents > left:
+        total = money(charge.total)
+        open_ = money(type_pb2.Money(currency_code=read.currency, minor_units=max(left, 0)))
+        raise CliError(
+            f"of {charge.charge_id} {open_} of {total} are open: a payment of this amount would be too much",
+            f"what was paid: tollmesh payments --order {charge.charge_id}",
+        )
+
+
+def _seen(client: Client, method: Callable[..., ResponseT], request: Any) -> ResponseT | None:
+    """Call a read; None where there is nothing of this id, or the key may not see it."""
+    try:
+        return client.call(method, request)
+    except CliError as error:
+        if error.reason in ("NOT_FOUND", "SCOPE_MISSING"):
+            return None
+        raise
+
+
+def _payments_of(client: Client, order_id: str) -> Iterator[orchestration_pb2.Payment]:
+    stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
+    request = orchestration_service_pb2.ListPaymentsRequest(order_id=order_id, page_size=500)
+    while True:
+        page = client.call(stub.ListPayments, request)
+        yield from page.payments
+        request.page_token = page.next_page_token
+        if not request.page_token:
+            return
+
+
+def _taken(made: orchestration_pb2.Payment) -> int:
+    """Return what a payment took of its order, or may take yet, in minor units."""
+    if made.status in _UNDER_WAY:
+        return made.plan.total_amount.minor_units
+    return made.result.total_processed.minor_units
 
 
 def payment(

@@ -56,9 +56,16 @@ def create(
         bool, typer.Option("--ed25519", help="sign with a key pair instead of a shared secret")
     ] = False,
     concurrency: _ConcurrencyOption = 0,
+    again: Annotated[
+        bool, typer.Option("--again", help="make another one beside one that gets the same")
+    ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Make an endpoint. Its signing secret is shown once."""
+    """Make an endpoint. Its signing secret is shown once.
+
+    Where an endpoint gets the same events at the same URL, another one is made with --again only: each would be sent
+    everything.
+    """
     request = service_pb2.CreateWebhookEndpointRequest(
         request_id=str(uuid4()),
         url=url,
@@ -70,11 +77,27 @@ def create(
     if ed25519:
         request.signing = webhooks_pb2.WEBHOOK_SIGNING_ED25519
     with Client(Session.find()) as client:
+        if not again:
+            _refuse_twin(client, request)
         response = client.call(_stub(client).CreateWebhookEndpoint, request)
     if output is Format.JSON:
         print_json(response)
         return
     _show_secret(response.endpoint.endpoint_id, response.secret)
+
+
+def _refuse_twin(client: Client, request: service_pb2.CreateWebhookEndpointRequest) -> None:
+    listed = client.call(
+        _stub(client).ListWebhookEndpoints,
+        service_pb2.ListWebhookEndpointsRequest(page_size=1000),
+    )
+    for endpoint in listed.endpoints:
+        if endpoint.url == request.url and set(endpoint.subjects) == set(request.subjects):
+            raise CliError(
+                f"{endpoint.endpoint_id} gets these events at this URL already",
+                "--again makes another one, which gets them too;"
+                f" a new secret: tollmesh webhooks rotate {endpoint.endpoint_id}",
+            )
 
 
 @webhooks.command("list")

@@ -233,6 +233,74 @@ def test_payments_are_made_shown_and_listed(tollmesh: Tollmesh) -> None:
     assert [item["payment_id"] for item in listed["payments"]] == [made["payment_id"]]
 
 
+def test_the_same_command_pays_once(tollmesh: Tollmesh, tmp_path: Path) -> None:
+    order = f"order-{uuid4()}"
+    asked = ("pay", "--merchant", "shop", "--order", order, "--amount", "7.25", "-o", "json")
+    made, again = tollmesh(*asked), tollmesh(*asked)
+    assert again.json() == made.json()
+    assert made.err == ""
+    assert "the same payment as before" in again.err
+    assert "--again" in again.err
+    others = {tollmesh(*asked, "--again").json()["payment_id"] for _ in range(2)}
+    other_amount = tollmesh(*asked[:-3], "7.26", "-o", "json").json()
+    ids = {made.json()["payment_id"], other_amount["payment_id"], *others}
+    listed = tollmesh("payments", "--order", order, "-o", "json").json()
+    assert {item["payment_id"] for item in listed["payments"]} == ids
+    assert len(ids) == 4
+    both = tollmesh(*asked, "--again", "--request-id", str(uuid4()))
+    assert both.exit_code == EXIT_USAGE
+
+    # A file is the payment that its bytes ask for, unless it brings a key of its own.
+    file, copy, keyed = (tmp_path / name for name in ("one.json", "copy.json", "keyed.json"))
+    body = {"merchant_id": "shop", "order_id": order, "amount": "1.50", "currency": "USD"}
+    file.write_text(json.dumps(body))
+    copy.write_text(json.dumps(body))
+    keyed.write_text(json.dumps(body | {"Idempotency-Key": f"k-{order}"}))
+    first, second, third = (tollmesh("pay", str(f), "-o", "json") for f in (file, copy, keyed))
+    assert second.json() == first.json()
+    assert third.json()["payment_id"] != first.json()["payment_id"]
+    keyed.write_text(json.dumps(body | {"Idempotency-Key": f"k-{order}"}, indent=1))
+    assert "REQUEST_ID_REUSED" in tollmesh("pay", str(keyed)).err
+
+
+def test_a_charge_is_never_paid_beyond_what_is_open(
+    tollmesh: Tollmesh, org_id: str, tmp_path: Path
+) -> None:
+    usage = HEADER + f"{uuid4()},{org_id},p,calls,40,{AT}\n"
+    assert tollmesh("ingest", "-", "--format", "csv", stdin=usage.encode()).exit_code == 0
+    charge_id = tollmesh("charge", org_id, "--period", DAY, "-o", "json").json()["charge_id"]
+    asked = ("pay", "--merchant", "shop", "--order", charge_id, "--person", org_id, "--amount")
+    assert tollmesh(*asked, "10.01").exit_code == EXIT_REFUSED
+    assert tollmesh(*asked, "6.00").exit_code == 0
+    too_much = tollmesh(*asked, "6.00", "--again")
+    assert too_much.exit_code == EXIT_REFUSED
+    assert f"of {charge_id} 4.00 USD of 10.00 USD are open" in too_much.err
+    assert tollmesh(*asked, "4.00").exit_code == 0
+    for amount in ("6.00", "4.00"):
+        repeated = tollmesh(*asked, amount)
+        assert repeated.exit_code == 0, "what is paid in full is still the same payment"
+        assert "the same payment as before" in repeated.err
+    file = tmp_path / "more.json"
+    file.write_text(
+        json.dumps({"merchant_id": "shop", "order": charge_id, "amount": "0.01", "currency": "USD"})
+    )
+    assert "0.00 USD of 10.00 USD are open" in tollmesh("pay", str(file)).err
+
+
+def test_an_equal_webhook_is_made_on_purpose_only(tollmesh: Tollmesh) -> None:
+    url = f"http://127.0.0.1:9/{uuid4()}"
+    asked = ("webhooks", "create", url, "--subject", "payment.*", "--subject", "usage.*")
+    made = tollmesh(*asked, "-o", "json").json()["endpoint"]["endpoint_id"]
+    twin = tollmesh(*asked)
+    assert (twin.exit_code, made in twin.err, "--again" in twin.err) == (EXIT_REFUSED, True, True)
+    assert tollmesh("webhooks", "create", url, "--subject", "payment.*").exit_code == 0
+    assert tollmesh(*asked, "--again").exit_code == 0
+    for endpoint in tollmesh("webhooks", "list", "-o", "json").json()["endpoints"]:
+        if endpoint["url"] == url:
+            assert tollmesh("webhooks", "delete", endpoint["endpoint_id"]).exit_code == 0
+    assert tollmesh(*asked).exit_code == 0, "what was deleted can be made again"
+
+
 def test_a_payment_that_is_not_made_is_an_error_with_its_reasons(
     tollmesh: Tollmesh, tmp_path: Path
 ) -> None:

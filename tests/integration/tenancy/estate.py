@@ -230,12 +230,12 @@ class Estate:
             "USD",
             ["wallet"],
         )
-        payment = create_payment(client, body, str(uuid4()))
+        payment = create_payment(client, body, str(uuid4())).payment
         assert payment.status == orchestration_pb2.PAYMENT_STATUS_SUCCEEDED
         self.ids["payment"] = payment.payment_id
         # One that cannot be charged: it is stored with what was sent.
         odd = json.dumps({"merchant_id": self.name("nobody"), "amount": "odd"}).encode()
-        refused = create_payment(client, odd, str(uuid4()))
+        refused = create_payment(client, odd, str(uuid4())).payment
         assert refused.status == orchestration_pb2.PAYMENT_STATUS_REFUSED
 
     def _watch(self, client: Client) -> None:

@@ -70,7 +70,7 @@ def charged(step: tuple[str, str, int] = FIRST, person_id: str = "acme") -> Step
 def charged_in_old_form(step: tuple[str, str, int] = FIRST) -> StepSucceeded:
     fact = charged(step)
     for name in ("order_id", "person_id", "settled_at"):
-        fact.ClearField(name)  # type: ignore[arg-type]
+        fact.ClearField(name)
     return fact
 
 

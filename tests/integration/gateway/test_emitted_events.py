@@ -25,6 +25,8 @@ MAY_BE_EMPTY = {
     ("usage.rated", "lines_omitted"): "false: the lines are told",
     ("payment.step.succeeded", "step_index"): "the first step is 0",
     ("payment.step.succeeded", "latency_ms"): "the sandbox may answer within a millisecond",
+    ("payment.step.refunded", "step_index"): "the first step is 0",
+    ("payment.step.refunded", "latency_ms"): "as above",
     ("payment.step.failed", "step_index"): "the first step is 0",
     ("payment.step.failed", "latency_ms"): "as above",
     ("payment.step.failed", "retryable"): "false for a refusal",
@@ -76,7 +78,7 @@ async def used_and_charged(rest: Rest) -> None:
 
 
 async def paid(rest: Rest) -> None:
-    """A payment whose first processor is down, and one that every processor refuses."""
+    """A payment whose first processor is down, one that every processor refuses, one of which a step is given back."""
     config = {
         "merchant_id": "shop",
         "methods": [
@@ -84,21 +86,28 @@ async def paid(rest: Rest) -> None:
                 "method": "card",
                 "processor_id": "sandbox-card-down",
                 "fallback_processor_ids": ["sandbox-card"],
-            }
+            },
+            {"method": "wallet", "processor_id": "sandbox-wallet"},
         ],
     }
     answer = await rest.acall(
         "PUT", "/v1/merchant-configs/shop", {"request_id": new_id(), "config": config}
     )
     assert answer.status == 200, answer.body
-    for order, token in (("o-1", "tok_approve"), ("o-2", "tok_decline")):
+    declined = {"method": "card", "token": "tok_decline"}
+    part = {"method": "wallet", "max_amount": "2.00"}
+    for order, methods in (
+        ("o-1", [{"method": "card", "token": "tok_approve"}]),
+        ("o-2", [declined]),
+        ("o-3", [part, declined]),
+    ):
         request = {
             "merchant_id": "shop",
             "order_id": order,
             "person_id": "acme",
             "amount": "5.00",
             "currency": "USD",
-            "payment_methods": [{"method": "card", "token": token}],
+            "payment_methods": methods,
         }
         answer = await rest.acall(
             "POST", "/v1/payments", json.dumps(request).encode(), {"Idempotency-Key": new_id()}

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 import jwt
 
 from services.runtime import sql
-from services.runtime.database import Database, translated_errors
+from services.runtime.database import Database
 from services.runtime.errors import Unauthenticated
 
 KEY_PREFIX = "tmk"
@@ -130,12 +130,11 @@ class KeyRing:
         self._cache.clear()
 
     async def _load(self, hashed: bytes) -> Principal:
-        with translated_errors():
-            async with self._database.engine.begin() as connection:
-                result = await connection.exec_driver_sql(
-                    _SQL["resolve_api_key"], {"secret_sha256": hashed}
-                )
-                row = result.first()
+        async with self._database.transaction() as connection:
+            result = await connection.exec_driver_sql(
+                _SQL["resolve_api_key"], {"secret_sha256": hashed}
+            )
+            row = result.first()
         if row is None or row.key_id is None:
             raise refusal(
                 "unknown_key", "the API key is not known; make one with `tollmesh keys create`"

@@ -6,6 +6,7 @@ raises an error when none is named. Never hold one open across a network call.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,13 +16,13 @@ from typing import Any
 import psycopg
 from google.protobuf.message import Message
 from payments.events.v1 import monitoring_events_pb2
+from psycopg.sql import Literal
 from psycopg.types.json import Jsonb
-from sqlalchemy import CursorResult, Executable, text
+from sqlalchemy import CursorResult, Executable
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.runtime import sql
+from services.runtime import pool, sql
 from services.runtime.clock import Clock
 from services.runtime.context import CallContext, current
 from services.runtime.crashpoints import crashpoint
@@ -59,11 +60,16 @@ def connect_arguments(application_name: str, *, pooled: bool) -> dict[str, Any]:
     return {"application_name": application_name, **CONNECT_ARGUMENTS, **unprepared}
 
 
-_OPEN = text(
-    "SELECT set_config('mesh.tenant', :tenant_id, true),"
-    " set_config('statement_timeout', :timeout_ms, true),"
-    f" set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT_MS}', true)"
+# What a transaction runs on with for at most so long once its client is gone; also while it waits for a lock.
+CLIENT_CHECK_MS = 1_000
+
+_OPEN = (
+    "SELECT set_config('mesh.tenant', {tenant_id}, true), set_config('statement_timeout', '{timeout_ms}', true),"
+    f" set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT_MS}', true),"
+    f" set_config('client_connection_check_interval', '{CLIENT_CHECK_MS}', true)"
 )
+# Sent with `_OPEN` in one go. As a statement and not as attributes of the connection: see `pool`.
+_READ_ONLY = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; "
 _GONE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -224,16 +230,41 @@ class Database:
         self._clock = clock
         self._wake = wake
         self._scheduled = scheduled
-        self.engine: AsyncEngine = create_async_engine(
+        # Who waits for a connection waits here. The pool itself wakes nobody when a connection that was to be made
+        # was given up, and lets them wait although none is in use.
+        self._free = asyncio.Semaphore(pool_size)
+        self.engine: AsyncEngine = pool.new_engine(
             sqlalchemy_url(url),
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=POOL_WAIT_SECONDS,
             pool_pre_ping=False,
-            # Parameters are customers' data: they belong in no log and no dead letter.
-            hide_parameters=True,
             connect_args=connect_arguments("tollmesh", pooled=pooled),
         )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Open a bare transaction, of no tenant. Raises DatabaseUnavailable."""
+        with translated_errors():
+            await self._turn()
+            try:
+                async with pool.begun(self.engine) as connection:
+                    yield connection
+            finally:
+                self._free.release()
+
+    async def _turn(self) -> None:
+        """Wait until fewer transactions are open than the pool has connections."""
+        if not self._free.locked():
+            await self._free.acquire()
+            return
+        try:
+            async with asyncio.timeout(POOL_WAIT_SECONDS):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise DatabaseUnavailable(
+                f"no database connection became free in {POOL_WAIT_SECONDS:.0f} s; try again",
+                retry_after_ms=1000,
+            ) from error
 
     @asynccontextmanager
     async def unit_of_work(self, name: str) -> AsyncIterator[UnitOfWork]:
@@ -246,15 +277,13 @@ class Database:
                 during the commit itself, which the same request_id finds out.
         """
         call = current()
-        with translated_errors():
-            async with self.engine.connect() as connection:
-                async with connection.begin():
-                    await _open(connection, call)
-                    work = UnitOfWork(connection, call, self._clock.now())
-                    yield work
-                    await work.flush()
-                    crashpoint(f"{name}.before_commit")
-                crashpoint(f"{name}.after_commit")
+        async with self.transaction() as connection:
+            await _open(connection, call)
+            work = UnitOfWork(connection, call, self._clock.now())
+            yield work
+            await work.flush()
+            crashpoint(f"{name}.before_commit")
+        crashpoint(f"{name}.after_commit")
         if work.published:
             self._wake()
         if work.scheduled:
@@ -264,28 +293,26 @@ class Database:
     async def read(self) -> AsyncIterator[UnitOfWork]:
         """Open a read-only transaction with one snapshot for the current tenant."""
         call = current()
-        with translated_errors():
-            async with self.engine.connect() as plain:
-                connection = await plain.execution_options(
-                    isolation_level="REPEATABLE READ", postgresql_readonly=True
-                )
-                async with connection.begin():
-                    await _open(connection, call)
-                    yield UnitOfWork(connection, call, self._clock.now())
+        async with self.transaction() as connection:
+            await _open(connection, call, first=_READ_ONLY)
+            yield UnitOfWork(connection, call, self._clock.now())
 
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
 
 
-async def _open(connection: AsyncConnection, call: CallContext) -> None:
+async def _open(connection: AsyncConnection, call: CallContext, *, first: str = "") -> None:
     timeout_ms = STATEMENT_TIMEOUT_MS
     if call.deadline_at is not None:
         timeout_ms = max(1, int((call.deadline_at - time.monotonic()) * 1000))
-    await connection.execute(
-        _OPEN,
-        {"tenant_id": call.tenant_id, "timeout_ms": str(min(timeout_ms, STATEMENT_TIMEOUT_MS))},
+    driver = driver_of(connection)
+    statement = first + _OPEN.format(
+        tenant_id=Literal(call.tenant_id).as_string(driver),
+        timeout_ms=min(timeout_ms, STATEMENT_TIMEOUT_MS),
     )
+    # Without parameters, since several statements go together, and so it cannot be prepared.
+    await driver.execute(statement.encode(), prepare=False)
 
 
 class translated_errors:  # noqa: N801 - reads as a statement at its place of use
@@ -303,11 +330,6 @@ class translated_errors:  # noqa: N801 - reads as a statement at its place of us
         if _holds_nul(cause):
             raise InvalidField.one(
                 "request", "a text holds the character NUL (U+0000), which cannot be stored"
-            ) from error
-        if isinstance(error, PoolTimeout):
-            raise DatabaseUnavailable(
-                f"no database connection became free in {POOL_WAIT_SECONDS:.0f} s; try again",
-                retry_after_ms=1000,
             ) from error
         if isinstance(error, OperationalError | InterfaceError) or isinstance(cause, _GONE):
             raise DatabaseUnavailable(

@@ -21,6 +21,7 @@ from google.protobuf import empty_pb2
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.runtime import pool
 from services.runtime.clock import Clock
 from services.runtime.context import CallContext, acting
 from services.runtime.crashpoints import crashpoint
@@ -152,7 +153,10 @@ class Handling:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
         """A connection that is thrown away when a transaction on it failed."""
-        async with self._relay.engine.connect() as connection:
+        async with (
+            self._relay.engine.connect() as connection,
+            pool.closed_when_cut_off(connection),
+        ):
             try:
                 yield connection
             except TransactionFailed:

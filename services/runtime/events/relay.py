@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.rows import dict_row
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.runtime import sql
+from services.runtime import pool, sql
 from services.runtime.database import connect_arguments, sqlalchemy_url
 
 LEASE_MS = 10_000
@@ -168,13 +168,12 @@ class Relay:
         self.lease_ms = lease_ms
         self.transaction_ms = int(lease_ms * _TRANSACTION_SHARE)
         self.workers = workers
-        self.engine: AsyncEngine = create_async_engine(
+        self.engine: AsyncEngine = pool.new_engine(
             sqlalchemy_url(url),
             pool_size=workers,
             # Whose transaction failed opens another one to put the event off.
             max_overflow=workers,
             pool_pre_ping=True,
-            hide_parameters=True,
             connect_args=self._arguments,
         )
 
@@ -184,7 +183,9 @@ class Relay:
         `statement_ms` is how long one may take; without it, as long as a transaction.
         """
         async with asyncio.timeout(10):
-            session = await ControlSession.connect(self._url, autocommit=True, **self._arguments)
+            session = await pool.connect(
+                ControlSession, self._url, autocommit=True, **self._arguments
+            )
         session.limit_s = (statement_ms or self.transaction_ms) / 1000
         if not self._pooled:
             # A prepared plan that was made for an empty log must not stick when the log is full. Behind a pooler

@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import psycopg
 from psycopg.rows import dict_row
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.runtime import sql
+from services.runtime import pool, sql
+from services.runtime.driver import driver_of
 from services.runtime.events import relay
 from services.runtime.events.relay import Relay, Row, Session
 
@@ -48,7 +47,8 @@ def _limit_s(session: Session) -> float | None:
 @asynccontextmanager
 async def fenced(relay_: Relay, lease: dict[str, object]) -> AsyncIterator[Session]:
     """A transaction that ends with nothing when the lease is another's. Raises LeaseLost."""
-    async with _begun(relay_.engine) as driver:
+    async with pool.begun(relay_.engine) as connection:
+        driver = driver_of(connection)
         if await relay.row(driver, "fence", **lease, limit_ms=str(relay_.transaction_ms)) is None:
             raise LeaseLost
         yield driver
@@ -58,11 +58,3 @@ async def renew(session: Session, relay_: Relay, lease: dict[str, object]) -> No
     """Hold a lane or share for another term. Raises LeaseLost."""
     if not await relay.changed(session, "renew", **lease, ttl_ms=relay_.lease_ms):
         raise LeaseLost
-
-
-@asynccontextmanager
-async def _begun(engine: AsyncEngine) -> AsyncIterator[Session]:
-    async with engine.connect() as connection, connection.begin():
-        driver = (await connection.get_raw_connection()).driver_connection
-        assert isinstance(driver, psycopg.AsyncConnection)
-        yield driver

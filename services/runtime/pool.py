@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import psycopg
 import structlog
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -83,12 +83,19 @@ async def closed_when_cut_off(connection: AsyncConnection) -> AsyncIterator[None
     Between which of the driver's steps that struck cannot be told. Postgres rolls back what was begun, and ends the
     session.
     """
+    task = asyncio.current_task()
+    assert task is not None
+    cancellations = task.cancelling()
+    cut_off = False
     try:
         yield
     except BaseException as error:
-        if isinstance(error, TimeoutError) or not isinstance(error, Exception):
-            await connection.invalidate()
+        cut_off = isinstance(error, TimeoutError) or not isinstance(error, Exception)
         raise
+    finally:
+        # What the driver fails with while it is cancelled may hide that it was.
+        if cut_off or task.cancelling() > cancellations:
+            await connection.invalidate()
 
 
 def _refuse_used(dbapi_connection: Any, record: Any, _proxy: Any) -> None:
@@ -100,9 +107,13 @@ def _refuse_used(dbapi_connection: Any, record: Any, _proxy: Any) -> None:
 
 
 def is_as_new(driver: psycopg.AsyncConnection[Any]) -> bool:
-    """Return whether a connection is in no transaction, and would begin one as the server does by default."""
+    """Return whether a connection is in no transaction, and would begin one as the server does by default.
+
+    Its pipeline counts too: in one, answers are not what a statement has asked for.
+    """
     return (
         driver.pgconn.transaction_status == TransactionStatus.IDLE
+        and driver.pgconn.pipeline_status == PipelineStatus.OFF
         and driver.isolation_level is None
         and driver.read_only is None
         and driver.deferrable is None

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import jwt
 
@@ -24,8 +27,16 @@ from services.runtime.errors import Unauthenticated
 KEY_PREFIX = "tmk"
 MESH_AUDIENCE = "tollmesh-mesh"
 MESH_TOKEN_SECONDS = 60
-# A revoked key stops to work after this time at the latest.
-CACHE_SECONDS = 5.0
+# The longest life that is taken, whoever signed it: a token that leaked is soon worth nothing.
+MESH_TOKEN_SECONDS_MAX = 300
+# By how much the clocks of two machines of a mesh may differ.
+MESH_LEEWAY_SECONDS = 5
+_TENANT = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_TEXT_MAX = 256
+_SCOPES_MAX = 100
+# A revoked key stops to work within a second, in every process and on every stream that it has open: it is looked up
+# again after this time, whatever anybody was told.
+CACHE_SECONDS = 0.5
 CACHE_ENTRIES_MAX = 10_000
 LOOKUPS_MAX = 4
 # Every scope of its tenant.
@@ -86,7 +97,7 @@ def digest(secret: str) -> bytes:
 
 
 class KeyRing:
-    """Resolves API keys, with a bounded cache of five seconds."""
+    """Resolves API keys, with a bounded cache of half a second."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -114,12 +125,14 @@ class KeyRing:
         return principal if until > time.monotonic() else None
 
     async def _fresh(self, hashed: bytes) -> Principal:
+        # From before it is looked up: it may be revoked while the answer is on its way.
+        began = time.monotonic()
         principal = await self._load(hashed)
         keep_s = CACHE_SECONDS
         if principal.expires_at is not None:
             # One that ends sooner is not remembered beyond its end.
             keep_s = min(keep_s, (principal.expires_at - datetime.now(UTC)).total_seconds())
-        self._cache[hashed] = (time.monotonic() + keep_s, principal)
+        self._cache[hashed] = (began + keep_s, principal)
         self._cache.move_to_end(hashed)
         while len(self._cache) > CACHE_ENTRIES_MAX:
             self._cache.popitem(last=False)
@@ -140,7 +153,10 @@ class KeyRing:
                 "unknown_key", "the API key is not known; make one with `tollmesh keys create`"
             )
         if row.revoked_at is not None:
-            raise refusal("revoked_key", "the API key was revoked; use another")
+            raise refusal(
+                "revoked_key",
+                "the API key was revoked, or the key that it was made with; use another",
+            )
         if row.expires_at is not None and row.expires_at <= datetime.now(UTC):
             raise refusal("expired_key", "the API key has expired; make a new one")
         return Principal(
@@ -180,7 +196,8 @@ class MeshTokens:
         """Return the principal of a token.
 
         Raises:
-            Unauthenticated: the token is forged, expired or not for the mesh.
+            Unauthenticated: the token is forged, expired, not for the mesh, lives too long or says what none of ours
+                says.
         """
         try:
             claims = jwt.decode(
@@ -188,17 +205,44 @@ class MeshTokens:
                 self._secret,
                 algorithms=["HS256"],
                 audience=MESH_AUDIENCE,
-                leeway=5,
-                options={"require": ["exp", "sub", "tenant", "scopes"]},
+                leeway=MESH_LEEWAY_SECONDS,
+                options={"require": ["exp", "iat", "sub", "tenant", "scopes"]},
             )
-        except jwt.InvalidTokenError as error:
+        # Numbers beyond those of a clock, and what nests too deeply, fail as they like.
+        except (jwt.InvalidTokenError, ValueError, ArithmeticError, RecursionError) as error:
             raise refusal(
                 "mesh_token", "the mesh token is not valid; services need one secret"
             ) from error
-        return Principal(
-            claims["tenant"],
-            claims["sub"],
-            frozenset(claims["scopes"]),
-            claims.get("correlation", ""),
-            claims.get("causation", ""),
-        )
+        return _principal_of(claims)
+
+
+def _principal_of(claims: Mapping[str, Any]) -> Principal:
+    """Read the claims of a token whose signature is good."""
+    issued_at, expires_at = claims["iat"], claims["exp"]
+    if type(issued_at) is not int or type(expires_at) is not int:
+        raise _odd("iat and exp are whole seconds")
+    if not 0 < expires_at - issued_at <= MESH_TOKEN_SECONDS_MAX:
+        raise _odd(f"it may live {MESH_TOKEN_SECONDS_MAX} seconds at most")
+    tenant_id, principal_id, scopes = claims["tenant"], claims["sub"], claims["scopes"]
+    if not isinstance(tenant_id, str) or not _TENANT.fullmatch(tenant_id):
+        raise _odd("tenant names none")
+    if not _is_text(principal_id) or not principal_id:
+        raise _odd("sub names nobody")
+    if (
+        not isinstance(scopes, list)
+        or len(scopes) > _SCOPES_MAX
+        or not all(_is_text(scope) for scope in scopes)
+    ):
+        raise _odd("scopes is a list of texts")
+    correlation_id, causation_id = claims.get("correlation", ""), claims.get("causation", "")
+    if not isinstance(correlation_id, str) or not isinstance(causation_id, str):
+        raise _odd("correlation and causation are texts")
+    return Principal(tenant_id, principal_id, frozenset(scopes), correlation_id, causation_id)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= _TEXT_MAX and value.isprintable()
+
+
+def _odd(rule: str) -> Unauthenticated:
+    return refusal("mesh_token", f"the mesh token is not one of ours: {rule}")

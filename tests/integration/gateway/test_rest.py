@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.mesh import Mesh
+from services.runtime.access import MeshTokens, Principal
+from tests.support.mesh import MESH_SECRET, Mesh
 from tests.support.outside import faults, payload_of
 from tests.support.rest import Rest, facade
 
@@ -99,6 +100,17 @@ async def test_wrong_keys_get_401(url: str, header: str) -> None:
     assert refused.reason == "UNAUTHENTICATED"
     assert refused.json()["code"] == 16
     assert refused.headers["www-authenticate"] == 'Bearer realm="tollmesh"'
+
+
+@pytest.mark.parametrize("scheme", ["Mesh", "mesh", "MESH", "mEsH"])
+async def test_a_good_mesh_token_is_refused_from_outside(url: str, scheme: str) -> None:
+    token = MeshTokens(MESH_SECRET).issue(Principal("acme", "mesh:billing", frozenset({"*"})))
+    for path in ("/v1/billing/charges", "/v1/access/keys"):
+        headers = {"Authorization": f"{scheme} {token}"}
+        refused = await Rest(url).acall("GET", path, headers=headers)
+        assert (refused.status, refused.reason) == (401, "UNAUTHENTICATED"), refused.body
+        assert refused.detail("ErrorInfo")["metadata"] == {"cause": "mesh_token_outside"}
+        assert token not in refused.body.decode()
 
 
 async def test_missing_scope_gets_403(caller: Callable[..., Awaitable[Rest]]) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+import jwt
 import pytest
 import structlog
 from google.protobuf.message import Message
@@ -18,7 +21,7 @@ from payments.events.v1 import events_pb2, events_service_pb2
 from payments.type.v1 import type_pb2
 
 from services.runtime import ids, paging, sql, status, telemetry, validation
-from services.runtime.access import MeshTokens, Principal, digest, new_key
+from services.runtime.access import MESH_AUDIENCE, MeshTokens, Principal, digest, new_key
 from services.runtime.clock import ManualClock
 from services.runtime.config import Settings
 from services.runtime.errors import (
@@ -124,6 +127,105 @@ def test_mesh_tokens_go_both_ways_and_cannot_be_forged() -> None:
         tokens.resolve("not.a.token")
     with pytest.raises(ValueError, match="32"):
         MeshTokens("short")
+
+
+NOW = int(time.time())
+GOOD_CLAIMS: dict[str, Any] = {
+    "aud": MESH_AUDIENCE,
+    "sub": "mesh:billing",
+    "tenant": "acme",
+    "scopes": ["*"],
+    "iat": NOW,
+    "exp": NOW + 60,
+}
+MESH_KEY = "s" * 64
+
+
+def claims_but(**changed: Any) -> dict[str, Any]:
+    """Good claims with some of them changed; None leaves one out."""
+    return {name: v for name, v in (GOOD_CLAIMS | changed).items() if v is not None}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"exp": None},
+        {"iat": None},
+        {"sub": None},
+        {"tenant": None},
+        {"scopes": None},
+        {"aud": None},
+        {"aud": "another"},
+        {"aud": {"a": 1}},
+        {"aud": 5},
+        {"exp": NOW + 301},
+        {"exp": NOW + 10 * 365 * 86_400},
+        {"exp": NOW - 60, "iat": NOW - 120},
+        {"exp": NOW + 60, "iat": NOW - 86_400},
+        {"exp": NOW + 3600, "iat": NOW + 3550},
+        {"exp": 1e308},
+        {"exp": float("inf")},
+        {"exp": float("nan")},
+        {"iat": float("nan")},
+        {"exp": str(NOW + 60)},
+        {"exp": NOW + 60.5},
+        {"iat": NOW - 0.5},
+        {"iat": True},
+        {"exp": [NOW + 60]},
+        {"exp": 10**400},
+        {"nbf": NOW + 3600},
+        {"nbf": "soon"},
+        {"scopes": 5},
+        {"scopes": "*"},
+        {"scopes": {"*": 1}},
+        {"scopes": ["*", 5]},
+        {"scopes": [["*"]]},
+        {"scopes": ["x"] * 1000},
+        {"tenant": {}},
+        {"tenant": ""},
+        {"tenant": "a\0b"},
+        {"tenant": "a" * 65},
+        {"tenant": ["acme"]},
+        {"sub": ""},
+        {"sub": 7},
+        {"sub": "x" * 5000},
+        {"correlation": 5},
+        {"causation": {"a": "b"}},
+    ],
+)
+def test_a_signed_token_with_odd_claims_is_refused(changed: dict[str, Any]) -> None:
+    assert MeshTokens(MESH_KEY).resolve(jwt.encode(GOOD_CLAIMS, MESH_KEY)).tenant_id == "acme"
+    token = jwt.encode(claims_but(**changed), MESH_KEY, algorithm="HS256")
+    with pytest.raises(Unauthenticated) as caught:
+        MeshTokens(MESH_KEY).resolve(token)
+    assert caught.value.metadata["cause"] == "mesh_token"
+
+
+@pytest.mark.parametrize("algorithm", ["HS384", "HS512", "none"])
+def test_a_token_by_another_algorithm_is_refused(algorithm: str) -> None:
+    key = "" if algorithm == "none" else MESH_KEY
+    with pytest.raises(Unauthenticated):
+        MeshTokens(MESH_KEY).resolve(jwt.encode(GOOD_CLAIMS, key, algorithm=algorithm))
+
+
+@pytest.mark.parametrize("body", [b"[]", b"5", b"null", b"[" * 20_000, b'{"a":' * 20_000, b"\xff"])
+def test_a_signed_text_that_holds_no_claims_is_refused(body: bytes) -> None:
+    token = jwt.api_jws.PyJWS().encode(body, MESH_KEY, algorithm="HS256")
+    with pytest.raises(Unauthenticated):
+        MeshTokens(MESH_KEY).resolve(token)
+
+
+def test_a_service_never_acts_as_the_operator_unless_for_the_operator() -> None:
+    tokens = MeshTokens(MESH_KEY)
+    for held, scope_all, may in (
+        ({"ledger:read"}, True, False),
+        ({"mesh:admin"}, True, False),
+        ({"*"}, False, False),
+        ({"*", "mesh:admin"}, False, True),
+    ):
+        principal = Principal("acme", "mesh:billing", frozenset(held))
+        found = tokens.resolve(tokens.issue(principal, scope_all=scope_all))
+        assert found.may("mesh:admin") is may
 
 
 def test_the_operators_scope_is_not_among_every_scope_of_a_tenant() -> None:

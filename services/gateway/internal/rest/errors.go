@@ -58,6 +58,12 @@ func overloaded(inFlightMax int) error {
 		&errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: 1}}).Err()
 }
 
+func meshTokenOutside() error {
+	return fault(codes.Unauthenticated, errorsv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED,
+		"a mesh token is for services alone; send an API key: `Authorization: Bearer <key>`",
+		map[string]string{"cause": "mesh_token_outside"}).Err()
+}
+
 func bodyTooLarge(bytesMax int64) error {
 	return withHTTP(http.StatusRequestEntityTooLarge, fault(
 		codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE,

@@ -163,6 +163,10 @@ type facade struct {
 
 func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	prepareHeaders(w, r)
+	if showsMeshToken(r.Header) {
+		f.refuse(w, r, meshTokenOutside())
+		return
+	}
 	select {
 	case f.slots <- struct{}{}:
 		defer func() { <-f.slots }()

@@ -116,6 +116,18 @@ func TestHeadersTravelToTheMesh(t *testing.T) {
 	}
 }
 
+func TestMeshTokensStayOutside(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	for _, value := range []string{"Mesh a.b.c", "mesh a.b.c", "MESH a.b.c", "Mesh", "  Mesh a.b.c"} {
+		answer := client.do("GET", "/v1/billing/charges", "", "Authorization", value)
+		answer.want(401)
+	}
+	if calls := len(mesh.calls); calls != 0 {
+		t.Errorf("%d calls travelled", calls)
+	}
+}
+
 func TestOddHeaderValues(t *testing.T) {
 	mesh := newMesh(t, nil)
 	answer := newClient(t, mesh.address, defaults).do(

@@ -54,6 +54,18 @@ func prepareHeaders(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// showsMeshToken tells whether a caller brings what only services show one another. The mesh takes such a token
+// by its signature, wherever it comes from; from outside it can only have leaked.
+func showsMeshToken(header http.Header) bool {
+	for _, value := range header.Values("Authorization") {
+		scheme, _, _ := strings.Cut(value, " ")
+		if strings.EqualFold(scheme, "Mesh") {
+			return true
+		}
+	}
+	return false
+}
+
 func printable(value string) bool {
 	for _, b := range []byte(value) {
 		if b < 0x20 || b > 0x7e {

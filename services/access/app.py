@@ -7,7 +7,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 from services.access import store
-from services.access.domain import ApiKey, check_grant, end_of
+from services.access.domain import (
+    KEY_ID_PREFIX,
+    ApiKey,
+    MakerEnded,
+    check_grant,
+    end_of,
+    parent_of,
+)
 from services.runtime.access import NewKey, new_key
 from services.runtime.context import current
 from services.runtime.database import UnitOfWork
@@ -22,12 +29,18 @@ async def create(
 
     Raises:
         ScopeNotGrantable: the maker does not hold a scope.
+        MakerEnded: the maker was revoked while it was asking.
     """
     maker = current()
     check_grant(scopes, maker.scopes)
+    parent_key_id = parent_of(maker.principal_id)
+    if parent_key_id and not await store.hold(work, parent_key_id):
+        raise MakerEnded(
+            "the key that asks was revoked or has expired; ask with another", cause="revoked_key"
+        )
     made = new_key()
     key = ApiKey(
-        key_id=new_id("key"),
+        key_id=new_id(KEY_ID_PREFIX),
         prefix=made.prefix,
         name=name,
         scopes=tuple(sorted(scopes)),
@@ -35,14 +48,15 @@ async def create(
         created_by=maker.principal_id,
         expires_at=end_of(work.now, lifetime, maker.expires_at),
         revoked_at=None,
+        parent_key_id=parent_key_id,
     )
     await store.insert(work, key, made)
     work.audit("api_key", key.key_id, None, key.as_audited())
     return key, made
 
 
-async def revoke(work: UnitOfWork, key_id: str) -> ApiKey:
-    """End a key; one that was ended before stays as it is.
+async def revoke(work: UnitOfWork, key_id: str, *, keep_made_keys: bool) -> ApiKey:
+    """End a key, and what was made with it unless that is kept; one that was ended before stays as it is.
 
     Raises:
         NotFound: the tenant has no such key.
@@ -53,6 +67,12 @@ async def revoke(work: UnitOfWork, key_id: str) -> ApiKey:
     if key.revoked_at is not None:
         return key
     await store.revoke(work, key_id)
-    revoked = replace(key, revoked_at=work.now)
-    work.audit("api_key", key_id, key.as_audited(), revoked.as_audited())
-    return revoked
+    ended = 0
+    if keep_made_keys:
+        await store.pass_on_made(work, key_id)
+    else:
+        caller = current()
+        ended = await store.end_made(work, key_id, caller.principal_id, caller.request_id)
+    revoked_key = replace(key, revoked_at=work.now, keys_ended=ended)
+    work.audit("api_key", key_id, key.as_audited(), revoked_key.as_audited())
+    return revoked_key

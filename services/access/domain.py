@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from services.runtime.errors import Code, DomainError, TenantMismatch
+from services.runtime.errors import Code, DomainError, TenantMismatch, Unauthenticated
 
 OPERATOR_SCOPE = "mesh:admin"
 SCOPE_ALL = "*"
+KEY_ID_PREFIX = "key"
 
 
 class ScopeNotGrantable(DomainError):
@@ -20,9 +21,24 @@ class ScopeNotGrantable(DomainError):
     state_dependent = True
 
 
+class MakerEnded(Unauthenticated):
+    """The key that asks for another one was revoked, or has expired, meanwhile."""
+
+    @property
+    def transient(self) -> bool:
+        """True: that is no answer to the request, which another key may make again."""
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A stored key; times are UTC."""
+    """A stored key; times are UTC.
+
+    Attributes:
+        parent_key_id: the key that made it, with which it ends; empty when no key did.
+        revoked_with: the key with whose revocation it ended; empty when it was revoked itself.
+        keys_ended: how many ended with it.
+    """
 
     key_id: str
     prefix: str
@@ -32,6 +48,9 @@ class ApiKey:
     created_by: str
     expires_at: datetime | None
     revoked_at: datetime | None
+    parent_key_id: str = ""
+    revoked_with: str = ""
+    keys_ended: int = 0
 
     def as_audited(self) -> dict[str, object]:
         """Return what an audit entry shows of it."""
@@ -42,6 +61,11 @@ class ApiKey:
             "expires_at": self.expires_at.isoformat() if self.expires_at else None,
             "revoked_at": self.revoked_at.isoformat() if self.revoked_at else None,
         }
+
+
+def parent_of(maker_id: str) -> str:
+    """Return the key among whose keys one counts that a principal makes; an empty text when that is no key."""
+    return maker_id if maker_id.startswith(f"{KEY_ID_PREFIX}_") else ""
 
 
 def check_grant(asked: Iterable[str], held: Collection[str]) -> None:

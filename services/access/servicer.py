@@ -70,10 +70,10 @@ class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
     async def RevokeApiKey(
         self, request: access_service_pb2.RevokeApiKeyRequest, context: Any
     ) -> access_service_pb2.RevokeApiKeyResponse:
-        """End a key."""
+        """End a key, and the keys that it made."""
 
         async def handler(work: UnitOfWork) -> access_service_pb2.RevokeApiKeyResponse:
-            key = await app.revoke(work, request.key_id)
+            key = await app.revoke(work, request.key_id, keep_made_keys=request.keep_made_keys)
             return access_service_pb2.RevokeApiKeyResponse(api_key=_message(key, work.tenant_id))
 
         return await self._idempotency.once(
@@ -89,6 +89,9 @@ def _message(key: ApiKey, tenant_id: str) -> access_pb2.ApiKey:
         name=key.name,
         scopes=key.scopes,
         created_by=key.created_by,
+        parent_key_id=key.parent_key_id,
+        revoked_with_key_id=key.revoked_with,
+        keys_ended=key.keys_ended,
     )
     message.created_at.FromDatetime(key.created_at)
     if key.expires_at is not None:

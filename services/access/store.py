@@ -26,6 +26,7 @@ async def insert(work: UnitOfWork, key: ApiKey, new: NewKey) -> None:
             "created_at": key.created_at,
             "created_by": key.created_by,
             "expires_at": key.expires_at,
+            "parent_key_id": key.parent_key_id or None,
         },
     )
 
@@ -51,6 +52,28 @@ async def revoke(work: UnitOfWork, key_id: str) -> None:
     await work.execute(_SQL["revoke_api_key"], parameters)
 
 
+async def hold(work: UnitOfWork, key_id: str) -> bool:
+    """Keep a key of any tenant from being revoked until this transaction ends; False when it works no more."""
+    found = await work.execute(_SQL["hold_api_key"], {"key_id": key_id})
+    return bool(found.scalar_one())
+
+
+async def end_made(work: UnitOfWork, key_id: str, actor: str, request_id: str) -> int:
+    """End what a key has made, and what that has made, with an audit entry for each; returns how many."""
+    parameters = {
+        "key_id": key_id,
+        "revoked_at": work.now,
+        "actor": actor,
+        "request_id": request_id,
+    }
+    return int((await work.execute(_SQL["end_keys_made_by"], parameters)).scalar_one())
+
+
+async def pass_on_made(work: UnitOfWork, key_id: str) -> None:
+    """Let what a key has made count among the keys of its own maker."""
+    await work.execute(_SQL["pass_on_keys_made_by"], {"key_id": key_id})
+
+
 def _key(row: Any) -> ApiKey:
     return ApiKey(
         row.key_id,
@@ -61,4 +84,7 @@ def _key(row: Any) -> ApiKey:
         row.created_by,
         row.expires_at,
         row.revoked_at,
+        row.parent_key_id or "",
+        row.revoked_with or "",
+        row.keys_ended,
     )

@@ -8,7 +8,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -29,6 +29,7 @@ from services.runtime.errors import (
     InvalidField,
     Overloaded,
     ScopeMissing,
+    Unauthenticated,
     UndecodableRequest,
 )
 from services.runtime.ids import derived_uuid, new_uuid
@@ -38,15 +39,15 @@ from services.runtime.telemetry import Telemetry, is_traceparent, log, new_trace
 from services.runtime.violations import INVARIANT, REQUEST_VALIDATION, Violation, ViolationReporter
 
 HEADER_MAX = 128
-# Between two looks at the key of a stream.
-RECHECK_SECONDS = 5.0
+# Between two looks at the key of a stream: with the time for which a key is remembered, less than a second.
+RECHECK_SECONDS = 0.25
 _Servicer = grpc.aio.ServicerContext
 
 
 class Call:
     """One call on its way through the pipeline."""
 
-    __slots__ = ("checked_at", "context", "headers", "method", "started", "who")
+    __slots__ = ("checked_at", "context", "headers", "method", "refused", "started", "who", "works")
 
     def __init__(self, method: Method, context: Any) -> None:
         self.method = method
@@ -56,6 +57,10 @@ class Call:
         self.who: CallContext | None = None
         # Monotonic seconds at which its credential was looked at last.
         self.checked_at = time.monotonic()
+        # Why its credential does not count any more.
+        self.refused: Unauthenticated | None = None
+        # Its handler is at work, and not the transport.
+        self.works = False
 
     def header(self, name: str) -> str:
         """Return a header as text, cut to a bounded length, or an empty text."""
@@ -152,7 +157,11 @@ class Pipeline(grpc.aio.ServerInterceptor):
                     if streaming_in
                     else self._request(call, data, decode)
                 )
-                response = await self._bounded(call, behaviour, request)
+                if streaming_in:
+                    async with self._watched(call):
+                        response = await self._bounded(call, behaviour, request)
+                else:
+                    response = await self._bounded(call, behaviour, request)
             except BaseException as error:
                 await self._fail(call, error)
             else:
@@ -177,10 +186,12 @@ class Pipeline(grpc.aio.ServerInterceptor):
                     else self._request(call, data, decode)
                 )
                 # Closed here: what the handler still works on ends before its call does.
-                async with aclosing(behaviour(request, context)) as responses:
+                async with self._watched(call), aclosing(behaviour(request, context)) as responses:
                     async for response in responses:
                         await self._recheck(call)
+                        call.works = False
                         yield response
+                        call.works = True
             except GeneratorExit:
                 self._leave(call, "CANCELLED")
                 raise
@@ -253,16 +264,50 @@ class Pipeline(grpc.aio.ServerInterceptor):
         return await self._keys.resolve(secret.strip())
 
     async def _recheck(self, call: Call) -> None:
-        """End a stream whose key was revoked or has expired meanwhile.
+        """Refuse what a stream carries once its key was revoked or has expired.
 
         Mesh tokens are made for single calls and live shorter than a stream may.
         """
+        if call.refused is not None:
+            raise call.refused
         now = time.monotonic()
         if now - call.checked_at < RECHECK_SECONDS:
             return
         call.checked_at = now
-        if not str(call.headers.get("authorization", "")).lower().startswith("mesh "):
+        if not _is_mesh(call):
             await self._authenticate(call)
+
+    @asynccontextmanager
+    async def _watched(self, call: Call) -> AsyncIterator[None]:
+        """End a stream soon after its key, also while it carries nothing."""
+        task = asyncio.current_task()
+        if _is_mesh(call) or task is None:
+            yield
+            return
+        call.works = True
+        watch = asyncio.create_task(self._watch(call, task))
+        try:
+            yield
+        except asyncio.CancelledError:
+            if call.refused is None:
+                raise
+            task.uncancel()
+            raise call.refused from None
+        finally:
+            watch.cancel()
+
+    async def _watch(self, call: Call, task: asyncio.Task[Any]) -> None:
+        while call.refused is None:
+            await asyncio.sleep(RECHECK_SECONDS)
+            try:
+                await self._authenticate(call)
+            except Unauthenticated as error:
+                call.refused = error
+                if call.works:
+                    # Else it is found as soon as the transport has taken the last message.
+                    task.cancel()
+            except DomainError:
+                continue  # the database is away: nothing is known against the key
 
     def _deadline_at(self, call: Call) -> float:
         remaining = call.context.time_remaining()
@@ -349,6 +394,10 @@ class Pipeline(grpc.aio.ServerInterceptor):
         self._violations.report(
             Violation(call.who, contract_id, severity, typed.message, call.method.path)
         )
+
+
+def _is_mesh(call: Call) -> bool:
+    return str(call.headers.get("authorization", "")).lower().startswith("mesh ")
 
 
 def _adopt_idempotency_key(call: Call, request: Message) -> None:

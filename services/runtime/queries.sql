@@ -37,16 +37,27 @@ RETURNING request_id;
 SELECT tenant_id, key_id, name, scopes, expires_at, revoked_at FROM mesh.resolve_api_key(%(secret_sha256)s);
 
 -- @insert_api_key
-INSERT INTO mesh.api_key (tenant_id, key_id, prefix, secret_sha256, name, scopes, created_at, created_by, expires_at)
-VALUES (%(tenant_id)s, %(key_id)s, %(prefix)s, %(secret_sha256)s, %(name)s, %(scopes)s, %(created_at)s, %(created_by)s, %(expires_at)s);
+INSERT INTO mesh.api_key (tenant_id, key_id, prefix, secret_sha256, name, scopes, created_at, created_by, expires_at, parent_key_id)
+VALUES (%(tenant_id)s, %(key_id)s, %(prefix)s, %(secret_sha256)s, %(name)s, %(scopes)s, %(created_at)s, %(created_by)s, %(expires_at)s, %(parent_key_id)s);
+
+-- @hold_api_key
+SELECT mesh.hold_api_key(%(key_id)s) AS works;
 
 -- @list_api_keys
-SELECT key_id, prefix, name, scopes, created_at, created_by, expires_at, revoked_at FROM mesh.api_key
+SELECT key_id, prefix, name, scopes, created_at, created_by, expires_at, revoked_at, parent_key_id, revoked_with, keys_ended
+  FROM mesh.api_key
  WHERE tenant_id = %(tenant_id)s AND key_id > %(after)s ORDER BY key_id LIMIT %(limit)s;
 
 -- @lock_api_key
-SELECT key_id, prefix, name, scopes, created_at, created_by, expires_at, revoked_at FROM mesh.api_key
+SELECT key_id, prefix, name, scopes, created_at, created_by, expires_at, revoked_at, parent_key_id, revoked_with, keys_ended
+  FROM mesh.api_key
  WHERE tenant_id = %(tenant_id)s AND key_id = %(key_id)s FOR UPDATE;
 
 -- @revoke_api_key
 UPDATE mesh.api_key SET revoked_at = %(revoked_at)s WHERE tenant_id = %(tenant_id)s AND key_id = %(key_id)s;
+
+-- @end_keys_made_by
+SELECT mesh.end_keys_made_by(%(key_id)s, %(revoked_at)s, %(actor)s, %(request_id)s) AS number;
+
+-- @pass_on_keys_made_by
+SELECT mesh.pass_on_keys_made_by(%(key_id)s);

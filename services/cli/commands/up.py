@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
-from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
+from payments.access.v1 import access_pb2, access_service_pb2, access_service_pb2_grpc
 from pydantic import SecretStr
 
 from services.cli.client import Client, Session, forget_session, save_session
@@ -316,27 +316,44 @@ def keys_list(output: OutputOption = Format.TABLE) -> None:
             key.name,
             " ".join(key.scopes),
             when(key.created_at),
-            "revoked" if key.HasField("revoked_at") else when(key.expires_at) or "works",
+            key.parent_key_id or "-",
+            _until(key),
         )
         for key in response.api_keys
     ]
-    print_table("", ("key", "prefix", "name", "scopes", "made at", "until"), rows)
+    print_table("", ("key", "prefix", "name", "scopes", "made at", "made with", "until"), rows)
+
+
+def _until(key: access_pb2.ApiKey) -> str:
+    if not key.HasField("revoked_at"):
+        return when(key.expires_at) or "works"
+    return f"revoked with {key.revoked_with_key_id}" if key.revoked_with_key_id else "revoked"
 
 
 @keys.command("revoke")
 def keys_revoke(
     key_id: Annotated[str, typer.Argument(help="id of the key, key_…")],
+    keep_made: Annotated[
+        bool,
+        typer.Option(
+            "--keep-made", help="keep the keys that it made: it is only replaced, and did not leak"
+        ),
+    ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """End a key for good; within five seconds no process of the mesh takes it any more."""
+    """End a key for good, and the keys made with it; within a second no process of the mesh takes them any more."""
     with Client(Session.find()) as client:
         stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
-        request = access_service_pb2.RevokeApiKeyRequest(request_id=str(uuid4()), key_id=key_id)
+        request = access_service_pb2.RevokeApiKeyRequest(
+            request_id=str(uuid4()), key_id=key_id, keep_made_keys=keep_made
+        )
         response = client.call(stub.RevokeApiKey, request)
     if output is Format.JSON:
         print_json(response)
-    else:
-        console.print(f"{response.api_key.key_id} is revoked", highlight=False)
+        return
+    ended = response.api_key.keys_ended
+    with_it = f", and {ended} made with it" if ended else ""
+    console.print(f"{response.api_key.key_id} is revoked{with_it}", highlight=False)
 
 
 def register(app: typer.Typer) -> None:

@@ -45,7 +45,13 @@ type ApiKey struct {
 	// When it ceases to work; absent when it does not.
 	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	// When it was revoked; absent while it works.
-	RevokedAt     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=revoked_at,json=revokedAt,proto3" json:"revoked_at,omitempty"`
+	RevokedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=revoked_at,json=revokedAt,proto3" json:"revoked_at,omitempty"`
+	// Key that made it, with which it ends; empty when no key did. It may be another tenant's, the operator's.
+	ParentKeyId string `protobuf:"bytes,10,opt,name=parent_key_id,json=parentKeyId,proto3" json:"parent_key_id,omitempty"`
+	// Key with whose revocation it ended; empty when it was revoked itself.
+	RevokedWithKeyId string `protobuf:"bytes,11,opt,name=revoked_with_key_id,json=revokedWithKeyId,proto3" json:"revoked_with_key_id,omitempty"`
+	// How many keys ended with this one: those that it had made, those that these had made, and so on.
+	KeysEnded     int64 `protobuf:"varint,12,opt,name=keys_ended,json=keysEnded,proto3" json:"keys_ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -143,11 +149,32 @@ func (x *ApiKey) GetRevokedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ApiKey) GetParentKeyId() string {
+	if x != nil {
+		return x.ParentKeyId
+	}
+	return ""
+}
+
+func (x *ApiKey) GetRevokedWithKeyId() string {
+	if x != nil {
+		return x.RevokedWithKeyId
+	}
+	return ""
+}
+
+func (x *ApiKey) GetKeysEnded() int64 {
+	if x != nil {
+		return x.KeysEnded
+	}
+	return 0
+}
+
 var File_payments_access_v1_access_proto protoreflect.FileDescriptor
 
 const file_payments_access_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/access/v1/access.proto\x12\x12payments.access.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x02\n" +
+	"\x1fpayments/access/v1/access.proto\x12\x12payments.access.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x03\n" +
 	"\x06ApiKey\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x1b\n" +
 	"\ttenant_id\x18\x02 \x01(\tR\btenantId\x12\x16\n" +
@@ -161,7 +188,12 @@ const file_payments_access_v1_access_proto_rawDesc = "" +
 	"\n" +
 	"expires_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x129\n" +
 	"\n" +
-	"revoked_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\trevokedAtB\xc0\x01\n" +
+	"revoked_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\trevokedAt\x12\"\n" +
+	"\rparent_key_id\x18\n" +
+	" \x01(\tR\vparentKeyId\x12-\n" +
+	"\x13revoked_with_key_id\x18\v \x01(\tR\x10revokedWithKeyId\x12\x1d\n" +
+	"\n" +
+	"keys_ended\x18\f \x01(\x03R\tkeysEndedB\xc0\x01\n" +
 	"\x16com.payments.access.v1B\vAccessProtoP\x01Z/tollmesh.dev/gen/go/payments/access/v1;accessv1\xa2\x02\x03PAX\xaa\x02\x12Payments.Access.V1\xca\x02\x12Payments\\Access\\V1\xe2\x02\x1ePayments\\Access\\V1\\GPBMetadata\xea\x02\x14Payments::Access::V1b\x06proto3"
 
 var (

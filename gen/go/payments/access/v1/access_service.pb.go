@@ -279,7 +279,10 @@ type RevokeApiKeyRequest struct {
 	// UUID of this request.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The key.
-	KeyId         string `protobuf:"bytes,2,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	KeyId string `protobuf:"bytes,2,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// Let the keys that it made work on, as if its own maker had made them: for a key that is only replaced.
+	// Never for one that leaked.
+	KeepMadeKeys  bool `protobuf:"varint,3,opt,name=keep_made_keys,json=keepMadeKeys,proto3" json:"keep_made_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -326,6 +329,13 @@ func (x *RevokeApiKeyRequest) GetKeyId() string {
 		return x.KeyId
 	}
 	return ""
+}
+
+func (x *RevokeApiKeyRequest) GetKeepMadeKeys() bool {
+	if x != nil {
+		return x.KeepMadeKeys
+	}
+	return false
 }
 
 // RevokeApiKeyResponse gives the key as it stands now.
@@ -396,11 +406,12 @@ const file_payments_access_v1_access_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"t\n" +
 	"\x13ListApiKeysResponse\x125\n" +
 	"\bapi_keys\x18\x01 \x03(\v2\x1a.payments.access.v1.ApiKeyR\aapiKeys\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"q\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x97\x01\n" +
 	"\x13RevokeApiKeyRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x121\n" +
-	"\x06key_id\x18\x02 \x01(\tB\x1a\xbaH\x17r\x152\x13^key_[0-9a-f-]{36}$R\x05keyId\"K\n" +
+	"\x06key_id\x18\x02 \x01(\tB\x1a\xbaH\x17r\x152\x13^key_[0-9a-f-]{36}$R\x05keyId\x12$\n" +
+	"\x0ekeep_made_keys\x18\x03 \x01(\bR\fkeepMadeKeys\"K\n" +
 	"\x14RevokeApiKeyResponse\x123\n" +
 	"\aapi_key\x18\x01 \x01(\v2\x1a.payments.access.v1.ApiKeyR\x06apiKey2\xdb\x03\n" +
 	"\rAccessService\x12\x91\x01\n" +

@@ -38,7 +38,9 @@ type AccessServiceClient interface {
 	CreateApiKey(ctx context.Context, in *CreateApiKeyRequest, opts ...grpc.CallOption) (*CreateApiKeyResponse, error)
 	// ListApiKeys gives the keys of the tenant, revoked ones too, without their secrets.
 	ListApiKeys(ctx context.Context, in *ListApiKeysRequest, opts ...grpc.CallOption) (*ListApiKeysResponse, error)
-	// RevokeApiKey ends a key within five seconds, for good. Revoking it again changes nothing.
+	// RevokeApiKey ends a key within a second, for good, and with it the keys that it made, those that these made,
+	// and so on, of whichever tenant: `keys_ended` tells how many. Streams that they opened end too. Revoking it
+	// again changes nothing.
 	RevokeApiKey(ctx context.Context, in *RevokeApiKeyRequest, opts ...grpc.CallOption) (*RevokeApiKeyResponse, error)
 }
 
@@ -94,7 +96,9 @@ type AccessServiceServer interface {
 	CreateApiKey(context.Context, *CreateApiKeyRequest) (*CreateApiKeyResponse, error)
 	// ListApiKeys gives the keys of the tenant, revoked ones too, without their secrets.
 	ListApiKeys(context.Context, *ListApiKeysRequest) (*ListApiKeysResponse, error)
-	// RevokeApiKey ends a key within five seconds, for good. Revoking it again changes nothing.
+	// RevokeApiKey ends a key within a second, for good, and with it the keys that it made, those that these made,
+	// and so on, of whichever tenant: `keys_ended` tells how many. Streams that they opened end too. Revoking it
+	// again changes nothing.
 	RevokeApiKey(context.Context, *RevokeApiKeyRequest) (*RevokeApiKeyResponse, error)
 	mustEmbedUnimplementedAccessServiceServer()
 }

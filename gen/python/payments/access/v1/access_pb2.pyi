@@ -36,6 +36,9 @@ class ApiKey(_message.Message):
     CREATED_BY_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     REVOKED_AT_FIELD_NUMBER: _builtins.int
+    PARENT_KEY_ID_FIELD_NUMBER: _builtins.int
+    REVOKED_WITH_KEY_ID_FIELD_NUMBER: _builtins.int
+    KEYS_ENDED_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """Id that Tollmesh gave, `key_…`."""
     tenant_id: _builtins.str
@@ -46,6 +49,12 @@ class ApiKey(_message.Message):
     """What the key is for, in its owner's words."""
     created_by: _builtins.str
     """Principal that made it."""
+    parent_key_id: _builtins.str
+    """Key that made it, with which it ends; empty when no key did. It may be another tenant's, the operator's."""
+    revoked_with_key_id: _builtins.str
+    """Key with whose revocation it ended; empty when it was revoked itself."""
+    keys_ended: _builtins.int
+    """How many keys ended with this one: those that it had made, those that these had made, and so on."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it may do, e.g. `metering:write`; `*` is every scope of its tenant."""
@@ -74,10 +83,13 @@ class ApiKey(_message.Message):
         created_by: _builtins.str = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         revoked_at: _timestamp_pb2.Timestamp | None = ...,
+        parent_key_id: _builtins.str = ...,
+        revoked_with_key_id: _builtins.str = ...,
+        keys_ended: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "revoked_at", b"revoked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "expires_at", b"expires_at", "key_id", b"key_id", "name", b"name", "prefix", b"prefix", "revoked_at", b"revoked_at", "scopes", b"scopes", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "expires_at", b"expires_at", "key_id", b"key_id", "keys_ended", b"keys_ended", "name", b"name", "parent_key_id", b"parent_key_id", "prefix", b"prefix", "revoked_at", b"revoked_at", "revoked_with_key_id", b"revoked_with_key_id", "scopes", b"scopes", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

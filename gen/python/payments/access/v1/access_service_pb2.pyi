@@ -154,19 +154,25 @@ class RevokeApiKeyRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
+    KEEP_MADE_KEYS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request."""
     key_id: _builtins.str
     """The key."""
+    keep_made_keys: _builtins.bool
+    """Let the keys that it made work on, as if its own maker had made them: for a key that is only replaced.
+    Never for one that leaked.
+    """
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         key_id: _builtins.str = ...,
+        keep_made_keys: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_made_keys", b"keep_made_keys", "key_id", b"key_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

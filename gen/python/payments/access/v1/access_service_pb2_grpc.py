@@ -75,7 +75,9 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeApiKey(self, request, context):
-        """RevokeApiKey ends a key within five seconds, for good. Revoking it again changes nothing.
+        """RevokeApiKey ends a key within a second, for good, and with it the keys that it made, those that these made,
+        and so on, of whichever tenant: `keys_ended` tells how many. Streams that they opened end too. Revoking it
+        again changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

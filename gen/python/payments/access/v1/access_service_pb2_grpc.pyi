@@ -43,7 +43,10 @@ class AccessServiceStub:
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ListApiKeysRequest, _access_service_pb2.ListApiKeysResponse]
     """ListApiKeys gives the keys of the tenant, revoked ones too, without their secrets."""
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.RevokeApiKeyRequest, _access_service_pb2.RevokeApiKeyResponse]
-    """RevokeApiKey ends a key within five seconds, for good. Revoking it again changes nothing."""
+    """RevokeApiKey ends a key within a second, for good, and with it the keys that it made, those that these made,
+    and so on, of whichever tenant: `keys_ended` tells how many. Streams that they opened end too. Revoking it
+    again changes nothing.
+    """
 
 @_typing.type_check_only
 class AccessServiceAsyncStub(AccessServiceStub):
@@ -60,7 +63,10 @@ class AccessServiceAsyncStub(AccessServiceStub):
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListApiKeysRequest, _access_service_pb2.ListApiKeysResponse]  # type: ignore[assignment]
     """ListApiKeys gives the keys of the tenant, revoked ones too, without their secrets."""
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RevokeApiKeyRequest, _access_service_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
-    """RevokeApiKey ends a key within five seconds, for good. Revoking it again changes nothing."""
+    """RevokeApiKey ends a key within a second, for good, and with it the keys that it made, those that these made,
+    and so on, of whichever tenant: `keys_ended` tells how many. Streams that they opened end too. Revoking it
+    again changes nothing.
+    """
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     """AccessService makes, lists and revokes API keys. Every change leaves an audit entry."""
@@ -92,6 +98,9 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_service_pb2.RevokeApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_service_pb2.RevokeApiKeyResponse, _abc.Awaitable[_access_service_pb2.RevokeApiKeyResponse]]:
-        """RevokeApiKey ends a key within five seconds, for good. Revoking it again changes nothing."""
+        """RevokeApiKey ends a key within a second, for good, and with it the keys that it made, those that these made,
+        and so on, of whichever tenant: `keys_ended` tells how many. Streams that they opened end too. Revoking it
+        again changes nothing.
+        """
 
 def add_AccessServiceServicer_to_server(servicer: AccessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

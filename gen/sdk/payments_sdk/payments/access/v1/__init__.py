@@ -83,6 +83,21 @@ class ApiKey(CheckedMessage):
     When it was revoked; absent while it works.
     """
 
+    parent_key_id: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Key that made it, with which it ends; empty when no key did. It may be another tenant's, the operator's.
+    """
+
+    revoked_with_key_id: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
+    """
+    Key with whose revocation it ended; empty when it was revoked itself.
+    """
+
+    keys_ended: "int" = betterproto2.field(12, betterproto2.TYPE_INT64)
+    """
+    How many keys ended with this one: those that it had made, those that these had made, and so on.
+    """
+
 
 default_message_pool.register_message("payments.access.v1", "ApiKey", ApiKey)
 
@@ -207,6 +222,12 @@ class RevokeApiKeyRequest(CheckedMessage):
     key_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
     The key.
+    """
+
+    keep_made_keys: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Let the keys that it made work on, as if its own maker had made them: for a key that is only replaced.
+    Never for one that leaked.
     """
 
 

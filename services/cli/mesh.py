@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,16 @@ KEY_NAME = "tollmesh up"
 # Before a REST facade that ended by itself is started again.
 RESTART_SECONDS = 1.0
 SECRET_CHARS_MIN = 32
+_HINTS: Mapping[type[Exception], Sequence[str]] = {
+    PortInUse: ("choose another with --grpc-port",),
+    roles.DatabaseTaken: (
+        "start with the data directory that it was first started with (--data-dir), or copy passwords.json, "
+        "mesh.secret and secrets.keys from there into this one",
+        "if that directory is lost, and no mesh runs with it: --take-over gives the roles new passwords, and locks out "
+        "whoever still has the old ones; secrets of webhooks need the lost secrets.keys and have to be made anew",
+        "several meshes on one server: a database each",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +92,7 @@ class Options:
         tenant: tenant of the operator's key.
         nats: settings of the transport between sites that stand above those of the environment.
         webhook_allow: where webhooks may go although it is not public; empty leaves it to the environment.
+        take_over: make an existing Postgres ours although its roles have other passwords.
     """
 
     data_dir: Path
@@ -91,6 +102,7 @@ class Options:
     tenant: str = "default"
     nats: Mapping[str, Any] = field(default_factory=dict)
     webhook_allow: str = ""
+    take_over: bool = False
 
 
 class LocalMesh:
@@ -123,7 +135,7 @@ class LocalMesh:
             await self._make_key()
         except (PostgresError, roles.DatabaseUnfit, PortInUse) as error:
             await self.stop()
-            hints = ["choose another with --grpc-port"] if isinstance(error, PortInUse) else []
+            hints = _HINTS.get(type(error), ())
             raise CliError(str(error).strip(), *hints, exit_code=EXIT_UNAVAILABLE) from error
         except BaseException:
             await self.stop()
@@ -182,7 +194,12 @@ class LocalMesh:
             self._postgres = EmbeddedPostgres(options.data_dir)
             self._postgres.start()
             admin_url = self._postgres.create_database(DATABASE)
-        urls = await roles.prepare(admin_url, passwords_file=options.data_dir / "passwords.json")
+        urls = await roles.prepare(
+            admin_url,
+            passwords_file=options.data_dir / "passwords.json",
+            # The embedded one lies in the directory of the passwords, which is ours alone.
+            take_over=options.take_over or self._postgres is not None,
+        )
         await roles.migrate(admin_url, MIGRATIONS)
         return urls
 

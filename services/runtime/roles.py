@@ -38,6 +38,10 @@ class DatabaseUnfit(Exception):
     """The database, or the login that was given for it, cannot carry a mesh. The message says why."""
 
 
+class DatabaseTaken(DatabaseUnfit):
+    """The database's roles have other passwords: it belongs to a mesh whose secrets lie elsewhere."""
+
+
 class DatabaseUnreachable(DatabaseUnfit):
     """The database cannot be reached, or refuses the login."""
 
@@ -115,11 +119,19 @@ class DatabaseUrls:
 
 
 async def prepare(
-    admin_url: str, *, passwords: Passwords | None = None, passwords_file: Path | None = None
+    admin_url: str,
+    *,
+    passwords: Passwords | None = None,
+    passwords_file: Path | None = None,
+    take_over: bool = False,
 ) -> DatabaseUrls:
     """Make the roles of a database, once; see `prepare_now`."""
     return await asyncio.to_thread(
-        prepare_now, admin_url, passwords=passwords, passwords_file=passwords_file
+        prepare_now,
+        admin_url,
+        passwords=passwords,
+        passwords_file=passwords_file,
+        take_over=take_over,
     )
 
 
@@ -132,16 +144,22 @@ async def migrate(admin_url: str, environments: Sequence[str]) -> None:
 
 
 def prepare_now(
-    admin_url: str, *, passwords: Passwords | None = None, passwords_file: Path | None = None
+    admin_url: str,
+    *,
+    passwords: Passwords | None = None,
+    passwords_file: Path | None = None,
+    take_over: bool = False,
 ) -> DatabaseUrls:
     """Make the roles of a database, or bring them to what they should be. Repeating it changes nothing.
 
     Args:
         admin_url: a login that owns the database and may create roles (or a superuser), PostgreSQL 15+.
-        passwords: of service and relay; where they are already others, they are replaced.
+        passwords: of service and relay.
         passwords_file: where the passwords are kept when none are given.
+        take_over: replace passwords that are others; whoever still uses those is locked out.
 
     Raises:
+        DatabaseTaken: the roles have other passwords; nothing was changed.
         DatabaseUnreachable: nothing answers there, or the login is refused.
         DatabaseUnfit: the server is too old, or the login lacks a right.
     """
@@ -159,7 +177,7 @@ def prepare_now(
             relay=_as_login(admin_url, names.relay, passwords.relay),
         )
         try:
-            _make_roles(connection, names, urls, passwords)
+            _make_roles(connection, names, urls, passwords, take_over=take_over)
         except psycopg.errors.InsufficientPrivilege as error:
             raise DatabaseUnfit(
                 f"login {connection.info.user} cannot prepare database {connection.info.dbname}: "
@@ -211,7 +229,12 @@ def _check_server(connection: psycopg.Connection) -> None:
 
 
 def _make_roles(
-    connection: psycopg.Connection, names: RoleNames, urls: DatabaseUrls, passwords: Passwords
+    connection: psycopg.Connection,
+    names: RoleNames,
+    urls: DatabaseUrls,
+    passwords: Passwords,
+    *,
+    take_over: bool,
 ) -> None:
     _make_role(connection, names.owner, "NOLOGIN")
     logins = (
@@ -220,7 +243,14 @@ def _make_roles(
     )
     for name, url, password in logins:
         made = _make_role(connection, name, "LOGIN")
-        if made or not _can_log_in(url):
+        refused = None if made else _login_refused(url)
+        if refused and not take_over:
+            # Never replaced unasked: somebody may work with them.
+            raise DatabaseTaken(
+                f"database {connection.info.dbname} belongs to a mesh with other secrets: its role {name} does not "
+                f"take the password that is kept here ({refused})"
+            )
+        if made or refused:
             _set_password(connection, name, password)
     # Membership is what SET ROLE needs; without INHERIT the relay has none of the service's rights, and no
     # policy of the service's applies to it, until it takes that role.
@@ -247,12 +277,14 @@ def _make_role(connection: psycopg.Connection, name: str, login: str) -> bool:
     return False
 
 
-def _can_log_in(url: str) -> bool:
+def _login_refused(url: str) -> str:
+    """Return why a login is refused; an empty text when it is not."""
     try:
         psycopg.connect(url, connect_timeout=_CONNECT_WITHIN_S).close()
-    except psycopg.OperationalError:
-        return False
-    return True
+    except psycopg.OperationalError as error:
+        # The last line is the server's; those before say what was tried.
+        return str(error).strip().splitlines()[-1].strip()
+    return ""
 
 
 def _set_password(connection: psycopg.Connection, name: str, password: str) -> None:

@@ -37,7 +37,7 @@ class CutAt:
                 given = yield waited
                 step = self._inner.send
             except BaseException as error:
-                step, given = self._inner.throw, error  # type: ignore[assignment]
+                step, given = self._inner.throw, error
 
 
 async def cut_at(inner: Coroutine[Any, Any, object], first: int, times: int = 1) -> bool:

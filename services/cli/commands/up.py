@@ -73,6 +73,14 @@ def up(
             "public: 127.0.0.1/32,hooks.internal:8080"
         ),
     ] = "",
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over",
+            help="with --database-url, when the data directory that the database was first used with is lost: give its "
+            "roles new passwords, and lock out whoever has the old ones",
+        ),
+    ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Run a whole mesh until SIGTERM or Ctrl-C: Postgres, every service, the REST facade."""
@@ -108,6 +116,7 @@ def up(
         tenant=tenant,
         nats=joined,
         webhook_allow=webhook_allow,
+        take_over=take_over,
     )
     uvloop.run(_serve(LocalMesh(options), data_dir, output))
 

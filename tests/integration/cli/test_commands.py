@@ -448,7 +448,7 @@ def test_a_key_does_what_its_scopes_say_until_it_is_revoked(
 
 
 def test_a_revoked_key_takes_what_it_made_with_it(
-    mesh: Running, tollmesh: Tollmesh, monkeypatch: pytest.MonkeyPatch
+    mesh: MeshProcess, tollmesh: Tollmesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     makes = ("keys", "create", "made", "--scope", "*", "-o", "json")
     for keep in (False, True):

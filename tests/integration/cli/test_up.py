@@ -102,6 +102,13 @@ def test_an_existing_postgres_is_used_by_a_plain_login(existing: str, tmp_path: 
         refused = up(tmp_path / "data", "--database-url", existing)
         assert refused.returncode == EXIT_UNAVAILABLE
         assert f"in use by process {mesh.process.pid}" in refused.stderr
+        # From another directory it would have other secrets.
+        taken = up(tmp_path / "other", "--database-url", existing)
+        assert taken.returncode == EXIT_UNAVAILABLE
+        assert "belongs to a mesh with other secrets" in taken.stderr
+        assert "--data-dir" in taken.stderr
+        assert "--take-over" in taken.stderr
+        psycopg.connect(mesh.ready["database_url"]).close()
         mesh.kill()
     with start(tmp_path / "data", arguments=("--database-url", existing)) as again:
         assert again.ready["database_url"] == mesh.ready["database_url"]

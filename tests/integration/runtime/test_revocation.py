@@ -68,7 +68,8 @@ class Caller:
         async with self.channel() as channel:
             stub: Any = access_service_pb2_grpc.AccessServiceStub(channel)
             answer = await stub.RevokeApiKey(request, metadata=self.metadata)
-        return answer.api_key
+        key: access_pb2.ApiKey = answer.api_key
+        return key
 
     async def keys(self, mesh: Mesh | None = None) -> dict[str, access_pb2.ApiKey]:
         async with self.channel(mesh) as channel:

@@ -8,13 +8,19 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pytest
 
 from services.runtime import migrations, roles
-from services.runtime.roles import DatabaseUnfit, DatabaseUnreachable, DatabaseUrls, Passwords
+from services.runtime.roles import (
+    DatabaseTaken,
+    DatabaseUnfit,
+    DatabaseUnreachable,
+    DatabaseUrls,
+    Passwords,
+)
 from tests.support.postgres import Server
 
 ROLES = """
@@ -121,17 +127,91 @@ def test_a_login_without_rights_is_told_what_it_lacks(
         names = roles.find_names(admin)
         admin.execute(f'REVOKE "{names.service}" FROM "{names.relay}"'.encode())
     with pytest.raises(DatabaseUnfit, match="own the database and have CREATEROLE"):
-        roles.prepare_now(empty.service, passwords=Passwords.generate())
+        roles.prepare_now(empty.service, passwords=Passwords.generate(), take_over=True)
 
 
-def test_other_passwords_replace_the_old_ones(new_database: Callable[..., DatabaseUrls]) -> None:
+def test_other_passwords_are_refused_and_change_nothing(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
     before = new_database(empty=True)
-    after = roles.prepare_now(before.owner_admin, passwords=Passwords.generate())
+    for _ in range(2):
+        with pytest.raises(DatabaseTaken, match="belongs to a mesh with other secrets") as caught:
+            roles.prepare_now(before.owner_admin, passwords=Passwords.generate())
+        assert str(urlsplit(before.service).password) not in str(caught.value)
+        for url in (before.service, before.relay):
+            psycopg.connect(url).close()
+
+
+def test_one_password_of_two_that_differs_is_refused_too(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    before = new_database(empty=True)
+    kept = [unquote(urlsplit(url).password or "") for url in (before.service, before.relay)]
+    for passwords in (Passwords(kept[0], "another"), Passwords("another", kept[1])):
+        with pytest.raises(DatabaseTaken):
+            roles.prepare_now(before.owner_admin, passwords=passwords)
+    assert roles.prepare_now(before.owner_admin, passwords=Passwords(*kept)) == before
+
+
+def test_other_passwords_replace_the_old_ones_when_asked_to(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    before = new_database(empty=True)
+    after = roles.prepare_now(before.owner_admin, passwords=Passwords.generate(), take_over=True)
     psycopg.connect(after.service).close()
     psycopg.connect(after.relay).close()
     for old in (before.service, before.relay):
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             psycopg.connect(old)
+
+
+def test_of_two_that_start_at_once_on_an_empty_database_one_wins(
+    plain_login: str, tmp_path: Path
+) -> None:
+    won: list[DatabaseUrls] = []
+    lost: list[DatabaseTaken] = []
+
+    def start(number: int) -> None:
+        try:
+            won.append(
+                roles.prepare_now(plain_login, passwords_file=tmp_path / f"{number}" / "p.json")
+            )
+        except DatabaseTaken as error:
+            lost.append(error)
+
+    threads = [threading.Thread(target=start, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(won), len(lost)) == (1, 3)
+    psycopg.connect(won[0].service).close()
+    psycopg.connect(won[0].relay).close()
+
+
+def test_another_database_of_the_server_has_roles_of_its_own(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    one, other = new_database(empty=True), new_database(empty=True)
+    assert set(role_names_of(one)) & set(role_names_of(other)) == set()
+    roles.prepare_now(other.owner_admin, passwords=Passwords.generate(), take_over=True)
+    psycopg.connect(one.service).close()
+
+
+def role_names_of(urls: DatabaseUrls) -> list[str]:
+    names = names_of(urls.owner_admin)
+    return [names.owner, names.service, names.relay]
+
+
+def test_a_copy_of_a_database_is_the_same_meshs(
+    database: DatabaseUrls, new_database: Callable[..., DatabaseUrls]
+) -> None:
+    # It carries schema mesh, whose owner names the roles that both share.
+    copy = new_database()
+    assert names_of(copy.owner_admin) == names_of(new_database().owner_admin)
+    with pytest.raises(DatabaseTaken):
+        roles.prepare_now(copy.owner_admin, passwords=Passwords.generate())
+    psycopg.connect(database.service).close()
 
 
 def test_two_processes_may_prepare_at_once(postgres_server: Server) -> None:
@@ -208,7 +288,9 @@ async def test_the_asynchronous_forms_do_the_same(
     new_database: Callable[..., DatabaseUrls], tmp_path: Path
 ) -> None:
     admin = new_database(empty=True).owner_admin
-    urls = await roles.prepare(admin, passwords_file=tmp_path / "passwords.json")
+    with pytest.raises(DatabaseTaken):
+        await roles.prepare(admin, passwords_file=tmp_path / "passwords.json")
+    urls = await roles.prepare(admin, passwords_file=tmp_path / "passwords.json", take_over=True)
     await roles.migrate(admin, ["services.monitoring.migrations"])
     with psycopg.connect(urls.service) as service:
         service.execute("SELECT set_config('mesh.tenant', 'a', true)")

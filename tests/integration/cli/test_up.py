@@ -149,7 +149,7 @@ def test_a_login_that_may_not_prepare_is_told_what_it_lacks(existing: str, tmp_p
     with psycopg.connect(existing, autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {poor} LOGIN PASSWORD '{PASSWORD}'")
         connection.execute(f"GRANT CONNECT ON DATABASE {DATABASE} TO {poor}")
-    done = up(tmp_path / "data", "--database-url", existing.replace(ADMIN, poor))
+    done = up(tmp_path / "data", "--database-url", existing.replace(ADMIN, poor), "--take-over")
     assert done.returncode == EXIT_UNAVAILABLE
     assert "It must own the database and have CREATEROLE" in done.stderr
 

@@ -55,10 +55,10 @@ class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
         self, request: access_service_pb2.ListApiKeysRequest, context: Any
     ) -> access_service_pb2.ListApiKeysResponse:
         """Give a page of keys."""
-        token = decode_token(request.page_token, _PAGES) if request.page_token else {}
+        token = decode_token(request.page_token, _PAGES, {"after": str})
         size = clamp_page_size(request.page_size)
         async with self._database.read() as work:
-            keys = await store.page(work, str(token.get("after", "")), size + 1)
+            keys = await store.page(work, token.get("after", ""), size + 1)
             tenant_id = work.tenant_id
         response = access_service_pb2.ListApiKeysResponse(
             api_keys=[_message(key, tenant_id) for key in keys[:size]]

@@ -19,7 +19,7 @@ from services.billing.domain import postings
 from services.billing.domain.charges import Charge, Line, Span
 from services.billing.domain.postings import LedgerTransfer
 from services.billing.store import ChargeFilter, Place
-from services.runtime.errors import InvalidField, InvalidPageToken
+from services.runtime.errors import InvalidField
 from services.runtime.money import Money, format_decimal, format_exact
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
 
@@ -93,15 +93,8 @@ def _span(period: type_pb2.Period) -> Span:
 
 
 def _place(page_token: str, scope: str) -> Place | None:
-    if not page_token:
-        return None
-    position = decode_token(page_token, scope)
-    try:
-        return Place(datetime.fromisoformat(str(position["start_at"])), str(position["id"]))
-    except (KeyError, ValueError) as error:
-        raise InvalidPageToken(
-            "page_token is not one of this List", page_token=page_token[:128]
-        ) from error
+    position = decode_token(page_token, scope, {"start_at": datetime, "id": str})
+    return Place(position["start_at"], position["id"]) if position else None
 
 
 # ---- Out

@@ -26,7 +26,7 @@ from services.metering.domain import (
     digest,
     instant,
 )
-from services.runtime.errors import FieldViolation, InvalidField
+from services.runtime.errors import InvalidField
 from services.runtime.validation import violations
 
 _BACKEND = metering_pb2.SOURCE_BACKEND
@@ -150,8 +150,6 @@ def _labels(metadata: Mapping[str, str]) -> str:
 def _refusal(event: metering_pb2.UsageEvent, policy: Policy) -> tuple[str, str] | None:
     """Return reason and message of the first rule that an event breaks; None when it breaks none."""
     broken = violations(event)
-    if event.event_time.nanos not in _NANOS:
-        broken = [*broken, FieldViolation("event_time", "nanos must lie between 0 and 999999999")]
     if broken:
         return InvalidField.reason, InvalidField.of(broken).message
     at_us = _at_us(event)

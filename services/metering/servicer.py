@@ -7,12 +7,11 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from functools import partial
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
 from payments.type.v1 import type_pb2
 
@@ -29,7 +28,6 @@ from services.metering.domain import (
 from services.metering.pipelining import in_order
 from services.runtime.context import acting, current
 from services.runtime.database import UnitOfWork
-from services.runtime.errors import InvalidField
 from services.runtime.idempotency import Idempotency
 from services.runtime.money import format_decimal
 from services.runtime.validation import check_batch
@@ -174,8 +172,8 @@ def _query(request: metering_service_pb2.QueryUsageRequest) -> UsageQuery:
         org_id=request.org_id,
         project_id=request.project_id,
         skus=sorted(set(request.skus)),
-        start_at=_instant("period.start_at", request.period.start_at),
-        end_at=_instant("period.end_at", request.period.end_at),
+        start_at=request.period.start_at.ToDatetime(tzinfo=UTC),
+        end_at=request.period.end_at.ToDatetime(tzinfo=UTC),
         window=_WINDOWS[request.window],
         time_zone=request.time_zone,
         group_by=list(request.group_by),
@@ -205,13 +203,6 @@ def _settings(settings: IngestSettings) -> metering_pb2.IngestSettings:
     if settings.updated_at is not None:
         message.updated_at.FromDatetime(settings.updated_at)
     return message
-
-
-def _instant(field: str, at: Timestamp) -> datetime:
-    try:
-        return at.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        raise InvalidField.one(field, "must lie in the years 1 to 9999") from error
 
 
 def _delta(duration: Duration) -> timedelta:

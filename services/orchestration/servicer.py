@@ -62,11 +62,9 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
             request.merchant_id, request.order_id, "" if status == "UNSPECIFIED" else status
         )
         scope = f"payments:{wanted.merchant_id}:{wanted.order_id}:{wanted.status}"
-        token = decode_token(request.page_token, scope) if request.page_token else {}
+        token = decode_token(request.page_token, scope, {"before": str})
         size = clamp_page_size(request.page_size)
-        found = await self._payments.list(
-            wanted, before=str(token.get("before", "")), limit=size + 1
-        )
+        found = await self._payments.list(wanted, before=token.get("before", ""), limit=size + 1)
         response = service_pb.ListPaymentsResponse(
             payments=[rendering.payment_message(payment) for payment in found[:size]]
         )
@@ -110,10 +108,10 @@ class MerchantConfigServicer(service_grpc.MerchantConfigServiceServicer):
     ) -> service_pb.ListMerchantConfigVersionsResponse:
         """Give a page of versions."""
         scope = f"merchant_configs:{request.merchant_id}"
-        token = decode_token(request.page_token, scope) if request.page_token else {}
+        token = decode_token(request.page_token, scope, {"before": int})
         size = clamp_page_size(request.page_size)
         found = await self._configs.versions(
-            request.merchant_id, before=int(token.get("before", 0)), limit=size + 1
+            request.merchant_id, before=token.get("before", 0), limit=size + 1
         )
         response = service_pb.ListMerchantConfigVersionsResponse(
             configs=[rendering.config_message(stored) for stored in found[:size]]

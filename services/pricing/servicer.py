@@ -89,7 +89,7 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_service_pb2.ListPlansResponse:
         """Give a page of plans."""
         scope = f"pricing.list_plans:{request.model_id}"
-        after = _after(request.page_token, scope)
+        after = decode_token(request.page_token, scope, {"plan_id": str})
         size = clamp_page_size(request.page_size, maximum=_WITH_PRICES_MAX)
         plans, more = await self._pricing.plans(request.model_id, after.get("plan_id", ""), size)
         response = catalog_service_pb2.ListPlansResponse(
@@ -104,7 +104,7 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_service_pb2.ListSkusResponse:
         """Give a page of SKUs."""
         scope = f"pricing.list_skus:{','.join(sorted(request.skus))}"
-        after = _after(request.page_token, scope)
+        after = decode_token(request.page_token, scope, {"sku": str})
         size = clamp_page_size(request.page_size)
         skus, more = await self._pricing.skus(request.skus, after.get("sku", ""), size)
         response = catalog_service_pb2.ListSkusResponse(
@@ -119,8 +119,8 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_service_pb2.ListEntitlementsResponse:
         """Give a page of entitlements."""
         scope = f"pricing.list_entitlements:{request.org_id}"
-        token = _after(request.page_token, scope)
-        start = datetime.fromisoformat(token["at"]) if token else BEGINNING
+        token = decode_token(request.page_token, scope, {"org_id": str, "at": datetime})
+        start = token.get("at", BEGINNING)
         size = clamp_page_size(request.page_size, maximum=_WITH_PRICES_MAX)
         found, more = await self._pricing.entitlements(
             request.org_id, (token.get("org_id", ""), start), size
@@ -216,11 +216,6 @@ def _price(message: pricing_pb2.Price) -> Price:
     if faults:
         raise InvalidField.of(faults)
     return price
-
-
-def _after(page_token: str, scope: str) -> dict[str, str]:
-    token = decode_token(page_token, scope) if page_token else {}
-    return {name: str(value) for name, value in token.items()}
 
 
 def _applied(changes: list[Change]) -> catalog_service_pb2.ApplyCatalogResponse:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
 
 from services.runtime.errors import InvalidPageToken
 
@@ -27,26 +28,57 @@ def encode_token(position: Mapping[str, str | int], scope: str) -> str:
     return base64.urlsafe_b64encode(_seal(body, scope) + body).decode().rstrip("=")
 
 
-def decode_token(token: str, scope: str) -> dict[str, str | int]:
-    """Read a token back.
+def decode_token(token: str, scope: str, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """Read a token back; an empty one is that of the first page and says nothing.
+
+    Args:
+        token: what the caller sent.
+        scope: spells the List and its filters, as when the token was made.
+        kinds: what its position holds, by name: `str`, `int` (of 64 bits) or `datetime` (with its zone).
 
     Raises:
         InvalidPageToken: it is none of ours or belongs to other arguments.
     """
+    if not token:
+        return {}
     try:
-        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-    except (binascii.Error, ValueError) as error:
-        raise _refusal(token) from error
-    seal, body = raw[:8], raw[8:]
-    if seal != _seal(body, scope):
-        raise _refusal(token)
-    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        seal, body = raw[:8], raw[8:]
+        if seal != _seal(body, scope):
+            raise _refusal(token)
         position = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        if not isinstance(position, dict) or position.keys() != kinds.keys():
+            raise _refusal(token)
+        return {name: _READERS[kind](position[name]) for name, kind in kinds.items()}
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise _refusal(token) from error
-    if not isinstance(position, dict):
-        raise _refusal(token)
-    return position
+
+
+def _text(value: Any) -> str:
+    """Raises ValueError or TypeError for what no column of text can be compared with."""
+    if not isinstance(value, str):
+        raise TypeError
+    if "\0" in value:
+        raise ValueError
+    value.encode()  # half a surrogate pair is no text
+    return value
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise ValueError
+    return value
+
+
+def _moment(value: Any) -> datetime:
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError
+    return moment.astimezone(UTC)
+
+
+# The seal is no secret, so a position may be anybody's and is read like any other input.
+_READERS: dict[type, Callable[[Any], Any]] = {str: _text, int: _whole, datetime: _moment}
 
 
 def _seal(body: bytes, scope: str) -> bytes:

@@ -11,10 +11,15 @@ from collections.abc import Iterable, Sequence, Sized
 import protovalidate
 from google.protobuf.message import Message
 
+from services.runtime import wellformed
 from services.runtime.errors import BatchTooLarge, FieldViolation, InvalidField
 
 _VALIDATOR = protovalidate.Validator()
 VIOLATIONS_MAX = 100
+_NO_REQUEST_ID = (
+    "say which request this is, so that sending it twice does it once: send the header Idempotency-Key "
+    "with a key of your own, or a UUID in this field"
+)
 # The patterns of `proto/`, as they stand in protovalidate's messages.
 _DECIMAL = re.compile(
     r"pattern `\^(?P<minus>-\?)?\[0-9\]\{1,(?P<whole>\d+)\}\(\\\.\[0-9\]\{1,(?P<places>\d+)\}\)\?\$`"
@@ -26,8 +31,18 @@ _SUBJECT = re.compile(
 )
 
 
-def violations(message: Message, prefix: str = "") -> list[FieldViolation]:
-    """Return every broken rule of a message, at most 100; `prefix` is put before each field path."""
+def violations(message: Message, prefix: str = "", *, nul_too: bool = True) -> list[FieldViolation]:
+    """Return every broken rule of a message, at most 100; `prefix` is put before each field path.
+
+    Values that are none of their type (a Timestamp's nanos of -1, a text with NUL) are looked for first: no rule
+    and no code behind it has to cope with them. `nul_too=False` is for readers that do cope with NUL.
+    """
+    odd = wellformed.faults(message, nul_too=nul_too)
+    if odd:
+        return [
+            FieldViolation(prefix + fault.field, fault.description)
+            for fault in odd[:VIOLATIONS_MAX]
+        ]
     found = _VALIDATOR.collect_violations(message)
     return [_own(item, prefix) for item in found[:VIOLATIONS_MAX]]
 
@@ -67,7 +82,10 @@ def warm_up(messages: Iterable[Message]) -> None:
 
 
 def _own(violation: protovalidate.Violation, prefix: str) -> FieldViolation:
-    return FieldViolation(prefix + _path(violation.proto.field), _said(violation.proto.message))
+    path = _path(violation.proto.field)
+    if path == "request_id" and violation.proto.rule_id == "string.uuid_empty":
+        return FieldViolation(prefix + path, _NO_REQUEST_ID)
+    return FieldViolation(prefix + path, _said(violation.proto.message))
 
 
 def _said(message: str) -> str:

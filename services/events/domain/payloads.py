@@ -77,6 +77,8 @@ def said(error: Exception) -> str:
         return "it is not UTF-8, or holds half a surrogate pair"
     if isinstance(error, RecursionError):
         return f"it nests deeper than {DEPTH_MAX}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is no JSON at line {error.lineno}, column {error.colno}"
     return str(error)
 
 

@@ -65,8 +65,8 @@ class _Cursors:
 
     def read(self, cursor: str) -> int:
         """Return the place. Raises InvalidPageToken for a cursor of others."""
-        position = decode_token(cursor, self._scope).get("position")
-        if not isinstance(position, int) or position < 0:
+        position: int = decode_token(cursor, self._scope, {"position": int})["position"]
+        if position < 0:
             raise InvalidPageToken("the cursor names no place of the feed", page_token=cursor[:128])
         return position
 

@@ -25,8 +25,8 @@ class JourneyRpcs(events_service_pb2_grpc.EventServiceServicer):
     ) -> events_service_pb2.ListJourneysResponse:
         """List journeys by kind and id."""
         scope = f"events.journeys:{request.journey_type}:{request.state}:{request.status}"
-        token = decode_token(request.page_token, scope) if request.page_token else {}
-        after = (str(token.get("type", "")), str(token.get("id", "")))
+        token = decode_token(request.page_token, scope, {"type": str, "id": str})
+        after = (token.get("type", ""), token.get("id", ""))
         limit = clamp_page_size(request.page_size)
         found = await self._journeys.page(
             request.journey_type, request.state, _status(request.status), after, limit + 1

@@ -14,7 +14,7 @@ from services.events.app.operations import Operations, Period
 from services.events.domain.operations import Consumer, DeadLetter, FailingKey
 from services.runtime.context import current
 from services.runtime.database import UnitOfWork
-from services.runtime.errors import InvalidField, InvalidPageToken
+from services.runtime.errors import InvalidField
 from services.runtime.events.subjects import Pattern
 from services.runtime.idempotency import Idempotency
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
@@ -33,8 +33,8 @@ class OperationRpcs(events_service_pb2_grpc.EventServiceServicer):
     ) -> service_pb2.ListConsumersResponse:
         """Read a page of consumers."""
         limit = clamp_page_size(request.page_size)
-        after = _place(request.page_token, _CONSUMERS, {"name": str}) or {"name": ""}
-        found = await self._operations.consumers(str(after["name"]), limit + 1)
+        after = decode_token(request.page_token, _CONSUMERS, {"name": str})
+        found = await self._operations.consumers(after.get("name", ""), limit + 1)
         response = service_pb2.ListConsumersResponse(
             consumers=[_consumer(item) for item in found[:limit]]
         )
@@ -49,11 +49,11 @@ class OperationRpcs(events_service_pb2_grpc.EventServiceServicer):
         limit = clamp_page_size(request.page_size)
         scope = f"events.dead_letters:{current().tenant_id}:{request.consumer}"
         kinds = {"consumer": str, "position": int, "generation": int}
-        after = _place(request.page_token, scope, kinds)
+        after = decode_token(request.page_token, scope, kinds)
         place = (
-            (str(after["consumer"]), int(after["position"]), int(after["generation"]))
-            if after
-            else ("", 0, 0)
+            after.get("consumer", ""),
+            after.get("position", 0),
+            after.get("generation", 0),
         )
         found = await self._operations.dead_letters(request.consumer, place, limit + 1)
         response = service_pb2.ListDeadLettersResponse(
@@ -98,14 +98,15 @@ class OperationRpcs(events_service_pb2_grpc.EventServiceServicer):
             _subjects(request.subjects),
         )
         scope = _replay_scope(request.consumer, period)
-        place = _place(request.page_token, scope, {"generation": int})
+        place = decode_token(request.page_token, scope, {"generation": int})
 
         async def replay(work: UnitOfWork) -> service_pb2.ReplayEventsResponse:
-            if place is None:
+            if not place:
                 count, found = await self._operations.begin_replay(work, request.consumer, period)
             else:
-                generation = int(place["generation"])
-                count, found = await self._operations.go_on(work, request.consumer, generation)
+                count, found = await self._operations.go_on(
+                    work, request.consumer, place["generation"]
+                )
             response = service_pb2.ReplayEventsResponse(
                 replayed_count=count, generation=found.generation
             )
@@ -118,18 +119,6 @@ class OperationRpcs(events_service_pb2_grpc.EventServiceServicer):
         )
         self._operations.wake()
         return response
-
-
-def _place(token: str, scope: str, kinds: dict[str, type]) -> dict[str, str | int] | None:
-    """Return what a page token says, None without one. Raises InvalidPageToken for one of others."""
-    if not token:
-        return None
-    place = decode_token(token, scope)
-    if {name: type(value) for name, value in place.items()} != kinds:
-        raise InvalidPageToken(
-            "this page token was not given by this call; start without one", page_token=token[:128]
-        )
-    return place
 
 
 def _replay_scope(consumer: str, period: Period) -> str:

@@ -3,22 +3,52 @@
 from __future__ import annotations
 
 import base64
+from datetime import datetime
 
 import grpc
 import pytest
 
 from services.runtime.errors import DomainError, InvalidPageToken, NotFound, Unauthenticated
 from services.runtime.events.bus import EventBus
-from services.runtime.paging import _seal, decode_token
+from services.runtime.paging import _seal, decode_token, encode_token
 from services.runtime.status import RemoteError, grpc_code, to_status, trailers
-from services.runtime.telemetry import _remote_parent, is_traceparent, new_traceparent
+from services.runtime.telemetry import new_traceparent, read_traceparent
 
 
-@pytest.mark.parametrize("body", [b"not json", b"[1]", b"7", b"[" * 100_000])
+def forged(body: bytes) -> str:
+    """A token whose seal is right: that is no secret."""
+    return base64.urlsafe_b64encode(_seal(body, "list") + body).decode()
+
+
+@pytest.mark.parametrize("body", [b"not json", b"[1]", b"7", b"null", b"\xff", b"[" * 100_000])
 def test_a_forged_page_token_is_refused(body: bytes) -> None:
-    forged = base64.urlsafe_b64encode(_seal(body, "list") + body).decode()
     with pytest.raises(InvalidPageToken):
-        decode_token(forged, "list")
+        decode_token(forged(body), "list", {"after": str})
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        *((str, value) for value in ("1", "null", "[]", '"\\u0000"', '"\\ud800"', "true")),
+        *((int, value) for value in ('"1"', "true", "1.5", "1e3", "NaN", "null")),
+        *((int, value) for value in (str(2**63), str(-(2**63) - 1), "9" * 5000)),
+        *((datetime, value) for value in ("1", "null", '"yesterday"', '"2026-01-01"', '""')),
+        *((datetime, value) for value in ('"2026-01-01T00:00:00"', '"0001-01-01T00:00:00+14:00"')),
+        (datetime, '"9999-12-31T23:59:59-14:00"'),
+    ],
+)
+def test_a_position_is_read_as_what_it_must_be(kind: type, value: str) -> None:
+    for body in (f'{{"after": {value}}}', '{"other": "x"}', "{}"):
+        with pytest.raises(InvalidPageToken):
+            decode_token(forged(body.encode()), "list", {"after": kind})
+
+
+@pytest.mark.parametrize("odd", ["é", "a\0", "a b", "!!!!", "a", "x" * 10_000, " "])
+def test_odd_text_around_a_page_token_is_not_passed_over(odd: str) -> None:
+    sound = encode_token({"after": "x"}, "list")
+    for token in (odd, sound + odd, odd + sound, sound[:5] + odd + sound[5:]):
+        with pytest.raises(InvalidPageToken):
+            decode_token(token, "list", {"after": str})
 
 
 @pytest.mark.parametrize(
@@ -32,12 +62,12 @@ def test_a_forged_page_token_is_refused(body: bytes) -> None:
     ],
 )
 def test_what_is_no_trace_context_is_not_passed_on(text: str) -> None:
-    assert not is_traceparent(text)
-    assert _remote_parent(text) is None
+    assert read_traceparent(text) == ""
 
 
 def test_a_made_trace_context_is_one() -> None:
-    assert is_traceparent(new_traceparent())
+    made = new_traceparent()
+    assert read_traceparent(made) == made
 
 
 async def test_who_listens_after_the_end_is_told_so() -> None:

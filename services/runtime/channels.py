@@ -108,6 +108,8 @@ class _Forward(grpc.aio.UnaryUnaryClientInterceptor):
         metadata.add("authorization", f"Mesh {self._tokens.issue(principal)}")
         metadata.add("x-request-id", call.request_id)
         metadata.add("traceparent", call.traceparent)
+        if call.tracestate:
+            metadata.add("tracestate", call.tracestate)
         details = grpc.aio.ClientCallDetails(
             client_call_details.method,
             _timeout(call.deadline_at, client_call_details.timeout),

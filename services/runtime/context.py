@@ -21,6 +21,7 @@ class CallContext:
         correlation_id: id of the whole chain of calls and events.
         causation_id: id of the event or call that caused this one.
         traceparent: W3C trace context, or an empty text.
+        tracestate: what vendors of tracing keep beside it, or an empty text.
         deadline_at: monotonic seconds at which the caller stops to wait; None without a deadline.
         idempotency_key: header Idempotency-Key as it came, or an empty text.
         expires_at: when the key of the caller ends; None for one that does not, and inside the mesh.
@@ -33,6 +34,7 @@ class CallContext:
     correlation_id: str
     causation_id: str = ""
     traceparent: str = ""
+    tracestate: str = ""
     deadline_at: float | None = None
     idempotency_key: str = ""
     expires_at: datetime | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, NoReturn
 from uuid import UUID
@@ -35,7 +35,13 @@ from services.runtime.errors import (
 from services.runtime.ids import derived_uuid, new_uuid
 from services.runtime.methods import Method
 from services.runtime.status import RemoteError, grpc_code, to_status, trailers
-from services.runtime.telemetry import Telemetry, is_traceparent, log, new_traceparent, trace_id
+from services.runtime.telemetry import (
+    Telemetry,
+    log,
+    read_traceparent,
+    read_tracestate,
+    trace_id,
+)
 from services.runtime.violations import INVARIANT, REQUEST_VALIDATION, Violation, ViolationReporter
 
 HEADER_MAX = 128
@@ -47,13 +53,27 @@ _Servicer = grpc.aio.ServicerContext
 class Call:
     """One call on its way through the pipeline."""
 
-    __slots__ = ("checked_at", "context", "headers", "method", "refused", "started", "who", "works")
+    __slots__ = (
+        "_sent",
+        "checked_at",
+        "context",
+        "headers",
+        "method",
+        "parent",
+        "refused",
+        "started",
+        "who",
+        "works",
+    )
 
     def __init__(self, method: Method, context: Any) -> None:
         self.method = method
         self.context = context
         self.started = time.perf_counter()
-        self.headers: Mapping[str, Any] = dict(context.invocation_metadata() or ())
+        self._sent: Sequence[tuple[str, Any]] = context.invocation_metadata() or ()
+        self.headers: Mapping[str, Any] = dict(self._sent)
+        # Trace context of its caller; empty for none.
+        self.parent = ""
         self.who: CallContext | None = None
         # Monotonic seconds at which its credential was looked at last.
         self.checked_at = time.monotonic()
@@ -77,14 +97,36 @@ class Call:
             return ""
         return value[:HEADER_MAX]
 
+    def all(self, name: str) -> list[str]:
+        """Return every value that was sent under a name, in order."""
+        return [value for key, value in self._sent if key == name and isinstance(value, str)]
+
+    def only(self, name: str) -> str:
+        """Return the one value of a name, or an empty text when there is none or are several that differ."""
+        if name not in self.headers:
+            return ""
+        values = set(self.all(name))
+        return values.pop() if len(values) == 1 else ""
+
     @property
     def idempotency_key(self) -> str:
         """Header Idempotency-Key, never cut: keys that differ only at their end name different requests.
 
         gRPC's own limit on metadata bounds it.
+
+        Raises:
+            IdempotencyKeyMismatch: it came twice, with different keys.
         """
-        value = self.headers.get("idempotency-key", "")
-        return value if isinstance(value, str) else ""
+        if "idempotency-key" not in self.headers:
+            return ""
+        values = self.all("idempotency-key")
+        if len(set(values)) > 1:
+            raise IdempotencyKeyMismatch(
+                "header Idempotency-Key came twice with different keys; send the one that names this request",
+                header=values[0][:HEADER_MAX],
+                field=values[1][:HEADER_MAX],
+            )
+        return values[0] if values else ""
 
 
 class Pipeline(grpc.aio.ServerInterceptor):
@@ -209,9 +251,10 @@ class Pipeline(grpc.aio.ServerInterceptor):
     async def _enter(self, call: Call) -> None:
         """Give the call its ids, check its credential, set its context."""
         request_id = call.trail("x-request-id") or str(new_uuid())
-        traceparent = call.header("traceparent")
-        if not is_traceparent(traceparent):
-            traceparent = new_traceparent()
+        call.parent = read_traceparent(call.only("traceparent"))
+        # Without the one the other means nothing.
+        tracestate = read_tracestate(call.all("tracestate")) if call.parent else ""
+        traceparent = self._telemetry.own_traceparent(call.parent)
         structlog.contextvars.bind_contextvars(
             request_id=request_id, trace_id=trace_id(traceparent), method=call.method.path
         )
@@ -222,6 +265,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
             request_id=request_id,
             correlation_id=request_id,
             traceparent=traceparent,
+            tracestate=tracestate,
         )
         if self._running > self._settings.concurrent_rpcs_max:
             raise Overloaded(
@@ -245,6 +289,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
             correlation_id=principal.correlation_id or call.trail("x-correlation-id") or request_id,
             causation_id=principal.causation_id,
             traceparent=traceparent,
+            tracestate=tracestate,
             deadline_at=self._deadline_at(call),
             idempotency_key=call.idempotency_key,
             expires_at=principal.expires_at,
@@ -253,6 +298,8 @@ class Pipeline(grpc.aio.ServerInterceptor):
         _CURRENT.set(call.who)
 
     async def _authenticate(self, call: Call) -> Principal:
+        if len(set(call.all("authorization"))) > 1:
+            raise refusal("several_keys", "send one authorization header, with one key")
         header = call.headers.get("authorization", "")
         scheme, _, secret = header.partition(" ") if isinstance(header, str) else ("", "", "")
         if not secret:
@@ -350,7 +397,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
     def _leave(self, call: Call, code: str) -> None:
         seconds = time.perf_counter() - call.started
         traceparent = call.who.traceparent if call.who else ""
-        self._telemetry.record(call.method.path, code, seconds, traceparent)
+        self._telemetry.record(call.method.path, code, seconds, traceparent, call.parent)
         log.info("rpc", code=code, latency_ms=round(seconds * 1000, 3))
 
     async def _fail(self, call: Call, error: BaseException) -> NoReturn:

@@ -10,14 +10,16 @@ import logging
 import re
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TextIO, cast
 
 import structlog
+from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.propagation import set_span_in_context
 
@@ -25,8 +27,20 @@ from services.runtime.config import Settings
 
 log = structlog.get_logger("tollmesh")
 
-# https://www.w3.org/TR/trace-context/#traceparent-header, version 00.
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
+# https://www.w3.org/TR/trace-context/#versioning-of-traceparent: of a version to come the first four fields are read,
+# and more may follow them; ff is no version.
+_TRACEPARENT = re.compile(
+    r"(?P<version>(?!ff)[0-9a-f]{2})"
+    r"-(?P<trace>(?!0{32})[0-9a-f]{32})-(?P<span>(?!0{16})[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
+).fullmatch
+# Those that have a meaning: sampled (1) and random trace id (2). Others must not be passed on.
+_FLAGS_KNOWN = 0x03
+
+# https://www.w3.org/TR/trace-context/#tracestate-header: members that vendors keep for themselves.
+_TRACESTATE_MEMBER = re.compile(
+    r"(?:[a-z0-9][a-z0-9_*/@-]{0,255})=[ -+\--<>-~]{0,255}[!-+\--<>-~]"
+).fullmatch
+_TRACESTATE_MEMBERS_MAX = 32
 
 # Upper bounds of the buckets of a duration; OpenTelemetry's own are meant for milliseconds.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -35,8 +49,14 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 class Telemetry(Protocol):
     """Records calls and readings."""
 
-    def record(self, path: str, code: str, seconds: float, traceparent: str) -> None:
-        """Record one finished call."""
+    def own_traceparent(self, parent: str) -> str:
+        """Return the trace context of a call's own work, below its caller's span or, with none, at a new root.
+
+        Where no spans are recorded the caller's own is passed on: a span that nobody records is nobody's parent.
+        """
+
+    def record(self, path: str, code: str, seconds: float, traceparent: str, parent: str) -> None:
+        """Record one finished call: under which trace context it worked, and under whose span."""
 
     def gauge(self, name: str, value: float, **attributes: str) -> None:
         """Record what something stands at now, e.g. a queue's length; the name ends in its unit."""
@@ -51,7 +71,11 @@ class Telemetry(Protocol):
 class Silent:
     """Records nothing."""
 
-    def record(self, path: str, code: str, seconds: float, traceparent: str) -> None:
+    def own_traceparent(self, parent: str) -> str:
+        """Pass the caller's on, or begin a trace."""
+        return parent or new_traceparent()
+
+    def record(self, path: str, code: str, seconds: float, traceparent: str, parent: str) -> None:
         """Do nothing."""
 
     def gauge(self, name: str, value: float, **attributes: str) -> None:
@@ -80,16 +104,24 @@ class OpenTelemetry:
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
         self._tracers: TracerProvider | None = None
+        self._ids = _ChosenIds()
         if settings.otlp_endpoint:
-            self._tracers = _tracer_provider(settings, resource)
+            self._tracers = _tracer_provider(settings, resource, self._ids)
             self._tracer = self._tracers.get_tracer("tollmesh")
 
-    def record(self, path: str, code: str, seconds: float, traceparent: str) -> None:
+    def own_traceparent(self, parent: str) -> str:
+        """Begin a span, below the caller's or at a new root."""
+        if self._tracers is None or not parent:
+            return parent or new_traceparent()
+        version, trace, _, flags = parent.split("-")
+        return f"{version}-{trace}-{secrets.token_hex(8)}-{flags}"
+
+    def record(self, path: str, code: str, seconds: float, traceparent: str, parent: str) -> None:
         """Record one finished call."""
         attributes = {"rpc.method": path, "rpc.response.status_code": code}
         self._duration.record(seconds, attributes)
         if self._tracers is not None:
-            self._span(path, seconds, traceparent, attributes)
+            self._span(path, seconds, traceparent, parent, attributes)
 
     def gauge(self, name: str, value: float, **attributes: str) -> None:
         """Record what something stands at now."""
@@ -112,17 +144,39 @@ class OpenTelemetry:
             self._tracers.shutdown()
 
     def _span(
-        self, path: str, seconds: float, traceparent: str, attributes: Mapping[str, str]
+        self, path: str, seconds: float, own: str, parent: str, attributes: Mapping[str, str]
     ) -> None:
-        parent = _remote_parent(traceparent)
+        if not own:  # refused before it had one
+            own = new_traceparent()
+        self._ids.choose(own)
         span = self._tracer.start_span(
-            path, context=parent, kind=SpanKind.SERVER, attributes=dict(attributes)
+            path,
+            context=_remote_parent(parent) or Context(),
+            kind=SpanKind.SERVER,
+            attributes=dict(attributes),
         )
         start_time = getattr(span, "start_time", None)
         # The span is made when the call ends, so its start is moved back by the duration.
         if start_time is not None:
             span._start_time = start_time - int(seconds * 1e9)  # type: ignore[attr-defined]
         span.end()
+
+
+class _ChosenIds(IdGenerator):
+    """Ids of the span that is made next: those under which its call has worked already."""
+
+    def choose(self, traceparent: str) -> None:
+        """Take the ids of a trace context."""
+        _, trace, span, _ = traceparent.split("-")
+        self._trace, self._span = int(trace, 16), int(span, 16)
+
+    def generate_trace_id(self) -> int:
+        """Return the chosen trace, asked for when there is no parent."""
+        return self._trace
+
+    def generate_span_id(self) -> int:
+        """Return the chosen span."""
+        return self._span
 
 
 def build(settings: Settings) -> Telemetry:
@@ -137,9 +191,25 @@ def new_traceparent() -> str:
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
-def is_traceparent(text: str) -> bool:
-    """True when the text is a W3C trace context; one that is not must not be passed on."""
-    return _TRACEPARENT(text) is not None
+def read_traceparent(text: str) -> str:
+    """Return a W3C trace context as version 00 spells it, or an empty text for what is none.
+
+    The sampled flag stays as its sender set it.
+    """
+    found = _TRACEPARENT(text.strip(" \t"))
+    if found is None or (found["version"] == "00" and found["more"] is not None):
+        return ""
+    flags = int(found["flags"], 16) & _FLAGS_KNOWN
+    return f"00-{found['trace']}-{found['span']}-{flags:02x}"
+
+
+def read_tracestate(values: Sequence[str]) -> str:
+    """Return the members of all `tracestate` headers as one, or an empty text when they are not what W3C asks for."""
+    members = [member.strip(" \t") for value in values for member in value.split(",")]
+    members = [member for member in members if member]
+    keys = {member.partition("=")[0] for member in members}
+    sound = len(keys) == len(members) <= _TRACESTATE_MEMBERS_MAX
+    return ",".join(members) if sound and all(map(_TRACESTATE_MEMBER, members)) else ""
 
 
 def trace_id(traceparent: str) -> str:
@@ -200,23 +270,23 @@ def _otlp_reader(endpoint: str) -> MetricReader:
     return PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=endpoint, insecure=True))
 
 
-def _tracer_provider(settings: Settings, resource: Resource) -> TracerProvider:
+def _tracer_provider(settings: Settings, resource: Resource, ids: IdGenerator) -> TracerProvider:
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415
         OTLPSpanExporter,
     )
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-    provider = TracerProvider(resource=resource)
+    provider = TracerProvider(resource=resource, id_generator=ids)
     exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint, insecure=True)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
 
 
-def _remote_parent(traceparent: str) -> Any:
-    if not is_traceparent(traceparent):
+def _remote_parent(traceparent: str) -> Context | None:
+    if not traceparent:
         return None
-    parts = traceparent.split("-")
+    _, trace, span, flags = traceparent.split("-")
     span_context = SpanContext(
-        int(parts[1], 16), int(parts[2], 16), is_remote=True, trace_flags=TraceFlags(1)
+        int(trace, 16), int(span, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16))
     )
     return set_span_in_context(NonRecordingSpan(span_context))

@@ -69,7 +69,7 @@ class Gauges:
     def duration(self, name: str, seconds: float, **attributes: str) -> None:
         raise AssertionError("the maintenance measures no time")
 
-    def record(self, path: str, code: str, seconds: float, traceparent: str) -> None:
+    def record(self, path: str, code: str, seconds: float, traceparent: str, parent: str) -> None:
         raise AssertionError("the maintenance answers no calls")
 
     def close(self) -> None:

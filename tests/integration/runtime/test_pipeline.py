@@ -18,7 +18,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
 from services.access import bootstrap as access
-from services.runtime.context import CallContext, acting
+from services.access import store as access_store
+from services.runtime.context import CallContext, acting, current
 from services.runtime.errors import DomainError, RequestIdReused
 from services.runtime.idempotency import fingerprint
 from services.runtime.roles import DatabaseUrls
@@ -346,3 +347,99 @@ async def test_more_calls_at_once_than_the_limit_are_refused(database_url: Datab
     errors = [typed(a) for a in answers if isinstance(a, grpc.aio.AioRpcError)]
     assert 0 < len(errors) < 20
     assert {(error.reason, error.metadata["limit"]) for error in errors} == {("OVERLOADED", "5")}
+
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[CallContext]:
+    """The contexts under which keys were listed: what events and calls to other services are marked with."""
+    contexts: list[CallContext] = []
+    page = access_store.page
+
+    async def noted(*arguments: Any) -> Any:
+        contexts.append(current())
+        return await page(*arguments)
+
+    monkeypatch.setattr(access_store, "page", noted)
+    return contexts
+
+
+async def traced(mesh: Mesh, seen: list[CallContext], *headers: tuple[str, str]) -> CallContext:
+    """Make a call with these headers; returns the context that it ran in."""
+    request = access_service_pb2.ListApiKeysRequest()
+    await stub(mesh, f"t-{uuid4()}").ListApiKeys(request, metadata=headers)
+    return seen[-1]
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (f"00-{TRACE}-{SPAN}-00", f"00-{TRACE}-{SPAN}-00"),
+        (f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-01"),
+        (f"cc-{TRACE}-{SPAN}-00-what-ever", f"00-{TRACE}-{SPAN}-00"),
+        (f"01-{TRACE}-{SPAN}-01-{'x' * 500}", f"00-{TRACE}-{SPAN}-01"),
+    ],
+)
+async def test_a_caller_s_trace_is_continued_as_it_was_sampled(
+    mesh: Mesh, seen: list[CallContext], sent: str, kept: str
+) -> None:
+    context = await traced(
+        mesh, seen, ("traceparent", sent), ("tracestate", "a=1"), ("tracestate", "b=2")
+    )
+    assert (context.traceparent, context.tracestate) == (kept, "a=1,b=2")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        (f"ff-{TRACE}-{SPAN}-01",),
+        (f"00-{TRACE}-{SPAN}-01-more",),
+        (f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN[::-1]}-01"),
+    ],
+)
+async def test_what_is_no_trace_context_begins_a_new_trace(
+    mesh: Mesh, seen: list[CallContext], sent: tuple[str, ...]
+) -> None:
+    headers = (("traceparent", value) for value in sent)
+    context = await traced(mesh, seen, *headers, ("tracestate", "a=1"))
+    assert context.traceparent.startswith("00-")
+    assert TRACE not in context.traceparent
+    # The state of a trace that is not continued is nobody's.
+    assert context.tracestate == ""
+
+
+async def test_an_idempotency_key_that_comes_twice_must_be_one_key(mesh: Mesh) -> None:
+    access_stub = stub(mesh, f"t-{uuid4()}")
+    request = create(request_id="")
+    two = (("idempotency-key", "a"), ("idempotency-key", "b"))
+    code, error = await refused(access_stub.CreateApiKey(request, metadata=two))
+    assert (code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "IDEMPOTENCY_KEY_MISMATCH")
+    same = (("idempotency-key", "a"), ("idempotency-key", "a"))
+    first = await access_stub.CreateApiKey(request, metadata=same)
+    again = await access_stub.CreateApiKey(request, metadata=same[:1])
+    assert first.api_key.key_id == again.api_key.key_id
+
+
+async def test_a_call_without_a_key_is_told_of_the_header(mesh: Mesh) -> None:
+    access_stub = stub(mesh, "a")
+    code, error = await refused(access_stub.CreateApiKey(create(request_id="")))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    [fault] = error.fields
+    assert fault.field == "request_id"
+    assert "header Idempotency-Key" in fault.description
+
+
+async def test_two_credentials_are_none(mesh: Mesh) -> None:
+    headers = (("authorization", "Bearer a"), ("authorization", "Bearer b"))
+    code, error = await refused(bare(mesh, LIST, b"", *headers))
+    assert (code, error.metadata["cause"]) == (grpc.StatusCode.UNAUTHENTICATED, "several_keys")
+
+
+@pytest.mark.parametrize("nanos", [-1, 10**9])
+async def test_a_time_span_that_is_none_is_the_caller_s_fault(mesh: Mesh, nanos: int) -> None:
+    request = create(lifetime=Duration(seconds=60, nanos=nanos))
+    code, error = await refused(stub(mesh, "a").CreateApiKey(request))
+    assert (code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert [fault.field for fault in error.fields] == ["lifetime"]

@@ -125,7 +125,7 @@ func run(ctx context.Context, o options, announce io.Writer) error {
 	if err := json.NewEncoder(announce).Encode(map[string]string{"listen": listener.Addr().String()}); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	return serve(ctx, server, listener, o.drainMax)
+	return serve(ctx, server, rest.Listen(listener), o.drainMax)
 }
 
 func newServer(ctx context.Context, connection *grpc.ClientConn, o options) (*http.Server, error) {
@@ -141,7 +141,7 @@ func newServer(ctx context.Context, connection *grpc.ClientConn, o options) (*ht
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    32 << 10,
+		MaxHeaderBytes:    rest.HeaderBytesMax,
 		// Reading of bodies and writing of answers have deadlines of their own, per call: a tail may
 		// stay open for hours, an ordinary call may not.
 	}, nil

@@ -101,13 +101,6 @@ class Call:
         """Return every value that was sent under a name, in order."""
         return [value for key, value in self._sent if key == name and isinstance(value, str)]
 
-    def only(self, name: str) -> str:
-        """Return the one value of a name, or an empty text when there is none or are several that differ."""
-        if name not in self.headers:
-            return ""
-        values = set(self.all(name))
-        return values.pop() if len(values) == 1 else ""
-
     @property
     def idempotency_key(self) -> str:
         """Header Idempotency-Key, never cut: keys that differ only at their end name different requests.
@@ -251,7 +244,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
     async def _enter(self, call: Call) -> None:
         """Give the call its ids, check its credential, set its context."""
         request_id = call.trail("x-request-id") or str(new_uuid())
-        call.parent = read_traceparent(call.only("traceparent"))
+        call.parent = read_traceparent(call.header("traceparent"))
         # Without the one the other means nothing.
         tracestate = read_tracestate(call.all("tracestate")) if call.parent else ""
         traceparent = self._telemetry.own_traceparent(call.parent)

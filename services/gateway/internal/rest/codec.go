@@ -21,6 +21,10 @@ import (
 // violationsMax bounds how many bad items of a bare array one refusal names.
 const violationsMax = 20
 
+// byteOrderMark may stand before a body: some editors put it there. It is no part of the text; the services read it on
+// raw bodies.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
 // codec is the JSON of the facade: names as in the schemas, zeros and empty lists written out, unknown
 // names refused. It also knows the two bodies that are no plain JSON message: raw ones and bare arrays.
 type codec struct {
@@ -46,6 +50,7 @@ func (c *codec) NewDecoder(source io.Reader) runtime.Decoder {
 		if wrapped && body.raw {
 			return setRaw(target, text, body.header)
 		}
+		text = bytes.TrimPrefix(text, byteOrderMark)
 		if len(bytes.TrimSpace(text)) == 0 {
 			return io.EOF // the generated handlers take an absent body as an empty message
 		}
@@ -76,7 +81,7 @@ func (c *codec) decodeMessage(text []byte, message proto.Message) error {
 		return decodeFault{{description: err.Error()}}
 	}
 	if err := c.UnmarshalOptions.Unmarshal(text, message); err != nil {
-		return decodeFault{{description: cleaned(err)}}
+		return decodeFault{{description: said(err)}}
 	}
 	return nil
 }
@@ -86,7 +91,7 @@ func (c *codec) decodeList(text []byte, list reflect.Value) error {
 	var items []json.RawMessage
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	if err := decoder.Decode(&items); err != nil {
-		return decodeFault{{description: fmt.Sprintf("the body must be a JSON array: %v", err)}}
+		return decodeFault{{description: fmt.Sprintf("the body must be a JSON array: %v", notArray(err))}}
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return decodeFault{{description: "the body goes on after the array"}}
@@ -147,8 +152,12 @@ func (f decodeFault) Error() string {
 	return strings.Join(texts, "; ")
 }
 
-// cleaned drops the prefix of protojson's errors, which varies on purpose between builds.
-func cleaned(err error) string {
-	text := strings.ReplaceAll(err.Error(), "\u00a0", " ")
-	return strings.TrimPrefix(text, "proto: ")
+// notArray says why a body is no JSON array.
+func notArray(err error) error {
+	var other *json.UnmarshalTypeError
+	if errors.As(err, &other) {
+		return fmt.Errorf("it is %s", map[string]string{"object": "an object", "string": "a text", "number": "a number",
+			"bool": "true or false"}[other.Value])
+	}
+	return syntax(err)
 }

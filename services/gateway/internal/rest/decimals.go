@@ -3,7 +3,6 @@ package rest
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -219,16 +218,4 @@ func significantDigits(number string) int {
 		return -1
 	}, number)
 	return len(strings.Trim(digits, "0"))
-}
-
-// syntax says what encoding/json found in words that stand alone.
-func syntax(err error) error {
-	if err == nil {
-		return nil
-	}
-	var fault *json.SyntaxError
-	if errors.As(err, &fault) {
-		return fmt.Errorf("not JSON: %w (byte %d)", err, fault.Offset)
-	}
-	return fmt.Errorf("not JSON: %w", err)
 }

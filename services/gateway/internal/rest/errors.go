@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/protoadapt"
@@ -83,13 +85,13 @@ func bodyFault(err error) error {
 			"the body did not arrive in time", nil))
 	}
 	return fault(codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_UNDECODABLE_REQUEST,
-		fmt.Sprintf("the body cannot be read: %v", err), nil).Err()
+		"the body breaks off, or is not cut into chunks as its headers say", nil).Err()
 }
 
 // writeError answers with the google.rpc.Status of an error.
 func writeError(ctx context.Context, mux *runtime.ServeMux, marshaler runtime.Marshaler,
 	w http.ResponseWriter, r *http.Request, err error) {
-	complete := complete(ctx, err)
+	complete := complete(ctx, err, w.Header().Get(requestIDHeader))
 	httpStatus := runtime.HTTPStatusFromCode(complete.Code())
 	var chosen *runtime.HTTPStatusError
 	if errors.As(err, &chosen) {
@@ -104,10 +106,10 @@ func writeError(ctx context.Context, mux *runtime.ServeMux, marshaler runtime.Ma
 		}
 	}
 	header := w.Header()
-	if metadata, ok := runtime.ServerMetadataFromContext(ctx); ok {
+	if answered, ok := runtime.ServerMetadataFromContext(ctx); ok {
 		for _, name := range []string{"retry-after", "x-request-id"} {
 			// An error may come without initial metadata; then all of it is in the trailer.
-			for _, value := range append(metadata.HeaderMD.Get(name), metadata.TrailerMD.Get(name)...) {
+			for _, value := range append(answered.HeaderMD.Get(name), answered.TrailerMD.Get(name)...) {
 				header.Set(name, value)
 			}
 		}
@@ -117,6 +119,9 @@ func writeError(ctx context.Context, mux *runtime.ServeMux, marshaler runtime.Ma
 	}
 	if complete.Code() == codes.Unauthenticated {
 		header.Set("WWW-Authenticate", authenticate)
+	}
+	if httpStatus == http.StatusUnsupportedMediaType && reasonOf(complete) == reasonName(errorsv1.ErrorReason_ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED) {
+		header.Set("Accept-Encoding", "identity") // RFC 9110, 15.5.16
 	}
 	header.Set("Content-Type", "application/json")
 	text := render(complete)
@@ -175,7 +180,7 @@ func retryDelay(s *status.Status) string {
 
 // complete gives an error the ErrorInfo that it lacks: errors of the generated code and of the transport
 // come without one, those of the services never do.
-func complete(ctx context.Context, err error) *status.Status {
+func complete(ctx context.Context, err error, requestID string) *status.Status {
 	if body, ok := ctx.Value(bodyKey{}).(*requestBody); ok && body.fault != nil {
 		return undecodable(ctx, body.fault)
 	}
@@ -189,42 +194,98 @@ func complete(ctx context.Context, err error) *status.Status {
 			return s
 		}
 	}
-	return explained(ctx, s)
+	return explained(ctx, s, requestID)
 }
 
-// explained finds the reason of an error that came without one.
-func explained(ctx context.Context, s *status.Status) *status.Status {
+// explained finds the reason of an error that came without one. Its message is that of a library or of the transport:
+// what it means is said in words of ours.
+func explained(ctx context.Context, s *status.Status, requestID string) *status.Status {
 	method, _ := runtime.RPCMethod(ctx)
 	service := strings.Split(strings.TrimPrefix(method, "/"), "/")[0]
 	switch s.Code() {
 	case codes.InvalidArgument:
-		field, description := parameterFault(s.Message())
-		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_INVALID_FIELD, s.Message(), nil,
-			&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
-				{Field: field, Description: description},
-			}})
+		field, description := misread(ctx, s.Message())
+		message := description
+		if field != "" {
+			message = field + ": " + description
+		}
+		return invalidField(field, message, description)
 	case codes.Unavailable:
-		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_DEPENDENCY_UNAVAILABLE,
-			"the mesh cannot be reached; the same call may be made again",
-			map[string]string{"service": service},
-			&errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: 1}})
+		return unreachable(service)
 	case codes.DeadlineExceeded:
 		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED,
 			"the call did not end before its deadline", map[string]string{"method": method})
 	case codes.ResourceExhausted:
 		if !strings.Contains(s.Message(), "larger than max") {
-			// The server's own bound on open calls, or a header that is too long.
-			return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_OVERLOADED, s.Message(), nil,
+			// The server's own bound on open calls.
+			return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_OVERLOADED,
+				"the mesh works on as many calls as it can; come back in a second", nil,
 				&errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: 1}})
 		}
-		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE, s.Message(), nil)
+		if hasBody(ctx) {
+			return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE,
+				"the request is larger than one call may carry; split it", nil)
+		}
+		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE,
+			"the answer is larger than one call may carry; ask for less at a time", nil)
 	case codes.Unimplemented:
 		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_NO_ROUTE,
 			"the mesh does not serve this call", map[string]string{"path": method})
+	case codes.NotFound: // of the health of services, which have names and no ids
+		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_NOT_FOUND, "there is no such service",
+			map[string]string{"resource": "service"})
 	case codes.Canceled:
-		return s
+		if ctx.Err() != nil { // nobody is there to read this
+			return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED,
+				"the caller went away", map[string]string{"method": method})
+		}
+		return unreachable(service)
 	}
-	return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_INTERNAL, s.Message(), nil)
+	return ourFault(requestID)
+}
+
+func unreachable(service string) *status.Status {
+	return fault(codes.Unavailable, errorsv1.ErrorReason_ERROR_REASON_DEPENDENCY_UNAVAILABLE,
+		"the mesh cannot be reached; the same call may be made again",
+		map[string]string{"service": service},
+		&errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: 1}})
+}
+
+func ourFault(requestID string) *status.Status {
+	return fault(codes.Internal, errorsv1.ErrorReason_ERROR_REASON_INTERNAL,
+		"a fault of ours; making the same request again does nothing twice. Give the operator request id "+requestID,
+		map[string]string{"request_id": requestID})
+}
+
+// requestIDOf is the id under which a call travels.
+func requestIDOf(ctx context.Context) string {
+	sent, _ := metadata.FromOutgoingContext(ctx)
+	if ids := sent.Get(requestIDHeader); len(ids) > 0 {
+		return ids[0]
+	}
+	return ""
+}
+
+// pathFault is what the generated code says of a part of the path.
+var pathFault = regexp.MustCompile(`^(?:type mismatch, parameter: |missing parameter )([a-z0-9_.]+)`)
+
+// misread takes apart what a parser said: the parameter, and what is wrong with it. Words of parsers other than ours
+// are dropped.
+func misread(ctx context.Context, message string) (field, description string) {
+	if rest, found := strings.CutPrefix(message, parameterPrefix); found {
+		if name, description, found := strings.Cut(rest, ": "); found {
+			return name, description
+		}
+	}
+	if found := pathFault.FindStringSubmatch(message); found != nil {
+		if method := methodOf(ctx); method != nil {
+			if _, field := fieldAt(method.Input(), found[1]); field != nil {
+				return found[1], "what the path has in its place is not " + expected(field)
+			}
+		}
+		return found[1], "what the path has in its place does not read"
+	}
+	return "", "the request does not read; see /openapi.json"
 }
 
 // undecodable names each part of a body that does not read.
@@ -262,19 +323,19 @@ func methodOf(ctx context.Context) protoreflect.MethodDescriptor {
 // writeRoutingError answers calls that no annotation covers.
 func writeRoutingError(ctx context.Context, mux *runtime.ServeMux, marshaler runtime.Marshaler,
 	w http.ResponseWriter, r *http.Request, httpStatus int) {
-	metadata := map[string]string{"method": r.Method, "path": r.URL.Path}
+	called := map[string]string{"method": r.Method, "path": r.URL.Path}
 	err := withHTTP(httpStatus, fault(codes.NotFound, errorsv1.ErrorReason_ERROR_REASON_NO_ROUTE,
-		fmt.Sprintf("there is no %s %s; see /openapi.json", r.Method, r.URL.Path), metadata))
+		fmt.Sprintf("there is no %s %s; see /openapi.json", r.Method, r.URL.Path), called))
 	if httpStatus == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", strings.Join(allowedMethods(r.URL.Path), ", "))
 		err = withHTTP(httpStatus, fault(
 			codes.Unimplemented, errorsv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED,
-			fmt.Sprintf("%s does not take %s; see /openapi.json", r.URL.Path, r.Method), metadata))
+			fmt.Sprintf("%s does not take %s; see /openapi.json", r.URL.Path, r.Method), called))
 	}
 	writeError(ctx, mux, marshaler, w, r, err)
 }
 
 // streamError is an error in the middle of a stream, as its last line.
 func streamError(ctx context.Context, err error) *status.Status {
-	return complete(ctx, err)
+	return complete(ctx, err, requestIDOf(ctx))
 }

@@ -11,8 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -128,6 +130,7 @@ func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits)
 		runtime.WithRoutingErrorHandler(writeRoutingError),
 		runtime.WithStreamErrorHandler(streamError),
 		runtime.SetQueryParameterParser(strictQuery{}),
+		runtime.WithMiddlewares(refuseQueries()),
 		// A form is no request of this API, so POST never stands in for GET.
 		runtime.WithDisablePathLengthFallback(),
 		runtime.WithHealthEndpointAt(healthpb.NewHealthClient(connection), "/healthz"),
@@ -163,6 +166,7 @@ type facade struct {
 
 func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	prepareHeaders(w, r)
+	defer f.recovered(w, r)
 	if showsMeshToken(r.Header) {
 		f.refuse(w, r, meshTokenOutside())
 		return
@@ -172,6 +176,10 @@ func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer func() { <-f.slots }()
 	default:
 		f.refuse(w, r, overloaded(f.limits.InFlightMax))
+		return
+	}
+	if err := admit(r); err != nil {
+		f.refuse(w, r, err)
 		return
 	}
 	control := http.NewResponseController(w)
@@ -192,7 +200,22 @@ func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	r = r.WithContext(context.WithValue(r.Context(), bodyKey{}, body))
 	r.Body = body
+	// The generated code would take a form in the body for a part of the query.
+	r.Form, r.PostForm = r.URL.Query(), url.Values{}
 	f.mux.ServeHTTP(w, r)
+}
+
+// recovered answers a call whose handler panicked as any other fault of ours.
+func (f *facade) recovered(w http.ResponseWriter, r *http.Request) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	if cause == http.ErrAbortHandler {
+		panic(cause) // how a handler breaks a connection off
+	}
+	log.Printf("request %s: panic: %v\n%s", w.Header().Get(requestIDHeader), cause, debug.Stack())
+	f.refuse(w, r, ourFault(w.Header().Get(requestIDHeader)).Err())
 }
 
 // readBody takes the whole body within its limits of size and time.
@@ -212,8 +235,7 @@ func readBody(w http.ResponseWriter, r *http.Request, control *http.ResponseCont
 func (f *facade) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	// Unread bytes of the body would be taken for the next request.
 	w.Header().Set("Connection", "close")
-	_, outbound := runtime.MarshalerForRequest(f.mux, r)
-	writeError(r.Context(), f.mux, outbound, w, r, err)
+	writeError(r.Context(), f.mux, nil, w, r, err)
 }
 
 // requestBody is a body that was read whole. The codec gets it from the generated handlers, and leaves

@@ -3,6 +3,7 @@ package rest
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -49,7 +50,16 @@ func prepareHeaders(w http.ResponseWriter, r *http.Request) {
 			r.Header[idempotencyKeyHeader][i] = url.QueryEscape(key)
 		}
 	}
-	if !printable(r.Header.Get("Authorization")) {
+	if parents := r.Header.Values("Traceparent"); len(slices.Compact(parents)) > 1 {
+		r.Header.Del("Traceparent") // as W3C has it, a trace with two parents is none; gRPC would take the last
+	}
+	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host"} {
+		// The runtime passes them on without a look, and gRPC refuses to send them.
+		if !printable(strings.Join(r.Header.Values(name), "")) {
+			r.Header.Del(name)
+		}
+	}
+	if !printable(strings.Join(r.Header.Values("Authorization"), "")) {
 		r.Header.Del("Authorization") // no key of ours; the mesh answers UNAUTHENTICATED
 	}
 }

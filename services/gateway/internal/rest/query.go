@@ -19,14 +19,25 @@ type strictQuery struct{ runtime.DefaultQueryParser }
 
 // Parse fills the message from the parameters.
 func (s strictQuery) Parse(message proto.Message, values url.Values, filter *utilities.DoubleArray) error {
+	spelled := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		field := fieldAt(message.ProtoReflect().Descriptor(), name)
+		path, field := fieldAt(message.ProtoReflect().Descriptor(), name)
 		if field == nil || strings.Contains(name, "[") && !field.IsMap() {
-			return fmt.Errorf("%s%s: there is no such parameter", parameterPrefix, name)
+			return parameterError(name, "there is no such parameter")
 		}
+		if filter.HasCommonPrefix(path) {
+			return parameterError(name, "the path or the body says that already; leave it out")
+		}
+		_, key, _ := strings.Cut(name, "[")
+		full := strings.Join(path, ".") + "[" + key
+		if other, twice := spelled[full]; twice {
+			return parameterError(name, fmt.Sprintf("it is %s in another spelling; send one of them", other))
+		}
+		spelled[full] = name
 		// One by one, so that the one at fault is known; the parser's own words are those of Go's libraries.
 		if err := s.DefaultQueryParser.Parse(message, url.Values{name: values[name]}, filter); err != nil {
-			return fmt.Errorf("%s%s: %q is not %s", parameterPrefix, name, strings.Join(values[name], ", "), expected(field))
+			text := shown(strings.Join(values[name], ", "))
+			return parameterError(name, fmt.Sprintf("%q is not %s", text, expected(field))+plusHint(field, text))
 		}
 	}
 	return nil
@@ -34,30 +45,35 @@ func (s strictQuery) Parse(message proto.Message, values url.Values, filter *uti
 
 const parameterPrefix = "query parameter "
 
-// parameterFault takes a message of Parse apart: the parameter, and what is wrong with it.
-func parameterFault(message string) (name, description string) {
-	if rest, found := strings.CutPrefix(message, parameterPrefix); found {
-		if name, description, found = strings.Cut(rest, ": "); found {
-			return name, description
-		}
-	}
-	return "", message
+func parameterError(name, description string) error {
+	return fmt.Errorf("%s%s: %s", parameterPrefix, shown(name), description)
 }
 
-// fieldAt is the field that a dotted name (`period.start_at`, `metadata[key]`) leads to, or nil.
-func fieldAt(message protoreflect.MessageDescriptor, name string) protoreflect.FieldDescriptor {
+// plusHint tells of the mistake that a time zone in a query invites.
+func plusHint(field protoreflect.FieldDescriptor, text string) string {
+	if field.Message() != nil && field.Message().FullName() == "google.protobuf.Timestamp" && strings.Contains(text, " ") {
+		return "; a + means a space in a query: write %2B for the + of a time zone"
+	}
+	return ""
+}
+
+// fieldAt is the field that a dotted name (`period.start_at`, `metadata[key]`) leads to, or nil, and the way there as
+// the schema spells it.
+func fieldAt(message protoreflect.MessageDescriptor, name string) ([]string, protoreflect.FieldDescriptor) {
 	var field protoreflect.FieldDescriptor
+	var path []string
 	name, _, _ = strings.Cut(name, "[")
 	for _, part := range strings.Split(name, ".") {
 		if message == nil {
-			return nil
+			return nil, nil
 		}
 		if field = fieldNamed(message, part); field == nil {
-			return nil
+			return nil, nil
 		}
+		path = append(path, string(field.Name()))
 		message = field.Message()
 	}
-	return field
+	return path, field
 }
 
 // expected says in words what a field's text must be.
@@ -80,9 +96,9 @@ func expected(field protoreflect.FieldDescriptor) string {
 	case protoreflect.MessageKind, protoreflect.GroupKind:
 		switch field.Message().FullName() {
 		case "google.protobuf.Timestamp":
-			return "a time such as 2026-01-31T12:00:00Z"
+			return aTime
 		case "google.protobuf.Duration":
-			return "a time span such as 90s"
+			return aTimeSpan
 		}
 		return "a text: name a field of it, as in " + string(field.Name()) + ".x"
 	}

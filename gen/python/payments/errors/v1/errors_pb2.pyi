@@ -392,6 +392,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "MESSAGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "16777216"}}
     """
+    ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED: _ErrorReason.ValueType  # 903
+    """The body is compressed or otherwise encoded, which is not read here. Send it as it is, without Content-Encoding.
+
+        {"reason": "CONTENT_ENCODING_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_encoding": "gzip"}}
+    """
+    ERROR_REASON_MALFORMED_HTTP: _ErrorReason.ValueType  # 904
+    """What came is no HTTP request as this facade reads it: its first line, a header, an escape in its path, or how its
+    body is transferred.
+
+        {"reason": "MALFORMED_HTTP", "domain": "tollmesh.dev"}
+    """
+    ERROR_REASON_HEADERS_TOO_LARGE: _ErrorReason.ValueType  # 905
+    """The headers of a request are larger than one call may carry. Shorten the key, the ids or the trace state.
+
+        {"reason": "HEADERS_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "8192"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error carries, in domain
@@ -768,5 +784,21 @@ ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 902
 """The body of a request, or the answer to it, is larger than one call may carry. Split it, or ask for less.
 
     {"reason": "MESSAGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "16777216"}}
+"""
+ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED: ErrorReason.ValueType  # 903
+"""The body is compressed or otherwise encoded, which is not read here. Send it as it is, without Content-Encoding.
+
+    {"reason": "CONTENT_ENCODING_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_encoding": "gzip"}}
+"""
+ERROR_REASON_MALFORMED_HTTP: ErrorReason.ValueType  # 904
+"""What came is no HTTP request as this facade reads it: its first line, a header, an escape in its path, or how its
+body is transferred.
+
+    {"reason": "MALFORMED_HTTP", "domain": "tollmesh.dev"}
+"""
+ERROR_REASON_HEADERS_TOO_LARGE: ErrorReason.ValueType  # 905
+"""The headers of a request are larger than one call may carry. Shorten the key, the ids or the trace state.
+
+    {"reason": "HEADERS_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "8192"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

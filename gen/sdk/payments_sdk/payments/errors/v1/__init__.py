@@ -530,6 +530,28 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "MESSAGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "16777216"}}
     """
 
+    CONTENT_ENCODING_UNSUPPORTED = 903
+    """
+    The body is compressed or otherwise encoded, which is not read here. Send it as it is, without Content-Encoding.
+
+        {"reason": "CONTENT_ENCODING_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_encoding": "gzip"}}
+    """
+
+    MALFORMED_HTTP = 904
+    """
+    What came is no HTTP request as this facade reads it: its first line, a header, an escape in its path, or how its
+    body is transferred.
+
+        {"reason": "MALFORMED_HTTP", "domain": "tollmesh.dev"}
+    """
+
+    HEADERS_TOO_LARGE = 905
+    """
+    The headers of a request are larger than one call may carry. Shorten the key, the ids or the trace state.
+
+        {"reason": "HEADERS_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "8192"}}
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -602,6 +624,9 @@ class ErrorReason(betterproto2.Enum):
             900: "ERROR_REASON_NO_ROUTE",
             901: "ERROR_REASON_METHOD_NOT_ALLOWED",
             902: "ERROR_REASON_MESSAGE_TOO_LARGE",
+            903: "ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED",
+            904: "ERROR_REASON_MALFORMED_HTTP",
+            905: "ERROR_REASON_HEADERS_TOO_LARGE",
         }
 
     @classmethod
@@ -676,4 +701,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_NO_ROUTE": 900,
             "ERROR_REASON_METHOD_NOT_ALLOWED": 901,
             "ERROR_REASON_MESSAGE_TOO_LARGE": 902,
+            "ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED": 903,
+            "ERROR_REASON_MALFORMED_HTTP": 904,
+            "ERROR_REASON_HEADERS_TOO_LARGE": 905,
         }

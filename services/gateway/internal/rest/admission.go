@@ -1,0 +1,179 @@
+package rest
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	errorsv1 "tollmesh.dev/gen/go/payments/errors/v1"
+)
+
+const (
+	// HeaderBytesMax bounds the headers of a request.
+	HeaderBytesMax = 32 << 10
+	// metadataBytesMax bounds those headers that travel on: the mesh takes 16 KiB of metadata, ours included.
+	metadataBytesMax = 8 << 10
+	// hoursMax is the longest deadline that is passed on, about eleven years: more of them overflow a clock.
+	hoursMax = 99_999
+
+	timeoutHeader = "Grpc-Timeout"
+)
+
+// travelling are the headers that travel to the mesh.
+var travelling = []string{
+	"Authorization", idempotencyKeyHeader, requestIDHeader, "Traceparent", "Tracestate", "If-Match", "X-Forwarded-For",
+	"X-Forwarded-Host", "Host",
+}
+
+// admit refuses what no route can read. What it lets through is UTF-8 and says each thing once.
+func admit(r *http.Request) error {
+	if encodings := r.Header.Values("Content-Encoding"); slices.ContainsFunc(encodings, isEncoding) {
+		return encodingUnsupported(strings.Join(encodings, ", "))
+	}
+	if keys := r.Header.Values(idempotencyKeyHeader); len(keys) > 0 {
+		for _, key := range keys[1:] {
+			if key != keys[0] {
+				return keysDiffer(keys[0], key)
+			}
+		}
+		r.Header.Set(idempotencyKeyHeader, keys[0])
+	}
+	size := 0
+	for _, name := range travelling {
+		for _, value := range r.Header.Values(name) {
+			size += len(value)
+		}
+	}
+	if size > metadataBytesMax {
+		return withHTTP(http.StatusRequestHeaderFieldsTooLarge, headersTooLarge(metadataBytesMax))
+	}
+	if err := admitTimeout(r.Header); err != nil {
+		return err
+	}
+	return admitTarget(r)
+}
+
+// isEncoding tells whether a Content-Encoding changes the body.
+func isEncoding(encoding string) bool {
+	encoding = strings.ToLower(strings.TrimSpace(encoding))
+	return encoding != "" && encoding != "identity"
+}
+
+func encodingUnsupported(encoding string) error {
+	return withHTTP(http.StatusUnsupportedMediaType, fault(
+		codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED,
+		"bodies are read as they are, not compressed: send it without Content-Encoding",
+		map[string]string{"content_encoding": encoding}))
+}
+
+func keysDiffer(one, other string) error {
+	return fault(codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_MISMATCH,
+		"header Idempotency-Key came twice with different keys; send the one that names this request",
+		map[string]string{"header": one, "field": other}).Err()
+}
+
+// timeouts is the form of a Grpc-Timeout.
+var timeouts = regexp.MustCompile(`^([0-9]{1,8})([HMSmun])$`)
+
+func admitTimeout(header http.Header) error {
+	value := header.Get(timeoutHeader)
+	if value == "" {
+		return nil
+	}
+	found := timeouts.FindStringSubmatch(value)
+	if found == nil || len(header.Values(timeoutHeader)) > 1 {
+		return invalid(timeoutHeader, fmt.Sprintf("%q is not a time span such as 500m (milliseconds) or 20S", shown(value)))
+	}
+	if hours, err := strconv.Atoi(found[1]); err == nil && found[2] == "H" && hours > hoursMax {
+		header.Set(timeoutHeader, fmt.Sprintf("%dH", hoursMax))
+	}
+	return nil
+}
+
+// admitTarget sees to it that path and query read, as UTF-8.
+func admitTarget(r *http.Request) error {
+	if !utf8.ValidString(r.URL.Path) {
+		return invalid("path", "it is not UTF-8, percent-encoded")
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return invalid("query", `it does not read: write & between parameters, and percent-encode what else stands in them`)
+	}
+	for name, values := range query {
+		if !utf8.ValidString(name) || slices.ContainsFunc(values, func(value string) bool { return !utf8.ValidString(value) }) {
+			return invalid("query", "it is not UTF-8, percent-encoded")
+		}
+	}
+	return nil
+}
+
+// invalid refuses one part of a request.
+func invalid(field, description string) error {
+	return invalidField(field, field+": "+description, description).Err()
+}
+
+func invalidField(field, message, description string) *status.Status {
+	return fault(codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_INVALID_FIELD, message, map[string]string{"fields": field},
+		&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
+			{Field: field, Description: description},
+		}})
+}
+
+// patternOf is a path template as the runtime spells it: `{charge_id}` is short for `{charge_id=*}`.
+func patternOf(template string) string {
+	return pathVariable.ReplaceAllStringFunc(template, func(variable string) string {
+		if strings.Contains(variable, "=") {
+			return variable
+		}
+		return strings.TrimSuffix(variable, "}") + "=*}"
+	})
+}
+
+// refuseQueries keeps routes that read no query from passing over one: who writes `?validate_only=true` beside a body
+// must not be taken to have said nothing.
+func refuseQueries() runtime.Middleware {
+	without := map[string]bool{}
+	eachRule(func(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
+		if verb, template := methodAndPath(rule); !readsQuery(method.Input(), template, rule.GetBody()) {
+			without[verb+" "+patternOf(template)] = true
+		}
+	})
+	return func(next runtime.HandlerFunc) runtime.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request, path map[string]string) {
+			pattern, known := runtime.HTTPPattern(r.Context())
+			if known && len(r.Form) > 0 && without[r.Method+" "+pattern.String()] {
+				name := shown(slices.Sorted(maps.Keys(r.Form))[0])
+				const description = "this call reads no query; what it takes stands in its path and its body"
+				refusal := invalidField(name, parameterPrefix+name+": "+description, description)
+				writeError(r.Context(), nil, nil, w, r, refusal.Err())
+				return
+			}
+			next(w, r, path)
+		}
+	}
+}
+
+// readsQuery tells whether any field of a request is left to its query.
+func readsQuery(request protoreflect.MessageDescriptor, template, body string) bool {
+	for i := range request.Fields().Len() {
+		name := string(request.Fields().Get(i).Name())
+		inPath := strings.Contains(template, "{"+name+"}") || strings.Contains(template, "{"+name+"=")
+		if body != "*" && name != body && !inPath {
+			return true
+		}
+	}
+	return false
+}

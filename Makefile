@@ -12,6 +12,8 @@ PYTHON ?= python3
 TEST_WORKERS ?= 2
 # Of the fuzz in `make chaos`, a quarter of it with a Postgres that is killed; `make test` takes 30.
 FUZZ_SECONDS ?= 270
+# Of the fuzz of every RPC and route; `make test` makes 800.
+FUZZ_CALLS ?= 24000
 
 VENV := .venv
 UV := $(VENV)/bin/uv
@@ -60,8 +62,9 @@ generate: setup ## Write gen/ from proto/, and pages of docs/reference (PARTS="p
 unit: setup ## Only the tests that need no server and no database
 	@$(RUN)/pytest tests/unit -q
 
-chaos: setup ## Only the crash tests, with a fuzz of the events of about five minutes
-	@TOLLMESH_FUZZ_SECONDS=$(FUZZ_SECONDS) $(RUN)/pytest tests/chaos -n $(TEST_WORKERS) --dist loadgroup
+chaos: setup ## Only the crash tests, with minutes of fuzz of the events and of every call
+	@TOLLMESH_FUZZ_SECONDS=$(FUZZ_SECONDS) TOLLMESH_FUZZ_CALLS=$(FUZZ_CALLS) \
+		$(RUN)/pytest tests/chaos -n $(TEST_WORKERS) --dist loadgroup
 
 bench: setup ## Measure speed and memory; prints a table with ratios
 	@$(RUN)/pytest tests/bench -q -s -p no:cacheprovider

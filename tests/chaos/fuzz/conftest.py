@@ -1,0 +1,99 @@
+"""A whole mesh with the real facade before it, and a tenant that has something of everything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from google.protobuf.message import Message
+from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
+
+from services.access import bootstrap as access
+from services.billing import bootstrap as billing
+from services.cli.client import Session
+from services.events import bootstrap as events
+from services.ledger import bootstrap as ledger
+from services.metering import bootstrap as metering
+from services.monitoring import bootstrap as monitoring
+from services.orchestration import bootstrap as orchestration
+from services.pricing import bootstrap as pricing
+from services.runtime import interceptors, paging
+from services.runtime.secrets import new_key
+from tests.integration.tenancy.estate import Estate
+from tests.integration.tenancy.test_rpcs import OWN, WRITES
+from tests.support.journeys import start_seasoning
+from tests.support.mesh import Mesh, running
+from tests.support.postgres import DatabaseUrls
+from tests.support.rest import facade
+
+SERVICES = (access, billing, events, ledger, metering, monitoring, orchestration, pricing)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is fuzzed.
+
+    Attributes:
+        mesh: runs in this event loop.
+        url: of the facade in front of it.
+        key: of the tenant that everything belongs to.
+        good: one good request of each RPC, by the RPC's name without `payments.`.
+        faults: what the pipeline called a fault of ours.
+    """
+
+    mesh: Mesh
+    url: str
+    key: str
+    good: dict[str, Message]
+    faults: list[BaseException]
+
+
+class _Noted:
+    """The pipeline's log, of which only the faults are kept: a line a call would bury them."""
+
+    def __init__(self, faults: list[BaseException]) -> None:
+        self._faults = faults
+
+    def error(self, event: str, **values: Any) -> None:
+        assert event == "rpc_fault"
+        self._faults.append(values["exc_info"])
+
+    def info(self, event: str, **_: Any) -> None:
+        assert event == "rpc"
+
+
+def seal(body: bytes, scope: str) -> bytes:
+    """Seal a page token without its scope, so that a fuzz can write any position into one."""
+    return b"8 bytes!"
+
+
+@pytest_asyncio.fixture(scope="module")
+async def target(database: DatabaseUrls) -> AsyncIterator[Target]:
+    """The mesh and its tenant."""
+    with pytest.MonkeyPatch.context() as patch:
+        faults: list[BaseException] = []
+        patch.setattr(interceptors, "log", _Noted(faults))
+        patch.setattr(paging, "_seal", seal)
+        builds = [service.build for service in SERVICES]
+        async with running(database, builds, secrets_keys=new_key(), webhook_allow="") as mesh:
+            stub = access_service_pb2_grpc.AccessServiceStub(mesh.channel("oddwood-tenant"))
+            made = await stub.CreateApiKey(
+                access_service_pb2.CreateApiKeyRequest(
+                    request_id=str(uuid4()), name="fuzz", scopes=["*"]
+                )
+            )
+            estate = Estate("oddwood", 7, Session(mesh.address, made.secret))
+            good = await asyncio.to_thread(_made, estate, database)
+            with facade(mesh.address) as url:
+                yield Target(mesh, url, made.secret, good, faults)
+
+
+def _made(estate: Estate, database: DatabaseUrls) -> dict[str, Message]:
+    estate.build()
+    start_seasoning(database.service, estate.tenant, estate.name("journey"))
+    return {name: build(estate) for name, build in {**OWN, **WRITES}.items()}

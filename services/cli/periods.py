@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 from payments.type.v1 import type_pb2
 
 from services.cli.errors import EXIT_USAGE, CliError
+from services.runtime import moments
 
 HELP = "a day 2023-11-16, a month 2023-11, or two ISO times joined by a slash; UTC unless a zone is given"
-_MONTH = re.compile(r"(\d{4})-(\d{2})")
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_ZONE = re.compile(r"([Zz]|[+-][0-9:]+)$")
 
 
 def parse(text: str) -> type_pb2.Period:
@@ -47,7 +49,7 @@ def between(start: str, end: str) -> type_pb2.Period:
 
 def _option(name: str, text: str) -> datetime:
     try:
-        return _time(text)
+        return moment(text)
     except (ValueError, OverflowError) as error:
         raise CliError(
             f"{name} {text!r} is no time: write 2023-11-16 or 2023-11-16T12:30:00; UTC unless a zone is given",
@@ -64,18 +66,20 @@ def describe(period: type_pb2.Period) -> str:
 def _bounds(text: str) -> tuple[datetime, datetime]:
     if "/" in text:
         left, right = text.split("/", 1)
-        return _time(left), _time(right)
+        return moment(left), moment(right)
     month = _MONTH.fullmatch(text)
     if month:
         year, number = int(month[1]), int(month[2])
         start_at = datetime(year, number, 1, tzinfo=UTC)
         return start_at, start_at.replace(year=year + (number == 12), month=number % 12 + 1)
     if _DAY.fullmatch(text):
-        start_at = _time(text)
+        start_at = moment(text)
         return start_at, start_at + timedelta(days=1)
     raise ValueError("unknown form")
 
 
-def _time(text: str) -> datetime:
-    parsed = datetime.fromisoformat(text)
-    return (parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed).astimezone(UTC)
+def moment(text: str) -> datetime:
+    """Read a moment as RFC 3339 writes it, or a day; UTC unless a zone is given. Raises ValueError."""
+    if _DAY.fullmatch(text):
+        text = f"{text}T00:00:00"
+    return moments.read(text if _ZONE.search(text) else f"{text}Z")

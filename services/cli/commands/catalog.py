@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
-from google.protobuf import json_format
 from google.protobuf.struct_pb2 import ListValue, Struct
 from payments.pricing.v1 import (
     catalog_service_pb2,
@@ -29,6 +28,7 @@ from services.cli.output import (
     print_json,
     print_table,
 )
+from services.runtime import json_messages
 
 catalog = typer.Typer(help="The catalogue: SKUs, plans, prices, partners.", no_args_is_help=True)
 
@@ -77,8 +77,8 @@ def parse_catalog(document: Any, name: str) -> catalog_service_pb2.Catalog:
             exit_code=EXIT_USAGE,
         )
     try:
-        return json_format.ParseDict(document, catalog_service_pb2.Catalog())
-    except (json_format.ParseError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        return json_messages.parse(document, catalog_service_pb2.Catalog())
+    except json_messages.NotThisMessage as error:
         raise CliError(
             f"{name} is no catalogue: {error}",
             'amounts and quantities are texts: write unit_amount: "0.000003", with the quotes',

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from google.protobuf import json_format
 from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
 from payments.type.v1 import type_pb2
 
@@ -15,6 +14,7 @@ from services.cli.client import Client, Session
 from services.cli.documents import read_document
 from services.cli.errors import EXIT_INCOMPLETE, EXIT_USAGE, CliError
 from services.cli.output import Format, OutputOption, console, print_json, print_table
+from services.runtime import json_messages
 
 TYPES_PER_CALL = 100
 _TAKEN = (type_pb2.OUTCOME_ACCEPTED, type_pb2.OUTCOME_DUPLICATE)
@@ -107,8 +107,8 @@ def _event_type(item: Any, place: str) -> events_pb2.EventType:
         at = enumerate(versions)
         item = item | {"versions": [_version(v, f"{place}.versions[{n}]") for n, v in at]}
     try:
-        return json_format.ParseDict(item, events_pb2.EventType())
-    except (json_format.ParseError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        return json_messages.parse(item, events_pb2.EventType())
+    except json_messages.NotThisMessage as error:
         raise CliError(f"{place} is no type: {error}", _SHAPE, exit_code=EXIT_USAGE) from error
 
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 import typer
 from payments.events.v1 import events_service_pb2, events_service_pb2_grpc, timers_pb2
 
+from services.cli import periods
 from services.cli.client import Client, Session
 from services.cli.errors import EXIT_USAGE, CliError
 from services.cli.output import (
@@ -20,7 +21,6 @@ from services.cli.output import (
     print_table,
     when,
 )
-from services.cli.readers import parse_event_time
 
 timers = typer.Typer(help="Events that are yet to come.", invoke_without_command=True)
 schedules = typer.Typer(
@@ -65,9 +65,9 @@ def list_timers(
     request = events_service_pb2.ListTimersRequest(key_prefix=key, page_size=min(limit, 1000))
     if due_before:
         try:
-            request.due_before.FromDatetime(parse_event_time(due_before))
-        except (ValueError, OverflowError) as error:
-            raise CliError(f"{due_before!r} is no time", exit_code=EXIT_USAGE) from error
+            request.due_before.FromDatetime(periods.moment(due_before))
+        except ValueError as error:
+            raise CliError(f"{due_before!r} is no time: {error}", exit_code=EXIT_USAGE) from error
     with Client(Session.find()) as client:
         found = [timer for _, timer in zip(range(limit), _timers(client, request), strict=False)]
     if output is Format.JSON:

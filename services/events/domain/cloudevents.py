@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,6 +21,7 @@ from cloudevents.core.exceptions import CloudEventValidationError
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
+from services.runtime import moments
 from services.runtime.errors import Code, DomainError
 
 SPEC_VERSION = "1.0"
@@ -50,7 +51,6 @@ _SEQUENCE_DIGITS = 19
 
 _NAME = re.compile(r"[a-z0-9]+")
 _MEDIA_TYPE_OF_JSON = re.compile(r"(application|text)/([a-z0-9.!#$&^_-]+\+)?json", re.IGNORECASE)
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _URIS = {
     name: jsonschema_rs.Draft202012Validator({"format": form}, validate_formats=True)
     for name, form in (("source", "uri-reference"), ("dataschema", "uri"))
@@ -175,7 +175,7 @@ def schema_of(message_name: str) -> str:
 
 def written(moment: datetime) -> str:
     """Write a moment as RFC 3339 asks for."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return moments.written(moment)
 
 
 def _canonical(value: Value) -> str:
@@ -324,15 +324,7 @@ def _refuse_invalid(found: Mapping[str, Any], moment: datetime | None) -> None:
 
 
 def _moment(text: object) -> datetime:
-    parts = _MOMENT.fullmatch(text) if isinstance(text, str) else None
     try:
-        if parts is None:
-            raise ValueError
-        day, clock, fraction, zone = parts.groups()
-        micros = (fraction or ".0")[:7]
-        # Moments of the years 1 and 9999 leave them when their zone is taken off.
-        return datetime.fromisoformat(f"{day}T{clock}{micros:0<7}{zone.upper()}").astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise CloudEventInvalid(
-            "'time' is a moment as RFC 3339 writes it, e.g. 2026-11-20T10:00:00Z", pointer="/time"
-        ) from error
+        return moments.read(text if isinstance(text, str) else "")
+    except ValueError as error:
+        raise CloudEventInvalid(f"'time' is {moments.HOW}", pointer="/time") from error

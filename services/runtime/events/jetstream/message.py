@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
+from services.runtime import moments
 from services.runtime.events.publish import IDENTITY_BYTES, PAYLOAD_BYTES_MAX, identity_hash
 from services.runtime.events.registry import KEY_CHARS_MAX
 from services.runtime.events.relay import Delivery
@@ -216,9 +217,7 @@ def read(subject: str, headers: Mapping[str, str] | None, body: bytes) -> Arrive
 def _event(texts: Mapping[str, str], body: bytes) -> Event:
     if texts["ce-specversion"] != _SPEC_VERSION:
         raise Unreadable(f"CloudEvents {texts['ce-specversion']!r} is not read")
-    created_at = datetime.fromisoformat(texts["ce-time"])
-    if created_at.tzinfo is None:
-        raise Unreadable("ce-time has no time zone")
+    created_at = moments.read(texts["ce-time"])
     return Event(
         tenant_id=texts["Tollmesh-Tenant"],
         event_id=texts["ce-id"],

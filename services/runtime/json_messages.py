@@ -1,0 +1,137 @@
+"""From plain JSON documents to messages: protobuf's own reader, and what it lets pass besides.
+
+protobuf's Python reader takes `2026-1-1T0:0:0Z` and `+99:99` for times, `[]` for an empty message, the last of two
+spellings of a field for the field, and fails with errors of Python on an Any whose `@type` is no text. Go's refuses
+them, and so do we.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from services.runtime import moments
+
+DEPTH_MAX = 64
+_MessageT = TypeVar("_MessageT", bound=Message)
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}")
+_TIMESTAMP = "google.protobuf.Timestamp"
+# Their JSON is not that of their fields, and is left to protobuf's reader.
+_FREE = frozenset(
+    {
+        "google.protobuf.Struct",
+        "google.protobuf.Value",
+        "google.protobuf.ListValue",
+        "google.protobuf.Duration",
+        "google.protobuf.FieldMask",
+    }
+)
+
+
+class NotThisMessage(ValueError):
+    """A document does not read as its message; the text names the place and what is wrong."""
+
+
+def parse(document: Any, message: _MessageT) -> _MessageT:
+    """Read a plain document into a message. Null means absent, as in proto3 JSON.
+
+    Raises:
+        NotThisMessage: it does not read as this message, or has two readings.
+    """
+    descriptor = message.DESCRIPTOR
+    try:
+        return json_format.ParseDict(_message(document, descriptor, "", 0), message)
+    except NotThisMessage:
+        raise
+    except json_format.ParseError as error:
+        raise NotThisMessage(str(error)[:500]) from error
+    # What the reader does not catch of its own: a number beyond every field, a text where an object was awaited.
+    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+        raise NotThisMessage(f"it does not read as {descriptor.name}: {error}"[:500]) from error
+    except RecursionError as error:
+        raise NotThisMessage(f"it nests deeper than {DEPTH_MAX}") from error
+
+
+def _message(value: Any, descriptor: Any, path: str, depth: int) -> Any:
+    if descriptor.full_name == _TIMESTAMP:
+        return _moment(value, path)
+    if descriptor.full_name in _FREE:
+        return _plain(value)
+    if not isinstance(value, Mapping):
+        raise NotThisMessage(f"{path or 'it'} must be an object")
+    if depth > DEPTH_MAX:
+        raise NotThisMessage(f"it nests deeper than {DEPTH_MAX}")
+    if descriptor.full_name == "google.protobuf.Any":
+        if not isinstance(value.get("@type"), str):
+            raise NotThisMessage(f"{path}.@type must be a text that names a message")
+        return dict(value)
+    found: dict[str, Any] = {}
+    seen: dict[str, str] = {}
+    for name, item in value.items():
+        field = _field(descriptor, name)
+        if field is None:
+            place = f"{path}." if path else ""
+            raise NotThisMessage(f"{place}{str(name)[:64]!r} is no field of {descriptor.name}")
+        if field.name in seen:
+            raise NotThisMessage(f"{seen[field.name]!r} and {name!r} are the same field; give one")
+        seen[field.name] = name
+        if item is not None:
+            found[name] = _member(item, field, f"{path}.{name}" if path else name, depth)
+    return found
+
+
+def _field(descriptor: Any, name: Any) -> FieldDescriptor | None:
+    if not isinstance(name, str):
+        return None
+    found: FieldDescriptor | None = descriptor.fields_by_camelcase_name.get(name)
+    return found or descriptor.fields_by_name.get(name)
+
+
+def _member(value: Any, field: FieldDescriptor, path: str, depth: int) -> Any:
+    message = field.message_type
+    if message is not None and message.GetOptions().map_entry:
+        inner = message.fields_by_name["value"]
+        if not isinstance(value, Mapping):
+            raise NotThisMessage(f"{path} must be an object")
+        return {
+            name: _member(item, inner, f"{path}.{name}", depth + 1) for name, item in value.items()
+        }
+    if field.is_repeated:
+        if not isinstance(value, list):
+            raise NotThisMessage(f"{path} must be a list")
+        return [_item(item, field, f"{path}[{at}]", depth) for at, item in enumerate(value)]
+    return _item(value, field, path, depth)
+
+
+def _item(value: Any, field: FieldDescriptor, path: str, depth: int) -> Any:
+    if field.message_type is not None:
+        return _message(value, field.message_type, path, depth + 1)
+    if field.type == FieldDescriptor.TYPE_BYTES and isinstance(value, str):
+        _refuse_no_base64(value, path)
+    return _plain(value)
+
+
+def _refuse_no_base64(text: str, path: str) -> None:
+    # Python's decoder passes over what does not belong there.
+    if not _BASE64.fullmatch(text) or len(text.rstrip("=")) % 4 == 1:
+        raise NotThisMessage(f"{path} must be Base64")
+
+
+def _moment(value: Any, path: str) -> str:
+    if not isinstance(value, str):
+        raise NotThisMessage(f"{path} is {moments.HOW}")
+    try:
+        return moments.written(moments.read(value))
+    except ValueError as error:
+        raise NotThisMessage(f"{path}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    # Only where the reader of the text kept decimals. Beyond a double's range it becomes infinite, which no field is.
+    return float(value) if isinstance(value, Decimal) else value

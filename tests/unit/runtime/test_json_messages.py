@@ -1,0 +1,86 @@
+"""Plain documents become messages, or say why not."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from payments.events.v1 import events_pb2
+from payments.pricing.v1 import catalog_service_pb2
+
+from services.runtime import json_messages
+
+EVENT = events_pb2.Event
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ([], "object"),
+        ({"metadata": []}, "metadata"),
+        ({"metadata": {"outbox_next_attempt_at": "now"}}, "metadata.outbox_next_attempt_at"),
+        ({"createdAt": "2026-11-20T10:00:00Z", "created_at": None}, "created_at"),
+        ({"created_at": "2026-11-20T10:00:00+99:99"}, "created_at"),
+        ({"created_at": 1764363194}, "created_at"),
+        ({"message": {"@type": 5}}, "@type"),
+        ({"message": {}}, "@type"),
+        ({"message": {"@type": "no/such.Message"}}, "no/such.Message"),
+        ({"schema_version": Decimal("1e400")}, "schema_version"),
+        ({"schema_version": Decimal("1.5")}, "schema_version"),
+        ({"schema_version": 10**400}, "schema_version"),
+        ({"schema_version": float("inf")}, "schema_version"),
+        ({"schema_version": True}, "schema_version"),
+        ({"json": "no base64"}, "json"),
+        ({"json": 5}, "json"),
+        ({"id": "\ud800"}, "id"),
+        ({"nothing": 1}, "nothing"),
+        ({5: 1}, "5"),
+    ],
+)
+def test_what_is_no_event_says_where(document: Any, told: str) -> None:
+    with pytest.raises(json_messages.NotThisMessage, match=told):
+        json_messages.parse(document, EVENT())
+
+
+@pytest.mark.parametrize(
+    "document", [{"skus": {}}, {"skus": [[]]}, {"skus": [None]}, {"plans": [{"versions": 5}]}]
+)
+def test_lists_hold_objects(document: Any) -> None:
+    with pytest.raises(json_messages.NotThisMessage):
+        json_messages.parse(document, catalog_service_pb2.Catalog())
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    assert json_messages.parse({"schemaVersion": Decimal("2.0")}, EVENT()).schema_version == 2
+
+
+_PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+_NAMES = [
+    name
+    for field in (*EVENT.DESCRIPTOR.fields, *events_pb2.EventMetadata.DESCRIPTOR.fields)
+    for name in (field.name, field.json_name)
+]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*_NAMES, "@type"]),
+        _PLAIN | st.dictionaries(st.sampled_from(_NAMES), _PLAIN),
+    )
+)
+@settings(deadline=None)
+def test_whatever_is_given_is_read_or_refused(document: dict[str, Any]) -> None:
+    try:
+        found = json_messages.parse(document, EVENT())
+    except json_messages.NotThisMessage:
+        return
+    written = json_format.MessageToDict(found)
+    assert json_messages.parse(written, EVENT()) == found

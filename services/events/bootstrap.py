@@ -16,11 +16,13 @@ from services.events.app.types import TypeRegistry
 from services.events.app.webhooks import Webhooks
 from services.events.app.webhooks_sender import Sender
 from services.events.app.webhooks_worker import WebhookWorker
+from services.events.checks import Checks
 from services.events.domain.webhooks_policy import Draw
 from services.events.servicer import EventServicer
 from services.runtime.addresses import AllowList
 from services.runtime.secrets import SecretBox, parse_keys
 from services.runtime.service import Runtime, Service, Servicer
+from services.runtime.workers import CPU_SECONDS, Workers
 
 
 def build(runtime: Runtime) -> Service:
@@ -33,9 +35,15 @@ def build(runtime: Runtime) -> Service:
 
 
 def assemble(
-    runtime: Runtime, *, sender: Sender | None = None, draw: Draw = random.random
+    runtime: Runtime,
+    *,
+    sender: Sender | None = None,
+    draw: Draw = random.random,
+    cpu_seconds: float = CPU_SECONDS,
 ) -> tuple[Service, WebhookWorker]:
-    """Build the service and the sender of its webhooks; who injects the clock also wants to say when it sends."""
+    """Build the service and the sender of its webhooks; who injects the clock also wants to say when it
+    sends, and `cpu_seconds` is what an event may take to be checked.
+    """
     catalogue.entries()
     allow = AllowList.parse(runtime.settings.webhook_allow)
     box = SecretBox(parse_keys(runtime.settings.secrets_keys.get_secret_value()))
@@ -47,6 +55,14 @@ def assemble(
         telemetry=runtime.telemetry,
         draw=draw,
     )
+    workers = Workers(cpu_seconds=cpu_seconds)
+    checks = Checks(workers, cpu_seconds)
+    publisher = Publisher(runtime.database, runtime.bus, checks)
+
+    async def stop() -> None:
+        await worker.stop()
+        await workers.close()
+
     service = Service(
         name="events",
         servicers=[
@@ -54,11 +70,12 @@ def assemble(
                 events_service_pb2_grpc.add_EventServiceServicer_to_server,
                 EventServicer(
                     EventReader(runtime.database, runtime.bus),
-                    TypeRegistry(runtime.database),
-                    Publisher(runtime.database, runtime.bus),
+                    TypeRegistry(runtime.database, checks),
+                    publisher,
+                    checks,
                     Webhooks(runtime.database, box, allow),
                     Operations(runtime.database, runtime.bus),
-                    Timers(runtime.database),
+                    Timers(runtime.database, publisher),
                     Journeys(runtime.database),
                     runtime.idempotency,
                 ),
@@ -69,6 +86,6 @@ def assemble(
         follows_feed=True,
         reactions=[reactions.webhooks(worker.wake)],
         start=worker.start,
-        stop=worker.stop,
+        stop=stop,
     )
     return service, worker

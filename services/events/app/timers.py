@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from services.events.app.types import find
-from services.events.domain.outside import Incoming, check
+from services.events.app.publisher import Publisher
+from services.events.domain.outside import Incoming, Sound
 from services.runtime.database import Database, UnitOfWork
-from services.runtime.errors import NotFound
+from services.runtime.errors import DomainError, NotFound
 from services.runtime.events.subjects import with_version
 from services.runtime.timers import schedules
 from services.runtime.timers import store as timers
@@ -19,8 +19,9 @@ from services.runtime.timers.store import Timer
 class Timers:
     """A tenant's timers and schedules."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, publisher: Publisher) -> None:
         self._database = database
+        self._publisher = publisher
 
     async def page(
         self, prefix: str, due_before: datetime | None, after: str, limit: int
@@ -38,19 +39,33 @@ class Timers:
         work.audit("timer", timer_id, said, None)
         return timer
 
+    async def check(self, event: Incoming) -> Sound | DomainError:
+        """Check the event of a schedule by its type, as Publisher does; returns why it cannot be published."""
+        (found,) = await self._publisher.check([event])
+        if isinstance(found, Sound):
+            return found
+        assert found.error is not None
+        return found.error
+
     async def put_schedule(
-        self, work: UnitOfWork, event: Incoming, cron: str, time_zone: str, missed: Missed
+        self,
+        work: UnitOfWork,
+        event: Sound | DomainError,
+        cron: str,
+        time_zone: str,
+        missed: Missed,
     ) -> Schedule:
-        """Put a schedule under the name that is the event's id.
+        """Put a schedule under the name that is the event's id; `event` is what `check` said.
 
         Raises:
             ScheduleInvalid: expression or time zone cannot be used.
             SchedulesFull: the tenant has as many as it may.
             DomainError: the event could not be published, as Publisher says.
         """
-        name = event.event_id
-        type_ = (await find(work, {event.subject})).get(event.subject)
-        sound = check(event, type_, work.now)
+        if isinstance(event, DomainError):
+            raise event
+        sent = event.incoming
+        name = sent.event_id
         before = await schedules.find(work, name)
         stands = await schedules.put(
             work,
@@ -59,11 +74,11 @@ class Timers:
                 cron=cron,
                 time_zone=time_zone,
                 missed=missed,
-                subject=with_version(event.subject, event.version),
-                schema_version=event.version,
-                event_key=sound.key,
+                subject=with_version(sent.subject, sent.version),
+                schema_version=sent.version,
+                event_key=event.key,
                 message_name="",
-                payload=event.payload,
+                payload=sent.payload,
             ),
         )
         work.audit("schedule", name, _said(before) if before else None, _said(stands))

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from payments.events.v1.event_type_events_pb2 import EventTypeCutOver
 
 from services.events import catalogue
+from services.events.checks import Checks
 from services.events.domain.types import (
     TYPES_MAX,
     EventType,
     Registration,
     TypesFull,
     merged,
-    register,
 )
 from services.events.store import types as store
 from services.runtime.database import Database, UnitOfWork
@@ -40,18 +40,25 @@ class Registered:
 class TypeRegistry:
     """The types that a tenant may see: those of the release, and its own."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, checks: Checks) -> None:
         self._database = database
+        self._checks = checks
 
     async def register(self, declared: Sequence[EventType]) -> list[Registered]:
-        """Register types, each judged by itself; those that stand already are left alone."""
+        """Register types, each judged by itself; those that stand already are left alone.
+
+        Their schemas are read before the transaction begins: what takes too long never gets into it.
+        """
+        faults = await self._checks.schemas(declared)
         async with self._database.unit_of_work("events.register_types") as work:
             await store.lock(work)
             standing = dict(await find(work, {item.subject for item in declared}))
             room = TYPES_MAX - await store.count(work)
             verdicts = []
-            for item in declared:
-                verdict = _judged(work, standing.get(item.subject), item, room)
+            for item, fault in zip(declared, faults, strict=True):
+                verdict = await self._judged(
+                    work, standing.get(item.subject), item, fault, room=room
+                )
                 verdicts.append(verdict)
                 found = verdict.registration
                 if found is None or found.is_same:
@@ -62,6 +69,32 @@ class TypeRegistry:
                 _audit(work, standing.get(item.subject), found)
                 standing[item.subject] = found.type
             return verdicts
+
+    async def _judged(
+        self,
+        work: UnitOfWork,
+        standing: EventType | None,
+        declared: EventType,
+        fault: DomainError | None,
+        *,
+        room: int,
+    ) -> Registered:
+        version = standing.versions[-1].version if standing else 0
+        try:
+            if standing is not None:
+                standing.refuse_if_ours()
+            if fault is not None:
+                raise fault
+            found = await self._checks.registration(standing, declared, work.now)
+            is_new = standing is None or standing.built_in
+            if is_new and not found.is_same and room <= 0:
+                raise TypesFull(
+                    f"{TYPES_MAX} types are registered; a further version of one of them can still be",
+                    types_max=TYPES_MAX,
+                )
+        except DomainError as error:
+            return Registered(None, version, error)
+        return Registered(found, found.type.versions[-1].version)
 
     async def get(self, subject: str) -> EventType:
         """Return a type. Raises NotFound."""
@@ -86,23 +119,6 @@ async def find(work: UnitOfWork, subjects: Collection[str]) -> Mapping[str, Even
     own = await store.find(work, subjects)
     both = {subject: merged(catalogue.get(subject), own.get(subject)) for subject in subjects}
     return {subject: type_ for subject, type_ in both.items() if type_ is not None}
-
-
-def _judged(
-    work: UnitOfWork, standing: EventType | None, declared: EventType, room: int
-) -> Registered:
-    version = standing.versions[-1].version if standing else 0
-    try:
-        found = register(standing, declared, work.now)
-        is_new = standing is None or standing.built_in
-        if is_new and not found.is_same and room <= 0:
-            raise TypesFull(
-                f"{TYPES_MAX} types are registered; a further version of one of them can still be",
-                types_max=TYPES_MAX,
-            )
-    except DomainError as error:
-        return Registered(None, version, error)
-    return Registered(found, found.type.versions[-1].version)
 
 
 async def _schedule_cutovers(

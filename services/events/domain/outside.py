@@ -92,22 +92,29 @@ class Verdict:
     error: DomainError | None = None
 
 
-def check(event: Incoming, type_: EventType | None, now: datetime) -> Sound:
-    """Check an event against its type.
+def admitted(event: Incoming, type_: EventType | None, now: datetime) -> str:
+    """Return the schema that the payload of an event is held against.
 
     Raises:
         TypeUnknown: there is no such type or version.
         SubjectOwned: a service of the mesh publishes it.
         VersionRetired: a later version has taken its place.
-        PayloadInvalid: the payload is no JSON, or not what the schema asks for.
-        InvalidField: what orders the event is too long, or no text.
     """
     if type_ is None:
         raise unknown(event.subject, event.version)
-    version = type_.publishable(event.version, now)
+    return type_.publishable(event.version, now).json_schema
+
+
+def checked(event: Incoming, json_schema: str, key_field: str) -> Sound:
+    """Check the payload of an event; the schema decides how long that takes.
+
+    Raises:
+        PayloadInvalid: the payload is no JSON, or not what the schema asks for.
+        InvalidField: what orders the event is too long, or no text.
+    """
     payload = payloads.read(event.payload)
-    schemas.check(version.json_schema, payload)
-    return Sound(event, _key(event, type_.key_field, payload), fingerprint(event, payload))
+    schemas.check(json_schema, payload)
+    return Sound(event, _key(event, key_field, payload), fingerprint(event, payload))
 
 
 def judge(events: Sequence[Sound]) -> tuple[list[Sound], list[Verdict]]:

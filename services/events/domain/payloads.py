@@ -7,13 +7,17 @@ through a float: what is compared and checked is its own text.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from services.runtime.errors import Code, DomainError
 
 DEPTH_MAX = 64
+# A few characters can name a number that fills any memory once it is compared.
+NUMBER_CHARS_MAX = 1000
+EXPONENT_MAX = 1000
 
 
 class PayloadInvalid(DomainError):
@@ -99,8 +103,8 @@ def _number(value: object) -> dict[str, str]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        times = Counter(name for name, _ in pairs)
+        twice = next(name for name in times if times[name] > 1)
         raise ValueError(f"the name {twice[:100]!r} stands twice in one object")
     return found
 
@@ -109,4 +113,31 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON number")
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=Decimal, parse_constant=_refuse)
+def _whole(text: str) -> int:
+    _refuse_long(text)
+    return int(text)
+
+
+def _fraction(text: str) -> Decimal:
+    _refuse_long(text)
+    try:
+        value = Decimal(text)
+    except InvalidOperation:  # an exponent beyond what any Decimal has
+        value = None
+    if value is None or abs(value.adjusted()) > EXPONENT_MAX:
+        raise ValueError(
+            f"the number {text[:40]} lies beyond 1e{EXPONENT_MAX} or is smaller than 1e-{EXPONENT_MAX}"
+        )
+    return value
+
+
+def _refuse_long(text: str) -> None:
+    if len(text) > NUMBER_CHARS_MAX:
+        raise ValueError(
+            f"the number {text[:20]}… has {len(text)} characters, and may have {NUMBER_CHARS_MAX}"
+        )
+
+
+DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_int=_whole, parse_float=_fraction, parse_constant=_refuse
+)

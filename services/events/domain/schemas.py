@@ -8,10 +8,13 @@ from typing import Any
 
 import jsonschema_rs
 
-from services.events.domain import payloads
+from services.events.domain import expansion, payloads
 from services.runtime.errors import Code, DomainError
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+# Schemas that one may come to. It is far more than any schema that a person wrote, and a value is held against so many
+# within a millisecond.
+EXPANDED_MAX = 10_000
 # Compiled ones; a schema of the largest size takes about a hundred kilobytes.
 _CACHED_MAX = 512
 MESSAGE_CHARS_MAX = 500
@@ -29,11 +32,13 @@ def read(text: str) -> dict[str, Any]:
     """Read a schema.
 
     Raises:
-        SchemaInvalid: it is no JSON object, of another dialect, breaks the dialect, or leads out of itself.
+        SchemaInvalid: it is no JSON object, of another dialect, breaks the dialect, leads out of itself, comes to
+            too much once its references are followed, or refers to itself without end.
     """
     try:
-        schema = json.loads(text)
+        # First: it bounds the numbers, which the other reader takes for floats.
         payloads.read(text.encode())
+        schema = json.loads(text)
     except (ValueError, RecursionError, payloads.PayloadInvalid) as error:
         raise SchemaInvalid(f"the schema is no JSON: {error}", pointer="") from error
     if not isinstance(schema, dict):
@@ -41,7 +46,25 @@ def read(text: str) -> dict[str, Any]:
     if schema.get("$schema", DIALECT) != DIALECT:
         raise SchemaInvalid(f"$schema must be {DIALECT}", pointer="/$schema")
     _compiled(text)
+    _refuse_boundless(schema)
     return schema
+
+
+def _refuse_boundless(schema: dict[str, Any]) -> None:
+    found = expansion.expand(schema, EXPANDED_MAX)
+    if found.endless is not None:
+        raise SchemaInvalid(
+            "the schema refers to itself for the same value, which never ends; "
+            "put the reference under properties or items, where it is held against a part of the value",
+            pointer=found.endless,
+        )
+    if found.schemas > EXPANDED_MAX:
+        raise SchemaInvalid(
+            f"the schema comes to more than {EXPANDED_MAX} schemas once its references are followed; "
+            "let fewer references lead to schemas that refer on",
+            pointer="",
+            schemas_max=EXPANDED_MAX,
+        )
 
 
 def check(text: str, payload: Any) -> None:

@@ -9,6 +9,7 @@ from services.events.app.publisher import Publisher
 from services.events.app.timers import Timers
 from services.events.app.types import TypeRegistry
 from services.events.app.webhooks import Webhooks
+from services.events.checks import Checks
 from services.events.servicer.feed import FeedRpcs
 from services.events.servicer.journeys import JourneyRpcs
 from services.events.servicer.operations import OperationRpcs
@@ -26,6 +27,7 @@ class EventServicer(TypeRpcs, FeedRpcs, WebhookRpcs, OperationRpcs, TimerRpcs, J
         reader: EventReader,
         types: TypeRegistry,
         publisher: Publisher,
+        checks: Checks,
         webhooks: Webhooks,
         operations: Operations,
         timers: Timers,
@@ -35,6 +37,7 @@ class EventServicer(TypeRpcs, FeedRpcs, WebhookRpcs, OperationRpcs, TimerRpcs, J
         self._reader = reader
         self._types = types
         self._publisher = publisher
+        self._checks = checks
         self._webhooks = webhooks
         self._operations = operations
         self._timers = timers

@@ -10,6 +10,7 @@ from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb
 from services.events import incoming
 from services.events.app.publisher import Unreadable
 from services.events.app.timers import Timers
+from services.events.checks import Checks
 from services.events.domain.outside import Incoming
 from services.runtime.database import UnitOfWork
 from services.runtime.events.publish import EventTooLarge
@@ -39,6 +40,7 @@ class TimerRpcs(events_service_pb2_grpc.EventServiceServicer):
     """ListTimers, CancelTimer, PutSchedule, ListSchedules and DeleteSchedule."""
 
     _timers: Timers
+    _checks: Checks
     _idempotency: Idempotency
 
     async def ListTimers(
@@ -75,7 +77,8 @@ class TimerRpcs(events_service_pb2_grpc.EventServiceServicer):
     ) -> events_service_pb2.PutScheduleResponse:
         """Put a schedule."""
         asked = request.schedule
-        event = _event(asked)
+        # Before the transaction begins; what is wrong is told inside, since a repeated call has its answer already.
+        event = await self._timers.check(await self._event(asked))
 
         async def handler(work: UnitOfWork) -> events_service_pb2.PutScheduleResponse:
             stands = await self._timers.put_schedule(
@@ -120,30 +123,30 @@ class TimerRpcs(events_service_pb2_grpc.EventServiceServicer):
             "events.delete_schedule", request, events_service_pb2.DeleteScheduleResponse, handler
         )
 
+    async def _event(self, schedule: timers_pb2.Schedule) -> Incoming:
+        """Return the event of a schedule, as an outside producer would send it. Raises its fault."""
+        event = events_pb2.Event(id=schedule.name, subject=schedule.subject, key=schedule.key)
+        kind = schedule.WhichOneof("payload")
+        if kind == "data":
+            event.data.CopyFrom(schedule.data)
+        elif kind == "json":
+            event.json = schedule.json
+        request = events_service_pb2.PublishEventsRequest(events=[event])
+        (found,) = await incoming.read(self._checks, request)
+        if isinstance(found, Unreadable):
+            raise found.error
+        if len(found.payload) > PAYLOAD_BYTES_MAX:
+            raise EventTooLarge(
+                f"the payload weighs {len(found.payload)} bytes; publish a reference instead",
+                subject=schedule.subject,
+                bytes=len(found.payload),
+                bytes_max=PAYLOAD_BYTES_MAX,
+            )
+        return found
+
 
 def _due_before(request: events_service_pb2.ListTimersRequest) -> datetime | None:
     return request.due_before.ToDatetime(UTC) if request.HasField("due_before") else None
-
-
-def _event(schedule: timers_pb2.Schedule) -> Incoming:
-    """Return the event of a schedule, as an outside producer would send it. Raises its fault."""
-    event = events_pb2.Event(id=schedule.name, subject=schedule.subject, key=schedule.key)
-    kind = schedule.WhichOneof("payload")
-    if kind == "data":
-        event.data.CopyFrom(schedule.data)
-    elif kind == "json":
-        event.json = schedule.json
-    found = incoming.read(events_service_pb2.PublishEventsRequest(events=[event]))[0]
-    if isinstance(found, Unreadable):
-        raise found.error
-    if len(found.payload) > PAYLOAD_BYTES_MAX:
-        raise EventTooLarge(
-            f"the payload weighs {len(found.payload)} bytes; publish a reference instead",
-            subject=schedule.subject,
-            bytes=len(found.payload),
-            bytes_max=PAYLOAD_BYTES_MAX,
-        )
-    return found
 
 
 def _timer(timer: Timer) -> timers_pb2.Timer:

@@ -12,6 +12,7 @@ from payments.type.v1 import type_pb2
 from services.events import incoming
 from services.events.app.publisher import Publisher
 from services.events.app.types import Registered, TypeRegistry
+from services.events.checks import Checks
 from services.events.domain.cloudevents import CloudEventInvalid, CloudEventUnsupported
 from services.events.domain.outside import EventOutcome, Verdict
 from services.events.domain.payloads import PayloadInvalid
@@ -20,6 +21,7 @@ from services.runtime import validation
 from services.runtime.errors import DomainError, FieldViolation, InvalidField
 from services.runtime.events.subjects import is_subject, split_version
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
+from services.runtime.turns import in_slices
 
 TYPES_PER_CALL_MAX = 100
 # Of the schemas on one page of types: what is left of a message's size is ample for the rest.
@@ -47,13 +49,14 @@ class TypeRpcs(events_service_pb2_grpc.EventServiceServicer):
 
     _types: TypeRegistry
     _publisher: Publisher
+    _checks: Checks
 
     async def RegisterEventTypes(
         self, request: events_service_pb2.RegisterEventTypesRequest, context: Any
     ) -> events_service_pb2.RegisterEventTypesResponse:
         """Register types, each judged by itself."""
         validation.check_batch(request.event_types, TYPES_PER_CALL_MAX, field="event_types")
-        faults = [_type_faults(item) for item in request.event_types]
+        faults = [_type_faults(item) async for item in in_slices(request.event_types, 1)]
         sound = [item for item, fault in zip(request.event_types, faults, strict=True) if not fault]
         done = iter(await self._types.register([type_of(item) for item in sound]) if sound else ())
         response = events_service_pb2.RegisterEventTypesResponse()
@@ -107,7 +110,7 @@ class TypeRpcs(events_service_pb2_grpc.EventServiceServicer):
     ) -> events_service_pb2.PublishEventsResponse:
         """Publish events of outside producers, each judged by itself."""
         _drop_mark(request)
-        verdicts = await self._publisher.publish(incoming.read(request))
+        verdicts = await self._publisher.publish(await incoming.read(self._checks, request))
         return events_service_pb2.PublishEventsResponse(
             results=[_result(index, verdict) for index, verdict in enumerate(verdicts)]
         )
@@ -117,7 +120,9 @@ class TypeRpcs(events_service_pb2_grpc.EventServiceServicer):
     ) -> events_service_pb2.PublishCloudEventsResponse:
         """Publish CloudEvents of outside producers, each judged by itself."""
         _drop_mark(request)
-        verdicts = await self._publisher.publish(incoming.read_cloud_events(request))
+        verdicts = await self._publisher.publish(
+            await incoming.read_cloud_events(self._checks, request)
+        )
         response = events_service_pb2.PublishCloudEventsResponse()
         for index, verdict in enumerate(verdicts):
             result = _result(index, verdict)

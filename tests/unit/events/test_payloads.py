@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from payments.events.v1 import events_pb2
 
-from services.events import body, incoming
+from services.events import body, checks
 from services.events.domain import payloads, schemas
-from services.runtime.errors import InvalidField
+from services.runtime.errors import BatchTooLarge, InvalidField
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8")),
@@ -39,6 +39,13 @@ VALUES = st.recursive(
         b"[" * 66 + b"]" * 66,
         b"[" * 100_000,
         b"1" * 5000,
+        b"1e1000000000000000000",
+        b"1e-1000000000000000000",
+        b"1e1001",
+        b"-1e-1001",
+        b"0." + b"1" * 5000,
+        b"1" + b"0" * 1000,
+        b'{"a": [1, {"b": 0e1000000000000000000}]}',
     ],
 )
 def test_what_has_no_single_reading_is_refused(text: bytes) -> None:
@@ -86,8 +93,16 @@ def test_a_body_gives_every_payload_to_the_byte(values: list[object], indent: in
         b'{"events": {}}',
         b'{"events": [], "more": 1}',
         b'[{"a":1}',
-        b'{"events": [{"id": "x", "id": "y"}]}',
-        b'{"events": [{"data": {"a": 1, "a": 2}}]}',
+        b'{"events": [], "events": []}',
+        b'{"events": [{}]',
+        b'{"events": [{}}',
+        b'{"events": [{},]}',
+        b"[{} {}]",
+        b"[{}],",
+        b'{"events" [{}]}',
+        b'{"\\udfff": [{}]}',
+        b'{"\xff": [{}]}',
+        b'["unending',
         b"\xef\xbb\xbf[]",
         b"[]]",
     ],
@@ -98,12 +113,79 @@ def test_another_body_is_refused(text: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "item", ["1", "null", '{"id": 5}', '{"nonsense": 1}', '{"data": 1, "json": "e30="}']
+    ("item", "event_id"),
+    [
+        ("1", ""),
+        ("null", ""),
+        ('{"id": 5}', ""),
+        ('{"nonsense": 1}', ""),
+        ('{"data": 1, "json": "e30="}', ""),
+        ('{"id": "x", "id": "y"}', ""),
+        ('{"id": "x", "schema_version": 1e1000000000000000000}', "x"),
+        (f'{{"id": "x", "schema_version": {"7" * 5000}}}', "x"),
+        ('{"id": "x", "schema_version": 1.5}', "x"),
+        ('{"id": "x", "schema_version": true}', "x"),
+        ('{"id": "x", "message": {"@type": 5}}', "x"),
+        ('{"id": "x", "message": {"@type": "type.googleapis.com/payments.events.v1.Event"}}', "x"),
+        ('{"id": "x", "message": 5}', "x"),
+        ('{"id": "x", "message": []}', "x"),
+        ('{"id": "x", "metadata": []}', "x"),
+        ('{"id": "x", "metadata": "none"}', "x"),
+        ('{"id": "x", "metadata": {"traceparent": []}}', "x"),
+        ('{"id": "x", "metadata": {"tenant_id": "a", "tenantId": "a"}}', "x"),
+        ('{"id": "x", "created_at": "2026-01-01T00:00:00+99:99"}', "x"),
+        ('{"id": "x", "created_at": "2026-1-1T0:0:0Z"}', "x"),
+        ('{"id": "x", "created_at": 5}', "x"),
+        ('{"id": "x", "created_at": null, "createdAt": "2026-01-01T00:00:00Z"}', "x"),
+        ('{"id": "x", "schema_version": 1, "schemaVersion": 1}', "x"),
+        ('{"id": "x", "json": 5}', "x"),
+        ('{"id": "x", "key": "\\ud800"}', "x"),
+        ('{"id": "\\ud800"}', ""),
+        (f'{{"id": "x", "key": {"[" * 5000}{"]" * 5000}}}', "x"),
+        ('{"id": "x", "key": NaN}', "x"),
+        ('{"id": "x", "key": oops}', "x"),
+    ],
 )
-def test_an_event_that_does_not_read_is_refused_alone(item: str) -> None:
-    first, second = body.read(f'[{item}, {{"id": "fine", "data": 1}}]'.encode())
-    assert isinstance(first, body.Fault)
-    assert isinstance(second, events_pb2.Event)
+def test_an_event_that_does_not_read_is_refused_alone(item: str, event_id: str) -> None:
+    good = '{"id": "fine", "data": 1}'
+    first, refused, last = body.read(f"[{good}, {item}, {good}]".encode())
+    assert isinstance(refused, body.Fault)
+    assert refused.event_id == event_id
+    assert isinstance(first, events_pb2.Event)
+    assert isinstance(last, events_pb2.Event)
+
+
+def test_bytes_that_are_no_text_are_refused_alone() -> None:
+    refused, fine = body.read(b'[{"id": "a\xff"}, {"id": "fine"}]')
+    assert isinstance(refused, body.Fault)
+    assert isinstance(fine, events_pb2.Event)
+
+
+def test_a_null_is_an_absent_field() -> None:
+    (found,) = body.read(b'[{"id": "a", "metadata": null, "created_at": null, "message": null}]')
+    assert found == events_pb2.Event(id="a")
+
+
+@pytest.mark.parametrize("form", ["[%s]", '{"events": [%s]}'])
+def test_a_body_is_cut_up_to_the_first_event_that_is_too_much(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million elements cost no more than a thousand: those behind the limit are not looked at."""
+    cut: list[int] = []
+    end = body._end
+
+    def counted(text: bytes, start: int) -> int:
+        cut.append(start)
+        return end(text, start)
+
+    monkeypatch.setattr(body, "_end", counted)
+    for read in (body.read, lambda text: body.read_cloud_events(text, batch=True)):
+        cut.clear()
+        with pytest.raises(BatchTooLarge):
+            read((form % ",".join(["0"] * 1_000_000)).encode())
+        assert len(cut) == body.EVENTS_MAX + 1
+        if form != "[%s]":
+            break
 
 
 @pytest.mark.parametrize(
@@ -113,7 +195,7 @@ def test_an_event_that_does_not_read_is_refused_alone(item: str) -> None:
 def test_a_struct_is_written_exactly(number: float, text: str) -> None:
     data = struct_pb2.Struct()
     data["b"], data["a"] = number, "é"
-    assert incoming._text(data) == f'{{"a":"é","b":{text}}}'.encode()
+    assert checks.text_of(data) == f'{{"a":"é","b":{text}}}'.encode()
 
 
 @pytest.mark.parametrize("number", [90071992547409.93, 9007199254740993.0, float("nan"), 1 / 3])
@@ -121,7 +203,7 @@ def test_a_number_with_two_readings_is_refused(number: float) -> None:
     data = struct_pb2.Struct()
     data["a"] = number
     with pytest.raises(payloads.PayloadInvalid):
-        incoming._text(data)
+        checks.text_of(data)
 
 
 SCHEMA = json.dumps(

@@ -330,6 +330,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "WEBHOOK_ENDPOINT_DISABLED", "domain": "tollmesh.dev", "metadata": {"endpoint_id": "whe_0190"}}
     """
+    ERROR_REASON_EVENT_CHECK_TOO_COSTLY: _ErrorReason.ValueType  # 815
+    """What was sent takes more work to read or to check than one item may, by the schema of its type as a rule; it was
+    given up. Simplify the schema or the payload. Behind three such items of a call no other is looked at: send those in
+    a call of their own.
+
+        {"reason": "EVENT_CHECK_TOO_COSTLY", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "cpu_seconds": "2.0"}}
+    """
     ERROR_REASON_SCHEDULE_INVALID: _ErrorReason.ValueType  # 830
     """A schedule cannot be read: its expression is no cron expression of five fields, never comes round, or its time
     zone is none of the IANA's.
@@ -722,6 +729,13 @@ ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED: ErrorReason.ValueType  # 814
 """The endpoint is disabled, so nothing can be sent to it; enable it with UpdateWebhookEndpoint first.
 
     {"reason": "WEBHOOK_ENDPOINT_DISABLED", "domain": "tollmesh.dev", "metadata": {"endpoint_id": "whe_0190"}}
+"""
+ERROR_REASON_EVENT_CHECK_TOO_COSTLY: ErrorReason.ValueType  # 815
+"""What was sent takes more work to read or to check than one item may, by the schema of its type as a rule; it was
+given up. Simplify the schema or the payload. Behind three such items of a call no other is looked at: send those in
+a call of their own.
+
+    {"reason": "EVENT_CHECK_TOO_COSTLY", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "cpu_seconds": "2.0"}}
 """
 ERROR_REASON_SCHEDULE_INVALID: ErrorReason.ValueType  # 830
 """A schedule cannot be read: its expression is no cron expression of five fields, never comes round, or its time

@@ -446,6 +446,15 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "WEBHOOK_ENDPOINT_DISABLED", "domain": "tollmesh.dev", "metadata": {"endpoint_id": "whe_0190"}}
     """
 
+    EVENT_CHECK_TOO_COSTLY = 815
+    """
+    What was sent takes more work to read or to check than one item may, by the schema of its type as a rule; it was
+    given up. Simplify the schema or the payload. Behind three such items of a call no other is looked at: send those in
+    a call of their own.
+
+        {"reason": "EVENT_CHECK_TOO_COSTLY", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "cpu_seconds": "2.0"}}
+    """
+
     SCHEDULE_INVALID = 830
     """
     A schedule cannot be read: its expression is no cron expression of five fields, never comes round, or its time
@@ -613,6 +622,7 @@ class ErrorReason(betterproto2.Enum):
             812: "ERROR_REASON_WEBHOOK_ENDPOINTS_FULL",
             813: "ERROR_REASON_WEBHOOK_SECRETS_FULL",
             814: "ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED",
+            815: "ERROR_REASON_EVENT_CHECK_TOO_COSTLY",
             830: "ERROR_REASON_SCHEDULE_INVALID",
             831: "ERROR_REASON_JOURNEY_EVENT_REFUSED",
             832: "ERROR_REASON_JOURNEY_VERSION_UNKNOWN",
@@ -690,6 +700,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_WEBHOOK_ENDPOINTS_FULL": 812,
             "ERROR_REASON_WEBHOOK_SECRETS_FULL": 813,
             "ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED": 814,
+            "ERROR_REASON_EVENT_CHECK_TOO_COSTLY": 815,
             "ERROR_REASON_SCHEDULE_INVALID": 830,
             "ERROR_REASON_JOURNEY_EVENT_REFUSED": 831,
             "ERROR_REASON_JOURNEY_VERSION_UNKNOWN": 832,

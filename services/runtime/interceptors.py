@@ -16,7 +16,7 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
 
-from services.runtime import methods, validation
+from services.runtime import methods, validation, weight
 from services.runtime.access import KeyRing, MeshTokens, Principal, refusal
 from services.runtime.cards import SPAN_MAX, holds_card_number
 from services.runtime.config import Settings
@@ -190,7 +190,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
                 request = (
                     self._requests(call, data, decode)
                     if streaming_in
-                    else self._request(call, data, decode)
+                    else await self._request(call, data, decode)
                 )
                 if streaming_in:
                     async with self._watched(call):
@@ -218,7 +218,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
                 request = (
                     self._requests(call, data, decode)
                     if streaming_in
-                    else self._request(call, data, decode)
+                    else await self._request(call, data, decode)
                 )
                 # Closed here: what the handler still works on ends before its call does.
                 async with self._watched(call), aclosing(behaviour(request, context)) as responses:
@@ -364,7 +364,9 @@ class Pipeline(grpc.aio.ServerInterceptor):
             result = behaviour(request, call.context)
             return await result if inspect.isawaitable(result) else result
 
-    def _request(self, call: Call, data: bytes, decode: Callable[[bytes], Any]) -> Any:
+    async def _request(self, call: Call, data: bytes, decode: Callable[[bytes], Any]) -> Any:
+        if call.method.request is not None:
+            await weight.check(data, call.method.request, call.method.path)
         try:
             request = decode(data)
         except (DecodeError, UnicodeDecodeError) as error:
@@ -383,7 +385,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
     ) -> AsyncIterator[Any]:
         async for item in data:
             await self._recheck(call)
-            yield self._request(call, item, decode)
+            yield await self._request(call, item, decode)
 
     # ---- on the way out
 

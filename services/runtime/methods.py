@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
@@ -34,6 +35,7 @@ class Method:
         scope: scope that its caller needs; empty for health and reflection, which need no key.
         mutates: whether a call changes state.
         has_request_id: whether the request has the field request_id.
+        request: descriptor of its request; None where it is not ours.
         validated: whether the request's rules are checked (ours) or not (health, reflection, channelz).
     """
 
@@ -42,6 +44,7 @@ class Method:
     mutates: bool
     has_request_id: bool
     validated: bool
+    request: Any = None
 
 
 def foreign(path: str) -> Method:
@@ -69,7 +72,14 @@ def describe(service_names: Iterable[str]) -> dict[str, Method]:
                     f"{path} names no scope: add option payments.options.v1.access"
                 )
             has_request_id = "request_id" in method.input_type.fields_by_name
-            methods[path] = Method(path, rule.scope, rule.mutates, has_request_id, validated=True)
+            methods[path] = Method(
+                path,
+                rule.scope,
+                rule.mutates,
+                has_request_id,
+                validated=True,
+                request=method.input_type,
+            )
     return methods
 
 

@@ -5,10 +5,14 @@ Source of the rules: the `buf.validate` options in `proto/`.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from functools import cache
 
 import protovalidate
+from buf.validate import validate_pb2
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from services.runtime import wellformed
@@ -34,9 +38,13 @@ _SUBJECT = re.compile(
 def violations(message: Message, prefix: str = "", *, nul_too: bool = True) -> list[FieldViolation]:
     """Return every broken rule of a message, at most 100; `prefix` is put before each field path.
 
-    Values that are none of their type (a Timestamp's nanos of -1, a text with NUL) are looked for first: no rule
-    and no code behind it has to cope with them. `nul_too=False` is for readers that do cope with NUL.
+    A list that is too long is told alone: what comes behind would look at each of its items first. Then values that
+    are none of their type (a Timestamp's nanos of -1, a text with NUL): no rule and no code behind it has to cope
+    with them. `nul_too=False` is for readers that do cope with NUL.
     """
+    crowded = list(itertools.islice(_crowded(message, prefix), VIOLATIONS_MAX))
+    if crowded:
+        return crowded
     odd = wellformed.faults(message, nul_too=nul_too)
     if odd:
         return [
@@ -73,6 +81,41 @@ def check_batch(items: Sized, items_max: int, *, field: str = "items") -> None:
             items=len(items),
             items_max=items_max,
         )
+
+
+def _crowded(message: Message, prefix: str) -> Iterator[FieldViolation]:
+    """Give the lists and maps of a message that hold more than their rules let them."""
+    for field, value in message.ListFields():
+        if field.message_type is None and not field.is_repeated:
+            continue
+        limit, ignored, is_map = _limits(field)
+        if limit is not None and len(value) > limit:
+            what = "pairs" if is_map else "items"
+            yield FieldViolation(prefix + field.name, f"must have at most {limit} {what}")
+        elif is_map or ignored or field.message_type is None:
+            continue
+        elif field.is_repeated:
+            for at, item in enumerate(value):
+                yield from _crowded(item, f"{prefix}{field.name}[{at}].")
+        else:
+            yield from _crowded(value, f"{prefix}{field.name}.")
+
+
+@cache
+def _limits(field: FieldDescriptor) -> tuple[int | None, bool, bool]:
+    """Return how much a list or map may hold, whether the rules look into it, and whether it is a map."""
+    rules = field.GetOptions().Extensions[validate_pb2.field]
+    foreign = (
+        field.message_type is not None and field.message_type.file.package == "google.protobuf"
+    )
+    ignored = foreign or rules.ignore == validate_pb2.IGNORE_ALWAYS
+    if rules.ignore == validate_pb2.IGNORE_ALWAYS:
+        return None, True, False
+    if rules.repeated.HasField("max_items"):
+        return rules.repeated.max_items, ignored, False
+    is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
+    limit = rules.map.max_pairs if rules.map.HasField("max_pairs") else None
+    return limit, ignored, is_map
 
 
 def warm_up(messages: Iterable[Message]) -> None:

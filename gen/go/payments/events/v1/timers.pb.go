@@ -821,7 +821,7 @@ const file_payments_events_v1_timers_proto_rawDesc = "" +
 	"\x05cause\x18\x04 \x01(\tR\x05cause\x12\x19\n" +
 	"\bcause_id\x18\x05 \x01(\tR\acauseId\x12\x1a\n" +
 	"\bcommands\x18\x06 \x01(\tR\bcommands\x12*\n" +
-	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xab\x04\n" +
+	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xb3\x04\n" +
 	"\bSchedule\x123\n" +
 	"\x04name\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{1,100}$R\x04name\x12\x1d\n" +
 	"\x04cron\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04cron\x12$\n" +
@@ -829,8 +829,8 @@ const file_payments_events_v1_timers_proto_rawDesc = "" +
 	"\x06missed\x18\x04 \x01(\x0e2 .payments.events.v1.MissedPolicyB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06missed\x12E\n" +
 	"\asubject\x18\x05 \x01(\tB+\xbaH(r&\x18\xc8\x012!^([a-z0-9_-]+\\.){1,4}[a-z0-9_-]+$R\asubject\x12\x1a\n" +
 	"\x03key\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x03key\x12\x1f\n" +
-	"\x04json\x18\a \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04H\x00R\x04json\x12-\n" +
-	"\x04data\x18\b \x01(\v2\x17.google.protobuf.StructH\x00R\x04data\x123\n" +
+	"\x04json\x18\a \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04H\x00R\x04json\x125\n" +
+	"\x04data\x18\b \x01(\v2\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00R\x04data\x123\n" +
 	"\anext_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x06nextAt\x123\n" +
 	"\alast_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x06lastAt\x129\n" +

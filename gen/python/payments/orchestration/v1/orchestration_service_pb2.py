@@ -31,17 +31,21 @@ from payments.orchestration.v1 import orchestration_pb2 as payments_dot_orchestr
 from payments.plan.v1 import plan_pb2 as payments_dot_plan_dot_v1_dot_plan__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n5payments/orchestration/v1/orchestration_service.proto\x12\x19payments.orchestration.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fpayments/config/v1/config.proto\x1a!payments/options/v1/options.proto\x1a-payments/orchestration/v1/orchestration.proto\x1a\x1bpayments/plan/v1/plan.proto\"\xbe\x01\n\x14\x43reatePaymentRequest\x12\x44\n\x10\x65xternal_request\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructH\x00R\x0f\x65xternalRequest\x12,\n\x0braw_request\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@H\x00R\nrawRequest\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\trequestIdB\t\n\x07request\"q\n\x15\x43reatePaymentResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\".payments.orchestration.v1.PaymentR\x07payment\x12\x1a\n\x08repeated\x18\x02 \x01(\x08R\x08repeated\"\x93\x01\n\x12PlanPaymentRequest\x12\x44\n\x10\x65xternal_request\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructH\x00R\x0f\x65xternalRequest\x12,\n\x0braw_request\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@H\x00R\nrawRequestB\t\n\x07request\"\xfb\x01\n\x13PlanPaymentResponse\x12G\n\x07\x63ontext\x18\x01 \x01(\x0b\x32-.payments.orchestration.v1.CoreRequestContextR\x07\x63ontext\x12\x31\n\x04plan\x18\x02 \x01(\x0b\x32\x1d.payments.plan.v1.PaymentPlanR\x04plan\x12\x41\n\tdecisions\x18\x03 \x03(\x0b\x32#.payments.orchestration.v1.DecisionR\tdecisions\x12%\n\x0e\x63onfig_version\x18\x04 \x01(\x05R\rconfigVersion\">\n\x11GetPaymentRequest\x12)\n\npayment_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tpaymentId\"R\n\x12GetPaymentResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\".payments.orchestration.v1.PaymentR\x07payment\"\xaf\x02\n\x13ListPaymentsRequest\x12?\n\x0bmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\nmerchantId\x12\x39\n\x08order_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x07orderId\x12J\n\x06status\x18\x03 \x01(\x0e\x32(.payments.orchestration.v1.PaymentStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12\'\n\tpage_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"~\n\x14ListPaymentsResponse\x12>\n\x08payments\x18\x01 \x03(\x0b\x32\".payments.orchestration.v1.PaymentR\x08payments\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x87\x01\n\x18PutMerchantConfigRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x42\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\".payments.config.v1.MerchantConfigB\x06\xbaH\x03\xc8\x01\x01R\x06\x63onfig\"5\n\x19PutMerchantConfigResponse\x12\x18\n\x07version\x18\x01 \x01(\x05R\x07version\"~\n\x18GetMerchantConfigRequest\x12?\n\x0bmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\nmerchantId\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\"W\n\x19GetMerchantConfigResponse\x12:\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\".payments.config.v1.MerchantConfigR\x06\x63onfig\"\xb6\x01\n!ListMerchantConfigVersionsRequest\x12?\n\x0bmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\nmerchantId\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x8a\x01\n\"ListMerchantConfigVersionsResponse\x12<\n\x07\x63onfigs\x18\x01 \x03(\x0b\x32\".payments.config.v1.MerchantConfigR\x07\x63onfigs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xb7\x05\n\x0ePaymentService\x12\xaf\x01\n\rCreatePayment\x12/.payments.orchestration.v1.CreatePaymentRequest\x1a\x30.payments.orchestration.v1.CreatePaymentResponse\";\x8a\xe7\x18\x17\n\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02\x1a\"\x0c/v1/payments:\x01*b\x07payment\x12\xa2\x01\n\x0bPlanPayment\x12-.payments.orchestration.v1.PlanPaymentRequest\x1a..payments.orchestration.v1.PlanPaymentResponse\"4\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02\x16\"\x11/v1/payments:plan:\x01*\x12\xad\x01\n\nGetPayment\x12,.payments.orchestration.v1.GetPaymentRequest\x1a-.payments.orchestration.v1.GetPaymentResponse\"B\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02$\x12\x19/v1/payments/{payment_id}b\x07payment\x12\x9d\x01\n\x0cListPayments\x12..payments.orchestration.v1.ListPaymentsRequest\x1a/.payments.orchestration.v1.ListPaymentsResponse\",\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/payments2\x9f\x05\n\x15MerchantConfigService\x12\xcf\x01\n\x11PutMerchantConfig\x12\x33.payments.orchestration.v1.PutMerchantConfigRequest\x1a\x34.payments.orchestration.v1.PutMerchantConfigResponse\"O\x8a\xe7\x18\x17\n\x13orchestration:admin\x10\x01\x82\xd3\xe4\x93\x02.\x1a)/v1/merchant-configs/{config.merchant_id}:\x01*\x12\xca\x01\n\x11GetMerchantConfig\x12\x33.payments.orchestration.v1.GetMerchantConfigRequest\x1a\x34.payments.orchestration.v1.GetMerchantConfigResponse\"J\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02,\x12\"/v1/merchant-configs/{merchant_id}b\x06\x63onfig\x12\xe6\x01\n\x1aListMerchantConfigVersions\x12<.payments.orchestration.v1.ListMerchantConfigVersionsRequest\x1a=.payments.orchestration.v1.ListMerchantConfigVersionsResponse\"K\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02-\x12+/v1/merchant-configs/{merchant_id}/versionsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n5payments/orchestration/v1/orchestration_service.proto\x12\x19payments.orchestration.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fpayments/config/v1/config.proto\x1a!payments/options/v1/options.proto\x1a-payments/orchestration/v1/orchestration.proto\x1a\x1bpayments/plan/v1/plan.proto\"\xc6\x01\n\x14\x43reatePaymentRequest\x12L\n\x10\x65xternal_request\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00R\x0f\x65xternalRequest\x12,\n\x0braw_request\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@H\x00R\nrawRequest\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\trequestIdB\t\n\x07request\"U\n\x15\x43reatePaymentResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\".payments.orchestration.v1.PaymentR\x07payment\"\x9b\x01\n\x12PlanPaymentRequest\x12L\n\x10\x65xternal_request\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00R\x0f\x65xternalRequest\x12,\n\x0braw_request\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@H\x00R\nrawRequestB\t\n\x07request\"\xfb\x01\n\x13PlanPaymentResponse\x12G\n\x07\x63ontext\x18\x01 \x01(\x0b\x32-.payments.orchestration.v1.CoreRequestContextR\x07\x63ontext\x12\x31\n\x04plan\x18\x02 \x01(\x0b\x32\x1d.payments.plan.v1.PaymentPlanR\x04plan\x12\x41\n\tdecisions\x18\x03 \x03(\x0b\x32#.payments.orchestration.v1.DecisionR\tdecisions\x12%\n\x0e\x63onfig_version\x18\x04 \x01(\x05R\rconfigVersion\">\n\x11GetPaymentRequest\x12)\n\npayment_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tpaymentId\"R\n\x12GetPaymentResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\".payments.orchestration.v1.PaymentR\x07payment\"\xaf\x02\n\x13ListPaymentsRequest\x12?\n\x0bmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\nmerchantId\x12\x39\n\x08order_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x07orderId\x12J\n\x06status\x18\x03 \x01(\x0e\x32(.payments.orchestration.v1.PaymentStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12\'\n\tpage_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"~\n\x14ListPaymentsResponse\x12>\n\x08payments\x18\x01 \x03(\x0b\x32\".payments.orchestration.v1.PaymentR\x08payments\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x87\x01\n\x18PutMerchantConfigRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x42\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\".payments.config.v1.MerchantConfigB\x06\xbaH\x03\xc8\x01\x01R\x06\x63onfig\"5\n\x19PutMerchantConfigResponse\x12\x18\n\x07version\x18\x01 \x01(\x05R\x07version\"~\n\x18GetMerchantConfigRequest\x12?\n\x0bmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\nmerchantId\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\"W\n\x19GetMerchantConfigResponse\x12:\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\".payments.config.v1.MerchantConfigR\x06\x63onfig\"\xb6\x01\n!ListMerchantConfigVersionsRequest\x12?\n\x0bmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\nmerchantId\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x8a\x01\n\"ListMerchantConfigVersionsResponse\x12<\n\x07\x63onfigs\x18\x01 \x03(\x0b\x32\".payments.config.v1.MerchantConfigR\x07\x63onfigs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xb7\x05\n\x0ePaymentService\x12\xaf\x01\n\rCreatePayment\x12/.payments.orchestration.v1.CreatePaymentRequest\x1a\x30.payments.orchestration.v1.CreatePaymentResponse\";\x8a\xe7\x18\x17\n\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02\x1a\"\x0c/v1/payments:\x01*b\x07payment\x12\xa2\x01\n\x0bPlanPayment\x12-.payments.orchestration.v1.PlanPaymentRequest\x1a..payments.orchestration.v1.PlanPaymentResponse\"4\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02\x16\"\x11/v1/payments:plan:\x01*\x12\xad\x01\n\nGetPayment\x12,.payments.orchestration.v1.GetPaymentRequest\x1a-.payments.orchestration.v1.GetPaymentResponse\"B\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02$\x12\x19/v1/payments/{payment_id}b\x07payment\x12\x9d\x01\n\x0cListPayments\x12..payments.orchestration.v1.ListPaymentsRequest\x1a/.payments.orchestration.v1.ListPaymentsResponse\",\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/payments2\x9f\x05\n\x15MerchantConfigService\x12\xcf\x01\n\x11PutMerchantConfig\x12\x33.payments.orchestration.v1.PutMerchantConfigRequest\x1a\x34.payments.orchestration.v1.PutMerchantConfigResponse\"O\x8a\xe7\x18\x17\n\x13orchestration:admin\x10\x01\x82\xd3\xe4\x93\x02.\x1a)/v1/merchant-configs/{config.merchant_id}:\x01*\x12\xca\x01\n\x11GetMerchantConfig\x12\x33.payments.orchestration.v1.GetMerchantConfigRequest\x1a\x34.payments.orchestration.v1.GetMerchantConfigResponse\"J\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02,\x12\"/v1/merchant-configs/{merchant_id}b\x06\x63onfig\x12\xe6\x01\n\x1aListMerchantConfigVersions\x12<.payments.orchestration.v1.ListMerchantConfigVersionsRequest\x1a=.payments.orchestration.v1.ListMerchantConfigVersionsResponse\"K\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02-\x12+/v1/merchant-configs/{merchant_id}/versionsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'payments.orchestration.v1.orchestration_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CREATEPAYMENTREQUEST'].fields_by_name['external_request']._loaded_options = None
+  _globals['_CREATEPAYMENTREQUEST'].fields_by_name['external_request']._serialized_options = b'\272H\003\330\001\003'
   _globals['_CREATEPAYMENTREQUEST'].fields_by_name['raw_request']._loaded_options = None
   _globals['_CREATEPAYMENTREQUEST'].fields_by_name['raw_request']._serialized_options = b'\272H\006z\004\030\200\200@'
   _globals['_CREATEPAYMENTREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEPAYMENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_PLANPAYMENTREQUEST'].fields_by_name['external_request']._loaded_options = None
+  _globals['_PLANPAYMENTREQUEST'].fields_by_name['external_request']._serialized_options = b'\272H\003\330\001\003'
   _globals['_PLANPAYMENTREQUEST'].fields_by_name['raw_request']._loaded_options = None
   _globals['_PLANPAYMENTREQUEST'].fields_by_name['raw_request']._serialized_options = b'\272H\006z\004\030\200\200@'
   _globals['_GETPAYMENTREQUEST'].fields_by_name['payment_id']._loaded_options = None
@@ -85,35 +89,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MERCHANTCONFIGSERVICE'].methods_by_name['ListMerchantConfigVersions']._loaded_options = None
   _globals['_MERCHANTCONFIGSERVICE'].methods_by_name['ListMerchantConfigVersions']._serialized_options = b'\212\347\030\024\n\022orchestration:read\202\323\344\223\002-\022+/v1/merchant-configs/{merchant_id}/versions'
   _globals['_CREATEPAYMENTREQUEST']._serialized_start=318
-  _globals['_CREATEPAYMENTREQUEST']._serialized_end=508
-  _globals['_CREATEPAYMENTRESPONSE']._serialized_start=510
-  _globals['_CREATEPAYMENTRESPONSE']._serialized_end=623
-  _globals['_PLANPAYMENTREQUEST']._serialized_start=626
-  _globals['_PLANPAYMENTREQUEST']._serialized_end=773
-  _globals['_PLANPAYMENTRESPONSE']._serialized_start=776
-  _globals['_PLANPAYMENTRESPONSE']._serialized_end=1027
-  _globals['_GETPAYMENTREQUEST']._serialized_start=1029
-  _globals['_GETPAYMENTREQUEST']._serialized_end=1091
-  _globals['_GETPAYMENTRESPONSE']._serialized_start=1093
-  _globals['_GETPAYMENTRESPONSE']._serialized_end=1175
-  _globals['_LISTPAYMENTSREQUEST']._serialized_start=1178
-  _globals['_LISTPAYMENTSREQUEST']._serialized_end=1481
-  _globals['_LISTPAYMENTSRESPONSE']._serialized_start=1483
-  _globals['_LISTPAYMENTSRESPONSE']._serialized_end=1609
-  _globals['_PUTMERCHANTCONFIGREQUEST']._serialized_start=1612
-  _globals['_PUTMERCHANTCONFIGREQUEST']._serialized_end=1747
-  _globals['_PUTMERCHANTCONFIGRESPONSE']._serialized_start=1749
-  _globals['_PUTMERCHANTCONFIGRESPONSE']._serialized_end=1802
-  _globals['_GETMERCHANTCONFIGREQUEST']._serialized_start=1804
-  _globals['_GETMERCHANTCONFIGREQUEST']._serialized_end=1930
-  _globals['_GETMERCHANTCONFIGRESPONSE']._serialized_start=1932
-  _globals['_GETMERCHANTCONFIGRESPONSE']._serialized_end=2019
-  _globals['_LISTMERCHANTCONFIGVERSIONSREQUEST']._serialized_start=2022
-  _globals['_LISTMERCHANTCONFIGVERSIONSREQUEST']._serialized_end=2204
-  _globals['_LISTMERCHANTCONFIGVERSIONSRESPONSE']._serialized_start=2207
-  _globals['_LISTMERCHANTCONFIGVERSIONSRESPONSE']._serialized_end=2345
-  _globals['_PAYMENTSERVICE']._serialized_start=2348
-  _globals['_PAYMENTSERVICE']._serialized_end=3043
-  _globals['_MERCHANTCONFIGSERVICE']._serialized_start=3046
-  _globals['_MERCHANTCONFIGSERVICE']._serialized_end=3717
+  _globals['_CREATEPAYMENTREQUEST']._serialized_end=516
+  _globals['_CREATEPAYMENTRESPONSE']._serialized_start=518
+  _globals['_CREATEPAYMENTRESPONSE']._serialized_end=603
+  _globals['_PLANPAYMENTREQUEST']._serialized_start=606
+  _globals['_PLANPAYMENTREQUEST']._serialized_end=761
+  _globals['_PLANPAYMENTRESPONSE']._serialized_start=764
+  _globals['_PLANPAYMENTRESPONSE']._serialized_end=1015
+  _globals['_GETPAYMENTREQUEST']._serialized_start=1017
+  _globals['_GETPAYMENTREQUEST']._serialized_end=1079
+  _globals['_GETPAYMENTRESPONSE']._serialized_start=1081
+  _globals['_GETPAYMENTRESPONSE']._serialized_end=1163
+  _globals['_LISTPAYMENTSREQUEST']._serialized_start=1166
+  _globals['_LISTPAYMENTSREQUEST']._serialized_end=1469
+  _globals['_LISTPAYMENTSRESPONSE']._serialized_start=1471
+  _globals['_LISTPAYMENTSRESPONSE']._serialized_end=1597
+  _globals['_PUTMERCHANTCONFIGREQUEST']._serialized_start=1600
+  _globals['_PUTMERCHANTCONFIGREQUEST']._serialized_end=1735
+  _globals['_PUTMERCHANTCONFIGRESPONSE']._serialized_start=1737
+  _globals['_PUTMERCHANTCONFIGRESPONSE']._serialized_end=1790
+  _globals['_GETMERCHANTCONFIGREQUEST']._serialized_start=1792
+  _globals['_GETMERCHANTCONFIGREQUEST']._serialized_end=1918
+  _globals['_GETMERCHANTCONFIGRESPONSE']._serialized_start=1920
+  _globals['_GETMERCHANTCONFIGRESPONSE']._serialized_end=2007
+  _globals['_LISTMERCHANTCONFIGVERSIONSREQUEST']._serialized_start=2010
+  _globals['_LISTMERCHANTCONFIGVERSIONSREQUEST']._serialized_end=2192
+  _globals['_LISTMERCHANTCONFIGVERSIONSRESPONSE']._serialized_start=2195
+  _globals['_LISTMERCHANTCONFIGVERSIONSRESPONSE']._serialized_end=2333
+  _globals['_PAYMENTSERVICE']._serialized_start=2336
+  _globals['_PAYMENTSERVICE']._serialized_end=3031
+  _globals['_MERCHANTCONFIGSERVICE']._serialized_start=3034
+  _globals['_MERCHANTCONFIGSERVICE']._serialized_end=3705
 # @@protoc_insertion_point(module_scope)

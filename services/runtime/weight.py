@@ -1,0 +1,142 @@
+"""How much a request asks of the decoder: counted on the wire, before any of it is decoded.
+
+Sixteen mebibytes hold eight million empty messages. To decode them takes seconds and a gigabyte, in one step that
+nothing can interrupt; so they are counted first, and counting stops at the first that is too much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from functools import cache
+from typing import Any
+
+from services.runtime.errors import BatchTooLarge, UndecodableRequest
+
+LIGHT_BYTES = 64 * 1024
+"""Smaller requests are decoded uncounted: that takes milliseconds at worst."""
+ITEMS_MAX = 10_000
+"""Of one list of a request; no batch of ours takes more."""
+MESSAGES_MAX = 250_000
+"""In a request, at any depth; the fullest batch of ours holds 190,000."""
+_STEPS = 5_000
+_LENGTH = 2
+_BITS = 64
+# Bytes that can be the tag of a message, a text or a list. Any other byte is none, whatever it means.
+_OTHERS = bytes(byte for byte in range(256) if byte & 7 != _LENGTH)
+_TAGS_OF_ONE_BYTE = 15
+
+
+class _Malformed(Exception):
+    """The bytes are no message; the decoder will say so."""
+
+
+async def check(data: bytes, descriptor: Any, path: str) -> None:
+    """Refuse a request of too many parts; lets other calls run while it counts.
+
+    Args:
+        data: the request, encoded.
+        descriptor: of its message.
+        path: the RPC, for the error.
+
+    Raises:
+        BatchTooLarge: one of its lists has more items than any call takes.
+        UndecodableRequest: it has more messages in it, at whatever depth, than are decoded.
+    """
+    if len(data) <= LIGHT_BYTES:
+        return
+    # Two looks at all bytes that cost next to nothing, and settle it for nearly every request.
+    candidates = len(data.translate(None, _OTHERS))
+    deep = candidates > MESSAGES_MAX
+    if not deep and not _may_be_long(data, descriptor):
+        return
+    try:
+        await _walk(data, descriptor, path, deep=deep)
+    except (_Malformed, IndexError):
+        return
+
+
+def _may_be_long(data: bytes, descriptor: Any) -> bool:
+    """True when a list of the request itself may have too many items, as far as its bytes alone tell."""
+    lists = [field for field in descriptor.fields if field.is_repeated and field.message_type]
+    return any(
+        field.number > _TAGS_OF_ONE_BYTE or data.count(field.number << 3 | _LENGTH) > ITEMS_MAX
+        for field in lists
+    )
+
+
+async def _walk(data: bytes, descriptor: Any, path: str, *, deep: bool) -> None:
+    items: Counter[int] = Counter()
+    messages = steps = 0
+    # Where to go on, up to where, and in which message: the request itself, and what was met in it.
+    waiting = [(0, len(data), descriptor, True)]
+    while waiting:
+        at, end, inside, is_request = waiting.pop()
+        fields = _messages(inside)
+        while at < end:
+            steps += 1
+            if steps % _STEPS == 0:
+                await asyncio.sleep(0)
+            # Most tags and sizes are one byte; a call for each would take as long as all else.
+            tag, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
+            if tag & 7 != _LENGTH:
+                at = _behind(data, at, tag & 7)
+                continue
+            size, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
+            inner = fields.get(tag >> 3)
+            if inner is not None:
+                messages += 1
+                if messages > MESSAGES_MAX:
+                    raise _too_many_messages(path)
+                if is_request:
+                    items[tag] += 1
+                    if items[tag] > ITEMS_MAX:
+                        raise _too_many_items(inside.fields_by_number[tag >> 3].name)
+                if deep and size:
+                    waiting.append((at, min(at + size, end), inner, False))
+            at += size
+
+
+@cache
+def _messages(descriptor: Any) -> dict[int, Any]:
+    """Return the messages that a message may hold, by the numbers of their fields."""
+    return {field.number: field.message_type for field in descriptor.fields if field.message_type}
+
+
+def _behind(data: bytes, at: int, kind: int) -> int:
+    if kind == 0:
+        return _varint(data, at)[1]
+    if kind == 1:
+        return at + 8
+    if kind == 5:
+        return at + 4
+    raise _Malformed
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > _BITS:
+            raise _Malformed
+
+
+def _too_many_items(name: str) -> BatchTooLarge:
+    return BatchTooLarge(
+        f"{name} has more than {ITEMS_MAX} items, and no call takes so many; send them in several calls",
+        items=f"more than {ITEMS_MAX}",
+        items_max=ITEMS_MAX,
+    )
+
+
+def _too_many_messages(path: str) -> UndecodableRequest:
+    return UndecodableRequest(
+        f"the request holds more than {MESSAGES_MAX} messages, at whatever depth; send them in several calls",
+        method=path,
+        messages_max=MESSAGES_MAX,
+    )

@@ -84,6 +84,7 @@ def judge_slice(
             and nanos in _NANOS
             and source in _SOURCES
             and (metadata := _plain_labels(event.metadata)) is not None
+            and not event.unreadable
         ):
             if "." in quantity or quantity[0] == "0":
                 content = _content(event, at_us, source)
@@ -149,6 +150,8 @@ def _labels(metadata: Mapping[str, str]) -> str:
 
 def _refusal(event: metering_pb2.UsageEvent, policy: Policy) -> tuple[str, str] | None:
     """Return reason and message of the first rule that an event breaks; None when it breaks none."""
+    if event.unreadable:
+        return InvalidField.reason, f"the event does not read: {event.unreadable[:500]}"
     broken = violations(event)
     if broken:
         return InvalidField.reason, InvalidField.of(broken).message

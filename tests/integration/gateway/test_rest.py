@@ -322,6 +322,29 @@ async def test_events_are_tailed_as_lines(mesh: Mesh, rest: Rest) -> None:
     assert line["result"]["event"]["message"]["@type"].endswith("payments.events.v1.UsageReported")
 
 
+async def test_usage_that_does_not_read_is_rejected_alone(rest: Rest) -> None:
+    await opened(rest)
+    good, other = (json.dumps(event(new_id(), 1)) for _ in range(2))
+    bad = [
+        '{"request_id": "u1", "org_id": 5}',
+        '{"request_id": "u2", "quantity": 1e1000000000000000000}',
+        '{"request_id": "u3", "metadata": []}',
+        '{"request_id": "u4", "time": "2026-1-1T0:0:0Z"}',
+        '{"requestId": "u5", "request_id": "u5"}',
+        "[]",
+    ]
+    body = f"[{good}, {','.join(bad)}, {other}]".encode()
+    answer = await rest.acall("POST", "/v1/metering/events", body)
+    assert answer.status == 202, answer.body
+    found = answer.json()
+    assert (int(found["accepted"]), int(found["rejected"])) == (2, len(bad))
+    assert [item["index"] for item in found["problems"]] == [1, 2, 3, 4, 5, 6]
+    assert [item["request_id"] for item in found["problems"]] == ["u1", "u2", "u3", "u4", "u5", ""]
+    assert {item["outcome"] for item in found["problems"]} == {"OUTCOME_REJECTED"}
+    assert {item["reason"] for item in found["problems"]} == {"INVALID_FIELD"}
+    assert "RFC 3339" in found["problems"][3]["message"]
+
+
 async def test_batch_too_large(rest: Rest) -> None:
     refused = await rest.acall("POST", "/v1/metering/events", [{}] * 10_001)
     assert (refused.status, refused.reason) == (400, "BATCH_TOO_LARGE")
@@ -387,7 +410,7 @@ async def test_outside_producers_are_told_where_each_fault_is(rest: Rest, subjec
 
 
 async def test_a_body_that_is_no_list_of_events_is_refused(rest: Rest) -> None:
-    for body in (b"", b"{", b'{"events": [{"id": 1, "id": 2}]}', b'{"event": []}'):
+    for body in (b"", b"{", b'{"events": [{"id": 1, }', b'{"event": []}'):
         answer = await rest.acall("POST", "/v1/events", body)
         assert (answer.status, answer.reason) == (400, "INVALID_FIELD"), body
 

@@ -194,3 +194,14 @@ async def test_a_long_batch_is_judged_in_slices_without_a_gap() -> None:
     items = [event(f"e-{number}") for number in range(2501)]
     batch = await intake.judge(items, POLICY)
     assert list(batch.first_index.values()) == list(range(2501))
+
+
+@given(events(odd_max=0))
+def test_an_event_that_was_not_read_is_refused_with_the_reason(
+    event: metering_pb2.UsageEvent,
+) -> None:
+    """Also one that is sound otherwise: what was left out of it nobody knows."""
+    event.unreadable = "quantity: it is a list"
+    (refused,) = judged(event).rejections
+    assert (refused.reason, refused.request_id) == ("INVALID_FIELD", event.request_id)
+    assert "quantity: it is a list" in refused.message

@@ -18,8 +18,18 @@ import (
 	"tollmesh.dev/gateway/internal/contract"
 )
 
-// violationsMax bounds how many bad items of a bare array one refusal names.
-const violationsMax = 20
+const (
+	// violationsMax bounds how many bad items of a bare array one refusal names.
+	violationsMax = 20
+	// itemsMax is the largest batch that any call takes: what stands behind it is not looked at.
+	itemsMax = 10_000
+	// unreadableField is where an item says why it could not be read, of messages whose service judges item by item.
+	unreadableField = "unreadable"
+	// unreadableMax is how many bytes it may say.
+	unreadableMax = 500
+	// requestIDMax is how much of the id of an item that does not read is handed on.
+	requestIDMax = 128
+)
 
 // byteOrderMark may stand before a body: some editors put it there. It is no part of the text; the services read it on
 // raw bodies.
@@ -86,23 +96,23 @@ func (c *codec) decodeMessage(text []byte, message proto.Message) error {
 	return nil
 }
 
-// decodeList reads a bare array item by item, so that a refusal names each item that does not read.
+// decodeList reads a bare array item by item. An item that does not read goes on to the service as far as it does, to be
+// rejected there alone; where a message has no place for that, the refusal names each such item.
 func (c *codec) decodeList(text []byte, list reflect.Value) error {
-	var items []json.RawMessage
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	if err := decoder.Decode(&items); err != nil {
-		return decodeFault{{description: fmt.Sprintf("the body must be a JSON array: %v", notArray(err))}}
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return decodeFault{{description: "the body goes on after the array"}}
+	items, err := split(text)
+	if err != nil {
+		return err
 	}
 	var faults decodeFault
 	result := reflect.MakeSlice(list.Type(), 0, len(items))
 	for index, item := range items {
 		element := reflect.New(list.Type().Elem().Elem())
 		var fault decodeFault
-		if err := c.decodeMessage(item, element.Interface().(proto.Message)); errors.As(err, &fault) {
-			faults = append(faults, fieldFault{fmt.Sprintf("[%d]", index), fault[0].description})
+		message := element.Interface().(proto.Message)
+		if err := c.decodeMessage(item, message); errors.As(err, &fault) {
+			if !tellUnreadable(message.ProtoReflect(), item, fault[0].description) {
+				faults = append(faults, fieldFault{fmt.Sprintf("[%d]", index), fault[0].description})
+			}
 		}
 		if len(faults) == violationsMax {
 			break
@@ -114,6 +124,75 @@ func (c *codec) decodeList(text []byte, list reflect.Value) error {
 	}
 	list.Set(result)
 	return nil
+}
+
+// split cuts a JSON array into its items, up to the first that is too much for any call.
+func split(text []byte) ([]json.RawMessage, error) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	notAnArray := func(why any) error {
+		return decodeFault{{description: fmt.Sprintf("the body must be a JSON array: %v", why)}}
+	}
+	start, err := decoder.Token()
+	if err != nil {
+		return nil, notAnArray(syntax(err))
+	}
+	if start != json.Delim('[') {
+		return nil, notAnArray("it is " + kindOf(start))
+	}
+	var items []json.RawMessage
+	for decoder.More() {
+		if len(items) == itemsMax {
+			return nil, batchTooLarge()
+		}
+		var item json.RawMessage
+		if err := decoder.Decode(&item); err != nil {
+			return nil, notAnArray(syntax(err))
+		}
+		items = append(items, item)
+	}
+	if _, err := decoder.Token(); err != nil {
+		return nil, notAnArray(syntax(err))
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, decodeFault{{description: "the body goes on after the array"}}
+	}
+	return items, nil
+}
+
+// tellUnreadable makes of a message one that says why it could not be read, with its id if that does; false when the
+// message has no field for it.
+func tellUnreadable(message protoreflect.Message, item []byte, why string) bool {
+	field := message.Descriptor().Fields().ByName(unreadableField)
+	if field == nil {
+		return false
+	}
+	proto.Reset(message.Interface())
+	message.Set(field, protoreflect.ValueOfString(shortened(why, unreadableMax)))
+	var known struct {
+		Snake json.RawMessage `json:"request_id"`
+		Camel json.RawMessage `json:"requestId"`
+	}
+	var id string
+	requestID := message.Descriptor().Fields().ByName("request_id")
+	if requestID == nil || json.Unmarshal(item, &known) != nil {
+		return true
+	}
+	for _, text := range []json.RawMessage{known.Snake, known.Camel} {
+		if id == "" && text != nil && json.Unmarshal(text, &id) != nil {
+			id = ""
+		}
+	}
+	message.Set(requestID, protoreflect.ValueOfString(shortened(id, requestIDMax)))
+	return true
+}
+
+// shortened cuts a text to so many bytes, between characters.
+func shortened(text string, bytesMax int) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) <= bytesMax {
+		return text
+	}
+	return strings.ToValidUTF8(text[:bytesMax], "")
 }
 
 // setRaw hands the bytes of a body over untouched, as the request's field raw_request, and with them the headers that
@@ -152,12 +231,17 @@ func (f decodeFault) Error() string {
 	return strings.Join(texts, "; ")
 }
 
-// notArray says why a body is no JSON array.
-func notArray(err error) error {
-	var other *json.UnmarshalTypeError
-	if errors.As(err, &other) {
-		return fmt.Errorf("it is %s", map[string]string{"object": "an object", "string": "a text", "number": "a number",
-			"bool": "true or false"}[other.Value])
+// kindOf names what a JSON text holds, by its first token.
+func kindOf(token json.Token) string {
+	switch token.(type) {
+	case json.Delim:
+		return "an object"
+	case string:
+		return "a text"
+	case bool:
+		return "true or false"
+	case nil:
+		return "null"
 	}
-	return syntax(err)
+	return "a number"
 }

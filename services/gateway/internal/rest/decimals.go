@@ -25,11 +25,12 @@ const (
 
 // quoteDecimals puts quotes around JSON numbers where the schema wants a decimal string, so that
 // `"quantity": 1.25` may be written for `"quantity": "1.25"`. No number is ever read as a float: its own
-// text is what the service gets. All other bytes stay as they are.
+// text is what the service gets. Moments must be those of RFC 3339, which Go's own reader takes less strictly. All other
+// bytes stay as they are.
 func quoteDecimals(text []byte, message protoreflect.MessageDescriptor) ([]byte, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
-	walk := quoting{decoder: decoder}
+	walk := quoting{text: text, decoder: decoder}
 	if err := walk.value(message, nil, 0); err != nil {
 		return nil, err
 	}
@@ -38,6 +39,7 @@ func quoteDecimals(text []byte, message protoreflect.MessageDescriptor) ([]byte,
 
 // quoting walks a body beside its schema and notes the numbers to replace.
 type quoting struct {
+	text    []byte
 	decoder *json.Decoder
 	edits   []edit
 }
@@ -53,12 +55,16 @@ func (q *quoting) value(message protoreflect.MessageDescriptor, field protorefle
 	if depth > depthMax {
 		return fmt.Errorf("nested deeper than %d", depthMax)
 	}
+	before := q.decoder.InputOffset()
 	token, err := q.decoder.Token()
 	if err != nil {
 		return syntax(err)
 	}
 	switch token := token.(type) {
 	case string:
+		if field != nil && isMoment(field) {
+			return q.moment(token, field, before)
+		}
 		return wholeMinorUnits(field, token)
 	case json.Number:
 		if err := wholeMinorUnits(field, string(token)); err != nil {
@@ -73,6 +79,19 @@ func (q *quoting) value(message protoreflect.MessageDescriptor, field protorefle
 			return q.array(message, field, depth)
 		}
 		return q.object(message, field, depth)
+	}
+	return nil
+}
+
+// moment checks a moment, and writes it anew where Go's reader would not take what RFC 3339 lets be written.
+func (q *quoting) moment(text string, field protoreflect.FieldDescriptor, before int64) error {
+	read, err := rfc3339(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", field.JSONName(), err)
+	}
+	if read != text {
+		start := before + int64(bytes.IndexByte(q.text[before:], '"'))
+		q.edits = append(q.edits, edit{start, q.decoder.InputOffset(), read})
 	}
 	return nil
 }

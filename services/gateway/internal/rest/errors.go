@@ -73,6 +73,12 @@ func bodyTooLarge(bytesMax int64) error {
 		map[string]string{"bytes_max": strconv.FormatInt(bytesMax, 10)}))
 }
 
+func batchTooLarge() error {
+	return fault(codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_BATCH_TOO_LARGE,
+		fmt.Sprintf("more than %d items in one call; send at most %d", itemsMax, itemsMax),
+		map[string]string{"items": fmt.Sprintf("more than %d", itemsMax), "items_max": strconv.Itoa(itemsMax)}).Err()
+}
+
 // bodyFault says why a body could not be read to its end.
 func bodyFault(err error) error {
 	var tooLarge *http.MaxBytesError
@@ -182,6 +188,9 @@ func retryDelay(s *status.Status) string {
 // come without one, those of the services never do.
 func complete(ctx context.Context, err error, requestID string) *status.Status {
 	if body, ok := ctx.Value(bodyKey{}).(*requestBody); ok && body.fault != nil {
+		if told, ok := status.FromError(body.fault); ok {
+			return told
+		}
 		return undecodable(ctx, body.fault)
 	}
 	var chosen *runtime.HTTPStatusError

@@ -194,20 +194,85 @@ func TestIngestTakesABareArray(t *testing.T) {
 	}
 }
 
-func TestIngestNamesEachItemThatDoesNotRead(t *testing.T) {
+func TestIngestHandsItemsThatDoNotReadOn(t *testing.T) {
 	mesh := newMesh(t, nil)
 	client := newClient(t, mesh.address, defaults)
-	answer := client.do("POST", "/v1/metering/events",
-		`[{"request_id": "r1"}, {"request_id": "r2", "colour": "red"}, {"quantity": true}]`)
-	details := answer.wantReason(400, "UNDECODABLE_REQUEST")
-	violations := details["BadRequest"]["field_violations"].([]any)
-	if len(violations) != 2 || violations[0].(map[string]any)["field"] != "[1]" ||
-		!strings.Contains(violations[0].(map[string]any)["description"].(string), `unknown field "colour"`) {
-		t.Errorf("violations: %v", violations)
+	good := `{"request_id": "good", "sku": "sms", "quantity": 1, "org_id": "o", "time": "2026-01-02T03:04:05Z"}`
+	items := map[string]string{
+		`{"request_id": "r2", "colour": "red"}`:                                                     "r2",
+		`{"requestId": "r3", "quantity": true}`:                                                     "r3",
+		`{"request_id": "r4", "requestId": "r4"}`:                                                   "r4",
+		`{"request_id": "r5", "org_id": 1e1000000000000000000}`:                                     "r5",
+		`{"request_id": "r6", "org_id": ` + strings.Repeat("7", 5000) + `}`:                         "r6",
+		`{"request_id": "r7", "metadata": []}`:                                                      "r7",
+		`{"request_id": "r8", "metadata": {"a": 1}}`:                                                "r8",
+		`{"request_id": "r9", "time": "2026-1-1T0:0:0Z"}`:                                           "r9",
+		`{"request_id": "ra", "event_time": "2026-01-01T00:00:00+99:99"}`:                           "ra",
+		`{"request_id": "rb", "time": "2026-01-01T00:00:00+24:00"}`:                                 "rb",
+		`{"request_id": "rc", "time": "2026-01-01T0:00:00Z"}`:                                       "rc",
+		`{"request_id": "rd", "time": "2026-01-01T00:00:00,5Z"}`:                                    "rd",
+		`{"request_id": "re", "time": "2016-12-31T23:59:60Z"}`:                                      "re",
+		`{"request_id": "rf", "time": 1764363194}`:                                                  "rf",
+		`{"request_id": "rg", "source": "SOURCE_MARS"}`:                                             "rg",
+		`{"request_id": "rh", "org_id": "\ud800"}`:                                                  "rh",
+		`{"request_id": "ri", "org_id": ` + strings.Repeat("[", 80) + strings.Repeat("]", 80) + `}`: "ri",
+		`{"request_id": 5}`: "",
+		`{"quantity": {}}`:  "",
+		`5`:                 "",
+		`"text"`:            "",
+		`[[]]`:              "",
+		`true`:              "",
 	}
-	if message := details["ErrorInfo"]["metadata"].(map[string]any)["message"]; message != "payments.metering.v1.IngestEventsRequest" {
-		t.Errorf("message: %v", message)
+	for item, id := range items {
+		client.do("POST", "/v1/metering/events", "["+good+","+item+" , "+good+"]").want(202)
+		events := mesh.seen(mesh.count() - 1).request.(*meteringv1.IngestEventsRequest).GetEvents()
+		if len(events) != 3 || events[0].GetRequestId() != "good" || events[2].GetUnreadable() != "" {
+			t.Errorf("%s: %v", item, events)
+			continue
+		}
+		odd := events[1]
+		if odd.GetRequestId() != id || odd.GetUnreadable() == "" || len(odd.GetUnreadable()) > 500 || odd.GetOrgId() != "" {
+			t.Errorf("%s: %v", item, odd)
+		}
 	}
+}
+
+func TestIngestTakesEveryMomentOfRFC3339(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	for text, want := range map[string]string{
+		"2026-01-02t03:04:05z":               "2026-01-02T03:04:05Z",
+		"2026-01-02T03:04:05.1234567891234Z": "2026-01-02T03:04:05.123456789Z",
+		"2026-01-02T03:04:05-00:00":          "2026-01-02T03:04:05Z",
+		"2026-01-02T03:04:05.5+05:30":        "2026-01-01T21:34:05.5Z",
+		`2026-01-02T03:04:05\u002b00:00`:     "2026-01-02T03:04:05Z",
+		"0001-01-01T00:00:00Z":               "0001-01-01T00:00:00Z",
+	} {
+		client.do("POST", "/v1/metering/events", `[{"request_id": "r", "time" : "`+text+`"}]`).want(202)
+		event := mesh.seen(mesh.count() - 1).request.(*meteringv1.IngestEventsRequest).GetEvents()[0]
+		if got := event.GetEventTime().AsTime().Format(time.RFC3339Nano); got != want || event.GetUnreadable() != "" {
+			t.Errorf("%s became %s (%s)", text, got, event.GetUnreadable())
+		}
+	}
+}
+
+func TestIngestIsCutAtTheFirstItemThatIsTooMuch(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	// What stands behind the limit is not even read: it is no JSON.
+	body := "[" + strings.Repeat("{},", itemsMax) + "{} oops"
+	details := client.do("POST", "/v1/metering/events", body).wantReason(400, "BATCH_TOO_LARGE")
+	if max := details["ErrorInfo"]["metadata"].(map[string]any)["items_max"]; max != "10000" {
+		t.Errorf("items_max: %v", max)
+	}
+	if mesh.count() != 0 {
+		t.Error("it reached the mesh")
+	}
+}
+
+func TestIngestOfNoArrayIsRefused(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
 	for _, body := range []string{`{"events": []}`, `[{}`, `[] []`, `[{"quantity": 1`, `{`, `x`, "\xff"} {
 		client.do("POST", "/v1/metering/events", body).wantReason(400, "UNDECODABLE_REQUEST")
 	}

@@ -169,7 +169,11 @@ type UsageEvent struct {
 	// What kind of system reports it; absent means SOURCE_BACKEND.
 	Source Source `protobuf:"varint,7,opt,name=source,proto3,enum=payments.metering.v1.Source" json:"source,omitempty"`
 	// Free labels, to group usage by. Part of the content that a repeated event is compared by.
-	Metadata      map[string]string `protobuf:"bytes,8,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Metadata map[string]string `protobuf:"bytes,8,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Why the event could not be read from what its sender wrote; empty for one that was. Who takes events in another
+	// form, as the REST facade does, hands one that does not read on with this and what could be read of it, so that it
+	// is rejected alone, with INVALID_FIELD and these words, in its place.
+	Unreadable    string `protobuf:"bytes,9,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -258,6 +262,13 @@ func (x *UsageEvent) GetMetadata() map[string]string {
 		return x.Metadata
 	}
 	return nil
+}
+
+func (x *UsageEvent) GetUnreadable() string {
+	if x != nil {
+		return x.Unreadable
+	}
+	return ""
 }
 
 // EventProblem says what became of an event that was not accepted.
@@ -528,7 +539,7 @@ var File_payments_metering_v1_metering_proto protoreflect.FileDescriptor
 
 const file_payments_metering_v1_metering_proto_rawDesc = "" +
 	"\n" +
-	"#payments/metering/v1/metering.proto\x12\x14payments.metering.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xf3\x04\n" +
+	"#payments/metering/v1/metering.proto\x12\x14payments.metering.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\x9d\x05\n" +
 	"\n" +
 	"UsageEvent\x126\n" +
 	"\n" +
@@ -541,7 +552,10 @@ const file_payments_metering_v1_metering_proto_rawDesc = "" +
 	"\n" +
 	"event_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\x12>\n" +
 	"\x06source\x18\a \x01(\x0e2\x1c.payments.metering.v1.SourceB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06source\x12\x87\x01\n" +
-	"\bmetadata\x18\b \x03(\v2..payments.metering.v1.UsageEvent.MetadataEntryB;\xbaH8\x9a\x015\x10\x10\"\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$*\x14r\x122\x10^[^\\x00]{0,256}$R\bmetadata\x1a;\n" +
+	"\bmetadata\x18\b \x03(\v2..payments.metering.v1.UsageEvent.MetadataEntryB;\xbaH8\x9a\x015\x10\x10\"\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$*\x14r\x122\x10^[^\\x00]{0,256}$R\bmetadata\x12(\n" +
+	"\n" +
+	"unreadable\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\n" +
+	"unreadable\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\x01\n" +

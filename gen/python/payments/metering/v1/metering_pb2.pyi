@@ -121,6 +121,7 @@ class UsageEvent(_message.Message):
     EVENT_TIME_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    UNREADABLE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key of the event within the tenant, 1 to 128 characters of any text without NUL. Reuse
     it on a retry; a fresh id is a fresh event and is billed again.
@@ -137,6 +138,11 @@ class UsageEvent(_message.Message):
     """
     source: Global___Source.ValueType
     """What kind of system reports it; absent means SOURCE_BACKEND."""
+    unreadable: _builtins.str
+    """Why the event could not be read from what its sender wrote; empty for one that was. Who takes events in another
+    form, as the REST facade does, hands one that does not read on with this and what could be read of it, so that it
+    is rejected alone, with INVALID_FIELD and these words, in its place.
+    """
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When it was used, in microseconds; finer digits are cut off. Must lie in the tenant's window
@@ -158,10 +164,11 @@ class UsageEvent(_message.Message):
         event_time: _timestamp_pb2.Timestamp | None = ...,
         source: Global___Source.ValueType = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        unreadable: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "metadata", b"metadata", "org_id", b"org_id", "project_id", b"project_id", "quantity", b"quantity", "request_id", b"request_id", "sku", b"sku", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "metadata", b"metadata", "org_id", b"org_id", "project_id", b"project_id", "quantity", b"quantity", "request_id", b"request_id", "sku", b"sku", "source", b"source", "unreadable", b"unreadable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -520,6 +520,13 @@ class UsageEvent(CheckedMessage):
     Free labels, to group usage by. Part of the content that a repeated event is compared by.
     """
 
+    unreadable: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    Why the event could not be read from what its sender wrote; empty for one that was. Who takes events in another
+    form, as the REST facade does, hands one that does not read on with this and what could be read of it, so that it
+    is rejected alone, with INVALID_FIELD and these words, in its place.
+    """
+
 
 default_message_pool.register_message("payments.metering.v1", "UsageEvent", UsageEvent)
 

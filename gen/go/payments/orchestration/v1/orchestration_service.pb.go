@@ -127,7 +127,9 @@ func (*CreatePaymentRequest_RawRequest) isCreatePaymentRequest_Request() {}
 type CreatePaymentResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The payment.
-	Payment       *Payment `protobuf:"bytes,1,opt,name=payment,proto3" json:"payment,omitempty"`
+	Payment *Payment `protobuf:"bytes,1,opt,name=payment,proto3" json:"payment,omitempty"`
+	// True when an earlier call with the same key had made this payment: nothing more is charged.
+	Repeated      bool `protobuf:"varint,2,opt,name=repeated,proto3" json:"repeated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -167,6 +169,13 @@ func (x *CreatePaymentResponse) GetPayment() *Payment {
 		return x.Payment
 	}
 	return nil
+}
+
+func (x *CreatePaymentResponse) GetRepeated() bool {
+	if x != nil {
+		return x.Repeated
+	}
+	return false
 }
 
 // PlanPaymentRequest carries a request that is only to be planned.
@@ -890,9 +899,10 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"rawRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\trequestIdB\t\n" +
-	"\arequest\"U\n" +
+	"\arequest\"q\n" +
 	"\x15CreatePaymentResponse\x12<\n" +
-	"\apayment\x18\x01 \x01(\v2\".payments.orchestration.v1.PaymentR\apayment\"\x9b\x01\n" +
+	"\apayment\x18\x01 \x01(\v2\".payments.orchestration.v1.PaymentR\apayment\x12\x1a\n" +
+	"\brepeated\x18\x02 \x01(\bR\brepeated\"\x9b\x01\n" +
 	"\x12PlanPaymentRequest\x12L\n" +
 	"\x10external_request\x18\x01 \x01(\v2\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00R\x0fexternalRequest\x12,\n" +
 	"\vraw_request\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@H\x00R\n" +

@@ -100,8 +100,9 @@ def test_an_event_comes_out_as_it_went_in(
     assert exact - size < 1024
 
 
-def test_ids_of_two_tenants_are_two() -> None:
+def test_ids_of_two_tenants_or_sites_are_two() -> None:
     others = [
+        replace(EVENT, site="west"),
         replace(EVENT, tenant_id="t/e", event_id="x"),
         replace(EVENT, tenant_id="t", event_id="e/x"),
         replace(EVENT, generation=1),

@@ -166,8 +166,13 @@ def weight(event: Event, limit: int) -> int:
 
 
 def message_id(event: Event) -> str:
-    """Return what the stream knows the event by; ids are unique within a tenant only."""
-    return "/".join((_token(event.tenant_id), _token(event.event_id), str(event.generation)))
+    """Return what a stream knows the event by; ids are unique within a site's tenant only.
+
+    The site is part of it because a stream with several sites as its sources drops the second of two equal ids, and
+    tells nobody.
+    """
+    texts = (event.site, _token(event.tenant_id), _token(event.event_id), str(event.generation))
+    return "/".join(texts)
 
 
 def identity_of(headers: Mapping[str, str] | None) -> tuple[str, str, int] | None:

@@ -266,7 +266,7 @@ class Sink:
     async def _empty(self, session: Session, lane: Lane) -> int:
         """Publish until nothing is left; returns the position up to which everything is settled."""
         tail = await self._open(session, lane)
-        low, surprises, limit = lane.low, 0, BATCH_MAX
+        low, surprises, limit, publish = lane.low, 0, BATCH_MAX, self._publish
         while not self._stopping.is_set():
             await renew(session, self._relay, lane.lease)
             found = await relay.fetch(
@@ -276,16 +276,17 @@ class Sink:
                 break
             plan = await self._plan(session, found)
             try:
-                await self._publish(lane, plan, tail)
+                await publish(lane, plan, tail)
             except (TailMoved, TimeoutError, NatsError) as error:
                 surprises += 1
                 if surprises > SURPRISES_MAX:
                     raise BrokerAway(f"lane {lane.lane}: {told(error)}") from error
                 _log.warning("batch in doubt", lane=lane.lane, error=told(error))
                 known, tail = tail.sequence, await self._find_out(session, lane)
-                if not isinstance(error, Repeated) or tail.sequence != known:
-                    continue
-                await self._publish_singly(lane, plan, tail)
+                singly = isinstance(error, Repeated) and tail.sequence == known
+                publish = self._publish_singly if singly else self._publish
+                continue
+            publish = self._publish
             await self._settle(lane, plan, tail)
             if plan.cut:
                 # Large ones: no more of them in memory than one batch takes.
@@ -339,14 +340,28 @@ class Sink:
         crashpoint("transport.sink.after_publish")
 
     async def _publish_singly(self, lane: Lane, plan: Plan, tail: Tail) -> None:
-        """Publish what the stream takes; the rest it says to have, although it is not behind the known tail."""
+        """Publish what the stream takes; the rest it says to have, although it is not behind the known tail.
+
+        Raises:
+            TailMoved: the lane has another tail by now.
+        """
+        repeated = False
         for _, event in plan.publish:
             sequence = await self._broker.publish_one(
                 lane.lane, event, tail.sequence, tail.number + 1
             )
-            if sequence is not None:
-                tail.sequence, tail.number = sequence, tail.number + 1
-                self.published += 1
+            if sequence is None:
+                repeated = True
+                continue
+            tail.sequence, tail.number = sequence, tail.number + 1
+            self.published += 1
+        if not repeated:
+            return
+        # A stream of several copies knows an id again before it looks at the condition, a stream of one copy after it:
+        # only the tail tells whether somebody else has written here.
+        last = await self._broker.tail(lane.lane)
+        if (last.sequence if last else 0) != tail.sequence:
+            raise TailMoved(f"the stream has events of the batch, and lane {lane.lane} has moved")
 
     async def _settle(self, lane: Lane, plan: Plan, tail: Tail) -> None:
         """Remove the deliveries and keep the tail, if the lane is still ours."""

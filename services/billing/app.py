@@ -28,9 +28,11 @@ from services.billing.domain.charges import (
     Charge,
     ChargeOverlaps,
     ChargeStatus,
+    PeriodNotEnded,
     Rating,
     Span,
     charge_id_of,
+    chargeable,
     freeze,
     overlaps,
 )
@@ -77,11 +79,16 @@ class Books(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What CreateCharge was asked for."""
+    """What CreateCharge was asked for.
+
+    Attributes:
+        allow_open: a period that has not ended is charged up to now.
+    """
 
     request_id: str
     org_id: str
     period: Span
+    allow_open: bool = False
 
 
 class Charges:
@@ -109,6 +116,7 @@ class Charges:
         Raises:
             ChargeOverlaps, ChargeTooLarge, AmountOverflow: not the request's answer, like pricing's refusals; the same
                 call is carried out once what it depends on was changed.
+            PeriodNotEnded: likewise, once the period has ended.
             PostingRefused: likewise, once the account was put right.
             DomainError: another service could not be reached; the same call goes on from here.
         """
@@ -136,7 +144,8 @@ class Charges:
         try:
             charge = await self._frozen(order, request)
         except DomainError as error:
-            if error.transient or error.retry_after_ms is not None:
+            passing = error.retry_after_ms is not None or isinstance(error, PeriodNotEnded)
+            if error.transient or passing:
                 raise
             await self._refuse(order, request, error)
             raise
@@ -179,24 +188,26 @@ class Charges:
         charge_id = charge_id_of(current().tenant_id, order.request_id)
         async with self._database.read() as work:
             charge = await store.read_charge(work, charge_id)
-            other = await store.overlapping(work, order.org_id, order.period)
-        if charge is not None:
-            return charge
+            if charge is not None:
+                # Whatever the clock says by now, and of an open period the end that it was given.
+                return charge
+            period = chargeable(order.org_id, order.period, work.now, allow_open=order.allow_open)
+            other = await store.overlapping(work, order.org_id, period)
         if other is not None:
             raise overlaps(order.org_id, other)
-        rating = await self._rater.rate(order.org_id, order.period)
+        rating = await self._rater.rate(order.org_id, period)
         async with self._database.unit_of_work("billing.freeze_charge") as work:
             if not await self._idempotency.hold(work, CREATE_CHARGE, request):
                 raise _AnsweredMeanwhile
             winner = await store.read_charge(work, charge_id)
             if winner is not None:
                 return winner
-            charge = freeze(charge_id, order.org_id, order.period, rating, work.now)
+            charge = freeze(charge_id, order.org_id, period, rating, work.now)
             if await store.insert_charge(work, charge):
                 work.publish(_usage_aggregated(charge))
                 work.publish(_usage_rated(charge))
                 return charge
-            other = await store.overlapping(work, order.org_id, order.period)
+            other = await store.overlapping(work, order.org_id, period)
             assert other is not None, "a charge that cannot be stored has a rival"
             raise overlaps(order.org_id, other)
 

@@ -39,7 +39,8 @@ class ChargeServicer(charge_service_pb2_grpc.ChargeServiceServicer):
         self, request: service_pb.CreateChargeRequest, context: _Context
     ) -> service_pb.CreateChargeResponse:
         """Charge an organisation for a period."""
-        order = Order(request.request_id, request.org_id, _span(request.period))
+        period = _span(request.period)
+        order = Order(request.request_id, request.org_id, period, request.allow_open)
         return await self._charges.create(
             order,
             request,

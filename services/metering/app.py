@@ -12,11 +12,14 @@ from datetime import datetime, timedelta
 
 from payments.events.v1 import metering_events_pb2
 
-from services.metering import domain, store
+from services.metering import domain, late, store
 from services.metering.catalogue import SkuMemory
 from services.metering.domain import (
     Batch,
     IngestSettings,
+    LateEvent,
+    LateFilter,
+    LatePlace,
     Policy,
     Receipt,
     Total,
@@ -28,7 +31,6 @@ from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import Overloaded
 from services.runtime.ids import new_id
-from services.runtime.money import format_decimal
 from services.runtime.violations import REQUEST_VALIDATION
 
 BATCHES_MAX = 6
@@ -175,6 +177,14 @@ class Metering:
             )
         return Usage(rows, snapshot)
 
+    async def list_late(
+        self, wanted: LateFilter, after: LatePlace | None, limit: int
+    ) -> tuple[list[LateEvent], bool]:
+        """List late events behind `after`; says whether there are more."""
+        async with self._database.read() as work:
+            found = await store.list_late(work, wanted, after, limit + 1)
+        return found[:limit], len(found) > limit
+
     async def ingest_settings(self) -> IngestSettings:
         """Return the tenant's settings."""
         async with self._database.read() as work:
@@ -210,6 +220,7 @@ async def _store(work: UnitOfWork, receipt_id: str, batch: Batch) -> Receipt:
         if sum(total.event_count for total in totals) < len(batch.lines):
             known = await store.known_staged(work, receipt_id)
     receipt = domain.receipt_of(receipt_id, batch, known)
+    await late.tell_stored(work, receipt_id, totals)
     assert receipt.accepted == sum(total.event_count for total in totals), "an event has no verdict"
     if batch.rejections:
         await store.insert_rejected(work, receipt_id, batch.rejections)
@@ -232,15 +243,7 @@ def _reported(receipt: Receipt, totals: Sequence[Total]) -> metering_events_pb2.
     event.first_event_at.FromDatetime(min(total.first_event_at for total in totals))
     event.last_event_at.FromDatetime(max(total.last_event_at for total in totals))
     if not event.totals_omitted:
-        for total in totals:
-            added = event.totals.add(
-                org_id=total.org_id,
-                sku=total.sku,
-                quantity=format_decimal(total.quantity),
-                event_count=total.event_count,
-            )
-            added.first_event_at.FromDatetime(total.first_event_at)
-            added.last_event_at.FromDatetime(total.last_event_at)
+        event.totals.extend(late.total_message(total) for total in totals)
     return event
 
 

@@ -9,6 +9,7 @@ from payments.pricing.v1 import catalog_service_pb2, catalog_service_pb2_grpc
 
 from services.metering.app import Metering
 from services.metering.catalogue import Lookup, SkuMemory
+from services.metering.reactions import REACTIONS
 from services.metering.servicer import MeteringServicer
 from services.runtime.channels import Channels
 from services.runtime.service import Runtime, Service, Servicer
@@ -31,6 +32,7 @@ def build(runtime: Runtime) -> Service:
                 "payments.metering.v1.MeteringService",
             )
         ],
+        reactions=REACTIONS,
         migrations="services.metering.migrations",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -165,6 +165,69 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
+class Closing:
+    """A period that a charge closed.
+
+    Attributes:
+        usage_snapshot: the usage that the charge saw, as QueryUsage told it.
+    """
+
+    charge_id: str
+    org_id: str
+    start_at: datetime
+    end_at: datetime
+    usage_snapshot: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LateTotal:
+    """Usage of one SKU that was stored for a period behind its closing."""
+
+    closing: Closing
+    total: Total
+
+
+@dataclass(frozen=True, slots=True)
+class LatePlace:
+    """Where a page of late events ended."""
+
+    org_id: str
+    event_time: datetime
+    event_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class LateEvent:
+    """A usage event that no charge bills, because its period was closed when it was stored.
+
+    Attributes:
+        source: number of payments.metering.v1.Source.
+        charge_id: the charge that had closed the period.
+        place: where it stands among others.
+    """
+
+    request_id: str
+    project_id: str
+    sku: str
+    quantity: Decimal
+    source: int
+    metadata: Mapping[str, str]
+    charge_id: str
+    receipt_id: str
+    recorded_at: datetime
+    place: LatePlace
+
+
+@dataclass(frozen=True, slots=True)
+class LateFilter:
+    """Which late events to list; an empty organisation and no bounds mean any."""
+
+    org_id: str = ""
+    start_at: datetime | None = None
+    end_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """The durable answer to a batch."""
 
@@ -281,6 +344,16 @@ def rejections_told(batch: Batch) -> str:
     reasons = rejections_by_reason(batch)
     told = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
     return f"{len(batch.rejections)} of {batch.size} usage events were rejected: {told}"
+
+
+def late_told(closing: Closing, event_count: int, receipt_id: str) -> str:
+    """Say in one sentence that usage came late, for the contract monitor."""
+    period = f"{closing.start_at.isoformat()}/{closing.end_at.isoformat()}"
+    came = f"with {receipt_id}" if receipt_id else "while the charge was made"
+    return (
+        f"{event_count} usage events of {closing.org_id} came {came} for {period}, which charge {closing.charge_id}"
+        " has closed: no charge bills them, ListLateEvents names them"
+    )
 
 
 def settle(batch: Batch, known: Sequence[Known]) -> list[Problem]:

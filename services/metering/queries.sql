@@ -50,6 +50,94 @@ SELECT staging.request_id, event.fingerprint::text AS fingerprint
     ON event.tenant_id = %(tenant_id)s AND event.event_key = staging.event_key
  WHERE event.receipt_id <> %(receipt_id)s::uuid;
 
+-- @hold_closings
+-- From here to the commit no period of the tenant is closed, and a closing that was waited for is seen by the next
+-- statement, whose snapshot is younger. Batches share the lock.
+SELECT pg_advisory_xact_lock_shared(hashtextextended('metering.closed_period/' || %(tenant_id)s, 0));
+
+-- @wait_for_batches
+-- Alone: each batch that is under way has committed its events, or will see the closing.
+SELECT pg_advisory_xact_lock(hashtextextended('metering.closed_period/' || %(tenant_id)s, 0));
+
+-- @close_period
+INSERT INTO metering.closed_period (tenant_id, charge_id, org_id, start_at, end_at, usage_snapshot, heard_at)
+VALUES (%(tenant_id)s, %(charge_id)s, %(org_id)s, %(start_at)s, %(end_at)s, %(usage_snapshot)s::pg_snapshot,
+        %(heard_at)s)
+ON CONFLICT (tenant_id, charge_id) DO NOTHING
+RETURNING charge_id;
+
+-- @is_closed
+SELECT org_id FROM metering.closed_period WHERE tenant_id = %(tenant_id)s AND charge_id = %(charge_id)s;
+
+-- @touches_closed
+-- One step of the index for each organisation of the batch; nearly always there is nothing.
+SELECT EXISTS (
+    SELECT FROM unnest(%(org_ids)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
+                AS batch (org_id, first_at, last_at)
+      JOIN metering.closed_period AS period
+        ON period.tenant_id = %(tenant_id)s AND period.org_id = batch.org_id COLLATE "C"
+       AND period.end_at > batch.first_at AND period.start_at <= batch.last_at) AS touched;
+
+-- @mark_stored
+-- What this batch stored lies in no snapshot of the past, so it need not be asked whether a charge saw it.
+WITH late AS (
+    INSERT INTO metering.late_event (tenant_id, org_id, event_time, event_key, charge_id)
+    SELECT event.tenant_id, event.org_id, event.event_time, event.event_key, period.charge_id
+      FROM pg_temp.metering_staging AS staging
+      JOIN metering.usage_event AS event
+        ON event.tenant_id = %(tenant_id)s AND event.event_key = staging.event_key
+       AND event.receipt_id = %(receipt_id)s::uuid
+      JOIN metering.closed_period AS period
+        ON period.tenant_id = %(tenant_id)s AND period.org_id = event.org_id
+       AND period.start_at <= event.event_time AND period.end_at > event.event_time
+        ON CONFLICT (tenant_id, event_key) DO NOTHING
+ RETURNING event_key, charge_id
+)
+SELECT period.charge_id, period.start_at, period.end_at, event.org_id, event.sku, count(*)::int AS event_count,
+       sum(event.quantity) AS quantity, min(event.event_time) AS first_event_at, max(event.event_time) AS last_event_at
+  FROM late
+  JOIN metering.usage_event AS event ON event.tenant_id = %(tenant_id)s AND event.event_key = late.event_key
+  JOIN metering.closed_period AS period ON period.tenant_id = %(tenant_id)s AND period.charge_id = late.charge_id
+ GROUP BY 1, 2, 3, 4, 5
+ ORDER BY 4, 1, 5;
+
+-- @mark_unseen
+-- What the charge did not see although it was stored before the closing was heard of. Reads what the charge read.
+WITH late AS (
+    INSERT INTO metering.late_event (tenant_id, org_id, event_time, event_key, charge_id)
+    SELECT event.tenant_id, event.org_id, event.event_time, event.event_key, period.charge_id
+      FROM metering.closed_period AS period
+      JOIN metering.usage_event AS event
+        ON event.tenant_id = %(tenant_id)s AND event.org_id = period.org_id AND event.sku = ANY (%(skus)s::text[])
+       AND event.event_time >= period.start_at AND event.event_time < period.end_at
+     WHERE period.tenant_id = %(tenant_id)s AND period.charge_id = %(charge_id)s
+       AND NOT pg_visible_in_snapshot(event.recorded_xid, period.usage_snapshot)
+       AND pg_visible_in_snapshot(event.recorded_xid, period.heard_snapshot)
+        ON CONFLICT (tenant_id, event_key) DO NOTHING
+ RETURNING event_key, charge_id
+)
+SELECT period.charge_id, period.start_at, period.end_at, event.org_id, event.sku, count(*)::int AS event_count,
+       sum(event.quantity) AS quantity, min(event.event_time) AS first_event_at, max(event.event_time) AS last_event_at
+  FROM late
+  JOIN metering.usage_event AS event ON event.tenant_id = %(tenant_id)s AND event.event_key = late.event_key
+  JOIN metering.closed_period AS period ON period.tenant_id = %(tenant_id)s AND period.charge_id = late.charge_id
+ GROUP BY 1, 2, 3, 4, 5
+ ORDER BY 4, 1, 5;
+
+-- @list_late
+SELECT event.request_id, event.org_id, event.project_id, event.sku, event.quantity, event.event_time, event.source,
+       event.metadata, event.event_key::text AS event_key, event.receipt_id::text AS receipt_id, late.charge_id,
+       receipt.recorded_at
+  FROM metering.late_event AS late
+  JOIN metering.usage_event AS event ON event.tenant_id = %(tenant_id)s AND event.event_key = late.event_key
+  JOIN metering.receipt AS receipt ON receipt.tenant_id = %(tenant_id)s AND receipt.receipt_id = event.receipt_id
+ WHERE late.tenant_id = %(tenant_id)s AND (%(org_id)s = '' OR late.org_id = %(org_id)s)
+   AND (%(start_at)s::timestamptz IS NULL OR late.event_time >= %(start_at)s)
+   AND (%(end_at)s::timestamptz IS NULL OR late.event_time < %(end_at)s)
+   AND (late.org_id, late.event_time, late.event_key) > (%(after_org)s, %(after_time)s, %(after_key)s::uuid)
+ ORDER BY late.org_id, late.event_time, late.event_key
+ LIMIT %(limit)s;
+
 -- @insert_rejected
 INSERT INTO metering.rejected_event (tenant_id, receipt_id, event_index, request_id, reason, message, content)
 SELECT %(tenant_id)s, %(receipt_id)s::uuid, *

@@ -7,9 +7,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
@@ -20,6 +21,9 @@ from services.metering.app import Metering
 from services.metering.domain import (
     Aggregation,
     IngestSettings,
+    LateEvent,
+    LateFilter,
+    LatePlace,
     Receipt,
     UsageQuery,
     Verdict,
@@ -28,8 +32,10 @@ from services.metering.domain import (
 from services.metering.pipelining import in_order
 from services.runtime.context import acting, current
 from services.runtime.database import UnitOfWork
+from services.runtime.errors import InvalidField
 from services.runtime.idempotency import Idempotency
 from services.runtime.money import format_decimal
+from services.runtime.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.validation import check_batch
 
 IN_FLIGHT_MAX = 4
@@ -90,6 +96,29 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         response = metering_service_pb2.QueryUsageResponse(usage_snapshot=usage.snapshot)
         for row in usage.rows:
             response.rows.append(_row(row))
+        return response
+
+    async def ListLateEvents(
+        self, request: metering_service_pb2.ListLateEventsRequest, context: Any
+    ) -> metering_service_pb2.ListLateEventsResponse:
+        """List usage that was stored for closed periods."""
+        wanted = _late_filter(request)
+        scope = f"late|{wanted}"
+        after = _late_place(request.page_token, scope)
+        found, more = await self._metering.list_late(
+            wanted, after, clamp_page_size(request.page_size)
+        )
+        response = metering_service_pb2.ListLateEventsResponse(
+            late_events=[_late_event(item) for item in found]
+        )
+        if more:
+            place = found[-1].place
+            position = {
+                "org_id": place.org_id,
+                "at": place.event_time.isoformat(),
+                "key": place.event_key,
+            }
+            response.next_page_token = encode_token(position, scope)
         return response
 
     async def GetIngestSettings(
@@ -179,6 +208,41 @@ def _query(request: metering_service_pb2.QueryUsageRequest) -> UsageQuery:
         group_by=list(request.group_by),
         aggregation=aggregation,
     )
+
+
+def _late_filter(request: metering_service_pb2.ListLateEventsRequest) -> LateFilter:
+    if not request.HasField("period"):
+        return LateFilter(request.org_id)
+    return LateFilter(
+        request.org_id,
+        _instant("period.start_at", request.period.start_at),
+        _instant("period.end_at", request.period.end_at),
+    )
+
+
+def _late_place(page_token: str, scope: str) -> LatePlace | None:
+    if not page_token:
+        return None
+    position = decode_token(page_token, scope, {"org_id": str, "at": datetime, "key": UUID})
+    return LatePlace(position["org_id"], position["at"], str(position["key"]))
+
+
+def _late_event(late: LateEvent) -> metering_pb2.LateEvent:
+    message = metering_pb2.LateEvent(charge_id=late.charge_id, receipt_id=late.receipt_id)
+    message.event.MergeFrom(
+        metering_pb2.UsageEvent(
+            request_id=late.request_id,
+            org_id=late.place.org_id,
+            project_id=late.project_id,
+            sku=late.sku,
+            quantity=format_decimal(late.quantity),
+            source=late.source,  # type: ignore[arg-type] # stored as the number that came
+            metadata=late.metadata,
+        )
+    )
+    message.event.event_time.FromDatetime(late.place.event_time)
+    message.recorded_at.FromDatetime(late.recorded_at)
+    return message
 
 
 def _row(row: domain.UsageRow) -> metering_pb2.UsageRow:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from psycopg.rows import namedtuple_row
 
 from services.metering.domain import (
+    EPOCH,
     Aggregation,
+    Closing,
     IngestSettings,
     Known,
+    LateEvent,
+    LateFilter,
+    LatePlace,
+    LateTotal,
     Receipt,
     Rejection,
     Total,
@@ -47,6 +54,107 @@ async def known_staged(work: UnitOfWork, receipt_id: str) -> list[Known]:
     """Return the staged events that `store_staged` found stored before."""
     rows = await _rows(work, "known_events", receipt_id=_bare(receipt_id))
     return [Known(row.request_id, row.fingerprint.replace("-", "")) for row in rows]
+
+
+async def hold_closings(work: UnitOfWork) -> None:
+    """Let no period of the tenant be closed until the commit."""
+    await _rows(work, "hold_closings")
+
+
+async def wait_for_batches(work: UnitOfWork) -> None:
+    """Let every batch of the tenant that is under way end, and others wait, until the commit."""
+    await _rows(work, "wait_for_batches")
+
+
+async def is_closed(work: UnitOfWork, charge_id: str) -> bool:
+    """Whether the period of a charge is kept as closed."""
+    return bool(await _rows(work, "is_closed", charge_id=charge_id))
+
+
+async def close_period(work: UnitOfWork, closing: Closing) -> bool:
+    """Keep a period as closed; False when it was."""
+    rows = await _rows(
+        work,
+        "close_period",
+        charge_id=closing.charge_id,
+        org_id=closing.org_id,
+        start_at=closing.start_at,
+        end_at=closing.end_at,
+        usage_snapshot=closing.usage_snapshot,
+        heard_at=work.now,
+    )
+    return bool(rows)
+
+
+async def touches_closed(work: UnitOfWork, totals: Sequence[Total]) -> bool:
+    """Whether stored usage may lie in closed periods: by first and last event of each organisation."""
+    rows = await _rows(
+        work,
+        "touches_closed",
+        org_ids=[total.org_id for total in totals],
+        firsts=[total.first_event_at for total in totals],
+        lasts=[total.last_event_at for total in totals],
+    )
+    return bool(rows[0].touched)
+
+
+async def mark_stored(work: UnitOfWork, receipt_id: str) -> list[LateTotal]:
+    """Mark what this transaction stored for closed periods; returns it by charge and SKU."""
+    return _late_totals(await _rows(work, "mark_stored", receipt_id=_bare(receipt_id)))
+
+
+async def mark_unseen(work: UnitOfWork, charge_id: str, skus: Sequence[str]) -> list[LateTotal]:
+    """Mark what a charge did not see although it was stored before its closing was heard of."""
+    return _late_totals(await _rows(work, "mark_unseen", charge_id=charge_id, skus=list(skus)))
+
+
+def _late_totals(rows: Sequence[Any]) -> list[LateTotal]:
+    return [
+        LateTotal(
+            Closing(row.charge_id, row.org_id, row.start_at, row.end_at),
+            Total(
+                row.org_id,
+                row.sku,
+                row.event_count,
+                row.quantity,
+                row.first_event_at,
+                row.last_event_at,
+            ),
+        )
+        for row in rows
+    ]
+
+
+async def list_late(
+    work: UnitOfWork, wanted: LateFilter, after: LatePlace | None, limit: int
+) -> list[LateEvent]:
+    """List late events behind `after`, by organisation and event_time."""
+    rows = await _rows(
+        work,
+        "list_late",
+        org_id=wanted.org_id,
+        start_at=wanted.start_at,
+        end_at=wanted.end_at,
+        after_org=after.org_id if after else "",
+        after_time=after.event_time if after else EPOCH,
+        after_key=after.event_key if after else str(UUID(int=0)),
+        limit=limit,
+    )
+    return [
+        LateEvent(
+            request_id=row.request_id,
+            project_id=row.project_id,
+            sku=row.sku,
+            quantity=row.quantity,
+            source=row.source,
+            metadata=row.metadata or {},
+            charge_id=row.charge_id,
+            receipt_id=f"{RECEIPT_PREFIX}{row.receipt_id}",
+            recorded_at=row.recorded_at.astimezone(UTC),
+            place=LatePlace(row.org_id, row.event_time.astimezone(UTC), row.event_key),
+        )
+        for row in rows
+    ]
 
 
 async def insert_rejected(

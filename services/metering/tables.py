@@ -21,6 +21,16 @@ from sqlalchemy.types import UserDefinedType
 metadata = MetaData(schema="metering")
 
 
+class Snapshot(UserDefinedType[str]):
+    """`pg_snapshot`: which transactions were visible at a moment."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Name the type in DDL."""
+        return "pg_snapshot"
+
+
 class TransactionId(UserDefinedType[str]):
     """`xid8`: a transaction id that never wraps."""
 
@@ -91,4 +101,30 @@ ingest_settings = Table(
     Column("accept_past_us", BigInteger, nullable=False),
     Column("accept_future_us", BigInteger, nullable=False),
     Column("updated_at", DateTime(timezone=True)),
+)
+
+closed_period = Table(
+    "closed_period",
+    metadata,
+    Column("tenant_id", Text(collation="C"), primary_key=True),
+    Column("charge_id", Text(collation="C"), primary_key=True),
+    Column("org_id", Text(collation="C"), nullable=False),
+    Column("start_at", DateTime(timezone=True), nullable=False),
+    Column("end_at", DateTime(timezone=True), nullable=False),
+    # What the charge saw of usage.
+    Column("usage_snapshot", Snapshot, nullable=False),
+    # What there was when metering heard of the charge.
+    Column("heard_snapshot", Snapshot, nullable=False),
+    Column("heard_at", DateTime(timezone=True), nullable=False),
+)
+
+late_event = Table(
+    "late_event",
+    metadata,
+    Column("event_time", DateTime(timezone=True), nullable=False),
+    Column("event_key", Uuid, primary_key=True),
+    Column("tenant_id", Text(collation="C"), primary_key=True),
+    Column("org_id", Text(collation="C"), nullable=False),
+    # The charge that had closed the event's period.
+    Column("charge_id", Text(collation="C"), nullable=False),
 )

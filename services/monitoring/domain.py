@@ -14,12 +14,15 @@ from services.runtime.ids import derived_id
 SEVERITY_DEFAULT = "MEDIUM"
 
 # Part of every fingerprint: a changed rule makes new groups and leaves the old ones as they are.
-FINGERPRINT_ALGORITHM = 1
+FINGERPRINT_ALGORITHM = 2
 
 _ID = re.compile(
-    r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"  # UUID
-    r"|\b[0-7][0-9a-hjkmnp-tv-z]{25}\b"  # ULID
-    r"|\b[0-9a-f]{16,}\b",  # digest
+    # Behind a prefix too, whose underscore is no boundary of a word: `chg_0190…`.
+    r"(?:\b|(?<=_))(?:"
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # UUID
+    r"|[0-7][0-9a-hjkmnp-tv-z]{25}"  # ULID
+    r"|[0-9a-f]{16,}"  # digest
+    r")\b",
     re.IGNORECASE,
 )
 _PREFIXED_ID = re.compile(r"\b[a-z]{2,5}_<id>")
@@ -122,6 +125,14 @@ BUILT_IN: Mapping[str, Contract] = {
             ContractKind.SCHEMA,
             "A request, or items of a batch, broke a rule of the proto and were refused. Many of them "
             "from one caller mean that its integration is broken.",
+        ),
+        _built_in(
+            "metering/late-usage",
+            "Usage arrives before its period is charged",
+            "MEDIUM",
+            ContractKind.OBJECTIVE,
+            "Usage events were stored for a period that a charge had closed: no charge bills them yet. "
+            "ListLateEvents names them.",
         ),
         _built_in(
             "orchestration/compensation-stuck",

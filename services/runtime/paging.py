@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from services.runtime.errors import InvalidPageToken
 
@@ -34,7 +35,7 @@ def decode_token(token: str, scope: str, kinds: Mapping[str, type]) -> dict[str,
     Args:
         token: what the caller sent.
         scope: spells the List and its filters, as when the token was made.
-        kinds: what its position holds, by name: `str`, `int` (of 64 bits) or `datetime` (with its zone).
+        kinds: what its position holds, by name: `str`, `int` (of 64 bits), `UUID` or `datetime` (with its zone).
 
     Raises:
         InvalidPageToken: it is none of ours or belongs to other arguments.
@@ -78,7 +79,12 @@ def _moment(value: Any) -> datetime:
 
 
 # The seal is no secret, so a position may be anybody's and is read like any other input.
-_READERS: dict[type, Callable[[Any], Any]] = {str: _text, int: _whole, datetime: _moment}
+_READERS: dict[type, Callable[[Any], Any]] = {
+    str: _text,
+    int: _whole,
+    datetime: _moment,
+    UUID: lambda value: UUID(_text(value)),
+}
 
 
 def _seal(body: bytes, scope: str) -> bytes:

@@ -33,6 +33,14 @@ class ChargeOverlaps(DomainError):
     state_dependent = True
 
 
+class PeriodNotEnded(DomainError):
+    """The period to charge has not ended yet."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "PERIOD_NOT_ENDED"
+    state_dependent = True
+
+
 class ChargeTooLarge(DomainError):
     """More lines than one charge may have."""
 
@@ -119,6 +127,34 @@ def charge_id_of(tenant_id: str, request_id: str) -> str:
     return derived_id("chg", tenant_id, request_id.lower())
 
 
+def chargeable(org_id: str, period: Span, now: datetime, *, allow_open: bool) -> Span:
+    """Return the period that a charge made now covers: the one asked for, or its part up to now when it is still open.
+
+    Raises:
+        PeriodNotEnded: it is still open and `allow_open` is not set, or it has not begun.
+    """
+    if period.end_at <= now:
+        return period
+    if allow_open and period.start_at < now:
+        return Span(period.start_at, now)
+    start_at, end_at = _iso(period.start_at), _iso(period.end_at)
+    if period.start_at >= now:
+        cause = (
+            f"begins at {start_at}, which lies ahead: charge it after {end_at}, when it has ended"
+        )
+    else:
+        cause = (
+            f"ends at {end_at}: charge it then, or say allow_open to charge what was used up to now"
+        )
+    raise PeriodNotEnded(
+        f"the period to charge to {org_id} {cause}; it is {_iso(now)}",
+        org_id=org_id,
+        start_at=start_at,
+        end_at=end_at,
+        now=_iso(now),
+    )
+
+
 def freeze(charge_id: str, org_id: str, period: Span, rating: Rating, now: datetime) -> Charge:
     """Make a charge of rated usage; from here on its lines do not change.
 
@@ -162,6 +198,10 @@ def overlaps(org_id: str, charge_id: str) -> ChargeOverlaps:
         charge_id=charge_id,
         org_id=org_id,
     )
+
+
+def _iso(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
 
 
 def _line(line_id: str, rated: RatedLine) -> Line:

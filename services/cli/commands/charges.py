@@ -29,26 +29,41 @@ def charge(
     request_id: Annotated[
         str, typer.Option(help="UUID; left out, the same charge has the same one")
     ] = "",
+    allow_open: Annotated[
+        bool, typer.Option(help="charge a period that has not ended, up to now")
+    ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Rate an organisation's usage of a period, charge it and post it. Asking again gives the same charge."""
+    wanted = periods.parse(period)
     with Client(Session.find()) as client:
-        made = create_charge(client, org_id, periods.parse(period), request_id)
+        made = create_charge(client, org_id, wanted, request_id, allow_open=allow_open)
     if output is Format.JSON:
         print_json(made)
-    else:
-        show_charge(made)
+        return
+    show_charge(made)
+    if made.period.end_at.ToNanoseconds() < wanted.end_at.ToNanoseconds():
+        closed_at = made.period.end_at.ToJsonString()
+        console.print(f"closed at {closed_at}, where the next charge begins", highlight=False)
 
 
 def create_charge(
-    client: Client, org_id: str, period: type_pb2.Period, request_id: str = ""
+    client: Client,
+    org_id: str,
+    period: type_pb2.Period,
+    request_id: str = "",
+    *,
+    allow_open: bool = False,
 ) -> billing_pb2.Charge:
     """Create a charge, or get the one that the same request made before."""
     bounds = (period.start_at.ToJsonString(), period.end_at.ToJsonString())
+    # Two requests: what was refused because the period is open may be asked for again with leave to charge it.
+    name = "open-charge" if allow_open else "charge"
     request = charge_service_pb2.CreateChargeRequest(
-        request_id=request_id or str(derived_uuid("charge", org_id, *bounds)),
+        request_id=request_id or str(derived_uuid(name, org_id, *bounds)),
         org_id=org_id,
         period=period,
+        allow_open=allow_open,
     )
     stub = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
     return client.call(stub.CreateCharge, request).charge

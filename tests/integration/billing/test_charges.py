@@ -28,6 +28,7 @@ from services.billing.bootstrap import build as build_billing
 from services.billing.clients import LedgerClient, PricingClient
 from services.billing.sweep import Sweep
 from services.ledger.bootstrap import build as build_ledger
+from services.runtime.clock import ManualClock
 from services.runtime.errors import Code, DependencyUnavailable, DomainError
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.service import Runtime, Service, Servicer
@@ -103,6 +104,7 @@ class World:
     mesh: Mesh
     pricing: Pricing
     runtime: Runtime
+    clock: ManualClock
     heard: list[Envelope] = field(default_factory=list)
 
 
@@ -130,8 +132,10 @@ async def world(database: DatabaseUrls) -> AsyncIterator[World]:
             ],
         )
 
-    async with running(database, [build_ledger, build_billing, build_pricing]) as mesh:
-        yield World(mesh, pricing, runtimes[0], heard)
+    builds = [build_ledger, build_billing, build_pricing]
+    clock = ManualClock(datetime(2026, 11, 20, 9, 30, tzinfo=UTC))
+    async with running(database, builds, clock=clock) as mesh:
+        yield World(mesh, pricing, runtimes[0], clock, heard)
 
 
 @dataclass
@@ -146,11 +150,22 @@ class Tenant:
     async def charge(
         self, request_id: str = "", org: str = "acme", day: int = 0, days: int = 1
     ) -> pb.Charge:
+        bounds = (DAY + timedelta(days=day), DAY + timedelta(days=day + days))
+        return await self.charge_between(*bounds, request_id, org)
+
+    async def charge_between(
+        self,
+        start_at: datetime,
+        end_at: datetime,
+        request_id: str = "",
+        org: str = "acme",
+        **fields: Any,
+    ) -> pb.Charge:
         period = Period()
-        period.start_at.FromDatetime(DAY + timedelta(days=day))
-        period.end_at.FromDatetime(DAY + timedelta(days=day + days))
+        period.start_at.FromDatetime(start_at)
+        period.end_at.FromDatetime(end_at)
         request = service_pb.CreateChargeRequest(
-            request_id=request_id or str(uuid4()), org_id=org, period=period
+            request_id=request_id or str(uuid4()), org_id=org, period=period, **fields
         )
         return (await self.charges.CreateCharge(request)).charge
 
@@ -617,3 +632,77 @@ async def test_tenants_do_not_see_each_other(tenant: Tenant) -> None:
     explain = other.ExplainCharge(service_pb.ExplainChargeRequest(charge_id=charge.charge_id))
     assert (await refused(explain)).reason == "NOT_FOUND"
     assert list((await other.ListCharges(service_pb.ListChargesRequest())).charges) == []
+
+
+HOUR = timedelta(hours=1)
+
+
+async def test_a_period_that_has_not_ended_is_refused_until_it_has(tenant: Tenant) -> None:
+    now, request_id = tenant.world.clock.now(), str(uuid4())
+    bounds = (now - HOUR, now + HOUR)
+    for _ in range(2):
+        told = await refused(tenant.charge_between(*bounds, request_id))
+        assert told.reason == "PERIOD_NOT_ENDED"
+        assert told.metadata["end_at"] == bounds[1].isoformat().replace("+00:00", "Z")
+    assert tenant.world.pricing.calls == 0
+    tenant.world.clock.advance(HOUR)
+    # Nothing was stored: the same call succeeds, and goes on being the same charge.
+    charge = await tenant.charge_between(*bounds, request_id)
+    assert charge.period.end_at.ToDatetime(UTC) == bounds[1]
+    assert await tenant.charge_between(*bounds, request_id) == charge
+
+
+async def test_an_open_period_closes_at_the_call_and_the_next_charge_begins_there(
+    tenant: Tenant,
+) -> None:
+    now, request_id = tenant.world.clock.now(), str(uuid4())
+    bounds = (now - HOUR, now + HOUR)
+    charge = await tenant.charge_between(*bounds, request_id, allow_open=True)
+    assert charge.period.start_at.ToDatetime(UTC) == now - HOUR
+    assert charge.period.end_at.ToDatetime(UTC) == now
+    assert charge.lines[0].proof.period == charge.period, "what was rated is what is charged"
+    tenant.world.clock.advance(HOUR / 2)
+    assert await tenant.charge_between(*bounds, request_id, allow_open=True) == charge
+    told = await refused(tenant.charge_between(*bounds, allow_open=True))
+    assert told.reason == "CHARGE_OVERLAPS"
+    following = await tenant.charge_between(now, now + HOUR, allow_open=True)
+    assert following.period.end_at.ToDatetime(UTC) == now + HOUR / 2
+    told = await refused(tenant.charge_between(*bounds, request_id))
+    assert told.reason == "REQUEST_ID_REUSED"
+
+
+async def test_a_period_that_has_not_begun_is_refused_whatever_is_allowed(tenant: Tenant) -> None:
+    now = tenant.world.clock.now()
+    for start_at in (now, now + timedelta(days=40)):
+        for allow_open in (False, True):
+            told = await refused(
+                tenant.charge_between(start_at, start_at + HOUR, allow_open=allow_open)
+            )
+            assert told.reason == "PERIOD_NOT_ENDED"
+
+
+async def test_an_open_charge_that_died_half_way_keeps_the_end_that_it_was_given(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, request_id = tenant.world.clock.now(), str(uuid4())
+    bounds = (now - HOUR, now + HOUR)
+
+    async def dies(*_: object) -> None:
+        raise DependencyUnavailable("the ledger is away", service="ledger")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LedgerClient, "create_accounts", dies)
+        told = await refused(tenant.charge_between(*bounds, request_id, allow_open=True))
+    assert told.reason == "DEPENDENCY_UNAVAILABLE"
+    tenant.world.clock.advance(HOUR / 2)
+    charge = await tenant.charge_between(*bounds, request_id, allow_open=True)
+    assert charge.status == pb.CHARGE_STATUS_SETTLED
+    assert charge.period.end_at.ToDatetime(UTC) == now
+    await tenant.world.mesh.drain_events()
+    (frozen,) = [
+        item.payload
+        for item in tenant.world.heard
+        if item.tenant_id == tenant.tenant_id and item.subject == "usage.aggregated"
+    ]
+    closed: Any = frozen
+    assert closed.period == charge.period

@@ -19,10 +19,12 @@ from services.billing.domain.charges import (
     Charge,
     ChargeStatus,
     ChargeTooLarge,
+    PeriodNotEnded,
     RatedLine,
     Rating,
     Span,
     charge_id_of,
+    chargeable,
     freeze,
     overlaps,
 )
@@ -46,6 +48,36 @@ def rated(
 def charge(*lines: RatedLine, currency: str = "USD") -> Charge:
     rating = Rating(lines, currency, "standard-usd", 1, "snapshot")
     return freeze(charge_id_of("t", "r"), "acme", PERIOD, rating, NOW)
+
+
+TICK = timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize("allow_open", [False, True])
+@pytest.mark.parametrize("end_at", [NOW - timedelta(days=9), NOW - TICK, NOW])
+def test_a_period_that_has_ended_is_charged_whole(end_at: datetime, allow_open: bool) -> None:
+    period = Span(end_at - timedelta(days=1), end_at)
+    assert chargeable("acme", period, NOW, allow_open=allow_open) == period
+
+
+@pytest.mark.parametrize("ahead", [TICK, timedelta(hours=1), timedelta(days=3000)])
+@pytest.mark.parametrize("past", [TICK, timedelta(days=20)])
+def test_an_open_period_is_charged_on_request_and_up_to_now(
+    past: timedelta, ahead: timedelta
+) -> None:
+    period = Span(NOW - past, NOW + ahead)
+    with pytest.raises(PeriodNotEnded, match="allow_open") as refused:
+        chargeable("acme", period, NOW, allow_open=False)
+    assert refused.value.metadata["now"] == "2026-11-20T00:00:00Z"
+    assert chargeable("acme", period, NOW, allow_open=True) == Span(NOW - past, NOW)
+
+
+@pytest.mark.parametrize("allow_open", [False, True])
+@pytest.mark.parametrize("start_at", [NOW, NOW + TICK, datetime(9999, 1, 1, tzinfo=UTC)])
+def test_a_period_that_has_not_begun_is_never_charged(start_at: datetime, allow_open: bool) -> None:
+    period = Span(start_at, start_at + timedelta(days=1))
+    with pytest.raises(PeriodNotEnded, match="lies ahead"):
+        chargeable("acme", period, NOW, allow_open=allow_open)
 
 
 def test_the_bill_of_the_demo_with_its_commission() -> None:

@@ -58,6 +58,10 @@ def test_parts_of_an_id_do_not_run_into_one_another() -> None:
         ),
         ("event 01ARZ3NDEKTSV4RRFFQ69G5FAV", "event 01BX5ZZKBKACTAV9WEVGEMMVRZ"),
         ("hash 0123456789abcdef0123", "hash ffffffffffffffffffff"),
+        (
+            "charge chg_01a224a1-5d7b-71d4-8a57-ee018aa533fc has closed it",
+            "charge chg_fffffff1-0000-7000-abcd-ee018aa533ff has closed it",
+        ),
     ],
 )
 def test_messages_that_differ_in_numbers_and_ids_share_a_group(one: str, two: str) -> None:

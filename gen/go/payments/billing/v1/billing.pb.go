@@ -88,7 +88,8 @@ type Charge struct {
 	ChargeId string `protobuf:"bytes,1,opt,name=charge_id,json=chargeId,proto3" json:"charge_id,omitempty"`
 	// Organisation that owes it.
 	OrgId string `protobuf:"bytes,2,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
-	// Period whose usage it covers. No two charges of an organisation overlap.
+	// Period whose usage it covers; it ends before the period that was asked for when that had not ended and the request
+	// said allow_open. No two charges of an organisation overlap.
 	Period *v1.Period `protobuf:"bytes,3,opt,name=period,proto3" json:"period,omitempty"`
 	// The lines, by SKU and project.
 	Lines []*ChargeLine `protobuf:"bytes,4,rep,name=lines,proto3" json:"lines,omitempty"`

@@ -35,7 +35,10 @@ type CreateChargeRequest struct {
 	// Organisation to charge.
 	OrgId string `protobuf:"bytes,2,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	// Period to charge for.
-	Period        *v1.Period `protobuf:"bytes,3,opt,name=period,proto3" json:"period,omitempty"`
+	Period *v1.Period `protobuf:"bytes,3,opt,name=period,proto3" json:"period,omitempty"`
+	// Charge a period that has not ended: the charge's period then ends at the instant of the call, and what comes
+	// later belongs to the next charge. A period that has not begun is refused all the same.
+	AllowOpen     bool `protobuf:"varint,4,opt,name=allow_open,json=allowOpen,proto3" json:"allow_open,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -89,6 +92,13 @@ func (x *CreateChargeRequest) GetPeriod() *v1.Period {
 		return x.Period
 	}
 	return nil
+}
+
+func (x *CreateChargeRequest) GetAllowOpen() bool {
+	if x != nil {
+		return x.AllowOpen
+	}
+	return false
 }
 
 // CreateChargeResponse carries the charge.
@@ -454,12 +464,14 @@ var File_payments_billing_v1_charge_service_proto protoreflect.FileDescriptor
 
 const file_payments_billing_v1_charge_service_proto_rawDesc = "" +
 	"\n" +
-	"(payments/billing/v1/charge_service.proto\x12\x13payments.billing.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!payments/billing/v1/billing.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xaf\x01\n" +
+	"(payments/billing/v1/charge_service.proto\x12\x13payments.billing.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!payments/billing/v1/billing.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xce\x01\n" +
 	"\x13CreateChargeRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x125\n" +
 	"\x06org_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x128\n" +
-	"\x06period\x18\x03 \x01(\v2\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\"K\n" +
+	"\x06period\x18\x03 \x01(\v2\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\x12\x1d\n" +
+	"\n" +
+	"allow_open\x18\x04 \x01(\bR\tallowOpen\"K\n" +
 	"\x14CreateChargeResponse\x123\n" +
 	"\x06charge\x18\x01 \x01(\v2\x1b.payments.billing.v1.ChargeR\x06charge\"O\n" +
 	"\x10GetChargeRequest\x12;\n" +

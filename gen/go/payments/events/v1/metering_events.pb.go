@@ -13,6 +13,7 @@ import (
 	reflect "reflect"
 	sync "sync"
 	_ "tollmesh.dev/gen/go/payments/options/v1"
+	v1 "tollmesh.dev/gen/go/payments/type/v1"
 	unsafe "unsafe"
 )
 
@@ -354,11 +355,205 @@ func (x *UsageStatusReason) GetEventCount() int32 {
 	return 0
 }
 
+// UsagePeriodClosed says that a charge has closed a period of an organisation's usage: what is stored for it from now on
+// is late. Once for each charge.
+type UsagePeriodClosed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Organisation whose usage it is.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Period that is closed.
+	Period *v1.Period `protobuf:"bytes,2,opt,name=period,proto3" json:"period,omitempty"`
+	// Charge that closed it.
+	ChargeId string `protobuf:"bytes,3,opt,name=charge_id,json=chargeId,proto3" json:"charge_id,omitempty"`
+	// State of the usage that the charge saw.
+	UsageSnapshot string `protobuf:"bytes,4,opt,name=usage_snapshot,json=usageSnapshot,proto3" json:"usage_snapshot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsagePeriodClosed) Reset() {
+	*x = UsagePeriodClosed{}
+	mi := &file_payments_events_v1_metering_events_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsagePeriodClosed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsagePeriodClosed) ProtoMessage() {}
+
+func (x *UsagePeriodClosed) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_metering_events_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsagePeriodClosed.ProtoReflect.Descriptor instead.
+func (*UsagePeriodClosed) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_metering_events_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *UsagePeriodClosed) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *UsagePeriodClosed) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *UsagePeriodClosed) GetChargeId() string {
+	if x != nil {
+		return x.ChargeId
+	}
+	return ""
+}
+
+func (x *UsagePeriodClosed) GetUsageSnapshot() string {
+	if x != nil {
+		return x.UsageSnapshot
+	}
+	return ""
+}
+
+// UsageLate says that usage was stored for a period after a charge had closed it, so that no charge bills it yet. Each
+// late event is told of once: one fact for each batch and charge, whatever its size.
+type UsageLate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Organisation that used it.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Charge that had closed the period.
+	ChargeId string `protobuf:"bytes,2,opt,name=charge_id,json=chargeId,proto3" json:"charge_id,omitempty"`
+	// Period of that charge.
+	Period *v1.Period `protobuf:"bytes,3,opt,name=period,proto3" json:"period,omitempty"`
+	// Receipt of the batch; empty when it is usage of any batches that was stored after the charge had read usage and
+	// before metering heard of the charge.
+	ReceiptId string `protobuf:"bytes,4,opt,name=receipt_id,json=receiptId,proto3" json:"receipt_id,omitempty"`
+	// How many events.
+	EventCount int32 `protobuf:"varint,5,opt,name=event_count,json=eventCount,proto3" json:"event_count,omitempty"`
+	// Earliest event_time among them.
+	FirstEventAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=first_event_at,json=firstEventAt,proto3" json:"first_event_at,omitempty"`
+	// Latest event_time among them.
+	LastEventAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_event_at,json=lastEventAt,proto3" json:"last_event_at,omitempty"`
+	// How much is not billed, by SKU. Empty when totals_omitted.
+	Totals []*UsageTotal `protobuf:"bytes,8,rep,name=totals,proto3" json:"totals,omitempty"`
+	// True when there would be more than 500 totals. ListLateEvents tells each event then.
+	TotalsOmitted bool `protobuf:"varint,9,opt,name=totals_omitted,json=totalsOmitted,proto3" json:"totals_omitted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageLate) Reset() {
+	*x = UsageLate{}
+	mi := &file_payments_events_v1_metering_events_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageLate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageLate) ProtoMessage() {}
+
+func (x *UsageLate) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_metering_events_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageLate.ProtoReflect.Descriptor instead.
+func (*UsageLate) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_metering_events_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *UsageLate) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *UsageLate) GetChargeId() string {
+	if x != nil {
+		return x.ChargeId
+	}
+	return ""
+}
+
+func (x *UsageLate) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *UsageLate) GetReceiptId() string {
+	if x != nil {
+		return x.ReceiptId
+	}
+	return ""
+}
+
+func (x *UsageLate) GetEventCount() int32 {
+	if x != nil {
+		return x.EventCount
+	}
+	return 0
+}
+
+func (x *UsageLate) GetFirstEventAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstEventAt
+	}
+	return nil
+}
+
+func (x *UsageLate) GetLastEventAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastEventAt
+	}
+	return nil
+}
+
+func (x *UsageLate) GetTotals() []*UsageTotal {
+	if x != nil {
+		return x.Totals
+	}
+	return nil
+}
+
+func (x *UsageLate) GetTotalsOmitted() bool {
+	if x != nil {
+		return x.TotalsOmitted
+	}
+	return false
+}
+
 var File_payments_events_v1_metering_events_proto protoreflect.FileDescriptor
 
 const file_payments_events_v1_metering_events_proto_rawDesc = "" +
 	"\n" +
-	"(payments/events/v1/metering_events.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\"\xd9\x02\n" +
+	"(payments/events/v1/metering_events.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xd9\x02\n" +
 	"\rUsageReported\x12\x1d\n" +
 	"\n" +
 	"receipt_id\x18\x01 \x01(\tR\treceiptId\x12\x1a\n" +
@@ -394,7 +589,27 @@ const file_payments_events_v1_metering_events_proto_rawDesc = "" +
 	"\x11UsageStatusReason\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x1f\n" +
 	"\vevent_count\x18\x02 \x01(\x05R\n" +
-	"eventCountB\xc8\x01\n" +
+	"eventCount\"\xcf\x01\n" +
+	"\x11UsagePeriodClosed\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x120\n" +
+	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12\x1b\n" +
+	"\tcharge_id\x18\x03 \x01(\tR\bchargeId\x12%\n" +
+	"\x0eusage_snapshot\x18\x04 \x01(\tR\rusageSnapshot:-\x92\xe7\x18)\n" +
+	"\x13usage.period.closed\x10\x01\x1a\bmetering\"\x06org_id\"\xb8\x03\n" +
+	"\tUsageLate\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x1b\n" +
+	"\tcharge_id\x18\x02 \x01(\tR\bchargeId\x120\n" +
+	"\x06period\x18\x03 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12\x1d\n" +
+	"\n" +
+	"receipt_id\x18\x04 \x01(\tR\treceiptId\x12\x1f\n" +
+	"\vevent_count\x18\x05 \x01(\x05R\n" +
+	"eventCount\x12@\n" +
+	"\x0efirst_event_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\ffirstEventAt\x12>\n" +
+	"\rlast_event_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vlastEventAt\x126\n" +
+	"\x06totals\x18\b \x03(\v2\x1e.payments.events.v1.UsageTotalR\x06totals\x12%\n" +
+	"\x0etotals_omitted\x18\t \x01(\bR\rtotalsOmitted:$\x92\xe7\x18 \n" +
+	"\n" +
+	"usage.late\x10\x01\x1a\bmetering\"\x06org_idB\xc8\x01\n" +
 	"\x16com.payments.events.v1B\x13MeteringEventsProtoP\x01Z/tollmesh.dev/gen/go/payments/events/v1;eventsv1\xa2\x02\x03PEX\xaa\x02\x12Payments.Events.V1\xca\x02\x12Payments\\Events\\V1\xe2\x02\x1ePayments\\Events\\V1\\GPBMetadata\xea\x02\x14Payments::Events::V1b\x06proto3"
 
 var (
@@ -409,27 +624,35 @@ func file_payments_events_v1_metering_events_proto_rawDescGZIP() []byte {
 	return file_payments_events_v1_metering_events_proto_rawDescData
 }
 
-var file_payments_events_v1_metering_events_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_payments_events_v1_metering_events_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_payments_events_v1_metering_events_proto_goTypes = []any{
 	(*UsageReported)(nil),         // 0: payments.events.v1.UsageReported
 	(*UsageTotal)(nil),            // 1: payments.events.v1.UsageTotal
 	(*UsageStatusChanged)(nil),    // 2: payments.events.v1.UsageStatusChanged
 	(*UsageStatusReason)(nil),     // 3: payments.events.v1.UsageStatusReason
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*UsagePeriodClosed)(nil),     // 4: payments.events.v1.UsagePeriodClosed
+	(*UsageLate)(nil),             // 5: payments.events.v1.UsageLate
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*v1.Period)(nil),             // 7: payments.type.v1.Period
 }
 var file_payments_events_v1_metering_events_proto_depIdxs = []int32{
-	4, // 0: payments.events.v1.UsageReported.first_event_at:type_name -> google.protobuf.Timestamp
-	4, // 1: payments.events.v1.UsageReported.last_event_at:type_name -> google.protobuf.Timestamp
-	1, // 2: payments.events.v1.UsageReported.totals:type_name -> payments.events.v1.UsageTotal
-	4, // 3: payments.events.v1.UsageTotal.first_event_at:type_name -> google.protobuf.Timestamp
-	4, // 4: payments.events.v1.UsageTotal.last_event_at:type_name -> google.protobuf.Timestamp
-	3, // 5: payments.events.v1.UsageStatusChanged.reasons:type_name -> payments.events.v1.UsageStatusReason
-	4, // 6: payments.events.v1.UsageStatusChanged.changed_at:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	6,  // 0: payments.events.v1.UsageReported.first_event_at:type_name -> google.protobuf.Timestamp
+	6,  // 1: payments.events.v1.UsageReported.last_event_at:type_name -> google.protobuf.Timestamp
+	1,  // 2: payments.events.v1.UsageReported.totals:type_name -> payments.events.v1.UsageTotal
+	6,  // 3: payments.events.v1.UsageTotal.first_event_at:type_name -> google.protobuf.Timestamp
+	6,  // 4: payments.events.v1.UsageTotal.last_event_at:type_name -> google.protobuf.Timestamp
+	3,  // 5: payments.events.v1.UsageStatusChanged.reasons:type_name -> payments.events.v1.UsageStatusReason
+	6,  // 6: payments.events.v1.UsageStatusChanged.changed_at:type_name -> google.protobuf.Timestamp
+	7,  // 7: payments.events.v1.UsagePeriodClosed.period:type_name -> payments.type.v1.Period
+	7,  // 8: payments.events.v1.UsageLate.period:type_name -> payments.type.v1.Period
+	6,  // 9: payments.events.v1.UsageLate.first_event_at:type_name -> google.protobuf.Timestamp
+	6,  // 10: payments.events.v1.UsageLate.last_event_at:type_name -> google.protobuf.Timestamp
+	1,  // 11: payments.events.v1.UsageLate.totals:type_name -> payments.events.v1.UsageTotal
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_metering_events_proto_init() }
@@ -443,7 +666,7 @@ func file_payments_events_v1_metering_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_metering_events_proto_rawDesc), len(file_payments_events_v1_metering_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

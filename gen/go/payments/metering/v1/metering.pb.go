@@ -471,6 +471,79 @@ func (x *UsageRow) GetLastEventAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// LateEvent is a usage event that was stored for a period after a charge had closed it: no charge bills it yet.
+type LateEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The event, as it was stored.
+	Event *UsageEvent `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	// Charge that had closed the period.
+	ChargeId string `protobuf:"bytes,2,opt,name=charge_id,json=chargeId,proto3" json:"charge_id,omitempty"`
+	// Receipt of the batch that brought the event.
+	ReceiptId string `protobuf:"bytes,3,opt,name=receipt_id,json=receiptId,proto3" json:"receipt_id,omitempty"`
+	// When it was stored, in microseconds.
+	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LateEvent) Reset() {
+	*x = LateEvent{}
+	mi := &file_payments_metering_v1_metering_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LateEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LateEvent) ProtoMessage() {}
+
+func (x *LateEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_metering_v1_metering_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LateEvent.ProtoReflect.Descriptor instead.
+func (*LateEvent) Descriptor() ([]byte, []int) {
+	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *LateEvent) GetEvent() *UsageEvent {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *LateEvent) GetChargeId() string {
+	if x != nil {
+		return x.ChargeId
+	}
+	return ""
+}
+
+func (x *LateEvent) GetReceiptId() string {
+	if x != nil {
+		return x.ReceiptId
+	}
+	return ""
+}
+
+func (x *LateEvent) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
+}
+
 // IngestSettings is how far from now an event may lie, for one tenant.
 type IngestSettings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -486,7 +559,7 @@ type IngestSettings struct {
 
 func (x *IngestSettings) Reset() {
 	*x = IngestSettings{}
-	mi := &file_payments_metering_v1_metering_proto_msgTypes[3]
+	mi := &file_payments_metering_v1_metering_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -498,7 +571,7 @@ func (x *IngestSettings) String() string {
 func (*IngestSettings) ProtoMessage() {}
 
 func (x *IngestSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_proto_msgTypes[3]
+	mi := &file_payments_metering_v1_metering_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -511,7 +584,7 @@ func (x *IngestSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestSettings.ProtoReflect.Descriptor instead.
 func (*IngestSettings) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{3}
+	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *IngestSettings) GetAcceptPast() *durationpb.Duration {
@@ -581,7 +654,14 @@ const file_payments_metering_v1_metering_proto_rawDesc = "" +
 	"\n" +
 	"GroupEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc7\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x01\n" +
+	"\tLateEvent\x126\n" +
+	"\x05event\x18\x01 \x01(\v2 .payments.metering.v1.UsageEventR\x05event\x12\x1b\n" +
+	"\tcharge_id\x18\x02 \x01(\tR\bchargeId\x12\x1d\n" +
+	"\n" +
+	"receipt_id\x18\x03 \x01(\tR\treceiptId\x12;\n" +
+	"\vrecorded_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"recordedAt\"\xc7\x01\n" +
 	"\x0eIngestSettings\x12:\n" +
 	"\vaccept_past\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"acceptPast\x12>\n" +
@@ -615,38 +695,41 @@ func file_payments_metering_v1_metering_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_metering_v1_metering_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_metering_v1_metering_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_payments_metering_v1_metering_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_payments_metering_v1_metering_proto_goTypes = []any{
 	(Source)(0),                   // 0: payments.metering.v1.Source
 	(Window)(0),                   // 1: payments.metering.v1.Window
 	(*UsageEvent)(nil),            // 2: payments.metering.v1.UsageEvent
 	(*EventProblem)(nil),          // 3: payments.metering.v1.EventProblem
 	(*UsageRow)(nil),              // 4: payments.metering.v1.UsageRow
-	(*IngestSettings)(nil),        // 5: payments.metering.v1.IngestSettings
-	nil,                           // 6: payments.metering.v1.UsageEvent.MetadataEntry
-	nil,                           // 7: payments.metering.v1.UsageRow.GroupEntry
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(v1.Outcome)(0),               // 9: payments.type.v1.Outcome
-	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
+	(*LateEvent)(nil),             // 5: payments.metering.v1.LateEvent
+	(*IngestSettings)(nil),        // 6: payments.metering.v1.IngestSettings
+	nil,                           // 7: payments.metering.v1.UsageEvent.MetadataEntry
+	nil,                           // 8: payments.metering.v1.UsageRow.GroupEntry
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(v1.Outcome)(0),               // 10: payments.type.v1.Outcome
+	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
 }
 var file_payments_metering_v1_metering_proto_depIdxs = []int32{
-	8,  // 0: payments.metering.v1.UsageEvent.event_time:type_name -> google.protobuf.Timestamp
+	9,  // 0: payments.metering.v1.UsageEvent.event_time:type_name -> google.protobuf.Timestamp
 	0,  // 1: payments.metering.v1.UsageEvent.source:type_name -> payments.metering.v1.Source
-	6,  // 2: payments.metering.v1.UsageEvent.metadata:type_name -> payments.metering.v1.UsageEvent.MetadataEntry
-	9,  // 3: payments.metering.v1.EventProblem.outcome:type_name -> payments.type.v1.Outcome
-	8,  // 4: payments.metering.v1.UsageRow.window_start_at:type_name -> google.protobuf.Timestamp
-	8,  // 5: payments.metering.v1.UsageRow.window_end_at:type_name -> google.protobuf.Timestamp
-	7,  // 6: payments.metering.v1.UsageRow.group:type_name -> payments.metering.v1.UsageRow.GroupEntry
-	8,  // 7: payments.metering.v1.UsageRow.first_event_at:type_name -> google.protobuf.Timestamp
-	8,  // 8: payments.metering.v1.UsageRow.last_event_at:type_name -> google.protobuf.Timestamp
-	10, // 9: payments.metering.v1.IngestSettings.accept_past:type_name -> google.protobuf.Duration
-	10, // 10: payments.metering.v1.IngestSettings.accept_future:type_name -> google.protobuf.Duration
-	8,  // 11: payments.metering.v1.IngestSettings.updated_at:type_name -> google.protobuf.Timestamp
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	7,  // 2: payments.metering.v1.UsageEvent.metadata:type_name -> payments.metering.v1.UsageEvent.MetadataEntry
+	10, // 3: payments.metering.v1.EventProblem.outcome:type_name -> payments.type.v1.Outcome
+	9,  // 4: payments.metering.v1.UsageRow.window_start_at:type_name -> google.protobuf.Timestamp
+	9,  // 5: payments.metering.v1.UsageRow.window_end_at:type_name -> google.protobuf.Timestamp
+	8,  // 6: payments.metering.v1.UsageRow.group:type_name -> payments.metering.v1.UsageRow.GroupEntry
+	9,  // 7: payments.metering.v1.UsageRow.first_event_at:type_name -> google.protobuf.Timestamp
+	9,  // 8: payments.metering.v1.UsageRow.last_event_at:type_name -> google.protobuf.Timestamp
+	2,  // 9: payments.metering.v1.LateEvent.event:type_name -> payments.metering.v1.UsageEvent
+	9,  // 10: payments.metering.v1.LateEvent.recorded_at:type_name -> google.protobuf.Timestamp
+	11, // 11: payments.metering.v1.IngestSettings.accept_past:type_name -> google.protobuf.Duration
+	11, // 12: payments.metering.v1.IngestSettings.accept_future:type_name -> google.protobuf.Duration
+	9,  // 13: payments.metering.v1.IngestSettings.updated_at:type_name -> google.protobuf.Timestamp
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_payments_metering_v1_metering_proto_init() }
@@ -660,7 +743,7 @@ func file_payments_metering_v1_metering_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_metering_v1_metering_proto_rawDesc), len(file_payments_metering_v1_metering_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -422,6 +422,134 @@ func (x *QueryUsageResponse) GetUsageSnapshot() string {
 	return ""
 }
 
+// ListLateEventsRequest asks for a page of late events; filters that are left out do not filter.
+type ListLateEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only of this organisation.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Only of this period, by event_time.
+	Period *v1.Period `protobuf:"bytes,2,opt,name=period,proto3" json:"period,omitempty"`
+	// Events on a page; 0 means 100.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before; empty for the first page.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListLateEventsRequest) Reset() {
+	*x = ListLateEventsRequest{}
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLateEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLateEventsRequest) ProtoMessage() {}
+
+func (x *ListLateEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLateEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListLateEventsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListLateEventsRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *ListLateEventsRequest) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *ListLateEventsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListLateEventsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListLateEventsResponse is a page of late events.
+type ListLateEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The events, by organisation and event_time.
+	LateEvents []*LateEvent `protobuf:"bytes,1,rep,name=late_events,json=lateEvents,proto3" json:"late_events,omitempty"`
+	// Token of the next page; empty when this is the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListLateEventsResponse) Reset() {
+	*x = ListLateEventsResponse{}
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLateEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLateEventsResponse) ProtoMessage() {}
+
+func (x *ListLateEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLateEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListLateEventsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListLateEventsResponse) GetLateEvents() []*LateEvent {
+	if x != nil {
+		return x.LateEvents
+	}
+	return nil
+}
+
+func (x *ListLateEventsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // GetIngestSettingsRequest has no arguments: the tenant is the caller's.
 type GetIngestSettingsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -431,7 +559,7 @@ type GetIngestSettingsRequest struct {
 
 func (x *GetIngestSettingsRequest) Reset() {
 	*x = GetIngestSettingsRequest{}
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[6]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -443,7 +571,7 @@ func (x *GetIngestSettingsRequest) String() string {
 func (*GetIngestSettingsRequest) ProtoMessage() {}
 
 func (x *GetIngestSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[6]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -456,7 +584,7 @@ func (x *GetIngestSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetIngestSettingsRequest.ProtoReflect.Descriptor instead.
 func (*GetIngestSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{6}
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{8}
 }
 
 // GetIngestSettingsResponse wraps the settings.
@@ -470,7 +598,7 @@ type GetIngestSettingsResponse struct {
 
 func (x *GetIngestSettingsResponse) Reset() {
 	*x = GetIngestSettingsResponse{}
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[7]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +610,7 @@ func (x *GetIngestSettingsResponse) String() string {
 func (*GetIngestSettingsResponse) ProtoMessage() {}
 
 func (x *GetIngestSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[7]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +623,7 @@ func (x *GetIngestSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetIngestSettingsResponse.ProtoReflect.Descriptor instead.
 func (*GetIngestSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{7}
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetIngestSettingsResponse) GetIngestSettings() *IngestSettings {
@@ -520,7 +648,7 @@ type UpdateIngestSettingsRequest struct {
 
 func (x *UpdateIngestSettingsRequest) Reset() {
 	*x = UpdateIngestSettingsRequest{}
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[8]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -532,7 +660,7 @@ func (x *UpdateIngestSettingsRequest) String() string {
 func (*UpdateIngestSettingsRequest) ProtoMessage() {}
 
 func (x *UpdateIngestSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[8]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -545,7 +673,7 @@ func (x *UpdateIngestSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateIngestSettingsRequest.ProtoReflect.Descriptor instead.
 func (*UpdateIngestSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{8}
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UpdateIngestSettingsRequest) GetRequestId() string {
@@ -580,7 +708,7 @@ type UpdateIngestSettingsResponse struct {
 
 func (x *UpdateIngestSettingsResponse) Reset() {
 	*x = UpdateIngestSettingsResponse{}
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[9]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +720,7 @@ func (x *UpdateIngestSettingsResponse) String() string {
 func (*UpdateIngestSettingsResponse) ProtoMessage() {}
 
 func (x *UpdateIngestSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[9]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +733,7 @@ func (x *UpdateIngestSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateIngestSettingsResponse.ProtoReflect.Descriptor instead.
 func (*UpdateIngestSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{9}
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UpdateIngestSettingsResponse) GetIngestSettings() *IngestSettings {
@@ -646,7 +774,18 @@ const file_payments_metering_v1_metering_service_proto_rawDesc = "" +
 	"\vaggregation\x18\b \x01(\x0e2\x1d.payments.type.v1.AggregationB\b\xbaH\x05\x82\x01\x02\x10\x01R\vaggregation\"o\n" +
 	"\x12QueryUsageResponse\x122\n" +
 	"\x04rows\x18\x01 \x03(\v2\x1e.payments.metering.v1.UsageRowR\x04rows\x12%\n" +
-	"\x0eusage_snapshot\x18\x02 \x01(\tR\rusageSnapshot\"\x1a\n" +
+	"\x0eusage_snapshot\x18\x02 \x01(\tR\rusageSnapshot\"\xd2\x01\n" +
+	"\x15ListLateEventsRequest\x125\n" +
+	"\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\x05orgId\x120\n" +
+	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12'\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x82\x01\n" +
+	"\x16ListLateEventsResponse\x12@\n" +
+	"\vlate_events\x18\x01 \x03(\v2\x1f.payments.metering.v1.LateEventR\n" +
+	"lateEvents\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x1a\n" +
 	"\x18GetIngestSettingsRequest\"j\n" +
 	"\x19GetIngestSettingsResponse\x12M\n" +
 	"\x0fingest_settings\x18\x01 \x01(\v2$.payments.metering.v1.IngestSettingsR\x0eingestSettings\"\xe5\x01\n" +
@@ -658,7 +797,7 @@ const file_payments_metering_v1_metering_service_proto_rawDesc = "" +
 	"acceptPast\x12O\n" +
 	"\raccept_future\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\xbd\xa3\x012\x00R\facceptFuture\"m\n" +
 	"\x1cUpdateIngestSettingsResponse\x12M\n" +
-	"\x0fingest_settings\x18\x01 \x01(\v2$.payments.metering.v1.IngestSettingsR\x0eingestSettings2\xda\x06\n" +
+	"\x0fingest_settings\x18\x01 \x01(\v2$.payments.metering.v1.IngestSettingsR\x0eingestSettings2\xfd\a\n" +
 	"\x0fMeteringService\x12\xa0\x01\n" +
 	"\fIngestEvents\x12).payments.metering.v1.IngestEventsRequest\x1a*.payments.metering.v1.IngestEventsResponse\"9\x8a\xe7\x18\x12\n" +
 	"\x0emetering:write\x10\x01\x82\xd3\xe4\x93\x02\x1d:\x06events\"\x13/v1/metering/events\x12\x81\x01\n" +
@@ -666,7 +805,9 @@ const file_payments_metering_v1_metering_service_proto_rawDesc = "" +
 	"\x0emetering:write\x10\x01(\x010\x01\x12\x8e\x01\n" +
 	"\n" +
 	"QueryUsage\x12'.payments.metering.v1.QueryUsageRequest\x1a(.payments.metering.v1.QueryUsageResponse\"-\x8a\xe7\x18\x0f\n" +
-	"\rmetering:read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/metering/usage\x12\xbe\x01\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/metering/usage\x12\xa0\x01\n" +
+	"\x0eListLateEvents\x12+.payments.metering.v1.ListLateEventsRequest\x1a,.payments.metering.v1.ListLateEventsResponse\"3\x8a\xe7\x18\x0f\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/metering/late-events\x12\xbe\x01\n" +
 	"\x11GetIngestSettings\x12..payments.metering.v1.GetIngestSettingsRequest\x1a/.payments.metering.v1.GetIngestSettingsResponse\"H\x8a\xe7\x18\x0f\n" +
 	"\rmetering:read\x82\xd3\xe4\x93\x02/b\x0fingest_settings\x12\x1c/v1/metering/ingest-settings\x12\xcd\x01\n" +
 	"\x14UpdateIngestSettings\x121.payments.metering.v1.UpdateIngestSettingsRequest\x1a2.payments.metering.v1.UpdateIngestSettingsResponse\"N\x8a\xe7\x18\x12\n" +
@@ -685,7 +826,7 @@ func file_payments_metering_v1_metering_service_proto_rawDescGZIP() []byte {
 	return file_payments_metering_v1_metering_service_proto_rawDescData
 }
 
-var file_payments_metering_v1_metering_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_payments_metering_v1_metering_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_payments_metering_v1_metering_service_proto_goTypes = []any{
 	(*IngestEventsRequest)(nil),          // 0: payments.metering.v1.IngestEventsRequest
 	(*IngestEventsResponse)(nil),         // 1: payments.metering.v1.IngestEventsResponse
@@ -693,47 +834,54 @@ var file_payments_metering_v1_metering_service_proto_goTypes = []any{
 	(*StreamEventsResponse)(nil),         // 3: payments.metering.v1.StreamEventsResponse
 	(*QueryUsageRequest)(nil),            // 4: payments.metering.v1.QueryUsageRequest
 	(*QueryUsageResponse)(nil),           // 5: payments.metering.v1.QueryUsageResponse
-	(*GetIngestSettingsRequest)(nil),     // 6: payments.metering.v1.GetIngestSettingsRequest
-	(*GetIngestSettingsResponse)(nil),    // 7: payments.metering.v1.GetIngestSettingsResponse
-	(*UpdateIngestSettingsRequest)(nil),  // 8: payments.metering.v1.UpdateIngestSettingsRequest
-	(*UpdateIngestSettingsResponse)(nil), // 9: payments.metering.v1.UpdateIngestSettingsResponse
-	(*UsageEvent)(nil),                   // 10: payments.metering.v1.UsageEvent
-	(*EventProblem)(nil),                 // 11: payments.metering.v1.EventProblem
-	(*v1.Period)(nil),                    // 12: payments.type.v1.Period
-	(Window)(0),                          // 13: payments.metering.v1.Window
-	(v1.Aggregation)(0),                  // 14: payments.type.v1.Aggregation
-	(*UsageRow)(nil),                     // 15: payments.metering.v1.UsageRow
-	(*IngestSettings)(nil),               // 16: payments.metering.v1.IngestSettings
-	(*durationpb.Duration)(nil),          // 17: google.protobuf.Duration
+	(*ListLateEventsRequest)(nil),        // 6: payments.metering.v1.ListLateEventsRequest
+	(*ListLateEventsResponse)(nil),       // 7: payments.metering.v1.ListLateEventsResponse
+	(*GetIngestSettingsRequest)(nil),     // 8: payments.metering.v1.GetIngestSettingsRequest
+	(*GetIngestSettingsResponse)(nil),    // 9: payments.metering.v1.GetIngestSettingsResponse
+	(*UpdateIngestSettingsRequest)(nil),  // 10: payments.metering.v1.UpdateIngestSettingsRequest
+	(*UpdateIngestSettingsResponse)(nil), // 11: payments.metering.v1.UpdateIngestSettingsResponse
+	(*UsageEvent)(nil),                   // 12: payments.metering.v1.UsageEvent
+	(*EventProblem)(nil),                 // 13: payments.metering.v1.EventProblem
+	(*v1.Period)(nil),                    // 14: payments.type.v1.Period
+	(Window)(0),                          // 15: payments.metering.v1.Window
+	(v1.Aggregation)(0),                  // 16: payments.type.v1.Aggregation
+	(*UsageRow)(nil),                     // 17: payments.metering.v1.UsageRow
+	(*LateEvent)(nil),                    // 18: payments.metering.v1.LateEvent
+	(*IngestSettings)(nil),               // 19: payments.metering.v1.IngestSettings
+	(*durationpb.Duration)(nil),          // 20: google.protobuf.Duration
 }
 var file_payments_metering_v1_metering_service_proto_depIdxs = []int32{
-	10, // 0: payments.metering.v1.IngestEventsRequest.events:type_name -> payments.metering.v1.UsageEvent
-	11, // 1: payments.metering.v1.IngestEventsResponse.problems:type_name -> payments.metering.v1.EventProblem
+	12, // 0: payments.metering.v1.IngestEventsRequest.events:type_name -> payments.metering.v1.UsageEvent
+	13, // 1: payments.metering.v1.IngestEventsResponse.problems:type_name -> payments.metering.v1.EventProblem
 	0,  // 2: payments.metering.v1.StreamEventsRequest.batch:type_name -> payments.metering.v1.IngestEventsRequest
 	1,  // 3: payments.metering.v1.StreamEventsResponse.result:type_name -> payments.metering.v1.IngestEventsResponse
-	12, // 4: payments.metering.v1.QueryUsageRequest.period:type_name -> payments.type.v1.Period
-	13, // 5: payments.metering.v1.QueryUsageRequest.window:type_name -> payments.metering.v1.Window
-	14, // 6: payments.metering.v1.QueryUsageRequest.aggregation:type_name -> payments.type.v1.Aggregation
-	15, // 7: payments.metering.v1.QueryUsageResponse.rows:type_name -> payments.metering.v1.UsageRow
-	16, // 8: payments.metering.v1.GetIngestSettingsResponse.ingest_settings:type_name -> payments.metering.v1.IngestSettings
-	17, // 9: payments.metering.v1.UpdateIngestSettingsRequest.accept_past:type_name -> google.protobuf.Duration
-	17, // 10: payments.metering.v1.UpdateIngestSettingsRequest.accept_future:type_name -> google.protobuf.Duration
-	16, // 11: payments.metering.v1.UpdateIngestSettingsResponse.ingest_settings:type_name -> payments.metering.v1.IngestSettings
-	0,  // 12: payments.metering.v1.MeteringService.IngestEvents:input_type -> payments.metering.v1.IngestEventsRequest
-	2,  // 13: payments.metering.v1.MeteringService.StreamEvents:input_type -> payments.metering.v1.StreamEventsRequest
-	4,  // 14: payments.metering.v1.MeteringService.QueryUsage:input_type -> payments.metering.v1.QueryUsageRequest
-	6,  // 15: payments.metering.v1.MeteringService.GetIngestSettings:input_type -> payments.metering.v1.GetIngestSettingsRequest
-	8,  // 16: payments.metering.v1.MeteringService.UpdateIngestSettings:input_type -> payments.metering.v1.UpdateIngestSettingsRequest
-	1,  // 17: payments.metering.v1.MeteringService.IngestEvents:output_type -> payments.metering.v1.IngestEventsResponse
-	3,  // 18: payments.metering.v1.MeteringService.StreamEvents:output_type -> payments.metering.v1.StreamEventsResponse
-	5,  // 19: payments.metering.v1.MeteringService.QueryUsage:output_type -> payments.metering.v1.QueryUsageResponse
-	7,  // 20: payments.metering.v1.MeteringService.GetIngestSettings:output_type -> payments.metering.v1.GetIngestSettingsResponse
-	9,  // 21: payments.metering.v1.MeteringService.UpdateIngestSettings:output_type -> payments.metering.v1.UpdateIngestSettingsResponse
-	17, // [17:22] is the sub-list for method output_type
-	12, // [12:17] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	14, // 4: payments.metering.v1.QueryUsageRequest.period:type_name -> payments.type.v1.Period
+	15, // 5: payments.metering.v1.QueryUsageRequest.window:type_name -> payments.metering.v1.Window
+	16, // 6: payments.metering.v1.QueryUsageRequest.aggregation:type_name -> payments.type.v1.Aggregation
+	17, // 7: payments.metering.v1.QueryUsageResponse.rows:type_name -> payments.metering.v1.UsageRow
+	14, // 8: payments.metering.v1.ListLateEventsRequest.period:type_name -> payments.type.v1.Period
+	18, // 9: payments.metering.v1.ListLateEventsResponse.late_events:type_name -> payments.metering.v1.LateEvent
+	19, // 10: payments.metering.v1.GetIngestSettingsResponse.ingest_settings:type_name -> payments.metering.v1.IngestSettings
+	20, // 11: payments.metering.v1.UpdateIngestSettingsRequest.accept_past:type_name -> google.protobuf.Duration
+	20, // 12: payments.metering.v1.UpdateIngestSettingsRequest.accept_future:type_name -> google.protobuf.Duration
+	19, // 13: payments.metering.v1.UpdateIngestSettingsResponse.ingest_settings:type_name -> payments.metering.v1.IngestSettings
+	0,  // 14: payments.metering.v1.MeteringService.IngestEvents:input_type -> payments.metering.v1.IngestEventsRequest
+	2,  // 15: payments.metering.v1.MeteringService.StreamEvents:input_type -> payments.metering.v1.StreamEventsRequest
+	4,  // 16: payments.metering.v1.MeteringService.QueryUsage:input_type -> payments.metering.v1.QueryUsageRequest
+	6,  // 17: payments.metering.v1.MeteringService.ListLateEvents:input_type -> payments.metering.v1.ListLateEventsRequest
+	8,  // 18: payments.metering.v1.MeteringService.GetIngestSettings:input_type -> payments.metering.v1.GetIngestSettingsRequest
+	10, // 19: payments.metering.v1.MeteringService.UpdateIngestSettings:input_type -> payments.metering.v1.UpdateIngestSettingsRequest
+	1,  // 20: payments.metering.v1.MeteringService.IngestEvents:output_type -> payments.metering.v1.IngestEventsResponse
+	3,  // 21: payments.metering.v1.MeteringService.StreamEvents:output_type -> payments.metering.v1.StreamEventsResponse
+	5,  // 22: payments.metering.v1.MeteringService.QueryUsage:output_type -> payments.metering.v1.QueryUsageResponse
+	7,  // 23: payments.metering.v1.MeteringService.ListLateEvents:output_type -> payments.metering.v1.ListLateEventsResponse
+	9,  // 24: payments.metering.v1.MeteringService.GetIngestSettings:output_type -> payments.metering.v1.GetIngestSettingsResponse
+	11, // 25: payments.metering.v1.MeteringService.UpdateIngestSettings:output_type -> payments.metering.v1.UpdateIngestSettingsResponse
+	20, // [20:26] is the sub-list for method output_type
+	14, // [14:20] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_payments_metering_v1_metering_service_proto_init() }
@@ -748,7 +896,7 @@ func file_payments_metering_v1_metering_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_metering_v1_metering_service_proto_rawDesc), len(file_payments_metering_v1_metering_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

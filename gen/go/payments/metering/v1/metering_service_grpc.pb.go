@@ -22,6 +22,7 @@ const (
 	MeteringService_IngestEvents_FullMethodName         = "/payments.metering.v1.MeteringService/IngestEvents"
 	MeteringService_StreamEvents_FullMethodName         = "/payments.metering.v1.MeteringService/StreamEvents"
 	MeteringService_QueryUsage_FullMethodName           = "/payments.metering.v1.MeteringService/QueryUsage"
+	MeteringService_ListLateEvents_FullMethodName       = "/payments.metering.v1.MeteringService/ListLateEvents"
 	MeteringService_GetIngestSettings_FullMethodName    = "/payments.metering.v1.MeteringService/GetIngestSettings"
 	MeteringService_UpdateIngestSettings_FullMethodName = "/payments.metering.v1.MeteringService/UpdateIngestSettings"
 )
@@ -49,6 +50,10 @@ type MeteringServiceClient interface {
 	// Fails with UNKNOWN_TIME_ZONE, AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
 	// would have more than 10,000 windows or rows.
 	QueryUsage(ctx context.Context, in *QueryUsageRequest, opts ...grpc.CallOption) (*QueryUsageResponse, error)
+	// ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
+	// event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
+	// closing is known here a moment after the charge was made.
+	ListLateEvents(ctx context.Context, in *ListLateEventsRequest, opts ...grpc.CallOption) (*ListLateEventsResponse, error)
 	// GetIngestSettings tells how far from now the tenant's events may lie.
 	GetIngestSettings(ctx context.Context, in *GetIngestSettingsRequest, opts ...grpc.CallOption) (*GetIngestSettingsResponse, error)
 	// UpdateIngestSettings sets them. Audited. Holds for every batch that begins after the answer; another process
@@ -91,6 +96,16 @@ func (c *meteringServiceClient) QueryUsage(ctx context.Context, in *QueryUsageRe
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(QueryUsageResponse)
 	err := c.cc.Invoke(ctx, MeteringService_QueryUsage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) ListLateEvents(ctx context.Context, in *ListLateEventsRequest, opts ...grpc.CallOption) (*ListLateEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListLateEventsResponse)
+	err := c.cc.Invoke(ctx, MeteringService_ListLateEvents_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +155,10 @@ type MeteringServiceServer interface {
 	// Fails with UNKNOWN_TIME_ZONE, AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
 	// would have more than 10,000 windows or rows.
 	QueryUsage(context.Context, *QueryUsageRequest) (*QueryUsageResponse, error)
+	// ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
+	// event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
+	// closing is known here a moment after the charge was made.
+	ListLateEvents(context.Context, *ListLateEventsRequest) (*ListLateEventsResponse, error)
 	// GetIngestSettings tells how far from now the tenant's events may lie.
 	GetIngestSettings(context.Context, *GetIngestSettingsRequest) (*GetIngestSettingsResponse, error)
 	// UpdateIngestSettings sets them. Audited. Holds for every batch that begins after the answer; another process
@@ -163,6 +182,9 @@ func (UnimplementedMeteringServiceServer) StreamEvents(grpc.BidiStreamingServer[
 }
 func (UnimplementedMeteringServiceServer) QueryUsage(context.Context, *QueryUsageRequest) (*QueryUsageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method QueryUsage not implemented")
+}
+func (UnimplementedMeteringServiceServer) ListLateEvents(context.Context, *ListLateEventsRequest) (*ListLateEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListLateEvents not implemented")
 }
 func (UnimplementedMeteringServiceServer) GetIngestSettings(context.Context, *GetIngestSettingsRequest) (*GetIngestSettingsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetIngestSettings not implemented")
@@ -234,6 +256,24 @@ func _MeteringService_QueryUsage_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MeteringService_ListLateEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListLateEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).ListLateEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_ListLateEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).ListLateEvents(ctx, req.(*ListLateEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _MeteringService_GetIngestSettings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetIngestSettingsRequest)
 	if err := dec(in); err != nil {
@@ -284,6 +324,10 @@ var MeteringService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "QueryUsage",
 			Handler:    _MeteringService_QueryUsage_Handler,
+		},
+		{
+			MethodName: "ListLateEvents",
+			Handler:    _MeteringService_ListLateEvents_Handler,
 		},
 		{
 			MethodName: "GetIngestSettings",

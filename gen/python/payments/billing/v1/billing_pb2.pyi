@@ -87,7 +87,9 @@ class Charge(_message.Message):
     """Version of the plan's price list."""
     @_builtins.property
     def period(self) -> _type_pb2.Period:
-        """Period whose usage it covers. No two charges of an organisation overlap."""
+        """Period whose usage it covers; it ends before the period that was asked for when that had not ended and the request
+        said allow_open. No two charges of an organisation overlap.
+        """
 
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChargeLine]:

@@ -29,7 +29,7 @@ from payments.options.v1 import options_pb2 as payments_dot_options_dot_v1_dot_o
 from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(payments/billing/v1/charge_service.proto\x12\x13payments.billing.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!payments/billing/v1/billing.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xaf\x01\n\x13\x43reateChargeRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x35\n\x06org_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12\x38\n\x06period\x18\x03 \x01(\x0b\x32\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\"K\n\x14\x43reateChargeResponse\x12\x33\n\x06\x63harge\x18\x01 \x01(\x0b\x32\x1b.payments.billing.v1.ChargeR\x06\x63harge\"O\n\x10GetChargeRequest\x12;\n\tcharge_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x08\x63hargeId\"H\n\x11GetChargeResponse\x12\x33\n\x06\x63harge\x18\x01 \x01(\x0b\x32\x1b.payments.billing.v1.ChargeR\x06\x63harge\"\xcf\x01\n\x12ListChargesRequest\x12\x35\n\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x05orgId\x12\x30\n\x06period\x18\x02 \x01(\x0b\x32\x18.payments.type.v1.PeriodR\x06period\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"t\n\x13ListChargesResponse\x12\x35\n\x07\x63harges\x18\x01 \x03(\x0b\x32\x1b.payments.billing.v1.ChargeR\x07\x63harges\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"S\n\x14\x45xplainChargeRequest\x12;\n\tcharge_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x08\x63hargeId\"a\n\x15\x45xplainChargeResponse\x12H\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32&.payments.billing.v1.ChargeExplanationR\x0b\x65xplanation2\xa1\x05\n\rChargeService\x12\xa0\x01\n\x0c\x43reateCharge\x12(.payments.billing.v1.CreateChargeRequest\x1a).payments.billing.v1.CreateChargeResponse\";\x8a\xe7\x18\x11\n\rbilling:write\x10\x01\x82\xd3\xe4\x93\x02 \"\x13/v1/billing/charges:\x01*b\x06\x63harge\x12\x9d\x01\n\tGetCharge\x12%.payments.billing.v1.GetChargeRequest\x1a&.payments.billing.v1.GetChargeResponse\"A\x8a\xe7\x18\x0e\n\x0c\x62illing:read\x82\xd3\xe4\x93\x02)\x12\x1f/v1/billing/charges/{charge_id}b\x06\x63harge\x12\x8f\x01\n\x0bListCharges\x12\'.payments.billing.v1.ListChargesRequest\x1a(.payments.billing.v1.ListChargesResponse\"-\x8a\xe7\x18\x0e\n\x0c\x62illing:read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/billing/charges\x12\xba\x01\n\rExplainCharge\x12).payments.billing.v1.ExplainChargeRequest\x1a*.payments.billing.v1.ExplainChargeResponse\"R\x8a\xe7\x18\x0e\n\x0c\x62illing:read\x82\xd3\xe4\x93\x02:\x12+/v1/billing/charges/{charge_id}/explanationb\x0b\x65xplanationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(payments/billing/v1/charge_service.proto\x12\x13payments.billing.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!payments/billing/v1/billing.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xce\x01\n\x13\x43reateChargeRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x35\n\x06org_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12\x38\n\x06period\x18\x03 \x01(\x0b\x32\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\x12\x1d\n\nallow_open\x18\x04 \x01(\x08R\tallowOpen\"K\n\x14\x43reateChargeResponse\x12\x33\n\x06\x63harge\x18\x01 \x01(\x0b\x32\x1b.payments.billing.v1.ChargeR\x06\x63harge\"O\n\x10GetChargeRequest\x12;\n\tcharge_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x08\x63hargeId\"H\n\x11GetChargeResponse\x12\x33\n\x06\x63harge\x18\x01 \x01(\x0b\x32\x1b.payments.billing.v1.ChargeR\x06\x63harge\"\xcf\x01\n\x12ListChargesRequest\x12\x35\n\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x05orgId\x12\x30\n\x06period\x18\x02 \x01(\x0b\x32\x18.payments.type.v1.PeriodR\x06period\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"t\n\x13ListChargesResponse\x12\x35\n\x07\x63harges\x18\x01 \x03(\x0b\x32\x1b.payments.billing.v1.ChargeR\x07\x63harges\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"S\n\x14\x45xplainChargeRequest\x12;\n\tcharge_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x08\x63hargeId\"a\n\x15\x45xplainChargeResponse\x12H\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32&.payments.billing.v1.ChargeExplanationR\x0b\x65xplanation2\xa1\x05\n\rChargeService\x12\xa0\x01\n\x0c\x43reateCharge\x12(.payments.billing.v1.CreateChargeRequest\x1a).payments.billing.v1.CreateChargeResponse\";\x8a\xe7\x18\x11\n\rbilling:write\x10\x01\x82\xd3\xe4\x93\x02 \"\x13/v1/billing/charges:\x01*b\x06\x63harge\x12\x9d\x01\n\tGetCharge\x12%.payments.billing.v1.GetChargeRequest\x1a&.payments.billing.v1.GetChargeResponse\"A\x8a\xe7\x18\x0e\n\x0c\x62illing:read\x82\xd3\xe4\x93\x02)\x12\x1f/v1/billing/charges/{charge_id}b\x06\x63harge\x12\x8f\x01\n\x0bListCharges\x12\'.payments.billing.v1.ListChargesRequest\x1a(.payments.billing.v1.ListChargesResponse\"-\x8a\xe7\x18\x0e\n\x0c\x62illing:read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/billing/charges\x12\xba\x01\n\rExplainCharge\x12).payments.billing.v1.ExplainChargeRequest\x1a*.payments.billing.v1.ExplainChargeResponse\"R\x8a\xe7\x18\x0e\n\x0c\x62illing:read\x82\xd3\xe4\x93\x02:\x12+/v1/billing/charges/{charge_id}/explanationb\x0b\x65xplanationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -61,21 +61,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHARGESERVICE'].methods_by_name['ExplainCharge']._loaded_options = None
   _globals['_CHARGESERVICE'].methods_by_name['ExplainCharge']._serialized_options = b'\212\347\030\016\n\014billing:read\202\323\344\223\002:\022+/v1/billing/charges/{charge_id}/explanationb\013explanation'
   _globals['_CREATECHARGEREQUEST']._serialized_start=224
-  _globals['_CREATECHARGEREQUEST']._serialized_end=399
-  _globals['_CREATECHARGERESPONSE']._serialized_start=401
-  _globals['_CREATECHARGERESPONSE']._serialized_end=476
-  _globals['_GETCHARGEREQUEST']._serialized_start=478
-  _globals['_GETCHARGEREQUEST']._serialized_end=557
-  _globals['_GETCHARGERESPONSE']._serialized_start=559
-  _globals['_GETCHARGERESPONSE']._serialized_end=631
-  _globals['_LISTCHARGESREQUEST']._serialized_start=634
-  _globals['_LISTCHARGESREQUEST']._serialized_end=841
-  _globals['_LISTCHARGESRESPONSE']._serialized_start=843
-  _globals['_LISTCHARGESRESPONSE']._serialized_end=959
-  _globals['_EXPLAINCHARGEREQUEST']._serialized_start=961
-  _globals['_EXPLAINCHARGEREQUEST']._serialized_end=1044
-  _globals['_EXPLAINCHARGERESPONSE']._serialized_start=1046
-  _globals['_EXPLAINCHARGERESPONSE']._serialized_end=1143
-  _globals['_CHARGESERVICE']._serialized_start=1146
-  _globals['_CHARGESERVICE']._serialized_end=1819
+  _globals['_CREATECHARGEREQUEST']._serialized_end=430
+  _globals['_CREATECHARGERESPONSE']._serialized_start=432
+  _globals['_CREATECHARGERESPONSE']._serialized_end=507
+  _globals['_GETCHARGEREQUEST']._serialized_start=509
+  _globals['_GETCHARGEREQUEST']._serialized_end=588
+  _globals['_GETCHARGERESPONSE']._serialized_start=590
+  _globals['_GETCHARGERESPONSE']._serialized_end=662
+  _globals['_LISTCHARGESREQUEST']._serialized_start=665
+  _globals['_LISTCHARGESREQUEST']._serialized_end=872
+  _globals['_LISTCHARGESRESPONSE']._serialized_start=874
+  _globals['_LISTCHARGESRESPONSE']._serialized_end=990
+  _globals['_EXPLAINCHARGEREQUEST']._serialized_start=992
+  _globals['_EXPLAINCHARGEREQUEST']._serialized_end=1075
+  _globals['_EXPLAINCHARGERESPONSE']._serialized_start=1077
+  _globals['_EXPLAINCHARGERESPONSE']._serialized_end=1174
+  _globals['_CHARGESERVICE']._serialized_start=1177
+  _globals['_CHARGESERVICE']._serialized_end=1850
 # @@protoc_insertion_point(module_scope)

@@ -29,10 +29,15 @@ class CreateChargeRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ORG_ID_FIELD_NUMBER: _builtins.int
     PERIOD_FIELD_NUMBER: _builtins.int
+    ALLOW_OPEN_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Key of idempotency, a UUID."""
     org_id: _builtins.str
     """Organisation to charge."""
+    allow_open: _builtins.bool
+    """Charge a period that has not ended: the charge's period then ends at the instant of the call, and what comes
+    later belongs to the next charge. A period that has not begun is refused all the same.
+    """
     @_builtins.property
     def period(self) -> _type_pb2.Period:
         """Period to charge for."""
@@ -43,10 +48,11 @@ class CreateChargeRequest(_message.Message):
         request_id: _builtins.str = ...,
         org_id: _builtins.str = ...,
         period: _type_pb2.Period | None = ...,
+        allow_open: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["org_id", b"org_id", "period", b"period", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_open", b"allow_open", "org_id", b"org_id", "period", b"period", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -38,7 +38,10 @@ class ChargeServiceStub:
     the ledger and answers once they are there. The same request_id gives the same charge, whatever was
     metered meanwhile, and finishes one that an earlier call left half-way.
 
-    Errors: CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
+    Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it.
+
+    Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
+    CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
     CHARGE_TOO_LARGE, POSTING_REFUSED when the ledger does not take a transfer, and those of
     PricingService.RateUsage, such as NO_PLAN.
     """
@@ -61,7 +64,10 @@ class ChargeServiceAsyncStub(ChargeServiceStub):
     the ledger and answers once they are there. The same request_id gives the same charge, whatever was
     metered meanwhile, and finishes one that an earlier call left half-way.
 
-    Errors: CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
+    Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it.
+
+    Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
+    CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
     CHARGE_TOO_LARGE, POSTING_REFUSED when the ledger does not take a transfer, and those of
     PricingService.RateUsage, such as NO_PLAN.
     """
@@ -87,7 +93,10 @@ class ChargeServiceServicer(metaclass=_abc_1.ABCMeta):
         the ledger and answers once they are there. The same request_id gives the same charge, whatever was
         metered meanwhile, and finishes one that an earlier call left half-way.
 
-        Errors: CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
+        Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it.
+
+        Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
+        CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
         CHARGE_TOO_LARGE, POSTING_REFUSED when the ledger does not take a transfer, and those of
         PricingService.RateUsage, such as NO_PLAN.
         """

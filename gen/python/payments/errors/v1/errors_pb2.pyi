@@ -237,6 +237,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "POSTING_REFUSED", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
     """
+    ERROR_REASON_PERIOD_NOT_ENDED: _ErrorReason.ValueType  # 403
+    """The period to charge has not ended, or not even begun: charge it when it has ended, or say allow_open to close the
+    charge at the instant of the call. Not stored: the same call succeeds later.
+
+        {"reason": "PERIOD_NOT_ENDED", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "start_at": "2026-11-01T00:00:00Z", "end_at": "2026-12-01T00:00:00Z", "now": "2026-11-20T09:30:00Z"}}
+    """
     ERROR_REASON_PAYMENT_NOT_BOOKABLE: _ErrorReason.ValueType  # 500
     """---- Ledger: 500 to 599.
 
@@ -636,6 +642,12 @@ ERROR_REASON_POSTING_REFUSED: ErrorReason.ValueType  # 402
 right, then make the same call again.
 
     {"reason": "POSTING_REFUSED", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
+"""
+ERROR_REASON_PERIOD_NOT_ENDED: ErrorReason.ValueType  # 403
+"""The period to charge has not ended, or not even begun: charge it when it has ended, or say allow_open to close the
+charge at the instant of the call. Not stored: the same call succeeds later.
+
+    {"reason": "PERIOD_NOT_ENDED", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "start_at": "2026-11-01T00:00:00Z", "end_at": "2026-12-01T00:00:00Z", "now": "2026-11-20T09:30:00Z"}}
 """
 ERROR_REASON_PAYMENT_NOT_BOOKABLE: ErrorReason.ValueType  # 500
 """---- Ledger: 500 to 599.

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from payments.options.v1 import options_pb2 as payments_dot_options_dot_v1_dot_options__pb2
+from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(payments/events/v1/metering_events.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\"\xd9\x02\n\rUsageReported\x12\x1d\n\nreceipt_id\x18\x01 \x01(\tR\treceiptId\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x05R\x08\x61\x63\x63\x65pted\x12@\n\x0e\x66irst_event_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x66irstEventAt\x12>\n\rlast_event_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0blastEventAt\x12\x36\n\x06totals\x18\x05 \x03(\x0b\x32\x1e.payments.events.v1.UsageTotalR\x06totals\x12%\n\x0etotals_omitted\x18\x06 \x01(\x08R\rtotalsOmitted:,\x92\xe7\x18(\n\x0eusage.reported\x10\x01\x1a\x08metering\"\nreceipt_id\"\xf4\x01\n\nUsageTotal\x12\x15\n\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x10\n\x03sku\x18\x02 \x01(\tR\x03sku\x12\x1a\n\x08quantity\x18\x03 \x01(\tR\x08quantity\x12\x1f\n\x0b\x65vent_count\x18\x04 \x01(\x05R\neventCount\x12@\n\x0e\x66irst_event_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x66irstEventAt\x12>\n\rlast_event_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0blastEventAt\"\xc2\x02\n\x12UsageStatusChanged\x12\x1d\n\nreceipt_id\x18\x01 \x01(\tR\treceiptId\x12\x1f\n\x0bstatus_from\x18\x02 \x01(\tR\nstatusFrom\x12\x1b\n\tstatus_to\x18\x03 \x01(\tR\x08statusTo\x12\x1f\n\x0b\x65vent_count\x18\x04 \x01(\x05R\neventCount\x12?\n\x07reasons\x18\x05 \x03(\x0b\x32%.payments.events.v1.UsageStatusReasonR\x07reasons\x12\x39\n\nchanged_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tchangedAt:2\x92\xe7\x18.\n\x14usage.status.changed\x10\x01\x1a\x08metering\"\nreceipt_id\"L\n\x11UsageStatusReason\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x1f\n\x0b\x65vent_count\x18\x02 \x01(\x05R\neventCountb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(payments/events/v1/metering_events.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xd9\x02\n\rUsageReported\x12\x1d\n\nreceipt_id\x18\x01 \x01(\tR\treceiptId\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x05R\x08\x61\x63\x63\x65pted\x12@\n\x0e\x66irst_event_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x66irstEventAt\x12>\n\rlast_event_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0blastEventAt\x12\x36\n\x06totals\x18\x05 \x03(\x0b\x32\x1e.payments.events.v1.UsageTotalR\x06totals\x12%\n\x0etotals_omitted\x18\x06 \x01(\x08R\rtotalsOmitted:,\x92\xe7\x18(\n\x0eusage.reported\x10\x01\x1a\x08metering\"\nreceipt_id\"\xf4\x01\n\nUsageTotal\x12\x15\n\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x10\n\x03sku\x18\x02 \x01(\tR\x03sku\x12\x1a\n\x08quantity\x18\x03 \x01(\tR\x08quantity\x12\x1f\n\x0b\x65vent_count\x18\x04 \x01(\x05R\neventCount\x12@\n\x0e\x66irst_event_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x66irstEventAt\x12>\n\rlast_event_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0blastEventAt\"\xc2\x02\n\x12UsageStatusChanged\x12\x1d\n\nreceipt_id\x18\x01 \x01(\tR\treceiptId\x12\x1f\n\x0bstatus_from\x18\x02 \x01(\tR\nstatusFrom\x12\x1b\n\tstatus_to\x18\x03 \x01(\tR\x08statusTo\x12\x1f\n\x0b\x65vent_count\x18\x04 \x01(\x05R\neventCount\x12?\n\x07reasons\x18\x05 \x03(\x0b\x32%.payments.events.v1.UsageStatusReasonR\x07reasons\x12\x39\n\nchanged_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tchangedAt:2\x92\xe7\x18.\n\x14usage.status.changed\x10\x01\x1a\x08metering\"\nreceipt_id\"L\n\x11UsageStatusReason\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x1f\n\x0b\x65vent_count\x18\x02 \x01(\x05R\neventCount\"\xcf\x01\n\x11UsagePeriodClosed\x12\x15\n\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x30\n\x06period\x18\x02 \x01(\x0b\x32\x18.payments.type.v1.PeriodR\x06period\x12\x1b\n\tcharge_id\x18\x03 \x01(\tR\x08\x63hargeId\x12%\n\x0eusage_snapshot\x18\x04 \x01(\tR\rusageSnapshot:-\x92\xe7\x18)\n\x13usage.period.closed\x10\x01\x1a\x08metering\"\x06org_id\"\xb8\x03\n\tUsageLate\x12\x15\n\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x1b\n\tcharge_id\x18\x02 \x01(\tR\x08\x63hargeId\x12\x30\n\x06period\x18\x03 \x01(\x0b\x32\x18.payments.type.v1.PeriodR\x06period\x12\x1d\n\nreceipt_id\x18\x04 \x01(\tR\treceiptId\x12\x1f\n\x0b\x65vent_count\x18\x05 \x01(\x05R\neventCount\x12@\n\x0e\x66irst_event_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x66irstEventAt\x12>\n\rlast_event_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0blastEventAt\x12\x36\n\x06totals\x18\x08 \x03(\x0b\x32\x1e.payments.events.v1.UsageTotalR\x06totals\x12%\n\x0etotals_omitted\x18\t \x01(\x08R\rtotalsOmitted:$\x92\xe7\x18 \n\nusage.late\x10\x01\x1a\x08metering\"\x06org_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,12 +38,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGEREPORTED']._serialized_options = b'\222\347\030(\n\016usage.reported\020\001\032\010metering\"\nreceipt_id'
   _globals['_USAGESTATUSCHANGED']._loaded_options = None
   _globals['_USAGESTATUSCHANGED']._serialized_options = b'\222\347\030.\n\024usage.status.changed\020\001\032\010metering\"\nreceipt_id'
-  _globals['_USAGEREPORTED']._serialized_start=133
-  _globals['_USAGEREPORTED']._serialized_end=478
-  _globals['_USAGETOTAL']._serialized_start=481
-  _globals['_USAGETOTAL']._serialized_end=725
-  _globals['_USAGESTATUSCHANGED']._serialized_start=728
-  _globals['_USAGESTATUSCHANGED']._serialized_end=1050
-  _globals['_USAGESTATUSREASON']._serialized_start=1052
-  _globals['_USAGESTATUSREASON']._serialized_end=1128
+  _globals['_USAGEPERIODCLOSED']._loaded_options = None
+  _globals['_USAGEPERIODCLOSED']._serialized_options = b'\222\347\030)\n\023usage.period.closed\020\001\032\010metering\"\006org_id'
+  _globals['_USAGELATE']._loaded_options = None
+  _globals['_USAGELATE']._serialized_options = b'\222\347\030 \n\nusage.late\020\001\032\010metering\"\006org_id'
+  _globals['_USAGEREPORTED']._serialized_start=162
+  _globals['_USAGEREPORTED']._serialized_end=507
+  _globals['_USAGETOTAL']._serialized_start=510
+  _globals['_USAGETOTAL']._serialized_end=754
+  _globals['_USAGESTATUSCHANGED']._serialized_start=757
+  _globals['_USAGESTATUSCHANGED']._serialized_end=1079
+  _globals['_USAGESTATUSREASON']._serialized_start=1081
+  _globals['_USAGESTATUSREASON']._serialized_end=1157
+  _globals['_USAGEPERIODCLOSED']._serialized_start=1160
+  _globals['_USAGEPERIODCLOSED']._serialized_end=1367
+  _globals['_USAGELATE']._serialized_start=1370
+  _globals['_USAGELATE']._serialized_end=1810
 # @@protoc_insertion_point(module_scope)

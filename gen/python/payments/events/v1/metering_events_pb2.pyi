@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from payments.type.v1 import type_pb2 as _type_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -189,3 +190,107 @@ class UsageStatusReason(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UsageStatusReason: _TypeAlias = UsageStatusReason  # noqa: Y015
+
+@_typing.final
+class UsagePeriodClosed(_message.Message):
+    """UsagePeriodClosed says that a charge has closed a period of an organisation's usage: what is stored for it from now on
+    is late. Once for each charge.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    CHARGE_ID_FIELD_NUMBER: _builtins.int
+    USAGE_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """Organisation whose usage it is."""
+    charge_id: _builtins.str
+    """Charge that closed it."""
+    usage_snapshot: _builtins.str
+    """State of the usage that the charge saw."""
+    @_builtins.property
+    def period(self) -> _type_pb2.Period:
+        """Period that is closed."""
+
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        period: _type_pb2.Period | None = ...,
+        charge_id: _builtins.str = ...,
+        usage_snapshot: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "org_id", b"org_id", "period", b"period", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsagePeriodClosed: _TypeAlias = UsagePeriodClosed  # noqa: Y015
+
+@_typing.final
+class UsageLate(_message.Message):
+    """UsageLate says that usage was stored for a period after a charge had closed it, so that no charge bills it yet. Each
+    late event is told of once: one fact for each batch and charge, whatever its size.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    CHARGE_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    RECEIPT_ID_FIELD_NUMBER: _builtins.int
+    EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_EVENT_AT_FIELD_NUMBER: _builtins.int
+    LAST_EVENT_AT_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    TOTALS_OMITTED_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """Organisation that used it."""
+    charge_id: _builtins.str
+    """Charge that had closed the period."""
+    receipt_id: _builtins.str
+    """Receipt of the batch; empty when it is usage of any batches that was stored after the charge had read usage and
+    before metering heard of the charge.
+    """
+    event_count: _builtins.int
+    """How many events."""
+    totals_omitted: _builtins.bool
+    """True when there would be more than 500 totals. ListLateEvents tells each event then."""
+    @_builtins.property
+    def period(self) -> _type_pb2.Period:
+        """Period of that charge."""
+
+    @_builtins.property
+    def first_event_at(self) -> _timestamp_pb2.Timestamp:
+        """Earliest event_time among them."""
+
+    @_builtins.property
+    def last_event_at(self) -> _timestamp_pb2.Timestamp:
+        """Latest event_time among them."""
+
+    @_builtins.property
+    def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageTotal]:
+        """How much is not billed, by SKU. Empty when totals_omitted."""
+
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        charge_id: _builtins.str = ...,
+        period: _type_pb2.Period | None = ...,
+        receipt_id: _builtins.str = ...,
+        event_count: _builtins.int = ...,
+        first_event_at: _timestamp_pb2.Timestamp | None = ...,
+        last_event_at: _timestamp_pb2.Timestamp | None = ...,
+        totals: _abc.Iterable[Global___UsageTotal] | None = ...,
+        totals_omitted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_event_at", b"first_event_at", "last_event_at", b"last_event_at", "period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "event_count", b"event_count", "first_event_at", b"first_event_at", "last_event_at", b"last_event_at", "org_id", b"org_id", "period", b"period", "receipt_id", b"receipt_id", "totals", b"totals", "totals_omitted", b"totals_omitted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageLate: _TypeAlias = UsageLate  # noqa: Y015

@@ -297,6 +297,44 @@ class UsageRow(_message.Message):
 Global___UsageRow: _TypeAlias = UsageRow  # noqa: Y015
 
 @_typing.final
+class LateEvent(_message.Message):
+    """LateEvent is a usage event that was stored for a period after a charge had closed it: no charge bills it yet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    CHARGE_ID_FIELD_NUMBER: _builtins.int
+    RECEIPT_ID_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    charge_id: _builtins.str
+    """Charge that had closed the period."""
+    receipt_id: _builtins.str
+    """Receipt of the batch that brought the event."""
+    @_builtins.property
+    def event(self) -> Global___UsageEvent:
+        """The event, as it was stored."""
+
+    @_builtins.property
+    def recorded_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was stored, in microseconds."""
+
+    def __init__(
+        self,
+        *,
+        event: Global___UsageEvent | None = ...,
+        charge_id: _builtins.str = ...,
+        receipt_id: _builtins.str = ...,
+        recorded_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "recorded_at", b"recorded_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "event", b"event", "receipt_id", b"receipt_id", "recorded_at", b"recorded_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LateEvent: _TypeAlias = LateEvent  # noqa: Y015
+
+@_typing.final
 class IngestSettings(_message.Message):
     """IngestSettings is how far from now an event may lie, for one tenant."""
 

@@ -228,6 +228,70 @@ class QueryUsageResponse(_message.Message):
 Global___QueryUsageResponse: _TypeAlias = QueryUsageResponse  # noqa: Y015
 
 @_typing.final
+class ListLateEventsRequest(_message.Message):
+    """ListLateEventsRequest asks for a page of late events; filters that are left out do not filter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """Only of this organisation."""
+    page_size: _builtins.int
+    """Events on a page; 0 means 100."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; empty for the first page."""
+    @_builtins.property
+    def period(self) -> _type_pb2.Period:
+        """Only of this period, by event_time."""
+
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        period: _type_pb2.Period | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["org_id", b"org_id", "page_size", b"page_size", "page_token", b"page_token", "period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLateEventsRequest: _TypeAlias = ListLateEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListLateEventsResponse(_message.Message):
+    """ListLateEventsResponse is a page of late events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LATE_EVENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty when this is the last."""
+    @_builtins.property
+    def late_events(self) -> _containers.RepeatedCompositeFieldContainer[_metering_pb2.LateEvent]:
+        """The events, by organisation and event_time."""
+
+    def __init__(
+        self,
+        *,
+        late_events: _abc.Iterable[_metering_pb2.LateEvent] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["late_events", b"late_events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLateEventsResponse: _TypeAlias = ListLateEventsResponse  # noqa: Y015
+
+@_typing.final
 class GetIngestSettingsRequest(_message.Message):
     """GetIngestSettingsRequest has no arguments: the tenant is the caller's."""
 

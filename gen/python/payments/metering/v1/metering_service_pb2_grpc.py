@@ -50,6 +50,11 @@ class MeteringServiceStub:
                 request_serializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.QueryUsageRequest.SerializeToString,
                 response_deserializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.QueryUsageResponse.FromString,
                 _registered_method=True)
+        self.ListLateEvents = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/ListLateEvents',
+                request_serializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.ListLateEventsRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.ListLateEventsResponse.FromString,
+                _registered_method=True)
         self.GetIngestSettings = channel.unary_unary(
                 '/payments.metering.v1.MeteringService/GetIngestSettings',
                 request_serializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.GetIngestSettingsRequest.SerializeToString,
@@ -98,6 +103,15 @@ class MeteringServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLateEvents(self, request, context):
+        """ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
+        event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
+        closing is known here a moment after the charge was made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetIngestSettings(self, request, context):
         """GetIngestSettings tells how far from now the tenant's events may lie.
         """
@@ -130,6 +144,11 @@ def add_MeteringServiceServicer_to_server(servicer, server):
                     servicer.QueryUsage,
                     request_deserializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.QueryUsageRequest.FromString,
                     response_serializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.QueryUsageResponse.SerializeToString,
+            ),
+            'ListLateEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLateEvents,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.ListLateEventsRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.ListLateEventsResponse.SerializeToString,
             ),
             'GetIngestSettings': grpc.unary_unary_rpc_method_handler(
                     servicer.GetIngestSettings,
@@ -224,6 +243,33 @@ class MeteringService:
             '/payments.metering.v1.MeteringService/QueryUsage',
             payments_dot_metering_dot_v1_dot_metering__service__pb2.QueryUsageRequest.SerializeToString,
             payments_dot_metering_dot_v1_dot_metering__service__pb2.QueryUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLateEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/ListLateEvents',
+            payments_dot_metering_dot_v1_dot_metering__service__pb2.ListLateEventsRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_metering__service__pb2.ListLateEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

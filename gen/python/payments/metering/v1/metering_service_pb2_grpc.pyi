@@ -53,6 +53,11 @@ class MeteringServiceStub:
     Fails with UNKNOWN_TIME_ZONE, AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
     would have more than 10,000 windows or rows.
     """
+    ListLateEvents: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.ListLateEventsRequest, _metering_service_pb2.ListLateEventsResponse]
+    """ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
+    event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
+    closing is known here a moment after the charge was made.
+    """
     GetIngestSettings: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.GetIngestSettingsRequest, _metering_service_pb2.GetIngestSettingsResponse]
     """GetIngestSettings tells how far from now the tenant's events may lie."""
     UpdateIngestSettings: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.UpdateIngestSettingsRequest, _metering_service_pb2.UpdateIngestSettingsResponse]
@@ -84,6 +89,11 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
 
     Fails with UNKNOWN_TIME_ZONE, AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
     would have more than 10,000 windows or rows.
+    """
+    ListLateEvents: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.ListLateEventsRequest, _metering_service_pb2.ListLateEventsResponse]  # type: ignore[assignment]
+    """ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
+    event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
+    closing is known here a moment after the charge was made.
     """
     GetIngestSettings: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.GetIngestSettingsRequest, _metering_service_pb2.GetIngestSettingsResponse]  # type: ignore[assignment]
     """GetIngestSettings tells how far from now the tenant's events may lie."""
@@ -131,6 +141,17 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Fails with UNKNOWN_TIME_ZONE, AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
         would have more than 10,000 windows or rows.
+        """
+
+    @_abc_1.abstractmethod
+    def ListLateEvents(
+        self,
+        request: _metering_service_pb2.ListLateEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metering_service_pb2.ListLateEventsResponse, _abc.Awaitable[_metering_service_pb2.ListLateEventsResponse]]:
+        """ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
+        event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
+        closing is known here a moment after the charge was made.
         """
 
     @_abc_1.abstractmethod

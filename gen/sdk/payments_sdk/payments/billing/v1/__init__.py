@@ -91,7 +91,8 @@ class Charge(CheckedMessage):
         3, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Period whose usage it covers. No two charges of an organisation overlap.
+    Period whose usage it covers; it ends before the period that was asked for when that had not ended and the request
+    said allow_open. No two charges of an organisation overlap.
     """
 
     lines: "list[ChargeLine]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -306,6 +307,12 @@ class CreateChargeRequest(CheckedMessage):
     )
     """
     Period to charge for.
+    """
+
+    allow_open: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    Charge a period that has not ended: the charge's period then ends at the instant of the call, and what comes
+    later belongs to the next charge. A period that has not begun is refused all the same.
     """
 
 

@@ -317,6 +317,14 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "POSTING_REFUSED", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
     """
 
+    PERIOD_NOT_ENDED = 403
+    """
+    The period to charge has not ended, or not even begun: charge it when it has ended, or say allow_open to close the
+    charge at the instant of the call. Not stored: the same call succeeds later.
+
+        {"reason": "PERIOD_NOT_ENDED", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "start_at": "2026-11-01T00:00:00Z", "end_at": "2026-12-01T00:00:00Z", "now": "2026-11-20T09:30:00Z"}}
+    """
+
     PAYMENT_NOT_BOOKABLE = 500
     """
     ---- Ledger: 500 to 599.
@@ -605,6 +613,7 @@ class ErrorReason(betterproto2.Enum):
             400: "ERROR_REASON_CHARGE_OVERLAPS",
             401: "ERROR_REASON_CHARGE_TOO_LARGE",
             402: "ERROR_REASON_POSTING_REFUSED",
+            403: "ERROR_REASON_PERIOD_NOT_ENDED",
             500: "ERROR_REASON_PAYMENT_NOT_BOOKABLE",
             600: "ERROR_REASON_UNKNOWN_PROCESSOR",
             800: "ERROR_REASON_EVENT_TOO_LARGE",
@@ -683,6 +692,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_CHARGE_OVERLAPS": 400,
             "ERROR_REASON_CHARGE_TOO_LARGE": 401,
             "ERROR_REASON_POSTING_REFUSED": 402,
+            "ERROR_REASON_PERIOD_NOT_ENDED": 403,
             "ERROR_REASON_PAYMENT_NOT_BOOKABLE": 500,
             "ERROR_REASON_UNKNOWN_PROCESSOR": 600,
             "ERROR_REASON_EVENT_TOO_LARGE": 800,

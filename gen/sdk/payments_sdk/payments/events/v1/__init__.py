@@ -85,7 +85,6 @@ __all__ = (
     "RotateWebhookSecretResponse",
     "Schedule",
     "StepFailed",
-    "StepRefunded",
     "StepSucceeded",
     "TailEventsRequest",
     "TailEventsResponse",
@@ -96,6 +95,8 @@ __all__ = (
     "UpdateWebhookEndpointResponse",
     "UsageAggregated",
     "UsageAggregatedTotal",
+    "UsageLate",
+    "UsagePeriodClosed",
     "UsageRated",
     "UsageRatedLine",
     "UsageReported",
@@ -120,7 +121,6 @@ from dataclasses import dataclass
 
 import betterproto2
 
-from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -610,7 +610,7 @@ class WebhookSigning(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class CancelTimerRequest(CheckedMessage):
+class CancelTimerRequest(betterproto2.Message):
     """
     Request of CancelTimer.
     """
@@ -632,7 +632,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class CancelTimerResponse(CheckedMessage):
+class CancelTimerResponse(betterproto2.Message):
     """
     Answer of CancelTimer.
     """
@@ -649,7 +649,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ChargeCreated(CheckedMessage):
+class ChargeCreated(betterproto2.Message):
     """
     ChargeCreated is published once for each charge, when its transfers are in the ledger.
     """
@@ -702,7 +702,7 @@ default_message_pool.register_message("payments.events.v1", "ChargeCreated", Cha
 
 
 @dataclass(eq=False, repr=False)
-class Consumer(CheckedMessage):
+class Consumer(betterproto2.Message):
     """
     Consumer is a reader of the feed inside the mesh, and how far it got with the tenant's events.
     """
@@ -762,7 +762,7 @@ default_message_pool.register_message("payments.events.v1", "Consumer", Consumer
 
 
 @dataclass(eq=False, repr=False)
-class ContractViolated(CheckedMessage):
+class ContractViolated(betterproto2.Message):
     """
     ContractViolated says that something broke one of the contracts that the mesh is watched by: a request
     with an issue, or state that fails an invariant. It is published in the transaction of the state that it
@@ -812,7 +812,7 @@ default_message_pool.register_message("payments.events.v1", "ContractViolated", 
 
 
 @dataclass(eq=False, repr=False)
-class CreateWebhookEndpointRequest(CheckedMessage):
+class CreateWebhookEndpointRequest(betterproto2.Message):
     """
     Request of CreateWebhookEndpoint.
     """
@@ -864,7 +864,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class CreateWebhookEndpointResponse(CheckedMessage):
+class CreateWebhookEndpointResponse(betterproto2.Message):
     """
     Answer of CreateWebhookEndpoint.
     """
@@ -888,7 +888,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeadLetter(CheckedMessage):
+class DeadLetter(betterproto2.Message):
     """
     DeadLetter is an event that a consumer gave up after its last try.
     """
@@ -945,7 +945,7 @@ default_message_pool.register_message("payments.events.v1", "DeadLetter", DeadLe
 
 
 @dataclass(eq=False, repr=False)
-class DeleteScheduleRequest(CheckedMessage):
+class DeleteScheduleRequest(betterproto2.Message):
     """
     Request of DeleteSchedule.
     """
@@ -967,7 +967,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeleteScheduleResponse(CheckedMessage):
+class DeleteScheduleResponse(betterproto2.Message):
     """
     Answer of DeleteSchedule.
     """
@@ -984,7 +984,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeleteWebhookEndpointRequest(CheckedMessage):
+class DeleteWebhookEndpointRequest(betterproto2.Message):
     """
     Request of DeleteWebhookEndpoint.
     """
@@ -1006,7 +1006,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeleteWebhookEndpointResponse(CheckedMessage):
+class DeleteWebhookEndpointResponse(betterproto2.Message):
     """
     Answer of DeleteWebhookEndpoint: nothing is left to tell.
     """
@@ -1020,7 +1020,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Event(CheckedMessage):
+class Event(betterproto2.Message):
     """
     Event is a fact of one tenant that was committed. It never changes and is never withdrawn; a later
     event says what came after.
@@ -1099,7 +1099,7 @@ default_message_pool.register_message("payments.events.v1", "Event", Event)
 
 
 @dataclass(eq=False, repr=False)
-class EventMetadata(CheckedMessage):
+class EventMetadata(betterproto2.Message):
     """
     EventMetadata is the trail of an event. The outbox fields show the state of its delivery inside the
     mesh at the moment of reading; they are no part of the fact.
@@ -1153,7 +1153,7 @@ default_message_pool.register_message("payments.events.v1", "EventMetadata", Eve
 
 
 @dataclass(eq=False, repr=False)
-class EventType(CheckedMessage):
+class EventType(betterproto2.Message):
     """
     EventType is a kind of event: who publishes it, who reads it, and what its payload looks like.
     """
@@ -1200,7 +1200,7 @@ default_message_pool.register_message("payments.events.v1", "EventType", EventTy
 
 
 @dataclass(eq=False, repr=False)
-class EventTypeCutOver(CheckedMessage):
+class EventTypeCutOver(betterproto2.Message):
     """
     EventTypeCutOver says that a version of a registered event type has taken the place of the one before it:
     from now on the earlier version is refused.
@@ -1233,7 +1233,7 @@ default_message_pool.register_message("payments.events.v1", "EventTypeCutOver", 
 
 
 @dataclass(eq=False, repr=False)
-class EventTypeVersion(CheckedMessage):
+class EventTypeVersion(betterproto2.Message):
     """
     EventTypeVersion is one schema of an event's payload.
 
@@ -1281,7 +1281,7 @@ default_message_pool.register_message("payments.events.v1", "EventTypeVersion", 
 
 
 @dataclass(eq=False, repr=False)
-class FailingKey(CheckedMessage):
+class FailingKey(betterproto2.Message):
     """
     FailingKey is a key whose first waiting event fails, or was given up.
     """
@@ -1323,7 +1323,7 @@ default_message_pool.register_message("payments.events.v1", "FailingKey", Failin
 
 
 @dataclass(eq=False, repr=False)
-class GetEventTypeRequest(CheckedMessage):
+class GetEventTypeRequest(betterproto2.Message):
     """
     Request of GetEventType.
     """
@@ -1340,7 +1340,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetEventTypeResponse(CheckedMessage):
+class GetEventTypeResponse(betterproto2.Message):
     """
     Answer of GetEventType.
     """
@@ -1357,7 +1357,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetJourneyRequest(CheckedMessage):
+class GetJourneyRequest(betterproto2.Message):
     """
     Request of GetJourney.
     """
@@ -1377,7 +1377,7 @@ default_message_pool.register_message("payments.events.v1", "GetJourneyRequest",
 
 
 @dataclass(eq=False, repr=False)
-class GetJourneyResponse(CheckedMessage):
+class GetJourneyResponse(betterproto2.Message):
     """
     Answer of GetJourney.
     """
@@ -1394,7 +1394,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetWebhookEndpointRequest(CheckedMessage):
+class GetWebhookEndpointRequest(betterproto2.Message):
     """
     Request of GetWebhookEndpoint.
     """
@@ -1411,7 +1411,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetWebhookEndpointResponse(CheckedMessage):
+class GetWebhookEndpointResponse(betterproto2.Message):
     """
     Answer of GetWebhookEndpoint.
     """
@@ -1430,7 +1430,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Journey(CheckedMessage):
+class Journey(betterproto2.Message):
     """
     Journey is a piece of work that waits, for events and for time, with everything that happened to it.
     """
@@ -1520,7 +1520,7 @@ default_message_pool.register_message("payments.events.v1", "Journey", Journey)
 
 
 @dataclass(eq=False, repr=False)
-class JourneyStep(CheckedMessage):
+class JourneyStep(betterproto2.Message):
     """
     JourneyStep is what one event, timer or call did to a journey.
     """
@@ -1569,7 +1569,7 @@ default_message_pool.register_message("payments.events.v1", "JourneyStep", Journ
 
 
 @dataclass(eq=False, repr=False)
-class JourneyTimerFired(CheckedMessage):
+class JourneyTimerFired(betterproto2.Message):
     """
     JourneyTimerFired says that a timer of a journey came due. Its event's id is the id that the timer had, by which
     the journey knows whether it still waits for it.
@@ -1602,7 +1602,7 @@ default_message_pool.register_message("payments.events.v1", "JourneyTimerFired",
 
 
 @dataclass(eq=False, repr=False)
-class LedgerBatchPosted(CheckedMessage):
+class LedgerBatchPosted(betterproto2.Message):
     """
     LedgerBatchPosted is published once for each batch of which anything was posted, in the transaction of
     the batch. It names the batch and not its transfers: at full rate one event a transfer would cost
@@ -1644,7 +1644,7 @@ default_message_pool.register_message("payments.events.v1", "LedgerBatchPosted",
 
 
 @dataclass(eq=False, repr=False)
-class ListConsumersRequest(CheckedMessage):
+class ListConsumersRequest(betterproto2.Message):
     """
     Request of ListConsumers.
     """
@@ -1666,7 +1666,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListConsumersResponse(CheckedMessage):
+class ListConsumersResponse(betterproto2.Message):
     """
     Answer of ListConsumers.
     """
@@ -1688,7 +1688,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListDeadLettersRequest(CheckedMessage):
+class ListDeadLettersRequest(betterproto2.Message):
     """
     Request of ListDeadLetters.
     """
@@ -1715,7 +1715,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListDeadLettersResponse(CheckedMessage):
+class ListDeadLettersResponse(betterproto2.Message):
     """
     Answer of ListDeadLetters.
     """
@@ -1739,7 +1739,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListEventsRequest(CheckedMessage):
+class ListEventsRequest(betterproto2.Message):
     """
     Request of ListEvents.
     """
@@ -1771,7 +1771,7 @@ default_message_pool.register_message("payments.events.v1", "ListEventsRequest",
 
 
 @dataclass(eq=False, repr=False)
-class ListEventsResponse(CheckedMessage):
+class ListEventsResponse(betterproto2.Message):
     """
     Answer of ListEvents.
     """
@@ -1800,7 +1800,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListEventTypesRequest(CheckedMessage):
+class ListEventTypesRequest(betterproto2.Message):
     """
     Request of ListEventTypes.
     """
@@ -1822,7 +1822,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListEventTypesResponse(CheckedMessage):
+class ListEventTypesResponse(betterproto2.Message):
     """
     Answer of ListEventTypes.
     """
@@ -1844,7 +1844,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListJourneysRequest(CheckedMessage):
+class ListJourneysRequest(betterproto2.Message):
     """
     Request of ListJourneys.
     """
@@ -1883,7 +1883,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListJourneysResponse(CheckedMessage):
+class ListJourneysResponse(betterproto2.Message):
     """
     Answer of ListJourneys.
     """
@@ -1905,7 +1905,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListSchedulesRequest(CheckedMessage):
+class ListSchedulesRequest(betterproto2.Message):
     """
     Request of ListSchedules.
     """
@@ -1927,7 +1927,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListSchedulesResponse(CheckedMessage):
+class ListSchedulesResponse(betterproto2.Message):
     """
     Answer of ListSchedules.
     """
@@ -1949,7 +1949,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListTimersRequest(CheckedMessage):
+class ListTimersRequest(betterproto2.Message):
     """
     Request of ListTimers.
     """
@@ -1981,7 +1981,7 @@ default_message_pool.register_message("payments.events.v1", "ListTimersRequest",
 
 
 @dataclass(eq=False, repr=False)
-class ListTimersResponse(CheckedMessage):
+class ListTimersResponse(betterproto2.Message):
     """
     Answer of ListTimers.
     """
@@ -2003,7 +2003,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookAttemptsRequest(CheckedMessage):
+class ListWebhookAttemptsRequest(betterproto2.Message):
     """
     Request of ListWebhookAttempts.
     """
@@ -2042,7 +2042,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookAttemptsResponse(CheckedMessage):
+class ListWebhookAttemptsResponse(betterproto2.Message):
     """
     Answer of ListWebhookAttempts.
     """
@@ -2066,7 +2066,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookDeliveriesRequest(CheckedMessage):
+class ListWebhookDeliveriesRequest(betterproto2.Message):
     """
     Request of ListWebhookDeliveries.
     """
@@ -2100,7 +2100,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookDeliveriesResponse(CheckedMessage):
+class ListWebhookDeliveriesResponse(betterproto2.Message):
     """
     Answer of ListWebhookDeliveries.
     """
@@ -2124,7 +2124,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookEndpointsRequest(CheckedMessage):
+class ListWebhookEndpointsRequest(betterproto2.Message):
     """
     Request of ListWebhookEndpoints.
     """
@@ -2146,7 +2146,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookEndpointsResponse(CheckedMessage):
+class ListWebhookEndpointsResponse(betterproto2.Message):
     """
     Answer of ListWebhookEndpoints.
     """
@@ -2170,7 +2170,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PaymentCompleted(CheckedMessage):
+class PaymentCompleted(betterproto2.Message):
     """
     PaymentCompleted: every step of a payment was charged.
     """
@@ -2200,7 +2200,7 @@ default_message_pool.register_message("payments.events.v1", "PaymentCompleted", 
 
 
 @dataclass(eq=False, repr=False)
-class PaymentFailed(CheckedMessage):
+class PaymentFailed(betterproto2.Message):
     """
     PaymentFailed: a payment ended and nothing is charged. Exactly one for each payment that failed, and none
     for a request that was refused before a processor was asked.
@@ -2274,10 +2274,9 @@ default_message_pool.register_message("payments.events.v1", "PaymentFailed", Pay
 
 
 @dataclass(eq=False, repr=False)
-class PaymentReceived(CheckedMessage):
+class PaymentReceived(betterproto2.Message):
     """
-    PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part. By then each
-    of its steps stands in the books, see StepSucceeded.
+    PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part.
     """
 
     order_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2344,7 +2343,7 @@ default_message_pool.register_message("payments.events.v1", "PaymentReceived", P
 
 
 @dataclass(eq=False, repr=False)
-class PaymentReceivedStep(CheckedMessage):
+class PaymentReceivedStep(betterproto2.Message):
     """
     PaymentReceivedStep is one part of the money that came in.
     """
@@ -2386,7 +2385,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PlanCreated(CheckedMessage):
+class PlanCreated(betterproto2.Message):
     """
     PlanCreated says that a plan was declared for the first time.
     """
@@ -2413,7 +2412,7 @@ default_message_pool.register_message("payments.events.v1", "PlanCreated", PlanC
 
 
 @dataclass(eq=False, repr=False)
-class PlanDeprecated(CheckedMessage):
+class PlanDeprecated(betterproto2.Message):
     """
     PlanDeprecated says that a plan takes nobody new from now on. Those on it stay.
     """
@@ -2433,7 +2432,7 @@ default_message_pool.register_message("payments.events.v1", "PlanDeprecated", Pl
 
 
 @dataclass(eq=False, repr=False)
-class PlanUpdated(CheckedMessage):
+class PlanUpdated(betterproto2.Message):
     """
     PlanUpdated says that a plan's description or price list changed.
     """
@@ -2465,7 +2464,7 @@ default_message_pool.register_message("payments.events.v1", "PlanUpdated", PlanU
 
 
 @dataclass(eq=False, repr=False)
-class PublishCloudEventsRequest(CheckedMessage):
+class PublishCloudEventsRequest(betterproto2.Message):
     """
     Request of PublishCloudEvents.
     """
@@ -2497,7 +2496,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PublishCloudEventsResponse(CheckedMessage):
+class PublishCloudEventsResponse(betterproto2.Message):
     """
     Answer of PublishCloudEvents.
     """
@@ -2517,7 +2516,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PublishEventResult(CheckedMessage):
+class PublishEventResult(betterproto2.Message):
     """
     PublishEventResult is the verdict on one event.
     """
@@ -2563,7 +2562,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PublishEventsRequest(CheckedMessage):
+class PublishEventsRequest(betterproto2.Message):
     """
     Request of PublishEvents.
     """
@@ -2586,7 +2585,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PublishEventsResponse(CheckedMessage):
+class PublishEventsResponse(betterproto2.Message):
     """
     Answer of PublishEvents.
     """
@@ -2605,7 +2604,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PutScheduleRequest(CheckedMessage):
+class PutScheduleRequest(betterproto2.Message):
     """
     Request of PutSchedule.
     """
@@ -2627,7 +2626,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PutScheduleResponse(CheckedMessage):
+class PutScheduleResponse(betterproto2.Message):
     """
     Answer of PutSchedule.
     """
@@ -2644,7 +2643,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RatingCompleted(CheckedMessage):
+class RatingCompleted(betterproto2.Message):
     """
     RatingCompleted is published when the rated lines of a charge are final and in the ledger.
     """
@@ -2698,7 +2697,7 @@ default_message_pool.register_message("payments.events.v1", "RatingCompleted", R
 
 
 @dataclass(eq=False, repr=False)
-class RatingFailed(CheckedMessage):
+class RatingFailed(betterproto2.Message):
     """
     RatingFailed says that a charge could not be made because its usage could not be rated, and that the same request
     will never make it. Once for each request; what may end differently in another try is not told.
@@ -2743,7 +2742,7 @@ default_message_pool.register_message("payments.events.v1", "RatingFailed", Rati
 
 
 @dataclass(eq=False, repr=False)
-class RedeliverWebhookRequest(CheckedMessage):
+class RedeliverWebhookRequest(betterproto2.Message):
     """
     Request of RedeliverWebhook: an event, or a period.
 
@@ -2789,7 +2788,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RedeliverWebhookResponse(CheckedMessage):
+class RedeliverWebhookResponse(betterproto2.Message):
     """
     Answer of RedeliverWebhook.
     """
@@ -2811,7 +2810,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RegisterEventTypeResult(CheckedMessage):
+class RegisterEventTypeResult(betterproto2.Message):
     """
     RegisterEventTypeResult is the verdict on one type.
     """
@@ -2862,7 +2861,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RegisterEventTypesRequest(CheckedMessage):
+class RegisterEventTypesRequest(betterproto2.Message):
     """
     Request of RegisterEventTypes.
     """
@@ -2879,7 +2878,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RegisterEventTypesResponse(CheckedMessage):
+class RegisterEventTypesResponse(betterproto2.Message):
     """
     Answer of RegisterEventTypes.
     """
@@ -2898,7 +2897,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ReplayDeadLettersRequest(CheckedMessage):
+class ReplayDeadLettersRequest(betterproto2.Message):
     """
     Request of ReplayDeadLetters: all of a consumer, those of a key, or some events.
     """
@@ -2930,7 +2929,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ReplayDeadLettersResponse(CheckedMessage):
+class ReplayDeadLettersResponse(betterproto2.Message):
     """
     Answer of ReplayDeadLetters.
     """
@@ -2952,7 +2951,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ReplayEventsRequest(CheckedMessage):
+class ReplayEventsRequest(betterproto2.Message):
     """
     Request of ReplayEvents.
     """
@@ -2991,7 +2990,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ReplayEventsResponse(CheckedMessage):
+class ReplayEventsResponse(betterproto2.Message):
     """
     Answer of ReplayEvents.
     """
@@ -3018,7 +3017,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RotateWebhookSecretRequest(CheckedMessage):
+class RotateWebhookSecretRequest(betterproto2.Message):
     """
     Request of RotateWebhookSecret.
     """
@@ -3054,7 +3053,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RotateWebhookSecretResponse(CheckedMessage):
+class RotateWebhookSecretResponse(betterproto2.Message):
     """
     Answer of RotateWebhookSecret.
     """
@@ -3078,7 +3077,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Schedule(CheckedMessage):
+class Schedule(betterproto2.Message):
     """
     Schedule is an event of a registered type that is published again and again. The `causation_id` of each is
     `schedule:<name>@<time>`, with the time that it should have come at.
@@ -3161,7 +3160,7 @@ default_message_pool.register_message("payments.events.v1", "Schedule", Schedule
 
 
 @dataclass(eq=False, repr=False)
-class StepFailed(CheckedMessage):
+class StepFailed(betterproto2.Message):
     """
     StepFailed: an attempt to charge a step of a payment was settled, and it is certain that nothing was charged.
     """
@@ -3211,86 +3210,7 @@ default_message_pool.register_message("payments.events.v1", "StepFailed", StepFa
 
 
 @dataclass(eq=False, repr=False)
-class StepRefunded(CheckedMessage):
-    """
-    StepRefunded: what was charged for a step of a payment was given back, since another step failed for good.
-    """
-
-    step_index: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
-    """
-    Step of the plan, from 0.
-    """
-
-    processor_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
-    """
-    Processor that charged, and gave back.
-    """
-
-    latency_ms: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
-    """
-    Time from sending to settling, in milliseconds.
-    """
-
-    amount: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
-    """
-    Amount in minor units of the currency: the whole charge.
-    """
-
-    currency: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
-    """
-    ISO 4217 code.
-    """
-
-    payment_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
-    """
-    The payment; orders the events of one payment.
-    """
-
-    attempt_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
-    """
-    The attempt that gave the money back.
-    """
-
-    payment_method: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
-    """
-    Method of the step, e.g. `card`.
-    """
-
-    order_id: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
-    """
-    What was to be paid for.
-    """
-
-    person_id: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
-    """
-    Who was to pay.
-    """
-
-    settled_at: "datetime.datetime | None" = betterproto2.field(
-        11, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
-    )
-    """
-    When the outcome of the refund was known.
-    """
-
-    charge_attempt_id: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
-    """
-    The attempt that had charged.
-    """
-
-    charged_at: "datetime.datetime | None" = betterproto2.field(
-        13, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
-    )
-    """
-    When the outcome of that charge was known.
-    """
-
-
-default_message_pool.register_message("payments.events.v1", "StepRefunded", StepRefunded)
-
-
-@dataclass(eq=False, repr=False)
-class StepSucceeded(CheckedMessage):
+class StepSucceeded(betterproto2.Message):
     """
     StepSucceeded: an attempt to charge a step of a payment was settled, and the processor charged it.
     """
@@ -3335,30 +3255,12 @@ class StepSucceeded(CheckedMessage):
     Method of the step, e.g. `card`.
     """
 
-    order_id: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
-    """
-    What is paid for.
-    """
-
-    person_id: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
-    """
-    Who pays.
-    """
-
-    settled_at: "datetime.datetime | None" = betterproto2.field(
-        11, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
-    )
-    """
-    When the outcome was known; the money stands in the books from then on. Absent in events from before this
-    field, which do not name the payer either: what they charged is booked when the payment ends.
-    """
-
 
 default_message_pool.register_message("payments.events.v1", "StepSucceeded", StepSucceeded)
 
 
 @dataclass(eq=False, repr=False)
-class TailEventsRequest(CheckedMessage):
+class TailEventsRequest(betterproto2.Message):
     """
     Request of TailEvents.
     """
@@ -3379,7 +3281,7 @@ default_message_pool.register_message("payments.events.v1", "TailEventsRequest",
 
 
 @dataclass(eq=False, repr=False)
-class TailEventsResponse(CheckedMessage):
+class TailEventsResponse(betterproto2.Message):
     """
     Answer of TailEvents: one event each.
     """
@@ -3401,7 +3303,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class TestWebhookEndpointRequest(CheckedMessage):
+class TestWebhookEndpointRequest(betterproto2.Message):
     """
     Request of TestWebhookEndpoint.
     """
@@ -3423,7 +3325,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class TestWebhookEndpointResponse(CheckedMessage):
+class TestWebhookEndpointResponse(betterproto2.Message):
     """
     Answer of TestWebhookEndpoint.
     """
@@ -3447,7 +3349,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Timer(CheckedMessage):
+class Timer(betterproto2.Message):
     """
     Timer is an event that is yet to be published: at its time it goes into the log, once.
     """
@@ -3506,7 +3408,7 @@ default_message_pool.register_message("payments.events.v1", "Timer", Timer)
 
 
 @dataclass(eq=False, repr=False)
-class UpdateWebhookEndpointRequest(CheckedMessage):
+class UpdateWebhookEndpointRequest(betterproto2.Message):
     """
     Request of UpdateWebhookEndpoint. What is left out stays as it is.
     """
@@ -3560,7 +3462,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UpdateWebhookEndpointResponse(CheckedMessage):
+class UpdateWebhookEndpointResponse(betterproto2.Message):
     """
     Answer of UpdateWebhookEndpoint.
     """
@@ -3579,7 +3481,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UsageAggregated(CheckedMessage):
+class UsageAggregated(betterproto2.Message):
     """
     UsageAggregated says how much an organisation used in a period, added up for good: later usage of the period is no part
     of it. It is published with the charge that the sums were frozen for, and tells no prices; UsageRated does.
@@ -3624,7 +3526,7 @@ default_message_pool.register_message("payments.events.v1", "UsageAggregated", U
 
 
 @dataclass(eq=False, repr=False)
-class UsageAggregatedTotal(CheckedMessage):
+class UsageAggregatedTotal(betterproto2.Message):
     """
     UsageAggregatedTotal is how much of one SKU one project used.
     """
@@ -3651,7 +3553,103 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UsageRated(CheckedMessage):
+class UsageLate(betterproto2.Message):
+    """
+    UsageLate says that usage was stored for a period after a charge had closed it, so that no charge bills it yet. Each
+    late event is told of once: one fact for each batch and charge, whatever its size.
+    """
+
+    org_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Organisation that used it.
+    """
+
+    charge_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Charge that had closed the period.
+    """
+
+    period: "__type__v1__.Period | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Period of that charge.
+    """
+
+    receipt_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Receipt of the batch; empty when it is usage of any batches that was stored after the charge had read usage and
+    before metering heard of the charge.
+    """
+
+    event_count: "int" = betterproto2.field(5, betterproto2.TYPE_INT32)
+    """
+    How many events.
+    """
+
+    first_event_at: "datetime.datetime | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    Earliest event_time among them.
+    """
+
+    last_event_at: "datetime.datetime | None" = betterproto2.field(
+        7, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    Latest event_time among them.
+    """
+
+    totals: "list[UsageTotal]" = betterproto2.field(8, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    How much is not billed, by SKU. Empty when totals_omitted.
+    """
+
+    totals_omitted: "bool" = betterproto2.field(9, betterproto2.TYPE_BOOL)
+    """
+    True when there would be more than 500 totals. ListLateEvents tells each event then.
+    """
+
+
+default_message_pool.register_message("payments.events.v1", "UsageLate", UsageLate)
+
+
+@dataclass(eq=False, repr=False)
+class UsagePeriodClosed(betterproto2.Message):
+    """
+    UsagePeriodClosed says that a charge has closed a period of an organisation's usage: what is stored for it from now on
+    is late. Once for each charge.
+    """
+
+    org_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Organisation whose usage it is.
+    """
+
+    period: "__type__v1__.Period | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Period that is closed.
+    """
+
+    charge_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Charge that closed it.
+    """
+
+    usage_snapshot: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    State of the usage that the charge saw.
+    """
+
+
+default_message_pool.register_message("payments.events.v1", "UsagePeriodClosed", UsagePeriodClosed)
+
+
+@dataclass(eq=False, repr=False)
+class UsageRated(betterproto2.Message):
     """
     UsageRated says what the usage of a charge costs, meter by meter. It is published when the lines of the charge are
     stored for good, before the ledger posts them; RatingCompleted follows once it has.
@@ -3704,7 +3702,7 @@ default_message_pool.register_message("payments.events.v1", "UsageRated", UsageR
 
 
 @dataclass(eq=False, repr=False)
-class UsageRatedLine(CheckedMessage):
+class UsageRatedLine(betterproto2.Message):
     """
     UsageRatedLine is what the usage of one SKU in one project costs.
     """
@@ -3736,7 +3734,7 @@ default_message_pool.register_message("payments.events.v1", "UsageRatedLine", Us
 
 
 @dataclass(eq=False, repr=False)
-class UsageReported(CheckedMessage):
+class UsageReported(betterproto2.Message):
     """
     UsageReported says that a batch added usage: one event a receipt, with totals, whatever the size of the
     batch. Batches that added nothing publish none. Sums do not depend on order, so its key is the
@@ -3782,7 +3780,7 @@ default_message_pool.register_message("payments.events.v1", "UsageReported", Usa
 
 
 @dataclass(eq=False, repr=False)
-class UsageStatusChanged(CheckedMessage):
+class UsageStatusChanged(betterproto2.Message):
     """
     UsageStatusChanged says that usage events of a batch went from one status to another, with the reasons. Usage that
     was simply taken in is told by UsageReported instead. Nothing orders it, so its key is the receipt.
@@ -3829,7 +3827,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UsageStatusReason(CheckedMessage):
+class UsageStatusReason(betterproto2.Message):
     """
     UsageStatusReason is why some events of a batch changed their status.
     """
@@ -3849,7 +3847,7 @@ default_message_pool.register_message("payments.events.v1", "UsageStatusReason",
 
 
 @dataclass(eq=False, repr=False)
-class UsageTotal(CheckedMessage):
+class UsageTotal(betterproto2.Message):
     """
     UsageTotal is what one batch added to the usage of one SKU by one organisation.
     """
@@ -3893,7 +3891,7 @@ default_message_pool.register_message("payments.events.v1", "UsageTotal", UsageT
 
 
 @dataclass(eq=False, repr=False)
-class WebhookAttempt(CheckedMessage):
+class WebhookAttempt(betterproto2.Message):
     """
     WebhookAttempt is one request to an endpoint and what came back.
     """
@@ -3962,7 +3960,7 @@ default_message_pool.register_message("payments.events.v1", "WebhookAttempt", We
 
 
 @dataclass(eq=False, repr=False)
-class WebhookDelivery(CheckedMessage):
+class WebhookDelivery(betterproto2.Message):
     """
     WebhookDelivery is the delivery of one event to one endpoint.
     """
@@ -4020,7 +4018,7 @@ default_message_pool.register_message("payments.events.v1", "WebhookDelivery", W
 
 
 @dataclass(eq=False, repr=False)
-class WebhookEndpoint(CheckedMessage):
+class WebhookEndpoint(betterproto2.Message):
     """
     WebhookEndpoint is a URL that gets a tenant's events by POST.
     """
@@ -4121,7 +4119,7 @@ default_message_pool.register_message("payments.events.v1", "WebhookEndpoint", W
 
 
 @dataclass(eq=False, repr=False)
-class WebhookEndpointDisabled(CheckedMessage):
+class WebhookEndpointDisabled(betterproto2.Message):
     """
     WebhookEndpointDisabled says that an endpoint gets nothing from now on. Its events are kept as skipped, and
     can be redelivered once it is enabled again.
@@ -4156,7 +4154,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class WebhookEndpointTested(CheckedMessage):
+class WebhookEndpointTested(betterproto2.Message):
     """
     WebhookEndpointTested is what TestWebhookEndpoint sends. It goes to the endpoint under test and no other,
     whatever the subjects that it asked for.
@@ -4174,7 +4172,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class WebhookSecret(CheckedMessage):
+class WebhookSecret(betterproto2.Message):
     """
     WebhookSecret is a signing secret without its secret part.
     """

@@ -10,6 +10,9 @@ __all__ = (
     "IngestEventsRequest",
     "IngestEventsResponse",
     "IngestSettings",
+    "LateEvent",
+    "ListLateEventsRequest",
+    "ListLateEventsResponse",
     "QueryUsageRequest",
     "QueryUsageResponse",
     "Source",
@@ -27,7 +30,6 @@ from dataclasses import dataclass
 
 import betterproto2
 
-from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -131,7 +133,7 @@ class Window(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class EventProblem(CheckedMessage):
+class EventProblem(betterproto2.Message):
     """
     EventProblem says what became of an event that was not accepted.
     """
@@ -168,7 +170,7 @@ default_message_pool.register_message("payments.metering.v1", "EventProblem", Ev
 
 
 @dataclass(eq=False, repr=False)
-class GetIngestSettingsRequest(CheckedMessage):
+class GetIngestSettingsRequest(betterproto2.Message):
     """
     GetIngestSettingsRequest has no arguments: the tenant is the caller's.
     """
@@ -182,7 +184,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetIngestSettingsResponse(CheckedMessage):
+class GetIngestSettingsResponse(betterproto2.Message):
     """
     GetIngestSettingsResponse wraps the settings.
     """
@@ -201,7 +203,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class IngestEventsRequest(CheckedMessage):
+class IngestEventsRequest(betterproto2.Message):
     """
     IngestEventsRequest is a batch.
     """
@@ -219,7 +221,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class IngestEventsResponse(CheckedMessage):
+class IngestEventsResponse(betterproto2.Message):
     """
     IngestEventsResponse is the receipt of a batch, given after the commit.
     """
@@ -262,7 +264,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class IngestSettings(CheckedMessage):
+class IngestSettings(betterproto2.Message):
     """
     IngestSettings is how far from now an event may lie, for one tenant.
     """
@@ -293,7 +295,95 @@ default_message_pool.register_message("payments.metering.v1", "IngestSettings", 
 
 
 @dataclass(eq=False, repr=False)
-class QueryUsageRequest(CheckedMessage):
+class LateEvent(betterproto2.Message):
+    """
+    LateEvent is a usage event that was stored for a period after a charge had closed it: no charge bills it yet.
+    """
+
+    event: "UsageEvent | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The event, as it was stored.
+    """
+
+    charge_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Charge that had closed the period.
+    """
+
+    receipt_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Receipt of the batch that brought the event.
+    """
+
+    recorded_at: "datetime.datetime | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it was stored, in microseconds.
+    """
+
+
+default_message_pool.register_message("payments.metering.v1", "LateEvent", LateEvent)
+
+
+@dataclass(eq=False, repr=False)
+class ListLateEventsRequest(betterproto2.Message):
+    """
+    ListLateEventsRequest asks for a page of late events; filters that are left out do not filter.
+    """
+
+    org_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Only of this organisation.
+    """
+
+    period: "__type__v1__.Period | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Only of this period, by event_time.
+    """
+
+    page_size: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
+    """
+    Events on a page; 0 means 100.
+    """
+
+    page_token: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The next_page_token of the page before; empty for the first page.
+    """
+
+
+default_message_pool.register_message(
+    "payments.metering.v1", "ListLateEventsRequest", ListLateEventsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListLateEventsResponse(betterproto2.Message):
+    """
+    ListLateEventsResponse is a page of late events.
+    """
+
+    late_events: "list[LateEvent]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The events, by organisation and event_time.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Token of the next page; empty when this is the last.
+    """
+
+
+default_message_pool.register_message(
+    "payments.metering.v1", "ListLateEventsResponse", ListLateEventsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class QueryUsageRequest(betterproto2.Message):
     """
     QueryUsageRequest names the usage to aggregate.
     """
@@ -351,7 +441,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class QueryUsageResponse(CheckedMessage):
+class QueryUsageResponse(betterproto2.Message):
     """
     QueryUsageResponse is the usage found.
     """
@@ -374,7 +464,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class StreamEventsRequest(CheckedMessage):
+class StreamEventsRequest(betterproto2.Message):
     """
     StreamEventsRequest is one batch of a stream.
     """
@@ -393,7 +483,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class StreamEventsResponse(CheckedMessage):
+class StreamEventsResponse(betterproto2.Message):
     """
     StreamEventsResponse answers one batch of a stream.
     """
@@ -412,7 +502,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UpdateIngestSettingsRequest(CheckedMessage):
+class UpdateIngestSettingsRequest(betterproto2.Message):
     """
     UpdateIngestSettingsRequest changes what it names and leaves the rest.
     """
@@ -443,7 +533,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UpdateIngestSettingsResponse(CheckedMessage):
+class UpdateIngestSettingsResponse(betterproto2.Message):
     """
     UpdateIngestSettingsResponse wraps the settings.
     """
@@ -462,7 +552,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UsageEvent(CheckedMessage):
+class UsageEvent(betterproto2.Message):
     """
     UsageEvent is one measured use. It is identified by its request_id for ever: sending it again,
     alone or in another batch, changes nothing. An event breaks no batch: its rules are judged for it
@@ -520,19 +610,12 @@ class UsageEvent(CheckedMessage):
     Free labels, to group usage by. Part of the content that a repeated event is compared by.
     """
 
-    unreadable: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
-    """
-    Why the event could not be read from what its sender wrote; empty for one that was. Who takes events in another
-    form, as the REST facade does, hands one that does not read on with this and what could be read of it, so that it
-    is rejected alone, with INVALID_FIELD and these words, in its place.
-    """
-
 
 default_message_pool.register_message("payments.metering.v1", "UsageEvent", UsageEvent)
 
 
 @dataclass(eq=False, repr=False)
-class UsageRow(CheckedMessage):
+class UsageRow(betterproto2.Message):
     """
     UsageRow is the usage of one SKU by one project in one window. Windows without events have no row.
     """

@@ -1,0 +1,54 @@
+"""What metering does on others' events: it learns which periods charges closed, and tells what they did not see."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+from payments.events.v1.billing_events_pb2 import RatingCompleted, UsageAggregated
+from payments.events.v1.metering_events_pb2 import UsagePeriodClosed
+
+from services.metering import late
+from services.metering.domain import Closing
+from services.runtime.database import UnitOfWork
+from services.runtime.events.envelope import Envelope, Reaction
+
+
+async def on_usage_frozen(work: UnitOfWork, envelope: Envelope) -> None:
+    """Keep the period of a charge as closed; once a charge, whichever of its facts comes first."""
+    fact = envelope.payload
+    assert isinstance(fact, UsageAggregated | RatingCompleted)
+    await late.close_period(
+        work,
+        Closing(
+            charge_id=fact.charge_id,
+            org_id=fact.org_id,
+            start_at=fact.period.start_at.ToDatetime(UTC),
+            end_at=fact.period.end_at.ToDatetime(UTC),
+            usage_snapshot=fact.usage_snapshot,
+        ),
+    )
+
+
+async def on_period_closed(work: UnitOfWork, envelope: Envelope) -> None:
+    """Tell of usage that was stored after the charge had read usage and before its period was known as closed."""
+    fact = envelope.payload
+    assert isinstance(fact, UsagePeriodClosed)
+    await late.tell_unseen(work, fact.charge_id, fact.org_id)
+
+
+# Each charge stands for itself, so one that fails holds up no other. `rating.completed` is there for charges that were
+# made before `usage.aggregated` was published.
+REACTIONS = (
+    Reaction(
+        consumer="metering.closed-periods",
+        subjects=("usage.aggregated", "rating.completed"),
+        handler=on_usage_frozen,
+        on_dead="skip",
+    ),
+    Reaction(
+        consumer="metering.late-usage",
+        subjects=("usage.period.closed",),
+        handler=on_period_closed,
+        on_dead="skip",
+    ),
+)

@@ -1,0 +1,348 @@
+"""Usage that is stored for a period behind its charge: listed, told of and reported once, whatever came first."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import grpc
+import psycopg
+import pytest
+from payments.contracts.v1 import contracts_service_pb2, contracts_service_pb2_grpc
+from payments.events.v1.billing_events_pb2 import RatingCompleted, UsageAggregated
+from payments.events.v1.metering_events_pb2 import UsageLate
+from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
+from payments.type.v1.type_pb2 import Period
+
+from services.metering import bootstrap, store
+from services.metering import late as late_usage
+from services.metering.domain import Closing
+from services.monitoring.bootstrap import build as build_monitoring
+from services.runtime.clock import ManualClock
+from services.runtime.context import acting
+from services.runtime.database import UnitOfWork
+from services.runtime.events.envelope import Envelope, Reaction
+from services.runtime.service import Runtime, Service
+from services.runtime.status import RemoteError
+from tests.support.events import call
+from tests.support.jetstream import eventually
+from tests.support.mesh import Mesh, running
+from tests.support.metering import NOW, batch, catalogue_of, event, usage_query
+from tests.support.postgres import DatabaseUrls
+
+if TYPE_CHECKING:
+    from payments.metering.v1.metering_service_pb2_grpc import MeteringServiceAsyncStub
+
+DAY = timedelta(days=1)
+START = NOW.replace(hour=0, minute=0) - DAY
+IN_PERIOD = START + timedelta(hours=3)
+
+
+class World:
+    """Metering and the contract monitor, and every `usage.late` that was heard."""
+
+    def __init__(self, mesh: Mesh, runtime: Runtime, heard: list[Envelope]) -> None:
+        self.mesh = mesh
+        self.database = runtime.database
+        self._heard = heard
+
+    def told(self, tenant: str) -> list[UsageLate]:
+        """What a tenant was told."""
+        return [
+            item.payload
+            for item in self._heard
+            if item.tenant_id == tenant and isinstance(item.payload, UsageLate)
+        ]
+
+    @asynccontextmanager
+    async def work(self, tenant: str) -> AsyncIterator[UnitOfWork]:
+        """A transaction of the tenant's."""
+        with acting(call(tenant)):
+            async with self.database.unit_of_work("lab.late") as work:
+                yield work
+
+    async def freeze(self, tenant: str, org_id: str = "chat", **changes: Any) -> Closing:
+        """Read usage as a charge does; nobody is told of the charge yet."""
+        stub = metering_service_pb2_grpc.MeteringServiceStub(self.mesh.channel(tenant))
+        answer = await stub.QueryUsage(usage_query(org_id, start_at=START))
+        made = {"start_at": START, "end_at": START + DAY, **changes}
+        return Closing(f"chg_{uuid4()}", org_id, usage_snapshot=answer.usage_snapshot, **made)
+
+    async def publish(self, tenant: str, closing: Closing, kind: Any = UsageAggregated) -> None:
+        """Tell of the charge as billing does."""
+        fact = kind(
+            charge_id=closing.charge_id,
+            org_id=closing.org_id,
+            usage_snapshot=closing.usage_snapshot,
+        )
+        fact.period.start_at.FromDatetime(closing.start_at)
+        fact.period.end_at.FromDatetime(closing.end_at)
+        async with self.work(tenant) as work:
+            work.publish(fact)
+
+
+@pytest.fixture(scope="module")
+async def world(database: DatabaseUrls) -> AsyncIterator[World]:
+    runtimes: list[Runtime] = []
+    heard: list[Envelope] = []
+
+    async def hear(_work: object, envelope: Envelope) -> None:
+        heard.append(envelope)
+
+    def build_listener(runtime: Runtime) -> Service:
+        runtimes.append(runtime)
+        return Service("listener", [], reactions=[Reaction("test.late", ("usage.late",), hear)])
+
+    builds = [
+        bootstrap.build,
+        build_monitoring,
+        catalogue_of("llm.tokens", "gpu.seconds").build,
+        build_listener,
+    ]
+    async with running(database, builds, clock=ManualClock(NOW)) as mesh:
+        yield World(mesh, runtimes[0], heard)
+
+
+@pytest.fixture
+def stub(world: World, tenant: str) -> MeteringServiceAsyncStub:
+    return metering_service_pb2_grpc.MeteringServiceStub(world.mesh.channel(tenant))
+
+
+async def listed(stub: Any, **filters: Any) -> list[str]:
+    """The ids of all late events, read page by page."""
+    found: list[str] = []
+    token = ""
+    while True:
+        request = metering_service_pb2.ListLateEventsRequest(
+            page_size=2, page_token=token, **filters
+        )
+        page = await stub.ListLateEvents(request)
+        found += [item.event.request_id for item in page.late_events]
+        token = page.next_page_token
+        if not token:
+            return found
+
+
+async def send(stub: Any, *ids: str, at: datetime = IN_PERIOD, **fields: Any) -> None:
+    """Send events, a second apart."""
+    second = timedelta(seconds=1)
+    sent = [event(name, at=at + index * second, **fields) for index, name in enumerate(ids)]
+    answer = await stub.IngestEvents(batch(*sent))
+    assert answer.accepted == len(ids)
+
+
+async def test_what_comes_behind_a_charge_is_late_and_the_rest_is_not(
+    world: World, stub: Any, tenant: str
+) -> None:
+    await send(stub, "seen")
+    closing = await world.freeze(tenant)
+    await send(stub, "unseen")
+    await world.publish(tenant, closing)
+    await world.publish(tenant, closing, RatingCompleted)
+    await world.mesh.drain_events()
+    assert await listed(stub) == ["unseen"]
+    await send(stub, "late-1", "late-2", "late-3", at=IN_PERIOD + timedelta(minutes=1))
+    await send(stub, "other", org_id="code")
+    await send(stub, "first", "last", at=START + DAY - timedelta(microseconds=1))
+    await send(stub, "before", at=START - timedelta(microseconds=1))
+    # The same events again are known, and not late a second time.
+    again = await stub.IngestEvents(batch(event("late-1", at=IN_PERIOD + timedelta(minutes=1))))
+    assert again.duplicate == 1
+    await world.mesh.drain_events()
+    assert await listed(stub) == ["unseen", "late-1", "late-2", "late-3", "first"]
+    told = world.told(tenant)
+    assert [item.event_count for item in told] == [1, 3, 1]
+    assert [bool(item.receipt_id) for item in told] == [False, True, True]
+    assert {item.charge_id for item in told} == {closing.charge_id}
+    (total,) = told[1].totals
+    assert (total.sku, total.quantity, total.event_count) == ("llm.tokens", "37.5", 3)
+    assert told[1].first_event_at.ToDatetime(UTC) == IN_PERIOD + timedelta(minutes=1)
+
+
+async def test_each_late_event_shows_what_was_sent_and_which_charge_missed_it(
+    world: World, stub: Any, tenant: str
+) -> None:
+    closing = await world.freeze(tenant)
+    await world.publish(tenant, closing)
+    await world.mesh.drain_events()
+    sent = event("e", at=IN_PERIOD, sku="gpu.seconds", quantity="0.25", metadata={"region": "eu"})
+    answer = await stub.IngestEvents(batch(sent))
+    (found,) = (
+        await stub.ListLateEvents(metering_service_pb2.ListLateEventsRequest(org_id="chat"))
+    ).late_events
+    sent.source = found.event.source
+    assert found.event == sent
+    assert found.charge_id == closing.charge_id
+    assert found.receipt_id == answer.receipt_id
+    assert found.recorded_at.ToDatetime(UTC) == NOW
+
+
+async def test_late_usage_breaks_a_contract_once_a_batch(
+    world: World, stub: Any, tenant: str
+) -> None:
+    closing = await world.freeze(tenant)
+    await world.publish(tenant, closing)
+    await world.mesh.drain_events()
+    for number in range(2):
+        await send(stub, f"a{number}", f"b{number}")
+    await world.mesh.drain_events()
+    monitor = contracts_service_pb2_grpc.ContractMonitorServiceStub(world.mesh.channel(tenant))
+    answer = await monitor.ListViolations(
+        contracts_service_pb2.ListViolationsRequest(contract_id="metering/late-usage")
+    )
+    assert [item.subject_id for item in answer.violations] == [closing.charge_id] * 2
+    assert all(item.contract_registered for item in answer.violations)
+    assert all(item.message.startswith("2 usage events of chat") for item in answer.violations)
+    assert len({item.fingerprint for item in answer.violations}) == 1
+
+
+async def test_filters_of_the_list(world: World, stub: Any, tenant: str) -> None:
+    for org_id in ("chat", "code"):
+        await world.publish(tenant, await world.freeze(tenant, org_id))
+    await world.mesh.drain_events()
+    for org_id in ("code", "chat"):
+        await send(stub, f"{org_id}-1", f"{org_id}-2", f"{org_id}-3", org_id=org_id)
+    assert await listed(stub) == [f"{org}-{n}" for org in ("chat", "code") for n in (1, 2, 3)]
+    assert await listed(stub, org_id="code") == ["code-1", "code-2", "code-3"]
+    period = Period()
+    period.start_at.FromDatetime(IN_PERIOD + timedelta(seconds=1))
+    period.end_at.FromDatetime(IN_PERIOD + timedelta(seconds=2))
+    assert await listed(stub, period=period) == ["chat-2", "code-2"]
+    first = await stub.ListLateEvents(metering_service_pb2.ListLateEventsRequest(page_size=1))
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await stub.ListLateEvents(
+            metering_service_pb2.ListLateEventsRequest(
+                org_id="code", page_size=1, page_token=first.next_page_token
+            )
+        )
+    assert RemoteError.of(failed.value, "metering").reason == "INVALID_PAGE_TOKEN"
+
+
+async def test_a_batch_that_is_under_way_while_its_period_closes_is_told_of_once(
+    world: World, stub: Any, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stored, and not yet asking for closings, when the closing is kept: the batch sees it and tells."""
+    closing = await world.freeze(tenant)
+    stored, go_on = asyncio.Event(), asyncio.Event()
+    hold = store.hold_closings
+
+    async def paused(work: UnitOfWork) -> None:
+        stored.set()
+        await go_on.wait()
+        await hold(work)
+
+    monkeypatch.setattr(store, "hold_closings", paused)
+    sending = asyncio.ensure_future(send(stub, "a"))
+    await asyncio.wait_for(stored.wait(), 10)
+    await world.publish(tenant, closing)
+    await world.mesh.drain_events()
+    go_on.set()
+    await sending
+    await world.mesh.drain_events()
+    assert await listed(stub) == ["a"]
+    assert [item.event_count for item in world.told(tenant)] == [1]
+
+
+async def test_a_closing_waits_for_batches_that_did_not_see_it(
+    world: World, stub: Any, tenant: str, database: DatabaseUrls
+) -> None:
+    """Past its question for closings, and not committed: the closing waits, then finds what was stored."""
+    closing = await world.freeze(tenant)
+    stored, go_on = asyncio.Event(), asyncio.Event()
+    touches = store.touches_closed
+
+    async def paused(work: UnitOfWork, totals: Any) -> bool:
+        touched = await touches(work, totals)
+        stored.set()
+        await go_on.wait()
+        return touched
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "touches_closed", paused)
+        sending = asyncio.ensure_future(send(stub, "a"))
+        await asyncio.wait_for(stored.wait(), 10)
+
+    async def close() -> None:
+        async with world.work(tenant) as work:
+            await late_usage.close_period(work, closing)
+
+    closing_it = asyncio.ensure_future(close())
+    await _until_somebody_waits(database)
+    assert not closing_it.done()
+    go_on.set()
+    await asyncio.gather(sending, closing_it)
+    await world.mesh.drain_events()
+    assert await listed(stub) == ["a"]
+    assert [(item.event_count, item.receipt_id) for item in world.told(tenant)] == [(1, "")]
+
+
+async def _until_somebody_waits(database: DatabaseUrls) -> None:
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    async with await psycopg.AsyncConnection.connect(
+        database.owner_admin, autocommit=True
+    ) as connection:
+
+        async def somebody_waits() -> bool:
+            return await (await connection.execute(waiting)).fetchone() != (0,)
+
+        await eventually(somebody_waits)
+
+
+async def test_whatever_the_order_each_late_event_is_told_of_once(
+    world: World, stub: Any, tenant: str, database: DatabaseUrls
+) -> None:
+    chance = random.Random(11)
+    closings: list[Closing] = []
+
+    async def batches(worker: int) -> None:
+        for number in range(8):
+            names = [f"e-{worker}-{number}-{index}" for index in range(chance.randrange(1, 5))]
+            org_id = chance.choice(["chat", "code"])
+            await send(stub, *names, at=IN_PERIOD, org_id=org_id)
+
+    async def charges(org_id: str) -> None:
+        await asyncio.sleep(0.02)
+        closing = await world.freeze(tenant, org_id)
+        closings.append(closing)
+        await asyncio.sleep(0.03)
+        await world.publish(tenant, closing)
+
+    await asyncio.gather(*map(batches, range(4)), charges("chat"), charges("code"))
+    await send(stub, "last", org_id="chat")
+    await world.mesh.drain_events()
+    expected: set[str] = set()
+    async with await psycopg.AsyncConnection.connect(database.owner_admin) as connection:
+        for closing in closings:
+            rows = await connection.execute(
+                "SELECT request_id FROM metering.usage_event WHERE tenant_id = %s AND org_id = %s AND event_time >= %s "
+                "AND event_time < %s AND NOT pg_visible_in_snapshot(recorded_xid, %s::text::pg_snapshot)",
+                [tenant, closing.org_id, closing.start_at, closing.end_at, closing.usage_snapshot],
+            )
+            expected |= {row[0] for row in await rows.fetchall()}
+    found = await listed(stub)
+    assert sorted(found) == sorted(expected)
+    assert sum(item.event_count for item in world.told(tenant)) == len(expected) > 0
+
+
+async def test_a_tenants_closings_concern_no_other(world: World, stub: Any, tenant: str) -> None:
+    other = f"{tenant}-other"
+    await world.publish(other, await world.freeze(other))
+    await world.mesh.drain_events()
+    await send(stub, "a")
+    assert await listed(stub) == []
+    assert world.told(tenant) == []
+
+
+async def test_the_question_for_closings_finds_its_index(world: World, tenant: str) -> None:
+    async with world.work(tenant) as work:
+        connection = await work.raw()
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        asked = "EXPLAIN " + store._SQL["touches_closed"]
+        instants = {"org_ids": ["chat"], "firsts": [NOW], "lasts": [NOW], "tenant_id": tenant}
+        rows = await (await connection.execute(asked.encode(), instants)).fetchall()
+    assert "closed_period_by_end" in "\n".join(row[0] for row in rows)

@@ -12,9 +12,11 @@ from services.access.domain import (
     ApiKey,
     MakerEnded,
     check_grant,
+    check_known,
     end_of,
     parent_of,
 )
+from services.runtime import methods
 from services.runtime.access import NewKey, new_key
 from services.runtime.context import current
 from services.runtime.database import UnitOfWork
@@ -28,10 +30,12 @@ async def create(
     """Make a key for the unit of work's tenant. It ends no later than the key that it is made with.
 
     Raises:
+        InvalidField: no RPC needs a scope.
         ScopeNotGrantable: the maker does not hold a scope.
         MakerEnded: the maker was revoked while it was asking.
     """
     maker = current()
+    check_known(scopes, methods.scopes())
     check_grant(scopes, maker.scopes)
     parent_key_id = parent_of(maker.principal_id)
     if parent_key_id and not await store.hold(work, parent_key_id):

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 
-from services.runtime.errors import Code, DomainError, TenantMismatch, Unauthenticated
+from services.runtime.errors import (
+    Code,
+    DomainError,
+    FieldViolation,
+    InvalidField,
+    TenantMismatch,
+    Unauthenticated,
+)
 
 OPERATOR_SCOPE = "mesh:admin"
 SCOPE_ALL = "*"
@@ -82,6 +90,27 @@ def check_grant(asked: Iterable[str], held: Collection[str]) -> None:
             raise ScopeNotGrantable(
                 f"scope {scope} cannot be given by a key that does not hold it", scope=scope
             )
+
+
+def check_known(asked: Sequence[str], known: Collection[str]) -> None:
+    """Refuse scopes that nothing asks for: a key with a misspelt one would be found out when it is used.
+
+    Raises:
+        InvalidField: names each such scope, and those that there are.
+    """
+    unknown = [
+        FieldViolation(f"scopes[{index}]", _unknown(scope, known))
+        for index, scope in enumerate(asked)
+        if scope not in known and scope not in (SCOPE_ALL, OPERATOR_SCOPE)
+    ]
+    if unknown:
+        raise InvalidField.of(unknown)
+
+
+def _unknown(scope: str, known: Collection[str]) -> str:
+    near = get_close_matches(scope, known, n=1)
+    meant = f"Did you mean {near[0]}? " if near else ""
+    return f"no call needs the scope {scope}. {meant}There are: {SCOPE_ALL}, {', '.join(sorted(known))}"
 
 
 def end_of(

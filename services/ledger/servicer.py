@@ -27,7 +27,7 @@ from services.ledger.domain.trial_balance import CurrencySums, TypeSums
 from services.ledger.store import AccountFilter, EntryView
 from services.runtime import validation
 from services.runtime.context import current
-from services.runtime.money import EXPONENTS, Money
+from services.runtime.money import EXPONENTS, Money, exponent
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.violations import (
     INVARIANT,
@@ -92,6 +92,8 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         self, request: service_pb.ListAccountsRequest, context: _Context
     ) -> service_pb.ListAccountsResponse:
         """List accounts by id."""
+        if request.currency_code:
+            exponent(request.currency_code)
         scope = f"accounts|{request.owner}|{request.currency_code}|{request.type}"
         after = decode_token(request.page_token, scope, {"account_id": str}).get("account_id", "")
         wanted = AccountFilter(

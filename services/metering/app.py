@@ -162,6 +162,7 @@ class Metering:
 
         Raises:
             UnknownTimeZone: the zone does not exist.
+            UnknownSkuAsked: neither the catalogue nor usage has a SKU that was asked for.
             UsageTooWide: the answer would have too many windows or rows.
         """
         starts = domain.window_starts(query)
@@ -169,6 +170,7 @@ class Metering:
             snapshot = await store.read_snapshot(work)
             skus = query.skus or await store.skus_of_org(work, query.org_id)
             rows = await store.query_usage(work, query, skus, starts, domain.ROWS_MAX + 1)
+        await self._check_skus(set(query.skus) - {row.sku for row in rows})
         if len(rows) > domain.ROWS_MAX:
             raise domain.UsageTooWide(
                 f"the answer has more than {domain.ROWS_MAX} rows; ask for a shorter period, a longer"
@@ -176,6 +178,18 @@ class Metering:
                 limit=domain.ROWS_MAX,
             )
         return Usage(rows, snapshot)
+
+    async def _check_skus(self, unused: Set[str]) -> None:
+        """Refuse SKUs without usage that do not exist; what was used once existed, and is not asked for."""
+        if not unused:
+            return
+        known = await self._skus.known(current().tenant_id, unused)
+        unknown = sorted(unused - known)
+        if unknown:
+            raise domain.UnknownSkuAsked(
+                f"the catalogue has no SKU {', '.join(unknown[:20])}; ListSkus gives those that there are",
+                sku=",".join(unknown[:20]),
+            )
 
     async def list_late(
         self, wanted: LateFilter, after: LatePlace | None, limit: int

@@ -50,6 +50,13 @@ class AggregationUnsupported(DomainError):
     state_dependent = True
 
 
+class UnknownSkuAsked(DomainError):
+    """Usage of a SKU is asked for that the catalogue does not have."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "UNKNOWN_SKU"
+
+
 class UsageTooWide(DomainError):
     """An answer of more windows or rows than one call may carry."""
 

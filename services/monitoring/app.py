@@ -14,9 +14,11 @@ from services.monitoring.domain import (
     completed,
     fingerprint,
     registered,
+    severity_fault,
 )
 from services.monitoring.store import Position, ViolationFilter
 from services.runtime.database import Database, UnitOfWork
+from services.runtime.errors import InvalidField, NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,17 @@ class Monitor:
     async def list_violations(
         self, wanted: ViolationFilter, after: Position | None, limit: int
     ) -> list[Recorded]:
-        """List violations behind `after`, the last recorded first."""
+        """List violations behind `after`, the last recorded first.
+
+        Raises:
+            NotFound: there is no such contract, and no violation of one.
+            InvalidField: there is no such severity.
+        """
         async with self._database.read() as work:
-            return await store.list_violations(work, wanted, after, limit)
+            found = await store.list_violations(work, wanted, after, limit)
+            if not found and after is None:
+                await _check_filter(work, wanted)
+            return found
 
 
 async def register(work: UnitOfWork, contracts: Sequence[Contract]) -> list[Registration]:
@@ -97,6 +107,21 @@ async def record(work: UnitOfWork, violations: Sequence[Violation]) -> list[bool
         verdicts.append(violation.violation_id in new)
         new.discard(violation.violation_id)
     return verdicts
+
+
+async def _check_filter(work: UnitOfWork, wanted: ViolationFilter) -> None:
+    """Refuse a filter that nothing can pass, once nothing has: what was recorded counts as known."""
+    contract_id, severity = wanted.contract_id, wanted.severity
+
+    async def recorded(of_it: ViolationFilter) -> bool:
+        return bool(await store.list_violations(work, of_it, None, 1))
+
+    registered_one = contract_id in await _known(work, {contract_id})
+    if contract_id and not registered_one and not await recorded(ViolationFilter(contract_id)):
+        raise NotFound("contract", contract_id)
+    fault = severity_fault(severity)
+    if fault and not await recorded(ViolationFilter(severity=severity)):
+        raise InvalidField.one("severity", fault)
 
 
 async def _known(work: UnitOfWork, contract_ids: Collection[str]) -> dict[str, Contract]:

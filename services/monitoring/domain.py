@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from services.runtime.ids import derived_id
 
+SEVERITIES = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
 SEVERITY_DEFAULT = "MEDIUM"
 
 # Part of every fingerprint: a changed rule makes new groups and leaves the old ones as they are.
@@ -226,6 +227,13 @@ class Recorded:
 def storable(text: str) -> str:
     """Replace the one character that Postgres' text cannot hold, so that no violation is lost for it."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def severity_fault(severity: str) -> str:
+    """Say what is wrong with a severity, of which letter case does not matter; empty when nothing is."""
+    if not severity or severity.upper() in SEVERITIES:
+        return ""
+    return f"must be one of {', '.join(SEVERITIES)}, not {severity}"
 
 
 def completed(violation: Violation, contract: Contract | None) -> Violation:

@@ -14,7 +14,14 @@ from payments.contracts.v1 import contracts_service_pb2_grpc
 from payments.type.v1 import type_pb2
 
 from services.monitoring.app import Monitor, Registration
-from services.monitoring.domain import Contract, ContractKind, Recorded, Violation, storable
+from services.monitoring.domain import (
+    Contract,
+    ContractKind,
+    Recorded,
+    Violation,
+    severity_fault,
+    storable,
+)
 from services.monitoring.store import Position, ViolationFilter
 from services.runtime import validation
 from services.runtime.clock import Clock
@@ -39,7 +46,10 @@ class ContractMonitorServicer(contracts_service_pb2_grpc.ContractMonitorServiceS
     ) -> service_pb.RegisterContractsResponse:
         """Register contracts, each judged by itself."""
         validation.check_batch(request.contracts, BATCH_ITEMS_MAX)
-        faults = [validation.violations(item, nul_too=False) for item in request.contracts]
+        faults = [
+            [*validation.violations(item, nul_too=False), *_severity_faults(item)]
+            for item in request.contracts
+        ]
         sound = [item for item, fault in zip(request.contracts, faults, strict=True) if not fault]
         done = iter(await self._monitor.register([_contract(item) for item in sound]))
         response = service_pb.RegisterContractsResponse()
@@ -75,7 +85,7 @@ class ContractMonitorServicer(contracts_service_pb2_grpc.ContractMonitorServiceS
         sound: list[tuple[int, Violation]] = []
         now = self._clock.now()
         for index, item in enumerate(request.violations):
-            fault = validation.violations(item, nul_too=False)
+            fault = [*validation.violations(item, nul_too=False), *_severity_faults(item)]
             if fault:
                 response.problems.append(_refused_violation(index, fault))
             else:
@@ -118,7 +128,7 @@ def _contract(message: pb.Contract) -> Contract:
         title=storable(message.title),
         description=storable(message.description),
         owner=storable(message.owner),
-        severity=message.severity,
+        severity=message.severity.upper(),
         kind=ContractKind(pb.ContractKind.Name(message.kind).removeprefix(_KIND_PREFIX)),
         runbook=storable(message.runbook),
     )
@@ -173,11 +183,16 @@ def _refused_violation(index: int, faults: Sequence[FieldViolation]) -> service_
     )
 
 
+def _severity_faults(message: pb.Contract | pb.ContractViolation) -> list[FieldViolation]:
+    fault = severity_fault(message.severity)
+    return [FieldViolation("severity", fault)] if fault else []
+
+
 def _violation(message: pb.ContractViolation, now: datetime) -> Violation:
     return Violation(
         contract_id=message.contract_id,
         request_id=storable(message.request_id),
-        severity=message.severity,
+        severity=message.severity.upper(),
         message=storable(message.message),
         service=storable(message.service),
         subject_id=storable(message.subject_id),

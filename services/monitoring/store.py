@@ -134,11 +134,14 @@ def _conditions(wanted: ViolationFilter) -> list[ColumnElement[bool]]:
     columns = violation.c
     equal = {
         columns.contract_id: wanted.contract_id,
-        columns.severity: wanted.severity,
         columns.request_id: wanted.request_id,
         columns.fingerprint: wanted.fingerprint,
     }
     conditions = [column == value for column, value in equal.items() if value]
+    if wanted.severity:
+        # Before severities were read in any case, they were kept as they came.
+        spellings = {wanted.severity, wanted.severity.upper(), wanted.severity.lower()}
+        conditions.append(columns.severity.in_(sorted(spellings)))
     if wanted.start_at is not None:
         conditions.append(columns.occurred_at >= wanted.start_at)
     if wanted.end_at is not None:

@@ -120,9 +120,15 @@ class Payments:
         return found[0]
 
     async def list(self, wanted: Filter, *, before: str, limit: int) -> list[Payment]:
-        """Return payments, the newest first."""
+        """Return payments, the newest first.
+
+        Raises:
+            NotFound: the merchant was never configured and has no payment.
+        """
         async with self._database.read() as work:
             ids = await store.list_ids(work, wanted, before=before, limit=limit)
+            if wanted.merchant_id and not ids and not before:
+                await _check_merchant(work, wanted.merchant_id)
             return await store.load(work, ids)
 
     async def _met_again(
@@ -201,9 +207,20 @@ class MerchantConfigs:
         return found[0]
 
     async def versions(self, merchant_id: str, *, before: int, limit: int) -> list[StoredConfig]:
-        """Return versions of a merchant, the newest first."""
+        """Return versions of a merchant, the newest first. Raises NotFound for one that has none."""
         async with self._database.read() as work:
-            return await store.find_configs(work, merchant_id, before=before, limit=limit)
+            found = await store.find_configs(work, merchant_id, before=before, limit=limit)
+        if not found and not before:
+            raise NotFound("merchant_config", merchant_id)
+        return found
+
+
+async def _check_merchant(work: UnitOfWork, merchant_id: str) -> None:
+    """Refuse a merchant of whom nothing is known; payments that were refused may name one without a configuration."""
+    known = await store.find_configs(work, merchant_id)
+    known_otherwise = await store.list_ids(work, Filter(merchant_id), before="", limit=1)
+    if not known and not known_otherwise:
+        raise NotFound("merchant", merchant_id)
 
 
 def request_key(incoming: Incoming, context: Context) -> str:

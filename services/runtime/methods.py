@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import payments
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 from payments.options.v1 import options_pb2
@@ -83,9 +87,16 @@ def describe(service_names: Iterable[str]) -> dict[str, Method]:
     return methods
 
 
-def scopes(service_names: Iterable[str]) -> list[str]:
-    """Return every scope that the RPCs of the services name, sorted."""
-    return sorted({method.scope for method in describe(service_names).values()})
+@cache
+def scopes() -> tuple[str, ...]:
+    """Return every scope that an RPC of this release names, whatever services run in this process; sorted."""
+    found: set[str] = set()
+    for module in pkgutil.walk_packages(payments.__path__, "payments."):
+        if module.name.endswith("_service_pb2"):
+            services = importlib.import_module(module.name).DESCRIPTOR.services_by_name.values()
+            methods = describe(service.full_name for service in services)
+            found.update(method.scope for method in methods.values())
+    return tuple(sorted(found))
 
 
 def request_types(service_names: Iterable[str]) -> list[type[Message]]:

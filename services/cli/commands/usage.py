@@ -163,6 +163,40 @@ def usage(
     print_table(f"usage of {org_id}, UTC", columns, rows, right=[aggregation, "events"])
 
 
+def late_usage(
+    org_id: Annotated[str, typer.Argument(help="organisation; left out, all")] = "",
+    period: Annotated[str, typer.Option(help=periods.HELP)] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="how many")] = 100,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """List usage that was stored for a period after a charge had closed it: no charge bills it."""
+    request = metering_service_pb2.ListLateEventsRequest(org_id=org_id, page_size=limit)
+    if period:
+        request.period.CopyFrom(periods.parse(period))
+    with Client(Session.find()) as client:
+        stub = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
+        response = client.call(stub.ListLateEvents, request)
+    if output is Format.JSON:
+        print_json(response)
+        return
+    rows = [
+        (
+            item.event.org_id,
+            item.event.sku,
+            item.event.quantity,
+            when(item.event.event_time),
+            when(item.recorded_at),
+            item.event.request_id,
+            item.charge_id,
+        )
+        for item in response.late_events
+    ]
+    columns = ("organisation", "sku", "quantity", "used, UTC", "stored, UTC", "event", "closed by")
+    print_table("", columns, rows, right=["quantity"])
+    if response.next_page_token:
+        console.print(f"more than {limit}; name a period, or raise --limit", highlight=False)
+
+
 def _enum(enum: Any, prefix: str, text: str) -> Any:
     try:
         return enum.Value(f"{prefix}_{text.upper()}")
@@ -179,3 +213,4 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(ingest)
     app.command()(usage)
+    app.command()(late_usage)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
+from services.events.app import types
 from services.events.domain.feed import FeedEvent, StreamEnded
 from services.events.store import feed as store
 from services.runtime.context import acting, current
@@ -39,9 +40,15 @@ class EventReader:
     async def page(
         self, patterns: Sequence[Pattern], after: int, page_size: int
     ) -> list[FeedEvent]:
-        """Return the first events behind a place of the feed; fewer when they are large."""
+        """Return the first events behind a place of the feed; fewer when they are large.
+
+        Raises:
+            TypeUnknown: there is neither an event nor a type of a subject.
+        """
         async with self._database.read() as work:
             events, _ = await store.page(work, patterns, after, page_size)
+            if not events:
+                await types.check_subjects(work, patterns)
             return events
 
     async def tail(
@@ -50,6 +57,7 @@ class EventReader:
         """Give events as they are committed, one page in memory at a time; without `after` from now on.
 
         Raises:
+            TypeUnknown: there is no type of a subject.
             Overloaded: 64 streams are open in this process, or 16 of this tenant.
             StreamEnded: the process is stopping.
         """
@@ -59,7 +67,7 @@ class EventReader:
         self._tails[tenant_id] += 1
         try:
             with self._bus.listener() as bell:
-                position = await self._now() if after is None else after
+                position = await self._begin(patterns, after)
                 while not bell.closed:
                     events, more = await self._next(patterns, position)
                     for event in events:
@@ -72,9 +80,10 @@ class EventReader:
         finally:
             self._tails -= Counter((tenant_id,))
 
-    async def _now(self) -> int:
+    async def _begin(self, patterns: Sequence[Pattern], after: int | None) -> int:
         async with self._database.read() as work:
-            return await store.last_position(work)
+            await types.check_subjects(work, patterns)
+            return await store.last_position(work) if after is None else after
 
     async def _next(self, patterns: Sequence[Pattern], after: int) -> tuple[list[FeedEvent], bool]:
         """Return a page, and whether more may be there at once."""

@@ -41,9 +41,16 @@ class Operations:
     async def dead_letters(
         self, consumer: str, after: tuple[str, int, int], limit: int
     ) -> list[DeadLetter]:
-        """Return the first dead letters behind a place, of one consumer or of all."""
+        """Return the first dead letters behind a place, of one consumer or of all.
+
+        Raises:
+            NotFound: there is no such consumer, and no dead letter of one.
+        """
         async with self._database.read() as work:
-            return await store.dead_letters(work, consumer, after, limit)
+            found = await store.dead_letters(work, consumer, after, limit)
+            if consumer and not found:
+                await _known(work, consumer)
+            return found
 
     async def replay_dead_letters(
         self, work: UnitOfWork, consumer: str, key: str, event_ids: Sequence[str]

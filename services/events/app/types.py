@@ -16,10 +16,12 @@ from services.events.domain.types import (
     Registration,
     TypesFull,
     merged,
+    unknown_subject,
 )
 from services.events.store import types as store
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DomainError, NotFound
+from services.runtime.events.subjects import Pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,21 @@ async def find(work: UnitOfWork, subjects: Collection[str]) -> Mapping[str, Even
     own = await store.find(work, subjects)
     both = {subject: merged(catalogue.get(subject), own.get(subject)) for subject in subjects}
     return {subject: type_ for subject, type_ in both.items() if type_ is not None}
+
+
+async def check_subjects(work: UnitOfWork, patterns: Sequence[Pattern]) -> None:
+    """Refuse patterns that no type of the release or of the tenant matches, in any version.
+
+    Raises:
+        TypeUnknown: names the first, and what may have been meant.
+    """
+    unmatched = [item for item in patterns if not any(map(item.matches_type, catalogue.entries()))]
+    if not unmatched:
+        return
+    own = await store.subjects_after(work, "", TYPES_MAX)
+    for pattern in unmatched:
+        if not any(map(pattern.matches_type, own)):
+            raise unknown_subject(pattern.written, [*catalogue.entries(), *own])
 
 
 async def _schedule_cutovers(

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from payments.events.v1 import webhook_events_pb2
 
+from services.events.app import types
 from services.events.domain import webhooks_signing as signing
 from services.events.domain import webhooks_urls as urls
 from services.events.domain.webhooks import (
@@ -100,11 +101,12 @@ class Webhooks:
 
         Raises:
             WebhookUrlRefused: no webhook can go there.
+            TypeUnknown: there is no type of a subject.
             WebhookEndpointsFull: the tenant has 50 already.
             SecretsKeyMissing: secrets cannot be kept.
         """
         self._check_url(wanted.url)
-        _check_subjects(wanted.subjects)
+        await _check_subjects(work, wanted.subjects)
         await store.lock(work)
         if await store.count(work) >= ENDPOINTS_MAX:
             raise WebhookEndpointsFull(
@@ -147,11 +149,12 @@ class Webhooks:
         Raises:
             NotFound: there is none.
             WebhookUrlRefused: no webhook can go to its new URL.
+            TypeUnknown: there is no type of a new subject.
         """
         before = await _found(work, endpoint_id, hold=True)
         if change.url is not None:
             self._check_url(change.url)
-        _check_subjects(change.subjects or ())
+        await _check_subjects(work, change.subjects or ())
         after = _changed(before, change, work.now)
         if after != before:
             after = replace(after, updated_at=work.now)
@@ -222,10 +225,13 @@ class Webhooks:
         before: tuple[datetime, str] | None,
         limit: int,
     ) -> list[Delivery]:
-        """Return the newest deliveries of an endpoint, older than one."""
+        """Return the newest deliveries of an endpoint, older than one. Raises NotFound."""
         statuses = list(DeliveryStatus) if status is None else [status]
         async with self._database.read() as work:
-            return await store.deliveries(work, endpoint_id, statuses, before, limit)
+            found = await store.deliveries(work, endpoint_id, statuses, before, limit)
+            if not found and before is None:
+                await _found(work, endpoint_id)
+            return found
 
     async def attempts(
         self,
@@ -236,9 +242,13 @@ class Webhooks:
         before: str = "",
         limit: int,
     ) -> list[Attempt]:
-        """Return the newest attempts of some kind, older than one."""
+        """Return the newest attempts of some kind, older than one.
+
+        Raises:
+            NotFound: there is no such endpoint; of one that was deleted the attempts are still told.
+        """
         async with self._database.read() as work:
-            return await store.attempts(
+            found = await store.attempts(
                 work,
                 endpoint_id=endpoint_id,
                 event_id=event_id,
@@ -246,6 +256,9 @@ class Webhooks:
                 before=before,
                 limit=limit,
             )
+            if not found and endpoint_id and not before:
+                await _found(work, endpoint_id)
+            return found
 
     async def redeliver_event(self, work: UnitOfWork, endpoint_id: str, event_id: str) -> None:
         """Send one event again.
@@ -353,12 +366,14 @@ def _check_enabled(endpoint: Endpoint) -> None:
         )
 
 
-def _check_subjects(subjects: Sequence[str]) -> None:
+async def _check_subjects(work: UnitOfWork, subjects: Sequence[str]) -> None:
+    patterns = []
     for index, subject in enumerate(subjects):
         try:
-            Pattern.parse(subject)
+            patterns.append(Pattern.parse(subject))
         except ValueError as error:
             raise InvalidField.one(f"subjects[{index}]", str(error)) from error
+    await types.check_subjects(work, patterns)
 
 
 def _changed(before: Endpoint, change: Change, now: datetime) -> Endpoint:

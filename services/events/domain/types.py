@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 
 from services.events.domain import compatibility, payloads, schemas
 from services.runtime.errors import Code, DomainError, InvalidField
@@ -19,6 +20,16 @@ class TypeUnknown(DomainError):
     code = Code.NOT_FOUND
     reason = "EVENT_TYPE_UNKNOWN"
     state_dependent = True
+
+
+def unknown_subject(subject: str, known: Sequence[str]) -> TypeUnknown:
+    """Refuse a subject or pattern that no type has, and say what may have been meant."""
+    near = get_close_matches(subject, known, n=1)
+    meant = f"Did you mean {near[0]}? " if near else ""
+    return TypeUnknown(
+        f"there is no type of events {subject}. {meant}ListEventTypes gives those that there are",
+        subject=subject,
+    )
 
 
 class SubjectOwned(DomainError):

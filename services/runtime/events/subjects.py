@@ -78,6 +78,17 @@ class Pattern:
         """True when an event of this subject is meant."""
         return subject.startswith(self.text) if self.is_prefix else subject == self.text
 
+    def matches_type(self, subject: str) -> bool:
+        """True when an event of this type is meant, in whatever version; `subject` is without one."""
+        if self.is_prefix:
+            return subject.startswith(self.text)
+        return subject == _VERSION_SUFFIX.sub("", self.text)
+
+    @property
+    def written(self) -> str:
+        """The pattern as it is written."""
+        return f"{self.text}*" if self.is_prefix else self.text
+
     def bounds(self) -> tuple[str, str]:
         """Return (first, end) of a prefix: subjects >= first and < end, compared byte by byte.
 

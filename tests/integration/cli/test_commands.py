@@ -543,7 +543,7 @@ def test_doctor_and_version(tollmesh: Tollmesh, monkeypatch: pytest.MonkeyPatch)
         ("payments",),
         ("ledger", "balances"),
         ("ledger", "trial-balance"),
-        ("events", "list", "--subject", "none.such"),
+        ("events", "list", "--subject", "order.cancelled"),
         ("events", "types"),
         ("violations", "--limit", "1"),
         ("keys", "list"),

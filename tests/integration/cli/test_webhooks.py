@@ -57,7 +57,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def endpoint(tollmesh: Tollmesh, receiver: Receiver) -> Iterator[dict[str, str]]:
     """An endpoint that gets nothing but tests."""
-    made = tollmesh("webhooks", "create", receiver.url, "--subject", "nothing.ever", "-o", "json")
+    made = tollmesh("webhooks", "create", receiver.url, "--subject", "order.created", "-o", "json")
     assert made.exit_code == 0, made.err
     found = made.json()
     yield {"id": found["endpoint"]["endpoint_id"], "secret": found["secret"]}
@@ -65,7 +65,7 @@ def endpoint(tollmesh: Tollmesh, receiver: Receiver) -> Iterator[dict[str, str]]
 
 
 def test_a_secret_is_shown_once_with_its_hint(tollmesh: Tollmesh, receiver: Receiver) -> None:
-    made = tollmesh("webhooks", "create", receiver.url, "--subject", "nothing.ever", "--ed25519")
+    made = tollmesh("webhooks", "create", receiver.url, "--subject", "order.created", "--ed25519")
     assert made.exit_code == 0, made.err
     assert made.out.startswith("whpk_")
     assert "not shown again" in made.out

@@ -90,9 +90,16 @@ async def test_filters_name_project_and_skus(stub: Any) -> None:
     assert await values() == ["4", "2", "1"]
     assert await values(project_id="app") == ["2"]
     assert await values(skus=["llm.tokens"]) == ["2", "1"]
-    assert await values(skus=["llm.requests", "never.used"], project_id="web") == ["4"]
+    assert await values(skus=["llm.requests", "gpu.seconds"], project_id="web") == ["4"]
     assert await values(org_id="code") == ["8"]
     assert await values(org_id="nobody") == []
+
+
+async def test_a_sku_that_there_is_not_is_refused(stub: Any) -> None:
+    await stub.IngestEvents(batch(event("a")))
+    for unknown in ("llm.token", "LLM.tokens", "x"):
+        refused = await refusal(stub, usage_query(skus=["llm.tokens", unknown]))
+        assert (refused.reason, refused.metadata["sku"]) == ("UNKNOWN_SKU", unknown)
 
 
 async def test_days_follow_the_zones_clocks(stub: Any) -> None:

@@ -19,6 +19,7 @@ from payments.type.v1 import type_pb2
 
 from services.monitoring import bootstrap
 from services.runtime.context import CallContext, acting
+from services.runtime.status import RemoteError
 from tests.support.mesh import Mesh, running
 from tests.support.postgres import DatabaseUrls
 
@@ -177,7 +178,7 @@ async def test_violations_of_unknown_contracts_are_recorded_too(
 
 
 async def test_a_violation_comes_back_as_it_was_told(stub: ContractMonitorServiceAsyncStub) -> None:
-    told = violation(service="gateway", subject_id="pay_1", severity="critical")
+    told = violation(service="gateway", subject_id="pay_1", severity="CRITICAL")
     told.occurred_at.FromDatetime(datetime(2023, 11, 16, 1, 2, 3, 456789, UTC))
     await register(stub, contract())
     await record(stub, told)
@@ -262,12 +263,58 @@ async def test_filters(stub: ContractMonitorServiceAsyncStub) -> None:
     assert await names(severity="LOW") == {"r2"}
     assert await names(request_id="r3") == {"r3"}
     assert await names(fingerprint=group) == {"r1", "r2"}
-    assert await names(contract_id="none") == set()
+    assert await names(severity="low") == {"r2"}
+    assert await names(severity="CRITICAL") == set()
+    # Registered, or once said to be broken: known.
+    assert await names(contract_id="router/timeout") == set()
+    assert await names(contract_id="checkout/answers", severity="LOW", request_id="r9") == set()
     day = type_pb2.Period()
     day.start_at.FromDatetime(datetime(2023, 11, 16, tzinfo=UTC))
     day.end_at.FromDatetime(datetime(2023, 11, 17, tzinfo=UTC))
     answer = await stub.ListViolations(service_pb.ListViolationsRequest(period=day))
     assert [item.request_id for item in answer.violations] == ["r1"]
+
+
+async def _refusal(call: Any) -> Any:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return RemoteError.of(caught.value, "monitoring")
+
+
+async def test_filters_that_nothing_can_pass_are_refused(
+    stub: ContractMonitorServiceAsyncStub,
+) -> None:
+    await record(stub, violation("r1"))
+    for contract_id in ("none", "router/timeot", "Router/timeout", "checkout"):
+        refused = await _refusal(listed(stub, contract_id=contract_id))
+        assert (refused.reason, refused.metadata["id"]) == ("NOT_FOUND", contract_id)
+    for severity in ("BAD", "HIGHEST", "error", "5"):
+        refused = await _refusal(listed(stub, severity=severity))
+        assert (refused.reason, refused.metadata["fields"]) == ("INVALID_FIELD", "severity")
+        assert "LOW, MEDIUM, HIGH, CRITICAL" in refused.message
+
+
+async def test_severities_are_four_in_any_case(stub: ContractMonitorServiceAsyncStub) -> None:
+    answer = await record(
+        stub,
+        violation("r1", severity="high"),
+        violation("r2", severity="Critical"),
+        violation("r3", severity="warning"),
+        violation("r4", severity="BAD"),
+        violation("r5", severity=""),
+    )
+    assert (answer.accepted, answer.rejected) == (3, 2)
+    assert [(problem.index, problem.reason) for problem in answer.problems] == [
+        (2, "INVALID_FIELD"),
+        (3, "INVALID_FIELD"),
+    ]
+    assert "must be one of LOW" in answer.problems[0].message
+    assert {item.severity for item in await listed(stub)} == {"HIGH", "CRITICAL", "MEDIUM"}
+    sound, invented = await register(
+        stub, contract("a/b", severity="low"), contract("a/c", severity="urgent")
+    )
+    assert sound.outcome == type_pb2.OUTCOME_ACCEPTED
+    assert (invented.outcome, invented.reason) == (type_pb2.OUTCOME_REJECTED, "INVALID_FIELD")
 
 
 # ---- limits, access, tenants

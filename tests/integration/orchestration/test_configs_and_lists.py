@@ -151,7 +151,11 @@ async def test_lists_filter_and_page_newest_first(bench: Bench) -> None:
     assert await listed() == [refused.payment_id, *reversed(ids)]
     assert await listed(order_id="order-1") == [ids[3], ids[1]]
     assert await listed(status=pb.PAYMENT_STATUS_REFUSED) == [refused.payment_id]
-    assert await listed(merchant_id="nobody") == []
+    assert await listed(order_id="order-9") == []
+    for unknown in ("nobody", "m", "shop "):
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await listed(merchant_id=unknown)
+        assert reason(refusal.value) in {"NOT_FOUND", "INVALID_FIELD"}
     first = await bench.payments.ListPayments(service_pb.ListPaymentsRequest(page_size=2))
     with pytest.raises(grpc.aio.AioRpcError) as stale:
         other = service_pb.ListPaymentsRequest(order_id="order-1", page_token=first.next_page_token)

@@ -19,6 +19,7 @@ from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
 from services.access import bootstrap as access
 from services.access import store as access_store
+from services.runtime import methods
 from services.runtime.context import CallContext, acting, current
 from services.runtime.errors import DomainError, RequestIdReused
 from services.runtime.idempotency import fingerprint
@@ -142,6 +143,31 @@ async def test_scopes_beyond_ones_own_cannot_be_given(mesh: Mesh) -> None:
     assert (code, error.reason) == (grpc.StatusCode.PERMISSION_DENIED, "SCOPE_NOT_GRANTABLE")
     code, error = await refused(stub(mesh, "a").CreateApiKey(create(scopes=["mesh:admin"])))
     assert error.metadata == {"scope": "mesh:admin"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "told"),
+    [
+        ("nonsense", "no call needs the scope nonsense"),
+        ("ledger:wirte", "Did you mean ledger:write?"),
+        ("Ledger:read", "ledger:read"),
+        ("ledger:*", "There are: *, access:admin"),
+        ("mesh:read", "There are"),
+        ("metering:read:all", "metering:read"),
+    ],
+)
+async def test_scopes_that_no_rpc_needs_are_refused(mesh: Mesh, scope: str, told: str) -> None:
+    code, error = await refused(stub(mesh, "a").CreateApiKey(create(scopes=["*", scope])))
+    assert (code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert [item.field for item in error.fields] == ["scopes[1]"]
+    assert told in error.fields[0].description
+
+
+async def test_every_scope_of_the_release_can_be_given(mesh: Mesh) -> None:
+    """Of services too that do not run in this process."""
+    assert {"billing:write", "metering:read", "events:admin"} <= set(methods.scopes())
+    made = await stub(mesh, "a").CreateApiKey(create(scopes=list(methods.scopes())))
+    assert list(made.api_key.scopes) == list(methods.scopes())
 
 
 async def test_only_the_operator_makes_keys_for_another_tenant(mesh: Mesh) -> None:

@@ -100,6 +100,7 @@ class Estate:
             self._unhook(client)
             self._await_times(client)
             self._settle(client)
+            self._be_late(client)
             self._replay(client)
 
     def _configure(self, client: Client) -> None:
@@ -207,6 +208,21 @@ class Estate:
         answer = client.call(stub.IngestEvents, self.events())
         assert (answer.accepted, answer.rejected) == (2 * self.uses, 1), answer
         self.ids["receipt"] = answer.receipt_id
+
+    def _be_late(self, client: Client) -> None:
+        """Send usage behind its charge, once metering has heard of that."""
+        stub = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
+        request = metering_service_pb2.IngestEventsRequest()
+        late = request.events.add(
+            request_id=self.name("late"),
+            org_id=self.name("org"),
+            sku=self.name("calls"),
+            quantity="1",
+        )
+        late.event_time.FromDatetime(USED_AT)
+        assert client.call(stub.IngestEvents, request).accepted == 1
+        found = client.call(stub.ListLateEvents, metering_service_pb2.ListLateEventsRequest())
+        assert [item.event.request_id for item in found.late_events] == [self.name("late")]
 
     def _open_account(self, client: Client) -> None:
         stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)

@@ -130,6 +130,9 @@ OWN: dict[str, Callable[[Estate], Message]] = {
         metering_service_pb2.GetIngestSettingsRequest()
     ),
     "metering.v1.MeteringService.QueryUsage": lambda own: usage_of(SHARED_ORG),
+    "metering.v1.MeteringService.ListLateEvents": lambda own: (
+        metering_service_pb2.ListLateEventsRequest(page_size=1000)
+    ),
     "orchestration.v1.MerchantConfigService.GetMerchantConfig": lambda own: (
         orchestration_service_pb2.GetMerchantConfigRequest(merchant_id=own.name("shop"))
     ),
@@ -195,7 +198,7 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
         lambda other: contracts_service_pb2.ListViolationsRequest(
             contract_id=f"{other.marker}/promise"
         ),
-        "",
+        "NOT_FOUND",
     ),
     "events.v1.EventService.ListEvents": (
         lambda other: events_service_pb2.ListEventsRequest(after=first_cursor(other)),
@@ -215,13 +218,13 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     ),
     "events.v1.EventService.ListWebhookDeliveries": (
         OWN["events.v1.EventService.ListWebhookDeliveries"],
-        "",
+        "NOT_FOUND",
     ),
     "events.v1.EventService.ListWebhookAttempts": (
         lambda other: events_service_pb2.ListWebhookAttemptsRequest(
             endpoint_id=other.ids["webhook"]
         ),
-        "",
+        "NOT_FOUND",
     ),
     "events.v1.EventService.ListTimers": (
         lambda other: events_service_pb2.ListTimersRequest(
@@ -246,13 +249,17 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
         "NOT_FOUND",
     ),
     "metering.v1.MeteringService.QueryUsage": (lambda other: usage_of(other.name("org")), ""),
+    "metering.v1.MeteringService.ListLateEvents": (
+        lambda other: metering_service_pb2.ListLateEventsRequest(org_id=other.name("org")),
+        "",
+    ),
     "orchestration.v1.MerchantConfigService.GetMerchantConfig": (
         OWN["orchestration.v1.MerchantConfigService.GetMerchantConfig"],
         "NOT_FOUND",
     ),
     "orchestration.v1.MerchantConfigService.ListMerchantConfigVersions": (
         OWN["orchestration.v1.MerchantConfigService.ListMerchantConfigVersions"],
-        "",
+        "NOT_FOUND",
     ),
     "orchestration.v1.PaymentService.GetPayment": (
         OWN["orchestration.v1.PaymentService.GetPayment"],
@@ -262,7 +269,7 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
         lambda other: orchestration_service_pb2.ListPaymentsRequest(
             merchant_id=other.name("shop"), order_id=other.name("order")
         ),
-        "",
+        "NOT_FOUND",
     ),
     "pricing.v1.CatalogService.GetPlan": (OWN["pricing.v1.CatalogService.GetPlan"], "NOT_FOUND"),
     "pricing.v1.CatalogService.ListSkus": (

@@ -32,7 +32,7 @@ type CreateApiKeyRequest struct {
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// What the key is for.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// What it may do, e.g. `metering:write`; `*` is every scope of its tenant.
+	// What it may do, e.g. `metering:write`; `*` is every scope of its tenant. A scope that no RPC needs is refused.
 	Scopes []string `protobuf:"bytes,3,rep,name=scopes,proto3" json:"scopes,omitempty"`
 	// How long it works; absent for good. It ends no later than the key that makes it, whatever stands here:
 	// `expires_at` of the answer tells.

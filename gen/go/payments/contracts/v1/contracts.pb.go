@@ -98,8 +98,8 @@ type Contract struct {
 	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
 	// Team or person who answers for it.
 	Owner string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
-	// How bad a violation is that does not say so itself. Our own services use `LOW`, `MEDIUM`, `HIGH` and
-	// `CRITICAL`; any other word is kept as it is.
+	// How bad a violation is that does not say so itself: `LOW`, `MEDIUM`, `HIGH` or `CRITICAL`, in any case of its
+	// letters. No other word is taken.
 	Severity string `protobuf:"bytes,5,opt,name=severity,proto3" json:"severity,omitempty"`
 	// What it speaks about.
 	Kind ContractKind `protobuf:"varint,6,opt,name=kind,proto3,enum=payments.contracts.v1.ContractKind" json:"kind,omitempty"`

@@ -518,7 +518,7 @@ type ListViolationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only of this contract.
 	ContractId string `protobuf:"bytes,1,opt,name=contract_id,json=contractId,proto3" json:"contract_id,omitempty"`
-	// Only of this severity, in the spelling in which it was recorded.
+	// Only of this severity: `LOW`, `MEDIUM`, `HIGH` or `CRITICAL`.
 	Severity string `protobuf:"bytes,2,opt,name=severity,proto3" json:"severity,omitempty"`
 	// Only of this request.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`

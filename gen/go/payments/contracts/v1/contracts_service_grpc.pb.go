@@ -43,7 +43,8 @@ type ContractMonitorServiceClient interface {
 	// RecordViolations records violations and answers for those that were not new. The same violation told
 	// again is counted as a duplicate and changes nothing.
 	RecordViolations(ctx context.Context, in *RecordViolationsRequest, opts ...grpc.CallOption) (*RecordViolationsResponse, error)
-	// ListViolations lists violations, the last recorded first.
+	// ListViolations lists violations, the last recorded first. NOT_FOUND for a contract that is neither registered nor
+	// was ever said to be broken.
 	ListViolations(ctx context.Context, in *ListViolationsRequest, opts ...grpc.CallOption) (*ListViolationsResponse, error)
 }
 
@@ -111,7 +112,8 @@ type ContractMonitorServiceServer interface {
 	// RecordViolations records violations and answers for those that were not new. The same violation told
 	// again is counted as a duplicate and changes nothing.
 	RecordViolations(context.Context, *RecordViolationsRequest) (*RecordViolationsResponse, error)
-	// ListViolations lists violations, the last recorded first.
+	// ListViolations lists violations, the last recorded first. NOT_FOUND for a contract that is neither registered nor
+	// was ever said to be broken.
 	ListViolations(context.Context, *ListViolationsRequest) (*ListViolationsResponse, error)
 	mustEmbedUnimplementedContractMonitorServiceServer()
 }

@@ -112,7 +112,8 @@ const (
 	//
 	//	{"reason": "SCOPE_NOT_GRANTABLE", "domain": "tollmesh.dev", "metadata": {"scope": "mesh:admin"}}
 	ErrorReason_ERROR_REASON_SCOPE_NOT_GRANTABLE ErrorReason = 100
-	// The catalogue has no such SKU. Apply a catalogue that has it, then send the event again.
+	// The catalogue has no such SKU. Apply a catalogue that has it, then send the event again; or, of a question for usage,
+	// name one that it has.
 	//
 	//	{"reason": "UNKNOWN_SKU", "domain": "tollmesh.dev", "metadata": {"sku": "llm.tokens"}}
 	ErrorReason_ERROR_REASON_UNKNOWN_SKU ErrorReason = 200

@@ -81,7 +81,8 @@ type EventServiceClient interface {
 	PublishEvents(ctx context.Context, in *PublishEventsRequest, opts ...grpc.CallOption) (*PublishEventsResponse, error)
 	// ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
 	// sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
-	// otherwise); a cursor that lies before the oldest event kept goes on with that one.
+	// otherwise); a cursor that lies before the oldest event kept goes on with that one. EVENT_TYPE_UNKNOWN for a subject
+	// of which there is neither an event nor a type.
 	//
 	// Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
 	// then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
@@ -92,7 +93,7 @@ type EventServiceClient interface {
 	// TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
 	// `cursor` of the last answer goes on without a gap.
 	//
-	// Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+	// Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
 	// STREAM_ENDED when the server is about to stop.
 	TailEvents(ctx context.Context, in *TailEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailEventsResponse], error)
 	// ListTimers lists the events that are yet to come, by the key of their timers.
@@ -142,7 +143,8 @@ type EventServiceClient interface {
 	// CreateWebhookEndpoint makes an endpoint that gets the tenant's events from now on, and its signing secret.
 	// The secret is shown in this answer only; the answer to a repetition leaves it out.
 	//
-	// Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING.
+	// Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING; EVENT_TYPE_UNKNOWN for a subject that no
+	// type has: register the type first.
 	CreateWebhookEndpoint(ctx context.Context, in *CreateWebhookEndpointRequest, opts ...grpc.CallOption) (*CreateWebhookEndpointResponse, error)
 	// GetWebhookEndpoint reads an endpoint and how it fares.
 	//
@@ -155,7 +157,7 @@ type EventServiceClient interface {
 	// UpdateWebhookEndpoint changes what the request names and leaves the rest. Enabling an endpoint forgets its
 	// failures; what was skipped meanwhile is sent by RedeliverWebhook.
 	//
-	// Errors: NOT_FOUND, WEBHOOK_URL_REFUSED.
+	// Errors: NOT_FOUND, WEBHOOK_URL_REFUSED, EVENT_TYPE_UNKNOWN.
 	UpdateWebhookEndpoint(ctx context.Context, in *UpdateWebhookEndpointRequest, opts ...grpc.CallOption) (*UpdateWebhookEndpointResponse, error)
 	// DeleteWebhookEndpoint removes an endpoint with its secrets; what was not delivered is dropped. The log of its
 	// attempts stays for its 30 days.
@@ -174,11 +176,11 @@ type EventServiceClient interface {
 	TestWebhookEndpoint(ctx context.Context, in *TestWebhookEndpointRequest, opts ...grpc.CallOption) (*TestWebhookEndpointResponse, error)
 	// ListWebhookDeliveries lists which event got how far on its way to which endpoint, the newest first.
 	//
-	// Errors: INVALID_PAGE_TOKEN.
+	// Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
 	ListWebhookDeliveries(ctx context.Context, in *ListWebhookDeliveriesRequest, opts ...grpc.CallOption) (*ListWebhookDeliveriesResponse, error)
 	// ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
 	//
-	// Errors: INVALID_PAGE_TOKEN.
+	// Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
 	ListWebhookAttempts(ctx context.Context, in *ListWebhookAttemptsRequest, opts ...grpc.CallOption) (*ListWebhookAttemptsResponse, error)
 	// RedeliverWebhook sends again: one event, or what failed or was skipped in a period, up to 1,000 deliveries a
 	// call. They begin the schedule anew under the same webhook-id.
@@ -192,7 +194,7 @@ type EventServiceClient interface {
 	ListConsumers(ctx context.Context, in *ListConsumersRequest, opts ...grpc.CallOption) (*ListConsumersResponse, error)
 	// ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
 	//
-	// Errors: INVALID_PAGE_TOKEN.
+	// Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such consumer.
 	ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error)
 	// ReplayDeadLetters brings dead letters back into the queue of their consumer, in their order and with a fresh set
 	// of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
@@ -539,7 +541,8 @@ type EventServiceServer interface {
 	PublishEvents(context.Context, *PublishEventsRequest) (*PublishEventsResponse, error)
 	// ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
 	// sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
-	// otherwise); a cursor that lies before the oldest event kept goes on with that one.
+	// otherwise); a cursor that lies before the oldest event kept goes on with that one. EVENT_TYPE_UNKNOWN for a subject
+	// of which there is neither an event nor a type.
 	//
 	// Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
 	// then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
@@ -550,7 +553,7 @@ type EventServiceServer interface {
 	// TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
 	// `cursor` of the last answer goes on without a gap.
 	//
-	// Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+	// Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
 	// STREAM_ENDED when the server is about to stop.
 	TailEvents(*TailEventsRequest, grpc.ServerStreamingServer[TailEventsResponse]) error
 	// ListTimers lists the events that are yet to come, by the key of their timers.
@@ -600,7 +603,8 @@ type EventServiceServer interface {
 	// CreateWebhookEndpoint makes an endpoint that gets the tenant's events from now on, and its signing secret.
 	// The secret is shown in this answer only; the answer to a repetition leaves it out.
 	//
-	// Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING.
+	// Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING; EVENT_TYPE_UNKNOWN for a subject that no
+	// type has: register the type first.
 	CreateWebhookEndpoint(context.Context, *CreateWebhookEndpointRequest) (*CreateWebhookEndpointResponse, error)
 	// GetWebhookEndpoint reads an endpoint and how it fares.
 	//
@@ -613,7 +617,7 @@ type EventServiceServer interface {
 	// UpdateWebhookEndpoint changes what the request names and leaves the rest. Enabling an endpoint forgets its
 	// failures; what was skipped meanwhile is sent by RedeliverWebhook.
 	//
-	// Errors: NOT_FOUND, WEBHOOK_URL_REFUSED.
+	// Errors: NOT_FOUND, WEBHOOK_URL_REFUSED, EVENT_TYPE_UNKNOWN.
 	UpdateWebhookEndpoint(context.Context, *UpdateWebhookEndpointRequest) (*UpdateWebhookEndpointResponse, error)
 	// DeleteWebhookEndpoint removes an endpoint with its secrets; what was not delivered is dropped. The log of its
 	// attempts stays for its 30 days.
@@ -632,11 +636,11 @@ type EventServiceServer interface {
 	TestWebhookEndpoint(context.Context, *TestWebhookEndpointRequest) (*TestWebhookEndpointResponse, error)
 	// ListWebhookDeliveries lists which event got how far on its way to which endpoint, the newest first.
 	//
-	// Errors: INVALID_PAGE_TOKEN.
+	// Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
 	ListWebhookDeliveries(context.Context, *ListWebhookDeliveriesRequest) (*ListWebhookDeliveriesResponse, error)
 	// ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
 	//
-	// Errors: INVALID_PAGE_TOKEN.
+	// Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
 	ListWebhookAttempts(context.Context, *ListWebhookAttemptsRequest) (*ListWebhookAttemptsResponse, error)
 	// RedeliverWebhook sends again: one event, or what failed or was skipped in a period, up to 1,000 deliveries a
 	// call. They begin the schedule anew under the same webhook-id.
@@ -650,7 +654,7 @@ type EventServiceServer interface {
 	ListConsumers(context.Context, *ListConsumersRequest) (*ListConsumersResponse, error)
 	// ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
 	//
-	// Errors: INVALID_PAGE_TOKEN.
+	// Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such consumer.
 	ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error)
 	// ReplayDeadLetters brings dead letters back into the queue of their consumer, in their order and with a fresh set
 	// of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is

@@ -47,7 +47,8 @@ type MeteringServiceClient interface {
 	// QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as one
 	// snapshot of the store saw them.
 	//
-	// Fails with UNKNOWN_TIME_ZONE, AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
+	// Fails with UNKNOWN_SKU when a SKU that is asked for was neither used nor is in the catalogue, UNKNOWN_TIME_ZONE,
+	// AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
 	// would have more than 10,000 windows or rows.
 	QueryUsage(ctx context.Context, in *QueryUsageRequest, opts ...grpc.CallOption) (*QueryUsageResponse, error)
 	// ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
@@ -152,7 +153,8 @@ type MeteringServiceServer interface {
 	// QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as one
 	// snapshot of the store saw them.
 	//
-	// Fails with UNKNOWN_TIME_ZONE, AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
+	// Fails with UNKNOWN_SKU when a SKU that is asked for was neither used nor is in the catalogue, UNKNOWN_TIME_ZONE,
+	// AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
 	// would have more than 10,000 windows or rows.
 	QueryUsage(context.Context, *QueryUsageRequest) (*QueryUsageResponse, error)
 	// ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and

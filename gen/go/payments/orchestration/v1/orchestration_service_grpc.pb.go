@@ -41,7 +41,8 @@ type PaymentServiceClient interface {
 	PlanPayment(ctx context.Context, in *PlanPaymentRequest, opts ...grpc.CallOption) (*PlanPaymentResponse, error)
 	// GetPayment answers with one payment.
 	GetPayment(ctx context.Context, in *GetPaymentRequest, opts ...grpc.CallOption) (*GetPaymentResponse, error)
-	// ListPayments answers with payments, the newest first.
+	// ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
+	// a payment.
 	ListPayments(ctx context.Context, in *ListPaymentsRequest, opts ...grpc.CallOption) (*ListPaymentsResponse, error)
 }
 
@@ -109,7 +110,8 @@ type PaymentServiceServer interface {
 	PlanPayment(context.Context, *PlanPaymentRequest) (*PlanPaymentResponse, error)
 	// GetPayment answers with one payment.
 	GetPayment(context.Context, *GetPaymentRequest) (*GetPaymentResponse, error)
-	// ListPayments answers with payments, the newest first.
+	// ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
+	// a payment.
 	ListPayments(context.Context, *ListPaymentsRequest) (*ListPaymentsResponse, error)
 	mustEmbedUnimplementedPaymentServiceServer()
 }
@@ -271,7 +273,7 @@ type MerchantConfigServiceClient interface {
 	PutMerchantConfig(ctx context.Context, in *PutMerchantConfigRequest, opts ...grpc.CallOption) (*PutMerchantConfigResponse, error)
 	// GetMerchantConfig answers with the current version, or with the one asked for.
 	GetMerchantConfig(ctx context.Context, in *GetMerchantConfigRequest, opts ...grpc.CallOption) (*GetMerchantConfigResponse, error)
-	// ListMerchantConfigVersions answers with the versions of a merchant, the newest first.
+	// ListMerchantConfigVersions answers with the versions of a merchant, the newest first; NOT_FOUND when it has none.
 	ListMerchantConfigVersions(ctx context.Context, in *ListMerchantConfigVersionsRequest, opts ...grpc.CallOption) (*ListMerchantConfigVersionsResponse, error)
 }
 
@@ -324,7 +326,7 @@ type MerchantConfigServiceServer interface {
 	PutMerchantConfig(context.Context, *PutMerchantConfigRequest) (*PutMerchantConfigResponse, error)
 	// GetMerchantConfig answers with the current version, or with the one asked for.
 	GetMerchantConfig(context.Context, *GetMerchantConfigRequest) (*GetMerchantConfigResponse, error)
-	// ListMerchantConfigVersions answers with the versions of a merchant, the newest first.
+	// ListMerchantConfigVersions answers with the versions of a merchant, the newest first; NOT_FOUND when it has none.
 	ListMerchantConfigVersions(context.Context, *ListMerchantConfigVersionsRequest) (*ListMerchantConfigVersionsResponse, error)
 	mustEmbedUnimplementedMerchantConfigServiceServer()
 }

@@ -39,7 +39,7 @@ class CreateApiKeyRequest(_message.Message):
     """Tenant that it is for; empty for the caller's own. Another one needs scope `mesh:admin`."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it may do, e.g. `metering:write`; `*` is every scope of its tenant."""
+        """What it may do, e.g. `metering:write`; `*` is every scope of its tenant. A scope that no RPC needs is refused."""
 
     @_builtins.property
     def lifetime(self) -> _duration_pb2.Duration:

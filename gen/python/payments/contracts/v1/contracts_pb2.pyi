@@ -77,8 +77,8 @@ class Contract(_message.Message):
     owner: _builtins.str
     """Team or person who answers for it."""
     severity: _builtins.str
-    """How bad a violation is that does not say so itself. Our own services use `LOW`, `MEDIUM`, `HIGH` and
-    `CRITICAL`; any other word is kept as it is.
+    """How bad a violation is that does not say so itself: `LOW`, `MEDIUM`, `HIGH` or `CRITICAL`, in any case of its
+    letters. No other word is taken.
     """
     kind: Global___ContractKind.ValueType
     """What it speaks about."""

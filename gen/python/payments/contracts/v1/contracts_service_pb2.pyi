@@ -276,7 +276,7 @@ class ListViolationsRequest(_message.Message):
     contract_id: _builtins.str
     """Only of this contract."""
     severity: _builtins.str
-    """Only of this severity, in the spelling in which it was recorded."""
+    """Only of this severity: `LOW`, `MEDIUM`, `HIGH` or `CRITICAL`."""
     request_id: _builtins.str
     """Only of this request."""
     fingerprint: _builtins.str

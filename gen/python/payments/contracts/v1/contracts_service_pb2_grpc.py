@@ -89,7 +89,8 @@ class ContractMonitorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListViolations(self, request, context):
-        """ListViolations lists violations, the last recorded first.
+        """ListViolations lists violations, the last recorded first. NOT_FOUND for a contract that is neither registered nor
+        was ever said to be broken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

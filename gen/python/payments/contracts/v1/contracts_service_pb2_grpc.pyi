@@ -47,7 +47,9 @@ class ContractMonitorServiceStub:
     again is counted as a duplicate and changes nothing.
     """
     ListViolations: _grpc.UnaryUnaryMultiCallable[_contracts_service_pb2.ListViolationsRequest, _contracts_service_pb2.ListViolationsResponse]
-    """ListViolations lists violations, the last recorded first."""
+    """ListViolations lists violations, the last recorded first. NOT_FOUND for a contract that is neither registered nor
+    was ever said to be broken.
+    """
 
 @_typing.type_check_only
 class ContractMonitorServiceAsyncStub(ContractMonitorServiceStub):
@@ -68,7 +70,9 @@ class ContractMonitorServiceAsyncStub(ContractMonitorServiceStub):
     again is counted as a duplicate and changes nothing.
     """
     ListViolations: _aio.UnaryUnaryMultiCallable[_contracts_service_pb2.ListViolationsRequest, _contracts_service_pb2.ListViolationsResponse]  # type: ignore[assignment]
-    """ListViolations lists violations, the last recorded first."""
+    """ListViolations lists violations, the last recorded first. NOT_FOUND for a contract that is neither registered nor
+    was ever said to be broken.
+    """
 
 class ContractMonitorServiceServicer(metaclass=_abc_1.ABCMeta):
     """ContractMonitorService keeps the contracts that the mesh is watched by and every violation of them. The
@@ -110,6 +114,8 @@ class ContractMonitorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _contracts_service_pb2.ListViolationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_contracts_service_pb2.ListViolationsResponse, _abc.Awaitable[_contracts_service_pb2.ListViolationsResponse]]:
-        """ListViolations lists violations, the last recorded first."""
+        """ListViolations lists violations, the last recorded first. NOT_FOUND for a contract that is neither registered nor
+        was ever said to be broken.
+        """
 
 def add_ContractMonitorServiceServicer_to_server(servicer: ContractMonitorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -132,7 +132,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNKNOWN_SKU: _ErrorReason.ValueType  # 200
     """---- Metering: 200 to 299.
 
-    The catalogue has no such SKU. Apply a catalogue that has it, then send the event again.
+    The catalogue has no such SKU. Apply a catalogue that has it, then send the event again; or, of a question for usage,
+    name one that it has.
 
         {"reason": "UNKNOWN_SKU", "domain": "tollmesh.dev", "metadata": {"sku": "llm.tokens"}}
     """
@@ -538,7 +539,8 @@ A key may not be given scopes that its maker does not hold.
 ERROR_REASON_UNKNOWN_SKU: ErrorReason.ValueType  # 200
 """---- Metering: 200 to 299.
 
-The catalogue has no such SKU. Apply a catalogue that has it, then send the event again.
+The catalogue has no such SKU. Apply a catalogue that has it, then send the event again; or, of a question for usage,
+name one that it has.
 
     {"reason": "UNKNOWN_SKU", "domain": "tollmesh.dev", "metadata": {"sku": "llm.tokens"}}
 """

@@ -229,7 +229,8 @@ class EventServiceServicer:
     def ListEvents(self, request, context):
         """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
         sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
-        otherwise); a cursor that lies before the oldest event kept goes on with that one.
+        otherwise); a cursor that lies before the oldest event kept goes on with that one. EVENT_TYPE_UNKNOWN for a subject
+        of which there is neither an event nor a type.
 
         Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
         then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
@@ -245,7 +246,7 @@ class EventServiceServicer:
         """TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
         `cursor` of the last answer goes on without a gap.
 
-        Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+        Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
         STREAM_ENDED when the server is about to stop.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -340,7 +341,8 @@ class EventServiceServicer:
         """CreateWebhookEndpoint makes an endpoint that gets the tenant's events from now on, and its signing secret.
         The secret is shown in this answer only; the answer to a repetition leaves it out.
 
-        Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING.
+        Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING; EVENT_TYPE_UNKNOWN for a subject that no
+        type has: register the type first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -368,7 +370,7 @@ class EventServiceServicer:
         """UpdateWebhookEndpoint changes what the request names and leaves the rest. Enabling an endpoint forgets its
         failures; what was skipped meanwhile is sent by RedeliverWebhook.
 
-        Errors: NOT_FOUND, WEBHOOK_URL_REFUSED.
+        Errors: NOT_FOUND, WEBHOOK_URL_REFUSED, EVENT_TYPE_UNKNOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -407,7 +409,7 @@ class EventServiceServicer:
     def ListWebhookDeliveries(self, request, context):
         """ListWebhookDeliveries lists which event got how far on its way to which endpoint, the newest first.
 
-        Errors: INVALID_PAGE_TOKEN.
+        Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -416,7 +418,7 @@ class EventServiceServicer:
     def ListWebhookAttempts(self, request, context):
         """ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
 
-        Errors: INVALID_PAGE_TOKEN.
+        Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -445,7 +447,7 @@ class EventServiceServicer:
     def ListDeadLetters(self, request, context):
         """ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
 
-        Errors: INVALID_PAGE_TOKEN.
+        Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such consumer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

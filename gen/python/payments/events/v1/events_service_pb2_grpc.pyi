@@ -64,7 +64,8 @@ class EventServiceStub:
     ListEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListEventsRequest, _events_service_pb2.ListEventsResponse]
     """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
     sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
-    otherwise); a cursor that lies before the oldest event kept goes on with that one.
+    otherwise); a cursor that lies before the oldest event kept goes on with that one. EVENT_TYPE_UNKNOWN for a subject
+    of which there is neither an event nor a type.
 
     Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
     then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
@@ -76,7 +77,7 @@ class EventServiceStub:
     """TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
     `cursor` of the last answer goes on without a gap.
 
-    Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+    Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
     STREAM_ENDED when the server is about to stop.
     """
     ListTimers: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListTimersRequest, _events_service_pb2.ListTimersResponse]
@@ -135,7 +136,8 @@ class EventServiceStub:
     """CreateWebhookEndpoint makes an endpoint that gets the tenant's events from now on, and its signing secret.
     The secret is shown in this answer only; the answer to a repetition leaves it out.
 
-    Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING.
+    Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING; EVENT_TYPE_UNKNOWN for a subject that no
+    type has: register the type first.
     """
     GetWebhookEndpoint: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookEndpointRequest, _events_service_pb2.GetWebhookEndpointResponse]
     """GetWebhookEndpoint reads an endpoint and how it fares.
@@ -151,7 +153,7 @@ class EventServiceStub:
     """UpdateWebhookEndpoint changes what the request names and leaves the rest. Enabling an endpoint forgets its
     failures; what was skipped meanwhile is sent by RedeliverWebhook.
 
-    Errors: NOT_FOUND, WEBHOOK_URL_REFUSED.
+    Errors: NOT_FOUND, WEBHOOK_URL_REFUSED, EVENT_TYPE_UNKNOWN.
     """
     DeleteWebhookEndpoint: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.DeleteWebhookEndpointRequest, _events_service_pb2.DeleteWebhookEndpointResponse]
     """DeleteWebhookEndpoint removes an endpoint with its secrets; what was not delivered is dropped. The log of its
@@ -174,12 +176,12 @@ class EventServiceStub:
     ListWebhookDeliveries: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookDeliveriesRequest, _events_service_pb2.ListWebhookDeliveriesResponse]
     """ListWebhookDeliveries lists which event got how far on its way to which endpoint, the newest first.
 
-    Errors: INVALID_PAGE_TOKEN.
+    Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
     """
     ListWebhookAttempts: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookAttemptsRequest, _events_service_pb2.ListWebhookAttemptsResponse]
     """ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
 
-    Errors: INVALID_PAGE_TOKEN.
+    Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
     """
     RedeliverWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.RedeliverWebhookRequest, _events_service_pb2.RedeliverWebhookResponse]
     """RedeliverWebhook sends again: one event, or what failed or was skipped in a period, up to 1,000 deliveries a
@@ -196,7 +198,7 @@ class EventServiceStub:
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListDeadLettersRequest, _events_service_pb2.ListDeadLettersResponse]
     """ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
 
-    Errors: INVALID_PAGE_TOKEN.
+    Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such consumer.
     """
     ReplayDeadLetters: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ReplayDeadLettersRequest, _events_service_pb2.ReplayDeadLettersResponse]
     """ReplayDeadLetters brings dead letters back into the queue of their consumer, in their order and with a fresh set
@@ -251,7 +253,8 @@ class EventServiceAsyncStub(EventServiceStub):
     ListEvents: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListEventsRequest, _events_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
     sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
-    otherwise); a cursor that lies before the oldest event kept goes on with that one.
+    otherwise); a cursor that lies before the oldest event kept goes on with that one. EVENT_TYPE_UNKNOWN for a subject
+    of which there is neither an event nor a type.
 
     Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
     then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
@@ -263,7 +266,7 @@ class EventServiceAsyncStub(EventServiceStub):
     """TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
     `cursor` of the last answer goes on without a gap.
 
-    Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+    Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
     STREAM_ENDED when the server is about to stop.
     """
     ListTimers: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListTimersRequest, _events_service_pb2.ListTimersResponse]  # type: ignore[assignment]
@@ -322,7 +325,8 @@ class EventServiceAsyncStub(EventServiceStub):
     """CreateWebhookEndpoint makes an endpoint that gets the tenant's events from now on, and its signing secret.
     The secret is shown in this answer only; the answer to a repetition leaves it out.
 
-    Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING.
+    Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING; EVENT_TYPE_UNKNOWN for a subject that no
+    type has: register the type first.
     """
     GetWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookEndpointRequest, _events_service_pb2.GetWebhookEndpointResponse]  # type: ignore[assignment]
     """GetWebhookEndpoint reads an endpoint and how it fares.
@@ -338,7 +342,7 @@ class EventServiceAsyncStub(EventServiceStub):
     """UpdateWebhookEndpoint changes what the request names and leaves the rest. Enabling an endpoint forgets its
     failures; what was skipped meanwhile is sent by RedeliverWebhook.
 
-    Errors: NOT_FOUND, WEBHOOK_URL_REFUSED.
+    Errors: NOT_FOUND, WEBHOOK_URL_REFUSED, EVENT_TYPE_UNKNOWN.
     """
     DeleteWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_events_service_pb2.DeleteWebhookEndpointRequest, _events_service_pb2.DeleteWebhookEndpointResponse]  # type: ignore[assignment]
     """DeleteWebhookEndpoint removes an endpoint with its secrets; what was not delivered is dropped. The log of its
@@ -361,12 +365,12 @@ class EventServiceAsyncStub(EventServiceStub):
     ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookDeliveriesRequest, _events_service_pb2.ListWebhookDeliveriesResponse]  # type: ignore[assignment]
     """ListWebhookDeliveries lists which event got how far on its way to which endpoint, the newest first.
 
-    Errors: INVALID_PAGE_TOKEN.
+    Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
     """
     ListWebhookAttempts: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookAttemptsRequest, _events_service_pb2.ListWebhookAttemptsResponse]  # type: ignore[assignment]
     """ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
 
-    Errors: INVALID_PAGE_TOKEN.
+    Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
     """
     RedeliverWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.RedeliverWebhookRequest, _events_service_pb2.RedeliverWebhookResponse]  # type: ignore[assignment]
     """RedeliverWebhook sends again: one event, or what failed or was skipped in a period, up to 1,000 deliveries a
@@ -383,7 +387,7 @@ class EventServiceAsyncStub(EventServiceStub):
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListDeadLettersRequest, _events_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
 
-    Errors: INVALID_PAGE_TOKEN.
+    Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such consumer.
     """
     ReplayDeadLetters: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ReplayDeadLettersRequest, _events_service_pb2.ReplayDeadLettersResponse]  # type: ignore[assignment]
     """ReplayDeadLetters brings dead letters back into the queue of their consumer, in their order and with a fresh set
@@ -465,7 +469,8 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_events_service_pb2.ListEventsResponse, _abc.Awaitable[_events_service_pb2.ListEventsResponse]]:
         """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
         sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
-        otherwise); a cursor that lies before the oldest event kept goes on with that one.
+        otherwise); a cursor that lies before the oldest event kept goes on with that one. EVENT_TYPE_UNKNOWN for a subject
+        of which there is neither an event nor a type.
 
         Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
         then is the header Tollmesh-Next-Cursor, and the next page the header Link with rel="next".
@@ -483,7 +488,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         """TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
         `cursor` of the last answer goes on without a gap.
 
-        Errors: as ListEvents; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+        Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
         STREAM_ENDED when the server is about to stop.
         """
 
@@ -596,7 +601,8 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         """CreateWebhookEndpoint makes an endpoint that gets the tenant's events from now on, and its signing secret.
         The secret is shown in this answer only; the answer to a repetition leaves it out.
 
-        Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING.
+        Errors: WEBHOOK_URL_REFUSED, WEBHOOK_ENDPOINTS_FULL, SECRETS_KEY_MISSING; EVENT_TYPE_UNKNOWN for a subject that no
+        type has: register the type first.
         """
 
     @_abc_1.abstractmethod
@@ -630,7 +636,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         """UpdateWebhookEndpoint changes what the request names and leaves the rest. Enabling an endpoint forgets its
         failures; what was skipped meanwhile is sent by RedeliverWebhook.
 
-        Errors: NOT_FOUND, WEBHOOK_URL_REFUSED.
+        Errors: NOT_FOUND, WEBHOOK_URL_REFUSED, EVENT_TYPE_UNKNOWN.
         """
 
     @_abc_1.abstractmethod
@@ -677,7 +683,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_events_service_pb2.ListWebhookDeliveriesResponse, _abc.Awaitable[_events_service_pb2.ListWebhookDeliveriesResponse]]:
         """ListWebhookDeliveries lists which event got how far on its way to which endpoint, the newest first.
 
-        Errors: INVALID_PAGE_TOKEN.
+        Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
         """
 
     @_abc_1.abstractmethod
@@ -688,7 +694,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_events_service_pb2.ListWebhookAttemptsResponse, _abc.Awaitable[_events_service_pb2.ListWebhookAttemptsResponse]]:
         """ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
 
-        Errors: INVALID_PAGE_TOKEN.
+        Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
         """
 
     @_abc_1.abstractmethod
@@ -723,7 +729,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_events_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_events_service_pb2.ListDeadLettersResponse]]:
         """ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
 
-        Errors: INVALID_PAGE_TOKEN.
+        Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such consumer.
         """
 
     @_abc_1.abstractmethod

@@ -96,7 +96,8 @@ class MeteringServiceServicer:
         """QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as one
         snapshot of the store saw them.
 
-        Fails with UNKNOWN_TIME_ZONE, AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
+        Fails with UNKNOWN_SKU when a SKU that is asked for was neither used nor is in the catalogue, UNKNOWN_TIME_ZONE,
+        AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
         would have more than 10,000 windows or rows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

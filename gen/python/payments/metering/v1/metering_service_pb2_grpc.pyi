@@ -50,7 +50,8 @@ class MeteringServiceStub:
     """QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as one
     snapshot of the store saw them.
 
-    Fails with UNKNOWN_TIME_ZONE, AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
+    Fails with UNKNOWN_SKU when a SKU that is asked for was neither used nor is in the catalogue, UNKNOWN_TIME_ZONE,
+    AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
     would have more than 10,000 windows or rows.
     """
     ListLateEvents: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.ListLateEventsRequest, _metering_service_pb2.ListLateEventsResponse]
@@ -87,7 +88,8 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     """QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as one
     snapshot of the store saw them.
 
-    Fails with UNKNOWN_TIME_ZONE, AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
+    Fails with UNKNOWN_SKU when a SKU that is asked for was neither used nor is in the catalogue, UNKNOWN_TIME_ZONE,
+    AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
     would have more than 10,000 windows or rows.
     """
     ListLateEvents: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.ListLateEventsRequest, _metering_service_pb2.ListLateEventsResponse]  # type: ignore[assignment]
@@ -139,7 +141,8 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         """QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as one
         snapshot of the store saw them.
 
-        Fails with UNKNOWN_TIME_ZONE, AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
+        Fails with UNKNOWN_SKU when a SKU that is asked for was neither used nor is in the catalogue, UNKNOWN_TIME_ZONE,
+        AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
         would have more than 10,000 windows or rows.
         """
 

@@ -87,7 +87,8 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPayments(self, request, context):
-        """ListPayments answers with payments, the newest first.
+        """ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
+        a payment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -284,7 +285,7 @@ class MerchantConfigServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListMerchantConfigVersions(self, request, context):
-        """ListMerchantConfigVersions answers with the versions of a merchant, the newest first.
+        """ListMerchantConfigVersions answers with the versions of a merchant, the newest first; NOT_FOUND when it has none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,9 @@ class PaymentServiceStub:
     GetPayment: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.GetPaymentRequest, _orchestration_service_pb2.GetPaymentResponse]
     """GetPayment answers with one payment."""
     ListPayments: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.ListPaymentsRequest, _orchestration_service_pb2.ListPaymentsResponse]
-    """ListPayments answers with payments, the newest first."""
+    """ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
+    a payment.
+    """
 
 @_typing.type_check_only
 class PaymentServiceAsyncStub(PaymentServiceStub):
@@ -64,7 +66,9 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     GetPayment: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.GetPaymentRequest, _orchestration_service_pb2.GetPaymentResponse]  # type: ignore[assignment]
     """GetPayment answers with one payment."""
     ListPayments: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.ListPaymentsRequest, _orchestration_service_pb2.ListPaymentsResponse]  # type: ignore[assignment]
-    """ListPayments answers with payments, the newest first."""
+    """ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
+    a payment.
+    """
 
 class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     """PaymentService takes payments from outside and carries them through, once and only once."""
@@ -104,7 +108,9 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestration_service_pb2.ListPaymentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestration_service_pb2.ListPaymentsResponse, _abc.Awaitable[_orchestration_service_pb2.ListPaymentsResponse]]:
-        """ListPayments answers with payments, the newest first."""
+        """ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
+        a payment.
+        """
 
 def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
@@ -122,7 +128,7 @@ class MerchantConfigServiceStub:
     GetMerchantConfig: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.GetMerchantConfigRequest, _orchestration_service_pb2.GetMerchantConfigResponse]
     """GetMerchantConfig answers with the current version, or with the one asked for."""
     ListMerchantConfigVersions: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.ListMerchantConfigVersionsRequest, _orchestration_service_pb2.ListMerchantConfigVersionsResponse]
-    """ListMerchantConfigVersions answers with the versions of a merchant, the newest first."""
+    """ListMerchantConfigVersions answers with the versions of a merchant, the newest first; NOT_FOUND when it has none."""
 
 @_typing.type_check_only
 class MerchantConfigServiceAsyncStub(MerchantConfigServiceStub):
@@ -136,7 +142,7 @@ class MerchantConfigServiceAsyncStub(MerchantConfigServiceStub):
     GetMerchantConfig: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.GetMerchantConfigRequest, _orchestration_service_pb2.GetMerchantConfigResponse]  # type: ignore[assignment]
     """GetMerchantConfig answers with the current version, or with the one asked for."""
     ListMerchantConfigVersions: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.ListMerchantConfigVersionsRequest, _orchestration_service_pb2.ListMerchantConfigVersionsResponse]  # type: ignore[assignment]
-    """ListMerchantConfigVersions answers with the versions of a merchant, the newest first."""
+    """ListMerchantConfigVersions answers with the versions of a merchant, the newest first; NOT_FOUND when it has none."""
 
 class MerchantConfigServiceServicer(metaclass=_abc_1.ABCMeta):
     """MerchantConfigService keeps how each merchant wants to be paid, in immutable versions."""
@@ -165,6 +171,6 @@ class MerchantConfigServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestration_service_pb2.ListMerchantConfigVersionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestration_service_pb2.ListMerchantConfigVersionsResponse, _abc.Awaitable[_orchestration_service_pb2.ListMerchantConfigVersionsResponse]]:
-        """ListMerchantConfigVersions answers with the versions of a merchant, the newest first."""
+        """ListMerchantConfigVersions answers with the versions of a merchant, the newest first; NOT_FOUND when it has none."""
 
 def add_MerchantConfigServiceServicer_to_server(servicer: MerchantConfigServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

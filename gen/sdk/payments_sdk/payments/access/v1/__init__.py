@@ -120,7 +120,7 @@ class CreateApiKeyRequest(CheckedMessage):
 
     scopes: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
     """
-    What it may do, e.g. `metering:write`; `*` is every scope of its tenant.
+    What it may do, e.g. `metering:write`; `*` is every scope of its tenant. A scope that no RPC needs is refused.
     """
 
     lifetime: "datetime.timedelta | None" = betterproto2.field(

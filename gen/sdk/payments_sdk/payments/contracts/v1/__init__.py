@@ -111,8 +111,8 @@ class Contract(CheckedMessage):
 
     severity: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    How bad a violation is that does not say so itself. Our own services use `LOW`, `MEDIUM`, `HIGH` and
-    `CRITICAL`; any other word is kept as it is.
+    How bad a violation is that does not say so itself: `LOW`, `MEDIUM`, `HIGH` or `CRITICAL`, in any case of its
+    letters. No other word is taken.
     """
 
     kind: "ContractKind" = betterproto2.field(
@@ -279,7 +279,7 @@ class ListViolationsRequest(CheckedMessage):
 
     severity: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Only of this severity, in the spelling in which it was recorded.
+    Only of this severity: `LOW`, `MEDIUM`, `HIGH` or `CRITICAL`.
     """
 
     request_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)

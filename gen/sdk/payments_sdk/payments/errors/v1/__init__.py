@@ -173,7 +173,8 @@ class ErrorReason(betterproto2.Enum):
     """
     ---- Metering: 200 to 299.
 
-    The catalogue has no such SKU. Apply a catalogue that has it, then send the event again.
+    The catalogue has no such SKU. Apply a catalogue that has it, then send the event again; or, of a question for usage,
+    name one that it has.
 
         {"reason": "UNKNOWN_SKU", "domain": "tollmesh.dev", "metadata": {"sku": "llm.tokens"}}
     """

@@ -35,6 +35,9 @@ _SUBJECT = re.compile(
 )
 
 
+_SCOPE = "pattern `^(\\*|[a-z]{2,20}:(read|write|admin))$`"
+
+
 def violations(message: Message, prefix: str = "", *, nul_too: bool = True) -> list[FieldViolation]:
     """Return every broken rule of a message, at most 100; `prefix` is put before each field path.
 
@@ -147,6 +150,8 @@ def _said(message: str) -> str:
     subject = _SUBJECT.search(message)
     if subject:
         return _said_of_subject(subject)
+    if _SCOPE in message:
+        return "must be a scope such as metering:write, or * for every scope of the tenant"
     return message
 
 

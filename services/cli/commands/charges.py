@@ -92,6 +92,9 @@ def charges(
         )
         for item in response.charges
     ]
+    if not rows and org_id:
+        console.print(f"{org_id} has no charge", highlight=False)
+        return
     print_table("", ("charge", "organisation", "period", "total", "status"), rows, right=["total"])
 
 

@@ -159,6 +159,9 @@ def usage(
         )
         for row in response.rows
     ]
+    if not rows:
+        console.print(f"{org_id} used nothing of this in the period", highlight=False)
+        return
     columns = ("sku", "project", "from", "to", aggregation, "events")
     print_table(f"usage of {org_id}, UTC", columns, rows, right=[aggregation, "events"])
 

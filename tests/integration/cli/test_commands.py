@@ -200,6 +200,46 @@ def test_a_charge_is_made_once_listed_and_explained(tollmesh: Tollmesh, org_id: 
     assert [entry["amount"]["minor_units"] for entry in entries["entries"]] == ["125"]
 
 
+def test_a_charge_of_an_open_period_is_closed_at_the_call(tollmesh: Tollmesh, org_id: str) -> None:
+    open_period = ("--period", "2026-01-01/2100-01-01")
+    refused = tollmesh("charge", org_id, *open_period)
+    assert (refused.exit_code, "PERIOD_NOT_ENDED" in refused.err) == (EXIT_REFUSED, True)
+    made = tollmesh("charge", org_id, *open_period, "--allow-open")
+    assert "where the next charge begins" in made.out
+    again = tollmesh("charge", org_id, *open_period, "--allow-open")
+    assert again.out == made.out
+    ahead = tollmesh("charge", org_id, "--period", "2099-01", "--allow-open")
+    assert (ahead.exit_code, "PERIOD_NOT_ENDED" in ahead.err) == (EXIT_REFUSED, True)
+
+
+def test_late_usage_is_listed(tollmesh: Tollmesh, org_id: str) -> None:
+    assert tollmesh("charge", org_id, "--period", DAY).exit_code == 0
+    used(tollmesh, org_id, 2)
+    found = tollmesh("late-usage", org_id, "--period", DAY, "-o", "json").json()["late_events"]
+    assert [item["event"]["org_id"] for item in found] == [org_id] * 2
+    shown = tollmesh("late-usage", org_id)
+    assert (shown.exit_code, found[0]["charge_id"] in shown.out) == (0, True)
+    assert tollmesh("late-usage", f"{org_id}-other", "-o", "json").json()["late_events"] == []
+
+
+def test_what_cannot_exist_is_refused_and_what_has_nothing_says_so(
+    tollmesh: Tollmesh, org_id: str
+) -> None:
+    for arguments, part in (
+        (("usage", org_id, "--period", DAY, "--sku", "calls2"), "UNKNOWN_SKU"),
+        (("usage", org_id, "--period", DAY, "--time-zone", "Mars/Base"), "UNKNOWN_TIME_ZONE"),
+        (("violations", "--contract", "router/timeot"), "NOT_FOUND"),
+        (("violations", "--severity", "BAD"), "LOW, MEDIUM, HIGH, CRITICAL"),
+        (("events", "list", "--subject", "none.such"), "EVENT_TYPE_UNKNOWN"),
+        (("events", "tail", "--subject", "paymnt.*"), "EVENT_TYPE_UNKNOWN"),
+        (("webhooks", "create", "https://example.com", "--subject", "none.such"), "EVENT_TYPE"),
+    ):
+        done = tollmesh(*arguments)
+        assert (done.exit_code, part in done.err) == (EXIT_REFUSED, True), done
+    assert "used nothing" in tollmesh("usage", "nobody", "--period", DAY).out
+    assert "nobody has no charge" in tollmesh("charges", "nobody").out
+
+
 def test_what_cannot_be_charged_is_refused(tollmesh: Tollmesh, org_id: str) -> None:
     for arguments, code, part in (
         (("charge", "nobody", "--period", DAY), EXIT_REFUSED, "NO_PLAN"),

@@ -211,9 +211,37 @@ async def test_subjects_choose_exactly_or_by_their_first_part(lab: Lab, mesh: Me
     assert await ask("plan.*") == [created, updated, again]
     assert await ask("plan.updated", "plan.created") == [created, updated, again]
     assert await ask("plan.updated", "plan.*") == [created, updated, again]
-    assert await ask("pla.*") == []
-    assert await ask("plan.created.*") == []
+    # Of types that there are.
     assert await ask("invoice.paid") == []
+    assert await ask("plan.created.v2") == []
+    assert await ask("order.*", "invoice.*") == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "meant"),
+    [
+        ("pla.*", ""),
+        ("plan.created.*", ""),
+        ("plan.creatd", "plan.created"),
+        ("paymnt.*", ""),
+        ("payment.recieved", "payment.received"),
+        ("none.such", ""),
+        ("plan.creatd.v2", "plan.created"),
+    ],
+)
+async def test_subjects_that_no_type_has_are_refused(mesh: Mesh, subject: str, meant: str) -> None:
+    asked = stub(mesh, new_tenant())
+    with pytest.raises(grpc.aio.AioRpcError) as listed:
+        await asked.ListEvents(ListEventsRequest(subjects=["plan.*", subject]))
+    with pytest.raises(grpc.aio.AioRpcError) as tailed:
+        await asked.TailEvents(TailEventsRequest(subjects=[subject])).read()
+    for refused in (listed.value, tailed.value):
+        assert (refused.code(), reason(refused)) == (
+            grpc.StatusCode.NOT_FOUND,
+            "EVENT_TYPE_UNKNOWN",
+        )
+        assert subject in str(refused.details())
+        assert meant in str(refused.details())
 
 
 async def test_what_was_given_up_says_so_in_the_envelope(lab: Lab, mesh: Mesh) -> None:

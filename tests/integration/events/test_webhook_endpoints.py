@@ -284,11 +284,31 @@ async def test_endpoints_are_made_read_changed_and_removed(
     await webhooks.stub.DeleteWebhookEndpoint(delete)
     await webhooks.stub.DeleteWebhookEndpoint(delete)
     assert await webhooks.worker.sweep() == 2
-    assert await webhooks.deliveries(made[1]) == [], "what waited for it is dropped"
+    assert await reason_of(webhooks.deliveries(made[1])) == "NOT_FOUND"
     asked = webhooks.stub.GetWebhookEndpoint(
         service_pb2.GetWebhookEndpointRequest(endpoint_id=made[1])
     )
     assert await reason_of(asked) == "NOT_FOUND"
+
+
+async def test_an_endpoint_that_there_is_not_has_no_list_at_all(
+    webhooks: WebhookLab, receiver: Receiver
+) -> None:
+    made = (await webhooks.create(receiver.url)).endpoint.endpoint_id
+    assert await webhooks.deliveries(made) == []
+    for unknown in ("whe_none", made + "0", made.upper()):
+        asked = service_pb2.ListWebhookAttemptsRequest(endpoint_id=unknown)
+        assert await reason_of(webhooks.stub.ListWebhookAttempts(asked)) == "NOT_FOUND"
+        assert await reason_of(webhooks.deliveries(unknown)) == "NOT_FOUND"
+
+
+@pytest.mark.parametrize("subject", ["none.such", "paymnt.*", "plan.creatd", "plan.created.*"])
+async def test_subjects_that_no_type_has_are_refused(
+    webhooks: WebhookLab, receiver: Receiver, subject: str
+) -> None:
+    assert await reason_of(webhooks.create(receiver.url, "plan.*", subject)) == "EVENT_TYPE_UNKNOWN"
+    made = (await webhooks.create(receiver.url, "plan.*")).endpoint.endpoint_id
+    assert await reason_of(webhooks.update(made, subjects=[subject])) == "EVENT_TYPE_UNKNOWN"
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,9 @@ async def test_unknown_merchants_versions_and_payments(bench: Bench) -> None:
         await bench.get("pay_nothing")
     assert reason(refused.value) == "NOT_FOUND"
     empty = service_pb.ListMerchantConfigVersionsRequest(merchant_id="nobody")
-    assert not (await bench.configs.ListMerchantConfigVersions(empty)).configs
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await bench.configs.ListMerchantConfigVersions(empty)
+    assert reason(refused.value) == "NOT_FOUND"
 
 
 async def test_planning_stores_and_charges_nothing(bench: Bench) -> None:

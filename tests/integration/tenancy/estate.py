@@ -95,6 +95,7 @@ class Estate:
             self._open_account(client)
             self._pay(client)
             self._watch(client)
+            self._register(client)
             self._hook(client)
             self._tell(client)
             self._unhook(client)
@@ -302,7 +303,7 @@ class Estate:
         }
         return json.dumps(attributes).encode()
 
-    def _tell(self, client: Client) -> None:
+    def _register(self, client: Client) -> None:
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
         own = events_pb2.EventType(subject=f"{self.marker}.moved", owner=self.marker)
         for version in (1, 2):
@@ -312,6 +313,9 @@ class Estate:
         )
         for registered in client.call(stub.RegisterEventTypes, register).results:
             assert registered.outcome == type_pb2.OUTCOME_ACCEPTED, registered
+
+    def _tell(self, client: Client) -> None:
+        stub = client.stub(events_service_pb2_grpc.EventServiceStub)
         publish = events_service_pb2.PublishEventsRequest(events=[self.told()])
         (published,) = client.call(stub.PublishEvents, publish).results
         assert published.outcome == type_pb2.OUTCOME_ACCEPTED, published

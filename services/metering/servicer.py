@@ -228,19 +228,18 @@ def _late_place(page_token: str, scope: str) -> LatePlace | None:
 
 
 def _late_event(late: LateEvent) -> metering_pb2.LateEvent:
-    message = metering_pb2.LateEvent(charge_id=late.charge_id, receipt_id=late.receipt_id)
-    message.event.MergeFrom(
-        metering_pb2.UsageEvent(
-            request_id=late.request_id,
-            org_id=late.place.org_id,
-            project_id=late.project_id,
-            sku=late.sku,
-            quantity=format_decimal(late.quantity),
-            source=late.source,  # type: ignore[arg-type] # stored as the number that came
-            metadata=late.metadata,
-        )
+    message = metering_pb2.LateEvent(
+        request_id=late.request_id,
+        org_id=late.place.org_id,
+        project_id=late.project_id,
+        sku=late.sku,
+        quantity=format_decimal(late.quantity),
+        source=late.source,  # type: ignore[arg-type] # stored as the number that came
+        metadata=late.metadata,
+        charge_id=late.charge_id,
+        receipt_id=late.receipt_id,
     )
-    message.event.event_time.FromDatetime(late.place.event_time)
+    message.event_time.FromDatetime(late.place.event_time)
     message.recorded_at.FromDatetime(late.recorded_at)
     return message
 

@@ -184,12 +184,12 @@ def late_usage(
         return
     rows = [
         (
-            item.event.org_id,
-            item.event.sku,
-            item.event.quantity,
-            when(item.event.event_time),
+            item.org_id,
+            item.sku,
+            item.quantity,
+            when(item.event_time),
             when(item.recorded_at),
-            item.event.request_id,
+            item.request_id,
             item.charge_id,
         )
         for item in response.late_events

@@ -216,7 +216,7 @@ def test_late_usage_is_listed(tollmesh: Tollmesh, org_id: str) -> None:
     assert tollmesh("charge", org_id, "--period", DAY).exit_code == 0
     used(tollmesh, org_id, 2)
     found = tollmesh("late-usage", org_id, "--period", DAY, "-o", "json").json()["late_events"]
-    assert [item["event"]["org_id"] for item in found] == [org_id] * 2
+    assert [item["org_id"] for item in found] == [org_id] * 2
     shown = tollmesh("late-usage", org_id)
     assert (shown.exit_code, found[0]["charge_id"] in shown.out) == (0, True)
     assert tollmesh("late-usage", f"{org_id}-other", "-o", "json").json()["late_events"] == []

@@ -223,7 +223,7 @@ class Estate:
         late.event_time.FromDatetime(USED_AT)
         assert client.call(stub.IngestEvents, request).accepted == 1
         found = client.call(stub.ListLateEvents, metering_service_pb2.ListLateEventsRequest())
-        assert [item.event.request_id for item in found.late_events] == [self.name("late")]
+        assert [item.request_id for item in found.late_events] == [self.name("late")]
 
     def _open_account(self, client: Client) -> None:
         stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)

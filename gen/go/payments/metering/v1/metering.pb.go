@@ -474,14 +474,28 @@ func (x *UsageRow) GetLastEventAt() *timestamppb.Timestamp {
 // LateEvent is a usage event that was stored for a period after a charge had closed it: no charge bills it yet.
 type LateEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The event, as it was stored.
-	Event *UsageEvent `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	// Id of the event, as it was sent; the other fields too, as UsageEvent has them.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Organisation that used it.
+	OrgId string `protobuf:"bytes,2,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Project of that organisation; empty when the use belongs to none.
+	ProjectId string `protobuf:"bytes,3,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	// What was used.
+	Sku string `protobuf:"bytes,4,opt,name=sku,proto3" json:"sku,omitempty"`
+	// How much, a decimal.
+	Quantity string `protobuf:"bytes,5,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	// When it was used, in microseconds.
+	EventTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
+	// What kind of system reported it.
+	Source Source `protobuf:"varint,7,opt,name=source,proto3,enum=payments.metering.v1.Source" json:"source,omitempty"`
+	// Free labels.
+	Metadata map[string]string `protobuf:"bytes,8,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Charge that had closed the period.
-	ChargeId string `protobuf:"bytes,2,opt,name=charge_id,json=chargeId,proto3" json:"charge_id,omitempty"`
+	ChargeId string `protobuf:"bytes,9,opt,name=charge_id,json=chargeId,proto3" json:"charge_id,omitempty"`
 	// Receipt of the batch that brought the event.
-	ReceiptId string `protobuf:"bytes,3,opt,name=receipt_id,json=receiptId,proto3" json:"receipt_id,omitempty"`
+	ReceiptId string `protobuf:"bytes,10,opt,name=receipt_id,json=receiptId,proto3" json:"receipt_id,omitempty"`
 	// When it was stored, in microseconds.
-	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -516,9 +530,58 @@ func (*LateEvent) Descriptor() ([]byte, []int) {
 	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *LateEvent) GetEvent() *UsageEvent {
+func (x *LateEvent) GetRequestId() string {
 	if x != nil {
-		return x.Event
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *LateEvent) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *LateEvent) GetProjectId() string {
+	if x != nil {
+		return x.ProjectId
+	}
+	return ""
+}
+
+func (x *LateEvent) GetSku() string {
+	if x != nil {
+		return x.Sku
+	}
+	return ""
+}
+
+func (x *LateEvent) GetQuantity() string {
+	if x != nil {
+		return x.Quantity
+	}
+	return ""
+}
+
+func (x *LateEvent) GetEventTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EventTime
+	}
+	return nil
+}
+
+func (x *LateEvent) GetSource() Source {
+	if x != nil {
+		return x.Source
+	}
+	return Source_SOURCE_UNSPECIFIED
+}
+
+func (x *LateEvent) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
 	}
 	return nil
 }
@@ -654,14 +717,28 @@ const file_payments_metering_v1_metering_proto_rawDesc = "" +
 	"\n" +
 	"GroupEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x01\n" +
-	"\tLateEvent\x126\n" +
-	"\x05event\x18\x01 \x01(\v2 .payments.metering.v1.UsageEventR\x05event\x12\x1b\n" +
-	"\tcharge_id\x18\x02 \x01(\tR\bchargeId\x12\x1d\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x80\x04\n" +
+	"\tLateEvent\x12\x1d\n" +
 	"\n" +
-	"receipt_id\x18\x03 \x01(\tR\treceiptId\x12;\n" +
-	"\vrecorded_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"recordedAt\"\xc7\x01\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x15\n" +
+	"\x06org_id\x18\x02 \x01(\tR\x05orgId\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x03 \x01(\tR\tprojectId\x12\x10\n" +
+	"\x03sku\x18\x04 \x01(\tR\x03sku\x12\x1a\n" +
+	"\bquantity\x18\x05 \x01(\tR\bquantity\x129\n" +
+	"\n" +
+	"event_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\teventTime\x124\n" +
+	"\x06source\x18\a \x01(\x0e2\x1c.payments.metering.v1.SourceR\x06source\x12I\n" +
+	"\bmetadata\x18\b \x03(\v2-.payments.metering.v1.LateEvent.MetadataEntryR\bmetadata\x12\x1b\n" +
+	"\tcharge_id\x18\t \x01(\tR\bchargeId\x12\x1d\n" +
+	"\n" +
+	"receipt_id\x18\n" +
+	" \x01(\tR\treceiptId\x12;\n" +
+	"\vrecorded_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"recordedAt\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc7\x01\n" +
 	"\x0eIngestSettings\x12:\n" +
 	"\vaccept_past\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"acceptPast\x12>\n" +
@@ -695,7 +772,7 @@ func file_payments_metering_v1_metering_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_metering_v1_metering_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_metering_v1_metering_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_payments_metering_v1_metering_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_payments_metering_v1_metering_proto_goTypes = []any{
 	(Source)(0),                   // 0: payments.metering.v1.Source
 	(Window)(0),                   // 1: payments.metering.v1.Window
@@ -706,30 +783,33 @@ var file_payments_metering_v1_metering_proto_goTypes = []any{
 	(*IngestSettings)(nil),        // 6: payments.metering.v1.IngestSettings
 	nil,                           // 7: payments.metering.v1.UsageEvent.MetadataEntry
 	nil,                           // 8: payments.metering.v1.UsageRow.GroupEntry
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
-	(v1.Outcome)(0),               // 10: payments.type.v1.Outcome
-	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
+	nil,                           // 9: payments.metering.v1.LateEvent.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(v1.Outcome)(0),               // 11: payments.type.v1.Outcome
+	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
 }
 var file_payments_metering_v1_metering_proto_depIdxs = []int32{
-	9,  // 0: payments.metering.v1.UsageEvent.event_time:type_name -> google.protobuf.Timestamp
+	10, // 0: payments.metering.v1.UsageEvent.event_time:type_name -> google.protobuf.Timestamp
 	0,  // 1: payments.metering.v1.UsageEvent.source:type_name -> payments.metering.v1.Source
 	7,  // 2: payments.metering.v1.UsageEvent.metadata:type_name -> payments.metering.v1.UsageEvent.MetadataEntry
-	10, // 3: payments.metering.v1.EventProblem.outcome:type_name -> payments.type.v1.Outcome
-	9,  // 4: payments.metering.v1.UsageRow.window_start_at:type_name -> google.protobuf.Timestamp
-	9,  // 5: payments.metering.v1.UsageRow.window_end_at:type_name -> google.protobuf.Timestamp
+	11, // 3: payments.metering.v1.EventProblem.outcome:type_name -> payments.type.v1.Outcome
+	10, // 4: payments.metering.v1.UsageRow.window_start_at:type_name -> google.protobuf.Timestamp
+	10, // 5: payments.metering.v1.UsageRow.window_end_at:type_name -> google.protobuf.Timestamp
 	8,  // 6: payments.metering.v1.UsageRow.group:type_name -> payments.metering.v1.UsageRow.GroupEntry
-	9,  // 7: payments.metering.v1.UsageRow.first_event_at:type_name -> google.protobuf.Timestamp
-	9,  // 8: payments.metering.v1.UsageRow.last_event_at:type_name -> google.protobuf.Timestamp
-	2,  // 9: payments.metering.v1.LateEvent.event:type_name -> payments.metering.v1.UsageEvent
-	9,  // 10: payments.metering.v1.LateEvent.recorded_at:type_name -> google.protobuf.Timestamp
-	11, // 11: payments.metering.v1.IngestSettings.accept_past:type_name -> google.protobuf.Duration
-	11, // 12: payments.metering.v1.IngestSettings.accept_future:type_name -> google.protobuf.Duration
-	9,  // 13: payments.metering.v1.IngestSettings.updated_at:type_name -> google.protobuf.Timestamp
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	10, // 7: payments.metering.v1.UsageRow.first_event_at:type_name -> google.protobuf.Timestamp
+	10, // 8: payments.metering.v1.UsageRow.last_event_at:type_name -> google.protobuf.Timestamp
+	10, // 9: payments.metering.v1.LateEvent.event_time:type_name -> google.protobuf.Timestamp
+	0,  // 10: payments.metering.v1.LateEvent.source:type_name -> payments.metering.v1.Source
+	9,  // 11: payments.metering.v1.LateEvent.metadata:type_name -> payments.metering.v1.LateEvent.MetadataEntry
+	10, // 12: payments.metering.v1.LateEvent.recorded_at:type_name -> google.protobuf.Timestamp
+	12, // 13: payments.metering.v1.IngestSettings.accept_past:type_name -> google.protobuf.Duration
+	12, // 14: payments.metering.v1.IngestSettings.accept_future:type_name -> google.protobuf.Duration
+	10, // 15: payments.metering.v1.IngestSettings.updated_at:type_name -> google.protobuf.Timestamp
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_payments_metering_v1_metering_proto_init() }
@@ -743,7 +823,7 @@ func file_payments_metering_v1_metering_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_metering_v1_metering_proto_rawDesc), len(file_payments_metering_v1_metering_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -302,17 +302,60 @@ class LateEvent(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENT_FIELD_NUMBER: _builtins.int
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    SKU_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     CHARGE_ID_FIELD_NUMBER: _builtins.int
     RECEIPT_ID_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Id of the event, as it was sent; the other fields too, as UsageEvent has them."""
+    org_id: _builtins.str
+    """Organisation that used it."""
+    project_id: _builtins.str
+    """Project of that organisation; empty when the use belongs to none."""
+    sku: _builtins.str
+    """What was used."""
+    quantity: _builtins.str
+    """How much, a decimal."""
+    source: Global___Source.ValueType
+    """What kind of system reported it."""
     charge_id: _builtins.str
     """Charge that had closed the period."""
     receipt_id: _builtins.str
     """Receipt of the batch that brought the event."""
     @_builtins.property
-    def event(self) -> Global___UsageEvent:
-        """The event, as it was stored."""
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was used, in microseconds."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Free labels."""
 
     @_builtins.property
     def recorded_at(self) -> _timestamp_pb2.Timestamp:
@@ -321,14 +364,21 @@ class LateEvent(_message.Message):
     def __init__(
         self,
         *,
-        event: Global___UsageEvent | None = ...,
+        request_id: _builtins.str = ...,
+        org_id: _builtins.str = ...,
+        project_id: _builtins.str = ...,
+        sku: _builtins.str = ...,
+        quantity: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        source: Global___Source.ValueType = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         charge_id: _builtins.str = ...,
         receipt_id: _builtins.str = ...,
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "recorded_at", b"recorded_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "recorded_at", b"recorded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "event", b"event", "receipt_id", b"receipt_id", "recorded_at", b"recorded_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "event_time", b"event_time", "metadata", b"metadata", "org_id", b"org_id", "project_id", b"project_id", "quantity", b"quantity", "receipt_id", b"receipt_id", "recorded_at", b"recorded_at", "request_id", b"request_id", "sku", b"sku", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -300,23 +300,66 @@ class LateEvent(betterproto2.Message):
     LateEvent is a usage event that was stored for a period after a charge had closed it: no charge bills it yet.
     """
 
-    event: "UsageEvent | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The event, as it was stored.
+    Id of the event, as it was sent; the other fields too, as UsageEvent has them.
     """
 
-    charge_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    org_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Organisation that used it.
+    """
+
+    project_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Project of that organisation; empty when the use belongs to none.
+    """
+
+    sku: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    What was used.
+    """
+
+    quantity: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    How much, a decimal.
+    """
+
+    event_time: "datetime.datetime | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it was used, in microseconds.
+    """
+
+    source: "Source" = betterproto2.field(
+        7, betterproto2.TYPE_ENUM, default_factory=lambda: Source(0)
+    )
+    """
+    What kind of system reported it.
+    """
+
+    metadata: "dict[str, str]" = betterproto2.field(
+        8,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    Free labels.
+    """
+
+    charge_id: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
     Charge that had closed the period.
     """
 
-    receipt_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    receipt_id: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
     """
     Receipt of the batch that brought the event.
     """
 
     recorded_at: "datetime.datetime | None" = betterproto2.field(
-        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+        11, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
     When it was stored, in microseconds.

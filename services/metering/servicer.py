@@ -32,7 +32,6 @@ from services.metering.domain import (
 from services.metering.pipelining import in_order
 from services.runtime.context import acting, current
 from services.runtime.database import UnitOfWork
-from services.runtime.errors import InvalidField
 from services.runtime.idempotency import Idempotency
 from services.runtime.money import format_decimal
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
@@ -215,8 +214,8 @@ def _late_filter(request: metering_service_pb2.ListLateEventsRequest) -> LateFil
         return LateFilter(request.org_id)
     return LateFilter(
         request.org_id,
-        _instant("period.start_at", request.period.start_at),
-        _instant("period.end_at", request.period.end_at),
+        request.period.start_at.ToDatetime(UTC),
+        request.period.end_at.ToDatetime(UTC),
     )
 
 

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#payments/metering/v1/metering.proto\x12\x14payments.metering.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xf3\x04\n\nUsageEvent\x12\x36\n\nrequest_id\x18\x01 \x01(\tB\x17\xbaH\x14r\x12\x32\x10^[^\\x00]{1,128}$R\trequestId\x12\x35\n\x06org_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12=\n\nproject_id\x18\x03 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\tprojectId\x12\x30\n\x03sku\x18\x04 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x03sku\x12@\n\x08quantity\x18\x05 \x01(\tB$\xbaH!r\x1f\x32\x1d^[0-9]{1,15}(\\.[0-9]{1,18})?$R\x08quantity\x12<\n\nevent_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\x12>\n\x06source\x18\x07 \x01(\x0e\x32\x1c.payments.metering.v1.SourceB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06source\x12\x87\x01\n\x08metadata\x18\x08 \x03(\x0b\x32..payments.metering.v1.UsageEvent.MetadataEntryB;\xbaH8\x9a\x01\x35\x10\x10\"\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$*\x14r\x12\x32\x10^[^\\x00]{0,256}$R\x08metadata\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xaa\x01\n\x0c\x45ventProblem\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12\x1d\n\nrequest_id\x18\x02 \x01(\tR\trequestId\x12\x33\n\x07outcome\x18\x03 \x01(\x0e\x32\x19.payments.type.v1.OutcomeR\x07outcome\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x05 \x01(\tR\x07message\"\xf3\x03\n\x08UsageRow\x12\x10\n\x03sku\x18\x01 \x01(\tR\x03sku\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12\x42\n\x0fwindow_start_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rwindowStartAt\x12>\n\rwindow_end_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bwindowEndAt\x12?\n\x05group\x18\x05 \x03(\x0b\x32).payments.metering.v1.UsageRow.GroupEntryR\x05group\x12\x14\n\x05value\x18\x06 \x01(\tR\x05value\x12\x1f\n\x0b\x65vent_count\x18\x07 \x01(\x03R\neventCount\x12@\n\x0e\x66irst_event_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x66irstEventAt\x12>\n\rlast_event_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0blastEventAt\x1a\x38\n\nGroupEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x80\x04\n\tLateEvent\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x15\n\x06org_id\x18\x02 \x01(\tR\x05orgId\x12\x1d\n\nproject_id\x18\x03 \x01(\tR\tprojectId\x12\x10\n\x03sku\x18\x04 \x01(\tR\x03sku\x12\x1a\n\x08quantity\x18\x05 \x01(\tR\x08quantity\x12\x39\n\nevent_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\teventTime\x12\x34\n\x06source\x18\x07 \x01(\x0e\x32\x1c.payments.metering.v1.SourceR\x06source\x12I\n\x08metadata\x18\x08 \x03(\x0b\x32-.payments.metering.v1.LateEvent.MetadataEntryR\x08metadata\x12\x1b\n\tcharge_id\x18\t \x01(\tR\x08\x63hargeId\x12\x1d\n\nreceipt_id\x18\n \x01(\tR\treceiptId\x12;\n\x0brecorded_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrecordedAt\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xc7\x01\n\x0eIngestSettings\x12:\n\x0b\x61\x63\x63\x65pt_past\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\nacceptPast\x12>\n\raccept_future\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0c\x61\x63\x63\x65ptFuture\x12\x39\n\nupdated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAt*_\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x16\n\x12SOURCE_FORM_SUBMIT\x10\x01\x12\x12\n\x0eSOURCE_BACKEND\x10\x02\x12\x11\n\rSOURCE_REPLAY\x10\x03*d\n\x06Window\x12\x16\n\x12WINDOW_UNSPECIFIED\x10\x00\x12\x0f\n\x0bWINDOW_NONE\x10\x01\x12\x0f\n\x0bWINDOW_HOUR\x10\x02\x12\x0e\n\nWINDOW_DAY\x10\x03\x12\x10\n\x0cWINDOW_MONTH\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#payments/metering/v1/metering.proto\x12\x14payments.metering.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\x9d\x05\n\nUsageEvent\x12\x36\n\nrequest_id\x18\x01 \x01(\tB\x17\xbaH\x14r\x12\x32\x10^[^\\x00]{1,128}$R\trequestId\x12\x35\n\x06org_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12=\n\nproject_id\x18\x03 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\tprojectId\x12\x30\n\x03sku\x18\x04 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x03sku\x12@\n\x08quantity\x18\x05 \x01(\tB$\xbaH!r\x1f\x32\x1d^[0-9]{1,15}(\\.[0-9]{1,18})?$R\x08quantity\x12<\n\nevent_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\x12>\n\x06source\x18\x07 \x01(\x0e\x32\x1c.payments.metering.v1.SourceB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06source\x12\x87\x01\n\x08metadata\x18\x08 \x03(\x0b\x32..payments.metering.v1.UsageEvent.MetadataEntryB;\xbaH8\x9a\x01\x35\x10\x10\"\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$*\x14r\x12\x32\x10^[^\\x00]{0,256}$R\x08metadata\x12(\n\nunreadable\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03R\nunreadable\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xaa\x01\n\x0c\x45ventProblem\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12\x1d\n\nrequest_id\x18\x02 \x01(\tR\trequestId\x12\x33\n\x07outcome\x18\x03 \x01(\x0e\x32\x19.payments.type.v1.OutcomeR\x07outcome\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x05 \x01(\tR\x07message\"\xf3\x03\n\x08UsageRow\x12\x10\n\x03sku\x18\x01 \x01(\tR\x03sku\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12\x42\n\x0fwindow_start_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rwindowStartAt\x12>\n\rwindow_end_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bwindowEndAt\x12?\n\x05group\x18\x05 \x03(\x0b\x32).payments.metering.v1.UsageRow.GroupEntryR\x05group\x12\x14\n\x05value\x18\x06 \x01(\tR\x05value\x12\x1f\n\x0b\x65vent_count\x18\x07 \x01(\x03R\neventCount\x12@\n\x0e\x66irst_event_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x66irstEventAt\x12>\n\rlast_event_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0blastEventAt\x1a\x38\n\nGroupEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x80\x04\n\tLateEvent\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x15\n\x06org_id\x18\x02 \x01(\tR\x05orgId\x12\x1d\n\nproject_id\x18\x03 \x01(\tR\tprojectId\x12\x10\n\x03sku\x18\x04 \x01(\tR\x03sku\x12\x1a\n\x08quantity\x18\x05 \x01(\tR\x08quantity\x12\x39\n\nevent_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\teventTime\x12\x34\n\x06source\x18\x07 \x01(\x0e\x32\x1c.payments.metering.v1.SourceR\x06source\x12I\n\x08metadata\x18\x08 \x03(\x0b\x32-.payments.metering.v1.LateEvent.MetadataEntryR\x08metadata\x12\x1b\n\tcharge_id\x18\t \x01(\tR\x08\x63hargeId\x12\x1d\n\nreceipt_id\x18\n \x01(\tR\treceiptId\x12;\n\x0brecorded_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrecordedAt\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xc7\x01\n\x0eIngestSettings\x12:\n\x0b\x61\x63\x63\x65pt_past\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\nacceptPast\x12>\n\raccept_future\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0c\x61\x63\x63\x65ptFuture\x12\x39\n\nupdated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAt*_\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x16\n\x12SOURCE_FORM_SUBMIT\x10\x01\x12\x12\n\x0eSOURCE_BACKEND\x10\x02\x12\x11\n\rSOURCE_REPLAY\x10\x03*d\n\x06Window\x12\x16\n\x12WINDOW_UNSPECIFIED\x10\x00\x12\x0f\n\x0bWINDOW_NONE\x10\x01\x12\x0f\n\x0bWINDOW_HOUR\x10\x02\x12\x0e\n\nWINDOW_DAY\x10\x03\x12\x10\n\x0cWINDOW_MONTH\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,28 +53,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGEEVENT'].fields_by_name['source']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_USAGEEVENT'].fields_by_name['metadata']._loaded_options = None
   _globals['_USAGEEVENT'].fields_by_name['metadata']._serialized_options = b'\272H8\232\0015\020\020\"\033r\0312\027^[A-Za-z0-9._:-]{1,64}$*\024r\0222\020^[^\\x00]{0,256}$'
+  _globals['_USAGEEVENT'].fields_by_name['unreadable']._loaded_options = None
+  _globals['_USAGEEVENT'].fields_by_name['unreadable']._serialized_options = b'\272H\005r\003\030\364\003'
   _globals['_USAGEROW_GROUPENTRY']._loaded_options = None
   _globals['_USAGEROW_GROUPENTRY']._serialized_options = b'8\001'
   _globals['_LATEEVENT_METADATAENTRY']._loaded_options = None
   _globals['_LATEEVENT_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_SOURCE']._serialized_start=2206
-  _globals['_SOURCE']._serialized_end=2301
-  _globals['_WINDOW']._serialized_start=2303
-  _globals['_WINDOW']._serialized_end=2403
+  _globals['_SOURCE']._serialized_start=2248
+  _globals['_SOURCE']._serialized_end=2343
+  _globals['_WINDOW']._serialized_start=2345
+  _globals['_WINDOW']._serialized_end=2445
   _globals['_USAGEEVENT']._serialized_start=185
-  _globals['_USAGEEVENT']._serialized_end=812
-  _globals['_USAGEEVENT_METADATAENTRY']._serialized_start=753
-  _globals['_USAGEEVENT_METADATAENTRY']._serialized_end=812
-  _globals['_EVENTPROBLEM']._serialized_start=815
-  _globals['_EVENTPROBLEM']._serialized_end=985
-  _globals['_USAGEROW']._serialized_start=988
-  _globals['_USAGEROW']._serialized_end=1487
-  _globals['_USAGEROW_GROUPENTRY']._serialized_start=1431
-  _globals['_USAGEROW_GROUPENTRY']._serialized_end=1487
-  _globals['_LATEEVENT']._serialized_start=1490
-  _globals['_LATEEVENT']._serialized_end=2002
-  _globals['_LATEEVENT_METADATAENTRY']._serialized_start=753
-  _globals['_LATEEVENT_METADATAENTRY']._serialized_end=812
-  _globals['_INGESTSETTINGS']._serialized_start=2005
-  _globals['_INGESTSETTINGS']._serialized_end=2204
+  _globals['_USAGEEVENT']._serialized_end=854
+  _globals['_USAGEEVENT_METADATAENTRY']._serialized_start=795
+  _globals['_USAGEEVENT_METADATAENTRY']._serialized_end=854
+  _globals['_EVENTPROBLEM']._serialized_start=857
+  _globals['_EVENTPROBLEM']._serialized_end=1027
+  _globals['_USAGEROW']._serialized_start=1030
+  _globals['_USAGEROW']._serialized_end=1529
+  _globals['_USAGEROW_GROUPENTRY']._serialized_start=1473
+  _globals['_USAGEROW_GROUPENTRY']._serialized_end=1529
+  _globals['_LATEEVENT']._serialized_start=1532
+  _globals['_LATEEVENT']._serialized_end=2044
+  _globals['_LATEEVENT_METADATAENTRY']._serialized_start=795
+  _globals['_LATEEVENT_METADATAENTRY']._serialized_end=854
+  _globals['_INGESTSETTINGS']._serialized_start=2047
+  _globals['_INGESTSETTINGS']._serialized_end=2246
 # @@protoc_insertion_point(module_scope)

@@ -85,6 +85,7 @@ __all__ = (
     "RotateWebhookSecretResponse",
     "Schedule",
     "StepFailed",
+    "StepRefunded",
     "StepSucceeded",
     "TailEventsRequest",
     "TailEventsResponse",
@@ -121,6 +122,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -610,7 +612,7 @@ class WebhookSigning(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class CancelTimerRequest(betterproto2.Message):
+class CancelTimerRequest(CheckedMessage):
     """
     Request of CancelTimer.
     """
@@ -632,7 +634,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class CancelTimerResponse(betterproto2.Message):
+class CancelTimerResponse(CheckedMessage):
     """
     Answer of CancelTimer.
     """
@@ -649,7 +651,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ChargeCreated(betterproto2.Message):
+class ChargeCreated(CheckedMessage):
     """
     ChargeCreated is published once for each charge, when its transfers are in the ledger.
     """
@@ -702,7 +704,7 @@ default_message_pool.register_message("payments.events.v1", "ChargeCreated", Cha
 
 
 @dataclass(eq=False, repr=False)
-class Consumer(betterproto2.Message):
+class Consumer(CheckedMessage):
     """
     Consumer is a reader of the feed inside the mesh, and how far it got with the tenant's events.
     """
@@ -762,7 +764,7 @@ default_message_pool.register_message("payments.events.v1", "Consumer", Consumer
 
 
 @dataclass(eq=False, repr=False)
-class ContractViolated(betterproto2.Message):
+class ContractViolated(CheckedMessage):
     """
     ContractViolated says that something broke one of the contracts that the mesh is watched by: a request
     with an issue, or state that fails an invariant. It is published in the transaction of the state that it
@@ -812,7 +814,7 @@ default_message_pool.register_message("payments.events.v1", "ContractViolated", 
 
 
 @dataclass(eq=False, repr=False)
-class CreateWebhookEndpointRequest(betterproto2.Message):
+class CreateWebhookEndpointRequest(CheckedMessage):
     """
     Request of CreateWebhookEndpoint.
     """
@@ -864,7 +866,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class CreateWebhookEndpointResponse(betterproto2.Message):
+class CreateWebhookEndpointResponse(CheckedMessage):
     """
     Answer of CreateWebhookEndpoint.
     """
@@ -888,7 +890,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeadLetter(betterproto2.Message):
+class DeadLetter(CheckedMessage):
     """
     DeadLetter is an event that a consumer gave up after its last try.
     """
@@ -945,7 +947,7 @@ default_message_pool.register_message("payments.events.v1", "DeadLetter", DeadLe
 
 
 @dataclass(eq=False, repr=False)
-class DeleteScheduleRequest(betterproto2.Message):
+class DeleteScheduleRequest(CheckedMessage):
     """
     Request of DeleteSchedule.
     """
@@ -967,7 +969,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeleteScheduleResponse(betterproto2.Message):
+class DeleteScheduleResponse(CheckedMessage):
     """
     Answer of DeleteSchedule.
     """
@@ -984,7 +986,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeleteWebhookEndpointRequest(betterproto2.Message):
+class DeleteWebhookEndpointRequest(CheckedMessage):
     """
     Request of DeleteWebhookEndpoint.
     """
@@ -1006,7 +1008,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeleteWebhookEndpointResponse(betterproto2.Message):
+class DeleteWebhookEndpointResponse(CheckedMessage):
     """
     Answer of DeleteWebhookEndpoint: nothing is left to tell.
     """
@@ -1020,7 +1022,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Event(betterproto2.Message):
+class Event(CheckedMessage):
     """
     Event is a fact of one tenant that was committed. It never changes and is never withdrawn; a later
     event says what came after.
@@ -1099,7 +1101,7 @@ default_message_pool.register_message("payments.events.v1", "Event", Event)
 
 
 @dataclass(eq=False, repr=False)
-class EventMetadata(betterproto2.Message):
+class EventMetadata(CheckedMessage):
     """
     EventMetadata is the trail of an event. The outbox fields show the state of its delivery inside the
     mesh at the moment of reading; they are no part of the fact.
@@ -1153,7 +1155,7 @@ default_message_pool.register_message("payments.events.v1", "EventMetadata", Eve
 
 
 @dataclass(eq=False, repr=False)
-class EventType(betterproto2.Message):
+class EventType(CheckedMessage):
     """
     EventType is a kind of event: who publishes it, who reads it, and what its payload looks like.
     """
@@ -1200,7 +1202,7 @@ default_message_pool.register_message("payments.events.v1", "EventType", EventTy
 
 
 @dataclass(eq=False, repr=False)
-class EventTypeCutOver(betterproto2.Message):
+class EventTypeCutOver(CheckedMessage):
     """
     EventTypeCutOver says that a version of a registered event type has taken the place of the one before it:
     from now on the earlier version is refused.
@@ -1233,7 +1235,7 @@ default_message_pool.register_message("payments.events.v1", "EventTypeCutOver", 
 
 
 @dataclass(eq=False, repr=False)
-class EventTypeVersion(betterproto2.Message):
+class EventTypeVersion(CheckedMessage):
     """
     EventTypeVersion is one schema of an event's payload.
 
@@ -1281,7 +1283,7 @@ default_message_pool.register_message("payments.events.v1", "EventTypeVersion", 
 
 
 @dataclass(eq=False, repr=False)
-class FailingKey(betterproto2.Message):
+class FailingKey(CheckedMessage):
     """
     FailingKey is a key whose first waiting event fails, or was given up.
     """
@@ -1323,7 +1325,7 @@ default_message_pool.register_message("payments.events.v1", "FailingKey", Failin
 
 
 @dataclass(eq=False, repr=False)
-class GetEventTypeRequest(betterproto2.Message):
+class GetEventTypeRequest(CheckedMessage):
     """
     Request of GetEventType.
     """
@@ -1340,7 +1342,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetEventTypeResponse(betterproto2.Message):
+class GetEventTypeResponse(CheckedMessage):
     """
     Answer of GetEventType.
     """
@@ -1357,7 +1359,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetJourneyRequest(betterproto2.Message):
+class GetJourneyRequest(CheckedMessage):
     """
     Request of GetJourney.
     """
@@ -1377,7 +1379,7 @@ default_message_pool.register_message("payments.events.v1", "GetJourneyRequest",
 
 
 @dataclass(eq=False, repr=False)
-class GetJourneyResponse(betterproto2.Message):
+class GetJourneyResponse(CheckedMessage):
     """
     Answer of GetJourney.
     """
@@ -1394,7 +1396,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetWebhookEndpointRequest(betterproto2.Message):
+class GetWebhookEndpointRequest(CheckedMessage):
     """
     Request of GetWebhookEndpoint.
     """
@@ -1411,7 +1413,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetWebhookEndpointResponse(betterproto2.Message):
+class GetWebhookEndpointResponse(CheckedMessage):
     """
     Answer of GetWebhookEndpoint.
     """
@@ -1430,7 +1432,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Journey(betterproto2.Message):
+class Journey(CheckedMessage):
     """
     Journey is a piece of work that waits, for events and for time, with everything that happened to it.
     """
@@ -1520,7 +1522,7 @@ default_message_pool.register_message("payments.events.v1", "Journey", Journey)
 
 
 @dataclass(eq=False, repr=False)
-class JourneyStep(betterproto2.Message):
+class JourneyStep(CheckedMessage):
     """
     JourneyStep is what one event, timer or call did to a journey.
     """
@@ -1569,7 +1571,7 @@ default_message_pool.register_message("payments.events.v1", "JourneyStep", Journ
 
 
 @dataclass(eq=False, repr=False)
-class JourneyTimerFired(betterproto2.Message):
+class JourneyTimerFired(CheckedMessage):
     """
     JourneyTimerFired says that a timer of a journey came due. Its event's id is the id that the timer had, by which
     the journey knows whether it still waits for it.
@@ -1602,7 +1604,7 @@ default_message_pool.register_message("payments.events.v1", "JourneyTimerFired",
 
 
 @dataclass(eq=False, repr=False)
-class LedgerBatchPosted(betterproto2.Message):
+class LedgerBatchPosted(CheckedMessage):
     """
     LedgerBatchPosted is published once for each batch of which anything was posted, in the transaction of
     the batch. It names the batch and not its transfers: at full rate one event a transfer would cost
@@ -1644,7 +1646,7 @@ default_message_pool.register_message("payments.events.v1", "LedgerBatchPosted",
 
 
 @dataclass(eq=False, repr=False)
-class ListConsumersRequest(betterproto2.Message):
+class ListConsumersRequest(CheckedMessage):
     """
     Request of ListConsumers.
     """
@@ -1666,7 +1668,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListConsumersResponse(betterproto2.Message):
+class ListConsumersResponse(CheckedMessage):
     """
     Answer of ListConsumers.
     """
@@ -1688,7 +1690,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListDeadLettersRequest(betterproto2.Message):
+class ListDeadLettersRequest(CheckedMessage):
     """
     Request of ListDeadLetters.
     """
@@ -1715,7 +1717,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListDeadLettersResponse(betterproto2.Message):
+class ListDeadLettersResponse(CheckedMessage):
     """
     Answer of ListDeadLetters.
     """
@@ -1739,7 +1741,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListEventsRequest(betterproto2.Message):
+class ListEventsRequest(CheckedMessage):
     """
     Request of ListEvents.
     """
@@ -1771,7 +1773,7 @@ default_message_pool.register_message("payments.events.v1", "ListEventsRequest",
 
 
 @dataclass(eq=False, repr=False)
-class ListEventsResponse(betterproto2.Message):
+class ListEventsResponse(CheckedMessage):
     """
     Answer of ListEvents.
     """
@@ -1800,7 +1802,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListEventTypesRequest(betterproto2.Message):
+class ListEventTypesRequest(CheckedMessage):
     """
     Request of ListEventTypes.
     """
@@ -1822,7 +1824,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListEventTypesResponse(betterproto2.Message):
+class ListEventTypesResponse(CheckedMessage):
     """
     Answer of ListEventTypes.
     """
@@ -1844,7 +1846,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListJourneysRequest(betterproto2.Message):
+class ListJourneysRequest(CheckedMessage):
     """
     Request of ListJourneys.
     """
@@ -1883,7 +1885,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListJourneysResponse(betterproto2.Message):
+class ListJourneysResponse(CheckedMessage):
     """
     Answer of ListJourneys.
     """
@@ -1905,7 +1907,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListSchedulesRequest(betterproto2.Message):
+class ListSchedulesRequest(CheckedMessage):
     """
     Request of ListSchedules.
     """
@@ -1927,7 +1929,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListSchedulesResponse(betterproto2.Message):
+class ListSchedulesResponse(CheckedMessage):
     """
     Answer of ListSchedules.
     """
@@ -1949,7 +1951,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListTimersRequest(betterproto2.Message):
+class ListTimersRequest(CheckedMessage):
     """
     Request of ListTimers.
     """
@@ -1981,7 +1983,7 @@ default_message_pool.register_message("payments.events.v1", "ListTimersRequest",
 
 
 @dataclass(eq=False, repr=False)
-class ListTimersResponse(betterproto2.Message):
+class ListTimersResponse(CheckedMessage):
     """
     Answer of ListTimers.
     """
@@ -2003,7 +2005,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookAttemptsRequest(betterproto2.Message):
+class ListWebhookAttemptsRequest(CheckedMessage):
     """
     Request of ListWebhookAttempts.
     """
@@ -2042,7 +2044,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookAttemptsResponse(betterproto2.Message):
+class ListWebhookAttemptsResponse(CheckedMessage):
     """
     Answer of ListWebhookAttempts.
     """
@@ -2066,7 +2068,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookDeliveriesRequest(betterproto2.Message):
+class ListWebhookDeliveriesRequest(CheckedMessage):
     """
     Request of ListWebhookDeliveries.
     """
@@ -2100,7 +2102,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookDeliveriesResponse(betterproto2.Message):
+class ListWebhookDeliveriesResponse(CheckedMessage):
     """
     Answer of ListWebhookDeliveries.
     """
@@ -2124,7 +2126,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookEndpointsRequest(betterproto2.Message):
+class ListWebhookEndpointsRequest(CheckedMessage):
     """
     Request of ListWebhookEndpoints.
     """
@@ -2146,7 +2148,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListWebhookEndpointsResponse(betterproto2.Message):
+class ListWebhookEndpointsResponse(CheckedMessage):
     """
     Answer of ListWebhookEndpoints.
     """
@@ -2170,7 +2172,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PaymentCompleted(betterproto2.Message):
+class PaymentCompleted(CheckedMessage):
     """
     PaymentCompleted: every step of a payment was charged.
     """
@@ -2200,7 +2202,7 @@ default_message_pool.register_message("payments.events.v1", "PaymentCompleted", 
 
 
 @dataclass(eq=False, repr=False)
-class PaymentFailed(betterproto2.Message):
+class PaymentFailed(CheckedMessage):
     """
     PaymentFailed: a payment ended and nothing is charged. Exactly one for each payment that failed, and none
     for a request that was refused before a processor was asked.
@@ -2274,9 +2276,10 @@ default_message_pool.register_message("payments.events.v1", "PaymentFailed", Pay
 
 
 @dataclass(eq=False, repr=False)
-class PaymentReceived(betterproto2.Message):
+class PaymentReceived(CheckedMessage):
     """
-    PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part.
+    PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part. By then each
+    of its steps stands in the books, see StepSucceeded.
     """
 
     order_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2343,7 +2346,7 @@ default_message_pool.register_message("payments.events.v1", "PaymentReceived", P
 
 
 @dataclass(eq=False, repr=False)
-class PaymentReceivedStep(betterproto2.Message):
+class PaymentReceivedStep(CheckedMessage):
     """
     PaymentReceivedStep is one part of the money that came in.
     """
@@ -2385,7 +2388,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PlanCreated(betterproto2.Message):
+class PlanCreated(CheckedMessage):
     """
     PlanCreated says that a plan was declared for the first time.
     """
@@ -2412,7 +2415,7 @@ default_message_pool.register_message("payments.events.v1", "PlanCreated", PlanC
 
 
 @dataclass(eq=False, repr=False)
-class PlanDeprecated(betterproto2.Message):
+class PlanDeprecated(CheckedMessage):
     """
     PlanDeprecated says that a plan takes nobody new from now on. Those on it stay.
     """
@@ -2432,7 +2435,7 @@ default_message_pool.register_message("payments.events.v1", "PlanDeprecated", Pl
 
 
 @dataclass(eq=False, repr=False)
-class PlanUpdated(betterproto2.Message):
+class PlanUpdated(CheckedMessage):
     """
     PlanUpdated says that a plan's description or price list changed.
     """
@@ -2464,7 +2467,7 @@ default_message_pool.register_message("payments.events.v1", "PlanUpdated", PlanU
 
 
 @dataclass(eq=False, repr=False)
-class PublishCloudEventsRequest(betterproto2.Message):
+class PublishCloudEventsRequest(CheckedMessage):
     """
     Request of PublishCloudEvents.
     """
@@ -2496,7 +2499,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PublishCloudEventsResponse(betterproto2.Message):
+class PublishCloudEventsResponse(CheckedMessage):
     """
     Answer of PublishCloudEvents.
     """
@@ -2516,7 +2519,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PublishEventResult(betterproto2.Message):
+class PublishEventResult(CheckedMessage):
     """
     PublishEventResult is the verdict on one event.
     """
@@ -2562,7 +2565,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PublishEventsRequest(betterproto2.Message):
+class PublishEventsRequest(CheckedMessage):
     """
     Request of PublishEvents.
     """
@@ -2585,7 +2588,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PublishEventsResponse(betterproto2.Message):
+class PublishEventsResponse(CheckedMessage):
     """
     Answer of PublishEvents.
     """
@@ -2604,7 +2607,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PutScheduleRequest(betterproto2.Message):
+class PutScheduleRequest(CheckedMessage):
     """
     Request of PutSchedule.
     """
@@ -2626,7 +2629,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class PutScheduleResponse(betterproto2.Message):
+class PutScheduleResponse(CheckedMessage):
     """
     Answer of PutSchedule.
     """
@@ -2643,7 +2646,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RatingCompleted(betterproto2.Message):
+class RatingCompleted(CheckedMessage):
     """
     RatingCompleted is published when the rated lines of a charge are final and in the ledger.
     """
@@ -2697,7 +2700,7 @@ default_message_pool.register_message("payments.events.v1", "RatingCompleted", R
 
 
 @dataclass(eq=False, repr=False)
-class RatingFailed(betterproto2.Message):
+class RatingFailed(CheckedMessage):
     """
     RatingFailed says that a charge could not be made because its usage could not be rated, and that the same request
     will never make it. Once for each request; what may end differently in another try is not told.
@@ -2742,7 +2745,7 @@ default_message_pool.register_message("payments.events.v1", "RatingFailed", Rati
 
 
 @dataclass(eq=False, repr=False)
-class RedeliverWebhookRequest(betterproto2.Message):
+class RedeliverWebhookRequest(CheckedMessage):
     """
     Request of RedeliverWebhook: an event, or a period.
 
@@ -2788,7 +2791,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RedeliverWebhookResponse(betterproto2.Message):
+class RedeliverWebhookResponse(CheckedMessage):
     """
     Answer of RedeliverWebhook.
     """
@@ -2810,7 +2813,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RegisterEventTypeResult(betterproto2.Message):
+class RegisterEventTypeResult(CheckedMessage):
     """
     RegisterEventTypeResult is the verdict on one type.
     """
@@ -2861,7 +2864,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RegisterEventTypesRequest(betterproto2.Message):
+class RegisterEventTypesRequest(CheckedMessage):
     """
     Request of RegisterEventTypes.
     """
@@ -2878,7 +2881,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RegisterEventTypesResponse(betterproto2.Message):
+class RegisterEventTypesResponse(CheckedMessage):
     """
     Answer of RegisterEventTypes.
     """
@@ -2897,7 +2900,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ReplayDeadLettersRequest(betterproto2.Message):
+class ReplayDeadLettersRequest(CheckedMessage):
     """
     Request of ReplayDeadLetters: all of a consumer, those of a key, or some events.
     """
@@ -2929,7 +2932,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ReplayDeadLettersResponse(betterproto2.Message):
+class ReplayDeadLettersResponse(CheckedMessage):
     """
     Answer of ReplayDeadLetters.
     """
@@ -2951,7 +2954,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ReplayEventsRequest(betterproto2.Message):
+class ReplayEventsRequest(CheckedMessage):
     """
     Request of ReplayEvents.
     """
@@ -2990,7 +2993,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ReplayEventsResponse(betterproto2.Message):
+class ReplayEventsResponse(CheckedMessage):
     """
     Answer of ReplayEvents.
     """
@@ -3017,7 +3020,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RotateWebhookSecretRequest(betterproto2.Message):
+class RotateWebhookSecretRequest(CheckedMessage):
     """
     Request of RotateWebhookSecret.
     """
@@ -3053,7 +3056,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RotateWebhookSecretResponse(betterproto2.Message):
+class RotateWebhookSecretResponse(CheckedMessage):
     """
     Answer of RotateWebhookSecret.
     """
@@ -3077,7 +3080,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Schedule(betterproto2.Message):
+class Schedule(CheckedMessage):
     """
     Schedule is an event of a registered type that is published again and again. The `causation_id` of each is
     `schedule:<name>@<time>`, with the time that it should have come at.
@@ -3160,7 +3163,7 @@ default_message_pool.register_message("payments.events.v1", "Schedule", Schedule
 
 
 @dataclass(eq=False, repr=False)
-class StepFailed(betterproto2.Message):
+class StepFailed(CheckedMessage):
     """
     StepFailed: an attempt to charge a step of a payment was settled, and it is certain that nothing was charged.
     """
@@ -3210,7 +3213,86 @@ default_message_pool.register_message("payments.events.v1", "StepFailed", StepFa
 
 
 @dataclass(eq=False, repr=False)
-class StepSucceeded(betterproto2.Message):
+class StepRefunded(CheckedMessage):
+    """
+    StepRefunded: what was charged for a step of a payment was given back, since another step failed for good.
+    """
+
+    step_index: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    Step of the plan, from 0.
+    """
+
+    processor_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Processor that charged, and gave back.
+    """
+
+    latency_ms: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+    """
+    Time from sending to settling, in milliseconds.
+    """
+
+    amount: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+    """
+    Amount in minor units of the currency: the whole charge.
+    """
+
+    currency: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    ISO 4217 code.
+    """
+
+    payment_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    The payment; orders the events of one payment.
+    """
+
+    attempt_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    The attempt that gave the money back.
+    """
+
+    payment_method: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    Method of the step, e.g. `card`.
+    """
+
+    order_id: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    What was to be paid for.
+    """
+
+    person_id: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Who was to pay.
+    """
+
+    settled_at: "datetime.datetime | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When the outcome of the refund was known.
+    """
+
+    charge_attempt_id: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
+    """
+    The attempt that had charged.
+    """
+
+    charged_at: "datetime.datetime | None" = betterproto2.field(
+        13, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When the outcome of that charge was known.
+    """
+
+
+default_message_pool.register_message("payments.events.v1", "StepRefunded", StepRefunded)
+
+
+@dataclass(eq=False, repr=False)
+class StepSucceeded(CheckedMessage):
     """
     StepSucceeded: an attempt to charge a step of a payment was settled, and the processor charged it.
     """
@@ -3255,12 +3337,30 @@ class StepSucceeded(betterproto2.Message):
     Method of the step, e.g. `card`.
     """
 
+    order_id: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    What is paid for.
+    """
+
+    person_id: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Who pays.
+    """
+
+    settled_at: "datetime.datetime | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When the outcome was known; the money stands in the books from then on. Absent in events from before this
+    field, which do not name the payer either: what they charged is booked when the payment ends.
+    """
+
 
 default_message_pool.register_message("payments.events.v1", "StepSucceeded", StepSucceeded)
 
 
 @dataclass(eq=False, repr=False)
-class TailEventsRequest(betterproto2.Message):
+class TailEventsRequest(CheckedMessage):
     """
     Request of TailEvents.
     """
@@ -3281,7 +3381,7 @@ default_message_pool.register_message("payments.events.v1", "TailEventsRequest",
 
 
 @dataclass(eq=False, repr=False)
-class TailEventsResponse(betterproto2.Message):
+class TailEventsResponse(CheckedMessage):
     """
     Answer of TailEvents: one event each.
     """
@@ -3303,7 +3403,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class TestWebhookEndpointRequest(betterproto2.Message):
+class TestWebhookEndpointRequest(CheckedMessage):
     """
     Request of TestWebhookEndpoint.
     """
@@ -3325,7 +3425,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class TestWebhookEndpointResponse(betterproto2.Message):
+class TestWebhookEndpointResponse(CheckedMessage):
     """
     Answer of TestWebhookEndpoint.
     """
@@ -3349,7 +3449,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class Timer(betterproto2.Message):
+class Timer(CheckedMessage):
     """
     Timer is an event that is yet to be published: at its time it goes into the log, once.
     """
@@ -3408,7 +3508,7 @@ default_message_pool.register_message("payments.events.v1", "Timer", Timer)
 
 
 @dataclass(eq=False, repr=False)
-class UpdateWebhookEndpointRequest(betterproto2.Message):
+class UpdateWebhookEndpointRequest(CheckedMessage):
     """
     Request of UpdateWebhookEndpoint. What is left out stays as it is.
     """
@@ -3462,7 +3562,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UpdateWebhookEndpointResponse(betterproto2.Message):
+class UpdateWebhookEndpointResponse(CheckedMessage):
     """
     Answer of UpdateWebhookEndpoint.
     """
@@ -3481,7 +3581,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UsageAggregated(betterproto2.Message):
+class UsageAggregated(CheckedMessage):
     """
     UsageAggregated says how much an organisation used in a period, added up for good: later usage of the period is no part
     of it. It is published with the charge that the sums were frozen for, and tells no prices; UsageRated does.
@@ -3526,7 +3626,7 @@ default_message_pool.register_message("payments.events.v1", "UsageAggregated", U
 
 
 @dataclass(eq=False, repr=False)
-class UsageAggregatedTotal(betterproto2.Message):
+class UsageAggregatedTotal(CheckedMessage):
     """
     UsageAggregatedTotal is how much of one SKU one project used.
     """
@@ -3553,7 +3653,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UsageLate(betterproto2.Message):
+class UsageLate(CheckedMessage):
     """
     UsageLate says that usage was stored for a period after a charge had closed it, so that no charge bills it yet. Each
     late event is told of once: one fact for each batch and charge, whatever its size.
@@ -3616,7 +3716,7 @@ default_message_pool.register_message("payments.events.v1", "UsageLate", UsageLa
 
 
 @dataclass(eq=False, repr=False)
-class UsagePeriodClosed(betterproto2.Message):
+class UsagePeriodClosed(CheckedMessage):
     """
     UsagePeriodClosed says that a charge has closed a period of an organisation's usage: what is stored for it from now on
     is late. Once for each charge.
@@ -3649,7 +3749,7 @@ default_message_pool.register_message("payments.events.v1", "UsagePeriodClosed",
 
 
 @dataclass(eq=False, repr=False)
-class UsageRated(betterproto2.Message):
+class UsageRated(CheckedMessage):
     """
     UsageRated says what the usage of a charge costs, meter by meter. It is published when the lines of the charge are
     stored for good, before the ledger posts them; RatingCompleted follows once it has.
@@ -3702,7 +3802,7 @@ default_message_pool.register_message("payments.events.v1", "UsageRated", UsageR
 
 
 @dataclass(eq=False, repr=False)
-class UsageRatedLine(betterproto2.Message):
+class UsageRatedLine(CheckedMessage):
     """
     UsageRatedLine is what the usage of one SKU in one project costs.
     """
@@ -3734,7 +3834,7 @@ default_message_pool.register_message("payments.events.v1", "UsageRatedLine", Us
 
 
 @dataclass(eq=False, repr=False)
-class UsageReported(betterproto2.Message):
+class UsageReported(CheckedMessage):
     """
     UsageReported says that a batch added usage: one event a receipt, with totals, whatever the size of the
     batch. Batches that added nothing publish none. Sums do not depend on order, so its key is the
@@ -3780,7 +3880,7 @@ default_message_pool.register_message("payments.events.v1", "UsageReported", Usa
 
 
 @dataclass(eq=False, repr=False)
-class UsageStatusChanged(betterproto2.Message):
+class UsageStatusChanged(CheckedMessage):
     """
     UsageStatusChanged says that usage events of a batch went from one status to another, with the reasons. Usage that
     was simply taken in is told by UsageReported instead. Nothing orders it, so its key is the receipt.
@@ -3827,7 +3927,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UsageStatusReason(betterproto2.Message):
+class UsageStatusReason(CheckedMessage):
     """
     UsageStatusReason is why some events of a batch changed their status.
     """
@@ -3847,7 +3947,7 @@ default_message_pool.register_message("payments.events.v1", "UsageStatusReason",
 
 
 @dataclass(eq=False, repr=False)
-class UsageTotal(betterproto2.Message):
+class UsageTotal(CheckedMessage):
     """
     UsageTotal is what one batch added to the usage of one SKU by one organisation.
     """
@@ -3891,7 +3991,7 @@ default_message_pool.register_message("payments.events.v1", "UsageTotal", UsageT
 
 
 @dataclass(eq=False, repr=False)
-class WebhookAttempt(betterproto2.Message):
+class WebhookAttempt(CheckedMessage):
     """
     WebhookAttempt is one request to an endpoint and what came back.
     """
@@ -3960,7 +4060,7 @@ default_message_pool.register_message("payments.events.v1", "WebhookAttempt", We
 
 
 @dataclass(eq=False, repr=False)
-class WebhookDelivery(betterproto2.Message):
+class WebhookDelivery(CheckedMessage):
     """
     WebhookDelivery is the delivery of one event to one endpoint.
     """
@@ -4018,7 +4118,7 @@ default_message_pool.register_message("payments.events.v1", "WebhookDelivery", W
 
 
 @dataclass(eq=False, repr=False)
-class WebhookEndpoint(betterproto2.Message):
+class WebhookEndpoint(CheckedMessage):
     """
     WebhookEndpoint is a URL that gets a tenant's events by POST.
     """
@@ -4119,7 +4219,7 @@ default_message_pool.register_message("payments.events.v1", "WebhookEndpoint", W
 
 
 @dataclass(eq=False, repr=False)
-class WebhookEndpointDisabled(betterproto2.Message):
+class WebhookEndpointDisabled(CheckedMessage):
     """
     WebhookEndpointDisabled says that an endpoint gets nothing from now on. Its events are kept as skipped, and
     can be redelivered once it is enabled again.
@@ -4154,7 +4254,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class WebhookEndpointTested(betterproto2.Message):
+class WebhookEndpointTested(CheckedMessage):
     """
     WebhookEndpointTested is what TestWebhookEndpoint sends. It goes to the endpoint under test and no other,
     whatever the subjects that it asked for.
@@ -4172,7 +4272,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class WebhookSecret(betterproto2.Message):
+class WebhookSecret(CheckedMessage):
     """
     WebhookSecret is a signing secret without its secret part.
     """

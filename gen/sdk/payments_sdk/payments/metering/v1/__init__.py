@@ -30,6 +30,7 @@ from dataclasses import dataclass
 
 import betterproto2
 
+from ....checked import CheckedDuration, CheckedMessage, CheckedTimestamp
 from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
@@ -133,7 +134,7 @@ class Window(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class EventProblem(betterproto2.Message):
+class EventProblem(CheckedMessage):
     """
     EventProblem says what became of an event that was not accepted.
     """
@@ -170,7 +171,7 @@ default_message_pool.register_message("payments.metering.v1", "EventProblem", Ev
 
 
 @dataclass(eq=False, repr=False)
-class GetIngestSettingsRequest(betterproto2.Message):
+class GetIngestSettingsRequest(CheckedMessage):
     """
     GetIngestSettingsRequest has no arguments: the tenant is the caller's.
     """
@@ -184,7 +185,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class GetIngestSettingsResponse(betterproto2.Message):
+class GetIngestSettingsResponse(CheckedMessage):
     """
     GetIngestSettingsResponse wraps the settings.
     """
@@ -203,7 +204,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class IngestEventsRequest(betterproto2.Message):
+class IngestEventsRequest(CheckedMessage):
     """
     IngestEventsRequest is a batch.
     """
@@ -221,7 +222,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class IngestEventsResponse(betterproto2.Message):
+class IngestEventsResponse(CheckedMessage):
     """
     IngestEventsResponse is the receipt of a batch, given after the commit.
     """
@@ -264,7 +265,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class IngestSettings(betterproto2.Message):
+class IngestSettings(CheckedMessage):
     """
     IngestSettings is how far from now an event may lie, for one tenant.
     """
@@ -295,7 +296,7 @@ default_message_pool.register_message("payments.metering.v1", "IngestSettings", 
 
 
 @dataclass(eq=False, repr=False)
-class LateEvent(betterproto2.Message):
+class LateEvent(CheckedMessage):
     """
     LateEvent is a usage event that was stored for a period after a charge had closed it: no charge bills it yet.
     """
@@ -370,7 +371,7 @@ default_message_pool.register_message("payments.metering.v1", "LateEvent", LateE
 
 
 @dataclass(eq=False, repr=False)
-class ListLateEventsRequest(betterproto2.Message):
+class ListLateEventsRequest(CheckedMessage):
     """
     ListLateEventsRequest asks for a page of late events; filters that are left out do not filter.
     """
@@ -404,7 +405,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListLateEventsResponse(betterproto2.Message):
+class ListLateEventsResponse(CheckedMessage):
     """
     ListLateEventsResponse is a page of late events.
     """
@@ -426,7 +427,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class QueryUsageRequest(betterproto2.Message):
+class QueryUsageRequest(CheckedMessage):
     """
     QueryUsageRequest names the usage to aggregate.
     """
@@ -484,7 +485,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class QueryUsageResponse(betterproto2.Message):
+class QueryUsageResponse(CheckedMessage):
     """
     QueryUsageResponse is the usage found.
     """
@@ -507,7 +508,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class StreamEventsRequest(betterproto2.Message):
+class StreamEventsRequest(CheckedMessage):
     """
     StreamEventsRequest is one batch of a stream.
     """
@@ -526,7 +527,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class StreamEventsResponse(betterproto2.Message):
+class StreamEventsResponse(CheckedMessage):
     """
     StreamEventsResponse answers one batch of a stream.
     """
@@ -545,7 +546,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UpdateIngestSettingsRequest(betterproto2.Message):
+class UpdateIngestSettingsRequest(CheckedMessage):
     """
     UpdateIngestSettingsRequest changes what it names and leaves the rest.
     """
@@ -576,7 +577,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UpdateIngestSettingsResponse(betterproto2.Message):
+class UpdateIngestSettingsResponse(CheckedMessage):
     """
     UpdateIngestSettingsResponse wraps the settings.
     """
@@ -595,7 +596,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class UsageEvent(betterproto2.Message):
+class UsageEvent(CheckedMessage):
     """
     UsageEvent is one measured use. It is identified by its request_id for ever: sending it again,
     alone or in another batch, changes nothing. An event breaks no batch: its rules are judged for it
@@ -653,12 +654,19 @@ class UsageEvent(betterproto2.Message):
     Free labels, to group usage by. Part of the content that a repeated event is compared by.
     """
 
+    unreadable: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    Why the event could not be read from what its sender wrote; empty for one that was. Who takes events in another
+    form, as the REST facade does, hands one that does not read on with this and what could be read of it, so that it
+    is rejected alone, with INVALID_FIELD and these words, in its place.
+    """
+
 
 default_message_pool.register_message("payments.metering.v1", "UsageEvent", UsageEvent)
 
 
 @dataclass(eq=False, repr=False)
-class UsageRow(betterproto2.Message):
+class UsageRow(CheckedMessage):
     """
     UsageRow is the usage of one SKU by one project in one window. Windows without events have no row.
     """

@@ -36,10 +36,15 @@ class Settings(BaseSettings):
         pooled: a connection pooler in transaction mode (PgBouncer) stands before Postgres; nothing is prepared.
         event_retention_days: days that events are kept at least, 0 for ever; what is not handled yet, or lies in
             the dead letters, stays longer.
-        feed_stall_seconds: how long the sequencer may fail until the event service is NOT_SERVING.
+        feed_stall_seconds: how long the feed may stand still until the event service is NOT_SERVING.
+        drain_notice_seconds: how long a process that ends answers calls while it says NOT_SERVING already.
+        storage_dir: folder of the database's files, when they lie on this machine; its room is watched.
+        storage_free_bytes_min: with less room there writes are refused; at most a tenth of the file system counts, 0
+            for never.
         metrics_listen: address of the Prometheus endpoint; empty for none.
         otlp_endpoint: where traces and metrics go by OTLP; empty for nowhere.
         log_level: least level of the log lines.
+        loop_holds_file: where stacks of what holds the event loop for 250 ms or longer are appended; none without it.
         secrets_keys: keys of 32 bytes in Base64 that secrets are kept under in the database, separated by commas;
             the first encrypts, all decrypt. Only services that keep secrets need it.
         webhook_allow: addresses, networks and hosts that webhooks may go to although they are not public,
@@ -68,10 +73,14 @@ class Settings(BaseSettings):
     pool_size: int = Field(default=16, ge=2, le=90)
     pooled: bool = False
     event_retention_days: int = Field(default=90, ge=0, le=36_500)
-    feed_stall_seconds: int = Field(default=15, ge=2, le=3600)
+    feed_stall_seconds: int = Field(default=2, ge=2, le=3600)
+    drain_notice_seconds: float = Field(default=0.0, ge=0, le=300)
+    storage_dir: Path | None = None
+    storage_free_bytes_min: int = Field(default=512 * 1024**2, ge=0)
     metrics_listen: str = ""
     otlp_endpoint: str = ""
     log_level: str = Field(default="warning", pattern="(?i)^(debug|info|warning|error|critical)$")
+    loop_holds_file: Path | None = None
     data_dir: Path = Path(".tollmesh")
     secrets_keys: SecretStr = SecretStr("")
     webhook_allow: str = ""
@@ -84,6 +93,11 @@ class Settings(BaseSettings):
     nats_key_file: Path | None = None
     nats_replicas: int = Field(default=0, ge=0, le=5)
     nats_stream_bytes_max: int = Field(default=1024**3, ge=1024**2)
+
+    @field_validator("loop_holds_file", "storage_dir", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
 
     @field_validator("secrets_keys")
     @classmethod

@@ -24,10 +24,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.runtime import pool, sql
 from services.runtime.clock import Clock
+from services.runtime.conditions import Conditions
 from services.runtime.context import CallContext, current
 from services.runtime.crashpoints import crashpoint
 from services.runtime.driver import driver_of
-from services.runtime.errors import DatabaseUnavailable, DeadlineExceeded, InvalidField
+from services.runtime.errors import (
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    InvalidField,
+    StorageLow,
+)
 from services.runtime.events import publish
 from services.runtime.events.envelope import Envelope
 from services.runtime.ids import new_ulid, new_uuid
@@ -35,6 +41,8 @@ from services.runtime.timers import store as timers
 
 STATEMENT_TIMEOUT_MS = 60_000
 POOL_WAIT_SECONDS = 10.0
+# Nobody makes room on a disk sooner.
+STORAGE_RETRY_MS = 10_000
 # A transaction never waits for anything but the database: one that idles so long has lost its process or its
 # network, and its locks hold up everybody else.
 IDLE_TIMEOUT_MS = 30_000
@@ -215,6 +223,7 @@ class Database:
         wake: called after each commit that published an event.
         scheduled: called after each commit that set a timer.
         pooled: a connection pooler in transaction mode stands in between.
+        conditions: of the process, for the background work that uses it.
     """
 
     def __init__(
@@ -226,7 +235,9 @@ class Database:
         wake: Callable[[], None] = lambda: None,
         scheduled: Callable[[], None] = lambda: None,
         pooled: bool = False,
+        conditions: Conditions | None = None,
     ) -> None:
+        self.conditions = conditions or Conditions()
         self._clock = clock
         self._wake = wake
         self._scheduled = scheduled
@@ -330,6 +341,11 @@ class translated_errors:  # noqa: N801 - reads as a statement at its place of us
         if _holds_nul(cause):
             raise InvalidField.one(
                 "request", "a text holds the character NUL (U+0000), which cannot be stored"
+            ) from error
+        if isinstance(cause, psycopg.errors.DiskFull):
+            raise StorageLow(
+                "the database's disk is full; make the same request again once there is room",
+                retry_after_ms=STORAGE_RETRY_MS,
             ) from error
         if isinstance(error, OperationalError | InterfaceError) or isinstance(cause, _GONE):
             raise DatabaseUnavailable(

@@ -205,6 +205,13 @@ class DatabaseUnavailable(DomainError):
     state_dependent = True
 
 
+class StorageLow(DomainError):
+    """Little or no room is left where the database keeps its files; nothing was changed."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "STORAGE_LOW"
+
+
 class DependencyUnavailable(DomainError):
     """Another service of the mesh cannot be reached."""
 

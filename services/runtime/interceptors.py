@@ -1,5 +1,6 @@
-"""What every call passes through, in order: request id and log context, telemetry, errors, authentication,
-deadline ceiling, validation. One pipeline, built once a method, so that a call pays for work and not for layers.
+"""What every call passes through, in order: request id and log context, telemetry, errors, authentication, room on
+the disk, deadline ceiling, validation. One pipeline, built once a method, so that a call pays for work and not for
+layers.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from services.runtime.errors import (
 from services.runtime.ids import derived_uuid, new_uuid
 from services.runtime.methods import Method
 from services.runtime.status import RemoteError, grpc_code, to_status, trailers
+from services.runtime.storage import Storage
 from services.runtime.telemetry import (
     Telemetry,
     log,
@@ -133,6 +135,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
         tokens: MeshTokens,
         telemetry: Telemetry,
         violations: ViolationReporter,
+        storage: Storage,
     ) -> None:
         self._settings = settings
         self._known = known
@@ -140,6 +143,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
         self._tokens = tokens
         self._telemetry = telemetry
         self._violations = violations
+        self._storage = storage
         self._wrapped: dict[str, Any] = {}
         self._running = 0
 
@@ -274,6 +278,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
                 scope=call.method.scope,
                 method=call.method.path,
             )
+        self._check_room(call)
         call.who = CallContext(
             tenant_id=principal.tenant_id,
             principal_id=principal.principal_id,
@@ -302,6 +307,11 @@ class Pipeline(grpc.aio.ServerInterceptor):
         if scheme.lower() != "bearer":
             raise refusal("scheme", "the authorization header must read `Bearer <key>`")
         return await self._keys.resolve(secret.strip())
+
+    def _check_room(self, call: Call) -> None:
+        """Refuse what changes state while storage is low; reading goes on. Raises StorageLow."""
+        if call.method.mutates and not call.method.vital:
+            self._storage.check()
 
     async def _recheck(self, call: Call) -> None:
         """Refuse what a stream carries once its key was revoked or has expired.
@@ -385,6 +395,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
     ) -> AsyncIterator[Any]:
         async for item in data:
             await self._recheck(call)
+            self._check_room(call)
             yield await self._request(call, item, decode)
 
     # ---- on the way out

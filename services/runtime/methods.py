@@ -38,6 +38,7 @@ class Method:
         path: `/payments.ledger.v1.LedgerService/PostTransfers`.
         scope: scope that its caller needs; empty for health and reflection, which need no key.
         mutates: whether a call changes state.
+        vital: whether it may do so even while storage is low.
         has_request_id: whether the request has the field request_id.
         request: descriptor of its request; None where it is not ours.
         validated: whether the request's rules are checked (ours) or not (health, reflection, channelz).
@@ -49,6 +50,7 @@ class Method:
     has_request_id: bool
     validated: bool
     request: Any = None
+    vital: bool = False
 
 
 def foreign(path: str) -> Method:
@@ -83,6 +85,7 @@ def describe(service_names: Iterable[str]) -> dict[str, Method]:
                 has_request_id,
                 validated=True,
                 request=method.input_type,
+                vital=rule.vital,
             )
     return methods
 

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,12 +31,16 @@ from typing import Self
 from urllib.parse import quote
 
 import psycopg
+import structlog
 from psycopg import sql
 
 from services.runtime import postgres_account, postgres_processes
 from services.runtime.postgres_account import NO_CAPABILITY, Account, NoAccount
+from services.runtime.postgres_log import cause_of
 
 SUPERUSER = "tollmesh_admin"
+
+_log = structlog.get_logger(__name__)
 
 _LAUNCHER = Path(__file__).with_name("postgres_launcher.py")
 # The port only names the socket's file: nothing listens on TCP.
@@ -46,9 +51,11 @@ _SOCKET_PATH_BYTES_MAX = 107
 _READY_WITHIN_S = 60.0  # crash recovery of a large log takes its time
 _POLL_S = 0.01
 _LOG_BYTES_MAX = 16 * 1024 * 1024
-# A server that keeps dying has a cause that no further start removes.
-_RESTARTS_MAX = 5
-_RESTARTS_WINDOW_S = 60.0
+# The first restart comes at once, further ones ever later: what stops a server may go by itself, as a full disk does.
+_RESTART_WAITS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 5.0)
+# Who has run so long has recovered.
+_SOUND_AFTER_S = 60.0
+_LOG_READ_BYTES = 64 * 1024
 
 # Sized for two cores that services and clients share; durability is never traded away.
 SETTINGS: Mapping[str, str] = {
@@ -127,7 +134,15 @@ class DataDirectoryForeign(PostgresError):
 
 
 class PostgresDied(PostgresError):
-    """Postgres ended, or did not get ready in time; the end of its log is in the message."""
+    """Postgres ended, or did not get ready in time.
+
+    Attributes:
+        cause: why, in one line; the message holds the end of its log too.
+    """
+
+    def __init__(self, what: str, cause: str = "", log: str = "") -> None:
+        super().__init__("\n".join(filter(None, (f"{what}: {cause}" if cause else what, log))))
+        self.cause = cause or what
 
 
 class EmbeddedPostgres:
@@ -138,6 +153,10 @@ class EmbeddedPostgres:
         settings: server settings that differ from SETTINGS.
 
     Start it from the main thread: the kernel stops it when the thread that started it ends.
+
+    Attributes:
+        restarts: how often `supervise` started it again, or tried to.
+        cause: why it does not run; empty while it does.
     """
 
     def __init__(self, data_dir: Path, *, settings: Mapping[str, str] | None = None) -> None:
@@ -150,6 +169,11 @@ class EmbeddedPostgres:
         self._capability = NO_CAPABILITY
         self._socket_dir = self.data_dir / "run"
         self._password = ""
+        self._stopping = threading.Event()
+        self._log_from = 0
+        self._ready_at = 0.0
+        self.restarts = 0
+        self.cause = ""
 
     # ---- life
 
@@ -171,21 +195,49 @@ class EmbeddedPostgres:
             PostgresDied: it did not start; the message ends with its log.
             PostgresError: the directory or the user it needs cannot be had.
         """
-        if self._process is not None:
-            raise PostgresError(f"Postgres of {self.data_dir} was started already")
-        if threading.current_thread() is not threading.main_thread():
-            raise PostgresError("start Postgres from the main thread: it stops with its thread")
-        self._lock_fd = take_directory(self.data_dir)
+        self._check_start()
         try:
-            self._prepare_files()
-            self._clear()
-            self._await_ready(self._spawn())
+            self._prepare()
+            self._await_ready(self._spawn(), _READY_WITHIN_S)
         except BaseException:
             self.stop()
             raise
 
+    async def start_async(self) -> None:
+        """Start it as `start` does, from the event loop of the main thread, and without holding that up."""
+        self._check_start()
+        try:
+            await self._in_thread(self._prepare)
+            await self._in_thread(self._await_ready, self._spawn(), _READY_WITHIN_S)
+        except BaseException:
+            await asyncio.to_thread(self.stop)
+            raise
+
+    async def _in_thread(self, work: Callable[..., None], *arguments: object) -> None:
+        """Run blocking work; who is cancelled meanwhile waits for its end, for it changes files."""
+        task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._stopping.set()
+            await asyncio.wait({task})
+            raise
+
+    def _check_start(self) -> None:
+        if self._process is not None:
+            raise PostgresError(f"Postgres of {self.data_dir} was started already")
+        if threading.current_thread() is not threading.main_thread():
+            raise PostgresError("start Postgres from the main thread: it stops with its thread")
+        self._stopping.clear()
+
+    def _prepare(self) -> None:
+        self._lock_fd = take_directory(self.data_dir)
+        self._prepare_files()
+        self._clear()
+
     def stop(self) -> None:
         """Stop Postgres fast and clean (open transactions roll back) and let the directory go."""
+        self._stopping.set()
         try:
             if self._process is not None:
                 postgres_processes.end(self._process)
@@ -197,39 +249,48 @@ class EmbeddedPostgres:
                 self._lock_fd = None
 
     async def supervise(self) -> None:
-        """Restart Postgres whenever it ends by itself, until it is stopped or this is cancelled.
+        """Start Postgres again whenever it ends, until it is stopped or this is cancelled.
 
         Call it from the event loop of the main thread. Addresses and passwords stay as they were, so
-        connection pools recover alone.
-
-        Raises:
-            PostgresDied: it died too often in a row.
+        connection pools recover alone. One that keeps ending is tried ever more rarely, and never given up: its
+        disk may be full today and have room tomorrow. `restarts` counts, `cause` and the log tell why.
         """
-        restarts: list[float] = []
+        failures, told = 0, ""
         while (process := self._process) is not None:
             await postgres_processes.exited(process)
-            # Waiting is for another thread; the child must be this one's, which lives as long as we do.
-            await asyncio.to_thread(self._clear)
             if self._process is not process:  # it was stopped meanwhile
                 return
-            restarts = self._count_restart(restarts)
-            started = self._spawn()
+            if self._ready_at and time.monotonic() - self._ready_at > _SOUND_AFTER_S:
+                failures = 0
+            self._ready_at = 0.0
+            wait_s = _RESTART_WAITS_S[min(failures, len(_RESTART_WAITS_S) - 1)]
+            failures += 1
+            self.restarts += 1
+            self.cause = self.cause or await asyncio.to_thread(self._why)
+            # The same words with another process id, or another file's number, are no news.
+            if (kind := re.sub(r"\d+", "", self.cause)) != told:
+                told = kind
+                _log.error(
+                    "postgres ended", cause=self.cause, restarts=self.restarts, wait_s=wait_s
+                )
+            await asyncio.sleep(wait_s)
             try:
-                await asyncio.to_thread(self._await_ready, started)
-            except PostgresDied:
-                if started.poll() is None:
-                    raise
-                # It died while it started, which the next round counts.
+                await self._start_again(process)
+            except (PostgresDied, OSError) as error:
+                # The next round counts it. A process that was started is that round's to wait for.
+                self.cause = error.cause if isinstance(error, PostgresDied) else str(error)
+                continue
+            if self._stopping.is_set():
+                return
+            _log.warning("postgres runs again", restarts=self.restarts)
+            self.cause, told = "", ""
+            self._ready_at = time.monotonic()
 
-    def _count_restart(self, earlier: list[float]) -> list[float]:
-        now = time.monotonic()
-        restarts = [at for at in earlier if now - at < _RESTARTS_WINDOW_S] + [now]
-        if len(restarts) > _RESTARTS_MAX:
-            raise PostgresDied(
-                f"Postgres died {len(restarts)} times within {_RESTARTS_WINDOW_S:.0f} s:\n"
-                f"{self._log_tail()}"
-            )
-        return restarts
+    async def _start_again(self, ended: subprocess.Popen[bytes]) -> None:
+        # Waiting is for another thread; the child must be this one's, which lives as long as we do.
+        await asyncio.to_thread(self._clear)
+        if self._process is ended and not self._stopping.is_set():
+            await asyncio.to_thread(self._await_ready, self._spawn(), None)
 
     # ---- addresses
 
@@ -314,7 +375,8 @@ class EmbeddedPostgres:
         made = subprocess.run(command, capture_output=True, check=False, cwd="/")  # noqa: S603
         if made.returncode != 0:
             shutil.rmtree(staging, ignore_errors=True)
-            raise PostgresDied(f"initdb failed: {made.stderr.decode(errors='replace')[-2000:]}")
+            said = made.stderr.decode(errors="replace")[-2000:]
+            raise PostgresDied("initdb failed", cause_of(said, exit_code=made.returncode), said)
         (new / "pg_hba.conf").write_text("local all all scram-sha-256\n", encoding="ascii")
         if account != self._account:
             _give(new, self._account)
@@ -377,6 +439,7 @@ class EmbeddedPostgres:
             arguments += ["-c", f"{name}={value}"]
         command = _command(self._account, self._capability, "postgres", arguments)
         with self._open_log() as log:
+            self._log_from = os.fstat(log).st_size
             # A session of its own: a signal to our process group, say Ctrl-C, reaches us alone, and the
             # services end before their database does.
             self._process = subprocess.Popen(  # noqa: S603
@@ -389,14 +452,17 @@ class EmbeddedPostgres:
             )
         return self._process
 
-    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
-        give_up_at = time.monotonic() + _READY_WITHIN_S
+    def _await_ready(self, process: subprocess.Popen[bytes], within_s: float | None) -> None:
+        """Wait until it takes connections; without a bound where recovery may take what time it needs."""
+        began = time.monotonic()
         while not self._ready(process.pid):
             if process.poll() is not None:
-                raise PostgresDied(f"Postgres ended at its start:\n{self._log_tail()}")
-            if time.monotonic() > give_up_at:
+                raise PostgresDied("Postgres ended at its start", self._why(), self._log_tail())
+            if self._stopping.is_set():
+                raise PostgresDied("Postgres was stopped while it started")
+            if within_s is not None and time.monotonic() - began > within_s:
                 raise PostgresDied(
-                    f"Postgres was not ready within {_READY_WITHIN_S:.0f} s:\n{self._log_tail()}"
+                    f"Postgres was not ready within {within_s:.0f} s", self._why(), self._log_tail()
                 )
             time.sleep(_POLL_S)
 
@@ -422,12 +488,27 @@ class EmbeddedPostgres:
         finally:
             os.close(descriptor)
 
-    def _log_tail(self) -> str:
+    def _why(self) -> str:
+        """Say why it ended, or does not get ready."""
         try:
-            text = (self.data_dir / "postgres.log").read_bytes()[-2000:]
-        except FileNotFoundError:
-            return "(no log)"
-        return text.decode(errors="replace")
+            free_bytes = shutil.disk_usage(self.cluster).free
+        except OSError:
+            free_bytes = None
+        exit_code = None if self._process is None else self._process.returncode
+        return cause_of(self._written(), exit_code=exit_code, free_bytes=free_bytes)
+
+    def _written(self) -> str:
+        """What it wrote since it was started."""
+        try:
+            with (self.data_dir / "postgres.log").open("rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(self._log_from, end - _LOG_READ_BYTES))
+                return file.read().decode(errors="replace")
+        except OSError:
+            return ""
+
+    def _log_tail(self) -> str:
+        return self._written()[-2000:] or "(it wrote nothing)"
 
 
 # ---- programs

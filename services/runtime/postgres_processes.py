@@ -34,9 +34,18 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 async def exited(process: subprocess.Popen[bytes]) -> None:
-    """Wait until a child ended, without a thread and without polling."""
+    """Wait until a child ended, without a thread and without polling.
+
+    One that ended before, and whom somebody waited for already, is no process any more: its id may be another's.
+    """
+    if process.poll() is not None:
+        return
     loop = asyncio.get_running_loop()
-    descriptor = os.pidfd_open(process.pid)
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        process.wait()  # another thread saw its end just now
+        return
     ended = asyncio.Event()
     loop.add_reader(descriptor, ended.set)
     try:

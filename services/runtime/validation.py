@@ -33,8 +33,6 @@ _SUBJECT = re.compile(
     r"pattern `\^(?P<any>\(\\\*\|)?\(\[a-z0-9_-\]\+\\\.\)\{1,(?P<parts>\d)\}"
     r"(?P<last>\(\[a-z0-9_-\]\+\|\\\*\)|\[a-z0-9_-\]\+)\)?\$`"
 )
-
-
 _SCOPE = "pattern `^(\\*|[a-z]{2,20}:(read|write|admin))$`"
 
 

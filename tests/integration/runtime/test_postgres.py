@@ -23,8 +23,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
-from services.runtime import postgres, postgres_account
+from services.runtime import postgres, postgres_account, postgres_processes
 from services.runtime.postgres import (
     DataDirectoryForeign,
     DataDirectoryInUse,
@@ -131,6 +132,14 @@ def wait_for_another(server: EmbeddedPostgres, first: int) -> None:
         with contextlib.suppress(psycopg.OperationalError):
             if server.pid != first and answer(server.admin_url()) == 1:
                 return
+        time.sleep(0.01)
+
+
+def wait_for_no_cause(server: EmbeddedPostgres) -> None:
+    """Wait until the supervisor has seen that the server runs again."""
+    give_up_at = time.monotonic() + 20
+    while server.cause:
+        assert time.monotonic() < give_up_at
         time.sleep(0.01)
 
 
@@ -296,8 +305,9 @@ def test_a_lost_password_is_told(copy: Path) -> None:
 def test_a_setting_that_postgres_refuses_shows_its_log_and_lets_the_directory_go(
     copy: Path,
 ) -> None:
-    with pytest.raises(PostgresDied, match="shared_buffers"):
+    with pytest.raises(PostgresDied, match="shared_buffers") as caught:
         EmbeddedPostgres(copy, settings={"shared_buffers": "nonsense"}).start()
+    assert caught.value.cause.endswith("(mend its settings)")
     with EmbeddedPostgres(copy) as server:
         assert answer(server.admin_url()) == 1
 
@@ -389,19 +399,82 @@ async def test_supervision_ends_when_postgres_is_stopped(copy: Path) -> None:
     await asyncio.wait_for(supervision, timeout=5)
 
 
-async def test_a_server_that_keeps_dying_is_given_up(
+async def test_a_server_that_dies_while_it_starts_is_tried_again_until_it_runs(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "_RESTARTS_MAX", 1)
+    monkeypatch.setattr(postgres, "_RESTART_WAITS_S", (0.0, 0.01, 0.02))
+    with EmbeddedPostgres(copy) as server, capture_logs() as lines:
+        supervision = asyncio.create_task(server.supervise())
+        await asyncio.sleep(0)
+        control, away = copy / "cluster/global/pg_control", copy / "pg_control"
+        control.rename(away)
+        os.kill(server.pid, signal.SIGKILL)
+        while server.restarts < 4:
+            await asyncio.sleep(0.01)
+            assert not supervision.done()
+        assert "pg_control" in server.cause
+        away.rename(control)
+        await asyncio.to_thread(wait_for_another, server, 0)
+        await asyncio.to_thread(wait_for_no_cause, server)
+        assert [line["event"] for line in lines] == [
+            *("postgres ended", "postgres ended", "postgres runs again")
+        ], "the kill, the file that is missing, the end of it"
+        assert "signal 9" in lines[0]["cause"]
+        assert "restore them from a backup" in lines[1]["cause"]
+        assert lines[2]["restarts"] == server.restarts
+        supervision.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await supervision
+
+
+async def test_what_keeps_it_from_being_started_at_all_is_waited_for(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "_RESTART_WAITS_S", (0.0, 0.01))
     with EmbeddedPostgres(copy) as server:
         supervision = asyncio.create_task(server.supervise())
         await asyncio.sleep(0)
+        spawn = server._spawn
+        failures = iter(
+            [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EMFILE, "x")]
+        )
+
+        def failing() -> subprocess.Popen[bytes]:
+            for failure in failures:
+                raise failure
+            return spawn()
+
+        monkeypatch.setattr(server, "_spawn", failing)
         first = server.pid
         os.kill(first, signal.SIGKILL)
         await asyncio.to_thread(wait_for_another, server, first)
-        os.kill(server.pid, signal.SIGKILL)
-        with pytest.raises(PostgresDied, match="died 2 times"):
-            await asyncio.wait_for(supervision, timeout=20)
+        assert server.restarts == 3
+        supervision.cancel()
+        await asyncio.gather(supervision, return_exceptions=True)
+
+
+async def test_a_child_that_somebody_waited_for_already_has_ended() -> None:
+    with subprocess.Popen(["true"]) as child:  # noqa: ASYNC220 - it is such a child
+        child.wait()
+        await asyncio.wait_for(postgres_processes.exited(child), 5)
+    with subprocess.Popen(["sleep", "0.1"]) as child:  # noqa: ASYNC220
+        await asyncio.gather(postgres_processes.exited(child), asyncio.to_thread(child.wait))
+
+
+async def test_it_starts_without_holding_the_loop_and_a_start_can_be_cancelled(
+    data_dir: Path,
+) -> None:
+    server = EmbeddedPostgres(data_dir)
+    starting = asyncio.create_task(server.start_async())
+    await asyncio.sleep(0.05)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await server.start_async()
+    pid = server.pid
+    assert await asyncio.to_thread(answer, server.admin_url()) == 1
+    await asyncio.to_thread(server.stop)
+    assert gone(pid)
 
 
 # ---- paths and users

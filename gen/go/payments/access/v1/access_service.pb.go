@@ -413,14 +413,14 @@ const file_payments_access_v1_access_service_proto_rawDesc = "" +
 	"\x06key_id\x18\x02 \x01(\tB\x1a\xbaH\x17r\x152\x13^key_[0-9a-f-]{36}$R\x05keyId\x12$\n" +
 	"\x0ekeep_made_keys\x18\x03 \x01(\bR\fkeepMadeKeys\"K\n" +
 	"\x14RevokeApiKeyResponse\x123\n" +
-	"\aapi_key\x18\x01 \x01(\v2\x1a.payments.access.v1.ApiKeyR\x06apiKey2\xdb\x03\n" +
-	"\rAccessService\x12\x91\x01\n" +
-	"\fCreateApiKey\x12'.payments.access.v1.CreateApiKeyRequest\x1a(.payments.access.v1.CreateApiKeyResponse\".\x8a\xe7\x18\x10\n" +
-	"\faccess:admin\x10\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/access/keys\x12\x88\x01\n" +
+	"\aapi_key\x18\x01 \x01(\v2\x1a.payments.access.v1.ApiKeyR\x06apiKey2\xdf\x03\n" +
+	"\rAccessService\x12\x93\x01\n" +
+	"\fCreateApiKey\x12'.payments.access.v1.CreateApiKeyRequest\x1a(.payments.access.v1.CreateApiKeyResponse\"0\x8a\xe7\x18\x12\n" +
+	"\faccess:admin\x10\x01\x18\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/access/keys\x12\x88\x01\n" +
 	"\vListApiKeys\x12&.payments.access.v1.ListApiKeysRequest\x1a'.payments.access.v1.ListApiKeysResponse\"(\x8a\xe7\x18\r\n" +
-	"\vaccess:read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/access/keys\x12\xaa\x01\n" +
-	"\fRevokeApiKey\x12'.payments.access.v1.RevokeApiKeyRequest\x1a(.payments.access.v1.RevokeApiKeyResponse\"G\x8a\xe7\x18\x10\n" +
-	"\faccess:admin\x10\x01\x82\xd3\xe4\x93\x02-:\x01*b\aapi_key\"\x1f/v1/access/keys/{key_id}:revokeB\xc7\x01\n" +
+	"\vaccess:read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/access/keys\x12\xac\x01\n" +
+	"\fRevokeApiKey\x12'.payments.access.v1.RevokeApiKeyRequest\x1a(.payments.access.v1.RevokeApiKeyResponse\"I\x8a\xe7\x18\x12\n" +
+	"\faccess:admin\x10\x01\x18\x01\x82\xd3\xe4\x93\x02-:\x01*b\aapi_key\"\x1f/v1/access/keys/{key_id}:revokeB\xc7\x01\n" +
 	"\x16com.payments.access.v1B\x12AccessServiceProtoP\x01Z/tollmesh.dev/gen/go/payments/access/v1;accessv1\xa2\x02\x03PAX\xaa\x02\x12Payments.Access.V1\xca\x02\x12Payments\\Access\\V1\xe2\x02\x1ePayments\\Access\\V1\\GPBMetadata\xea\x02\x14Payments::Access::V1b\x06proto3"
 
 var (

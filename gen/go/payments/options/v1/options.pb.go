@@ -33,7 +33,10 @@ type AccessRule struct {
 	// start when one of its RPCs names none.
 	Scope string `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
 	// True when a successful call changes state. Read-only calls may be retried without a request_id.
-	Mutates       bool `protobuf:"varint,2,opt,name=mutates,proto3" json:"mutates,omitempty"`
+	Mutates bool `protobuf:"varint,2,opt,name=mutates,proto3" json:"mutates,omitempty"`
+	// True for the few changes that are made even while storage is low (STORAGE_LOW): those by which an operator
+	// gets in, or locks somebody out. They take next to no room.
+	Vital         bool `protobuf:"varint,3,opt,name=vital,proto3" json:"vital,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -78,6 +81,13 @@ func (x *AccessRule) GetScope() string {
 func (x *AccessRule) GetMutates() bool {
 	if x != nil {
 		return x.Mutates
+	}
+	return false
+}
+
+func (x *AccessRule) GetVital() bool {
+	if x != nil {
+		return x.Vital
 	}
 	return false
 }
@@ -195,11 +205,12 @@ var File_payments_options_v1_options_proto protoreflect.FileDescriptor
 
 const file_payments_options_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"!payments/options/v1/options.proto\x12\x13payments.options.v1\x1a google/protobuf/descriptor.proto\"<\n" +
+	"!payments/options/v1/options.proto\x12\x13payments.options.v1\x1a google/protobuf/descriptor.proto\"R\n" +
 	"\n" +
 	"AccessRule\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x18\n" +
-	"\amutates\x18\x02 \x01(\bR\amutates\"g\n" +
+	"\amutates\x18\x02 \x01(\bR\amutates\x12\x14\n" +
+	"\x05vital\x18\x03 \x01(\bR\x05vital\"g\n" +
 	"\tEventRule\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\x12\x14\n" +

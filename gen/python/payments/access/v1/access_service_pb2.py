@@ -29,7 +29,7 @@ from payments.access.v1 import access_pb2 as payments_dot_access_dot_v1_dot_acce
 from payments.options.v1 import options_pb2 as payments_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'payments/access/v1/access_service.proto\x12\x12payments.access.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fpayments/access/v1/access.proto\x1a!payments/options/v1/options.proto\"\xb9\x02\n\x13\x43reateApiKeyRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x1d\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64R\x04name\x12O\n\x06scopes\x18\x03 \x03(\tB7\xbaH4\x92\x01\x31\x08\x01\x10\x32\x18\x01\")r\'2%^(\\*|[a-z]{2,20}:(read|write|admin))$R\x06scopes\x12I\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\x80\x86\xb0\x96\x01\x32\x02\x08<R\x08lifetime\x12>\n\ttenant_id\x18\x05 \x01(\tB!\xbaH\x1er\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\xd8\x01\x01R\x08tenantId\"c\n\x14\x43reateApiKeyResponse\x12\x33\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.payments.access.v1.ApiKeyR\x06\x61piKey\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"f\n\x12ListApiKeysRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"t\n\x13ListApiKeysResponse\x12\x35\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x1a.payments.access.v1.ApiKeyR\x07\x61piKeys\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x97\x01\n\x13RevokeApiKeyRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x31\n\x06key_id\x18\x02 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^key_[0-9a-f-]{36}$R\x05keyId\x12$\n\x0ekeep_made_keys\x18\x03 \x01(\x08R\x0ckeepMadeKeys\"K\n\x14RevokeApiKeyResponse\x12\x33\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.payments.access.v1.ApiKeyR\x06\x61piKey2\xdb\x03\n\rAccessService\x12\x91\x01\n\x0c\x43reateApiKey\x12\'.payments.access.v1.CreateApiKeyRequest\x1a(.payments.access.v1.CreateApiKeyResponse\".\x8a\xe7\x18\x10\n\x0c\x61\x63\x63\x65ss:admin\x10\x01\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/access/keys:\x01*\x12\x88\x01\n\x0bListApiKeys\x12&.payments.access.v1.ListApiKeysRequest\x1a\'.payments.access.v1.ListApiKeysResponse\"(\x8a\xe7\x18\r\n\x0b\x61\x63\x63\x65ss:read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/access/keys\x12\xaa\x01\n\x0cRevokeApiKey\x12\'.payments.access.v1.RevokeApiKeyRequest\x1a(.payments.access.v1.RevokeApiKeyResponse\"G\x8a\xe7\x18\x10\n\x0c\x61\x63\x63\x65ss:admin\x10\x01\x82\xd3\xe4\x93\x02-\"\x1f/v1/access/keys/{key_id}:revoke:\x01*b\x07\x61pi_keyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'payments/access/v1/access_service.proto\x12\x12payments.access.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fpayments/access/v1/access.proto\x1a!payments/options/v1/options.proto\"\xb9\x02\n\x13\x43reateApiKeyRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x1d\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64R\x04name\x12O\n\x06scopes\x18\x03 \x03(\tB7\xbaH4\x92\x01\x31\x08\x01\x10\x32\x18\x01\")r\'2%^(\\*|[a-z]{2,20}:(read|write|admin))$R\x06scopes\x12I\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\x80\x86\xb0\x96\x01\x32\x02\x08<R\x08lifetime\x12>\n\ttenant_id\x18\x05 \x01(\tB!\xbaH\x1er\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\xd8\x01\x01R\x08tenantId\"c\n\x14\x43reateApiKeyResponse\x12\x33\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.payments.access.v1.ApiKeyR\x06\x61piKey\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"f\n\x12ListApiKeysRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"t\n\x13ListApiKeysResponse\x12\x35\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x1a.payments.access.v1.ApiKeyR\x07\x61piKeys\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"q\n\x13RevokeApiKeyRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x31\n\x06key_id\x18\x02 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^key_[0-9a-f-]{36}$R\x05keyId\"K\n\x14RevokeApiKeyResponse\x12\x33\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.payments.access.v1.ApiKeyR\x06\x61piKey2\xdf\x03\n\rAccessService\x12\x93\x01\n\x0c\x43reateApiKey\x12\'.payments.access.v1.CreateApiKeyRequest\x1a(.payments.access.v1.CreateApiKeyResponse\"0\x8a\xe7\x18\x12\n\x0c\x61\x63\x63\x65ss:admin\x10\x01\x18\x01\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/access/keys:\x01*\x12\x88\x01\n\x0bListApiKeys\x12&.payments.access.v1.ListApiKeysRequest\x1a\'.payments.access.v1.ListApiKeysResponse\"(\x8a\xe7\x18\r\n\x0b\x61\x63\x63\x65ss:read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/access/keys\x12\xac\x01\n\x0cRevokeApiKey\x12\'.payments.access.v1.RevokeApiKeyRequest\x1a(.payments.access.v1.RevokeApiKeyResponse\"I\x8a\xe7\x18\x12\n\x0c\x61\x63\x63\x65ss:admin\x10\x01\x18\x01\x82\xd3\xe4\x93\x02-\"\x1f/v1/access/keys/{key_id}:revoke:\x01*b\x07\x61pi_keyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,11 +55,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOKEAPIKEYREQUEST'].fields_by_name['key_id']._loaded_options = None
   _globals['_REVOKEAPIKEYREQUEST'].fields_by_name['key_id']._serialized_options = b'\272H\027r\0252\023^key_[0-9a-f-]{36}$'
   _globals['_ACCESSSERVICE'].methods_by_name['CreateApiKey']._loaded_options = None
-  _globals['_ACCESSSERVICE'].methods_by_name['CreateApiKey']._serialized_options = b'\212\347\030\020\n\014access:admin\020\001\202\323\344\223\002\024\"\017/v1/access/keys:\001*'
+  _globals['_ACCESSSERVICE'].methods_by_name['CreateApiKey']._serialized_options = b'\212\347\030\022\n\014access:admin\020\001\030\001\202\323\344\223\002\024\"\017/v1/access/keys:\001*'
   _globals['_ACCESSSERVICE'].methods_by_name['ListApiKeys']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['ListApiKeys']._serialized_options = b'\212\347\030\r\n\013access:read\202\323\344\223\002\021\022\017/v1/access/keys'
   _globals['_ACCESSSERVICE'].methods_by_name['RevokeApiKey']._loaded_options = None
-  _globals['_ACCESSSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\212\347\030\020\n\014access:admin\020\001\202\323\344\223\002-\"\037/v1/access/keys/{key_id}:revoke:\001*b\007api_key'
+  _globals['_ACCESSSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\212\347\030\022\n\014access:admin\020\001\030\001\202\323\344\223\002-\"\037/v1/access/keys/{key_id}:revoke:\001*b\007api_key'
   _globals['_CREATEAPIKEYREQUEST']._serialized_start=223
   _globals['_CREATEAPIKEYREQUEST']._serialized_end=536
   _globals['_CREATEAPIKEYRESPONSE']._serialized_start=538
@@ -68,10 +68,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTAPIKEYSREQUEST']._serialized_end=741
   _globals['_LISTAPIKEYSRESPONSE']._serialized_start=743
   _globals['_LISTAPIKEYSRESPONSE']._serialized_end=859
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=862
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1013
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1015
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1090
-  _globals['_ACCESSSERVICE']._serialized_start=1093
-  _globals['_ACCESSSERVICE']._serialized_end=1568
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=861
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=974
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=976
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1051
+  _globals['_ACCESSSERVICE']._serialized_start=1054
+  _globals['_ACCESSSERVICE']._serialized_end=1533
 # @@protoc_insertion_point(module_scope)

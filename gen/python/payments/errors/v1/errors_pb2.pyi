@@ -122,6 +122,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "BATCH_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"items": "9000", "items_max": "8190"}}
     """
+    ERROR_REASON_STORAGE_LOW: _ErrorReason.ValueType  # 29
+    """Little or no room is left on the disk of the database, so nothing is written; reading goes on. Make the same call
+    again, with the same request_id, once there is room.
+
+        {"reason": "STORAGE_LOW", "domain": "tollmesh.dev", "metadata": {"free_bytes": "104857600", "free_bytes_min": "536870912"}}
+    """
     ERROR_REASON_SCOPE_NOT_GRANTABLE: _ErrorReason.ValueType  # 100
     """---- Access: 100 to 199.
 
@@ -528,6 +534,12 @@ ERROR_REASON_BATCH_TOO_LARGE: ErrorReason.ValueType  # 19
 """A batch holds more items than one call may carry; split it.
 
     {"reason": "BATCH_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"items": "9000", "items_max": "8190"}}
+"""
+ERROR_REASON_STORAGE_LOW: ErrorReason.ValueType  # 29
+"""Little or no room is left on the disk of the database, so nothing is written; reading goes on. Make the same call
+again, with the same request_id, once there is room.
+
+    {"reason": "STORAGE_LOW", "domain": "tollmesh.dev", "metadata": {"free_bytes": "104857600", "free_bytes_min": "536870912"}}
 """
 ERROR_REASON_SCOPE_NOT_GRANTABLE: ErrorReason.ValueType  # 100
 """---- Access: 100 to 199.

@@ -29,21 +29,27 @@ class AccessRule(_message.Message):
 
     SCOPE_FIELD_NUMBER: _builtins.int
     MUTATES_FIELD_NUMBER: _builtins.int
+    VITAL_FIELD_NUMBER: _builtins.int
     scope: _builtins.str
     """Scope that an API key needs, `<service>:<read|write|admin>`, e.g. `ledger:write`. A server refuses to
     start when one of its RPCs names none.
     """
     mutates: _builtins.bool
     """True when a successful call changes state. Read-only calls may be retried without a request_id."""
+    vital: _builtins.bool
+    """True for the few changes that are made even while storage is low (STORAGE_LOW): those by which an operator
+    gets in, or locks somebody out. They take next to no room.
+    """
     def __init__(
         self,
         *,
         scope: _builtins.str = ...,
         mutates: _builtins.bool = ...,
+        vital: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mutates", b"mutates", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mutates", b"mutates", "scope", b"scope", "vital", b"vital"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

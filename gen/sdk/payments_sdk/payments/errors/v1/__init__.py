@@ -160,6 +160,14 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "BATCH_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"items": "9000", "items_max": "8190"}}
     """
 
+    STORAGE_LOW = 29
+    """
+    Little or no room is left on the disk of the database, so nothing is written; reading goes on. Make the same call
+    again, with the same request_id, once there is room.
+
+        {"reason": "STORAGE_LOW", "domain": "tollmesh.dev", "metadata": {"free_bytes": "104857600", "free_bytes_min": "536870912"}}
+    """
+
     SCOPE_NOT_GRANTABLE = 100
     """
     ---- Access: 100 to 199.
@@ -593,6 +601,7 @@ class ErrorReason(betterproto2.Enum):
             17: "ERROR_REASON_CURRENCY_MISMATCH",
             18: "ERROR_REASON_UNKNOWN_CURRENCY",
             19: "ERROR_REASON_BATCH_TOO_LARGE",
+            29: "ERROR_REASON_STORAGE_LOW",
             100: "ERROR_REASON_SCOPE_NOT_GRANTABLE",
             200: "ERROR_REASON_UNKNOWN_SKU",
             201: "ERROR_REASON_EVENT_TOO_OLD",
@@ -672,6 +681,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_CURRENCY_MISMATCH": 17,
             "ERROR_REASON_UNKNOWN_CURRENCY": 18,
             "ERROR_REASON_BATCH_TOO_LARGE": 19,
+            "ERROR_REASON_STORAGE_LOW": 29,
             "ERROR_REASON_SCOPE_NOT_GRANTABLE": 100,
             "ERROR_REASON_UNKNOWN_SKU": 200,
             "ERROR_REASON_EVENT_TOO_OLD": 201,

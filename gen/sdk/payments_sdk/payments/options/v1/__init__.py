@@ -36,6 +36,12 @@ class AccessRule(CheckedMessage):
     True when a successful call changes state. Read-only calls may be retried without a request_id.
     """
 
+    vital: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    True for the few changes that are made even while storage is low (STORAGE_LOW): those by which an operator
+    gets in, or locks somebody out. They take next to no room.
+    """
+
 
 default_message_pool.register_message("payments.options.v1", "AccessRule", AccessRule)
 

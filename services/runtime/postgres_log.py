@@ -1,0 +1,90 @@
+"""Why a Postgres ended, read from what it wrote. Pure."""
+
+from __future__ import annotations
+
+import re
+
+# What single sessions are told, and what says that something ended without saying why.
+_NOISE = re.compile(
+    r"terminating (connection|background|logical|walreceiver|autovacuum)|the database system is "
+    r"|password authentication failed|role .* does not exist|database .* does not exist|no pg_hba.conf entry"
+    r"|connection to client lost|too many clients|connection slots|canceling authentication"
+)
+_LINE = re.compile(r"(?:^|\s)(?P<level>PANIC|FATAL|ERROR|DETAIL|HINT|LOG):\s+(?P<text>.*)")
+_NO_SPACE = "No space left on device"
+_ADVICE = (
+    (_NO_SPACE, "make room on its disk"),
+    ("Disk quota exceeded", "make room in its quota"),
+    ("Permission denied|wrong ownership|invalid permissions", "give its files back to their owner"),
+    (
+        "could not create lock file|could not bind|Address already in use|[Ii]s another postmaster",
+        "end the other server that uses its socket",
+    ),
+    (
+        "shared memory|semaphore|Cannot allocate memory|[Oo]ut of memory",
+        "give the machine, or the container, more memory",
+    ),
+    ("Too many open files", "raise the limit on open files"),
+    (
+        "initialized by PostgreSQL version|not compatible with this version|incompatible with server",
+        "start it with the release that wrote it",
+    ),
+    (
+        "checkpoint record|control file|pg_control|checksum|invalid page|could not read file|is not a valid"
+        "|unexpected data|required WAL",
+        "its files are damaged: restore them from a backup",
+    ),
+    (
+        "invalid value for parameter|unrecognized configuration|configuration file",
+        "mend its settings",
+    ),
+)
+
+
+def cause_of(text: str, *, exit_code: int | None = None, free_bytes: int | None = None) -> str:
+    """Say in one line why a server ended, and what to do.
+
+    Args:
+        text: what it wrote since it was started.
+        exit_code: of its process, negative for a signal; None while it runs.
+        free_bytes: room on its disk; a server on a full one cannot write down why it ends.
+    """
+    told = _last_words(text)
+    if free_bytes is not None and free_bytes < 1024**2 and _NO_SPACE not in told:
+        told = f"{told}; {_NO_SPACE}".removeprefix("; ")
+    if not told:
+        told = _ended(exit_code)
+    advice = next((what for mark, what in _ADVICE if re.search(mark, told)), "")
+    return f"{told} ({advice})" if advice else told
+
+
+def _last_words(text: str) -> str:
+    """The last PANIC, else the last FATAL that is not a session's, with its detail and hint."""
+    lines = [_LINE.search(line) for line in text.splitlines()]
+    for level in ("PANIC", "FATAL"):
+        for number in range(len(lines) - 1, -1, -1):
+            found = lines[number]
+            if found is None or found["level"] != level or _NOISE.search(found["text"]):
+                continue
+            more = []
+            for following in lines[number + 1 : number + 4]:
+                if following is None or following["level"] not in {"DETAIL", "HINT"}:
+                    break
+                more.append(following["text"].strip())
+            return ": ".join([found["text"].strip(), *more])[:600]
+    # A program that could not even be started leaves other words.
+    rest = [line.strip() for line in text.splitlines() if line.strip()]
+    for line in reversed(rest):
+        if _NO_SPACE in line or (
+            not _LINE.search(line) and re.search(r"Error|error|cannot|could not", line)
+        ):
+            return line[:600]
+    return ""
+
+
+def _ended(exit_code: int | None) -> str:
+    if exit_code is None:
+        return "it does not say why"
+    if exit_code < 0:
+        return f"it was ended by signal {-exit_code}"
+    return f"it ended with exit code {exit_code} and does not say why"

@@ -1,0 +1,89 @@
+"""Why a Postgres ended, in one line, and what to do about it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.runtime.postgres_log import cause_of
+
+AT = "2026-11-28 23:00:00.000 UTC [42] "
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (
+            f'{AT}PANIC:  could not write to file "pg_wal/xlogtemp.42": No space left on device\n'
+            f"{AT}LOG:  startup process (PID 43) was terminated by signal 6: Aborted\n"
+            f"{AT}LOG:  aborting startup due to startup process failure\n",
+            'could not write to file "pg_wal/xlogtemp.42": No space left on device (make room on its disk)',
+        ),
+        (
+            f'{AT}FATAL:  could not open directory "base": Permission denied\n',
+            'could not open directory "base": Permission denied (give its files back to their owner)',
+        ),
+        (
+            f'{AT}FATAL:  lock file "/x/.s.PGSQL.5432.lock" already exists\n'
+            f"{AT}HINT:  Is another postmaster (PID 7) using socket file?\n",
+            'lock file "/x/.s.PGSQL.5432.lock" already exists: Is another postmaster (PID 7) using socket file? '
+            "(end the other server that uses its socket)",
+        ),
+        (
+            f"{AT}FATAL:  could not map anonymous shared memory: Cannot allocate memory\n"
+            f"{AT}HINT:  This error usually means that PostgreSQL's request exceeded available memory.\n",
+            "could not map anonymous shared memory: Cannot allocate memory: This error usually means that "
+            "PostgreSQL's request exceeded available memory. (give the machine, or the container, more memory)",
+        ),
+        (
+            f"{AT}FATAL:  database files are incompatible with server\n"
+            f"{AT}DETAIL:  The data directory was initialized by PostgreSQL version 17.\n",
+            "database files are incompatible with server: The data directory was initialized by PostgreSQL "
+            "version 17. (start it with the release that wrote it)",
+        ),
+        (
+            f"{AT}PANIC:  could not locate a valid checkpoint record at 0/15FB1F8\n",
+            "could not locate a valid checkpoint record at 0/15FB1F8 "
+            "(its files are damaged: restore them from a backup)",
+        ),
+        (
+            f'{AT}FATAL:  invalid value for parameter "shared_buffers": "nonsense"\n',
+            'invalid value for parameter "shared_buffers": "nonsense" (mend its settings)',
+        ),
+        (
+            "initdb: error: could not create directory /x/base: No space left on device\n",
+            "initdb: error: could not create directory /x/base: No space left on device (make room on its disk)",
+        ),
+        # What its clients were told is not why it ended.
+        (
+            f"{AT}PANIC:  stuck spinlock\n{AT}FATAL:  terminating connection due to administrator command\n"
+            f"{AT}FATAL:  the database system is shutting down\n",
+            "stuck spinlock",
+        ),
+    ],
+)
+def test_the_cause_is_the_last_panic_or_fatal_with_advice(text: str, cause: str) -> None:
+    assert cause_of(text, exit_code=1) == cause
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "free", "cause"),
+    [
+        (-9, None, "it was ended by signal 9"),
+        (-9, 10**9, "it was ended by signal 9"),
+        (3, None, "it ended with exit code 3 and does not say why"),
+        (None, None, "it does not say why"),
+        # On a full disk there is no room for its last words.
+        (1, 0, "No space left on device (make room on its disk)"),
+    ],
+)
+def test_a_server_that_wrote_nothing(exit_code: int | None, free: int | None, cause: str) -> None:
+    for text in ("", f"{AT}LOG:  starting PostgreSQL\n"):
+        assert cause_of(text, exit_code=exit_code, free_bytes=free) == cause
+
+
+@given(st.text(max_size=300), st.one_of(st.none(), st.integers(-64, 255)))
+def test_whatever_it_wrote_there_is_one_line(text: str, exit_code: int | None) -> None:
+    cause = cause_of(text, exit_code=exit_code)
+    assert cause and len(cause.splitlines()) == 1

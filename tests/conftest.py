@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
-from tests.support import postgres
+from services.runtime import telemetry
+from tests.support import loop_holds, postgres
 from tests.support.postgres import DatabaseUrls, Server
 
 # The same examples in every run, and no clock that judges them: a busy machine is no fault of a strategy.
@@ -40,6 +42,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ]
     if shared:
         raise pytest.UsageError(f"tests that share an id would not all run: {shared[:5]}")
+
+
+_HOLDS = pytest.StashKey[loop_holds.Holds]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let every process of ours that a test starts say what holds its event loop."""
+    # As in production. What structlog does without being told takes a quarter of a second for a traceback.
+    telemetry.configure_logs("warning")
+    structlog.configure(cache_logger_on_first_use=False)
+    holds = config.stash[_HOLDS] = loop_holds.Holds()
+    os.environ[loop_holds.SETTING] = str(holds.file)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what they wrote."""
+    config.stash[_HOLDS].file.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def own_loop(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """Watch the loop in which tests start services of their own."""
+    holds = request.config.stash[_HOLDS]
+    holds.watch()
+    yield
+    holds.unwatch()
+
+
+@pytest.fixture(autouse=True)
+def nothing_holds_a_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test in which a service held an event loop for 250 ms: every other call waits meanwhile."""
+    yield
+    held = request.config.stash[_HOLDS].take()
+    if held:
+        pytest.fail("\n".join(map(str, held)), pytrace=False)
 
 
 @pytest.fixture(scope="session")

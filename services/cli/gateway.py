@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,28 +23,44 @@ START_SECONDS = 15.0
 STOP_SECONDS = 10.0
 
 
-def find_or_build() -> Path | None:
-    """Return the gateway's program, building it when it is missing; None without Go."""
+async def find_or_build() -> Path | None:
+    """Return the gateway's program, building it when it is missing; None without Go, or when it cannot be built.
+
+    A build takes up to minutes, in which a mesh that serves already goes on serving.
+    """
     chosen = os.environ.get("TOLLMESH_GATEWAY")
     if chosen:
         return Path(chosen)
     if BINARY.exists():
         return BINARY
-    go = _go()
+    go = await asyncio.to_thread(_go)
     if go is None or not SOURCE.is_dir():
         return None
-    sys.stderr.write("building the REST gateway (once)\n")
+    sys.stderr.write("Building the REST facade (once) ...\n")
     BINARY.parent.mkdir(exist_ok=True)
-    built = subprocess.run(  # noqa: S603 - our own source
-        [go, "build", "-buildvcs=false", "-o", str(BINARY), "."],
+    # Moved to its place whole: a build that is cut short leaves nothing that would be run.
+    new = BINARY.with_name(f"{BINARY.name}.{os.getpid()}")
+    building = await asyncio.create_subprocess_exec(
+        *(go, "build", "-buildvcs=false", "-o", str(new), "."),
         cwd=SOURCE,
-        capture_output=True,
-        text=True,
-        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        # A group of its own: the compiler's children end with it.
+        start_new_session=True,
     )
-    if built.returncode != 0:
-        sys.stderr.write(f"the REST gateway could not be built:\n{built.stderr[-2000:]}\n")
+    try:
+        _, said = await building.communicate()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(building.pid, signal.SIGTERM)
+        await building.wait()
+        raise
+    if building.returncode != 0:
+        text = said.decode(errors="replace")[-2000:]
+        sys.stderr.write(f"the REST gateway could not be built:\n{text}\n")
         return None
+    new.replace(BINARY)
     return BINARY
 
 

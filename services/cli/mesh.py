@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import grpc
+import psycopg
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 from pydantic import SecretStr
 
@@ -131,12 +132,12 @@ class LocalMesh:
             urls = await self._prepare_database()
             self.database_url = urls.service
             await self._start_node(urls)
-            self._start_gateway()
+            await self._start_gateway()
             await self._make_key()
-        except (PostgresError, roles.DatabaseUnfit, PortInUse) as error:
+        except (PostgresError, roles.DatabaseUnfit, PortInUse, psycopg.Error, OSError) as error:
             await self.stop()
             hints = _HINTS.get(type(error), ())
-            raise CliError(str(error).strip(), *hints, exit_code=EXIT_UNAVAILABLE) from error
+            raise CliError(_said(error), *hints, exit_code=EXIT_UNAVAILABLE) from error
         except BaseException:
             await self.stop()
             raise
@@ -145,7 +146,6 @@ class LocalMesh:
         """Keep the parts alive; runs until cancelled.
 
         Raises:
-            PostgresDied: the embedded Postgres cannot be kept running.
             CliError: the REST facade ended and does not start again.
         """
         await asyncio.gather(self._keep_postgres(), self._keep_gateway())
@@ -169,7 +169,7 @@ class LocalMesh:
                     await node.stop()
             finally:
                 if postgres is not None:
-                    postgres.stop()
+                    await asyncio.to_thread(postgres.stop)
                 if directory is not None:
                     os.close(directory)
 
@@ -183,17 +183,18 @@ class LocalMesh:
             await asyncio.sleep(RESTART_SECONDS)
             if self._gateway is gateway:  # it was not stopped meanwhile
                 log.warning("gateway_ended", address=gateway.address)
-                self._gateway = gateway.again()
+                self._gateway = await asyncio.to_thread(gateway.again)
 
     async def _prepare_database(self) -> DatabaseUrls:
         options = self._options
         admin_url = options.database_url
         if admin_url:
-            self._directory = take_directory(options.data_dir.absolute())
+            folder = options.data_dir.absolute()
+            self._directory = await asyncio.to_thread(take_directory, folder)
         else:
             self._postgres = EmbeddedPostgres(options.data_dir)
-            self._postgres.start()
-            admin_url = self._postgres.create_database(DATABASE)
+            await self._postgres.start_async()
+            admin_url = await asyncio.to_thread(self._postgres.create_database, DATABASE)
         urls = await roles.prepare(
             admin_url,
             passwords_file=options.data_dir / "passwords.json",
@@ -204,7 +205,7 @@ class LocalMesh:
         return urls
 
     async def _start_node(self, urls: DatabaseUrls) -> None:
-        secret = _secret(self._options.data_dir / "mesh.secret")
+        secret = await asyncio.to_thread(_secret, self._options.data_dir / "mesh.secret")
         self._tokens = MeshTokens(secret)
         settings = Settings(
             database_url=urls.service,
@@ -213,10 +214,15 @@ class LocalMesh:
             mesh_secret=SecretStr(secret),
             peers="",
             **self._options.nats,
-            **self._kept_and_listed(),
+            **await asyncio.to_thread(self._kept_and_listed),
         )
         self._node = Node(settings, BUILDS)
         port = await self._node.start()
+        if self._postgres is not None:
+            postgres = self._postgres
+            self._node.telemetry.observe(
+                "tollmesh.postgres.restarts", lambda: [(float(postgres.restarts), {})]
+            )
         self.grpc_address = f"127.0.0.1:{port}"
 
     def _kept_and_listed(self) -> dict[str, Any]:
@@ -224,18 +230,31 @@ class LocalMesh:
         given: dict[str, Any] = {}
         if not os.environ.get(SECRETS_SETTING):
             given["secrets_keys"] = SecretStr(_secrets_keys(self._options.data_dir))
+        if self._postgres is not None:
+            given["storage_dir"] = self._options.data_dir.absolute()
         if self._options.webhook_allow:
             given["webhook_allow"] = self._options.webhook_allow
         return given
 
-    def _start_gateway(self) -> None:
+    async def _start_gateway(self) -> None:
         if self._options.rest_port is None:
             return
-        program = find_or_build()
+        program = await find_or_build()
         if program is None:
             self.rest_missing = True
             return
-        self._gateway = Gateway(program, f"127.0.0.1:{self._options.rest_port}", self.grpc_address)
+        listen = f"127.0.0.1:{self._options.rest_port}"
+        # Shielded: one that is started meanwhile has to be known, or nobody would stop it.
+        starting = asyncio.create_task(
+            asyncio.to_thread(Gateway, program, listen, self.grpc_address)
+        )
+        try:
+            self._gateway = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait({starting})
+            if starting.exception() is None:
+                self._gateway = starting.result()
+            raise
         self.rest_url = f"http://{self._gateway.address}"
 
     async def _make_key(self) -> None:
@@ -255,7 +274,7 @@ class LocalMesh:
     async def _revoke_left_key(self) -> None:
         """End the key of a run that was killed: nobody did, and it may do everything."""
         assert self._node is not None
-        left = left_key(self._options.data_dir)
+        left = await asyncio.to_thread(left_key, self._options.data_dir)
         if left:
             with contextlib.suppress(Unauthenticated):
                 holder = await self._node.keys.resolve(left)
@@ -283,6 +302,15 @@ class LocalMesh:
         principal = Principal(tenant_id, "operator", frozenset({SCOPE_ALL, OPERATOR_SCOPE}))
         token = self._tokens.issue(principal, scope_all=False)
         return (("authorization", f"Mesh {token}"),)
+
+
+def _said(error: Exception) -> str:
+    """What an error of the start says; the first line of what a driver says holds it all."""
+    if isinstance(error, psycopg.Error):
+        return f"the database refused the start: {' '.join(str(error).split())[:500]}"
+    if isinstance(error, OSError) and not isinstance(error, PostgresError):
+        return f"the data directory cannot be used: {error}"
+    return str(error).strip()
 
 
 def _secret(path: Path) -> str:

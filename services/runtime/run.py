@@ -8,7 +8,7 @@ import sys
 import psycopg
 import uvloop
 
-from services.runtime import telemetry
+from services.runtime import loop_watch, telemetry
 from services.runtime.config import Settings, SettingsUnfit
 from services.runtime.errors import DomainError
 from services.runtime.node import Node, until_signalled
@@ -41,13 +41,18 @@ def main(*builds: Build) -> None:
     # As `heap.loading` does: what was loaded so far lives as long as the process.
     gc.freeze()
     try:
-        uvloop.run(_serve(Node(settings, builds)))
+        uvloop.run(_serve(Node(settings, builds), settings))
     except (PortInUse, DomainError, DatabaseUnfit, psycopg.Error, TimeoutError) as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(EXIT_UNAVAILABLE) from error
 
 
-async def _serve(node: Node) -> None:
+async def _serve(node: Node, settings: Settings) -> None:
+    with loop_watch.watching(settings.loop_holds_file):
+        await _serve_until_signalled(node)
+
+
+async def _serve_until_signalled(node: Node) -> None:
     try:
         port = await node.start()
         sys.stdout.write(f"serving on port {port}\n")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from services.cli.client import Client, Session
 from services.runtime.roles import DatabaseUrls
+from tests.support import loop_holds
 from tests.support.mesh import MESH_SECRET
 
 READY_SECONDS = 60.0
@@ -72,6 +73,7 @@ class MeshProcess:
             key: value for key, value in os.environ.items() if not key.startswith("TOLLMESH_")
         }
         environment["TOLLMESH_CRASHPOINT"] = crash_at
+        environment[loop_holds.SETTING] = os.environ.get(loop_holds.SETTING, "")
         ports = ["--grpc-port", "0", *(["--rest-port", "0"] if rest else ["--no-rest"])]
         self._errors = (data_dir.parent / f"{data_dir.name}.stderr").open("a+")
         self.process = subprocess.Popen(

@@ -93,7 +93,7 @@ def up(
         import uvloop  # noqa: PLC0415
 
         from services.cli.mesh import LocalMesh, Options  # noqa: PLC0415
-        from services.runtime import telemetry  # noqa: PLC0415
+        from services.runtime import loop_watch, telemetry  # noqa: PLC0415
         from services.runtime.addresses import AllowList  # noqa: PLC0415
         from services.runtime.config import Settings, SettingsUnfit  # noqa: PLC0415
         from services.runtime.events import jetstream  # noqa: PLC0415
@@ -118,7 +118,12 @@ def up(
         webhook_allow=webhook_allow,
         take_over=take_over,
     )
-    uvloop.run(_serve(LocalMesh(options), data_dir, output))
+
+    async def serve() -> None:
+        with loop_watch.watching(settings.loop_holds_file):
+            await _serve(LocalMesh(options), data_dir, output)
+
+    uvloop.run(serve())
 
 
 def _joined(url: str, site: str, sources: list[str]) -> dict[str, Any]:
@@ -132,7 +137,6 @@ def _joined(url: str, site: str, sources: list[str]) -> dict[str, Any]:
 async def _serve(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
     # Imported here, as in `up`: other commands should not pay for it.
     from services.runtime.node import until_signalled  # noqa: PLC0415
-    from services.runtime.postgres import PostgresError  # noqa: PLC0415
 
     # Signals are heard before anything starts: one that comes while it does, or with the line that says where it
     # listens, ends it as cleanly as any other.
@@ -147,17 +151,14 @@ async def _serve(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
         await asyncio.wait({work, asked})
         await mesh.stop()
     if not work.cancelled() and (error := work.exception()) is not None:
-        if isinstance(error, PostgresError):
-            raise CliError(
-                str(error), "see postgres.log in the data directory", exit_code=EXIT_UNAVAILABLE
-            ) from error
         raise error
 
 
 async def _start_and_supervise(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
     await mesh.start()
     # From here on the data directory is ours: a mesh that did not start must not forget another's session.
-    save_session(data_dir, Session(mesh.grpc_address, mesh.api_key, mesh.rest_url))
+    session = Session(mesh.grpc_address, mesh.api_key, mesh.rest_url)
+    await asyncio.to_thread(save_session, data_dir, session)
     try:
         _announce(mesh, data_dir, output)
         await mesh.supervise()

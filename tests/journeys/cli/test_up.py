@@ -22,13 +22,15 @@ BACK_WITHIN_S = 20.0
 
 
 def children(pid: int, name: str) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    # A child belongs to the thread that made it.
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    listed = [child for task in tasks for child in task.read_text().split()]
     return [int(child) for child in listed if Path(f"/proc/{child}/comm").read_text() == name]
 
 
 def answers(rest: Rest) -> bool:
     try:
-        return rest.call("GET", "/healthz").status == 200
+        return rest.call("GET", "/readyz").status == 200
     except (URLError, ConnectionError):
         return False
 

@@ -11,7 +11,7 @@ from services.billing.app import Charges
 from services.runtime.context import CallContext, acting
 from services.runtime.database import Database
 from services.runtime.ids import new_uuid
-from services.runtime.telemetry import log
+from services.runtime.interruptions import Interruptions
 
 INTERVAL_SECONDS = 30.0
 TENANTS_MAX = 100
@@ -31,6 +31,8 @@ class Sweep:
         self._database = database
         self._charges = charges
         self._interval_seconds = interval_seconds
+        self._interruptions = Interruptions("billing sweep", database.conditions)
+        self._resuming = Interruptions("resuming of charges", database.conditions)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -70,17 +72,21 @@ class Sweep:
                 await self._charges.resume(charge_id)
             except Exception as error:
                 # Whatever it is, it is this charge's: the others go on, and this one is tried again later.
-                log.warning("charge_not_resumed", charge_id=charge_id, exc_info=error)
+                self._resuming.failed(error, charge_id=charge_id)
                 return False
+        self._resuming.works()
         return True
 
     async def _forever(self) -> None:
         while True:
             try:
-                await self.once()
+                # A charge that is resumed is posted, for which there must be room.
+                if not self._database.conditions.storage_low:
+                    await self.once()
+                self._interruptions.works()
             except Exception as error:
                 # The database is away, or a fault of ours: neither may end the sweep for good.
-                log.warning("sweep_failed", exc_info=error)
+                self._interruptions.failed(error)
             await asyncio.sleep(self._interval_seconds)
 
 

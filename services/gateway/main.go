@@ -27,6 +27,7 @@ type options struct {
 	grpcAddress    string
 	deadline       time.Duration
 	drainMax       time.Duration
+	drainNotice    time.Duration
 	bodyBytesMax   int64
 	inFlightMax    int
 	exitWithParent bool
@@ -74,6 +75,8 @@ func parse(arguments []string, getenv func(string) string) (options, error) {
 		"deadline of a call that names none in a Grpc-Timeout header")
 	flags.DurationVar(&o.drainMax, "drain", 10*time.Second,
 		"how long calls may go on after SIGTERM")
+	flags.DurationVar(&o.drainNotice, "drain-notice", 0,
+		"how long, after SIGTERM, calls are taken while /readyz refuses already")
 	flags.Int64Var(&o.bodyBytesMax, "body-bytes-max", rest.BodyBytesMax,
 		"largest request body, in bytes")
 	flags.IntVar(&o.inFlightMax, "in-flight-max", rest.InFlightMax,
@@ -93,6 +96,8 @@ func check(o options, rest []string) error {
 		return fmt.Errorf("unknown argument %q; see --help", rest[0])
 	case o.deadline <= 0:
 		return fmt.Errorf("--deadline is %s; it must be positive", o.deadline)
+	case o.drainNotice < 0:
+		return fmt.Errorf("--drain-notice is %s; it must not be negative", o.drainNotice)
 	case o.bodyBytesMax <= 0 || o.inFlightMax <= 0:
 		return errors.New("--body-bytes-max and --in-flight-max must be positive")
 	}
@@ -125,7 +130,7 @@ func run(ctx context.Context, o options, announce io.Writer) error {
 	if err := json.NewEncoder(announce).Encode(map[string]string{"listen": listener.Addr().String()}); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	return serve(ctx, server, rest.Listen(listener), o.drainMax)
+	return serve(ctx, server, rest.Listen(listener), o.drainNotice, o.drainMax)
 }
 
 func newServer(ctx context.Context, connection *grpc.ClientConn, o options) (*http.Server, error) {
@@ -147,14 +152,20 @@ func newServer(ctx context.Context, connection *grpc.ClientConn, o options) (*ht
 	}, nil
 }
 
-// serve answers on the listener until ctx ends, then drains for at most drainMax.
-func serve(ctx context.Context, server *http.Server, listener net.Listener, drainMax time.Duration) error {
+// serve answers on the listener until ctx ends, then takes calls for drainNotice, in which balancers find that it is not
+// ready any more, then drains for at most drainMax.
+func serve(ctx context.Context, server *http.Server, listener net.Listener, drainNotice, drainMax time.Duration) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
+	}
+	select {
+	case err := <-failed:
+		return err
+	case <-time.After(drainNotice):
 	}
 	drain, cancel := context.WithTimeout(context.Background(), drainMax)
 	defer cancel()

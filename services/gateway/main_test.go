@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 // asGateway makes the test binary be the gateway, for tests that need a process of its own.
@@ -64,7 +65,7 @@ func TestParse(t *testing.T) {
 		t.Errorf("%+v %v", got, err)
 	}
 	for _, arguments := range [][]string{
-		{"--deadline", "0s"}, {"--body-bytes-max", "0"}, {"--in-flight-max", "-1"}, {"extra"}, {"--no-such"},
+		{"--deadline", "0s"}, {"--body-bytes-max", "0"}, {"--in-flight-max", "-1"}, {"--drain-notice", "-1s"}, {"extra"}, {"--no-such"},
 	} {
 		if _, err := parse(arguments, noEnvironment); err == nil || errors.Is(err, flag.ErrHelp) {
 			t.Errorf("%v was taken", arguments)
@@ -72,16 +73,21 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// slowMesh serves health checks that take as long as the test says.
+// slowPath is a call to slowMesh.
+const slowPath = "/v1/billing/charges"
+
+// slowMesh is well, and serves calls that take as long as the test says.
 type slowMesh struct {
-	*health.Server
 	entered, release chan struct{}
 }
 
-func (s *slowMesh) Check(ctx context.Context, request *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+func (s *slowMesh) serve(_ any, stream grpc.ServerStream) error {
+	if err := stream.RecvMsg(&emptypb.Empty{}); err != nil {
+		return err
+	}
 	s.entered <- struct{}{}
 	<-s.release
-	return s.Server.Check(ctx, request)
+	return stream.SendMsg(&emptypb.Empty{}) // of every message the empty one
 }
 
 func startSlowMesh(t *testing.T) (*slowMesh, string) {
@@ -90,9 +96,9 @@ func startSlowMesh(t *testing.T) (*slowMesh, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mesh := &slowMesh{health.NewServer(), make(chan struct{}), make(chan struct{})}
-	server := grpc.NewServer()
-	healthpb.RegisterHealthServer(server, mesh)
+	mesh := &slowMesh{make(chan struct{}), make(chan struct{})}
+	server := grpc.NewServer(grpc.UnknownServiceHandler(mesh.serve))
+	healthpb.RegisterHealthServer(server, health.NewServer())
 	go func() { _ = server.Serve(listener) }() // ends with Stop
 	t.Cleanup(server.Stop)
 	return mesh, listener.Addr().String()
@@ -122,12 +128,40 @@ func start(t *testing.T, kind string, arguments ...string) (*exec.Cmd, io.WriteC
 	return command, in, announced.Listen
 }
 
+func TestTermIsTakenBackBeforeTheListenerGoes(t *testing.T) {
+	_, address := startSlowMesh(t)
+	command, _, rest := start(t, "yes", "--grpc", address, "--drain-notice", "500ms")
+	status := func(path string) int {
+		response, err := http.Get("http://" + rest + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+	if got := status("/readyz"); got != 200 {
+		t.Errorf("/readyz: %d", got)
+	}
+	if err := command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for status("/readyz") != 503 {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if got := status("/healthz"); got != 200 {
+		t.Errorf("/healthz: %d", got)
+	}
+	if err := command.Wait(); err != nil {
+		t.Errorf("exit: %v", err)
+	}
+}
+
 func TestTermDrainsCallsInFlight(t *testing.T) {
 	mesh, address := startSlowMesh(t)
 	command, _, rest := start(t, "yes", "--grpc", address)
 	answered := make(chan int, 1)
 	go func() {
-		response, err := http.Get("http://" + rest + "/healthz")
+		response, err := http.Get("http://" + rest + slowPath)
 		if err != nil {
 			answered <- 0
 			return
@@ -168,7 +202,7 @@ func TestTermEndsHungCallsAfterTheDrain(t *testing.T) {
 	mesh, address := startSlowMesh(t)
 	command, _, rest := start(t, "yes", "--grpc", address, "--drain", "100ms")
 	go func() {
-		if response, err := http.Get("http://" + rest + "/healthz"); err == nil {
+		if response, err := http.Get("http://" + rest + slowPath); err == nil {
 			response.Body.Close()
 		}
 	}()

@@ -12,6 +12,7 @@ from services.runtime.context import CallContext, acting
 from services.runtime.database import Database
 from services.runtime.errors import DomainError
 from services.runtime.ids import new_id
+from services.runtime.interruptions import Interruptions
 from services.runtime.telemetry import log
 from services.runtime.violations import INVARIANT, Violation, ViolationReporter
 
@@ -40,6 +41,8 @@ class Runs:
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._sweeper: asyncio.Task[None] | None = None
         self._places = asyncio.Semaphore(RUNS_MAX)
+        self._sweeping = Interruptions("sweep of payments", database.conditions)
+        self._running = Interruptions("work on payments", database.conditions)
 
     @property
     def full(self) -> bool:
@@ -102,10 +105,11 @@ class Runs:
             try:
                 # Not waited for: a slow processor must not hold up the payments of the others.
                 busy = len(await self._take_due()) == SWEEP_BATCH
+                self._sweeping.works()
             except (
                 Exception
             ) as error:  # whatever it is, payments that are due must not wait for a restart
-                log.warning("sweep_delayed", error=repr(error))
+                self._sweeping.failed(error)
                 busy = False
             if not busy:
                 await asyncio.sleep(SWEEP_SECONDS)
@@ -115,11 +119,12 @@ class Runs:
             try:
                 async with self._places:
                     await self._engine.run(lease, waited_for=waited_for)
+                self._running.works()
             except LeaseLost:
                 log.info("lease_lost", payment_id=lease.payment_id)
             except DomainError as error:
                 # The lease runs out and the sweeper continues from what is stored.
-                log.warning("payment_delayed", payment_id=lease.payment_id, reason=error.reason)
+                self._running.failed(error, payment_id=lease.payment_id)
 
     def _forget(self, key: tuple[str, str], done: asyncio.Task[None]) -> None:
         if self._tasks.get(key) is done:

@@ -6,30 +6,31 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Sequence
+from functools import partial
 
 from services.runtime import methods, telemetry, validation
 from services.runtime.access import KeyRing, MeshTokens
 from services.runtime.channels import Channels
 from services.runtime.clock import Clock, SystemClock
+from services.runtime.conditions import Conditions
 from services.runtime.config import Settings
 from services.runtime.database import Database
 from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
 from services.runtime.events.jetstream import Options as TransportOptions
 from services.runtime.events.jetstream import Transport
-from services.runtime.feed_health import FeedHealth
 from services.runtime.idempotency import Idempotency
 from services.runtime.interceptors import Pipeline
+from services.runtime.readiness import TIMERS, DatabaseProbe, Feed, Readiness
 from services.runtime.server import Server
 from services.runtime.service import Build, Runtime, Service
+from services.runtime.storage import Storage, room_in
 from services.runtime.timers.pump import TimerPump
 from services.runtime.violations import ViolationReporter
 
 # Calls that a server holds open at most, as a multiple of those that it works on: those to be refused, and
 # those that need no key.
 OPEN_RPCS_FACTOR = 4
-# What the health service calls the timers of a process.
-TIMERS_HEALTH = "timers"
 
 
 class Node:
@@ -51,6 +52,7 @@ class Node:
         # How to end what was begun, the last first: a start that fails half-way is undone as far as it got.
         self._undo = contextlib.AsyncExitStack()
         self.bus = EventBus()
+        self.conditions = Conditions()
         self.transport: Transport | None = None
         self.port = 0
 
@@ -62,8 +64,9 @@ class Node:
             ScopelessMethod: an RPC names no scope.
         """
         settings = self._settings
-        self._telemetry = telemetry.build(settings)
-        self._undo.callback(self._telemetry.close)
+        # In a thread: it imports exporters.
+        self.telemetry = await asyncio.to_thread(telemetry.build, settings)
+        self._undo.callback(self.telemetry.close)
         self.database = Database(
             settings.database_url,
             self._clock,
@@ -71,19 +74,29 @@ class Node:
             wake=self.bus.wake,
             scheduled=self.bus.scheduled,
             pooled=settings.pooled,
+            conditions=self.conditions,
         )
         self._undo.push_async_callback(self.database.close)
         self.violations = ViolationReporter(self.database)
         self.tokens = MeshTokens(settings.mesh_secret.get_secret_value())
         known: dict[str, methods.Method] = {}
+        folder = settings.storage_dir
+        self.storage = Storage(
+            settings.storage_free_bytes_min,
+            self.conditions,
+            None if folder is None else partial(room_in, folder),
+        )
+        await self.storage.start()
+        self._undo.push_async_callback(self.storage.stop)
         self.keys = KeyRing(self.database)
         pipeline = Pipeline(
             settings,
             known,
             self.keys,
             self.tokens,
-            self._telemetry,
+            self.telemetry,
             self.violations,
+            self.storage,
         )
         self._server = Server(pipeline, OPEN_RPCS_FACTOR * settings.concurrent_rpcs_max)
         self.port = self._server.bind(settings.listen)
@@ -91,10 +104,13 @@ class Node:
             settings = settings.model_copy(update={"peers": f"*=127.0.0.1:{self.port}"})
         self._channels = Channels(settings, self.tokens, "mesh")
         self._undo.push_async_callback(self._channels.close)
-        self._build(settings)
+        # In threads: catalogues are read, rules compiled, and the loop has signals to hear.
+        self._services = await asyncio.to_thread(self._built, settings)
+        self._register()
         names = [servicer.full_name for s in self._services for servicer in s.servicers]
         known.update(methods.describe(names))
-        validation.warm_up(message() for message in methods.request_types(names))
+        types = methods.request_types(names)
+        await asyncio.to_thread(validation.warm_up, [message() for message in types])
         reactions = [reaction for s in self._services for reaction in s.reactions]
         self.backbone = EventBackbone(
             settings.relay_url,
@@ -103,7 +119,8 @@ class Node:
             clock=self._clock,
             pooled=settings.pooled,
             retention_days=settings.event_retention_days,
-            telemetry=self._telemetry,
+            telemetry=self.telemetry,
+            conditions=self.conditions,
         )
         self._undo.push_async_callback(self.backbone.stop)
         await self.violations.start()
@@ -113,7 +130,11 @@ class Node:
         if self.transport is not None:
             self.transport.start()
         self.timers = TimerPump(
-            settings.relay_url, bus=self.bus, clock=self._clock, pooled=settings.pooled
+            settings.relay_url,
+            bus=self.bus,
+            clock=self._clock,
+            pooled=settings.pooled,
+            conditions=self.conditions,
         )
         self._undo.push_async_callback(self.timers.stop)
         await self.timers.start()
@@ -123,32 +144,52 @@ class Node:
         self._undo.push_async_callback(self._server.drain)
         self._undo.callback(self.bus.close)
         await self._server.start(names)
-        following = [s_.full_name for s in self._services if s.follows_feed for s_ in s.servicers]
-        self._feed_health = FeedHealth(
-            self._server.set_serving,
-            following,
-            lambda: self.backbone.stalled_seconds,
-            stall_seconds_max=settings.feed_stall_seconds,
-        )
-        self._undo.push_async_callback(self._feed_health.stop)
-        self._feed_health.start()
-        await self._tell_of_timers()
         for service in self._services:
             if service.start is not None:
                 await service.start()
+        await self._tell_readiness(names)
         return self.port
 
-    async def _tell_of_timers(self) -> None:
-        """Give timers a health of their own: no service is unfit because they are late."""
-        await self._server.set_serving(TIMERS_HEALTH, serving=True)
-        health = FeedHealth(
+    async def _tell_readiness(self, names: Sequence[str]) -> None:
+        """Say what serves from now on, and when that changes; the first thing that ends is that."""
+        settings = self._settings
+        probe = DatabaseProbe(settings.database_url)
+        following = [s_.full_name for s in self._services if s.follows_feed for s_ in s.servicers]
+        self.readiness = Readiness(
             self._server.set_serving,
-            [TIMERS_HEALTH],
-            lambda: self.timers.stalled_seconds,
-            what="timer pump",
+            names,
+            following,
+            why_gone=probe.why_gone,
+            conditions=self.conditions,
+            feed=Feed(
+                lambda: self.backbone.stalled_seconds,
+                lambda: self.backbone.failing_seconds,
+                self.backbone.reconnect,
+                settings.feed_stall_seconds,
+            ),
+            timers_stalled_seconds=lambda: self.timers.stalled_seconds,
         )
-        self._undo.push_async_callback(health.stop)
-        health.start()
+        self.telemetry.observe("tollmesh.serving", self._serving)
+        self.telemetry.observe("tollmesh.database.silent_s", lambda: [(probe.silent_seconds, {})])
+        self.telemetry.observe("tollmesh.storage.free_bytes", self._free_bytes)
+        self.telemetry.observe(
+            "tollmesh.storage.low", lambda: [(float(self.conditions.storage_low), {})]
+        )
+        await self._server.set_serving(TIMERS, serving=False)
+        probe.start()
+        self._undo.callback(probe.stop)
+        await self.readiness.look()
+        self.readiness.start()
+        self._undo.push_async_callback(self._server.retire, settings.drain_notice_seconds)
+        self._undo.push_async_callback(self.readiness.stop)
+
+    def _serving(self) -> list[tuple[float, dict[str, str]]]:
+        states = self.readiness.states.items()
+        return [(float(serving), {"service": name or "all"}) for name, serving in states]
+
+    def _free_bytes(self) -> list[tuple[float, dict[str, str]]]:
+        room = self.storage.room
+        return [] if room is None else [(float(room.free_bytes), {})]
 
     async def _prepare_transport(self, settings: Settings) -> None:
         """Join NATS, if there is one: its subscription first, then the backbone, which fills it."""
@@ -161,11 +202,12 @@ class Node:
             bus=self.bus,
             violations=self.violations,
             pooled=settings.pooled,
+            conditions=self.conditions,
         )
         self._undo.push_async_callback(self.transport.stop)
         await self.transport.subscribe()
 
-    def _build(self, settings: Settings) -> None:
+    def _built(self, settings: Settings) -> list[Service]:
         runtime = Runtime(
             settings=settings,
             database=self.database,
@@ -174,9 +216,11 @@ class Node:
             clock=self._clock,
             violations=self.violations,
             bus=self.bus,
-            telemetry=self._telemetry,
+            telemetry=self.telemetry,
         )
-        self._services = [build(runtime) for build in self._builds]
+        return [build(runtime) for build in self._builds]
+
+    def _register(self) -> None:
         for service in self._services:
             for servicer in service.servicers:
                 servicer.add_to_server(servicer.instance, self._server.grpc)

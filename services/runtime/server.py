@@ -65,21 +65,25 @@ class Server:
         return int(port)
 
     async def start(self, names: list[str]) -> None:
-        """Serve; every name becomes SERVING."""
+        """Answer calls; every name is NOT_SERVING until `set_serving` says otherwise."""
         self._names = names
         shown = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(shown, self.grpc)
-        await self.grpc.start()
         for name in ("", *names):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            await self.set_serving(name, serving=False)
+        await self.grpc.start()
 
     async def set_serving(self, name: str, serving: bool) -> None:
         """Say whether one service can be relied on. Once the server drains nothing is SERVING any more."""
         states = health_pb2.HealthCheckResponse
         await self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
 
-    async def drain(self, notice_seconds: float = 0.0) -> None:
-        """Say NOT_SERVING, give balancers time to notice, end the running calls and stop."""
+    async def retire(self, notice_seconds: float) -> None:
+        """Say NOT_SERVING for good, and give balancers time to notice; calls are answered meanwhile."""
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(notice_seconds)
+
+    async def drain(self) -> None:
+        """Say NOT_SERVING, end the running calls and stop."""
+        await self._health.enter_graceful_shutdown()
         await self.grpc.stop(GRACE_SECONDS)

@@ -10,11 +10,13 @@ import logging
 import re
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TextIO, cast
 
 import structlog
 from opentelemetry.context import Context
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
@@ -42,8 +44,15 @@ _TRACESTATE_MEMBER = re.compile(
 ).fullmatch
 _TRACESTATE_MEMBERS_MAX = 32
 
+# A number that nobody has brought up to date for so long would be a lie: what takes it looks every 30 seconds.
+GAUGE_SECONDS_MAX = 90.0
+
 # Upper bounds of the buckets of a duration; OpenTelemetry's own are meant for milliseconds.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+Read = Callable[[], Iterable[tuple[float, Mapping[str, str]]]]
+"""Takes readings: values with their attributes; none while what is asked for is not known."""
 
 
 class Telemetry(Protocol):
@@ -60,6 +69,9 @@ class Telemetry(Protocol):
 
     def gauge(self, name: str, value: float, **attributes: str) -> None:
         """Record what something stands at now, e.g. a queue's length; the name ends in its unit."""
+
+    def observe(self, name: str, read: Read) -> None:
+        """Have a reading taken whenever somebody asks for it; the name ends in its unit."""
 
     def duration(self, name: str, seconds: float, **attributes: str) -> None:
         """Record how long one of many took, and by that how many there were."""
@@ -81,11 +93,24 @@ class Silent:
     def gauge(self, name: str, value: float, **attributes: str) -> None:
         """Do nothing."""
 
+    def observe(self, name: str, read: Read) -> None:
+        """Do nothing."""
+
     def duration(self, name: str, seconds: float, **attributes: str) -> None:
         """Do nothing."""
 
     def close(self) -> None:
         """Do nothing."""
+
+
+_Readings = dict[tuple[tuple[str, str], ...], tuple[float, float]]
+"""By their attributes: values, and when they were taken, in monotonic seconds."""
+
+
+def _fresh(readings: _Readings) -> list[tuple[float, dict[str, str]]]:
+    since = time.monotonic() - GAUGE_SECONDS_MAX
+    # A copy: it is written by another thread.
+    return [(value, dict(key)) for key, (value, at) in list(readings.items()) if at >= since]
 
 
 class OpenTelemetry:
@@ -95,7 +120,7 @@ class OpenTelemetry:
         resource = Resource.create({"service.name": "tollmesh"})
         self._meters = MeterProvider(metric_readers=_readers(settings), resource=resource)
         meter = self._meter = self._meters.get_meter("tollmesh")
-        self._gauges: dict[str, Any] = {}
+        self._gauges: dict[str, _Readings] = {}
         self._durations: dict[str, Any] = {}
         self._duration = meter.create_histogram(
             "rpc.server.call.duration",
@@ -124,10 +149,20 @@ class OpenTelemetry:
             self._span(path, seconds, traceparent, parent, attributes)
 
     def gauge(self, name: str, value: float, **attributes: str) -> None:
-        """Record what something stands at now."""
-        if name not in self._gauges:
-            self._gauges[name] = self._meter.create_gauge(name)
-        self._gauges[name].set(value, attributes)
+        """Record what something stands at now; it is shown for 90 seconds, then it is not known any more."""
+        readings = self._gauges.get(name)
+        if readings is None:
+            readings = self._gauges[name] = {}
+            self.observe(name, lambda: _fresh(readings))
+        readings[tuple(sorted(attributes.items()))] = (value, time.monotonic())
+
+    def observe(self, name: str, read: Read) -> None:
+        """Have a reading taken at each scrape, in the thread that answers it."""
+
+        def observations(_: CallbackOptions) -> list[Observation]:
+            return [Observation(value, dict(attributes)) for value, attributes in read()]
+
+        self._meter.create_observable_gauge(name, callbacks=[observations])
 
     def duration(self, name: str, seconds: float, **attributes: str) -> None:
         """Record how long one of many took."""
@@ -230,6 +265,9 @@ class _StandardError:
 
 def configure_logs(level: str) -> None:
     """Write log lines as JSON to standard error, from `level` up."""
+    for name in ("psycopg", "sqlalchemy.pool"):
+        # What they say of sessions that break, ours say once.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

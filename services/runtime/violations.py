@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from services.runtime.context import CallContext, acting
 from services.runtime.database import Database
 from services.runtime.errors import DomainError
+from services.runtime.interruptions import Interruptions
 from services.runtime.telemetry import log
 
 QUEUE_MAX = 10_000
@@ -53,6 +54,7 @@ class ViolationReporter:
         self._task: asyncio.Task[None] | None = None
         self.reported = 0
         self.dropped = 0
+        self._interruptions = Interruptions("reporting of violations", database.conditions)
 
     def report(self, violation: Violation) -> None:
         """Queue a violation; returns at once, always."""
@@ -107,6 +109,9 @@ class ViolationReporter:
         # The caller has its answer: its deadline must not end what is done on its behalf later.
         call = replace(violations[0].call, deadline_at=None)
         while True:
+            if self._database.conditions.storage_low:
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
             try:
                 with acting(call):
                     async with self._database.unit_of_work("runtime.violations") as work:
@@ -118,10 +123,11 @@ class ViolationReporter:
                                 request_id=item.call.request_id,
                                 subject_id=item.subject_id,
                             )
+                self._interruptions.works()
                 return
             except DomainError as error:
                 if not error.transient:
                     raise
                 # The database is away: wait with the batch in hand, the queue is bounded.
-                log.warning("violations_delayed", reason=error.reason)
+                self._interruptions.failed(error)
                 await asyncio.sleep(RETRY_SECONDS)

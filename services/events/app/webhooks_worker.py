@@ -34,6 +34,7 @@ from services.runtime.crashpoints import crashpoint
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DatabaseUnavailable
 from services.runtime.ids import new_id
+from services.runtime.interruptions import Interruptions
 from services.runtime.secrets import SecretBox, SecretDamaged, SecretsKeyMissing
 from services.runtime.telemetry import Telemetry, log
 
@@ -118,6 +119,10 @@ class WebhookWorker:
         self._telemetry = telemetry
         self._draw = draw
         self._lease_ms = lease_ms
+        conditions = database.conditions
+        self._sending = Interruptions("sending of webhooks", conditions)
+        self._settling = Interruptions("settling of webhooks", conditions)
+        self._pruning = Interruptions("pruning of webhooks", conditions)
         self._after = _START
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections = asyncio.Semaphore(CONNECTIONS_MAX)
@@ -176,10 +181,13 @@ class WebhookWorker:
         while not self._stopping:
             busy = False
             try:
-                _, busy = await self._take()
+                # An attempt is a row; what is due waits for room.
+                if not self._database.conditions.storage_low:
+                    _, busy = await self._take()
+                self._sending.works()
             except Exception as error:
                 # Whatever it is, deliveries that are due must not wait for a restart.
-                log.warning("webhooks_delayed", error=repr(error))
+                self._sending.failed(error)
             await self._rest(busy)
 
     async def _rest(self, busy: bool) -> None:
@@ -202,9 +210,10 @@ class WebhookWorker:
             await asyncio.sleep(PRUNE_SECONDS)
             try:
                 await self.prune()
+                self._pruning.works()
             except Exception as error:
                 # What is old stays till the next round; a task that ended would let it grow for good.
-                log.warning("webhooks_not_pruned", error=repr(error))
+                self._pruning.failed(error)
 
     async def _take(self) -> tuple[list[asyncio.Task[None]], bool]:
         """Claim and begin to send; returns what was begun, and whether this round goes on."""
@@ -236,9 +245,13 @@ class WebhookWorker:
         self._tasks.discard(done)
         # A place is free, and its endpoint may have more.
         self._bell.set()
-        if not done.cancelled() and (error := done.exception()) is not None:
+        if done.cancelled():
+            return
+        if (error := done.exception()) is not None:
             # The lease runs out, and the delivery is claimed again.
-            log.error("webhook_not_settled", error=repr(error))
+            self._settling.failed(error)
+        else:
+            self._settling.works()
 
     async def _deliver(
         self, claimed: Claim, claimed_at: float, packing: asyncio.Task[Mapping[str, Packed]]

@@ -48,8 +48,9 @@ class Condition:
     waiting: Mapping[str, int]
 
     def readings(self) -> dict[str, float]:
-        """Return each number by its name."""
-        return {name: float(value) for name, value in asdict(self).items() if name != "waiting"}
+        """Return each number by its name. The age of the tick is not among them: it grows between two looks."""
+        left_out = {"waiting", "tick_age_s"}
+        return {name: float(value) for name, value in asdict(self).items() if name not in left_out}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 import psycopg
 import structlog
 
 from services.runtime.clock import Clock
+from services.runtime.conditions import Conditions
 from services.runtime.events import (
     maintenance,
     owners,
@@ -46,6 +48,7 @@ class EventBackbone:
         pooled: a connection pooler in transaction mode stands before Postgres.
         retention_days: days that an event is kept at least; 0 keeps all.
         telemetry: where readings of the log's condition go.
+        conditions: of the process.
 
     Raises:
         ValueError: two reactions share a consumer's name, or a subject breaks the grammar.
@@ -63,6 +66,7 @@ class EventBackbone:
         pooled: bool = False,
         retention_days: int = maintenance.RETENTION_DAYS,
         telemetry: Telemetry | None = None,
+        conditions: Conditions | None = None,
     ) -> None:
         names = [reaction.consumer for reaction in reactions]
         if len(set(names)) < len(names):
@@ -72,19 +76,38 @@ class EventBackbone:
             reaction.patterns()
         self._reactions = sorted(reactions, key=lambda reaction: reaction.consumer)
         self._bus = bus
-        self._relay = Relay(relay_url, lease_ms=lease_ms, workers=workers, pooled=pooled)
+        self._relay = Relay(
+            relay_url, lease_ms=lease_ms, workers=workers, pooled=pooled, conditions=conditions
+        )
         self._sequencer = Sequencer(self._relay, bus)
         self._dispatcher = Dispatcher(self._relay, reactions, bus, clock)
         self._back_fill = BackFill(self._relay, bus)
         self._maintenance = Maintenance(
             self._relay, retention_days=retention_days, telemetry=telemetry
         )
+        if telemetry is not None:
+            # Taken at each scrape: an age that stands still says that all is well.
+            telemetry.observe("tollmesh.events.tick_age_s", self._tick_age)
+            telemetry.observe("tollmesh.events.stalled_s", lambda: [(self.stalled_seconds, {})])
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def stalled_seconds(self) -> float:
         """How long this process could not bring the feed up to date; next to nothing when all is well."""
         return self._sequencer.stalled_seconds
+
+    @property
+    def failing_seconds(self) -> float:
+        """How long every try to do so has failed; 0 while none does."""
+        return self._sequencer.failing_seconds
+
+    def reconnect(self) -> None:
+        """Give the sequencer a new session."""
+        self._sequencer.reconnect()
+
+    def _tick_age(self) -> list[tuple[float, dict[str, str]]]:
+        age_s = min(self._sequencer.tick_age_seconds, self._maintenance.tick_age_seconds)
+        return [(age_s, {})] if math.isfinite(age_s) else []
 
     async def start(self) -> None:
         """Register the subscriptions and begin.

@@ -33,16 +33,16 @@ from services.runtime.events.handling import (
     Outcome,
     ProcessEnded,
     TransactionFailed,
-    error_text,
 )
 from services.runtime.events.owners import new_owner
 from services.runtime.events.relay import Delivery, Relay, Session
 from services.runtime.events.watch import Watch
+from services.runtime.interruptions import Interruptions
 
 # Savepoints in one transaction stay below the 64 that Postgres keeps in shared memory.
 BATCH_MAX = 50
 ERROR_MS_MIN = 20
-ERROR_MS_MAX = 5_000
+ERROR_MS_MAX = 1_000
 
 _NONE = -1
 
@@ -120,6 +120,8 @@ class Dispatcher:
         self._stopping = asyncio.Event()
         self._bell: Listener | None = None
         self._watch = Watch([])
+        self._interruptions = Interruptions("dispatcher", relay_.conditions)
+        self._lanes = Interruptions("lane", relay_.conditions)
 
     @property
     def consumers(self) -> list[str]:
@@ -139,8 +141,8 @@ class Dispatcher:
                         await self._work(session, handling, self._bell)
                         wait_ms = ERROR_MS_MIN
                 except Exception as error:
-                    # Leases run out and deliveries stay: log it, wait, go on.
-                    _log.warning("dispatcher interrupted", error=error_text(error), wait_ms=wait_ms)
+                    # Leases run out and deliveries stay: wait, go on.
+                    self._interruptions.failed(error)
                     await self._bell.wait(wait_ms / 1000)
                     wait_ms = min(wait_ms * 2, ERROR_MS_MAX)
 
@@ -158,6 +160,7 @@ class Dispatcher:
                 wanted = await _acquire_all(free)
                 position, began = self._watch.position, time.monotonic()
                 lanes = await self._claim(session, wanted)
+                self._interruptions.works()
                 for lane in lanes:
                     tasks.create_task(self._serve(session, handling, lane, free, bell))
                 for _ in range(wanted - len(lanes)):
@@ -194,11 +197,12 @@ class Dispatcher:
         try:
             await self._empty(session, handling, lane, progress)
             await relay.changed(session, "release", **lane.lease, low=progress.low)
+            self._lanes.works()
         except LaneLost:
             _log.info("lane lost", **lane.place)
         except Exception as error:
             # The lease is left to run out: who takes the lane next sees that its owner vanished.
-            _log.warning("lane given up", **lane.place, error=error_text(error))
+            self._lanes.failed(error, **lane.place)
         finally:
             free.release()
             # More may have come since the last fetch.
@@ -216,7 +220,7 @@ class Dispatcher:
                 async with handling.connection() as connection:
                     return await self._go_through(session, handling, connection, lane, progress)
             except TransactionFailed as error:
-                _log.warning("transaction failed", **lane.place, error=str(error))
+                self._lanes.failed(error.cause or error, **lane.place)
                 if error.suspect is not None:
                     await handling.blame(lane, error.suspect, error.cause)
 

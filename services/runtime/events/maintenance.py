@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +23,7 @@ import structlog
 from services.runtime.events import alarms, relay
 from services.runtime.events.alarms import Alarm, Condition
 from services.runtime.events.relay import Relay, Session
+from services.runtime.interruptions import Interruptions
 from services.runtime.telemetry import Silent, Telemetry
 
 DAYS_AHEAD = 7
@@ -82,6 +85,13 @@ class Maintenance:
         self._stopping = asyncio.Event()
         self._alarms: dict[str, Alarm] = {}
         self._growth = alarms.Growth()
+        self._ticked_at = -math.inf
+        self._interruptions = Interruptions("maintenance of the event log", relay_.conditions)
+
+    @property
+    def tick_age_seconds(self) -> float:
+        """Seconds since the last tick that was seen, of whatever process; infinite before the first look."""
+        return time.monotonic() - self._ticked_at
 
     async def run(self, role: str) -> None:
         """Work until `stop`; `role` is the services'. A database that is away is waited for."""
@@ -94,9 +104,10 @@ class Maintenance:
                         done = await self.round(session)
                         round_at = loop.time() + (RETRY_SECONDS if done.busy else ROUND_SECONDS)
                     await self.check(session, role)
+                    self._interruptions.works()
             except Exception as error:
                 # Nothing is half done: every step is a transaction.
-                _log.warning("maintenance of the event log interrupted", error=str(error))
+                self._interruptions.failed(error)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), CHECK_SECONDS)
 
@@ -177,6 +188,7 @@ class Maintenance:
     async def check(self, session: Session, role: str) -> list[Alarm]:
         """Look at what holds the log back; returns the alarms that stand."""
         condition = await self._condition(session, role)
+        self._ticked_at = time.monotonic() - condition.tick_age_s
         for name, value in condition.readings().items():
             self._telemetry.gauge(f"tollmesh.events.{name}", value)
         for consumer, waiting in condition.waiting.items():

@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.runtime import pool, sql
+from services.runtime.conditions import Conditions
 from services.runtime.database import connect_arguments, sqlalchemy_url
 
 LEASE_MS = 10_000
@@ -157,12 +158,20 @@ class Relay:
         lease_ms: how long a lane is held without renewal.
         workers: transactions that handle events at once.
         pooled: a connection pooler in transaction mode stands in between.
+        conditions: of the process, for the loops that use it.
     """
 
     def __init__(
-        self, url: str, *, lease_ms: int = LEASE_MS, workers: int = 4, pooled: bool = False
+        self,
+        url: str,
+        *,
+        lease_ms: int = LEASE_MS,
+        workers: int = 4,
+        pooled: bool = False,
+        conditions: Conditions | None = None,
     ) -> None:
         self._url = url
+        self.conditions = conditions or Conditions()
         self._arguments = connect_arguments("tollmesh-relay", pooled=pooled)
         self._pooled = pooled
         self.lease_ms = lease_ms

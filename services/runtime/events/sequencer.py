@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import os
+import socket
 import time
 from dataclasses import dataclass
-
-import structlog
 
 from services.runtime.crashpoints import crashpoint
 from services.runtime.events import relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.relay import Relay, Session
+from services.runtime.interruptions import Interruptions
 
 # From the first wait to the last, of an idle mesh, they grow.
 IDLE_MS_MIN = 20
@@ -27,7 +29,7 @@ IDLE_MS_MAX = 500
 # whose snapshot may be older than the commit that woke us.
 BUSY_MS = 5
 BUSY_SECONDS = 1.0
-ERROR_MS_MAX = 5_000
+ERROR_MS_MAX = 1_000
 # A tick takes at most so many events; the interval of a longer backlog is used up page by page.
 PAGE_MAX = 20_000
 # The first page of an interval looks at all of it: a backlog of millions needs its time.
@@ -36,8 +38,6 @@ TICK_MS_MAX = 300_000
 # it left open stays cheap.
 ADVANCE_SECONDS = 1.0
 SLOW_PROBE_SECONDS = 0.005
-
-_log = structlog.get_logger(__name__)
 
 
 class Sequencer:
@@ -50,11 +50,32 @@ class Sequencer:
         self._seen = ""
         self._ticked_at = 0.0
         self._sound_at = time.monotonic()
+        self._session: Session | None = None
+        self._interruptions = Interruptions("sequencer", relay_.conditions)
 
     @property
     def stalled_seconds(self) -> float:
         """Seconds since it last ticked, or found that there was nothing to tick for."""
         return time.monotonic() - self._sound_at
+
+    @property
+    def failing_seconds(self) -> float:
+        """How long every try has failed; 0 while none does."""
+        return self._interruptions.failing_seconds
+
+    @property
+    def tick_age_seconds(self) -> float:
+        """Seconds since this process ticked; infinite before its first. It does not while another one does."""
+        return time.monotonic() - self._ticked_at if self._ticked_at else math.inf
+
+    def reconnect(self) -> None:
+        """End the session, should it wait for an answer that nobody is left to give: the loop opens another."""
+        if self._session is not None and not self._session.closed:
+            with (
+                contextlib.suppress(OSError),
+                socket.socket(fileno=os.dup(self._session.fileno())) as ending,
+            ):
+                ending.shutdown(socket.SHUT_RDWR)
 
     async def run(self) -> None:
         """Work until `stop`. A database that is away is waited for."""
@@ -63,12 +84,13 @@ class Sequencer:
             began = time.monotonic()
             try:
                 async with await self._relay.control(statement_ms=TICK_MS_MAX) as session:
+                    self._session = session
                     await self._work(session)
             except Exception as error:
                 if time.monotonic() - began > ERROR_MS_MAX / 1000:
                     wait_ms = BUSY_MS  # it worked for a while: this is not the last failure again
-                # Whatever it was, the events are still in the log: log it, wait, go on.
-                _log.warning("sequencer interrupted", error=str(error), wait_ms=wait_ms)
+                # Whatever it was, the events are still in the log: wait, go on.
+                self._interruptions.failed(error)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), wait_ms / 1000)
                 wait_ms = min(wait_ms * 2, ERROR_MS_MAX)
@@ -85,7 +107,7 @@ class Sequencer:
             if self._stopping.is_set():
                 return
             if not woken and not await self._probe(session):
-                now = self._sound_at = time.monotonic()
+                now = self._sound()
                 wait_ms = BUSY_MS if now < busy_until else min(wait_ms * 1.5, IDLE_MS_MAX)
                 continue
             moved = await self._tick(session)
@@ -111,6 +133,11 @@ class Sequencer:
         self._seen = found["snapshot"]
         return False
 
+    def _sound(self) -> float:
+        self._interruptions.works()
+        self._sound_at = time.monotonic()
+        return self._sound_at
+
     async def _tick(self, session: Session) -> int:
         """Sequence what was committed, page by page; -1 when another session is at it."""
         while True:
@@ -119,7 +146,7 @@ class Sequencer:
             crashpoint("events.tick.after_commit")
             self._ticked_at = time.monotonic()
             if page.moved >= 0:
-                self._sound_at = time.monotonic()
+                self._sound()
             if page.moved > 0:
                 self._bus.moved()
             if not page.more or self._stopping.is_set():

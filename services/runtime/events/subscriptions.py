@@ -11,13 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-import structlog
-
 from services.runtime.crashpoints import crashpoint
 from services.runtime.events import relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Reaction
 from services.runtime.events.relay import Relay, Session
+from services.runtime.interruptions import Interruptions
 
 PAGE_MAX = 20_000
 # Of one statement under the tick's lock, which waits for transactions that handle events, and of one page.
@@ -25,8 +24,6 @@ CHANGE_MS_MAX = 60_000
 # What a process that ended left half-way is looked for so often.
 POLL_SECONDS = 30.0
 ERROR_SECONDS = 1.0
-
-_log = structlog.get_logger(__name__)
 
 
 async def subscribe(session: Session, reaction: Reaction) -> None:
@@ -92,6 +89,7 @@ class BackFill:
         self._relay = relay_
         self._bus = bus
         self._stopping = asyncio.Event()
+        self._interruptions = Interruptions("back-fill", relay_.conditions)
 
     async def run(self) -> None:
         """Work until `stop`. A database that is away is waited for."""
@@ -100,9 +98,10 @@ class BackFill:
             try:
                 async with await self._relay.control(statement_ms=CHANGE_MS_MAX) as session:
                     await self._fill(session)
+                    self._interruptions.works()
             except Exception as error:
-                # The row tells how far it got: log it, wait, go on.
-                _log.warning("back-fill interrupted", error=str(error))
+                # The row tells how far it got: wait, go on.
+                self._interruptions.failed(error)
                 wait_s = ERROR_SECONDS
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait_s)
@@ -113,7 +112,9 @@ class BackFill:
 
     async def _fill(self, session: Session) -> None:
         filled = False
-        while not self._stopping.is_set() and await fill_page(session):
+        while not self._stopping.is_set() and not self._relay.conditions.storage_low:
+            if not await fill_page(session):
+                break
             filled = True
         if filled:
             # The lanes are open now.

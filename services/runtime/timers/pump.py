@@ -22,12 +22,14 @@ from psycopg.rows import dict_row
 
 from services.runtime import sql
 from services.runtime.clock import Clock
+from services.runtime.conditions import Conditions
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import DomainError
 from services.runtime.events import relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.relay import Relay, Row, Session
 from services.runtime.ids import new_ulid
+from services.runtime.interruptions import Interruptions
 from services.runtime.roles import DatabaseUnfit, RoleNames
 from services.runtime.timers import event
 from services.runtime.timers.cron import Cron, Missed
@@ -46,7 +48,7 @@ TRANSACTION_MS_MAX = 6_000
 # Another process may set a timer at any moment, and business time may jump: nobody sleeps longer than this.
 IDLE_MS_MAX = 500
 BUSY_MS_MIN = 5
-ERROR_MS_MAX = 5_000
+ERROR_MS_MAX = 1_000
 # What cannot be published, or computed, is looked at again after this.
 PUT_OFF = timedelta(hours=1)
 # A fire that was guarded this long ago cannot come again: its schedule moved on in the same transaction.
@@ -65,12 +67,20 @@ class TimerPump:
         bus: rings when a timer was set in this process.
         clock: business time.
         pooled: a connection pooler in transaction mode stands in between.
+        conditions: of the process; nothing is fired while the storage is low.
     """
 
     def __init__(
-        self, relay_url: str, *, bus: EventBus, clock: Clock, pooled: bool = False
+        self,
+        relay_url: str,
+        *,
+        bus: EventBus,
+        clock: Clock,
+        pooled: bool = False,
+        conditions: Conditions | None = None,
     ) -> None:
-        self._relay = Relay(relay_url, workers=1, pooled=pooled)
+        self._relay = Relay(relay_url, workers=1, pooled=pooled, conditions=conditions)
+        self._interruptions = Interruptions("timer pump", self._relay.conditions)
         self._bus = bus
         self._clock = clock
         self._role = ""
@@ -109,8 +119,8 @@ class TimerPump:
                     wait_ms = BUSY_MS_MIN
                     await self._work(session)
             except Exception as error:
-                # Whatever it was, timers and schedules are still there: log it, wait, go on.
-                _log.warning("timer pump interrupted", error=_text(error), wait_ms=wait_ms)
+                # Whatever it was, timers and schedules are still there: wait, go on.
+                self._interruptions.failed(error)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), wait_ms / 1000)
                 wait_ms = min(wait_ms * 2, ERROR_MS_MAX)
@@ -144,8 +154,11 @@ class TimerPump:
         wait_ms = float(BUSY_MS_MIN)
         while not self._stopping.is_set():
             due_in_ms = await self._due_in_ms(session)
+            if self._relay.conditions.storage_low:
+                due_in_ms = IDLE_MS_MAX  # what is due waits for room
             fired = 0 if due_in_ms > 0 else await self._round(session, self._clock.now())
             self._sound_at = time.monotonic()
+            self._interruptions.works()
             if due_in_ms > 0:
                 await self._bus.due(min(due_in_ms, IDLE_MS_MAX) / 1000)
                 continue

@@ -24,6 +24,7 @@ from services.events.app import operations as app
 from services.runtime import sql
 from services.runtime.database import UnitOfWork
 from services.runtime.events import Envelope, Reaction
+from services.runtime.readiness import Feed
 from services.runtime.service import Runtime, Service
 from tests.support.events import QUICK, Lab, inversions, new_tenant, write_effect
 from tests.support.mesh import Mesh, running
@@ -503,15 +504,19 @@ async def test_a_feed_that_stands_still_is_seen_by_who_asks_for_health(
     async def health(service: str) -> Any:
         return (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status
 
-    look = mesh.node._feed_health.look
-    assert await look() and await health(name) == states.SERVING
-    with monkeypatch.context() as patch:
-        patch.setattr(mesh.node._feed_health, "_stalled_seconds", lambda: 16.0)
-        assert not await look()
-        assert await health(name) == states.NOT_SERVING
-        assert await health("") == states.SERVING
-    assert await look()
+    look = mesh.node.readiness.look
+    await look()
     assert await health(name) == states.SERVING
+    with monkeypatch.context() as patch:
+        # It looks by itself too, which changes nothing here.
+        patch.setattr(Feed, "why_unfit", lambda _: "not brought up to date")
+        await look()
+        assert await health(name) == states.NOT_SERVING
+        assert await health("") == states.NOT_SERVING, "the whole follows its parts"
+        assert await health("timers") == states.SERVING
+    await look()
+    assert await health(name) == states.SERVING
+    assert await health("") == states.SERVING
 
 
 @pytest.mark.parametrize(

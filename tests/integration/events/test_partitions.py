@@ -19,6 +19,7 @@ from services.runtime.events.maintenance import DAYS_AHEAD, Maintenance
 from services.runtime.events.relay import Relay, Session
 from services.runtime.migrations import MESH
 from services.runtime.roles import RoleNames
+from services.runtime.telemetry import Read
 from tests.support import postgres
 from tests.support.events import Lab, call, effects_reaction, lab_alone, new_tenant
 from tests.support.postgres import DatabaseUrls, Server
@@ -62,9 +63,13 @@ class Gauges:
 
     def __init__(self) -> None:
         self.values: dict[tuple[str, ...], float] = {}
+        self.observed: dict[str, Read] = {}
 
     def gauge(self, name: str, value: float, **attributes: str) -> None:
         self.values[(name, *attributes.values())] = value
+
+    def observe(self, name: str, read: Read) -> None:
+        self.observed[name] = read
 
     def duration(self, name: str, seconds: float, **attributes: str) -> None:
         raise AssertionError("the maintenance measures no time")

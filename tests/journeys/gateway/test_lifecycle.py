@@ -37,7 +37,7 @@ def await_gone(url: str) -> None:
 def test_the_facade_ends_when_the_mesh_is_killed(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with tollmesh_up(data) as mesh:
-        assert Rest(mesh.rest).call("GET", "/healthz").status == 200
+        assert Rest(mesh.rest).call("GET", "/readyz").status == 200
         os.kill(mesh.pid, signal.SIGKILL)
         await_gone(mesh.rest)
     with tollmesh_up(data) as mesh:

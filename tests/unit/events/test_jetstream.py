@@ -16,7 +16,6 @@ from services.runtime.events.jetstream import message
 from services.runtime.events.jetstream.message import Arrived, Event, Unreadable
 from services.runtime.events.jetstream.options import Options, place_of
 from services.runtime.events.jetstream.source import Position
-from services.runtime.events.jetstream.waits import told
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, 123456, UTC)
 EVENT = Event(
@@ -227,8 +226,3 @@ def test_in_a_new_stream_a_count_goes_on_or_begins_anew() -> None:
     anew = position.in_stream(NOW).in_stream(NOW)
     anew.moved(1, arrived(1))
     assert anew.number(8) == 1
-
-
-def test_of_a_group_the_first_error_is_told() -> None:
-    group = ExceptionGroup("all", [ExceptionGroup("some", [ValueError("x")]), OSError("y")])
-    assert told(group) == "ValueError: x"

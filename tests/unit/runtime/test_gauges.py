@@ -6,6 +6,8 @@ import socket
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from services.events.app.webhooks_worker import ATTEMPT_METRIC
 from services.runtime import telemetry
 from services.runtime.config import Settings
@@ -39,6 +41,28 @@ def test_a_gauge_stands_at_its_last_reading() -> None:
         assert name in ALERTS.read_text()
 
 
+def test_what_nobody_brings_up_to_date_is_not_shown_and_ages_grow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    recorder = telemetry.build(Settings(metrics_listen=f"127.0.0.1:{port}"))
+    ages = iter([5.0, 35.0])
+    try:
+        recorder.gauge("tollmesh.test.dead_letters", 3.0)
+        recorder.observe("tollmesh.test.tick_age_s", lambda: [(next(ages), {})])
+        first = _scraped(port)
+        monkeypatch.setattr(telemetry, "GAUGE_SECONDS_MAX", -1.0)
+        second = _scraped(port)
+    finally:
+        recorder.close()
+    assert "tollmesh_test_dead_letters" in first and "tollmesh_test_dead_letters" not in second
+    for text, age in ((first, " 5.0"), (second, " 35.0")):
+        (line,) = [line for line in text.splitlines() if line.startswith("tollmesh_test_tick_age")]
+        assert line.endswith(age), "it is read at each scrape"
+
+
 def test_a_duration_is_counted_by_what_came_of_it() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -66,4 +90,5 @@ def test_without_an_endpoint_nothing_is_recorded() -> None:
     recorder = telemetry.build(Settings())
     recorder.gauge("tollmesh.events.alarm", 1.0, alarm="no_tick")
     recorder.duration(ATTEMPT_METRIC, 0.25, outcome="succeeded")
+    recorder.observe("tollmesh.events.tick_age_s", lambda: [(1.0, {})])
     recorder.close()

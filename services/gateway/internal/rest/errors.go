@@ -106,6 +106,8 @@ func writeError(ctx context.Context, mux *runtime.ServeMux, marshaler runtime.Ma
 	switch reasonOf(complete) { // of what gRPC has no code for
 	case reasonName(errorsv1.ErrorReason_ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE):
 		httpStatus = http.StatusUnsupportedMediaType
+	case reasonName(errorsv1.ErrorReason_ERROR_REASON_STORAGE_LOW):
+		httpStatus = http.StatusServiceUnavailable // not the caller's doing, as 429 would say
 	case reasonName(errorsv1.ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE):
 		if hasBody(ctx) { // else it is the answer that was too large
 			httpStatus = http.StatusRequestEntityTooLarge

@@ -114,7 +114,8 @@ func (s *mortalStream) RecvMsg(message any) error {
 	return err
 }
 
-// NewHandler is the whole facade: every annotated RPC, /healthz and /openapi.json.
+// NewHandler is the whole facade: every annotated RPC, /healthz, /readyz and /openapi.json. It is not ready any more once
+// ctx ends.
 func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits) (http.Handler, error) {
 	plain := newCodec()
 	mux := runtime.NewServeMux(
@@ -133,19 +134,26 @@ func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits)
 		runtime.WithMiddlewares(refuseQueries()),
 		// A form is no request of this API, so POST never stands in for GET.
 		runtime.WithDisablePathLengthFallback(),
-		runtime.WithHealthEndpointAt(healthpb.NewHealthClient(connection), "/healthz"),
 	)
 	for _, register := range registrations {
 		if err := register(ctx, mux, connection); err != nil {
 			return nil, fmt.Errorf("register routes: %w", err)
 		}
 	}
-	if err := mux.HandlePath(http.MethodGet, "/openapi.json", serveDescription); err != nil {
-		return nil, err
+	for path, serve := range map[string]runtime.HandlerFunc{
+		"/openapi.json": serveDescription,
+		// Served before they are routed; known here, so that another method is answered with 405.
+		livePath:  nil,
+		readyPath: nil,
+	} {
+		if err := mux.HandlePath(http.MethodGet, path, serve); err != nil {
+			return nil, err
+		}
 	}
 	return &facade{
 		mux: mux, limits: limits, rawPaths: rawPaths(), batchPaths: batchPaths(),
-		slots: make(chan struct{}, limits.InFlightMax),
+		slots:  make(chan struct{}, limits.InFlightMax),
+		probes: &probes{health: healthpb.NewHealthClient(connection), lifetime: ctx},
 	}, nil
 }
 
@@ -162,11 +170,15 @@ type facade struct {
 	rawPaths   map[string]int64
 	batchPaths map[string]bool
 	slots      chan struct{}
+	probes     *probes
 }
 
 func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	prepareHeaders(w, r)
 	defer f.recovered(w, r)
+	if f.probes.serve(w, r, func(err error) { f.answer(w, r, err) }) {
+		return
+	}
 	if showsMeshToken(r.Header) {
 		f.refuse(w, r, meshTokenOutside())
 		return
@@ -235,6 +247,10 @@ func readBody(w http.ResponseWriter, r *http.Request, control *http.ResponseCont
 func (f *facade) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	// Unread bytes of the body would be taken for the next request.
 	w.Header().Set("Connection", "close")
+	f.answer(w, r, err)
+}
+
+func (f *facade) answer(w http.ResponseWriter, r *http.Request, err error) {
 	writeError(r.Context(), f.mux, nil, w, r, err)
 }
 

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +30,7 @@ import (
 
 	accessv1 "tollmesh.dev/gen/go/payments/access/v1"
 	billingv1 "tollmesh.dev/gen/go/payments/billing/v1"
+	errorsv1 "tollmesh.dev/gen/go/payments/errors/v1"
 	eventsv1 "tollmesh.dev/gen/go/payments/events/v1"
 	meteringv1 "tollmesh.dev/gen/go/payments/metering/v1"
 	orchestrationv1 "tollmesh.dev/gen/go/payments/orchestration/v1"
@@ -536,24 +539,135 @@ func TestParametersThatDoNotReadAreNamed(t *testing.T) {
 func TestMeshThatIsDown(t *testing.T) {
 	mesh := newMesh(t, nil)
 	client := newClient(t, mesh.address, defaults)
-	client.do("GET", "/healthz", "").want(200)
+	client.do("GET", "/readyz", "").want(200)
 	mesh.server.Stop()
 	answer := client.do("GET", "/v1/billing/charges", "")
 	answer.wantReason(503, "DEPENDENCY_UNAVAILABLE")
 	if answer.header.Get("Retry-After") != "1" {
 		t.Errorf("Retry-After: %q", answer.header.Get("Retry-After"))
 	}
-	client.do("GET", "/healthz", "").wantReason(503, "DEPENDENCY_UNAVAILABLE")
+	client.awaitReady(503)
+	client.do("GET", "/readyz", "").wantReason(503, "DEPENDENCY_UNAVAILABLE")
+	client.do("GET", "/healthz", "").want(200)
 }
 
 func TestMeshThatIsNotReady(t *testing.T) {
 	mesh := newMesh(t, nil)
 	client := newClient(t, mesh.address, defaults)
-	if got := client.do("GET", "/healthz", "").want(200)["status"]; got != "SERVING" {
-		t.Errorf("status: %v", got)
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if got := client.do("GET", path, "").want(200)["status"]; got != "SERVING" {
+			t.Errorf("%s: %v", path, got)
+		}
 	}
-	mesh.health.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
-	client.do("GET", "/healthz", "").want(503)
+	for range 2 {
+		mesh.health.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+		client.awaitReady(503)
+		answer := client.do("GET", "/readyz", "")
+		answer.wantReason(503, "DEPENDENCY_UNAVAILABLE")
+		if answer.header.Get("Retry-After") != "1" || answer.header.Get("Cache-Control") != "no-store" {
+			t.Errorf("headers: %v", answer.header)
+		}
+		if got := client.do("GET", "/healthz", "").want(200)["status"]; got != "SERVING" {
+			t.Errorf("it lives: %v", got)
+		}
+		mesh.health.SetServingStatus("", grpc_health_v1.HealthCheckResponse_SERVING)
+		client.awaitReady(200)
+	}
+}
+
+// awaitReady waits until /readyz answers so, for a second: what it remembers is younger.
+func (c client) awaitReady(want int) {
+	c.t.Helper()
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if c.do("GET", "/readyz", "").status == want {
+			return
+		}
+	}
+	c.t.Fatalf("/readyz does not become %d", want)
+}
+
+// hungHealth never answers.
+type hungHealth struct {
+	grpc_health_v1.UnimplementedHealthServer
+	asked atomic.Int32
+}
+
+func (h *hungHealth) Check(ctx context.Context, _ *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
+	h.asked.Add(1)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestMeshThatHangsIsNotReadyAndIsAskedOnceByMany(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hung := &hungHealth{}
+	server := grpc.NewServer()
+	grpc_health_v1.RegisterHealthServer(server, hung)
+	go func() { _ = server.Serve(listener) }() // ends with Stop
+	t.Cleanup(server.Stop)
+	client := newClient(t, listener.Addr().String(), defaults)
+	answers := make(chan int, 20)
+	for range cap(answers) {
+		go func() {
+			response, err := http.Get(client.url + "/readyz")
+			if err != nil {
+				answers <- 0
+				return
+			}
+			response.Body.Close()
+			answers <- response.StatusCode
+		}()
+	}
+	for range cap(answers) {
+		if got := <-answers; got != 503 {
+			t.Errorf("status %d", got)
+		}
+	}
+	if asked := hung.asked.Load(); asked != 1 {
+		t.Errorf("20 probes at once asked %d times", asked)
+	}
+}
+
+func TestProbesTakeNoSlot(t *testing.T) {
+	mesh := newMesh(t, nil)
+	limits := defaults
+	limits.InFlightMax = 0 // full, as it were
+	client := newClient(t, mesh.address, limits)
+	client.do("GET", "/v1/billing/charges", "").wantReason(429, "OVERLOADED")
+	client.do("GET", "/healthz", "").want(200)
+	client.do("GET", "/readyz", "").want(200)
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if got := client.do("HEAD", path, "").status; got != 200 {
+			t.Errorf("HEAD %s: %d", path, got)
+		}
+	}
+}
+
+func TestProbesAreOnlyAsked(t *testing.T) {
+	client := newClient(t, newMesh(t, nil).address, defaults)
+	for path, allow := range map[string]string{"/healthz": "GET, HEAD", "/readyz": "GET, HEAD", "/openapi.json": "GET"} {
+		answer := client.do("POST", path, "{}")
+		answer.wantReason(405, "METHOD_NOT_ALLOWED")
+		if got := answer.header.Get("Allow"); got != allow {
+			t.Errorf("%s: Allow %q", path, got)
+		}
+	}
+}
+
+func TestRefusedForWantOfRoomIsNotTheCallersDoing(t *testing.T) {
+	refuse := func(proto.Message, grpc.ServerStream) (proto.Message, error) {
+		return nil, fault(codes.ResourceExhausted, errorsv1.ErrorReason_ERROR_REASON_STORAGE_LOW, "full", nil,
+			&errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: 10}}).Err()
+	}
+	mesh := newMesh(t, map[string]answer{"/payments.billing.v1.ChargeService/ListCharges": refuse})
+	answer := newClient(t, mesh.address, defaults).do("GET", "/v1/billing/charges", "")
+	answer.wantReason(503, "STORAGE_LOW")
+	if got := answer.header.Get("Retry-After"); got != "10" {
+		t.Errorf("Retry-After: %q", got)
+	}
 }
 
 func TestDeadlines(t *testing.T) {

@@ -90,6 +90,12 @@ var pathVariable = regexp.MustCompile(`\{[^}]*\}`)
 // allowedMethods are the HTTP methods that a path answers to, for the Allow header of a 405. Where a path names an action
 // (`…/{endpoint_id}:test`), they are those of the action: read as an id, `…/x:test` would be another resource's.
 func allowedMethods(path string) []string {
+	switch path {
+	case livePath, readyPath:
+		return []string{http.MethodGet, http.MethodHead}
+	case "/openapi.json":
+		return []string{http.MethodGet}
+	}
 	var ofActions, ofResources []string
 	eachRule(func(_ protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
 		method, template := methodAndPath(rule)

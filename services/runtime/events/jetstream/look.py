@@ -7,7 +7,7 @@ from nats.errors import Error as NatsError
 from services.runtime.events.jetstream import message
 from services.runtime.events.jetstream.broker import Broker, BrokerAway, BrokerUnfit
 from services.runtime.events.jetstream.options import Options
-from services.runtime.events.jetstream.waits import told
+from services.runtime.interruptions import told
 
 
 async def look_at(options: Options) -> tuple[bool, str]:

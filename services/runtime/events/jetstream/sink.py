@@ -45,10 +45,11 @@ from services.runtime.events.jetstream.statements import (
     row,
     rows,
 )
-from services.runtime.events.jetstream.waits import Backoff, told
+from services.runtime.events.jetstream.waits import Backoff
 from services.runtime.events.owners import new_owner
 from services.runtime.events.publish import identity_hash
 from services.runtime.events.relay import Delivery, Relay, Row, Session
+from services.runtime.interruptions import told
 
 CONSUMER = "transport.jetstream"
 IDLE_MS_MIN = 20
@@ -160,7 +161,7 @@ class Sink:
 
     async def run(self) -> None:
         """Work until `stop`. A NATS or a database that is away is waited for."""
-        backoff = Backoff("sink interrupted", stream=self._stream)
+        backoff = Backoff("sink", self._relay.conditions, fields={"stream": self._stream})
         with self._bus.listener() as self._bell:
             while not self._stopping.is_set():
                 try:

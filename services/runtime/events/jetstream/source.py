@@ -178,7 +178,7 @@ class Source:
 
     async def run(self, role: str) -> None:
         """Work until `stop`; the log is written as `role`. A NATS or a database that is away is waited for."""
-        backoff = Backoff("source interrupted", site=self._site)
+        backoff = Backoff("source", self._relay.conditions, fields={"site": self._site})
         while not self._stopping.is_set():
             try:
                 async with await self._relay.control() as session:
@@ -279,6 +279,10 @@ class Source:
                 if loop.time() > renew_at:
                     await renew(session, self._relay, share.lease)
                     renew_at = loop.time() + self._relay.lease_ms / 4000
+                if self._relay.conditions.storage_low:
+                    # What is taken in needs room; the other site keeps it.
+                    await _pause(self._ended, MISSING_SECONDS)
+                    continue
                 received = await self._unless_ended(reader.batch())
                 if received:
                     await self._take(share, position, received, role)

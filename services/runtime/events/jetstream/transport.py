@@ -6,6 +6,7 @@ import asyncio
 
 import structlog
 
+from services.runtime.conditions import Conditions
 from services.runtime.context import CallContext
 from services.runtime.events import relay, subscriptions
 from services.runtime.events.bus import EventBus
@@ -39,6 +40,7 @@ class Transport:
         pooled: a connection pooler in transaction mode stands before Postgres.
         broker: the connection to NATS; without one it is made from the options.
         workers: lanes that are published at once.
+        conditions: of the process.
     """
 
     def __init__(
@@ -52,10 +54,13 @@ class Transport:
         pooled: bool = False,
         broker: Broker | None = None,
         workers: int = WORKERS,
+        conditions: Conditions | None = None,
     ) -> None:
         self._options = options
         self._violations = violations
-        self._relay = Relay(relay_url, lease_ms=lease_ms, workers=workers, pooled=pooled)
+        self._relay = Relay(
+            relay_url, lease_ms=lease_ms, workers=workers, pooled=pooled, conditions=conditions
+        )
         self.broker = broker or Broker(options)
         self.sink = Sink(self._relay, self.broker, bus)
         self.sources = [

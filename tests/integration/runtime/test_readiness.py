@@ -1,0 +1,235 @@
+"""A mesh whose database is cut off, hangs, or has no room: what it says of itself, and what it still does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import grpc
+import psycopg
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
+from payments.contracts.v1 import contracts_pb2, contracts_service_pb2
+from payments.contracts.v1.contracts_service_pb2_grpc import ContractMonitorServiceStub
+from structlog.testing import capture_logs
+
+from services.cli.mesh import BUILDS
+from services.runtime import readiness
+from services.runtime.readiness import DatabaseProbe
+from services.runtime.roles import DatabaseUrls
+from services.runtime.status import RemoteError
+from services.runtime.storage import Room
+from tests.support.mesh import Mesh, running
+from tests.support.wire import Wire, wired
+
+STATES = health_pb2.HealthCheckResponse
+# The product's bound is three seconds; a machine that runs eight suites gets more.
+SEEN_WITHIN_S = 20.0
+MIB = 1024**2
+
+
+@pytest.fixture(scope="module")
+async def far(database: DatabaseUrls) -> AsyncIterator[tuple[Wire, Mesh]]:
+    """A whole mesh at the end of a wire, with two connections for its calls."""
+    async with wired(database) as (wire, urls), running(urls, BUILDS, pool_size=2) as mesh:
+        yield wire, mesh
+
+
+def health(mesh: Mesh) -> Any:
+    return health_pb2_grpc.HealthStub(mesh.channel("nobody", set()))
+
+
+async def states(mesh: Mesh) -> dict[str, bool]:
+    """What the health service says of each name."""
+    stub = health(mesh)
+    found = {}
+    for name in mesh.node.readiness.states:
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=name))
+        found[name] = answer.status == STATES.SERVING
+    return found
+
+
+async def become(mesh: Mesh, serving: bool) -> None:
+    give_up_at = time.monotonic() + SEEN_WITHIN_S
+    while set((await states(mesh)).values()) != {serving}:
+        assert time.monotonic() < give_up_at, await states(mesh)
+        await asyncio.sleep(0.02)
+
+
+def test_a_change_is_seen_within_three_seconds() -> None:
+    """From the last answer to /readyz, whose question and memory take 0.9 seconds at most."""
+    assert readiness.ANSWER_SECONDS_MAX + readiness.LOOK_SECONDS + 0.9 < 3.2
+    assert readiness.PROBE_SECONDS + readiness.LOOK_SECONDS + 0.9 < 3.0
+
+
+@pytest.mark.parametrize("fault", [Wire.cut, Wire.hang])
+async def test_every_service_follows_the_database_and_watchers_are_told(
+    far: tuple[Wire, Mesh], fault: Callable[[Wire], None]
+) -> None:
+    wire, mesh = far
+    await become(mesh, True)
+    watched: list[int] = []
+
+    async def watch() -> None:
+        request = health_pb2.HealthCheckRequest(service="payments.ledger.v1.LedgerService")
+        async for answer in health(mesh).Watch(request):
+            watched.append(answer.status)
+
+    watching = asyncio.create_task(watch())
+    try:
+        with capture_logs() as lines:
+            fault(wire)
+            await become(mesh, False)
+            # The loops of the process go on failing.
+            await asyncio.sleep(1)
+            wire.mend()
+            await become(mesh, True)
+        told = [line["event"].partition(":")[0] for line in lines if line["log_level"] != "info"]
+        assert told == ["database gone", "database back"], lines
+        await asyncio.sleep(0.05)
+        assert watched == [STATES.SERVING, STATES.NOT_SERVING, STATES.SERVING]
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_a_pool_that_is_used_up_is_no_database_that_is_gone(far: tuple[Wire, Mesh]) -> None:
+    _, mesh = far
+    await become(mesh, True)
+    async with contextlib.AsyncExitStack() as held:
+        for _ in range(2):
+            await held.enter_async_context(mesh.node.database.engine.connect())
+        await asyncio.sleep(readiness.ANSWER_SECONDS_MAX + readiness.PROBE_SECONDS)
+        assert set((await states(mesh)).values()) == {True}
+
+
+def test_the_probe_tells_a_server_that_is_full_from_one_that_lets_nobody_in(
+    database: DatabaseUrls,
+) -> None:
+    probe = DatabaseProbe(database.service)
+    probe.look()
+    assert probe.why_gone() == ""
+    with psycopg.connect(database.owner_admin, autocommit=True) as owner:
+        role = urlsplit(database.service).username
+        try:
+            owner.execute(f'ALTER ROLE "{role}" CONNECTION LIMIT 0'.encode())
+            probe.look()
+            assert probe.why_gone() == "", "it is there, and its places are taken"
+            owner.execute(f'ALTER ROLE "{role}" CONNECTION LIMIT -1 NOLOGIN'.encode())
+            probe.look()
+            assert "not permitted to log in" in probe.why_gone()
+        finally:
+            owner.execute(f'ALTER ROLE "{role}" CONNECTION LIMIT -1 LOGIN'.encode())
+    probe.look()
+    assert probe.why_gone() == ""
+    for wrong in ("postgresql://x@127.0.0.1:1/x", "postgresql://x@/x?host=/nowhere"):
+        probe = DatabaseProbe(wrong)
+        probe.look()
+        assert probe.why_gone()
+
+
+def test_an_answer_grows_old() -> None:
+    probe = DatabaseProbe("postgresql://x@/x?host=/nowhere", answer_seconds_max=-1.0)
+    assert probe.why_gone().startswith("no answer for")
+
+
+# ---- room
+
+
+@pytest.fixture
+async def roomy(database: DatabaseUrls) -> AsyncIterator[tuple[Mesh, Callable[[int], None]]]:
+    """A mesh, and how to say what room its database has."""
+    async with running(database, BUILDS) as mesh:
+
+        def free(mib: int) -> None:
+            mesh.node.storage._measure = lambda: Room(mib * MIB, 10_000 * MIB)
+            mesh.node.storage.look()
+
+        yield mesh, free
+
+
+def violation() -> contracts_service_pb2.RecordViolationsRequest:
+    item = contracts_pb2.ContractViolation(
+        contract_id="router/timeout", request_id=str(uuid4()), severity="HIGH", message="took 3 s"
+    )
+    return contracts_service_pb2.RecordViolationsRequest(violations=[item])
+
+
+async def test_writes_are_refused_while_there_is_little_room_and_reads_go_on(
+    roomy: tuple[Mesh, Callable[[int], None]],
+) -> None:
+    mesh, free = roomy
+    tenant = str(uuid4())
+    monitor: Any = ContractMonitorServiceStub(mesh.channel(tenant))
+    access: Any = access_service_pb2_grpc.AccessServiceStub(mesh.channel(tenant))
+    request = violation()
+    free(100)
+    for _ in range(2):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await monitor.RecordViolations(request)
+        error = RemoteError.of(refused.value, "monitoring")
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (error.reason, error.retry_after_ms) == ("STORAGE_LOW", 10_000)
+        assert error.metadata["free_bytes"] == str(100 * MIB)
+    listed = await monitor.ListViolations(contracts_service_pb2.ListViolationsRequest())
+    assert list(listed.violations) == []
+    # Who must be locked out is, and an operator gets in.
+    key = access_service_pb2.CreateApiKeyRequest(
+        request_id=str(uuid4()), name="operator", scopes=["ledger:read"]
+    )
+    made = await access.CreateApiKey(key)
+    revoke = access_service_pb2.RevokeApiKeyRequest(
+        request_id=str(uuid4()), key_id=made.api_key.key_id
+    )
+    await access.RevokeApiKey(revoke)
+    # Nothing is unfit: what reads is served.
+    await mesh.node.readiness.look()
+    assert mesh.node.readiness.states[""]
+    free(600)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await monitor.RecordViolations(request)
+    free(640)
+    assert (await monitor.RecordViolations(request)).accepted == 1, "the refusal was not its answer"
+
+
+async def test_without_a_key_nothing_is_told_of_the_disk(
+    roomy: tuple[Mesh, Callable[[int], None]],
+) -> None:
+    mesh, free = roomy
+    free(1)
+    async with grpc.aio.insecure_channel(mesh.address) as channel:
+        monitor: Any = ContractMonitorServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await monitor.RecordViolations(violation())
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    free(1000)
+
+
+async def test_a_disk_that_is_full_elsewhere_is_refused_in_the_same_words(
+    new_database: Callable[[], DatabaseUrls],
+) -> None:
+    urls = new_database()
+    async with await psycopg.AsyncConnection.connect(urls.owner_admin, autocommit=True) as owner:
+        await owner.execute(
+            "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';"
+            " END $$"
+        )
+        await owner.execute(
+            "CREATE TRIGGER full_disk BEFORE INSERT ON monitoring.violation"
+            " EXECUTE FUNCTION full_disk()"
+        )
+        async with running(urls, BUILDS) as mesh:
+            monitor: Any = ContractMonitorServiceStub(mesh.channel("t"))
+            request = violation()
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await monitor.RecordViolations(request)
+            assert RemoteError.of(refused.value, "monitoring").reason == "STORAGE_LOW"
+            await owner.execute("DROP TRIGGER full_disk ON monitoring.violation")
+            assert (await monitor.RecordViolations(request)).accepted == 1

@@ -117,7 +117,8 @@ const (
 	//
 	//	{"reason": "SCOPE_NOT_GRANTABLE", "domain": "tollmesh.dev", "metadata": {"scope": "mesh:admin"}}
 	ErrorReason_ERROR_REASON_SCOPE_NOT_GRANTABLE ErrorReason = 100
-	// The catalogue has no such SKU. Apply a catalogue that has it, then send the event again.
+	// The catalogue has no such SKU. Apply a catalogue that has it, then send the event again; or, of a question for usage,
+	// name one that it has.
 	//
 	//	{"reason": "UNKNOWN_SKU", "domain": "tollmesh.dev", "metadata": {"sku": "llm.tokens"}}
 	ErrorReason_ERROR_REASON_UNKNOWN_SKU ErrorReason = 200
@@ -199,10 +200,15 @@ const (
 	//
 	//	{"reason": "POSTING_REFUSED", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
 	ErrorReason_ERROR_REASON_POSTING_REFUSED ErrorReason = 402
-	// A received payment cannot be booked as it stands. No call is answered with this: the event waits as a dead letter under
-	// this reason, and is replayed once its cause was removed.
+	// The period to charge has not ended, or not even begun: charge it when it has ended, or say allow_open to close the
+	// charge at the instant of the call. Not stored: the same call succeeds later.
 	//
-	//	{"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "result": "CREDIT_ACCOUNT_CLOSED"}}
+	//	{"reason": "PERIOD_NOT_ENDED", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "start_at": "2026-11-01T00:00:00Z", "end_at": "2026-12-01T00:00:00Z", "now": "2026-11-20T09:30:00Z"}}
+	ErrorReason_ERROR_REASON_PERIOD_NOT_ENDED ErrorReason = 403
+	// A payment that no account can take: a currency that is not in ISO 4217, an amount that is not positive. An account that
+	// refuses is stood in for. No call is answered with this: the event waits as a dead letter under this reason.
+	//
+	//	{"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "result": "UNKNOWN_CURRENCY"}}
 	ErrorReason_ERROR_REASON_PAYMENT_NOT_BOOKABLE ErrorReason = 500
 	// A merchant's configuration names a processor that this mesh has no adapter for; use one of those that the message lists.
 	//
@@ -269,6 +275,12 @@ const (
 	//
 	//	{"reason": "WEBHOOK_ENDPOINT_DISABLED", "domain": "tollmesh.dev", "metadata": {"endpoint_id": "whe_0190"}}
 	ErrorReason_ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED ErrorReason = 814
+	// What was sent takes more work to read or to check than one item may, by the schema of its type as a rule; it was
+	// given up. Simplify the schema or the payload. Behind three such items of a call no other is looked at: send those in
+	// a call of their own.
+	//
+	//	{"reason": "EVENT_CHECK_TOO_COSTLY", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "cpu_seconds": "2.0"}}
+	ErrorReason_ERROR_REASON_EVENT_CHECK_TOO_COSTLY ErrorReason = 815
 	// A schedule cannot be read: its expression is no cron expression of five fields, never comes round, or its time
 	// zone is none of the IANA's.
 	//
@@ -318,6 +330,19 @@ const (
 	//
 	//	{"reason": "MESSAGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "16777216"}}
 	ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE ErrorReason = 902
+	// The body is compressed or otherwise encoded, which is not read here. Send it as it is, without Content-Encoding.
+	//
+	//	{"reason": "CONTENT_ENCODING_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_encoding": "gzip"}}
+	ErrorReason_ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED ErrorReason = 903
+	// What came is no HTTP request as this facade reads it: its first line, a header, an escape in its path, or how its
+	// body is transferred.
+	//
+	//	{"reason": "MALFORMED_HTTP", "domain": "tollmesh.dev"}
+	ErrorReason_ERROR_REASON_MALFORMED_HTTP ErrorReason = 904
+	// The headers of a request are larger than one call may carry. Shorten the key, the ids or the trace state.
+	//
+	//	{"reason": "HEADERS_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "8192"}}
+	ErrorReason_ERROR_REASON_HEADERS_TOO_LARGE ErrorReason = 905
 )
 
 // Enum value maps for ErrorReason.
@@ -365,6 +390,7 @@ var (
 		400: "ERROR_REASON_CHARGE_OVERLAPS",
 		401: "ERROR_REASON_CHARGE_TOO_LARGE",
 		402: "ERROR_REASON_POSTING_REFUSED",
+		403: "ERROR_REASON_PERIOD_NOT_ENDED",
 		500: "ERROR_REASON_PAYMENT_NOT_BOOKABLE",
 		600: "ERROR_REASON_UNKNOWN_PROCESSOR",
 		800: "ERROR_REASON_EVENT_TOO_LARGE",
@@ -382,6 +408,7 @@ var (
 		812: "ERROR_REASON_WEBHOOK_ENDPOINTS_FULL",
 		813: "ERROR_REASON_WEBHOOK_SECRETS_FULL",
 		814: "ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED",
+		815: "ERROR_REASON_EVENT_CHECK_TOO_COSTLY",
 		830: "ERROR_REASON_SCHEDULE_INVALID",
 		831: "ERROR_REASON_JOURNEY_EVENT_REFUSED",
 		832: "ERROR_REASON_JOURNEY_VERSION_UNKNOWN",
@@ -393,78 +420,86 @@ var (
 		900: "ERROR_REASON_NO_ROUTE",
 		901: "ERROR_REASON_METHOD_NOT_ALLOWED",
 		902: "ERROR_REASON_MESSAGE_TOO_LARGE",
+		903: "ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED",
+		904: "ERROR_REASON_MALFORMED_HTTP",
+		905: "ERROR_REASON_HEADERS_TOO_LARGE",
 	}
 	ErrorReason_value = map[string]int32{
-		"ERROR_REASON_UNSPECIFIED":               0,
-		"ERROR_REASON_INVALID_FIELD":             1,
-		"ERROR_REASON_UNDECODABLE_REQUEST":       2,
-		"ERROR_REASON_UNAUTHENTICATED":           3,
-		"ERROR_REASON_SCOPE_MISSING":             4,
-		"ERROR_REASON_TENANT_MISMATCH":           5,
-		"ERROR_REASON_REQUEST_ID_REUSED":         6,
-		"ERROR_REASON_REQUEST_IN_PROGRESS":       7,
-		"ERROR_REASON_IDEMPOTENCY_KEY_MISMATCH":  8,
-		"ERROR_REASON_INVALID_PAGE_TOKEN":        9,
-		"ERROR_REASON_NOT_FOUND":                 10,
-		"ERROR_REASON_DATABASE_UNAVAILABLE":      11,
-		"ERROR_REASON_DEPENDENCY_UNAVAILABLE":    12,
-		"ERROR_REASON_DEADLINE_EXCEEDED":         13,
-		"ERROR_REASON_OVERLOADED":                14,
-		"ERROR_REASON_INTERNAL":                  15,
-		"ERROR_REASON_AMOUNT_OVERFLOW":           16,
-		"ERROR_REASON_CURRENCY_MISMATCH":         17,
-		"ERROR_REASON_UNKNOWN_CURRENCY":          18,
-		"ERROR_REASON_BATCH_TOO_LARGE":           19,
-		"ERROR_REASON_STORAGE_LOW":               29,
-		"ERROR_REASON_SCOPE_NOT_GRANTABLE":       100,
-		"ERROR_REASON_UNKNOWN_SKU":               200,
-		"ERROR_REASON_EVENT_TOO_OLD":             201,
-		"ERROR_REASON_EVENT_TOO_NEW":             202,
-		"ERROR_REASON_EVENT_DUPLICATE":           203,
-		"ERROR_REASON_EVENT_CONFLICT":            204,
-		"ERROR_REASON_UNKNOWN_TIME_ZONE":         205,
-		"ERROR_REASON_AGGREGATION_UNSUPPORTED":   206,
-		"ERROR_REASON_USAGE_TOO_WIDE":            207,
-		"ERROR_REASON_CATALOG_REFERENCE_MISSING": 300,
-		"ERROR_REASON_PLAN_VERSION_FROZEN":       301,
-		"ERROR_REASON_PLAN_NOT_ACTIVE":           302,
-		"ERROR_REASON_PARTNERS_OVERLAP":          303,
-		"ERROR_REASON_MODEL_CODE_TAKEN":          304,
-		"ERROR_REASON_NO_PLAN":                   305,
-		"ERROR_REASON_SKU_NOT_PRICED":            306,
-		"ERROR_REASON_PLAN_CHANGES_IN_PERIOD":    307,
-		"ERROR_REASON_USAGE_NOT_RATEABLE":        308,
-		"ERROR_REASON_CHARGE_OVERLAPS":           400,
-		"ERROR_REASON_CHARGE_TOO_LARGE":          401,
-		"ERROR_REASON_POSTING_REFUSED":           402,
-		"ERROR_REASON_PAYMENT_NOT_BOOKABLE":      500,
-		"ERROR_REASON_UNKNOWN_PROCESSOR":         600,
-		"ERROR_REASON_EVENT_TOO_LARGE":           800,
-		"ERROR_REASON_STREAM_ENDED":              801,
-		"ERROR_REASON_EVENT_TYPE_UNKNOWN":        802,
-		"ERROR_REASON_EVENT_SUBJECT_OWNED":       803,
-		"ERROR_REASON_EVENT_VERSION_RETIRED":     804,
-		"ERROR_REASON_EVENT_PAYLOAD_INVALID":     805,
-		"ERROR_REASON_EVENT_ID_REUSED":           806,
-		"ERROR_REASON_EVENT_SCHEMA_INVALID":      807,
-		"ERROR_REASON_EVENT_SCHEMA_BREAKING":     808,
-		"ERROR_REASON_EVENT_TYPES_FULL":          809,
-		"ERROR_REASON_SECRETS_KEY_MISSING":       810,
-		"ERROR_REASON_WEBHOOK_URL_REFUSED":       811,
-		"ERROR_REASON_WEBHOOK_ENDPOINTS_FULL":    812,
-		"ERROR_REASON_WEBHOOK_SECRETS_FULL":      813,
-		"ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED": 814,
-		"ERROR_REASON_SCHEDULE_INVALID":          830,
-		"ERROR_REASON_JOURNEY_EVENT_REFUSED":     831,
-		"ERROR_REASON_JOURNEY_VERSION_UNKNOWN":   832,
-		"ERROR_REASON_SCHEDULES_FULL":            833,
-		"ERROR_REASON_CONSUMER_NOT_REPLAYABLE":   840,
-		"ERROR_REASON_CLOUD_EVENT_INVALID":       850,
-		"ERROR_REASON_CLOUD_EVENT_UNSUPPORTED":   851,
-		"ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE": 852,
-		"ERROR_REASON_NO_ROUTE":                  900,
-		"ERROR_REASON_METHOD_NOT_ALLOWED":        901,
-		"ERROR_REASON_MESSAGE_TOO_LARGE":         902,
+		"ERROR_REASON_UNSPECIFIED":                  0,
+		"ERROR_REASON_INVALID_FIELD":                1,
+		"ERROR_REASON_UNDECODABLE_REQUEST":          2,
+		"ERROR_REASON_UNAUTHENTICATED":              3,
+		"ERROR_REASON_SCOPE_MISSING":                4,
+		"ERROR_REASON_TENANT_MISMATCH":              5,
+		"ERROR_REASON_REQUEST_ID_REUSED":            6,
+		"ERROR_REASON_REQUEST_IN_PROGRESS":          7,
+		"ERROR_REASON_IDEMPOTENCY_KEY_MISMATCH":     8,
+		"ERROR_REASON_INVALID_PAGE_TOKEN":           9,
+		"ERROR_REASON_NOT_FOUND":                    10,
+		"ERROR_REASON_DATABASE_UNAVAILABLE":         11,
+		"ERROR_REASON_DEPENDENCY_UNAVAILABLE":       12,
+		"ERROR_REASON_DEADLINE_EXCEEDED":            13,
+		"ERROR_REASON_OVERLOADED":                   14,
+		"ERROR_REASON_INTERNAL":                     15,
+		"ERROR_REASON_AMOUNT_OVERFLOW":              16,
+		"ERROR_REASON_CURRENCY_MISMATCH":            17,
+		"ERROR_REASON_UNKNOWN_CURRENCY":             18,
+		"ERROR_REASON_BATCH_TOO_LARGE":              19,
+		"ERROR_REASON_STORAGE_LOW":                  29,
+		"ERROR_REASON_SCOPE_NOT_GRANTABLE":          100,
+		"ERROR_REASON_UNKNOWN_SKU":                  200,
+		"ERROR_REASON_EVENT_TOO_OLD":                201,
+		"ERROR_REASON_EVENT_TOO_NEW":                202,
+		"ERROR_REASON_EVENT_DUPLICATE":              203,
+		"ERROR_REASON_EVENT_CONFLICT":               204,
+		"ERROR_REASON_UNKNOWN_TIME_ZONE":            205,
+		"ERROR_REASON_AGGREGATION_UNSUPPORTED":      206,
+		"ERROR_REASON_USAGE_TOO_WIDE":               207,
+		"ERROR_REASON_CATALOG_REFERENCE_MISSING":    300,
+		"ERROR_REASON_PLAN_VERSION_FROZEN":          301,
+		"ERROR_REASON_PLAN_NOT_ACTIVE":              302,
+		"ERROR_REASON_PARTNERS_OVERLAP":             303,
+		"ERROR_REASON_MODEL_CODE_TAKEN":             304,
+		"ERROR_REASON_NO_PLAN":                      305,
+		"ERROR_REASON_SKU_NOT_PRICED":               306,
+		"ERROR_REASON_PLAN_CHANGES_IN_PERIOD":       307,
+		"ERROR_REASON_USAGE_NOT_RATEABLE":           308,
+		"ERROR_REASON_CHARGE_OVERLAPS":              400,
+		"ERROR_REASON_CHARGE_TOO_LARGE":             401,
+		"ERROR_REASON_POSTING_REFUSED":              402,
+		"ERROR_REASON_PERIOD_NOT_ENDED":             403,
+		"ERROR_REASON_PAYMENT_NOT_BOOKABLE":         500,
+		"ERROR_REASON_UNKNOWN_PROCESSOR":            600,
+		"ERROR_REASON_EVENT_TOO_LARGE":              800,
+		"ERROR_REASON_STREAM_ENDED":                 801,
+		"ERROR_REASON_EVENT_TYPE_UNKNOWN":           802,
+		"ERROR_REASON_EVENT_SUBJECT_OWNED":          803,
+		"ERROR_REASON_EVENT_VERSION_RETIRED":        804,
+		"ERROR_REASON_EVENT_PAYLOAD_INVALID":        805,
+		"ERROR_REASON_EVENT_ID_REUSED":              806,
+		"ERROR_REASON_EVENT_SCHEMA_INVALID":         807,
+		"ERROR_REASON_EVENT_SCHEMA_BREAKING":        808,
+		"ERROR_REASON_EVENT_TYPES_FULL":             809,
+		"ERROR_REASON_SECRETS_KEY_MISSING":          810,
+		"ERROR_REASON_WEBHOOK_URL_REFUSED":          811,
+		"ERROR_REASON_WEBHOOK_ENDPOINTS_FULL":       812,
+		"ERROR_REASON_WEBHOOK_SECRETS_FULL":         813,
+		"ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED":    814,
+		"ERROR_REASON_EVENT_CHECK_TOO_COSTLY":       815,
+		"ERROR_REASON_SCHEDULE_INVALID":             830,
+		"ERROR_REASON_JOURNEY_EVENT_REFUSED":        831,
+		"ERROR_REASON_JOURNEY_VERSION_UNKNOWN":      832,
+		"ERROR_REASON_SCHEDULES_FULL":               833,
+		"ERROR_REASON_CONSUMER_NOT_REPLAYABLE":      840,
+		"ERROR_REASON_CLOUD_EVENT_INVALID":          850,
+		"ERROR_REASON_CLOUD_EVENT_UNSUPPORTED":      851,
+		"ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE":    852,
+		"ERROR_REASON_NO_ROUTE":                     900,
+		"ERROR_REASON_METHOD_NOT_ALLOWED":           901,
+		"ERROR_REASON_MESSAGE_TOO_LARGE":            902,
+		"ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED": 903,
+		"ERROR_REASON_MALFORMED_HTTP":               904,
+		"ERROR_REASON_HEADERS_TOO_LARGE":            905,
 	}
 )
 
@@ -499,7 +534,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\x93\x14\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xd8\x15\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -543,7 +578,8 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1fERROR_REASON_USAGE_NOT_RATEABLE\x10\xb4\x02\x12!\n" +
 	"\x1cERROR_REASON_CHARGE_OVERLAPS\x10\x90\x03\x12\"\n" +
 	"\x1dERROR_REASON_CHARGE_TOO_LARGE\x10\x91\x03\x12!\n" +
-	"\x1cERROR_REASON_POSTING_REFUSED\x10\x92\x03\x12&\n" +
+	"\x1cERROR_REASON_POSTING_REFUSED\x10\x92\x03\x12\"\n" +
+	"\x1dERROR_REASON_PERIOD_NOT_ENDED\x10\x93\x03\x12&\n" +
 	"!ERROR_REASON_PAYMENT_NOT_BOOKABLE\x10\xf4\x03\x12#\n" +
 	"\x1eERROR_REASON_UNKNOWN_PROCESSOR\x10\xd8\x04\x12!\n" +
 	"\x1cERROR_REASON_EVENT_TOO_LARGE\x10\xa0\x06\x12\x1e\n" +
@@ -560,7 +596,8 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	" ERROR_REASON_WEBHOOK_URL_REFUSED\x10\xab\x06\x12(\n" +
 	"#ERROR_REASON_WEBHOOK_ENDPOINTS_FULL\x10\xac\x06\x12&\n" +
 	"!ERROR_REASON_WEBHOOK_SECRETS_FULL\x10\xad\x06\x12+\n" +
-	"&ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED\x10\xae\x06\x12\"\n" +
+	"&ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED\x10\xae\x06\x12(\n" +
+	"#ERROR_REASON_EVENT_CHECK_TOO_COSTLY\x10\xaf\x06\x12\"\n" +
 	"\x1dERROR_REASON_SCHEDULE_INVALID\x10\xbe\x06\x12'\n" +
 	"\"ERROR_REASON_JOURNEY_EVENT_REFUSED\x10\xbf\x06\x12)\n" +
 	"$ERROR_REASON_JOURNEY_VERSION_UNKNOWN\x10\xc0\x06\x12 \n" +
@@ -571,7 +608,10 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"&ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE\x10\xd4\x06\x12\x1a\n" +
 	"\x15ERROR_REASON_NO_ROUTE\x10\x84\a\x12$\n" +
 	"\x1fERROR_REASON_METHOD_NOT_ALLOWED\x10\x85\a\x12#\n" +
-	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x10\x86\aB\xc0\x01\n" +
+	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x10\x86\a\x12.\n" +
+	")ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED\x10\x87\a\x12 \n" +
+	"\x1bERROR_REASON_MALFORMED_HTTP\x10\x88\a\x12#\n" +
+	"\x1eERROR_REASON_HEADERS_TOO_LARGE\x10\x89\aB\xc0\x01\n" +
 	"\x16com.payments.errors.v1B\vErrorsProtoP\x01Z/tollmesh.dev/gen/go/payments/errors/v1;errorsv1\xa2\x02\x03PEX\xaa\x02\x12Payments.Errors.V1\xca\x02\x12Payments\\Errors\\V1\xe2\x02\x1ePayments\\Errors\\V1\\GPBMetadata\xea\x02\x14Payments::Errors::V1b\x06proto3"
 
 var (

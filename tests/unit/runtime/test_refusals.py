@@ -49,7 +49,7 @@ NO_HANDLERS = {"PaymentNotBookable", "RequestIdReused", "StoredRefusal"}
 
 @pytest.mark.parametrize("found", ALL, ids=lambda found: found.__qualname__)
 def test_what_is_kept_is_an_invalid_argument(found: type[DomainError]) -> None:
-    """So gRPC defines the code: it holds regardless of the state of the system. The migration 0009 counts on it."""
+    """So gRPC defines the code: it holds regardless of the state of the system. The migration 0010 counts on it."""
     if bare(found).is_answer and found.__qualname__ not in NO_HANDLERS:
         assert found.code is Code.INVALID_ARGUMENT
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 
 # Every refusal that is about the request itself has the code INVALID_ARGUMENT. The refusal stays on record.
 _OPEN = """
 UPDATE mesh.idempotency SET status = 'CLAIMED', done_at = NULL
  WHERE status = 'DONE' AND error IS NOT NULL
-   AND convert_from(error, 'UTF8')::jsonb ->> 'code' <> 'INVALID_ARGUMENT'
+   AND convert_from(error, 'UTF8')::json ->> 'code' <> 'INVALID_ARGUMENT'
 """
 _CLOSE = """
 UPDATE mesh.idempotency SET status = 'DONE', done_at = clock_timestamp()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import yaml
 from google.protobuf import json_format
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 from payments.billing.v1 import billing_pb2
@@ -38,6 +38,7 @@ from services.cli.commands.usage import advance, bar
 from services.cli.errors import EXIT_FAULT, EXIT_UNAVAILABLE, CliError
 from services.cli.output import console, enum_name, plain_money, print_table
 from services.cli.sender import Sender, Totals
+from services.runtime import documents
 from services.runtime.ids import derived_uuid
 from services.runtime.money import Money, format_money
 from services.runtime.processes import tied_to_parent
@@ -112,7 +113,7 @@ def mesh(data_dir: Path) -> Iterator[Session]:
         line = process.stdout.readline()
         if not line:
             raise CliError("the mesh did not start", exit_code=EXIT_UNAVAILABLE)
-        up = yaml.safe_load(line)
+        up = json.loads(line)
         yield Session(up["grpc"], up["api_key"], up["rest"] or "")
     finally:
         process.terminate()
@@ -315,8 +316,7 @@ def program_name() -> str:
 
 
 def _document(name: str) -> Any:
-    text = resources.files("services.cli.data").joinpath(name).read_text(encoding="utf-8")
-    return yaml.safe_load(text)
+    return documents.read(resources.files("services.cli.data").joinpath(name).read_bytes())
 
 
 def _charge_json(charge: billing_pb2.Charge) -> dict[str, Any]:

@@ -14,10 +14,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-import yaml
-
 from services.events.domain import schemas
 from services.events.domain.types import EventType, Version
+from services.runtime import documents
 from services.runtime.events import registry
 from services.runtime.events.subjects import is_subject
 
@@ -77,7 +76,10 @@ def _items() -> Iterator[tuple[str, Mapping[str, Any]]]:
     folder = resources.files("services.events").joinpath("registry")
     for file in sorted(folder.iterdir(), key=lambda item: item.name):
         if file.name.endswith(".yaml"):
-            document = yaml.safe_load(file.read_text(encoding="utf-8"))
+            try:
+                document = documents.read(file.read_bytes())
+            except documents.DocumentUnfit as error:
+                raise CatalogueUnfit(f"{file.name}: {error}") from error
             yield from ((file.name, item) for item in document["event_types"])
 
 

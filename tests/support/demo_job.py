@@ -17,13 +17,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-import yaml
 from payments.billing.v1 import billing_pb2
 from payments.ledger.v1 import ledger_pb2
 from payments.metering.v1 import metering_service_pb2
 from payments.orchestration.v1 import orchestration_pb2
 from payments.result.v1 import result_pb2
 from payments.type.v1 import type_pb2
+
+from services.runtime import documents
 
 REPOSITORY = Path(__file__).parents[2]
 DATA = REPOSITORY / "services" / "cli" / "data"
@@ -201,7 +202,7 @@ def payment_request(charge: billing_pb2.Charge) -> bytes:
 
 def document(name: str) -> Any:
     """A document that the demo ships."""
-    return yaml.safe_load((DATA / name).read_text(encoding="utf-8"))
+    return documents.read((DATA / name).read_bytes())
 
 
 def independent_bill(org: str) -> Any:

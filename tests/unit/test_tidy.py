@@ -372,3 +372,14 @@ def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
 def test_decisions_are_numbered_once() -> None:
     numbers = [path.name[:4] for path in (ROOT / "docs/decisions").glob("[0-9]*.md")]
     assert sorted(numbers) == sorted(set(numbers))
+
+
+def test_yaml_is_read_in_one_place() -> None:
+    """Elsewhere a key that stands twice would lose a value without a word."""
+    readers = {
+        path.relative_to(ROOT)
+        for folder in ("services", "tests", "tools")
+        for path in (ROOT / folder).rglob("*.py")
+        if re.search(r"^\s*(import|from) (yaml|ruamel)\b", path.read_text(), re.MULTILINE)
+    }
+    assert readers == {Path("services/runtime/documents.py")}

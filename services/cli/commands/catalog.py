@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -17,7 +16,7 @@ from payments.pricing.v1 import (
 )
 
 from services.cli.client import Client, Session
-from services.cli.documents import read_yaml
+from services.cli.documents import read_document
 from services.cli.errors import EXIT_USAGE, CliError
 from services.cli.output import (
     Format,
@@ -39,7 +38,9 @@ _MARKS = {"created": "[green]+[/green]", "updated": "[yellow]~[/yellow]", "uncha
 def apply(
     file: Annotated[
         str,
-        typer.Argument(help="YAML, shaped as payments.pricing.v1.Catalog; - for standard input"),
+        typer.Argument(
+            help="YAML or JSON, shaped as payments.pricing.v1.Catalog; - for standard input"
+        ),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the changes, make none")] = False,
     output: OutputOption = Format.TABLE,
@@ -54,12 +55,12 @@ def apply(
 
 
 def read_catalog(file: str) -> catalog_service_pb2.Catalog:
-    """Read a catalogue from YAML. Amounts must be quoted: a number in YAML is a float.
+    """Read a catalogue from YAML or JSON. Amounts must be quoted: a number with a point is a float there.
 
     Raises:
         CliError: the file cannot be read or is no catalogue.
     """
-    return parse_catalog(read_yaml(file), file)
+    return parse_catalog(read_document(file), file)
 
 
 def parse_catalog(document: Any, name: str) -> catalog_service_pb2.Catalog:
@@ -72,8 +73,8 @@ def parse_catalog(document: Any, name: str) -> catalog_service_pb2.Catalog:
         )
     for path, value in _unquoted(document, ""):
         raise CliError(
-            f"{name}: {path} is {value}, which YAML reads as a {type(value).__name__}",
-            f'amounts, quantities and times are texts: write "{value}", with the quotes',
+            f"{name}: {path} is {value}, a number, which may have lost digits",
+            f'amounts and quantities are texts: write "{value}", with the quotes',
             exit_code=EXIT_USAGE,
         )
     try:
@@ -87,8 +88,8 @@ def parse_catalog(document: Any, name: str) -> catalog_service_pb2.Catalog:
 
 
 def _unquoted(value: Any, path: str) -> Iterator[tuple[str, object]]:
-    """Find floats and dates, which no field of a catalogue is; metadata may hold anything."""
-    if isinstance(value, float | date):
+    """Find floats, which no field of a catalogue is; metadata may hold anything."""
+    if isinstance(value, float):
         yield path, value
     elif isinstance(value, list):
         for index, item in enumerate(value):

@@ -33,7 +33,7 @@ def test_what_the_demo_ships_is_a_catalogue() -> None:
     assert len(catalog.read_catalog(str(shipped)).skus) == 3
 
 
-@pytest.mark.parametrize("value", ["0.60", "2023-01-01", "2023-01-01T00:00:00Z", ".5"])
+@pytest.mark.parametrize("value", ["0.60", "1e-3", "-0.5"])
 def test_what_yaml_does_not_keep_as_text_is_named_with_its_place(file: Path, value: str) -> None:
     read(file, (PRICED % f'"{value}"').encode())
     with pytest.raises(CliError) as refused:
@@ -44,13 +44,45 @@ def test_what_yaml_does_not_keep_as_text_is_named_with_its_place(file: Path, val
     assert "quotes" in error.hints[0]
 
 
+@pytest.mark.parametrize("value", ["010", "12:30", "1_000", "no", "on", "2023-01-01", ".5", "0x10"])
+def test_what_only_looks_like_something_else_is_read_as_it_stands(file: Path, value: str) -> None:
+    found = read(file, (PRICED % value).encode())
+    assert found.plans[0].prices[0].price.flat.amount == value
+
+
+def test_times_need_no_quotes_and_merges_bring_what_they_name(file: Path) -> None:
+    content = b"""
+partners:
+  - &first {partner_id: p, name: P}
+  - <<: *first
+    partner_id: q
+entitlements: [{org_id: o, plan_id: b, effective_at: 2020-01-01T00:00:00Z}]
+"""
+    found = read(file, content)
+    assert [(item.partner_id, item.name) for item in found.partners] == [("p", "P"), ("q", "P")]
+    assert found.entitlements[0].effective_at.ToJsonString() == "2020-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"skus:\n  - {sku: a}\nplans: []\nskus:\n  - {sku: b}",
+        b'{"skus": [{"sku": "a"}],\n\t"plans": [],\n\n"skus": [{"sku": "b"}]}',
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_both_lines(file: Path, content: bytes) -> None:
+    with pytest.raises(CliError, match="'skus' stands twice, in lines 1 and 4") as refused:
+        read(file, content)
+    assert refused.value.exit_code == EXIT_USAGE
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         (b"", "not a mapping"),
         (b"- 1", "not a mapping"),
         (b"plans: [1", "is no YAML"),
-        (b"\xff", "is not UTF-8"),
+        (b"\xff", "not UTF-8"),
         (b"at: 2023-99-99", "no YAML|no catalogue"),
         (b"nonsense: 1", "nonsense"),
         (b"skus: [{sku: a, colour: red}]", "colour"),

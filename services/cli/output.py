@@ -67,6 +67,11 @@ def show_error(error: CliError) -> None:
         progress_console.print(f"  {escape(printable(hint))}", highlight=False, soft_wrap=True)
 
 
+def note(text: str) -> None:
+    """Print on standard error what a person should know and no program needs."""
+    progress_console.print(escape(printable(text)), highlight=False, soft_wrap=True, style="dim")
+
+
 def printable(text: str) -> str:
     """Replace what a terminal would obey or cannot show: control characters and undecoded bytes."""
     return "".join(

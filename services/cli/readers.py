@@ -1,42 +1,60 @@
-"""Usage events out of CSV, JSON Lines and Parquet files. A row that is no event is named, never dropped in silence."""
+"""Usage events out of CSV, JSON, JSON Lines and Parquet files. What is read is read exactly, or its row is named."""
 
 from __future__ import annotations
 
 import csv
-import io
-import json
+import math
 import re
-import sys
-from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
+from uuid import UUID
 
 from payments.metering.v1 import metering_pb2
 
-from services.cli.errors import EXIT_USAGE, CliError
+from services.cli import streams, strict_json
+from services.cli.columns import (
+    FIELDS,
+    METADATA_PREFIX,
+    REQUIRED,
+    ColumnMapping,
+    ColumnsUnclear,
+    Places,
+    no_column,
+)
+from services.cli.errors import EXIT_INCOMPLETE, EXIT_USAGE, CliError
 
-FIELDS = ("request_id", "org_id", "project_id", "sku", "quantity", "event_time", "source")
-REQUIRED = ("request_id", "org_id", "sku", "quantity", "event_time")
-METADATA_PREFIX = "metadata."
-PARQUET_BATCH_ROWS = 10_000
-LINE_CHARS_MAX = 1_048_576
 NOT_UTF8 = "holds bytes that are not UTF-8"
 SOURCES = tuple(name.removeprefix("SOURCE_") for name in metering_pb2.Source.keys()[1:])
+# Rows of JSON that are read before the first is sent, where a column that `--map` names is not seen yet.
+ROWS_AHEAD = 1_000
+# Kinds of records whose columns are remembered. Most files have one.
+KINDS_KEPT = 256
 _FRACTION = re.compile(r"(\.\d{6})\d+")
+_EXPONENT_MAX = 40
 
 
 class FileFormat(StrEnum):
     """Formats that can be read."""
 
     CSV = "csv"
+    JSON = "json"
     JSONL = "jsonl"
     PARQUET = "parquet"
+
+
+_ENDINGS = {
+    ".csv": FileFormat.CSV,
+    ".json": FileFormat.JSON,
+    ".jsonl": FileFormat.JSONL,
+    ".ndjson": FileFormat.JSONL,
+    ".parquet": FileFormat.PARQUET,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +62,7 @@ class BadRow:
     """A row that is no event.
 
     Attributes:
-        row: its number: the line of the file, or the record of a Parquet file, from 1.
+        row: its number: the line of the file, or the record of an array or of a Parquet file, from 1.
         problem: what is wrong with it.
     """
 
@@ -60,160 +78,65 @@ class GoodRow:
     event: metering_pb2.UsageEvent
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnMapping:
-    """Where each field of an event comes from.
-
-    Attributes:
-        columns: field to column; a field that is not named comes from the column of its own name.
-        constants: field to the value that every event gets.
-    """
-
-    columns: Mapping[str, str] = field(default_factory=dict)
-    constants: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, columns: list[str], constants: list[str]) -> ColumnMapping:
-        """Read `field=column` and `field=value` pairs.
-
-        Raises:
-            CliError: a pair has no `=`, the field is none of an event's, or it is given twice.
-        """
-        pairs = [*map(_pair, columns), *map(_pair, constants)]
-        names = [name for name, _ in pairs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise CliError(f"{', '.join(twice)} is given twice", exit_code=EXIT_USAGE)
-        return cls(dict(pairs[: len(columns)]), dict(pairs[len(columns) :]))
-
-    def reads(self, column: str) -> bool:
-        """True when a column may hold something of an event."""
-        return column in (*FIELDS, "time", "metadata") or column in self.columns.values()
-
-    def value(self, record: Mapping[str, Any], name: str) -> str:
-        """Return a field of a record as text; empty when it has none."""
-        if name in self.constants:
-            return self.constants[name]
-        value = record.get(self.columns.get(name, name))
-        if value is None and name == "event_time":
-            value = record.get("time")
-        return _text(value)
-
-    def metadata(self, record: Mapping[str, Any]) -> dict[str, str]:
-        """Return the metadata that the pairs `metadata.<key>=…` ask for, or the record's own."""
-        pairs = {
-            name.removeprefix(METADATA_PREFIX): self.value(record, name)
-            for name in (*self.columns, *self.constants)
-            if name.startswith(METADATA_PREFIX)
-        }
-        own = record.get("metadata")
-        if not pairs and isinstance(own, Mapping):
-            return {str(key): _text(value) for key, value in own.items()}
-        return pairs
+Rows = Iterator[GoodRow | BadRow]
+Unread = Callable[[Sequence[str]], None]
 
 
 def detect(path: str, chosen: FileFormat | None) -> FileFormat:
-    """Return the format of a file by choice or by its ending.
+    """Return the format of a file by choice or by its ending, before `.gz`.
 
     Raises:
-        CliError: neither tells.
+        CliError: neither tells, or it is Parquet that gzip packed.
     """
-    if chosen is not None:
-        return chosen
-    endings = {".csv": FileFormat.CSV, ".parquet": FileFormat.PARQUET}
-    endings |= dict.fromkeys((".jsonl", ".ndjson", ".json"), FileFormat.JSONL)
-    found = endings.get(Path(path).suffix.lower())
+    name = Path(path.lower())
+    is_packed = name.suffix == ".gz"
+    found = chosen or _ENDINGS.get(name.with_suffix("").suffix if is_packed else name.suffix)
     if found is None:
         raise CliError(
             f"cannot tell the format of {path}",
-            "give it with --format csv, jsonl or parquet",
+            f"give it with --format {', '.join(FileFormat)}",
             exit_code=EXIT_USAGE,
+        )
+    if found is FileFormat.PARQUET and is_packed:
+        raise CliError(
+            f"{path} is Parquet within gzip", "unpack it with gunzip", exit_code=EXIT_USAGE
         )
     return found
 
 
-def read(path: str, file_format: FileFormat, mapping: ColumnMapping) -> Iterator[GoodRow | BadRow]:
+def read(
+    path: str, file_format: FileFormat, mapping: ColumnMapping, unread: Unread = lambda _: None
+) -> Rows:
     """Read the events of a file, one row at a time; `-` is standard input (not for Parquet).
 
+    Args:
+        path: the file; text that gzip packed is unpacked.
+        file_format: its format.
+        mapping: which column fills which field.
+        unread: told the columns of a header that fill no field.
+
     Raises:
-        CliError: the file cannot be opened, or its columns cannot be those of events.
+        CliError: the file cannot be opened, its columns cannot be those of events, or it ends before its end. The
+            rows that were given before are right.
     """
+    records = _Records(mapping, unread)
     if file_format is FileFormat.PARQUET:
-        yield from _parquet(path, mapping)
+        yield from _parquet(path, records)
         return
-    with _opened(path) as stream:
-        lines = _Lines(stream)
+    readers = {FileFormat.CSV: _csv, FileFormat.JSON: _json, FileFormat.JSONL: _json_lines}
+    row = 0
+    with streams.opened(path) as stream:
         try:
-            yield from (
-                _csv(lines, mapping) if file_format is FileFormat.CSV else _jsonl(lines, mapping)
-            )
-        except OSError as error:
-            raise CliError(f"cannot read {path}: {error.strerror}", exit_code=EXIT_USAGE) from error
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[IO[str]]:
-    """Open a text file; bytes that are not UTF-8 become surrogates, which name their row later."""
-    try:
-        raw = sys.stdin.buffer if path == "-" else Path(path).open("rb")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise CliError(f"cannot read {path}: {error.strerror}", exit_code=EXIT_USAGE) from error
-    text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    try:
-        yield text
-    finally:
-        if path == "-":
-            text.detach()
-        else:
-            text.close()
-
-
-class _LineTooLong(csv.Error):
-    """A line that no event has; it was read over."""
-
-
-class _Lines(Iterator[str]):
-    """The lines of a stream, by number, of bounded length; lines can be put back.
-
-    Attributes:
-        number: the line that was given last, from 1.
-        taken: the lines given since `mark`.
-    """
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-        self._put_back: deque[str] = deque()
-        self.number = 0
-        self.taken: list[str] = []
-
-    def __next__(self) -> str:
-        line = self._put_back.popleft() if self._put_back else self._read()
-        self.number += 1
-        self.taken.append(line)
-        if len(line) > LINE_CHARS_MAX:
-            raise _LineTooLong(f"the line is longer than {LINE_CHARS_MAX:,} characters")
-        return line
-
-    def mark(self) -> None:
-        """Begin a record."""
-        self.taken = []
-
-    def only_first(self) -> None:
-        """Let the record be its first line alone, and give the others again."""
-        self._put_back.extendleft(reversed(self.taken[1:]))
-        self.number -= len(self.taken) - 1
-        self.taken = self.taken[:1]
-
-    def _read(self) -> str:
-        line = self._stream.readline(LINE_CHARS_MAX + 1)
-        if not line:
-            raise StopIteration
-        if len(line) > LINE_CHARS_MAX:
-            while (rest := self._stream.readline(LINE_CHARS_MAX)) and not rest.endswith(
-                ("\n", "\r")
-            ):
-                pass
-        return line
+            for item in readers[file_format](stream, records):
+                row = item.row
+                yield item
+        except streams.Damaged as error:
+            place = f"after row {row:,}" if row else "at its start"
+            raise CliError(
+                f"cannot read {path} {place}: {error}",
+                "what stands before is sent; mend the file and send it again",
+                exit_code=EXIT_INCOMPLETE,
+            ) from error
 
 
 def parse_event_time(text: str) -> datetime:
@@ -222,9 +145,13 @@ def parse_event_time(text: str) -> datetime:
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
 
 
-def _csv(lines: _Lines, mapping: ColumnMapping) -> Iterator[GoodRow | BadRow]:
+# ---- Formats
+
+
+def _csv(stream: IO[str], records: _Records) -> Rows:
+    lines = streams.Lines(stream)
     header = _header(lines)
-    _check_columns(header, mapping)
+    records.has_header(header)
     while True:
         lines.mark()
         try:
@@ -241,13 +168,15 @@ def _csv(lines: _Lines, mapping: ColumnMapping) -> Iterator[GoodRow | BadRow]:
             continue
         if len(values) != len(header):
             yield BadRow(row, f"has {len(values)} columns, the header {len(header)}")
-        elif _undecoded("".join(values)):
-            yield BadRow(row, NOT_UTF8)
+        elif problem := _problem_of_text("".join(values), values[0]):
+            yield BadRow(row, problem)
         else:
-            yield _row(row, dict(zip(header, values, strict=True)), mapping)
+            # An empty cell is no value.
+            cells = (value or None for value in values)
+            yield records.row(row, dict(zip(header, cells, strict=True)))
 
 
-def _header(lines: _Lines) -> list[str]:
+def _header(lines: streams.Lines) -> list[str]:
     try:
         header = next(csv.reader(lines, strict=True), [])
     except csv.Error as error:
@@ -256,40 +185,58 @@ def _header(lines: _Lines) -> list[str]:
         raise CliError("the file has no header line", exit_code=EXIT_USAGE)
     if _undecoded("".join(header)):
         raise CliError("the file is not UTF-8 text", exit_code=EXIT_USAGE)
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise CliError(f"the file has two columns {', '.join(twice)}", exit_code=EXIT_USAGE)
     return header
 
 
-def _jsonl(lines: _Lines, mapping: ColumnMapping) -> Iterator[GoodRow | BadRow]:
+def _json(stream: IO[str], records: _Records) -> Rows:
+    """Read an array, or else a value a line."""
+    lines = 0
+    while (first := stream.read(1)).isspace():
+        lines += first == "\n"
+    if first != "[":
+        yield from _parsed(_numbered(streams.Lines(stream, first, lines)), records)
+        return
+    yield from _parsed(enumerate(streams.elements(stream), start=1), records)
+
+
+def _json_lines(stream: IO[str], records: _Records) -> Rows:
+    return _parsed(_numbered(streams.Lines(stream)), records)
+
+
+def _numbered(lines: streams.Lines) -> Iterator[tuple[int, str | None]]:
     while True:
         lines.mark()
         try:
             line = next(lines)
-            if not line.strip():
-                continue
-            # Numbers stay text: a float would round quantities.
-            record = json.loads(line, parse_float=str, parse_int=str)
         except StopIteration:
             return
-        except (ValueError, RecursionError, csv.Error) as error:
-            yield BadRow(lines.number, f"malformed JSON: {error}")
-            continue
-        if _undecoded(line):
-            yield BadRow(lines.number, NOT_UTF8)
-        elif not isinstance(record, dict):
-            yield BadRow(lines.number, "is not a JSON object")
+        except streams.LineTooLong:
+            yield lines.number, None
         else:
-            yield _row(lines.number, record, mapping)
+            if line.strip():
+                yield lines.number, line
 
 
-def _undecoded(text: str) -> bool:
-    """True when the text holds bytes that were not UTF-8."""
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+def _parsed(texts: Iterator[tuple[int, str | None]], records: _Records) -> Rows:
+    return records.ahead((row, _document(text)) for row, text in texts)
 
 
-def _parquet(path: str, mapping: ColumnMapping) -> Iterator[GoodRow | BadRow]:
+def _document(text: str | None) -> Mapping[str, Any] | str:
+    """Return a record, or what is wrong with its text."""
+    if text is None:
+        return f"is longer than {streams.LINE_CHARS_MAX:,} characters"
+    if _undecoded(text):
+        return NOT_UTF8
+    try:
+        found = strict_json.decode(text)
+    except ValueError as error:
+        return f"malformed JSON: {error}"
+    if not isinstance(found, dict):
+        return f"is not a JSON object but {strict_json.name_of(found)}"
+    return found
+
+
+def _parquet(path: str, records: _Records) -> Rows:
     if path == "-":
         raise CliError(
             "Parquet cannot be read from standard input: its index is at the end",
@@ -297,107 +244,228 @@ def _parquet(path: str, mapping: ColumnMapping) -> Iterator[GoodRow | BadRow]:
             exit_code=EXIT_USAGE,
         )
     # Imported here: it takes a quarter of a second, which only Parquet files should pay.
-    import pyarrow  # noqa: PLC0415
-    from pyarrow import parquet  # noqa: PLC0415
+    from services.cli import parquet_rows  # noqa: PLC0415
 
-    try:
-        with parquet.ParquetFile(path) as file:
-            names = list(file.schema_arrow.names)
-            _check_columns(names, mapping)
-            wanted = [name for name in names if mapping.reads(name)]
-            row = 0
-            for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=wanted):
-                for record in _plain_times(batch).to_pylist():
-                    row += 1
-                    yield _row(row, record, mapping)
-    # A damaged file may name a type or a codec that there is not, or text that is none.
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
-        reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-        raise CliError(f"cannot read {path} as Parquet: {reason}", exit_code=EXIT_USAGE) from error
+    def columns(names: Sequence[str]) -> list[str]:
+        used = records.has_header(names).used()
+        return [name for name in names if name in used]
+
+    for row, record in enumerate(parquet_rows.records(path, columns), start=1):
+        yield records.row(row, record)
 
 
-def _plain_times(batch: Any) -> Any:
-    """Cut times to microseconds, which is what Python's have."""
-    import pyarrow  # noqa: PLC0415
-
-    for index, column in enumerate(batch.schema):
-        if pyarrow.types.is_timestamp(column.type) and column.type.unit == "ns":
-            micros = pyarrow.timestamp("us", column.type.tz)
-            cut = batch.column(index).cast(micros, safe=False)
-            batch = batch.set_column(index, column.name, cut)
-    return batch
+def _problem_of_text(text: str, first: str) -> str:
+    if first.startswith(streams.BYTE_ORDER_MARK):
+        return "begins with a byte order mark, as files do that were joined"
+    return NOT_UTF8 if _undecoded(text) else ""
 
 
-def _row(row: int, record: Mapping[str, Any], mapping: ColumnMapping) -> GoodRow | BadRow:
-    try:
-        return _event(row, record, mapping)
-    except (ValueError, OverflowError) as error:
-        return BadRow(row, str(error))
+def _undecoded(text: str) -> bool:
+    """True when the text holds bytes that were not UTF-8."""
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _event(row: int, record: Mapping[str, Any], mapping: ColumnMapping) -> GoodRow:
+# ---- Records
+
+
+class _Records:
+    """Makes events of the records of a file."""
+
+    def __init__(self, mapping: ColumnMapping, unread: Unread) -> None:
+        self._mapping, self._unread = mapping, unread
+        self._header: Places | None = None
+        self._kinds: dict[tuple[str, ...], Places] = {}
+
+    def has_header(self, names: Sequence[str]) -> Places:
+        """Say that every record has these columns. Raises CliError: they cannot be those of events."""
+        self._header = self._mapping.check_header(names)
+        used = self._header.used()
+        if others := [name for name in names if name not in used]:
+            self._unread(others)
+        return self._header
+
+    def row(self, number: int, record: Mapping[str, Any]) -> GoodRow | BadRow:
+        """Make an event of a record."""
+        try:
+            return GoodRow(number, _event(record, self._places(record), self._mapping.constants))
+        except (ValueError, OverflowError) as error:
+            return BadRow(number, str(error))
+
+    def ahead(self, records: Iterator[tuple[int, Mapping[str, Any] | str]]) -> Rows:
+        """Make events of records that need not have the same columns; a text in place of one is its problem.
+
+        Raises:
+            CliError: no record has a column that `--map` names. Nothing was given then, unless the file is long.
+        """
+        held: list[tuple[int, Mapping[str, Any] | str]] = []
+        unseen = set(self._mapping.columns.values())
+        names: Sequence[str] | None = None
+        for item in records:
+            held.append(item)
+            if not isinstance(item[1], str):
+                names = names or list(item[1])
+                unseen &= self._absent(item[1])
+            if not unseen or len(held) == ROWS_AHEAD:
+                break
+        else:
+            if unseen and names is not None:
+                raise no_column(sorted(unseen), names)
+        for number, record in chain(held, records):
+            if isinstance(record, str):
+                yield BadRow(number, record)
+                continue
+            if unseen:
+                unseen &= self._absent(record)
+            yield self.row(number, record)
+        if unseen and names is not None:
+            raise no_column(sorted(unseen), names)
+
+    def _absent(self, record: Mapping[str, Any]) -> set[str]:
+        try:
+            return set(self._mapping.absent(self._mapping.places(list(record))))
+        except ColumnsUnclear:
+            return set(self._mapping.columns.values())
+
+    def _places(self, record: Mapping[str, Any]) -> Places:
+        if self._header is not None:
+            return self._header
+        names = tuple(name for name, value in record.items() if value is not None)
+        places = self._kinds.get(names)
+        if places is None:
+            places = self._mapping.places(names)
+            if len(self._kinds) < KINDS_KEPT:
+                self._kinds[names] = places
+        return places
+
+
+def _event(
+    record: Mapping[str, Any], places: Places, constants: Mapping[str, str]
+) -> metering_pb2.UsageEvent:
     """Raises ValueError: the record is no event."""
-    values = {name: mapping.value(record, name) for name in FIELDS}
-    missing = [name for name in REQUIRED if not values[name]]
+    values = {name: _field(name, record.get(column)) for name, column in places.fields.items()}
+    values |= {name: value for name, value in constants.items() if name in FIELDS}
+    missing = [name for name in REQUIRED if not values.get(name)]
     if missing:
         raise ValueError(f"has no {', '.join(missing)}")
+    time, source = values["event_time"], values.get("source", "")
     try:
         event = metering_pb2.UsageEvent(
             request_id=values["request_id"],
             org_id=values["org_id"],
-            project_id=values["project_id"],
+            project_id=values.get("project_id", ""),
             sku=values["sku"],
             quantity=values["quantity"],
-            metadata=mapping.metadata(record),
+            metadata=_metadata(record, places, constants),
         )
-    except UnicodeEncodeError as error:  # an escaped surrogate in JSON
+    except UnicodeEncodeError as error:  # an escaped surrogate in JSON, bytes in Parquet
         raise ValueError(NOT_UTF8) from error
-    time = values["event_time"]
     try:
         event.event_time.FromDatetime(parse_event_time(time))
     except (ValueError, OverflowError) as error:
         raise ValueError(f"event_time: {time[:64]!r} is no time as ISO 8601 writes it") from error
-    source = values["source"].upper().removeprefix("SOURCE_")
-    if source and source not in SOURCES:
-        raise ValueError(f"source: {source[:64]!r} is none of {', '.join(SOURCES)}")
-    if source:
-        event.source = metering_pb2.Source.Value(f"SOURCE_{source}")
-    return GoodRow(row, event)
+    name = source.upper().removeprefix("SOURCE_")
+    if name and name not in SOURCES:
+        raise ValueError(f"source: {name[:64]!r} is none of {', '.join(SOURCES)}")
+    if name:
+        event.source = metering_pb2.Source.Value(f"SOURCE_{name}")
+    return event
 
 
-def _check_columns(header: list[str], mapping: ColumnMapping) -> None:
-    asked = [mapping.columns.get(name, name) for name in REQUIRED if name not in mapping.constants]
-    missing = [name for name in asked if name not in header]
-    if "event_time" in missing and "time" in header:
-        missing.remove("event_time")
-    if missing:
-        raise CliError(
-            f"the file has no column {', '.join(missing)}; it has {', '.join(header[:30])}",
-            "say which column holds a field with --map field=column, or give one value with --set field=value",
-            exit_code=EXIT_USAGE,
-        )
+def _metadata(
+    record: Mapping[str, Any], places: Places, constants: Mapping[str, str]
+) -> dict[str, str]:
+    """Return what the row says of itself, under what `--map` and under what `--set` say."""
+    found = {
+        key: text
+        for key, value in _container(record, places).items()
+        if (text := _label(key, value)) is not None
+    }
+    for key, column in places.own.items():
+        text = _label(key, record.get(column))
+        if text is not None and found.setdefault(key, text) != text:
+            raise ValueError(f"metadata.{key} is one thing in metadata and another in {column!r}")
+    for key, column in places.mapped.items():
+        text = _label(key, record.get(column))
+        if text is not None:
+            found[key] = text
+    for name, value in constants.items():
+        if name.startswith(METADATA_PREFIX):
+            found[name.removeprefix(METADATA_PREFIX)] = value
+    return found
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator or (name not in FIELDS and not name.startswith(METADATA_PREFIX)):
-        raise CliError(
-            f"{text!r} is not field=value with a field of {', '.join(FIELDS)}, metadata.<key>",
-            exit_code=EXIT_USAGE,
-        )
-    return name, value
+def _container(record: Mapping[str, Any], places: Places) -> Mapping[str, Any]:
+    value = None if places.container is None else record.get(places.container)
+    if value is None:
+        return {}
+    if isinstance(value, str) and not isinstance(value, strict_json.Number):
+        # CSV and most writers of Parquet have no other way to hold an object.
+        try:
+            value = strict_json.decode(value)
+        except ValueError as error:
+            raise ValueError(f"metadata: no JSON object: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"metadata {_problem(value) or 'is no JSON object'}")
+    return value
 
 
-def _text(value: object) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return value.decode(errors="surrogateescape")
-    if isinstance(value, Decimal):
-        return format(value, "f")
+# ---- Values
+
+
+def _field(name: str, value: Any) -> str:
+    """Return a value as the text of a field; empty for none. Raises ValueError: it has none."""
+    if value is None:
+        return ""
+    problem = f"{_is(value)}, not a text" if isinstance(value, bool) else _problem(value)
+    if problem:
+        raise ValueError(f"{name} {problem}")
+    if name == "event_time" and _is_number(value):
+        raise ValueError("event_time is a number: a time is written as 2026-01-15T12:00:00Z")
+    if name == "quantity" and isinstance(value, strict_json.Number):
+        return _without_exponent(value)
+    return _text(value)
+
+
+def _label(key: str, value: Any) -> str | None:
+    """Return a value of the metadata as text; None for none. Raises ValueError: it has none."""
+    if value is None:
+        return None
+    if problem := _problem(value):
+        raise ValueError(f"metadata.{key} {problem}")
+    return strict_json.name_of(value) if isinstance(value, bool) else _text(value)
+
+
+def _problem(value: Any) -> str:
+    """Say why a value has no text of its own; empty when it has one."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"is {value}, which is no number"
+    if isinstance(value, list | dict):
+        return f"{_is(value)}, which is no text"
+    return str(getattr(value, "problem", ""))
+
+
+def _is(value: Any) -> str:
+    return f"is {strict_json.name_of(value)}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, strict_json.Number | int | float | Decimal)
+
+
+def _text(value: str | int | float | Decimal | date | UUID) -> str:
     if isinstance(value, float):
-        # A double of a Parquet file: the shortest text that reads back the same, without an exponent.
+        # The shortest text that reads back the same, without an exponent.
         return format(Decimal(repr(value)), "f").removesuffix(".0")
-    return str(value)
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
+
+
+def _without_exponent(number: strict_json.Number) -> str:
+    """Write 1e-7 as 0.0000001, as programs do not; what no quantity is stays, for the service to refuse."""
+    if "e" not in number.lower():
+        return str(number)
+    try:
+        value = Decimal(number)
+    except InvalidOperation:
+        return str(number)
+    is_small = -_EXPONENT_MAX <= value.adjusted() <= _EXPONENT_MAX
+    return format(value, "f") if is_small and len(number) <= _EXPONENT_MAX else str(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from services.cli import periods
 from services.cli.client import Client, Session
+from services.cli.columns import ColumnMapping
 from services.cli.errors import (
     EXIT_FAULT,
     EXIT_INCOMPLETE,
@@ -22,21 +24,26 @@ from services.cli.output import (
     Format,
     OutputOption,
     console,
+    note,
     print_json,
     print_table,
     printable,
     progress_console,
     when,
 )
-from services.cli.readers import ColumnMapping, FileFormat, detect, read
+from services.cli.readers import FileFormat, detect, read
 from services.cli.sender import Sender, Totals
 
 PROBLEMS_SHOWN = 20
+COLUMNS_SHOWN = 10
 
 
 def ingest(
     file: Annotated[
-        str, typer.Argument(help="a CSV, JSON Lines or Parquet file, or - for standard input")
+        str,
+        typer.Argument(
+            help="a CSV, JSON, JSON Lines or Parquet file, or - for standard input; gzip is unpacked"
+        ),
     ],
     format: Annotated[FileFormat | None, typer.Option(help="when the ending does not tell")] = None,
     map: Annotated[list[str] | None, typer.Option(help="field=column, several times")] = None,
@@ -50,10 +57,12 @@ def ingest(
     Rows that are no events, or that the mesh refuses, are named by their line, and the exit code is 6; all
     others are stored.
 
-    Fields: request_id, org_id, project_id, sku, quantity, event_time, source, metadata.<key>.
+    Fields: request_id, org_id, project_id, sku, quantity, event_time, source, metadata.<key>. Their columns may be
+    spelt in any case. Metadata come from a column of each key or from one `metadata` that holds an object; --map
+    overrides a key of the row, and --set overrides both. Null, and an empty cell of CSV, are no value.
     """
     mapping = ColumnMapping.parse(map or [], set or [])
-    rows = read(file, detect(file, format), mapping)
+    rows = read(file, detect(file, format), mapping, _tell_unread)
     with Client(Session.find()) as client, bar("ingest") as progress:
         task = progress.add_task("ingest", total=None, rate="")
         sender = Sender(client, lambda done: advance(progress, task, done))
@@ -65,6 +74,11 @@ def ingest(
     if not totals.complete:
         left = totals.conflict + totals.rejected + totals.malformed
         raise CliError(f"{left} rows were not stored", exit_code=EXIT_INCOMPLETE)
+
+
+def _tell_unread(names: Sequence[str]) -> None:
+    more = f" and {len(names) - COLUMNS_SHOWN} more" if len(names) > COLUMNS_SHOWN else ""
+    note(f"columns that fill no field: {', '.join(names[:COLUMNS_SHOWN])}{more}")
 
 
 def _unfinished(error: CliError) -> CliError:

@@ -1,0 +1,241 @@
+"""Text out of files and standard input, packed by gzip or not, a bounded piece at a time."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import sys
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from services.cli.errors import EXIT_USAGE, CliError
+
+LINE_CHARS_MAX = 1_048_576
+# A line that never ends is read over, but not for ever: a gzip file of a few kilobytes unpacks to any length.
+GIVEN_UP_CHARS = 256 * 1024 * 1024
+BYTE_ORDER_MARK = "\ufeff"
+_CHUNK = 65_536
+_GZIP = b"\x1f\x8b"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_OUTSIDE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{},]', re.DOTALL)
+_IN_TEXT = re.compile(r'\\.|"', re.DOTALL)
+
+
+class Damaged(Exception):
+    """A stream cannot be read to its end; what was read before is right."""
+
+
+class LineTooLong(csv.Error):
+    """A line that no event has; it was read over."""
+
+
+@contextmanager
+def opened(path: str) -> Iterator[IO[str]]:
+    """Open a text file, `-` for standard input; what gzip packed is unpacked, whatever its name.
+
+    Bytes that are not UTF-8 become surrogates, which name their row later; a byte order mark is skipped.
+
+    Raises:
+        CliError: it cannot be opened, or is UTF-16.
+    """
+    try:
+        raw = sys.stdin.buffer if path == "-" else Path(path).open("rb")  # noqa: SIM115 - closed below
+        try:
+            yield _text(raw, path)
+        finally:
+            if path != "-":
+                raw.close()
+    except OSError as error:
+        raise CliError(
+            f"cannot read {path}: {error.strerror or error}", exit_code=EXIT_USAGE
+        ) from error
+
+
+def _text(raw: IO[bytes], path: str) -> IO[str]:
+    # Not `peek`, which gives what a pipe happens to hold.
+    head = raw.read(2)
+    if head in _UTF16:
+        raise CliError(
+            f"{path} is UTF-16", "convert it to UTF-8, e.g. with iconv", exit_code=EXIT_USAGE
+        )
+    source: Any = io.BufferedReader(_Joined(head, raw), _CHUNK)
+    if head == _GZIP:
+        source = io.BufferedReader(_Unpacked(source), _CHUNK)
+    return io.TextIOWrapper(source, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+class _Joined(io.RawIOBase):
+    """The bytes that were looked at, and those after them. Closing it leaves the file open."""
+
+    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
+        self._head, self._rest = head, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        chunk, self._head = self._head, b""
+        if not chunk:
+            # A terminal or a pipe gives what it has; a file a whole chunk.
+            read = getattr(self._rest, "read1", self._rest.read)
+            chunk = read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+
+class _Unpacked(io.RawIOBase):
+    """What gzip packed, member after member."""
+
+    def __init__(self, packed: Any) -> None:
+        self._file = gzip.GzipFile(fileobj=packed)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            chunk = self._file.read1(len(buffer))
+        except EOFError as error:
+            raise Damaged("the packed data ends in the middle") from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise Damaged(f"the packed data is damaged: {error}") from error
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+
+class Lines(Iterator[str]):
+    """The lines of a stream, by number, of bounded length; lines can be put back.
+
+    Args:
+        stream: the text.
+        begun: what was read of its first line.
+        before: how many lines were read before that.
+
+    Attributes:
+        number: the line that was given last, from 1.
+        taken: the lines given since `mark`.
+    """
+
+    def __init__(self, stream: IO[str], begun: str = "", before: int = 0) -> None:
+        self._stream, self._begun = stream, begun
+        self._put_back: deque[str] = deque()
+        self.number = before
+        self.taken: list[str] = []
+
+    def __next__(self) -> str:
+        line = self._put_back.popleft() if self._put_back else self._read()
+        self.number += 1
+        self.taken.append(line)
+        if len(line) > LINE_CHARS_MAX:
+            raise LineTooLong(f"the line is longer than {LINE_CHARS_MAX:,} characters")
+        return line
+
+    def mark(self) -> None:
+        """Begin a record."""
+        self.taken = []
+
+    def only_first(self) -> None:
+        """Let the record be its first line alone, and give the others again."""
+        self._put_back.extendleft(reversed(self.taken[1:]))
+        self.number -= len(self.taken) - 1
+        self.taken = self.taken[:1]
+
+    def _read(self) -> str:
+        begun, self._begun = self._begun, ""
+        line = begun + self._stream.readline(LINE_CHARS_MAX + 1 - len(begun))
+        if not line:
+            raise StopIteration
+        if len(line) > LINE_CHARS_MAX:
+            self._read_over()
+        return line
+
+    def _read_over(self) -> None:
+        left = GIVEN_UP_CHARS
+        while rest := self._stream.readline(LINE_CHARS_MAX):
+            if rest.endswith(("\n", "\r")):
+                return
+            left -= len(rest)
+            if left < 0:
+                raise Damaged(f"line {self.number + 1} does not end")
+
+
+def elements(stream: IO[str]) -> Iterator[str | None]:
+    """Give the text of each element of a JSON array whose `[` was read; None for one that is too long.
+
+    An element is cut out by its brackets, and need be no sound JSON for the next ones to be found.
+
+    Raises:
+        Damaged: the text ends before the array does, goes on behind it, or has an element that does not end.
+    """
+    cut = _Cut()
+    count = depth = 0
+    inside = False
+    while chunk := stream.read(_CHUNK):
+        # What a backslash escapes belongs to it.
+        while _ends_open(chunk) and (more := stream.read(1)):
+            chunk += more
+        start = at = 0
+        while found := (_IN_TEXT if inside else _OUTSIDE).search(chunk, at):
+            mark, at = found[0], found.end()
+            if mark == '"':
+                inside = not inside
+            elif inside or mark[0] == '"':
+                continue
+            elif mark in "[{":
+                depth += 1
+            elif depth and mark in "]}":
+                depth -= 1
+            elif not depth:
+                cut.add(chunk[start : at - 1])
+                start, element = at, cut.take()
+                is_end = mark != ","
+                if not (is_end and count == 0 and element == ""):
+                    count += 1
+                    yield element
+                if is_end:
+                    _check_end(mark, chunk[start:], stream)
+                    return
+        cut.add(chunk[start:])
+    raise Damaged("the text ends in the middle of its array")
+
+
+def _ends_open(chunk: str) -> bool:
+    return (len(chunk) - len(chunk.rstrip("\\"))) % 2 == 1
+
+
+class _Cut:
+    """An element of an array as it is read, of bounded length."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._length = 0
+
+    def add(self, part: str) -> None:
+        self._length += len(part)
+        if self._length <= LINE_CHARS_MAX:
+            self._parts.append(part)
+        elif self._length > GIVEN_UP_CHARS:
+            raise Damaged("an element of the array does not end")
+        else:
+            self._parts.clear()
+
+    def take(self) -> str | None:
+        text = "".join(self._parts).strip() if self._length <= LINE_CHARS_MAX else None
+        self._parts, self._length = [], 0
+        return text
+
+
+def _check_end(mark: str, rest: str, stream: IO[str]) -> None:
+    if mark != "]":
+        raise Damaged("the array ends with another bracket than its own")
+    while not rest.strip():
+        rest = stream.read(_CHUNK)
+        if not rest:
+            return
+    raise Damaged("something follows behind the array")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from services.cli.errors import (
@@ -33,6 +34,19 @@ KEY_HINT = "set TOLLMESH_API_KEY to a key of this mesh, or TOLLMESH_DATA_DIR to 
 
 StubT = TypeVar("StubT")
 ResponseT = TypeVar("ResponseT")
+
+_AGAIN = "what was asked may have been done: ask again, with the same ids it is done once"
+_LESS = "ask for less at once, with --limit where the command has it"
+_ADDRESS = "set TOLLMESH_ADDRESS to host:port of a gRPC server, e.g. 127.0.0.1:7443"
+# How gRPC's core words what happened to a connection. What it does not say, somebody behind the connection says.
+_NOBODY = ("failed to connect", "connections to all backends failing")
+_NAMES = ("dns", "name resolution", "resolving", "hostname lookup", "domain name")
+_OTHER_PROTOCOL = ("http1", "handshake", "settings frame", "ssl", "tls", "wrong_version")
+_BROKEN = (
+    *("socket closed", "reset by peer", "goaway", "broken pipe", "recvmsg", "sendmsg", "keepalive"),
+    *("ping timeout", "stream removed", "transport closed", "end of tcp stream", "endpoint"),
+)
+_CORE = (*_NOBODY, *_NAMES, *_OTHER_PROTOCOL, *_BROKEN)
 
 _EXITS = {
     grpc.StatusCode.UNAVAILABLE: EXIT_UNAVAILABLE,
@@ -108,6 +122,13 @@ class Client:
         Raises:
             CliError: it failed; says why and what to do.
         """
+        weight = request.ByteSize()
+        if weight > MESSAGE_BYTES_MAX:
+            raise CliError(
+                f"the request weighs {weight:,} bytes; a call carries {MESSAGE_BYTES_MAX:,}",
+                "split what it holds",
+                exit_code=EXIT_USAGE,
+            )
         try:
             return method(request, timeout=timeout, metadata=self.metadata)
         except grpc.RpcError as error:
@@ -131,22 +152,75 @@ class Client:
         code = error.code()
         typed = _typed(error)
         exit_code = _EXITS.get(code, EXIT_REFUSED)
-        if typed is None and code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            return CliError(
-                f"{self.session.grpc} did not answer in time",
-                "what was asked may have been done: ask again, with the same ids it is done once",
-                exit_code=exit_code,
-            )
         if typed is None:
-            return CliError(
-                f"no mesh answers at {self.session.grpc} ({code.name.lower()}: {error.details()})",
-                "start one with `tollmesh up`, or set TOLLMESH_ADDRESS to where it listens",
-                exit_code=exit_code,
-            )
+            message, *untyped_hints = self._untyped(error)
+            return CliError(message, *untyped_hints, exit_code=exit_code)
         hints = [f"{field.field}: {field.description}" for field in typed.fields[1:20]]
         if code == grpc.StatusCode.UNAUTHENTICATED:
             hints.append(KEY_HINT)
         return CliError(typed.message, *hints, exit_code=exit_code, reason=typed.reason)
+
+    def _untyped(self, error: grpc.RpcError) -> list[str]:
+        """Say what an error means that no service of ours wrote: gRPC's own, or a proxy's; message, then hints."""
+        code, details = error.code(), str(error.details() or "")
+        address, said = self.session.grpc, f"{code.name.lower()}: {details}"
+        lowered = details.lower()
+        is_too_large = code == grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in lowered
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return [f"{address} did not answer in time", _AGAIN]
+        if is_too_large and lowered.startswith("sent"):
+            return [
+                f"what was asked for, or its answer, is too large for a call ({details})",
+                _LESS,
+            ]
+        if is_too_large:
+            return [f"the answer of {address} is too large for a call ({details})", _LESS]
+        if code == grpc.StatusCode.UNAVAILABLE:
+            return self._unavailable(details, answered=_was_answered(error))
+        found = {
+            grpc.StatusCode.UNAUTHENTICATED: [
+                f"{address} does not take the key ({details})",
+                KEY_HINT,
+            ],
+            grpc.StatusCode.PERMISSION_DENIED: [f"{address} does not allow this ({details})"],
+            grpc.StatusCode.RESOURCE_EXHAUSTED: [
+                f"{address} takes no more at this time ({details})",
+                "ask again later",
+            ],
+            grpc.StatusCode.UNIMPLEMENTED: [
+                f"{address} answers, but does not know this call ({details})",
+                "it is another service, or a mesh of another version: look at TOLLMESH_ADDRESS and `tollmesh version`",
+            ],
+            grpc.StatusCode.CANCELLED: [f"the call was cancelled ({details})", _AGAIN],
+        }
+        return found.get(code, [f"{address} failed ({said})", _AGAIN])
+
+    def _unavailable(self, details: str, *, answered: bool) -> list[str]:
+        address, lowered = self.session.grpc, details.lower()
+        if answered or not _speaks_of(lowered, _CORE):
+            return [f"{address} answers, but what stands behind it does not ({details})", _AGAIN]
+        if _speaks_of(lowered, _NAMES):
+            return [f"the host of {address} is not known ({details})", _ADDRESS]
+        if _speaks_of(lowered, _OTHER_PROTOCOL):
+            return [
+                f"{address} answers, but not as gRPC without TLS ({details})",
+                "set TOLLMESH_ADDRESS to the gRPC port of a mesh; the REST port is another one",
+            ]
+        if lowered.startswith(_NOBODY) and not _speaks_of(lowered, _BROKEN):
+            return [
+                f"no mesh answers at {address} (unavailable: {details})",
+                "start one with `tollmesh up`, or set TOLLMESH_ADDRESS to where it listens",
+            ]
+        return [f"the connection to {address} broke ({details})", _AGAIN]
+
+
+def _speaks_of(details: str, signs: tuple[str, ...]) -> bool:
+    return any(sign in details for sign in signs)
+
+
+def _was_answered(error: Any) -> bool:
+    """True when a server or a proxy wrote the status; gRPC's own come without headers."""
+    return bool(error.initial_metadata() or error.trailing_metadata())
 
 
 def _check(session: Session) -> None:
@@ -196,5 +270,8 @@ def _typed(error: grpc.RpcError) -> DomainError | None:
     trailers: Any = error.trailing_metadata() or ()
     for key, value in trailers:
         if key == DETAILS_KEY and isinstance(value, bytes):
-            return from_status(status_pb2.Status.FromString(value))
+            try:
+                return from_status(status_pb2.Status.FromString(value))
+            except DecodeError:  # a proxy's
+                return None
     return None

@@ -16,10 +16,12 @@ import grpc
 from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
 from payments.type.v1 import type_pb2
 
+from services.cli.batches import CALL_BYTES_MAX, ITEM_BYTES, cut
 from services.cli.client import Client
 from services.cli.readers import BadRow, GoodRow
 
 BATCH_EVENTS = 2_000
+BATCH_BYTES = CALL_BYTES_MAX
 BATCHES_IN_FLIGHT = 6
 RECONNECTS_MAX = 5
 PROBLEMS_KEPT = 100
@@ -254,29 +256,24 @@ def _request(batch: _Batch) -> metering_service_pb2.StreamEventsRequest:
 
 def _batches(rows: Iterable[GoodRow | BadRow], totals: Totals) -> Iterator[_Batch]:
     """Group the events; what was read before the reader failed is given before its failure is raised."""
-    batch: _Batch = []
-    failure: Exception | None = None
-    try:
-        for row in _good(rows, totals):
-            batch.append(row)
-            if len(batch) == BATCH_EVENTS:
-                yield batch
-                batch = []
-    except Exception as error:
-        failure = error
-    if batch:
-        yield batch
-    if failure is not None:
-        raise failure
+    return cut(_good(rows, totals), lambda row: row.event.ByteSize(), BATCH_EVENTS, BATCH_BYTES)
 
 
 def _good(rows: Iterable[GoodRow | BadRow], totals: Totals) -> Iterator[GoodRow]:
     for row in rows:
-        if isinstance(row, GoodRow):
+        problem = row.problem if isinstance(row, BadRow) else _too_large(row)
+        if isinstance(row, GoodRow) and not problem:
             yield row
         else:
             totals.malformed += 1
-            totals.note(row.row, row.problem)
+            totals.note(row.row, problem)
+
+
+def _too_large(row: GoodRow) -> str:
+    weight = row.event.ByteSize()
+    if weight <= BATCH_BYTES - ITEM_BYTES:
+        return ""
+    return f"weighs {weight:,} bytes, more than a call carries"
 
 
 def _add(totals: Totals, batch: _Batch, result: metering_service_pb2.IngestEventsResponse) -> None:

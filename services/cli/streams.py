@@ -116,14 +116,22 @@ class Lines(Iterator[str]):
         stream: the text.
         begun: what was read of its first line.
         before: how many lines were read before that.
+        chars_max: length of the longest line that is given; LINE_CHARS_MAX unless set.
 
     Attributes:
         number: the line that was given last, from 1.
         taken: the lines given since `mark`.
     """
 
-    def __init__(self, stream: IO[str], begun: str = "", before: int = 0) -> None:
+    def __init__(
+        self,
+        stream: IO[str] | Ahead,
+        begun: str = "",
+        before: int = 0,
+        chars_max: int | None = None,
+    ) -> None:
         self._stream, self._begun = stream, begun
+        self._chars_max = chars_max or LINE_CHARS_MAX
         self._put_back: deque[str] = deque()
         self.number = before
         self.taken: list[str] = []
@@ -132,8 +140,8 @@ class Lines(Iterator[str]):
         line = self._put_back.popleft() if self._put_back else self._read()
         self.number += 1
         self.taken.append(line)
-        if len(line) > LINE_CHARS_MAX:
-            raise LineTooLong(f"the line is longer than {LINE_CHARS_MAX:,} characters")
+        if len(line) > self._chars_max:
+            raise LineTooLong(f"the line is longer than {self._chars_max:,} characters")
         return line
 
     def mark(self) -> None:
@@ -148,10 +156,10 @@ class Lines(Iterator[str]):
 
     def _read(self) -> str:
         begun, self._begun = self._begun, ""
-        line = begun + self._stream.readline(LINE_CHARS_MAX + 1 - len(begun))
+        line = begun + self._stream.readline(self._chars_max + 1 - len(begun))
         if not line:
             raise StopIteration
-        if len(line) > LINE_CHARS_MAX:
+        if len(line) > self._chars_max:
             self._read_over()
         return line
 
@@ -165,15 +173,41 @@ class Lines(Iterator[str]):
                 raise Damaged(f"line {self.number + 1} does not end")
 
 
-def elements(stream: IO[str]) -> Iterator[str | None]:
+class Ahead:
+    """A text whose start was read already."""
+
+    def __init__(self, start: str, rest: IO[str] | Ahead) -> None:
+        self._start, self._rest = io.StringIO(start, newline=""), rest
+
+    def read(self, size: int) -> str:
+        """Return at most so many characters; an empty text at the end."""
+        chunk = self._start.read(size)
+        return chunk + self._rest.read(size - len(chunk)) if len(chunk) < size else chunk
+
+    def readline(self, size: int) -> str:
+        """Return a line with its end, or at most so many characters of it."""
+        line = self._start.readline(size)
+        if line.endswith("\n") or len(line) == size:
+            return line
+        return line + self._rest.readline(size - len(line))
+
+
+def elements(
+    stream: IO[str] | Ahead, chars_max: int | None = None, behind: str = ""
+) -> Iterator[str | None]:
     """Give the text of each element of a JSON array whose `[` was read; None for one that is too long.
 
     An element is cut out by its brackets, and need be no sound JSON for the next ones to be found.
 
+    Args:
+        stream: the text.
+        chars_max: length of the longest element that is given; LINE_CHARS_MAX unless set.
+        behind: what stands behind the array, between spaces.
+
     Raises:
         Damaged: the text ends before the array does, goes on behind it, or has an element that does not end.
     """
-    cut = _Cut()
+    cut = _Cut(chars_max or LINE_CHARS_MAX)
     count = depth = 0
     inside = False
     while chunk := stream.read(_CHUNK):
@@ -199,7 +233,7 @@ def elements(stream: IO[str]) -> Iterator[str | None]:
                     count += 1
                     yield element
                 if is_end:
-                    _check_end(mark, chunk[start:], stream)
+                    _check_end(mark, chunk[start:], stream, behind)
                     return
         cut.add(chunk[start:])
     raise Damaged("the text ends in the middle of its array")
@@ -212,13 +246,14 @@ def _ends_open(chunk: str) -> bool:
 class _Cut:
     """An element of an array as it is read, of bounded length."""
 
-    def __init__(self) -> None:
+    def __init__(self, chars_max: int) -> None:
+        self._chars_max = chars_max
         self._parts: list[str] = []
         self._length = 0
 
     def add(self, part: str) -> None:
         self._length += len(part)
-        if self._length <= LINE_CHARS_MAX:
+        if self._length <= self._chars_max:
             self._parts.append(part)
         elif self._length > GIVEN_UP_CHARS:
             raise Damaged("an element of the array does not end")
@@ -226,16 +261,16 @@ class _Cut:
             self._parts.clear()
 
     def take(self) -> str | None:
-        text = "".join(self._parts).strip() if self._length <= LINE_CHARS_MAX else None
+        text = "".join(self._parts).strip() if self._length <= self._chars_max else None
         self._parts, self._length = [], 0
         return text
 
 
-def _check_end(mark: str, rest: str, stream: IO[str]) -> None:
+def _check_end(mark: str, rest: str, stream: IO[str] | Ahead, behind: str) -> None:
     if mark != "]":
         raise Damaged("the array ends with another bracket than its own")
-    while not rest.strip():
-        rest = stream.read(_CHUNK)
-        if not rest:
-            return
-    raise Damaged("something follows behind the array")
+    found = rest.strip()
+    while len(found) <= len(behind) and (rest := stream.read(_CHUNK)):
+        found += rest.strip()
+    if found != behind:
+        raise Damaged("something else follows behind the array" if found else "its end is missing")

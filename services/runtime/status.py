@@ -44,6 +44,12 @@ class RemoteError(DomainError):
                 f"service {service} did not answer in time; the same request may be made again",
                 service=service,
             )
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            return DependencyUnavailable(
+                f"service {service} failed ({error.code().name}); make the same request again: nothing is done twice",
+                retry_after_ms=1000,
+                service=service,
+            )
         return DependencyUnavailable(
             f"service {service} cannot be reached; make the same request again: nothing is done twice",
             retry_after_ms=1000,

@@ -10,6 +10,7 @@ import typer
 from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
 from payments.type.v1 import type_pb2
 
+from services.cli.batches import cut
 from services.cli.client import Client, Session
 from services.cli.documents import read_document
 from services.cli.errors import EXIT_INCOMPLETE, EXIT_USAGE, CliError
@@ -56,21 +57,20 @@ def register(
     done = events_service_pb2.RegisterEventTypesResponse()
     with Client(Session.find()) as client:
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
-        for first in range(0, len(wanted), TYPES_PER_CALL):
-            request = events_service_pb2.RegisterEventTypesRequest(
-                event_types=wanted[first : first + TYPES_PER_CALL]
-            )
+        for batch in cut(wanted, events_pb2.EventType.ByteSize, TYPES_PER_CALL):
+            answered = len(done.results)
+            request = events_service_pb2.RegisterEventTypesRequest(event_types=batch)
             try:
                 answer = client.call(stub.RegisterEventTypes, request)
             except CliError as error:
-                if first:
+                if answered:
                     error.hints = [
                         *error.hints,
-                        f"the first {first} types were answered; repeat the command",
+                        f"the first {answered} types were answered; repeat the command",
                     ]
                 raise
             for result in answer.results:
-                result.index += first
+                result.index += answered
                 done.results.append(result)
     if output is Format.JSON:
         print_json(done)

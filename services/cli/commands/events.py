@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
-from typing import Annotated, TextIO
+from dataclasses import dataclass
+from typing import IO, Annotated
 
 import typer
 from google.protobuf import json_format
 from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
 from payments.type.v1 import type_pb2
 
+from services.cli import streams, strict_json
+from services.cli.batches import cut
 from services.cli.client import Client, Session
 from services.cli.commands import event_operations, event_types
 from services.cli.errors import EXIT_INCOMPLETE, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
@@ -27,6 +31,10 @@ from services.cli.output import (
 from services.runtime.events import registry
 
 EVENTS_PER_CALL = 500
+# A payload may weigh 1 MiB; the event around it needs room.
+EVENT_CHARS_MAX = 2 * 1024 * 1024
+_HEAD_CHARS = 4_096
+_LIST = re.compile(r'\{\s*"events"\s*:\s*\[')
 _TAKEN = (type_pb2.OUTCOME_ACCEPTED, type_pb2.OUTCOME_DUPLICATE)
 
 events = typer.Typer(
@@ -112,7 +120,9 @@ def list_(
 
 @events.command("publish")
 def publish(
-    file: Annotated[typer.FileText, typer.Argument(help="JSON, or one event a line; - for stdin")],
+    file: Annotated[
+        str, typer.Argument(help="JSON, or one event a line, gzip or not; - for standard input")
+    ],
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Publish events of an outside producer.
@@ -122,13 +132,10 @@ def publish(
     again; an event without one is a new event each time.
     """
     done = events_service_pb2.PublishEventsResponse()
-    with Client(Session.find()) as client:
+    with Client(Session.find()) as client, streams.opened(file) as stream:
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
-        for body in event_bodies(_text(file)):
-            request = events_service_pb2.PublishEventsRequest(raw_request=body)
-            for result in client.call(stub.PublishEvents, request).results:
-                result.index = len(done.results)
-                done.results.append(result)
+        for batch in cut(event_texts(stream), lambda text: len(text.body), EVENTS_PER_CALL):
+            done.results.extend(_published(client, stub, batch, len(done.results)))
     if output is Format.JSON:
         print_json(done)
     else:
@@ -139,33 +146,118 @@ def publish(
         raise CliError(f"{what} not published", exit_code=EXIT_INCOMPLETE)
 
 
-def _text(file: TextIO) -> str:
-    try:
-        return file.read()
-    except UnicodeDecodeError as error:
-        raise CliError(f"the file is no UTF-8: {error.reason}", exit_code=EXIT_USAGE) from error
+@dataclass(frozen=True, slots=True)
+class EventText:
+    """An event of a file.
+
+    Attributes:
+        body: its text, as it stands.
+        problem: why it is not sent; empty when it is.
+    """
+
+    body: bytes
+    problem: str = ""
 
 
-def event_bodies(text: str) -> Iterator[bytes]:
-    """Cut the text of a file into bodies of calls; the text of a payload is not touched.
+def event_texts(stream: IO[str]) -> Iterator[EventText]:
+    """Cut a text into events; the text of a payload is not touched.
 
     Raises:
-        CliError: it is no JSON.
+        CliError: it is no JSON, or ends before its end.
     """
     try:
+        yield from map(_checked, _texts(stream))
+    except streams.Damaged as error:
+        raise CliError(f"the file is no JSON: {error}", exit_code=EXIT_USAGE) from error
+
+
+def _texts(stream: IO[str]) -> Iterator[str | None]:
+    while (first := stream.read(1)).isspace():
+        pass
+    if first == "[":
+        return streams.elements(stream, EVENT_CHARS_MAX)
+    if first != "{":
+        raise streams.Damaged("it starts with neither { nor [")
+    head = first + stream.read(_HEAD_CHARS)
+    if found := _LIST.match(head):
+        rest = streams.Ahead(head[found.end() :], stream)
+        return streams.elements(rest, EVENT_CHARS_MAX, behind="}")
+    return _lines_or_one(streams.Ahead(head, stream))
+
+
+def _lines_or_one(stream: streams.Ahead) -> Iterator[str | None]:
+    """Give an event a line, or one that takes several lines."""
+    begun = stream.readline(EVENT_CHARS_MAX + 1)
+    if not _is_json(begun):
+        begun += stream.read(EVENT_CHARS_MAX + 1 - len(begun))
+        if _is_json(begun):
+            yield begun
+            return
+    yield from _lines(streams.Ahead(begun, stream))
+
+
+def _lines(stream: streams.Ahead) -> Iterator[str | None]:
+    lines = streams.Lines(stream, chars_max=EVENT_CHARS_MAX)
+    while True:
+        lines.mark()
+        try:
+            line = next(lines)
+        except StopIteration:
+            return
+        except streams.LineTooLong:
+            yield None
+        else:
+            if line.strip():
+                yield line.strip()
+
+
+def _is_json(text: str) -> bool:
+    try:
         # Its numbers are the services' to judge, event by event.
-        document = json.loads(text, parse_int=str, parse_float=str)
-    except RecursionError as error:
-        raise CliError("the file nests too deeply", exit_code=EXIT_USAGE) from error
+        json.loads(text, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _checked(text: str | None) -> EventText:
+    if text is None:
+        return EventText(b"", f"is longer than {EVENT_CHARS_MAX:,} characters")
+    try:
+        strict_json.decode(text)
+        return EventText(text.encode())
+    except UnicodeEncodeError:
+        return EventText(b"", "holds bytes that are not UTF-8")
     except ValueError as error:
-        lines = [line for line in text.splitlines() if line.strip()]
-        if len(lines) < 2:
-            raise CliError(f"the file is no JSON: {error}", exit_code=EXIT_USAGE) from error
-        for first in range(0, len(lines), EVENTS_PER_CALL):
-            yield f"[{','.join(lines[first : first + EVENTS_PER_CALL])}]".encode()
-        return
-    is_event = isinstance(document, dict) and "events" not in document
-    yield f"[{text}]".encode() if is_event else text.encode()
+        return EventText(b"", f"malformed JSON: {error}")
+
+
+def _published(
+    client: Client,
+    stub: events_service_pb2_grpc.EventServiceStub,
+    batch: list[EventText],
+    first: int,
+) -> Iterator[events_service_pb2.PublishEventResult]:
+    """Publish some events; gives a verdict on each, in order, also on those that are not sent."""
+    sent = [text.body for text in batch if not text.problem]
+    answer = events_service_pb2.PublishEventsResponse()
+    if sent:
+        body = b"[" + b",".join(sent) + b"]"
+        request = events_service_pb2.PublishEventsRequest(raw_request=body)
+        answer = client.call(stub.PublishEvents, request)
+    results = iter(answer.results)
+    for index, text in enumerate(batch, start=first):
+        if text.problem:
+            yield events_service_pb2.PublishEventResult(
+                index=index,
+                outcome=type_pb2.OUTCOME_REJECTED,
+                reason="INVALID_FIELD",
+                message=text.problem,
+            )
+        else:
+            result = next(results)
+            result.index = index
+            yield result
 
 
 def _verdict(result: events_service_pb2.PublishEventResult) -> tuple[str, ...]:

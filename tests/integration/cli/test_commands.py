@@ -414,7 +414,7 @@ def test_events_of_outside_are_published(tollmesh: Tollmesh, org_id: str, tmp_pa
         assert (refused["index"], refused["pointer"]) == (1, "/captured_at")
         assert "1 event was not published" in done.err
     assert tollmesh("events", "publish", "-", stdin=b"nothing").exit_code == EXIT_USAGE
-    assert tollmesh("events", "publish", "-", stdin=b'{"events": 1}').exit_code == EXIT_REFUSED
+    assert tollmesh("events", "publish", "-", stdin=b'{"events": 1}').exit_code == EXIT_INCOMPLETE
     listed = tollmesh("events", "list", "--subject", "intake.captured.v2")
     assert f'"intake_id": "{org_id}"' in listed.out
 

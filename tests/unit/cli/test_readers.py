@@ -502,8 +502,8 @@ def test_any_array_is_cut_into_its_elements(values: list[dict[str, str]]) -> Non
         ("[%s", 0, "ends in the middle of its array"),
         ("[%s,", 1, "ends in the middle of its array"),
         ('[%s,{"a', 1, "ends in the middle of its array"),
-        ("[%s]]", 1, "follows behind the array"),
-        ("[%s]\n[%s]", 1, "follows behind the array"),
+        ("[%s]]", 1, "else follows behind the array"),
+        ("[%s]\n[%s]", 1, "else follows behind the array"),
         ("[%s}", 1, "another bracket"),
     ],
 )

@@ -14,6 +14,13 @@ from payments.metering.v1 import metering_pb2, metering_service_pb2
 from services.cli import sender
 from services.cli.errors import CliError
 from services.cli.readers import GoodRow
+from services.runtime.config import MESSAGE_BYTES_MAX
+
+_request = sender._request
+
+
+def _weight(batch: list[GoodRow]) -> int:
+    return _request(batch).ByteSize()
 
 
 class Broken(grpc.RpcError):
@@ -154,3 +161,33 @@ def test_what_was_read_before_the_reader_failed_is_stored() -> None:
     with pytest.raises(CliError, match="in the middle"):
         send(mesh, truncated())
     assert sorted(map(int, mesh.stored)) == list(range(5))
+
+
+def large(number: int, weight: int) -> GoodRow:
+    event = metering_pb2.UsageEvent(request_id=str(number), metadata={"label": "x" * weight})
+    return GoodRow(number, event)
+
+
+def test_batches_are_cut_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2,100 rows with long labels: no call comes near the 16 MiB that a message may have."""
+    monkeypatch.setattr(sender, "BATCH_EVENTS", 2_000)
+    weights: list[int] = []
+
+    def weighed(batch: list[GoodRow]) -> metering_service_pb2.StreamEventsRequest:
+        weights.append(_weight(batch))
+        return _request(batch)
+
+    monkeypatch.setattr(sender, "_request", weighed)
+    mesh = Mesh()
+    assert send(mesh, (large(n, 9_000) for n in range(2_100))).accepted == 2_100
+    assert len(weights) == 5
+    assert max(weights) <= sender.BATCH_BYTES < MESSAGE_BYTES_MAX / 2
+
+
+def test_a_row_that_no_call_carries_is_named_and_costs_no_other() -> None:
+    mesh = Mesh()
+    rows = [large(1, 10), large(2, sender.BATCH_BYTES), large(3, 10)]
+    totals = send(mesh, iter(rows))
+    assert (totals.accepted, totals.malformed, mesh.stored) == (2, 1, ["1", "3"])
+    assert [problem.row for problem in totals.problems] == [2]
+    assert "more than a call carries" in totals.problems[0].problem

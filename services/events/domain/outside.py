@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -153,16 +154,25 @@ def _key(event: Incoming, field: str, payload: Any) -> str:
     value = payload.get(field) if field and isinstance(payload, Mapping) else None
     if value is None:
         return event.event_id
-    # A number orders as well as a text; what is neither names nothing.
-    key = str(value)
-    sound = isinstance(value, str | int) and 0 < len(key) <= KEY_CHARS_MAX and "\0" not in key
-    if sound:
+    # Lists and objects name nothing.
+    key = "" if isinstance(value, list | Mapping) else _written(event.payload, field, value)
+    if 0 < len(key) <= KEY_CHARS_MAX and "\0" not in key:
         return key
     error = InvalidField.one(
-        "key", f"{field} orders the event: a text of 1 to {KEY_CHARS_MAX} characters, or a number"
+        "key",
+        f"{field} orders the event: a text of 1 to {KEY_CHARS_MAX} characters, a number, true or false",
     )
     error.metadata["pointer"] = "/key"
     raise error
+
+
+def _written(payload: bytes, field: str, value: Any) -> str:
+    """Return a text, or a number or boolean as its producer wrote it: 1.0 and 1e2 stay so."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(json.loads(payload, parse_int=str, parse_float=str)[field])
 
 
 def fingerprint(event: Incoming, payload: Any) -> bytes:

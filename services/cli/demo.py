@@ -36,7 +36,7 @@ from services.cli.client import Client, Session
 from services.cli.commands import catalog, charges, ledger, payments
 from services.cli.commands.usage import advance, bar
 from services.cli.errors import EXIT_FAULT, EXIT_UNAVAILABLE, CliError
-from services.cli.output import console, enum_name, plain_money, print_table
+from services.cli.output import bold, enum_name, plain_money, print_table, say
 from services.cli.sender import Sender, Totals
 from services.runtime import documents
 from services.runtime.ids import derived_uuid
@@ -272,27 +272,25 @@ class Demo:
 
     def _heading(self, number: int, text: str) -> None:
         if self._tell:
-            console.print(
-                f"\n[bold cyan]{number}/5[/bold cyan] [bold]{text}[/bold]", highlight=False
-            )
+            say()
+            say(bold(f"{number}/5", "bold cyan"), " ", bold(text))
 
     def _say(self, text: str) -> None:
         if self._tell:
-            console.print(f"    {text}", highlight=False, markup=False)
+            say(f"    {text}")
 
 
 def show_next_steps(session: Session, story: Story, keeps: bool) -> None:
     """Print the REST, grpcurl and CLI lines to look further."""
     charge = story.charges[0].charge_id
     program = program_name()
-    console.print("\n[bold]Look further[/bold]", highlight=False)
+    say()
+    say(bold("Look further"))
     if keeps:
-        console.print("in another terminal:", highlight=False)
+        say("in another terminal:")
         lines = [f"export TOLLMESH_ADDRESS={session.grpc} TOLLMESH_API_KEY={session.api_key}"]
     else:
-        console.print(
-            f"run [bold]{program} demo --keep[/bold], and in another terminal:", highlight=False
-        )
+        say("run ", bold(f"{program} demo --keep"), ", and in another terminal:")
         lines = ["export TOLLMESH_ADDRESS=… TOLLMESH_API_KEY=…   # as printed there"]
     rest = session.rest or "http://127.0.0.1:7480"
     lines += [
@@ -304,7 +302,7 @@ def show_next_steps(session: Session, story: Story, keeps: bool) -> None:
         "$TOLLMESH_ADDRESS payments.ledger.v1.LedgerService/GetTrialBalance",
     ]
     for line in lines:
-        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+        say(f"  {line}")
 
 
 def program_name() -> str:

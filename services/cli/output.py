@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
+from datetime import UTC, tzinfo
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -19,6 +21,7 @@ from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from services.cli.errors import CliError
 from services.runtime.money import Money, format_money
@@ -51,45 +54,76 @@ class _Console(Console):
         raise ReaderGone
 
 
-console = _Console(width=_WIDTH)
-progress_console = Console(stderr=True)
+# Without emoji, because `:warning:` in a value is a text.
+console = _Console(width=_WIDTH, emoji=False)
+progress_console = Console(stderr=True, emoji=False)
 
 
 def show_error(error: CliError) -> None:
     """Print an error on standard error: message, reason, and what to do next, a line each."""
-    reason = f" [dim]({escape(error.reason)})[/dim]" if error.reason else ""
+    reason = f" [dim]({escape(printable(error.reason))})[/dim]" if error.reason else ""
     progress_console.print(
-        f"[bold red]error:[/bold red] {escape(printable(error.message))}{reason}",
+        f"[bold red]error:[/bold red] {escape(_as_lines(error.message))}{reason}",
         highlight=False,
         soft_wrap=True,
     )
     for hint in error.hints:
-        progress_console.print(f"  {escape(printable(hint))}", highlight=False, soft_wrap=True)
+        progress_console.print(f"  {escape(_as_lines(hint))}", highlight=False, soft_wrap=True)
 
 
 def note(text: str) -> None:
     """Print on standard error what a person should know and no program needs."""
-    progress_console.print(escape(printable(text)), highlight=False, soft_wrap=True, style="dim")
+    progress_console.print(Text(printable(text)), highlight=False, soft_wrap=True, style="dim")
+
+
+def say(*parts: str | Text, style: str = "") -> None:
+    """Print a line. Texts are shown as they are, without markup, and nothing of them reaches the terminal's control."""
+    line = Text(style=style)
+    for part in parts:
+        line.append_text(part if isinstance(part, Text) else Text(printable(part)))
+    console.print(line, highlight=False, soft_wrap=True)
+
+
+def bold(text: str, style: str = "bold") -> Text:
+    """Give a part of a line a style of its own."""
+    return Text(printable(text), style=style)
 
 
 def printable(text: str) -> str:
-    """Replace what a terminal would obey or cannot show: control characters and undecoded bytes."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
+    """Escape what a terminal would obey or not show: control characters, changes of direction, undecoded bytes."""
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode()
+
+
+def _as_lines(text: str) -> str:
+    """Escape a text of several lines; what follows the first cannot be taken for a line of ours."""
+    return "\n    ".join(map(printable, text.split("\n")))
 
 
 def print_json(value: Message | dict[str, Any] | Sequence[Any]) -> None:
     """Print one JSON document; messages in the proto's own spelling."""
     plain = as_dict(value) if isinstance(value, Message) else value
     try:
-        sys.stdout.write(json.dumps(plain, ensure_ascii=False) + "\n")
+        sys.stdout.write(_json(plain) + "\n")
         sys.stdout.flush()
     except UnicodeEncodeError:
         # Under a locale without UTF-8, and for undecoded bytes.
         sys.stdout.write(json.dumps(plain) + "\n")
     except BrokenPipeError as error:
         raise ReaderGone from error
+
+
+def _json(plain: Any) -> str:
+    """Write JSON that means the same to programs, and that no terminal obeys."""
+    text = json.dumps(plain, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def as_dict(message: Message) -> dict[str, Any]:
@@ -105,7 +139,7 @@ def print_table(
 ) -> None:
     """Print a table; columns named in `right` are numbers. What is too wide is printed cell by cell."""
     if title:
-        console.print(escape(title), style="bold", highlight=False, soft_wrap=True)
+        say(title, style="bold")
     shown = [[printable(cell) for cell in row] for row in rows]
     # Names and ids keep their line, so that they can be copied; text gives way.
     solid = [not any(" " in row[index] for row in shown) for index in range(len(columns))]
@@ -122,7 +156,7 @@ def print_table(
         no_wrap = whole and bool(shown)
         table.add_column(heading, justify=justify, overflow="fold", no_wrap=no_wrap)
     for row in shown:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(Text, row))
     console.print(table)
 
 
@@ -151,7 +185,7 @@ def _print_records(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Non
         record = Table.grid("name", "cell", padding=(0, 2))
         for column, cell in zip(columns, row, strict=True):
             if cell:
-                record.add_row(f"[bold]{escape(column)}[/bold]", escape(cell))
+                record.add_row(Text(column, style="bold"), Text(cell))
         record.columns[0].no_wrap = True
         record.columns[1].overflow = "fold"
         console.print(record, highlight=False)
@@ -174,6 +208,14 @@ def when(timestamp: Timestamp) -> str:
     if not timestamp.seconds and not timestamp.nanos:
         return ""
     return f"{timestamp.ToDatetime():%Y-%m-%d %H:%M:%S}"
+
+
+def when_in(zone: tzinfo, timestamp: Timestamp) -> str:
+    """Write a time in a zone, with the zone's offset then: `2026-03-29 00:00:00+01:00`."""
+    moment = timestamp.ToDatetime(tzinfo=UTC)
+    with contextlib.suppress(OverflowError):  # at the ends of the calendar
+        moment = moment.astimezone(zone)
+    return moment.isoformat(" ")
 
 
 def enum_name(message: Message, field: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Annotated, Any
 from uuid import uuid4
@@ -21,17 +22,18 @@ from services.cli.errors import EXIT_USAGE, CliError
 from services.cli.output import (
     Format,
     OutputOption,
-    console,
+    bold,
     enum_name,
     money,
     print_json,
     print_table,
+    say,
 )
 from services.runtime import json_messages
 
 catalog = typer.Typer(help="The catalogue: SKUs, plans, prices, partners.", no_args_is_help=True)
 
-_MARKS = {"created": "[green]+[/green]", "updated": "[yellow]~[/yellow]", "unchanged": " "}
+_MARKS = {"created": ("+", "green"), "updated": ("~", "yellow"), "unchanged": (" ", "")}
 
 
 @catalog.command("apply")
@@ -119,12 +121,13 @@ def show_changes(response: catalog_service_pb2.ApplyCatalogResponse, dry_run: bo
         counts[kind] = counts.get(kind, 0) + 1
         if kind == "unchanged":
             continue
-        console.print(f"{_MARKS.get(kind, '?')} {change.entity} {change.id}", highlight=False)
+        mark, style = _MARKS.get(kind, ("?", ""))
+        say(bold(mark, style), f" {change.entity} {change.id}")
         for line in _field_changes(change.before, change.after):
-            console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
+            say(f"    {line}")
     would = "would be " if dry_run else ""
     parts = (f"{counts[kind]} {would}{kind}" for kind in ("created", "updated"))
-    console.print(f"{', '.join(parts)}, {counts['unchanged']} unchanged", highlight=False)
+    say(f"{', '.join(parts)}, {counts['unchanged']} unchanged")
 
 
 def _field_changes(before: Struct, after: Struct) -> list[str]:
@@ -147,7 +150,8 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
             yield from _leaves(item, f"{path}[{name}]")
     else:
         whole = isinstance(value, float) and value.is_integer()
-        yield path, str(int(value) if whole else value)
+        shown = int(value) if isinstance(value, float) and whole else value
+        yield path, shown if isinstance(shown, str) else json.dumps(shown)
 
 
 def estimate(

@@ -13,12 +13,13 @@ from services.cli.client import Client, Session
 from services.cli.output import (
     Format,
     OutputOption,
-    console,
+    bold,
     enum_name,
     money,
     plain_money,
     print_json,
     print_table,
+    say,
 )
 from services.runtime.ids import derived_uuid
 
@@ -110,11 +111,10 @@ def explain(
     if output is Format.JSON:
         print_json(explanation)
         return
-    console.print(
-        f"[bold]{explanation.charge_id}[/bold]  {explanation.org_id}, "
-        f"{periods.describe(explanation.period)}: [bold]{money(explanation.total)}[/bold]",
-        highlight=False,
-        soft_wrap=True,
+    say(
+        bold(explanation.charge_id),
+        f"  {explanation.org_id}, {periods.describe(explanation.period)}: ",
+        bold(money(explanation.total)),
     )
     for item in explanation.lines:
         _show_line(item)
@@ -141,18 +141,13 @@ def show_charge(made: billing_pb2.Charge) -> None:
 def _show_line(item: billing_pb2.LineExplanation) -> None:
     line = item.line
     project = f" of {line.project_id}" if line.project_id else ""
-    console.print(
-        f"\n[bold]{line.sku}[/bold]{project}: {money(line.amount_gross)}", highlight=False
-    )
+    say()
+    say(bold(line.sku), f"{project}: {money(line.amount_gross)}")
     for step in item.steps:
-        console.print(f"  {step}", highlight=False, markup=False, soft_wrap=True)
+        say(f"  {step}")
     for posting in item.postings:
-        console.print(
-            f"  posted {money(posting.amount)}: {posting.debit_account_id} → {posting.credit_account_id}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        amount, debit, credit = posting.amount, posting.debit_account_id, posting.credit_account_id
+        say(f"  posted {money(amount)}: {debit} → {credit}")
 
 
 def register(app: typer.Typer) -> None:

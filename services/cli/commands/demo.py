@@ -10,7 +10,7 @@ import typer
 
 from services.cli.client import Client, Session, forget_session, save_session
 from services.cli.commands.up import DEFAULT_DATA_DIR, DataDirOption
-from services.cli.output import Format, OutputOption, console, print_json
+from services.cli.output import Format, OutputOption, print_json, say
 
 
 def demo(
@@ -37,7 +37,8 @@ def demo(
 
 def _serve_until_interrupted(session: Session, data_dir: DataDirOption) -> None:
     save_session(data_dir, session)
-    console.print("\nserving; Ctrl-C ends it", highlight=False)
+    say()
+    say("serving; Ctrl-C ends it")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()

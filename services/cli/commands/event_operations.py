@@ -19,9 +19,9 @@ from services.cli.output import (
     Format,
     OutputOption,
     as_dict,
-    console,
     print_json,
     print_table,
+    say,
     when,
 )
 
@@ -61,7 +61,7 @@ def dead_letters(
     columns = ("consumer", "given up at, UTC", "subject", "key", "event", "tries", "last error")
     print_table("", columns, map(_letter, found), right=("tries",))
     if more:
-        console.print(f"there are more than {limit}: give --limit", highlight=False)
+        say(f"there are more than {limit}: give --limit")
 
 
 def replay(
@@ -115,7 +115,7 @@ def replay(
     else:
         as_what = f" as generation {generation}" if generation else ""
         what = "1 event is" if replayed == 1 else f"{replayed} events are"
-        console.print(f"{consumer}: {what} in its queue again{as_what}")
+        say(f"{consumer}: {what} in its queue again{as_what}")
 
 
 def _request_id(text: str) -> UUID:

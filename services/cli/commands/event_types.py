@@ -14,7 +14,7 @@ from services.cli.batches import cut
 from services.cli.client import Client, Session
 from services.cli.documents import read_document
 from services.cli.errors import EXIT_INCOMPLETE, EXIT_USAGE, CliError
-from services.cli.output import Format, OutputOption, console, print_json, print_table
+from services.cli.output import Format, OutputOption, print_json, print_table, say
 from services.runtime import json_messages
 
 TYPES_PER_CALL = 100
@@ -148,10 +148,16 @@ def _row(item: events_pb2.EventType) -> tuple[str, ...]:
 
 
 def _describe(item: events_pb2.EventType) -> None:
-    console.print(f"{item.description}\n", highlight=False, markup=False)
+    _say_lines(item.description)
+    say()
     for version in item.versions:
         text = version.json_schema or f"message {version.protobuf_message}"
-        console.print(f"version {version.version}: {text}", highlight=False, markup=False)
+        _say_lines(f"version {version.version}: {text}")
+
+
+def _say_lines(text: str) -> None:
+    for line in text.split("\n"):
+        say(line)
 
 
 def _verdict(result: events_service_pb2.RegisterEventTypeResult) -> tuple[str, ...]:

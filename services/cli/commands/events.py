@@ -23,9 +23,10 @@ from services.cli.output import (
     Format,
     OutputOption,
     as_dict,
-    console,
+    bold,
     print_json,
     print_table,
+    say,
     when,
 )
 from services.runtime.events import registry
@@ -267,12 +268,8 @@ def _verdict(result: events_service_pb2.PublishEventResult) -> tuple[str, ...]:
 
 
 def _show(event: events_pb2.Event) -> None:
-    console.print(
-        f"{when(event.created_at)}  [bold]{event.subject}[/bold]  {event.key}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(f"    {_payload(event)}", highlight=False, markup=False, soft_wrap=True)
+    say(f"{when(event.created_at)}  ", bold(event.subject), f"  {event.key}")
+    say(f"    {_payload(event)}")
 
 
 def _payload(event: events_pb2.Event) -> str:

@@ -14,10 +14,10 @@ from services.cli.client import Client, Session
 from services.cli.output import (
     Format,
     OutputOption,
-    console,
     enum_name,
     print_json,
     print_table,
+    say,
     when,
 )
 
@@ -95,8 +95,8 @@ def show(
         return
     print_table("", _COLUMNS, [_row(found)])
     if found.reason:
-        console.print(f"because: {found.reason}", highlight=False, markup=False)
-    console.print(f"knows: {found.data}", highlight=False, markup=False, soft_wrap=True)
+        say(f"because: {found.reason}")
+    say(f"knows: {found.data}")
     columns = ("at, UTC", "what happened", "cause", "from", "to", "commands")
     print_table("", columns, map(_step_row, found.steps))
 
@@ -115,11 +115,15 @@ def _row(journey: timers_pb2.Journey) -> tuple[str, ...]:
 
 def _step_row(step: timers_pb2.JourneyStep) -> tuple[str, ...]:
     commands = "; ".join(
-        " ".join(f"{name} {value}" for name, value in command.items())
+        " ".join(f"{name} {_shown(value)}" for name, value in command.items())
         for command in json.loads(step.commands)
     )
     kind = enum_name(step, "kind").replace("_", " ")
     return when(step.at), kind, step.cause, step.from_state, step.to_state, commands
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def register(app: typer.Typer) -> None:

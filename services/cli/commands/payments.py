@@ -26,12 +26,12 @@ from services.cli.errors import EXIT_REFUSED, EXIT_USAGE, CliError, Resumable
 from services.cli.output import (
     Format,
     OutputOption,
-    console,
     enum_name,
     money,
     print_json,
     print_table,
     progress_console,
+    say,
     when,
 )
 from services.runtime.ids import derived_uuid
@@ -268,11 +268,7 @@ def show_payment(made: orchestration_pb2.Payment) -> None:
         right=["amount"],
     )
     for issue in made.context.validation_errors:
-        console.print(
-            f"{enum_name(issue, 'severity')}: {issue.field}: {issue.message}",
-            highlight=False,
-            markup=False,
-        )
+        say(f"{enum_name(issue, 'severity')}: {issue.field}: {issue.message}")
 
 
 def _body(file: str) -> bytes:

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from services.cli.client import Client, Session, forget_session, save_session
 from services.cli.errors import EXIT_DENIED, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
-from services.cli.output import Format, OutputOption, console, print_json, print_table, when
+from services.cli.output import Format, OutputOption, bold, print_json, print_table, say, when
 from services.runtime.heap import loading
 
 if TYPE_CHECKING:
@@ -179,19 +179,19 @@ def _announce(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
             }
         )
         return
-    console.print("[bold]Tollmesh is up.[/bold] Ctrl-C ends it.", highlight=False)
+    say(bold("Tollmesh is up."), " Ctrl-C ends it.")
     for name, value in (
         ("gRPC", mesh.grpc_address),
         ("REST", mesh.rest_url or "-"),
         ("API key", mesh.api_key),
     ):
-        console.print(f"  {name:<8} {value}", highlight=False, soft_wrap=True)
-    console.print("In another terminal:", highlight=False)
+        say(f"  {name:<8} {value}")
+    say("In another terminal:")
     if data_dir != DEFAULT_DATA_DIR:
         # Where the other commands find address and key.
         place = shlex.quote(str(data_dir.absolute()))
-        console.print(f"  export TOLLMESH_DATA_DIR={place}", highlight=False, soft_wrap=True)
-    console.print("  tollmesh doctor", highlight=False)
+        say(f"  export TOLLMESH_DATA_DIR={place}")
+    say("  tollmesh doctor")
 
 
 def doctor(data_dir: DataDirOption = DEFAULT_DATA_DIR, output: OutputOption = Format.TABLE) -> None:
@@ -225,7 +225,7 @@ def version(output: OutputOption = Format.TABLE) -> None:
         print_json(versions)
     else:
         for name, value in versions.items():
-            console.print(f"{name} {value}", highlight=False)
+            say(f"{name} {value}")
 
 
 def _machine_checks(data_dir: Path) -> list[tuple[str, bool, str]]:
@@ -299,13 +299,9 @@ def keys_create(
     if output is Format.JSON:
         print_json(response)
         return
-    console.print(response.secret, highlight=False, soft_wrap=True)
-    console.print(
-        f"key {response.api_key.key_id} of tenant {response.api_key.tenant_id}; "
-        "it is not shown again",
-        highlight=False,
-        style="dim",
-    )
+    say(response.secret)
+    made = response.api_key
+    say(f"key {made.key_id} of tenant {made.tenant_id}; it is not shown again", style="dim")
 
 
 @keys.command("list")
@@ -363,7 +359,7 @@ def keys_revoke(
         return
     ended = response.api_key.keys_ended
     with_it = f", and {ended} made with it" if ended else ""
-    console.print(f"{response.api_key.key_id} is revoked{with_it}", highlight=False)
+    say(f"{response.api_key.key_id} is revoked{with_it}")
 
 
 def register(app: typer.Typer) -> None:

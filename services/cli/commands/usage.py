@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, tzinfo
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
@@ -23,13 +25,12 @@ from services.cli.errors import (
 from services.cli.output import (
     Format,
     OutputOption,
-    console,
     note,
     print_json,
     print_table,
-    printable,
     progress_console,
-    when,
+    say,
+    when_in,
 )
 from services.cli.readers import FileFormat, detect, read
 from services.cli.sender import Sender, Totals
@@ -104,15 +105,12 @@ def report(totals: Totals, output: Format) -> None:
     rows = [(name, f"{getattr(totals, name):,}") for name in counts if getattr(totals, name)]
     print_table("", ("verdict", "events"), rows or [("accepted", "0")], right=["events"])
     if totals.seconds and totals.sent:
-        console.print(
-            f"{totals.sent:,} events in {totals.seconds:.1f} s, {totals.sent / totals.seconds:,.0f} a second",
-            highlight=False,
-        )
+        rate = totals.sent / totals.seconds
+        say(f"{totals.sent:,} events in {totals.seconds:.1f} s, {rate:,.0f} a second")
     for problem in problems[:PROBLEMS_SHOWN]:
-        text = printable(f"row {problem.row}: {problem.problem}")
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(f"row {problem.row}: {problem.problem}")
     if len(problems) > PROBLEMS_SHOWN:
-        console.print("… more with --output json", highlight=False)
+        say("… more with --output json")
 
 
 def bar(name: str) -> Progress:
@@ -162,12 +160,13 @@ def usage(
     if output is Format.JSON:
         print_json(response)
         return
+    zone = _zone(time_zone)
     rows = [
         (
             row.sku,
             row.project_id or "-",
-            when(row.window_start_at),
-            when(row.window_end_at),
+            when_in(zone, row.window_start_at),
+            when_in(zone, row.window_end_at),
             row.value,
             f"{row.event_count:,}",
         )
@@ -177,7 +176,17 @@ def usage(
         console.print(f"{org_id} used nothing of this in the period", highlight=False)
         return
     columns = ("sku", "project", "from", "to", aggregation, "events")
-    print_table(f"usage of {org_id}, UTC", columns, rows, right=[aggregation, "events"])
+    print_table(
+        f"usage of {org_id}, {time_zone or 'UTC'}", columns, rows, right=[aggregation, "events"]
+    )
+
+
+def _zone(name: str) -> tzinfo:
+    """Return a zone that the service knew; in UTC when this machine does not know it."""
+    try:
+        return ZoneInfo(name) if name else UTC
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        return UTC
 
 
 def late_usage(

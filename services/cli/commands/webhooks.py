@@ -17,10 +17,10 @@ from services.cli.errors import EXIT_REFUSED, EXIT_USAGE, CliError
 from services.cli.output import (
     Format,
     OutputOption,
-    console,
     enum_name,
     print_json,
     print_table,
+    say,
     when,
 )
 
@@ -155,7 +155,7 @@ def delete(endpoint_id: _Endpoint, output: OutputOption = Format.TABLE) -> None:
     if output is Format.JSON:
         print_json(response)
     else:
-        console.print(f"{endpoint_id} is deleted", highlight=False)
+        say(f"{endpoint_id} is deleted")
 
 
 @webhooks.command("rotate")
@@ -189,9 +189,7 @@ def rotate(
         return
     _show_secret(endpoint_id, response.secret)
     for earlier in response.endpoint.secrets[1:]:
-        console.print(
-            f"{earlier.secret_id} signs until {when(earlier.expires_at)} UTC", highlight=False
-        )
+        say(f"{earlier.secret_id} signs until {when(earlier.expires_at)} UTC")
 
 
 @webhooks.command("test")
@@ -310,7 +308,7 @@ def redeliver(
     if output is Format.JSON:
         print_json(done)
     else:
-        console.print(f"{done.redelivered} on their way again", highlight=False)
+        say(f"{done.redelivered} on their way again")
 
 
 def overlap_of(text: str) -> timedelta:
@@ -345,12 +343,8 @@ def _value(names: list[str], prefix: str, text: str) -> str:
 
 
 def _show_secret(endpoint_id: str, secret: str) -> None:
-    console.print(secret, highlight=False, soft_wrap=True)
-    console.print(
-        f"checks the signatures of {endpoint_id}; it is not shown again",
-        highlight=False,
-        style="dim",
-    )
+    say(secret)
+    say(f"checks the signatures of {endpoint_id}; it is not shown again", style="dim")
 
 
 def _show_endpoints(*endpoints: webhooks_pb2.WebhookEndpoint) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -155,6 +156,17 @@ def test_json_lines_come_from_standard_input(tollmesh: Tollmesh, org_id: str) ->
     assert [row["value"] for row in usage["rows"]] == ["0.123456789012345678"]
 
 
+def test_long_labels_do_not_make_a_batch_too_large(tollmesh: Tollmesh, org_id: str) -> None:
+    label = {f"key-{n}": "x" * 256 for n in range(16)}
+    event = {"org_id": org_id, "sku": "calls", "quantity": 1, "time": AT, "metadata": label}
+    lines = [json.dumps({**event, "request_id": f"{org_id}-{n}"}) for n in range(1_100)]
+    lines.insert(7, json.dumps({**event, "request_id": f"{org_id}-x", "project_id": "p" * 900_000}))
+    packed = gzip.compress("\n".join(lines).encode(), 1)
+    done = tollmesh("ingest", "-", "--format", "jsonl", "-o", "json", stdin=packed)
+    assert done.exit_code == EXIT_INCOMPLETE
+    assert (done.json()["accepted"], done.json()["rejected"]) == (1_100, 1)
+
+
 def test_parquet_is_read_with_mapped_columns(
     tollmesh: Tollmesh, org_id: str, tmp_path: Path
 ) -> None:
@@ -177,6 +189,11 @@ def test_usage_comes_in_windows(tollmesh: Tollmesh, org_id: str) -> None:
     shown = tollmesh("usage", org_id, "--period", DAY, "--window", "hour", "--aggregation", "count")
     assert shown.exit_code == 0
     assert f"{DAY} 12:00:00" in shown.out
+    zoned = ("--window", "day", "--time-zone", "Asia/Kathmandu")
+    shown = tollmesh("usage", org_id, "--period", "2026-01", *zoned)
+    assert f"usage of {org_id}, Asia/Kathmandu" in shown.out
+    assert "2026-01-15 00:00:00+05:45" in shown.out
+    assert "2026-01-16 00:00:00+05:45" in shown.out
     wrong = tollmesh("usage", org_id, "--period", DAY, "--window", "week")
     assert (wrong.exit_code, "none, hour, day" in wrong.err) == (EXIT_USAGE, True)
 

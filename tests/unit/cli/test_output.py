@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -68,6 +70,93 @@ def test_a_table_shows_text_as_it_is(capsys: pytest.CaptureFixture[str]) -> None
     assert "[b]title" in printed
     assert "[red]x[/red]" in printed
     assert "\x1b" not in printed
+
+
+# What a terminal obeys, hides or turns round: CSI in 7 and 8 bits, OSC, BEL, DEL, line breaks, bidi, zero width, half pairs.
+CONTROLS = [
+    "\x1b",
+    "\x9b",
+    "\x9d",
+    "\x07",
+    "\x7f",
+    "\r",
+    "\n",
+    "\t",
+    "\u202e",
+    "\u2066",
+    "\u200b",
+    "\u2028",
+    "\udcff",
+]
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_no_value_reaches_the_control_of_a_terminal(
+    control: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = f"a{control}b"
+    escaped = value.encode("unicode_escape", "surrogatepass").decode()
+    output.print_table(value, ("name",), [(value,)])
+    output.say(value, " ", output.bold(value))
+    output.note(value)
+    shown = capsys.readouterr()
+    for line in (*shown.out.split("\n"), *shown.err.split("\n")):
+        assert line.isprintable()
+    assert shown.out.count(escaped) == 4
+    assert shown.err == f"{escaped}\n"
+    output.show_error(CliError(value, value, reason=value))
+    errors = capsys.readouterr().err
+    assert all(line.isprintable() for line in errors.split("\n"))
+    # A further line of a message is not taken for one of ours.
+    assert sum(line.startswith("error:") for line in errors.split("\n")) == 1
+    assert all(line.startswith(("error: ", "  ")) for line in errors.splitlines())
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_json_is_exact_and_harmless(control: str, capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_json({"name": f"é{control}b\U000e0001"})
+    printed = capsys.readouterr().out
+    assert printed.removesuffix("\n").isprintable()
+    assert json.loads(printed) == {"name": f"é{control}b\U000e0001"}
+    assert "é" in printed
+
+
+@pytest.mark.parametrize("value", ["[/bold]x", "[red]", ":warning:", "\\", "x\\[b]", "[link=x]y"])
+def test_values_are_no_markup(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    output.say("is ", output.bold(value), f" {value}")
+    output.print_table(value, ("name",), [(value,)])
+    output.show_error(CliError(value))
+    shown = capsys.readouterr()
+    assert f"is {value} {value}\n" in shown.out
+    assert f"│ {value} " in shown.out
+    assert shown.err == f"error: {value}\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "zone", "shown"),
+    [
+        (1_774_738_800, "Europe/Berlin", "2026-03-29 00:00:00+01:00"),
+        (1_774_821_600, "Europe/Berlin", "2026-03-30 00:00:00+02:00"),
+        (1_774_738_800, "Asia/Kathmandu", "2026-03-29 04:45:00+05:45"),
+        (1_774_738_800, "UTC", "2026-03-28 23:00:00+00:00"),
+        (0, "UTC", "1970-01-01 00:00:00+00:00"),
+        (-62_135_596_800, "America/New_York", "0001-01-01 00:00:00+00:00"),
+    ],
+)
+def test_a_time_is_written_in_its_zone(seconds: int, zone: str, shown: str) -> None:
+    assert output.when_in(ZoneInfo(zone), Timestamp(seconds=seconds)) == shown
+
+
+def test_commands_print_by_way_of_one_place() -> None:
+    """What they print otherwise would reach the terminal as it is."""
+    folder = REPOSITORY / "services" / "cli"
+    printing = re.compile(r"console\.print\(|(?<!\w)print\(|typer\.(echo|secho)|click\.echo")
+    found = [
+        path.name
+        for path in folder.rglob("*.py")
+        if printing.search(path.read_text(encoding="utf-8"))
+    ]
+    assert found == ["output.py"]
 
 
 def test_ids_are_never_cut(

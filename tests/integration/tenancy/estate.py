@@ -379,14 +379,14 @@ class Estate:
         self.ids["timer"] = cutover.timer_id
 
     def _replay(self, client: Client) -> None:
-        """Have the ledger handle its payments again, which changes nothing."""
+        """Have the ledger handle the facts of its payment again, the charge and the end, which changes nothing."""
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
         replay = events_service_pb2.ReplayEventsRequest(
             request_id=str(uuid4()),
             consumer="ledger.payments",
             period=periods.parse("2020-01-01/2100-01-01"),
         )
-        assert client.call(stub.ReplayEvents, replay).replayed_count == 1
+        assert client.call(stub.ReplayEvents, replay).replayed_count == 2
 
     def _settle(self, client: Client) -> None:
         """Wait for the payment to reach the ledger, which it does as an event."""

@@ -86,7 +86,7 @@ class Idempotency:
                     raise
                 work.forget()
                 refusal = error
-                await _finish(work, key, None, _refusal_bytes(error))
+                await _finish(work, key, None, refusal_bytes(error))
         if refusal is not None:
             raise refusal
         return response
@@ -130,7 +130,7 @@ class Idempotency:
 
         Returns False for one that the request got before, and when another call has answered it.
         """
-        key, stored = _key(work, name, request), _refusal_bytes(error)
+        key, stored = _key(work, name, request), refusal_bytes(error)
         if error.is_answer:
             return await _finish(work, key, None, stored)
         row = await work.execute(_SQL["note_refusal"], {**key, "error": stored})
@@ -177,7 +177,8 @@ async def _finish(
     return row.first() is not None
 
 
-def _refusal_bytes(error: DomainError) -> bytes:
+def refusal_bytes(error: DomainError) -> bytes:
+    """Return a refusal as it is stored: the same bytes for the same refusal."""
     stored = {
         "code": error.code.value,
         "reason": error.reason,
@@ -185,4 +186,5 @@ def _refusal_bytes(error: DomainError) -> bytes:
         "metadata": error.metadata,
         "fields": [[field.field, field.description] for field in error.fields],
     }
-    return json.dumps(stored).encode()
+    # Sorted, so that the same refusal has the same bytes: metadata from the wire comes in any order.
+    return json.dumps(stored, sort_keys=True).encode()

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 import services
-from services.runtime.errors import Code, DomainError
+from services.runtime.errors import Code, DomainError, InvalidField
+from services.runtime.idempotency import refusal_bytes
 
 for module in pkgutil.walk_packages(services.__path__, "services."):
     if not module.name.endswith("__main__") and ".migrations" not in module.name:
@@ -69,3 +70,10 @@ def test_the_three_ways_in_which_a_refusal_is_no_answer() -> None:
     assert not AboutRequest("no", retry_after_ms=1).is_answer
     assert not AboutState("no").is_answer
     assert not Passing("no").is_answer
+
+
+def test_the_same_refusal_has_the_same_bytes() -> None:
+    """Metadata of another service's error comes in any order."""
+    one, other = InvalidField("no", a=1, b=2), InvalidField("no", b=2, a=1)
+    assert refusal_bytes(one) == refusal_bytes(other)
+    assert refusal_bytes(one) != refusal_bytes(InvalidField("no", a=1, b=3))

@@ -45,7 +45,7 @@ def charge(
     show_charge(made)
     if made.period.end_at.ToNanoseconds() < wanted.end_at.ToNanoseconds():
         closed_at = made.period.end_at.ToJsonString()
-        console.print(f"closed at {closed_at}, where the next charge begins", highlight=False)
+        say(f"closed at {closed_at}, where the next charge begins")
 
 
 def create_charge(
@@ -94,7 +94,7 @@ def charges(
         for item in response.charges
     ]
     if not rows and org_id:
-        console.print(f"{org_id} has no charge", highlight=False)
+        say(f"{org_id} has no charge")
         return
     print_table("", ("charge", "organisation", "period", "total", "status"), rows, right=["total"])
 

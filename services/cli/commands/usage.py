@@ -173,7 +173,7 @@ def usage(
         for row in response.rows
     ]
     if not rows:
-        console.print(f"{org_id} used nothing of this in the period", highlight=False)
+        say(f"{org_id} used nothing of this in the period")
         return
     columns = ("sku", "project", "from", "to", aggregation, "events")
     print_table(
@@ -210,8 +210,8 @@ def late_usage(
             item.org_id,
             item.sku,
             item.quantity,
-            when(item.event_time),
-            when(item.recorded_at),
+            when_in(UTC, item.event_time),
+            when_in(UTC, item.recorded_at),
             item.request_id,
             item.charge_id,
         )
@@ -220,7 +220,7 @@ def late_usage(
     columns = ("organisation", "sku", "quantity", "used, UTC", "stored, UTC", "event", "closed by")
     print_table("", columns, rows, right=["quantity"])
     if response.next_page_token:
-        console.print(f"more than {limit}; name a period, or raise --limit", highlight=False)
+        say(f"more than {limit}; name a period, or raise --limit")
 
 
 def _enum(enum: Any, prefix: str, text: str) -> Any:

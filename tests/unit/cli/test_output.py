@@ -72,7 +72,8 @@ def test_a_table_shows_text_as_it_is(capsys: pytest.CaptureFixture[str]) -> None
     assert "\x1b" not in printed
 
 
-# What a terminal obeys, hides or turns round: CSI in 7 and 8 bits, OSC, BEL, DEL, line breaks, bidi, zero width, half pairs.
+# What a terminal obeys, hides or turns round: CSI in 7 and 8 bits, OSC, BEL, DEL, line breaks, bidi, zero width and
+# half pairs.
 CONTROLS = [
     "\x1b",
     "\x9b",

@@ -26,7 +26,7 @@ def key_of(value: str, field: str = "n", own: str = "") -> str:
     )
     payload = f'{{"n": {value}, "other": 2}}'.encode()
     event = outside.Incoming("id", "stock.moved", 1, own, payload, "", "", "", None)
-    return outside.check(event, type_, NOW).key
+    return outside.checked(event, outside.admitted(event, type_, NOW), type_.key_field).key
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from payments.type.v1 import type_pb2
 from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -61,14 +60,12 @@ progress_console = Console(stderr=True, emoji=False)
 
 def show_error(error: CliError) -> None:
     """Print an error on standard error: message, reason, and what to do next, a line each."""
-    reason = f" [dim]({escape(printable(error.reason))})[/dim]" if error.reason else ""
-    progress_console.print(
-        f"[bold red]error:[/bold red] {escape(_as_lines(error.message))}{reason}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    line = Text.assemble(("error:", "bold red"), " ", _as_lines(error.message))
+    if error.reason:
+        line.append(f" ({printable(error.reason)})", style="dim")
+    progress_console.print(line, highlight=False, soft_wrap=True)
     for hint in error.hints:
-        progress_console.print(f"  {escape(_as_lines(hint))}", highlight=False, soft_wrap=True)
+        progress_console.print(Text(f"  {_as_lines(hint)}"), highlight=False, soft_wrap=True)
 
 
 def note(text: str) -> None:

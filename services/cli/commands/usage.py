@@ -30,6 +30,7 @@ from services.cli.output import (
     print_table,
     progress_console,
     say,
+    when,
     when_in,
 )
 from services.cli.readers import FileFormat, detect, read
@@ -210,8 +211,8 @@ def late_usage(
             item.org_id,
             item.sku,
             item.quantity,
-            when_in(UTC, item.event_time),
-            when_in(UTC, item.recorded_at),
+            when(item.event_time),
+            when(item.recorded_at),
             item.request_id,
             item.charge_id,
         )

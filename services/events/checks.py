@@ -42,6 +42,7 @@ class CheckTooCostly(DomainError):
 
     code = Code.RESOURCE_EXHAUSTED
     reason = "EVENT_CHECK_TOO_COSTLY"
+    state_dependent = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ class UnknownSkuAsked(DomainError):
 
     code = Code.INVALID_ARGUMENT
     reason = "UNKNOWN_SKU"
+    state_dependent = True
 
 
 class UsageTooWide(DomainError):

@@ -210,6 +210,7 @@ class StorageLow(DomainError):
 
     code = Code.RESOURCE_EXHAUSTED
     reason = "STORAGE_LOW"
+    state_dependent = True
 
 
 class DependencyUnavailable(DomainError):

@@ -72,12 +72,7 @@ def test_a_table_shows_text_as_it_is(capsys: pytest.CaptureFixture[str]) -> None
     assert "\x1b" not in printed
 
 
-<<<<<<< HEAD
-# What a terminal obeys, hides or turns round: CSI in 7 and 8 bits, OSC, BEL, DEL, line breaks, bidi, zero width and
-# half pairs.
-=======
 # What a terminal obeys, hides or turns round: CSI in 7 and 8 bits, OSC, BEL, DEL, line breaks, bidi, half a pair.
->>>>>>> 3337565 (Print errors without markup)
 CONTROLS = [
     "\x1b",
     "\x9b",

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any
 
+from services.runtime.conditions import Conditions
 from services.runtime.events.bus import EventBus
 from services.runtime.events.sequencer import Sequencer
 
@@ -27,6 +28,7 @@ class Relay:
     """Opens sessions and counts them."""
 
     opened = 0
+    conditions = Conditions()
 
     async def control(self, **_: object) -> Session:
         self.opened += 1

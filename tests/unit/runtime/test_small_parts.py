@@ -164,8 +164,14 @@ MESH_KEY = "s" * 64
 
 
 def claims_but(**changed: Any) -> dict[str, Any]:
-    """Good claims with some of them changed; None leaves one out."""
-    return {name: v for name, v in (GOOD_CLAIMS | changed).items() if v is not None}
+    """Good claims with changes, as if NOW were now; a claim that is changed to None is missing."""
+    late = int(time.time()) - NOW
+    claims = {name: v for name, v in (GOOD_CLAIMS | changed).items() if v is not None}
+    for name in ("iat", "exp", "nbf"):
+        at = claims.get(name)
+        if isinstance(at, int | float) and abs(at - NOW) < 1e9:
+            claims[name] = at + late
+    return claims
 
 
 @pytest.mark.parametrize(
@@ -216,7 +222,7 @@ def claims_but(**changed: Any) -> dict[str, Any]:
     ],
 )
 def test_a_signed_token_with_odd_claims_is_refused(changed: dict[str, Any]) -> None:
-    assert MeshTokens(MESH_KEY).resolve(jwt.encode(GOOD_CLAIMS, MESH_KEY)).tenant_id == "acme"
+    assert MeshTokens(MESH_KEY).resolve(jwt.encode(claims_but(), MESH_KEY)).tenant_id == "acme"
     token = jwt.encode(claims_but(**changed), MESH_KEY, algorithm="HS256")
     with pytest.raises(Unauthenticated) as caught:
         MeshTokens(MESH_KEY).resolve(token)
@@ -227,7 +233,7 @@ def test_a_signed_token_with_odd_claims_is_refused(changed: dict[str, Any]) -> N
 def test_a_token_by_another_algorithm_is_refused(algorithm: str) -> None:
     key = "" if algorithm == "none" else MESH_KEY
     with pytest.raises(Unauthenticated):
-        MeshTokens(MESH_KEY).resolve(jwt.encode(GOOD_CLAIMS, key, algorithm=algorithm))
+        MeshTokens(MESH_KEY).resolve(jwt.encode(claims_but(), key, algorithm=algorithm))
 
 
 @pytest.mark.parametrize("body", [b"[]", b"5", b"null", b"[" * 20_000, b'{"a":' * 20_000, b"\xff"])

@@ -58,13 +58,13 @@ def test_messages_are_counted_at_every_depth() -> None:
         check(field(1, versions), REGISTER)
 
 
-def test_the_fullest_batch_passes() -> None:
+async def test_the_fullest_batch_passes() -> None:
     request = INGEST()
     for number in range(weight.ITEMS_MAX):
         event = request.events.add(request_id=f"r{number}", org_id="o", sku="s", quantity="1")
         event.event_time.seconds = 1
         event.metadata.update({f"k{n}": "v" for n in range(16)})
-    check(request.SerializeToString(), INGEST)
+    await weight.check(request.SerializeToString(), INGEST.DESCRIPTOR, "")
 
 
 def test_the_text_of_a_payload_counts_for_nothing() -> None:

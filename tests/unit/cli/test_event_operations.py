@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,20 +141,20 @@ def test_a_refusal_asks_for_no_repetition(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"\xff\xfe", "the file is no UTF-8"),
-        (b"[" * 100_000, "the file nests too deeply"),
+        (b"\xff\xfe", "is UTF-16"),
+        (b"\xff\x00", "the file is no JSON"),
+        (b"[" * 100_000, "the file is no JSON"),
         (b"", "the file is no JSON"),
     ],
 )
 def test_a_file_that_holds_no_events_is_refused(
-    content: bytes, said: str, monkeypatch: pytest.MonkeyPatch
+    content: bytes, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(events, "Client", lambda _session: Answers())
-    with (
-        io.TextIOWrapper(io.BytesIO(content), encoding="utf-8") as file,
-        pytest.raises(CliError, match=said) as caught,
-    ):
-        events.publish(file)  # type: ignore[arg-type]
+    file = tmp_path / "events.json"
+    file.write_bytes(content)
+    with pytest.raises(CliError, match=said) as caught:
+        events.publish(str(file))
     assert caught.value.exit_code == EXIT_USAGE
 
 

@@ -28,9 +28,9 @@ from services.cli.output import (
     OutputOption,
     enum_name,
     money,
+    note,
     print_json,
     print_table,
-    progress_console,
     say,
     when,
 )
@@ -87,11 +87,9 @@ def pay(
         answer = create_payment(client, body, key)
     made = answer.payment
     if answer.repeated:
-        progress_console.print(
+        note(
             f"the same payment as before, of {when(made.created_at)} UTC: nothing more was charged;"
-            " --again makes another one",
-            highlight=False,
-            soft_wrap=True,
+            " --again makes another one"
         )
     if output is Format.JSON:
         print_json(made)

@@ -5,6 +5,7 @@ Total: any bytes and any Struct give a tree or a finding.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from uuid import UUID
 
 from google.protobuf.struct_pb2 import Struct, Value
@@ -18,8 +19,8 @@ from services.runtime.cards import holds_card_number
 from services.runtime.context import current
 from services.runtime.interceptors import request_id_of
 
-# Doubles hold every integer up to here; beyond, the sender's digits are gone.
-_EXACT_INTEGER_MAX = 10**15
+# Doubles hold every integer up to here; beyond, the sender's digits may be gone.
+_EXACT_INTEGER_MAX = 2**53 - 1
 
 
 def read(
@@ -93,7 +94,12 @@ def _tree(value: Value, depth_left: int) -> Tree:
 
 
 def _number(value: float) -> Number:
-    """Return a double by the shortest text that names it; a Struct has no integers, so 12 is 12."""
-    if value.is_integer() and abs(value) < _EXACT_INTEGER_MAX:
+    """Return a double by the shortest text that names it; a Struct has no integers, so 12 is 12.
+
+    A whole number whose last digits may be gone gets an exponent, so that no id or amount is made of it.
+    """
+    if not value.is_integer():
+        return Number(repr(value), written=False)
+    if abs(value) <= _EXACT_INTEGER_MAX:
         return Number(str(int(value)), written=False)
-    return Number(repr(value), written=False)
+    return Number(f"{Decimal(repr(value)).normalize():E}", written=False, rounded=True)

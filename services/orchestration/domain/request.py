@@ -285,7 +285,8 @@ def _token(fields: dict[str, Field], prefix: str, findings: Findings) -> str:
 def _body_key(fields: dict[str, Field], findings: Findings) -> str | None:
     """Read the key; None when it held a card number.
 
-    Such a key cannot be kept, and without it a repeat with another body would be charged again: refused.
+    Such a key cannot be kept, and without it a repeat with another body would be charged again: refused. So is a
+    number that was rounded, since two keys may have become one.
     """
     found = fields.get("idempotency_key")
     if found is None:
@@ -294,6 +295,10 @@ def _body_key(fields: dict[str, Field], findings: Findings) -> str | None:
     if _holds_card_number(text, BODY_KEY_MAX):
         findings.refuse(found.path, "CARD_DATA", "the key held a card number; send a UUID")
         return None
+    if isinstance(found.value, Number) and found.value.rounded:
+        message = "the key is a number whose last digits are lost on the way; send it as a text"
+        findings.refuse(found.path, "INVALID_IDEMPOTENCY_KEY", message)
+        return ""
     if not 1 <= len(text) <= BODY_KEY_MAX:
         findings.warn(found.path, "INVALID_IDEMPOTENCY_KEY", "the key must be a text of 1 to 200")
         return ""

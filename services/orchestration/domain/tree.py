@@ -24,10 +24,12 @@ class Number:
 
     Attributes:
         written: False when the text is ours, since the sender's digits were lost on the way.
+        rounded: True when it is a whole number that may have been another one before.
     """
 
     text: str
     written: bool = True
+    rounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

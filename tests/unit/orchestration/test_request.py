@@ -349,6 +349,41 @@ def test_a_struct_says_that_the_digits_are_gone() -> None:
     assert codes(interpret(found.tree, found.findings)) == ["AMOUNT_AMBIGUOUS"]
 
 
+def read_struct(**fields: Any) -> Context:
+    """Read a Struct that is clean but for `fields`."""
+    struct = struct_pb2.Struct()
+    struct.update(CLEAN | fields)
+    with acting(CallContext("t", "p", frozenset(), "r", "c")):
+        found = incoming.read(service_pb.CreatePaymentRequest(external_request=struct))
+    return interpret(found.tree, found.findings)
+
+
+@pytest.mark.parametrize("number", [77, 10**15, 1764363194002123, 2**53 - 1])
+def test_whole_numbers_of_a_struct_keep_their_digits(number: int) -> None:
+    context = read_struct(
+        order_id=number, person_id=number, idempotency_key=number, metadata={"n": number}
+    )
+    assert set(codes(context)) == {"TEXT_AS_NUMBER"}
+    ids = {context.order_id, context.person_id, context.body_key, dict(context.metadata)["n"]}
+    assert ids == {str(number)}
+
+
+@pytest.mark.parametrize("number", [2**53, 10**16, 123456789012345678, 10**300])
+def test_rounded_numbers_of_a_struct_name_nothing(number: int) -> None:
+    """Two numbers that differ at their end are one double."""
+    context = read_struct(order_id=number, person_id=number)
+    assert codes(context, Severity.WARNING) == ["INVALID_ID", "INVALID_ID"]
+    assert (context.order_id, context.person_id) == ("", "anonymous")
+    keyed = read_struct(idempotency_key=number)
+    assert codes(keyed, Severity.ERROR) == ["INVALID_IDEMPOTENCY_KEY"]
+    assert keyed.body_key == ""
+
+
+def test_the_largest_amount_in_a_struct() -> None:
+    assert read_struct(amount=10**15).amount_minor == 10**15
+    assert read_struct(amount=None, amount_minor=10**15).amount_minor == 10**15
+
+
 def test_numbers_of_a_raw_text_keep_their_digits() -> None:
     """Python's float would have made 12.5 of it; the text has more digits than a double holds."""
     raw = b'{"merchant_id":"acme","order_id":"o","person_id":"p","currency":"USD","amount":12.500000000000000001}'

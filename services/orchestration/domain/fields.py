@@ -24,13 +24,22 @@ _SPELLINGS = {
     "payment_methods": ("paymentmethods", "methods", "splits"),
     "max_amount": ("maxamount",),
     "max_amount_minor": ("maxamountminor",),
+    "max_amount_cents": ("maxamountcents",),
     "metadata": ("metadata",),
     "idempotency_key": ("idempotencykey", "requestid"),
 }
 # Empty values, which senders write for what is absent. An amount that became empty on its way is in doubt.
 _EMPTY: tuple[Tree, ...] = ("", [], Object(()))
 _AMOUNTS = frozenset(
-    {"amount", "amount_minor", "amount_cents", "max_amount", "max_amount_minor", "minor_units"}
+    {
+        "amount",
+        "amount_minor",
+        "amount_cents",
+        "max_amount",
+        "max_amount_minor",
+        "max_amount_cents",
+        "minor_units",
+    }
 )
 _NAMES = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
 _CARD_FIELDS = frozenset({"cardnumber", "pan", "cvv", "cvc", "cvv2", "number", "securitycode"})
@@ -50,7 +59,7 @@ def find(
     """Find the fields by any of their spellings; the same field twice with two values is in doubt.
 
     A field that is null is absent, and so is an empty one, unless it stands for an amount. `known` gives each name the
-    spelling that is documented where the tree stands.
+    spelling that is documented where the tree stands. An amount where none is read is in doubt: the sender meant it.
     """
     fields: dict[str, Field] = {}
     for spelled, value in tree.pairs:
@@ -84,6 +93,9 @@ def _squashed(spelled: str) -> str:
 def _unknown(path: str, spelled: str, value: Tree, findings: Findings) -> None:
     if _squashed(spelled) in _CARD_FIELDS and value is not None and value not in _EMPTY:
         findings.warn(path, "CARD_DATA", "card data was dropped: send tokens, never numbers")
+    elif meant(spelled) in _AMOUNTS and value is not None:
+        message = f"{path} is not read here; a method takes max_amount or max_amount_minor, the request amount or amount_minor"
+        findings.refuse(path, "AMOUNT_AMBIGUOUS", message)
     else:
         findings.warn(path, "UNKNOWN_FIELD", f"{path} is not a field of a payment request")
 

@@ -50,7 +50,9 @@ _REQUEST_FIELDS = {
         "idempotency_key",
     )
 }
-_PREFERENCE_FIELDS = {name: name for name in ("method", "max_amount", "max_amount_minor", "token")}
+_PREFERENCE_FIELDS = {
+    name: name for name in ("method", "max_amount", "max_amount_minor", "currency", "token")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +261,10 @@ def _preference(fields: dict[str, Field], prefix: str, reader: Reader) -> Prefer
 def _cap(fields: dict[str, Field], prefix: str, reader: Reader) -> int | None:
     if not prefix or not reader.currency:
         return None
+    stated = fields.get("currency")
+    if stated is not None and _text_of(stated, reader.findings).upper() != reader.currency:
+        message = f"{stated.path} is not {reader.currency}, the currency of the payment"
+        reader.findings.refuse(stated.path, "CURRENCY_CONFLICT", message)
     sent = _readings(fields, {"max_amount": reader.amount, "max_amount_minor": reader.minor})
     if len(set(sent)) > 1:
         reader.findings.refuse(f"{prefix}max_amount", "AMOUNT_CONFLICT", "the limits sent differ")

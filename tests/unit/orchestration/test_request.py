@@ -428,6 +428,48 @@ def test_doubt_about_money_refuses(fields: dict[str, Any], code: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"splits": [{"method": "wallet", "amount": "5.00"}, "card"]}, "splits[0].amount"),
+        (
+            {"payment_methods": [{"method": "card", "amountMinor": 500}]},
+            "payment_methods[0].amountMinor",
+        ),
+        ({"methods": [{"method": "card", "max_amount_cents": 500}]}, "methods[0].max_amount_cents"),
+        ({"methods": [{"method": "card", "minor_units": "500"}]}, "methods[0].minor_units"),
+        ({"method": "wallet", "max_amount": "5.00"}, "max_amount"),
+        ({"MaxAmountMinor": 500}, "MaxAmountMinor"),
+        ({"minor_units": 500}, "minor_units"),
+        ({"max_amount": ""}, "max_amount"),
+    ],
+)
+def test_an_amount_where_none_is_read_is_in_doubt(fields: dict[str, Any], path: str) -> None:
+    """Who wrote it meant a limit or a share: without it more would be taken from a method than the payer gave."""
+    context = read_json(**fields)
+    assert [(i.field, i.code) for i in context.issues if i.severity is Severity.ERROR] == [
+        (path, "AMOUNT_AMBIGUOUS")
+    ]
+
+
+def test_an_absent_amount_where_none_is_read() -> None:
+    raw = json.dumps(CLEAN | {"max_amount": None, "methods": [{"method": "card", "amount": None}]})
+    assert not read(raw.encode()).refused
+
+
+@pytest.mark.parametrize("currency", ["EUR", "JPY", "US", 840, {"code": "USD"}])
+def test_a_limit_in_another_currency(currency: object) -> None:
+    limited = {"method": "card", "max_amount": "5.00", "currency": currency}
+    assert codes(read_json(payment_methods=[limited]), Severity.ERROR) == ["CURRENCY_CONFLICT"]
+
+
+@pytest.mark.parametrize("currency", ["USD", "usd", None, ""])
+def test_a_limit_that_names_the_currency_of_the_payment(currency: object) -> None:
+    limited = {"method": "card", "max_amount": "5.00", "currency": currency}
+    context = read_json(payment_methods=[limited])
+    assert (codes(context), context.preferences[0].max_minor) == ([], 500)
+
+
+@pytest.mark.parametrize(
     ("fields", "code"),
     [
         ({"currency": "usd"}, "OTHER_SPELLING"),

@@ -62,6 +62,10 @@ _FLAT_ASCII = {
     code: chr(code) if chr(code).isdigit() else "x" if chr(code).isalpha() else " "
     for code in range(128)
 }
+# Text that was encoded more often than this hides more than a card number.
+_DECODINGS_MAX = 3
+# How JSON and most languages write a character inside of a text.
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|[nrt])")
 # UUIDs, and hexadecimal ids of 24, 32, 40 and 64 digits: with a letter among them they are no card numbers.
 _IDS = re.compile(
     r"(?<![0-9A-Za-z])(?=[0-9-]*[a-fA-F])(?:"
@@ -71,8 +75,8 @@ _IDS = re.compile(
 
 
 def holds_card_number(text: str) -> bool:
-    """True when a card number stands in the text, as it is, percent-encoded or with HTML's entities."""
-    return bool(_spans(text) or _spans(_decoded(text)))
+    """True when a card number stands in the text, as it is, escaped, percent-encoded or with HTML's entities."""
+    return bool(_spans(text)) or _hides_one(text)
 
 
 def without_card_numbers(text: str, characters_max: int | None = None) -> str:
@@ -83,7 +87,7 @@ def without_card_numbers(text: str, characters_max: int | None = None) -> str:
     end = len(text) if characters_max is None else characters_max
     text = text[: end + SPAN_MAX]
     spans = _spans(text)
-    if _spans(_decoded(_masked(text, spans, len(text)))):
+    if _hides_one(_masked(text, spans, len(text))):
         return MASK[:characters_max]  # where it stands in the text is not known
     return _masked(text, spans, end)[:characters_max]
 
@@ -97,10 +101,23 @@ def _masked(text: str, spans: list[tuple[int, int]], end: int) -> str:
     return kept + text[position:end]
 
 
-def _decoded(text: str) -> str:
-    if "%" not in text and "&" not in text:
-        return ""
-    return html.unescape(unquote(text))
+def _hides_one(text: str) -> bool:
+    """True when a card number stands in what an encoded text says; also when it was encoded again."""
+    if not any(mark in text for mark in "%&\\"):
+        return False
+    for _ in range(_DECODINGS_MAX):
+        decoded = html.unescape(unquote(_ESCAPE.sub(_escaped, text)))
+        if decoded == text:
+            return False
+        if _spans(decoded):
+            return True
+        text = decoded
+    return False
+
+
+def _escaped(escape: re.Match[str]) -> str:
+    code = escape[1] or escape[2]
+    return chr(int(code, 16)) if code else " "
 
 
 def _spans(text: str) -> list[tuple[int, int]]:

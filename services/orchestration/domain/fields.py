@@ -94,7 +94,7 @@ def _unknown(path: str, spelled: str, value: Tree, findings: Findings) -> None:
     if _squashed(spelled) in _CARD_FIELDS and value is not None and value not in _EMPTY:
         findings.warn(path, "CARD_DATA", "card data was dropped: send tokens, never numbers")
     elif meant(spelled) in _AMOUNTS and value is not None:
-        message = f"{path} is not read here; a method takes max_amount or max_amount_minor, the request amount or amount_minor"
+        message = f"{path} is not read here; a method's limit is max_amount, the payment's amount is amount"
         findings.refuse(path, "AMOUNT_AMBIGUOUS", message)
     else:
         findings.warn(path, "UNKNOWN_FIELD", f"{path} is not a field of a payment request")

@@ -110,6 +110,12 @@ def test_numbers_of_issuers(number: str) -> None:
         "4242%204242%204242%204242",
         "%EF%BC%94242424242424242",
         "4242&nbsp;4242&nbsp;4242&nbsp;4242",
+        "".join(f"%253{digit}" for digit in VISA),
+        "4242%25C2%25A04242%25C2%25A04242%25C2%25A04242",
+        "".join(f"\\u003{digit}" for digit in VISA),
+        r'{"pan": "4242\u00a04242\u00a04242\u00a04242"}',
+        r"4242\n4242\t4242\x204242",
+        r"\u0026nbsp;4242\u0026nbsp;4242\u0026nbsp;4242\u0026nbsp;4242",
         "42424242-4242-4242-8242-424242424242",
     ],
 )

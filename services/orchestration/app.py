@@ -239,6 +239,9 @@ def request_key(incoming: Incoming, context: Context) -> str:
         if incoming.odd_key:
             message = "the idempotency key is no UUID; it was mapped to one"
             incoming.findings.info("request_id", "ODD_IDEMPOTENCY_KEY", message)
+        if context.body_key and request_id_of(context.body_key) != incoming.key:
+            message = "the body's key was ignored, since another one came beside it: only that one recognises a repeat"
+            incoming.findings.warn("idempotency_key", "IDEMPOTENCY_KEY_IGNORED", message)
         return incoming.key
     if context.body_key:
         return request_id_of(context.body_key)

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 
-from services.orchestration import codec, incoming
+from services.orchestration import app, codec, incoming
 from services.orchestration.domain import tree
 from services.orchestration.domain.amounts import Reader
 from services.orchestration.domain.issues import ISSUES_MAX, Findings, Severity
@@ -551,6 +551,30 @@ def test_null_beside_a_value() -> None:
         b'"max_amount_minor":500}]}'
     )
     assert (limits.preferences[0].max_minor, codes(limits)) == (500, [])
+
+
+@pytest.mark.parametrize(
+    ("in_body", "beside", "found"),
+    [
+        ("k-1", "k-1", []),
+        ("k-1", "k-2", ["IDEMPOTENCY_KEY_IGNORED"]),
+        ("K-1", "k-1", ["IDEMPOTENCY_KEY_IGNORED"]),
+        ("0190C1DE-5123-7456-8901-423456789012", "0190c1de-5123-7456-8901-423456789012", []),
+        (None, "k-1", []),
+    ],
+)
+def test_a_key_in_the_body_that_is_not_the_one_beside_it(
+    in_body: str | None, beside: str, found: list[str]
+) -> None:
+    """Clients draw a new header for each try: who counts on the key of his body must be told that it is not read."""
+    body = {name: text for name, text in (CLEAN | {"idempotency_key": in_body}).items() if text}
+    request = service_pb.CreatePaymentRequest(raw_request=json.dumps(body).encode())
+    with acting(CallContext("t", "p", frozenset(), "r", "c")):
+        taken = incoming.read(request, beside)
+    key = app.request_key(taken, interpret(taken.tree, taken.findings))
+    assert key == taken.key
+    odd = [] if len(beside) == 36 else ["ODD_IDEMPOTENCY_KEY"]
+    assert [issue.code for issue in taken.findings.issues] == odd + found
 
 
 @pytest.mark.parametrize(

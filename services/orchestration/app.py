@@ -23,8 +23,7 @@ from services.orchestration.store import Filter, Lease, StoredConfig
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import NotFound, RequestIdReused
-from services.runtime.ids import derived_uuid, new_id
-from services.runtime.interceptors import request_id_of
+from services.runtime.ids import derived_uuid, new_id, request_id_of
 
 EXTERNAL_REQUEST = "orchestration/external-request"
 PLAN_COVERAGE = "plan/coverage"

@@ -17,7 +17,7 @@ from services.orchestration.domain.issues import Findings
 from services.orchestration.domain.tree import Number, Object, Tree
 from services.runtime.cards import holds_card_number
 from services.runtime.context import current
-from services.runtime.interceptors import request_id_of
+from services.runtime.ids import request_id_of
 
 # Doubles hold every integer up to here; beyond, the sender's digits may be gone.
 _EXACT_INTEGER_MAX = 2**53 - 1

@@ -37,3 +37,11 @@ def derived_uuid(*parts: str) -> UUID:
 def derived_id(prefix: str, *parts: str) -> str:
     """Make the same prefixed id for the same parts, always."""
     return f"{prefix}_{derived_uuid(prefix, *parts)}"
+
+
+def request_id_of(idempotency_key: str) -> str:
+    """Return the request_id that an Idempotency-Key stands for."""
+    try:
+        return str(UUID(idempotency_key))
+    except ValueError:
+        return str(derived_uuid("idempotency-key", idempotency_key))

@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, NoReturn
-from uuid import UUID
 
 import grpc
 import structlog
@@ -33,7 +32,7 @@ from services.runtime.errors import (
     Unauthenticated,
     UndecodableRequest,
 )
-from services.runtime.ids import derived_uuid, new_uuid
+from services.runtime.ids import new_uuid, request_id_of
 from services.runtime.methods import Method
 from services.runtime.status import RemoteError, grpc_code, to_status, trailers
 from services.runtime.storage import Storage
@@ -468,11 +467,3 @@ def _adopt_idempotency_key(call: Call, request: Message) -> None:
         )
     if not given:
         request.request_id = mapped  # type: ignore[attr-defined] # checked by has_request_id
-
-
-def request_id_of(idempotency_key: str) -> str:
-    """Return the request_id that an Idempotency-Key stands for."""
-    try:
-        return str(UUID(idempotency_key))
-    except ValueError:
-        return str(derived_uuid("idempotency-key", idempotency_key))

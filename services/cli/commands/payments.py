@@ -34,7 +34,7 @@ from services.cli.output import (
     say,
     when,
 )
-from services.runtime.ids import derived_uuid
+from services.runtime.ids import derived_uuid, request_id_of
 
 ResponseT = TypeVar("ResponseT")
 
@@ -128,22 +128,25 @@ def create_payment(
 
 def key_of(body: bytes) -> str:
     """Return the request id that stands for a body; empty for one that brings a key of its own."""
+    return "" if _own_key(body) else str(derived_uuid("payment", hashlib.sha256(body).hexdigest()))
+
+
+def _own_key(body: bytes) -> str:
+    """Return the key that a body brings; what is null or empty is absent."""
     with contextlib.suppress(ValueError, RecursionError):
-        document = json.loads(body)
-        if isinstance(document, dict):
-            names = {re.sub(r"[^a-z0-9]", "", name.lower()) for name in document}
-            if names & _OWN_KEYS:
-                return ""
-    return str(derived_uuid("payment", hashlib.sha256(body).hexdigest()))
+        document = json.loads(body, parse_int=str, parse_float=str)
+        for name, value in document.items() if isinstance(document, dict) else ():
+            if value and re.sub(r"[^a-z0-9]", "", name.lower()) in _OWN_KEYS:
+                return str(value).strip()
+    return ""
 
 
 def _check_open_amount(client: Client, body: bytes, key: str) -> None:
     """Refuse a new payment of more than is open of the charge that is its order.
 
-    Amount and order are what the mesh itself reads in the body. A body with a key of its own is left to that.
+    Amount and order are what the mesh itself reads in the body.
     """
-    if not key:
-        return
+    key = key or request_id_of(_own_key(body))
     stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
     request = orchestration_service_pb2.PlanPaymentRequest(raw_request=body)
     planned = _seen(client, stub.PlanPayment, request)

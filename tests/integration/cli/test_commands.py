@@ -343,6 +343,26 @@ def test_a_charge_is_never_paid_beyond_what_is_open(
     assert "0.00 USD of 10.00 USD are open" in tollmesh("pay", str(file)).err
 
 
+def test_a_key_in_the_body_does_not_open_a_charge_again(
+    tollmesh: Tollmesh, org_id: str, tmp_path: Path
+) -> None:
+    usage = HEADER + f"{uuid4()},{org_id},p,calls,40,{AT}\n"
+    assert tollmesh("ingest", "-", "--format", "csv", stdin=usage.encode()).exit_code == 0
+    charge_id = tollmesh("charge", org_id, "--period", DAY, "-o", "json").json()["charge_id"]
+    body = {"merchant_id": "shop", "order_id": charge_id, "amount": "10.00", "currency": "USD"}
+    file = tmp_path / "keyed.json"
+    for key, refused in (
+        (f"k-{org_id}", False),
+        (f"k-{org_id}", False),
+        ("k-2", True),
+        (7, True),
+        (None, True),
+    ):
+        file.write_text(json.dumps(body | {"idempotency_key": key}))
+        told = tollmesh("pay", str(file)).err
+        assert ("0.00 USD of 10.00 USD are open" in told) == refused, (key, told)
+
+
 def test_an_equal_webhook_is_made_on_purpose_only(tollmesh: Tollmesh) -> None:
     url = f"http://127.0.0.1:9/{uuid4()}"
     asked = ("webhooks", "create", url, "--subject", "payment.*", "--subject", "usage.*")

@@ -34,7 +34,7 @@ from services.runtime.errors import (
     NotFound,
     Unauthenticated,
 )
-from services.runtime.interceptors import request_id_of
+from services.runtime.ids import request_id_of
 
 texts = st.text(max_size=40)
 

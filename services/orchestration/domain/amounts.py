@@ -19,7 +19,8 @@ from services.runtime.money import CONTEXT, MINOR_UNITS_MAX, exponent
 SIGNIFICANT_DIGITS_MAX = 15
 _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]{1,4}))?")
 _PLAIN = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
-_GROUPED = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]+")
+# Nobody writes thousands with a zero before them: 0,012.50 has lost something, or its comma is a decimal one.
+_GROUPED = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+\.[0-9]+")
 _MONEY_FIELDS = {"currency": "currency_code", "minor_units": "minor_units"}
 # Signs and the currencies that they may stand for; `$` alone is a dozen dollars, so the currency decides.
 _SIGNS: dict[str, frozenset[str]] = {

@@ -173,6 +173,8 @@ def test_certain_amounts(amount: object, minor: int, code: str | None) -> None:
     ("amount", "code"),
     [
         ("12,50", "AMOUNT_UNREADABLE"),
+        ("0,012.50", "AMOUNT_UNREADABLE"),
+        ("000,012.50", "AMOUNT_UNREADABLE"),
         ("1,250", "AMOUNT_UNREADABLE"),
         ("1.250,00", "AMOUNT_UNREADABLE"),
         ("twelve", "AMOUNT_UNREADABLE"),

@@ -313,24 +313,20 @@ class Pipeline(grpc.aio.ServerInterceptor):
             self._storage.check()
 
     async def _recheck(self, call: Call) -> None:
-        """Refuse what a stream carries once its key was revoked or has expired.
-
-        Mesh tokens are made for single calls and live shorter than a stream may.
-        """
+        """Refuse what a stream carries once its key was revoked, or its key or mesh token has expired."""
         if call.refused is not None:
             raise call.refused
         now = time.monotonic()
         if now - call.checked_at < RECHECK_SECONDS:
             return
         call.checked_at = now
-        if not _is_mesh(call):
-            await self._authenticate(call)
+        await self._authenticate(call)
 
     @asynccontextmanager
     async def _watched(self, call: Call) -> AsyncIterator[None]:
-        """End a stream soon after its key, also while it carries nothing."""
+        """End a stream soon after its key or mesh token, also while it carries nothing."""
         task = asyncio.current_task()
-        if _is_mesh(call) or task is None:
+        if task is None:
             yield
             return
         call.works = True
@@ -446,10 +442,6 @@ class Pipeline(grpc.aio.ServerInterceptor):
         self._violations.report(
             Violation(call.who, contract_id, severity, typed.message, call.method.path)
         )
-
-
-def _is_mesh(call: Call) -> bool:
-    return str(call.headers.get("authorization", "")).lower().startswith("mesh ")
 
 
 def _adopt_idempotency_key(call: Call, request: Message) -> None:

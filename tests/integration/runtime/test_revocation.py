@@ -20,6 +20,7 @@ from services.access import bootstrap as access
 from services.access.domain import MakerEnded
 from services.events import bootstrap as events
 from services.metering import bootstrap as metering
+from services.runtime import access as runtime_access
 from services.runtime import interceptors, migrations
 from services.runtime.access import CACHE_SECONDS
 from services.runtime.context import CallContext, acting
@@ -267,6 +268,25 @@ async def test_an_idle_stream_ends_with_its_key(mesh: Mesh, kind: str) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await asyncio.wait_for(reading, GIVE_UP_SECONDS)
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("kind", ["tail", "upload"])
+async def test_a_stream_ends_with_its_mesh_token(
+    mesh: Mesh, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one that leaked would read on for good, whatever life it was given."""
+    monkeypatch.setattr(runtime_access, "MESH_TOKEN_SECONDS", 1)
+    monkeypatch.setattr(runtime_access, "MESH_LEEWAY_SECONDS", 0)
+    channel = mesh.channel(f"t-{uuid4()}")
+    if kind == "tail":
+        stub: Any = events_service_pb2_grpc.EventServiceStub(channel)
+        stream = stub.TailEvents(events_service_pb2.TailEventsRequest())
+    else:
+        stub = metering_service_pb2_grpc.MeteringServiceStub(channel)
+        stream = stub.StreamEvents()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await asyncio.wait_for(stream.read(), GIVE_UP_SECONDS)
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_an_upgrade_ends_what_revoked_keys_have_made(

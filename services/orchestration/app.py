@@ -56,12 +56,17 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What would be done with a request."""
+    """What would be done with a request.
+
+    Attributes:
+        request_key: what recognises a repeat of it.
+    """
 
     context: Context
     plan: Plan | None
     decisions: list[Decision]
     config: MerchantConfig | None
+    request_key: str
 
 
 class Payments:
@@ -85,7 +90,7 @@ class Payments:
         body_hash = hashlib.sha256(incoming.body).digest()
         call = current()
         async with self._database.unit_of_work("orchestration.payment.create") as work:
-            planned = await _plan(work, context, incoming.findings)
+            planned = await _plan(work, context, incoming.findings, key)
             payment = _new_payment(work, planned, key)
             fence = await store.insert_payment(
                 work,
@@ -107,8 +112,9 @@ class Payments:
     async def plan(self, incoming: Incoming) -> Planned:
         """Show what `create` would do; stores and charges nothing."""
         context = interpret(incoming.tree, incoming.findings)
+        key = _key_of(incoming, context)
         async with self._database.read() as work:
-            return await _plan(work, context, incoming.findings)
+            return await _plan(work, context, incoming.findings, key)
 
     async def get(self, payment_id: str) -> Payment:
         """Return a payment. Raises NotFound."""
@@ -225,38 +231,48 @@ async def _check_merchant(work: UnitOfWork, merchant_id: str) -> None:
 def request_key(incoming: Incoming, context: Context) -> str:
     """Return the UUID that recognises a repeat, and report a key that is missing or odd.
 
-    Without any key the bytes themselves are the key: the same body for the same merchant and order is the same
-    payment, so that a blind retry does not charge twice. A key that holds a card number is dropped, and with it the
-    protection that its sender counts on: the payment is refused, under a key that the body alone gives.
+    A key that holds a card number is dropped, and with it the protection that its sender counts on: the payment is
+    refused, under a key that the body alone gives.
     """
-    digest = hashlib.sha256(incoming.body).hexdigest()
     if incoming.card_key:
         message = "the idempotency key held a card number; nothing is charged, send a UUID"
         incoming.findings.refuse("request_id", "CARD_DATA", message)
-        return str(derived_uuid("orchestration.body-under-card-key", digest))
-    if incoming.key:
+    elif incoming.key:
         if incoming.odd_key:
             message = "the idempotency key is no UUID; it was mapped to one"
             incoming.findings.info("request_id", "ODD_IDEMPOTENCY_KEY", message)
         if context.body_key and request_id_of(context.body_key) != incoming.key:
             message = "the body's key was ignored, since another one came beside it: only that one recognises a repeat"
             incoming.findings.warn("idempotency_key", "IDEMPOTENCY_KEY_IGNORED", message)
+    elif not context.body_key and not context.body_key_dropped:
+        message = "no idempotency key was sent; the body stands for itself, so send a key with each payment"
+        incoming.findings.warn("request_id", "MISSING_IDEMPOTENCY_KEY", message)
+    return _key_of(incoming, context)
+
+
+def _key_of(incoming: Incoming, context: Context) -> str:
+    """Return the UUID that recognises a repeat.
+
+    Without any key the bytes themselves are the key: the same body for the same merchant and order is the same
+    payment, so that a blind retry does not charge twice.
+    """
+    digest = hashlib.sha256(incoming.body).hexdigest()
+    if incoming.card_key:
+        return str(derived_uuid("orchestration.body-under-card-key", digest))
+    if incoming.key:
         return incoming.key
     if context.body_key:
         return request_id_of(context.body_key)
-    if not context.body_key_dropped:
-        message = "no idempotency key was sent; the body stands for itself, so send a key with each payment"
-        incoming.findings.warn("request_id", "MISSING_IDEMPOTENCY_KEY", message)
     return str(derived_uuid("orchestration.body", context.merchant_id, context.order_id, digest))
 
 
-async def _plan(work: UnitOfWork, context: Context, findings: Findings) -> Planned:
+async def _plan(work: UnitOfWork, context: Context, findings: Findings, key: str) -> Planned:
     config = None
     if context.merchant_id:
         stored = await store.find_configs(work, context.merchant_id)
         config = stored[0].config if stored else None
     plan, decisions = planner.build(context, config, findings)
-    return Planned(with_findings(context, findings), plan, decisions, config)
+    return Planned(with_findings(context, findings), plan, decisions, config, key)
 
 
 def _new_payment(work: UnitOfWork, planned: Planned, key: str) -> Payment:

@@ -38,7 +38,7 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
         read = incoming.read(request)
         planned = await self._payments.plan(read)
         response = service_pb.PlanPaymentResponse(
-            context=rendering.context_message(planned.context, ""),
+            context=rendering.context_message(planned.context, planned.request_key),
             decisions=[rendering.decision_message(decision) for decision in planned.decisions],
             config_version=planned.config.version if planned.config else 0,
         )

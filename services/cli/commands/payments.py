@@ -21,6 +21,7 @@ from payments.orchestration.v1 import (
 )
 from payments.type.v1 import type_pb2
 
+from services.cli import strict_json
 from services.cli.client import Client, Session
 from services.cli.errors import EXIT_REFUSED, EXIT_USAGE, CliError, Resumable
 from services.cli.output import (
@@ -34,7 +35,7 @@ from services.cli.output import (
     say,
     when,
 )
-from services.runtime.ids import derived_uuid, request_id_of
+from services.runtime.ids import derived_uuid
 
 ResponseT = TypeVar("ResponseT")
 
@@ -84,7 +85,15 @@ def pay(
     key = str(uuid4()) if again else request_id or key_of(body)
     with Client(Session.find()) as client, Resumable(f"--request-id {key}" if again else ""):
         _check_open_amount(client, body, key)
-        answer = create_payment(client, body, key)
+        try:
+            answer = create_payment(client, body, key)
+        except CliError as error:
+            if error.reason == "REQUEST_ID_REUSED" and key and not request_id:
+                error.hints = [
+                    "the same was asked for before, only written otherwise: nothing was paid",
+                    "--again makes another payment",
+                ]
+            raise
     made = answer.payment
     if answer.repeated:
         note(
@@ -127,26 +136,34 @@ def create_payment(
 
 
 def key_of(body: bytes) -> str:
-    """Return the request id that stands for a body; empty for one that brings a key of its own."""
-    return "" if _own_key(body) else str(derived_uuid("payment", hashlib.sha256(body).hexdigest()))
+    """Return the request id that stands for a body; empty for one that brings a key of its own.
 
-
-def _own_key(body: bytes) -> str:
-    """Return the key that a body brings; what is null or empty is absent."""
+    What an editor changes when it saves a file (spaces, line ends, the order of keys) makes no other payment of it. A
+    key that is null or empty is absent.
+    """
     with contextlib.suppress(ValueError, RecursionError):
-        document = json.loads(body, parse_int=str, parse_float=str)
+        document = strict_json.decode(body.decode("utf-8-sig"))
         for name, value in document.items() if isinstance(document, dict) else ():
             if value and re.sub(r"[^a-z0-9]", "", name.lower()) in _OWN_KEYS:
-                return str(value).strip()
-    return ""
+                return ""
+        body = json.dumps(_marked(document), sort_keys=True).encode()
+    return str(derived_uuid("payment", hashlib.sha256(body).hexdigest()))
+
+
+def _marked(value: Any) -> Any:
+    """Mark numbers, which are texts as they were read, so that 5 and "5" stay two values."""
+    if isinstance(value, strict_json.Number):
+        return {"": [str(value)]}
+    if isinstance(value, dict):
+        return {name: _marked(item) for name, item in value.items()}
+    return [_marked(item) for item in value] if isinstance(value, list) else value
 
 
 def _check_open_amount(client: Client, body: bytes, key: str) -> None:
-    """Refuse a new payment of more than is open of the charge that is its order.
+    """Refuse a new payment of more than is open of the charge that is its order, or in another currency.
 
-    Amount and order are what the mesh itself reads in the body.
+    Amount, order and, where none is given, the key are what the mesh itself reads in the body.
     """
-    key = key or request_id_of(_own_key(body))
     stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
     request = orchestration_service_pb2.PlanPaymentRequest(raw_request=body)
     planned = _seen(client, stub.PlanPayment, request)
@@ -154,17 +171,25 @@ def _check_open_amount(client: Client, body: bytes, key: str) -> None:
         return
     read = planned.context
     charges = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
-    found = _seen(
-        client, charges.GetCharge, charge_service_pb2.GetChargeRequest(charge_id=read.order_id)
-    )
-    charge = found.charge if found else None
-    if charge is None or charge.total.currency_code != read.currency:
-        return
+    try:
+        asked = charge_service_pb2.GetChargeRequest(charge_id=read.order_id)
+        charge = client.call(charges.GetCharge, asked).charge
+    except CliError as error:
+        if error.reason == "NOT_FOUND":
+            error.hints = ["nothing was paid; tollmesh charges lists those that there are"]
+        if error.reason == "SCOPE_MISSING":
+            return
+        raise
+    key = key or read.idempotency_key
     left = charge.total.minor_units
     for made in _payments_of(client, read.order_id):
         if made.context.idempotency_key == key:
             return
         left -= _taken(made)
+    if read.currency != charge.total.currency_code:
+        raise CliError(
+            f"{charge.charge_id} is a charge in {charge.total.currency_code}: it cannot be paid in {read.currency}"
+        )
     if read.amount_cents > left:
         total = money(charge.total)
         open_ = money(type_pb2.Money(currency_code=read.currency, minor_units=max(left, 0)))

@@ -306,7 +306,7 @@ def test_the_same_command_pays_once(tollmesh: Tollmesh, tmp_path: Path) -> None:
     both = tollmesh(*asked, "--again", "--request-id", str(uuid4()))
     assert both.exit_code == EXIT_USAGE
 
-    # A file is the payment that its bytes ask for, unless it brings a key of its own.
+    # A file is the payment that it asks for, unless it brings a key of its own.
     file, copy, keyed = (tmp_path / name for name in ("one.json", "copy.json", "keyed.json"))
     body = {"merchant_id": "shop", "order_id": order, "amount": "1.50", "currency": "USD"}
     file.write_text(json.dumps(body))
@@ -317,6 +317,18 @@ def test_the_same_command_pays_once(tollmesh: Tollmesh, tmp_path: Path) -> None:
     assert third.json()["payment_id"] != first.json()["payment_id"]
     keyed.write_text(json.dumps(body | {"Idempotency-Key": f"k-{order}"}, indent=1))
     assert "REQUEST_ID_REUSED" in tollmesh("pay", str(keyed)).err
+    # What an editor changes when it saves the file makes no other payment of it.
+    saved = (
+        json.dumps(body) + "\n",
+        json.dumps(body, indent=2).replace("\n", "\r\n"),
+        "\ufeff" + json.dumps(dict(reversed(body.items()))),
+    )
+    for text in saved:
+        copy.write_text(text, newline="")
+        refused = tollmesh("pay", str(copy))
+        assert (refused.exit_code, "--again" in refused.err) == (EXIT_REFUSED, True), refused.err
+    copy.write_text(json.dumps(body | {"amount": 1.5}))
+    assert tollmesh("pay", str(copy)).exit_code == 0, "a number is no text"
 
 
 def test_a_charge_is_never_paid_beyond_what_is_open(
@@ -361,6 +373,34 @@ def test_a_key_in_the_body_does_not_open_a_charge_again(
         file.write_text(json.dumps(body | {"idempotency_key": key}))
         told = tollmesh("pay", str(file)).err
         assert ("0.00 USD of 10.00 USD are open" in told) == refused, (key, told)
+
+
+def test_a_charge_is_not_paid_past_what_guards_it(
+    tollmesh: Tollmesh, org_id: str, tmp_path: Path
+) -> None:
+    usage = HEADER + f"{uuid4()},{org_id},p,calls,40,{AT}\n"
+    assert tollmesh("ingest", "-", "--format", "csv", stdin=usage.encode()).exit_code == 0
+    charge_id = tollmesh("charge", org_id, "--period", DAY, "-o", "json").json()["charge_id"]
+    asked = ("pay", "--merchant", "shop", "--person", org_id, "--order")
+    euros = tollmesh(*asked, charge_id, "--amount", "1.00", "--currency", "EUR")
+    assert euros.exit_code == EXIT_REFUSED
+    assert "is a charge in USD: it cannot be paid in EUR" in euros.err
+    misspelt = tollmesh(*asked, charge_id[:-1], "--amount", "1.00")
+    assert misspelt.exit_code == EXIT_REFUSED
+    assert f"charge {charge_id[:-1]} does not exist" in misspelt.err
+    # A body with a key of its own, and one whose key is empty.
+    for number, own in enumerate((f"k-{charge_id}", "")):
+        file = tmp_path / f"{number}.json"
+        body = {"merchant_id": "shop", "order_id": charge_id, "amount": "10.00", "currency": "USD"}
+        file.write_text(json.dumps(body | {"idempotency_key": own}))
+        paid = tollmesh("pay", str(file))
+        if number:
+            assert "0.00 USD of 10.00 USD are open" in paid.err
+        else:
+            assert paid.exit_code == 0
+            assert "the same payment as before" in tollmesh("pay", str(file)).err
+    listed = tollmesh("payments", "--order", charge_id, "-o", "json").json()
+    assert len(listed["payments"]) == 1
 
 
 def test_an_equal_webhook_is_made_on_purpose_only(tollmesh: Tollmesh) -> None:

@@ -126,9 +126,15 @@ class Pricing:
         return found
 
     async def plans(self, model_id: str, after: str, limit: int) -> tuple[list[Plan], bool]:
-        """Read a page of plans behind `after`, and whether there are more."""
+        """Read a page of plans behind `after`, and whether there are more.
+
+        Raises:
+            NotFound: no such business model.
+        """
         async with self._database.read() as work:
             found = await store.page_of_plans(work, model_id, after, limit + 1)
+            if model_id and not found and not after and not await store.has_model(work, model_id):
+                raise NotFound("business model", model_id)
         return _cut(found, limit, lambda item: _weight(item.prices))
 
     async def skus(self, skus: Sequence[str], after: str, limit: int) -> tuple[list[Sku], bool]:

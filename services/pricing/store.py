@@ -120,6 +120,15 @@ async def page_of_plans(work: UnitOfWork, model_id: str, after: str, limit: int)
     return [_PLAN.validate_python(dict(row._mapping)) for row in rows]
 
 
+async def has_model(work: UnitOfWork, model_id: str) -> bool:
+    """True when there is such a business model."""
+    table = tables.business_model
+    query = select(table.c.model_id).where(
+        table.c.tenant_id == work.tenant_id, table.c.model_id == model_id
+    )
+    return (await work.execute(query)).first() is not None
+
+
 async def page_of_skus(
     work: UnitOfWork, skus: Collection[str], after: str, limit: int
 ) -> list[Sku]:

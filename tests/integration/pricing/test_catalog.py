@@ -418,6 +418,9 @@ async def test_filters_narrow_a_list(catalog: Any) -> None:
     assert [item.sku for item in answer.skus] == ["llm.requests", "sms"]
     plans = await catalog.ListPlans(catalog_service_pb2.ListPlansRequest(model_id="m1"))
     assert [item.plan_id for item in plans.plans] == ["basic"]
+    with pytest.raises(grpc.aio.AioRpcError) as unknown:
+        await catalog.ListPlans(catalog_service_pb2.ListPlansRequest(model_id="m0"))
+    assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
     entitlements = await catalog.ListEntitlements(
         catalog_service_pb2.ListEntitlementsRequest(org_id="chat")
     )

@@ -41,7 +41,8 @@ type CatalogServiceClient interface {
 	ApplyCatalog(ctx context.Context, in *ApplyCatalogRequest, opts ...grpc.CallOption) (*ApplyCatalogResponse, error)
 	// GetPlan reads a plan with its newest price list, or with the version asked for. Errors: NOT_FOUND.
 	GetPlan(ctx context.Context, in *GetPlanRequest, opts ...grpc.CallOption) (*GetPlanResponse, error)
-	// ListPlans pages through the plans by id, each with its newest price list.
+	// ListPlans pages through the plans by id, each with its newest price list. NOT_FOUND for a business model that there
+	// is not.
 	ListPlans(ctx context.Context, in *ListPlansRequest, opts ...grpc.CallOption) (*ListPlansResponse, error)
 	// ListSkus pages through the SKUs by id.
 	ListSkus(ctx context.Context, in *ListSkusRequest, opts ...grpc.CallOption) (*ListSkusResponse, error)
@@ -122,7 +123,8 @@ type CatalogServiceServer interface {
 	ApplyCatalog(context.Context, *ApplyCatalogRequest) (*ApplyCatalogResponse, error)
 	// GetPlan reads a plan with its newest price list, or with the version asked for. Errors: NOT_FOUND.
 	GetPlan(context.Context, *GetPlanRequest) (*GetPlanResponse, error)
-	// ListPlans pages through the plans by id, each with its newest price list.
+	// ListPlans pages through the plans by id, each with its newest price list. NOT_FOUND for a business model that there
+	// is not.
 	ListPlans(context.Context, *ListPlansRequest) (*ListPlansResponse, error)
 	// ListSkus pages through the SKUs by id.
 	ListSkus(context.Context, *ListSkusRequest) (*ListSkusResponse, error)

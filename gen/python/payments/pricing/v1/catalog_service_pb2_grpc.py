@@ -86,7 +86,8 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPlans(self, request, context):
-        """ListPlans pages through the plans by id, each with its newest price list.
+        """ListPlans pages through the plans by id, each with its newest price list. NOT_FOUND for a business model that there
+        is not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

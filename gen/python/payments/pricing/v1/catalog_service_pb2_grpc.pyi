@@ -44,7 +44,9 @@ class CatalogServiceStub:
     GetPlan: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetPlanRequest, _catalog_service_pb2.GetPlanResponse]
     """GetPlan reads a plan with its newest price list, or with the version asked for. Errors: NOT_FOUND."""
     ListPlans: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListPlansRequest, _catalog_service_pb2.ListPlansResponse]
-    """ListPlans pages through the plans by id, each with its newest price list."""
+    """ListPlans pages through the plans by id, each with its newest price list. NOT_FOUND for a business model that there
+    is not.
+    """
     ListSkus: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListSkusRequest, _catalog_service_pb2.ListSkusResponse]
     """ListSkus pages through the SKUs by id."""
     ListEntitlements: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListEntitlementsRequest, _catalog_service_pb2.ListEntitlementsResponse]
@@ -66,7 +68,9 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     GetPlan: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetPlanRequest, _catalog_service_pb2.GetPlanResponse]  # type: ignore[assignment]
     """GetPlan reads a plan with its newest price list, or with the version asked for. Errors: NOT_FOUND."""
     ListPlans: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListPlansRequest, _catalog_service_pb2.ListPlansResponse]  # type: ignore[assignment]
-    """ListPlans pages through the plans by id, each with its newest price list."""
+    """ListPlans pages through the plans by id, each with its newest price list. NOT_FOUND for a business model that there
+    is not.
+    """
     ListSkus: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListSkusRequest, _catalog_service_pb2.ListSkusResponse]  # type: ignore[assignment]
     """ListSkus pages through the SKUs by id."""
     ListEntitlements: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListEntitlementsRequest, _catalog_service_pb2.ListEntitlementsResponse]  # type: ignore[assignment]
@@ -103,7 +107,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.ListPlansRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.ListPlansResponse, _abc.Awaitable[_catalog_service_pb2.ListPlansResponse]]:
-        """ListPlans pages through the plans by id, each with its newest price list."""
+        """ListPlans pages through the plans by id, each with its newest price list. NOT_FOUND for a business model that there
+        is not.
+        """
 
     @_abc_1.abstractmethod
     def ListSkus(

@@ -41,7 +41,7 @@ var travelling = []string{
 // admit refuses what no route can read. What it lets through is UTF-8 and says each thing once.
 func admit(r *http.Request) error {
 	if encodings := r.Header.Values("Content-Encoding"); slices.ContainsFunc(encodings, isEncoding) {
-		return encodingUnsupported(strings.Join(encodings, ", "))
+		return encodingUnsupported(shown(strings.ToValidUTF8(strings.Join(encodings, ", "), "\uFFFD")))
 	}
 	if keys := r.Header.Values(idempotencyKeyHeader); len(keys) > 0 {
 		for _, key := range keys[1:] {
@@ -66,10 +66,12 @@ func admit(r *http.Request) error {
 	return admitTarget(r)
 }
 
-// isEncoding tells whether a Content-Encoding changes the body.
-func isEncoding(encoding string) bool {
-	encoding = strings.ToLower(strings.TrimSpace(encoding))
-	return encoding != "" && encoding != "identity"
+// isEncoding tells whether a Content-Encoding, which may be a list, changes the body.
+func isEncoding(encodings string) bool {
+	return slices.ContainsFunc(strings.Split(strings.ToLower(encodings), ","), func(encoding string) bool {
+		encoding = strings.TrimSpace(encoding)
+		return encoding != "" && encoding != "identity"
+	})
 }
 
 func encodingUnsupported(encoding string) error {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -87,6 +88,9 @@ func (c *codec) decode(text []byte, target any) error {
 
 func (c *codec) decodeMessage(text []byte, message proto.Message) error {
 	text, err := quoteDecimals(text, message.ProtoReflect().Descriptor())
+	if _, typed := status.FromError(err); err != nil && typed {
+		return err
+	}
 	if err != nil {
 		return decodeFault{{description: err.Error()}}
 	}
@@ -109,7 +113,10 @@ func (c *codec) decodeList(text []byte, list reflect.Value) error {
 		element := reflect.New(list.Type().Elem().Elem())
 		var fault decodeFault
 		message := element.Interface().(proto.Message)
-		if err := c.decodeMessage(item, message); errors.As(err, &fault) {
+		if err := c.decodeMessage(item, message); err != nil {
+			if !errors.As(err, &fault) {
+				return err
+			}
 			if !tellUnreadable(message.ProtoReflect(), item, fault[0].description) {
 				faults = append(faults, fieldFault{fmt.Sprintf("[%d]", index), fault[0].description})
 			}
@@ -126,37 +133,101 @@ func (c *codec) decodeList(text []byte, list reflect.Value) error {
 	return nil
 }
 
-// split cuts a JSON array into its items, up to the first that is too much for any call.
-func split(text []byte) ([]json.RawMessage, error) {
-	decoder := json.NewDecoder(bytes.NewReader(text))
+// split cuts a JSON array into its items, up to the first that is too much for any call. It goes by brackets and quotes
+// alone, so that an item that is no JSON, such as one with NaN in it, is told by itself.
+func split(text []byte) ([][]byte, error) {
 	notAnArray := func(why any) error {
 		return decodeFault{{description: fmt.Sprintf("the body must be a JSON array: %v", why)}}
 	}
-	start, err := decoder.Token()
+	start, err := json.NewDecoder(bytes.NewReader(text)).Token()
 	if err != nil {
 		return nil, notAnArray(syntax(err))
 	}
 	if start != json.Delim('[') {
 		return nil, notAnArray("it is " + kindOf(start))
 	}
-	var items []json.RawMessage
-	for decoder.More() {
+	misplaced := func(at int) error {
+		if at >= len(text) {
+			return notAnArray(syntax(io.ErrUnexpectedEOF))
+		}
+		return notAnArray(fmt.Sprintf("not JSON: what stands at byte %d does not belong there", at+1))
+	}
+	var items [][]byte
+	at := behindSpace(text, bytes.IndexByte(text, '[')+1)
+	for at == len(text) || text[at] != ']' || len(items) > 0 {
+		end := behindValue(text, at)
+		if end == at {
+			return nil, misplaced(at)
+		}
 		if len(items) == itemsMax {
 			return nil, batchTooLarge()
 		}
-		var item json.RawMessage
-		if err := decoder.Decode(&item); err != nil {
-			return nil, notAnArray(syntax(err))
+		items = append(items, text[at:end])
+		if at = behindSpace(text, end); at == len(text) || text[at] != ',' && text[at] != ']' {
+			return nil, misplaced(at)
 		}
-		items = append(items, item)
+		if text[at] == ']' {
+			break
+		}
+		at = behindSpace(text, at+1)
 	}
-	if _, err := decoder.Token(); err != nil {
-		return nil, notAnArray(syntax(err))
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+	if behindSpace(text, at+1) < len(text) {
 		return nil, decodeFault{{description: "the body goes on after the array"}}
 	}
 	return items, nil
+}
+
+func behindSpace(text []byte, at int) int {
+	for at < len(text) && strings.IndexByte(" \t\r\n", text[at]) >= 0 {
+		at++
+	}
+	return at
+}
+
+// behindValue is where a value ends, be it JSON or not; where it starts when there is none, and the end of the text when
+// it does not end.
+func behindValue(text []byte, at int) int {
+	level := 0
+	for start := at; at < len(text); {
+		switch text[at] {
+		case '"':
+			at = behindText(text, at)
+		case '[', '{':
+			level, at = level+1, at+1
+		case ']', '}':
+			if level == 0 {
+				return at
+			}
+			level, at = level-1, at+1
+		case ',', ':', ' ', '\t', '\r', '\n':
+			if level == 0 {
+				return at
+			}
+			at++
+			continue
+		default:
+			if at++; level == 0 && at < len(text) && strings.IndexByte("\"[{", text[at]) < 0 {
+				continue
+			}
+		}
+		if level == 0 && at > start {
+			return at
+		}
+	}
+	return at
+}
+
+// behindText is where a text in quotes ends.
+func behindText(text []byte, at int) int {
+	for at++; at < len(text); at++ {
+		switch text[at] {
+		case '\\':
+			at++
+		case '"':
+			return at + 1
+		}
+	}
+	return len(text)
 }
 
 // tellUnreadable makes of a message one that says why it could not be read, with its id if that does; false when the
@@ -168,22 +239,32 @@ func tellUnreadable(message protoreflect.Message, item []byte, why string) bool 
 	}
 	proto.Reset(message.Interface())
 	message.Set(field, protoreflect.ValueOfString(shortened(why, unreadableMax)))
-	var known struct {
-		Snake json.RawMessage `json:"request_id"`
-		Camel json.RawMessage `json:"requestId"`
+	if requestID := message.Descriptor().Fields().ByName("request_id"); requestID != nil {
+		message.Set(requestID, protoreflect.ValueOfString(shortened(idOf(item), requestIDMax)))
 	}
-	var id string
-	requestID := message.Descriptor().Fields().ByName("request_id")
-	if requestID == nil || json.Unmarshal(item, &known) != nil {
-		return true
+	return true
+}
+
+// idOf is the request id of an item that does not read; empty unless it stands before what is wrong.
+func idOf(item []byte) (id string) {
+	decoder := json.NewDecoder(bytes.NewReader(item))
+	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
+		return ""
 	}
-	for _, text := range []json.RawMessage{known.Snake, known.Camel} {
-		if id == "" && text != nil && json.Unmarshal(text, &id) != nil {
-			id = ""
+	for decoder.More() {
+		name, err := decoder.Token()
+		if err != nil {
+			return id
+		}
+		var value any
+		if decoder.UseNumber(); decoder.Decode(&value) != nil {
+			return id
+		}
+		if text, ok := value.(string); ok && id == "" && (name == "request_id" || name == "requestId") {
+			id = text
 		}
 	}
-	message.Set(requestID, protoreflect.ValueOfString(shortened(id, requestIDMax)))
-	return true
+	return id
 }
 
 // shortened cuts a text to so many bytes, between characters.

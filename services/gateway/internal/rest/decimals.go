@@ -19,6 +19,9 @@ const (
 	digitsMax = 15
 	// depthMax bounds the nesting of a body.
 	depthMax = 64
+	// valuesMax bounds the values of a body: read into messages, each takes a hundred times the two bytes that it may
+	// be written with.
+	valuesMax = 1_000_000
 	// minorUnits is the field of all amounts.
 	minorUnits = protoreflect.FullName("payments.type.v1.Money.minor_units")
 )
@@ -42,6 +45,7 @@ type quoting struct {
 	text    []byte
 	decoder *json.Decoder
 	edits   []edit
+	values  int
 }
 
 type edit struct {
@@ -54,6 +58,9 @@ type edit struct {
 func (q *quoting) value(message protoreflect.MessageDescriptor, field protoreflect.FieldDescriptor, depth int) error {
 	if depth > depthMax {
 		return fmt.Errorf("nested deeper than %d", depthMax)
+	}
+	if q.values++; q.values > valuesMax {
+		return fmt.Errorf("it holds more than %d values, at whatever depth; send them in several calls", valuesMax)
 	}
 	before := q.decoder.InputOffset()
 	token, err := q.decoder.Token()
@@ -97,7 +104,11 @@ func (q *quoting) moment(text string, field protoreflect.FieldDescriptor, before
 }
 
 func (q *quoting) array(message protoreflect.MessageDescriptor, field protoreflect.FieldDescriptor, depth int) error {
-	for q.decoder.More() {
+	for items := 0; q.decoder.More(); items++ {
+		// A list of the request itself, whose items would all be read before the mesh could count them.
+		if items == itemsMax && field != nil && depth == 1 {
+			return batchTooLarge()
+		}
 		if err := q.value(message, field, depth+1); err != nil {
 			return err
 		}

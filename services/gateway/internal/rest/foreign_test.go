@@ -175,6 +175,8 @@ func TestHeadersThatContradictThemselvesOrAreNotRead(t *testing.T) {
 		charge + "Content-Encoding: BR\r\n\r\n{}":                                                          "415 CONTENT_ENCODING_UNSUPPORTED",
 		charge + "Content-Encoding: identity, gzip\r\n\r\n{}":                                              "415 CONTENT_ENCODING_UNSUPPORTED",
 		charge + "Content-Encoding: identity\r\nContent-Encoding: x\r\n\r\n{}":                             "415 CONTENT_ENCODING_UNSUPPORTED",
+		charge + "Content-Encoding: \xff\r\n\r\n{}":                                                        "415 CONTENT_ENCODING_UNSUPPORTED",
+		charge + "Content-Encoding: identity, Identity,\r\n\r\n{}":                                         "201",
 		charge + "Content-Encoding: Identity\r\n\r\n{}":                                                    "201",
 		charge + "Content-Encoding:\r\n\r\n{}":                                                             "201",
 		list + "Grpc-Timeout: 5\r\n\r\n":                                                                   "400 INVALID_FIELD",
@@ -299,6 +301,12 @@ func TestParametersSayEachThingOnce(t *testing.T) {
 		"/v1/ledger/accounts/a:USD/entries?accountId=b:USD":                                           "accountId: the path or the body says that already",
 		"/v1/metering/usage?period.start_at=2026-01-01T00:00:00+01:00":                                "write %2B for the + of a time zone",
 		"/v1/timers?due_before=2026-01-01T00:00:00+01:00":                                             "write %2B for the + of a time zone",
+		"/v1/timers?due_before=2026-01-01T0:00:00Z":                                                   "is not a time",
+		"/v1/timers?due_before=2026-01-01T00:00:00,5Z":                                                "is not a time",
+		"/v1/timers?dueBefore=2026-01-01T00:00:00%2B24:00":                                            "is not a time",
+		"/v1/metering/usage?period.start_at=2016-12-31T23:59:60Z":                                     "is not a time",
+		"/v1/metering/usage?period.endAt=9999-12-31T23:59:59-01:00":                                   "is not a time",
+		"/v1/timers?due_before=2026-01-01T00:00:00Z&due_before=2026-01-01T00:00:00Z":                  "is not a time",
 		"/v1/timers?due_before=yesterday":                                                             `"yesterday" is not a time`,
 		"/v1/merchant-configs/shop?version=x":                                                         "one whole number that fits",
 	} {
@@ -307,14 +315,16 @@ func TestParametersSayEachThingOnce(t *testing.T) {
 		if !strings.Contains(fmt.Sprint(string(answer.body), details), want) {
 			t.Errorf("%s: %s", path, answer.body)
 		}
-		if plus := strings.Contains(string(answer.body), "%2B"); plus != strings.Contains(path, "+") {
+		if hint := strings.Contains(string(answer.body), "write %2B"); hint != strings.Contains(path, "+") {
 			t.Errorf("%s: %s", path, answer.body)
 		}
 	}
 	if mesh.count() != 0 {
 		t.Errorf("a refused request reached the mesh")
 	}
-	client.do("GET", "/v1/timers?due_before=2026-01-01T00:00:00%2B01:00", "").want(200)
+	for _, moment := range []string{"2026-01-01T00:00:00%2B01:00", "2026-01-01t00:00:00z", "2026-01-01T00:00:00.12345678901234Z"} {
+		client.do("GET", "/v1/timers?due_before="+moment, "").want(200)
+	}
 }
 
 // A query on a route that reads none would be passed over in silence.

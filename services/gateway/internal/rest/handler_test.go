@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -151,6 +152,30 @@ func TestOddHeaderValues(t *testing.T) {
 	}
 }
 
+// A proxy may add what stands there already; another parent makes it none.
+func TestOneParentIsPassedOn(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	unsampled := "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+	other := strings.TrimSuffix(unsampled, "0") + "1"
+	for parents, want := range map[string][]string{
+		unsampled:                   {unsampled},
+		unsampled + " " + unsampled: {unsampled},
+		unsampled + " " + unsampled + " " + unsampled: {unsampled},
+		unsampled + " " + other:                       nil,
+		unsampled + " " + other + " " + unsampled:     nil,
+	} {
+		var headers []string
+		for _, parent := range strings.Fields(parents) {
+			headers = append(headers, "Traceparent", parent)
+		}
+		client.do("GET", "/v1/billing/charges", "", headers...).want(200)
+		if got := mesh.seen(mesh.count() - 1).metadata.Get("traceparent"); !slices.Equal(got, want) {
+			t.Errorf("%s became %q", parents, got)
+		}
+	}
+}
+
 func TestHeadersTravelBack(t *testing.T) {
 	mesh := newMesh(t, map[string]answer{
 		"/payments.billing.v1.ChargeService/GetCharge": func(_ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
@@ -219,12 +244,27 @@ func TestIngestHandsItemsThatDoNotReadOn(t *testing.T) {
 		`{"request_id": "rg", "source": "SOURCE_MARS"}`:                                             "rg",
 		`{"request_id": "rh", "org_id": "\ud800"}`:                                                  "rh",
 		`{"request_id": "ri", "org_id": ` + strings.Repeat("[", 80) + strings.Repeat("]", 80) + `}`: "ri",
-		`{"request_id": 5}`: "",
-		`{"quantity": {}}`:  "",
-		`5`:                 "",
-		`"text"`:            "",
-		`[[]]`:              "",
-		`true`:              "",
+		// No JSON, each in its own way; its brackets and quotes still tell where it ends.
+		`{"request_id": "rj", "quantity": NaN}`:                                                                    "rj",
+		`{"request_id": "rk", "quantity": -Infinity}`:                                                              "rk",
+		`{"request_id": "rl", "quantity": 01}`:                                                                     "rl",
+		`{"request_id": "rm", "org_id": "a` + "\t" + `],}"}`:                                                       "rm",
+		`{"request_id": "rn", "org_id": "\x"}`:                                                                     "rn",
+		`{"request_id": "ro", "org_id": "a",}`:                                                                     "ro",
+		`{"request_id": "rp", "org_id" "a"}`:                                                                       "rp",
+		`{"request_id": "rq", "org_id": 'a'}`:                                                                      "rq",
+		`{"request_id": "rr", "metadata": {"a": [}]}`:                                                              "rr",
+		`{"request_id": "rs", "metadata": ` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`:      "rs",
+		`{"request_id": "rt", "metadata": {"a": ` + strings.Repeat("1,", 20) + `}}`:                                "rt",
+		`{"metadata": {"request_id": "inside"}, "request_id": {"request_id": "inside"}, "requestId": "ru", "x": }`: "ru",
+		`{request_id: "rv"}`:                                                                                       "",
+		`nul`:                                                                                                      "",
+		`{"request_id": 5}`:                                                                                        "",
+		`{"quantity": {}}`:                                                                                         "",
+		`5`:                                                                                                        "",
+		`"text"`:                                                                                                   "",
+		`[[]]`:                                                                                                     "",
+		`true`:                                                                                                     "",
 	}
 	for item, id := range items {
 		client.do("POST", "/v1/metering/events", "["+good+","+item+" , "+good+"]").want(202)
@@ -273,10 +313,34 @@ func TestIngestIsCutAtTheFirstItemThatIsTooMuch(t *testing.T) {
 	}
 }
 
+func TestListsOfARequestAreCutAtTheFirstItemThatIsTooMuch(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	for path, body := range map[string]string{
+		"/v1/ledger/transfers":      `{"transfers": [`,
+		"/v1/event-types":           `{"eventTypes": [`,
+		"/v1/monitoring/violations": `{"violations": [`,
+	} {
+		// What stands behind the limit is not even read: it is no JSON.
+		answer := client.do("POST", path, body+strings.Repeat("{},", itemsMax)+"{} oops")
+		answer.wantReason(400, "BATCH_TOO_LARGE")
+		client.do("POST", path, body+strings.Repeat("{},", itemsMax-1)+"{}]}").want(200)
+	}
+	// As deep as one likes: no text of a few bytes becomes gigabytes.
+	body := `{"transfers": [{"metadata": {"a": [` + strings.Repeat("0,", valuesMax) + "oops"
+	large := Limits{BodyBytesMax: BodyBytesMax, InFlightMax: defaults.InFlightMax, Deadline: defaults.Deadline}
+	answer := newClient(t, mesh.address, large).do("POST", "/v1/ledger/transfers", body)
+	answer.wantReason(400, "UNDECODABLE_REQUEST")
+	if !strings.Contains(string(answer.body), "values, at whatever depth") {
+		t.Errorf("%s", answer.body)
+	}
+}
+
 func TestIngestOfNoArrayIsRefused(t *testing.T) {
 	mesh := newMesh(t, nil)
 	client := newClient(t, mesh.address, defaults)
-	for _, body := range []string{`{"events": []}`, `[{}`, `[] []`, `[{"quantity": 1`, `{`, `x`, "\xff"} {
+	for _, body := range []string{`{"events": []}`, `[{}`, `[] []`, `[{"quantity": 1`, `{`, `x`, "\xff", `[{},]`, `[,{}]`, `[{},,{}]`, `[{}}]`,
+		`[{} {}]`, `[{}`, `[{},`, `[`, `["a]`, `[{"a": "]}]`, `[{}]]`, `[1"a"]`, `[{}:{}]`} {
 		client.do("POST", "/v1/metering/events", body).wantReason(400, "UNDECODABLE_REQUEST")
 	}
 	if mesh.count() != 0 {

@@ -50,8 +50,11 @@ func prepareHeaders(w http.ResponseWriter, r *http.Request) {
 			r.Header[idempotencyKeyHeader][i] = url.QueryEscape(key)
 		}
 	}
-	if parents := r.Header.Values("Traceparent"); len(slices.Compact(parents)) > 1 {
-		r.Header.Del("Traceparent") // as W3C has it, a trace with two parents is none; gRPC would take the last
+	if parents := r.Header.Values("Traceparent"); len(parents) > 1 {
+		r.Header.Set("Traceparent", parents[0])
+		if slices.ContainsFunc(parents, func(parent string) bool { return parent != parents[0] }) {
+			r.Header.Del("Traceparent") // as W3C has it, a trace with two parents is none; gRPC would take the last
+		}
 	}
 	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host"} {
 		// The runtime passes them on without a look, and gRPC refuses to send them.

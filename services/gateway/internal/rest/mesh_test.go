@@ -172,7 +172,7 @@ func (c client) do(method, path, body string, headers ...string) reply {
 		c.t.Fatal(err)
 	}
 	for i := 0; i < len(headers); i += 2 {
-		request.Header.Set(headers[i], headers[i+1])
+		request.Header.Add(headers[i], headers[i+1])
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {

@@ -35,12 +35,33 @@ func (s strictQuery) Parse(message proto.Message, values url.Values, filter *uti
 		}
 		spelled[full] = name
 		// One by one, so that the one at fault is known; the parser's own words are those of Go's libraries.
-		if err := s.DefaultQueryParser.Parse(message, url.Values{name: values[name]}, filter); err != nil {
+		given, err := asGoReads(field, values[name])
+		if err == nil {
+			err = s.DefaultQueryParser.Parse(message, url.Values{name: given}, filter)
+		}
+		if err != nil {
 			text := shown(strings.Join(values[name], ", "))
-			return parameterError(name, fmt.Sprintf("%q is not %s", text, expected(field))+plusHint(field, text))
+			return parameterError(name, fmt.Sprintf("%q is not %s", text, expected(field))+plusHint(field, values[name]))
 		}
 	}
 	return nil
+}
+
+// asGoReads gives the texts of a parameter, moments as Go's reader takes them: on its own it takes more and less than
+// RFC 3339 has.
+func asGoReads(field protoreflect.FieldDescriptor, texts []string) ([]string, error) {
+	if !isMoment(field) {
+		return texts, nil
+	}
+	read := make([]string, len(texts))
+	for i, text := range texts {
+		moment, err := rfc3339(text)
+		if err != nil {
+			return nil, err
+		}
+		read[i] = moment
+	}
+	return read, nil
 }
 
 const parameterPrefix = "query parameter "
@@ -50,8 +71,9 @@ func parameterError(name, description string) error {
 }
 
 // plusHint tells of the mistake that a time zone in a query invites.
-func plusHint(field protoreflect.FieldDescriptor, text string) string {
-	if field.Message() != nil && field.Message().FullName() == "google.protobuf.Timestamp" && strings.Contains(text, " ") {
+func plusHint(field protoreflect.FieldDescriptor, texts []string) string {
+	spaced := slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(text, " ") })
+	if isMoment(field) && spaced {
 		return "; a + means a space in a query: write %2B for the + of a time zone"
 	}
 	return ""

@@ -11,6 +11,8 @@ from collections import Counter
 from functools import cache
 from typing import Any
 
+from google.protobuf.descriptor import FieldDescriptor
+
 from services.runtime.errors import BatchTooLarge, UndecodableRequest
 
 LIGHT_BYTES = 64 * 1024
@@ -19,12 +21,15 @@ ITEMS_MAX = 10_000
 """Of one list of a request; no batch of ours takes more."""
 MESSAGES_MAX = 250_000
 """In a request, at any depth; the fullest batch of ours holds 190,000."""
+PARTS_MAX = 1_000_000
+"""Messages, texts and lists together; the fullest batch of ours holds 600,000."""
 _STEPS = 5_000
 _LENGTH = 2
 _BITS = 64
 # Bytes that can be the tag of a message, a text or a list. Any other byte is none, whatever it means.
 _OTHERS = bytes(byte for byte in range(256) if byte & 7 != _LENGTH)
 _TAGS_OF_ONE_BYTE = 15
+_TEXTS = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 
 
 class _Malformed(Exception):
@@ -41,7 +46,7 @@ async def check(data: bytes, descriptor: Any, path: str) -> None:
 
     Raises:
         BatchTooLarge: one of its lists has more items than any call takes.
-        UndecodableRequest: it has more messages in it, at whatever depth, than are decoded.
+        UndecodableRequest: it has more messages or texts in it, at whatever depth, than are decoded.
     """
     if len(data) <= LIGHT_BYTES:
         return
@@ -58,21 +63,20 @@ async def check(data: bytes, descriptor: Any, path: str) -> None:
 
 def _may_be_long(data: bytes, descriptor: Any) -> bool:
     """True when a list of the request itself may have too many items, as far as its bytes alone tell."""
-    lists = [field for field in descriptor.fields if field.is_repeated and field.message_type]
     return any(
-        field.number > _TAGS_OF_ONE_BYTE or data.count(field.number << 3 | _LENGTH) > ITEMS_MAX
-        for field in lists
+        number > _TAGS_OF_ONE_BYTE or data.count(number << 3 | _LENGTH) > ITEMS_MAX
+        for number in _lists(descriptor)
     )
 
 
 async def _walk(data: bytes, descriptor: Any, path: str, *, deep: bool) -> None:
     items: Counter[int] = Counter()
-    messages = steps = 0
+    messages = parts = steps = 0
     # Where to go on, up to where, and in which message: the request itself, and what was met in it.
     waiting = [(0, len(data), descriptor, True)]
     while waiting:
         at, end, inside, is_request = waiting.pop()
-        fields = _messages(inside)
+        fields, lists = _messages(inside), _lists(inside) if is_request else {}
         while at < end:
             steps += 1
             if steps % _STEPS == 0:
@@ -83,15 +87,19 @@ async def _walk(data: bytes, descriptor: Any, path: str, *, deep: bool) -> None:
                 at = _behind(data, at, tag & 7)
                 continue
             size, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
-            inner = fields.get(tag >> 3)
+            parts += 1
+            if parts > PARTS_MAX:
+                raise _too_many("messages and texts", PARTS_MAX, path)
+            number = tag >> 3
+            if number in lists:
+                items[number] += 1
+                if items[number] > ITEMS_MAX:
+                    raise _too_many_items(lists[number])
+            inner = fields.get(number)
             if inner is not None:
                 messages += 1
                 if messages > MESSAGES_MAX:
-                    raise _too_many_messages(path)
-                if is_request:
-                    items[tag] += 1
-                    if items[tag] > ITEMS_MAX:
-                        raise _too_many_items(inside.fields_by_number[tag >> 3].name)
+                    raise _too_many("messages", MESSAGES_MAX, path)
                 if deep and size:
                     waiting.append((at, min(at + size, end), inner, False))
             at += size
@@ -101,6 +109,16 @@ async def _walk(data: bytes, descriptor: Any, path: str, *, deep: bool) -> None:
 def _messages(descriptor: Any) -> dict[int, Any]:
     """Return the messages that a message may hold, by the numbers of their fields."""
     return {field.number: field.message_type for field in descriptor.fields if field.message_type}
+
+
+@cache
+def _lists(descriptor: Any) -> dict[int, str]:
+    """Return the names of the lists of messages and texts, by their numbers."""
+    return {
+        field.number: field.name
+        for field in descriptor.fields
+        if field.is_repeated and (field.message_type or field.type in _TEXTS)
+    }
 
 
 def _behind(data: bytes, at: int, kind: int) -> int:
@@ -134,9 +152,9 @@ def _too_many_items(name: str) -> BatchTooLarge:
     )
 
 
-def _too_many_messages(path: str) -> UndecodableRequest:
+def _too_many(what: str, most: int, path: str) -> UndecodableRequest:
     return UndecodableRequest(
-        f"the request holds more than {MESSAGES_MAX} messages, at whatever depth; send them in several calls",
+        f"the request holds more than {most} {what}, at whatever depth; send them in several calls",
         method=path,
-        messages_max=MESSAGES_MAX,
+        messages_max=most,
     )

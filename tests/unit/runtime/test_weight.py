@@ -16,6 +16,7 @@ from services.runtime.errors import BatchTooLarge, UndecodableRequest
 
 PUBLISH = events_service_pb2.PublishEventsRequest
 REGISTER = events_service_pb2.RegisterEventTypesRequest
+TAIL = events_service_pb2.TailEventsRequest
 INGEST = metering_service_pb2.IngestEventsRequest
 
 
@@ -56,6 +57,21 @@ def test_messages_are_counted_at_every_depth() -> None:
     versions = field(5, b"") * (weight.MESSAGES_MAX + 1)
     with pytest.raises(UndecodableRequest):
         check(field(1, versions), REGISTER)
+
+
+async def test_texts_are_counted_as_messages_are() -> None:
+    text = field(1, b"")
+    full = text * weight.ITEMS_MAX + field(9, b"x" * weight.LIGHT_BYTES)
+    await weight.check(full, TAIL.DESCRIPTOR, "/a/B")
+    with pytest.raises(BatchTooLarge, match="subjects"):
+        await weight.check(text * LIGHT, TAIL.DESCRIPTOR, "/a/B")
+    # Deep inside, and where one after another takes the place of the one before.
+    for data, request in (
+        (field(1, field(3, b"") * (weight.PARTS_MAX + 1)), REGISTER),
+        (field(2, b"") * (weight.PARTS_MAX + 1), TAIL),
+    ):
+        with pytest.raises(UndecodableRequest, match=str(weight.PARTS_MAX)):
+            await weight.check(data, request.DESCRIPTOR, "/a/B")
 
 
 async def test_the_fullest_batch_passes() -> None:

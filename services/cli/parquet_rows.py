@@ -173,7 +173,8 @@ def _maps(array: Any) -> list[Any]:
 
 def _mapping(keys: list[Any], values: list[Any]) -> dict[str, Any] | Unreadable:
     names = [str(key) for key in keys]
-    if not all(isinstance(key, str | int) for key in keys):
+    # A bool is an int in Python, and its text there is none of JSON's.
+    if not all(isinstance(key, str | int) and not isinstance(key, bool) for key in keys):
         return Unreadable("has keys that are no texts")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

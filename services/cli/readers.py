@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from itertools import chain
@@ -35,7 +35,14 @@ SOURCES = tuple(name.removeprefix("SOURCE_") for name in metering_pb2.Source.key
 ROWS_AHEAD = 1_000
 # Kinds of records whose columns are remembered. Most files have one.
 KINDS_KEPT = 256
-_FRACTION = re.compile(r"(\.\d{6})\d+")
+# What databases and libraries write for a moment. ISO 8601 has more, in which a count of milliseconds such as
+# 1764012341234 would be a time of the year 1764.
+_TIME = re.compile(
+    r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(?:[Tt ](?P<clock>[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.(?P<fraction>[0-9]{1,100}))?)?)"
+    r"(?: ?(?P<zone>[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?))?)?"
+)
+_MICROSECOND_DIGITS = 6
 _EXPONENT_MAX = 40
 
 
@@ -113,7 +120,7 @@ def read(
         path: the file; text that gzip packed is unpacked.
         file_format: its format.
         mapping: which column fills which field.
-        unread: told the columns of a header that fill no field.
+        unread: told the columns, or the keys of JSON, that fill no field; each once.
 
     Raises:
         CliError: the file cannot be opened, its columns cannot be those of events, or it ends before its end. The
@@ -140,9 +147,15 @@ def read(
 
 
 def parse_event_time(text: str) -> datetime:
-    """Read an ISO 8601 time, cut to microseconds; one without a zone is UTC. Raises ValueError."""
-    parsed = datetime.fromisoformat(_FRACTION.sub(r"\1", text))
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
+    """Read a day or a time of ISO 8601 in full, cut to microseconds; UTC without a zone. Raises ValueError."""
+    parts = _TIME.fullmatch(text)
+    if parts is None:
+        raise ValueError("not of the form 2026-01-15T12:00:00Z")
+    clock = parts["clock"] or "00:00"
+    if fraction := parts["fraction"]:
+        micros = fraction[:_MICROSECOND_DIGITS].ljust(_MICROSECOND_DIGITS, "0")
+        clock = f"{clock.partition('.')[0]}.{micros}"
+    return datetime.fromisoformat(f"{parts['day']}T{clock}{(parts['zone'] or 'Z').upper()}")
 
 
 # ---- Formats
@@ -275,13 +288,12 @@ class _Records:
         self._mapping, self._unread = mapping, unread
         self._header: Places | None = None
         self._kinds: dict[tuple[str, ...], Places] = {}
+        self._told: set[str] = set()
 
     def has_header(self, names: Sequence[str]) -> Places:
         """Say that every record has these columns. Raises CliError: they cannot be those of events."""
         self._header = self._mapping.check_header(names)
-        used = self._header.used()
-        if others := [name for name in names if name not in used]:
-            self._unread(others)
+        self._tell_unread(names, self._header)
         return self._header
 
     def row(self, number: int, record: Mapping[str, Any]) -> GoodRow | BadRow:
@@ -335,7 +347,15 @@ class _Records:
             places = self._mapping.places(names)
             if len(self._kinds) < KINDS_KEPT:
                 self._kinds[names] = places
+                self._tell_unread(names, places)
         return places
+
+    def _tell_unread(self, names: Sequence[str], places: Places) -> None:
+        """Tell each column that fills no field once."""
+        used = places.used()
+        if others := [name for name in names if name not in used and name not in self._told]:
+            self._told.update(others)
+            self._unread(others)
 
 
 def _event(
@@ -362,7 +382,9 @@ def _event(
     try:
         event.event_time.FromDatetime(parse_event_time(time))
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"event_time: {time[:64]!r} is no time as ISO 8601 writes it") from error
+        raise ValueError(
+            f"event_time: {time[:64]!r} is no time such as 2026-01-15T12:00:00Z"
+        ) from error
     name = source.upper().removeprefix("SOURCE_")
     if name and name not in SOURCES:
         raise ValueError(f"source: {name[:64]!r} is none of {', '.join(SOURCES)}")

@@ -143,7 +143,7 @@ def test_each_wrong_row_is_named_and_costs_no_other(file: Path) -> None:
     assert problems[3] == "has 3 columns, the header 5"
     assert "malformed CSV" in problems[5]
     assert problems[8] == "has no request_id"
-    assert problems[9] == "event_time: 'yesterday' is no time as ISO 8601 writes it"
+    assert problems[9] == "event_time: 'yesterday' is no time such as 2026-01-15T12:00:00Z"
 
 
 def test_a_field_may_hold_line_breaks(file: Path) -> None:
@@ -328,6 +328,24 @@ def test_columns_that_fill_no_field_are_told(file: Path) -> None:
     file.write_text(f"{HEADER.strip()},projct_id,note\na,o,s,1,{AT},p,n\n")
     assert list(readers.read(str(file), FileFormat.CSV, PLAIN, told.extend))
     assert told == ["projct_id", "note"]
+
+
+def test_keys_of_json_that_fill_no_field_are_told_once(file: Path) -> None:
+    told: list[list[str]] = []
+    event = {"request_id": "a", "org_id": "o", "sku": "s", "quantity": 1, "event_time": AT}
+    lines = [
+        *({**event, "labels": {"env": "x"}} for _ in range(2)),
+        {**event, "metadata": {"env": "x"}, "labels": {}, "projct": "p"},
+    ]
+    for file_format, text in (
+        (FileFormat.JSONL, "\n".join(map(json.dumps, lines))),
+        (FileFormat.JSON, json.dumps(lines)),
+    ):
+        file.write_text(text)
+        rows = readers.read(str(file), file_format, PLAIN, lambda names: told.append(list(names)))
+        assert len(good(list(rows))) == 3
+        assert told == [["labels"], ["projct"]]
+        told.clear()
 
 
 def test_a_byte_order_mark_within_a_file_is_named(file: Path) -> None:
@@ -715,6 +733,8 @@ def test_maps_and_structs_of_parquet_are_metadata(file: Path) -> None:
     assert "no JSON object" in labels(file, metadata=texts)[1]
     (twice, fine) = labels(file, metadata=pa.array([[("a", "1"), ("a", "2")], []], text_map))
     assert (twice, fine) == ("metadata has the key 'a' twice", {})
+    keyed = pa.array([[(True, "1")], []], pa.map_(pa.bool_(), pa.string()))
+    assert labels(file, metadata=keyed) == ["metadata has keys that are no texts", {}]
     (nested, _) = labels(file, metadata=pa.array([{"a": [1]}, None]))
     assert "metadata.a is a list<" in nested
 
@@ -837,7 +857,33 @@ def test_parquet_is_not_read_from_a_pipe() -> None:
         ("2026-01-15T12:00:00.123456789Z", "2026-01-15T12:00:00.123456+00:00"),
         ("2026-01-15T12:00:00+02:00", "2026-01-15T12:00:00+02:00"),
         ("2026-01-15", "2026-01-15T00:00:00+00:00"),
+        ("2026-01-15T12:00z", "2026-01-15T12:00:00+00:00"),
+        ("2026-01-15 12:00:00.5+02", "2026-01-15T12:00:00.500000+02:00"),
+        ("2026-01-15 12:00:00 +0230", "2026-01-15T12:00:00+02:30"),
     ],
 )
 def test_times_are_cut_to_microseconds_and_are_utc_without_a_zone(text: str, expected: str) -> None:
     assert parse_event_time(text).isoformat() == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1764012341234",  # milliseconds of 2025, and 1764-01-23T12:34 to ISO 8601
+        "20260115",
+        "2026-W01-1",
+        "2026W011",
+        "2026-01-15x12:00:00Z",
+        "2026-01-15T12",
+        "2026-01-15T12:00.5",
+        "2026-01-15T12:00:00,5Z",
+        "2026-01-15T12:00:00+02:00:30",
+        "2026-01-15T12:00:00+24:00",
+        "2026-01-15T24:00:00Z",
+        "2026-01-15T12:00:00Z\n",
+        "\u0662026-01-15",
+    ],
+)
+def test_what_could_be_another_time_is_none(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_event_time(text)

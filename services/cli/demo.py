@@ -186,7 +186,8 @@ class Demo:
             progress.disable = progress.disable or not self._tell
             task = progress.add_task("ingest", total=None, rate="")
             sender = Sender(self._client, lambda done: advance(progress, task, done))
-            totals = sender.send(rows)
+            totals = Totals()
+            sender.send(rows, totals)
         self.story.totals = totals
         if not totals.complete:
             raise CliError(

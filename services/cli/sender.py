@@ -202,13 +202,13 @@ class Sender:
         self._stub = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
         self._progress = progress
 
-    def send(self, rows: Iterable[GoodRow | BadRow]) -> Totals:
-        """Send every row; returns when all are answered.
+    def send(self, rows: Iterable[GoodRow | BadRow], totals: Totals) -> None:
+        """Send every row, and count what becomes of it; returns when all are answered.
 
         Raises:
-            CliError: the mesh refused the stream or stayed away; what was answered before is stored.
+            CliError: the mesh refused the stream or stayed away, or the rows could not be read to their end. What
+                was answered before is stored, and counted in `totals`.
         """
-        totals = Totals()
         started = time.perf_counter()
         source = _Source(_batches(rows, totals))
         failed = 0
@@ -227,10 +227,9 @@ class Sender:
                 raise self._client.explain(error) from error
             source.wait_until_nobody_takes()
             time.sleep(0.1 * 2 ** min(failed, RECONNECTS_MAX))
+        totals.seconds = time.perf_counter() - started
         if source.failure is not None:
             raise source.failure
-        totals.seconds = time.perf_counter() - started
-        return totals
 
     def _stream(self, source: _Source, totals: Totals) -> grpc.RpcError | None:
         """Send what there is over one stream; returns what it broke with."""

@@ -68,11 +68,16 @@ def ingest(
     with Client(Session.find()) as client, bar("ingest") as progress:
         task = progress.add_task("ingest", total=None, rate="")
         sender = Sender(client, lambda done: advance(progress, task, done))
+        totals = Totals()
+        failure: CliError | None = None
         try:
-            totals = sender.send(rows)
+            sender.send(rows, totals)
         except CliError as error:
-            raise _unfinished(error) from error
-    report(totals, output)
+            failure = error
+    if failure is None or totals.sent or totals.malformed:
+        report(totals, output)
+    if failure is not None:
+        raise _unfinished(failure) from failure
     if not totals.complete:
         left = totals.conflict + totals.rejected + totals.malformed
         raise CliError(f"{left} rows were not stored", exit_code=EXIT_INCOMPLETE)

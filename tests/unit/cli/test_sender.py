@@ -89,7 +89,9 @@ def row(number: int) -> GoodRow:
 
 
 def send(mesh: Any, rows: Iterator[GoodRow]) -> sender.Totals:
-    return sender.Sender(mesh).send(rows)
+    totals = sender.Totals()
+    sender.Sender(mesh).send(rows, totals)
+    return totals
 
 
 def test_a_stream_that_breaks_while_the_source_is_read_loses_no_row() -> None:

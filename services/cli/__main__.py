@@ -31,7 +31,7 @@ def main() -> None:
 
 def _explain(error: Exception) -> int:
     """Say what went wrong and what to do next; returns the exit code."""
-    from services.cli.errors import EXIT_FAULT, CliError  # noqa: PLC0415
+    from services.cli.errors import EXIT_FAULT, EXIT_USAGE, CliError  # noqa: PLC0415
     from services.cli.output import ReaderGone, show_error  # noqa: PLC0415
 
     if isinstance(error, ReaderGone):
@@ -41,6 +41,10 @@ def _explain(error: Exception) -> int:
     if isinstance(error, CliError):
         show_error(error)
         return error.exit_code
+    # Bytes that are not UTF-8 may be part of a file's name, but of nothing that is sent.
+    if isinstance(error, UnicodeEncodeError) and any(error.object in word for word in sys.argv[1:]):
+        show_error(CliError(f"{error.object[:64]!r} is not UTF-8", exit_code=EXIT_USAGE))
+        return EXIT_USAGE
     if os.environ.get("TOLLMESH_TRACEBACK"):
         traceback.print_exception(error)
     fault = CliError(

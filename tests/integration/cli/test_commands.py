@@ -632,6 +632,17 @@ def test_an_ingest_that_stops_half_way_says_how_to_go_on(
     assert "send the file again" in done.err
 
 
+def test_rows_before_the_damage_of_a_file_are_told_of(tollmesh: Tollmesh, org_id: str) -> None:
+    rows = f"{HEADER}a,{org_id},p,calls,1,{AT}\nb,{org_id},p,nope,1,{AT}\nc\n".encode()
+    packed = gzip.compress(rows) + b"damage"
+    done = tollmesh("ingest", "-", "--format", "csv", "--output", "json", stdin=packed)
+    assert done.exit_code == EXIT_INCOMPLETE
+    told = json.loads(done.out)
+    assert (told["accepted"], told["rejected"], told["malformed"]) == (1, 1, 1)
+    assert [problem["row"] for problem in told["problems"]] == [3, 4]
+    assert "cannot read - after row 4" in done.err
+
+
 def test_commands_find_the_mesh_that_up_started(
     tollmesh: Tollmesh, mesh: MeshProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -695,8 +706,11 @@ def test_programs_get_one_document_and_nothing_else(
         ("ingest", "-", "--format", "parquet"),
         ("ingest", "-", "--format", "csv", "--map", "x"),
         ("usage", "o", "--period", "9999-12-31"),
+        ("usage", "\udcff", "--period", DAY),
+        ("catalog", "apply", "\udcff"),
+        ("violations", "--contract=\udcff"),
     ],
-    ids=" ".join,
+    ids=lambda words: ascii(" ".join(words)),
 )
 def test_wrong_usage_is_said_before_anything_is_done(
     tollmesh: Tollmesh, arguments: tuple[str, ...]

@@ -7,6 +7,7 @@ nobody and can be killed: see `services.runtime.workers`.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -225,8 +226,10 @@ def _plain(value: struct_pb2.Value) -> object:
 
 
 def _exact(number: float) -> int | float:
+    if not math.isfinite(number):
+        raise PayloadInvalid(f"{number!r} is no number of JSON", pointer="")
     text = Decimal(repr(number))
-    if not text.is_finite() or len(text.normalize().as_tuple().digits) > DIGITS_MAX:
+    if len(text.normalize().as_tuple().digits) > DIGITS_MAX:
         raise PayloadInvalid(
             f"{number!r} has more than {DIGITS_MAX} significant digits, which a Struct does not carry "
             "exactly; send the payload as json",

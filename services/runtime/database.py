@@ -82,6 +82,7 @@ _GONE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.TransactionTimeout,
 )
 _AUDIT = sql.load("services.runtime", "queries.sql")["insert_audit"]
 
@@ -306,7 +307,13 @@ class Database:
         call = current()
         async with self.transaction() as connection:
             await _open(connection, call, first=_READ_ONLY)
-            yield UnitOfWork(connection, call, self._clock.now())
+            try:
+                yield UnitOfWork(connection, call, self._clock.now())
+            except (psycopg.errors.ReadOnlySqlTransaction, DBAPIError) as error:
+                if _is_read_only(error):
+                    # Not the database's doing: translated, a fault of ours would be tried again for ever.
+                    raise AssertionError("a use case that reads has written") from error
+                raise
 
     async def close(self) -> None:
         """Close every connection."""
@@ -347,11 +354,21 @@ class translated_errors:  # noqa: N801 - reads as a statement at its place of us
                 "the database's disk is full; make the same request again once there is room",
                 retry_after_ms=STORAGE_RETRY_MS,
             ) from error
+        if _is_read_only(error):
+            raise DatabaseUnavailable(
+                "the database takes no writes now, as a standby does: nothing was changed; make the same request again",
+                retry_after_ms=1000,
+            ) from error
         if isinstance(error, OperationalError | InterfaceError) or isinstance(cause, _GONE):
             raise DatabaseUnavailable(
                 "the database cannot be reached or gave up; make the same request again: nothing is done twice",
                 retry_after_ms=1000,
             ) from error
+
+
+def _is_read_only(error: BaseException | None) -> bool:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, psycopg.errors.ReadOnlySqlTransaction)
 
 
 def _holds_nul(cause: BaseException | None) -> bool:

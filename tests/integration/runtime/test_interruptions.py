@@ -253,6 +253,19 @@ async def test_a_transaction_whose_process_hangs_is_ended_by_the_database(
         assert await count_audits(single) == 0
 
 
+async def test_a_use_case_that_reads_and_writes_is_a_fault_of_ours(single: Database) -> None:
+    with acting(call()):
+        with pytest.raises(AssertionError, match="has written"):
+            async with single.read() as work:
+                await work.execute("CREATE TEMP SEQUENCE written")
+        # The database itself may refuse them: the caller comes again.
+        with pytest.raises(DatabaseUnavailable, match="takes no writes"):
+            async with single.unit_of_work("test.standby") as work:
+                await work.execute("SET TRANSACTION READ ONLY")
+                work.audit("test", "1", None, {"n": 1})
+        assert await count_audits(single) == 0
+
+
 async def test_one_key_is_looked_up_once_however_many_calls_bring_it(mesh: Mesh) -> None:
     tenant = f"t-{uuid4()}"
     stub: Any = access_service_pb2_grpc.AccessServiceStub(mesh.channel(tenant))

@@ -211,25 +211,33 @@ async def test_without_a_key_nothing_is_told_of_the_disk(
     free(1000)
 
 
-async def test_a_disk_that_is_full_elsewhere_is_refused_in_the_same_words(
+async def test_a_database_elsewhere_that_takes_no_writes_is_told_and_tried_again(
     new_database: Callable[[], DatabaseUrls],
 ) -> None:
     urls = new_database()
-    async with await psycopg.AsyncConnection.connect(urls.owner_admin, autocommit=True) as owner:
-        await owner.execute(
-            "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-            " RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';"
-            " END $$"
-        )
-        await owner.execute(
-            "CREATE TRIGGER full_disk BEFORE INSERT ON monitoring.violation"
-            " EXECUTE FUNCTION full_disk()"
-        )
-        async with running(urls, BUILDS) as mesh:
-            monitor: Any = ContractMonitorServiceStub(mesh.channel("t"))
-            request = violation()
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
+    async with (
+        await psycopg.AsyncConnection.connect(urls.owner_admin, autocommit=True) as owner,
+        running(urls, BUILDS) as mesh,
+    ):
+        monitor: Any = ContractMonitorServiceStub(mesh.channel("t"))
+        request = violation()
+        for code, reason, words in (
+            ("53100", "STORAGE_LOW", "disk is full"),
+            # A standby, be it one that was the primary a moment ago.
+            ("25006", "DATABASE_UNAVAILABLE", "takes no writes"),
+            ("25P04", "DATABASE_UNAVAILABLE", "gave up"),
+        ):
+            await owner.execute(
+                "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+                f" $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$".encode()
+            )
+            await owner.execute(
+                "CREATE TRIGGER refuse BEFORE INSERT ON monitoring.violation EXECUTE FUNCTION refuse()"
+            )
+            with pytest.raises(grpc.aio.AioRpcError, match=words) as refused:
                 await monitor.RecordViolations(request)
-            assert RemoteError.of(refused.value, "monitoring").reason == "STORAGE_LOW"
-            await owner.execute("DROP TRIGGER full_disk ON monitoring.violation")
-            assert (await monitor.RecordViolations(request)).accepted == 1
+            error = RemoteError.of(refused.value, "monitoring")
+            assert (error.reason, error.transient) == (reason, True)
+            assert error.retry_after_ms
+            await owner.execute("DROP TRIGGER refuse ON monitoring.violation")
+        assert (await monitor.RecordViolations(request)).accepted == 1

@@ -39,8 +39,8 @@ class Settings(BaseSettings):
         feed_stall_seconds: how long the feed may stand still until the event service is NOT_SERVING.
         drain_notice_seconds: how long a process that ends answers calls while it says NOT_SERVING already.
         storage_dir: folder of the database's files, when they lie on this machine; its room is watched.
-        storage_free_bytes_min: with less room there writes are refused; at most a tenth of the file system counts, 0
-            for never.
+        storage_free_bytes_min: with less room there writes are refused; at most a tenth of the file system, or 32 MiB,
+            counts, 0 for never.
         metrics_listen: address of the Prometheus endpoint; empty for none.
         otlp_endpoint: where traces and metrics go by OTLP; empty for nowhere.
         log_level: least level of the log lines.

@@ -21,6 +21,8 @@ from services.runtime.errors import StorageLow
 LOOK_SECONDS = 1.0
 # A small file system is no reason to refuse everything.
 SHARE_MAX = 10
+# But for less than this Postgres itself may find no place for the next 16 MiB of its log, and panics.
+FLOOR_BYTES = 2 * 16 * 1024**2
 # Writes are taken again once there is so much more room than the mark: what is freed a little is full soon.
 AGAIN_FACTOR = 1.25
 # Files are as finite as bytes.
@@ -142,7 +144,9 @@ class Storage:
             await asyncio.to_thread(self.look)
 
     def _mark(self, room: Room) -> int:
-        return min(self._free_bytes_min, room.total_bytes // SHARE_MAX)
+        if not room.total_bytes:
+            return 0
+        return min(self._free_bytes_min, max(room.total_bytes // SHARE_MAX, FLOOR_BYTES))
 
 
 def _is_there(place: Path) -> bool:

@@ -71,6 +71,10 @@ def test_the_refusal_is_typed_says_how_much_and_when_to_come_back() -> None:
     [
         (200 * MIB, 1024 * MIB, None, 512 * MIB, False),  # a tenth of a small disk is enough
         (100 * MIB, 1024 * MIB, None, 512 * MIB, True),
+        # Less than a tenth of it may be too little for the next file of Postgres' log.
+        (32 * MIB - 1, 130 * MIB, None, 512 * MIB, True),
+        (32 * MIB, 130 * MIB, None, 512 * MIB, False),
+        (9 * MIB, 130 * MIB, None, 8 * MIB, False),  # who asks for less gets it
         (0, TOTAL, None, 0, False),  # turned off
         (TOTAL, TOTAL, 999, 512 * MIB, True),  # no files are left, though bytes are
         (TOTAL, TOTAL, 1000, 512 * MIB, False),

@@ -10,8 +10,15 @@ _NOISE = re.compile(
     r"|password authentication failed|role .* does not exist|database .* does not exist|no pg_hba.conf entry"
     r"|connection to client lost|too many clients|connection slots|canceling authentication"
 )
-_LINE = re.compile(r"(?:^|\s)(?P<level>PANIC|FATAL|ERROR|DETAIL|HINT|LOG):\s+(?P<text>.*)")
+_LINE = re.compile(
+    r"(?:^|(?P<pid>\[\d+\])?\s)(?P<level>PANIC|FATAL|ERROR|DETAIL|HINT|LOG):\s+(?P<text>.*)"
+)
 _NO_SPACE = "No space left on device"
+# Somebody else ended it, or it found its files gone: no error of its own.
+_ASKED = (
+    re.compile(r"performing immediate shutdown because .*"),
+    re.compile(r"received \w+ shutdown request"),
+)
 _ADVICE = (
     (_NO_SPACE, "make room on its disk"),
     ("Disk quota exceeded", "make room in its quota"),
@@ -59,19 +66,23 @@ def cause_of(text: str, *, exit_code: int | None = None, free_bytes: int | None 
 
 
 def _last_words(text: str) -> str:
-    """The last PANIC, else the last FATAL that is not a session's, with its detail and hint."""
+    """The last PANIC, else the last FATAL that is not a session's, with its detail and hint.
+
+    Where the same process told of a full disk before, that is why.
+    """
     lines = [_LINE.search(line) for line in text.splitlines()]
     for level in ("PANIC", "FATAL"):
         for number in range(len(lines) - 1, -1, -1):
             found = lines[number]
             if found is None or found["level"] != level or _NOISE.search(found["text"]):
                 continue
+            at, cause = _full_disk(lines, number) or (number, found)
             more = []
-            for following in lines[number + 1 : number + 4]:
+            for following in lines[at + 1 : at + 4]:
                 if following is None or following["level"] not in {"DETAIL", "HINT"}:
                     break
                 more.append(following["text"].strip())
-            return ": ".join([found["text"].strip(), *more])[:600]
+            return ": ".join([cause["text"].strip(), *more])[:600]
     # A program that could not even be started leaves other words.
     rest = [line.strip() for line in text.splitlines() if line.strip()]
     for line in reversed(rest):
@@ -79,7 +90,21 @@ def _last_words(text: str) -> str:
             not _LINE.search(line) and re.search(r"Error|error|cannot|could not", line)
         ):
             return line[:600]
+    for asked in _ASKED:
+        for found in reversed(lines):
+            if found and (words := asked.search(found["text"])):
+                return words[0][:600]
     return ""
+
+
+def _full_disk(lines: list[re.Match[str] | None], last: int) -> tuple[int, re.Match[str]] | None:
+    """The line up to the last one in which the same process says that its disk is full."""
+    end = lines[last]
+    for number in range(last, -1, -1):
+        found = lines[number]
+        if found and end and found["pid"] == end["pid"] and _NO_SPACE in found["text"]:
+            return number, found
+    return None
 
 
 def _ended(exit_code: int | None) -> str:

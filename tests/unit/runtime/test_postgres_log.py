@@ -55,6 +55,33 @@ AT = "2026-11-28 23:00:00.000 UTC [42] "
             "initdb: error: could not create directory /x/base: No space left on device\n",
             "initdb: error: could not create directory /x/base: No space left on device (make room on its disk)",
         ),
+        # What follows from a full disk does not hide it.
+        (
+            f'{AT}FATAL:  could not extend file "base/1/2691": No space left on device\n'
+            f"{AT}HINT:  Check free disk space.\n"
+            f"{AT}PANIC:  cannot abort transaction 1, it was already committed\n",
+            'could not extend file "base/1/2691": No space left on device: Check free disk space. '
+            "(make room on its disk)",
+        ),
+        (
+            "2026-11-01 23:00:00.000 UTC [7] FATAL:  could not write: No space left on device\n"
+            f"{AT}PANIC:  stuck spinlock\n",
+            "stuck spinlock",
+        ),
+        # Nor is it silent when others ended it.
+        (
+            f"{AT}LOG:  database system is ready to accept connections\n"
+            f'{AT}LOG:  could not open file "postmaster.pid": No such file or directory\n'
+            f"{AT}LOG:  performing immediate shutdown because data directory lock file is invalid\n"
+            f"{AT}LOG:  received immediate shutdown request\n"
+            f"{AT}LOG:  database system is shut down\n",
+            "performing immediate shutdown because data directory lock file is invalid",
+        ),
+        (
+            f"{AT}LOG:  received smart shutdown request\n{AT}LOG:  received fast shutdown request\n"
+            f"{AT}LOG:  database system is shut down\n",
+            "received fast shutdown request",
+        ),
         # What its clients were told is not why it ended.
         (
             f"{AT}PANIC:  stuck spinlock\n{AT}FATAL:  terminating connection due to administrator command\n"

@@ -398,6 +398,9 @@ def _metadata_text(path: str, value: Tree, findings: Findings) -> str | None:
     if isinstance(value, bool):
         value = str(value).lower()
     elif isinstance(value, Number):
+        if value.rounded:
+            message = "the last digits of the number are lost on the way; send it as a text"
+            findings.warn(path, "NUMBER_ROUNDED", message)
         value = value.text
     if not isinstance(value, str):
         findings.warn(path, "WRONG_TYPE", "metadata holds texts only; the entry was dropped")

@@ -379,6 +379,8 @@ def test_rounded_numbers_of_a_struct_name_nothing(number: int) -> None:
     keyed = read_struct(idempotency_key=number)
     assert codes(keyed, Severity.ERROR) == ["INVALID_IDEMPOTENCY_KEY"]
     assert keyed.body_key == ""
+    noted = read_struct(metadata={"n": number})
+    assert (codes(noted), noted.refused) == (["NUMBER_ROUNDED"], False)
 
 
 def test_the_largest_amount_in_a_struct() -> None:

@@ -6,6 +6,7 @@ leaves half a tree behind, stale files go, and unchanged files keep their time o
 
 import argparse
 import filecmp
+import json
 import os
 import re
 import shutil
@@ -13,9 +14,11 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from google.protobuf import descriptor_pb2
 
 if __package__ in (None, ""):  # run as a script: our own folder's parent is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -45,9 +48,39 @@ def leave(stage: Path) -> None:
 def finish_sdk(stage: Path) -> None:
     """Put the generated messages on the base that refuses what does not fit its field."""
     package = stage / "gen/sdk/payments_sdk"
+    names = json_names(stage)
     for path in package.rglob("*.py"):
-        path.write_text(on_checked_base(path.read_text()))
+        path.write_text(with_json_names(on_checked_base(path.read_text()), names))
     shutil.copyfile(ROOT / "tools/sdk_checked.py", package / "checked.py")
+
+
+def json_names(stage: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """Return the fields that the proto gives a name of their own in JSON, by package and message."""
+    image = stage / "image.binpb"
+    run_buf("build", "--path", "proto/payments", "--output", str(image))
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for file in descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes()).file:
+        for message in file.message_type:
+            own = {
+                field.name: field.json_name
+                for field in message.field
+                if field.json_name != re.sub("_(.?)", lambda part: part[1].upper(), field.name)
+            }
+            if own:
+                found[file.package, message.name] = own
+    return found
+
+
+def with_json_names(source: str, names: Mapping[tuple[str, str], dict[str, str]]) -> str:
+    """Tell the classes of a generated module their names in JSON, which the generator leaves out."""
+    for (package, message), own in names.items():
+        source = re.sub(
+            rf'^default_message_pool\.register_message\(\s*"{re.escape(package)}", "{message}", {message}\s*\)$',
+            lambda found: f"{message}.json_names = {json.dumps(own)}\n{found[0]}",  # noqa: B023 - used at once
+            source,
+            flags=re.MULTILINE,
+        )
+    return source
 
 
 def on_checked_base(source: str) -> str:
@@ -119,13 +152,23 @@ def generate(part: Part, stage: Path, root: Path = ROOT) -> None:
     Raises:
         GenerationFailed: buf ended with an error.
     """
-    command = ["buf", "generate", "--template", part.template, "--output", str(stage)]
+    options = ("--template", part.template, "--output", str(stage))
+    run_buf("generate", *options, go_mod=part.go_mod, root=root)
+    part.finish(stage)
+
+
+def run_buf(*arguments: str, go_mod: str | None = None, root: Path = ROOT) -> None:
+    """Run buf on the proto files below `root`. Raises GenerationFailed: it ended with an error."""
     run = subprocess.run(
-        command, cwd=root, env=environment(part.go_mod), capture_output=True, text=True, check=False
+        ["buf", *arguments],
+        cwd=root,
+        env=environment(go_mod),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if run.returncode != 0:
-        raise GenerationFailed(f"{part.template}: exit {run.returncode}\n{run.stderr}")
-    part.finish(stage)
+        raise GenerationFailed(f"buf {' '.join(arguments)}: exit {run.returncode}\n{run.stderr}")
 
 
 def files_of(folder: Path) -> set[Path]:

@@ -16,6 +16,7 @@ import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 import betterproto2
@@ -45,6 +46,7 @@ _OF_DURATION = (
     "to_dict",
 )
 _MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 _DURATION = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,9}))?s")
 _TIMESTAMP = re.compile(
@@ -59,7 +61,14 @@ class FieldMisfit(ValueError):
 
 
 class CheckedMessage(betterproto2.Message):
-    """A generated message. `bytes(message)`, `to_dict` and `to_json` raise FieldMisfit for what does not fit."""
+    """A generated message. `bytes(message)`, `to_dict` and `to_json` raise FieldMisfit for what does not fit.
+
+    Attributes:
+        json_names: fields that the proto gives a name of their own in JSON.
+    """
+
+    # Without an annotation, which betterproto2 would evaluate among the names of each generated module.
+    json_names = MappingProxyType[str, str]({})
 
     def __setattr__(self, name: str, value: object) -> None:
         # A misspelt field would be dropped without a word.
@@ -97,7 +106,13 @@ class CheckedMessage(betterproto2.Message):
     def to_dict(self, **options: Any) -> dict[str, Any]:
         """Return the message as protobuf's JSON, or as Python values. Raises FieldMisfit."""
         self.check()
-        return super().to_dict(**options)
+        tree = super().to_dict(**options)
+        casing = options.get("casing", betterproto2.Casing.CAMEL)
+        if casing is betterproto2.Casing.CAMEL:
+            for name, own in self.json_names.items():
+                if (written := casing(name)) in tree:
+                    tree[own] = tree.pop(written)
+        return tree
 
     @classmethod
     def from_json(cls, value: str | bytes, *, ignore_unknown_fields: bool = False) -> Self:
@@ -119,8 +134,9 @@ class CheckedMessage(betterproto2.Message):
         meta: Any = cls._betterproto  # type: ignore[arg-type] # a property of the class
         fields: Mapping[str, FieldMetadata] = meta.meta_by_field_name
         exact: dict[str, Any] = {}
+        own = {written: name for name, written in cls.json_names.items()}
         for key, value in mapping.items():
-            name = safe_snake_case(key)
+            name = own.get(key) or safe_snake_case(key)
             field = fields.get(name)
             if field is None:
                 exact[key] = value
@@ -196,7 +212,8 @@ class CheckedTimestamp(CheckedMessage):
     nanos: int
 
     def __init_subclass__(cls) -> None:
-        del cls.from_dict
+        for name in ("from_dict", "to_dict"):
+            delattr(cls, name)
 
     def check(self) -> None:
         """Raise FieldMisfit outside the years 1 to 9999."""
@@ -219,8 +236,14 @@ class CheckedTimestamp(CheckedMessage):
             second = datetime.fromisoformat(found[1] + found[3]).astimezone(UTC)
         except (ValueError, OverflowError) as error:
             raise FieldMisfit(f"Timestamp: {_shown(value)} is no time of a calendar") from error
-        elapsed = second - datetime(1970, 1, 1, tzinfo=UTC)
+        elapsed = second - _EPOCH
         return _built(cls, elapsed // timedelta(seconds=1), nanos)
+
+    def to_dict(self, **options: Any) -> Any:
+        """Return `"2026-01-31T12:00:00.123456Z"`, with all digits that there are."""
+        self.check()
+        second = (_EPOCH + timedelta(seconds=self.seconds)).replace(tzinfo=None)
+        return f"{second.isoformat()}{_fraction(self.nanos)}Z"
 
 
 def _built(cls: type[_TimeT], seconds: int, nanos: int) -> _TimeT:

@@ -358,12 +358,28 @@ def test_json_crosses_over_both_ways(name: str) -> None:
 
 
 def assert_json_crosses(original: Message) -> None:
-    """What protobuf writes as JSON we read, and it reads ours; both give the bytes that it started from.
-
-    With the names of the proto: betterproto2 knows no json_name of its own, such as `time` of a usage event.
-    """
+    """What protobuf writes as JSON we read, and it reads ours; both give the bytes that it started from."""
     theirs = SDK_TYPES[original.DESCRIPTOR.full_name]
-    written = json_format.MessageToJson(original, preserving_proto_field_name=True)
-    parsed = theirs.from_json(written)
-    assert type(original).FromString(bytes(parsed)) == original
-    assert json_format.Parse(parsed.to_json(casing=Casing.SNAKE), type(original)()) == original
+    for is_snake, casing in ((True, Casing.SNAKE), (False, Casing.CAMEL)):
+        written = json_format.MessageToJson(original, preserving_proto_field_name=is_snake)
+        parsed = theirs.from_json(written)
+        assert type(original).FromString(bytes(parsed)) == original
+        assert json_format.Parse(parsed.to_json(casing=casing), type(original)()) == original
+
+
+def test_names_that_the_proto_gives_in_json_are_read_and_written() -> None:
+    at = datetime.datetime(2026, 1, 31, tzinfo=UTC)
+    event = UsageEvent(request_id="a", event_time=at)
+    assert json.loads(event.to_json()) == {"requestId": "a", "time": "2026-01-31T00:00:00Z"}
+    assert "event_time" in event.to_dict(casing=Casing.SNAKE)
+    for name in ("time", "event_time", "eventTime"):
+        told = f'{{"requestId": "a", "{name}": "2026-01-31T00:00:00Z"}}'
+        assert UsageEvent.from_json(told, ignore_unknown_fields=True) == event
+    with pytest.raises(FieldMisfit, match="event_time: it stands twice"):
+        UsageEvent.from_json('{"time": "2026-01-31T00:00:00Z", "event_time": null}')
+
+
+@given(st.integers(-62_135_596_800, 253_402_300_799), st.integers(0, 999_999_999))
+def test_timestamps_keep_their_nanoseconds_in_json(seconds: int, nanos: int) -> None:
+    theirs = timestamp_pb2.Timestamp(seconds=seconds, nanos=nanos)
+    assert Timestamp(seconds, nanos).to_dict() == theirs.ToJsonString()

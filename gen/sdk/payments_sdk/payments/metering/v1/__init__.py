@@ -662,6 +662,7 @@ class UsageEvent(CheckedMessage):
     """
 
 
+UsageEvent.json_names = {"event_time": "time"}
 default_message_pool.register_message("payments.metering.v1", "UsageEvent", UsageEvent)
 
 

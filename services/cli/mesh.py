@@ -17,6 +17,7 @@ import grpc
 import psycopg
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 from pydantic import SecretStr
+from sqlalchemy.exc import DBAPIError
 
 from services.access import bootstrap as access
 from services.billing import bootstrap as billing
@@ -32,7 +33,7 @@ from services.pricing import bootstrap as pricing
 from services.runtime import roles
 from services.runtime.access import OPERATOR_SCOPE, SCOPE_ALL, MeshTokens, Principal
 from services.runtime.config import Settings
-from services.runtime.errors import Unauthenticated
+from services.runtime.errors import DomainError, Unauthenticated
 from services.runtime.node import Node
 from services.runtime.postgres import EmbeddedPostgres, PostgresError, take_directory
 from services.runtime.roles import DatabaseUrls
@@ -69,6 +70,17 @@ KEY_NAME = "tollmesh up"
 # Before a REST facade that ended by itself is started again.
 RESTART_SECONDS = 1.0
 SECRET_CHARS_MIN = 32
+# What keeps a mesh from its start without being a fault of ours. A TimeoutError is an OSError.
+_REFUSED = (
+    PostgresError,
+    roles.DatabaseUnfit,
+    PortInUse,
+    psycopg.Error,
+    DBAPIError,
+    DomainError,
+    grpc.aio.AioRpcError,
+    OSError,
+)
 _HINTS: Mapping[type[Exception], Sequence[str]] = {
     PortInUse: ("choose another with --grpc-port",),
     roles.DatabaseTaken: (
@@ -134,10 +146,13 @@ class LocalMesh:
             await self._start_node(urls)
             await self._start_gateway()
             await self._make_key()
-        except (PostgresError, roles.DatabaseUnfit, PortInUse, psycopg.Error, OSError) as error:
+        except _REFUSED as error:
+            # What its end made fail does not tell of it.
+            ended = "" if self._postgres is None else self._postgres.why_ended()
             await self.stop()
+            said = f"Postgres ended while the mesh started: {ended}" if ended else _said(error)
             hints = _HINTS.get(type(error), ())
-            raise CliError(_said(error), *hints, exit_code=EXIT_UNAVAILABLE) from error
+            raise CliError(said, *hints, exit_code=EXIT_UNAVAILABLE) from error
         except BaseException:
             await self.stop()
             raise
@@ -308,7 +323,13 @@ def _said(error: Exception) -> str:
     """What an error of the start says; the first line of what a driver says holds it all."""
     if isinstance(error, psycopg.Error):
         return f"the database refused the start: {' '.join(str(error).split())[:500]}"
-    if isinstance(error, OSError) and not isinstance(error, PostgresError):
+    if isinstance(error, TimeoutError):
+        return "the database did not answer in time"
+    if isinstance(error, DBAPIError):
+        return _said(error.orig) if isinstance(error.orig, psycopg.Error) else str(error)
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"the mesh does not answer itself: {error.details()}"
+    if isinstance(error, OSError):
         return f"the data directory cannot be used: {error}"
     return str(error).strip()
 

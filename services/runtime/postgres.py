@@ -292,6 +292,11 @@ class EmbeddedPostgres:
         if self._process is ended and not self._stopping.is_set():
             await asyncio.to_thread(self._await_ready, self._spawn(), None)
 
+    def why_ended(self) -> str:
+        """Say why it ended although nobody stopped it; an empty text when it did not."""
+        ended = self._process is not None and self._process.poll() is not None
+        return self._why() if ended else ""
+
     # ---- addresses
 
     @property

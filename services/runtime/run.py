@@ -43,7 +43,8 @@ def main(*builds: Build) -> None:
     try:
         uvloop.run(_serve(Node(settings, builds), settings))
     except (PortInUse, DomainError, DatabaseUnfit, psycopg.Error, TimeoutError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        # A TimeoutError says nothing.
+        sys.stderr.write(f"error: {str(error) or 'the database did not answer in time'}\n")
         raise SystemExit(EXIT_UNAVAILABLE) from error
 
 

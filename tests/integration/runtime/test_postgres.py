@@ -390,6 +390,18 @@ async def test_a_killed_postmaster_is_started_again_at_the_same_address(copy: Pa
             await supervision
 
 
+def test_one_that_ended_says_why_until_it_is_stopped(copy: Path) -> None:
+    with EmbeddedPostgres(copy) as server:
+        assert server.why_ended() == ""
+        os.kill(server.pid, signal.SIGINT)
+        give_up_at = time.monotonic() + 20
+        while not server.why_ended():
+            assert time.monotonic() < give_up_at
+            time.sleep(0.01)
+        assert server.why_ended() == "received fast shutdown request"
+    assert server.why_ended() == ""
+
+
 async def test_supervision_ends_when_postgres_is_stopped(copy: Path) -> None:
     server = EmbeddedPostgres(copy)
     server.start()

@@ -8,10 +8,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from services.cli.errors import CliError
 from services.cli.mesh import LocalMesh, Options, _secret, _secrets_keys
+from services.runtime.errors import DatabaseUnavailable
 from services.runtime.secrets import parse_keys
 
 
@@ -36,10 +39,14 @@ class Node:
 class Postgres:
     """Remembers that it was stopped."""
 
-    stopped = False
+    def __init__(self, ended: str = "") -> None:
+        self.stopped, self.ended = False, ended
 
     def stop(self) -> None:
         self.stopped = True
+
+    def why_ended(self) -> str:
+        return self.ended
 
 
 def mesh(tmp_path: Path) -> Any:
@@ -105,3 +112,30 @@ def test_the_environment_stands_above_the_file(
     listed = LocalMesh(Options(tmp_path, 0, 0, webhook_allow="127.0.0.1"))._kept_and_listed()
     assert listed["webhook_allow"] == "127.0.0.1"
     assert parse_keys(listed["secrets_keys"].get_secret_value())
+
+
+@pytest.mark.parametrize("ended", ["", "could not write: No space left on device"])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (psycopg.OperationalError("Connection refused"), "Connection refused"),
+        (DBAPIError(None, None, psycopg.OperationalError("Connection refused")), "refused"),
+        (DatabaseUnavailable("it gave up"), "it gave up"),
+        (TimeoutError(), "the database did not answer in time"),
+        (PermissionError("not yours"), "the data directory cannot be used: not yours"),
+    ],
+)
+async def test_a_start_that_fails_tells_why_postgres_ended_when_it_did(
+    tmp_path: Path, error: Exception, said: str, ended: str
+) -> None:
+    local, postgres = mesh(tmp_path), Postgres(ended)
+
+    async def prepare() -> None:
+        local._postgres = postgres
+        raise error
+
+    local._prepare_database = prepare
+    with pytest.raises(CliError) as refused:
+        await local.start()
+    assert (ended or said) in refused.value.message
+    assert postgres.stopped

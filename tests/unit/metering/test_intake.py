@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -194,6 +195,18 @@ async def test_a_long_batch_is_judged_in_slices_without_a_gap() -> None:
     items = [event(f"e-{number}") for number in range(2501)]
     batch = await intake.judge(items, POLICY)
     assert list(batch.first_index.values()) == list(range(2501))
+
+
+async def test_events_that_take_long_hold_up_nobody() -> None:
+    """What is refused, or spelled in letters beyond ASCII, takes up to a hundred times as long as what is plain."""
+    items = [metering_pb2.UsageEvent(metadata={f"ä{n}": "x" * 300 for n in range(16)})] * 300
+    turns_of_others = 0
+    judging = asyncio.ensure_future(intake.judge(items, POLICY))
+    while not judging.done():
+        turns_of_others += 1
+        await asyncio.sleep(0)
+    assert len(judging.result().rejections) == len(items)
+    assert turns_of_others >= 5
 
 
 @given(events(odd_max=0))

@@ -80,7 +80,7 @@ async def test_the_fullest_batch_passes() -> None:
         event = request.events.add(request_id=f"r{number}", org_id="o", sku="s", quantity="1")
         event.event_time.seconds = 1
         event.metadata.update({f"k{n}": "v" for n in range(16)})
-    await weight.check(request.SerializeToString(), INGEST.DESCRIPTOR, "")
+    await weight.check(request.SerializeToString(), INGEST.DESCRIPTOR, "/a/B")
 
 
 def test_the_text_of_a_payload_counts_for_nothing() -> None:

@@ -31,6 +31,7 @@ from services.runtime.events import registry, relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.events.relay import Delivery, Relay, Session
+from services.runtime.telemetry import read_traceparent
 
 # Of a transaction's time: when no further event of the batch is begun.
 CUT_SHARE = 0.25
@@ -494,7 +495,8 @@ def _call(reaction: Reaction, delivery: Delivery) -> CallContext:
         request_id=delivery.event_id,
         correlation_id=delivery.correlation_id,
         causation_id=delivery.event_id,
-        traceparent=delivery.traceparent,
+        # What an outside producer gave is kept as it came; what goes on from here is sound, or none.
+        traceparent=read_traceparent(delivery.traceparent),
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from unittest.mock import AsyncMock
+
 import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -11,6 +14,9 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from services.runtime import telemetry
 from services.runtime.config import Settings
+from services.runtime.events import handling
+from services.runtime.events.envelope import Reaction
+from services.runtime.events.relay import Delivery
 from services.runtime.telemetry import OpenTelemetry, Silent, read_traceparent, read_tracestate
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -132,3 +138,23 @@ def test_a_trace_that_its_caller_does_not_sample_is_not_recorded(
     recording.record("/refused-early", "UNAUTHENTICATED", 0.1, "", "")
     assert [span.name for span in spans.get_finished_spans()] == ["/refused-early"]
     recording.close()
+
+
+@pytest.mark.parametrize(
+    ("stored", "passed_on"),
+    [
+        (header(flags="00"), header(flags="00")),
+        (header("cc", "00") + "-more", header(flags="00")),
+        ("größe\n", ""),
+        ("", ""),
+    ],
+)
+def test_what_an_event_brought_is_passed_on_as_version_00_spells_it(
+    stored: str, passed_on: str
+) -> None:
+    """An outside producer may write anything there, and gRPC sends no such header."""
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    ids = ("t", "k", "e", moment, False, "a.b.v1", 1, "", b"{}", "correlation", "cause")
+    delivery = Delivery(1, 0, 0, *ids, stored, moment)
+    reaction = Reaction("test.reader", ("a.b",), AsyncMock(), takes_json=True)
+    assert handling._call(reaction, delivery).traceparent == passed_on

@@ -160,7 +160,7 @@ def prepare_now(
 
     Raises:
         DatabaseTaken: the roles have other passwords; nothing was changed.
-        DatabaseUnreachable: nothing answers there, or the login is refused.
+        DatabaseUnreachable: nothing answers there, or a login fails, for another reason than its password.
         DatabaseUnfit: the server is too old, or the login lacks a right.
     """
     if passwords is None:
@@ -243,7 +243,7 @@ def _make_roles(
     )
     for name, url, password in logins:
         made = _make_role(connection, name, "LOGIN")
-        refused = None if made else _login_refused(url)
+        refused = "" if made else _password_refused(url, name)
         if refused and not take_over:
             # Never replaced unasked: somebody may work with them.
             raise DatabaseTaken(
@@ -277,14 +277,31 @@ def _make_role(connection: psycopg.Connection, name: str, login: str) -> bool:
     return False
 
 
-def _login_refused(url: str) -> str:
-    """Return why a login is refused; an empty text when it is not."""
+def _password_refused(url: str, name: str) -> str:
+    """Return what the server says when it refuses the password of a login; an empty text when it takes it.
+
+    Raises:
+        DatabaseUnreachable: the login fails, and not for its password: too many connections, for example.
+    """
+    said, asked = _login(url)
+    if not said:
+        return ""
+    # The driver has no code for it, and the server may speak any language: a password that is wrong for sure tells.
+    wrong = _login(_as_login(url, name, secrets.token_urlsafe(32)))
+    if asked and wrong == (said, asked):
+        return said
+    raise DatabaseUnreachable(f"role {name} cannot log in now: {said}")
+
+
+def _login(url: str) -> tuple[str, bool]:
+    """Log in and out; returns what was said against it, or an empty text, and whether a password was asked for."""
     try:
         psycopg.connect(url, connect_timeout=_CONNECT_WITHIN_S).close()
     except psycopg.OperationalError as error:
         # The last line is the server's; those before say what was tried.
-        return str(error).strip().splitlines()[-1].strip()
-    return ""
+        said = str(error).strip().splitlines()[-1].strip()
+        return said, error.pgconn is not None and bool(error.pgconn.used_password)
+    return "", False
 
 
 def _set_password(connection: psycopg.Connection, name: str, password: str) -> None:

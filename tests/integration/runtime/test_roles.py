@@ -153,6 +153,25 @@ def test_one_password_of_two_that_differs_is_refused_too(
     assert roles.prepare_now(before.owner_admin, passwords=Passwords(*kept)) == before
 
 
+@pytest.mark.parametrize("take_over", [False, True])
+def test_a_login_that_fails_for_another_reason_is_no_other_mesh(
+    new_database: Callable[..., DatabaseUrls], take_over: bool
+) -> None:
+    before = new_database(empty=True)
+    kept = [unquote(urlsplit(url).password or "") for url in (before.service, before.relay)]
+    with psycopg.connect(before.owner_admin, autocommit=True) as admin:
+        service = roles.find_names(admin).service
+        for rule, undone in (("CONNECTION LIMIT 0", "CONNECTION LIMIT -1"), ("NOLOGIN", "LOGIN")):
+            admin.execute(f'ALTER ROLE "{service}" {rule}'.encode())
+            with pytest.raises(DatabaseUnreachable, match="cannot log in now") as caught:
+                roles.prepare_now(
+                    before.owner_admin, passwords=Passwords(*kept), take_over=take_over
+                )
+            assert "other secrets" not in str(caught.value)
+            admin.execute(f'ALTER ROLE "{service}" {undone}'.encode())
+    psycopg.connect(before.service).close()
+
+
 def test_other_passwords_replace_the_old_ones_when_asked_to(
     new_database: Callable[..., DatabaseUrls],
 ) -> None:

@@ -258,6 +258,9 @@ def payments(
     if output is Format.JSON:
         print_json(response)
         return
+    if order and not response.payments:
+        say(f"{order} has no payment")
+        return
     rows = [
         (
             item.payment_id,

@@ -223,6 +223,9 @@ def late_usage(
         )
         for item in response.late_events
     ]
+    if not rows:
+        say(f"no usage{org_id and ' of '}{org_id} came late")
+        return
     columns = ("organisation", "sku", "quantity", "used, UTC", "stored, UTC", "event", "closed by")
     print_table("", columns, rows, right=["quantity"])
     if response.next_page_token:

@@ -237,6 +237,7 @@ def test_late_usage_is_listed(tollmesh: Tollmesh, org_id: str) -> None:
     shown = tollmesh("late-usage", org_id)
     assert (shown.exit_code, found[0]["charge_id"] in shown.out) == (0, True)
     assert tollmesh("late-usage", f"{org_id}-other", "-o", "json").json()["late_events"] == []
+    assert tollmesh("late-usage", f"{org_id}-no").out == f"no usage of {org_id}-no came late\n"
 
 
 def test_what_cannot_exist_is_refused_and_what_has_nothing_says_so(
@@ -278,6 +279,7 @@ def test_what_cannot_be_charged_is_refused(tollmesh: Tollmesh, org_id: str) -> N
 def test_payments_are_made_shown_and_listed(tollmesh: Tollmesh) -> None:
     order = f"order-{uuid4()}"
     request_id = str(uuid4())
+    assert tollmesh("payments", "--order", order).out == f"{order} has no payment\n"
     asked = ("pay", "--merchant", "shop", "--order", order, "--person", "p", "--amount", "7.25")
     made = tollmesh(*asked, "--request-id", request_id, "-o", "json").json()
     assert made["status"] == "PAYMENT_STATUS_SUCCEEDED"

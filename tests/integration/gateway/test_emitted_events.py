@@ -39,6 +39,8 @@ async def test_a_real_flow_emits_every_event_of_the_services(
 ) -> None:
     await sold(rest)
     await used_and_charged(rest)
+    await mesh.drain_events()  # metering hears of the charge, and that its period is closed
+    await done(rest, "/v1/metering/events", [event("e3", 1)], 202)
     await paid(rest)
     await mesh.drain_events()
     told = await feed(mesh, tenant)

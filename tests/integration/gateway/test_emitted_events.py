@@ -23,6 +23,7 @@ MAY_BE_EMPTY = {
     ("usage.reported", "totals_omitted"): "false: the totals are told",
     ("usage.aggregated", "totals_omitted"): "false: the sums are told",
     ("usage.rated", "lines_omitted"): "false: the lines are told",
+    ("usage.late", "totals_omitted"): "false: the totals are told",
     ("payment.step.succeeded", "step_index"): "the first step is 0",
     ("payment.step.succeeded", "latency_ms"): "the sandbox may answer within a millisecond",
     ("payment.step.refunded", "step_index"): "the first step is 0",

@@ -10,6 +10,7 @@ from services.access import store
 from services.access.domain import (
     KEY_ID_PREFIX,
     ApiKey,
+    KeepNotAllowed,
     MakerEnded,
     check_grant,
     check_known,
@@ -64,7 +65,15 @@ async def revoke(work: UnitOfWork, key_id: str, *, keep_made_keys: bool) -> ApiK
 
     Raises:
         NotFound: the tenant has no such key.
+        KeepNotAllowed: the key that asks is this one, or was made with it, and made keys are to be kept.
     """
+    caller = current()
+    asking = parent_of(caller.principal_id)
+    if keep_made_keys and asking and await store.is_of(work, key_id, asking):
+        raise KeepNotAllowed(
+            f"a key of the line of {key_id} cannot keep what that has made; ask with another key",
+            key_id=key_id,
+        )
     key = await store.lock(work, key_id)
     if key is None:
         raise NotFound("api_key", key_id)
@@ -75,7 +84,6 @@ async def revoke(work: UnitOfWork, key_id: str, *, keep_made_keys: bool) -> ApiK
     if keep_made_keys:
         await store.pass_on_made(work, key_id)
     else:
-        caller = current()
         ended = await store.end_made(work, key_id, caller.principal_id, caller.request_id)
     revoked_key = replace(key, revoked_at=work.now, keys_ended=ended)
     work.audit("api_key", key_id, key.as_audited(), revoked_key.as_audited())

@@ -38,6 +38,14 @@ class MakerEnded(Unauthenticated):
         return True
 
 
+class KeepNotAllowed(DomainError):
+    """What a leaked key has made would outlive it, if its holder could have it kept."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "KEEP_NOT_ALLOWED"
+    state_dependent = True
+
+
 @dataclass(frozen=True, slots=True)
 class ApiKey:
     """A stored key; times are UTC.

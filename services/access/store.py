@@ -69,6 +69,12 @@ async def end_made(work: UnitOfWork, key_id: str, actor: str, request_id: str) -
     return int((await work.execute(_SQL["end_keys_made_by"], parameters)).scalar_one())
 
 
+async def is_of(work: UnitOfWork, key_id: str, made_key_id: str) -> bool:
+    """True when a key is the other one, or was made with it, or with what was made with it."""
+    parameters = {"key_id": key_id, "made": made_key_id}
+    return bool((await work.execute(_SQL["is_of_key"], parameters)).scalar_one())
+
+
 async def pass_on_made(work: UnitOfWork, key_id: str) -> None:
     """Let what a key has made count among the keys of its own maker."""
     await work.execute(_SQL["pass_on_keys_made_by"], {"key_id": key_id})

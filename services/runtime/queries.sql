@@ -59,5 +59,8 @@ UPDATE mesh.api_key SET revoked_at = %(revoked_at)s WHERE tenant_id = %(tenant_i
 -- @end_keys_made_by
 SELECT mesh.end_keys_made_by(%(key_id)s, %(revoked_at)s, %(actor)s, %(request_id)s) AS number;
 
+-- @is_of_key
+SELECT mesh.is_of_key(%(key_id)s, %(made)s) AS is_of_key;
+
 -- @pass_on_keys_made_by
 SELECT mesh.pass_on_keys_made_by(%(key_id)s);

@@ -170,6 +170,19 @@ async def test_a_key_that_is_replaced_leaves_what_it_made(mesh: Mesh) -> None:
     await third.ends()
 
 
+async def test_who_holds_a_key_cannot_free_from_it_what_it_made(mesh: Mesh) -> None:
+    operator = await root(mesh)
+    leaked = await operator.makes()
+    child = await leaked.makes()
+    for caller in (leaked, child):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await caller.revokes(leaked.key_id, keep=True)
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert "KEEP_NOT_ALLOWED" in str(refused.value.trailing_metadata())
+    assert (await operator.revokes(leaked.key_id)).keys_ended == 1
+    await child.ends()
+
+
 async def test_what_a_key_makes_while_it_is_revoked_ends_too(mesh: Mesh) -> None:
     operator = await root(mesh)
     maker = await operator.makes()

@@ -48,6 +48,7 @@ OWNERS_FUNCTIONS = {
     "events.prune_webhooks": "counts what is older than it is kept",
     "mesh.end_keys_made_by": "ends what a key of the transaction's tenant has made, of whichever tenant",
     "mesh.hold_api_key": "tells whether the key of a given id works, and holds it: its maker may be another tenant's",
+    "mesh.is_of_key": "says of two keys, of any tenant, whether one was made with the other",
     "mesh.pass_on_keys_made_by": "gives what a key of the transaction's tenant has made to that one's maker",
     "mesh.replay_dead_letters": "puts letters of the transaction's tenant back into the queue",
     "mesh.replay_events": "puts events of the transaction's tenant into the queue again",

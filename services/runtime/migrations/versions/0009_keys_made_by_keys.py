@@ -105,10 +105,24 @@ BEGIN ATOMIC
    WHERE m.tenant_id = mesh.current_tenant() AND m.key_id = of_key AND k.parent_key_id = of_key;
 END
 """
+# Whoever holds a key must not be able to free what it made from it, nor what was made by that.
+_IN_LINE = """
+CREATE FUNCTION mesh.is_of_key(of_key text, made text) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  WITH RECURSIVE line AS (
+    SELECT k.key_id, k.parent_key_id FROM mesh.api_key k WHERE k.key_id = made
+    UNION
+    SELECT k.key_id, k.parent_key_id FROM line l JOIN mesh.api_key k ON k.key_id = l.parent_key_id
+  )
+  SELECT EXISTS (SELECT FROM line WHERE key_id = of_key);
+END
+"""
 _FUNCTIONS = (
     "hold_api_key(text)",
     "end_keys_made_by(text, timestamptz, text, text)",
     "pass_on_keys_made_by(text)",
+    "is_of_key(text, text)",
 )
 
 
@@ -125,7 +139,7 @@ def upgrade() -> None:
         "CREATE INDEX api_key_parent ON mesh.api_key (parent_key_id) WHERE parent_key_id IS NOT NULL"
     )
     service = schema.role_names(op).service
-    for statement in (_HOLD, _END, _HAND_OVER):
+    for statement in (_HOLD, _END, _HAND_OVER, _IN_LINE):
         op.execute(statement)
     for function in _FUNCTIONS:
         op.execute(f"REVOKE ALL ON FUNCTION mesh.{function} FROM PUBLIC")

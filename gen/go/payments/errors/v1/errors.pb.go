@@ -117,6 +117,11 @@ const (
 	//
 	//	{"reason": "SCOPE_NOT_GRANTABLE", "domain": "tollmesh.dev", "metadata": {"scope": "mesh:admin"}}
 	ErrorReason_ERROR_REASON_SCOPE_NOT_GRANTABLE ErrorReason = 100
+	// A key asks to be revoked, or the one that made it, and what that has made to be kept: whoever holds a leaked key could
+	// keep its keys. Ask with a key of another line.
+	//
+	//	{"reason": "KEEP_NOT_ALLOWED", "domain": "tollmesh.dev", "metadata": {"key_id": "key_0190b2e4-7f1a-7c3e-9a55-0c6c5f4f2a10"}}
+	ErrorReason_ERROR_REASON_KEEP_NOT_ALLOWED ErrorReason = 101
 	// The catalogue has no such SKU. Apply a catalogue that has it, then send the event again; or, of a question for usage,
 	// name one that it has.
 	//
@@ -370,6 +375,7 @@ var (
 		19:  "ERROR_REASON_BATCH_TOO_LARGE",
 		29:  "ERROR_REASON_STORAGE_LOW",
 		100: "ERROR_REASON_SCOPE_NOT_GRANTABLE",
+		101: "ERROR_REASON_KEEP_NOT_ALLOWED",
 		200: "ERROR_REASON_UNKNOWN_SKU",
 		201: "ERROR_REASON_EVENT_TOO_OLD",
 		202: "ERROR_REASON_EVENT_TOO_NEW",
@@ -447,6 +453,7 @@ var (
 		"ERROR_REASON_BATCH_TOO_LARGE":              19,
 		"ERROR_REASON_STORAGE_LOW":                  29,
 		"ERROR_REASON_SCOPE_NOT_GRANTABLE":          100,
+		"ERROR_REASON_KEEP_NOT_ALLOWED":             101,
 		"ERROR_REASON_UNKNOWN_SKU":                  200,
 		"ERROR_REASON_EVENT_TOO_OLD":                201,
 		"ERROR_REASON_EVENT_TOO_NEW":                202,
@@ -534,7 +541,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xd8\x15\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xfb\x15\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -558,7 +565,8 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1dERROR_REASON_UNKNOWN_CURRENCY\x10\x12\x12 \n" +
 	"\x1cERROR_REASON_BATCH_TOO_LARGE\x10\x13\x12\x1c\n" +
 	"\x18ERROR_REASON_STORAGE_LOW\x10\x1d\x12$\n" +
-	" ERROR_REASON_SCOPE_NOT_GRANTABLE\x10d\x12\x1d\n" +
+	" ERROR_REASON_SCOPE_NOT_GRANTABLE\x10d\x12!\n" +
+	"\x1dERROR_REASON_KEEP_NOT_ALLOWED\x10e\x12\x1d\n" +
 	"\x18ERROR_REASON_UNKNOWN_SKU\x10\xc8\x01\x12\x1f\n" +
 	"\x1aERROR_REASON_EVENT_TOO_OLD\x10\xc9\x01\x12\x1f\n" +
 	"\x1aERROR_REASON_EVENT_TOO_NEW\x10\xca\x01\x12!\n" +

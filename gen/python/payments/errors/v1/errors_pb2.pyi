@@ -135,6 +135,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "SCOPE_NOT_GRANTABLE", "domain": "tollmesh.dev", "metadata": {"scope": "mesh:admin"}}
     """
+    ERROR_REASON_KEEP_NOT_ALLOWED: _ErrorReason.ValueType  # 101
+    """A key asks to be revoked, or the one that made it, and what that has made to be kept: whoever holds a leaked key could
+    keep its keys. Ask with a key of another line.
+
+        {"reason": "KEEP_NOT_ALLOWED", "domain": "tollmesh.dev", "metadata": {"key_id": "key_0190b2e4-7f1a-7c3e-9a55-0c6c5f4f2a10"}}
+    """
     ERROR_REASON_UNKNOWN_SKU: _ErrorReason.ValueType  # 200
     """---- Metering: 200 to 299.
 
@@ -547,6 +553,12 @@ ERROR_REASON_SCOPE_NOT_GRANTABLE: ErrorReason.ValueType  # 100
 A key may not be given scopes that its maker does not hold.
 
     {"reason": "SCOPE_NOT_GRANTABLE", "domain": "tollmesh.dev", "metadata": {"scope": "mesh:admin"}}
+"""
+ERROR_REASON_KEEP_NOT_ALLOWED: ErrorReason.ValueType  # 101
+"""A key asks to be revoked, or the one that made it, and what that has made to be kept: whoever holds a leaked key could
+keep its keys. Ask with a key of another line.
+
+    {"reason": "KEEP_NOT_ALLOWED", "domain": "tollmesh.dev", "metadata": {"key_id": "key_0190b2e4-7f1a-7c3e-9a55-0c6c5f4f2a10"}}
 """
 ERROR_REASON_UNKNOWN_SKU: ErrorReason.ValueType  # 200
 """---- Metering: 200 to 299.

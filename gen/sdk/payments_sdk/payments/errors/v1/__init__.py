@@ -177,6 +177,14 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "SCOPE_NOT_GRANTABLE", "domain": "tollmesh.dev", "metadata": {"scope": "mesh:admin"}}
     """
 
+    KEEP_NOT_ALLOWED = 101
+    """
+    A key asks to be revoked, or the one that made it, and what that has made to be kept: whoever holds a leaked key could
+    keep its keys. Ask with a key of another line.
+
+        {"reason": "KEEP_NOT_ALLOWED", "domain": "tollmesh.dev", "metadata": {"key_id": "key_0190b2e4-7f1a-7c3e-9a55-0c6c5f4f2a10"}}
+    """
+
     UNKNOWN_SKU = 200
     """
     ---- Metering: 200 to 299.
@@ -603,6 +611,7 @@ class ErrorReason(betterproto2.Enum):
             19: "ERROR_REASON_BATCH_TOO_LARGE",
             29: "ERROR_REASON_STORAGE_LOW",
             100: "ERROR_REASON_SCOPE_NOT_GRANTABLE",
+            101: "ERROR_REASON_KEEP_NOT_ALLOWED",
             200: "ERROR_REASON_UNKNOWN_SKU",
             201: "ERROR_REASON_EVENT_TOO_OLD",
             202: "ERROR_REASON_EVENT_TOO_NEW",
@@ -683,6 +692,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_BATCH_TOO_LARGE": 19,
             "ERROR_REASON_STORAGE_LOW": 29,
             "ERROR_REASON_SCOPE_NOT_GRANTABLE": 100,
+            "ERROR_REASON_KEEP_NOT_ALLOWED": 101,
             "ERROR_REASON_UNKNOWN_SKU": 200,
             "ERROR_REASON_EVENT_TOO_OLD": 201,
             "ERROR_REASON_EVENT_TOO_NEW": 202,

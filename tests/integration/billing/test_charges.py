@@ -75,7 +75,7 @@ class Pricing(pricing_service_pb2_grpc.PricingServiceServicer):
         if error is not None:
             raise error
         response = pricing_service_pb2.RateUsageResponse(
-            plan_id="standard-usd", plan_version=3, usage_snapshot=f"snapshot-{self.calls}"
+            plan_id="standard-usd", plan_version=3, usage_snapshot=f"{self.calls}:{self.calls}:"
         )
         response.total.currency_code = "USD"
         for sku, minor in lines:
@@ -225,7 +225,7 @@ async def test_a_charge_is_rated_posted_and_told(tenant: Tenant) -> None:
     assert first.proof.event_count == 8819
     assert len(charge.transfer_ids) == 6
     assert (charge.usage_snapshot, charge.plan_id, charge.plan_version) == (
-        "snapshot-1",
+        "1:1:",
         "standard-usd",
         3,
     )
@@ -250,14 +250,14 @@ async def test_a_charge_is_rated_posted_and_told(tenant: Tenant) -> None:
         (line.sku, "main", "8819.5") for line in charge.lines
     ]
     assert [line.amount for line in rated.lines] == [line.amount_gross for line in charge.lines]
-    assert (rated.charge_id, rated.usage_snapshot) == (charge.charge_id, "snapshot-1")
+    assert (rated.charge_id, rated.usage_snapshot) == (charge.charge_id, "1:1:")
     assert rated.period == charge.period
     summed: Any = events["usage.aggregated"]
     assert [(total.sku, total.project_id, total.quantity) for total in summed.totals] == [
         (line.sku, line.project_id, line.quantity) for line in rated.lines
     ]
     assert (summed.charge_id, summed.period) == (charge.charge_id, charge.period)
-    assert summed.usage_snapshot == "snapshot-1"
+    assert summed.usage_snapshot == "1:1:"
     assert [e.subject for e in told if e.key == "acme"] == [
         "usage.aggregated",
         "usage.rated",

@@ -29,6 +29,7 @@ from services.runtime import validation
 from services.runtime.context import current
 from services.runtime.money import EXPONENTS, Money, exponent
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
+from services.runtime.turns import in_slices
 from services.runtime.violations import (
     INVARIANT,
     REQUEST_VALIDATION,
@@ -40,6 +41,10 @@ SERVICE = "payments.ledger.v1.LedgerService"
 BATCH_ITEMS_MAX = 8190
 
 _Context = grpc.aio.ServicerContext[Any, Any]
+
+
+# Between two looks at what else is to be done.
+SLICE_ITEMS = 100
 
 
 class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
@@ -54,7 +59,8 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     ) -> service_pb.CreateAccountsResponse:
         """Create accounts, each judged by itself."""
         validation.check_batch(request.accounts, BATCH_ITEMS_MAX)
-        results = [_refused_account(index, item) for index, item in enumerate(request.accounts)]
+        numbered = in_slices(enumerate(request.accounts), SLICE_ITEMS)
+        results = [_refused_account(index, item) async for index, item in numbered]
         sound = [index for index, refused in enumerate(results) if refused is None]
         self._tell_refused("CreateAccounts", [item.message for item in results if item])
         accounts = [_account(request.accounts[index]) for index in sound]
@@ -68,7 +74,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     ) -> service_pb.PostTransfersResponse:
         """Post transfers, each judged by itself."""
         validation.check_batch(request.transfers, BATCH_ITEMS_MAX)
-        batch = [_transfer(item) for item in request.transfers]
+        batch = [_transfer(item) async for item in in_slices(request.transfers, SLICE_ITEMS)]
         faults = [item.message for item in batch if isinstance(item, Malformed)]
         self._tell_refused("PostTransfers", faults)
         verdicts = await self._ledger.post_transfers(batch)

@@ -27,8 +27,11 @@ from services.runtime import validation
 from services.runtime.clock import Clock
 from services.runtime.errors import FieldViolation, InvalidField
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
+from services.runtime.turns import in_slices
 
 BATCH_ITEMS_MAX = 1000
+# Between two looks at what else is to be done.
+SLICE_ITEMS = 100
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _KIND_PREFIX = "CONTRACT_KIND_"
@@ -84,7 +87,7 @@ class ContractMonitorServicer(contracts_service_pb2_grpc.ContractMonitorServiceS
         response = service_pb.RecordViolationsResponse()
         sound: list[tuple[int, Violation]] = []
         now = self._clock.now()
-        for index, item in enumerate(request.violations):
+        async for index, item in in_slices(enumerate(request.violations), SLICE_ITEMS):
             fault = [*validation.violations(item, nul_too=False), *_severity_faults(item)]
             if fault:
                 response.problems.append(_refused_violation(index, fault))

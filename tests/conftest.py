@@ -51,7 +51,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let every process of ours that a test starts say what holds its event loop."""
     # As in production. What structlog does without being told takes a quarter of a second for a traceback.
     telemetry.configure_logs("warning")
-    structlog.configure(cache_logger_on_first_use=False)
     holds = config.stash[_HOLDS] = loop_holds.Holds()
     os.environ[loop_holds.SETTING] = str(holds.file)
 
@@ -59,6 +58,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove what they wrote."""
     config.stash[_HOLDS].file.unlink(missing_ok=True)
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """Put the logs back as they were: a command that runs in this process sets them for itself."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session", autouse=True)

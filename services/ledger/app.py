@@ -23,8 +23,11 @@ from services.ledger.store import AccountFilter, EntryView
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DatabaseUnavailable, NotFound
 from services.runtime.money import MINOR_UNITS_MAX
+from services.runtime.turns import aside, in_slices
 
 ATTEMPTS_MAX = 4
+# Between two looks at what else is to be done.
+SLICE_ITEMS = 100
 PAYMENTS_IN_BOOKS = "ledger/payments-in-books"
 PAYMENT_IN_SUSPENSE = "ledger/payment-in-suspense"
 
@@ -102,7 +105,7 @@ async def create_accounts(work: UnitOfWork, accounts: Sequence[Account]) -> list
     created = await store.insert_accounts(work, list(first.values()))
     existing = await store.read_accounts(work, first.keys() - created)
     results = []
-    for account in accounts:
+    async for account in in_slices(accounts, SLICE_ITEMS):
         if account.account_id in created and first[account.account_id] is account:
             results.append(AccountResult.OK)
         else:
@@ -116,7 +119,7 @@ async def post_transfers(work: UnitOfWork, batch: Sequence[Transfer | Malformed]
     transfers = [item for item in batch if isinstance(item, Transfer)]
     first: dict[UUID, bytes] = {}
     asked: dict[UUID, set[bytes]] = defaultdict(set)
-    for transfer in transfers:
+    async for transfer in in_slices(transfers, SLICE_ITEMS):
         content = fingerprint(transfer)
         first.setdefault(transfer.transfer_id, content)
         asked[transfer.transfer_id].add(content)
@@ -125,7 +128,7 @@ async def post_transfers(work: UnitOfWork, batch: Sequence[Transfer | Malformed]
     known = await store.read_known(work, others)
     account_ids = {t.debit_account_id for t in transfers} | {t.credit_account_id for t in transfers}
     balances = await store.lock_balances(work, account_ids) if claimed else {}
-    evaluation = evaluate(batch, balances, known)
+    evaluation = await aside(len(batch), evaluate, batch, balances, known)
     await store.settle_ids(
         work, {transfer_id: first[transfer_id] for transfer_id in claimed}, evaluation
     )

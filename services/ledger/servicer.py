@@ -63,9 +63,12 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         results = [_refused_account(index, item) async for index, item in numbered]
         sound = [index for index, refused in enumerate(results) if refused is None]
         self._tell_refused("CreateAccounts", [item.message for item in results if item])
-        accounts = [_account(request.accounts[index]) for index in sound]
+        accounts = [
+            _account(request.accounts[index]) async for index in in_slices(sound, SLICE_ITEMS)
+        ]
         verdicts = await self._ledger.create_accounts(accounts) if accounts else []
-        for index, account, verdict in zip(sound, accounts, verdicts, strict=True):
+        judged = in_slices(zip(sound, accounts, verdicts, strict=True), SLICE_ITEMS)
+        async for index, account, verdict in judged:
             results[index] = _account_result(index, account.account_id, verdict)
         return service_pb.CreateAccountsResponse(results=[item for item in results if item])
 
@@ -78,14 +81,12 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         faults = [item.message for item in batch if isinstance(item, Malformed)]
         self._tell_refused("PostTransfers", faults)
         verdicts = await self._ledger.post_transfers(batch)
-        return service_pb.PostTransfersResponse(
-            results=[
-                _transfer_result(index, asked.transfer_id, item, verdict)
-                for index, (asked, item, verdict) in enumerate(
-                    zip(request.transfers, batch, verdicts, strict=True)
-                )
-            ]
-        )
+        judged = in_slices(zip(request.transfers, batch, verdicts, strict=True), SLICE_ITEMS)
+        response = service_pb.PostTransfersResponse()
+        async for asked, item, verdict in judged:
+            index = len(response.results)
+            response.results.append(_transfer_result(index, asked.transfer_id, item, verdict))
+        return response
 
     async def GetAccount(
         self, request: service_pb.GetAccountRequest, context: _Context

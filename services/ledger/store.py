@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import select
@@ -20,7 +20,11 @@ from services.ledger.tables import balance as balance_table
 from services.runtime import sql
 from services.runtime.database import UnitOfWork
 
+RowT = TypeVar("RowT")
+
 _SQL = sql.load("services.ledger", "queries.sql")
+# Rows of a statement: the driver writes all of them before anybody else has a turn.
+_PART_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,14 @@ class AccountFilter:
 
 async def insert_accounts(work: UnitOfWork, accounts: Sequence[Account]) -> set[str]:
     """Create the accounts that do not exist, with empty balances; return the ids of those created."""
+    created: set[str] = set()
+    # Sorted, as locks are taken by the statement: two batches cannot wait for each other.
+    for part in _parts(sorted(accounts, key=lambda account: account.account_id)):
+        created |= await _insert_accounts(work, part)
+    return created
+
+
+async def _insert_accounts(work: UnitOfWork, accounts: Sequence[Account]) -> set[str]:
     parameters = {
         "tenant_id": work.tenant_id,
         "now": work.now,
@@ -77,9 +89,12 @@ async def insert_accounts(work: UnitOfWork, accounts: Sequence[Account]) -> set[
 
 async def read_accounts(work: UnitOfWork, account_ids: Collection[str]) -> dict[str, Account]:
     """Read what is fixed about accounts, by id."""
-    keys = {"tenant_id": work.tenant_id, "account_ids": list(account_ids)}
-    rows = await work.execute(_SQL["read_accounts"], keys)
-    return {row.account_id: _account(row) for row in rows}
+    found: dict[str, Account] = {}
+    for ids in _parts(list(account_ids)):
+        keys = {"tenant_id": work.tenant_id, "account_ids": ids}
+        for row in await work.execute(_SQL["read_accounts"], keys):
+            found[row.account_id] = _account(row)
+    return found
 
 
 async def list_accounts(
@@ -126,35 +141,35 @@ async def read_account(work: UnitOfWork, account_id: str) -> AccountView | None:
 
 async def claim_ids(work: UnitOfWork, fingerprints: Mapping[UUID, bytes]) -> set[UUID]:
     """Claim transfer ids, in order of the ids; return those that nobody claimed before."""
-    ids = sorted(fingerprints)
-    parameters = {
-        "tenant_id": work.tenant_id,
-        "transfer_ids": ids,
-        "fingerprints": [fingerprints[transfer_id] for transfer_id in ids],
-    }
-    rows = await _hot(work, "claim_ids", parameters)
-    return {row[0] for row in rows}
+    claimed: set[UUID] = set()
+    for ids in _parts(sorted(fingerprints)):
+        parameters = {
+            "tenant_id": work.tenant_id,
+            "transfer_ids": ids,
+            "fingerprints": [fingerprints[transfer_id] for transfer_id in ids],
+        }
+        claimed.update(row[0] for row in await _hot(work, "claim_ids", parameters))
+    return claimed
 
 
 async def read_known(
     work: UnitOfWork, asked: Mapping[UUID, Collection[bytes]]
 ) -> dict[UUID, Known]:
     """Read what is stored of ids that others claimed; the transfer too where `asked` has another fingerprint."""
-    if not asked:
-        return {}
-    keys = {"tenant_id": work.tenant_id, "transfer_ids": list(asked)}
-    known = {
-        row[0]: Known(bytes(row[1]), TransferResult(row[2]))
-        for row in await _hot(work, "read_ids", keys)
-    }
+    known: dict[UUID, Known] = {}
+    for ids in _parts(list(asked)):
+        keys = {"tenant_id": work.tenant_id, "transfer_ids": ids}
+        for transfer_id, content, result in await _hot(work, "read_ids", keys):
+            known[transfer_id] = Known(bytes(content), TransferResult(result))
     differing = [
         transfer_id
         for transfer_id, stored in known.items()
         if stored.result is TransferResult.OK and set(asked[transfer_id]) != {stored.fingerprint}
     ]
-    for transfer in await _read_transfers(work, differing):
-        stored = known[transfer.transfer_id]
-        known[transfer.transfer_id] = Known(stored.fingerprint, stored.result, transfer)
+    for ids in _parts(differing):
+        for transfer in await _read_transfers(work, ids):
+            stored = known[transfer.transfer_id]
+            known[transfer.transfer_id] = Known(stored.fingerprint, stored.result, transfer)
     return known
 
 
@@ -166,14 +181,13 @@ async def booked_of_payment(work: UnitOfWork, payment_id: str) -> int:
 
 async def lock_balances(work: UnitOfWork, account_ids: Iterable[str]) -> dict[str, Balance]:
     """Lock the balances of accounts, in order of the ids, until the transaction ends."""
-    keys = {"tenant_id": work.tenant_id, "account_ids": sorted(account_ids)}
-    rows = await _hot(work, "lock_balances", keys)
-    return {
-        row[0]: Balance(
-            row[0], row[1], AccountType(row[2]), Flags(row[3], row[4], row[5]), *row[6:9]
-        )
-        for row in rows
-    }
+    balances: dict[str, Balance] = {}
+    for ids in _parts(sorted(account_ids)):
+        keys = {"tenant_id": work.tenant_id, "account_ids": ids}
+        for row in await _hot(work, "lock_balances", keys):
+            flags = Flags(row[3], row[4], row[5])
+            balances[row[0]] = Balance(row[0], row[1], AccountType(row[2]), flags, *row[6:9])
+    return balances
 
 
 async def next_batch_no(work: UnitOfWork) -> int:
@@ -199,21 +213,26 @@ async def settle_ids(
         for transfer_id, outcome in decided.items()
         if outcome.result is not TransferResult.OK or claimed[transfer_id] != outcome.fingerprint
     }
-    if released:
-        keys = {"tenant_id": work.tenant_id, "transfer_ids": released}
-        await _run(work, "release_ids", keys)
-    if corrected:
+    for ids in _parts(released):
+        await _run(work, "release_ids", {"tenant_id": work.tenant_id, "transfer_ids": ids})
+    for ids in _parts(list(corrected)):
         parameters = {
             "tenant_id": work.tenant_id,
-            "transfer_ids": list(corrected),
-            "fingerprints": [outcome.fingerprint for outcome in corrected.values()],
-            "results": [int(outcome.result) for outcome in corrected.values()],
+            "transfer_ids": ids,
+            "fingerprints": [corrected[transfer_id].fingerprint for transfer_id in ids],
+            "results": [int(corrected[transfer_id].result) for transfer_id in ids],
         }
         await _run(work, "correct_ids", parameters)
 
 
 async def insert_postings(work: UnitOfWork, postings: Sequence[Posting], batch_no: int) -> None:
     """Write accepted transfers and their entries."""
+    for part in _parts(postings):
+        await _insert_transfers(work, part, batch_no)
+        await _insert_entries(work, part)
+
+
+async def _insert_transfers(work: UnitOfWork, postings: Sequence[Posting], batch_no: int) -> None:
     transfers = [posting.transfer for posting in postings]
     parameters = {
         "tenant_id": work.tenant_id,
@@ -232,7 +251,6 @@ async def insert_postings(work: UnitOfWork, postings: Sequence[Posting], batch_n
         "metadata": [json.dumps(dict(t.metadata)) if t.metadata else "{}" for t in transfers],
     }
     await _run(work, "insert_transfers", parameters)
-    await _insert_entries(work, postings)
 
 
 async def _insert_entries(work: UnitOfWork, postings: Sequence[Posting]) -> None:
@@ -254,15 +272,16 @@ async def _insert_entries(work: UnitOfWork, postings: Sequence[Posting]) -> None
 
 async def update_balances(work: UnitOfWork, balances: Collection[Balance]) -> None:
     """Write the balances that a batch moved."""
-    parameters = {
-        "tenant_id": work.tenant_id,
-        "now": work.now,
-        "account_ids": [b.account_id for b in balances],
-        "debits": [b.debits_posted for b in balances],
-        "credits": [b.credits_posted for b in balances],
-        "seqs": [b.last_seq for b in balances],
-    }
-    await _run(work, "update_balances", parameters)
+    for part in _parts(list(balances)):
+        parameters = {
+            "tenant_id": work.tenant_id,
+            "now": work.now,
+            "account_ids": [b.account_id for b in part],
+            "debits": [b.debits_posted for b in part],
+            "credits": [b.credits_posted for b in part],
+            "seqs": [b.last_seq for b in part],
+        }
+        await _run(work, "update_balances", parameters)
 
 
 # ---- Reading the books
@@ -300,6 +319,11 @@ async def sum_accounts(work: UnitOfWork) -> list[TypeSums]:
 # ---- Rows
 
 
+def _parts(rows: Sequence[RowT]) -> Iterator[Sequence[RowT]]:
+    for start in range(0, len(rows), _PART_ROWS):
+        yield rows[start : start + _PART_ROWS]
+
+
 async def _hot(work: UnitOfWork, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Run a statement of the posting path on psycopg itself: thousands of rows without a row object each."""
     connection = await work.raw()
@@ -313,8 +337,6 @@ async def _run(work: UnitOfWork, name: str, parameters: Mapping[str, Any]) -> No
 
 
 async def _read_transfers(work: UnitOfWork, transfer_ids: Sequence[UUID]) -> list[Transfer]:
-    if not transfer_ids:
-        return []
     keys = {"tenant_id": work.tenant_id, "transfer_ids": list(transfer_ids)}
     rows = await work.execute(_SQL["read_transfers"], keys)
     return [Transfer(**row._mapping) for row in rows]

@@ -35,11 +35,14 @@ from services.runtime.database import UnitOfWork
 from services.runtime.idempotency import Idempotency
 from services.runtime.money import format_decimal
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
+from services.runtime.turns import in_slices
 from services.runtime.validation import check_batch
 
 IN_FLIGHT_MAX = 4
 """Batches of one stream that are worked on at a time: enough to keep the database busy meanwhile."""
 BATCH_SECONDS = 30.0
+# Rows of an answer that are written before others have their turn.
+SLICE_ROWS = 100
 """What one batch of a stream may take. A stream as a whole may last as long as it likes."""
 
 _WINDOWS = {
@@ -93,7 +96,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         """Aggregate usage."""
         usage = await self._metering.query_usage(_query(request))
         response = metering_service_pb2.QueryUsageResponse(usage_snapshot=usage.snapshot)
-        for row in usage.rows:
+        async for row in in_slices(usage.rows, SLICE_ROWS):
             response.rows.append(_row(row))
         return response
 

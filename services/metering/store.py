@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,8 +28,11 @@ from services.metering.domain import (
 )
 from services.runtime import sql
 from services.runtime.database import UnitOfWork
+from services.runtime.turns import in_slices
 
 RECEIPT_PREFIX = "rcp_"
+# Rows that are made before others have their turn.
+_PART_ROWS = 500
 
 _SQL = sql.load("services.metering", "queries.sql")
 
@@ -161,17 +165,19 @@ async def insert_rejected(
     work: UnitOfWork, receipt_id: str, rejections: Sequence[Rejection]
 ) -> None:
     """Keep refused events with their reasons."""
-    await _rows(
-        work,
-        "insert_rejected",
-        receipt_id=_bare(receipt_id),
-        indexes=[item.index for item in rejections],
-        # Postgres stores no NUL in a text; the content has it.
-        request_ids=[item.request_id.replace("\0", "") for item in rejections],
-        reasons=[item.reason for item in rejections],
-        messages=[item.message.replace("\0", "") for item in rejections],
-        contents=[item.content for item in rejections],
-    )
+    for start in range(0, len(rejections), _PART_ROWS):
+        part = rejections[start : start + _PART_ROWS]
+        await _rows(
+            work,
+            "insert_rejected",
+            receipt_id=_bare(receipt_id),
+            indexes=[item.index for item in part],
+            # Postgres stores no NUL in a text; the content has it.
+            request_ids=[item.request_id.replace("\0", "") for item in part],
+            reasons=[item.reason for item in part],
+            messages=[item.message.replace("\0", "") for item in part],
+            contents=[item.content for item in part],
+        )
 
 
 async def insert_receipt(
@@ -222,7 +228,10 @@ async def query_usage(
         rows_max=rows_max,
     )
     window_ends = [*window_starts[1:], query.end_at]
-    return [_usage_row(query, row, window_starts, window_ends) for row in rows]
+    return [
+        _usage_row(query, row, window_starts, window_ends)
+        async for row in in_slices(rows, _PART_ROWS)
+    ]
 
 
 def _usage_row(
@@ -294,4 +303,11 @@ async def _rows(work: UnitOfWork, name: str, **parameters: object) -> list[Any]:
     bound: Mapping[str, object] = {"tenant_id": work.tenant_id, **parameters}
     async with connection.cursor(row_factory=namedtuple_row) as cursor:
         await cursor.execute(_SQL[name].encode(), bound, prepare=False)
-        return [] if cursor.description is None else await cursor.fetchall()
+        if cursor.description is None:
+            return []
+        rows = await cursor.fetchmany(_PART_ROWS)
+        while len(rows) < cursor.rowcount:
+            # They are here already: reading them waits for nothing, so others get their turn by hand.
+            await asyncio.sleep(0)
+            rows += await cursor.fetchmany(_PART_ROWS)
+        return rows

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -32,6 +33,7 @@ from services.pricing.usage import UsageReader
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import NotFound
 from services.runtime.money import Money
+from services.runtime.turns import in_slices
 
 # Price lists of a page hold this many prices and tiers at most, unless a single plan has more: an answer stays
 # well below the largest message.
@@ -60,9 +62,10 @@ async def preview_catalog(work: UnitOfWork, catalog: Catalog) -> list[Change]:
     Raises:
         DomainError: the declaration cannot be applied (see `domain.changes`).
     """
-    deciding.check(catalog)
+    # A large catalogue takes so long that others should have their turns.
+    await asyncio.to_thread(deciding.check, catalog)
     shelf = await store.load_shelf(work, catalog)
-    return deciding.decide(catalog, shelf, work.now)
+    return await asyncio.to_thread(deciding.decide, catalog, shelf, work.now)
 
 
 async def apply_catalog(work: UnitOfWork, catalog: Catalog) -> list[Change]:
@@ -74,36 +77,42 @@ async def apply_catalog(work: UnitOfWork, catalog: Catalog) -> list[Change]:
     await store.lock_catalog(work)
     decided = await preview_catalog(work, catalog)
     await store.save(work, decided)
-    for change in decided:
+    async for change in in_slices(decided, 20):
         if change.before != change.after:
-            _tell(work, change)
+            await _tell(work, change)
     return decided
 
 
-def _tell(work: UnitOfWork, change: Change) -> None:
+async def _tell(work: UnitOfWork, change: Change) -> None:
     before = None if change.before is None else document(change.before)
     work.audit(change.after.entity, entity_id(change.after), before, document(change.after))
     if isinstance(change.after, Plan):
         assert change.before is None or isinstance(change.before, Plan)
-        for event in _plan_events(change.before, change.after):
+        for event in await asyncio.to_thread(_plan_events, change.before, change.after):
             work.publish(event)
 
 
-def _plan_events(before: Plan | None, after: Plan) -> Iterable[Message]:
+def _plan_events(before: Plan | None, after: Plan) -> list[Message]:
+    events: list[Message] = []
     message = pricing_events_pb2.PlanCreated(plan_id=after.plan_id, plan_version=after.version)
     json_format.ParseDict(document(after), message.plan)
     if before is None:
-        yield message
+        events.append(message)
     elif replace(before, status=after.status) != after:
-        yield pricing_events_pb2.PlanUpdated(
+        updated = pricing_events_pb2.PlanUpdated(
             plan_id=after.plan_id,
             plan_version=after.version,
             previous_plan_version=before.version,
             plan=message.plan,
         )
+        events.append(updated)
     was_active = before is None or before.status is Status.ACTIVE
     if was_active and after.status is Status.DEPRECATED:
-        yield pricing_events_pb2.PlanDeprecated(plan_id=after.plan_id, plan_version=after.version)
+        deprecated = pricing_events_pb2.PlanDeprecated(
+            plan_id=after.plan_id, plan_version=after.version
+        )
+        events.append(deprecated)
+    return events
 
 
 class Pricing:
@@ -132,10 +141,11 @@ class Pricing:
             NotFound: no such business model.
         """
         async with self._database.read() as work:
-            found = await store.page_of_plans(work, model_id, after, limit + 1)
+            page = store.page_of_plans(work, model_id, after, limit + 1)
+            found, more = await _cut(page, limit, lambda item: _weight(item.prices))
             if model_id and not found and not after and not await store.has_model(work, model_id):
                 raise NotFound("business model", model_id)
-        return _cut(found, limit, lambda item: _weight(item.prices))
+        return found, more
 
     async def skus(self, skus: Sequence[str], after: str, limit: int) -> tuple[list[Sku], bool]:
         """Read a page of SKUs behind `after`, and whether there are more; only `skus` unless empty."""
@@ -148,8 +158,8 @@ class Pricing:
     ) -> tuple[list[Entitlement], bool]:
         """Read a page of entitlements behind `after`, and whether there are more."""
         async with self._database.read() as work:
-            found = await store.page_of_entitlements(work, org_id, after, limit + 1)
-        return _cut(found, limit, lambda item: _weight(item.overrides))
+            page = store.page_of_entitlements(work, org_id, after, limit + 1)
+            return await _cut(page, limit, lambda item: _weight(item.overrides))
 
     async def estimate(
         self, org_id: str, uses_per_lead: Mapping[str, Decimal], leads: Decimal
@@ -243,15 +253,15 @@ def _weight(prices: Iterable[object]) -> int:
     return 1 + sum(1 for _ in prices)
 
 
-def _cut(
-    found: list[ItemT], limit: int, weight: Callable[[ItemT], int]
+async def _cut(
+    found: AsyncIterator[ItemT], limit: int, weight: Callable[[ItemT], int]
 ) -> tuple[list[ItemT], bool]:
     """Keep as many items as fit into a page, one at least; say whether any were left."""
     kept: list[ItemT] = []
     total = 0
-    for item in found[:limit]:
+    async for item in found:
         total += weight(item)
-        if kept and total > PRICES_IN_PAGE:
-            break
+        if len(kept) == limit or (kept and total > PRICES_IN_PAGE):
+            return kept, True
         kept.append(item)
-    return kept, len(kept) < len(found)
+    return kept, False

@@ -9,7 +9,7 @@ SELECT pg_advisory_xact_lock(hashtextextended('pricing.catalog:' || %(tenant_id)
 SELECT p.plan_id, p.model_id, p.name, p.tier, p.status, p.notes, p.version, v.currency_code, v.effective_at,
        coalesce((SELECT jsonb_agg(jsonb_build_object('sku', q.sku, 'price', q.price))
                    FROM pricing.plan_price q
-                  WHERE (q.tenant_id, q.plan_id, q.version) = (v.tenant_id, v.plan_id, v.version)), '[]') AS prices
+                  WHERE (q.tenant_id, q.plan_id, q.version) = (v.tenant_id, v.plan_id, v.version)), '[]')::text AS prices
   FROM pricing.plan p
   JOIN pricing.plan_version v ON (v.tenant_id, v.plan_id, v.version) = (p.tenant_id, p.plan_id, p.version)
  WHERE p.tenant_id = %(tenant_id)s
@@ -22,7 +22,7 @@ SELECT p.plan_id, p.model_id, p.name, p.tier, p.status, p.notes, p.version, v.cu
 SELECT p.plan_id, p.model_id, p.name, p.tier, p.status, p.notes, p.version, v.currency_code, v.effective_at,
        coalesce((SELECT jsonb_agg(jsonb_build_object('sku', q.sku, 'price', q.price))
                    FROM pricing.plan_price q
-                  WHERE (q.tenant_id, q.plan_id, q.version) = (v.tenant_id, v.plan_id, v.version)), '[]') AS prices
+                  WHERE (q.tenant_id, q.plan_id, q.version) = (v.tenant_id, v.plan_id, v.version)), '[]')::text AS prices
   FROM pricing.plan p
   JOIN pricing.plan_version v ON (v.tenant_id, v.plan_id, v.version) = (p.tenant_id, p.plan_id, p.version)
  WHERE p.tenant_id = %(tenant_id)s AND p.plan_id > %(after)s
@@ -35,7 +35,7 @@ SELECT p.plan_id, p.model_id, p.name, p.tier, p.status, p.notes, p.version, v.cu
 SELECT p.plan_id, p.model_id, p.name, p.tier, p.status, p.notes, v.version, v.currency_code, v.effective_at,
        coalesce((SELECT jsonb_agg(jsonb_build_object('sku', q.sku, 'price', q.price))
                    FROM pricing.plan_price q
-                  WHERE (q.tenant_id, q.plan_id, q.version) = (v.tenant_id, v.plan_id, v.version)), '[]') AS prices
+                  WHERE (q.tenant_id, q.plan_id, q.version) = (v.tenant_id, v.plan_id, v.version)), '[]')::text AS prices
   FROM pricing.plan p
   JOIN pricing.plan_version v ON (v.tenant_id, v.plan_id) = (p.tenant_id, p.plan_id)
  WHERE p.tenant_id = %(tenant_id)s AND p.plan_id = %(plan_id)s
@@ -52,7 +52,7 @@ SELECT v.version
 -- The entitlement in force at the start of a period, and those that begin inside it, oldest first. The limit is one
 -- more than anybody needs: the first that differs is an error already.
 -- @entitlements_of_period
-SELECT e.org_id, e.plan_id, e.overrides, e.effective_at
+SELECT e.org_id, e.plan_id, e.overrides::text AS overrides, e.effective_at
   FROM pricing.entitlement e
  WHERE e.tenant_id = %(tenant_id)s AND e.org_id = %(org_id)s
    AND (e.effective_at < %(end_at)s OR e.effective_at = %(start_at)s)
@@ -64,7 +64,7 @@ SELECT e.org_id, e.plan_id, e.overrides, e.effective_at
 
 -- One page of entitlements by organisation and time.
 -- @page_of_entitlements
-SELECT e.org_id, e.plan_id, e.overrides, e.effective_at
+SELECT e.org_id, e.plan_id, e.overrides::text AS overrides, e.effective_at
   FROM pricing.entitlement e
  WHERE e.tenant_id = %(tenant_id)s
    AND (e.org_id, e.effective_at) > (%(after_org)s, %(after_at)s::timestamptz)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -59,14 +60,15 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         self, request: catalog_service_pb2.ApplyCatalogRequest, context: Any
     ) -> catalog_service_pb2.ApplyCatalogResponse:
         """Make the catalogue contain the declaration, or say what that would change."""
-        catalog = _catalog(request.catalog)
+        catalog = await asyncio.to_thread(_catalog, request.catalog)
 
         async def handler(work: UnitOfWork) -> catalog_service_pb2.ApplyCatalogResponse:
-            return _applied(await app.apply_catalog(work, catalog))
+            return await asyncio.to_thread(_applied, await app.apply_catalog(work, catalog))
 
         if request.validate_only:
             async with self._database.read() as work:
-                return _applied(await app.preview_catalog(work, catalog))
+                changes = await app.preview_catalog(work, catalog)
+            return await asyncio.to_thread(_applied, changes)
         if request.request_id:
             return await self._idempotency.once(
                 "pricing.apply_catalog",

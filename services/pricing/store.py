@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import json
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -11,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import ARRAY, ColumnElement, Table, Text, any_, literal, or_, select
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 
 from services.pricing import tables
 from services.pricing.domain.catalog import (
@@ -31,8 +32,11 @@ from services.pricing.domain.changes import Change, Shelf, named, shelf_key
 from services.pricing.domain.values import document
 from services.runtime import sql
 from services.runtime.database import UnitOfWork
+from services.runtime.turns import in_slices
 
 _SQL = sql.load("services.pricing", "queries.sql")
+# Rows that are made or written before others have their turn.
+_PART_ROWS = 200
 _PLAN = TypeAdapter(Plan)
 _ENTITLEMENT = TypeAdapter(Entitlement)
 
@@ -99,7 +103,7 @@ async def plan(work: UnitOfWork, plan_id: str, version: int = 0) -> Plan | None:
         {"tenant_id": work.tenant_id, "plan_id": plan_id, "version": version},
     )
     row = rows.first()
-    return None if row is None else _PLAN.validate_python(dict(row._mapping))
+    return None if row is None else _plan(row)
 
 
 async def version_in_force(work: UnitOfWork, plan_id: str, at: datetime) -> int | None:
@@ -111,13 +115,16 @@ async def version_in_force(work: UnitOfWork, plan_id: str, at: datetime) -> int 
     return version
 
 
-async def page_of_plans(work: UnitOfWork, model_id: str, after: str, limit: int) -> list[Plan]:
+async def page_of_plans(
+    work: UnitOfWork, model_id: str, after: str, limit: int
+) -> AsyncIterator[Plan]:
     """Read plans in the order of their ids, those behind `after`."""
     rows = await work.execute(
         _SQL["page_of_plans"],
         {"tenant_id": work.tenant_id, "model_id": model_id, "after": after, "limit": limit},
     )
-    return [_PLAN.validate_python(dict(row._mapping)) for row in rows]
+    async for row in in_slices(rows, _PART_ROWS):
+        yield _plan(row)
 
 
 async def has_model(work: UnitOfWork, model_id: str) -> bool:
@@ -143,7 +150,7 @@ async def page_of_skus(
 
 async def page_of_entitlements(
     work: UnitOfWork, org_id: str, after: tuple[str, datetime], limit: int
-) -> list[Entitlement]:
+) -> AsyncIterator[Entitlement]:
     """Read entitlements by organisation and time, those behind `after`."""
     rows = await work.execute(
         _SQL["page_of_entitlements"],
@@ -155,7 +162,8 @@ async def page_of_entitlements(
             "limit": limit,
         },
     )
-    return [_ENTITLEMENT.validate_python(dict(row._mapping)) for row in rows]
+    async for row in in_slices(rows, _PART_ROWS):
+        yield _entitlement(row)
 
 
 async def entitlements_of_period(
@@ -171,7 +179,7 @@ async def entitlements_of_period(
             "end_at": end_at,
         },
     )
-    return [_ENTITLEMENT.validate_python(dict(row._mapping)) for row in rows]
+    return [_entitlement(row) async for row in in_slices(rows, _PART_ROWS)]
 
 
 async def plan_of_model(work: UnitOfWork, org_id: str) -> tuple[str, str] | None:
@@ -210,7 +218,10 @@ async def commissions(
 async def _load(work: UnitOfWork, kept: _Kept, *conditions: ColumnElement[bool]) -> list[Entity]:
     query = select(kept.table).where(kept.table.c.tenant_id == work.tenant_id, or_(*conditions))
     rows = await work.execute(query)
-    return [kept.adapter.validate_python(dict(row._mapping)) for row in rows]
+    return [
+        kept.adapter.validate_python(dict(row._mapping))
+        async for row in in_slices(rows, _PART_ROWS)
+    ]
 
 
 async def _newest_plans(
@@ -224,7 +235,16 @@ async def _newest_plans(
             "model_ids": list(model_ids),
         },
     )
-    return [_PLAN.validate_python(dict(row._mapping)) for row in rows]
+    return [_plan(row) async for row in in_slices(rows, _PART_ROWS)]
+
+
+# The price lists of a page come as text, so that each is read in its turn.
+def _plan(row: Any) -> Plan:
+    return _PLAN.validate_python({**row._mapping, "prices": json.loads(row.prices)})
+
+
+def _entitlement(row: Any) -> Entitlement:
+    return _ENTITLEMENT.validate_python({**row._mapping, "overrides": json.loads(row.overrides)})
 
 
 async def _save_plans(work: UnitOfWork, changes: Sequence[Change]) -> None:
@@ -232,7 +252,7 @@ async def _save_plans(work: UnitOfWork, changes: Sequence[Change]) -> None:
     await _upsert(work, tables.plan, plans)
     published = [change.after for change in changes if _is_new_version(change)]
     versions, prices = [], []
-    for item in published:
+    async for item in in_slices(published, _PART_ROWS):
         assert isinstance(item, Plan)
         head = {"tenant_id": work.tenant_id, "plan_id": item.plan_id, "version": item.version}
         effective = {"currency_code": item.currency_code, "effective_at": item.effective_at}
@@ -240,10 +260,8 @@ async def _save_plans(work: UnitOfWork, changes: Sequence[Change]) -> None:
         prices += [
             {**head, "sku": price.sku, "price": document(price.price)} for price in item.prices
         ]
-    if versions:
-        await work.execute(insert(tables.plan_version), versions)
-    if prices:
-        await work.execute(insert(tables.plan_price), prices)
+    await _write(work, insert(tables.plan_version), versions)
+    await _write(work, insert(tables.plan_price), prices)
 
 
 def _is_new_version(change: Change) -> bool:
@@ -257,8 +275,18 @@ async def _upsert(work: UnitOfWork, table: Table, entities: Iterable[Entity]) ->
     keys = [column.name for column in table.primary_key]
     others = {column.name: statement.excluded[column.name] for column in table.c}
     changed = {name: value for name, value in others.items() if name not in keys}
-    rows = [{"tenant_id": work.tenant_id, **_row(table, entity)} for entity in entities]
-    await work.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+    rows = [
+        {"tenant_id": work.tenant_id, **_row(table, entity)}
+        async for entity in in_slices(entities, _PART_ROWS)
+    ]
+    statement = statement.on_conflict_do_update(index_elements=keys, set_=changed)
+    await _write(work, statement, rows)
+
+
+async def _write(work: UnitOfWork, statement: Insert, rows: Sequence[dict[str, Any]]) -> None:
+    """Run a statement for rows, if there are any, in parts between which others have their turns."""
+    for start in range(0, len(rows), _PART_ROWS):
+        await work.execute(statement, rows[start : start + _PART_ROWS])
 
 
 def _row(table: Table, entity: Entity) -> dict[str, Any]:

@@ -7,6 +7,7 @@ raises an error when none is named. Never hold one open across a network call.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +18,6 @@ import psycopg
 from google.protobuf.message import Message
 from payments.events.v1 import monitoring_events_pb2
 from psycopg.sql import Literal
-from psycopg.types.json import Jsonb
 from sqlalchemy import CursorResult, Executable
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -85,6 +85,8 @@ _GONE = (
     psycopg.errors.TransactionTimeout,
 )
 _AUDIT = sql.load("services.runtime", "queries.sql")["insert_audit"]
+# Rows that are written before other calls have their turns.
+_PART_ROWS = 500
 
 
 class UnitOfWork:
@@ -175,8 +177,9 @@ class UnitOfWork:
                 "entity": entity,
                 "entity_id": entity_id,
                 "actor": self._call.principal_id,
-                "before": None if before is None else Jsonb(dict(before)),
-                "after": None if after is None else Jsonb(dict(after)),
+                # Written here, in the turn of who tells it, not all at once when the transaction ends.
+                "before": None if before is None else json.dumps(dict(before)),
+                "after": None if after is None else json.dumps(dict(after)),
                 "request_id": self._call.request_id,
             }
         )
@@ -208,8 +211,8 @@ class UnitOfWork:
 
     async def flush(self) -> None:
         """Write audit entries, then events: events are the last statement before the commit."""
-        if self._audits:
-            await self.execute(_AUDIT, self._audits)
+        for start in range(0, len(self._audits), _PART_ROWS):
+            await self.execute(_AUDIT, self._audits[start : start + _PART_ROWS])
         if self._events:
             await publish.write(self.connection, self._call, self.now, self._events)
 

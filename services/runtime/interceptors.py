@@ -382,7 +382,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
         if call.method.has_request_id:
             _adopt_idempotency_key(call, request)
         if call.method.validated:
-            validation.check(request)
+            await validation.check_in_turns(request)
         return request
 
     async def _requests(

@@ -3,7 +3,7 @@ transaction.
 
 -- @insert_audit
 INSERT INTO mesh.audit (tenant_id, audit_id, entity, entity_id, actor, before, after, request_id)
-VALUES (%(tenant_id)s, %(audit_id)s, %(entity)s, %(entity_id)s, %(actor)s, %(before)s, %(after)s, %(request_id)s);
+VALUES (%(tenant_id)s, %(audit_id)s, %(entity)s, %(entity_id)s, %(actor)s, %(before)s::jsonb, %(after)s::jsonb, %(request_id)s);
 
 -- @claim_request
 -- A concurrent call with the same id waits here until the first one ends.

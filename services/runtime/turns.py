@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import ParamSpec, TypeVar
 
 ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+ParametersT = ParamSpec("ParametersT")
 SLICE_SECONDS = 0.005
 """After so long others have their turn, however few items it was."""
+ASIDE_ITEMS = 500
+"""Pure work on fewer items is not worth a thread."""
 
 
 async def in_slices(items: Iterable[ItemT], size: int) -> AsyncIterator[ItemT]:
@@ -20,3 +24,19 @@ async def in_slices(items: Iterable[ItemT], size: int) -> AsyncIterator[ItemT]:
         if number % size == 0 or time.perf_counter() - began > SLICE_SECONDS:
             await asyncio.sleep(0)
             began = time.perf_counter()
+
+
+async def aside(
+    items: int,
+    work: Callable[ParametersT, ResultT],
+    *arguments: ParametersT.args,
+    **named: ParametersT.kwargs,
+) -> ResultT:
+    """Do work that cannot be cut: in a thread when it has many items, so that other calls have their turns.
+
+    The work must be pure, and nothing else may touch its arguments meanwhile: a caller that is cancelled leaves it to
+    end by itself.
+    """
+    if items < ASIDE_ITEMS:
+        return work(*arguments, **named)
+    return await asyncio.to_thread(work, *arguments, **named)

@@ -9,6 +9,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from functools import cache
+from typing import Any, NamedTuple
 
 import protovalidate
 from buf.validate import validate_pb2
@@ -17,9 +18,15 @@ from google.protobuf.message import Message
 
 from services.runtime import wellformed
 from services.runtime.errors import BatchTooLarge, FieldViolation, InvalidField
+from services.runtime.turns import in_slices
 
 _VALIDATOR = protovalidate.Validator()
 VIOLATIONS_MAX = 100
+_RULES = validate_pb2.message
+PART_BYTES = 16 * 1024
+"""What is looked at in one piece: that takes milliseconds at worst."""
+# Parts that are looked at before others have their turn.
+_PARTS = 50
 _NO_REQUEST_ID = (
     "say which request this is, so that sending it twice does it once: send the header Idempotency-Key "
     "with a key of your own, or a UUID in this field"
@@ -65,6 +72,96 @@ def check(message: Message) -> None:
     found = violations(message)
     if found:
         raise InvalidField.of(found)
+
+
+async def check_in_turns(message: Message) -> None:
+    """Refuse a message that breaks a rule, as `check` does; other calls run while a large one is looked at.
+
+    Raises:
+        InvalidField: names every field at fault, 100 at most.
+    """
+    if message.ByteSize() <= PART_BYTES:
+        check(message)
+        return
+    found: list[FieldViolation] = []
+    async for part in in_slices(_parts(message), _PARTS):
+        if part.crowded:
+            raise InvalidField.of(part.crowded[:VIOLATIONS_MAX])
+        found += violations(part.message, part.prefix)
+        if len(found) >= VIOLATIONS_MAX:
+            break
+    if found:
+        raise InvalidField.of(found[:VIOLATIONS_MAX])
+
+
+class _Part(NamedTuple):
+    """What is checked by itself, the prefix of its paths, and its lists that are too long to be looked at."""
+
+    prefix: str
+    message: Message
+    crowded: list[FieldViolation]
+
+
+def _parts(message: Message) -> Iterator[_Part]:
+    """Cut a message up, from the front to the back; what its rules see together stays together."""
+    waiting = [("", message)]
+    while waiting:
+        prefix, whole = waiting.pop()
+        items: list[tuple[str, Message]] = []
+        crowded: list[FieldViolation] = []
+        yield _Part(prefix, _without_lists(whole, prefix, items, crowded), crowded)
+        waiting += reversed(items)
+
+
+def _without_lists(
+    message: Message,
+    prefix: str,
+    items: list[tuple[str, Message]],
+    crowded: list[FieldViolation],
+) -> Message:
+    """Return what is left of a large message without what is in its lists, which goes to `items`."""
+    if message.ByteSize() <= PART_BYTES or _RULES in message.DESCRIPTOR.GetOptions().Extensions:
+        return message
+    changes: list[tuple[str, Any]] = []
+    for field, value in message.ListFields():
+        limit, ignored, is_map = _limits(field)
+        path = prefix + field.name
+        if field.message_type is None or is_map or ignored:
+            continue
+        if not field.is_repeated:
+            inside = _without_lists(value, f"{path}.", items, crowded)
+            if inside is not value:
+                changes.append((field.name, inside))
+        elif limit is not None and len(value) > limit:
+            crowded.append(FieldViolation(path, f"must have at most {limit} items"))
+        elif (kept := _kept(field)) is not None:
+            changes.append((field.name, value[:kept]))
+            items += ((f"{path}[{at}].", value[at]) for at in range(kept, len(value)))
+    if not changes:
+        return message
+    left = type(message)()
+    left.CopyFrom(message)
+    for name, value in changes:
+        left.ClearField(name)
+        if isinstance(value, list):
+            getattr(left, name).extend(value)
+        else:
+            getattr(left, name).CopyFrom(value)
+    return left
+
+
+@cache
+def _kept(field: FieldDescriptor) -> int | None:
+    """Return how many items a list keeps so that its own rules hold; None when they look at all items together."""
+    rules = validate_pb2.FieldRules()
+    rules.CopyFrom(field.GetOptions().Extensions[validate_pb2.field])
+    kept = max(rules.repeated.min_items, int(rules.required))
+    for name in ("min_items", "max_items"):
+        rules.repeated.ClearField(name)
+    if not rules.repeated.ByteSize():
+        rules.ClearField("repeated")
+    rules.ClearField("required")
+    return None if rules.ByteSize() else kept
 
 
 def check_batch(items: Sized, items_max: int, *, field: str = "items") -> None:

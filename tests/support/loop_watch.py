@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+STEP_S = 0.1
+"""The longest step that is taken for short: 50 ms are the rule, and a slow machine takes twice as long."""
+
 
 @dataclass(slots=True)
 class Watch:

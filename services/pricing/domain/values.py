@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, TypeAdapter
@@ -41,10 +42,16 @@ Time = Annotated[datetime, AfterValidator(_utc), PlainSerializer(_write_time, wh
 
 def document(value: Any) -> dict[str, Any]:
     """Return the document form of a value of the domain."""
-    dumped = TypeAdapter(type(value)).dump_python(value, mode="json")
+    kind: Any = type(value)
+    dumped = _adapter(kind).dump_python(value, mode="json")
     pruned = _pruned(dumped)
     assert isinstance(pruned, dict)
     return pruned
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _pruned(value: Any) -> Any:

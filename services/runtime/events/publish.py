@@ -24,12 +24,15 @@ from services.runtime.driver import driver_of
 from services.runtime.errors import Code, DomainError
 from services.runtime.events import registry
 from services.runtime.events.subjects import with_version
+from services.runtime.turns import in_slices
 
 PAYLOAD_BYTES_MAX = 1024 * 1024
 # Of the hashes in `mesh.event_identity`.
 IDENTITY_BYTES = 16
 # What one transaction may publish. A use case that reaches it should publish one event for its batch.
 EVENTS_MAX = 10_000
+# Events that are prepared before other calls have their turns.
+_SLICE = 100
 
 _QUERIES = sql.load("services.runtime.events", "queries.sql")
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")
@@ -100,15 +103,15 @@ async def write(
         return
     if len(events) > EVENTS_MAX:
         raise ValueError(f"{len(events)} events in one transaction; publish at most {EVENTS_MAX}")
-    rows = [_row(event, context) for event in events]
     shared = {
         "tenant_id": context.tenant_id,
         "traceparent": context.traceparent,
         "created_at": now,
     }
-    if len(rows) == 1:
-        await _write_one(connection, shared | rows[0])
+    if len(events) == 1:
+        await _write_one(connection, shared | _row(events[0], context))
         return
+    rows = [_row(event, context) async for event in in_slices(events, _SLICE)]
     await write_many(driver_of(connection), shared, rows)
 
 

@@ -19,7 +19,7 @@ from services.runtime.errors import DomainError
 from services.runtime.service import Runtime, Service
 from services.runtime.workers import Workers
 from tests.support.events import Lab, call, new_tenant
-from tests.support.loop_watch import watching
+from tests.support.loop_watch import STEP_S, watching
 from tests.support.mesh import Mesh, running
 from tests.support.outside import payload_of
 from tests.unit.events.test_expansion import BEYOND, chain
@@ -27,8 +27,6 @@ from tests.unit.events.test_expansion import BEYOND, chain
 ACCEPTED, REJECTED = type_pb2.OUTCOME_ACCEPTED, type_pb2.OUTCOME_REJECTED
 BATCH = "application/cloudevents-batch+json"
 Event, EventType = events_pb2.Event, events_pb2.EventType
-# The longest step of the loop that is taken for short: 50 ms are the rule, and a slow machine takes twice as long.
-STEP_S = 0.1
 MIB = 1024 * 1024
 
 

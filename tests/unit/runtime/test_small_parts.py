@@ -352,5 +352,4 @@ def test_logs_outlive_the_standard_error_they_began_with(monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "stderr", second)
     first.close()
     logger.warning("still here")
-    structlog.reset_defaults()
     assert "still here" in second.getvalue()

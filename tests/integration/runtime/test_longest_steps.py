@@ -1,0 +1,195 @@
+"""The largest call of each kind leaves the event loop to the others, step by step."""
+
+from __future__ import annotations
+
+import gc
+import uuid
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
+from payments.metering.v1 import metering_service_pb2_grpc
+from payments.pricing.v1 import catalog_service_pb2, catalog_service_pb2_grpc
+from payments.type.v1 import type_pb2
+
+from services.ledger import bootstrap as ledger
+from services.ledger.servicer import BATCH_ITEMS_MAX
+from services.metering import bootstrap as metering
+from services.metering.domain import ROWS_MAX
+from services.pricing import bootstrap as pricing
+from services.pricing.servicer import CATALOG_BYTES_MAX
+from services.runtime.clock import ManualClock
+from services.runtime.config import MESSAGE_BYTES_MAX
+from tests.support.loop_watch import STEP_S, watching
+from tests.support.mesh import Mesh, running
+from tests.support.metering import NOW, batch, event, usage_query
+from tests.support.postgres import DatabaseUrls
+from tests.support.pricing import declaration
+
+
+@pytest.fixture(scope="module")
+async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
+    builds = [ledger.build, pricing.build, metering.build]
+    async with running(database, builds, clock=ManualClock(NOW)) as found:
+        # As in a process of the mesh: what was loaded so far lives as long as it does.
+        gc.freeze()
+        yield found
+        gc.unfreeze()
+
+
+@pytest.fixture
+def tenant() -> str:
+    return f"t-{uuid.uuid4().hex[:12]}"
+
+
+def accounts() -> ledger_service_pb2.CreateAccountsRequest:
+    return ledger_service_pb2.CreateAccountsRequest(
+        accounts=[
+            ledger_pb2.Account(
+                account_id=f"a-{number}", currency_code="USD", type=ledger_pb2.ACCOUNT_TYPE_ASSET
+            )
+            for number in range(BATCH_ITEMS_MAX)
+        ]
+    )
+
+
+def transfers(*, linked: bool) -> ledger_service_pb2.PostTransfersRequest:
+    found = [
+        ledger_pb2.Transfer(
+            transfer_id=str(uuid.uuid4()),
+            debit_account_id=f"a-{number}",
+            credit_account_id=f"a-{(number + 1) % BATCH_ITEMS_MAX}",
+            amount=type_pb2.Money(currency_code="USD", minor_units=100),
+            code=1,
+            linked=linked,
+            metadata={"order_id": f"o-{number}", "note": "x" * 40},
+        )
+        for number in range(BATCH_ITEMS_MAX)
+    ]
+    found[-1].linked = False
+    return ledger_service_pb2.PostTransfersRequest(transfers=found)
+
+
+async def test_a_full_batch_of_the_ledger(mesh: Mesh, tenant: str) -> None:
+    stub = ledger_service_pb2_grpc.LedgerServiceStub(mesh.channel(tenant))
+    opening = accounts()
+    async with watching() as watch:
+        opened = await stub.CreateAccounts(opening)
+        again = await stub.CreateAccounts(opening)
+    assert {item.result for item in opened.results} == {ledger_service_pb2.ACCOUNT_RESULT_OK}
+    assert {item.result for item in again.results} == {ledger_service_pb2.ACCOUNT_RESULT_EXISTS}
+    assert watch.longest_s < STEP_S
+
+    for linked in (False, True):
+        request = transfers(linked=linked)
+        async with watching() as watch:
+            posted = await stub.PostTransfers(request)
+            repeated = await stub.PostTransfers(request)
+        assert {item.result for item in posted.results} == {ledger_service_pb2.TRANSFER_RESULT_OK}
+        assert {item.result for item in repeated.results} == {
+            ledger_service_pb2.TRANSFER_RESULT_EXISTS
+        }
+        assert watch.longest_s < STEP_S
+    for transfer in request.transfers:
+        transfer.code = 2
+    async with watching() as watch:
+        differing = await stub.PostTransfers(request)
+    assert len(differing.results) == BATCH_ITEMS_MAX
+    assert watch.longest_s < STEP_S
+
+
+def skus(count: int, **fields: Any) -> list[dict[str, Any]]:
+    return [{"sku": f"s-{number}", "unit": "u", **fields} for number in range(count)]
+
+
+def plans(count: int, prices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"plan_id": f"p-{number}", "name": "P", "currency_code": "USD", "prices": prices}
+        for number in range(count)
+    ]
+
+
+def tiers(count: int, unit_amount: str) -> list[dict[str, str]]:
+    ends = [{"up_to": str(number), "unit_amount": unit_amount} for number in range(1, count)]
+    return [*ends, {"unit_amount": unit_amount}]
+
+
+def notes() -> dict[str, Any]:
+    """Many SKUs with many notes."""
+    return {"skus": skus(800, metadata={f"key-{number}": "x" for number in range(32)})}
+
+
+def many_prices() -> dict[str, Any]:
+    """Many plans that price many SKUs."""
+    prices = [
+        {"sku": f"s-{number}", "price": {"per_unit": {"unit_amount": "0.01"}}}
+        for number in range(500)
+    ]
+    return {"skus": skus(500), "plans": plans(45, prices)}
+
+
+def many_tiers() -> dict[str, Any]:
+    """Plans with as many tiers as a price list may have."""
+    prices = [
+        {"sku": f"s-{number}", "price": {"graduated": {"tiers": tiers(100, "1")}}}
+        for number in range(20)
+    ]
+    return {"skus": skus(20), "plans": plans(22, prices)}
+
+
+def many_things() -> dict[str, Any]:
+    """As many things as a declaration may have."""
+    numbers = range(1_000)
+    return {
+        "skus": skus(1_000),
+        "plans": plans(200, []),
+        "business_models": [
+            {"model_id": f"m-{number}", "currency_code": "USD"} for number in range(100)
+        ],
+        "org_business_models": [{"org_id": f"o-{n}", "model_id": f"m-{n % 100}"} for n in numbers],
+        "entitlements": [{"org_id": f"o-{n}", "plan_id": f"p-{n % 200}"} for n in numbers],
+        "partners": [{"partner_id": f"n-{n}", "tier": f"t-{n}"} for n in numbers],
+        "partners_of_record": [{"org_id": f"o-{n}", "partner_id": f"n-{n}"} for n in numbers],
+        "commission_rates": [{"partner_tier": f"t-{n}", "pct": "10"} for n in numbers],
+    }
+
+
+@pytest.mark.parametrize("made", [notes, many_prices, many_tiers, many_things])
+async def test_the_largest_catalogue(
+    mesh: Mesh, tenant: str, made: Callable[[], dict[str, Any]]
+) -> None:
+    options: dict[str, Any] = {"grpc.max_receive_message_length": MESSAGE_BYTES_MAX}
+    channel = mesh.channel(tenant, **options)
+    # Bytes in and out: what the caller decodes is not the mesh's.
+    apply: Any = channel.unary_unary("/payments.pricing.v1.CatalogService/ApplyCatalog")
+    request = declaration(made())
+    assert CATALOG_BYTES_MAX // 6 < request.catalog.ByteSize() <= CATALOG_BYTES_MAX
+    sent = [request.SerializeToString()]
+    for plan in request.catalog.plans:
+        plan.notes = "changed"
+    sent.append(request.SerializeToString())
+    async with watching() as watch:
+        answers = [await apply(data) for data in sent]
+    first, again = map(catalog_service_pb2.ApplyCatalogResponse.FromString, answers)
+    assert len(first.changes) == len(again.changes) > 0
+    assert watch.longest_s < STEP_S
+
+
+async def test_usage_up_to_its_limit(mesh: Mesh, tenant: str) -> None:
+    stub = metering_service_pb2_grpc.MeteringServiceStub(mesh.channel(tenant))
+    known = catalog_service_pb2_grpc.CatalogServiceStub(mesh.channel(tenant))
+    await known.ApplyCatalog(declaration({"skus": [{"sku": "llm.tokens", "unit": "token"}]}))
+    for start in range(0, ROWS_MAX, 5_000):
+        events = [
+            event(f"e-{number}", at=NOW - timedelta(hours=1), metadata={"user": f"u-{number}"})
+            for number in range(start, start + 5_000)
+        ]
+        answer = await stub.IngestEvents(batch(*events))
+        assert answer.accepted == 5_000
+    query = usage_query(group_by=["user"])
+    async with watching() as watch:
+        usage = await stub.QueryUsage(query)
+    assert len(usage.rows) == ROWS_MAX
+    assert watch.longest_s < STEP_S

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -84,18 +84,25 @@ async def apply_catalog(work: UnitOfWork, catalog: Catalog) -> list[Change]:
 
 
 async def _tell(work: UnitOfWork, change: Change) -> None:
+    before, after, events = await asyncio.to_thread(_told, change)
+    work.audit(change.after.entity, entity_id(change.after), before, after)
+    for event in events:
+        work.publish(event)
+
+
+def _told(change: Change) -> tuple[dict[str, Any] | None, dict[str, Any], list[Message]]:
     before = None if change.before is None else document(change.before)
-    work.audit(change.after.entity, entity_id(change.after), before, document(change.after))
-    if isinstance(change.after, Plan):
-        assert change.before is None or isinstance(change.before, Plan)
-        for event in await asyncio.to_thread(_plan_events, change.before, change.after):
-            work.publish(event)
+    after = document(change.after)
+    if not isinstance(change.after, Plan):
+        return before, after, []
+    assert change.before is None or isinstance(change.before, Plan)
+    return before, after, _plan_events(change.before, change.after, after)
 
 
-def _plan_events(before: Plan | None, after: Plan) -> list[Message]:
+def _plan_events(before: Plan | None, after: Plan, written: dict[str, Any]) -> list[Message]:
     events: list[Message] = []
     message = pricing_events_pb2.PlanCreated(plan_id=after.plan_id, plan_version=after.version)
-    json_format.ParseDict(document(after), message.plan)
+    json_format.ParseDict(written, message.plan)
     if before is None:
         events.append(message)
     elif replace(before, status=after.status) != after:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -235,7 +236,8 @@ async def _newest_plans(
             "model_ids": list(model_ids),
         },
     )
-    return [_plan(row) async for row in in_slices(rows, _PART_ROWS)]
+    # A single plan may be a thousand prices of a thousand tiers: too much for a turn of the loop.
+    return await asyncio.to_thread(lambda: [_plan(row) for row in rows])
 
 
 # The price lists of a page come as text, so that each is read in its turn.
@@ -251,17 +253,24 @@ async def _save_plans(work: UnitOfWork, changes: Sequence[Change]) -> None:
     plans = [change.after for change in changes]
     await _upsert(work, tables.plan, plans)
     published = [change.after for change in changes if _is_new_version(change)]
+    versions, prices = await asyncio.to_thread(_version_rows, work.tenant_id, work.now, published)
+    await _write(work, insert(tables.plan_version), versions)
+    await _write(work, insert(tables.plan_price), prices)
+
+
+def _version_rows(
+    tenant_id: str, now: datetime, published: Iterable[Entity]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     versions, prices = [], []
-    async for item in in_slices(published, _PART_ROWS):
+    for item in published:
         assert isinstance(item, Plan)
-        head = {"tenant_id": work.tenant_id, "plan_id": item.plan_id, "version": item.version}
+        head = {"tenant_id": tenant_id, "plan_id": item.plan_id, "version": item.version}
         effective = {"currency_code": item.currency_code, "effective_at": item.effective_at}
-        versions.append({**head, **effective, "published_at": work.now})
+        versions.append({**head, **effective, "published_at": now})
         prices += [
             {**head, "sku": price.sku, "price": document(price.price)} for price in item.prices
         ]
-    await _write(work, insert(tables.plan_version), versions)
-    await _write(work, insert(tables.plan_price), prices)
+    return versions, prices
 
 
 def _is_new_version(change: Change) -> bool:
@@ -275,10 +284,7 @@ async def _upsert(work: UnitOfWork, table: Table, entities: Iterable[Entity]) ->
     keys = [column.name for column in table.primary_key]
     others = {column.name: statement.excluded[column.name] for column in table.c}
     changed = {name: value for name, value in others.items() if name not in keys}
-    rows = [
-        {"tenant_id": work.tenant_id, **_row(table, entity)}
-        async for entity in in_slices(entities, _PART_ROWS)
-    ]
+    rows = await asyncio.to_thread(_rows, table, work.tenant_id, entities)
     statement = statement.on_conflict_do_update(index_elements=keys, set_=changed)
     await _write(work, statement, rows)
 
@@ -287,6 +293,10 @@ async def _write(work: UnitOfWork, statement: Insert, rows: Sequence[dict[str, A
     """Run a statement for rows, if there are any, in parts between which others have their turns."""
     for start in range(0, len(rows), _PART_ROWS):
         await work.execute(statement, rows[start : start + _PART_ROWS])
+
+
+def _rows(table: Table, tenant_id: str, entities: Iterable[Entity]) -> list[dict[str, Any]]:
+    return [{"tenant_id": tenant_id, **_row(table, entity)} for entity in entities]
 
 
 def _row(table: Table, entity: Entity) -> dict[str, Any]:

@@ -11,14 +11,6 @@ from services.runtime.loop_watch import Hold, LoopWatch, Place, read_holds
 REPOSITORY = Path(__file__).parents[2]
 SETTING = "TOLLMESH_LOOP_HOLDS_FILE"
 
-# The largest calls that there are still hold the loop for longer than that, in one transaction each: 8,190 transfers, a
-# whole catalogue, an answer of usage up to its limit. They are to be cut; nothing may join them.
-STILL_HELD = {
-    ("services/ledger/servicer.py", "LedgerServicer.PostTransfers"),
-    ("services/metering/servicer.py", "MeteringServicer.QueryUsage"),
-    ("services/pricing/servicer.py", "CatalogServicer.ApplyCatalog"),
-}
-
 _SERVICES = f"{REPOSITORY}/services/"
 _TESTS = f"{REPOSITORY}/tests/"
 
@@ -53,13 +45,7 @@ class Holds:
         whole = written[: written.rfind(b"\n") + 1]
         self._read += len(whole)
         own, self._own[:] = list(self._own), []
-        return [hold for hold in own + read_holds(whole.decode()) if not is_still_held(hold)]
-
-
-def is_still_held(hold: Hold) -> bool:
-    """True for the largest calls, which are known to hold the loop."""
-    places = {(place.file.removeprefix(f"{REPOSITORY}/"), place.function) for place in hold.stack}
-    return bool(places & STILL_HELD)
+        return own + read_holds(whole.decode())
 
 
 def is_ours(stack: list[Place]) -> bool:

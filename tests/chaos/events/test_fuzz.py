@@ -127,16 +127,30 @@ async def _torment(crews: Crews, seed: int, until: float) -> None:
 
 
 async def _kill_server(server: EmbeddedPostgres, until: float) -> int:
-    """Kill Postgres again and again; who supervises it starts it anew."""
+    """Kill Postgres again and again; who supervises it starts it anew. Returns when it runs for the last time."""
     for done in range(POSTGRES_KILLS):
         await asyncio.sleep((until - time.monotonic()) / (POSTGRES_KILLS + 1 - done))
         # It may be away just then, because it died of the time before.
         while True:
             with suppress(ProcessLookupError):
-                os.kill(server.pid, signal.SIGKILL)
+                killed = server.pid
+                os.kill(killed, signal.SIGKILL)
                 break
             await asyncio.sleep(0.1)
+    async with asyncio.timeout(DRAINED_WITHIN_S):
+        # Sessions of a postmaster that is dead may answer for a moment.
+        while True:
+            await asyncio.sleep(0.1)
+            if server.pid != killed and await _answers(server):
+                break
     return POSTGRES_KILLS
+
+
+async def _answers(server: EmbeddedPostgres) -> bool:
+    with suppress(psycopg.OperationalError):
+        await (await psycopg.AsyncConnection.connect(server.admin_url())).close()
+        return True
+    return False
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -34,7 +35,8 @@ from services.runtime.idempotency import Idempotency
 from services.runtime.roles import DatabaseUrls
 from tests.support.cutting import cut_at
 
-# The driver's pipeline, cut off twice, complains of its closed connection when its generator is collected.
+# The driver's pipeline, cut off twice, complains of its closed connection when its generator is collected. It is
+# collected here, so that no other test has to hear it.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 POOL_SIZE = 2
@@ -82,6 +84,7 @@ async def shared(
     yield Shared(database, relay, role, name)
     await database.close()
     await relay.close()
+    gc.collect()
 
 
 def call() -> CallContext:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -27,7 +27,8 @@ from tests.support.postgres import DatabaseUrls
 SECRET = "a mesh secret of tests, thirty-two characters and more"
 NAMES = ("metering", "pricing", "ledger", "billing")
 ENDS_WITHIN_S = 60
-NOW = datetime.now(UTC)
+# A day that has ended: an open one is charged with leave only.
+USED_AT = datetime.now(UTC) - timedelta(days=1)
 
 CATALOG = {
     "skus": [
@@ -109,9 +110,10 @@ def test_four_processes_make_one_charge(new_database: Callable[[], DatabaseUrls]
         calls = {name: stack.enter_context(client(addresses[name], tenant)) for name in NAMES}
         apply_catalog(calls["pricing"], parse_catalog(CATALOG, "catalog"))
         ingest(calls["metering"])
-        charge = create_charge(calls["billing"], "org", parse(f"{NOW:%Y-%m-%d}"))
+        day = parse(f"{USED_AT:%Y-%m-%d}")
+        charge = create_charge(calls["billing"], "org", day)
         assert (charge.total.currency_code, charge.total.minor_units) == ("USD", 75)
-        again = create_charge(calls["billing"], "org", parse(f"{NOW:%Y-%m-%d}"))
+        again = create_charge(calls["billing"], "org", day)
         assert again.charge_id == charge.charge_id
         ledger = calls["ledger"].stub(ledger_service_pb2_grpc.LedgerServiceStub)
         request = ledger_service_pb2.GetAccountRequest(account_id="receivable:org:USD")
@@ -126,7 +128,7 @@ def ingest(metering: Client) -> None:
         event = request.events.add(
             request_id=f"use-{number}", org_id="org", project_id="p", sku="calls", quantity="1"
         )
-        event.event_time.FromDatetime(NOW)
+        event.event_time.FromDatetime(USED_AT)
     stub = metering.stub(metering_service_pb2_grpc.MeteringServiceStub)
     assert metering.call(stub.IngestEvents, request).accepted == 3
 

@@ -21,9 +21,9 @@ from services.cli.errors import (
     EXIT_USAGE,
     CliError,
 )
-from services.runtime.config import MESSAGE_BYTES_MAX
 from services.runtime.errors import DomainError
 from services.runtime.status import DETAILS_KEY, from_status
+from services.runtime.weight import MESSAGE_BYTES_MAX
 
 DEFAULT_ADDRESS = "127.0.0.1:7443"
 CALL_TIMEOUT_SECONDS = 60.0

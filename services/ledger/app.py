@@ -28,6 +28,8 @@ from services.runtime.turns import aside, in_slices
 ATTEMPTS_MAX = 4
 # Between two looks at what else is to be done.
 SLICE_ITEMS = 100
+# A booking passes over ids that somebody else has taken, but not for ever.
+BOOKING_TRIES = 100
 PAYMENTS_IN_BOOKS = "ledger/payments-in-books"
 PAYMENT_IN_SUSPENSE = "ledger/payment-in-suspense"
 
@@ -179,9 +181,12 @@ async def _book(work: UnitOfWork, booking: Booking, payment_id: str) -> Transfer
     """Post a booking once, where the books take it.
 
     What a processor did cannot be refused afterwards, so an account that refuses is passed over.
+
+    Raises:
+        PaymentNotBookable: no account takes it, or others have taken all of its ids.
     """
     round_no = 0
-    while True:
+    for _ in range(BOOKING_TRIES):
         transfer_id = booking.transfer_id(round_no)
         known = (await store.read_known(work, {transfer_id: set()})).get(transfer_id)
         if known is None:
@@ -195,6 +200,7 @@ async def _book(work: UnitOfWork, booking: Booking, payment_id: str) -> Transfer
             return known.transfer
         else:
             round_no += 1
+    raise payments.not_bookable(payment_id, str(transfer_id), "IDS_TAKEN")
 
 
 async def _placed(

@@ -14,10 +14,11 @@ from typing import Any
 import grpc
 
 from services.runtime.access import MeshTokens, Principal
-from services.runtime.config import MESSAGE_BYTES_MAX, Settings
+from services.runtime.config import Settings
 from services.runtime.context import current
 from services.runtime.errors import DeadlineExceeded
 from services.runtime.status import RemoteError
+from services.runtime.weight import MESSAGE_BYTES_MAX
 
 CALL_TIMEOUT_SECONDS = 30.0
 # Time that the caller keeps for itself after a downstream answer.

@@ -11,8 +11,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from services.runtime import secrets
 from services.runtime.addresses import AllowList
 
-# What one message may weigh, in and out. A full batch of usage events stays far below.
-MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 # Longer than the last retry of a webhook, and than a long week-end.
 EVENT_RETENTION_DAYS_MIN = 7
 

@@ -15,6 +15,8 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from services.runtime.errors import BatchTooLarge, UndecodableRequest
 
+MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+"""What one message may weigh, in and out; a full batch of usage events stays far below."""
 LIGHT_BYTES = 64 * 1024
 """Smaller requests are decoded uncounted: that takes milliseconds at worst."""
 ITEMS_MAX = 10_000

@@ -15,7 +15,6 @@ from uuid import uuid4
 
 import typer
 from payments.access.v1 import access_pb2, access_service_pb2, access_service_pb2_grpc
-from pydantic import SecretStr
 
 from services.cli.client import Client, Session, forget_session, save_session
 from services.cli.errors import EXIT_DENIED, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
@@ -128,6 +127,9 @@ def up(
 
 def _joined(url: str, site: str, sources: list[str]) -> dict[str, Any]:
     """Return the settings of the transport that the command line gives."""
+    # Imported here, as in `up`: other commands should not pay for it.
+    from pydantic import SecretStr  # noqa: PLC0415
+
     given = {"nats_url": SecretStr(url) if url else "", "nats_site": site}
     return {
         name: value for name, value in (given | {"nats_from": ",".join(sources)}).items() if value

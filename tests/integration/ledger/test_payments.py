@@ -20,8 +20,10 @@ from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.type.v1.type_pb2 import Money
 
+from services.ledger import app
 from services.ledger.app import post_transfers
 from services.ledger.bootstrap import build
+from services.ledger.domain.payments import Charge, PaymentNotBookable
 from services.ledger.domain.transfers import Transfer
 from services.monitoring.bootstrap import build as build_monitoring
 from services.runtime.context import CallContext, acting
@@ -335,7 +337,9 @@ async def test_accounts_that_are_full_are_stood_in_for(mesh: Mesh, call: CallCon
     assert held["clearing:wallet-one:USD"] == MINOR_UNITS_MAX, "what fits goes where it belongs"
 
 
-async def test_an_id_that_somebody_took_is_passed_over(mesh: Mesh, call: CallContext) -> None:
+async def test_an_id_that_somebody_took_is_passed_over_but_not_for_ever(
+    mesh: Mesh, call: CallContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await create(mesh, call, account("a"), account("b"))
     taken = pb.Transfer(
         transfer_id=str(derived_uuid("payment.received", "pay_1", "att_1")),
@@ -352,6 +356,12 @@ async def test_an_id_that_somebody_took_is_passed_over(mesh: Mesh, call: CallCon
     stub = LedgerServiceStub(mesh.channel(call.tenant_id))
     for transfer in (taken, burnt):
         await stub.PostTransfers(service_pb.PostTransfersRequest(transfers=[transfer]))
+    charge = Charge("pay_1", "att_1", "wallet-one", "chg_1", "acme", "USD", 5000, AT)
+    with acting(call), monkeypatch.context() as patch:
+        patch.setattr(app, "BOOKING_TRIES", 2)
+        with pytest.raises(PaymentNotBookable, match="IDS_TAKEN"):
+            async with mesh.node.database.unit_of_work("ledger.post_transfers") as work:
+                await app.book_charge(work, charge)
     for _ in range(2):
         await publish(mesh, call, charged(), received(FIRST))
         assert (await balances(mesh, call))["receivable:acme:USD"] == -5000

@@ -23,8 +23,8 @@ from services.cli.errors import (
     EXIT_USAGE,
     CliError,
 )
-from services.runtime.config import MESSAGE_BYTES_MAX
 from services.runtime.status import DETAILS_KEY
+from services.runtime.weight import MESSAGE_BYTES_MAX
 
 NOBODY = "no mesh answers"
 

@@ -207,27 +207,13 @@ def _json(stream: IO[str], records: _Records) -> Rows:
     while (first := stream.read(1)).isspace():
         lines += first == "\n"
     if first != "[":
-        yield from _parsed(_numbered(streams.Lines(stream, first, lines)), records)
+        yield from _parsed(streams.Lines(stream, first, lines).numbered(), records)
         return
     yield from _parsed(enumerate(streams.elements(stream), start=1), records)
 
 
 def _json_lines(stream: IO[str], records: _Records) -> Rows:
-    return _parsed(_numbered(streams.Lines(stream)), records)
-
-
-def _numbered(lines: streams.Lines) -> Iterator[tuple[int, str | None]]:
-    while True:
-        lines.mark()
-        try:
-            line = next(lines)
-        except StopIteration:
-            return
-        except streams.LineTooLong:
-            yield lines.number, None
-        else:
-            if line.strip():
-                yield lines.number, line
+    return _parsed(streams.Lines(stream).numbered(), records)
 
 
 def _parsed(texts: Iterator[tuple[int, str | None]], records: _Records) -> Rows:

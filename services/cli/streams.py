@@ -136,6 +136,20 @@ class Lines(Iterator[str]):
         self.number = before
         self.taken: list[str] = []
 
+    def numbered(self) -> Iterator[tuple[int, str | None]]:
+        """Give the lines that are not blank with their numbers; None for one that is too long."""
+        while True:
+            self.mark()
+            try:
+                line = next(self)
+            except StopIteration:
+                return
+            except LineTooLong:
+                yield self.number, None
+            else:
+                if line.strip():
+                    yield self.number, line
+
     def __next__(self) -> str:
         line = self._put_back.popleft() if self._put_back else self._read()
         self.number += 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Never
 
+from services.runtime import documents
+
 
 class Number(str):
     """A number, as it was written."""
@@ -39,21 +41,10 @@ def name_of(value: object) -> str:
     return _KINDS.get(type(value), "null")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise ValueError(f"the key {name[:100]!r} stands twice in one object")
-            seen.add(name)
-    return found
-
-
 def _refuse(constant: str) -> Never:
     raise ValueError(f"{constant} is no JSON number")
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_float=Number, parse_int=Number, parse_constant=_refuse
+    object_pairs_hook=documents.unique, parse_float=Number, parse_int=Number, parse_constant=_refuse
 )

@@ -92,7 +92,8 @@ class _TwiceInJson(DocumentUnfit):
     """A key of an object stands twice."""
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of JSON. Raises DocumentUnfit when a key stands twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names: set[str] = set()
@@ -141,7 +142,7 @@ def _constant(text: str) -> float:
 
 
 _JSON = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_float=_double, parse_int=_whole, parse_constant=_constant
+    object_pairs_hook=unique, parse_float=_double, parse_int=_whole, parse_constant=_constant
 )
 
 

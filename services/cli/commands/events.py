@@ -198,18 +198,8 @@ def _lines_or_one(stream: streams.Ahead) -> Iterator[str | None]:
 
 
 def _lines(stream: streams.Ahead) -> Iterator[str | None]:
-    lines = streams.Lines(stream, chars_max=EVENT_CHARS_MAX)
-    while True:
-        lines.mark()
-        try:
-            line = next(lines)
-        except StopIteration:
-            return
-        except streams.LineTooLong:
-            yield None
-        else:
-            if line.strip():
-                yield line.strip()
+    for _, line in streams.Lines(stream, chars_max=EVENT_CHARS_MAX).numbered():
+        yield None if line is None else line.strip()
 
 
 def _is_json(text: str) -> bool:

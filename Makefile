@@ -62,8 +62,8 @@ generate: setup ## Write gen/ from proto/, and pages of docs/reference (PARTS="p
 unit: setup ## Only the tests that need no server and no database
 	@$(RUN)/pytest tests/unit -q
 
-chaos: setup ## Only the crash tests, with minutes of fuzz of the events and of every call
-	@TOLLMESH_FUZZ_SECONDS=$(FUZZ_SECONDS) TOLLMESH_FUZZ_CALLS=$(FUZZ_CALLS) \
+chaos: setup ## Only the crash tests: every point, minutes of fuzz of the events and of every call
+	@TOLLMESH_FUZZ_SECONDS=$(FUZZ_SECONDS) TOLLMESH_FUZZ_CALLS=$(FUZZ_CALLS) TOLLMESH_CRASH_POINTS=all \
 		$(RUN)/pytest tests/chaos -n $(TEST_WORKERS) --dist loadgroup
 
 bench: setup ## Measure speed and memory; prints a table with ratios

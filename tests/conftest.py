@@ -5,6 +5,7 @@ A test that asks for one fails when Postgres cannot be started; it is never skip
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -42,6 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ]
     if shared:
         raise pytest.UsageError(f"tests that share an id would not all run: {shared[:5]}")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what all tests share out of later garbage collections: each would hold a loop for half a second."""
+    gc.collect()
+    gc.freeze()
 
 
 _HOLDS = pytest.StashKey[loop_holds.Holds]()

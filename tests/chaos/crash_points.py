@@ -6,6 +6,9 @@ earlier death left behind, so that death comes first.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+
 # Point to the point of the death that must come before it.
 AFTER_DEATH_AT: dict[str, str] = {
     "billing.take_to_resume.before_commit": "billing.after_posting",
@@ -59,3 +62,12 @@ BY_SCENARIO = frozenset(
 }
 
 ALL = BY_SCENARIO | AFTER_DEATH_AT.keys()
+
+
+def chosen(points: Iterable[str]) -> list[str]:
+    """Return the points to die at: in `make chaos` all of them.
+
+    `make test` leaves out those before a commit: such a death is a rollback, which is the same everywhere.
+    """
+    everything = os.environ.get("TOLLMESH_CRASH_POINTS") == "all"
+    return [point for point in points if everything or not point.endswith(".before_commit")]

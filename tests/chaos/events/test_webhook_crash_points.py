@@ -11,6 +11,7 @@ import json
 import os
 import signal
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from uuid import NAMESPACE_OID, uuid5
 
@@ -22,6 +23,7 @@ from payments.type.v1 import type_pb2
 
 from services.runtime.access import MeshTokens, Principal
 from services.runtime.secrets import new_key
+from tests.chaos import crash_points
 from tests.support.events import Lab, new_tenant
 from tests.support.mesh import MESH_SECRET
 from tests.support.outside import payload_of
@@ -175,9 +177,10 @@ class Job:
 
 
 @pytest.mark.parametrize("points", [CONFIGURING, SENDING], ids=["configuring", "sending"])
-async def test_nothing_is_lost_or_made_twice(lab: Lab, points: tuple[str, ...]) -> None:
+async def test_nothing_is_lost_or_made_twice(lab: Lab, points: Sequence[str]) -> None:
     urls, keys = json.dumps(asdict(lab.urls)), new_key()
     async with receiving() as receiver:
+        points = crash_points.chosen(points)
         jobs = [Job(receiver.url) for _ in points]
         for job, point in zip(jobs, points, strict=True):
             await die_at(point, job, urls, keys)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import uuid
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -33,10 +32,7 @@ from tests.support.pricing import declaration
 async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
     builds = [ledger.build, pricing.build, metering.build]
     async with running(database, builds, clock=ManualClock(NOW)) as found:
-        # As in a process of the mesh: what was loaded so far lives as long as it does.
-        gc.freeze()
         yield found
-        gc.unfreeze()
 
 
 @pytest.fixture

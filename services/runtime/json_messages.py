@@ -1,18 +1,18 @@
 """From plain JSON documents to messages: protobuf's own reader, and what it lets pass besides.
 
-protobuf's Python reader takes `2026-1-1T0:0:0Z` and `+99:99` for times, `[]` for an empty message, the last of two
-spellings of a field for the field, and fails with errors of Python on an Any whose `@type` is no text. Go's refuses
-them, and so do we.
+protobuf's Python reader takes `2026-1-1T0:0:0Z` and `+99:99` for times, `[]` for an empty message, `"1_000"` for a
+thousand, the last of two spellings of a field for the field, and fails with errors of Python on what is of another
+type. Go's refuses them, and so do we.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from google.protobuf import json_format
+from google.protobuf import descriptor_pool, json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -21,6 +21,8 @@ from services.runtime import moments
 DEPTH_MAX = 64
 _MessageT = TypeVar("_MessageT", bound=Message)
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}")
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,19})")
+_REAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|NaN|-?Infinity")
 _TIMESTAMP = "google.protobuf.Timestamp"
 # Their JSON is not that of their fields, and is left to protobuf's reader.
 _FREE = frozenset(
@@ -68,9 +70,30 @@ def _message(value: Any, descriptor: Any, path: str, depth: int) -> Any:
     if depth > DEPTH_MAX:
         raise NotThisMessage(f"it nests deeper than {DEPTH_MAX}")
     if descriptor.full_name == "google.protobuf.Any":
-        if not isinstance(value.get("@type"), str):
-            raise NotThisMessage(f"{path}.@type must be a text that names a message")
-        return dict(value)
+        return _any(value, path, depth)
+    return _fields(value, descriptor, path, depth)
+
+
+def _any(value: Mapping[str, Any], path: str, depth: int) -> dict[str, Any]:
+    url = value.get("@type")
+    if not isinstance(url, str):
+        raise NotThisMessage(f"{path}.@type must be a text that names a message")
+    try:
+        inner = descriptor_pool.Default().FindMessageTypeByName(url.rpartition("/")[2])
+    except KeyError as error:
+        message = f"{path}.@type names no message that is known here: {url[:200]!r}"
+        raise NotThisMessage(message) from error
+    rest = {name: item for name, item in value.items() if name != "@type"}
+    if inner.file.package == "google.protobuf":
+        # Theirs stands under `value`, in a form of its own.
+        if "value" in rest:
+            rest["value"] = _message(rest["value"], inner, f"{path}.value", depth + 1)
+    else:
+        rest = _fields(rest, inner, path, depth)
+    return {"@type": url, **rest}
+
+
+def _fields(value: Mapping[str, Any], descriptor: Any, path: str, depth: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     seen: dict[str, str] = {}
     for name, item in value.items():
@@ -112,15 +135,75 @@ def _member(value: Any, field: FieldDescriptor, path: str, depth: int) -> Any:
 def _item(value: Any, field: FieldDescriptor, path: str, depth: int) -> Any:
     if field.message_type is not None:
         return _message(value, field.message_type, path, depth + 1)
-    if field.type == FieldDescriptor.TYPE_BYTES and isinstance(value, str):
-        _refuse_no_base64(value, path)
+    fits, what = _SCALARS[field.cpp_type]
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        fits, what = _is_base64, "Base64"
+    elif field.enum_type is not None:
+        what = f"one of {', '.join(field.enum_type.values_by_name)}"
+    if not fits(value, field):
+        raise NotThisMessage(f"{path} must be {what}")
     return _plain(value)
 
 
-def _refuse_no_base64(text: str, path: str) -> None:
+def _is_text(value: Any, _field: FieldDescriptor) -> bool:
+    return isinstance(value, str)
+
+
+def _is_base64(value: Any, _field: FieldDescriptor) -> bool:
     # Python's decoder passes over what does not belong there.
-    if not _BASE64.fullmatch(text) or len(text.rstrip("=")) % 4 == 1:
-        raise NotThisMessage(f"{path} must be Base64")
+    return (
+        isinstance(value, str)
+        and _BASE64.fullmatch(value) is not None
+        and len(value.rstrip("=")) % 4 != 1
+    )
+
+
+def _is_boolean(value: Any, _field: FieldDescriptor) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_real(value: Any, _field: FieldDescriptor) -> bool:
+    if isinstance(value, str):
+        return _REAL.fullmatch(value) is not None
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any, field: FieldDescriptor) -> bool:
+    if isinstance(value, str):
+        if not _WHOLE.fullmatch(value):
+            return False
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return False
+    lowest, highest = _BOUNDS[field.cpp_type]
+    # Compared before it is made an integer: 1e1000000000 would be one of a billion digits, and NaN is none.
+    return bool(lowest <= value <= highest) and value == int(value)
+
+
+def _is_enum(value: Any, field: FieldDescriptor) -> bool:
+    if isinstance(value, str):
+        return field.enum_type is not None and value in field.enum_type.values_by_name
+    return _is_whole(value, field)
+
+
+_BOUNDS = {
+    FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
+    FieldDescriptor.CPPTYPE_ENUM: (-(2**31), 2**31 - 1),
+    FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
+    FieldDescriptor.CPPTYPE_UINT32: (0, 2**32 - 1),
+    FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
+}
+_SCALARS: dict[int, tuple[Callable[[Any, FieldDescriptor], bool], str]] = {
+    FieldDescriptor.CPPTYPE_STRING: (_is_text, "a text"),
+    FieldDescriptor.CPPTYPE_BOOL: (_is_boolean, "true or false"),
+    FieldDescriptor.CPPTYPE_ENUM: (_is_enum, "a name"),
+    FieldDescriptor.CPPTYPE_FLOAT: (_is_real, "a number"),
+    FieldDescriptor.CPPTYPE_DOUBLE: (_is_real, "a number"),
+    FieldDescriptor.CPPTYPE_INT32: (_is_whole, "a whole number of 32 bits"),
+    FieldDescriptor.CPPTYPE_INT64: (_is_whole, "a whole number of 64 bits"),
+    FieldDescriptor.CPPTYPE_UINT32: (_is_whole, "a whole number of 32 bits, not negative"),
+    FieldDescriptor.CPPTYPE_UINT64: (_is_whole, "a whole number of 64 bits, not negative"),
+}
 
 
 def _moment(value: Any, path: str) -> str:

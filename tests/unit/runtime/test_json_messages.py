@@ -9,12 +9,13 @@ import pytest
 from google.protobuf import json_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from payments.events.v1 import events_pb2
+from payments.events.v1 import events_pb2, orchestration_events_pb2
 from payments.pricing.v1 import catalog_service_pb2
 
 from services.runtime import json_messages
 
 EVENT = events_pb2.Event
+STEP = {"@type": f"x/{orchestration_events_pb2.StepSucceeded.DESCRIPTOR.full_name}"}
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,14 @@ EVENT = events_pb2.Event
         ({"message": {"@type": 5}}, "@type"),
         ({"message": {}}, "@type"),
         ({"message": {"@type": "no/such.Message"}}, "no/such.Message"),
+        ({"message": {**STEP, "latency_ms": "fast"}}, "message.latency_ms must be a whole number"),
+        ({"message": {**STEP, "settled_at": "2026-1-1T0:0:0Z"}}, "message.settled_at"),
+        ({"message": {**STEP, "stepIndex": 1, "step_index": 2}}, "are the same field"),
+        ({"message": {**STEP, "nothing": 1}}, "'nothing' is no field"),
+        (
+            {"message": {"@type": "x/google.protobuf.Timestamp", "value": "2026-1-1T0:0:0Z"}},
+            "message.value",
+        ),
         ({"schema_version": Decimal("1e400")}, "schema_version"),
         ({"schema_version": Decimal("1.5")}, "schema_version"),
         ({"schema_version": 10**400}, "schema_version"),
@@ -36,6 +45,13 @@ EVENT = events_pb2.Event
         ({"schema_version": True}, "schema_version"),
         ({"json": "no base64"}, "json"),
         ({"json": 5}, "json"),
+        ({"schema_version": "1_000"}, "schema_version must be a whole number of 32 bits"),
+        ({"schema_version": "\u0663"}, "schema_version must be a whole number of 32 bits"),
+        ({"schema_version": {}}, "schema_version must be a whole number of 32 bits"),
+        ({"schema_version": 2**31}, "schema_version must be a whole number of 32 bits"),
+        ({"id": 5}, "id must be a text"),
+        ({"key": ["a"]}, "key must be a text"),
+        ({"metadata": {"correlation_id": False}}, "metadata.correlation_id must be a text"),
         ({"id": "\ud800"}, "id"),
         ({"nothing": 1}, "nothing"),
         ({5: 1}, "5"),
@@ -54,8 +70,14 @@ def test_lists_hold_objects(document: Any) -> None:
         json_messages.parse(document, catalog_service_pb2.Catalog())
 
 
-def test_a_whole_number_may_be_written_with_a_point() -> None:
-    assert json_messages.parse({"schemaVersion": Decimal("2.0")}, EVENT()).schema_version == 2
+@pytest.mark.parametrize("written", [Decimal("2.0"), "2", 2, 2.0])
+def test_a_whole_number_may_be_written_in_other_ways(written: Any) -> None:
+    assert json_messages.parse({"schemaVersion": written}, EVENT()).schema_version == 2
+
+
+def test_a_name_that_an_enum_does_not_have_is_told_with_those_that_it_has() -> None:
+    with pytest.raises(json_messages.NotThisMessage, match=r"skus\[0\].type .* SKU_TYPE_ACTION"):
+        json_messages.parse({"skus": [{"type": "1"}]}, catalog_service_pb2.Catalog())
 
 
 _PLAIN = st.recursive(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
@@ -35,7 +34,7 @@ from services.cli.output import (
     say,
     when,
 )
-from services.runtime.ids import derived_uuid
+from services.runtime.ids import derived_uuid, request_id_of
 
 ResponseT = TypeVar("ResponseT")
 
@@ -82,9 +81,13 @@ def pay(
         raise CliError(
             "--again draws a request id of its own: give one of the two", exit_code=EXIT_USAGE
         )
-    key = str(uuid4()) if again else request_id or key_of(body)
-    with Client(Session.find()) as client, Resumable(f"--request-id {key}" if again else ""):
-        _check_open_amount(client, body, key)
+    drawn = str(uuid4()) if again else ""
+    with Client(Session.find()) as client, Resumable(f"--request-id {drawn}" if again else ""):
+        read = _reading(client, body)
+        read_key = None if read is None else read.idempotency_key
+        key = drawn or request_id or key_of(body, read_key)
+        if read is not None:
+            _check_open_amount(client, read, key)
         try:
             answer = create_payment(client, body, key)
         except CliError as error:
@@ -135,41 +138,77 @@ def create_payment(
     return client.call(stub.CreatePayment, request)
 
 
-def key_of(body: bytes) -> str:
-    """Return the request id that stands for a body; empty for one that brings a key of its own.
+def key_of(body: bytes, read_key: str | None = None) -> str:
+    """Return the request id that stands for a body; empty for one whose own key is taken.
 
-    What an editor changes when it saves a file (spaces, line ends, the order of keys) makes no other payment of it. A
-    key that is null or empty is absent.
+    What an editor changes when it saves a file (spaces, line ends, the order of keys) makes no other payment of it,
+    whatever else the body holds.
+
+    Args:
+        body: the payment request.
+        read_key: the request id that the mesh reads in the body; None where it was not asked, and any key that looks
+            like one is then left to it.
     """
-    with contextlib.suppress(ValueError, RecursionError):
-        document = strict_json.decode(body.decode("utf-8-sig"))
-        for name, value in document.items() if isinstance(document, dict) else ():
-            if value and re.sub(r"[^a-z0-9]", "", name.lower()) in _OWN_KEYS:
-                return ""
-        body = json.dumps(_marked(document), sort_keys=True).encode()
-    return str(derived_uuid("payment", hashlib.sha256(body).hexdigest()))
+    try:
+        document = _AS_WRITTEN.decode(body.decode("utf-8-sig", "surrogateescape"))
+    except (ValueError, RecursionError):
+        written = b"".join(body.split())
+    else:
+        own = [request_id_of(text) for text in _own_keys(document)]
+        if own and read_key in (None, *own):
+            return ""
+        written = json.dumps(_marked(document)).encode()
+    return str(derived_uuid("payment", hashlib.sha256(written).hexdigest()))
+
+
+class _Members(list[tuple[str, Any]]):
+    """An object of JSON, with keys that stand twice."""
+
+
+_AS_WRITTEN = json.JSONDecoder(
+    object_pairs_hook=_Members,
+    parse_float=strict_json.Number,
+    parse_int=strict_json.Number,
+    parse_constant=strict_json.Number,
+    strict=False,
+)
+
+
+def _own_keys(document: Any) -> Iterator[str]:
+    for name, value in document if isinstance(document, _Members) else ():
+        text = value.strip() if isinstance(value, str) else ""
+        if text and re.sub(r"[^a-z0-9]", "", name.lower()) in _OWN_KEYS:
+            yield text
 
 
 def _marked(value: Any) -> Any:
-    """Mark numbers, which are texts as they were read, so that 5 and "5" stay two values."""
+    """Mark numbers, which are texts as they were read, so that 5 and "5" stay two values; order the keys of objects."""
     if isinstance(value, strict_json.Number):
-        return {"": [str(value)]}
-    if isinstance(value, dict):
-        return {name: _marked(item) for name, item in value.items()}
+        return {"number": str(value)}
+    if isinstance(value, _Members):
+        # Of a key that stands twice the first, or the last, is read: their order stays.
+        members = sorted(value, key=lambda member: member[0])
+        return {"object": [[name, _marked(item)] for name, item in members]}
     return [_marked(item) for item in value] if isinstance(value, list) else value
 
 
-def _check_open_amount(client: Client, body: bytes, key: str) -> None:
+def _reading(client: Client, body: bytes) -> orchestration_pb2.CoreRequestContext | None:
+    """Return what the mesh reads in a body; None where the key may not ask."""
+    stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
+    request = orchestration_service_pb2.PlanPaymentRequest(raw_request=body)
+    planned = _seen(client, stub.PlanPayment, request)
+    return None if planned is None else planned.context
+
+
+def _check_open_amount(
+    client: Client, read: orchestration_pb2.CoreRequestContext, key: str
+) -> None:
     """Refuse a new payment of more than is open of the charge that is its order, or in another currency.
 
     Amount, order and, where none is given, the key are what the mesh itself reads in the body.
     """
-    stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
-    request = orchestration_service_pb2.PlanPaymentRequest(raw_request=body)
-    planned = _seen(client, stub.PlanPayment, request)
-    if planned is None or not planned.context.order_id.startswith("chg_"):
+    if not read.order_id.startswith("chg_"):
         return
-    read = planned.context
     charges = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
     try:
         asked = charge_service_pb2.GetChargeRequest(charge_id=read.order_id)
@@ -180,7 +219,7 @@ def _check_open_amount(client: Client, body: bytes, key: str) -> None:
         if error.reason == "SCOPE_MISSING":
             return
         raise
-    key = key or read.idempotency_key
+    key = request_id_of(key) if key else read.idempotency_key
     left = charge.total.minor_units
     for made in _payments_of(client, read.order_id):
         if made.context.idempotency_key == key:

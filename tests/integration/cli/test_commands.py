@@ -333,6 +333,46 @@ def test_the_same_command_pays_once(tollmesh: Tollmesh, tmp_path: Path) -> None:
     assert tollmesh("pay", str(copy)).exit_code == 0, "a number is no text"
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        b'"metadata": {"a": "1", "a": "2"}',
+        b'"note": "caf\xe9"',
+        b'"idempotency_key": "  "',
+        b'"idempotency_key": true',
+        b'"idempotency_key": {"id": "k"}',
+        b'"request_id": "' + b"k" * 201 + b'"',
+        b'"note": NaN',
+        b'"note": "tab\there"',
+    ],
+)
+def test_a_file_that_is_saved_anew_pays_once_whatever_it_holds(
+    tollmesh: Tollmesh, tmp_path: Path, more: bytes
+) -> None:
+    order = f"order-{uuid4()}"
+    file = tmp_path / "payment.json"
+    body = b'{"merchant_id": "shop", "order_id": "%s", "amount": "2.50", "currency": "USD", %s}'
+    written = body % (order.encode(), more)
+    for saved in (written, written.replace(b", ", b",\n  "), written + b"\r\n"):
+        file.write_bytes(saved)
+        tollmesh("pay", str(file))
+    listed = tollmesh("payments", "--order", order, "-o", "json").json().get("payments", [])
+    paid = [item for item in listed if item["status"] == "PAYMENT_STATUS_SUCCEEDED"]
+    assert len(paid) <= 1, "the same payment, or refused"
+
+
+def test_a_request_id_in_any_spelling_shows_what_it_paid(tollmesh: Tollmesh, org_id: str) -> None:
+    usage = HEADER + f"{uuid4()},{org_id},p,calls,40,{AT}\n"
+    assert tollmesh("ingest", "-", "--format", "csv", stdin=usage.encode()).exit_code == 0
+    charge_id = tollmesh("charge", org_id, "--period", DAY, "-o", "json").json()["charge_id"]
+    asked = ("pay", "--merchant", "shop", "--order", charge_id, "--amount", "4.00", "--request-id")
+    for key in (f"key of {org_id}", str(uuid4()).upper()):
+        assert tollmesh(*asked, key).exit_code == 0
+        repeated = tollmesh(*asked, key)
+        assert (repeated.exit_code, "the same payment as before" in repeated.err) == (0, True)
+    assert "2.00 USD of 10.00 USD are open" in tollmesh(*asked, "another key").err
+
+
 def test_a_charge_is_never_paid_beyond_what_is_open(
     tollmesh: Tollmesh, org_id: str, tmp_path: Path
 ) -> None:

@@ -32,7 +32,7 @@ class Damaged(Exception):
 
 
 class LineTooLong(csv.Error):
-    """A line that no event has; it was read over."""
+    """A line, or lines that belong together, that no event has; what is too much was read over."""
 
 
 @contextmanager
@@ -133,6 +133,7 @@ class Lines(Iterator[str]):
         self._stream, self._begun = stream, begun
         self._chars_max = chars_max or LINE_CHARS_MAX
         self._put_back: deque[str] = deque()
+        self._quotes = self._length = 0
         self.number = before
         self.taken: list[str] = []
 
@@ -152,15 +153,36 @@ class Lines(Iterator[str]):
 
     def __next__(self) -> str:
         line = self._put_back.popleft() if self._put_back else self._read()
+        if not line:
+            raise StopIteration
         self.number += 1
         self.taken.append(line)
-        if len(line) > self._chars_max:
-            raise LineTooLong(f"the line is longer than {self._chars_max:,} characters")
+        self._quotes += line.count('"')
+        self._length += len(line)
+        if self._length > self._chars_max:
+            what = "line is" if len(self.taken) == 1 else "record, with the lines in its quotes, is"
+            raise LineTooLong(f"the {what} longer than {self._chars_max:,} characters")
         return line
 
     def mark(self) -> None:
         """Begin a record."""
         self.taken = []
+        self._quotes = self._length = 0
+
+    def read_over_quoted(self) -> None:
+        """Go to the end of the record: what stands in its quotes is data, however many lines it has.
+
+        Raises:
+            Damaged: its quotes are not closed.
+        """
+        first, left = self.number - len(self.taken) + 1, GIVEN_UP_CHARS
+        while self._quotes % 2:
+            line = self._put_back.popleft() if self._put_back else self._read()
+            left -= len(line)
+            if not line or left < 0:
+                raise Damaged(f"the quotes of line {first} are not closed")
+            self.number += 1
+            self._quotes += line.count('"')
 
     def only_first(self) -> None:
         """Let the record be its first line alone, and give the others again."""
@@ -171,8 +193,6 @@ class Lines(Iterator[str]):
     def _read(self) -> str:
         begun, self._begun = self._begun, ""
         line = begun + self._stream.readline(self._chars_max + 1 - len(begun))
-        if not line:
-            raise StopIteration
         if len(line) > self._chars_max:
             self._read_over()
         return line
@@ -180,6 +200,7 @@ class Lines(Iterator[str]):
     def _read_over(self) -> None:
         left = GIVEN_UP_CHARS
         while rest := self._stream.readline(LINE_CHARS_MAX):
+            self._quotes += rest.count('"')
             if rest.endswith(("\n", "\r")):
                 return
             left -= len(rest)

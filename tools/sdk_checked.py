@@ -29,6 +29,7 @@ _INTEGERS = {
     **dict.fromkeys(("uint32", "fixed32"), (0, 2**32 - 1)),
     **dict.fromkeys(("uint64", "fixed64"), (0, 2**64 - 1)),
 }
+_OF_64_BITS = ("int64", "sint64", "sfixed64", "uint64", "fixed64")
 # Bounds of google.protobuf.Duration and Timestamp: about 10,000 years, and the years 1 to 9999.
 DURATION_SECONDS_MAX = 315_576_000_000
 TIMESTAMP_SECONDS_MIN = -62_135_596_800
@@ -45,12 +46,17 @@ _OF_DURATION = (
     "from_dict",
     "to_dict",
 )
+_WRAPPED = {"Timestamp": "a datetime", "Duration": "a timedelta"}
+_DIGITS_MAX = 40
+# Of a decimal that a double gives back as it was.
+_EXACT_DIGITS = 15
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 _DURATION = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,9}))?s")
 _TIMESTAMP = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?"
+    r"(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 
 _TimeT = TypeVar("_TimeT", bound="CheckedDuration | CheckedTimestamp")
@@ -121,9 +127,19 @@ class CheckedMessage(betterproto2.Message):
         Raises:
             FieldMisfit: a value does not fit its field, or stands twice.
             KeyError: a field is unknown.
+            json.JSONDecodeError: the text is no JSON.
         """
-        tree = json.loads(value, parse_float=_Written, object_pairs_hook=_pairs)
-        return cls.from_dict(tree, ignore_unknown_fields=ignore_unknown_fields)
+        try:
+            tree = json.loads(
+                value,
+                parse_float=_Written,
+                parse_int=_whole,
+                parse_constant=_constant,
+                object_pairs_hook=_pairs,
+            )
+            return cls.from_dict(tree, ignore_unknown_fields=ignore_unknown_fields)
+        except RecursionError as error:
+            raise FieldMisfit(f"{cls.__name__}: the text nests too deeply") from error
 
     @classmethod
     def _from_dict_init(
@@ -304,6 +320,8 @@ def _check_float(place: str, kind: str, value: object) -> None:
         struct.pack("<d" if kind == "double" else "<f", value)
     except (struct.error, OverflowError) as error:
         raise FieldMisfit(f"{place}: {_shown(value)} does not fit {kind}") from error
+    if place == "Value.number_value" and not math.isfinite(value):
+        raise FieldMisfit(f"{place}: {value} is no number of JSON")
     if isinstance(value, int) and kept != value:
         raise FieldMisfit(f"{place}: {value} would lose digits as {kind}; send it as text")
 
@@ -323,9 +341,14 @@ def _check_message(place: str, field: FieldMetadata, of: type, value: object) ->
             raise FieldMisfit(f"{place}: {of.__name__} is needed, not {_shown(value)}")
         return
     wrapper: Any = field.unwrap()
+    if isinstance(value, datetime) and value.utcoffset() is None:
+        raise FieldMisfit(f"{place}: {_shown(value)} has no time zone")
     try:
         wrapped = wrapper.from_wrapped(value)
-    except (ValueError, OverflowError, TypeError, AttributeError) as error:
+    except (TypeError, AttributeError) as error:
+        kind = _WRAPPED.get(wrapper.__name__, "another value")
+        raise FieldMisfit(f"{place}: {kind} is needed, not {_shown(value)}") from error
+    except (ValueError, OverflowError) as error:
         raise FieldMisfit(f"{place}: {_shown(value)} does not fit: {error}") from error
     try:
         wrapped.check()
@@ -343,11 +366,33 @@ class _Written(float):
         number = super().__new__(cls, text)
         if math.isinf(number):
             raise FieldMisfit(f"{text[:64]}: no double is that large")
+        # Digits beyond those that a double has are lost, unless they are those of the very double.
+        if len(text) > _EXACT_DIGITS:
+            written, kept = Decimal(text), float(number)
+            if (
+                written not in (Decimal(repr(kept)), Decimal(kept))
+                and _digits(written) > _EXACT_DIGITS
+            ):
+                raise FieldMisfit(f"{text[:64]}: it would lose digits as a double; send it as text")
         return number
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.text = text
+
+
+def _digits(number: Decimal) -> int:
+    return len(number.normalize().as_tuple().digits)
+
+
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS_MAX:
+        raise FieldMisfit(f"{text[:16]}…: no field holds an integer of {len(text)} digits")
+    return int(text)
+
+
+def _constant(text: str) -> float:
+    raise FieldMisfit(f"{text} is no number of JSON")
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -387,6 +432,10 @@ def _read_one(place: str, field: FieldMetadata, value: Any) -> Any:
     if kind == "enum":
         return _read_enum(place, value)
     if kind in _INTEGERS:
+        written = getattr(value, "text", value)
+        # To many people 5.000 is five thousand.
+        if isinstance(written, str) and "." in written and kind in _OF_64_BITS:
+            raise FieldMisfit(f"{place}: an integer is written without a point, not {written[:64]}")
         return _read_integer(place, value)
     if kind == "bytes":
         return _read_bytes(place, value)

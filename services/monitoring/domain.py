@@ -224,11 +224,6 @@ class Recorded:
     contract_registered: bool
 
 
-def storable(text: str) -> str:
-    """Replace the one character that Postgres' text cannot hold, so that no violation is lost for it."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
 def severity_fault(severity: str) -> str:
     """Say what is wrong with a severity, of which letter case does not matter; empty when nothing is."""
     if not severity or severity.upper() in SEVERITIES:

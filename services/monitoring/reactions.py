@@ -7,9 +7,10 @@ from datetime import UTC
 from payments.events.v1.monitoring_events_pb2 import ContractViolated
 
 from services.monitoring.app import record
-from services.monitoring.domain import Violation, storable
+from services.monitoring.domain import Violation
 from services.runtime.database import UnitOfWork
 from services.runtime.events.envelope import Envelope, Reaction
+from services.runtime.texts import storable
 
 
 async def on_contract_violated(work: UnitOfWork, envelope: Envelope) -> None:

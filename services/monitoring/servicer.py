@@ -20,13 +20,13 @@ from services.monitoring.domain import (
     Recorded,
     Violation,
     severity_fault,
-    storable,
 )
 from services.monitoring.store import Position, ViolationFilter
 from services.runtime import validation
 from services.runtime.clock import Clock
 from services.runtime.errors import FieldViolation, InvalidField
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
+from services.runtime.texts import storable
 from services.runtime.turns import in_slices
 
 BATCH_ITEMS_MAX = 1000

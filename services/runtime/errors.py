@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from services.runtime.texts import encodable
+
 
 class Code(StrEnum):
     """gRPC status codes, by their names."""
@@ -54,6 +56,10 @@ class FieldViolation:
     description: str
 
 
+def _written(found: FieldViolation) -> FieldViolation:
+    return FieldViolation(encodable(found.field), encodable(found.description))
+
+
 class DomainError(Exception):
     """Root of every error that a caller may see.
 
@@ -81,11 +87,12 @@ class DomainError(Exception):
         retry_after_ms: int | None = None,
         **metadata: object,
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.fields = tuple(fields)
+        # They quote what a caller sent, and have to be written down for it all the same.
+        super().__init__(encodable(message))
+        self.message = encodable(message)
+        self.fields = tuple(map(_written, fields))
         self.retry_after_ms = retry_after_ms
-        self.metadata = {key: str(value) for key, value in metadata.items()}
+        self.metadata = {key: encodable(str(value)) for key, value in metadata.items()}
 
     @property
     def transient(self) -> bool:

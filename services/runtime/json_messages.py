@@ -110,7 +110,8 @@ def _fields(value: Mapping[str, Any], descriptor: Any, path: str, depth: int) ->
 
 
 def _field(descriptor: Any, name: Any) -> FieldDescriptor | None:
-    if not isinstance(name, str):
+    # protobuf fails with a fault of its own at half a surrogate pair.
+    if not isinstance(name, str) or not name.isascii():
         return None
     found: FieldDescriptor | None = descriptor.fields_by_camelcase_name.get(name)
     return found or descriptor.fields_by_name.get(name)
@@ -182,7 +183,8 @@ def _is_whole(value: Any, field: FieldDescriptor) -> bool:
 
 def _is_enum(value: Any, field: FieldDescriptor) -> bool:
     if isinstance(value, str):
-        return field.enum_type is not None and value in field.enum_type.values_by_name
+        names = field.enum_type.values_by_name if field.enum_type is not None else ()
+        return value.isascii() and value in names
     return _is_whole(value, field)
 
 

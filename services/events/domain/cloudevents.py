@@ -46,6 +46,8 @@ _CHARS_MAX = {
     "traceparent": 128,
 }
 _INTEGER = range(-(2**31), 2**31)
+_REQUIRED = ("specversion", "id", "source", "type")
+_TEXTS = frozenset({*_REQUIRED, "subject", "datacontenttype", "dataschema"})
 # As wide as the largest position, so that texts sort as the positions do.
 _SEQUENCE_DIGITS = 19
 
@@ -235,6 +237,9 @@ def read(given: Mapping[str, Any]) -> Read:
             f"specversion {str(version)[:20]!r} is not read; write CloudEvents {SPEC_VERSION}",
             pointer="/specversion",
         )
+    for name in _REQUIRED:
+        if name not in found:
+            raise CloudEventInvalid(f"{name!r} is missing", pointer=f"/{name}")
     _refuse_unfit(found)
     moment = _moment(found["time"]) if "time" in found else None
     _refuse_invalid(found, moment)
@@ -249,7 +254,7 @@ def read(given: Mapping[str, Any]) -> Read:
 
 def _read(found: dict[str, Any], media_type: str, moment: datetime | None) -> Read:
     subject, partition_key = found.get("subject", ""), found.get("partitionkey", "")
-    key = str(partition_key) or subject
+    key = _canonical(partition_key) or subject
     taken = {"specversion", "id", "type", "time", "correlationid", "causationid", "traceparent"}
     kept = {name: value for name, value in found.items() if name not in taken}
     if subject == key:
@@ -261,9 +266,9 @@ def _read(found: dict[str, Any], media_type: str, moment: datetime | None) -> Re
         type=found["type"],
         key=key,
         created_at=moment,
-        correlation_id=str(found.get("correlationid", "")),
-        causation_id=str(found.get("causationid", "")),
-        traceparent=str(found.get("traceparent", "")),
+        correlation_id=_canonical(found.get("correlationid", "")),
+        causation_id=_canonical(found.get("causationid", "")),
+        traceparent=_canonical(found.get("traceparent", "")),
         kept=kept,
     )
 
@@ -283,6 +288,8 @@ def _refuse_unfit(found: Mapping[str, Any]) -> None:
         )
     for name, value in found.items():
         fault = _name_fault(name) or _value_fault(value, _CHARS_MAX.get(name, VALUE_CHARS_MAX))
+        if name in _TEXTS and not fault and not (isinstance(value, str) and value):
+            fault = "it is a text, and not an empty one"
         if fault:
             place = name[:NAME_CHARS_MAX].replace("~", "~0").replace("/", "~1")
             raise CloudEventInvalid(f"{name[:NAME_CHARS_MAX]!r}: {fault}", pointer=f"/{place}")
@@ -309,15 +316,14 @@ def _value_fault(value: object, chars_max: int) -> str:
 
 
 def _refuse_invalid(found: Mapping[str, Any], moment: datetime | None) -> None:
-    # The library gives an id and a time to an event that has none.
-    asked = {"id": "", "specversion": "", **found}
-    if moment is not None:
-        asked["time"] = moment
+    # The library gives a time to an event that has none.
+    asked = dict(found) if moment is None else {**found, "time": moment}
     try:
         CloudEvent(asked)
     except CloudEventValidationError as error:
-        name, faults = next(iter(error.errors.items()))
-        raise CloudEventInvalid(str(faults[0]), pointer=f"/{name}") from error
+        name = next(iter(error.errors))
+        message = f"{name!r} is not what CloudEvents {SPEC_VERSION} asks for"
+        raise CloudEventInvalid(message, pointer=f"/{name}") from error
     for name, form in _URIS.items():
         if not form.is_valid(found.get(name, "x:")):
             raise CloudEventInvalid(f"{name!r} is no URI as RFC 3986 writes it", pointer=f"/{name}")

@@ -21,6 +21,7 @@ from services.runtime import validation
 from services.runtime.errors import DomainError, FieldViolation, InvalidField
 from services.runtime.events.subjects import is_subject, split_version
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
+from services.runtime.texts import encodable
 from services.runtime.turns import in_slices
 
 TYPES_PER_CALL_MAX = 100
@@ -142,7 +143,7 @@ def _drop_mark(
 
 def _result(index: int, verdict: Verdict) -> events_service_pb2.PublishEventResult:
     result = events_service_pb2.PublishEventResult(
-        index=index, id=verdict.event_id, outcome=_OUTCOMES[verdict.outcome]
+        index=index, id=encodable(verdict.event_id), outcome=_OUTCOMES[verdict.outcome]
     )
     _tell(result, verdict.error)
     return result

@@ -6,15 +6,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from services.runtime.cards import SPAN_MAX, without_card_numbers
+from services.runtime.texts import storable
 
 ISSUES_MAX = 50
 PATH_MAX = 200
 MESSAGE_MAX = 500
-
-
-def storable(text: str) -> str:
-    """Return the text without what a database text cannot hold: NUL and lone surrogates, which JSON can spell."""
-    return text.replace("\x00", "\ufffd").encode("utf-8", errors="replace").decode("utf-8")
 
 
 def shown(text: str, characters_max: int) -> str:

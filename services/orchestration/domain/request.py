@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from services.orchestration.domain import fields as names
 from services.orchestration.domain.amounts import Reader
 from services.orchestration.domain.fields import Field
-from services.orchestration.domain.issues import PATH_MAX, Findings, Issue, storable
+from services.orchestration.domain.issues import PATH_MAX, Findings, Issue
 from services.orchestration.domain.tree import Number, Object, Tree
 from services.runtime.cards import SPAN_MAX, holds_card_number
 from services.runtime.money import EXPONENTS
+from services.runtime.texts import storable
 
 PREFERENCES_MAX = 20
 METADATA_MAX = 50

@@ -145,6 +145,70 @@ async def test_a_number_that_does_not_read_takes_no_other_event_along(
     assert told.results[0].id == "c"
 
 
+HALF = r"\udc00"
+OF_EVENTS = [
+    '{"id": "HALF", "subject": "stock.moved", "data": {}}',
+    '{"id": "b", "subject": "HALF", "data": {}}',
+    '{"id": "b", "subject": "stock.moved", "key": "HALF", "data": {}}',
+    '{"id": "b", "subject": "stock.moved", "HALF": 1, "data": {}}',
+    '{"id": "b", "subject": "stock.moved", "metadata": {"HALF": "x"}, "data": {}}',
+    '{"id": "b", "subject": "stock.moved", "metadata": {"correlation_id": "HALF"}, "data": {}}',
+    '{"id": "b", "subject": "stock.moved", "message": {"@type": "HALF"}}',
+    '{"id": "b", "subject": "stock.moved", "data": {"HALF": 1}}',
+    '{"id": "b", "subject": "stock.moved", "data": ["HALF"]}',
+]
+OF_CLOUD_EVENTS = [
+    '"id": "HALF", "source": "/a", "type": "stock.moved"',
+    '"id": "b", "source": "HALF", "type": "stock.moved"',
+    '"id": "b", "source": "/a", "type": "HALF"',
+    '"id": "b", "source": "/a", "type": "stock.moved", "subject": "HALF"',
+    '"id": "b", "source": "/a", "type": "stock.moved", "time": "HALF"',
+    '"id": "b", "source": "/a", "type": "stock.moved", "HALF": "x"',
+    '"id": "b", "source": "/a", "type": "stock.moved", "datacontenttype": "HALF"',
+    '"id": "b", "source": "/a", "type": "stock.moved", "specversion": "HALF"',
+    '"id": "HALF", "source": "/a", "type": "stock.moved", "datacontenttype": "HALF"',
+]
+
+
+@pytest.mark.parametrize("text", OF_EVENTS)
+async def test_half_a_surrogate_pair_is_a_fault_of_its_event(mesh: Mesh, text: str) -> None:
+    tenant = new_tenant()
+    await register(mesh, tenant, {})
+    good, other = (f'{{"id": "{name}", "subject": "stock.moved", "data": {{}}}}' for name in "xy")
+    raw = f'{{"events": [{good}, {text.replace("HALF", HALF)}, {other}]}}'
+    answer = await stub(mesh, tenant).PublishEvents(
+        events_service_pb2.PublishEventsRequest(raw_request=raw.encode())
+    )
+    assert [r.outcome for r in answer.results] == [ACCEPTED, REJECTED, ACCEPTED]
+    assert answer.results[1].message
+
+
+@pytest.mark.parametrize("attributes", OF_CLOUD_EVENTS)
+async def test_half_a_surrogate_pair_is_a_fault_of_its_cloud_event(
+    mesh: Mesh, attributes: str
+) -> None:
+    tenant = new_tenant()
+    await register(mesh, tenant, {})
+    version = '"specversion": "1.0", '
+    good, other = (
+        f'{{{version}"id": "{name}", "source": "/a", "type": "stock.moved", "data": {{}}}}'
+        for name in "xy"
+    )
+    members = attributes.replace("HALF", HALF)
+    bad = f'{{{"" if "specversion" in members else version}"data": {{}}, {members}}}'
+    raw = f"[{good},{bad},{other}]"
+    answer = await stub(mesh, tenant).PublishCloudEvents(
+        events_service_pb2.PublishCloudEventsRequest(content_type=BATCH, raw_request=raw.encode())
+    )
+    assert [r.outcome for r in answer.results] == [ACCEPTED, REJECTED, ACCEPTED]
+    single = await stub(mesh, tenant).PublishCloudEvents(
+        events_service_pb2.PublishCloudEventsRequest(
+            content_type="application/cloudevents+json", raw_request=bad.encode()
+        )
+    )
+    assert [r.outcome for r in single.results] == [REJECTED]
+
+
 async def test_an_empty_batch_of_cloudevents_is_answered_with_nothing(mesh: Mesh) -> None:
     request = events_service_pb2.PublishCloudEventsRequest(content_type=BATCH, raw_request=b"[]")
     assert not (await stub(mesh, new_tenant()).PublishCloudEvents(request)).results

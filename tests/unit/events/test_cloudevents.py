@@ -511,3 +511,12 @@ def test_whatever_is_sent_is_read_or_refused(
 def test_every_header_value_is_read_or_refused(value: str) -> None:
     with contextlib.suppress(ValueError):
         cloudevents.header_value(value)
+
+
+@pytest.mark.parametrize(("given", "text"), [(True, "true"), (False, "false"), (7, "7")])
+def test_what_orders_an_event_is_written_as_it_was_sent(given: object, text: str) -> None:
+    attributes = {"specversion": "1.0", "id": "a", "source": "/a", "type": "stock.moved"}
+    found = cloudevents.read(
+        attributes | {"partitionkey": given, "correlationid": given, "causationid": given}
+    )
+    assert (found.key, found.correlation_id, found.causation_id) == (text, text, text)

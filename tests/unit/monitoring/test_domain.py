@@ -20,8 +20,8 @@ from services.monitoring.domain import (
     fingerprint,
     normalised,
     registered,
-    storable,
 )
+from services.runtime.texts import storable
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = datetime(2026, 1, 3, tzinfo=UTC)

@@ -130,6 +130,7 @@ class LocalMesh:
         self._key_id = ""
         self.api_key = ""
         self.database_url = ""
+        self._secret = ""
         self.grpc_address = ""
         self.rest_url = ""
         self.rest_missing = False
@@ -206,10 +207,14 @@ class LocalMesh:
         if admin_url:
             folder = options.data_dir.absolute()
             self._directory = await asyncio.to_thread(take_directory, folder)
+            if not options.take_over:
+                await asyncio.to_thread(_refuse_a_part, folder)
         else:
             self._postgres = EmbeddedPostgres(options.data_dir)
             await self._postgres.start_async()
             admin_url = await asyncio.to_thread(self._postgres.create_database, DATABASE)
+        # Made before the passwords: whoever has those without it has a part of another directory.
+        self._secret = await asyncio.to_thread(_secret, options.data_dir / "mesh.secret")
         urls = await roles.prepare(
             admin_url,
             passwords_file=options.data_dir / "passwords.json",
@@ -220,13 +225,12 @@ class LocalMesh:
         return urls
 
     async def _start_node(self, urls: DatabaseUrls) -> None:
-        secret = await asyncio.to_thread(_secret, self._options.data_dir / "mesh.secret")
-        self._tokens = MeshTokens(secret)
+        self._tokens = MeshTokens(self._secret)
         settings = Settings(
             database_url=urls.service,
             relay_url=urls.relay,
             listen=f"127.0.0.1:{self._options.grpc_port}",
-            mesh_secret=SecretStr(secret),
+            mesh_secret=SecretStr(self._secret),
             peers="",
             **self._options.nats,
             **await asyncio.to_thread(self._kept_and_listed),
@@ -332,6 +336,15 @@ def _said(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"the data directory cannot be used: {error}"
     return str(error).strip()
+
+
+def _refuse_a_part(data_dir: Path) -> None:
+    """Refuse a directory that has the passwords of a mesh and not its secret. Raises roles.DatabaseTaken."""
+    if (data_dir / "passwords.json").exists() and not (data_dir / "mesh.secret").exists():
+        raise roles.DatabaseTaken(
+            f"{data_dir} holds the passwords of a mesh and not its secret (mesh.secret): two meshes that do not know "
+            "each other would share one database"
+        )
 
 
 def _secret(path: Path) -> str:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
@@ -32,6 +32,8 @@ _SERVER_VERSION_GRANT_OPTIONS = 160000
 _LOCK = "tollmesh.roles"
 _NAME_MAX = 40
 _CONNECT_WITHIN_S = 10
+# Parameters of a URL that belong to the login which it is made for.
+_OF_THE_LOGIN = frozenset({"user", "password"})
 
 
 class DatabaseUnfit(Exception):
@@ -177,12 +179,16 @@ def prepare_now(
             relay=_as_login(admin_url, names.relay, passwords.relay),
         )
         try:
-            _make_roles(connection, names, urls, passwords, take_over=take_over)
+            set_anew = _make_roles(connection, names, urls, passwords, take_over=take_over)
         except psycopg.errors.InsufficientPrivilege as error:
             raise DatabaseUnfit(
                 f"login {connection.info.user} cannot prepare database {connection.info.dbname}: "
                 f"{error.diag.message_primary}. It must own the database and have CREATEROLE"
             ) from error
+    for name, url in set_anew:
+        said, _ = _login(url, name)
+        if said:
+            raise DatabaseUnreachable(f"role {name} cannot log in: {said}")
     return urls
 
 
@@ -235,8 +241,10 @@ def _make_roles(
     passwords: Passwords,
     *,
     take_over: bool,
-) -> None:
+) -> list[tuple[str, str]]:
+    """Return the logins whose passwords were set, which cannot be tried before they are committed."""
     _make_role(connection, names.owner, "NOLOGIN")
+    set_anew = []
     logins = (
         (names.service, urls.service, passwords.service),
         (names.relay, urls.relay, passwords.relay),
@@ -252,6 +260,7 @@ def _make_roles(
             )
         if made or refused:
             _set_password(connection, name, password)
+            set_anew.append((name, url))
     # Membership is what SET ROLE needs; without INHERIT the relay has none of the service's rights, and no
     # policy of the service's applies to it, until it takes that role.
     _grant_membership(connection, names.owner, connection.info.user)
@@ -259,6 +268,7 @@ def _make_roles(
     _grant_on_database(connection, names.owner, ("CONNECT", "CREATE", "TEMPORARY"))
     _grant_on_database(connection, names.service, ("CONNECT", "TEMPORARY"))
     _grant_on_database(connection, names.relay, ("CONNECT", "TEMPORARY"))
+    return set_anew
 
 
 def _make_role(connection: psycopg.Connection, name: str, login: str) -> bool:
@@ -283,24 +293,34 @@ def _password_refused(url: str, name: str) -> str:
     Raises:
         DatabaseUnreachable: the login fails, and not for its password: too many connections, for example.
     """
-    said, asked = _login(url)
+    said, asked = _login(url, name)
     if not said:
         return ""
     # The driver has no code for it, and the server may speak any language: a password that is wrong for sure tells.
-    wrong = _login(_as_login(url, name, secrets.token_urlsafe(32)))
+    wrong = _login(_as_login(url, name, secrets.token_urlsafe(32)), name)
     if asked and wrong == (said, asked):
         return said
     raise DatabaseUnreachable(f"role {name} cannot log in now: {said}")
 
 
-def _login(url: str) -> tuple[str, bool]:
-    """Log in and out; returns what was said against it, or an empty text, and whether a password was asked for."""
+def _login(url: str, name: str) -> tuple[str, bool]:
+    """Log in and out; returns what was said against it, or an empty text, and whether a password was asked for.
+
+    Raises:
+        DatabaseUnfit: it is another role's session: the walls between tenants may not bind that one.
+    """
     try:
-        psycopg.connect(url, connect_timeout=_CONNECT_WITHIN_S).close()
+        with psycopg.connect(url, connect_timeout=_CONNECT_WITHIN_S) as connection:
+            users = connection.execute("SELECT session_user, current_user").fetchone()
     except psycopg.OperationalError as error:
         # The last line is the server's; those before say what was tried.
         said = str(error).strip().splitlines()[-1].strip()
         return said, error.pgconn is not None and bool(error.pgconn.used_password)
+    if users != (name, name):
+        raise DatabaseUnfit(
+            f"a login as {name} becomes a session of {users}: leave user, password, role and session_authorization "
+            "out of the parameters of the database's URL"
+        )
     return "", False
 
 
@@ -351,8 +371,13 @@ def _grant_on_database(
 
 
 def _as_login(url: str, user: str, password: str) -> str:
-    """The same database by another login."""
+    """The same database by another login, wherever the URL names its own: a parameter wins over the address."""
     parts = urlsplit(url)
     _login, _at, address = parts.netloc.rpartition("@")
     login = f"{quote(user, safe='')}:{quote(password, safe='')}"
-    return urlunsplit(parts._replace(netloc=f"{login}@{address}"))
+    parameters = [
+        parameter
+        for parameter in parts.query.split("&")
+        if unquote(parameter.partition("=")[0]) not in _OF_THE_LOGIN
+    ]
+    return urlunsplit(parts._replace(netloc=f"{login}@{address}", query="&".join(parameters)))

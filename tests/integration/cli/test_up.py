@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,6 +109,12 @@ def test_an_existing_postgres_is_used_by_a_plain_login(existing: str, tmp_path: 
         assert "belongs to a mesh with other secrets" in taken.stderr
         assert "--data-dir" in taken.stderr
         assert "--take-over" in taken.stderr
+        # So it would with the passwords alone.
+        (tmp_path / "part").mkdir(mode=0o700)
+        shutil.copy(tmp_path / "data" / "passwords.json", tmp_path / "part")
+        part = up(tmp_path / "part", "--database-url", existing)
+        assert part.returncode == EXIT_UNAVAILABLE
+        assert "not its secret (mesh.secret)" in part.stderr
         psycopg.connect(mesh.ready["database_url"]).close()
         mesh.kill()
     with start(tmp_path / "data", arguments=("--database-url", existing)) as again:

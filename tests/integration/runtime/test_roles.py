@@ -8,7 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
 import pytest
@@ -140,6 +140,41 @@ def test_other_passwords_are_refused_and_change_nothing(
         assert str(urlsplit(before.service).password) not in str(caught.value)
         for url in (before.service, before.relay):
             psycopg.connect(url).close()
+
+
+@pytest.mark.parametrize("spelling", ["user", "us%65r"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_login_among_the_parameters_is_the_owners_alone(
+    new_database: Callable[..., DatabaseUrls], spelling: str, empty: bool
+) -> None:
+    before = new_database(empty=empty)
+    parts = urlsplit(before.owner_admin)
+    login = f"{spelling}={parts.username}&password={parts.password}"
+    address = parts.netloc.rpartition("@")[2]
+    admin_url = f"postgresql://{address}{parts.path}?{parts.query}&{login}"
+    kept = [unquote(urlsplit(url).password or "") for url in (before.service, before.relay)]
+    urls = roles.prepare_now(admin_url, passwords=Passwords(*kept))
+    for url in (urls.service, urls.relay):
+        with psycopg.connect(url) as connection:
+            (user,) = connection.execute("SELECT session_user").fetchone() or ("",)
+            assert user == unquote(urlsplit(url).username or "") != parts.username
+    with pytest.raises(DatabaseTaken):
+        roles.prepare_now(admin_url, passwords=Passwords.generate())
+
+
+def test_a_session_of_another_role_than_was_asked_for_is_refused(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    before = new_database(empty=True)
+    parts = urlsplit(before.owner_admin)
+    with psycopg.connect(before.owner_admin, autocommit=True) as admin:
+        names = roles.find_names(admin)
+        admin.execute(f'GRANT "{names.owner}" TO "{names.service}"'.encode())
+    role = quote(f"-c role={names.owner}", safe="")
+    admin_url = parts._replace(query=f"{parts.query}&options={role}").geturl()
+    kept = [unquote(urlsplit(url).password or "") for url in (before.service, before.relay)]
+    with pytest.raises(DatabaseUnfit, match="leave user, password, role"):
+        roles.prepare_now(admin_url, passwords=Passwords(*kept))
 
 
 def test_one_password_of_two_that_differs_is_refused_too(

@@ -17,6 +17,12 @@ from services.runtime.errors import Code, DomainError, InvalidField
 KEY_CHARS_MAX = 200
 
 
+class KeyInvalid(InvalidField):
+    """What orders the event is no key. Which property that is, its type says, and a type may be registered anew."""
+
+    state_dependent = True
+
+
 class EventIdReused(DomainError):
     """An id came again with other content."""
 
@@ -111,7 +117,7 @@ def checked(event: Incoming, json_schema: str, key_field: str) -> Sound:
 
     Raises:
         PayloadInvalid: the payload is no JSON, or not what the schema asks for.
-        InvalidField: what orders the event is too long, or no text.
+        KeyInvalid: what orders the event is too long, or no text.
     """
     payload = payloads.read(event.payload)
     schemas.check(json_schema, payload)
@@ -158,7 +164,7 @@ def _key(event: Incoming, field: str, payload: Any) -> str:
     key = "" if isinstance(value, list | Mapping) else _written(event.payload, field, value)
     if 0 < len(key) <= KEY_CHARS_MAX and "\0" not in key:
         return key
-    error = InvalidField.one(
+    error = KeyInvalid.one(
         "key",
         f"{field} orders the event: a text of 1 to {KEY_CHARS_MAX} characters, a number, true or false",
     )

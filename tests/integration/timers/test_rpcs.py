@@ -220,6 +220,19 @@ async def test_a_schedule_that_cannot_publish_is_refused(
     assert said in await refused(stub.PutSchedule(_put(_schedule(**fields))))
 
 
+async def test_a_refusal_by_the_type_ends_with_the_type(stub: Any) -> None:
+    async def register(key_field: str) -> None:
+        type_ = events_pb2.EventType(subject="bin.moved", owner="office", key_field=key_field)
+        type_.versions.add(version=1, json_schema='{"type": "object"}')
+        await stub.RegisterEventTypes(pb.RegisterEventTypesRequest(event_types=[type_]))
+
+    await register("desk")
+    put = _put(_schedule(subject="bin.moved", json=b'{"desk": {}}'))
+    assert "desk orders the event" in await refused(stub.PutSchedule(put))
+    await register("shelf")
+    assert (await stub.PutSchedule(put)).schedule.subject == "bin.moved"
+
+
 async def test_journeys_are_shown_with_their_steps(
     lab: TimerLab, mesh: Mesh, stub: Any, tenant: str
 ) -> None:

@@ -27,7 +27,6 @@ from services.runtime.errors import Code, DomainError
 from services.runtime.workers import (
     CPU_SECONDS,
     MEMORY_BYTES_MAX,
-    OVERRUNS_MAX,
     Overrun,
     Workers,
 )
@@ -149,7 +148,7 @@ class Checks:
     def _costly(self, overrun: Overrun, subject: str, cpu_seconds: float) -> CheckTooCostly:
         if not overrun.tried:
             return CheckTooCostly(
-                f"{OVERRUNS_MAX} items before it took more work than they may, so it was not looked at; "
+                "items before it took all the work that one call may, so it was not looked at; "
                 "send it in a call without them",
                 subject=subject,
             )

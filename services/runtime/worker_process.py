@@ -15,7 +15,14 @@ from functools import cache
 from typing import Any, BinaryIO
 
 from services.runtime.errors import DomainError
-from services.runtime.workers import FRAME, MEMORY_BYTES_MAX, Overrun, WorkerFault
+from services.runtime.workers import (
+    FRAME,
+    MEMORY_BYTES_MAX,
+    SLICE_SECONDS,
+    Answers,
+    Overrun,
+    WorkerFault,
+)
 
 # Answers wait so long for others: each frame wakes the other process up.
 _FLUSH_SECONDS = 0.002
@@ -43,17 +50,20 @@ def _work(job: tuple[str, Any, list[Any], float, bool], answers: BinaryIO) -> No
     function = _function(name)
     waiting: list[Any] = []
     flush_at = time.monotonic() + _FLUSH_SECONDS
-    for item in items:
+    began = sent_at = time.process_time()
+    for number, item in enumerate(items, start=1):
         # Nothing handles its signal, which therefore ends the process, be it in the midst of C or Rust.
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         waiting.append(_outcome(function, shared, item))
         signal.setitimer(signal.ITIMER_PROF, 0)
-        if each or time.monotonic() >= flush_at:
-            _send(waiting, answers)
-            waiting = []
+        now = time.process_time()
+        goes_on = number < len(items) and now - began < SLICE_SECONDS
+        if not goes_on or each or time.monotonic() >= flush_at:
+            _send(Answers(waiting, now - sent_at, goes_on), answers)
+            waiting, sent_at = [], now
             flush_at = time.monotonic() + _FLUSH_SECONDS
-    if waiting:
-        _send(waiting, answers)
+        if not goes_on:
+            return
 
 
 def _outcome(function: Callable[[Any, Any], Any], shared: Any, item: Any) -> Any:
@@ -67,8 +77,8 @@ def _outcome(function: Callable[[Any, Any], Any], shared: Any, item: Any) -> Any
         return WorkerFault(f"{type(error).__name__}: {error}"[:1000])
 
 
-def _send(outcomes: list[Any], answers: BinaryIO) -> None:
-    packed = pickle.dumps(outcomes, pickle.HIGHEST_PROTOCOL)
+def _send(found: Answers, answers: BinaryIO) -> None:
+    packed = pickle.dumps(found, pickle.HIGHEST_PROTOCOL)
     data = memoryview(FRAME.pack(len(packed)) + packed)
     while data:
         data = data[answers.write(data) :]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from services.runtime.errors import InvalidField
-from services.runtime.workers import ITEMS_PER_JOB, Overrun, WorkerFault, Workers
+from services.runtime.workers import CALL_BUDGETS, ITEMS_PER_JOB, Overrun, WorkerFault, Workers
 from tests.support import worker_jobs as jobs
 
 # CPU time: what the machine does besides counts for nothing.
@@ -70,6 +70,45 @@ async def test_a_tenant_holds_up_no_other(workers: Workers, tmp_path: Path) -> N
     assert not any(task.done() for task in slow)
     gate.touch()
     assert await asyncio.gather(*slow) == [[str(gate)]] * 5
+
+
+@pytest.fixture
+async def patient() -> AsyncIterator[Workers]:
+    found = Workers(cpu_seconds=1.0)
+    yield found
+    await found.close()
+
+
+async def test_costly_tenants_leave_a_process_to_the_others(patient: Workers) -> None:
+    workers = patient
+    costly = [
+        asyncio.create_task(workers.run(f"costly-{number}", jobs.burn, None, [0.3] * 5))
+        for number in range(3)
+    ]
+    # Until each is known for what it asks.
+    await _until(lambda: len(workers._places._costly) == len(costly))
+    for _ in range(3):
+        assert await workers.run("other", jobs.echo, None, [1]) == [(None, 1)]
+        assert not any(task.done() for task in costly), "it waited for none of them"
+    for outcomes in await asyncio.gather(*costly):
+        assert outcomes == [0.3] * 5, "they get their turns too"
+
+
+async def test_a_call_has_a_budget_for_all_of_its_items() -> None:
+    workers = Workers(1, cpu_seconds=0.3)
+    found = await workers.run("acme", jobs.burn, None, [0.2] * 20)
+    await workers.close()
+    done = [item for item in found if item == 0.2]
+    assert CALL_BUDGETS * 0.3 / 0.2 <= len(done) <= CALL_BUDGETS * 0.3 / 0.2 + 2
+    assert found[len(done) :] == [Overrun(tried=False)] * (20 - len(done))
+
+
+async def test_who_goes_away_keeps_the_cost_of_what_it_asked(patient: Workers) -> None:
+    asked = asyncio.create_task(patient.run("acme", jobs.burn, None, [0.9]))
+    await asyncio.sleep(0.7)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    assert patient._places._of_late("acme") > 0.5
 
 
 async def test_a_call_that_goes_away_takes_its_process_along(

@@ -102,7 +102,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An event that breaks a rule, with the bytes it came as, so that it can be replayed exactly."""
+    """An event that breaks a rule, with the bytes it came as; of one that could never be taken, with a part of them."""
 
     index: int
     request_id: str

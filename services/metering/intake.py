@@ -46,6 +46,9 @@ _PLAIN = re.compile(
 ).match
 _PLAIN_LABEL = re.compile(r"[A-Za-z0-9._:-]{1,64}\t[ -~]{0,256}").fullmatch
 _LABELS_MAX = 16
+# Of a refused event. The largest that could be taken has a tenth of it.
+KEPT_BYTES_MAX = 64 * 1024
+KEPT_CHARS_MAX = 1_000
 _NULL = "\\N"
 _spell = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -110,13 +113,24 @@ def _take_slowly(batch: Batch, index: int, event: metering_pb2.UsageEvent, polic
     refusal = _refusal(event, policy)
     if refusal is not None:
         reason, message = refusal
-        sent = event.SerializeToString(deterministic=True)
-        batch.rejections.append(Rejection(index, event.request_id[:128], reason, message, sent))
+        request_id = event.request_id[:128]
+        batch.rejections.append(Rejection(index, request_id, reason, message, _kept(event)))
         return
     request_id = event.request_id
     content = _content(event, _at_us(event), event.source or _BACKEND)
     metadata = _labels(event.metadata)
     _take(batch, index, request_id, request_id.translate(_ESCAPES), content, metadata)
+
+
+def _kept(event: metering_pb2.UsageEvent) -> bytes:
+    """Return what is kept of a refused event: all of it, unless it is larger than any event that could be taken."""
+    if event.ByteSize() > KEPT_BYTES_MAX:
+        whole, event = event, metering_pb2.UsageEvent(source=event.source)
+        for name in ("request_id", "org_id", "project_id", "sku", "quantity", "unreadable"):
+            setattr(event, name, getattr(whole, name)[:KEPT_CHARS_MAX])
+        if whole.HasField("event_time"):
+            event.event_time.CopyFrom(whole.event_time)
+    return event.SerializeToString(deterministic=True)
 
 
 def _at_us(event: metering_pb2.UsageEvent) -> int:

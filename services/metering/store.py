@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -33,6 +33,7 @@ from services.runtime.turns import in_slices
 RECEIPT_PREFIX = "rcp_"
 # Rows that are made before others have their turn.
 _PART_ROWS = 500
+_PART_BYTES = 256 * 1024
 
 _SQL = sql.load("services.metering", "queries.sql")
 
@@ -165,8 +166,7 @@ async def insert_rejected(
     work: UnitOfWork, receipt_id: str, rejections: Sequence[Rejection]
 ) -> None:
     """Keep refused events with their reasons."""
-    for start in range(0, len(rejections), _PART_ROWS):
-        part = rejections[start : start + _PART_ROWS]
+    for part in _light_parts(rejections):
         await _rows(
             work,
             "insert_rejected",
@@ -178,6 +178,20 @@ async def insert_rejected(
             messages=[item.message.replace("\0", "") for item in part],
             contents=[item.content for item in part],
         )
+
+
+def _light_parts(rejections: Sequence[Rejection]) -> Iterator[list[Rejection]]:
+    """Cut by rows and by bytes: how long the driver takes to write a part follows from both."""
+    part: list[Rejection] = []
+    weight = 0
+    for item in rejections:
+        if part and (len(part) >= _PART_ROWS or weight + len(item.content) > _PART_BYTES):
+            yield part
+            part, weight = [], 0
+        part.append(item)
+        weight += len(item.content)
+    if part:
+        yield part
 
 
 async def insert_receipt(

@@ -90,7 +90,7 @@ rejected_event = Table(
     Column("request_id", Text(collation="C"), nullable=False),
     Column("reason", Text, nullable=False),
     Column("message", Text, nullable=False),
-    # The UsageEvent, byte for byte.
+    # The UsageEvent, byte for byte; without its metadata and with its texts cut where it is beyond any that is taken.
     Column("content", LargeBinary, nullable=False),
 )
 

@@ -20,7 +20,9 @@ MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 LIGHT_BYTES = 64 * 1024
 """Smaller requests are decoded uncounted: that takes milliseconds at worst."""
 ITEMS_MAX = 10_000
-"""Of one list of a request; no batch of ours takes more."""
+"""Of one list or map of a request, at any depth; no batch of ours takes more."""
+ITEM_BYTES = 16 * 1024
+"""An item that weighs more is looked into: its own lists may be too long."""
 MESSAGES_MAX = 250_000
 """In a request, at any depth; the fullest batch of ours holds 190,000."""
 PARTS_MAX = 1_000_000
@@ -31,6 +33,7 @@ _BITS = 64
 # Bytes that can be the tag of a message, a text or a list. Any other byte is none, whatever it means.
 _OTHERS = bytes(byte for byte in range(256) if byte & 7 != _LENGTH)
 _TAGS_OF_ONE_BYTE = 15
+_FREE = frozenset({"google.protobuf.Struct", "google.protobuf.ListValue"})
 _TEXTS = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 
 
@@ -55,7 +58,8 @@ async def check(data: bytes, descriptor: Any, path: str) -> None:
     # Two looks at all bytes that cost next to nothing, and settle it for nearly every request.
     candidates = len(data.translate(None, _OTHERS))
     deep = candidates > MESSAGES_MAX
-    if not deep and not _may_be_long(data, descriptor):
+    # A list within an item needs as many tags as the longest list has items.
+    if not deep and candidates <= ITEMS_MAX and not _may_be_long(data, descriptor):
         return
     try:
         await _walk(data, descriptor, path, deep=deep)
@@ -72,13 +76,13 @@ def _may_be_long(data: bytes, descriptor: Any) -> bool:
 
 
 async def _walk(data: bytes, descriptor: Any, path: str, *, deep: bool) -> None:
-    items: Counter[int] = Counter()
     messages = parts = steps = 0
     # Where to go on, up to where, and in which message: the request itself, and what was met in it.
-    waiting = [(0, len(data), descriptor, True)]
+    waiting = [(0, len(data), descriptor)]
     while waiting:
-        at, end, inside, is_request = waiting.pop()
-        fields, lists = _messages(inside), _lists(inside) if is_request else {}
+        at, end, inside = waiting.pop()
+        items: Counter[int] = Counter()
+        fields, lists = _messages(inside), _lists(inside)
         while at < end:
             steps += 1
             if steps % _STEPS == 0:
@@ -102,8 +106,9 @@ async def _walk(data: bytes, descriptor: Any, path: str, *, deep: bool) -> None:
                 messages += 1
                 if messages > MESSAGES_MAX:
                     raise _too_many("messages", MESSAGES_MAX, path)
-                if deep and size:
-                    waiting.append((at, min(at + size, end), inner, False))
+                # An item that is small holds no long list.
+                if size > ITEM_BYTES or (deep and size):
+                    waiting.append((at, min(at + size, end), inner))
             at += size
 
 
@@ -115,7 +120,9 @@ def _messages(descriptor: Any) -> dict[int, Any]:
 
 @cache
 def _lists(descriptor: Any) -> dict[int, str]:
-    """Return the names of the lists of messages and texts, by their numbers."""
+    """Return the names of the lists of messages and texts, by their numbers; JSON has lists of any length."""
+    if descriptor.full_name in _FREE:
+        return {}
     return {
         field.number: field.name
         for field in descriptor.fields

@@ -54,9 +54,23 @@ def test_messages_are_counted_at_every_depth() -> None:
     struct = field(1, field(1, b"a") + field(2, field(6, values)))
     with pytest.raises(UndecodableRequest, match=str(weight.MESSAGES_MAX)):
         check(field(1, field(8, struct)))
-    versions = field(5, b"") * (weight.MESSAGES_MAX + 1)
-    with pytest.raises(UndecodableRequest):
-        check(field(1, versions), REGISTER)
+
+
+def test_lists_within_items_are_counted_each_for_itself() -> None:
+    versions = field(5, b"") * weight.ITEMS_MAX
+    rest = field(1, versions) + field(9, b"x" * weight.LIGHT_BYTES)
+    check(field(1, versions) + rest, REGISTER)
+    for beyond in (versions + field(5, b""), field(3, b"") * (weight.PARTS_MAX + 1)):
+        with pytest.raises(BatchTooLarge, match=r"versions|consumers"):
+            check(field(1, beyond) + rest, REGISTER)
+    event = INGEST().events.add()
+    event.metadata.update({f"k{n}": "" for n in range(weight.ITEMS_MAX + 1)})
+    with pytest.raises(BatchTooLarge, match="metadata"):
+        check(INGEST(events=[event]).SerializeToString(), INGEST)
+    # JSON has lists of any length.
+    request = PUBLISH()
+    request.events.add().data.update({"list": [0.0] * 2 * weight.ITEMS_MAX})
+    check(request.SerializeToString())
 
 
 async def test_texts_are_counted_as_messages_are() -> None:
@@ -65,13 +79,9 @@ async def test_texts_are_counted_as_messages_are() -> None:
     await weight.check(full, TAIL.DESCRIPTOR, "/a/B")
     with pytest.raises(BatchTooLarge, match="subjects"):
         await weight.check(text * LIGHT, TAIL.DESCRIPTOR, "/a/B")
-    # Deep inside, and where one after another takes the place of the one before.
-    for data, request in (
-        (field(1, field(3, b"") * (weight.PARTS_MAX + 1)), REGISTER),
-        (field(2, b"") * (weight.PARTS_MAX + 1), TAIL),
-    ):
-        with pytest.raises(UndecodableRequest, match=str(weight.PARTS_MAX)):
-            await weight.check(data, request.DESCRIPTOR, "/a/B")
+    # Where one after another takes the place of the one before.
+    with pytest.raises(UndecodableRequest, match=str(weight.PARTS_MAX)):
+        await weight.check(field(2, b"") * (weight.PARTS_MAX + 1), TAIL.DESCRIPTOR, "/a/B")
 
 
 async def test_the_fullest_batch_passes() -> None:

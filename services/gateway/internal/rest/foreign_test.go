@@ -22,6 +22,7 @@ import (
 
 	billingv1 "tollmesh.dev/gen/go/payments/billing/v1"
 	eventsv1 "tollmesh.dev/gen/go/payments/events/v1"
+	meteringv1 "tollmesh.dev/gen/go/payments/metering/v1"
 )
 
 // foreign is how Go and its libraries speak.
@@ -342,6 +343,29 @@ func TestQueriesThatNobodyReadsAreRefused(t *testing.T) {
 	})
 	if routes < 20 || mesh.count() != 0 {
 		t.Errorf("%d routes, %d calls", routes, mesh.count())
+	}
+}
+
+// Half a pair of surrogates is told as such wherever it stands; protojson looks for the other half up to the end.
+func TestHalfASurrogatePairIsTold(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	for _, half := range []string{`\ud800`, `\udc00`, `\udbff\ud800`, `\ud800\u0041`, `\uDFFFx`} {
+		for _, body := range []string{
+			`{"org_id": "` + half + `"}`, `{"org_id":"a` + half + `b"  }`, `{"metadata":{"` + half + `":"a"}}`,
+			`{"metadata":{"a":"` + half + `"}}`, `{"org_id":"` + half + `","sku":"sms"}`, `{"` + half + `":1}`,
+		} {
+			client.do("POST", "/v1/metering/events", "["+body+"]").want(202)
+			events := mesh.seen(mesh.count() - 1).request.(*meteringv1.IngestEventsRequest).GetEvents()
+			if told := events[0].GetUnreadable(); !strings.Contains(told, "half of a surrogate pair") {
+				t.Errorf("%s: %q", body, told)
+			}
+		}
+		answer := client.do("POST", "/v1/billing/charges", `{"org_id":"`+half+`"}`)
+		answer.wantReason(400, "UNDECODABLE_REQUEST")
+		if !strings.Contains(string(answer.body), "half of a surrogate pair") {
+			t.Errorf("%s: %s", half, answer.body)
+		}
 	}
 }
 

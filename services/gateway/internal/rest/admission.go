@@ -43,6 +43,9 @@ func admit(r *http.Request) error {
 	if encodings := r.Header.Values("Content-Encoding"); slices.ContainsFunc(encodings, isEncoding) {
 		return encodingUnsupported(shown(strings.ToValidUTF8(strings.Join(encodings, ", "), "\uFFFD")))
 	}
+	if _, err := single(r.Header, requestIDHeader); err != nil {
+		return err
+	}
 	if keys := r.Header.Values(idempotencyKeyHeader); len(keys) > 0 {
 		for _, key := range keys[1:] {
 			if key != keys[0] {
@@ -79,6 +82,15 @@ func encodingUnsupported(encoding string) error {
 		codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED,
 		"bodies are read as they are, not compressed: send it without Content-Encoding",
 		map[string]string{"content_encoding": encoding}))
+}
+
+// single is the value of a header that says one thing, however often it does. Which of two values counts would be a guess.
+func single(header http.Header, name string) (string, error) {
+	values := header.Values(name)
+	if slices.ContainsFunc(values, func(value string) bool { return value != values[0] }) {
+		return "", invalid(shown(name), "this header stands twice, with different values; send it once")
+	}
+	return header.Get(name), nil
 }
 
 func keysDiffer(one, other string) error {

@@ -338,6 +338,30 @@ async def test_a_long_number_that_is_no_card_number_stays_a_request_id(rest: Res
     assert answer.headers["x-request-id"] == headers["X-Request-Id"]
 
 
+async def test_a_body_that_names_another_than_its_path_changes_nothing(rest: Rest) -> None:
+    methods = [{"method": "card", "processor_id": "sandbox-card"}]
+    for name in ("merchant_id", "merchantId"):
+        body = {"request_id": new_id(), "config": {name: "other", "methods": methods}}
+        refused = await rest.acall("PUT", "/v1/merchant-configs/shop", body)
+        assert (refused.status, refused.reason) == (400, "INVALID_FIELD"), refused.body
+    for merchant in ("shop", "other"):
+        assert (await rest.acall("GET", f"/v1/merchant-configs/{merchant}")).status == 404
+
+
+async def test_a_key_in_a_body_that_nobody_reads_is_told_where_it_belongs(rest: Rest) -> None:
+    path = "/v1/webhook-endpoints/none"
+    refused = await rest.acall("DELETE", path, {"request_id": new_id()})
+    assert (refused.status, refused.reason) == (400, "INVALID_FIELD"), refused.body
+    assert "header Idempotency-Key" in refused.json()["message"]
+    assert (await rest.acall("DELETE", path, {}, {"Idempotency-Key": "k"})).status == 404
+
+
+async def test_half_a_surrogate_pair_in_a_value_is_told(rest: Rest) -> None:
+    answer = await rest.acall("POST", "/v1/metering/events", b'[{"request_id":"\\udc00"}]')
+    assert answer.status == 202, answer.body
+    assert "half of a surrogate pair" in answer.json()["problems"][0]["message"]
+
+
 async def test_events_are_tailed_as_lines(mesh: Mesh, rest: Rest, seen: list[str]) -> None:
     await opened(rest)
     await rest.acall("POST", "/v1/metering/events", [event("t1", 1)])

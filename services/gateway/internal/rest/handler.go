@@ -141,7 +141,7 @@ func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits)
 		runtime.WithRoutingErrorHandler(writeRoutingError),
 		runtime.WithStreamErrorHandler(streamError),
 		runtime.SetQueryParameterParser(strictQuery{}),
-		runtime.WithMiddlewares(refuseQueries()),
+		runtime.WithMiddlewares(refuseQueries(), refuseBodies(), notePath),
 		// A form is no request of this API, so POST never stands in for GET.
 		runtime.WithDisablePathLengthFallback(),
 	)
@@ -272,6 +272,8 @@ type requestBody struct {
 	raw bool
 	// header came with the body.
 	header http.Header
+	// path is what the path says of the request's fields.
+	path map[string]string
 	// self is the address that was called, when a bare batch of CloudEvents was asked for.
 	self  url.URL
 	batch bool

@@ -60,6 +60,7 @@ class Call:
         "context",
         "headers",
         "method",
+        "named",
         "parent",
         "refused",
         "started",
@@ -82,6 +83,8 @@ class Call:
         self.refused: Unauthenticated | None = None
         # Its handler is at work, and not the transport.
         self.works = False
+        # Its caller was told its id.
+        self.named = False
 
     def header(self, name: str) -> str:
         """Return a header as text, cut to a bounded length, or an empty text."""
@@ -91,12 +94,12 @@ class Call:
     def trail(self, name: str) -> str:
         """Return a header that names the call or its chain; empty when it holds a card number.
 
-        Such ids stand in every log line, event and violation.
+        Such ids stand in every log line, event and violation, and in the answer, whose metadata is printable ASCII.
         """
         value = self.headers.get(name, "")
         if not isinstance(value, str) or holds_card_number(value[: HEADER_MAX + SPAN_MAX]):
             return ""
-        return value[:HEADER_MAX]
+        return value[:HEADER_MAX] if value.isascii() and value.isprintable() else ""
 
     def all(self, name: str) -> list[str]:
         """Return every value that was sent under a name, in order."""
@@ -203,6 +206,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
             except BaseException as error:
                 await self._fail(call, error)
             else:
+                call.context.set_trailing_metadata(_name_of(call))
                 self._leave(call, "OK")
                 return response
             finally:
@@ -227,6 +231,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
                 async with self._watched(call), aclosing(behaviour(request, context)) as responses:
                     async for response in responses:
                         await self._recheck(call)
+                        await self._name(call)
                         call.works = False
                         yield response
                         call.works = True
@@ -236,6 +241,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
             except BaseException as error:
                 await self._fail(call, error)
             else:
+                call.context.set_trailing_metadata(_name_of(call))
                 self._leave(call, "OK")
             finally:
                 self._running -= 1
@@ -395,6 +401,12 @@ class Pipeline(grpc.aio.ServerInterceptor):
 
     # ---- on the way out
 
+    async def _name(self, call: Call) -> None:
+        """Say before the first message of a stream which id it has; all calls say it at their end."""
+        if not call.named:
+            call.named = True
+            await call.context.send_initial_metadata(_name_of(call))
+
     def _leave(self, call: Call, code: str) -> None:
         seconds = time.perf_counter() - call.started
         traceparent = call.who.traceparent if call.who else ""
@@ -409,7 +421,9 @@ class Pipeline(grpc.aio.ServerInterceptor):
         self._leave(call, domain_error.code.value)
         self._tell_monitor(call, error, domain_error)
         status = to_status(domain_error)
-        await call.context.abort(grpc_code(domain_error.code), status.message, trailers(status))
+        await call.context.abort(
+            grpc_code(domain_error.code), status.message, (*trailers(status), *_name_of(call))
+        )
         raise AssertionError("abort raises")
 
     def _typed(self, call: Call, error: BaseException) -> DomainError:
@@ -442,6 +456,11 @@ class Pipeline(grpc.aio.ServerInterceptor):
         self._violations.report(
             Violation(call.who, contract_id, severity, typed.message, call.method.path)
         )
+
+
+def _name_of(call: Call) -> tuple[tuple[str, str], ...]:
+    """Return the metadata that tells a caller the id of its call, which need not be the one that it sent."""
+    return (("x-request-id", call.who.request_id),) if call.who else ()
 
 
 def _adopt_idempotency_key(call: Call, request: Message) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from services.runtime.access import MeshTokens, Principal
+from services.runtime.interceptors import Call, Pipeline
 from tests.support.mesh import MESH_SECRET, Mesh
 from tests.support.outside import faults, payload_of
 from tests.support.rest import Rest, facade
@@ -52,6 +53,22 @@ def event(request_id: str, quantity: Any, sku: str = "sms") -> dict[str, Any]:
         "project_id": "web",
         "time": "2026-01-10T12:00:00Z",
     }
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids that calls have in the mesh."""
+    ids: list[str] = []
+    enter = Pipeline._enter
+
+    async def noted(pipeline: Pipeline, call: Call) -> None:
+        try:
+            await enter(pipeline, call)
+        finally:
+            ids.append(call.who.request_id if call.who else "")
+
+    monkeypatch.setattr(Pipeline, "_enter", noted)
+    return ids
 
 
 def new_id() -> str:
@@ -298,7 +315,54 @@ async def test_request_id_is_given_back(rest: Rest) -> None:
     assert uuid.UUID(made.headers["x-request-id"])
 
 
-async def test_events_are_tailed_as_lines(mesh: Mesh, rest: Rest) -> None:
+@pytest.mark.parametrize(
+    "written", ["card-4242424242424242", "4242.4242.4242.4242", "%36011000990139424"]
+)
+async def test_a_card_number_is_no_request_id(rest: Rest, written: str, seen: list[str]) -> None:
+    for method, path in (
+        ("GET", "/v1/billing/charges"),
+        ("GET", "/v1/billing/charges/none"),
+        ("POST", "/v1/billing/charges"),
+        ("GET", "/v1/events:tail?after=none"),
+        ("GET", "/v1/nothing"),
+    ):
+        answer = await rest.acall(method, path, headers={"X-Request-Id": written})
+        assert uuid.UUID(answer.headers["x-request-id"])
+        assert (answer.headers["x-request-id"] in seen) is (path != "/v1/nothing")
+        assert written not in answer.body.decode()
+
+
+async def test_a_long_number_that_is_no_card_number_stays_a_request_id(rest: Rest) -> None:
+    headers = {"X-Request-Id": "run-20260102-030405-000001"}
+    answer = await rest.acall("GET", "/v1/billing/charges", headers=headers)
+    assert answer.headers["x-request-id"] == headers["X-Request-Id"]
+
+
+async def test_a_body_that_names_another_than_its_path_changes_nothing(rest: Rest) -> None:
+    methods = [{"method": "card", "processor_id": "sandbox-card"}]
+    for name in ("merchant_id", "merchantId"):
+        body = {"request_id": new_id(), "config": {name: "other", "methods": methods}}
+        refused = await rest.acall("PUT", "/v1/merchant-configs/shop", body)
+        assert (refused.status, refused.reason) == (400, "INVALID_FIELD"), refused.body
+    for merchant in ("shop", "other"):
+        assert (await rest.acall("GET", f"/v1/merchant-configs/{merchant}")).status == 404
+
+
+async def test_a_key_in_a_body_that_nobody_reads_is_told_where_it_belongs(rest: Rest) -> None:
+    path = "/v1/webhook-endpoints/none"
+    refused = await rest.acall("DELETE", path, {"request_id": new_id()})
+    assert (refused.status, refused.reason) == (400, "INVALID_FIELD"), refused.body
+    assert "header Idempotency-Key" in refused.json()["message"]
+    assert (await rest.acall("DELETE", path, {}, {"Idempotency-Key": "k"})).status == 404
+
+
+async def test_half_a_surrogate_pair_in_a_value_is_told(rest: Rest) -> None:
+    answer = await rest.acall("POST", "/v1/metering/events", b'[{"request_id":"\\udc00"}]')
+    assert answer.status == 202, answer.body
+    assert "half of a surrogate pair" in answer.json()["problems"][0]["message"]
+
+
+async def test_events_are_tailed_as_lines(mesh: Mesh, rest: Rest, seen: list[str]) -> None:
     await opened(rest)
     await rest.acall("POST", "/v1/metering/events", [event("t1", 1)])
     await mesh.drain_events()
@@ -309,10 +373,14 @@ async def test_events_are_tailed_as_lines(mesh: Mesh, rest: Rest) -> None:
             connection.request(
                 "GET",
                 "/v1/events:tail?subjects=usage.reported",
-                headers={"Authorization": f"Bearer {rest.key}"},
+                headers={
+                    "Authorization": f"Bearer {rest.key}",
+                    "X-Request-Id": "4242.4242.4242.4242",
+                },
             )
             answer = connection.getresponse()
             assert answer.status == 200
+            assert answer.headers["x-request-id"] in seen
             return answer.readline()
         finally:
             connection.close()

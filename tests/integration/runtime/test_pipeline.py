@@ -448,6 +448,25 @@ async def test_an_idempotency_key_that_comes_twice_must_be_one_key(mesh: Mesh) -
     assert first.api_key.key_id == again.api_key.key_id
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [("my-call-1", True), ("card-4242424242424242", False), ("%36011000990139424", False)],
+)
+async def test_an_answer_names_the_id_that_its_call_has(
+    mesh: Mesh, seen: list[CallContext], sent: str, kept: bool
+) -> None:
+    headers = (("x-request-id", sent),)
+    keys = stub(mesh, f"t-{uuid4()}")
+    call = keys.ListApiKeys(access_service_pb2.ListApiKeysRequest(), metadata=headers)
+    await call
+    named = dict(await call.trailing_metadata())["x-request-id"]
+    assert named == seen[-1].request_id
+    assert (named == sent) is kept
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await keys.CreateApiKey(create(name=""), metadata=headers)
+    assert (dict(caught.value.trailing_metadata() or ())["x-request-id"] == sent) is kept
+
+
 async def test_a_call_without_a_key_is_told_of_the_header(mesh: Mesh) -> None:
     access_stub = stub(mesh, "a")
     code, error = await refused(access_stub.CreateApiKey(create(request_id="")))

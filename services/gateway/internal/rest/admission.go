@@ -16,6 +16,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	errorsv1 "tollmesh.dev/gen/go/payments/errors/v1"
@@ -42,6 +43,9 @@ var travelling = []string{
 func admit(r *http.Request) error {
 	if encodings := r.Header.Values("Content-Encoding"); slices.ContainsFunc(encodings, isEncoding) {
 		return encodingUnsupported(shown(strings.ToValidUTF8(strings.Join(encodings, ", "), "\uFFFD")))
+	}
+	if _, err := single(r.Header, requestIDHeader); err != nil {
+		return err
 	}
 	if keys := r.Header.Values(idempotencyKeyHeader); len(keys) > 0 {
 		for _, key := range keys[1:] {
@@ -81,6 +85,15 @@ func encodingUnsupported(encoding string) error {
 		map[string]string{"content_encoding": encoding}))
 }
 
+// single is the value of a header that says one thing, however often it does. Which of two values counts would be a guess.
+func single(header http.Header, name string) (string, error) {
+	values := header.Values(name)
+	if slices.ContainsFunc(values, func(value string) bool { return value != values[0] }) {
+		return "", invalid(shown(name), "this header stands twice, with different values; send it once")
+	}
+	return header.Get(name), nil
+}
+
 func keysDiffer(one, other string) error {
 	return fault(codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_MISMATCH,
 		"header Idempotency-Key came twice with different keys; send the one that names this request",
@@ -91,12 +104,12 @@ func keysDiffer(one, other string) error {
 var timeouts = regexp.MustCompile(`^([0-9]{1,8})([HMSmun])$`)
 
 func admitTimeout(header http.Header) error {
-	value := header.Get(timeoutHeader)
-	if value == "" {
-		return nil
+	value, err := single(header, timeoutHeader)
+	if err != nil || value == "" {
+		return err
 	}
 	found := timeouts.FindStringSubmatch(value)
-	if found == nil || len(header.Values(timeoutHeader)) > 1 {
+	if found == nil {
 		return invalid(timeoutHeader, fmt.Sprintf("%q is not a time span such as 500m (milliseconds) or 20S", shown(value)))
 	}
 	if hours, err := strconv.Atoi(found[1]); err == nil && found[2] == "H" && hours > hoursMax {
@@ -166,6 +179,82 @@ func refuseQueries() runtime.Middleware {
 			next(w, r, path)
 		}
 	}
+}
+
+// noBody is what a body may be where none is read.
+var noBody = regexp.MustCompile(`^\x{FEFF}?\s*(?:\{\s*\}\s*)?$`)
+
+// refuseBodies does the same for routes that read no body.
+func refuseBodies() runtime.Middleware {
+	without := map[string]string{}
+	eachRule(func(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
+		if rule.GetBody() != "" {
+			return
+		}
+		verb, template := methodAndPath(rule)
+		description := "this call reads no body; what it takes stands in its path"
+		if readsQuery(method.Input(), template, "") {
+			description += " and its query"
+		}
+		if verb != http.MethodGet && method.Input().Fields().ByName("request_id") != nil {
+			description += ", and the key of a request in the header Idempotency-Key"
+		}
+		without[verb+" "+patternOf(template)] = description
+	})
+	return func(next runtime.HandlerFunc) runtime.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request, path map[string]string) {
+			pattern, known := runtime.HTTPPattern(r.Context())
+			body, read := r.Context().Value(bodyKey{}).(*requestBody)
+			if known && read && without[r.Method+" "+pattern.String()] != "" && !noBody.MatchReader(body) {
+				writeError(r.Context(), nil, nil, w, r, invalid("body", without[r.Method+" "+pattern.String()]))
+				return
+			}
+			next(w, r, path)
+		}
+	}
+}
+
+// notePath tells the codec what the path says.
+func notePath(next runtime.HandlerFunc) runtime.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request, path map[string]string) {
+		if body, read := r.Context().Value(bodyKey{}).(*requestBody); read {
+			body.path = path
+		}
+		next(w, r, path)
+	}
+}
+
+// contradiction refuses a body that names something else than its path, which would win in silence.
+func contradiction(target any, path map[string]string) error {
+	body, ok := target.(proto.Message)
+	if !ok {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(path)) {
+		called := body.ProtoReflect().New()
+		if runtime.PopulateFieldFromPath(called.Interface(), name, path[name]) != nil {
+			continue // refused further on
+		}
+		said, given := valueAt(body.ProtoReflect(), name)
+		if named, _ := valueAt(called, name); given && !said.Equal(named) {
+			return invalid(name, "the body has another value than the path; leave it out of the body, or write the same there")
+		}
+	}
+	return nil
+}
+
+// valueAt is what a message holds at a dotted name, and whether it holds anything there.
+func valueAt(message protoreflect.Message, name string) (protoreflect.Value, bool) {
+	first, rest, deeper := strings.Cut(name, ".")
+	field := message.Descriptor().Fields().ByName(protoreflect.Name(first))
+	if field == nil || !message.Has(field) {
+		return protoreflect.Value{}, false
+	}
+	value := message.Get(field)
+	if deeper {
+		return valueAt(value.Message(), rest)
+	}
+	return value, true
 }
 
 // readsQuery tells whether any field of a request is left to its query.

@@ -3,9 +3,11 @@ package rest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -124,30 +126,39 @@ func linkNextPage(ctx context.Context, w http.ResponseWriter, response proto.Mes
 	return nil
 }
 
-// setHeaders hands the content type and the attributes of a raw body over, to requests that have fields for them.
+// setHeaders hands the content type and the attributes of a raw body over, to requests that have fields for them. None
+// is a list: one that comes twice must be the same.
 func setHeaders(message protoreflect.Message, header http.Header) error {
 	contentType, attributes := contract.HeaderFields(message.Descriptor())
 	if contentType == nil {
 		return nil
 	}
-	sent := strings.Join(header.Values("Content-Type"), ", ")
-	if !utf8.ValidString(sent) {
-		return fmt.Errorf("the header Content-Type is no UTF-8")
+	sent, err := textOf(header, "Content-Type")
+	if err != nil {
+		return err
 	}
 	message.Set(contentType, protoreflect.ValueOfString(sent))
-	for name, values := range header {
+	for _, name := range slices.Sorted(maps.Keys(header)) {
 		if !strings.HasPrefix(name, attributePrefix) {
 			continue
 		}
-		// As HTTP has it, a header that comes twice is one list.
-		value := strings.Join(values, ", ")
-		if !utf8.ValidString(value) {
-			return fmt.Errorf("the header %s is no UTF-8; percent-encode it", name)
+		value, err := textOf(header, name)
+		if err != nil {
+			return err
 		}
 		key := protoreflect.ValueOfString(strings.ToLower(name)).MapKey()
 		message.Mutable(attributes).Map().Set(key, protoreflect.ValueOfString(value))
 	}
 	return nil
+}
+
+// textOf is the one value of a header, as text.
+func textOf(header http.Header, name string) (string, error) {
+	value, err := single(header, name)
+	if err == nil && !utf8.ValidString(value) {
+		err = invalid(shown(name), "this header is not UTF-8; percent-encode it")
+	}
+	return value, err
 }
 
 var _ runtime.Marshaler = batchCodec{}

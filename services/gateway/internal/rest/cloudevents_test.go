@@ -3,6 +3,7 @@ package rest
 import (
 	"bytes"
 	"net/http"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -49,17 +50,34 @@ func TestAttributesOfBinaryModeTravel(t *testing.T) {
 	}
 }
 
-func TestAttributeTwiceIsOneList(t *testing.T) {
+// Joined to one text, two ids would be a third that nobody sent.
+func TestHeadersOfAnEventThatDoNotSayOneThingAreRefused(t *testing.T) {
 	mesh := newMesh(t, nil)
 	client := newClient(t, mesh.address, defaults)
-	header := http.Header{"Ce-Id": {"a", "b"}}
-	request := &eventsv1.PublishCloudEventsRequest{}
-	if err := setHeaders(request.ProtoReflect(), header); err != nil || request.GetHeaders()["ce-id"] != "a, b" {
-		t.Errorf("%v %v", err, request.GetHeaders())
+	for _, refused := range []struct{ name, one, other, told string }{
+		{"Ce-Id", "a", "b", "twice"},
+		{"Ce-Id", "a", "", "twice"},
+		{"Ce-Partitionkey", "k1", "k2", "twice"},
+		{"Ce-Anything", "k", "K", "twice"},
+		{"Content-Type", "application/json", "application/cloudevents+json", "twice"},
+		{"Ce-Subject", "\xff", "\xff", "UTF-8"},
+		{"Content-Type", "\xff", "\xff", "UTF-8"},
+	} {
+		answer := client.do("POST", "/v1/events:cloudevents", "{}", refused.name, refused.one, refused.name, refused.other)
+		details := answer.wantReason(400, "INVALID_FIELD")
+		violation := details["BadRequest"]["field_violations"].([]any)[0].(map[string]any)
+		if violation["field"] != refused.name || !strings.Contains(violation["description"].(string), refused.told) {
+			t.Errorf("%v: %v", refused, violation)
+		}
 	}
-	client.do("POST", "/v1/events:cloudevents", "{}", "ce-id", "\xff").wantReason(400, "INVALID_FIELD")
 	if mesh.count() != 0 {
-		t.Error("a header that is no text reached the mesh")
+		t.Error("a header that was refused reached the mesh")
+	}
+	client.do("POST", "/v1/events:cloudevents", "{}", "ce-id", "a", "CE-ID", "a",
+		"Content-Type", "application/json", "Content-Type", "application/json").want(200)
+	request := mesh.only().request.(*eventsv1.PublishCloudEventsRequest)
+	if request.GetHeaders()["ce-id"] != "a" || request.GetContentType() != "application/json" {
+		t.Errorf("%v", request)
 	}
 }
 

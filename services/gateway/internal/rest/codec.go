@@ -59,14 +59,18 @@ func (c *codec) NewDecoder(source io.Reader) runtime.Decoder {
 		}
 		body, wrapped := source.(*requestBody)
 		if wrapped && body.raw {
-			return setRaw(target, text, body.header)
+			body.fault = setRaw(target, text, body.header)
+			return body.fault
 		}
 		text = bytes.TrimPrefix(text, byteOrderMark)
 		if len(bytes.TrimSpace(text)) == 0 {
 			return io.EOF // the generated handlers take an absent body as an empty message
 		}
 		err = c.decode(text, target)
-		if err != nil && wrapped {
+		if wrapped {
+			if err == nil {
+				err = contradiction(target, body.path)
+			}
 			// The handlers flatten errors to text; the body carries the details past them.
 			body.fault = err
 		}

@@ -14,7 +14,6 @@ import (
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/protoadapt"
@@ -115,11 +114,9 @@ func writeError(ctx context.Context, mux *runtime.ServeMux, marshaler runtime.Ma
 	}
 	header := w.Header()
 	if answered, ok := runtime.ServerMetadataFromContext(ctx); ok {
-		for _, name := range []string{"retry-after", "x-request-id"} {
-			// An error may come without initial metadata; then all of it is in the trailer.
-			for _, value := range append(answered.HeaderMD.Get(name), answered.TrailerMD.Get(name)...) {
-				header.Set(name, value)
-			}
+		// An error may come without initial metadata; then all of it is in the trailer.
+		for _, value := range append(answered.HeaderMD.Get("retry-after"), answered.TrailerMD.Get("retry-after")...) {
+			header.Set("Retry-After", value)
 		}
 	}
 	if delay := retryDelay(complete); delay != "" && header.Get("Retry-After") == "" {
@@ -268,15 +265,6 @@ func ourFault(requestID string) *status.Status {
 		map[string]string{"request_id": requestID})
 }
 
-// requestIDOf is the id under which a call travels.
-func requestIDOf(ctx context.Context) string {
-	sent, _ := metadata.FromOutgoingContext(ctx)
-	if ids := sent.Get(requestIDHeader); len(ids) > 0 {
-		return ids[0]
-	}
-	return ""
-}
-
 // pathFault is what the generated code says of a part of the path.
 var pathFault = regexp.MustCompile(`^(?:type mismatch, parameter: |missing parameter )([a-z0-9_.]+)`)
 
@@ -348,5 +336,5 @@ func writeRoutingError(ctx context.Context, mux *runtime.ServeMux, marshaler run
 
 // streamError is an error in the middle of a stream, as its last line.
 func streamError(ctx context.Context, err error) *status.Status {
-	return complete(ctx, err, requestIDOf(ctx))
+	return complete(ctx, err, answeredID(ctx))
 }

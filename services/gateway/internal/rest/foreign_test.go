@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,6 +23,7 @@ import (
 
 	billingv1 "tollmesh.dev/gen/go/payments/billing/v1"
 	eventsv1 "tollmesh.dev/gen/go/payments/events/v1"
+	meteringv1 "tollmesh.dev/gen/go/payments/metering/v1"
 )
 
 // foreign is how Go and its libraries speak.
@@ -167,41 +169,45 @@ func TestHeadersThatContradictThemselvesOrAreNotRead(t *testing.T) {
 	charge := "POST /v1/billing/charges HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n"
 	list := "GET /v1/billing/charges HTTP/1.1\r\nHost: a\r\n"
 	for headers, want := range map[string]string{
-		charge + "Idempotency-Key: a\r\nIdempotency-Key: b\r\n\r\n{}":                                      "400 IDEMPOTENCY_KEY_MISMATCH",
-		charge + "Idempotency-Key: a\r\nidempotency-key: A\r\n\r\n{}":                                      "400 IDEMPOTENCY_KEY_MISMATCH",
-		charge + "Idempotency-Key: a\r\nIdempotency-Key:\r\n\r\n{}":                                        "400 IDEMPOTENCY_KEY_MISMATCH",
-		charge + "Idempotency-Key: a\r\nIdempotency-Key: a\r\n\r\n{}":                                      "201",
-		charge + "Content-Encoding: gzip\r\n\r\n{}":                                                        "415 CONTENT_ENCODING_UNSUPPORTED",
-		charge + "Content-Encoding: BR\r\n\r\n{}":                                                          "415 CONTENT_ENCODING_UNSUPPORTED",
-		charge + "Content-Encoding: identity, gzip\r\n\r\n{}":                                              "415 CONTENT_ENCODING_UNSUPPORTED",
-		charge + "Content-Encoding: identity\r\nContent-Encoding: x\r\n\r\n{}":                             "415 CONTENT_ENCODING_UNSUPPORTED",
-		charge + "Content-Encoding: \xff\r\n\r\n{}":                                                        "415 CONTENT_ENCODING_UNSUPPORTED",
-		charge + "Content-Encoding: identity, Identity,\r\n\r\n{}":                                         "201",
-		charge + "Content-Encoding: Identity\r\n\r\n{}":                                                    "201",
-		charge + "Content-Encoding:\r\n\r\n{}":                                                             "201",
-		list + "Grpc-Timeout: 5\r\n\r\n":                                                                   "400 INVALID_FIELD",
-		list + "Grpc-Timeout: -5S\r\n\r\n":                                                                 "400 INVALID_FIELD",
-		list + "Grpc-Timeout: 123456789S\r\n\r\n":                                                          "400 INVALID_FIELD",
-		list + "Grpc-Timeout: 99999999H\r\n\r\n":                                                           "200",
-		list + "Grpc-Timeout: 5S\r\n\r\n":                                                                  "200",
-		list + "X-Forwarded-For: \x80\r\n\r\n":                                                             "200",
-		list + "Traceparent: \x80\r\n\r\n":                                                                 "200",
-		list + "Tracestate: " + strings.Repeat("a", 9000) + "\r\n\r\n":                                     "431 HEADERS_TOO_LARGE",
-		list + "Authorization: " + strings.Repeat("a", 9000) + "\r\n\r\n":                                  "431 HEADERS_TOO_LARGE",
-		list + "X-Other: " + strings.Repeat("a", 9000) + "\r\n\r\n":                                        "200",
-		list + "X-Other: " + strings.Repeat("a", 60_000) + "\r\n\r\n":                                      "431 HEADERS_TOO_LARGE",
-		list + "Expect: what\r\n\r\n":                                                                      "417 MALFORMED_HTTP",
-		list + " x: y\r\n\r\n":                                                                             "400 MALFORMED_HTTP",
-		list + "x y: z\r\n\r\n":                                                                            "400 MALFORMED_HTTP",
-		charge + "Transfer-Encoding: gzip\r\n\r\n{}":                                                       "501 MALFORMED_HTTP",
-		"GET /v1/%zz HTTP/1.1\r\nHost: a\r\n\r\n":                                                          "400 MALFORMED_HTTP",
-		"GET / HTTP/1.1\r\n\r\n":                                                                           "400 MALFORMED_HTTP",
-		"GET / HTTP/1.1\r\nHost: a b\r\n\r\n":                                                              "400 MALFORMED_HTTP",
-		"GET / HTTP/9.1\r\nHost: a\r\n\r\n":                                                                "505 MALFORMED_HTTP",
-		"\x16\x03\x01\x02\x00\r\n\r\n":                                                                     "400 MALFORMED_HTTP",
-		"GET\r\n\r\n":                                                                                      "400 MALFORMED_HTTP",
-		"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n":                                                        "400 NO_ROUTE",
-		"POST /v1/billing/charges HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{}": "400 MALFORMED_HTTP",
+		charge + "Idempotency-Key: a\r\nIdempotency-Key: b\r\n\r\n{}":                                             "400 IDEMPOTENCY_KEY_MISMATCH",
+		charge + "Idempotency-Key: a\r\nidempotency-key: A\r\n\r\n{}":                                             "400 IDEMPOTENCY_KEY_MISMATCH",
+		charge + "Idempotency-Key: a\r\nIdempotency-Key:\r\n\r\n{}":                                               "400 IDEMPOTENCY_KEY_MISMATCH",
+		charge + "Idempotency-Key: a\r\nIdempotency-Key: a\r\n\r\n{}":                                             "201",
+		charge + "Content-Encoding: gzip\r\n\r\n{}":                                                               "415 CONTENT_ENCODING_UNSUPPORTED",
+		charge + "Content-Encoding: BR\r\n\r\n{}":                                                                 "415 CONTENT_ENCODING_UNSUPPORTED",
+		charge + "Content-Encoding: identity, gzip\r\n\r\n{}":                                                     "415 CONTENT_ENCODING_UNSUPPORTED",
+		charge + "Content-Encoding: identity\r\nContent-Encoding: x\r\n\r\n{}":                                    "415 CONTENT_ENCODING_UNSUPPORTED",
+		charge + "Content-Encoding: \xff\r\n\r\n{}":                                                               "415 CONTENT_ENCODING_UNSUPPORTED",
+		charge + "Content-Encoding: identity, Identity,\r\n\r\n{}":                                                "201",
+		charge + "Content-Encoding: Identity\r\n\r\n{}":                                                           "201",
+		charge + "Content-Encoding:\r\n\r\n{}":                                                                    "201",
+		list + "X-Request-Id: a\r\nX-Request-Id: b\r\n\r\n":                                                       "400 INVALID_FIELD",
+		list + "X-Request-Id: a\r\nX-Request-Id: a\r\n\r\n":                                                       "200",
+		list + "Grpc-Timeout: 5S\r\nGrpc-Timeout: 5S\r\n\r\n":                                                     "200",
+		list + "Grpc-Timeout: 5S\r\nGrpc-Timeout: 1n\r\n\r\n":                                                     "400 INVALID_FIELD",
+		list + "Grpc-Timeout: 5\r\n\r\n":                                                                          "400 INVALID_FIELD",
+		list + "Grpc-Timeout: -5S\r\n\r\n":                                                                        "400 INVALID_FIELD",
+		list + "Grpc-Timeout: 123456789S\r\n\r\n":                                                                 "400 INVALID_FIELD",
+		list + "Grpc-Timeout: 99999999H\r\n\r\n":                                                                  "200",
+		list + "Grpc-Timeout: 5S\r\n\r\n":                                                                         "200",
+		list + "X-Forwarded-For: \x80\r\n\r\n":                                                                    "200",
+		list + "Traceparent: \x80\r\n\r\n":                                                                        "200",
+		list + "Tracestate: " + strings.Repeat("a", 9000) + "\r\n\r\n":                                            "431 HEADERS_TOO_LARGE",
+		list + "Authorization: " + strings.Repeat("a", 9000) + "\r\n\r\n":                                         "431 HEADERS_TOO_LARGE",
+		list + "X-Other: " + strings.Repeat("a", 9000) + "\r\n\r\n":                                               "200",
+		list + "X-Other: " + strings.Repeat("a", 60_000) + "\r\n\r\n":                                             "431 HEADERS_TOO_LARGE",
+		list + "Expect: what\r\n\r\n":                                                                             "417 MALFORMED_HTTP",
+		list + " x: y\r\n\r\n":                                                                                    "400 MALFORMED_HTTP",
+		list + "x y: z\r\n\r\n":                                                                                   "400 MALFORMED_HTTP",
+		charge + "Transfer-Encoding: gzip\r\n\r\n{}":                                                              "501 MALFORMED_HTTP",
+		"GET /v1/%zz HTTP/1.1\r\nHost: a\r\n\r\n":                                                                 "400 MALFORMED_HTTP",
+		"GET / HTTP/1.1\r\n\r\n":                                                                                  "400 MALFORMED_HTTP",
+		"GET / HTTP/1.1\r\nHost: a b\r\n\r\n":                                                                     "400 MALFORMED_HTTP",
+		"GET / HTTP/9.1\r\nHost: a\r\n\r\n":                                                                       "505 MALFORMED_HTTP",
+		"\x16\x03\x01\x02\x00\r\n\r\n":                                                                            "400 MALFORMED_HTTP",
+		"GET\r\n\r\n":                                                                                             "400 MALFORMED_HTTP",
+		"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n":                                                               "400 NO_ROUTE",
+		"POST /v1/billing/charges HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{}":        "400 MALFORMED_HTTP",
 		"POST /v1/billing/charges HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n": "400 UNDECODABLE_REQUEST",
 		"POST /v1/billing/charges HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n":  "201",
 	} {
@@ -342,6 +348,107 @@ func TestQueriesThatNobodyReadsAreRefused(t *testing.T) {
 	})
 	if routes < 20 || mesh.count() != 0 {
 		t.Errorf("%d routes, %d calls", routes, mesh.count())
+	}
+}
+
+// What the path says would win over the body in silence.
+func TestBodiesThatContradictTheirPathAreRefused(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	nested := func(names []string, value string) string {
+		return `{"` + strings.Join(names, `": {"`) + `": ` + value + strings.Repeat("}", len(names))
+	}
+	fields := 0
+	eachRule(func(descriptor protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
+		method, template := methodAndPath(rule)
+		if rule.GetBody() == "" {
+			return
+		}
+		for _, variable := range pathVariable.FindAllString(template, -1) {
+			fields++
+			name := strings.Trim(variable, "{}")
+			_, field := fieldAt(descriptor.Input(), name)
+			schema := strings.Split(name, ".")
+			camel := append(slices.Clone(schema[:len(schema)-1]), field.JSONName())
+			path := pathVariable.ReplaceAllString(template, "a%20b")
+			for _, names := range [][]string{schema, camel} {
+				for _, same := range []string{`"a b"`, `""`, `null`} {
+					client.do(method, path, nested(names, same)).want(200)
+				}
+				before := mesh.count()
+				for _, other := range []string{`"y"`, `"a%20b"`, `" "`} {
+					details := client.do(method, path, nested(names, other)).wantReason(400, "INVALID_FIELD")
+					violation := details["BadRequest"]["field_violations"].([]any)[0].(map[string]any)
+					if violation["field"] != name {
+						t.Errorf("%s %s: %v", method, path, violation)
+					}
+				}
+				if mesh.count() != before {
+					t.Errorf("%s %s: a refused request reached the mesh", method, path)
+				}
+			}
+		}
+	})
+	if fields < 5 {
+		t.Errorf("%d fields", fields)
+	}
+}
+
+// Neither GET nor DELETE reads a body: a filter or a key in one would be passed over.
+func TestBodiesThatNobodyReadsAreRefused(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	routes := 0
+	eachRule(func(descriptor protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
+		if rule.GetBody() != "" {
+			return
+		}
+		routes++
+		method, template := methodAndPath(rule)
+		path := pathVariable.ReplaceAllString(template, "x")
+		before := mesh.count()
+		for _, body := range []string{`{"request_id": "a"}`, `{"org_id": "b"}`, `[]`, `null`, `x`, "\xff", "\x00", `{}{}`, `{} x`} {
+			details := client.do(method, path, body).wantReason(400, "INVALID_FIELD")
+			violation := details["BadRequest"]["field_violations"].([]any)[0].(map[string]any)
+			told := violation["description"].(string)
+			if violation["field"] != "body" || strings.Contains(told, "Idempotency-Key") != (method == http.MethodDelete) {
+				t.Errorf("%s %s: %v", method, path, violation)
+			}
+		}
+		if mesh.count() != before {
+			t.Errorf("%s %s: a refused request reached the mesh", method, path)
+		}
+		for _, body := range []string{``, ` `, "\r\n", `{}`, " { }\n", "\xef\xbb\xbf", "\xef\xbb\xbf {}"} {
+			if answer := client.do(method, path, body); answer.status != 200 {
+				t.Errorf("%s %s %q: %s", method, path, body, answer.body)
+			}
+		}
+	})
+	if routes < 20 {
+		t.Errorf("%d routes", routes)
+	}
+}
+
+// Half a pair of surrogates is told as such wherever it stands; protojson looks for the other half up to the end.
+func TestHalfASurrogatePairIsTold(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	for _, half := range []string{`\ud800`, `\udc00`, `\udbff\ud800`, `\ud800\u0041`, `\uDFFFx`} {
+		for _, body := range []string{
+			`{"org_id": "` + half + `"}`, `{"org_id":"a` + half + `b"  }`, `{"metadata":{"` + half + `":"a"}}`,
+			`{"metadata":{"a":"` + half + `"}}`, `{"org_id":"` + half + `","sku":"sms"}`, `{"` + half + `":1}`,
+		} {
+			client.do("POST", "/v1/metering/events", "["+body+"]").want(202)
+			events := mesh.seen(mesh.count() - 1).request.(*meteringv1.IngestEventsRequest).GetEvents()
+			if told := events[0].GetUnreadable(); !strings.Contains(told, "half of a surrogate pair") {
+				t.Errorf("%s: %q", body, told)
+			}
+		}
+		answer := client.do("POST", "/v1/billing/charges", `{"org_id":"`+half+`"}`)
+		answer.wantReason(400, "UNDECODABLE_REQUEST")
+		if !strings.Contains(string(answer.body), "half of a surrogate pair") {
+			t.Errorf("%s: %s", half, answer.body)
+		}
 	}
 }
 

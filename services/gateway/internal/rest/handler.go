@@ -63,7 +63,7 @@ func Dial(lifetime context.Context, address string, deadline time.Duration) (*gr
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(reconnect),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerBytesMax)),
-		grpc.WithUnaryInterceptor(withDeadline(deadline)),
+		grpc.WithChainUnaryInterceptor(withDeadline(deadline), withAnsweredID),
 		grpc.WithStreamInterceptor(within(lifetime)),
 	)
 }
@@ -91,7 +91,7 @@ func within(lifetime context.Context) grpc.StreamClientInterceptor {
 			cancel()
 			return nil, err
 		}
-		return &mortalStream{stream, lifetime, cancel}, nil
+		return &mortalStream{ClientStream: stream, lifetime: lifetime, release: cancel}, nil
 	}
 }
 
@@ -100,11 +100,21 @@ type mortalStream struct {
 	grpc.ClientStream
 	lifetime context.Context
 	release  context.CancelFunc
+	// named is set once the answer names the call.
+	named bool
 }
 
 // RecvMsg waits for the next message.
 func (s *mortalStream) RecvMsg(message any) error {
 	err := s.ClientStream.RecvMsg(message)
+	if !s.named {
+		header, _ := s.Header() // its error is that of the message
+		setAnsweredID(s.Context(), header)
+		if err != nil {
+			setAnsweredID(s.Context(), s.Trailer())
+		}
+		s.named = true
+	}
 	if err != nil {
 		s.release()
 	}
@@ -131,7 +141,7 @@ func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits)
 		runtime.WithRoutingErrorHandler(writeRoutingError),
 		runtime.WithStreamErrorHandler(streamError),
 		runtime.SetQueryParameterParser(strictQuery{}),
-		runtime.WithMiddlewares(refuseQueries()),
+		runtime.WithMiddlewares(refuseQueries(), refuseBodies(), notePath),
 		// A form is no request of this API, so POST never stands in for GET.
 		runtime.WithDisablePathLengthFallback(),
 	)
@@ -210,7 +220,7 @@ func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.batchPaths[route] {
 		chooseBatch(r, body)
 	}
-	r = r.WithContext(context.WithValue(r.Context(), bodyKey{}, body))
+	r = r.WithContext(context.WithValue(context.WithValue(r.Context(), bodyKey{}, body), answerKey{}, w.Header()))
 	r.Body = body
 	// The generated code would take a form in the body for a part of the query.
 	r.Form, r.PostForm = r.URL.Query(), url.Values{}
@@ -262,6 +272,8 @@ type requestBody struct {
 	raw bool
 	// header came with the body.
 	header http.Header
+	// path is what the path says of the request's fields.
+	path map[string]string
 	// self is the address that was called, when a bare batch of CloudEvents was asked for.
 	self  url.URL
 	batch bool

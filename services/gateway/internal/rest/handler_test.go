@@ -600,6 +600,15 @@ func TestParametersThatDoNotReadAreNamed(t *testing.T) {
 	}
 }
 
+func TestAGrpcTimeoutThatStandsTwiceIsToldAsSuch(t *testing.T) {
+	client := newClient(t, newMesh(t, nil).address, defaults)
+	answer := client.do("GET", "/v1/billing/charges", "", "Grpc-Timeout", "5S", "Grpc-Timeout", "1n")
+	answer.wantReason(400, "INVALID_FIELD")
+	if !strings.Contains(string(answer.body), "Grpc-Timeout: this header stands twice") {
+		t.Errorf("%s", answer.body)
+	}
+}
+
 func TestMeshThatIsDown(t *testing.T) {
 	mesh := newMesh(t, nil)
 	client := newClient(t, mesh.address, defaults)

@@ -5,16 +5,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-
-	"github.com/google/uuid"
 )
 
-const (
-	requestIDHeader      = "X-Request-Id"
-	idempotencyKeyHeader = "Idempotency-Key"
-	// requestIDBytesMax bounds an id that a caller brings; it ends up in every log line.
-	requestIDBytesMax = 128
-)
+const idempotencyKeyHeader = "Idempotency-Key"
 
 // incomingHeader names the headers that travel to the mesh as metadata. Authorization travels too, the
 // runtime sees to it; nothing else does, so that no caller can write the mesh's own metadata.
@@ -29,7 +22,7 @@ func incomingHeader(name string) (string, bool) {
 // outgoingHeader names the metadata that travels back as headers.
 func outgoingHeader(name string) (string, bool) {
 	switch name {
-	case "etag", "location", "retry-after", "x-request-id":
+	case "etag", "location", "retry-after":
 		return http.CanonicalHeaderKey(name), true
 	}
 	return "", false
@@ -38,12 +31,7 @@ func outgoingHeader(name string) (string, bool) {
 // prepareHeaders gives the call its request id and makes header values fit for metadata, which is
 // printable ASCII.
 func prepareHeaders(w http.ResponseWriter, r *http.Request) {
-	id := r.Header.Get(requestIDHeader)
-	if id == "" || len(id) > requestIDBytesMax || !printable(id) {
-		id = uuid.NewString()
-	}
-	r.Header.Set(requestIDHeader, id)
-	w.Header().Set(requestIDHeader, id)
+	setRequestID(w, r)
 	// Escaped, not dropped: a call that loses its key could be made twice.
 	for i, key := range r.Header.Values(idempotencyKeyHeader) {
 		if !printable(key) {
@@ -86,11 +74,4 @@ func printable(value string) bool {
 		}
 	}
 	return true
-}
-
-// keepLast drops all but the last value: the mesh's answer wins over what the facade assumed.
-func keepLast(header http.Header, name string) {
-	if values := header.Values(name); len(values) > 1 {
-		header.Set(name, values[len(values)-1])
-	}
 }

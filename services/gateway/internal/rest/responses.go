@@ -14,7 +14,6 @@ import (
 
 // setStatus answers with the status of the RPC's contract, and names where a created resource is found.
 func setStatus(ctx context.Context, w http.ResponseWriter, response proto.Message) error {
-	keepLast(w.Header(), requestIDHeader)
 	method := methodOf(ctx)
 	if method == nil || response == nil {
 		return nil

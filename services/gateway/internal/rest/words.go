@@ -51,13 +51,13 @@ var sayings = []struct {
 	}},
 	{regexp.MustCompile(`recursion depth|nested`), func([]string) string { return "it nests too deeply" }},
 	{regexp.MustCompile(`UTF-8`), func([]string) string { return "a text is not in UTF-8" }},
-	{regexp.MustCompile(`escape code`), func([]string) string {
+	// protojson looks for the other half of a pair up to the end of the body. Texts that end too early were told before.
+	{regexp.MustCompile(`escape code|EOF`), func([]string) string {
 		return `a text holds a \ that stands for no character, such as half of a surrogate pair`
 	}},
 	{regexp.MustCompile(`@type|unable to resolve|google\.protobuf\.Any`), func([]string) string {
 		return "its @type names no message that is known here"
 	}},
-	{regexp.MustCompile(`EOF`), func([]string) string { return "it ends too early" }},
 }
 
 // kindWords say what the values of a kind of field are.

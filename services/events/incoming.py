@@ -21,6 +21,7 @@ from services.runtime.errors import DomainError, InvalidField, TenantMismatch
 from services.runtime.events.publish import EventTooLarge
 from services.runtime.events.subjects import split_version
 from services.runtime.ids import new_ulid
+from services.runtime.telemetry import read_traceparent
 from services.runtime.turns import in_slices
 
 PAYLOAD_BYTES_MAX = 1024 * 1024
@@ -119,7 +120,8 @@ def _message(found: cloudevents.Read, data: bytes) -> events_pb2.Event:
         metadata=events_pb2.EventMetadata(
             correlation_id=found.correlation_id,
             causation_id=found.causation_id,
-            traceparent=found.traceparent,
+            # One of a version to come may be longer than ours.
+            traceparent=read_traceparent(found.traceparent),
         ),
     )
     if found.created_at is not None:
@@ -162,7 +164,7 @@ def _incoming(event: events_pb2.Event, text: bytes | None = None) -> Incoming:
         payload=payload,
         correlation_id=metadata.correlation_id,
         causation_id=metadata.causation_id,
-        traceparent=metadata.traceparent,
+        traceparent=read_traceparent(metadata.traceparent),
         created_at=_moment(event.created_at) if event.HasField("created_at") else None,
     )
 

@@ -43,7 +43,6 @@ _CHARS_MAX = {
     "partitionkey": 200,
     "correlationid": 128,
     "causationid": 128,
-    "traceparent": 128,
 }
 _INTEGER = range(-(2**31), 2**31)
 _REQUIRED = ("specversion", "id", "source", "type")

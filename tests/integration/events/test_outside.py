@@ -33,6 +33,8 @@ ACCEPTED, DUPLICATE = type_pb2.OUTCOME_ACCEPTED, type_pb2.OUTCOME_DUPLICATE
 CONFLICT, REJECTED = type_pb2.OUTCOME_CONFLICT, type_pb2.OUTCOME_REJECTED
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+CALLS_TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
 OUTSIDE = sorted(name for name, entry in catalogue.entries().items() if not entry.type.is_ours)
 OURS = sorted(name for name, entry in catalogue.entries().items() if entry.type.is_ours)
 LATEST = {name: catalogue.entries()[name].type.versions[-1].version for name in OUTSIDE}
@@ -320,12 +322,12 @@ async def test_what_a_producer_tells_is_kept(mesh: Mesh) -> None:
     tenant = new_tenant()
     sent = event("order.created", event_id="told", key="my-key")
     sent.metadata.correlation_id, sent.metadata.causation_id = "corr", "cause"
-    sent.metadata.traceparent = "00-aa-bb-01"
+    sent.metadata.traceparent = TRACEPARENT
     sent.created_at.FromDatetime(NOW - timedelta(days=1))
     await publish(mesh, tenant, sent, event("order.created", event_id="silent"))
     told, silent = await feed(mesh, tenant)
     assert (told.key, told.metadata.correlation_id) == ("my-key", "corr")
-    assert (told.metadata.causation_id, told.metadata.traceparent) == ("cause", "00-aa-bb-01")
+    assert (told.metadata.causation_id, told.metadata.traceparent) == ("cause", TRACEPARENT)
     assert told.created_at.ToDatetime(UTC) == NOW - timedelta(days=1)
     assert silent.created_at.ToDatetime(UTC) >= NOW
     assert silent.metadata.correlation_id
@@ -368,6 +370,27 @@ ENVELOPE_FAULTS: list[tuple[Event, str, str]] = [
         "",
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (f"01{TRACEPARENT[2:]}-more", TRACEPARENT),
+        (f"{TRACEPARENT[:-2]}ff", f"{TRACEPARENT[:-2]}03"),
+        ("garbage", CALLS_TRACEPARENT),
+        (f"ff{TRACEPARENT[2:]}", CALLS_TRACEPARENT),
+        ("", CALLS_TRACEPARENT),
+    ],
+)
+async def test_trace_context_is_read_as_that_of_calls_is(mesh: Mesh, sent: str, told: str) -> None:
+    tenant = new_tenant()
+    traced = event("order.created", event_id="e")
+    traced.metadata.traceparent = sent
+    await stub(mesh, tenant).PublishEvents(
+        Publish(events=[traced]), metadata=(("traceparent", CALLS_TRACEPARENT),)
+    )
+    (found,) = await feed(mesh, tenant)
+    assert found.metadata.traceparent == told
 
 
 async def test_a_bad_event_never_spoils_its_batch(mesh: Mesh) -> None:

@@ -94,7 +94,9 @@ def outgoing(draw: st.DrawFn) -> Outgoing:
         position=draw(st.integers(0, 2**63 - 1)),
         correlation_id=draw(_texts),
         causation_id=draw(_texts | st.just("")),
-        traceparent=draw(st.just("00-aa-bb-01") | st.just("")),
+        traceparent=draw(
+            st.just("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01") | st.just("")
+        ),
         kept=kept,
     )
 
@@ -283,7 +285,7 @@ def test_attributes_find_their_places() -> None:
             "time": "2026-01-02T04:04:05.1234567+01:00",
             "correlationid": "corr",
             "causationid": "cause",
-            "traceparent": "00-aa-bb-01",
+            "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             "dataschema": "https://shop.example/order",
             "tracestate": "a=b",
             "priority": 5,
@@ -294,7 +296,7 @@ def test_attributes_find_their_places() -> None:
     assert isinstance(found, Incoming)
     assert (found.event_id, found.subject, found.version) == ("e-1", "order.created", 2)
     assert (found.key, found.correlation_id, found.causation_id) == ("ord_1", "corr", "cause")
-    assert found.traceparent == "00-aa-bb-01"
+    assert found.traceparent == "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     assert found.created_at == datetime(2026, 1, 2, 3, 4, 5, 123456, tzinfo=UTC)
     assert found.kept == {
         "source": "/shop",

@@ -13,6 +13,8 @@ _NOISE = re.compile(
 _LINE = re.compile(
     r"(?:^|(?P<pid>\[\d+\])?\s)(?P<level>PANIC|FATAL|ERROR|DETAIL|HINT|LOG):\s+(?P<text>.*)"
 )
+# A line that goes on with the sentence before it.
+_GOES_ON = re.compile(r"but |and |Expected to find it ")
 _NO_SPACE = "No space left on device"
 # Somebody else ended it, or it found its files gone: no error of its own.
 _ASKED = (
@@ -85,11 +87,15 @@ def _last_words(text: str) -> str:
             return ": ".join([cause["text"].strip(), *more])[:600]
     # A program that could not even be started leaves other words.
     rest = [line.strip() for line in text.splitlines() if line.strip()]
-    for line in reversed(rest):
+    for number in range(len(rest) - 1, -1, -1):
+        line = rest[number]
         if _NO_SPACE in line or (
             not _LINE.search(line) and re.search(r"Error|error|cannot|could not", line)
         ):
-            return line[:600]
+            first = number
+            while first and _GOES_ON.match(rest[first]):
+                first -= 1
+            return " ".join(rest[first : number + 1])[:600]
     for asked in _ASKED:
         for found in reversed(lines):
             if found and (words := asked.search(found["text"])):

@@ -199,7 +199,8 @@ def connect(admin_url: str) -> psycopg.Connection:
     except psycopg.Error as error:
         parts = urlsplit(admin_url)
         place = parts.netloc.rpartition("@")[2] + parts.path
-        raise DatabaseUnreachable(f"cannot connect to database {place}: {error}") from error
+        said = " ".join(str(error).split())
+        raise DatabaseUnreachable(f"cannot connect to database {place}: {said}") from error
 
 
 def find_names(connection: psycopg.Connection) -> RoleNames:

@@ -55,6 +55,15 @@ AT = "2026-11-28 23:00:00.000 UTC [42] "
             "initdb: error: could not create directory /x/base: No space left on device\n",
             "initdb: error: could not create directory /x/base: No space left on device (make room on its disk)",
         ),
+        # A sentence over three lines.
+        (
+            "postgres: could not find the database system\n"
+            'Expected to find it in the directory "/x",\n'
+            'but could not open file "/x/global/pg_control": No such file or directory\n',
+            'postgres: could not find the database system Expected to find it in the directory "/x", but could not '
+            'open file "/x/global/pg_control": No such file or directory '
+            "(its files are damaged: restore them from a backup)",
+        ),
         # What follows from a full disk does not hide it.
         (
             f'{AT}FATAL:  could not extend file "base/1/2691": No space left on device\n'

@@ -69,10 +69,9 @@ def _said_of_characters(characters: re.Match[str]) -> str:
     least, most = int(characters["least"]), int(characters["most"] or characters["least"])
     if characters["first"]:
         least, most = least + 1, most + 1
+    length = f"{least} to {most}" if least else f"at most {most}"
     if least == most:
         length = str(most)
-    else:
-        length = f"{least} to {most}" if least else f"at most {most}"
     text = f"must be {length} {_kinds(characters['kind'])}"
     if characters["start"]:
         text = f"must be {characters['start']} and then {length} {_kinds(characters['kind'])}"

@@ -16,6 +16,8 @@ class Number(str):
 
 _KINDS: dict[type, str] = {
     Number: "a number",
+    int: "a number",
+    float: "a number",
     str: "a text",
     list: "a list",
     dict: "an object",

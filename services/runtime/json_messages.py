@@ -42,6 +42,10 @@ class NotThisMessage(ValueError):
     """A document does not read as its message; the text names the place and what is wrong."""
 
 
+class NumberForText(NotThisMessage):
+    """A number stands where a text has to: it lacks its quotes."""
+
+
 def parse(document: Any, message: _MessageT) -> _MessageT:
     """Read a plain document into a message. Null means absent, as in proto3 JSON.
 
@@ -160,7 +164,9 @@ def _item(value: Any, field: FieldDescriptor, path: str, depth: int) -> Any:
     if isinstance(value, str):
         _whole_characters(value, path)
     if not fits(value, field):
-        raise NotThisMessage(f"{path} must be {what}")
+        is_bare = fits is _is_text and isinstance(value, int | float | Decimal)
+        kind = NumberForText if is_bare and not isinstance(value, bool) else NotThisMessage
+        raise kind(f"{path} must be {what}")
     # An enum's number that is written 2.0 is one to us, and to Go's reader.
     return _plain(value) if fits is not _is_enum or isinstance(value, str) else int(value)
 

@@ -240,8 +240,7 @@ def _any_json(value: Any, path: str, depth: int) -> Any:
 
 
 def _double(value: float | Decimal, path: str) -> float:
-    # NaN is beyond everything.
-    if not abs(value) <= _DOUBLE_MAX:
+    if not _within(value, -_DOUBLE_MAX, _DOUBLE_MAX):
         raise NotThisMessage(f"{path} must be a number that a double holds")
     return float(value)
 
@@ -280,8 +279,9 @@ def _is_real(value: Any, field: FieldDescriptor) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return False
     is_float = field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT
-    # NaN and infinities are written as texts; NaN is beyond everything.
-    return bool(abs(value) <= (_FLOAT_MAX if is_float else _DOUBLE_MAX))
+    # NaN and infinities are written as texts.
+    highest = _FLOAT_MAX if is_float else _DOUBLE_MAX
+    return _within(value, -highest, highest)
 
 
 def _is_whole(value: Any, field: FieldDescriptor) -> bool:
@@ -293,7 +293,13 @@ def _is_whole(value: Any, field: FieldDescriptor) -> bool:
         return False
     lowest, highest = _BOUNDS[field.cpp_type]
     # Compared before it is made an integer: 1e1000000000 would be one of a billion digits, and NaN is none.
-    return bool(lowest <= value <= highest) and value == int(value)
+    return _within(value, lowest, highest) and value == int(value)
+
+
+def _within(value: float | Decimal, lowest: float, highest: float) -> bool:
+    if isinstance(value, Decimal) and value.is_nan():
+        return False  # it has no order, and fails instead
+    return bool(lowest <= value <= highest)
 
 
 def _is_enum(value: Any, field: FieldDescriptor) -> bool:

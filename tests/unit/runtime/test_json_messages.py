@@ -60,6 +60,8 @@ STEP = {"@type": f"x/{orchestration_events_pb2.StepSucceeded.DESCRIPTOR.full_nam
         ({"data": {"a": {5: 1}}}, "a key of data.a is no text"),
         ({"data": []}, "data must be an object"),
         ({"data": {"a": [Decimal("1e400")]}}, r"data.a\[0\] must be a number that a double holds"),
+        ({"data": {"a": Decimal("NaN")}}, "data.a must be a number that a double holds"),
+        ({"schema_version": Decimal("NaN")}, "schema_version must be a whole number"),
         ({"data": {"a": 10**400}}, "data.a must be a number that a double holds"),
         ({"data": {"a": float("nan")}}, "data.a must be a number that a double holds"),
         ({"message": {"@type": "x\ud800"}}, "message.@type holds half a surrogate pair"),

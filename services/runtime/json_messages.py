@@ -43,7 +43,16 @@ class NotThisMessage(ValueError):
 
 
 class NumberForText(NotThisMessage):
-    """A number stands where a text has to: it lacks its quotes."""
+    """A number stands where a text has to: it lacks its quotes.
+
+    Attributes:
+        place: where it stands.
+        number: what stands there.
+    """
+
+    def __init__(self, place: str, number: float | Decimal) -> None:
+        super().__init__(f"{place} must be a text")
+        self.place, self.number = place, number
 
 
 def parse(document: Any, message: _MessageT) -> _MessageT:
@@ -164,9 +173,10 @@ def _item(value: Any, field: FieldDescriptor, path: str, depth: int) -> Any:
     if isinstance(value, str):
         _whole_characters(value, path)
     if not fits(value, field):
-        is_bare = fits is _is_text and isinstance(value, int | float | Decimal)
-        kind = NumberForText if is_bare and not isinstance(value, bool) else NotThisMessage
-        raise kind(f"{path} must be {what}")
+        is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        if fits is _is_text and is_number:
+            raise NumberForText(path, value)
+        raise NotThisMessage(f"{path} must be {what}")
     # An enum's number that is written 2.0 is one to us, and to Go's reader.
     return _plain(value) if fits is not _is_enum or isinstance(value, str) else int(value)
 

@@ -78,8 +78,8 @@ def parse_catalog(document: Any, name: str) -> catalog_service_pb2.Catalog:
         return json_messages.parse(document, catalog_service_pb2.Catalog())
     except json_messages.NumberForText as error:
         raise CliError(
-            f"{name} is no catalogue: {error}, and is a number, which may have lost digits",
-            'amounts and quantities are texts: write unit_amount: "0.000003", with the quotes',
+            f"{name} is no catalogue: {error.place} is {error.number}, a number, which may have lost digits",
+            f'ids, amounts and quantities are texts: write "{error.number}", with the quotes',
             exit_code=EXIT_USAGE,
         ) from error
     except json_messages.NotThisMessage as error:

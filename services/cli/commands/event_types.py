@@ -110,7 +110,9 @@ def _event_type(item: Any, place: str) -> events_pb2.EventType:
         return json_messages.parse(item, events_pb2.EventType())
     except json_messages.NumberForText as error:
         raise CliError(
-            f"{place} is no type: {error}", "write it with quotes around it", exit_code=EXIT_USAGE
+            f"{place} is no type: {error}",
+            f'write "{error.number}", with the quotes',
+            exit_code=EXIT_USAGE,
         ) from error
     except json_messages.NotThisMessage as error:
         raise CliError(f"{place} is no type: {error}", _SHAPE, exit_code=EXIT_USAGE) from error

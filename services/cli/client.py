@@ -21,6 +21,7 @@ from services.cli.errors import (
     EXIT_USAGE,
     CliError,
 )
+from services.runtime.addresses import check_port
 from services.runtime.errors import DomainError
 from services.runtime.status import DETAILS_KEY, from_status
 from services.runtime.weight import MESSAGE_BYTES_MAX
@@ -38,6 +39,8 @@ ResponseT = TypeVar("ResponseT")
 _AGAIN = "what was asked may have been done: ask again, with the same ids it is done once"
 _LESS = "ask for less at once, with --limit where the command has it"
 _ADDRESS = "set TOLLMESH_ADDRESS to host:port of a gRPC server, e.g. 127.0.0.1:7443"
+# A mesh makes keys of 56 characters; a server takes no headers of 16 KiB.
+_KEY_CHARS_MAX = 256
 # How gRPC's core words what happened to a connection. What it does not say, somebody behind the connection says.
 _NOBODY = ("failed to connect", "connections to all backends failing")
 _NAMES = ("dns", "name resolution", "resolving", "hostname lookup", "domain name")
@@ -228,8 +231,18 @@ def _check(session: Session) -> None:
     if not (host and colon and port.isascii() and port.isdigit()) or "/" in session.grpc:
         raise CliError(
             f"{session.grpc!r} is no address of a mesh",
-            "set TOLLMESH_ADDRESS to host:port of its gRPC server, e.g. 127.0.0.1:7443",
+            _ADDRESS,
             exit_code=EXIT_USAGE,
+        )
+    try:
+        check_port(session.grpc)
+    except ValueError as error:
+        raise CliError(str(error), _ADDRESS, exit_code=EXIT_USAGE) from error
+    if len(session.api_key) > _KEY_CHARS_MAX:
+        raise CliError(
+            f"the API key has {len(session.api_key):,} characters, which is longer than any key",
+            KEY_HINT,
+            exit_code=EXIT_DENIED,
         )
     if not (session.api_key.isascii() and session.api_key.isprintable()):
         raise CliError(

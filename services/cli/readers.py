@@ -210,33 +210,38 @@ def _header(lines: streams.Lines) -> list[str]:
 
 def _json(stream: IO[str], records: _Records) -> Rows:
     """Read an array, or else a value a line."""
-    lines = 0
+    start = strict_json.START
     while (first := stream.read(1)).isspace():
-        lines += first == "\n"
+        start = start.behind(first)
     if first != "[":
-        yield from _parsed(streams.Lines(stream, first, lines).numbered(), records)
-        return
-    yield from _parsed(enumerate(streams.elements(stream), start=1), records)
+        return _lines(streams.Lines(stream, first, start.line - 1), records, start.column)
+    rows = enumerate(streams.elements(stream, start=start.behind(first)), start=1)
+    return records.ahead((row, _document(text, place)) for row, (text, place) in rows)
 
 
 def _json_lines(stream: IO[str], records: _Records) -> Rows:
-    return _parsed(streams.Lines(stream).numbered(), records)
+    return _lines(streams.Lines(stream), records)
 
 
-def _parsed(texts: Iterator[tuple[int, str | None]], records: _Records) -> Rows:
-    return records.ahead((row, _document(text)) for row, text in texts)
+def _lines(lines: streams.Lines, records: _Records, column: int = 1) -> Rows:
+    """Read a value a line; `column` is where the first one begins."""
+    begun = lines.number + 1
+    return records.ahead(
+        (row, _document(text, strict_json.Place(row, column if row == begun else 1)))
+        for row, text in lines.numbered()
+    )
 
 
-def _document(text: str | None) -> Mapping[str, Any] | str:
+def _document(text: str | None, place: strict_json.Place) -> Mapping[str, Any] | str:
     """Return a record, or what is wrong with its text."""
     if text is None:
         return f"is longer than {streams.LINE_CHARS_MAX:,} characters"
     if _undecoded(text):
         return NOT_UTF8
     try:
-        found = strict_json.decode(text)
+        found = strict_json.decode(text, place)
     except ValueError as error:
-        return f"malformed JSON: {error}"
+        return f"is not valid JSON: {error}"
     if not isinstance(found, dict):
         return f"is not a JSON object but {strict_json.name_of(found)}"
     return found
@@ -370,7 +375,7 @@ def _event(
             quantity=values["quantity"],
             metadata=_metadata(record, places, constants),
         )
-    except UnicodeEncodeError as error:  # an escaped surrogate in JSON, bytes in Parquet
+    except UnicodeEncodeError as error:  # bytes in Parquet
         raise ValueError(NOT_UTF8) from error
     try:
         event.event_time.FromDatetime(parse_event_time(time))
@@ -416,9 +421,9 @@ def _container(record: Mapping[str, Any], places: Places) -> Mapping[str, Any]:
     if isinstance(value, str) and not isinstance(value, strict_json.Number):
         # CSV and most writers of Parquet have no other way to hold an object.
         try:
-            value = strict_json.decode(value)
+            value = strict_json.decode(value, None)
         except ValueError as error:
-            raise ValueError(f"metadata: no JSON object: {error}") from error
+            raise ValueError(f"metadata is not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"metadata {_problem(value) or 'is no JSON object'}")
     return value

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from services.cli.errors import EXIT_USAGE, CliError
+from services.cli.strict_json import START, Place
 
 LINE_CHARS_MAX = 1_048_576
 # A line that never ends is read over, but not for ever: a gzip file of a few kilobytes unpacks to any length.
@@ -103,8 +104,14 @@ class _Unpacked(io.RawIOBase):
             chunk = self._file.read1(len(buffer))
         except EOFError as error:
             raise Damaged("the packed data ends in the middle") from error
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise Damaged(f"the packed data is damaged: {error}") from error
+        except gzip.BadGzipFile as error:
+            # Its start was looked at: what is no gzip file stands behind the first one.
+            what = "its checksum does not fit"
+            if str(error).startswith("Not a gzipped file"):
+                what = "something that gzip did not pack follows behind it"
+            raise Damaged(f"the packed data is damaged: {what}") from error
+        except zlib.error as error:
+            raise Damaged("the packed data is damaged: it cannot be unpacked") from error
         buffer[: len(chunk)] = chunk
         return len(chunk)
 
@@ -228,9 +235,12 @@ class Ahead:
 
 
 def elements(
-    stream: IO[str] | Ahead, chars_max: int | None = None, behind: str = ""
-) -> Iterator[str | None]:
-    """Give the text of each element of a JSON array whose `[` was read; None for one that is too long.
+    stream: IO[str] | Ahead,
+    chars_max: int | None = None,
+    behind: str = "",
+    start: Place = START,
+) -> Iterator[tuple[str | None, Place]]:
+    """Give the text of each element of a JSON array whose `[` was read, and its place; None for one that is too long.
 
     An element is cut out by its brackets, and need be no sound JSON for the next ones to be found.
 
@@ -238,18 +248,19 @@ def elements(
         stream: the text.
         chars_max: length of the longest element that is given; LINE_CHARS_MAX unless set.
         behind: what stands behind the array, between spaces.
+        start: where the stream goes on in its file.
 
     Raises:
         Damaged: the text ends before the array does, goes on behind it, or has an element that does not end.
     """
-    cut = _Cut(chars_max or LINE_CHARS_MAX)
+    cut = _Cut(chars_max or LINE_CHARS_MAX, start)
     count = depth = 0
     inside = False
     while chunk := stream.read(_CHUNK):
         # What a backslash escapes belongs to it.
         while _ends_open(chunk) and (more := stream.read(1)):
             chunk += more
-        start = at = 0
+        begin = at = 0
         while found := (_IN_TEXT if inside else _OUTSIDE).search(chunk, at):
             mark, at = found[0], found.end()
             if mark == '"':
@@ -261,16 +272,16 @@ def elements(
             elif depth and mark in "]}":
                 depth -= 1
             elif not depth:
-                cut.add(chunk[start : at - 1])
-                start, element = at, cut.take()
+                cut.add(chunk[begin : at - 1])
+                begin, element = at, cut.take(mark)
                 is_end = mark != ","
-                if not (is_end and count == 0 and element == ""):
+                if not (is_end and count == 0 and element[0] == ""):
                     count += 1
                     yield element
                 if is_end:
-                    _check_end(mark, chunk[start:], stream, behind)
+                    _check_end(mark, chunk[begin:], stream, behind)
                     return
-        cut.add(chunk[start:])
+        cut.add(chunk[begin:])
     raise Damaged("the text ends in the middle of its array")
 
 
@@ -281,13 +292,15 @@ def _ends_open(chunk: str) -> bool:
 class _Cut:
     """An element of an array as it is read, of bounded length."""
 
-    def __init__(self, chars_max: int) -> None:
+    def __init__(self, chars_max: int, start: Place) -> None:
         self._chars_max = chars_max
         self._parts: list[str] = []
         self._length = 0
+        self._start = self._place = start
 
     def add(self, part: str) -> None:
         self._length += len(part)
+        self._place = self._place.behind(part)
         if self._length <= self._chars_max:
             self._parts.append(part)
         elif self._length > GIVEN_UP_CHARS:
@@ -295,10 +308,16 @@ class _Cut:
         else:
             self._parts.clear()
 
-    def take(self) -> str | None:
-        text = "".join(self._parts).strip() if self._length <= self._chars_max else None
+    def take(self, mark: str) -> tuple[str | None, Place]:
+        """Return the element that ends before a mark, and where it starts."""
+        text, start = None, self._start
+        if self._length <= self._chars_max:
+            whole = "".join(self._parts)
+            text = whole.strip()
+            start = start.behind(whole[: len(whole) - len(whole.lstrip())])
         self._parts, self._length = [], 0
-        return text
+        self._start = self._place = self._place.behind(mark)
+        return text, start
 
 
 def _check_end(mark: str, rest: str, stream: IO[str] | Ahead, behind: str) -> None:

@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -94,6 +96,10 @@ func check(o options, rest []string) error {
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("unknown argument %q; see --help", rest[0])
+	case !hasPort(o.listen, 0):
+		return fmt.Errorf("--listen is %q; give it a port from 0 to 65535", o.listen)
+	case !hasPort(o.grpcAddress, 1):
+		return fmt.Errorf("--grpc is %q; give it a port from 1 to 65535", o.grpcAddress)
 	case o.deadline <= 0:
 		return fmt.Errorf("--deadline is %s; it must be positive", o.deadline)
 	case o.drainNotice < 0:
@@ -102,6 +108,16 @@ func check(o options, rest []string) error {
 		return errors.New("--body-bytes-max and --in-flight-max must be positive")
 	}
 	return nil
+}
+
+// hasPort tells whether the port that an address ends in is one; an address may also name none, as gRPC's may.
+func hasPort(address string, lowest uint64) bool {
+	digits := address[strings.LastIndex(address, ":")+1:]
+	if len(digits) == len(address) || strings.Trim(digits, "0123456789") != "" || digits == "" {
+		return true
+	}
+	port, err := strconv.ParseUint(digits, 10, 16)
+	return err == nil && port >= lowest
 }
 
 // run serves until ctx ends or the parent is gone, then lets calls in flight finish.

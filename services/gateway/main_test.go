@@ -65,7 +65,8 @@ func TestParse(t *testing.T) {
 		t.Errorf("%+v %v", got, err)
 	}
 	for _, arguments := range [][]string{
-		{"--deadline", "0s"}, {"--body-bytes-max", "0"}, {"--in-flight-max", "-1"}, {"--drain-notice", "-1s"}, {"extra"}, {"--no-such"},
+		{"--deadline", "0s"}, {"--body-bytes-max", "0"}, {"--in-flight-max", "-1"}, {"--drain-notice", "-1s"}, {"extra"},
+		{"--grpc", "127.0.0.1:73046"}, {"--grpc", "h:0"}, {"--listen", "127.0.0.1:65536"}, {"--grpc", "[::1]:99999999999999999999"}, {"--no-such"},
 	} {
 		if _, err := parse(arguments, noEnvironment); err == nil || errors.Is(err, flag.ErrHelp) {
 			t.Errorf("%v was taken", arguments)

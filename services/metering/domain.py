@@ -9,8 +9,9 @@ from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from hashlib import blake2b
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
+from services.runtime import moments
 from services.runtime.errors import Code, DomainError
 
 EVENTS_MAX = 10_000
@@ -411,8 +412,8 @@ def zone(name: str) -> ZoneInfo:
         UnknownTimeZone: the database has no such zone.
     """
     try:
-        return ZoneInfo(name or "UTC")
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        return moments.zone(name or "UTC")
+    except LookupError as error:
         raise UnknownTimeZone(
             f"{name!r} is no time zone of the IANA database; use a name such as Europe/Berlin",
             time_zone=name,

@@ -53,6 +53,7 @@ _NOT_PUBLIC_V6 = tuple(
 )
 _PORT = re.compile(r"(?P<host>.+):(?P<port>[0-9]{1,5})")
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
+_ENDS_IN_PORT = re.compile(r".*:(?P<port>[0-9]+)/?", re.DOTALL)
 PORT_MAX = 65_535
 
 
@@ -62,6 +63,23 @@ def parse_address(text: str) -> Address | None:
         return plain(ip_address(text.strip("[]")))
     except ValueError:
         return None
+
+
+def check_port(address: str, lowest: int = 1) -> None:
+    """Refuse an address whose port is none; gRPC takes it modulo 65536, and reaches somebody else.
+
+    Args:
+        address: `host:port`, or another name that ends in a port or has none, as gRPC's may.
+        lowest: 0 where that takes a free port.
+
+    Raises:
+        ValueError: the port is out of its bounds.
+    """
+    found = _ENDS_IN_PORT.fullmatch(address)
+    # Python refuses to read thousands of digits.
+    digits = found["port"].lstrip("0")[: len(str(PORT_MAX)) + 1] if found else ""
+    if found and not lowest <= int(digits or "0") <= PORT_MAX:
+        raise ValueError(f"{address[:100]!r} names no port: give one from {lowest} to {PORT_MAX}")
 
 
 def plain(address: Address) -> Address:

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.runtime import secrets
-from services.runtime.addresses import AllowList
+from services.runtime.addresses import AllowList, check_port
 
 # Longer than the last retry of a webhook, and than a long week-end.
 EVENT_RETENTION_DAYS_MIN = 7
@@ -101,6 +101,19 @@ class Settings(BaseSettings):
     @classmethod
     def _keys_read(cls, value: SecretStr) -> SecretStr:
         secrets.parse_keys(value.get_secret_value())
+        return value
+
+    @field_validator("listen", "metrics_listen")
+    @classmethod
+    def _listens_on_a_port(cls, value: str) -> str:
+        check_port(value, lowest=0)
+        return value
+
+    @field_validator("peers", "otlp_endpoint")
+    @classmethod
+    def _reaches_ports(cls, value: str) -> str:
+        for address in value.split(","):
+            check_port(address.strip())
         return value
 
     @field_validator("webhook_allow")

@@ -8,6 +8,7 @@ type. Go's refuses them, and so do we.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -24,20 +25,34 @@ _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}")
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,19})")
 _REAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|NaN|-?Infinity")
 _TIMESTAMP = "google.protobuf.Timestamp"
-# Their JSON is not that of their fields, and is left to protobuf's reader.
-_FREE = frozenset(
-    {
-        "google.protobuf.Struct",
-        "google.protobuf.Value",
-        "google.protobuf.ListValue",
-        "google.protobuf.Duration",
-        "google.protobuf.FieldMask",
-    }
-)
+_ANY = "google.protobuf.Any"
+_STRUCT = "google.protobuf.Struct"
+_LIST = "google.protobuf.ListValue"
+# Their JSON is any JSON.
+_FREE = frozenset({_STRUCT, _LIST, "google.protobuf.Value"})
+# Their JSON is a text, in a form of its own.
+_SPAN = re.compile(r"-?(?P<seconds>0|[1-9][0-9]{0,11})(?:\.[0-9]{1,9})?s")
+_SPAN_SECONDS_MAX = 315_576_000_000
+_MASK = re.compile(r"(?:[a-z][a-zA-Z0-9]*(?:[.,][a-z][a-zA-Z0-9]*)*)?")
+_TOO_DEEP = f"it nests deeper than {DEPTH_MAX}"
+_HALF_A_PAIR = "holds half a surrogate pair, which no text may hold"
 
 
 class NotThisMessage(ValueError):
     """A document does not read as its message; the text names the place and what is wrong."""
+
+
+class NumberForText(NotThisMessage):
+    """A number stands where a text has to: it lacks its quotes.
+
+    Attributes:
+        place: where it stands.
+        number: what stands there.
+    """
+
+    def __init__(self, place: str, number: float | Decimal) -> None:
+        super().__init__(f"{place} must be a text")
+        self.place, self.number = place, number
 
 
 def parse(document: Any, message: _MessageT) -> _MessageT:
@@ -51,25 +66,28 @@ def parse(document: Any, message: _MessageT) -> _MessageT:
         return json_format.ParseDict(_message(document, descriptor, "", 0), message)
     except NotThisMessage:
         raise
-    except json_format.ParseError as error:
-        raise NotThisMessage(str(error)[:500]) from error
-    # What the reader does not catch of its own: a number beyond every field, a text where an object was awaited.
-    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
-        raise NotThisMessage(f"it does not read as {descriptor.name}: {error}"[:500]) from error
     except RecursionError as error:
-        raise NotThisMessage(f"it nests deeper than {DEPTH_MAX}") from error
+        raise NotThisMessage(_TOO_DEEP) from error
+    # What is wrong was told with its place before; the words of the reader, and those of Python, are not ours.
+    except (
+        *(json_format.ParseError, TypeError, ValueError),
+        *(ArithmeticError, AttributeError, LookupError),
+    ) as error:
+        raise NotThisMessage(f"it does not read as {descriptor.name}") from error
 
 
 def _message(value: Any, descriptor: Any, path: str, depth: int) -> Any:
     if descriptor.full_name == _TIMESTAMP:
         return _moment(value, path)
+    if descriptor.full_name in _TEXTS:
+        return _text(value, path, *_TEXTS[descriptor.full_name])
     if descriptor.full_name in _FREE:
-        return _plain(value)
+        return _free(value, descriptor.full_name, path, depth)
     if not isinstance(value, Mapping):
         raise NotThisMessage(f"{path or 'it'} must be an object")
     if depth > DEPTH_MAX:
-        raise NotThisMessage(f"it nests deeper than {DEPTH_MAX}")
-    if descriptor.full_name == "google.protobuf.Any":
+        raise NotThisMessage(_TOO_DEEP)
+    if descriptor.full_name == _ANY:
         return _any(value, path, depth)
     return _fields(value, descriptor, path, depth)
 
@@ -78,16 +96,18 @@ def _any(value: Mapping[str, Any], path: str, depth: int) -> dict[str, Any]:
     url = value.get("@type")
     if not isinstance(url, str):
         raise NotThisMessage(f"{path}.@type must be a text that names a message")
+    _whole_characters(url, f"{path}.@type")
     try:
         inner = descriptor_pool.Default().FindMessageTypeByName(url.rpartition("/")[2])
     except KeyError as error:
         message = f"{path}.@type names no message that is known here: {url[:200]!r}"
         raise NotThisMessage(message) from error
     rest = {name: item for name, item in value.items() if name != "@type"}
-    if inner.file.package == "google.protobuf":
+    if inner.full_name in (_TIMESTAMP, _ANY, *_TEXTS, *_FREE):
         # Theirs stands under `value`, in a form of its own.
-        if "value" in rest:
-            rest["value"] = _message(rest["value"], inner, f"{path}.value", depth + 1)
+        if set(rest) != {"value"}:
+            raise NotThisMessage(f"{path} must hold @type and value, and no more")
+        rest["value"] = _message(rest["value"], inner, f"{path}.value", depth + 1)
     else:
         rest = _fields(rest, inner, path, depth)
     return {"@type": url, **rest}
@@ -96,6 +116,7 @@ def _any(value: Mapping[str, Any], path: str, depth: int) -> dict[str, Any]:
 def _fields(value: Mapping[str, Any], descriptor: Any, path: str, depth: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     seen: dict[str, str] = {}
+    chosen: dict[str, str] = {}
     for name, item in value.items():
         field = _field(descriptor, name)
         if field is None:
@@ -104,8 +125,15 @@ def _fields(value: Mapping[str, Any], descriptor: Any, path: str, depth: int) ->
         if field.name in seen:
             raise NotThisMessage(f"{seen[field.name]!r} and {name!r} are the same field; give one")
         seen[field.name] = name
-        if item is not None:
-            found[name] = _member(item, field, f"{path}.{name}" if path else name, depth)
+        if item is None:
+            continue
+        if field.containing_oneof is not None:
+            other = chosen.setdefault(field.containing_oneof.name, name)
+            if other != name:
+                raise NotThisMessage(
+                    f"{path or 'it'} holds both {other!r} and {name!r}, and may hold one of them"
+                )
+        found[name] = _member(item, field, f"{path}.{name}" if path else name, depth)
     return found
 
 
@@ -123,8 +151,10 @@ def _member(value: Any, field: FieldDescriptor, path: str, depth: int) -> Any:
         inner = message.fields_by_name["value"]
         if not isinstance(value, Mapping):
             raise NotThisMessage(f"{path} must be an object")
+        of_key = message.fields_by_name["key"]
         return {
-            name: _member(item, inner, f"{path}.{name}", depth + 1) for name, item in value.items()
+            _key(name, of_key, path): _member(item, inner, f"{path}.{name}", depth + 1)
+            for name, item in value.items()
         }
     if field.is_repeated:
         if not isinstance(value, list):
@@ -141,9 +171,96 @@ def _item(value: Any, field: FieldDescriptor, path: str, depth: int) -> Any:
         fits, what = _is_base64, "Base64"
     elif field.enum_type is not None:
         what = f"one of {', '.join(field.enum_type.values_by_name)}"
+    if isinstance(value, str):
+        _whole_characters(value, path)
     if not fits(value, field):
+        is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        if fits is _is_text and is_number:
+            raise NumberForText(path, value)
         raise NotThisMessage(f"{path} must be {what}")
-    return _plain(value)
+    # An enum's number that is written 2.0 is one to us, and to Go's reader.
+    return _plain(value) if fits is not _is_enum or isinstance(value, str) else int(value)
+
+
+def _key(name: Any, field: FieldDescriptor, path: str) -> str:
+    if isinstance(name, str):
+        _whole_characters(name, f"a key of {path}")
+        if field.type == FieldDescriptor.TYPE_STRING:
+            return name
+        if field.type == FieldDescriptor.TYPE_BOOL and name in ("true", "false"):
+            return name
+        if field.cpp_type in _BOUNDS and _is_whole(name, field):
+            return name
+    what = (
+        "true or false" if field.type == FieldDescriptor.TYPE_BOOL else _SCALARS[field.cpp_type][1]
+    )
+    raise NotThisMessage(f"the key {str(name)[:64]!r} of {path} must be {what}")
+
+
+def _text(value: Any, path: str, fits: Callable[[str], bool], what: str) -> str:
+    if not isinstance(value, str) or not fits(value):
+        raise NotThisMessage(f"{path} must be {what}")
+    return value
+
+
+def _is_span(text: str) -> bool:
+    found = _SPAN.fullmatch(text)
+    return found is not None and int(found["seconds"]) <= _SPAN_SECONDS_MAX
+
+
+def _is_mask(text: str) -> bool:
+    return _MASK.fullmatch(text) is not None
+
+
+_TEXTS: dict[str, tuple[Callable[[str], bool], str]] = {
+    "google.protobuf.Duration": (_is_span, 'a number of seconds with an s, such as "1.5s"'),
+    "google.protobuf.FieldMask": (
+        _is_mask,
+        'names of fields in camelCase, joined by commas, such as "displayName,price.flat"',
+    ),
+}
+
+
+def _free(value: Any, kind: str, path: str, depth: int) -> Any:
+    """Check what may be any JSON, an object or a list of it."""
+    if kind == _STRUCT and not isinstance(value, Mapping):
+        raise NotThisMessage(f"{path} must be an object")
+    if kind == _LIST and not isinstance(value, list):
+        raise NotThisMessage(f"{path} must be a list")
+    return _any_json(value, path, depth)
+
+
+def _any_json(value: Any, path: str, depth: int) -> Any:
+    if depth > DEPTH_MAX:
+        raise NotThisMessage(_TOO_DEEP)
+    if isinstance(value, Mapping):
+        for name in value:
+            if not isinstance(name, str):
+                raise NotThisMessage(f"a key of {path} is no text")
+            _whole_characters(name, f"a key of {path}")
+        return {name: _any_json(item, f"{path}.{name}", depth + 1) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_any_json(item, f"{path}[{at}]", depth + 1) for at, item in enumerate(value)]
+    if isinstance(value, str):
+        _whole_characters(value, path)
+    elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        return _double(value, path)
+    elif value is not None and not isinstance(value, bool):
+        raise NotThisMessage(f"{path} is no JSON")
+    return value
+
+
+def _double(value: float | Decimal, path: str) -> float:
+    if not _within(value, -_DOUBLE_MAX, _DOUBLE_MAX):
+        raise NotThisMessage(f"{path} must be a number that a double holds")
+    return float(value)
+
+
+def _whole_characters(text: str, place: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise NotThisMessage(f"{place} {_HALF_A_PAIR}") from error
 
 
 def _is_text(value: Any, _field: FieldDescriptor) -> bool:
@@ -163,10 +280,19 @@ def _is_boolean(value: Any, _field: FieldDescriptor) -> bool:
     return isinstance(value, bool)
 
 
-def _is_real(value: Any, _field: FieldDescriptor) -> bool:
+def _is_real(value: Any, field: FieldDescriptor) -> bool:
     if isinstance(value, str):
-        return _REAL.fullmatch(value) is not None
-    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        if not _REAL.fullmatch(value):
+            return False
+        if value.lstrip("-") in ("NaN", "Infinity"):
+            return True
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return False
+    is_float = field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT
+    # NaN and infinities are written as texts.
+    highest = _FLOAT_MAX if is_float else _DOUBLE_MAX
+    return _within(value, -highest, highest)
 
 
 def _is_whole(value: Any, field: FieldDescriptor) -> bool:
@@ -178,7 +304,13 @@ def _is_whole(value: Any, field: FieldDescriptor) -> bool:
         return False
     lowest, highest = _BOUNDS[field.cpp_type]
     # Compared before it is made an integer: 1e1000000000 would be one of a billion digits, and NaN is none.
-    return bool(lowest <= value <= highest) and value == int(value)
+    return _within(value, lowest, highest) and value == int(value)
+
+
+def _within(value: float | Decimal, lowest: float, highest: float) -> bool:
+    if isinstance(value, Decimal) and value.is_nan():
+        return False  # it has no order, and fails instead
+    return bool(lowest <= value <= highest)
 
 
 def _is_enum(value: Any, field: FieldDescriptor) -> bool:
@@ -188,6 +320,8 @@ def _is_enum(value: Any, field: FieldDescriptor) -> bool:
     return _is_whole(value, field)
 
 
+_FLOAT_MAX = 3.4028234663852886e38
+_DOUBLE_MAX = sys.float_info.max
 _BOUNDS = {
     FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.CPPTYPE_ENUM: (-(2**31), 2**31 - 1),
@@ -218,5 +352,5 @@ def _moment(value: Any, path: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    # Only where the reader of the text kept decimals. Beyond a double's range it becomes infinite, which no field is.
+    # Only where the reader of the text kept decimals.
     return float(value) if isinstance(value, Decimal) else value

@@ -1,9 +1,11 @@
-"""Moments as text: RFC 3339, read strictly and in one way at every door. Pure: domain modules import it."""
+"""Moments as text: RFC 3339, read strictly and in one way at every door; time zones. Domain modules import it."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import cache
+from zoneinfo import ZoneInfo, available_timezones
 
 EXAMPLE = "2026-11-20T10:00:00Z"
 HOW = f"a moment as RFC 3339 writes it, of the years 1 to 9999, such as {EXAMPLE}"
@@ -16,6 +18,8 @@ _RFC3339 = re.compile(
     r"(?P<zone>[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 _MICROSECOND_DIGITS = 6
+# Names of the data base that are no place's: what they mean is each machine's own.
+_NO_ZONES = frozenset({"Factory", "localtime", "posixrules"})
 
 
 def read(text: str) -> datetime:
@@ -40,6 +44,23 @@ def read(text: str) -> datetime:
 def written(moment: datetime) -> str:
     """Write a moment as RFC 3339 asks for, in UTC."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def zone(name: str) -> ZoneInfo:
+    """Return the time zone of the IANA that has this name, which means the same on every machine.
+
+    Raises:
+        LookupError: there is none.
+    """
+    if name not in zones():
+        raise LookupError(f"{_shown(name)} is no time zone of the IANA, as Europe/Berlin is")
+    return ZoneInfo(name)
+
+
+@cache
+def zones() -> frozenset[str]:
+    """Return the names of the time zones that there are."""
+    return frozenset(available_timezones() - _NO_ZONES)
 
 
 def _shown(text: str) -> str:

@@ -6,7 +6,6 @@ Source of the rules: the `buf.validate` options in `proto/`.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from functools import cache
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from buf.validate import validate_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from services.runtime import wellformed
+from services.runtime import patterns, wellformed
 from services.runtime.errors import BatchTooLarge, FieldViolation, InvalidField
 from services.runtime.turns import in_slices
 
@@ -31,16 +30,6 @@ _NO_REQUEST_ID = (
     "say which request this is, so that sending it twice does it once: send the header Idempotency-Key "
     "with a key of your own, or a UUID in this field"
 )
-# The patterns of `proto/`, as they stand in protovalidate's messages.
-_DECIMAL = re.compile(
-    r"pattern `\^(?P<minus>-\?)?\[0-9\]\{1,(?P<whole>\d+)\}\(\\\.\[0-9\]\{1,(?P<places>\d+)\}\)\?\$`"
-)
-_ID = re.compile(r"pattern `\^\[A-Za-z0-9\._:-\]\{(?P<least>[01]),(?P<length>\d+)\}\$`")
-_SUBJECT = re.compile(
-    r"pattern `\^(?P<any>\(\\\*\|)?\(\[a-z0-9_-\]\+\\\.\)\{1,(?P<parts>\d)\}"
-    r"(?P<last>\(\[a-z0-9_-\]\+\|\\\*\)|\[a-z0-9_-\]\+)\)?\$`"
-)
-_SCOPE = "pattern `^(\\*|[a-z]{2,20}:(read|write|admin))$`"
 
 
 def violations(message: Message, prefix: str = "", *, nul_too: bool = True) -> list[FieldViolation]:
@@ -226,36 +215,7 @@ def _own(violation: protovalidate.Violation, prefix: str) -> FieldViolation:
     path = _path(violation.proto.field)
     if path == "request_id" and violation.proto.rule_id == "string.uuid_empty":
         return FieldViolation(prefix + path, _NO_REQUEST_ID)
-    return FieldViolation(prefix + path, _said(violation.proto.message))
-
-
-def _said(message: str) -> str:
-    """Say in words what the patterns of decimals, ids and subjects ask for; a person may have to read it."""
-    decimal = _DECIMAL.search(message)
-    if decimal:
-        sign = "" if decimal["minus"] else ", not negative"
-        digits = (
-            f"at most {decimal['whole']} digits before the point and {decimal['places']} after it"
-        )
-        return f'must be a decimal such as "12.5"{sign}, without exponent, {digits}'
-    own_id = _ID.search(message)
-    if own_id:
-        length = "1 to" if own_id["least"] == "1" else "at most"
-        return f"must be {length} {own_id['length']} letters, digits or . _ : -"
-    subject = _SUBJECT.search(message)
-    if subject:
-        return _said_of_subject(subject)
-    if _SCOPE in message:
-        return "must be a scope such as metering:write, or * for every scope of the tenant"
-    return message
-
-
-def _said_of_subject(subject: re.Match[str]) -> str:
-    parts = int(subject["parts"]) + 1
-    text = f"must be 2 to {parts} parts of a-z, 0-9, _ and - joined by dots, such as order.created"
-    if "*" in subject["last"]:
-        text += ", or such as order.*"
-    return f"{text}, or * alone" if subject["any"] else text
+    return FieldViolation(prefix + path, patterns.said(violation.proto.message))
 
 
 def _path(field_path: object) -> str:

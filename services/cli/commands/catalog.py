@@ -16,6 +16,7 @@ from payments.pricing.v1 import (
     pricing_service_pb2_grpc,
 )
 
+from services.cli import strict_json
 from services.cli.client import Client, Session
 from services.cli.documents import read_document
 from services.cli.errors import EXIT_USAGE, CliError
@@ -69,37 +70,20 @@ def parse_catalog(document: Any, name: str) -> catalog_service_pb2.Catalog:
     """Turn a plain document into a catalogue. Raises CliError."""
     if not isinstance(document, dict):
         raise CliError(
-            f"{name} is no catalogue: it holds {type(document).__name__}, not a mapping",
+            f"{name} is no catalogue: it holds {strict_json.name_of(document)}, not a mapping",
             f"its keys are {', '.join(catalog_service_pb2.Catalog.DESCRIPTOR.fields_by_name)}",
-            exit_code=EXIT_USAGE,
-        )
-    for path, value in _unquoted(document, ""):
-        raise CliError(
-            f"{name}: {path} is {value}, a number, which may have lost digits",
-            f'amounts and quantities are texts: write "{value}", with the quotes',
             exit_code=EXIT_USAGE,
         )
     try:
         return json_messages.parse(document, catalog_service_pb2.Catalog())
-    except json_messages.NotThisMessage as error:
+    except json_messages.NumberForText as error:
         raise CliError(
-            f"{name} is no catalogue: {error}",
-            'amounts and quantities are texts: write unit_amount: "0.000003", with the quotes',
+            f"{name} is no catalogue: {error.place} is {error.number}, a number, which may have lost digits",
+            f'ids, amounts and quantities are texts: write "{error.number}", with the quotes',
             exit_code=EXIT_USAGE,
         ) from error
-
-
-def _unquoted(value: Any, path: str) -> Iterator[tuple[str, object]]:
-    """Find floats, which no field of a catalogue is; metadata may hold anything."""
-    if isinstance(value, float):
-        yield path, value
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _unquoted(item, f"{path}[{index}]")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if key != "metadata":
-                yield from _unquoted(item, f"{path}.{key}" if path else str(key))
+    except json_messages.NotThisMessage as error:
+        raise CliError(f"{name} is no catalogue: {error}", exit_code=EXIT_USAGE) from error
 
 
 def apply_catalog(

@@ -108,6 +108,12 @@ def _event_type(item: Any, place: str) -> events_pb2.EventType:
         item = item | {"versions": [_version(v, f"{place}.versions[{n}]") for n, v in at]}
     try:
         return json_messages.parse(item, events_pb2.EventType())
+    except json_messages.NumberForText as error:
+        raise CliError(
+            f"{place} is no type: {error}",
+            f'write "{error.number}", with the quotes',
+            exit_code=EXIT_USAGE,
+        ) from error
     except json_messages.NotThisMessage as error:
         raise CliError(f"{place} is no type: {error}", _SHAPE, exit_code=EXIT_USAGE) from error
 

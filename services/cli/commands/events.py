@@ -147,6 +147,10 @@ def publish(
         raise CliError(f"{what} not published", exit_code=EXIT_INCOMPLETE)
 
 
+# A text that may be too long, and where it starts.
+_Placed = tuple[str | None, strict_json.Place]
+
+
 @dataclass(frozen=True, slots=True)
 class EventText:
     """An event of a file.
@@ -172,34 +176,41 @@ def event_texts(stream: IO[str]) -> Iterator[EventText]:
         raise CliError(f"the file is no JSON: {error}", exit_code=EXIT_USAGE) from error
 
 
-def _texts(stream: IO[str]) -> Iterator[str | None]:
+def _texts(stream: IO[str]) -> Iterator[_Placed]:
+    start = strict_json.START
     while (first := stream.read(1)).isspace():
-        pass
+        start = start.behind(first)
     if first == "[":
-        return streams.elements(stream, EVENT_CHARS_MAX)
+        return streams.elements(stream, EVENT_CHARS_MAX, start=start.behind(first))
     if first != "{":
         raise streams.Damaged("it starts with neither { nor [")
     head = first + stream.read(_HEAD_CHARS)
     if found := _LIST.match(head):
         rest = streams.Ahead(head[found.end() :], stream)
-        return streams.elements(rest, EVENT_CHARS_MAX, behind="}")
-    return _lines_or_one(streams.Ahead(head, stream))
+        start = start.behind(found[0])
+        return streams.elements(rest, EVENT_CHARS_MAX, behind="}", start=start)
+    return _lines_or_one(streams.Ahead(head, stream), start)
 
 
-def _lines_or_one(stream: streams.Ahead) -> Iterator[str | None]:
+def _lines_or_one(stream: streams.Ahead, start: strict_json.Place) -> Iterator[_Placed]:
     """Give an event a line, or one that takes several lines."""
     begun = stream.readline(EVENT_CHARS_MAX + 1)
     if not _is_json(begun):
         begun += stream.read(EVENT_CHARS_MAX + 1 - len(begun))
         if _is_json(begun):
-            yield begun
+            yield begun, start
             return
-    yield from _lines(streams.Ahead(begun, stream))
+    yield from _lines(streams.Ahead(begun, stream), start)
 
 
-def _lines(stream: streams.Ahead) -> Iterator[str | None]:
-    for _, line in streams.Lines(stream, chars_max=EVENT_CHARS_MAX).numbered():
-        yield None if line is None else line.strip()
+def _lines(stream: streams.Ahead, start: strict_json.Place) -> Iterator[_Placed]:
+    lines = streams.Lines(stream, before=start.line - 1, chars_max=EVENT_CHARS_MAX)
+    for number, line in lines.numbered():
+        at = strict_json.Place(number, start.column if number == start.line else 1)
+        if line is None:
+            yield None, at
+        else:
+            yield line.strip(), at.behind(line[: len(line) - len(line.lstrip())])
 
 
 def _is_json(text: str) -> bool:
@@ -211,16 +222,17 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _checked(text: str | None) -> EventText:
+def _checked(placed: _Placed) -> EventText:
+    text, place = placed
     if text is None:
         return EventText(b"", f"is longer than {EVENT_CHARS_MAX:,} characters")
     try:
-        strict_json.decode(text)
+        strict_json.decode(text, place)
         return EventText(text.encode())
     except UnicodeEncodeError:
         return EventText(b"", "holds bytes that are not UTF-8")
     except ValueError as error:
-        return EventText(b"", f"malformed JSON: {error}")
+        return EventText(b"", f"is not valid JSON: {error}")
 
 
 def _published(

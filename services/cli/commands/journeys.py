@@ -63,8 +63,10 @@ def list_(
         found = [item for _, item in zip(range(limit), _journeys(client, request), strict=False)]
     if output is Format.JSON:
         print_json(events_service_pb2.ListJourneysResponse(journeys=found))
-    else:
+    elif found:
         print_table("", _COLUMNS, map(_row, found))
+    else:
+        say("there are no such journeys")
 
 
 def _journeys(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, tzinfo
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
@@ -35,6 +34,7 @@ from services.cli.output import (
 )
 from services.cli.readers import FileFormat, detect, read
 from services.cli.sender import Sender, Totals
+from services.runtime import moments
 
 PROBLEMS_SHOWN = 20
 COLUMNS_SHOWN = 10
@@ -190,8 +190,8 @@ def usage(
 def _zone(name: str) -> tzinfo:
     """Return a zone that the service knew; in UTC when this machine does not know it."""
     try:
-        return ZoneInfo(name) if name else UTC
-    except (ValueError, OSError, ZoneInfoNotFoundError):
+        return moments.zone(name) if name else UTC
+    except LookupError:
         return UTC
 
 

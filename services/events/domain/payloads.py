@@ -77,8 +77,10 @@ def pointer(path: Sequence[str | int]) -> str:
 
 def said(error: Exception) -> str:
     """Say what is wrong with a text that does not read."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8 at byte {error.start}"
     if isinstance(error, UnicodeError):
-        return "it is not UTF-8, or holds half a surrogate pair"
+        return "an escape in it, such as \\ud800, is half a surrogate pair"
     if isinstance(error, RecursionError):
         return f"it nests deeper than {DEPTH_MAX}"
     if isinstance(error, json.JSONDecodeError):

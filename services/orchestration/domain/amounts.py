@@ -159,8 +159,12 @@ class Reader:
         return text
 
     def _money(self, path: str, value: Object) -> int | None:
-        # A field that is not known could change what the others say, e.g. a scale.
-        known = all(fields.meant(spelled) in _MONEY_FIELDS for spelled, _ in value.pairs)
+        # A field that is not known could change what the others say, e.g. a scale; null is no field.
+        known = all(
+            fields.meant(spelled) in _MONEY_FIELDS
+            for spelled, part in value.pairs
+            if part is not None
+        )
         found = fields.find(value, f"{path}.", _MONEY_FIELDS, self.findings) if known else {}
         if set(found) != set(_MONEY_FIELDS):
             return self._refuse(

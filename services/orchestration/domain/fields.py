@@ -58,17 +58,20 @@ def find(
 ) -> dict[str, Field]:
     """Find the fields by any of their spellings; the same field twice with two values is in doubt.
 
-    A field that is null is absent, and so is an empty one, unless it stands for an amount. `known` gives each name the
-    spelling that is documented where the tree stands. An amount where none is read is in doubt: the sender meant it.
+    A field that is null is absent, whatever its name, and so is an empty one, unless it stands for an amount. `known`
+    gives each name the spelling that is documented where the tree stands. An amount where none is read is in doubt: the
+    sender meant it.
     """
     fields: dict[str, Field] = {}
     for spelled, value in tree.pairs:
+        if value is None:
+            continue
         path = prefix + spelled[: 2 * PATH_MAX]
         name = meant(spelled)
         if name not in known:
             _unknown(path, spelled, value, findings)
             continue
-        if value is None or (value in _EMPTY and name not in _AMOUNTS):
+        if value in _EMPTY and name not in _AMOUNTS:
             continue
         if spelled != known[name]:
             findings.info(path, "OTHER_SPELLING", f"{path} was read as {known[name]}")
@@ -91,9 +94,9 @@ def _squashed(spelled: str) -> str:
 
 
 def _unknown(path: str, spelled: str, value: Tree, findings: Findings) -> None:
-    if _squashed(spelled) in _CARD_FIELDS and value is not None and value not in _EMPTY:
+    if _squashed(spelled) in _CARD_FIELDS and value not in _EMPTY:
         findings.warn(path, "CARD_DATA", "card data was dropped: send tokens, never numbers")
-    elif meant(spelled) in _AMOUNTS and value is not None:
+    elif meant(spelled) in _AMOUNTS:
         message = f"{path} is not read here; a method's limit is max_amount, the payment's amount is amount"
         findings.refuse(path, "AMOUNT_AMBIGUOUS", message)
     else:

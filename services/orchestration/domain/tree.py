@@ -101,7 +101,9 @@ def _parse(text: str, findings: Findings) -> Tree:
             parse_constant=_number,
         )
     except (ValueError, RecursionError) as error:
-        where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
+        where = ""
+        if isinstance(error, json.JSONDecodeError):
+            where = f" at line {error.lineno}, column {error.colno}"
         findings.refuse("", "MALFORMED_JSON", f"the request is no JSON{where}")
         return None
     if tree is None:

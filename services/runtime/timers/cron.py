@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import cache
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from services.runtime import moments
 from services.runtime.errors import Code, DomainError
 
 CRON_CHARS_MAX = 100
@@ -25,8 +25,6 @@ CRON_FIELDS = 5
 MISSED_AFTER = timedelta(minutes=1)
 # Where the last fire before a moment is looked for, step by step: the denser the fires, the nearer the last.
 _WINDOWS = tuple(timedelta(hours=hours) for hours in (1, 25, 24 * 8, 24 * 32, 24 * 366))
-# Names of the data base that are no place's.
-_NO_ZONES = frozenset({"Factory", "localtime", "posixrules"})
 
 
 class ScheduleInvalid(DomainError):
@@ -124,11 +122,10 @@ class Cron:
             yield after
 
     def _zone(self) -> ZoneInfo:
-        if self.time_zone not in zones():
-            raise self._invalid(
-                f"{self.time_zone!r} is no time zone of the IANA, as Europe/Berlin is"
-            )
-        return ZoneInfo(self.time_zone)
+        try:
+            return moments.zone(self.time_zone)
+        except LookupError as error:
+            raise self._invalid(str(error)) from error
 
     def _invalid(self, why: str) -> ScheduleInvalid:
         return ScheduleInvalid(
@@ -137,9 +134,3 @@ class Cron:
             cron=self.expression[:CRON_CHARS_MAX],
             time_zone=self.time_zone[:CRON_CHARS_MAX],
         )
-
-
-@cache
-def zones() -> frozenset[str]:
-    """Return the names of the time zones that there are."""
-    return frozenset(available_timezones() - _NO_ZONES)

@@ -50,6 +50,22 @@ def test_what_only_looks_like_something_else_is_read_as_it_stands(file: Path, va
     assert found.plans[0].prices[0].price.flat.amount == value
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("plans: [{plan_id: p, version: 1.5}]", "plans[0].version must be a whole number"),
+        ("skus: [{sku: a, type: PAID}]", "skus[0].type must be one of SKU_TYPE_"),
+        ("plans: [{plan_id: [p]}]", "plans[0].plan_id must be a text"),
+        ("skus: []\nskus: []", "stands twice"),
+    ],
+)
+def test_quotes_are_advised_only_where_they_help(file: Path, content: str, told: str) -> None:
+    with pytest.raises(CliError) as refused:
+        read(file, content.encode())
+    assert told in refused.value.message
+    assert not refused.value.hints
+
+
 def test_times_need_no_quotes_and_merges_bring_what_they_name(file: Path) -> None:
     content = b"""
 partners:

@@ -124,6 +124,20 @@ def test_only_where_nobody_listens_no_mesh_answers() -> None:
     assert error.exit_code == EXIT_UNAVAILABLE
 
 
+@pytest.mark.parametrize("port", ["0", "65536", "73046", "9" * 5000])
+def test_a_port_that_there_is_not_is_refused_before_grpc_makes_another_of_it(port: str) -> None:
+    with pytest.raises(CliError, match="give one from 1 to 65535") as refused:
+        Client(Session(f"127.0.0.1:{port}", "key"))
+    assert refused.value.exit_code == EXIT_USAGE
+    assert "TOLLMESH_ADDRESS" in refused.value.hints[0]
+
+
+def test_a_key_that_is_too_long_is_refused_before_a_call() -> None:
+    with pytest.raises(CliError, match="the API key has 20,000 characters") as refused:
+        Client(Session("127.0.0.1:1", "k" * 20_000))
+    assert refused.value.exit_code == EXIT_DENIED
+
+
 def test_a_name_that_nobody_has_is_told() -> None:
     error = refused("no-such-host.invalid:7443")
     assert "the host of no-such-host.invalid:7443 is not known" in error.message

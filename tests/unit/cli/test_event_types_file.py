@@ -62,6 +62,13 @@ def test_json_is_read_as_json(tmp_path: Path, indent: int | str | None) -> None:
     assert json.loads(found.versions[0].json_schema) == schema
 
 
+def test_quotes_are_advised_where_a_number_stands_for_a_text(tmp_path: Path) -> None:
+    for content, is_advised in (("subject: 5", True), ("subject: []", False)):
+        with pytest.raises(CliError, match="subject must be a text") as refused:
+            read(tmp_path, content)
+        assert ("quotes" in refused.value.hints[0]) is is_advised
+
+
 def test_scalars_of_yaml_are_those_of_json(tmp_path: Path) -> None:
     enum = "[yes, no, on, 12:30, 010, 0x1F, 1_000, 2026-01-01, 1e3, 12, -0.5, true, null, ~, '']"
     (found,) = read(tmp_path, f"{{subject: a.b, versions: [{{json_schema: {{enum: {enum}}}}}]}}")

@@ -46,7 +46,11 @@ def test_one_event_may_take_several_lines() -> None:
         ('{"id": "x", "id": "y"}', "the key 'id' stands twice"),
         ('{"data": {"a": 1, "a": 2}}', "the key 'a' stands twice"),
         ('{"data": NaN}', "NaN is no JSON number"),
-        ('{"data": }', "malformed JSON"),
+        ('{"data": }', "is not valid JSON: a value should stand at line"),
+        (
+            '{"data": "\\ud800"}',
+            "is not valid JSON: it has an escape that is half a surrogate pair",
+        ),
         ('{"data": "\udcff"}', "not UTF-8"),
     ],
 )
@@ -55,6 +59,21 @@ def test_a_wrong_event_is_named_and_costs_no_other(join: str, wrong: str, told: 
     found = texts(join % separator.join([ONE, wrong, TWO]))
     assert [bool(text.problem) for text in found] == [False, True, False]
     assert told in found[1].problem
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (f"\n {ONE}\n  oops\n", "line 3, column 3"),
+        (f"\n [{ONE},\n oops]", "line 3, column 2"),
+        (f'\n {{"events":\n [{ONE},  oops]}}', f"line 3, column {6 + len(ONE)}"),
+        ("\n  {oops\n", "line 2, column 4"),
+    ],
+)
+def test_where_an_event_is_no_json_is_told_by_the_lines_of_the_file(
+    content: str, told: str
+) -> None:
+    assert texts(content)[-1].problem.endswith(told)
 
 
 def test_two_events_of_a_line_are_not_taken_for_one() -> None:

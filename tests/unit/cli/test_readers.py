@@ -302,7 +302,7 @@ def test_metadata_of_csv_come_from_columns_or_from_an_object(file: Path) -> None
     problems = bad(rows)
     assert sorted(problems) == [4, 5, 6]
     assert "a list" in problems[4]
-    assert "no JSON object" in problems[5]
+    assert problems[5] == "metadata is not valid JSON: a value should stand at its character 1"
     assert "one thing in metadata and another" in problems[6]
 
 
@@ -456,7 +456,8 @@ def test_json_lines_that_are_no_events_are_named(file: Path) -> None:
     problems = bad(rows)
     assert sorted(problems) == [2, 3, 4, 5, 6]
     assert problems[3] == "is not a JSON object but a list"
-    assert problems[4] == "holds bytes that are not UTF-8"
+    half = "it has an escape that is half a surrogate pair, such as \\ud800"
+    assert problems[4] == f"is not valid JSON: {half}"
     assert problems[5] == "source: 'FAX' is none of FORM_SUBMIT, BACKEND, REPLAY"
 
 
@@ -535,11 +536,42 @@ def test_each_element_of_an_array_is_a_row(
     assert sorted(bad(rows)) == [3, 4, 5]
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 7, 65_536])
+@pytest.mark.parametrize(
+    ("file_format", "content", "row", "told"),
+    [
+        (FileFormat.JSONL, "{}\n{x\n", 2, "a name in double quotes should stand at line 2, column 2"),
+        (FileFormat.JSONL, "{}\r\noops", 2, "a value should stand at line 2, column 1"),
+        (FileFormat.JSON, "\n  {,\n{}", 2, "should stand at line 2, column 4"),
+        (FileFormat.JSON, "\n [{},\n\n  {}, oops]", 3, "a value should stand at line 4, column 7"),
+        (FileFormat.JSON, '[{},{"a":\n\n {"b" 1}}]', 2, "a colon should stand at line 3, column 7"),
+        (FileFormat.JSON, "[{}, ]", 2, "it is empty"),
+        (FileFormat.JSON, "[{} {}]", 1, "something follows behind its end at line 1, column 5"),
+        (FileFormat.JSON, '[{"a": "b\n"}]', 1, "a text holds a control character, such as a line"),
+        (FileFormat.JSON, '[{"a": "\\x"}]', 1, "a text holds a backslash that begins no escape"),
+        (FileFormat.JSON, '[{"a": 1 "b": 2}]', 1, "a comma, or the end of a list or an object, sho"),
+    ],
+)  # fmt: skip
+def test_where_json_is_wrong_is_told_by_the_lines_of_the_file(
+    file: Path,
+    chunk: int,
+    file_format: FileFormat,
+    content: str,
+    row: int,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams, "_CHUNK", chunk)
+    problem = bad(read(file, content.encode(), file_format))[row]
+    assert problem.startswith("is not valid JSON: ")
+    assert told in problem
+
+
 @given(st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=9), max_size=3), max_size=5))
 def test_any_array_is_cut_into_its_elements(values: list[dict[str, str]]) -> None:
     text = json.dumps(values, ensure_ascii=False)
     stream = io.StringIO(text[1:])
-    cut = [json.loads(element or "") for element in streams.elements(stream)]
+    cut = [json.loads(element or "") for element, _ in streams.elements(stream)]
     assert cut == values
 
 
@@ -615,8 +647,9 @@ def test_what_gzip_packed_is_unpacked(file: Path, file_format: FileFormat, conte
     [
         (lambda packed: packed[:-9], "ends in the middle"),
         (lambda packed: packed[:40], "ends in the middle"),
-        (lambda packed: packed[:-8] + b"\0" * 8, "is damaged"),
-        (lambda packed: packed + b"more", "is damaged"),
+        (lambda packed: packed[:-8] + b"\0" * 8, "is damaged: its checksum does not fit"),
+        (lambda packed: packed + b"more", "is damaged: something that gzip did not pack follows"),
+        (lambda packed: packed[:10] + b"\xff" * 30, "is damaged: it cannot be unpacked"),
     ],
 )
 def test_gzip_that_is_cut_or_damaged_is_told_after_what_was_right(
@@ -761,7 +794,7 @@ def test_maps_and_structs_of_parquet_are_metadata(file: Path) -> None:
     assert labels(file, metadata=struct) == [{"env": "x"}, {"n": "0.1"}]
     texts = pa.array(['{"a": 1.50}', "oops"])
     assert labels(file, metadata=texts)[0] == {"a": "1.50"}
-    assert "no JSON object" in labels(file, metadata=texts)[1]
+    assert "is not valid JSON" in labels(file, metadata=texts)[1]
     (twice, fine) = labels(file, metadata=pa.array([[("a", "1"), ("a", "2")], []], text_map))
     assert (twice, fine) == ("metadata has the key 'a' twice", {})
     keyed = pa.array([[(True, "1")], []], pa.map_(pa.bool_(), pa.string()))

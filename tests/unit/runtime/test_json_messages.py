@@ -9,6 +9,7 @@ import pytest
 from google.protobuf import json_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from payments.config.v1 import config_pb2
 from payments.events.v1 import events_pb2, orchestration_events_pb2
 from payments.pricing.v1 import catalog_service_pb2
 
@@ -52,7 +53,28 @@ STEP = {"@type": f"x/{orchestration_events_pb2.StepSucceeded.DESCRIPTOR.full_nam
         ({"id": 5}, "id must be a text"),
         ({"key": ["a"]}, "key must be a text"),
         ({"metadata": {"correlation_id": False}}, "metadata.correlation_id must be a text"),
-        ({"id": "\ud800"}, "id"),
+        ({"id": "\ud800"}, "id holds half a surrogate pair"),
+        ({"metadata": {"correlation_id": "\udbff"}}, "metadata.correlation_id holds half"),
+        ({"data": {"a": ["b", "\ud800"]}}, r"data.a\[1\] holds half a surrogate pair"),
+        ({"data": {"a": {"\ud800": 1}}}, "a key of data.a holds half a surrogate pair"),
+        ({"data": {"a": {5: 1}}}, "a key of data.a is no text"),
+        ({"data": []}, "data must be an object"),
+        ({"data": {"a": [Decimal("1e400")]}}, r"data.a\[0\] must be a number that a double holds"),
+        ({"data": {"a": Decimal("NaN")}}, "data.a must be a number that a double holds"),
+        ({"schema_version": Decimal("NaN")}, "schema_version must be a whole number"),
+        ({"data": {"a": 10**400}}, "data.a must be a number that a double holds"),
+        ({"data": {"a": float("nan")}}, "data.a must be a number that a double holds"),
+        ({"message": {"@type": "x\ud800"}}, "message.@type holds half a surrogate pair"),
+        ({"message": {"@type": "x/google.protobuf.Duration"}}, "message must hold @type and value"),
+        (
+            {"message": {"@type": "x/google.protobuf.Duration", "value": "1 s"}},
+            'message.value must be a number of seconds with an s, such as "1.5s"',
+        ),
+        (
+            {"message": {"@type": "x/google.protobuf.FieldMask", "value": "a_b"}},
+            "message.value must be names of fields in camelCase",
+        ),
+        ({"data": {}, "json": ""}, "it holds both 'data' and 'json', and may hold one of them"),
         ({"nothing": 1}, "nothing"),
         ({5: 1}, "5"),
     ],
@@ -68,6 +90,54 @@ def test_what_is_no_event_says_where(document: Any, told: str) -> None:
 def test_lists_hold_objects(document: Any) -> None:
     with pytest.raises(json_messages.NotThisMessage):
         json_messages.parse(document, catalog_service_pb2.Catalog())
+
+
+@pytest.mark.parametrize(
+    ("price", "told"),
+    [
+        ({"perUnit": {}, "package": {}}, "price holds both 'perUnit' and 'package'"),
+        ({"flat": {}, "per_unit": {}}, "price holds both 'flat' and 'per_unit'"),
+    ],
+)
+def test_what_may_hold_one_of_two_is_told_with_both(price: Any, told: str) -> None:
+    catalog = {"plans": [{"prices": [{"price": price}]}]}
+    with pytest.raises(json_messages.NotThisMessage) as refused:
+        json_messages.parse(catalog, catalog_service_pb2.Catalog())
+    assert str(refused.value).startswith(f"plans[0].prices[0].{told}")
+    # Null is absent, as everywhere.
+    price[next(iter(price))] = None
+    json_messages.parse(catalog, catalog_service_pb2.Catalog())
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ({"\ud800": "x"}, "a key of skus[0].metadata holds half a surrogate pair"),
+        ({"x": "\udfff"}, "skus[0].metadata.x holds half a surrogate pair"),
+        ({"x": None}, "skus[0].metadata.x must be a text"),
+        ({5: "x"}, "the key '5' of skus[0].metadata must be a text"),
+    ],
+)
+def test_keys_and_values_of_maps_are_told_with_their_place(metadata: Any, told: str) -> None:
+    with pytest.raises(json_messages.NotThisMessage) as refused:
+        json_messages.parse({"skus": [{"metadata": metadata}]}, catalog_service_pb2.Catalog())
+    assert str(refused.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("written", "is_one"),
+    [
+        *(("1.5s", True), ("-1s", True), ("315576000000s", True), ("315576000001s", False)),
+        *(("1s\n", False), ("01s", False), (".5s", False), ("1", False), (1, False)),
+    ],
+)
+def test_spans_of_time_are_seconds(written: Any, is_one: bool) -> None:
+    document = {"callTimeout": written}
+    if is_one:
+        json_messages.parse(document, config_pb2.Timeouts())
+        return
+    with pytest.raises(json_messages.NotThisMessage, match="callTimeout must be a number of sec"):
+        json_messages.parse(document, config_pb2.Timeouts())
 
 
 @pytest.mark.parametrize("written", [Decimal("2.0"), "2", 2, 2.0])
@@ -102,7 +172,9 @@ _NAMES = [
 def test_whatever_is_given_is_read_or_refused(document: dict[str, Any]) -> None:
     try:
         found = json_messages.parse(document, EVENT())
-    except json_messages.NotThisMessage:
+    except json_messages.NotThisMessage as error:
+        # Whatever is wrong is told with its place, in our words.
+        assert "does not read as" not in str(error)
         return
     written = json_format.MessageToDict(found)
     assert json_messages.parse(written, EVENT()) == found

@@ -132,6 +132,27 @@ def test_peers_are_found_by_name_or_star() -> None:
         Settings(peers="ledger=a:1").peer("billing")
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("listen", "127.0.0.1:73046"),
+        ("metrics_listen", "0.0.0.0:65536"),
+        ("peers", "ledger=a:1, billing=b:73046"),
+        ("peers", "*=b:0"),
+        ("otlp_endpoint", "http://collector:73046/"),
+    ],
+)
+def test_a_port_that_there_is_not_is_refused(setting: str, value: str) -> None:
+    with pytest.raises(ValueError, match="names no port: give one from"):
+        Settings.model_validate({setting: value})
+
+
+def test_other_names_of_places_are_left_to_grpc() -> None:
+    for listen in ("127.0.0.1:0", "[::1]:65535", "unix:/tmp/mesh"):
+        assert Settings(listen=listen).listen == listen
+    assert Settings(peers="*=dns:///mesh:7443,ledger=mesh").peer("ledger") == "mesh"
+
+
 def test_keys_are_random_and_stored_by_digest() -> None:
     one, other = new_key(), new_key()
     assert one.secret != other.secret

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -84,7 +85,8 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_service_pb2.GetPlanResponse:
         """Read a plan."""
         plan = await self._pricing.plan(request.plan_id, request.version)
-        return catalog_service_pb2.GetPlanResponse(plan=_message(plan, pricing_pb2.Plan))
+        written = await asyncio.to_thread(_message, plan, pricing_pb2.Plan)
+        return catalog_service_pb2.GetPlanResponse(plan=written)
 
     async def ListPlans(
         self, request: catalog_service_pb2.ListPlansRequest, context: Any
@@ -94,9 +96,8 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         after = decode_token(request.page_token, scope, {"plan_id": str})
         size = clamp_page_size(request.page_size, maximum=_WITH_PRICES_MAX)
         plans, more = await self._pricing.plans(request.model_id, after.get("plan_id", ""), size)
-        response = catalog_service_pb2.ListPlansResponse(
-            plans=[_message(plan, pricing_pb2.Plan) for plan in plans]
-        )
+        written = await asyncio.to_thread(_messages, plans, pricing_pb2.Plan)
+        response = catalog_service_pb2.ListPlansResponse(plans=written)
         if more:
             response.next_page_token = encode_token({"plan_id": plans[-1].plan_id}, scope)
         return response
@@ -128,7 +129,7 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
             request.org_id, (token.get("org_id", ""), start), size
         )
         response = catalog_service_pb2.ListEntitlementsResponse(
-            entitlements=[_message(item, pricing_pb2.Entitlement) for item in found]
+            entitlements=await asyncio.to_thread(_messages, found, pricing_pb2.Entitlement)
         )
         if more:
             last = {"org_id": found[-1].org_id, "at": found[-1].effective_at.isoformat()}
@@ -206,6 +207,10 @@ def _catalog(message: catalog_service_pb2.Catalog) -> Catalog:
         )
     catalog: Catalog = _CATALOG.validate_python(_dictionary(message))
     return catalog
+
+
+def _messages(values: Iterable[object], message_type: type[MessageT]) -> list[MessageT]:
+    return [_message(value, message_type) for value in values]
 
 
 def _message(value: object, message_type: type[MessageT]) -> MessageT:

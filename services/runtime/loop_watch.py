@@ -83,6 +83,7 @@ class LoopWatch:
         report: called, from another thread, once a turn that took too long.
         judge: which stacks count; without it all do.
         hold_seconds: how long a turn may take.
+        excused: processor seconds of the loop's thread, so far, that count for nothing.
     """
 
     def __init__(
@@ -91,8 +92,10 @@ class LoopWatch:
         *,
         judge: Judge = lambda stack: True,
         hold_seconds: float = HOLD_SECONDS,
+        excused: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._report = report
+        self._excused = excused
         self._judge = judge
         self._hold_seconds = hold_seconds
         self._beats = 0
@@ -124,9 +127,9 @@ class LoopWatch:
     def _run(self) -> None:
         clock = time.pthread_getcpuclockid(self._ident)
         seen, turn = self._beats, _Turn()
-        cpu_s, now = time.clock_gettime(clock), time.monotonic()
+        cpu_s, now = time.clock_gettime(clock) - self._excused(), time.monotonic()
         while not self._stopping.wait(_SAMPLE_SECONDS):
-            cpu_before, cpu_s = cpu_s, time.clock_gettime(clock)
+            cpu_before, cpu_s = cpu_s, time.clock_gettime(clock) - self._excused()
             before, now = now, time.monotonic()
             if seen != self._beats:
                 seen, turn = self._beats, _Turn()

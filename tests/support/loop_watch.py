@@ -27,7 +27,7 @@ async def watching() -> AsyncIterator[Watch]:
 
     Garbage collections do not count: a process of tests has objects of all of them.
     """
-    watch, collecting = Watch(), _Collecting(threading.get_ident())
+    watch, collecting = Watch(), Collecting(threading.get_ident())
 
     async def beat() -> None:
         before = time.thread_time() - collecting.seconds
@@ -49,8 +49,8 @@ async def watching() -> AsyncIterator[Watch]:
 
 
 @dataclass(slots=True)
-class _Collecting:
-    """Adds up what garbage collections take of a thread's time."""
+class Collecting:
+    """A callback of the garbage collector that adds up what it takes of a thread's time."""
 
     ident: int
     seconds: float = 0.0

@@ -428,12 +428,14 @@ async def test_a_server_that_dies_while_it_starts_is_tried_again_until_it_runs(
         away.rename(control)
         await asyncio.to_thread(wait_for_another, server, 0)
         await asyncio.to_thread(wait_for_no_cause, server)
-        assert [line["event"] for line in lines] == [
+        # Meshes of other suites may run in this process.
+        told = [line for line in lines if line["event"].startswith("postgres ")]
+        assert [line["event"] for line in told] == [
             *("postgres ended", "postgres ended", "postgres runs again")
         ], "the kill, the file that is missing, the end of it"
-        assert "signal 9" in lines[0]["cause"]
-        assert "restore them from a backup" in lines[1]["cause"]
-        assert lines[2]["restarts"] == server.restarts
+        assert "signal 9" in told[0]["cause"]
+        assert "restore them from a backup" in told[1]["cause"]
+        assert told[2]["restarts"] == server.restarts
         supervision.cancel()
         with pytest.raises(asyncio.CancelledError):
             await supervision

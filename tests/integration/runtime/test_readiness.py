@@ -90,6 +90,8 @@ async def test_every_service_follows_the_database_and_watchers_are_told(
             await asyncio.sleep(1)
             wire.mend()
             await become(mesh, True)
+        # Other meshes of this process find webhooks of one another, whose secrets they cannot read.
+        lines = [line for line in lines if line["event"] != "webhook_secret_closed"]
         told = [line["event"].partition(":")[0] for line in lines if line["log_level"] != "info"]
         assert told == ["database gone", "database back"], lines
         await asyncio.sleep(0.05)

@@ -197,7 +197,8 @@ def _below_loop(frame: FrameType | None, loop: asyncio.AbstractEventLoop) -> lis
     inside = False
     for number, each in enumerate(frames):
         if _is_runner(each):
-            if not inside and not _runs(each, loop):
+            # `asyncio.run` does not say whose it is; the runner within it does.
+            if not _runs(each, loop):
                 return []
             inside = True
         elif inside:

@@ -124,3 +124,26 @@ async def test_holds_are_written_to_a_file_and_read_again(tmp_path: Path) -> Non
 def test_a_test_that_blocks_pays_for_it_alone() -> None:
     (hold,) = held_by(lambda: time.sleep(4 * HOLD_S))
     assert not is_ours(hold.stack)
+
+
+def test_another_loop_of_the_same_thread_is_none_of_its() -> None:
+    """A loop that stands still, because nobody runs it, is held by nothing."""
+    holds: list[Hold] = []
+    watch = LoopWatch(holds.append, hold_seconds=HOLD_S)
+
+    async def hold() -> None:
+        spin(3 * HOLD_S)
+
+    with asyncio.Runner() as runner:
+
+        async def start() -> None:
+            watch.start()
+            await asyncio.sleep(0.05)
+
+        runner.run(start())
+        other = asyncio.new_event_loop()
+        other.run_until_complete(hold())
+        other.close()
+        asyncio.run(hold())
+        watch.stop()
+    assert holds == []

@@ -28,6 +28,7 @@ def crashpoint(name: str) -> None:
 
 
 def _named(file: Path) -> str:
+    # Without the file no point is armed.
     with contextlib.suppress(FileNotFoundError):
         return file.read_text(encoding="utf-8")
     return ""

@@ -151,13 +151,13 @@ def key_of(body: bytes, read_key: str | None = None) -> str:
     """
     try:
         document = _AS_WRITTEN.decode(body.decode("utf-8-sig", "surrogateescape"))
-    except (ValueError, RecursionError):
-        written = b"".join(body.split())
-    else:
-        own = [request_id_of(text) for text in _own_keys(document)]
-        if own and read_key in (None, *own):
-            return ""
         written = json.dumps(_marked(document)).encode()
+    except (ValueError, RecursionError):
+        # The mesh refuses what is no JSON, or nests so deeply.
+        document, written = None, b"".join(body.split())
+    own = [request_id_of(text) for text in _own_keys(document)]
+    if own and read_key in (None, *own):
+        return ""
     return str(derived_uuid("payment", hashlib.sha256(written).hexdigest()))
 
 

@@ -344,6 +344,7 @@ def test_the_same_command_pays_once(tollmesh: Tollmesh, tmp_path: Path) -> None:
         b'"request_id": "' + b"k" * 201 + b'"',
         b'"note": NaN',
         b'"note": "tab\there"',
+        b'"note": ' + b"[" * 600 + b"]" * 600,
     ],
 )
 def test_a_file_that_is_saved_anew_pays_once_whatever_it_holds(

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-STEP_S = 0.15
-"""The longest step that is taken for short: 50 ms are the rule, and a slow machine takes three times as long."""
+STEP_S = 0.1
+"""The longest step that is taken for short: 50 ms are the rule, and a slow machine takes twice as long."""
 
 
 @dataclass(slots=True)

@@ -113,6 +113,15 @@ def database_url(database: DatabaseUrls) -> DatabaseUrls:
     return database
 
 
+@pytest.fixture(scope="session")
+def untouched_database(postgres_server: Server) -> DatabaseUrls:
+    """A migrated database that nobody writes to, for tests of plans.
+
+    Autovacuum takes statistics of tables that tests write to, whenever it likes; plans change with them.
+    """
+    return postgres_server.new_database("untouched")
+
+
 @pytest.fixture
 def new_database(postgres_server: Server) -> Iterator[Callable[..., DatabaseUrls]]:
     """Make databases of a test's own: `new_database()` is migrated, `new_database(empty=True)` is not."""

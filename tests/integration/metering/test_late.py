@@ -340,11 +340,11 @@ async def test_a_tenants_closings_concern_no_other(world: World, stub: Any, tena
     assert world.told(tenant) == []
 
 
-async def test_the_question_for_closings_finds_its_index(world: World, tenant: str) -> None:
-    async with world.work(tenant) as work:
-        connection = await work.raw()
-        await connection.execute("SET LOCAL enable_seqscan = off")
+def test_the_question_for_closings_finds_its_index(untouched_database: DatabaseUrls) -> None:
+    with psycopg.connect(untouched_database.service) as connection:
+        connection.execute("SELECT set_config('mesh.tenant', 't', true)")
+        connection.execute("SET LOCAL enable_seqscan = off")
         asked = "EXPLAIN " + store._SQL["touches_closed"]
-        instants = {"org_ids": ["chat"], "firsts": [NOW], "lasts": [NOW], "tenant_id": tenant}
-        rows = await (await connection.execute(asked.encode(), instants)).fetchall()
+        instants = {"org_ids": ["chat"], "firsts": [NOW], "lasts": [NOW], "tenant_id": "t"}
+        rows = connection.execute(asked.encode(), instants).fetchall()
     assert "closed_period_by_end" in "\n".join(row[0] for row in rows)

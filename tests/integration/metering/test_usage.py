@@ -200,7 +200,9 @@ async def test_more_rows_than_one_answer_carries_are_refused(stub: Any) -> None:
     assert len((await stub.QueryUsage(usage_query(project_id="p0-17"))).rows) == 1
 
 
-def test_billing_queries_use_the_index_under_row_level_security(database: DatabaseUrls) -> None:
+def test_billing_queries_use_the_index_under_row_level_security(
+    untouched_database: DatabaseUrls,
+) -> None:
     """As the services' role: operators that are not leakproof would read the whole table."""
     from services.metering import store
 
@@ -217,7 +219,7 @@ def test_billing_queries_use_the_index_under_row_level_security(database: Databa
         "key_3": None,
         "rows_max": 100,
     }
-    with psycopg.connect(database.service) as connection:
+    with psycopg.connect(untouched_database.service) as connection:
         connection.execute("SELECT set_config('mesh.tenant', 't', true)")
         connection.execute("SET LOCAL enable_seqscan = off")
         for name in ("query_usage", "skus_of_org"):

@@ -12,7 +12,6 @@ import psycopg
 import pytest
 
 from services.runtime import sql
-from tests.support.mesh import Mesh
 from tests.support.postgres import DatabaseUrls
 
 QUERIES = sql.load("services.pricing", "queries.sql")
@@ -41,14 +40,13 @@ CASES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("name", "parameters", "conditions"), CASES, ids=[case[0] for case in CASES]
 )
 async def test_statements_go_by_their_indexes(
-    mesh: Mesh,
-    database: DatabaseUrls,
+    untouched_database: DatabaseUrls,
     name: str,
     parameters: dict[str, Any],
     conditions: list[str],
 ) -> None:
     async with await psycopg.AsyncConnection.connect(
-        database.service, cursor_factory=psycopg.AsyncClientCursor
+        untouched_database.service, cursor_factory=psycopg.AsyncClientCursor
     ) as connection:
         await connection.execute("SELECT set_config('mesh.tenant', 't', true)")
         await connection.execute("SET LOCAL enable_seqscan = off")

@@ -17,6 +17,7 @@ from services.runtime.journeys import store as journeys
 from services.runtime.timers import event, store
 from services.runtime.timers import pump as pumps
 from tests.support.events import call, new_tenant
+from tests.support.postgres import DatabaseUrls
 from tests.support.timers import START, TimerLab
 
 
@@ -360,17 +361,17 @@ _PLANS = [
 
 
 @pytest.mark.parametrize(("module", "name", "asked", "index"), _PLANS)
-async def test_the_services_role_uses_indexes(
-    lab: TimerLab, module: Any, name: str, asked: dict[str, Any], index: str
+def test_the_services_role_uses_indexes(
+    untouched_database: DatabaseUrls, module: Any, name: str, asked: dict[str, Any], index: str
 ) -> None:
-    tenant = new_tenant()
-    with acting(call(tenant)):
-        async with lab.database.unit_of_work("lab.explain") as work:
-            await work.execute("SET LOCAL enable_seqscan = off")
-            parameters = {"tenant_id": tenant, "limit": 10, **asked}
-            plan = await work.execute(f"EXPLAIN {module._SQL[name]}", parameters)
-            text = "\n".join(plan.scalars())
-    line = next(text for text in text.splitlines() if index in text)
-    conditions = text.partition(line)[2].splitlines()[1]
+    with psycopg.connect(
+        untouched_database.service, cursor_factory=psycopg.ClientCursor
+    ) as connection:
+        connection.execute("SELECT set_config('mesh.tenant', 't', true)")
+        connection.execute("SET LOCAL enable_seqscan = off")
+        statement = f"EXPLAIN {module._SQL[name]}".encode()
+        plan = connection.execute(statement, {"tenant_id": "t", "limit": 10, **asked}).fetchall()
+    _, _, rest = "\n".join(line for (line,) in plan).partition(index)
+    conditions = rest.splitlines()[1]
     assert "Index Cond" in conditions
     assert all(f"{key} " in conditions for key in {"list_timers": ["key"]}.get(name, ["tenant_id"]))

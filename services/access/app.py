@@ -14,6 +14,7 @@ from services.access.domain import (
     MakerEnded,
     check_grant,
     check_known,
+    check_maker,
     end_of,
     parent_of,
 )
@@ -32,10 +33,11 @@ async def create(
 
     Raises:
         InvalidField: no RPC needs a scope.
-        ScopeNotGrantable: the maker does not hold a scope.
+        ScopeNotGrantable: the maker does not hold a scope, or is neither a key nor the operator.
         MakerEnded: the maker was revoked while it was asking.
     """
     maker = current()
+    check_maker(maker.principal_id, maker.scopes)
     check_known(scopes, methods.scopes())
     check_grant(scopes, maker.scopes)
     parent_key_id = parent_of(maker.principal_id)

@@ -84,6 +84,19 @@ def parent_of(maker_id: str) -> str:
     return maker_id if maker_id.startswith(f"{KEY_ID_PREFIX}_") else ""
 
 
+def check_maker(maker_id: str, held: Collection[str]) -> None:
+    """Refuse a service: its token lasts minutes, and a key made with it would last for good.
+
+    Raises:
+        ScopeNotGrantable: the maker is neither a key nor the operator.
+    """
+    if not parent_of(maker_id) and OPERATOR_SCOPE not in held:
+        raise ScopeNotGrantable(
+            f"a key is made with another key, or by the operator with scope {OPERATOR_SCOPE}; not by a service",
+            scope=OPERATOR_SCOPE,
+        )
+
+
 def check_grant(asked: Iterable[str], held: Collection[str]) -> None:
     """Refuse scopes that the maker does not hold.
 

@@ -20,7 +20,9 @@ def read_document(file: str) -> Any:
         return documents.read(read_bytes(file, documents.BYTES_MAX + 1))
     except documents.DocumentUnfit as error:
         name = "standard input" if file == "-" else file
-        raise CliError(f"{name} is no YAML and no JSON: {error}", exit_code=EXIT_USAGE) from error
+        too_long = isinstance(error, documents.DocumentTooLong)
+        said = "is not read" if too_long else "is no YAML and no JSON"
+        raise CliError(f"{name} {said}: {error}", exit_code=EXIT_USAGE) from error
 
 
 def read_bytes(file: str, bytes_max: int = -1) -> bytes:

@@ -213,14 +213,24 @@ class LocalMesh:
             self._postgres = EmbeddedPostgres(options.data_dir)
             await self._postgres.start_async()
             admin_url = await asyncio.to_thread(self._postgres.create_database, DATABASE)
-        # Made before the passwords: whoever has those without it has a part of another directory.
-        self._secret = await asyncio.to_thread(_secret, options.data_dir / "mesh.secret")
-        urls = await roles.prepare(
-            admin_url,
-            passwords_file=options.data_dir / "passwords.json",
-            # The embedded one lies in the directory of the passwords, which is ours alone.
-            take_over=options.take_over or self._postgres is not None,
+        secret_file, passwords_file = (
+            options.data_dir / name for name in ("mesh.secret", "passwords.json")
         )
+        new = [path for path in (secret_file, passwords_file) if not path.exists()]
+        # Made before the passwords: whoever has those without it has a part of another directory.
+        self._secret = await asyncio.to_thread(_secret, secret_file)
+        try:
+            urls = await roles.prepare(
+                admin_url,
+                passwords_file=passwords_file,
+                # The embedded one lies in the directory of the passwords, which is ours alone.
+                take_over=options.take_over or self._postgres is not None,
+            )
+        except roles.DatabaseTaken:
+            # Left here, they would make a whole of what is copied in from the directory that has the database.
+            for path in new:
+                path.unlink(missing_ok=True)
+            raise
         await roles.migrate(admin_url, MIGRATIONS)
         return urls
 

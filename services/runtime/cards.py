@@ -62,6 +62,8 @@ _FLAT_ASCII = {
     code: chr(code) if chr(code).isdigit() else "x" if chr(code).isalpha() else " "
     for code in range(128)
 }
+# Letters to Unicode, blanks to whoever reads them: fillers of Hangul.
+_FILLERS = frozenset("\u115f\u1160\u3164\uffa0")
 # Text that was encoded more often than this hides more than a card number.
 _DECODINGS_MAX = 3
 # How JSON and most languages write a character inside of a text.
@@ -157,7 +159,7 @@ def _flat_character(character: str) -> str:
     digit = unicodedata.digit(character, -1)
     if digit >= 0:
         return str(digit)
-    return "x" if character.isalnum() else " "
+    return "x" if character.isalnum() and character not in _FILLERS else " "
 
 
 def _in_run(run: str) -> list[tuple[int, int]]:

@@ -41,6 +41,10 @@ class DocumentUnfit(ValueError):
     """A text is no document, or one with two readings; says where."""
 
 
+class DocumentTooLong(DocumentUnfit):
+    """A text is longer than any document may be."""
+
+
 def read(content: bytes) -> Any:
     """Read JSON, or YAML with the scalars of JSON. A byte order mark at the start is no part of it.
 
@@ -48,7 +52,7 @@ def read(content: bytes) -> Any:
         DocumentUnfit: it is neither, or has two readings.
     """
     if len(content) > BYTES_MAX:
-        raise DocumentUnfit(f"it is longer than {BYTES_MAX // 1024 // 1024} MiB")
+        raise DocumentTooLong(f"it is longer than {BYTES_MAX // 1024 // 1024} MiB")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

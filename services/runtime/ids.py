@@ -30,7 +30,12 @@ def derived_uuid(*parts: str) -> UUID:
     """Make the same UUID for the same parts, always.
 
     Each part goes in with its length, so that ("a", "bc") and ("ab", "c") differ.
+
+    Raises:
+        UnicodeEncodeError: names the part that holds half a surrogate pair.
     """
+    for part in parts:
+        part.encode()
     return uuid5(_NAMESPACE, "".join(f"{len(part)}:{part}" for part in parts))
 
 

@@ -309,9 +309,16 @@ def _value_fault(value: object, chars_max: int) -> str:
         return "a value of an attribute is a text, a whole number or a boolean"
     if len(value) > chars_max:
         return f"it has {len(value)} characters, and may have {chars_max}"
-    return (
-        "a text of an attribute holds a control character" if _NOT_TO_BE_KEPT.search(value) else ""
-    )
+    return _text_fault(value)
+
+
+def _text_fault(text: str) -> str:
+    found = _NOT_TO_BE_KEPT.search(text)
+    if found is None:
+        return ""
+    is_half = "\ud800" <= found[0] <= "\udfff"
+    held = "half a surrogate pair" if is_half else "a control character"
+    return f"a text of an attribute holds {held}"
 
 
 def _refuse_invalid(found: Mapping[str, Any], moment: datetime | None) -> None:

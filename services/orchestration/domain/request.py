@@ -298,7 +298,12 @@ def _body_key(fields: dict[str, Field], findings: Findings) -> str | None:
     found = fields.get("idempotency_key")
     if found is None:
         return ""
-    text = storable(_text_of(found, findings))
+    text = _text_of(found, findings)
+    if storable(text) != text or "\N{REPLACEMENT CHARACTER}" in text:
+        # Two keys that differ there alone would become one.
+        message = "the key holds a character that cannot be read or kept; send a UUID"
+        findings.refuse(found.path, "INVALID_IDEMPOTENCY_KEY", message)
+        return ""
     if _holds_card_number(text, BODY_KEY_MAX):
         findings.refuse(found.path, "CARD_DATA", "the key held a card number; send a UUID")
         return None

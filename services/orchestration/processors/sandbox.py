@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
@@ -139,12 +139,12 @@ class SandboxProcessor:
         """Tell what became of an order."""
         async with self.database.read() as work:
             row = await self._row(work, SANDBOX_ORDER.c.merchant_ref == merchant_ref)
-        return NotFound() if row is None or self._not_shown_yet(row) else _settled(row)
+        return NotFound() if row is None or self._not_shown_yet(row, work.now) else _settled(row)
 
-    def _not_shown_yet(self, row: Any) -> bool:
+    def _not_shown_yet(self, row: Any, now: datetime) -> bool:
         behaviour = self._of(row.token, CHARGE_TOKENS, _UNKNOWN_TOKEN)
         late = behaviour.delivery is Delivery.REPLY_LOST_BOOKS_LATE
-        return late and row.asked_at - row.created_at < BOOKS_LATE
+        return late and now - row.created_at < BOOKS_LATE
 
     def _of(self, token: str, tokens: Mapping[str, Behaviour], otherwise: Behaviour) -> Behaviour:
         """Find a token's behaviour; `token@processor` means it here and approval elsewhere."""
@@ -211,8 +211,7 @@ class SandboxProcessor:
     async def _row(
         self, work: UnitOfWork, condition: sa.ColumnElement[bool], *, locked: bool = False
     ) -> Any:
-        asked_at = sa.func.clock_timestamp().label("asked_at")
-        query = sa.select(SANDBOX_ORDER, asked_at).where(
+        query = sa.select(SANDBOX_ORDER).where(
             SANDBOX_ORDER.c.tenant_id == work.tenant_id,
             SANDBOX_ORDER.c.processor_id == self.processor_id,
             condition,
@@ -239,6 +238,7 @@ class SandboxProcessor:
             "retryable": behaviour.retryable,
             "provider_ref": derived_id("sbx", self.processor_id, order.idempotency_key),
             "message": behaviour.message,
+            "created_at": work.now,
         }
 
 

@@ -81,7 +81,8 @@ async def target(database: DatabaseUrls) -> AsyncIterator[Target]:
         patch.setattr(paging, "_seal", seal)
         builds = [service.build for service in SERVICES]
         async with running(database, builds, secrets_keys=new_key(), webhook_allow="") as mesh:
-            stub = access_service_pb2_grpc.AccessServiceStub(mesh.channel("oddwood-tenant"))
+            operator = mesh.channel("oddwood-tenant", {"*", "mesh:admin"})
+            stub = access_service_pb2_grpc.AccessServiceStub(operator)
             made = await stub.CreateApiKey(
                 access_service_pb2.CreateApiKeyRequest(
                     request_id=str(uuid4()), name="fuzz", scopes=["*"]

@@ -109,6 +109,9 @@ def test_an_existing_postgres_is_used_by_a_plain_login(existing: str, tmp_path: 
         assert "belongs to a mesh with other secrets" in taken.stderr
         assert "--data-dir" in taken.stderr
         assert "--take-over" in taken.stderr
+        assert not list((tmp_path / "other").glob("*.json")), "what was made for nothing is gone"
+        shutil.copy(tmp_path / "data" / "passwords.json", tmp_path / "other")
+        assert up(tmp_path / "other", "--database-url", existing).returncode == EXIT_UNAVAILABLE
         # So it would with the passwords alone.
         (tmp_path / "part").mkdir(mode=0o700)
         shutil.copy(tmp_path / "data" / "passwords.json", tmp_path / "part")

@@ -51,7 +51,7 @@ def caller(mesh: Mesh, url: str, tenant: str) -> MakeCaller:
     """Make callers of the tenant: `await caller()` may do everything, `await caller("ledger:read")` that."""
 
     async def make(*scopes: str) -> Rest:
-        stub = access_service_pb2_grpc.AccessServiceStub(mesh.channel(tenant))
+        stub = access_service_pb2_grpc.AccessServiceStub(mesh.channel(tenant, {"*", "mesh:admin"}))
         request = access_service_pb2.CreateApiKeyRequest(
             request_id=str(uuid.uuid4()), name="test", scopes=scopes or ("*",)
         )

@@ -191,7 +191,7 @@ async def test_what_cannot_be_published_does_not_end_the_reporter(mesh: Mesh) ->
 async def test_a_stream_ends_with_its_key(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interceptors, "RECHECK_SECONDS", 0.0)
     tenant = f"t-{uuid4()}"
-    keys = access_service_pb2_grpc.AccessServiceStub(mesh.channel(tenant))
+    keys = access_service_pb2_grpc.AccessServiceStub(mesh.channel(tenant, {"*", "mesh:admin"}))
     made = await keys.CreateApiKey(
         access_service_pb2.CreateApiKeyRequest(
             request_id=str(uuid4()), name="tail", scopes=["events:read"]
@@ -268,7 +268,7 @@ async def test_a_use_case_that_reads_and_writes_is_a_fault_of_ours(single: Datab
 
 async def test_one_key_is_looked_up_once_however_many_calls_bring_it(mesh: Mesh) -> None:
     tenant = f"t-{uuid4()}"
-    stub: Any = access_service_pb2_grpc.AccessServiceStub(mesh.channel(tenant))
+    stub: Any = access_service_pb2_grpc.AccessServiceStub(mesh.channel(tenant, {"*", "mesh:admin"}))
     request = access_service_pb2.CreateApiKeyRequest(
         request_id=str(uuid4()), name="herd", scopes=["access:read"]
     )

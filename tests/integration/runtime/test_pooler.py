@@ -168,7 +168,7 @@ async def test_the_whole_chain_from_usage_to_settled_money(
 ) -> None:
     tenant = f"t-{uuid4().hex[:12]}"
     async with running(through(pooler, urls), BUILDS, pooled=True) as mesh:
-        stub = access_service_pb2_grpc.AccessServiceStub(mesh.channel(tenant))
+        stub = access_service_pb2_grpc.AccessServiceStub(mesh.channel(tenant, {"*", "mesh:admin"}))
         request = access_service_pb2.CreateApiKeyRequest(
             request_id=str(uuid4()), name="first", scopes=["*"]
         )

@@ -169,7 +169,9 @@ async def test_writes_are_refused_while_there_is_little_room_and_reads_go_on(
     mesh, free = roomy
     tenant = str(uuid4())
     monitor: Any = ContractMonitorServiceStub(mesh.channel(tenant))
-    access: Any = access_service_pb2_grpc.AccessServiceStub(mesh.channel(tenant))
+    access: Any = access_service_pb2_grpc.AccessServiceStub(
+        mesh.channel(tenant, {"*", "mesh:admin"})
+    )
     request = violation()
     free(100)
     for _ in range(2):

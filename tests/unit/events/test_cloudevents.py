@@ -428,6 +428,7 @@ def test_a_call_in_no_mode_is_refused(
         b'{"id": "a", "x": 1e1000000000000000000}',
         b'{"id": "a", "x": ' + b"7" * 5000 + b"}",
         b'{"id": "a", "x": "\\ud800"}',
+        b'{"id": "a", "source": "\\ud800"}',
         b'{"id": "a", "x": "\xff"}',
         b'{"id": "a", "\\udfff": 1}',
         b'{"id": "a" "x": 1}',

@@ -370,6 +370,16 @@ def test_whole_numbers_of_a_struct_keep_their_digits(number: int) -> None:
     assert ids == {str(number)}
 
 
+@pytest.mark.parametrize(
+    "key", [rb"ab\ud83d", rb"\ud800", b"ab\xff", rb"a\u0000b", "ab\ufffd".encode()]
+)
+def test_a_key_that_cannot_be_kept_as_it_is_charges_nothing(key: bytes) -> None:
+    """Two such keys would become one."""
+    keyed = read(json.dumps(CLEAN).encode()[:-1] + b', "idempotency_key": "%b"}' % key)
+    assert codes(keyed, Severity.ERROR) == ["INVALID_IDEMPOTENCY_KEY"]
+    assert keyed.body_key == ""
+
+
 @pytest.mark.parametrize("number", [2**53, 10**16, 123456789012345678, 10**300])
 def test_rounded_numbers_of_a_struct_name_nothing(number: int) -> None:
     """Two numbers that differ at their end are one double."""

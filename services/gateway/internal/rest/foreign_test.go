@@ -312,9 +312,9 @@ func TestParametersSayEachThingOnce(t *testing.T) {
 		"/v1/timers?dueBefore=2026-01-01T00:00:00%2B24:00":                                            "is not a time",
 		"/v1/metering/usage?period.start_at=2016-12-31T23:59:60Z":                                     "is not a time",
 		"/v1/metering/usage?period.endAt=9999-12-31T23:59:59-01:00":                                   "is not a time",
-		"/v1/timers?due_before=2026-01-01T00:00:00Z&due_before=2026-01-01T00:00:00Z":                  "is not a time",
+		"/v1/timers?due_before=2026-01-01T00:00:00Z&due_before=2026-01-01T00:00:00Z":                  "it stands 2 times",
 		"/v1/timers?due_before=yesterday":                                                             `"yesterday" is not a time`,
-		"/v1/merchant-configs/shop?version=x":                                                         "one whole number that fits",
+		"/v1/merchant-configs/shop?version=x":                                                         "a whole number that fits",
 	} {
 		answer := client.do("GET", path, "")
 		details := answer.wantReason(400, "INVALID_FIELD")

@@ -577,9 +577,9 @@ func TestParametersThatDoNotReadAreNamed(t *testing.T) {
 	mesh := newMesh(t, nil)
 	client := newClient(t, mesh.address, defaults)
 	for query, want := range map[string]string{
-		"/v1/events?page_size=abc":                     `"abc" is not one whole number that fits`,
-		"/v1/events?page_size=99999999999":             `"99999999999" is not one whole number that fits`,
-		"/v1/events?page_size=1&page_size=2":           `"1, 2" is not one whole number that fits`,
+		"/v1/events?page_size=abc":                     `"abc" is not a whole number that fits`,
+		"/v1/events?page_size=99999999999":             `"99999999999" is not a whole number that fits`,
+		"/v1/events?page_size=1&page_size=2":           `it stands 2 times; send it once`,
 		"/v1/events?page_size[x]=5":                    `there is no such parameter`,
 		"/v1/events?page_size[=5":                      `there is no such parameter`,
 		"/v1/events?limit=5":                           `there is no such parameter`,

@@ -34,6 +34,9 @@ func (s strictQuery) Parse(message proto.Message, values url.Values, filter *uti
 			return parameterError(name, fmt.Sprintf("it is %s in another spelling; send one of them", other))
 		}
 		spelled[full] = name
+		if times := len(values[name]); times > 1 && !field.IsList() {
+			return parameterError(name, fmt.Sprintf("it stands %d times; send it once", times))
+		}
 		// One by one, so that the one at fault is known; the parser's own words are those of Go's libraries.
 		given, err := asGoReads(field, values[name])
 		if err == nil {
@@ -114,7 +117,7 @@ func expected(field protoreflect.FieldDescriptor) string {
 	case protoreflect.FloatKind, protoreflect.DoubleKind:
 		return "a number"
 	case protoreflect.StringKind:
-		return "one text in UTF-8"
+		return "a text in UTF-8"
 	case protoreflect.MessageKind, protoreflect.GroupKind:
 		switch field.Message().FullName() {
 		case "google.protobuf.Timestamp":
@@ -127,5 +130,5 @@ func expected(field protoreflect.FieldDescriptor) string {
 	if field.IsList() {
 		return "whole numbers"
 	}
-	return "one whole number that fits"
+	return "a whole number that fits"
 }

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any
 
-from sqlalchemy import Select, literal, select, tuple_
+from sqlalchemy import ARRAY, Select, Text, any_, literal, select, tuple_
 
 from services.billing.domain.charges import Charge, ChargeStatus, Line, RatedLine, Span
 from services.billing.tables import charge as charge_table
@@ -184,7 +184,7 @@ async def _with_lines(work: UnitOfWork, rows: Sequence[Any], *, with_proof: bool
         select(*columns)
         .where(
             table.c.tenant_id == work.tenant_id,
-            table.c.charge_id.in_([row.charge_id for row in rows]),
+            table.c.charge_id == any_(literal([row.charge_id for row in rows], ARRAY(Text))),
         )
         .order_by(table.c.charge_id, table.c.line_no)
     )

@@ -192,7 +192,7 @@ INSERT INTO events.webhook_delivery AS d
        (tenant_id, endpoint_id, event_id, position, subject, status, next_at, created_at, updated_at)
 SELECT w.tenant_id, w.endpoint_id, e.event_id, e.position, e.subject,
        CASE WHEN w.disabled_reason = '' THEN 'PENDING' ELSE 'SKIPPED' END,
-       CASE WHEN e.subject = %(test_subject)s THEN '-infinity' ELSE %(now)s END, %(now)s, %(now)s
+       CASE WHEN e.subject = %(test_subject)s THEN '-infinity' ELSE %(now)s::timestamptz END, %(now)s, %(now)s
   FROM events.webhook_endpoint w
  CROSS JOIN unnest(%(event_id)s::text[], %(position)s::bigint[], %(subject)s::text[], %(key)s::text[],
                    %(generation)s::int[]) AS e (event_id, position, subject, key, generation)

@@ -10,7 +10,6 @@ from uuid import UUID
 
 import psycopg
 from payments.events.v1.ledger_events_pb2 import LedgerBatchPosted
-from sqlalchemy.exc import DBAPIError
 
 from services.ledger import store
 from services.ledger.domain import payments
@@ -32,6 +31,8 @@ SLICE_ITEMS = 100
 BOOKING_TRIES = 100
 PAYMENTS_IN_BOOKS = "ledger/payments-in-books"
 PAYMENT_IN_SUSPENSE = "ledger/payment-in-suspense"
+
+_VICTIMS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 
 ResultT = TypeVar("ResultT")
 
@@ -70,8 +71,7 @@ class Ledger:
 
     async def get_account(self, account_id: str) -> AccountView:
         """Return an account with its balances. Raises NotFound."""
-        async with self._database.read() as work:
-            return await _existing_account(work, account_id)
+        return _existing(await store.find_account(self._database, account_id), account_id)
 
     async def list_accounts(
         self, wanted: AccountFilter, after: str, limit: int
@@ -87,7 +87,7 @@ class Ledger:
         if after is None:
             after = MINOR_UNITS_MAX if newest_first else 0
         async with self._database.read() as work:
-            account = await _existing_account(work, account_id)
+            account = _existing(await store.read_account(work, account_id), account_id)
             entries = await store.list_entries(
                 work, account_id, after, limit, newest_first=newest_first
             )
@@ -125,11 +125,10 @@ async def post_transfers(work: UnitOfWork, batch: Sequence[Transfer | Malformed]
         content = fingerprint(transfer)
         first.setdefault(transfer.transfer_id, content)
         asked[transfer.transfer_id].add(content)
-    claimed = await store.claim_ids(work, first) if first else set()
+    account_ids = {t.debit_account_id for t in transfers} | {t.credit_account_id for t in transfers}
+    claimed, balances, batch_no = await store.claim(work, first, account_ids)
     others = {transfer_id: asked[transfer_id] for transfer_id in first.keys() - claimed}
     known = await store.read_known(work, others)
-    account_ids = {t.debit_account_id for t in transfers} | {t.credit_account_id for t in transfers}
-    balances = await store.lock_balances(work, account_ids) if claimed else {}
     evaluation = await aside(len(batch), evaluate, batch, balances, known)
     await store.settle_ids(
         work, {transfer_id: first[transfer_id] for transfer_id in claimed}, evaluation
@@ -140,7 +139,6 @@ async def post_transfers(work: UnitOfWork, batch: Sequence[Transfer | Malformed]
             for posting in evaluation.postings
             for leg in (posting.debit, posting.credit)
         }
-        batch_no = await store.next_batch_no(work)
         await store.insert_postings(work, evaluation.postings, batch_no)
         await store.update_balances(work, [balances[account_id] for account_id in moved])
         work.publish(_batch_posted(work, evaluation.postings, batch_no, len(moved)))
@@ -255,8 +253,7 @@ def _batch_posted(
     return event
 
 
-async def _existing_account(work: UnitOfWork, account_id: str) -> AccountView:
-    account = await store.read_account(work, account_id)
+def _existing(account: AccountView | None, account_id: str) -> AccountView:
     if account is None:
         raise NotFound("account", account_id)
     return account
@@ -272,13 +269,6 @@ async def _retried(attempt: Callable[[], Awaitable[ResultT]]) -> ResultT:
         try:
             return await attempt()
         except DatabaseUnavailable as error:
-            if not _is_victim(error.__cause__):
+            if not isinstance(error.__cause__, _VICTIMS):
                 raise
     return await attempt()
-
-
-def _is_victim(cause: BaseException | None) -> bool:
-    original = cause.orig if isinstance(cause, DBAPIError) else cause
-    return isinstance(
-        original, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure
-    )

@@ -30,6 +30,13 @@ SELECT account_id, currency_code, type, debits_must_not_exceed_credits, credits_
   FROM ledger.account
  WHERE tenant_id = %(tenant_id)s AND account_id = ANY (%(account_ids)s::text[]);
 
+-- @read_account
+SELECT a.account_id, a.currency_code, a.type, a.debits_must_not_exceed_credits, a.credits_must_not_exceed_debits,
+       a.closed, a.owner, a.metadata, a.created_at, b.debits_posted, b.credits_posted
+  FROM ledger.account a
+  JOIN ledger.balance b ON b.tenant_id = a.tenant_id AND b.account_id = a.account_id
+ WHERE a.tenant_id = %(tenant_id)s AND a.account_id = %(account_id)s;
+
 -- @claim_ids
 -- Optimistic: most ids are posted, so they are claimed as such and only the others are corrected. A concurrent batch
 -- with one of the same ids waits here until this one ends.

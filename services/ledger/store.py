@@ -18,7 +18,10 @@ from services.ledger.domain.trial_balance import TypeSums
 from services.ledger.tables import account as account_table
 from services.ledger.tables import balance as balance_table
 from services.runtime import sql
-from services.runtime.database import UnitOfWork
+from services.runtime.context import current
+from services.runtime.database import Database, UnitOfWork
+from services.runtime.session import Rows
+from services.runtime.turns import in_slices
 
 RowT = TypeVar("RowT")
 
@@ -121,35 +124,58 @@ async def list_accounts(
     return [_view(row) for row in await work.execute(query)]
 
 
+async def find_account(database: Database, account_id: str) -> AccountView | None:
+    """Read one account of the current tenant with its balances."""
+    keys = {"tenant_id": current().tenant_id, "account_id": account_id}
+    row = (await database.ask(_SQL["read_account"], keys)).one_or_none()
+    return None if row is None else _view(row)
+
+
 async def read_account(work: UnitOfWork, account_id: str) -> AccountView | None:
     """Read one account with its balances."""
-    table, sums = account_table, balance_table
-    query = (
-        select(table, sums.c.debits_posted, sums.c.credits_posted)
-        .join(
-            sums,
-            (sums.c.tenant_id == table.c.tenant_id) & (sums.c.account_id == table.c.account_id),
-        )
-        .where(table.c.tenant_id == work.tenant_id, table.c.account_id == account_id)
-    )
-    row = (await work.execute(query)).one_or_none()
+    keys = {"tenant_id": work.tenant_id, "account_id": account_id}
+    row = (await work.execute(_SQL["read_account"], keys)).one_or_none()
     return None if row is None else _view(row)
 
 
 # ---- Posting
 
 
-async def claim_ids(work: UnitOfWork, fingerprints: Mapping[UUID, bytes]) -> set[UUID]:
-    """Claim transfer ids, in order of the ids; return those that nobody claimed before."""
+async def claim(
+    work: UnitOfWork, fingerprints: Mapping[UUID, bytes], account_ids: Collection[str]
+) -> tuple[set[UUID], dict[str, Balance], int]:
+    """Claim transfer ids, lock the balances of accounts and draw a batch's number, in one go.
+
+    Both in the order of the ids. Returns the transfer ids that nobody claimed before, the balances by account and the
+    number, which nobody who waited for these locks has drawn before.
+    """
+    claims = list(_parts(sorted(fingerprints)))
+    locks = list(_parts(sorted(account_ids)))
+    answers = await work.execute_all(
+        *[
+            (
+                _SQL["claim_ids"],
+                {
+                    "tenant_id": work.tenant_id,
+                    "transfer_ids": ids,
+                    "fingerprints": [fingerprints[transfer_id] for transfer_id in ids],
+                },
+            )
+            for ids in claims
+        ],
+        *[
+            (_SQL["lock_balances"], {"tenant_id": work.tenant_id, "account_ids": ids})
+            for ids in locks
+        ],
+        (_SQL["next_batch_no"], {}),
+    )
     claimed: set[UUID] = set()
-    for ids in _parts(sorted(fingerprints)):
-        parameters = {
-            "tenant_id": work.tenant_id,
-            "transfer_ids": ids,
-            "fingerprints": [fingerprints[transfer_id] for transfer_id in ids],
-        }
-        claimed.update(row[0] for row in await _hot(work, "claim_ids", parameters))
-    return claimed
+    async for answer in in_slices(answers[: len(claims)], 1):
+        claimed.update(row[0] for row in answer.tuples())
+    balances: dict[str, Balance] = {}
+    async for answer in in_slices(answers[len(claims) : -1], 1):
+        balances |= _balances(answer)
+    return claimed, balances, int(answers[-1].scalar_one())
 
 
 async def read_known(
@@ -184,16 +210,17 @@ async def lock_balances(work: UnitOfWork, account_ids: Iterable[str]) -> dict[st
     balances: dict[str, Balance] = {}
     for ids in _parts(sorted(account_ids)):
         keys = {"tenant_id": work.tenant_id, "account_ids": ids}
-        for row in await _hot(work, "lock_balances", keys):
-            flags = Flags(row[3], row[4], row[5])
-            balances[row[0]] = Balance(row[0], row[1], AccountType(row[2]), flags, *row[6:9])
+        balances |= _balances(await work.execute(_SQL["lock_balances"], keys))
     return balances
 
 
-async def next_batch_no(work: UnitOfWork) -> int:
-    """Draw the number of a batch whose balances are locked."""
-    [(batch_no,)] = await _hot(work, "next_batch_no", {})
-    return int(batch_no)
+def _balances(rows: Rows) -> dict[str, Balance]:
+    return {
+        row[0]: Balance(
+            row[0], row[1], AccountType(row[2]), Flags(row[3], row[4], row[5]), *row[6:9]
+        )
+        for row in rows.tuples()
+    }
 
 
 async def settle_ids(
@@ -214,7 +241,7 @@ async def settle_ids(
         if outcome.result is not TransferResult.OK or claimed[transfer_id] != outcome.fingerprint
     }
     for ids in _parts(released):
-        await _run(work, "release_ids", {"tenant_id": work.tenant_id, "transfer_ids": ids})
+        work.later(_SQL["release_ids"], {"tenant_id": work.tenant_id, "transfer_ids": ids})
     for ids in _parts(list(corrected)):
         parameters = {
             "tenant_id": work.tenant_id,
@@ -222,17 +249,17 @@ async def settle_ids(
             "fingerprints": [corrected[transfer_id].fingerprint for transfer_id in ids],
             "results": [int(corrected[transfer_id].result) for transfer_id in ids],
         }
-        await _run(work, "correct_ids", parameters)
+        work.later(_SQL["correct_ids"], parameters)
 
 
 async def insert_postings(work: UnitOfWork, postings: Sequence[Posting], batch_no: int) -> None:
     """Write accepted transfers and their entries."""
-    for part in _parts(postings):
-        await _insert_transfers(work, part, batch_no)
-        await _insert_entries(work, part)
+    async for part in in_slices(list(_parts(postings)), 1):
+        _insert_transfers(work, part, batch_no)
+        _insert_entries(work, part)
 
 
-async def _insert_transfers(work: UnitOfWork, postings: Sequence[Posting], batch_no: int) -> None:
+def _insert_transfers(work: UnitOfWork, postings: Sequence[Posting], batch_no: int) -> None:
     transfers = [posting.transfer for posting in postings]
     parameters = {
         "tenant_id": work.tenant_id,
@@ -250,10 +277,10 @@ async def _insert_transfers(work: UnitOfWork, postings: Sequence[Posting], batch
         "effective_at": [t.effective_at for t in transfers],
         "metadata": [json.dumps(dict(t.metadata)) if t.metadata else "{}" for t in transfers],
     }
-    await _run(work, "insert_transfers", parameters)
+    work.later(_SQL["insert_transfers"], parameters)
 
 
-async def _insert_entries(work: UnitOfWork, postings: Sequence[Posting]) -> None:
+def _insert_entries(work: UnitOfWork, postings: Sequence[Posting]) -> None:
     legs: list[tuple[Leg, UUID, int]] = []
     for posting in postings:
         transfer = posting.transfer
@@ -267,12 +294,12 @@ async def _insert_entries(work: UnitOfWork, postings: Sequence[Posting]) -> None
         "amounts": [amount for _, _, amount in legs],
         "balances": [leg.balance_after for leg, _, _ in legs],
     }
-    await _run(work, "insert_entries", parameters)
+    work.later(_SQL["insert_entries"], parameters)
 
 
 async def update_balances(work: UnitOfWork, balances: Collection[Balance]) -> None:
     """Write the balances that a batch moved."""
-    for part in _parts(list(balances)):
+    async for part in in_slices(list(_parts(list(balances))), 1):
         parameters = {
             "tenant_id": work.tenant_id,
             "now": work.now,
@@ -281,7 +308,7 @@ async def update_balances(work: UnitOfWork, balances: Collection[Balance]) -> No
             "credits": [b.credits_posted for b in part],
             "seqs": [b.last_seq for b in part],
         }
-        await _run(work, "update_balances", parameters)
+        work.later(_SQL["update_balances"], parameters)
 
 
 # ---- Reading the books
@@ -298,7 +325,7 @@ async def list_entries(
         "after": after,
         "limit": limit,
     }
-    return [EntryView(**row._mapping) for row in await work.execute(_SQL[statement], parameters)]
+    return [EntryView(**row._asdict()) for row in await work.execute(_SQL[statement], parameters)]
 
 
 async def sum_accounts(work: UnitOfWork) -> list[TypeSums]:
@@ -325,21 +352,14 @@ def _parts(rows: Sequence[RowT]) -> Iterator[Sequence[RowT]]:
 
 
 async def _hot(work: UnitOfWork, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Run a statement of the posting path on psycopg itself: thousands of rows without a row object each."""
-    connection = await work.raw()
-    cursor = await connection.execute(_SQL[name].encode(), dict(parameters), prepare=True)
-    return await cursor.fetchall()
-
-
-async def _run(work: UnitOfWork, name: str, parameters: Mapping[str, Any]) -> None:
-    connection = await work.raw()
-    await connection.execute(_SQL[name].encode(), dict(parameters), prepare=True)
+    """Run a statement of the posting path: thousands of rows without a row object each."""
+    return (await work.execute(_SQL[name], parameters)).tuples()
 
 
 async def _read_transfers(work: UnitOfWork, transfer_ids: Sequence[UUID]) -> list[Transfer]:
     keys = {"tenant_id": work.tenant_id, "transfer_ids": list(transfer_ids)}
     rows = await work.execute(_SQL["read_transfers"], keys)
-    return [Transfer(**row._mapping) for row in rows]
+    return [Transfer(**row._asdict()) for row in rows]
 
 
 def _account(row: Any) -> Account:

@@ -226,23 +226,23 @@ class Metering:
 
 async def _store(work: UnitOfWork, receipt_id: str, batch: Batch) -> Receipt:
     """Store a judged batch, its receipt and its event in one transaction."""
-    totals: list[Total] = []
+    stored = domain.Stored()
     known: list[domain.Known] = []
     if batch.lines:
-        await store.stage(work, batch.lines)
-        totals = await store.store_staged(work, receipt_id)
-        if sum(total.event_count for total in totals) < len(batch.lines):
-            known = await store.known_staged(work, receipt_id)
+        stored = await store.store_events(work, receipt_id, batch)
+        if stored.event_count < len(batch.lines):
+            known = await store.known_events(work, receipt_id, batch)
+    totals = stored.totals
     receipt = domain.receipt_of(receipt_id, batch, known)
-    await late.tell_stored(work, receipt_id, totals)
-    assert receipt.accepted == sum(total.event_count for total in totals), "an event has no verdict"
+    await late.tell_stored(work, receipt_id, batch, stored)
+    assert receipt.accepted == stored.event_count, "an event has no verdict"
     if batch.rejections:
         await store.insert_rejected(work, receipt_id, batch.rejections)
         work.violation(
             REQUEST_VALIDATION, "LOW", domain.rejections_told(batch), subject_id=receipt_id
         )
         work.publish(_rejected(receipt_id, batch, work.now))
-    await store.insert_receipt(work, receipt, totals, current().principal_id)
+    store.insert_receipt(work, receipt, totals, current().principal_id)
     if totals:
         work.publish(_reported(receipt, totals))
     return receipt

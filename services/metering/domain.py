@@ -141,6 +141,11 @@ class Batch:
     repeats: list[Repeat] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
 
+    @property
+    def event_keys(self) -> list[str]:
+        """Under which its distinct ids are stored, in the order of the lines."""
+        return [digest(request_id) for request_id in self.first_index]
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -171,6 +176,24 @@ class Total:
     quantity: Decimal
     first_event_at: datetime
     last_event_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What of a batch was stored.
+
+    Attributes:
+        totals: what it adds, by organisation and SKU.
+        touches_closed: it may lie in periods that charges have closed.
+    """
+
+    totals: Sequence[Total] = ()
+    touches_closed: bool = False
+
+    @property
+    def event_count(self) -> int:
+        """Events that are new."""
+        return sum(total.event_count for total in self.totals)
 
 
 @dataclass(frozen=True, slots=True)

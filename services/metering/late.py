@@ -15,7 +15,7 @@ from itertools import groupby
 from payments.events.v1 import metering_events_pb2
 
 from services.metering import domain, store
-from services.metering.domain import Closing, LateTotal, Total
+from services.metering.domain import Batch, Closing, LateTotal, Stored, Total
 from services.runtime.database import UnitOfWork
 from services.runtime.money import format_decimal
 
@@ -43,13 +43,10 @@ async def tell_unseen(work: UnitOfWork, charge_id: str, org_id: str) -> None:
     _tell(work, await store.mark_unseen(work, charge_id, skus), "")
 
 
-async def tell_stored(work: UnitOfWork, receipt_id: str, totals: Sequence[Total]) -> None:
+async def tell_stored(work: UnitOfWork, receipt_id: str, batch: Batch, stored: Stored) -> None:
     """Mark and tell what a batch has just stored for closed periods; the last that it does before its receipt."""
-    if not totals:
-        return
-    await store.hold_closings(work)
-    if await store.touches_closed(work, totals):
-        _tell(work, await store.mark_stored(work, receipt_id), receipt_id)
+    if stored.totals and stored.touches_closed:
+        _tell(work, await store.mark_stored(work, receipt_id, batch), receipt_id)
 
 
 def _tell(work: UnitOfWork, totals: Sequence[LateTotal], receipt_id: str) -> None:

@@ -42,12 +42,36 @@ SELECT org_id, sku, count(*)::int AS event_count, sum(quantity) AS quantity,
  GROUP BY org_id, sku
  ORDER BY org_id, sku;
 
+-- @store_few
+-- The same for a handful, which come as arrays: emptying the staging table costs more than they do.
+WITH stored AS (
+    INSERT INTO metering.usage_event
+           (tenant_id, event_key, request_id, org_id, project_id, sku, quantity, event_time, source, metadata,
+            fingerprint, receipt_id)
+    SELECT %(tenant_id)s, event_key, request_id, org_id, project_id, sku, quantity,
+           timestamptz 'epoch' + event_time_us * interval '1 microsecond', source, metadata::jsonb,
+           fingerprint, %(receipt_id)s::uuid
+      FROM unnest(%(request_ids)s::text[], %(org_ids)s::text[], %(project_ids)s::text[], %(skus)s::text[],
+                  %(quantities)s::numeric[], %(event_times_us)s::float8[], %(sources)s::smallint[],
+                  %(metadata)s::text[], %(event_keys)s::uuid[], %(fingerprints)s::uuid[])
+           AS staged (request_id, org_id, project_id, sku, quantity, event_time_us, source, metadata, event_key,
+                      fingerprint)
+     ORDER BY event_key
+        ON CONFLICT (tenant_id, event_key) DO NOTHING
+ RETURNING org_id, sku, quantity, event_time
+)
+SELECT org_id, sku, count(*)::int AS event_count, sum(quantity) AS quantity,
+       min(event_time) AS first_event_at, max(event_time) AS last_event_at
+  FROM stored
+ GROUP BY org_id, sku
+ ORDER BY org_id, sku;
+
 -- @known_events
--- A statement of its own: its snapshot is younger than every winner that store_events waited for.
-SELECT staging.request_id, event.fingerprint::text AS fingerprint
-  FROM pg_temp.metering_staging AS staging
+-- A statement of its own: its snapshot is younger than every winner that the storing statement waited for.
+SELECT asked.request_id, event.fingerprint::text AS fingerprint
+  FROM unnest(%(request_ids)s::text[], %(event_keys)s::uuid[]) AS asked (request_id, event_key)
   JOIN metering.usage_event AS event
-    ON event.tenant_id = %(tenant_id)s AND event.event_key = staging.event_key
+    ON event.tenant_id = %(tenant_id)s AND event.event_key = asked.event_key
  WHERE event.receipt_id <> %(receipt_id)s::uuid;
 
 -- @hold_closings
@@ -83,9 +107,9 @@ SELECT EXISTS (
 WITH late AS (
     INSERT INTO metering.late_event (tenant_id, org_id, event_time, event_key, charge_id)
     SELECT event.tenant_id, event.org_id, event.event_time, event.event_key, period.charge_id
-      FROM pg_temp.metering_staging AS staging
-      JOIN metering.usage_event AS event
-        ON event.tenant_id = %(tenant_id)s AND event.event_key = staging.event_key
+      FROM metering.usage_event AS event
+      JOIN unnest(%(event_keys)s::uuid[]) AS stored (event_key)
+        ON event.tenant_id = %(tenant_id)s AND event.event_key = stored.event_key
        AND event.receipt_id = %(receipt_id)s::uuid
       JOIN metering.closed_period AS period
         ON period.tenant_id = %(tenant_id)s AND period.org_id = event.org_id

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from psycopg.rows import namedtuple_row
-
 from services.metering.domain import (
     EPOCH,
     Aggregation,
+    Batch,
     Closing,
     IngestSettings,
     Known,
@@ -22,9 +22,11 @@ from services.metering.domain import (
     LateTotal,
     Receipt,
     Rejection,
+    Stored,
     Total,
     UsageQuery,
     UsageRow,
+    instant,
 )
 from services.runtime import sql
 from services.runtime.database import UnitOfWork
@@ -34,11 +36,66 @@ RECEIPT_PREFIX = "rcp_"
 # Rows that are made before others have their turn.
 _PART_ROWS = 500
 _PART_BYTES = 256 * 1024
+# Events that are stored without the staging table.
+FEW_MAX = 50
+_NULL = "\\N"
+_ESCAPED = re.compile(r"\\(.)")
 
 _SQL = sql.load("services.metering", "queries.sql")
 
 
-async def stage(work: UnitOfWork, lines: Sequence[str]) -> None:
+async def store_events(work: UnitOfWork, receipt_id: str, batch: Batch) -> Stored:
+    """Store the events of a batch whose ids are new. From here to the commit no period of the tenant is closed."""
+    if len(batch.lines) <= FEW_MAX:
+        return await _store_few(work, receipt_id, batch.lines)
+    await _stage(work, batch.lines)
+    rows = await _rows(work, "store_events", receipt_id=_bare(receipt_id))
+    totals = [Total(**row._asdict()) for row in rows]
+    if not totals:
+        return Stored()
+    await hold_closings(work)
+    return Stored(totals, await touches_closed(work, totals))
+
+
+async def _store_few(work: UnitOfWork, receipt_id: str, lines: Sequence[str]) -> Stored:
+    """Store a handful in one go, with what follows."""
+    columns = list(zip(*map(_values, lines), strict=True))
+    names = (
+        "request_ids",
+        "org_ids",
+        "project_ids",
+        "skus",
+        "quantities",
+        "event_times_us",
+        "sources",
+        "metadata",
+        "event_keys",
+        "fingerprints",
+    )
+    parameters: dict[str, Any] = dict(zip(names, map(list, columns), strict=True))
+    parameters |= {"tenant_id": work.tenant_id, "receipt_id": _bare(receipt_id)}
+    moments = [instant(int(at_us)) for at_us in parameters["event_times_us"]]
+    stored, _, touched = await work.execute_all(
+        (_SQL["store_few"], parameters),
+        _closings(work),
+        _touching(work, parameters["org_ids"], moments, moments),
+    )
+    return Stored([Total(**row._asdict()) for row in stored], bool(touched.scalar_one()))
+
+
+def _values(line: str) -> list[str | None]:
+    """Return the values of a line of COPY text."""
+    return [
+        None if value == _NULL else _ESCAPED.sub(_unescaped, value) if "\\" in value else value
+        for value in line[:-1].split("\t")
+    ]
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return {"t": "\t", "n": "\n", "r": "\r"}.get(found[1], found[1])
+
+
+async def _stage(work: UnitOfWork, lines: Sequence[str]) -> None:
     """COPY lines into the staging table, which this transaction's commit empties.
 
     A line has the columns of `create_staging` in their order, as COPY text.
@@ -49,21 +106,51 @@ async def stage(work: UnitOfWork, lines: Sequence[str]) -> None:
         await copy.write("".join(lines))
 
 
-async def store_staged(work: UnitOfWork, receipt_id: str) -> list[Total]:
-    """Store the staged events whose ids are new; returns what they add, by organisation and SKU."""
-    rows = await _rows(work, "store_events", receipt_id=_bare(receipt_id))
-    return [Total(**row._asdict()) for row in rows]
-
-
-async def known_staged(work: UnitOfWork, receipt_id: str) -> list[Known]:
-    """Return the staged events that `store_staged` found stored before."""
-    rows = await _rows(work, "known_events", receipt_id=_bare(receipt_id))
+async def known_events(work: UnitOfWork, receipt_id: str, batch: Batch) -> list[Known]:
+    """Return the events of a batch that `store_events` found stored before."""
+    rows = await _rows(
+        work,
+        "known_events",
+        receipt_id=_bare(receipt_id),
+        request_ids=list(batch.first_index),
+        event_keys=batch.event_keys,
+    )
     return [Known(row.request_id, row.fingerprint.replace("-", "")) for row in rows]
 
 
 async def hold_closings(work: UnitOfWork) -> None:
     """Let no period of the tenant be closed until the commit."""
-    await _rows(work, "hold_closings")
+    await work.execute(*_closings(work))
+
+
+async def touches_closed(work: UnitOfWork, totals: Sequence[Total]) -> bool:
+    """Whether stored usage may lie in closed periods."""
+    asked = _touching(
+        work,
+        [total.org_id for total in totals],
+        [total.first_event_at for total in totals],
+        [total.last_event_at for total in totals],
+    )
+    return bool((await work.execute(*asked)).scalar_one())
+
+
+def _closings(work: UnitOfWork) -> tuple[str, Mapping[str, object]]:
+    return _SQL["hold_closings"], {"tenant_id": work.tenant_id}
+
+
+def _touching(
+    work: UnitOfWork,
+    org_ids: Sequence[str],
+    firsts: Sequence[datetime],
+    lasts: Sequence[datetime],
+) -> tuple[str, Mapping[str, object]]:
+    """Ask whether usage may lie in closed periods: by first and last event of each organisation."""
+    return _SQL["touches_closed"], {
+        "tenant_id": work.tenant_id,
+        "org_ids": org_ids,
+        "firsts": firsts,
+        "lasts": lasts,
+    }
 
 
 async def wait_for_batches(work: UnitOfWork) -> None:
@@ -91,21 +178,12 @@ async def close_period(work: UnitOfWork, closing: Closing) -> bool:
     return bool(rows)
 
 
-async def touches_closed(work: UnitOfWork, totals: Sequence[Total]) -> bool:
-    """Whether stored usage may lie in closed periods: by first and last event of each organisation."""
-    rows = await _rows(
-        work,
-        "touches_closed",
-        org_ids=[total.org_id for total in totals],
-        firsts=[total.first_event_at for total in totals],
-        lasts=[total.last_event_at for total in totals],
-    )
-    return bool(rows[0].touched)
-
-
-async def mark_stored(work: UnitOfWork, receipt_id: str) -> list[LateTotal]:
+async def mark_stored(work: UnitOfWork, receipt_id: str, batch: Batch) -> list[LateTotal]:
     """Mark what this transaction stored for closed periods; returns it by charge and SKU."""
-    return _late_totals(await _rows(work, "mark_stored", receipt_id=_bare(receipt_id)))
+    keys = batch.event_keys
+    return _late_totals(
+        await _rows(work, "mark_stored", receipt_id=_bare(receipt_id), event_keys=keys)
+    )
 
 
 async def mark_unseen(work: UnitOfWork, charge_id: str, skus: Sequence[str]) -> list[LateTotal]:
@@ -194,22 +272,24 @@ def _light_parts(rejections: Sequence[Rejection]) -> Iterator[list[Rejection]]:
         yield part
 
 
-async def insert_receipt(
+def insert_receipt(
     work: UnitOfWork, receipt: Receipt, totals: Sequence[Total], recorded_by: str
 ) -> None:
-    """Store the answer to a batch."""
-    await _rows(
-        work,
-        "insert_receipt",
-        receipt_id=_bare(receipt.receipt_id),
-        accepted=receipt.accepted,
-        duplicate=receipt.duplicate,
-        conflict=receipt.conflict,
-        rejected=receipt.rejected,
-        first_event_at=min((total.first_event_at for total in totals), default=None),
-        last_event_at=max((total.last_event_at for total in totals), default=None),
-        recorded_at=work.now,
-        recorded_by=recorded_by,
+    """Store the answer to a batch, with the commit."""
+    work.later(
+        _SQL["insert_receipt"],
+        {
+            "tenant_id": work.tenant_id,
+            "receipt_id": _bare(receipt.receipt_id),
+            "accepted": receipt.accepted,
+            "duplicate": receipt.duplicate,
+            "conflict": receipt.conflict,
+            "rejected": receipt.rejected,
+            "first_event_at": min((total.first_event_at for total in totals), default=None),
+            "last_event_at": max((total.last_event_at for total in totals), default=None),
+            "recorded_at": work.now,
+            "recorded_by": recorded_by,
+        },
     )
 
 
@@ -313,15 +393,11 @@ async def _rows(work: UnitOfWork, name: str, **parameters: object) -> list[Any]:
     Never prepared: a plan kept from when the tables were small would read all of them once they are large,
     and a batch costs a hundred times what planning does.
     """
-    connection = await work.raw()
     bound: Mapping[str, object] = {"tenant_id": work.tenant_id, **parameters}
-    async with connection.cursor(row_factory=namedtuple_row) as cursor:
-        await cursor.execute(_SQL[name].encode(), bound, prepare=False)
-        if cursor.description is None:
-            return []
-        rows = await cursor.fetchmany(_PART_ROWS)
-        while len(rows) < cursor.rowcount:
-            # They are here already: reading them waits for nothing, so others get their turn by hand.
-            await asyncio.sleep(0)
-            rows += await cursor.fetchmany(_PART_ROWS)
-        return rows
+    answer = await work.execute(_SQL[name], bound, prepare=False)
+    rows = answer.part(0, _PART_ROWS)
+    while len(rows) < len(answer):
+        # They are here already: reading them waits for nothing, so others get their turn by hand.
+        await asyncio.sleep(0)
+        rows += answer.part(len(rows), len(rows) + _PART_ROWS)
+    return rows

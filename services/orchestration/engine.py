@@ -180,16 +180,14 @@ class Engine:
         created = payment.with_attempt(attempt)
         async with self._database.unit_of_work("orchestration.attempt.create") as work:
             await self._hold(work, lease, created)
-            await store.insert_attempt(
-                work, payment.payment_id, len(payment.work.attempts), attempt
-            )
+            store.insert_attempt(work, payment.payment_id, len(payment.work.attempts), attempt)
         sent = replace(attempt, status=AttemptStatus.SENT, sent_at=self._clock.now())
         payment = created.with_attempt(sent)
         timeout_ms = payment.work.policy.call_timeout_ms
         held_at = monotonic()
         async with self._database.unit_of_work("orchestration.attempt.send") as work:
             await self._hold(work, lease, payment, lease_ms=timeout_ms + LEASE_MARGIN_MS)
-            await store.update_attempt(work, sent)
+            store.update_attempt(work, sent)
         # From here on the processor may act: whatever happens before it is settled leaves the outcome unknown.
         crashpoint("orchestration.payment.before_send")
         if monotonic() - held_at > LEASE_MARGIN_MS / 1000:
@@ -323,7 +321,7 @@ class Engine:
         payment = payment.with_attempt(attempt)
         async with self._database.unit_of_work("orchestration.attempt.settle") as work:
             await self._hold(work, lease, payment)
-            await store.update_attempt(work, attempt)
+            store.update_attempt(work, attempt)
             self._publish_attempt(work, payment, attempt)
             if violation is not None:
                 _report(work, payment, *violation)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from services.orchestration import codec
 from services.orchestration.domain.config import MerchantConfig
@@ -150,8 +150,8 @@ async def insert_payment(
         **_planned(work, payment, correlation_id, lease_owner, lease_ms),
     )
     conflict = statement.on_conflict_do_nothing(index_elements=["tenant_id", "request_key"])
-    inserted = (await work.execute(conflict.returning(PAYMENT.c.fence))).scalar_one_or_none()
-    return await _with_steps(work, payment, inserted)
+    inserted = (await work.execute(conflict.returning(PAYMENT.c.fence))).scalar()
+    return _with_steps(work, payment, inserted)
 
 
 async def plan_again(
@@ -175,8 +175,8 @@ async def plan_again(
             **_planned(work, payment, correlation_id, lease_owner, lease_ms),
         )
     )
-    updated = (await work.execute(statement.returning(PAYMENT.c.fence))).scalar_one_or_none()
-    return await _with_steps(work, payment, updated)
+    updated = (await work.execute(statement.returning(PAYMENT.c.fence))).scalar()
+    return _with_steps(work, payment, updated)
 
 
 def _planned(
@@ -202,13 +202,13 @@ def _planned(
     }
 
 
-async def _with_steps(work: UnitOfWork, payment: Payment, fence: int | None) -> int | None:
+def _with_steps(work: UnitOfWork, payment: Payment, fence: int | None) -> int | None:
     if fence is not None and payment.plan is not None:
-        await _insert_steps(work, payment.payment_id, payment.plan)
+        _insert_steps(work, payment.payment_id, payment.plan)
     return fence
 
 
-async def _insert_steps(work: UnitOfWork, payment_id: str, plan: Plan) -> None:
+def _insert_steps(work: UnitOfWork, payment_id: str, plan: Plan) -> None:
     rows = [
         {
             "tenant_id": work.tenant_id,
@@ -221,7 +221,7 @@ async def _insert_steps(work: UnitOfWork, payment_id: str, plan: Plan) -> None:
         }
         for index, step in enumerate(plan.steps)
     ]
-    await work.execute(insert(STEP), rows)
+    work.later(insert(STEP), rows)
 
 
 async def find_by_key(work: UnitOfWork, request_key: str) -> tuple[str, bytes]:
@@ -254,30 +254,39 @@ async def load(work: UnitOfWork, payment_ids: Sequence[str]) -> list[Payment]:
     """Return payments with steps, attempts and policy, in the order of the ids; unknown ids are left out."""
     steps: dict[str, list[Step]] = defaultdict(list)
     attempts: dict[str, list[Attempt]] = defaultdict(list)
-    for row in await _of(work, STEP, payment_ids, STEP.c.step_index):
+    of_steps, of_attempts, payments = await work.execute_all(
+        (_of(work, STEP, payment_ids, STEP.c.step_index), None),
+        (_of(work, ATTEMPT, payment_ids, ATTEMPT.c.ordinal), None),
+        (_with_policy(work, payment_ids), None),
+    )
+    for row in of_steps:
         steps[row.payment_id].append(
             Step(row.method, row.amount_minor, tuple(row.processors), row.token)
         )
-    for row in await _of(work, ATTEMPT, payment_ids, ATTEMPT.c.ordinal):
+    for row in of_attempts:
         attempts[row.payment_id].append(_attempt(row))
     found = {
         row.payment_id: _payment(row, steps[row.payment_id], attempts[row.payment_id])
-        for row in await _payment_rows(work, payment_ids)
+        for row in payments
     }
     return [found[payment_id] for payment_id in payment_ids if payment_id in found]
 
 
-async def _of(
+def _of(
     work: UnitOfWork, table: sa.Table, payment_ids: Sequence[str], order: sa.Column[Any]
-) -> sa.CursorResult[Any]:
-    return await work.execute(
+) -> sa.Select[Any]:
+    return (
         sa.select(table)
-        .where(table.c.tenant_id == work.tenant_id, table.c.payment_id.in_(payment_ids))
+        .where(table.c.tenant_id == work.tenant_id, _one_of(table.c.payment_id, payment_ids))
         .order_by(order)
     )
 
 
-async def _payment_rows(work: UnitOfWork, payment_ids: Sequence[str]) -> sa.CursorResult[Any]:
+def _one_of(column: sa.Column[Any], texts: Sequence[str]) -> sa.ColumnElement[bool]:
+    return column == sa.any_(sa.literal(list(texts), ARRAY(sa.Text)))
+
+
+def _with_policy(work: UnitOfWork, payment_ids: Sequence[str]) -> sa.Select[Any]:
     config = MERCHANT_CONFIG
     same_version = sa.and_(
         config.c.tenant_id == PAYMENT.c.tenant_id,
@@ -289,10 +298,10 @@ async def _payment_rows(work: UnitOfWork, payment_ids: Sequence[str]) -> sa.Curs
         config.c.call_timeout_ms,
         config.c.partial_allowed,
     )
-    return await work.execute(
+    return (
         sa.select(PAYMENT, *policy)
         .select_from(PAYMENT.outerjoin(config, same_version))
-        .where(PAYMENT.c.tenant_id == work.tenant_id, PAYMENT.c.payment_id.in_(payment_ids))
+        .where(PAYMENT.c.tenant_id == work.tenant_id, _one_of(PAYMENT.c.payment_id, payment_ids))
     )
 
 
@@ -305,7 +314,7 @@ def _payment(row: Any, steps: list[Step], attempts: list[Attempt]) -> Payment:
         progress = Progress(status, plan.steps, tuple(attempts), policy)
     return Payment(
         row.payment_id,
-        row.request_key,
+        str(row.request_key),
         row.merchant_id,
         row.order_id,
         row.person_id,
@@ -322,7 +331,7 @@ def _payment(row: Any, steps: list[Step], attempts: list[Attempt]) -> Payment:
 
 
 def _attempt(row: Any) -> Attempt:
-    values = dict(row._mapping)
+    values = row._asdict()
     for name in ("tenant_id", "payment_id", "ordinal"):
         del values[name]
     values["operation"] = Operation(values["operation"])
@@ -363,21 +372,21 @@ async def release(
         raise LeaseLost(lease.payment_id)
 
 
-async def insert_attempt(work: UnitOfWork, payment_id: str, ordinal: int, attempt: Attempt) -> None:
-    """Store an attempt; the guard indexes refuse a second live one for its step."""
+def insert_attempt(work: UnitOfWork, payment_id: str, ordinal: int, attempt: Attempt) -> None:
+    """Store an attempt, with the commit; the guard indexes refuse a second live one for its step."""
     values = asdict(attempt) | {
         "tenant_id": work.tenant_id,
         "payment_id": payment_id,
         "ordinal": ordinal,
     }
-    await work.execute(insert(ATTEMPT).values(values))
+    work.later(insert(ATTEMPT).values(values))
 
 
-async def update_attempt(work: UnitOfWork, attempt: Attempt) -> None:
-    """Store an attempt's new state."""
+def update_attempt(work: UnitOfWork, attempt: Attempt) -> None:
+    """Store an attempt's new state, with the commit."""
     values = asdict(attempt)
     del values["attempt_id"]
-    await work.execute(
+    work.later(
         sa.update(ATTEMPT)
         .where(ATTEMPT.c.tenant_id == work.tenant_id, ATTEMPT.c.attempt_id == attempt.attempt_id)
         .values(values)

@@ -112,7 +112,7 @@ async def version_in_force(work: UnitOfWork, plan_id: str, at: datetime) -> int 
     rows = await work.execute(
         _SQL["version_in_force"], {"tenant_id": work.tenant_id, "plan_id": plan_id, "at": at}
     )
-    version: int | None = rows.scalar_one_or_none()
+    version: int | None = rows.scalar()
     return version
 
 
@@ -146,7 +146,7 @@ async def page_of_skus(
     if skus:
         query = query.where(_is_any(table.c.sku, skus))
     rows = await work.execute(query.order_by(table.c.sku).limit(limit))
-    return [_KEPT[Sku.entity].adapter.validate_python(dict(row._mapping)) for row in rows]
+    return [_KEPT[Sku.entity].adapter.validate_python(row._asdict()) for row in rows]
 
 
 async def page_of_entitlements(
@@ -220,8 +220,7 @@ async def _load(work: UnitOfWork, kept: _Kept, *conditions: ColumnElement[bool])
     query = select(kept.table).where(kept.table.c.tenant_id == work.tenant_id, or_(*conditions))
     rows = await work.execute(query)
     return [
-        kept.adapter.validate_python(dict(row._mapping))
-        async for row in in_slices(rows, _PART_ROWS)
+        kept.adapter.validate_python(row._asdict()) async for row in in_slices(rows, _PART_ROWS)
     ]
 
 
@@ -242,11 +241,11 @@ async def _newest_plans(
 
 # The price lists of a page come as text, so that each is read in its turn.
 def _plan(row: Any) -> Plan:
-    return _PLAN.validate_python({**row._mapping, "prices": json.loads(row.prices)})
+    return _PLAN.validate_python({**row._asdict(), "prices": json.loads(row.prices)})
 
 
 def _entitlement(row: Any) -> Entitlement:
-    return _ENTITLEMENT.validate_python({**row._mapping, "overrides": json.loads(row.overrides)})
+    return _ENTITLEMENT.validate_python({**row._asdict(), "overrides": json.loads(row.overrides)})
 
 
 async def _save_plans(work: UnitOfWork, changes: Sequence[Change]) -> None:

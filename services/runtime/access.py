@@ -23,6 +23,8 @@ import jwt
 from services.runtime import sql
 from services.runtime.database import Database
 from services.runtime.errors import Unauthenticated
+from services.runtime.session import Call
+from services.runtime.statements import statement
 
 KEY_PREFIX = "tmk"
 MESH_AUDIENCE = "tollmesh-mesh"
@@ -44,7 +46,7 @@ SCOPE_ALL = "*"
 # What concerns more than one tenant; never part of `*`.
 OPERATOR_SCOPE = "mesh:admin"
 
-_SQL = sql.load("services.runtime", "queries.sql")
+_RESOLVE = statement(sql.load("services.runtime", "queries.sql")["resolve_api_key"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +145,9 @@ class KeyRing:
         self._cache.clear()
 
     async def _load(self, hashed: bytes) -> Principal:
-        async with self._database.transaction() as connection:
-            result = await connection.exec_driver_sql(
-                _SQL["resolve_api_key"], {"secret_sha256": hashed}
-            )
-            row = result.first()
+        async with self._database.session() as session:
+            (found,) = await session.run(Call(_RESOLVE, {"secret_sha256": hashed}))
+            row = found.first()
         if row is None or row.key_id is None:
             raise refusal(
                 "unknown_key", "the API key is not known; make one with `tollmesh keys create`"

@@ -17,17 +17,13 @@ from typing import Any
 import psycopg
 from google.protobuf.message import Message
 from payments.events.v1 import monitoring_events_pb2
-from psycopg.sql import Literal
-from sqlalchemy import CursorResult, Executable
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import Executable
 
 from services.runtime import pool, sql
 from services.runtime.clock import Clock
 from services.runtime.conditions import Conditions
 from services.runtime.context import CallContext, current
 from services.runtime.crashpoints import crashpoint
-from services.runtime.driver import driver_of
 from services.runtime.errors import (
     DatabaseUnavailable,
     DeadlineExceeded,
@@ -37,6 +33,8 @@ from services.runtime.errors import (
 from services.runtime.events import publish
 from services.runtime.events.envelope import Envelope
 from services.runtime.ids import new_ulid, new_uuid
+from services.runtime.session import Call, Rows, Session
+from services.runtime.statements import compiled, statement
 from services.runtime.timers import store as timers
 
 STATEMENT_TIMEOUT_MS = 60_000
@@ -71,62 +69,127 @@ def connect_arguments(application_name: str, *, pooled: bool) -> dict[str, Any]:
 # What a transaction runs on with for at most so long once its client is gone; also while it waits for a lock.
 CLIENT_CHECK_MS = 1_000
 
-_OPEN = (
-    "SELECT set_config('mesh.tenant', {tenant_id}, true), set_config('statement_timeout', '{timeout_ms}', true),"
+_BEGIN = Call(statement("BEGIN"))
+_BEGIN_READING = Call(statement("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+_OPEN = statement(
+    "SELECT set_config('mesh.tenant', %(tenant_id)s, true), set_config('statement_timeout', %(timeout_ms)s, true),"
     f" set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT_MS}', true),"
     f" set_config('client_connection_check_interval', '{CLIENT_CHECK_MS}', true)"
 )
-# Sent with `_OPEN` in one go. As a statement and not as attributes of the connection: see `pool`.
-_READ_ONLY = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; "
 _GONE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.IdleInTransactionSessionTimeout,
     psycopg.errors.TransactionTimeout,
 )
+_SAVEPOINT = Call(statement("SAVEPOINT part"))
+_COMMIT = Call(statement("COMMIT"))
+_ROLLBACK_TO = Call(statement("ROLLBACK TO SAVEPOINT part"))
+_RELEASE = Call(statement("RELEASE SAVEPOINT part"))
 _AUDIT = sql.load("services.runtime", "queries.sql")["insert_audit"]
 # Rows that are written before other calls have their turns.
 _PART_ROWS = 500
+
+Parameters = Mapping[str, Any]
 
 
 class UnitOfWork:
     """One transaction on behalf of one tenant.
 
+    Statements that nobody waits for an answer of travel with the next one, or with the commit.
+
     Attributes:
         tenant_id: whose rows it sees and writes.
         now: business time at its start; the same for everything that it writes.
-        connection: the SQLAlchemy connection.
         scheduled: true once a timer or a schedule was set.
     """
 
-    def __init__(self, connection: AsyncConnection, call: CallContext, now: datetime) -> None:
-        self.connection = connection
+    def __init__(
+        self, session: Session, call: CallContext, now: datetime, opening: Sequence[Call] = ()
+    ) -> None:
+        self._session = session
         self.tenant_id = call.tenant_id
         self.now = now
         self._call = call
+        self._waiting: list[Call] = list(opening)
+        self._runs = 0
         self._events: list[publish.Pending] = []
         self._audits: list[dict[str, Any]] = []
+        self._told = False
         self.scheduled = False
 
     async def execute(
         self,
-        statement: Executable | str,
-        parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-    ) -> CursorResult[Any]:
-        """Run a statement; a text is sent as it stands, with psycopg's `%(name)s` parameters."""
-        if isinstance(statement, str):
-            bound = dict(parameters) if isinstance(parameters, Mapping) else parameters
-            return await self.connection.exec_driver_sql(statement, bound)
-        return await self.connection.execute(statement, parameters)
+        query: Executable | str,
+        parameters: Parameters | Sequence[Parameters] | None = None,
+        *,
+        prepare: bool = True,
+    ) -> Rows:
+        """Run a statement; a text has psycopg's `%(name)s` parameters.
+
+        Several sets of parameters run it as often. The answer is that of the last.
+
+        Args:
+            query: the statement.
+            parameters: its values.
+            prepare: keep its plan for the next time on the session.
+        """
+        self.later(query, parameters, prepare=prepare)
+        return (await self._run())[-1]
+
+    async def execute_all(self, *queries: tuple[Executable | str, Parameters | None]) -> list[Rows]:
+        """Run statements in one go, in their order; returns the answer of each."""
+        for query, parameters in queries:
+            self.later(query, parameters)
+        return (await self._run())[-len(queries) :]
+
+    def later(
+        self,
+        query: Executable | str,
+        parameters: Parameters | Sequence[Parameters] | None = None,
+        *,
+        prepare: bool = True,
+    ) -> None:
+        """Have a statement run before the next one, or before the commit: it fails there, if it fails."""
+        sets: Sequence[Parameters | None]
+        sets = [parameters] if parameters is None or isinstance(parameters, Mapping) else parameters
+        for each in sets:
+            if isinstance(query, str):
+                self._waiting.append(Call(statement(query), each or {}, prepare))
+            else:
+                self._waiting.append(Call(*compiled(query, each), prepare))
 
     async def raw(self) -> psycopg.AsyncConnection[Any]:
         """Return psycopg's connection inside the same transaction, for COPY."""
-        return driver_of(self.connection)
+        if self._waiting:
+            await self._run()
+        return self._session
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo what is done inside when it fails; the transaction goes on."""
+        runs, before = self._runs, len(self._waiting)
+        self._waiting.append(_SAVEPOINT)
+        try:
+            yield
+        except Exception:
+            if self._runs == runs:
+                del self._waiting[before:]
+            else:
+                self._waiting = [_ROLLBACK_TO, _RELEASE]
+                await self._run()
+            raise
+        self._waiting.append(_RELEASE)
+
+    async def _run(self) -> list[Rows]:
+        calls, self._waiting = self._waiting, []
+        self._runs += 1
+        return await self._session.run(*calls)
 
     @property
     def published(self) -> bool:
         """True once an event was published."""
-        return bool(self._events)
+        return self._told or bool(self._events)
 
     def publish(
         self,
@@ -210,11 +273,21 @@ class UnitOfWork:
         self._audits.clear()
 
     async def flush(self) -> None:
-        """Write audit entries, then events: events are the last statement before the commit."""
+        """Write what is still to be written, for whoever ends the transaction by other means."""
+        calls = await self.rest()
+        if calls:
+            await self._session.run(*calls)
+
+    async def rest(self) -> list[Call]:
+        """Return what is still to be written: statements, audit entries, then events, the last before the commit."""
         for start in range(0, len(self._audits), _PART_ROWS):
-            await self.execute(_AUDIT, self._audits[start : start + _PART_ROWS])
-        if self._events:
-            await publish.write(self.connection, self._call, self.now, self._events)
+            if start:
+                await self._run()
+            self.later(_AUDIT, self._audits[start : start + _PART_ROWS])
+        self._waiting += await publish.calls(self._call, self.now, self._events)
+        self._audits, self._events, self._told = [], [], self._told or bool(self._events)
+        calls, self._waiting = self._waiting, []
+        return calls
 
 
 class Database:
@@ -248,27 +321,26 @@ class Database:
         # Who waits for a connection waits here. The pool itself wakes nobody when a connection that was to be made
         # was given up, and lets them wait although none is in use.
         self._free = asyncio.Semaphore(pool_size)
-        self.engine: AsyncEngine = pool.new_engine(
-            sqlalchemy_url(url),
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_pre_ping=False,
-            connect_args=connect_arguments("tollmesh", pooled=pooled),
+        self.pool = pool.Pool(
+            url,
+            size=pool_size,
+            arguments=connect_arguments("tollmesh", pooled=pooled),
+            pooled=pooled,
         )
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """Open a bare transaction, of no tenant. Raises DatabaseUnavailable."""
+    async def session(self) -> AsyncIterator[Session]:
+        """A session in no transaction. Raises DatabaseUnavailable."""
         with translated_errors():
             await self._turn()
             try:
-                async with pool.begun(self.engine) as connection:
-                    yield connection
+                async with self.pool.session() as session:
+                    yield session
             finally:
                 self._free.release()
 
     async def _turn(self) -> None:
-        """Wait until fewer transactions are open than the pool has connections."""
+        """Wait until fewer sessions are in use than the pool has."""
         if not self._free.locked():
             await self._free.acquire()
             return
@@ -292,12 +364,16 @@ class Database:
                 during the commit itself, which the same request_id finds out.
         """
         call = current()
-        async with self.transaction() as connection:
-            await _open(connection, call)
-            work = UnitOfWork(connection, call, self._clock.now())
-            yield work
-            await work.flush()
-            crashpoint(f"{name}.before_commit")
+        async with self.session() as session:
+            work = UnitOfWork(session, call, self._clock.now(), (_BEGIN, _opening(call)))
+            try:
+                yield work
+                rest = await work.rest()
+                crashpoint(f"{name}.before_commit")
+                await pool.commit(session, *rest)
+            except BaseException:
+                await pool.roll_back(session)
+                raise
         crashpoint(f"{name}.after_commit")
         if work.published:
             self._wake()
@@ -308,32 +384,38 @@ class Database:
     async def read(self) -> AsyncIterator[UnitOfWork]:
         """Open a read-only transaction with one snapshot for the current tenant."""
         call = current()
-        async with self.transaction() as connection:
-            await _open(connection, call, first=_READ_ONLY)
+        async with self.session() as session:
+            work = UnitOfWork(session, call, self._clock.now(), (_BEGIN_READING, _opening(call)))
             try:
-                yield UnitOfWork(connection, call, self._clock.now())
-            except (psycopg.errors.ReadOnlySqlTransaction, DBAPIError) as error:
-                if _is_read_only(error):
-                    # Not the database's doing: translated, a fault of ours would be tried again for ever.
-                    raise AssertionError("a use case that reads has written") from error
+                yield work
+            except psycopg.errors.ReadOnlySqlTransaction as error:
+                # Not the database's doing: translated, a fault of ours would be tried again for ever.
+                raise AssertionError("a use case that reads has written") from error
+            finally:
+                await pool.roll_back(session)
+
+    async def ask(self, query: str, parameters: Parameters) -> Rows:
+        """Read by one statement for the current tenant, all in one go."""
+        async with self.session() as session:
+            try:
+                call = Call(statement(query), parameters)
+                answers = await session.run(_BEGIN_READING, _opening(current()), call, _COMMIT)
+            except BaseException:
+                await pool.roll_back(session)
                 raise
+        return answers[2]
 
     async def close(self) -> None:
-        """Close every connection."""
-        await self.engine.dispose()
+        """Close every session."""
+        await self.pool.close()
 
 
-async def _open(connection: AsyncConnection, call: CallContext, *, first: str = "") -> None:
+def _opening(call: CallContext) -> Call:
     timeout_ms = STATEMENT_TIMEOUT_MS
     if call.deadline_at is not None:
         timeout_ms = max(1, int((call.deadline_at - time.monotonic()) * 1000))
-    driver = driver_of(connection)
-    statement = first + _OPEN.format(
-        tenant_id=Literal(call.tenant_id).as_string(driver),
-        timeout_ms=min(timeout_ms, STATEMENT_TIMEOUT_MS),
-    )
-    # Without parameters, since several statements go together, and so it cannot be prepared.
-    await driver.execute(statement.encode(), prepare=False)
+    values = {"tenant_id": call.tenant_id, "timeout_ms": str(min(timeout_ms, STATEMENT_TIMEOUT_MS))}
+    return Call(_OPEN, values)
 
 
 class translated_errors:  # noqa: N801 - reads as a statement at its place of use
@@ -343,46 +425,32 @@ class translated_errors:  # noqa: N801 - reads as a statement at its place of us
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        if isinstance(cause, psycopg.errors.QueryCanceled):
+        if isinstance(error, psycopg.errors.QueryCanceled):
             raise DeadlineExceeded(
                 "the database did not end the statement within the call's deadline"
             ) from error
-        if _holds_nul(cause):
+        if _holds_nul(error):
             raise InvalidField.one(
                 "request", "a text holds the character NUL (U+0000), which cannot be stored"
             ) from error
-        if isinstance(cause, psycopg.errors.DiskFull):
+        if isinstance(error, psycopg.errors.DiskFull):
             raise StorageLow(
                 "the database's disk is full; make the same request again once there is room",
                 retry_after_ms=STORAGE_RETRY_MS,
             ) from error
-        if _is_read_only(error):
+        if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
             raise DatabaseUnavailable(
                 "the database takes no writes now, as a standby does: nothing was changed; make the same request again",
                 retry_after_ms=1000,
             ) from error
-        if isinstance(error, OperationalError | InterfaceError) or isinstance(cause, _GONE):
+        if isinstance(error, _GONE):
             raise DatabaseUnavailable(
                 "the database cannot be reached or gave up; make the same request again: nothing is done twice",
                 retry_after_ms=1000,
             ) from error
 
 
-def _is_read_only(error: BaseException | None) -> bool:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return isinstance(cause, psycopg.errors.ReadOnlySqlTransaction)
-
-
 def _holds_nul(cause: BaseException | None) -> bool:
     """True when Postgres (in JSON) or its driver (in text) refused the one character that Postgres cannot hold."""
     refused = type(cause) is psycopg.DataError and "NUL (0x00)" in str(cause)
     return refused or isinstance(cause, psycopg.errors.UntranslatableCharacter)
-
-
-def sqlalchemy_url(url: str) -> str:
-    """Name the psycopg driver in a plain Postgres URL."""
-    scheme, separator, rest = url.partition("://")
-    if scheme in {"postgres", "postgresql"} and separator:
-        return f"postgresql+psycopg://{rest}"
-    return url

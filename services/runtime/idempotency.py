@@ -78,7 +78,7 @@ class Idempotency:
                     return stored
             refusal = None
             try:
-                async with work.connection.begin_nested():
+                async with work.savepoint():
                     response = await handler(work)
                 await _finish(work, key, response.SerializeToString(deterministic=True), None)
             except DomainError as error:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 
 import psycopg
 import structlog
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from services.runtime.conditions import Conditions
 from services.runtime.errors import DatabaseUnavailable
@@ -116,14 +114,13 @@ def told(error: BaseException) -> str:
 
 def is_database_away(error: BaseException) -> bool:
     """True for what drivers and pools say when the database is gone, hangs, or broke the connection off."""
-    cause = _cause(error)
+    cause = _first(error)
     if str(getattr(cause, "sqlstate", None) or "").startswith("53"):
         return False  # it is there, and short of something
     return isinstance(
         cause,
         psycopg.OperationalError
         | psycopg.InterfaceError
-        | PoolTimeout
         | DatabaseUnavailable
         | ConnectionError
         | TimeoutError,
@@ -136,14 +133,7 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def _cause(error: BaseException) -> BaseException:
-    first = _first(error)
-    if isinstance(first, DBAPIError) and first.orig is not None:
-        return first.orig
-    return first
-
-
 def _kind(error: BaseException) -> str:
-    cause = _cause(error)
+    cause = _first(error)
     mark = getattr(cause, "sqlstate", None) or getattr(cause, "reason", None) or ""
     return f"{type(cause).__name__}:{mark}"

@@ -1,44 +1,159 @@
-"""Connections that are shared: nobody finds on one what somebody else left there.
+"""Sessions that are shared: nobody finds on one what somebody else left there.
 
-Calls end at any await, by their caller or their deadline. The driver keeps what a transaction begins with (isolation,
-read-only) on the connection itself, where a call that is cut off leaves it to the next one, of any tenant. So
-nothing is ever set on a connection: what a transaction needs is set inside it, and ends with it. A connection on
-which something was cut off is closed, and one that is not as new is never handed out.
+Calls end at any await, by their caller or their deadline. So nothing is ever set on a session: what a transaction needs
+is set inside it, and ends with it. A session on which something was cut off is closed, and one that is not as new is
+never handed out.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import select
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import psycopg
 import structlog
-from psycopg.pq import PipelineStatus, TransactionStatus
-from sqlalchemy import event
-from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from psycopg.pq import ConnStatus, PipelineStatus, TransactionStatus
+
+from services.runtime.session import Call, Rows, Session
+from services.runtime.statements import statement
 
 SessionT = TypeVar("SessionT", bound=psycopg.AsyncConnection[Any])
 
+_BEGIN = Call(statement("BEGIN"))
+_COMMIT = Call(statement("COMMIT"))
+_ROLLBACK = Call(statement("ROLLBACK"))
+
 _log = structlog.get_logger(__name__)
-# Connections that are still being made for nobody. Held here, because a loop holds its tasks only weakly.
+# Sessions that are still being made for nobody. Held here, because a loop holds its tasks only weakly.
 _given_up: set[asyncio.Task[Any]] = set()
 
 
-def new_engine(url: str, **options: Any) -> AsyncEngine:
-    """Make a pool that hands out only connections that are as new.
+class CommitRefused(psycopg.InternalError):
+    """A transaction was to be committed of which a statement had failed: Postgres rolled it back."""
+
+
+class Pool:
+    """Opens sessions when they are wanted, and keeps some of them.
 
     Args:
-        url: SQLAlchemy's URL.
-        options: those of `create_async_engine`.
+        url: `postgresql://…`.
+        size: sessions that are kept; whoever uses more at a time has them closed afterwards.
+        arguments: of psycopg's `connect`.
+        pooled: a connection pooler in transaction mode stands in between.
     """
-    # Parameters are customers' data: they belong in no log and no dead letter.
-    arguments = {"async_creator_fn": _connect, **options.pop("connect_args", {})}
-    engine = create_async_engine(url, hide_parameters=True, connect_args=arguments, **options)
-    event.listen(engine.sync_engine, "checkout", _refuse_used)
-    return engine
+
+    def __init__(
+        self, url: str, *, size: int, arguments: Mapping[str, Any], pooled: bool = False
+    ) -> None:
+        self._url = url
+        self._size = size
+        self._arguments = dict(arguments)
+        self._pooled = pooled
+        # The one that was used last is used next: its plans are warm, and idle ones stay idle.
+        self._idle: list[Session] = []
+        self._taken: set[Session] = set()
+        self._closed = False
+
+    @property
+    def taken(self) -> int:
+        """Sessions in use."""
+        return len(self._taken)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """A session that is as new, and is closed when what it was used for was cut off."""
+        session = await self._take()
+        self._taken.add(session)
+        try:
+            async with closed_when_cut_off(session):
+                yield session
+        finally:
+            self._taken.discard(session)
+            self._put_back(session)
+
+    @asynccontextmanager
+    async def begun(self) -> AsyncIterator[Session]:
+        """A session in a transaction, which is committed on a clean exit, else rolled back."""
+        async with self.session() as session, transaction(session):
+            yield session
+
+    async def close(self) -> None:
+        """Close the sessions that nobody uses; the others once they are given back."""
+        self._closed = True
+        while self._idle:
+            await self._idle.pop().close()
+
+    async def _take(self) -> Session:
+        while self._idle:
+            session = self._idle.pop()
+            if _answers_still(session):
+                return session
+            session.pgconn.finish()
+        session = await connect(Session, self._url, autocommit=True, **self._arguments)
+        session.pooled = self._pooled
+        return session
+
+    def _put_back(self, session: Session) -> None:
+        if session.closed:
+            return
+        if not is_as_new(session):
+            _log.error(
+                "pooled session was left in use", status=session.info.transaction_status.name
+            )
+        elif not self._closed and len(self._idle) < self._size:
+            self._idle.append(session)
+            return
+        session.pgconn.finish()
+
+
+@asynccontextmanager
+async def transaction(
+    session: Session, *first: Call, last: Sequence[Call] = ()
+) -> AsyncIterator[list[Rows]]:
+    """A transaction, which is committed on a clean exit, else rolled back.
+
+    Args:
+        session: in no transaction.
+        first: statements that travel with its begin; it gives their answers.
+        last: statements that travel with its commit; what is added to the list meanwhile counts.
+
+    Raises:
+        CommitRefused: a statement of it had failed, and nobody has said so.
+    """
+    try:
+        _, *answers = await session.run(_BEGIN, *first)
+        yield answers
+    except BaseException:
+        await roll_back(session)
+        raise
+    await commit(session, *last)
+
+
+async def commit(session: Session, *before: Call) -> None:
+    """Commit the transaction of a session, after these last statements. Raises CommitRefused."""
+    answers = await session.run(*before, _COMMIT)
+    if not answers[-1].is_done("COMMIT"):
+        raise CommitRefused("a statement of the transaction had failed: it was rolled back")
+
+
+async def roll_back(session: Session) -> None:
+    """Roll back; a session that cannot be asked any more is closed, which does the same."""
+    if session.closed:
+        return
+    if session.pgconn.transaction_status not in (
+        TransactionStatus.INTRANS,
+        TransactionStatus.INERROR,
+    ):
+        if session.pgconn.transaction_status != TransactionStatus.IDLE:
+            session.pgconn.finish()
+        return
+    try:
+        await session.run(_ROLLBACK)
+    except psycopg.Error:
+        session.pgconn.finish()
 
 
 async def connect(kind: type[SessionT], *arguments: Any, **options: Any) -> SessionT:
@@ -55,10 +170,6 @@ async def connect(kind: type[SessionT], *arguments: Any, **options: Any) -> Sess
         raise
 
 
-async def _connect(*arguments: Any, **options: Any) -> psycopg.AsyncConnection[Any]:
-    return await connect(psycopg.AsyncConnection, *arguments, **options)
-
-
 def _close(connecting: asyncio.Task[Any]) -> None:
     _given_up.discard(connecting)
     if not connecting.cancelled() and connecting.exception() is None:
@@ -66,19 +177,8 @@ def _close(connecting: asyncio.Task[Any]) -> None:
 
 
 @asynccontextmanager
-async def begun(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection in a transaction, which is committed on a clean exit, else rolled back."""
-    async with (
-        engine.connect() as connection,
-        closed_when_cut_off(connection),
-        connection.begin(),
-    ):
-        yield connection
-
-
-@asynccontextmanager
-async def closed_when_cut_off(connection: AsyncConnection) -> AsyncIterator[None]:
-    """Close a connection when what it was used for was cancelled, or ran out of time.
+async def closed_when_cut_off(session: psycopg.AsyncConnection[Any]) -> AsyncIterator[None]:
+    """Close a session when what it was used for was cancelled, or ran out of time.
 
     Between which of the driver's steps that struck cannot be told. Postgres rolls back what was begun, and ends the
     session.
@@ -95,27 +195,30 @@ async def closed_when_cut_off(connection: AsyncConnection) -> AsyncIterator[None
     finally:
         # What the driver fails with while it is cancelled may hide that it was.
         if cut_off or task.cancelling() > cancellations:
-            await connection.invalidate()
+            session.pgconn.finish()
 
 
-def _refuse_used(dbapi_connection: Any, record: Any, _proxy: Any) -> None:
-    """Have a connection replaced that is not as new; SQLAlchemy then opens another one."""
-    driver = record.driver_connection
-    if not is_as_new(driver):
-        _log.error("pooled connection was left in use", status=driver.info.transaction_status.name)
-        raise DisconnectionError("the connection was left in use")
+def _answers_still(session: Session) -> bool:
+    """Return whether the server has not ended a session while nobody used it: it would have said so."""
+    if not is_as_new(session):
+        return False
+    said = select.poll()
+    said.register(session.pgconn.socket, select.POLLIN)
+    return not said.poll(0)
 
 
-def is_as_new(driver: psycopg.AsyncConnection[Any]) -> bool:
-    """Return whether a connection is in no transaction, and would begin one as the server does by default.
+def is_as_new(session: psycopg.AsyncConnection[Any]) -> bool:
+    """Return whether a session is in no transaction, and would begin one as the server does by default.
 
     Its pipeline counts too: in one, answers are not what a statement has asked for.
     """
+    pgconn = session.pgconn
     return (
-        driver.pgconn.transaction_status == TransactionStatus.IDLE
-        and driver.pgconn.pipeline_status == PipelineStatus.OFF
-        and driver.isolation_level is None
-        and driver.read_only is None
-        and driver.deferrable is None
-        and not driver.autocommit
+        pgconn.status == ConnStatus.OK
+        and pgconn.transaction_status == TransactionStatus.IDLE
+        and pgconn.pipeline_status == PipelineStatus.OFF
+        and session.isolation_level is None
+        and session.read_only is None
+        and session.deferrable is None
+        and session.autocommit
     )

@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from services.runtime.clock import SystemClock
 from services.runtime.database import UnitOfWork
 from services.runtime.events import Envelope, Reaction
@@ -20,6 +18,7 @@ from services.runtime.events.bus import EventBus
 from services.runtime.events.dispatcher import Dispatcher
 from services.runtime.events.handling import Handling, Lane, LaneLost
 from services.runtime.roles import DatabaseUrls
+from services.runtime.session import Call, Session
 from services.runtime.telemetry import configure_logs
 from tests.support.events import QUICK, write_effect
 
@@ -50,12 +49,10 @@ def _stop_before_the_fence() -> None:
     fenced = Handling._fenced
 
     @asynccontextmanager
-    async def stopping(
-        self: Handling, connection: AsyncConnection, lane: Lane
-    ) -> AsyncIterator[Any]:
+    async def stopping(self: Handling, session: Session, lane: Lane) -> AsyncIterator[list[Call]]:
         _stop_once()
-        async with fenced(self, connection, lane) as driver:
-            yield driver
+        async with fenced(self, session, lane) as last:
+            yield last
 
     Handling._fenced = stopping  # type: ignore[method-assign]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -33,15 +32,12 @@ class Mesh:
         self.node = node
         self.address = f"127.0.0.1:{node.port}"
         self._channels: list[grpc.aio.Channel] = []
-        self._loop = asyncio.get_running_loop()
 
     def channel(
         self, tenant: str, scopes: Collection[str] = ALL_SCOPES, **options: Any
     ) -> grpc.aio.Channel:
         """Open a channel whose calls come from `tenant` with `scopes`."""
         principal = Principal(tenant, f"test:{tenant}", frozenset(scopes))
-        # Fixtures that wait for nothing run outside the loop, and after a test with a loop of its own there is none.
-        asyncio.set_event_loop(self._loop)
         channel = grpc.aio.insecure_channel(
             self.address,
             interceptors=_credentials(MeshTokens(MESH_SECRET), principal),

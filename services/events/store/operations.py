@@ -40,7 +40,7 @@ async def consumers(work: UnitOfWork, after: str, limit: int) -> list[Consumer]:
 async def consumer_is_replayable(work: UnitOfWork, consumer: str) -> bool | None:
     """Return whether periods may be brought to a consumer again; None when there is no such consumer."""
     result = await work.execute(_SQL["consumer"], {"consumer": consumer})
-    found = result.scalar_one_or_none()
+    found = result.scalar()
     return None if found is None else bool(found)
 
 
@@ -89,13 +89,13 @@ async def begin_replay(
         "now": work.now,
     }
     await work.execute(_SQL["hold_generations"], asked)
-    return _replay((await work.execute(_SQL["begin_replay"], asked)).mappings().one())
+    return _replay((await work.execute(_SQL["begin_replay"], asked)).mappings()[0])
 
 
 async def hold_replay(work: UnitOfWork, consumer: str, generation: int) -> Replay | None:
     """Return a replay and keep others from going on with it."""
     asked = {"tenant_id": work.tenant_id, "consumer": consumer, "generation": generation}
-    row = (await work.execute(_SQL["hold_replay"], asked)).mappings().one_or_none()
+    row = (await work.execute(_SQL["hold_replay"], asked)).mapping()
     return None if row is None else _replay(row)
 
 
@@ -117,7 +117,7 @@ async def advance(work: UnitOfWork, replay: Replay, limit: int) -> tuple[int, Re
     page = (await work.execute(_SQL["replay_page"], asked)).one()
     after = page.last_position if page.more else replay.end_position
     moved = {**asked, "after_position": after, "replayed": page.replayed, "now": work.now}
-    row = (await work.execute(_SQL["advance_replay"], moved)).mappings().one()
+    row = (await work.execute(_SQL["advance_replay"], moved)).mappings()[0]
     return int(page.replayed), _replay(row)
 
 

@@ -22,19 +22,18 @@ async def claim(
 
     Returns the events whose ids were free, and the fingerprints that stand under the ids that were not.
     """
-    driver = await work.raw()
     hashes = {identity_hash(event.incoming.event_id.encode()): event for event in events}
     asked: dict[str, Any] = {
         "tenant_id": work.tenant_id,
         "id_hash": list(hashes),
         "content_hash": [event.fingerprint for event in events],
     }
-    claimed = await (await driver.execute(_SQL["claim_ids"], asked)).fetchall()
+    claimed = (await work.execute(_SQL["claim_ids"], asked)).tuples()
     free = {row[0] for row in claimed}
     if len(free) == len(events):
         return list(events), {}
     asked["id_hash"] = [digest for digest in hashes if digest not in free]
-    found = await (await driver.execute(_SQL["known_ids"], asked)).fetchall()
+    found = (await work.execute(_SQL["known_ids"], asked)).tuples()
     known = {hashes[row[0]].incoming.event_id: bytes(row[1]) for row in found}
     return [event for digest, event in hashes.items() if digest in free], known
 
@@ -42,8 +41,7 @@ async def claim(
 async def fingerprint_of(work: UnitOfWork, event_id: str) -> bytes | None:
     """Return the fingerprint that stands under an id, or None."""
     asked = {"tenant_id": work.tenant_id, "id_hash": [identity_hash(event_id.encode())]}
-    driver = await work.raw()
-    row = await (await driver.execute(_SQL["known_ids"], asked)).fetchone()
+    row = (await work.execute(_SQL["known_ids"], asked)).first()
     return bytes(row[1]) if row else None
 
 
@@ -51,8 +49,7 @@ async def append(work: UnitOfWork, events: Sequence[Sound]) -> None:
     """Write events into the log, in their order: the last statement of the transaction."""
     rows = [_row(work, event) for event in events]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    driver = await work.raw()
-    await driver.execute(_SQL["append"], {"tenant_id": work.tenant_id, **columns})
+    await work.execute(_SQL["append"], {"tenant_id": work.tenant_id, **columns})
 
 
 def _row(work: UnitOfWork, event: Sound) -> dict[str, object]:

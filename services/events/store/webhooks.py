@@ -57,7 +57,7 @@ async def delete(work: UnitOfWork, endpoint_id: str) -> None:
 async def find(work: UnitOfWork, endpoint_id: str, *, hold: bool = False) -> Endpoint | None:
     """Return an endpoint, or None; `hold` keeps others from changing it until the transaction ends."""
     query = _SQL["hold_webhook_endpoint" if hold else "webhook_endpoint"]
-    row = (await work.execute(query, _key(work, endpoint_id))).mappings().first()
+    row = (await work.execute(query, _key(work, endpoint_id))).mapping()
     return None if row is None else _endpoint(row)
 
 

@@ -183,14 +183,12 @@ class SandboxProcessor:
                 error_code="declined", failure_code="declined", message="nothing left to refund"
             )
         statement = insert(SANDBOX_ORDER).values(self._values(work, operation, order, behaviour))
-        created = await work.execute(
-            statement.on_conflict_do_nothing().returning(SANDBOX_ORDER.c.idempotency_key)
-        )
-        repeated = created.first() is None
+        insertion = statement.on_conflict_do_nothing().returning(SANDBOX_ORDER.c.idempotency_key)
         same_key = SANDBOX_ORDER.c.idempotency_key == order.idempotency_key
-        row = await self._row(work, same_key)
-        assert row is not None, "the order was just booked, or before"
-        return _settled(row), repeated
+        created, booked = await work.execute_all(
+            (insertion, None), (self._orders(work, same_key), None)
+        )
+        return _settled(booked.one()), created.first() is None
 
     async def _refundable(self, work: UnitOfWork, order: Order) -> bool:
         charge = await self._row(
@@ -211,12 +209,15 @@ class SandboxProcessor:
     async def _row(
         self, work: UnitOfWork, condition: sa.ColumnElement[bool], *, locked: bool = False
     ) -> Any:
-        query = sa.select(SANDBOX_ORDER).where(
+        query = self._orders(work, condition)
+        return (await work.execute(query.with_for_update() if locked else query)).first()
+
+    def _orders(self, work: UnitOfWork, condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        return sa.select(SANDBOX_ORDER).where(
             SANDBOX_ORDER.c.tenant_id == work.tenant_id,
             SANDBOX_ORDER.c.processor_id == self.processor_id,
             condition,
         )
-        return (await work.execute(query.with_for_update() if locked else query)).first()
 
     def _values(
         self, work: UnitOfWork, operation: str, order: Order, behaviour: Behaviour

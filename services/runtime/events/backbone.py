@@ -23,10 +23,11 @@ from services.runtime.events.bus import EventBus
 from services.runtime.events.dispatcher import Dispatcher
 from services.runtime.events.envelope import Reaction
 from services.runtime.events.maintenance import Maintenance
-from services.runtime.events.relay import LEASE_MS, Relay, Session
+from services.runtime.events.relay import LEASE_MS, Relay
 from services.runtime.events.sequencer import Sequencer
 from services.runtime.events.subscriptions import BackFill
 from services.runtime.roles import DatabaseUnfit, RoleNames
+from services.runtime.session import Session
 from services.runtime.telemetry import Telemetry
 
 STOP_SECONDS_MAX = 15.0

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.runtime.clock import Clock
 from services.runtime.events import relay
@@ -35,9 +34,10 @@ from services.runtime.events.handling import (
     TransactionFailed,
 )
 from services.runtime.events.owners import new_owner
-from services.runtime.events.relay import Delivery, Relay, Session
+from services.runtime.events.relay import Delivery, Relay
 from services.runtime.events.watch import Watch
 from services.runtime.interruptions import Interruptions
+from services.runtime.session import Session
 
 # Savepoints in one transaction stay below the 64 that Postgres keeps in shared memory.
 BATCH_MAX = 50
@@ -66,12 +66,14 @@ class Progress:
         singly_to: up to here events failed when they were handled together.
         careful_to: up to here an event may have taken a whole transaction, or its process, with it.
         read_at: the feed had reached this position before the lane was last read.
+        released: the lane was given back.
     """
 
     low: int = _NONE
     singly_to: int = _NONE
     careful_to: int = _NONE
     read_at: int = _NONE
+    released: bool = False
 
     def limit(self, reaction: Reaction) -> int:
         """Return how many deliveries to fetch."""
@@ -99,11 +101,10 @@ class Progress:
             return _while(fetched[:BATCH_MAX], lambda each: each.attempts > 0), Mode.SINGLY
         return _while(fetched, lambda each: each.attempts == 0), Mode.TOGETHER
 
-    def settled(self, handled: Sequence[Delivery]) -> None:
-        """Everything of a transaction was handled."""
-        if not handled[0].held:
-            # The same place again, in another generation, may be the next.
-            self.low = handled[-1].position - 1
+    def low_behind(self, handled: Sequence[Delivery]) -> int:
+        """Return up to where everything is settled once these are."""
+        # The same place again, in another generation, may be the next.
+        return self.low if handled[0].held else handled[-1].position - 1
 
 
 class Dispatcher:
@@ -196,7 +197,8 @@ class Dispatcher:
         progress = Progress(lane.low)
         try:
             await self._empty(session, handling, lane, progress)
-            await relay.changed(session, "release", **lane.lease, low=progress.low)
+            if not progress.released:
+                await relay.changed(session, "release", **lane.lease, low=progress.low)
             self._lanes.works()
         except LaneLost:
             _log.info("lane lost", **lane.place)
@@ -217,8 +219,8 @@ class Dispatcher:
             progress.careful_to = first[-1].position if first else _NONE
         while True:
             try:
-                async with handling.connection() as connection:
-                    return await self._go_through(session, handling, connection, lane, progress)
+                async with handling.session() as working:
+                    return await self._go_through(session, handling, working, lane, progress)
             except TransactionFailed as error:
                 self._lanes.failed(error.cause or error, **lane.place)
                 if error.suspect is not None:
@@ -228,7 +230,7 @@ class Dispatcher:
         self,
         session: Session,
         handling: Handling,
-        connection: AsyncConnection,
+        working: Session,
         lane: Lane,
         progress: Progress,
     ) -> None:
@@ -241,8 +243,12 @@ class Dispatcher:
             if not fetched:
                 return
             portion, mode = progress.portion(fetched, lane.reaction)
+            is_rest = len(portion) == len(fetched) and relay.is_rest(fetched, limit)
+            low = progress.low_behind(portion)
             try:
-                outcome = await self._handle(handling, connection, lane, portion, mode)
+                outcome = await self._handle(
+                    handling, working, lane, portion, mode, release_low=low if is_rest else None
+                )
             except TransactionFailed as error:
                 if mode is Mode.TOGETHER:
                     progress.singly_to = portion[-1].position
@@ -252,17 +258,18 @@ class Dispatcher:
             if outcome.spoilt:
                 progress.singly_to = outcome.spoilt[-1].position
             if outcome.is_whole:
-                progress.settled(portion)
-                if len(portion) == len(fetched) and relay.is_rest(fetched, limit):
+                progress.low, progress.released = low, outcome.released
+                if is_rest:
                     return
 
     async def _handle(
         self,
         handling: Handling,
-        connection: AsyncConnection,
+        working: Session,
         lane: Lane,
         portion: Sequence[Delivery],
         mode: Mode,
+        release_low: int | None,
     ) -> Outcome:
         if mode is Mode.CAREFUL:
             (delivery,) = portion
@@ -270,8 +277,10 @@ class Dispatcher:
                 ended = ProcessEnded("it ended during every try")
                 await handling.blame(lane, delivery, ended)
                 return Outcome(failed=[(delivery, ended)])
-            await handling.count_attempt(connection, lane, delivery)
-        return await handling.handle(connection, lane, portion, together=mode is Mode.TOGETHER)
+            await handling.count_attempt(working, lane, delivery)
+        return await handling.handle(
+            working, lane, portion, together=mode is Mode.TOGETHER, release_low=release_low
+        )
 
     async def _fetch(self, session: Session, lane: Lane, progress: Progress) -> list[Delivery]:
         progress.read_at = self._watch.position

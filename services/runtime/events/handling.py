@@ -18,19 +18,18 @@ from dataclasses import dataclass, field
 
 import structlog
 from google.protobuf import empty_pb2
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.runtime import pool
 from services.runtime.clock import Clock
 from services.runtime.context import CallContext, acting
 from services.runtime.crashpoints import crashpoint
 from services.runtime.database import UnitOfWork
-from services.runtime.driver import driver_of
 from services.runtime.events import registry, relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Envelope, Reaction
-from services.runtime.events.relay import Delivery, Relay, Session
+from services.runtime.events.relay import Delivery, Relay
+from services.runtime.session import Call, Session
+from services.runtime.statements import statement
 from services.runtime.telemetry import read_traceparent
 
 # Of a transaction's time: when no further event of the batch is begun.
@@ -40,9 +39,9 @@ ERROR_CHARS_MAX = 1000
 DEAD_LETTER = "mesh/dead-letter"
 VIOLATED = "contract.violated"
 
-_END_OF_EVENT = "RELEASE SAVEPOINT event; SET LOCAL ROLE NONE"
-_NEXT_EVENT = f"{_END_OF_EVENT}; SAVEPOINT event"
-_UNDO_EVENT = "ROLLBACK TO SAVEPOINT event; RELEASE SAVEPOINT event"
+_BEGIN_EVENT = Call(statement("SAVEPOINT event"))
+_END_EVENT = (Call(statement("RELEASE SAVEPOINT event")), Call(statement("SET LOCAL ROLE NONE")))
+_UNDO_EVENT = (Call(statement("ROLLBACK TO SAVEPOINT event")), _END_EVENT[0])
 
 _log = structlog.get_logger(__name__)
 
@@ -109,6 +108,7 @@ class Outcome:
         scheduled: a timer or a schedule was set.
         current: the one being handled, who is at fault when the whole transaction fails.
         cut: the rest is left to the next transaction.
+        released: the lane was given back with the transaction.
     """
 
     settled: list[Delivery] = field(default_factory=list)
@@ -118,6 +118,7 @@ class Outcome:
     scheduled: bool = False
     current: Delivery | None = None
     cut: bool = False
+    released: bool = False
 
     def note(self, work: UnitOfWork) -> None:
         """Remember what has to be told once the transaction is committed."""
@@ -152,27 +153,33 @@ class Handling:
         self._limit_ms = str(relay_.transaction_ms)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """A connection that is thrown away when a transaction on it failed."""
-        async with (
-            self._relay.engine.connect() as connection,
-            pool.closed_when_cut_off(connection),
-        ):
+    async def session(self) -> AsyncIterator[Session]:
+        """A session that is thrown away when a transaction on it failed."""
+        async with self._relay.pool.session() as session:
             try:
-                yield connection
+                yield session
             except TransactionFailed:
-                await connection.invalidate()
+                session.pgconn.finish()
                 raise
 
     async def handle(
         self,
-        connection: AsyncConnection,
+        session: Session,
         lane: Lane,
         deliveries: Sequence[Delivery],
         *,
         together: bool = False,
+        release_low: int | None = None,
     ) -> Outcome:
         """Handle events in one transaction, singly or those of each tenant together.
+
+        Args:
+            session: in no transaction.
+            lane: where they lie.
+            deliveries: of the lane, in their order.
+            together: those of a tenant in one call of the batch handler.
+            release_low: give the lane back with the transaction when all of them are handled: everything up to this
+                position is settled then. None keeps it.
 
         Raises:
             LaneLost: the lane is another's by now.
@@ -185,11 +192,14 @@ class Handling:
         try:
             async with (
                 asyncio.timeout(self._relay.transaction_ms / 1000),
-                self._fenced(connection, lane) as driver,
+                self._fenced(session, lane) as last,
             ):
-                await go_through(connection, driver, lane, deliveries, outcome, cut_at)
+                await go_through(session, lane, deliveries, outcome, cut_at)
                 outcome.current = suspect
-                await self._record(connection, driver, lane, outcome)
+                await self._record(session, lane, outcome)
+                outcome.released = release_low is not None and outcome.is_whole
+                if outcome.released:
+                    last.append(relay.call("release", {**lane.lease, "low": release_low}))
                 crashpoint("events.dispatch.before_commit")
         except LaneLost:
             raise
@@ -203,39 +213,41 @@ class Handling:
             self._bus.scheduled()
         return outcome
 
-    async def count_attempt(
-        self, connection: AsyncConnection, lane: Lane, delivery: Delivery
-    ) -> None:
+    async def count_attempt(self, session: Session, lane: Lane, delivery: Delivery) -> None:
         """Count a try, in a transaction of its own, before the handler is called."""
-        async with self._fenced(connection, lane) as driver:
-            await relay.changed(driver, "count_attempt", **lane.place, **delivery.place)
+        async with self._fenced(session, lane):
+            await relay.changed(session, "count_attempt", **lane.place, **delivery.place)
 
     async def blame(self, lane: Lane, delivery: Delivery, error: Exception) -> None:
         """Put off an event whose transaction is gone, in one of its own."""
         outcome = Outcome(failed=[(delivery, error)])
         async with (
-            self.connection() as connection,
-            self._fenced(connection, lane) as driver,
+            self.session() as session,
+            self._fenced(session, lane),
         ):
-            await self._record(connection, driver, lane, outcome)
+            await self._record(session, lane, outcome)
         if outcome.published:
             self._bus.wake()
 
     @asynccontextmanager
-    async def _fenced(self, connection: AsyncConnection, lane: Lane) -> AsyncIterator[Session]:
-        """A transaction that ends with nothing when the lane is another's. Raises LaneLost."""
-        async with connection.begin():
-            driver = driver_of(connection)
-            if await relay.row(driver, "fence", **lane.lease, limit_ms=self._limit_ms) is None:
+    async def _fenced(self, session: Session, lane: Lane) -> AsyncIterator[list[Call]]:
+        """A transaction that ends with nothing when the lane is another's; gives what is to be run before its commit.
+
+        Raises:
+            LaneLost: it is another's.
+        """
+        fence = relay.call("fence", {**lane.lease, "limit_ms": self._limit_ms})
+        last: list[Call] = []
+        async with pool.transaction(session, fence, last=last) as (held,):
+            if held.first() is None:
                 raise LaneLost
-            yield driver
+            yield last
 
     # ---- events of a tenant together
 
     async def _in_groups(
         self,
-        connection: AsyncConnection,
-        driver: Session,
+        session: Session,
         lane: Lane,
         deliveries: Sequence[Delivery],
         outcome: Outcome,
@@ -248,58 +260,58 @@ class Handling:
             outcome.cut = outcome.cut or (number > 0 and time.monotonic() > cut_at)
             if outcome.cut:
                 return
-            await self._attempt_group(connection, driver, lane, group, outcome)
+            await self._attempt_group(session, lane, group, outcome)
 
     async def _attempt_group(
         self,
-        connection: AsyncConnection,
-        driver: Session,
+        session: Session,
         lane: Lane,
         group: Sequence[Delivery],
         outcome: Outcome,
     ) -> None:
         """Hand over the events of a tenant in one call, inside a savepoint."""
-        await driver.execute("SAVEPOINT event", prepare=False)
         try:
-            entered = await self._enter_group(driver, lane, group)
+            entered = await self._enter_group(session, lane, group)
             meant = [each for each in entered if _is_meant(lane.reaction, each)]
+            rest: list[Call] = []
             if meant:
-                outcome.note(await self._react_together(connection, lane.reaction, meant))
-            await driver.execute(_END_OF_EVENT, prepare=False)
+                work = await self._react_together(session, lane.reaction, meant)
+                outcome.note(work)
+                rest = await work.rest()
+            await session.run(*rest, *_END_EVENT)
         except Exception as error:
             # A handler may raise anything, and must not take other tenants' events with it.
-            if _is_broken(error, driver):
+            if _is_broken(session):
                 raise
-            await driver.execute(_UNDO_EVENT, prepare=False)
+            await session.run(*_UNDO_EVENT)
             _log.warning(
                 "reaction failed on a batch", **lane.place, size=len(group), error=error_text(error)
             )
             outcome.spoilt, outcome.cut = group, True
 
     async def _enter_group(
-        self, driver: Session, lane: Lane, group: Sequence[Delivery]
+        self, session: Session, lane: Lane, group: Sequence[Delivery]
     ) -> Sequence[Delivery]:
         """Take events off the queue, enter them into the inbox, and their tenant's place; returns those that
         were not handled before.
         """
-        found = await relay.row(
-            driver,
-            "enter_group",
+        asked = {
             **lane.place,
-            positions=relay.int_array(each.position for each in group),
-            generations=relay.int_array(each.generation for each in group),
-            count=len(group),
-            tenant_id=group[0].tenant_id,
-            role=self._role,
-        )
-        assert found is not None
-        if found["entered"] == len(group):
+            "positions": [each.position for each in group],
+            "generations": [each.generation for each in group],
+            "count": len(group),
+            "tenant_id": group[0].tenant_id,
+            "role": self._role,
+        }
+        _, answer = await session.run(_BEGIN_EVENT, relay.call("enter_group", asked))
+        found = answer.one()
+        if found.entered == len(group):
             return group
-        entered = set(zip(found["event_ids"] or (), found["generations"] or (), strict=True))
+        entered = set(zip(found.event_ids or (), found.generations or (), strict=True))
         return [each for each in group if (each.event_id, each.generation) in entered]
 
     async def _react_together(
-        self, connection: AsyncConnection, reaction: Reaction, group: Sequence[Delivery]
+        self, session: Session, reaction: Reaction, group: Sequence[Delivery]
     ) -> UnitOfWork:
         """Call the batch handler as the events' tenant; returns what it worked with.
 
@@ -307,23 +319,20 @@ class Handling:
         """
         call = _call(reaction, group[-1])
         with acting(call):
-            work = UnitOfWork(connection, call, self._clock.now())
+            work = UnitOfWork(session, call, self._clock.now())
             await reaction.handle_batch(work, [envelope_of(each) for each in group])
-            await work.flush()
         return work
 
     # ---- events one by one
 
     async def _singly(
         self,
-        connection: AsyncConnection,
-        driver: Session,
+        session: Session,
         lane: Lane,
         deliveries: Sequence[Delivery],
         outcome: Outcome,
         cut_at: float,
     ) -> None:
-        await driver.execute("SAVEPOINT event", prepare=False)
         for number, delivery in enumerate(deliveries):
             # Each event begins with most of the time before it: who fails for lack of it is slow.
             outcome.cut = number > 0 and time.monotonic() > cut_at
@@ -331,27 +340,28 @@ class Handling:
                 break
             if not outcome.blocks(delivery):
                 outcome.current = delivery
-                await self._attempt(connection, driver, lane, delivery, outcome)
-        await driver.execute("RELEASE SAVEPOINT event", prepare=False)
+                await self._attempt(session, lane, delivery, outcome)
 
     async def _attempt(
         self,
-        connection: AsyncConnection,
-        driver: Session,
+        session: Session,
         lane: Lane,
         delivery: Delivery,
         outcome: Outcome,
     ) -> None:
-        """Run the handler for one event inside the open savepoint; leave another one open behind it."""
+        """Run the handler for one event, inside a savepoint."""
         try:
-            if await self._enter(driver, lane, delivery) and _is_meant(lane.reaction, delivery):
-                outcome.note(await self._react(connection, lane.reaction, delivery))
-            await driver.execute(_NEXT_EVENT, prepare=False)
+            rest: list[Call] = []
+            if await self._enter(session, lane, delivery) and _is_meant(lane.reaction, delivery):
+                work = await self._react(session, lane.reaction, delivery)
+                outcome.note(work)
+                rest = await work.rest()
+            await session.run(*rest, *_END_EVENT)
         except Exception as error:
             # A handler may raise anything; its event alone pays for it.
-            if _is_broken(error, driver):
+            if _is_broken(session):
                 raise
-            await driver.execute("ROLLBACK TO SAVEPOINT event", prepare=False)
+            await session.run(*_UNDO_EVENT)
             _log.warning(
                 "reaction failed",
                 **lane.place,
@@ -363,48 +373,42 @@ class Handling:
         else:
             outcome.settled.append(delivery)
 
-    async def _enter(self, driver: Session, lane: Lane, delivery: Delivery) -> bool:
+    async def _enter(self, session: Session, lane: Lane, delivery: Delivery) -> bool:
         """Enter the event into the inbox and take its tenant; False when it was handled before."""
-        entered = await relay.row(
-            driver,
-            "enter_inbox",
-            consumer=lane.reaction.consumer,
-            tenant_id=delivery.tenant_id,
-            event_id=delivery.event_id,
-            generation=delivery.generation,
-            recorded_at=delivery.recorded_at,
-            role=self._role,
-        )
-        return entered is not None
+        asked = {
+            "consumer": lane.reaction.consumer,
+            "tenant_id": delivery.tenant_id,
+            "event_id": delivery.event_id,
+            "generation": delivery.generation,
+            "recorded_at": delivery.recorded_at,
+            "role": self._role,
+        }
+        _, entered = await session.run(_BEGIN_EVENT, relay.call("enter_inbox", asked))
+        return entered.first() is not None
 
-    async def _react(
-        self, connection: AsyncConnection, reaction: Reaction, delivery: Delivery
-    ) -> UnitOfWork:
+    async def _react(self, session: Session, reaction: Reaction, delivery: Delivery) -> UnitOfWork:
         """Call the handler as its event's tenant; returns what it worked with."""
         call = _call(reaction, delivery)
         with acting(call):
-            work = UnitOfWork(connection, call, self._clock.now())
+            work = UnitOfWork(session, call, self._clock.now())
             await reaction.handle(work, envelope_of(delivery))
-            await work.flush()
         return work
 
     # ---- what becomes of them
 
-    async def _record(
-        self, connection: AsyncConnection, driver: Session, lane: Lane, outcome: Outcome
-    ) -> None:
+    async def _record(self, session: Session, lane: Lane, outcome: Outcome) -> None:
         """Remove what was handled singly, put off what failed: part of the same transaction."""
         if outcome.settled:
             await relay.changed(
-                driver,
+                session,
                 "settle",
                 **lane.place,
                 positions=relay.int_array(each.position for each in outcome.settled),
                 generations=relay.int_array(each.generation for each in outcome.settled),
             )
         for delivery, error in outcome.failed:
-            if await self._put_off(driver, lane, delivery, error):
-                outcome.published |= await self._report(connection, driver, lane, delivery, error)
+            if await self._put_off(session, lane, delivery, error):
+                outcome.published |= await self._report(session, lane, delivery, error)
 
     async def _put_off(
         self, session: Session, lane: Lane, delivery: Delivery, error: Exception
@@ -425,8 +429,7 @@ class Handling:
 
     async def _report(
         self,
-        connection: AsyncConnection,
-        driver: Session,
+        session: Session,
         lane: Lane,
         delivery: Delivery,
         error: Exception,
@@ -439,22 +442,21 @@ class Handling:
             return False
         consumer = lane.reaction.consumer
         try:
-            await driver.execute("SAVEPOINT event", prepare=False)
-            await relay.row(driver, "act_for", tenant_id=delivery.tenant_id, role=self._role)
+            act_for = {"tenant_id": delivery.tenant_id, "role": self._role}
+            await session.run(_BEGIN_EVENT, relay.call("act_for", act_for))
             call = _call(lane.reaction, delivery)
-            work = UnitOfWork(connection, call, self._clock.now())
+            work = UnitOfWork(session, call, self._clock.now())
             work.violation(
                 DEAD_LETTER,
                 "CRITICAL" if lane.reaction.on_dead == "park_key" else "HIGH",
                 f"{consumer} gave up on {delivery.subject} {delivery.event_id}: {error_text(error)}",
                 subject_id=delivery.event_id,
             )
-            await work.flush()
-            await driver.execute(_END_OF_EVENT, prepare=False)
+            await session.run(*await work.rest(), *_END_EVENT)
         except Exception as failure:
-            if _is_broken(failure, driver):
+            if _is_broken(session):
                 raise
-            await driver.execute(_UNDO_EVENT, prepare=False)
+            await session.run(*_UNDO_EVENT)
             _log.error("dead letter not reported", consumer=consumer, error=error_text(failure))
             return False
         return True
@@ -505,6 +507,5 @@ def _is_meant(reaction: Reaction, delivery: Delivery) -> bool:
     return bool(delivery.message_name) or reaction.takes_json
 
 
-def _is_broken(error: Exception, driver: Session) -> bool:
-    disconnected = isinstance(error, DBAPIError) and error.connection_invalidated
-    return disconnected or driver.closed
+def _is_broken(session: Session) -> bool:
+    return session.closed or session.broken

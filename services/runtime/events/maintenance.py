@@ -22,8 +22,9 @@ import structlog
 
 from services.runtime.events import alarms, relay
 from services.runtime.events.alarms import Alarm, Condition
-from services.runtime.events.relay import Relay, Session
+from services.runtime.events.relay import Relay
 from services.runtime.interruptions import Interruptions
+from services.runtime.session import Session
 from services.runtime.telemetry import Silent, Telemetry
 
 DAYS_AHEAD = 7

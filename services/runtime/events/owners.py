@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 
 from services.runtime.events import relay
-from services.runtime.events.relay import Session
 from services.runtime.ids import new_uuid
+from services.runtime.session import Session
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PROCESSES = Path("/proc/self/ns/pid")

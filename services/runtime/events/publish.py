@@ -1,6 +1,6 @@
 """Publishing: events are written by the transaction whose facts they are, or not at all.
 
-A unit of work collects what is published as `Pending` and hands all of it to `write` as the last
+A unit of work collects what is published as `Pending` and has all of it written by the last
 statement before its commit, so that an event's place in the log is taken while the locks of its
 aggregate are held. After the commit the unit of work wakes the bus (`EventBus.wake`).
 """
@@ -8,22 +8,18 @@ aggregate are held. After the commit the unit of work wakes the bus (`EventBus.w
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cache
-from typing import Any
 
-import psycopg
 from google.protobuf.message import Message
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.runtime import sql
 from services.runtime.context import CallContext
-from services.runtime.driver import driver_of
 from services.runtime.errors import Code, DomainError
 from services.runtime.events import registry
 from services.runtime.events.subjects import with_version
+from services.runtime.session import Call
+from services.runtime.statements import statement
 from services.runtime.turns import in_slices
 
 PAYLOAD_BYTES_MAX = 1024 * 1024
@@ -35,9 +31,8 @@ EVENTS_MAX = 10_000
 _SLICE = 100
 
 _QUERIES = sql.load("services.runtime.events", "queries.sql")
-_PARAMETER = re.compile(r"%\((\w+)\)[sb]")
-# Where a connection's own cursor is kept.
-_CURSOR = "events.publish"
+_ONE = statement(_QUERIES["publish_one"])
+_MANY = statement(_QUERIES["publish_many"])
 
 
 class EventTooLarge(DomainError):
@@ -85,22 +80,17 @@ class Pending:
             )
 
 
-async def write(
-    connection: AsyncConnection,
-    context: CallContext,
-    now: datetime,
-    events: Sequence[Pending],
-) -> None:
-    """Write events into the log, in one statement, in the order of publishing.
+async def calls(context: CallContext, now: datetime, events: Sequence[Pending]) -> list[Call]:
+    """Return what writes events into the log, in the order of publishing.
 
-    The connection must be in the transaction whose facts they are, under the services' role and with
-    the tenant of `context` set. Nothing may be written after it in that transaction.
+    To be run in the transaction whose facts they are, under the services' role and with the tenant of `context` set.
+    Nothing may be written after it in that transaction.
 
     Raises:
         ValueError: more than 10,000 events in one transaction.
     """
     if not events:
-        return
+        return []
     if len(events) > EVENTS_MAX:
         raise ValueError(f"{len(events)} events in one transaction; publish at most {EVENTS_MAX}")
     shared = {
@@ -109,47 +99,15 @@ async def write(
         "created_at": now,
     }
     if len(events) == 1:
-        await _write_one(connection, shared | _row(events[0], context))
-        return
+        return [Call(_ONE, shared | _row(events[0], context))]
     rows = [_row(event, context) async for event in in_slices(events, _SLICE)]
-    await write_many(driver_of(connection), shared, rows)
+    return [many(shared, rows)]
 
 
-async def write_many(
-    driver: psycopg.AsyncConnection[Any],
-    shared: Mapping[str, object],
-    rows: Sequence[Mapping[str, object]],
-) -> None:
-    """Write rows of the log in one statement, in their order; they share tenant, trace and time."""
+def many(shared: Mapping[str, object], rows: Sequence[Mapping[str, object]]) -> Call:
+    """Return what writes rows of the log in their order; they share tenant, trace and time."""
     columns = {name: [row[name] for row in rows] for name in rows[0] if name not in shared}
-    await driver.execute(_QUERIES["publish_many"], {**shared, **columns})
-
-
-async def _write_one(connection: AsyncConnection, row: Mapping[str, object]) -> None:
-    """Write one event, as nearly every transaction does: by a cursor that its connection keeps, and with
-    numbered parameters, which spares a fifth of what publishing costs its caller.
-    """
-    statement, names = _numbered()
-    sync = connection.sync_connection
-    assert sync is not None, "the connection is open"
-    cursor = sync.info.get(_CURSOR)
-    if cursor is None:
-        cursor = sync.info[_CURSOR] = psycopg.AsyncRawCursor(driver_of(connection))
-    await cursor.execute(statement, [row[name] for name in names])
-
-
-@cache
-def _numbered() -> tuple[bytes, tuple[str, ...]]:
-    """Return `publish_one` with its parameters as $1, $2, …, and their names in that order."""
-    names: list[str] = []
-
-    def number(found: re.Match[str]) -> str:
-        if found[1] not in names:
-            names.append(found[1])
-        return f"${names.index(found[1]) + 1}"
-
-    statement = _PARAMETER.sub(number, _QUERIES["publish_one"])
-    return statement.encode(), tuple(names)
+    return Call(_MANY, {**shared, **columns})
 
 
 def _row(event: Pending, context: CallContext) -> dict[str, object]:

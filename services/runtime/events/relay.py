@@ -7,18 +7,16 @@ are set inside each transaction and never on the session, which a connection poo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import psycopg
-from psycopg.rows import dict_row
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from services.runtime import pool, sql
 from services.runtime.conditions import Conditions
-from services.runtime.database import connect_arguments, sqlalchemy_url
+from services.runtime.database import connect_arguments
+from services.runtime.session import Call, Rows, Session
+from services.runtime.statements import statement as numbered
 
 LEASE_MS = 10_000
 # Of payloads that are read at once, by each worker. The event that goes beyond it is still read.
@@ -27,9 +25,9 @@ FETCH_BYTES_MAX = 16 * 1024 * 1024
 _TRANSACTION_SHARE = 0.6
 
 _SQL = sql.load("services.runtime.events", "queries.sql")
+_FETCH = numbered(_SQL["fetch"])
 
 Row = dict[str, Any]
-Session = psycopg.AsyncConnection[Any]
 
 
 class Delivery(NamedTuple):
@@ -78,12 +76,7 @@ def statement(name: str) -> str:
 
 async def rows(session: Session, name: str, **parameters: object) -> list[Row]:
     """Run a named statement and return its rows."""
-    async with (
-        asyncio.timeout(_limit_s(session)),
-        session.cursor(row_factory=dict_row) as cursor,
-    ):
-        await cursor.execute(statement(name), parameters or None)
-        return await cursor.fetchall() if cursor.description else []
+    return (await _run(session, name, parameters)).mappings()
 
 
 async def row(session: Session, name: str, **parameters: object) -> Row | None:
@@ -94,8 +87,18 @@ async def row(session: Session, name: str, **parameters: object) -> Row | None:
 
 async def changed(session: Session, name: str, **parameters: object) -> int:
     """Run a named statement and return how many rows it wrote."""
+    return (await _run(session, name, parameters)).rowcount
+
+
+async def _run(session: Session, name: str, parameters: Mapping[str, object]) -> Rows:
     async with asyncio.timeout(_limit_s(session)):
-        return (await session.execute(statement(name), parameters or None)).rowcount
+        (answer,) = await session.run(call(name, parameters))
+    return answer
+
+
+def call(name: str, parameters: Mapping[str, object]) -> Call:
+    """Return a named statement with its values."""
+    return Call(numbered(_SQL[name]), parameters)
 
 
 def int_array(numbers: Iterable[int]) -> str:
@@ -116,9 +119,9 @@ async def fetch(
         "limit": limit,
         "bytes_max": FETCH_BYTES_MAX,
     }
-    async with asyncio.timeout(_limit_s(session)), session.cursor(binary=True) as cursor:
-        await cursor.execute(statement("fetch"), bound)
-        return [Delivery._make(found) for found in await cursor.fetchall()]
+    async with asyncio.timeout(_limit_s(session)):
+        (answer,) = await session.run(Call(_FETCH, bound, binary=True))
+    return [Delivery._make(found) for found in answer.tuples()]
 
 
 def is_rest(fetched: Sequence[Delivery], limit: int) -> bool:
@@ -131,13 +134,13 @@ def is_rest(fetched: Sequence[Delivery], limit: int) -> bool:
 @asynccontextmanager
 async def transaction(session: Session, limit_ms: int) -> AsyncIterator[None]:
     """A transaction that the server ends when it takes, or idles, too long."""
-    async with session.transaction():
+    async with pool.transaction(session):
         await rows(session, "limit_transaction", limit_ms=str(limit_ms))
         yield
 
 
-class ControlSession(psycopg.AsyncConnection[Any]):
-    """A session that commits every statement by itself.
+class ControlSession(Session):
+    """A session of somebody's own, beside the pool.
 
     Attributes:
         limit_s: how long one may take.
@@ -177,14 +180,8 @@ class Relay:
         self.lease_ms = lease_ms
         self.transaction_ms = int(lease_ms * _TRANSACTION_SHARE)
         self.workers = workers
-        self.engine: AsyncEngine = pool.new_engine(
-            sqlalchemy_url(url),
-            pool_size=workers,
-            # Whose transaction failed opens another one to put the event off.
-            max_overflow=workers,
-            pool_pre_ping=True,
-            connect_args=self._arguments,
-        )
+        # Whose transaction failed opens another one to put the event off.
+        self.pool = pool.Pool(url, size=workers, arguments=self._arguments, pooled=pooled)
 
     async def control(self, *, statement_ms: int | None = None) -> ControlSession:
         """Open a session that commits every statement by itself, for leases, reading and ticks.
@@ -195,6 +192,7 @@ class Relay:
             session = await pool.connect(
                 ControlSession, self._url, autocommit=True, **self._arguments
             )
+        session.pooled = self._pooled
         session.limit_s = (statement_ms or self.transaction_ms) / 1000
         if not self._pooled:
             # A prepared plan that was made for an empty log must not stick when the log is full. Behind a pooler
@@ -208,4 +206,4 @@ class Relay:
 
     async def close(self) -> None:
         """Close the pooled sessions."""
-        await self.engine.dispose()
+        await self.pool.close()

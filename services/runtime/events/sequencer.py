@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from services.runtime.crashpoints import crashpoint
 from services.runtime.events import relay
 from services.runtime.events.bus import EventBus
-from services.runtime.events.relay import Relay, Session
+from services.runtime.events.relay import Relay
 from services.runtime.interruptions import Interruptions
+from services.runtime.session import Session
 
 # From the first wait to the last, of an idle mesh, they grow.
 IDLE_MS_MIN = 20
@@ -38,6 +39,10 @@ TICK_MS_MAX = 300_000
 # it left open stays cheap.
 ADVANCE_SECONDS = 1.0
 SLOW_PROBE_SECONDS = 0.005
+# Between two ticks: of a multiple of the time that the last one took, so that ticks take a quarter of a core at most.
+REST_FACTOR = 3
+REST_MS_MIN = 4
+REST_MS_MAX = 20
 
 
 class Sequencer:
@@ -48,7 +53,7 @@ class Sequencer:
         self._bus = bus
         self._stopping = asyncio.Event()
         self._seen = ""
-        self._ticked_at = 0.0
+        self._ticked_at = self._took_s = 0.0
         self._sound_at = time.monotonic()
         self._session: Session | None = None
         self._interruptions = Interruptions("sequencer", relay_.conditions)
@@ -110,6 +115,7 @@ class Sequencer:
                 now = self._sound()
                 wait_ms = BUSY_MS if now < busy_until else min(wait_ms * 1.5, IDLE_MS_MAX)
                 continue
+            await self._rest()
             moved = await self._tick(session)
             if moved > 0 and not woken:
                 busy_until = time.monotonic() + BUSY_SECONDS
@@ -133,6 +139,14 @@ class Sequencer:
         self._seen = found["snapshot"]
         return False
 
+    async def _rest(self) -> None:
+        """Let more events come to the next tick while they come in numbers: one tick costs as much as ten events."""
+        rest_s = (
+            self._ticked_at + max(self._took_s * REST_FACTOR, REST_MS_MIN / 1000) - time.monotonic()
+        )
+        if rest_s > 0:
+            await asyncio.sleep(min(rest_s, REST_MS_MAX / 1000))
+
     def _sound(self) -> float:
         self._interruptions.works()
         self._sound_at = time.monotonic()
@@ -142,9 +156,11 @@ class Sequencer:
         """Sequence what was committed, page by page; -1 when another session is at it."""
         while True:
             crashpoint("events.tick.before_commit")
+            began = time.monotonic()
             page = await tick_page(session)
             crashpoint("events.tick.after_commit")
             self._ticked_at = time.monotonic()
+            self._took_s = self._ticked_at - began
             if page.moved >= 0:
                 self._sound()
             if page.moved > 0:

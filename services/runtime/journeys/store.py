@@ -89,7 +89,7 @@ async def add_step(work: UnitOfWork, journey_type: str, journey_id: str, step: S
 async def steps(work: UnitOfWork, journey_type: str, journey_id: str, limit: int) -> list[Step]:
     """Return the last steps of a journey, oldest first."""
     asked = {**_name(work, journey_type, journey_id), "limit": limit}
-    rows = list((await work.execute(_SQL["last_steps"], asked)).mappings())
+    rows = (await work.execute(_SQL["last_steps"], asked)).mappings()
     return [_step(row) for row in reversed(rows)]
 
 
@@ -118,7 +118,7 @@ async def page(
 
 async def _one(work: UnitOfWork, name: str, journey_type: str, journey_id: str) -> Journey | None:
     asked = _name(work, journey_type, journey_id)
-    row = (await work.execute(_SQL[name], asked)).mappings().first()
+    row = (await work.execute(_SQL[name], asked)).mapping()
     return _journey(row) if row else None
 
 

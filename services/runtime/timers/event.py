@@ -12,7 +12,7 @@ from services.runtime.events import publish
 from services.runtime.events.subjects import with_version
 
 if TYPE_CHECKING:
-    from services.runtime.events.relay import Session
+    from services.runtime.session import Session
 
 _SHARED = ("tenant_id", "traceparent", "created_at")
 
@@ -61,4 +61,4 @@ def of_row(row: Mapping[str, Any], event_id: str, **trail: object) -> dict[str, 
 async def write(session: Session, events: Iterable[Mapping[str, object]]) -> None:
     """Write events into the log, in their order, as the services' role: the last thing before the commit."""
     for shared, group in groupby(events, key=lambda event: [event[name] for name in _SHARED]):
-        await publish.write_many(session, dict(zip(_SHARED, shared, strict=True)), list(group))
+        await session.run(publish.many(dict(zip(_SHARED, shared, strict=True)), list(group)))

@@ -18,7 +18,6 @@ from typing import Any
 
 import psycopg
 import structlog
-from psycopg.rows import dict_row
 
 from services.runtime import sql
 from services.runtime.clock import Clock
@@ -27,10 +26,12 @@ from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import DomainError
 from services.runtime.events import relay
 from services.runtime.events.bus import EventBus
-from services.runtime.events.relay import Relay, Row, Session
+from services.runtime.events.relay import Relay, Row
 from services.runtime.ids import new_ulid
 from services.runtime.interruptions import Interruptions
 from services.runtime.roles import DatabaseUnfit, RoleNames
+from services.runtime.session import Call, Session
+from services.runtime.statements import statement
 from services.runtime.timers import event
 from services.runtime.timers.cron import Cron, Missed
 
@@ -325,12 +326,9 @@ async def _owed(
 
 
 async def _rows(session: Session, name: str, /, **parameters: Any) -> list[Row]:
-    async with (
-        asyncio.timeout(TRANSACTION_MS_MAX / 1000),
-        session.cursor(row_factory=dict_row) as cursor,
-    ):
-        await cursor.execute(_SQL[name], parameters or None)
-        return await cursor.fetchall() if cursor.description else []
+    async with asyncio.timeout(TRANSACTION_MS_MAX / 1000):
+        (answer,) = await session.run(Call(statement(_SQL[name]), parameters))
+    return answer.mappings()
 
 
 def _text(error: Exception) -> str:

@@ -119,7 +119,7 @@ async def put(work: UnitOfWork, schedule: Schedule) -> Schedule:
 async def find(work: UnitOfWork, name: str) -> Schedule | None:
     """Return a schedule, or None."""
     asked = {"tenant_id": work.tenant_id, "name": name}
-    row = (await work.execute(_SQL["get_schedule"], asked)).mappings().first()
+    row = (await work.execute(_SQL["get_schedule"], asked)).mapping()
     return _schedule(row) if row else None
 
 

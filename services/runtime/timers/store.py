@@ -91,7 +91,7 @@ async def cancel(work: UnitOfWork, keys: Sequence[str]) -> int:
 async def cancel_by_id(work: UnitOfWork, timer_id: str) -> Timer | None:
     """Cancel the timer of an id and return it; None when there is none."""
     asked = {"tenant_id": work.tenant_id, "timer_id": timer_id}
-    row = (await work.execute(_SQL["cancel_timer_by_id"], asked)).mappings().first()
+    row = (await work.execute(_SQL["cancel_timer_by_id"], asked)).mapping()
     return Timer(**row) if row else None
 
 

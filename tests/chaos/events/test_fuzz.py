@@ -66,7 +66,8 @@ async def _hold_open(lab: Lab, tenant: str, until: float) -> None:
                     # Written at once, and not with the commit as usual: its place in the log is an early one.
                     payload = PlanCreated(plan_id=f"old{number}", plan_version=version)
                     pending = publish.Pending(new_ulid(), payload, "")
-                    await publish.write(work.connection, who, work.now, [pending])
+                    session: Any = await work.raw()
+                    await session.run(*await publish.calls(who, work.now, [pending]))
                     await work.execute(
                         "INSERT INTO probe.truth VALUES (%(id)s, %(tenant)s, %(key)s, %(version)s)",
                         {

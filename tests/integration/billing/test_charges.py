@@ -236,7 +236,12 @@ async def test_a_charge_is_rated_posted_and_told(tenant: Tenant) -> None:
     assert await tenant.balance("payable:partner:north:USD") == -568
     assert await tenant.difference() == 0
     await tenant.world.mesh.drain_events()
-    told = [e for e in tenant.world.heard if e.tenant_id == tenant.tenant_id]
+    # A mesh of another test on this database may have metering in it, which tells of the period.
+    told = [
+        e
+        for e in tenant.world.heard
+        if e.tenant_id == tenant.tenant_id and e.subject != "usage.period.closed"
+    ]
     assert sorted(e.subject for e in told) == [
         "charge.created",
         "ledger.batch.posted",

@@ -113,10 +113,10 @@ async def test_a_handler_cannot_write_for_another_tenant_nor_reach_the_queue(lab
 
     async def attempt(work: UnitOfWork, statement: str) -> None:
         try:
-            async with work.connection.begin_nested():
+            async with work.savepoint():
                 await work.execute(statement)
         except Exception as error:
-            errors.append(type(getattr(error, "orig", error)).__name__)
+            errors.append(type(error).__name__)
 
     async def handle(work: UnitOfWork, envelope: Envelope) -> None:
         await attempt(

@@ -11,7 +11,8 @@ import pytest
 
 from services.runtime.database import UnitOfWork
 from services.runtime.events import Envelope, Reaction, relay
-from services.runtime.events.relay import Relay, Session
+from services.runtime.events.relay import Relay
+from services.runtime.session import Session
 from tests.support.event_drain import batch_reaction
 from tests.support.events import Lab, effects_reaction, lab_alone, new_tenant
 from tests.support.postgres import Server

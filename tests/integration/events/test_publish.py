@@ -85,7 +85,8 @@ async def test_an_id_is_taken_once_per_tenant(lab: Lab) -> None:
     async def write(who: str) -> None:
         with acting(call(who)) as acting_call:
             async with lab.database.unit_of_work("lab.publish") as work:
-                await publish.write(work.connection, acting_call, work.now, [pending])
+                session: Any = await work.raw()
+                await session.run(*await publish.calls(acting_call, work.now, [pending]))
 
     await write(tenant)
     await write(other)

@@ -238,6 +238,7 @@ async def test_a_batch_that_is_under_way_while_its_period_closes_is_told_of_once
         await go_on.wait()
         await hold(work)
 
+    monkeypatch.setattr(store, "FEW_MAX", 0)
     monkeypatch.setattr(store, "hold_closings", paused)
     sending = asyncio.ensure_future(send(stub, "a"))
     await asyncio.wait_for(stored.wait(), 10)
@@ -265,6 +266,7 @@ async def test_a_closing_waits_for_batches_that_did_not_see_it(
         return touched
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "FEW_MAX", 0)
         patch.setattr(store, "touches_closed", paused)
         sending = asyncio.ensure_future(send(stub, "a"))
         await asyncio.wait_for(stored.wait(), 10)

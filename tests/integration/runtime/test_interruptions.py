@@ -58,15 +58,13 @@ async def count_audits(single: Database) -> int:
 
 async def connection_is_clean(single: Database) -> None:
     """The pool's one connection names no tenant, may write and is in no transaction."""
-    async with single.engine.connect() as connection:
-        row = (
-            await connection.exec_driver_sql(
-                "SELECT coalesce(current_setting('mesh.tenant', true), '') AS tenant,"
-                " current_setting('transaction_read_only') AS read_only,"
-                " current_setting('statement_timeout') AS timeout"
-            )
-        ).one()
-        assert tuple(row) == ("", "off", "0")
+    async with single.session() as session:
+        cursor = await session.execute(
+            "SELECT coalesce(current_setting('mesh.tenant', true), '') AS tenant,"
+            " current_setting('transaction_read_only') AS read_only,"
+            " current_setting('statement_timeout') AS timeout"
+        )
+        assert await cursor.fetchone() == ("", "off", "0")
 
 
 @pytest.mark.parametrize("cut_by", ["caller", "deadline"])

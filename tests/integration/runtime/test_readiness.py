@@ -106,7 +106,7 @@ async def test_a_pool_that_is_used_up_is_no_database_that_is_gone(far: tuple[Wir
     await become(mesh, True)
     async with contextlib.AsyncExitStack() as held:
         for _ in range(2):
-            await held.enter_async_context(mesh.node.database.engine.connect())
+            await held.enter_async_context(mesh.node.database.session())
         await asyncio.sleep(readiness.ANSWER_SECONDS_MAX + readiness.PROBE_SECONDS)
         assert set((await states(mesh)).values()) == {True}
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy.exc import DBAPIError
 
 from services.cli.errors import CliError
 from services.cli.mesh import LocalMesh, Options, _secret, _secrets_keys
@@ -119,7 +118,6 @@ def test_the_environment_stands_above_the_file(
     ("error", "said"),
     [
         (psycopg.OperationalError("Connection refused"), "Connection refused"),
-        (DBAPIError(None, None, psycopg.OperationalError("Connection refused")), "refused"),
         (DatabaseUnavailable("it gave up"), "it gave up"),
         (TimeoutError(), "the database did not answer in time"),
         (PermissionError("not yours"), "the data directory cannot be used: not yours"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from sqlalchemy.exc import OperationalError
 
 from services.ledger.app import ATTEMPTS_MAX, _retried
 from services.runtime.errors import DatabaseUnavailable
@@ -12,7 +11,7 @@ from services.runtime.errors import DatabaseUnavailable
 VICTIMS = [
     psycopg.errors.DeadlockDetected(),
     psycopg.errors.SerializationFailure(),
-    OperationalError("SELECT", {}, psycopg.errors.DeadlockDetected()),
+    psycopg.errors.DeadlockDetected(),
 ]
 
 

@@ -48,8 +48,9 @@ from services.runtime.events.jetstream.statements import (
 from services.runtime.events.jetstream.waits import Backoff
 from services.runtime.events.owners import new_owner
 from services.runtime.events.publish import identity_hash
-from services.runtime.events.relay import Delivery, Relay, Row, Session
+from services.runtime.events.relay import Delivery, Relay, Row
 from services.runtime.interruptions import told
+from services.runtime.session import Session
 
 CONSUMER = "transport.jetstream"
 IDLE_MS_MIN = 20

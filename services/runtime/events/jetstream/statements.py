@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from psycopg.rows import dict_row
-
-from services.runtime import pool, sql
-from services.runtime.driver import driver_of
+from services.runtime import sql
 from services.runtime.events import relay
-from services.runtime.events.relay import Relay, Row, Session
+from services.runtime.events.relay import Relay, Row
+from services.runtime.session import Call, Rows, Session
+from services.runtime.statements import statement
 
 _SQL = sql.load("services.runtime.events.jetstream", "queries.sql")
 
@@ -22,9 +21,7 @@ class LeaseLost(Exception):
 
 async def rows(session: Session, name: str, **parameters: object) -> list[Row]:
     """Run a named statement and return its rows."""
-    async with asyncio.timeout(_limit_s(session)), session.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_SQL[name], parameters or None)
-        return await cursor.fetchall() if cursor.description else []
+    return (await _run(session, name, parameters)).mappings()
 
 
 async def row(session: Session, name: str, **parameters: object) -> Row | None:
@@ -35,23 +32,24 @@ async def row(session: Session, name: str, **parameters: object) -> Row | None:
 
 async def changed(session: Session, name: str, **parameters: object) -> int:
     """Run a named statement and return how many rows it wrote."""
-    async with asyncio.timeout(_limit_s(session)):
-        return (await session.execute(_SQL[name], parameters or None)).rowcount
+    return (await _run(session, name, parameters)).rowcount
 
 
-def _limit_s(session: Session) -> float | None:
+async def _run(session: Session, name: str, parameters: Mapping[str, object]) -> Rows:
     # In a transaction the server counts.
-    return session.limit_s if isinstance(session, relay.ControlSession) else None
+    limit_s = session.limit_s if isinstance(session, relay.ControlSession) else None
+    async with asyncio.timeout(limit_s):
+        (answer,) = await session.run(Call(statement(_SQL[name]), parameters))
+    return answer
 
 
 @asynccontextmanager
 async def fenced(relay_: Relay, lease: dict[str, object]) -> AsyncIterator[Session]:
     """A transaction that ends with nothing when the lease is another's. Raises LeaseLost."""
-    async with pool.begun(relay_.engine) as connection:
-        driver = driver_of(connection)
-        if await relay.row(driver, "fence", **lease, limit_ms=str(relay_.transaction_ms)) is None:
+    async with relay_.pool.begun() as session:
+        if await relay.row(session, "fence", **lease, limit_ms=str(relay_.transaction_ms)) is None:
             raise LeaseLost
-        yield driver
+        yield session
 
 
 async def renew(session: Session, relay_: Relay, lease: dict[str, object]) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import pickle
 import struct
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -80,6 +82,7 @@ class Workers:
         items: Sequence[Any],
         *,
         budgets: int = 1,
+        until: float = math.inf,
     ) -> list[Outcome]:
         """Call `function(shared, item)` for each item in another process; returns what came of each, in order.
 
@@ -89,6 +92,7 @@ class Workers:
             shared: what all calls get.
             items: what each call gets.
             budgets: how many times the budget of an item each of these may take.
+            until: monotonic seconds at which nothing more is tried behind an item that took more than its budget.
 
         Raises:
             WorkerFault: the function failed otherwise than by a DomainError.
@@ -113,6 +117,8 @@ class Workers:
                         outcomes.append(Overrun())
                 if (
                     overruns > OVERRUNS_MAX
+                    # The first death tells that one of them was too costly, the next one which.
+                    or (overruns > 1 and time.monotonic() > until)
                     or spent > max(CALL_BUDGETS, budgets) * self._cpu_seconds
                 ):
                     left = len(items) - len(outcomes)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -45,6 +46,15 @@ async def test_a_call_overruns_so_often_and_no_more(workers: Workers) -> None:
     found = await workers.run("acme", jobs.burn, None, [TOO_MUCH] * 3 + [0.0, TOO_MUCH, 0.0])
     assert found[:3] == [Overrun()] * 3
     assert found[3:] == [Overrun(tried=False)] * 3
+
+
+async def test_behind_an_overrun_a_call_that_has_no_time_left_tries_no_more(
+    workers: Workers,
+) -> None:
+    late = time.monotonic()
+    assert await workers.run("acme", jobs.burn, None, [0.0] * 3, until=late) == [0.0] * 3
+    found = await workers.run("acme", jobs.burn, None, [0.0, TOO_MUCH, 0.0, 0.0], until=late)
+    assert found == [0.0, Overrun(), Overrun(tried=False), Overrun(tried=False)]
 
 
 async def test_errors_and_deaths_are_those_of_their_items(workers: Workers) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ class _Here(Workers):
         items: Sequence[Any],
         *,
         budgets: int = 1,
+        until: float = math.inf,
     ) -> list[Any]:
         return [self._call(function, shared, item) for item in items]
 

@@ -42,13 +42,15 @@ SELECT tenant_id FROM billing.tenants_to_resume(%(limit)s) AS tenant_id;
 -- @take_to_resume
 -- Each try puts the next one off twice as long, up to an hour, so that a charge that cannot be posted does not keep
 -- others waiting. SKIP LOCKED: two processes share the work.
+WITH due AS MATERIALIZED (
+  SELECT p.charge_id FROM billing.charge AS p
+   WHERE p.tenant_id = %(tenant_id)s AND p.status = 1 AND p.resume_at <= clock_timestamp()
+   ORDER BY p.resume_at
+   LIMIT %(limit)s
+     FOR UPDATE SKIP LOCKED)
 UPDATE billing.charge AS c
    SET resume_at = clock_timestamp() + least(interval '1 hour', interval '60 seconds' * 2 ^ least(c.resume_tries, 10)),
        resume_tries = c.resume_tries + 1
  WHERE c.tenant_id = %(tenant_id)s
-   AND c.charge_id IN (SELECT p.charge_id FROM billing.charge AS p
-                        WHERE p.tenant_id = %(tenant_id)s AND p.status = 1 AND p.resume_at <= clock_timestamp()
-                        ORDER BY p.resume_at
-                        LIMIT %(limit)s
-                          FOR UPDATE SKIP LOCKED)
+   AND c.charge_id IN (SELECT charge_id FROM due)
 RETURNING c.charge_id;

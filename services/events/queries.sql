@@ -113,11 +113,13 @@ ON CONFLICT (tenant_id, event_id) DO UPDATE SET attributes = EXCLUDED.attributes
 -- @forget_attributes
 -- What is kept goes after its event has gone with the log's oldest day. Each call that keeps some removes up to
 -- twice as many, so that the table cannot outgrow the log.
+WITH old AS MATERIALIZED (
+  SELECT c.event_id FROM events.cloud_event c
+   WHERE c.tenant_id = %(tenant_id)s
+     AND c.recorded_at < (SELECT min(e.recorded_at) FROM mesh.event e WHERE e.tenant_id = %(tenant_id)s)
+   ORDER BY c.recorded_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 DELETE FROM events.cloud_event k
- USING (SELECT c.event_id FROM events.cloud_event c
-         WHERE c.tenant_id = %(tenant_id)s
-           AND c.recorded_at < (SELECT min(e.recorded_at) FROM mesh.event e WHERE e.tenant_id = %(tenant_id)s)
-         ORDER BY c.recorded_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS old
+ USING old
  WHERE k.tenant_id = %(tenant_id)s AND k.event_id = old.event_id;
 
 -- @lock_webhooks

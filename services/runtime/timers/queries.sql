@@ -114,9 +114,12 @@ RETURNING t.timer_id, t.due_at, t.subject, t.schema_version, t.event_key, t.mess
           t.causation_id, t.traceparent;
 
 -- @put_off_timer
+-- Materialized: joined with the update it may be looked for again for each row, and each time another one is found.
+WITH f AS MATERIALIZED (
+  SELECT key FROM mesh.timer WHERE tenant_id = %(tenant_id)s AND due_at <= %(now)s
+   ORDER BY due_at, timer_id LIMIT 1 FOR UPDATE SKIP LOCKED)
 UPDATE mesh.timer t SET due_at = %(until)s
-  FROM (SELECT key FROM mesh.timer WHERE tenant_id = %(tenant_id)s AND due_at <= %(now)s
-         ORDER BY due_at, timer_id LIMIT 1 FOR UPDATE SKIP LOCKED) f
+  FROM f
  WHERE t.tenant_id = %(tenant_id)s AND t.key = f.key
 RETURNING t.key, t.timer_id;
 

@@ -14,10 +14,24 @@ from services.runtime import sql
 from services.runtime.statements import Statement
 from tests.support.postgres import DatabaseUrls
 
+# Rows that are locked up to a number: joined with what changes them, they may be looked for again for each row,
+# and each time others are found.
+_LOCKED_AGAIN = re.compile(
+    r"/\*.*?\*/\s*(?:UPDATE|DELETE)\b.*\bLIMIT\b.*\bFOR (?:NO KEY )?UPDATE", re.DOTALL
+)
 IS_TIME = re.compile(r"now|.*_at|due_before|end_before").fullmatch
 TIMES = {1184, 1185}  # timestamptz, and arrays of it
 ROOT = Path(services.__path__[0])
 FILES = sorted(ROOT.rglob("*.sql"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_taken_up_to_a_number_is_taken_once(file: Path) -> None:
+    package = ".".join(("services", *file.relative_to(ROOT).parent.parts))
+    again = [
+        name for name, text in sql.load(package, file.name).items() if _LOCKED_AGAIN.match(text)
+    ]
+    assert again == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.relative_to(ROOT)))

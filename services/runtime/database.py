@@ -173,6 +173,7 @@ class UnitOfWork:
         try:
             yield
         except Exception:
+            # Whatever it was goes on to the caller; what was begun inside is undone first.
             if self._runs == runs:
                 del self._waiting[before:]
             else:
@@ -318,8 +319,7 @@ class Database:
         self._clock = clock
         self._wake = wake
         self._scheduled = scheduled
-        # Who waits for a connection waits here. The pool itself wakes nobody when a connection that was to be made
-        # was given up, and lets them wait although none is in use.
+        # Who waits for a session waits here: the pool opens one for whoever asks.
         self._free = asyncio.Semaphore(pool_size)
         self.pool = pool.Pool(
             url,

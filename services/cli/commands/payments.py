@@ -35,7 +35,7 @@ from services.cli.output import (
     when,
 )
 from services.runtime.ids import derived_uuid, request_id_of
-from services.runtime.texts import storable
+from services.runtime.texts import is_kept_whole
 
 ResponseT = TypeVar("ResponseT")
 
@@ -179,7 +179,7 @@ def _own_keys(document: Any) -> Iterator[str]:
     for name, value in document if isinstance(document, _Members) else ():
         text = value.strip() if isinstance(value, str) else ""
         # The mesh refuses a key that it cannot keep as it is.
-        if storable(text) != text or "\N{REPLACEMENT CHARACTER}" in text:
+        if not is_kept_whole(text):
             continue
         if text and re.sub(r"[^a-z0-9]", "", name.lower()) in _OWN_KEYS:
             yield text

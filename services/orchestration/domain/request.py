@@ -17,7 +17,7 @@ from services.orchestration.domain.issues import PATH_MAX, Findings, Issue
 from services.orchestration.domain.tree import Number, Object, Tree
 from services.runtime.cards import SPAN_MAX, holds_card_number
 from services.runtime.money import EXPONENTS
-from services.runtime.texts import storable
+from services.runtime.texts import is_kept_whole, storable
 
 PREFERENCES_MAX = 20
 METADATA_MAX = 50
@@ -299,7 +299,7 @@ def _body_key(fields: dict[str, Field], findings: Findings) -> str | None:
     if found is None:
         return ""
     text = _text_of(found, findings)
-    if storable(text) != text or "\N{REPLACEMENT CHARACTER}" in text:
+    if not is_kept_whole(text):
         # Two keys that differ there alone would become one.
         message = "the key holds a character that cannot be read or kept; send a UUID"
         findings.refuse(found.path, "INVALID_IDEMPOTENCY_KEY", message)

@@ -122,7 +122,7 @@ async def test_a_value_that_cannot_be_sent_leaves_the_session_as_it_was(session:
             "id": st.uuids(),
             "ids": st.lists(st.uuids(), max_size=3),
             "moments": st.lists(
-                st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),  # noqa: DTZ001
+                st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),  # noqa: DTZ001 - bounds have no zone
                 max_size=3,
             ),
             "share": st.floats(allow_nan=False, allow_infinity=False),

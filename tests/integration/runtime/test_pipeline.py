@@ -366,15 +366,29 @@ async def test_calls_one_after_another_never_reach_the_limit_of_calls_at_once(
             await access_stub.ListApiKeys(access_service_pb2.ListApiKeysRequest(), timeout=10)
 
 
-async def test_more_calls_at_once_than_the_limit_are_refused(database_url: DatabaseUrls) -> None:
-    # gRPC itself refuses, without a word, beyond four times as many.
+async def test_more_calls_at_once_than_the_limit_are_refused(
+    database_url: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, begun, proceed = access_store.page, asyncio.Semaphore(0), asyncio.Event()
+
+    async def held(*arguments: Any) -> Any:
+        begun.release()
+        await proceed.wait()
+        return await page(*arguments)
+
+    monkeypatch.setattr(access_store, "page", held)
+    request = access_service_pb2.ListApiKeysRequest()
     async with running(database_url, [access.build], concurrent_rpcs_max=5) as small:
         access_stub = stub(small, f"t-{uuid4()}")
-        calls = (access_stub.CreateApiKey(create()) for _ in range(20))
-        answers = await asyncio.gather(*calls, return_exceptions=True)
-    errors = [typed(a) for a in answers if isinstance(a, grpc.aio.AioRpcError)]
-    assert 0 < len(errors) < 20
-    assert {(error.reason, error.metadata["limit"]) for error in errors} == {("OVERLOADED", "5")}
+        taken = [asyncio.ensure_future(access_stub.ListApiKeys(request)) for _ in range(5)]
+        for _ in taken:
+            await begun.acquire()
+        for _ in range(3):
+            _, error = await refused(access_stub.ListApiKeys(request))
+            assert (error.reason, error.metadata["limit"]) == ("OVERLOADED", "5")
+        proceed.set()
+        await asyncio.gather(*taken)
+        await access_stub.ListApiKeys(request)
 
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

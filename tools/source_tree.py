@@ -8,7 +8,7 @@ from pathlib import Path
 
 # Calls whose literal first argument names a unit of work; each has a crash point on either side of
 # its commit.
-UNITS_OF_WORK = {"unit_of_work", "once", "claim"}
+UNITS_OF_WORK = {"unit_of_work", "UseCase", "SteppedUseCase", "apply", "step", "refusing"}
 NAMED_BY_LITERAL = {"crashpoint", "unit_of_work"}
 
 

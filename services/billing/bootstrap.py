@@ -15,7 +15,6 @@ def build(runtime: Runtime) -> Service:
     """Build the service."""
     charges = Charges(
         runtime.database,
-        runtime.idempotency,
         PricingClient(runtime.channels),
         LedgerClient(runtime.channels),
     )
@@ -25,7 +24,7 @@ def build(runtime: Runtime) -> Service:
         servicers=[
             Servicer(
                 charge_service_pb2_grpc.add_ChargeServiceServicer_to_server,
-                ChargeServicer(charges),
+                ChargeServicer(charges, runtime.commands),
                 "payments.billing.v1.ChargeService",
             )
         ],

@@ -77,7 +77,7 @@ def assemble(
                     Operations(runtime.database, runtime.bus),
                     Timers(runtime.database, publisher),
                     Journeys(runtime.database),
-                    runtime.idempotency,
+                    runtime.commands,
                 ),
                 "payments.events.v1.EventService",
             )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Set
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
-from payments.events.v1 import metering_events_pb2
-
-from services.metering import domain, late, store
+from services.metering import domain, facts, late, store
 from services.metering.catalogue import SkuMemory
 from services.metering.domain import (
     Batch,
@@ -22,11 +21,11 @@ from services.metering.domain import (
     LatePlace,
     Policy,
     Receipt,
-    Total,
     Usage,
     UsageQuery,
 )
 from services.runtime.clock import Clock
+from services.runtime.commands import Commands
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import Overloaded
@@ -107,17 +106,37 @@ class SettingsMemory:
         self._kept.pop(tenant_id, None)
 
 
+@dataclass(frozen=True, slots=True)
+class StoreBatch:
+    """A judged batch to be stored, and the receipt that it gets."""
+
+    receipt_id: str
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSettings:
+    """How far from now events may lie, back and ahead; None leaves it."""
+
+    past: timedelta | None
+    future: timedelta | None
+
+
 class Metering:
     """The use cases.
 
     Args:
-        database: units of work.
+        database: what is read.
+        commands: runs what changes something.
         skus: which SKUs exist.
         clock: business time, against which event times are held.
     """
 
-    def __init__(self, database: Database, skus: SkuMemory, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, commands: Commands, skus: SkuMemory, clock: Clock
+    ) -> None:
         self._database = database
+        self._commands = commands
         self._skus = skus
         self._clock = clock
         self._settings = SettingsMemory(database)
@@ -140,8 +159,8 @@ class Metering:
         async with self._turns.turn():
             batch = await self._judged(skus, judge)
             receipt_id = new_id(store.RECEIPT_PREFIX.rstrip("_"))
-            async with self._database.unit_of_work("metering.ingest") as work:
-                return await _store(work, receipt_id, batch)
+            command = StoreBatch(receipt_id, batch)
+            return await self._commands.apply("metering.ingest", store_batch, command)
 
     async def _judged(self, skus: Set[str], judge: Judge) -> Batch:
         tenant_id = current().tenant_id
@@ -193,39 +212,35 @@ class Metering:
 
     async def list_late(
         self, wanted: LateFilter, after: LatePlace | None, limit: int
-    ) -> tuple[list[LateEvent], bool]:
-        """List late events behind `after`; says whether there are more."""
+    ) -> list[LateEvent]:
+        """List the first late events behind `after`."""
         async with self._database.read() as work:
-            found = await store.list_late(work, wanted, after, limit + 1)
-        return found[:limit], len(found) > limit
+            return await store.list_late(work, wanted, after, limit)
 
     async def ingest_settings(self) -> IngestSettings:
         """Return the tenant's settings."""
         async with self._database.read() as work:
             return await store.read_settings(work)
 
-    async def update_ingest_settings(
-        self, work: UnitOfWork, past: timedelta | None, future: timedelta | None
-    ) -> IngestSettings:
-        """Set what is given, leave the rest; audited. The caller commits, then calls `settings_changed`."""
+    async def change_settings(self, command: ChangeSettings, work: UnitOfWork) -> IngestSettings:
+        """Set what is given, leave the rest; audited."""
         before = await store.lock_settings(work)
         after = replace(
             before,
-            accept_past=before.accept_past if past is None else past,
-            accept_future=before.accept_future if future is None else future,
+            accept_past=before.accept_past if command.past is None else command.past,
+            accept_future=before.accept_future if command.future is None else command.future,
             updated_at=work.now,
         )
         await store.update_settings(work, after)
         work.audit("ingest_settings", work.tenant_id, _audited(before), _audited(after))
+        # The tenant's next batch reads them anew.
+        work.after_commit(partial(self._settings.forget, work.tenant_id))
         return after
 
-    def settings_changed(self) -> None:
-        """Read the tenant's settings anew for its next batch."""
-        self._settings.forget(current().tenant_id)
 
-
-async def _store(work: UnitOfWork, receipt_id: str, batch: Batch) -> Receipt:
-    """Store a judged batch, its receipt and its event in one transaction."""
+async def store_batch(command: StoreBatch, work: UnitOfWork) -> Receipt:
+    """Store a judged batch, its receipt and its event."""
+    receipt_id, batch = command.receipt_id, command.batch
     stored = domain.Stored()
     known: list[domain.Known] = []
     if batch.lines:
@@ -241,39 +256,11 @@ async def _store(work: UnitOfWork, receipt_id: str, batch: Batch) -> Receipt:
         work.violation(
             REQUEST_VALIDATION, "LOW", domain.rejections_told(batch), subject_id=receipt_id
         )
-        work.publish(_rejected(receipt_id, batch, work.now))
+        work.publish(facts.rejected(receipt_id, batch, work.now))
     store.insert_receipt(work, receipt, totals, current().principal_id)
     if totals:
-        work.publish(_reported(receipt, totals))
+        work.publish(facts.reported(receipt, totals))
     return receipt
-
-
-def _reported(receipt: Receipt, totals: Sequence[Total]) -> metering_events_pb2.UsageReported:
-    event = metering_events_pb2.UsageReported(
-        receipt_id=receipt.receipt_id,
-        accepted=receipt.accepted,
-        totals_omitted=len(totals) > domain.TOTALS_MAX,
-    )
-    event.first_event_at.FromDatetime(min(total.first_event_at for total in totals))
-    event.last_event_at.FromDatetime(max(total.last_event_at for total in totals))
-    if not event.totals_omitted:
-        event.totals.extend(late.total_message(total) for total in totals)
-    return event
-
-
-def _rejected(
-    receipt_id: str, batch: Batch, now: datetime
-) -> metering_events_pb2.UsageStatusChanged:
-    event = metering_events_pb2.UsageStatusChanged(
-        receipt_id=receipt_id,
-        status_from="received",
-        status_to="rejected",
-        event_count=len(batch.rejections),
-    )
-    for reason, count in sorted(domain.rejections_by_reason(batch).items()):
-        event.reasons.add(reason=reason, event_count=count)
-    event.changed_at.FromDatetime(now)
-    return event
 
 
 def _audited(settings: IngestSettings) -> dict[str, object]:

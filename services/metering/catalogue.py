@@ -21,7 +21,7 @@ SKUS_MAX = 20_000
 _SKU = re.compile(r"[A-Za-z0-9._:-]{1,64}").fullmatch
 
 
-class _Shelf:
+class _Skus:
     """What is remembered of one tenant."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class SkuMemory:
     def __init__(self, lookup: Lookup, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._lookup = lookup
         self._monotonic = monotonic
-        self._shelves: OrderedDict[str, _Shelf] = OrderedDict()
+        self._tenants: OrderedDict[str, _Skus] = OrderedDict()
 
     async def known(self, tenant_id: str, skus: Set[str]) -> Set[str]:
         """Return a set that has those of `skus` that exist; looks up at once what is not remembered.
@@ -49,38 +49,38 @@ class SkuMemory:
         Raises:
             DependencyUnavailable: the catalogue is needed and cannot be reached.
         """
-        shelf = self._shelf(tenant_id)
-        if skus <= shelf.known:
-            return shelf.known
-        async with shelf.lookup_lock:
-            strangers = self._strangers(shelf, skus)
-            if strangers:
-                found = set(await self._lookup(sorted(strangers)))
-                self._remember(shelf, skus, found, strangers - found)
-        return shelf.known
+        held = self._of(tenant_id)
+        if skus <= held.known:
+            return held.known
+        async with held.lookup_lock:
+            unremembered = self._unremembered(held, skus)
+            if unremembered:
+                found = set(await self._lookup(sorted(unremembered)))
+                self._remember(held, skus, found, unremembered - found)
+        return held.known
 
-    def _shelf(self, tenant_id: str) -> _Shelf:
-        shelf = self._shelves.setdefault(tenant_id, _Shelf())
-        self._shelves.move_to_end(tenant_id)
-        while len(self._shelves) > TENANTS_MAX:
-            self._shelves.popitem(last=False)
-        return shelf
+    def _of(self, tenant_id: str) -> _Skus:
+        held = self._tenants.setdefault(tenant_id, _Skus())
+        self._tenants.move_to_end(tenant_id)
+        while len(self._tenants) > TENANTS_MAX:
+            self._tenants.popitem(last=False)
+        return held
 
-    def _strangers(self, shelf: _Shelf, skus: Set[str]) -> set[str]:
+    def _unremembered(self, held: _Skus, skus: Set[str]) -> set[str]:
         """Return what to ask for; names that break the grammar exist nowhere."""
         now = self._monotonic()
         return {
             sku
-            for sku in skus - shelf.known
-            if shelf.unknown_until.get(sku, now) <= now and _SKU(sku)
+            for sku in skus - held.known
+            if held.unknown_until.get(sku, now) <= now and _SKU(sku)
         }
 
-    def _remember(self, shelf: _Shelf, asked: Set[str], found: set[str], missing: set[str]) -> None:
-        if len(shelf.known) + len(found) > SKUS_MAX:
+    def _remember(self, held: _Skus, asked: Set[str], found: set[str], missing: set[str]) -> None:
+        if len(held.known) + len(found) > SKUS_MAX:
             # A new set, because batches that are being judged hold the old one.
-            shelf.known = shelf.known & asked
-        shelf.known |= found
-        if len(shelf.unknown_until) + len(missing) > SKUS_MAX:
-            shelf.unknown_until.clear()
+            held.known = held.known & asked
+        held.known |= found
+        if len(held.unknown_until) + len(missing) > SKUS_MAX:
+            held.unknown_until.clear()
         until = self._monotonic() + UNKNOWN_SECONDS
-        shelf.unknown_until.update(dict.fromkeys(missing, until))
+        held.unknown_until.update(dict.fromkeys(missing, until))

@@ -12,12 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from payments.events.v1 import metering_events_pb2
-
-from services.metering import domain, store
-from services.metering.domain import Batch, Closing, LateTotal, Stored, Total
+from services.metering import domain, facts, store
+from services.metering.domain import Batch, Closing, LateTotal, Stored
 from services.runtime.database import UnitOfWork
-from services.runtime.money import format_decimal
 
 CONTRACT = "metering/late-usage"
 
@@ -29,12 +26,7 @@ async def close_period(work: UnitOfWork, closing: Closing) -> None:
     await store.wait_for_batches(work)
     if not await store.close_period(work, closing):
         return
-    event = metering_events_pb2.UsagePeriodClosed(
-        org_id=closing.org_id, charge_id=closing.charge_id, usage_snapshot=closing.usage_snapshot
-    )
-    event.period.start_at.FromDatetime(closing.start_at)
-    event.period.end_at.FromDatetime(closing.end_at)
-    work.publish(event)
+    work.publish(facts.period_closed(closing))
 
 
 async def tell_unseen(work: UnitOfWork, charge_id: str, org_id: str) -> None:
@@ -53,42 +45,10 @@ def _tell(work: UnitOfWork, totals: Sequence[LateTotal], receipt_id: str) -> Non
     """Publish one fact and one violation for each charge; totals come sorted by it."""
     for closing, of_charge in groupby(totals, key=lambda total: total.closing):
         told = [item.total for item in of_charge]
-        work.publish(_usage_late(closing, told, receipt_id))
+        work.publish(facts.usage_late(closing, told, receipt_id))
         work.violation(
             CONTRACT,
             "MEDIUM",
             domain.late_told(closing, sum(total.event_count for total in told), receipt_id),
             subject_id=closing.charge_id,
         )
-
-
-def _usage_late(
-    closing: Closing, totals: Sequence[Total], receipt_id: str
-) -> metering_events_pb2.UsageLate:
-    event = metering_events_pb2.UsageLate(
-        org_id=closing.org_id,
-        charge_id=closing.charge_id,
-        receipt_id=receipt_id,
-        event_count=sum(total.event_count for total in totals),
-        totals_omitted=len(totals) > domain.TOTALS_MAX,
-    )
-    event.period.start_at.FromDatetime(closing.start_at)
-    event.period.end_at.FromDatetime(closing.end_at)
-    event.first_event_at.FromDatetime(min(total.first_event_at for total in totals))
-    event.last_event_at.FromDatetime(max(total.last_event_at for total in totals))
-    if not event.totals_omitted:
-        event.totals.extend(total_message(total) for total in totals)
-    return event
-
-
-def total_message(total: Total) -> metering_events_pb2.UsageTotal:
-    """Tell a total."""
-    message = metering_events_pb2.UsageTotal(
-        org_id=total.org_id,
-        sku=total.sku,
-        quantity=format_decimal(total.quantity),
-        event_count=total.event_count,
-    )
-    message.first_event_at.FromDatetime(total.first_event_at)
-    message.last_event_at.FromDatetime(total.last_event_at)
-    return message

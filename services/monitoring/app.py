@@ -17,6 +17,7 @@ from services.monitoring.domain import (
     severity_fault,
 )
 from services.monitoring.store import Position, ViolationFilter
+from services.runtime.commands import Commands
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import InvalidField, NotFound
 
@@ -37,18 +38,17 @@ class Registration:
 class Monitor:
     """The contracts and violations of the tenant that the running call acts for."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, commands: Commands) -> None:
         self._database = database
+        self._commands = commands
 
     async def register(self, contracts: Sequence[Contract]) -> list[Registration]:
         """Register contracts in one transaction and answer for each, in their order."""
-        async with self._database.unit_of_work("monitoring.register_contracts") as work:
-            return await register(work, contracts)
+        return await self._commands.apply("monitoring.register_contracts", register, contracts)
 
     async def record(self, violations: Sequence[Violation]) -> list[bool]:
         """Record violations in one transaction; True for each that was not known before."""
-        async with self._database.unit_of_work("monitoring.record_violations") as work:
-            return await record(work, violations)
+        return await self._commands.apply("monitoring.record_violations", record, violations)
 
     async def list_contracts(self, after: str, limit: int) -> list[Contract]:
         """List built-in and registered contracts behind `after`, by id."""
@@ -74,7 +74,7 @@ class Monitor:
             return found
 
 
-async def register(work: UnitOfWork, contracts: Sequence[Contract]) -> list[Registration]:
+async def register(contracts: Sequence[Contract], work: UnitOfWork) -> list[Registration]:
     """Register contracts within a transaction; a later one of the same id sees the one before it."""
     await store.lock_contracts(work)
     known = await _known(work, {contract.contract_id for contract in contracts})
@@ -91,7 +91,7 @@ async def register(work: UnitOfWork, contracts: Sequence[Contract]) -> list[Regi
     return results
 
 
-async def record(work: UnitOfWork, violations: Sequence[Violation]) -> list[bool]:
+async def record(violations: Sequence[Violation], work: UnitOfWork) -> list[bool]:
     """Record violations within a transaction; of two that are the same only the first is new."""
     ids = {violation.contract_id for violation in violations}
     contracts = await _known(work, ids)

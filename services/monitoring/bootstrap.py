@@ -17,7 +17,7 @@ def build(runtime: Runtime) -> Service:
         servicers=[
             Servicer(
                 contracts_service_pb2_grpc.add_ContractMonitorServiceServicer_to_server,
-                ContractMonitorServicer(Monitor(runtime.database), runtime.clock),
+                ContractMonitorServicer(Monitor(runtime.database, runtime.commands), runtime.clock),
                 "payments.contracts.v1.ContractMonitorService",
             )
         ],

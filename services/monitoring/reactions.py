@@ -17,7 +17,7 @@ async def on_contract_violated(work: UnitOfWork, envelope: Envelope) -> None:
     """Record the violation in the dispatcher's own transaction; a second delivery changes nothing."""
     fact = envelope.payload
     assert isinstance(fact, ContractViolated)
-    await record(work, [_violation(fact, envelope)])
+    await record([_violation(fact, envelope)], work)
 
 
 REACTIONS = (

@@ -20,11 +20,14 @@ from services.orchestration.domain.tree import Object
 from services.orchestration.engine import LEASE_MARGIN_MS
 from services.orchestration.runs import Runs
 from services.orchestration.store import Filter, Lease, StoredConfig
+from services.runtime.commands import Commands
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
-from services.runtime.errors import NotFound, RequestIdReused
+from services.runtime.errors import NotFound
 from services.runtime.ids import derived_uuid, new_id, request_id_of
 
+# Name of the use case in the records of requests. Never change it: payments are found again by it.
+CREATE_PAYMENT = "orchestration.create_payment"
 EXTERNAL_REQUEST = "orchestration/external-request"
 PLAN_COVERAGE = "plan/coverage"
 _SEVERITIES = {Severity.INFO: "LOW", Severity.WARNING: "MEDIUM", Severity.ERROR: "HIGH"}
@@ -69,11 +72,35 @@ class Planned:
     request_key: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Take:
+    """A payment to be taken; `key` recognises a repeat of its request."""
+
+    incoming: Incoming
+    context: Context
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """The payment that a request stands for.
+
+    Attributes:
+        fence: of who works on it; None when it stood before and is left as it is.
+        lease: the right to work on it, if there is anything to do.
+    """
+
+    payment_id: str
+    fence: int | None = None
+    lease: Lease | None = None
+
+
 class Payments:
     """Takes, shows and lists payments."""
 
-    def __init__(self, database: Database, runs: Runs) -> None:
+    def __init__(self, database: Database, commands: Commands, runs: Runs) -> None:
         self._database = database
+        self._commands = commands
         self._runs = runs
 
     async def create(self, incoming: Incoming) -> tuple[Payment, bool]:
@@ -87,27 +114,45 @@ class Payments:
         """
         context = interpret(incoming.tree, incoming.findings)
         key = request_key(incoming, context)
-        body_hash = hashlib.sha256(incoming.body).digest()
+        taken = await self._commands.apply(
+            "orchestration.payment.create", self._take, _Take(incoming, context, key)
+        )
+        if taken.lease is not None and not self._runs.full:
+            self._runs.begin(taken.lease)
+        return await self._reached(taken.payment_id), taken.fence is None
+
+    async def _take(self, command: _Take, work: UnitOfWork) -> _Taken:
+        """Store a payment, or find the one that its request made before."""
+        incoming, key = command.incoming, command.key
+        planned = await _plan(work, command.context, incoming.findings.copy(), key)
+        payment = _new_payment(work, planned, key)
+        payment_id = await self._commands.claim_for(
+            work,
+            CREATE_PAYMENT,
+            key,
+            hashlib.sha256(incoming.body).digest(),
+            payment.payment_id,
+        )
+        made_now = payment_id == payment.payment_id
         call = current()
-        async with self._database.unit_of_work("orchestration.payment.create") as work:
-            planned = await _plan(work, context, incoming.findings, key)
-            payment = _new_payment(work, planned, key)
-            fence = await store.insert_payment(
-                work,
-                payment,
-                body_hash,
-                correlation_id=call.correlation_id,
-                lease_owner=self._runs.owner,
-                lease_ms=LEASE_MARGIN_MS,
-            )
-            if fence is None:
-                payment, fence = await self._met_again(work, key, body_hash, planned)
-            if fence is not None:
-                _report(work, payment.payment_id, key, planned.context)
-        if fence is not None and payment.plan is not None and not self._runs.full:
-            lease = Lease(call.tenant_id, payment.payment_id, fence, call.correlation_id)
-            self._runs.begin(lease)
-        return await self._reached(payment.payment_id), fence is None
+        leasing = store.Leasing(call.correlation_id, self._runs.owner, LEASE_MARGIN_MS)
+        fence: int | None = None
+        if made_now:
+            fence = store.insert_payment(work, payment, leasing)
+        else:
+            (before,) = await store.load(work, [payment_id])
+            again = _planned_again(before, planned)
+            if again is not None:
+                payment = again
+                fence = await store.plan_again(work, payment, leasing)
+        if fence is None:
+            return _Taken(payment_id)
+        _report(work, payment_id, key, planned.context)
+        if payment.plan is None:
+            return _Taken(payment_id, fence)
+        return _Taken(
+            payment_id, fence, Lease(call.tenant_id, payment_id, fence, call.correlation_id)
+        )
 
     async def plan(self, incoming: Incoming) -> Planned:
         """Show what `create` would do; stores and charges nothing."""
@@ -136,30 +181,6 @@ class Payments:
                 await _check_merchant(work, wanted.merchant_id)
             return await store.load(work, ids)
 
-    async def _met_again(
-        self, work: UnitOfWork, key: str, body_hash: bytes, planned: Planned
-    ) -> tuple[Payment, int | None]:
-        """Return the payment that a key stands for, and a fence if it was refused and has now been planned."""
-        # Behind the winner's commit: the conflict itself shows nothing of the winner.
-        payment_id, first_hash = await store.find_by_key(work, key)
-        if first_hash != body_hash:
-            raise RequestIdReused(
-                f"request_id {key} was used before with another body; a new payment needs a new one",
-                request_id=key,
-            )
-        (before,) = await store.load(work, [payment_id])
-        payment = _planned_again(before, planned)
-        if payment is None:
-            return before, None
-        fence = await store.plan_again(
-            work,
-            payment,
-            correlation_id=current().correlation_id,
-            lease_owner=self._runs.owner,
-            lease_ms=LEASE_MARGIN_MS,
-        )
-        return payment, fence
-
     async def _reached(self, payment_id: str) -> Payment:
         """Wait for the end of a payment within the caller's deadline; returns the state that was reached.
 
@@ -179,7 +200,7 @@ class MerchantConfigs:
         self._database = database
         self._processor_ids = processor_ids
 
-    async def put(self, work: UnitOfWork, config: MerchantConfig) -> int:
+    async def put(self, config: MerchantConfig, work: UnitOfWork) -> int:
         """Store a version, audited; returns the version that holds.
 
         Raises:

@@ -25,9 +25,9 @@ def assemble(runtime: Runtime) -> tuple[Service, Runs]:
     processors = sandbox(runtime.database)
     engine = Engine(runtime.database, processors, runtime.clock, secrets.token_bytes(32))
     runs = Runs(runtime.database, engine, runtime.violations, owner=new_id("orc"))
-    payments = PaymentServicer(Payments(runtime.database, runs))
+    payments = PaymentServicer(Payments(runtime.database, runtime.commands, runs))
     configs = MerchantConfigServicer(
-        MerchantConfigs(runtime.database, frozenset(processors)), runtime.idempotency
+        MerchantConfigs(runtime.database, frozenset(processors)), runtime.commands
     )
     service = Service(
         "orchestration",

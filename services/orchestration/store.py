@@ -125,43 +125,34 @@ def _config(row: Any) -> StoredConfig:
 # ---- payments
 
 
-async def insert_payment(
-    work: UnitOfWork,
-    payment: Payment,
-    request_hash: bytes,
-    *,
-    correlation_id: str,
-    lease_owner: str,
-    lease_ms: int,
-) -> int | None:
-    """Store a payment with its plan, leased to its maker; returns the fence, None when its key was used before.
+@dataclass(frozen=True, slots=True)
+class Leasing:
+    """To whom a payment is leased when it is stored, in which chain of calls, and for how long."""
 
-    A concurrent call with the same key waits here until the first one ends.
-    """
-    statement = insert(PAYMENT).values(
-        tenant_id=work.tenant_id,
-        payment_id=payment.payment_id,
-        request_key=payment.request_key,
-        request_hash=request_hash,
-        merchant_id=payment.merchant_id,
-        order_id=payment.order_id,
-        fence=1,
-        created_at=work.now,
-        **_planned(work, payment, correlation_id, lease_owner, lease_ms),
+    correlation_id: str
+    owner: str
+    lease_ms: int
+
+
+def insert_payment(work: UnitOfWork, payment: Payment, leasing: Leasing) -> int:
+    """Store a payment with its plan, leased to its maker; returns the fence."""
+    work.later(
+        insert(PAYMENT).values(
+            tenant_id=work.tenant_id,
+            payment_id=payment.payment_id,
+            request_key=payment.request_key,
+            merchant_id=payment.merchant_id,
+            order_id=payment.order_id,
+            fence=1,
+            created_at=work.now,
+            **_planned(work, payment, leasing),
+        )
     )
-    conflict = statement.on_conflict_do_nothing(index_elements=["tenant_id", "request_key"])
-    inserted = (await work.execute(conflict.returning(PAYMENT.c.fence))).scalar()
-    return _with_steps(work, payment, inserted)
+    _insert_steps(work, payment)
+    return 1
 
 
-async def plan_again(
-    work: UnitOfWork,
-    payment: Payment,
-    *,
-    correlation_id: str,
-    lease_owner: str,
-    lease_ms: int,
-) -> int | None:
+async def plan_again(work: UnitOfWork, payment: Payment, leasing: Leasing) -> int | None:
     """Give a refused payment its plan, leased to who asked again; None when another call was first."""
     statement = (
         sa.update(PAYMENT)
@@ -170,21 +161,18 @@ async def plan_again(
             PAYMENT.c.payment_id == payment.payment_id,
             PAYMENT.c.status == PaymentStatus.REFUSED.value,
         )
-        .values(
-            fence=PAYMENT.c.fence + 1,
-            **_planned(work, payment, correlation_id, lease_owner, lease_ms),
-        )
+        .values(fence=PAYMENT.c.fence + 1, **_planned(work, payment, leasing))
     )
-    updated = (await work.execute(statement.returning(PAYMENT.c.fence))).scalar()
-    return _with_steps(work, payment, updated)
+    fence: int | None = (await work.execute(statement.returning(PAYMENT.c.fence))).scalar()
+    if fence is not None:
+        _insert_steps(work, payment)
+    return fence
 
 
-def _planned(
-    work: UnitOfWork, payment: Payment, correlation_id: str, lease_owner: str, lease_ms: int
-) -> dict[str, Any]:
+def _planned(work: UnitOfWork, payment: Payment, leasing: Leasing) -> dict[str, Any]:
     under_way = payment.plan is not None
     lease_until = sa.func.clock_timestamp() + sa.func.make_interval(
-        0, 0, 0, 0, 0, 0, lease_ms / 1000
+        0, 0, 0, 0, 0, 0, leasing.lease_ms / 1000
     )
     return {
         "person_id": payment.person_id,
@@ -194,43 +182,30 @@ def _planned(
         "plan_id": payment.plan.plan_id if payment.plan else "",
         "config_version": payment.config_version,
         "status": payment.status.value,
-        "correlation_id": correlation_id,
+        "correlation_id": leasing.correlation_id,
         "due_at": work.now if under_way else None,
-        "lease_owner": lease_owner if under_way else None,
+        "lease_owner": leasing.owner if under_way else None,
         "lease_until": lease_until if under_way else None,
         "updated_at": work.now,
     }
 
 
-def _with_steps(work: UnitOfWork, payment: Payment, fence: int | None) -> int | None:
-    if fence is not None and payment.plan is not None:
-        _insert_steps(work, payment.payment_id, payment.plan)
-    return fence
-
-
-def _insert_steps(work: UnitOfWork, payment_id: str, plan: Plan) -> None:
+def _insert_steps(work: UnitOfWork, payment: Payment) -> None:
+    if payment.plan is None:
+        return
     rows = [
         {
             "tenant_id": work.tenant_id,
-            "payment_id": payment_id,
+            "payment_id": payment.payment_id,
             "step_index": index,
             "method": step.method,
             "amount_minor": step.amount_minor,
             "processors": list(step.processors),
             "token": step.token,
         }
-        for index, step in enumerate(plan.steps)
+        for index, step in enumerate(payment.plan.steps)
     ]
     work.later(insert(STEP), rows)
-
-
-async def find_by_key(work: UnitOfWork, request_key: str) -> tuple[str, bytes]:
-    """Return id and request hash of the payment that a key stands for."""
-    query = sa.select(PAYMENT.c.payment_id, PAYMENT.c.request_hash).where(
-        PAYMENT.c.tenant_id == work.tenant_id, PAYMENT.c.request_key == request_key
-    )
-    row = (await work.execute(query)).one()
-    return row.payment_id, bytes(row.request_hash)
 
 
 async def list_ids(work: UnitOfWork, wanted: Filter, *, before: str, limit: int) -> list[str]:

@@ -28,7 +28,6 @@ PAYMENT = sa.Table(
     sa.Column("tenant_id", sa.Text, primary_key=True),
     sa.Column("payment_id", sa.Text, primary_key=True),
     sa.Column("request_key", UUID(as_uuid=False)),
-    sa.Column("request_hash", sa.LargeBinary),
     sa.Column("merchant_id", sa.Text),
     sa.Column("order_id", sa.Text),
     sa.Column("person_id", sa.Text),

@@ -116,6 +116,7 @@ class UnitOfWork:
         self._events: list[publish.Pending] = []
         self._audits: list[dict[str, Any]] = []
         self._told = False
+        self._afterwards: list[Callable[[], None]] = []
         self.scheduled = False
 
     async def execute(
@@ -268,10 +269,20 @@ class UnitOfWork:
         payload.occurred_at.FromDatetime(self.now)
         self.publish(payload)
 
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Have something done once this is committed, e.g. forget what is remembered of the state before."""
+        self._afterwards.append(call)
+
+    def committed(self) -> None:
+        """Do what was to be done after the commit."""
+        for call in self._afterwards:
+            call()
+
     def forget(self) -> None:
         """Drop what was published and audited so far: its state was rolled back to a savepoint."""
         self._events.clear()
         self._audits.clear()
+        self._afterwards.clear()
 
     async def flush(self) -> None:
         """Write what is still to be written, for whoever ends the transaction by other means."""
@@ -379,6 +390,19 @@ class Database:
             self._wake()
         if work.scheduled:
             self._scheduled()
+        work.committed()
+
+    @asynccontextmanager
+    async def trial(self) -> AsyncIterator[UnitOfWork]:
+        """Open a transaction in which all is written and checked, and which leaves nothing."""
+        call = current()
+        async with self.session() as session:
+            work = UnitOfWork(session, call, self._clock.now(), (_BEGIN, _opening(call)))
+            try:
+                yield work
+                await work.flush()
+            finally:
+                await pool.roll_back(session)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[UnitOfWork]:

@@ -12,6 +12,7 @@ from services.runtime import methods, telemetry, validation
 from services.runtime.access import KeyRing, MeshTokens
 from services.runtime.channels import Channels
 from services.runtime.clock import Clock, SystemClock
+from services.runtime.commands import Commands
 from services.runtime.conditions import Conditions
 from services.runtime.config import Settings
 from services.runtime.database import Database
@@ -19,7 +20,6 @@ from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
 from services.runtime.events.jetstream import Options as TransportOptions
 from services.runtime.events.jetstream import Transport
-from services.runtime.idempotency import Idempotency
 from services.runtime.interceptors import Pipeline
 from services.runtime.readiness import TIMERS, DatabaseProbe, Feed, Readiness
 from services.runtime.server import Server
@@ -211,7 +211,7 @@ class Node:
         runtime = Runtime(
             settings=settings,
             database=self.database,
-            idempotency=Idempotency(self.database),
+            commands=Commands(self.database),
             channels=self._channels,
             clock=self._clock,
             violations=self.violations,

@@ -11,7 +11,7 @@ import contextlib
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
-from services.runtime.context import CallContext, acting
+from services.runtime.context import CallContext, acting, current
 from services.runtime.database import Database
 from services.runtime.errors import DomainError
 from services.runtime.interruptions import Interruptions
@@ -65,6 +65,10 @@ class ViolationReporter:
             self.dropped += 1
             if self.dropped % 1000 == 1:
                 log.warning("violations_dropped", dropped=self.dropped)
+
+    def tell(self, contract_id: str, severity: str, message: str, subject_id: str) -> None:
+        """Report for the running call that a contract was broken."""
+        self.report(Violation(current(), contract_id, severity, message[:1000], subject_id))
 
     async def start(self) -> None:
         """Start to publish."""

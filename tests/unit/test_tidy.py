@@ -46,7 +46,7 @@ KEYED_BY_CONTENT = {
 }
 
 # Modules that pass on the name of a unit of work which their caller gave as a literal.
-NAME_PASSED_ON = frozenset({"runtime/database.py", "runtime/idempotency.py"})
+NAME_PASSED_ON = frozenset({"runtime/database.py", "runtime/commands.py"})
 
 # Packages that are not named as the folder of their service.
 FOLDER_OF_PACKAGE = {"contracts": "monitoring"}

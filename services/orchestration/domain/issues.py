@@ -51,6 +51,10 @@ class Findings:
     issues: list[Issue] = field(default_factory=list)
     refused: bool = False
 
+    def copy(self) -> Findings:
+        """Return the findings so far, to which others can be added elsewhere."""
+        return Findings(list(self.issues), self.refused)
+
     def add(self, issue: Issue) -> None:
         """Add a finding; one that refuses the payment is remembered even when the list is full."""
         self.refused = self.refused or issue.severity is Severity.ERROR

@@ -31,9 +31,9 @@ from services.runtime.money import (
 class PlanSource(StrEnum):
     """How the plan of an organisation was found."""
 
-    ENTITLEMENT = "PLAN_SOURCE_ENTITLEMENT"
-    ORG_BUSINESS_MODEL = "PLAN_SOURCE_ORG_BUSINESS_MODEL"
-    MODEL_DEFAULT = "PLAN_SOURCE_MODEL_DEFAULT"
+    ENTITLEMENT = "ENTITLEMENT"
+    ORG_BUSINESS_MODEL = "ORG_BUSINESS_MODEL"
+    MODEL_DEFAULT = "MODEL_DEFAULT"
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,7 @@ class Outcome:
         spoilt: events that failed together: to be handled singly.
         published: something was published.
         scheduled: a timer or a schedule was set.
+        noted: the units of work, of which some is left to do after the commit.
         current: the one being handled, who is at fault when the whole transaction fails.
         cut: the rest is left to the next transaction.
         released: the lane was given back with the transaction.
@@ -116,6 +117,7 @@ class Outcome:
     spoilt: Sequence[Delivery] = ()
     published: bool = False
     scheduled: bool = False
+    noted: list[UnitOfWork] = field(default_factory=list)
     current: Delivery | None = None
     cut: bool = False
     released: bool = False
@@ -124,6 +126,7 @@ class Outcome:
         """Remember what has to be told once the transaction is committed."""
         self.published |= work.published
         self.scheduled |= work.scheduled
+        self.noted.append(work)
 
     @property
     def is_whole(self) -> bool:
@@ -211,6 +214,8 @@ class Handling:
             self._bus.wake()
         if outcome.scheduled:
             self._bus.scheduled()
+        for work in outcome.noted:
+            work.committed()
         return outcome
 
     async def count_attempt(self, session: Session, lane: Lane, delivery: Delivery) -> None:

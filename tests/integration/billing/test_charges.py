@@ -452,7 +452,7 @@ async def test_the_sweep_finishes_what_a_caller_left(
 def charges_of(runtime: Runtime) -> Charges:
     """Billing's use cases, as its bootstrap builds them."""
     pricing, ledger = PricingClient(runtime.channels), LedgerClient(runtime.channels)
-    return Charges(runtime.database, runtime.idempotency, pricing, ledger)
+    return Charges(runtime.database, pricing, ledger)
 
 
 async def make_due(runtime: Runtime, tenant_id: str) -> None:

@@ -266,7 +266,7 @@ async def test_what_an_old_release_booked_at_the_end_is_not_booked_again(
     ]
     with acting(call):
         async with mesh.node.database.unit_of_work("ledger.post_transfers") as work:
-            await post_transfers(work, chain)
+            await post_transfers(chain, work)
     await publish(mesh, call, charged(), charged(SECOND), received())
     assert await balances(mesh, call) == IN_FULL
     assert len(await entries(mesh, call, "receivable:acme:USD")) == 2

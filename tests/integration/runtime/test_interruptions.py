@@ -21,11 +21,11 @@ from services.events import bootstrap as events
 from services.runtime import interceptors
 from services.runtime.access import LOOKUPS_MAX, KeyRing, Principal
 from services.runtime.clock import SystemClock
+from services.runtime.commands import Commands, UseCase
 from services.runtime.config import Settings
 from services.runtime.context import CallContext, acting
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DatabaseUnavailable, DeadlineExceeded, InvalidField
-from services.runtime.idempotency import Idempotency
 from services.runtime.node import Node
 from services.runtime.roles import DatabaseUrls
 from services.runtime.server import PortInUse
@@ -120,7 +120,9 @@ async def test_a_backend_that_dies_under_a_request_is_the_databases_fault(
     request = access_service_pb2.RevokeApiKeyRequest(request_id=str(uuid4()), key_id="key_1")
     answer = access_service_pb2.RevokeApiKeyResponse()
 
-    async def handler(work: UnitOfWork) -> access_service_pb2.RevokeApiKeyResponse:
+    async def run(
+        answer: access_service_pb2.RevokeApiKeyResponse, work: UnitOfWork
+    ) -> access_service_pb2.RevokeApiKeyResponse:
         work.audit("test", "1", None, {"n": 1})
         if dying:
             pid = (await work.execute("SELECT pg_backend_pid()")).scalar_one()
@@ -129,15 +131,16 @@ async def test_a_backend_that_dies_under_a_request_is_the_databases_fault(
             await ((await work.raw()).execute("SELECT 1") if raw else work.execute("SELECT 1"))
         return answer
 
-    once = Idempotency(single).once
+    use_case = UseCase("test.dies", run, lambda answer: answer, type(answer))
+    commands = Commands(single)
     with acting(call()):
         dying = True
         with pytest.raises(DatabaseUnavailable):
-            await once("test.dies", request, access_service_pb2.RevokeApiKeyResponse, handler)
+            await commands.run(use_case, answer, request)
         assert await count_audits(single) == 0
         dying = False
         for _ in range(2):
-            await once("test.dies", request, access_service_pb2.RevokeApiKeyResponse, handler)
+            await commands.run(use_case, answer, request)
         assert await count_audits(single) == 1
 
 

@@ -18,7 +18,7 @@ from services.ledger.servicer import BATCH_ITEMS_MAX
 from services.metering import bootstrap as metering
 from services.metering.domain import ROWS_MAX
 from services.pricing import bootstrap as pricing
-from services.pricing.servicer import CATALOG_BYTES_MAX
+from services.pricing.messages import CATALOG_BYTES_MAX
 from services.runtime.clock import ManualClock
 from services.runtime.weight import MESSAGE_BYTES_MAX
 from tests.support.loop_watch import STEP_S, watching

@@ -20,9 +20,9 @@ from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 from services.access import bootstrap as access
 from services.access import store as access_store
 from services.runtime import methods
+from services.runtime.commands import fingerprint
 from services.runtime.context import CallContext, acting, current
 from services.runtime.errors import DomainError, RequestIdReused
-from services.runtime.idempotency import fingerprint
 from services.runtime.roles import DatabaseUrls
 from services.runtime.status import from_status
 from tests.support.mesh import Mesh, running

@@ -85,4 +85,4 @@ async def test_a_full_memory_starts_anew_with_what_is_asked(
     for tenant in ("u", "v", "t"):
         await shop.memory.known(tenant, {"a"})
     assert shop.asked[-1] == ["a"]
-    assert len(shop.memory._shelves) == 2
+    assert len(shop.memory._tenants) == 2

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from payments.config.v1 import config_pb2
 from payments.orchestration.v1 import orchestration_pb2 as pb
+from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 from payments.plan.v1 import plan_pb2
 from payments.result.v1 import result_pb2
 from payments.type.v1 import type_pb2
 
+from services.orchestration.app import Planned
 from services.orchestration.domain.config import (
     ATTEMPTS_PER_PROCESSOR_DEFAULT,
     CALL_TIMEOUT_MS_DEFAULT,
     MerchantConfig,
     MethodRule,
 )
+from services.orchestration.domain.issues import Severity
 from services.orchestration.domain.payment import (
     Attempt,
     AttemptStatus,
+    Operation,
     PaymentStatus,
     Progress,
     last_failure,
@@ -28,8 +31,12 @@ from services.orchestration.domain.plan import Decision, Plan
 from services.orchestration.domain.record import Payment
 from services.orchestration.domain.request import Context
 from services.orchestration.store import StoredConfig
-from services.runtime.money import Money
+from services.runtime import edge
 
+_STATUSES = edge.Names(PaymentStatus, pb.PaymentStatus, "PAYMENT_STATUS_")
+_OPERATIONS = edge.Names(Operation, pb.Operation, "OPERATION_")
+_ATTEMPT_STATUSES = edge.Names(AttemptStatus, pb.AttemptStatus, "ATTEMPT_STATUS_")
+_SEVERITIES = edge.Names(Severity, pb.IssueSeverity, "ISSUE_SEVERITY_")
 _GIVEN_UP = frozenset(
     {
         PaymentStatus.FAILED,
@@ -40,18 +47,39 @@ _GIVEN_UP = frozenset(
 )
 
 
+def status_of(status: pb.PaymentStatus.ValueType) -> str:
+    """Read a status to look for; an empty text lets every one pass."""
+    found = _STATUSES.read(status)
+    return "" if found is None else found.value
+
+
+def planned(planned: Planned) -> service_pb.PlanPaymentResponse:
+    """Write what would be done with a request."""
+    return service_pb.PlanPaymentResponse(
+        context=context_message(planned.context, planned.request_key),
+        plan=None if planned.plan is None else plan_message(planned.plan),
+        decisions=map(decision_message, planned.decisions),
+        config_version=planned.config.version if planned.config else 0,
+    )
+
+
+def config_put(version: int) -> service_pb.PutMerchantConfigResponse:
+    """Write which version of a configuration holds."""
+    return service_pb.PutMerchantConfigResponse(version=version)
+
+
 def payment_message(payment: Payment) -> pb.Payment:
-    """Render a payment."""
+    """Write a payment."""
     message = pb.Payment(
         payment_id=payment.payment_id,
         merchant_id=payment.merchant_id,
         order_id=payment.order_id,
         person_id=payment.person_id,
         context=context_message(payment.context, payment.request_key),
-        status=pb.PaymentStatus.Value(f"PAYMENT_STATUS_{payment.status}"),
+        status=_STATUSES.write(payment.status),
         config_version=payment.config_version,
-        created_at=_timestamp(payment.created_at),
-        updated_at=_timestamp(payment.updated_at),
+        created_at=edge.stamp(payment.created_at),
+        updated_at=edge.stamp(payment.updated_at),
     )
     if payment.plan is not None and payment.progress is not None:
         message.plan.CopyFrom(plan_message(payment.plan))
@@ -61,7 +89,7 @@ def payment_message(payment: Payment) -> pb.Payment:
 
 
 def context_message(context: Context, key: str) -> pb.CoreRequestContext:
-    """Render what was understood of a request."""
+    """Write what was understood of a request."""
     message = pb.CoreRequestContext(
         merchant_id=context.merchant_id,
         amount_cents=context.amount_minor,
@@ -77,7 +105,7 @@ def context_message(context: Context, key: str) -> pb.CoreRequestContext:
             field=issue.field,
             code=issue.code,
             message=issue.message,
-            severity=pb.IssueSeverity.Value(f"ISSUE_SEVERITY_{issue.severity}"),
+            severity=_SEVERITIES.write(issue.severity),
         )
     for preference in context.preferences:
         entry = message.payment_methods.add(
@@ -89,7 +117,7 @@ def context_message(context: Context, key: str) -> pb.CoreRequestContext:
 
 
 def plan_message(plan: Plan) -> plan_pb2.PaymentPlan:
-    """Render a plan; tokens stay inside."""
+    """Write a plan; tokens stay inside."""
     message = plan_pb2.PaymentPlan(
         plan_id=plan.plan_id, total_amount=_money(plan.currency, plan.total_minor)
     )
@@ -104,7 +132,7 @@ def plan_message(plan: Plan) -> plan_pb2.PaymentPlan:
 
 
 def decision_message(decision: Decision) -> pb.Decision:
-    """Render a decision."""
+    """Write a decision."""
     return pb.Decision(
         method=decision.method,
         chosen=decision.chosen,
@@ -115,13 +143,13 @@ def decision_message(decision: Decision) -> pb.Decision:
 
 
 def config_message(stored: StoredConfig) -> config_pb2.MerchantConfig:
-    """Render a version of a configuration."""
+    """Write a version of a configuration."""
     config = stored.config
     message = config_pb2.MerchantConfig(
         merchant_id=config.merchant_id,
         version=config.version,
         partial_allowed=config.partial_allowed,
-        created_at=_timestamp(stored.created_at),
+        created_at=edge.stamp(stored.created_at),
         created_by=stored.created_by,
     )
     message.retry_policy.attempts_per_processor_max = config.attempts_per_processor_max
@@ -157,7 +185,7 @@ def config_of(message: config_pb2.MerchantConfig) -> MerchantConfig:
 def _rule(message: config_pb2.MethodConfig) -> MethodRule:
     cap = None
     if message.HasField("max_amount"):
-        cap = Money(message.max_amount.currency_code, message.max_amount.minor_units)
+        cap = edge.money_of(message.max_amount)
     return MethodRule(message.method, cap, (message.processor_id, *message.fallback_processor_ids))
 
 
@@ -201,19 +229,19 @@ def _attempt(payment: Payment, attempt: Attempt) -> pb.Attempt:
         attempt_id=attempt.attempt_id,
         step_index=attempt.step_index,
         attempt_number=attempt.number,
-        operation=pb.Operation.Value(f"OPERATION_{attempt.operation}"),
+        operation=_OPERATIONS.write(attempt.operation),
         parent_attempt_id=attempt.parent_id,
         processor_id=attempt.processor_id,
         payment_method=payment.work.steps[attempt.step_index].method,
         amount=_money(payment.currency, attempt.amount_minor),
-        status=pb.AttemptStatus.Value(f"ATTEMPT_STATUS_{attempt.status}"),
+        status=_ATTEMPT_STATUSES.write(attempt.status),
         error_code=_error_code(attempt.error_code),
         failure_code=attempt.failure_code,
         retryable=attempt.retryable,
         provider_ref=attempt.provider_ref,
         message=attempt.message,
         latency_ms=attempt.latency_ms,
-        created_at=_timestamp(attempt.created_at),
+        created_at=edge.stamp(attempt.created_at),
     )
     if attempt.sent_at is not None:
         message.sent_at.FromDatetime(attempt.sent_at)
@@ -230,9 +258,3 @@ def _error_code(word: str) -> result_pb2.ErrorCode.ValueType:
 
 def _money(currency: str, minor_units: int) -> type_pb2.Money:
     return type_pb2.Money(currency_code=currency, minor_units=minor_units)
-
-
-def _timestamp(at: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(at)
-    return stamp

@@ -1,29 +1,21 @@
-"""Reads usage from metering, by its stub."""
+"""Metering as pricing sees it, by its stub."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
 from payments.type.v1 import type_pb2
 
 from services.pricing.domain.rating import Usage
+from services.pricing.ports import UsageSnapshot
+from services.runtime import edge
 from services.runtime.channels import Channels
 from services.runtime.money import CONTEXT
 
 
-@dataclass(frozen=True, slots=True)
-class UsageSnapshot:
-    """The usage of an organisation over a period, and which state of the store it is."""
-
-    usages: tuple[Usage, ...]
-    snapshot: str
-
-
-class UsageReader:
-    """Asks MeteringService."""
+class MeteringClient:
+    """MeteringService, for what pricing needs of it."""
 
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
@@ -39,9 +31,8 @@ class UsageReader:
             window=metering_pb2.WINDOW_NONE,
             # Every row carries its number of events too, so one query serves SUM and COUNT.
             aggregation=type_pb2.AGGREGATION_SUM,
+            period=edge.period(start_at, end_at),
         )
-        request.period.start_at.FromDatetime(start_at)
-        request.period.end_at.FromDatetime(end_at)
         stub = metering_service_pb2_grpc.MeteringServiceStub(self._channels.channel("metering"))
         response = await stub.QueryUsage(request)
         usages = tuple(_usage(row) for row in response.rows)
@@ -54,10 +45,6 @@ def _usage(row: metering_pb2.UsageRow) -> Usage:
         row.project_id,
         CONTEXT.create_decimal(row.value),
         row.event_count,
-        _time(row.first_event_at) if row.HasField("first_event_at") else None,
-        _time(row.last_event_at) if row.HasField("last_event_at") else None,
+        edge.moment_or_none(row, "first_event_at"),
+        edge.moment_or_none(row, "last_event_at"),
     )
-
-
-def _time(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(tzinfo=UTC)

@@ -1,11 +1,11 @@
-"""Which transactions of the ledger are run again: those that Postgres rolled back as the victim of a conflict."""
+"""Which transactions are run again: those that Postgres rolled back as the victim of a conflict."""
 
 from __future__ import annotations
 
 import psycopg
 import pytest
 
-from services.ledger.app import ATTEMPTS_MAX, _retried
+from services.runtime.commands import ATTEMPTS_MAX, _retried
 from services.runtime.errors import DatabaseUnavailable
 
 VICTIMS = [

@@ -22,7 +22,7 @@ from services.local.errors import StartRefused
 from services.local.gateway import Gateway, find_or_build
 from services.local.postgres.server import EmbeddedPostgres, PostgresError, take_directory
 from services.local.services import BUILDS, MIGRATIONS
-from services.runtime import roles
+from services.runtime import migrations, roles
 from services.runtime.access import OPERATOR_SCOPE, SCOPE_ALL, MeshTokens, Principal
 from services.runtime.config import Settings
 from services.runtime.errors import DomainError, Unauthenticated
@@ -193,7 +193,7 @@ class LocalMesh:
             for path in new:
                 path.unlink(missing_ok=True)
             raise
-        await roles.migrate(admin_url, MIGRATIONS)
+        await asyncio.to_thread(migrations.upgrade, admin_url, MIGRATIONS)
         return urls
 
     async def _start_node(self, urls: DatabaseUrls) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,6 +23,16 @@ PLANTS = [
     (SIDE_BY_SIDE, "runtime/node.py", "from services.local import postgres as planted"),
     (SIDE_BY_SIDE, "local/mesh.py", "from services.cli import errors as planted"),
     (SIDE_BY_SIDE, "another/__init__.py", ""),
+    (
+        "The unit of work stands on what it writes, and whoever uses one stands on it",
+        "runtime/timers/setting.py",
+        "from services.runtime.events import envelope as planted",
+    ),
+    (
+        "The runtime knows no payload of a service",
+        "runtime/database.py",
+        "from payments.events.v1 import ledger_events_pb2 as planted",
+    ),
     (
         "Rooms of a service depend downwards",
         "metering/store.py",
@@ -79,6 +90,17 @@ def test_a_planted_import_breaks_its_rule(tree: Path, rule: str, name: str, stat
     run = lint(tree)
     assert run.returncode == 1
     assert f"{rule} BROKEN" in run.stdout
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    graph = grimp.build_graph("services", cache_dir=None)
+    found = [
+        (importer, imported)
+        for importer in sorted(graph.modules)
+        for imported in sorted(graph.find_modules_directly_imported_by(importer))
+        if graph.chain_exists(imported, importer)
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize("statement", ["import random", "from services.runtime import database"])

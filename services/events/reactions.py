@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from services.events.store import webhooks_delivery as store
 from services.runtime.database import UnitOfWork
-from services.runtime.events import Envelope, Reaction
+from services.runtime.events.envelope import Envelope, Reaction
 
 
 def webhooks(wake: Callable[[], None]) -> Reaction:

@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 from google.protobuf.message import Message
-from payments.events.v1 import monitoring_events_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Executable
 
 from services.runtime import pool, sql
@@ -30,12 +30,11 @@ from services.runtime.errors import (
     InvalidField,
     StorageLow,
 )
-from services.runtime.events import publish
-from services.runtime.events.envelope import Envelope
+from services.runtime.events import facts, publish
 from services.runtime.ids import new_ulid, new_uuid
 from services.runtime.session import Call, Rows, Session
 from services.runtime.statements import compiled, statement
-from services.runtime.timers import store as timers
+from services.runtime.timers import setting
 
 STATEMENT_TIMEOUT_MS = 60_000
 POOL_WAIT_SECONDS = 10.0
@@ -198,7 +197,7 @@ class UnitOfWork:
         payload: Message,
         *,
         causation_id: str | None = None,
-        cause: Envelope | None = None,
+        cause: publish.Cause | None = None,
     ) -> str:
         """Publish a fact with this transaction; returns the event's id.
 
@@ -219,13 +218,18 @@ class UnitOfWork:
 
         A tenant has one timer of a `key`: the same key again replaces it. Without one nothing replaces it.
         """
-        timer_id = await timers.schedule(self, self._call, payload, due_at, key)
+        timer_id = new_ulid()
+        self._waiting.append(
+            setting.set_timer(self._call, self.now, timer_id, payload, due_at, key)
+        )
+        await self._run()
         self.scheduled = True
         return timer_id
 
     async def cancel_timers(self, *keys: str) -> int:
         """Take back what was scheduled; returns how many there were. Those missing are events by now."""
-        return await timers.cancel(self, keys)
+        self._waiting.append(setting.cancel_timers(self._call, keys))
+        return (await self._run())[-1].rowcount
 
     def audit(
         self,
@@ -259,15 +263,19 @@ class UnitOfWork:
         subject_id: str = "",
     ) -> None:
         """Tell the contract monitor, as a fact of this transaction, that a contract was broken."""
-        payload = monitoring_events_pb2.ContractViolated(
-            contract_id=contract_id,
-            request_id=request_id or self._call.request_id,
-            severity=severity,
-            message=message[:1000],
-            subject_id=subject_id,
+        occurred_at = Timestamp()
+        occurred_at.FromDatetime(self.now)
+        self.publish(
+            facts.fact(
+                facts.VIOLATED,
+                contract_id=contract_id,
+                request_id=request_id or self._call.request_id,
+                severity=severity,
+                message=message[:1000],
+                subject_id=subject_id,
+                occurred_at=occurred_at,
+            )
         )
-        payload.occurred_at.FromDatetime(self.now)
-        self.publish(payload)
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Have something done once this is committed, e.g. forget what is remembered of the state before."""

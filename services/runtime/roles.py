@@ -137,14 +137,6 @@ async def prepare(
     )
 
 
-async def migrate(admin_url: str, environments: Sequence[str]) -> None:
-    """Bring the schemas of a database to their newest version; see `migrations.upgrade`."""
-    # Not at the top: migrations need the names above.
-    from services.runtime import migrations  # noqa: PLC0415
-
-    await asyncio.to_thread(migrations.upgrade, admin_url, environments)
-
-
 def prepare_now(
     admin_url: str,
     *,

@@ -17,9 +17,9 @@ from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.runtime.clock import SystemClock
 from services.runtime.database import UnitOfWork
-from services.runtime.events import Envelope, Reaction
 from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
+from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.roles import DatabaseUrls
 from services.runtime.telemetry import configure_logs
 from tests.support.events import QUICK, write_effect

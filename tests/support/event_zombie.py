@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from services.runtime.clock import SystemClock
 from services.runtime.database import UnitOfWork
-from services.runtime.events import Envelope, Reaction
 from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
 from services.runtime.events.dispatcher import Dispatcher
+from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.events.handling import Handling, Lane, LaneLost
 from services.runtime.roles import DatabaseUrls
 from services.runtime.session import Call, Session

@@ -19,9 +19,9 @@ from psycopg.rows import dict_row
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.context import CallContext, acting
 from services.runtime.database import Database, UnitOfWork
-from services.runtime.events import Envelope, Reaction, RetryPolicy
 from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
+from services.runtime.events.envelope import Envelope, Reaction, RetryPolicy
 from services.runtime.ids import new_ulid
 from services.runtime.roles import DatabaseUrls, RoleNames
 from tests.support.postgres import Server

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from services.runtime.events import Reaction
 from services.runtime.events.backbone import EventBackbone
+from services.runtime.events.envelope import Reaction
 from services.runtime.events.jetstream import Options, Transport
 from tests.support.events import Lab
 

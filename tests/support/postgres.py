@@ -28,8 +28,8 @@ from typing import TextIO
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from services.local.postgres.server import EmbeddedPostgres
 from services.runtime import migrations, roles
-from services.runtime.postgres import EmbeddedPostgres
 from services.runtime.roles import DatabaseUrls, Passwords
 
 __all__ = ["DatabaseUrls", "Server", "alone", "join", "service_environments"]

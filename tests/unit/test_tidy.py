@@ -222,7 +222,7 @@ def test_a_new_crash_point_is_discovered(tmp_path: Path) -> None:
 # ---- Rooms
 
 # Folders of services/ that are no service of the mesh.
-NO_SERVICE = {"cli", "gateway", "runtime"}
+NO_SERVICE = {"cli", "gateway", "local", "runtime"}
 ROOMS = (
     "__init__.py",
     "__main__.py",
@@ -266,13 +266,6 @@ def test_every_service_has_its_rooms(folder: Path) -> None:
 def test_every_service_says_what_it_is_for(folder: Path) -> None:
     text = (folder / "__init__.py").read_text()
     assert re.fullmatch(r'""".+?"""\n', text, re.DOTALL), "one paragraph and no code"
-
-
-def test_import_rules_cover_every_service() -> None:
-    rules = (ROOT / "pyproject.toml").read_text().partition("[tool.importlinter]")[2]
-    for folder in service_folders():
-        # independence, runtime and layers: three lists
-        assert rules.count(f'"services.{folder.name}"') == 3, folder.name
 
 
 # ---- Files

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import sys
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,13 +17,13 @@ from uuid import uuid4
 import typer
 from payments.access.v1 import access_pb2, access_service_pb2, access_service_pb2_grpc
 
-from services.cli.client import Client, Session, forget_session, save_session
+from services.cli.client import Client, Session, forget_session, left_key, save_session
 from services.cli.errors import EXIT_DENIED, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from services.cli.output import Format, OutputOption, bold, print_json, print_table, say, when
 from services.runtime.heap import loading
 
 if TYPE_CHECKING:
-    from services.cli.mesh import LocalMesh
+    from services.local.mesh import LocalMesh
 
 DataDirOption = Annotated[
     Path,
@@ -91,7 +92,9 @@ def up(
     with loading():
         import uvloop  # noqa: PLC0415
 
-        from services.cli.mesh import LocalMesh, Options  # noqa: PLC0415
+        from services.cli.start_errors import shown  # noqa: PLC0415
+        from services.local.errors import LocalError  # noqa: PLC0415
+        from services.local.mesh import LocalMesh, Options  # noqa: PLC0415
         from services.runtime import loop_watch, telemetry  # noqa: PLC0415
         from services.runtime.addresses import AllowList  # noqa: PLC0415
         from services.runtime.config import Settings, SettingsUnfit  # noqa: PLC0415
@@ -120,9 +123,12 @@ def up(
 
     async def serve() -> None:
         with loop_watch.watching(settings.loop_holds_file):
-            await _serve(LocalMesh(options), data_dir, output)
+            await _serve(LocalMesh(options, partial(left_key, data_dir)), data_dir, output)
 
-    uvloop.run(serve())
+    try:
+        uvloop.run(serve())
+    except LocalError as error:
+        raise shown(error) from error
 
 
 def _joined(url: str, site: str, sources: list[str]) -> dict[str, Any]:
@@ -219,7 +225,7 @@ def version(output: OutputOption = Format.TABLE) -> None:
     versions = {
         name: metadata.version(name) for name in ("tollmesh", "grpcio", "protobuf", "sqlalchemy")
     }
-    from services.runtime.postgres import major_version  # noqa: PLC0415
+    from services.local.postgres.server import major_version  # noqa: PLC0415
 
     versions["python"] = platform.python_version()
     versions["postgres"] = major_version()
@@ -231,7 +237,7 @@ def version(output: OutputOption = Format.TABLE) -> None:
 
 
 def _machine_checks(data_dir: Path) -> list[tuple[str, bool, str]]:
-    from services.runtime.postgres import major_version, programs_dir  # noqa: PLC0415
+    from services.local.postgres.server import major_version, programs_dir  # noqa: PLC0415
 
     go = shutil.which("go") is not None
     gateway = (Path(__file__).resolve().parents[3] / "build" / "gateway").exists()

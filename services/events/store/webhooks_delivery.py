@@ -12,7 +12,7 @@ from services.events.domain.webhooks import TEST_SUBJECT, Answer
 from services.events.domain.webhooks_policy import BREAKER_FAILURES, Settlement
 from services.runtime import sql
 from services.runtime.database import UnitOfWork
-from services.runtime.events import Envelope
+from services.runtime.events.envelope import Envelope
 
 # Endpoints with something waiting that one claim looks at.
 STEPS_MAX = 200

@@ -6,14 +6,12 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from google.protobuf.message import Message
 
+from services.runtime.database import UnitOfWork
 from services.runtime.events.subjects import Pattern
-
-if TYPE_CHECKING:
-    from services.runtime.database import UnitOfWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +47,8 @@ class Envelope:
     position: int = 0
 
 
-Handler = Callable[["UnitOfWork", Envelope], Awaitable[None]]
-BatchHandler = Callable[["UnitOfWork", Sequence[Envelope]], Awaitable[None]]
+Handler = Callable[[UnitOfWork, Envelope], Awaitable[None]]
+BatchHandler = Callable[[UnitOfWork, Sequence[Envelope]], Awaitable[None]]
 
 BATCH_SIZE_MAX = 1000
 

@@ -27,6 +27,7 @@ from services.runtime.database import UnitOfWork
 from services.runtime.events import registry, relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Envelope, Reaction
+from services.runtime.events.facts import VIOLATED
 from services.runtime.events.relay import Delivery, Relay
 from services.runtime.session import Call, Session
 from services.runtime.statements import statement
@@ -37,7 +38,6 @@ CUT_SHARE = 0.25
 ERROR_CHARS_MAX = 1000
 # The contract that every event is handled in the end; the contract monitor knows it from the start.
 DEAD_LETTER = "mesh/dead-letter"
-VIOLATED = "contract.violated"
 
 _BEGIN_EVENT = Call(statement("SAVEPOINT event"))
 _END_EVENT = (Call(statement("RELEASE SAVEPOINT event")), Call(statement("SET LOCAL ROLE NONE")))

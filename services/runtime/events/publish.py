@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Protocol
 
 from google.protobuf.message import Message
 
@@ -33,6 +34,18 @@ _SLICE = 100
 _QUERIES = sql.load("services.runtime.events", "queries.sql")
 _ONE = statement(_QUERIES["publish_one"])
 _MANY = statement(_QUERIES["publish_many"])
+
+
+class Cause(Protocol):
+    """An event that others follow from."""
+
+    @property
+    def event_id(self) -> str:
+        """Its id."""
+
+    @property
+    def correlation_id(self) -> str:
+        """Id of the chain that it belongs to."""
 
 
 class EventTooLarge(DomainError):

@@ -98,6 +98,15 @@ def all_types() -> Mapping[str, EventType]:
     return types
 
 
+@cache
+def newest(subject: str) -> EventType:
+    """Return the newest version of a subject. Raises LookupError when this release has no such event."""
+    versions = [kind for kind in all_types().values() if kind.subject == subject]
+    if not versions:
+        raise LookupError(f"event {subject} is not part of this release")
+    return max(versions, key=lambda kind: kind.version)
+
+
 def unpack(message_name: str, payload: bytes) -> Message:
     """Read a stored payload.
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
-from payments.events.v1.journey_events_pb2 import JourneyTimerFired
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.runtime.context import current
+from services.runtime.database import UnitOfWork
 from services.runtime.errors import Code, DomainError, NotFound
 from services.runtime.events.envelope import Envelope, Reaction
+from services.runtime.events.facts import JOURNEY_TIMER_FIRED, fact, tells
 from services.runtime.journeys import machine, store
 from services.runtime.journeys.definition import ID_CHARS_MAX, Data, JourneyType, Trigger
 from services.runtime.journeys.machine import (
@@ -28,11 +30,6 @@ from services.runtime.journeys.machine import (
     Step,
     StepKind,
 )
-
-if TYPE_CHECKING:
-    from services.runtime.database import UnitOfWork
-
-TIMER_FIRED = "journey.timer.fired"
 
 
 class JourneyVersionUnknown(DomainError):
@@ -110,7 +107,7 @@ class PostgresJourneys:
         return True
 
     def _reaction(self, name: str) -> Reaction:
-        subjects = {TIMER_FIRED}
+        subjects = {JOURNEY_TIMER_FIRED}
         for (kind, _), type_ in self._types.items():
             subjects |= type_.subjects if kind == name else set()
 
@@ -150,8 +147,8 @@ class PostgresJourneys:
         self, newest: JourneyType, work: UnitOfWork, envelope: Envelope
     ) -> tuple[str, Trigger] | None:
         """Return whose journey an event concerns, and the event as journeys see it; None for none."""
-        payload = envelope.payload
-        if isinstance(payload, JourneyTimerFired):
+        payload: Any = envelope.payload
+        if tells(payload, JOURNEY_TIMER_FIRED):
             if payload.journey_type != newest.name:
                 return None
             event_id = envelope.event_id
@@ -242,10 +239,15 @@ async def _apply(work: UnitOfWork, move: Move) -> None:
 
 
 async def _arm(work: UnitOfWork, journey: Journey, arm: Arm) -> str:
-    fired = JourneyTimerFired(
-        journey_type=journey.journey_type, journey_id=journey.journey_id, timer=arm.name
+    due_at = Timestamp()
+    due_at.FromDatetime(arm.due_at)
+    fired = fact(
+        JOURNEY_TIMER_FIRED,
+        journey_type=journey.journey_type,
+        journey_id=journey.journey_id,
+        timer=arm.name,
+        due_at=due_at,
     )
-    fired.due_at.FromDatetime(arm.due_at)
     return await work.schedule(fired, arm.due_at, key=_timer_key(journey, arm.name))
 
 

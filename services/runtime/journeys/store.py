@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from services.runtime import sql
+from services.runtime.database import UnitOfWork
 from services.runtime.journeys.machine import Journey, Status, Step, StepKind
-
-if TYPE_CHECKING:
-    from services.runtime.database import UnitOfWork
 
 DATA_BYTES_MAX = 64 * 1024
 

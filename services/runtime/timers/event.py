@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.protobuf.message import Message
 
 from services.runtime.events import publish
 from services.runtime.events.subjects import with_version
-
-if TYPE_CHECKING:
-    from services.runtime.session import Session
+from services.runtime.session import Session
 
 _SHARED = ("tenant_id", "traceparent", "created_at")
 

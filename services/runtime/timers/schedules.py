@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.protobuf.message import Message
 
 from services.runtime import sql
+from services.runtime.database import UnitOfWork
 from services.runtime.errors import Code, DomainError
 from services.runtime.timers import event
 from services.runtime.timers.cron import Cron, Missed
-
-if TYPE_CHECKING:
-    from services.runtime.database import UnitOfWork
 
 SCHEDULES_MAX = 1000
 # Of the event of a schedule, which is published again and again.

@@ -1,25 +1,13 @@
-"""Setting, cancelling and listing timers, in the caller's transaction."""
+"""Listing timers and cancelling one by its id, in the caller's transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-
-from google.protobuf.message import Message
+from typing import Any
 
 from services.runtime import sql
-from services.runtime.ids import new_ulid
-from services.runtime.timers import event
-
-if TYPE_CHECKING:
-    from services.runtime.context import CallContext
-    from services.runtime.database import UnitOfWork
-
-KEY_CHARS_MAX = 400
-# Of an event to come: a pump moves many at once.
-PAYLOAD_BYTES_MAX = 64 * 1024
+from services.runtime.database import UnitOfWork
 
 _SQL = sql.load("services.runtime.timers", "queries.sql")
 _EVER = datetime(9999, 12, 31, tzinfo=UTC)
@@ -52,40 +40,6 @@ class Timer:
     correlation_id: str
     causation_id: str
     created_at: datetime
-
-
-async def schedule(
-    work: UnitOfWork, call: CallContext, payload: Message, due_at: datetime, key: str
-) -> str:
-    """Set a timer; see `UnitOfWork.schedule`."""
-    timer_id = new_ulid()
-    key = key or timer_id
-    if due_at.tzinfo is None or len(key) > KEY_CHARS_MAX:
-        raise ValueError(
-            f"a timer needs a time with a zone and a key of up to {KEY_CHARS_MAX} characters"
-        )
-    columns = event.columns_of(payload, PAYLOAD_BYTES_MAX)
-    await work.execute(
-        _SQL["set_timer"],
-        {
-            **columns,
-            "tenant_id": work.tenant_id,
-            "key": key,
-            "timer_id": timer_id,
-            "due_at": due_at,
-            "correlation_id": call.correlation_id,
-            "causation_id": call.causation_id,
-            "traceparent": call.traceparent,
-            "created_at": work.now,
-        },
-    )
-    return timer_id
-
-
-async def cancel(work: UnitOfWork, keys: Sequence[str]) -> int:
-    """Cancel timers; see `UnitOfWork.cancel_timers`."""
-    asked = {"tenant_id": work.tenant_id, "keys": list(keys)}
-    return (await work.execute(_SQL["cancel_timers"], asked)).rowcount
 
 
 async def cancel_by_id(work: UnitOfWork, timer_id: str) -> Timer | None:

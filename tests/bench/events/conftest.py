@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from services.local.postgres.server import EmbeddedPostgres
 from services.runtime import migrations, roles
-from services.runtime.postgres import EmbeddedPostgres
 from services.runtime.roles import Passwords
 from tests.support.events import Lab
 

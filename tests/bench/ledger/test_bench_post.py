@@ -19,10 +19,10 @@ from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.type.v1.type_pb2 import Money
 
+from services.local.postgres.server import EmbeddedPostgres
 from services.runtime import migrations, roles
 from services.runtime.access import MeshTokens, Principal
 from services.runtime.ids import new_uuid
-from services.runtime.postgres import EmbeddedPostgres
 from services.runtime.roles import DatabaseUrls, Passwords
 from tests.support.figures import tell
 from tests.support.mesh import MESH_SECRET

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from services.local.postgres.server import EmbeddedPostgres
 from services.runtime import migrations, roles
-from services.runtime.postgres import EmbeddedPostgres
 from services.runtime.roles import Passwords
 from tests.support.metering_process import MeteringProcess, serving
 

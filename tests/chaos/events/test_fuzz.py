@@ -25,6 +25,7 @@ import psycopg
 import pytest
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
+from services.local.postgres.server import EmbeddedPostgres
 from services.runtime import migrations, roles
 from services.runtime.clock import SystemClock
 from services.runtime.context import acting
@@ -33,7 +34,6 @@ from services.runtime.events import publish
 from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
 from services.runtime.ids import new_ulid
-from services.runtime.postgres import EmbeddedPostgres
 from services.runtime.roles import Passwords
 from tests.support import event_fuzz, event_worker, postgres
 from tests.support.event_fuzz import Crews, judge

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from services.cli.errors import CliError
-from services.runtime.postgres import EmbeddedPostgres
+from services.local.postgres.server import EmbeddedPostgres
 from tests.chaos import crash_points
 from tests.chaos.mesh.scenario import Scenario
 from tests.support.process import MeshProcess

@@ -19,7 +19,7 @@ from payments.type.v1 import type_pb2
 from psycopg.conninfo import conninfo_to_dict
 
 from services.cli.errors import EXIT_UNAVAILABLE, EXIT_USAGE
-from services.runtime.postgres import EmbeddedPostgres
+from services.local.postgres.server import EmbeddedPostgres
 from tests.support import nats
 from tests.support.outside import payload_of
 from tests.support.process import MeshProcess, start

@@ -12,7 +12,7 @@ from payments.events.v1.pricing_events_pb2 import PlanCreated, PlanUpdated
 
 from services.runtime.context import current
 from services.runtime.database import UnitOfWork
-from services.runtime.events import Envelope, Reaction
+from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.events.lanes import lane_of
 from tests.support.event_drain import write_effects
 from tests.support.events import QUICK, Lab, effects_reaction, inversions, lab_alone, new_tenant

@@ -11,8 +11,9 @@ from payments.events.v1.monitoring_events_pb2 import ContractViolated
 from services.monitoring.domain import BUILT_IN
 from services.runtime.context import acting
 from services.runtime.database import UnitOfWork
-from services.runtime.events import Envelope, Reaction
-from services.runtime.events.handling import DEAD_LETTER, VIOLATED
+from services.runtime.events.envelope import Envelope, Reaction
+from services.runtime.events.facts import VIOLATED
+from services.runtime.events.handling import DEAD_LETTER
 from tests.support.events import QUICK, Lab, call, lab_alone, new_tenant
 from tests.support.postgres import Server
 

@@ -16,8 +16,9 @@ from payments.events.v1.pricing_events_pb2 import PlanCreated, PlanUpdated
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting, current
 from services.runtime.database import UnitOfWork
-from services.runtime.events import Envelope, Reaction, RetryPolicy, relay
+from services.runtime.events import relay
 from services.runtime.events.backbone import EventBackbone
+from services.runtime.events.envelope import Envelope, Reaction, RetryPolicy
 from services.runtime.events.lanes import lane_of
 from services.runtime.events.owners import new_owner, take_back
 from services.runtime.events.relay import Relay

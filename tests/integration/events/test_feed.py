@@ -25,8 +25,7 @@ from services.events.app import feed as app
 from services.runtime import sql
 from services.runtime.context import acting
 from services.runtime.database import UnitOfWork
-from services.runtime.events import Envelope
-from services.runtime.events.envelope import RetryPolicy
+from services.runtime.events.envelope import Envelope, RetryPolicy
 from services.runtime.events.subjects import Pattern
 from services.runtime.service import Runtime, Service
 from tests.integration.events.test_sequencer import writing

@@ -10,7 +10,8 @@ import pytest
 
 from services.runtime.context import acting
 from services.runtime.database import UnitOfWork
-from services.runtime.events import Envelope, Reaction, RetryPolicy, relay, subscriptions
+from services.runtime.events import relay, subscriptions
+from services.runtime.events.envelope import Envelope, Reaction, RetryPolicy
 from services.runtime.events.relay import Relay
 from services.runtime.session import Session
 from tests.support.events import (

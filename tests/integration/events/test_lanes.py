@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from services.runtime.database import UnitOfWork
-from services.runtime.events import Envelope, Reaction, relay
+from services.runtime.events import relay
+from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.events.relay import Relay
 from services.runtime.session import Session
 from tests.support.event_drain import batch_reaction

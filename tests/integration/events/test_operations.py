@@ -23,7 +23,7 @@ from services.events import bootstrap
 from services.events.app import operations as app
 from services.runtime import sql
 from services.runtime.database import UnitOfWork
-from services.runtime.events import Envelope, Reaction
+from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.readiness import Feed
 from services.runtime.service import Runtime, Service
 from tests.support.events import QUICK, Lab, inversions, new_tenant, write_effect

@@ -12,11 +12,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from services.local.postgres.server import EmbeddedPostgres
 from services.runtime import migrations, roles
 from services.runtime.events import relay, sequencer, subscriptions
 from services.runtime.events.relay import Relay
 from services.runtime.events.sequencer import Page
-from services.runtime.postgres import EmbeddedPostgres
 from services.runtime.roles import Passwords
 from services.runtime.session import Session
 from tests.support.events import Lab, effects_reaction, new_tenant

@@ -16,7 +16,7 @@ from services.events import bootstrap, reactions
 from services.events.app.webhooks_worker import ATTEMPT_METRIC
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
-from services.runtime.events import Envelope
+from services.runtime.events.envelope import Envelope
 from services.runtime.secrets import new_key
 from services.runtime.telemetry import Silent
 from tests.support.events import Lab, call

@@ -15,7 +15,7 @@ import pytest
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
 from services.cli.client import Session
-from services.cli.mesh import BUILDS
+from services.local.services import BUILDS
 from services.runtime.context import acting
 from services.runtime.database import Database
 from tests.chaos.mesh.scenario import Scenario

@@ -19,7 +19,7 @@ from payments.contracts.v1 import contracts_pb2, contracts_service_pb2
 from payments.contracts.v1.contracts_service_pb2_grpc import ContractMonitorServiceStub
 from structlog.testing import capture_logs
 
-from services.cli.mesh import BUILDS
+from services.local.services import BUILDS
 from services.runtime import readiness
 from services.runtime.readiness import DatabaseProbe
 from services.runtime.roles import DatabaseUrls

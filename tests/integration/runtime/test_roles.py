@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 import threading
@@ -345,7 +346,7 @@ async def test_the_asynchronous_forms_do_the_same(
     with pytest.raises(DatabaseTaken):
         await roles.prepare(admin, passwords_file=tmp_path / "passwords.json")
     urls = await roles.prepare(admin, passwords_file=tmp_path / "passwords.json", take_over=True)
-    await roles.migrate(admin, ["services.monitoring.migrations"])
+    await asyncio.to_thread(migrations.upgrade, admin, ["services.monitoring.migrations"])
     with psycopg.connect(urls.service) as service:
         service.execute("SELECT set_config('mesh.tenant', 'a', true)")
         assert service.execute("SELECT * FROM monitoring.contract").fetchall() == []

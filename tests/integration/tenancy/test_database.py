@@ -13,7 +13,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from services.runtime.postgres import SUPERUSER
+from services.local.postgres.server import SUPERUSER
 from tests.integration.tenancy.estate import Estate
 from tests.support.process import MeshProcess
 

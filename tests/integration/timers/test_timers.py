@@ -14,7 +14,7 @@ from payments.events.v1.pricing_events_pb2 import PlanCreated
 from services.runtime.context import acting
 from services.runtime.events.publish import EventTooLarge
 from services.runtime.journeys import store as journeys
-from services.runtime.timers import event, store
+from services.runtime.timers import event, setting, store
 from services.runtime.timers import pump as pumps
 from tests.support.events import call, new_tenant
 from tests.support.postgres import DatabaseUrls
@@ -103,7 +103,7 @@ async def test_what_cannot_become_an_event_is_refused_when_it_is_set(lab: TimerL
                 await work.schedule(PlanCreated(plan_id="p"), datetime(2026, 3, 1))  # noqa: DTZ001
             with pytest.raises(EventTooLarge):
                 heavy = PlanCreated(plan_id="p")
-                heavy.plan.name = "x" * store.PAYLOAD_BYTES_MAX
+                heavy.plan.name = "x" * setting.PAYLOAD_BYTES_MAX
                 await work.schedule(heavy, START)
             with pytest.raises(ValueError, match="key"):
                 await work.schedule(PlanCreated(plan_id="p"), START, key="x" * 401)

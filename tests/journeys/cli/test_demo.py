@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from services.runtime.postgres import EmbeddedPostgres
+from services.local.postgres.server import EmbeddedPostgres
 from tests.support import demo_job
 from tests.support.demo_job import EVENTS, REPOSITORY, TRACES
 

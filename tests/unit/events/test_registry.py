@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.events import catalogue
 from services.events.domain import payloads, schemas
-from services.runtime.events import registry
+from services.runtime.events import facts, registry
 from services.runtime.events.subjects import is_subject
 
 SEED_004 = """
@@ -117,3 +118,32 @@ def test_lists_of_values_stay_open() -> None:
     """No enum: a value that a consumer does not know is safe to ignore, so none is refused."""
     for subject in ("order.created", "order.updated", "invoice.status.changed"):
         assert b'"enum"' not in payloads.canonical(schema_of(subject))
+
+
+def test_the_facts_of_the_runtime_have_payloads_with_the_fields_that_it_fills() -> None:
+    broken = facts.fact(
+        facts.VIOLATED,
+        contract_id="mesh/invariant",
+        request_id="r",
+        severity="LOW",
+        message="m",
+        subject_id="s",
+        occurred_at=Timestamp(seconds=1),
+    )
+    assert registry.of(type(broken)).key(broken) == "mesh/invariant"
+    fired = facts.fact(
+        facts.JOURNEY_TIMER_FIRED,
+        journey_type="t",
+        journey_id="j",
+        timer="deadline",
+        due_at=Timestamp(seconds=1),
+    )
+    assert facts.tells(fired, facts.JOURNEY_TIMER_FIRED)
+    assert not facts.tells(broken, facts.JOURNEY_TIMER_FIRED)
+
+
+def test_a_fact_that_no_schema_declares_is_refused() -> None:
+    with pytest.raises(LookupError, match="no such"):
+        facts.fact("no such")
+    with pytest.raises(ValueError, match="colour"):
+        facts.fact(facts.VIOLATED, colour="red")

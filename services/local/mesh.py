@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,57 +17,25 @@ from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 from pydantic import SecretStr
 from sqlalchemy.exc import DBAPIError
 
-from services.access import bootstrap as access
-from services.billing import bootstrap as billing
-from services.cli.client import left_key
-from services.cli.errors import EXIT_UNAVAILABLE, CliError
-from services.cli.gateway import Gateway, find_or_build
-from services.events import bootstrap as events
-from services.ledger import bootstrap as ledger
-from services.metering import bootstrap as metering
-from services.monitoring import bootstrap as monitoring
-from services.orchestration import bootstrap as orchestration
-from services.pricing import bootstrap as pricing
-from services.runtime import roles
+from services.local import secrets
+from services.local.errors import StartRefused
+from services.local.gateway import Gateway, find_or_build
+from services.local.postgres.server import EmbeddedPostgres, PostgresError, take_directory
+from services.local.services import BUILDS, MIGRATIONS
+from services.runtime import migrations, roles
 from services.runtime.access import OPERATOR_SCOPE, SCOPE_ALL, MeshTokens, Principal
 from services.runtime.config import Settings
 from services.runtime.errors import DomainError, Unauthenticated
 from services.runtime.node import Node
-from services.runtime.postgres import EmbeddedPostgres, PostgresError, take_directory
 from services.runtime.roles import DatabaseUrls
 from services.runtime.secrets import SETTING as SECRETS_SETTING
-from services.runtime.secrets import new_key, parse_keys
 from services.runtime.server import PortInUse
 from services.runtime.telemetry import log
 
-BUILDS = (
-    access.build,
-    metering.build,
-    pricing.build,
-    ledger.build,
-    billing.build,
-    orchestration.build,
-    monitoring.build,
-    events.build,
-)
-# The access service keeps its state in the runtime's schema, which is always migrated.
-MIGRATIONS = tuple(
-    f"services.{name}.migrations"
-    for name in (
-        "metering",
-        "pricing",
-        "ledger",
-        "billing",
-        "orchestration",
-        "monitoring",
-        "events",
-    )
-)
 DATABASE = "tollmesh"
 KEY_NAME = "tollmesh up"
 # Before a REST facade that ended by itself is started again.
 RESTART_SECONDS = 1.0
-SECRET_CHARS_MIN = 32
 # What keeps a mesh from its start without being a fault of ours. A TimeoutError is an OSError.
 _REFUSED = (
     PostgresError,
@@ -81,16 +47,6 @@ _REFUSED = (
     grpc.aio.AioRpcError,
     OSError,
 )
-_HINTS: Mapping[type[Exception], Sequence[str]] = {
-    PortInUse: ("choose another with --grpc-port",),
-    roles.DatabaseTaken: (
-        "start with the data directory that it was first started with (--data-dir), or copy passwords.json, "
-        "mesh.secret and secrets.keys from there into this one",
-        "if that directory is lost, and no mesh runs with it: --take-over gives the roles new passwords, and locks out "
-        "whoever still has the old ones; secrets of webhooks need the lost secrets.keys and have to be made anew",
-        "several meshes on one server: a database each",
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +75,17 @@ class Options:
 
 
 class LocalMesh:
-    """Brings a mesh up in this process and takes it down again."""
+    """Brings a mesh up in this process and takes it down again.
 
-    def __init__(self, options: Options) -> None:
+    Args:
+        options: how.
+        left_key: returns the operator's key of a run that was killed, empty when there is none; asked once the data
+            directory is ours.
+    """
+
+    def __init__(self, options: Options, left_key: Callable[[], str] = str) -> None:
         self._options = options
+        self._left_key = left_key
         self._postgres: EmbeddedPostgres | None = None
         self._directory: int | None = None
         self._node: Node | None = None
@@ -139,7 +102,7 @@ class LocalMesh:
         """Start everything in order; returns once calls are answered.
 
         Raises:
-            CliError: a port, the data directory or the database cannot be had; what was started is stopped.
+            LocalError: StartRefused, GatewayNotStarted or a damaged file; what was started is stopped.
         """
         try:
             urls = await self._prepare_database()
@@ -152,8 +115,7 @@ class LocalMesh:
             ended = "" if self._postgres is None else self._postgres.why_ended()
             await self.stop()
             said = f"Postgres ended while the mesh started: {ended}" if ended else _said(error)
-            hints = _HINTS.get(type(error), ())
-            raise CliError(said, *hints, exit_code=EXIT_UNAVAILABLE) from error
+            raise StartRefused(said) from error
         except BaseException:
             await self.stop()
             raise
@@ -162,7 +124,7 @@ class LocalMesh:
         """Keep the parts alive; runs until cancelled.
 
         Raises:
-            CliError: the REST facade ended and does not start again.
+            GatewayNotStarted: the REST facade ended and does not start again.
         """
         await asyncio.gather(self._keep_postgres(), self._keep_gateway())
         await asyncio.Event().wait()
@@ -208,17 +170,17 @@ class LocalMesh:
             folder = options.data_dir.absolute()
             self._directory = await asyncio.to_thread(take_directory, folder)
             if not options.take_over:
-                await asyncio.to_thread(_refuse_a_part, folder)
+                await asyncio.to_thread(secrets.refuse_a_part, folder)
         else:
             self._postgres = EmbeddedPostgres(options.data_dir)
             await self._postgres.start_async()
             admin_url = await asyncio.to_thread(self._postgres.create_database, DATABASE)
         secret_file, passwords_file = (
-            options.data_dir / name for name in ("mesh.secret", "passwords.json")
+            options.data_dir / name for name in (secrets.MESH_SECRET_FILE, secrets.PASSWORDS_FILE)
         )
         new = [path for path in (secret_file, passwords_file) if not path.exists()]
         # Made before the passwords: whoever has those without it has a part of another directory.
-        self._secret = await asyncio.to_thread(_secret, secret_file)
+        self._secret = await asyncio.to_thread(secrets.mesh_secret, options.data_dir)
         try:
             urls = await roles.prepare(
                 admin_url,
@@ -231,7 +193,7 @@ class LocalMesh:
             for path in new:
                 path.unlink(missing_ok=True)
             raise
-        await roles.migrate(admin_url, MIGRATIONS)
+        await asyncio.to_thread(migrations.upgrade, admin_url, MIGRATIONS)
         return urls
 
     async def _start_node(self, urls: DatabaseUrls) -> None:
@@ -258,7 +220,7 @@ class LocalMesh:
         """Settings that stand above, or in place of, those of the environment."""
         given: dict[str, Any] = {}
         if not os.environ.get(SECRETS_SETTING):
-            given["secrets_keys"] = SecretStr(_secrets_keys(self._options.data_dir))
+            given["secrets_keys"] = SecretStr(secrets.secrets_keys(self._options.data_dir))
         if self._postgres is not None:
             given["storage_dir"] = self._options.data_dir.absolute()
         if self._options.webhook_allow:
@@ -303,7 +265,7 @@ class LocalMesh:
     async def _revoke_left_key(self) -> None:
         """End the key of a run that was killed: nobody did, and it may do everything."""
         assert self._node is not None
-        left = await asyncio.to_thread(left_key, self._options.data_dir)
+        left = await asyncio.to_thread(self._left_key)
         if left:
             with contextlib.suppress(Unauthenticated):
                 holder = await self._node.keys.resolve(left)
@@ -346,60 +308,3 @@ def _said(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"the data directory cannot be used: {error}"
     return str(error).strip()
-
-
-def _refuse_a_part(data_dir: Path) -> None:
-    """Refuse a directory that has the passwords of a mesh and not its secret. Raises roles.DatabaseTaken."""
-    if (data_dir / "passwords.json").exists() and not (data_dir / "mesh.secret").exists():
-        raise roles.DatabaseTaken(
-            f"{data_dir} holds the passwords of a mesh and not its secret (mesh.secret): two meshes that do not know "
-            "each other would share one database"
-        )
-
-
-def _secret(path: Path) -> str:
-    """Read the mesh's secret; make it when it is missing.
-
-    Raises:
-        CliError: the file holds no secret.
-    """
-    secret = _kept(path, secrets.token_urlsafe(48))
-    if len(secret) < SECRET_CHARS_MIN:
-        raise CliError(f"{path} is damaged", "remove it: the next start makes a new one")
-    return secret
-
-
-def _secrets_keys(data_dir: Path) -> str:
-    """Read the keys that the database's secrets are kept under; make one when there is none.
-
-    Raises:
-        CliError: the file holds no keys. What was kept under them is lost without them.
-    """
-    path = data_dir / "secrets.keys"
-    keys = _kept(path, new_key())
-    try:
-        found = parse_keys(keys)
-    except ValueError:
-        found = ()
-    if not found:
-        raise CliError(
-            f"{path} is damaged",
-            f"bring it back from a backup, or set {SECRETS_SETTING}: the secrets of webhooks are kept under it",
-        )
-    return keys
-
-
-def _kept(path: Path, new: str) -> str:
-    """Read a file that only its owner can read; make it, whole or not at all, when it is missing."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(new)
-            file.flush()
-            os.fsync(file.fileno())
-        path.hardlink_to(name)
-    except FileExistsError:
-        pass
-    finally:
-        Path(name).unlink()
-    return path.read_text().strip()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.runtime.postgres_log import cause_of
+from services.local.postgres.log import cause_of
 
 AT = "2026-11-28 23:00:00.000 UTC [42] "
 

@@ -13,8 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from services.cli.errors import EXIT_UNAVAILABLE, CliError
-from services.runtime.postgres_processes import exited
+from services.local.errors import GatewayNotStarted
+from services.local.postgres.processes import exited
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = ROOT / "build" / "gateway"
@@ -83,11 +83,7 @@ class Gateway:
         line = self._process.stdout.readline() if ready else ""
         if not line:
             self.stop()
-            raise CliError(
-                f"the REST gateway did not start on {listen}; what it said is above",
-                "choose another port with --rest-port",
-                exit_code=EXIT_UNAVAILABLE,
-            )
+            raise GatewayNotStarted(listen)
         address: str = json.loads(line)["listen"]
         return address
 
@@ -99,7 +95,7 @@ class Gateway:
         """Start another one in the place of one that ended.
 
         Raises:
-            CliError: it did not start.
+            GatewayNotStarted: it does not listen.
         """
         return Gateway(self._program, self.address, self._grpc_address)
 

@@ -1,6 +1,6 @@
 """Starts one program of Postgres: drops privileges, ties the child's life to its parent's, execs.
 
-Run as a script of its own, `python -I -S postgres_launcher.py PARENT_PID UID GID CAPABILITY PROGRAM ARG…`,
+Run as a script of its own, `python -I -S launcher.py PARENT_PID UID GID CAPABILITY PROGRAM ARG…`,
 because doing this between fork and exec of a process with threads can deadlock. It imports nothing of ours.
 """
 

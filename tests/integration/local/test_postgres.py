@@ -25,8 +25,9 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from services.runtime import postgres, postgres_account, postgres_processes
-from services.runtime.postgres import (
+from services.local.postgres import account, processes
+from services.local.postgres import server as postgres
+from services.local.postgres.server import (
     DataDirectoryForeign,
     DataDirectoryInUse,
     DataDirectoryUnsafe,
@@ -37,7 +38,7 @@ from services.runtime.postgres import (
 )
 
 REPOSITORY = Path(__file__).parents[3]
-LAUNCHER = REPOSITORY / "services/runtime/postgres_launcher.py"
+LAUNCHER = REPOSITORY / "services/local/postgres/launcher.py"
 AS_ROOT = os.geteuid() == 0
 GONE_WITHIN_S = 10.0
 
@@ -45,7 +46,7 @@ GONE_WITHIN_S = 10.0
 HOLDER = """
 import sys
 from pathlib import Path
-from services.runtime.postgres import EmbeddedPostgres
+from services.local.postgres.server import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
 server.start()
 print(server.pid, server.admin_url(), flush=True)
@@ -470,9 +471,9 @@ async def test_what_keeps_it_from_being_started_at_all_is_waited_for(
 async def test_a_child_that_somebody_waited_for_already_has_ended() -> None:
     with subprocess.Popen(["true"]) as child:  # noqa: ASYNC220 - it is such a child
         child.wait()
-        await asyncio.wait_for(postgres_processes.exited(child), 5)
+        await asyncio.wait_for(processes.exited(child), 5)
     with subprocess.Popen(["sleep", "0.1"]) as child:  # noqa: ASYNC220
-        await asyncio.gather(postgres_processes.exited(child), asyncio.to_thread(child.wait))
+        await asyncio.gather(processes.exited(child), asyncio.to_thread(child.wait))
 
 
 async def test_it_starts_without_holding_the_loop_and_a_start_can_be_cancelled(
@@ -591,7 +592,7 @@ if AS_ROOT:
         with EmbeddedPostgres(open_place / "postgres") as server:
             status = _status(server.pid)
             uid = int(status["Uid"].split()[0])
-            assert uid in postgres_account._DYNAMIC_UIDS
+            assert uid in account._DYNAMIC_UIDS
             assert set(status["Uid"].split()) == {str(uid)}
             assert status["Groups"] == ""
             assert status["NoNewPrivs"] == "1"
@@ -656,7 +657,7 @@ if AS_ROOT:
         (open_place / "theirs").mkdir(mode=0o755)
         script = (
             "import sys; from pathlib import Path\n"
-            "from services.runtime.postgres import EmbeddedPostgres, DataDirectoryUnsafe\n"
+            "from services.local.postgres.server import EmbeddedPostgres, DataDirectoryUnsafe\n"
             "try: EmbeddedPostgres(Path(sys.argv[1])).start()\n"
             "except DataDirectoryUnsafe as error: print(error)\n"
         )

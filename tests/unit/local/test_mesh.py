@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import stat
 import threading
 from pathlib import Path
@@ -11,10 +12,20 @@ from typing import Any
 import psycopg
 import pytest
 
-from services.cli.errors import CliError
-from services.cli.mesh import LocalMesh, Options, _secret, _secrets_keys
+from services.cli.errors import EXIT_REFUSED, EXIT_UNAVAILABLE
+from services.cli.start_errors import shown
+from services.local.errors import (
+    GatewayNotStarted,
+    MeshSecretDamaged,
+    SecretsKeysDamaged,
+    StartRefused,
+)
+from services.local.mesh import LocalMesh, Options
+from services.local.secrets import mesh_secret, secrets_keys
 from services.runtime.errors import DatabaseUnavailable
+from services.runtime.roles import DatabaseTaken
 from services.runtime.secrets import parse_keys
+from services.runtime.server import PortInUse
 
 
 class Gateway:
@@ -70,8 +81,8 @@ async def test_a_node_that_fails_to_stop_leaves_no_postgres_behind(tmp_path: Pat
 
 def test_the_secret_is_made_once_and_closed_to_others(tmp_path: Path) -> None:
     path = tmp_path / "mesh.secret"
-    first = _secret(path)
-    assert _secret(path) == first
+    first = mesh_secret(tmp_path)
+    assert mesh_secret(tmp_path) == first
     assert len(first) >= 32
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [item.name for item in tmp_path.iterdir()] == ["mesh.secret"]
@@ -80,13 +91,14 @@ def test_the_secret_is_made_once_and_closed_to_others(tmp_path: Path) -> None:
 def test_half_a_secret_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "mesh.secret"
     path.write_text("")
-    with pytest.raises(CliError, match="is damaged"):
-        _secret(path)
+    with pytest.raises(MeshSecretDamaged, match="is damaged") as refused:
+        mesh_secret(tmp_path)
+    assert "remove it" in shown(refused.value).hints[0]
 
 
 def test_the_keys_of_secrets_are_made_once_and_closed_to_others(tmp_path: Path) -> None:
-    first = _secrets_keys(tmp_path)
-    assert _secrets_keys(tmp_path) == first
+    first = secrets_keys(tmp_path)
+    assert secrets_keys(tmp_path) == first
     assert len(parse_keys(first)) == 1
     assert stat.S_IMODE((tmp_path / "secrets.keys").stat().st_mode) == 0o600
 
@@ -95,9 +107,11 @@ def test_the_keys_of_secrets_are_made_once_and_closed_to_others(tmp_path: Path) 
 def test_damaged_keys_are_never_replaced(tmp_path: Path, damaged: str) -> None:
     path = tmp_path / "secrets.keys"
     path.write_text(damaged)
-    with pytest.raises(CliError, match="is damaged") as refused:
-        _secrets_keys(tmp_path)
-    assert "backup" in refused.value.hints[0]
+    with pytest.raises(SecretsKeysDamaged, match="is damaged") as refused:
+        secrets_keys(tmp_path)
+    told = shown(refused.value)
+    assert told.exit_code == EXIT_REFUSED
+    assert "backup" in told.hints[0]
     assert path.read_text() == damaged
 
 
@@ -133,7 +147,31 @@ async def test_a_start_that_fails_tells_why_postgres_ended_when_it_did(
         raise error
 
     local._prepare_database = prepare
-    with pytest.raises(CliError) as refused:
+    with pytest.raises(StartRefused, match=re.escape(ended or said)) as refused:
         await local.start()
-    assert (ended or said) in refused.value.message
+    assert shown(refused.value).exit_code == EXIT_UNAVAILABLE
     assert postgres.stopped
+
+
+@pytest.mark.parametrize(
+    ("cause", "hint"),
+    [(PortInUse("127.0.0.1:1"), "--grpc-port"), (DatabaseTaken("another's"), "--take-over")],
+)
+async def test_what_refused_a_start_decides_what_is_advised(
+    tmp_path: Path, cause: Exception, hint: str
+) -> None:
+    local = mesh(tmp_path)
+
+    async def prepare() -> None:
+        raise cause
+
+    local._prepare_database = prepare
+    with pytest.raises(StartRefused) as refused:
+        await local.start()
+    assert hint in " ".join(shown(refused.value).hints)
+
+
+def test_a_facade_that_does_not_start_is_a_port_that_cannot_be_had() -> None:
+    told = shown(GatewayNotStarted("127.0.0.1:1"))
+    assert told.exit_code == EXIT_UNAVAILABLE
+    assert "--rest-port" in told.hints[0]

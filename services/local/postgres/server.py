@@ -34,15 +34,16 @@ import psycopg
 import structlog
 from psycopg import sql
 
-from services.runtime import postgres_account, postgres_processes
-from services.runtime.postgres_account import NO_CAPABILITY, Account, NoAccount
-from services.runtime.postgres_log import cause_of
+from services.local.postgres import account as accounts
+from services.local.postgres import processes
+from services.local.postgres.account import NO_CAPABILITY, Account, NoAccount
+from services.local.postgres.log import cause_of
 
 SUPERUSER = "tollmesh_admin"
 
 _log = structlog.get_logger(__name__)
 
-_LAUNCHER = Path(__file__).with_name("postgres_launcher.py")
+_LAUNCHER = Path(__file__).with_name("launcher.py")
 # The port only names the socket's file: nothing listens on TCP.
 _SOCKET_NAME = ".s.PGSQL.5432"
 # sockaddr_un.sun_path on Linux, less the terminating zero.
@@ -165,7 +166,7 @@ class EmbeddedPostgres:
         self._settings = {**SETTINGS, **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._lock_fd: int | None = None
-        self._account = postgres_account.own()
+        self._account = accounts.own()
         self._capability = NO_CAPABILITY
         self._socket_dir = self.data_dir / "run"
         self._password = ""
@@ -240,7 +241,7 @@ class EmbeddedPostgres:
         self._stopping.set()
         try:
             if self._process is not None:
-                postgres_processes.end(self._process)
+                processes.end(self._process)
         finally:
             self._process = None
             self._forget_socket_dir()
@@ -257,7 +258,7 @@ class EmbeddedPostgres:
         """
         failures, told = 0, ""
         while (process := self._process) is not None:
-            await postgres_processes.exited(process)
+            await processes.exited(process)
             if self._process is not process:  # it was stopped meanwhile
                 return
             if self._ready_at and time.monotonic() - self._ready_at > _SOUND_AFTER_S:
@@ -330,7 +331,7 @@ class EmbeddedPostgres:
     def _prepare_files(self) -> None:
         try:
             self._check_version()
-            self._account = postgres_account.for_cluster(self.cluster, self.data_dir)
+            self._account = accounts.for_cluster(self.cluster, self.data_dir)
             if not self.cluster.exists():
                 self._password = _password(self.data_dir / "superuser-password", fresh=True)
                 self._initialise()
@@ -338,7 +339,7 @@ class EmbeddedPostgres:
                 self._password = _password(self.data_dir / "superuser-password", fresh=False)
             self._socket_dir = self._make_socket_dir()
             reach = (*_program_paths(), self.cluster, self._socket_dir)
-            self._capability = postgres_account.capability(self._account, reach)
+            self._capability = accounts.capability(self._account, reach)
         except NoAccount as error:
             raise PostgresError(str(error)) from error
         except OSError as error:
@@ -362,12 +363,12 @@ class EmbeddedPostgres:
         for leftover in self.data_dir.glob(".initdb-*"):
             shutil.rmtree(leftover)
         staging = Path(tempfile.mkdtemp(prefix=".initdb-", dir=self.data_dir))
-        account = postgres_account.named()
+        account = accounts.named()
         new = staging / "cluster"
         new.mkdir(mode=0o700)
         os.chown(new, account.uid, account.gid)
         # The staging directory is closed to all but us, so initdb's user may have to pass by its mode.
-        keep = postgres_account.capability(account, (staging,))
+        keep = accounts.capability(account, (staging,))
         arguments = [
             *("--pgdata", str(new), "--username", SUPERUSER, "--encoding", "UTF8"),
             *("--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
@@ -427,8 +428,8 @@ class EmbeddedPostgres:
     def _clear(self) -> None:
         """Wait until nobody works in the cluster any more, and remove what they left."""
         try:
-            postgres_processes.settle(self.cluster)
-        except postgres_processes.ServerStuck as error:
+            processes.settle(self.cluster)
+        except processes.ServerStuck as error:
             raise PostgresDied(str(error)) from error
         # Nobody is left. Postgres would still refuse to start where a lock file names an id that is now
         # another's process, or a zombie that nobody waits for.

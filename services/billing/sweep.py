@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 
 from services.billing import store
@@ -12,6 +10,7 @@ from services.runtime.context import CallContext, acting
 from services.runtime.database import Database
 from services.runtime.ids import new_uuid
 from services.runtime.interruptions import Interruptions
+from services.runtime.loops import Loop
 
 INTERVAL_SECONDS = 30.0
 TENANTS_MAX = 100
@@ -30,22 +29,23 @@ class Sweep:
     ) -> None:
         self._database = database
         self._charges = charges
-        self._interval_seconds = interval_seconds
-        self._interruptions = Interruptions("billing sweep", database.conditions)
         self._resuming = Interruptions("resuming of charges", database.conditions)
-        self._task: asyncio.Task[None] | None = None
+        self._loop = Loop(
+            "billing sweep",
+            self._sweep,
+            conditions=database.conditions,
+            rest_seconds=interval_seconds,
+            # A charge that is resumed is posted, for which there must be room.
+            writes=True,
+        )
 
     async def start(self) -> None:
         """Begin sweeping."""
-        self._task = asyncio.create_task(self._forever(), name="billing.sweep")
+        self._loop.start()
 
     async def stop(self) -> None:
         """End sweeping; a charge that is being resumed stays PENDING and is resumed later."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._loop.stop()
 
     async def once(self) -> int:
         """Resume what is due, at most 100 charges of 100 tenants; returns how many were finished."""
@@ -77,17 +77,8 @@ class Sweep:
         self._resuming.works()
         return True
 
-    async def _forever(self) -> None:
-        while True:
-            try:
-                # A charge that is resumed is posted, for which there must be room.
-                if not self._database.conditions.storage_low:
-                    await self.once()
-                self._interruptions.works()
-            except Exception as error:
-                # The database is away, or a fault of ours: neither may end the sweep for good.
-                self._interruptions.failed(error)
-            await asyncio.sleep(self._interval_seconds)
+    async def _sweep(self) -> None:
+        await self.once()
 
 
 def _call(tenant_id: str) -> CallContext:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from services.orchestration import store
 from services.orchestration.engine import LEASE_MARGIN_MS, Engine
@@ -13,6 +12,7 @@ from services.runtime.database import Database
 from services.runtime.errors import DomainError
 from services.runtime.ids import new_id
 from services.runtime.interruptions import Interruptions
+from services.runtime.loops import Loop
 from services.runtime.telemetry import log
 from services.runtime.violations import INVARIANT, Violation, ViolationReporter
 
@@ -39,10 +39,15 @@ class Runs:
         self._engine = engine
         self.owner = owner
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._sweeper: asyncio.Task[None] | None = None
         self._places = asyncio.Semaphore(RUNS_MAX)
-        self._sweeping = Interruptions("sweep of payments", database.conditions)
         self._running = Interruptions("work on payments", database.conditions)
+        self._loop = Loop(
+            "sweep of payments",
+            self._sweep,
+            conditions=database.conditions,
+            rest_seconds=SWEEP_SECONDS,
+            stop_seconds=STOP_SECONDS,
+        )
 
     @property
     def full(self) -> bool:
@@ -67,14 +72,11 @@ class Runs:
 
     async def start(self) -> None:
         """Begin to sweep; the first sweep continues what a death left behind."""
-        self._sweeper = asyncio.create_task(self._sweep_forever(), name="orchestration.sweeper")
+        self._loop.start()
 
     async def stop(self) -> None:
         """Stop to sweep, give running payments five seconds, and leave the rest to the next start."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sweeper
+        await self._loop.stop()
         running = set(self._tasks.values())
         if running:
             _, late = await asyncio.wait(running, timeout=STOP_SECONDS)
@@ -100,19 +102,9 @@ class Runs:
                 )
         return [self.begin(lease, waited_for=False) for lease in leases]
 
-    async def _sweep_forever(self) -> None:
-        while True:
-            try:
-                # Not waited for: a slow processor must not hold up the payments of the others.
-                busy = len(await self._take_due()) == SWEEP_BATCH
-                self._sweeping.works()
-            except (
-                Exception
-            ) as error:  # whatever it is, payments that are due must not wait for a restart
-                self._sweeping.failed(error)
-                busy = False
-            if not busy:
-                await asyncio.sleep(SWEEP_SECONDS)
+    async def _sweep(self) -> float | None:
+        # Not waited for: a slow processor must not hold up the payments of the others.
+        return 0 if len(await self._take_due()) == SWEEP_BATCH else None
 
     async def _run(self, lease: Lease, waited_for: bool) -> None:
         with acting(_acting_for(lease.tenant_id, lease.correlation_id)):

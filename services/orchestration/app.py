@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import asdict, dataclass, replace
+from typing import Protocol
 
 from services.orchestration import store
 from services.orchestration.domain import config as config_rules
@@ -18,12 +19,12 @@ from services.orchestration.domain.record import Payment
 from services.orchestration.domain.request import Context, interpret, with_findings
 from services.orchestration.domain.tree import Object
 from services.orchestration.engine import LEASE_MARGIN_MS
-from services.orchestration.runs import Runs
-from services.orchestration.store import Filter, Lease, StoredConfig
+from services.orchestration.store import Filter, StoredConfig
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import NotFound, RequestIdReused
 from services.runtime.ids import derived_uuid, new_id, request_id_of
+from services.runtime.work import Claim
 
 EXTERNAL_REQUEST = "orchestration/external-request"
 PLAN_COVERAGE = "plan/coverage"
@@ -69,6 +70,26 @@ class Planned:
     request_key: str
 
 
+class Runs(Protocol):
+    """The payments that this process works on.
+
+    Attributes:
+        owner: names it in leases.
+    """
+
+    owner: str
+
+    @property
+    def full(self) -> bool:
+        """True when a further payment is better left to whoever finds it due."""
+
+    def begin(self, lease: Claim) -> object:
+        """Work on a payment in the background."""
+
+    async def wait(self, tenant_id: str, payment_id: str, seconds: float) -> bool:
+        """Wait until this process stops to work on a payment; False when it does not, or not in time."""
+
+
 class Payments:
     """Takes, shows and lists payments."""
 
@@ -92,22 +113,24 @@ class Payments:
         async with self._database.unit_of_work("orchestration.payment.create") as work:
             planned = await _plan(work, context, incoming.findings, key)
             payment = _new_payment(work, planned, key)
-            fence = await store.insert_payment(
+            epoch = await store.insert_payment(
                 work,
                 payment,
                 body_hash,
-                correlation_id=call.correlation_id,
+                call=call,
                 lease_owner=self._runs.owner,
                 lease_ms=LEASE_MARGIN_MS,
             )
-            if fence is None:
-                payment, fence = await self._met_again(work, key, body_hash, planned)
-            if fence is not None:
+            if epoch is None:
+                payment, epoch = await self._met_again(work, key, body_hash, planned)
+            if epoch is not None:
                 _report(work, payment.payment_id, key, planned.context)
-        if fence is not None and payment.plan is not None and not self._runs.full:
-            lease = Lease(call.tenant_id, payment.payment_id, fence, call.correlation_id)
+        if epoch is not None and payment.plan is not None and not self._runs.full:
+            lease = Claim(
+                call.tenant_id, payment.payment_id, epoch, call.correlation_id, call.causation_id
+            )
             self._runs.begin(lease)
-        return await self._reached(payment.payment_id), fence is None
+        return await self._reached(payment.payment_id), epoch is None
 
     async def plan(self, incoming: Incoming) -> Planned:
         """Show what `create` would do; stores and charges nothing."""
@@ -139,7 +162,7 @@ class Payments:
     async def _met_again(
         self, work: UnitOfWork, key: str, body_hash: bytes, planned: Planned
     ) -> tuple[Payment, int | None]:
-        """Return the payment that a key stands for, and a fence if it was refused and has now been planned."""
+        """Return the payment that a key stands for, and a epoch if it was refused and has now been planned."""
         # Behind the winner's commit: the conflict itself shows nothing of the winner.
         payment_id, first_hash = await store.find_by_key(work, key)
         if first_hash != body_hash:
@@ -151,14 +174,14 @@ class Payments:
         payment = _planned_again(before, planned)
         if payment is None:
             return before, None
-        fence = await store.plan_again(
+        epoch = await store.plan_again(
             work,
             payment,
-            correlation_id=current().correlation_id,
+            call=current(),
             lease_owner=self._runs.owner,
             lease_ms=LEASE_MARGIN_MS,
         )
-        return payment, fence
+        return payment, epoch
 
     async def _reached(self, payment_id: str) -> Payment:
         """Wait for the end of a payment within the caller's deadline; returns the state that was reached.

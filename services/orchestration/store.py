@@ -25,28 +25,12 @@ from services.orchestration.domain.plan import Plan, Step
 from services.orchestration.domain.record import Payment
 from services.orchestration.tables import ATTEMPT, MERCHANT_CONFIG, PAYMENT, STEP
 from services.runtime import sql
-from services.runtime.database import UnitOfWork
+from services.runtime.context import CallContext
+from services.runtime.database import Database, UnitOfWork
+from services.runtime.leases import LeaseLost
+from services.runtime.work import Claim, Lag, claims, lag
 
 _SQL = sql.load("services.orchestration", "queries.sql")
-
-
-class LeaseLost(Exception):
-    """Another worker took the payment over; whoever held it must stop and write nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to work on a payment.
-
-    Attributes:
-        fence: counts the holders; a stale one writes nothing.
-        correlation_id: chain of calls that the payment belongs to.
-    """
-
-    tenant_id: str
-    payment_id: str
-    fence: int
-    correlation_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +114,11 @@ async def insert_payment(
     payment: Payment,
     request_hash: bytes,
     *,
-    correlation_id: str,
+    call: CallContext,
     lease_owner: str,
     lease_ms: int,
 ) -> int | None:
-    """Store a payment with its plan, leased to its maker; returns the fence, None when its key was used before.
+    """Store a payment with its plan, leased to its maker; returns the epoch, None when its key was used before.
 
     A concurrent call with the same key waits here until the first one ends.
     """
@@ -145,12 +129,12 @@ async def insert_payment(
         request_hash=request_hash,
         merchant_id=payment.merchant_id,
         order_id=payment.order_id,
-        fence=1,
+        epoch=1,
         created_at=work.now,
-        **_planned(work, payment, correlation_id, lease_owner, lease_ms),
+        **_planned(work, payment, call, lease_owner, lease_ms),
     )
     conflict = statement.on_conflict_do_nothing(index_elements=["tenant_id", "request_key"])
-    inserted = (await work.execute(conflict.returning(PAYMENT.c.fence))).scalar()
+    inserted = (await work.execute(conflict.returning(PAYMENT.c.epoch))).scalar()
     return _with_steps(work, payment, inserted)
 
 
@@ -158,7 +142,7 @@ async def plan_again(
     work: UnitOfWork,
     payment: Payment,
     *,
-    correlation_id: str,
+    call: CallContext,
     lease_owner: str,
     lease_ms: int,
 ) -> int | None:
@@ -171,16 +155,16 @@ async def plan_again(
             PAYMENT.c.status == PaymentStatus.REFUSED.value,
         )
         .values(
-            fence=PAYMENT.c.fence + 1,
-            **_planned(work, payment, correlation_id, lease_owner, lease_ms),
+            epoch=PAYMENT.c.epoch + 1,
+            **_planned(work, payment, call, lease_owner, lease_ms),
         )
     )
-    updated = (await work.execute(statement.returning(PAYMENT.c.fence))).scalar()
+    updated = (await work.execute(statement.returning(PAYMENT.c.epoch))).scalar()
     return _with_steps(work, payment, updated)
 
 
 def _planned(
-    work: UnitOfWork, payment: Payment, correlation_id: str, lease_owner: str, lease_ms: int
+    work: UnitOfWork, payment: Payment, call: CallContext, lease_owner: str, lease_ms: int
 ) -> dict[str, Any]:
     under_way = payment.plan is not None
     lease_until = sa.func.clock_timestamp() + sa.func.make_interval(
@@ -194,7 +178,8 @@ def _planned(
         "plan_id": payment.plan.plan_id if payment.plan else "",
         "config_version": payment.config_version,
         "status": payment.status.value,
-        "correlation_id": correlation_id,
+        "correlation_id": call.correlation_id,
+        "causation_id": call.causation_id,
         "due_at": work.now if under_way else None,
         "lease_owner": lease_owner if under_way else None,
         "lease_until": lease_until if under_way else None,
@@ -202,10 +187,10 @@ def _planned(
     }
 
 
-def _with_steps(work: UnitOfWork, payment: Payment, fence: int | None) -> int | None:
-    if fence is not None and payment.plan is not None:
+def _with_steps(work: UnitOfWork, payment: Payment, epoch: int | None) -> int | None:
+    if epoch is not None and payment.plan is not None:
         _insert_steps(work, payment.payment_id, payment.plan)
-    return fence
+    return epoch
 
 
 def _insert_steps(work: UnitOfWork, payment_id: str, plan: Plan) -> None:
@@ -342,16 +327,17 @@ def _attempt(row: Any) -> Attempt:
 # ---- transitions
 
 
-async def claim_due(work: UnitOfWork, *, owner: str, lease_ms: int, batch: int) -> list[Lease]:
-    """Take the lease of payments of any tenant whose work is due and whose lease has run out."""
-    rows = await work.execute(
-        _SQL["claim_due"],
-        {"due_at": work.now, "owner": owner, "lease_ms": lease_ms, "batch": batch},
-    )
-    return [Lease(r.tenant_id, r.payment_id, r.fence, r.correlation_id) for r in rows]
+async def claim_due(work: UnitOfWork, owner: str, lease_ms: int, limit: int) -> list[Claim]:
+    """Lease payments of any tenant whose work is due and which nobody holds."""
+    return await claims(work, _SQL["claim_due"], owner=owner, lease_ms=lease_ms, batch=limit)
 
 
-async def hold(work: UnitOfWork, lease: Lease, status: PaymentStatus, lease_ms: int) -> None:
+async def due_lag(database: Database) -> Lag:
+    """Tell how many payments are due and held by nobody."""
+    return await lag(database, _SQL["due_lag"])
+
+
+async def hold(work: UnitOfWork, lease: Claim, status: PaymentStatus, lease_ms: int) -> None:
     """Lock the payment, renew its lease and set its status. Raises LeaseLost."""
     parameters = {
         "lease_ms": lease_ms,
@@ -360,16 +346,16 @@ async def hold(work: UnitOfWork, lease: Lease, status: PaymentStatus, lease_ms: 
         **_key(work, lease),
     }
     if (await work.execute(_SQL["hold"], parameters)).first() is None:
-        raise LeaseLost(lease.payment_id)
+        raise LeaseLost(lease.item_id)
 
 
 async def release(
-    work: UnitOfWork, lease: Lease, status: PaymentStatus, due_at: datetime | None
+    work: UnitOfWork, lease: Claim, status: PaymentStatus, due_at: datetime | None
 ) -> None:
     """Hand the payment back, due at a time or never again. Raises LeaseLost."""
     parameters = {"due_at": due_at, "status": status.value, "now": work.now, **_key(work, lease)}
     if (await work.execute(_SQL["release"], parameters)).first() is None:
-        raise LeaseLost(lease.payment_id)
+        raise LeaseLost(lease.item_id)
 
 
 def insert_attempt(work: UnitOfWork, payment_id: str, ordinal: int, attempt: Attempt) -> None:
@@ -393,9 +379,9 @@ def update_attempt(work: UnitOfWork, attempt: Attempt) -> None:
     )
 
 
-def _key(work: UnitOfWork, lease: Lease) -> dict[str, Any]:
+def _key(work: UnitOfWork, lease: Claim) -> dict[str, Any]:
     return {
         "tenant_id": work.tenant_id,
-        "payment_id": lease.payment_id,
-        "fence": lease.fence,
+        "payment_id": lease.item_id,
+        "epoch": lease.epoch,
     }

@@ -7,7 +7,7 @@ from payments.billing.v1 import charge_service_pb2_grpc
 from services.billing.app import Charges
 from services.billing.clients import LedgerClient, PricingClient
 from services.billing.servicer import ChargeServicer
-from services.billing.sweep import Sweep
+from services.billing.work import resuming
 from services.runtime.service import Runtime, Service, Servicer
 
 
@@ -18,7 +18,7 @@ def build(runtime: Runtime) -> Service:
         PricingClient(runtime.channels),
         LedgerClient(runtime.channels),
     )
-    sweep = Sweep(runtime.database, charges)
+    worker = resuming(runtime.database, charges, runtime.telemetry)
     return Service(
         name="billing",
         servicers=[
@@ -29,6 +29,6 @@ def build(runtime: Runtime) -> Service:
             )
         ],
         migrations="services.billing.migrations",
-        start=sweep.start,
-        stop=sweep.stop,
+        start=worker.start,
+        stop=worker.stop,
     )

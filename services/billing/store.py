@@ -15,8 +15,10 @@ from services.billing.domain.charges import Charge, ChargeStatus, Line, RatedLin
 from services.billing.tables import charge as charge_table
 from services.billing.tables import charge_line as line_table
 from services.runtime import sql
-from services.runtime.database import UnitOfWork
+from services.runtime.context import current
+from services.runtime.database import Database, UnitOfWork
 from services.runtime.money import Money
+from services.runtime.work import Claim, Lag, claims, lag
 
 # A charge has up to 2,000 lines; this many keep a page well below what clients take in one message.
 PAGE_LINES_MAX = 10_000
@@ -124,20 +126,29 @@ async def next_round(work: UnitOfWork, charge: Charge) -> None:
     await work.execute(_SQL["next_round"], parameters)
 
 
-async def tenants_to_resume(work: UnitOfWork, limit: int) -> list[str]:
-    """List tenants that have charges whose time to be resumed has come."""
-    rows = await work.execute(_SQL["tenants_to_resume"], {"limit": limit})
-    return [str(row.tenant_id) for row in rows]
+async def claim_due(work: UnitOfWork, owner: str, lease_ms: int, limit: int) -> list[Claim]:
+    """Lease pending charges of any tenant that are due and held by nobody."""
+    return await claims(work, _SQL["claim_due"], owner=owner, lease_ms=lease_ms, batch=limit)
 
 
-async def take_to_resume(work: UnitOfWork, limit: int) -> list[str]:
-    """Take charges of the tenant whose time to be resumed has come, and put their next try off."""
-    parameters = {"tenant_id": work.tenant_id, "limit": limit}
-    rows = await work.execute(_SQL["take_to_resume"], parameters)
-    return [str(row.charge_id) for row in rows]
+async def due_lag(database: Database) -> Lag:
+    """Tell how many charges are due and held by nobody."""
+    return await lag(database, _SQL["due_lag"])
+
+
+async def put_off(work: UnitOfWork, claim: Claim, due_at: datetime) -> None:
+    """Give a charge back, due later; one that was settled meanwhile, or is another's, stays as it is."""
+    parameters = {
+        "tenant_id": work.tenant_id,
+        "charge_id": claim.item_id,
+        "epoch": claim.epoch,
+        "due_at": due_at,
+    }
+    await work.execute(_SQL["put_off"], parameters)
 
 
 def _charge_parameters(work: UnitOfWork, charge: Charge) -> dict[str, Any]:
+    call = current()
     return {
         "tenant_id": work.tenant_id,
         "charge_id": charge.charge_id,
@@ -154,6 +165,8 @@ def _charge_parameters(work: UnitOfWork, charge: Charge) -> dict[str, Any]:
         "line_count": len(charge.lines),
         "posting_round": charge.posting_round,
         "created_at": charge.created_at,
+        "correlation_id": call.correlation_id,
+        "causation_id": call.causation_id,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import asdict, dataclass, replace
+from typing import Protocol
 
 from services.orchestration import store
 from services.orchestration.domain import config as config_rules
@@ -18,13 +19,13 @@ from services.orchestration.domain.record import Payment
 from services.orchestration.domain.request import Context, interpret, with_findings
 from services.orchestration.domain.tree import Object
 from services.orchestration.engine import LEASE_MARGIN_MS
-from services.orchestration.runs import Runs
-from services.orchestration.store import Filter, Lease, StoredConfig
+from services.orchestration.store import Filter, StoredConfig
 from services.runtime.commands import Commands
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import NotFound
 from services.runtime.ids import derived_uuid, new_id, request_id_of
+from services.runtime.work import Claim
 
 # Name of the use case in the records of requests. Never change it: payments are found again by it.
 CREATE_PAYMENT = "orchestration.create_payment"
@@ -86,13 +87,33 @@ class _Taken:
     """The payment that a request stands for.
 
     Attributes:
-        fence: of who works on it; None when it stood before and is left as it is.
+        epoch: of who works on it; None when it stood before and is left as it is.
         lease: the right to work on it, if there is anything to do.
     """
 
     payment_id: str
-    fence: int | None = None
-    lease: Lease | None = None
+    epoch: int | None = None
+    lease: Claim | None = None
+
+
+class Runs(Protocol):
+    """The payments that this process works on.
+
+    Attributes:
+        owner: names it in leases.
+    """
+
+    owner: str
+
+    @property
+    def full(self) -> bool:
+        """True when a further payment is better left to whoever finds it due."""
+
+    def begin(self, lease: Claim) -> object:
+        """Work on a payment in the background."""
+
+    async def wait(self, tenant_id: str, payment_id: str, seconds: float) -> bool:
+        """Wait until this process stops to work on a payment; False when it does not, or not in time."""
 
 
 class Payments:
@@ -119,7 +140,7 @@ class Payments:
         )
         if taken.lease is not None and not self._runs.full:
             self._runs.begin(taken.lease)
-        return await self._reached(taken.payment_id), taken.fence is None
+        return await self._reached(taken.payment_id), taken.epoch is None
 
     async def _take(self, command: _Take, work: UnitOfWork) -> _Taken:
         """Store a payment, or find the one that its request made before."""
@@ -135,23 +156,25 @@ class Payments:
         )
         made_now = payment_id == payment.payment_id
         call = current()
-        leasing = store.Leasing(call.correlation_id, self._runs.owner, LEASE_MARGIN_MS)
-        fence: int | None = None
+        leasing = store.Leasing(call, self._runs.owner, LEASE_MARGIN_MS)
+        epoch: int | None = None
         if made_now:
-            fence = store.insert_payment(work, payment, leasing)
+            epoch = store.insert_payment(work, payment, leasing)
         else:
             (before,) = await store.load(work, [payment_id])
             again = _planned_again(before, planned)
             if again is not None:
                 payment = again
-                fence = await store.plan_again(work, payment, leasing)
-        if fence is None:
+                epoch = await store.plan_again(work, payment, leasing)
+        if epoch is None:
             return _Taken(payment_id)
         _report(work, payment_id, key, planned.context)
         if payment.plan is None:
-            return _Taken(payment_id, fence)
+            return _Taken(payment_id, epoch)
         return _Taken(
-            payment_id, fence, Lease(call.tenant_id, payment_id, fence, call.correlation_id)
+            payment_id,
+            epoch,
+            Claim(call.tenant_id, payment_id, epoch, call.correlation_id, call.causation_id),
         )
 
     async def plan(self, incoming: Incoming) -> Planned:

@@ -48,11 +48,12 @@ from services.orchestration.processors.port import (
     Unknown,
     Verdict,
 )
-from services.orchestration.store import Lease, LeaseLost
 from services.runtime.clock import Clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.ids import new_id
+from services.runtime.leases import LeaseLost, Term
+from services.runtime.work import Claim
 
 # A lease outlives what it covers by this much: one transaction, or the return from a processor.
 LEASE_MARGIN_MS = 3_000
@@ -86,7 +87,7 @@ class Engine:
         self._clock = clock
         self._key_secret = key_secret
 
-    async def run(self, lease: Lease, *, waited_for: bool) -> None:
+    async def run(self, lease: Claim, *, waited_for: bool) -> None:
         """Work until the payment ends or nothing is due; `waited_for` allows one quick question more.
 
         Raises:
@@ -94,7 +95,7 @@ class Engine:
             DomainError: the database went away; what is stored is continued once the lease has run out.
         """
         async with self._database.read() as work:
-            (payment,) = await store.load(work, [lease.payment_id])
+            (payment,) = await store.load(work, [lease.item_id])
         quick = waited_for
         while True:
             action = decide(payment.work)
@@ -113,7 +114,7 @@ class Engine:
                 return None
 
     async def _take(
-        self, lease: Lease, payment: Payment, action: Charge | Refund | Void | Doubt | Verify
+        self, lease: Claim, payment: Payment, action: Charge | Refund | Void | Doubt | Verify
     ) -> Payment:
         match action:
             case Charge():
@@ -131,7 +132,7 @@ class Engine:
 
     # ---- sending
 
-    async def _charge(self, lease: Lease, payment: Payment, action: Charge) -> Payment:
+    async def _charge(self, lease: Claim, payment: Payment, action: Charge) -> Payment:
         step = payment.work.steps[action.step_index]
         attempt = self._new_attempt(
             Operation.CHARGE,
@@ -142,7 +143,7 @@ class Engine:
         )
         return await self._send(lease, payment, attempt)
 
-    async def _refund(self, lease: Lease, payment: Payment, action: Refund) -> Payment:
+    async def _refund(self, lease: Claim, payment: Payment, action: Refund) -> Payment:
         parent = action.parent
         attempt = self._new_attempt(
             Operation.REFUND,
@@ -176,7 +177,7 @@ class Engine:
             created_at=self._clock.now(),
         )
 
-    async def _send(self, lease: Lease, payment: Payment, attempt: Attempt) -> Payment:
+    async def _send(self, lease: Claim, payment: Payment, attempt: Attempt) -> Payment:
         created = payment.with_attempt(attempt)
         async with self._database.unit_of_work("orchestration.attempt.create") as work:
             await self._hold(work, lease, created)
@@ -184,14 +185,14 @@ class Engine:
         sent = replace(attempt, status=AttemptStatus.SENT, sent_at=self._clock.now())
         payment = created.with_attempt(sent)
         timeout_ms = payment.work.policy.call_timeout_ms
-        held_at = monotonic()
+        term = Term(timeout_ms + LEASE_MARGIN_MS, monotonic)
         async with self._database.unit_of_work("orchestration.attempt.send") as work:
             await self._hold(work, lease, payment, lease_ms=timeout_ms + LEASE_MARGIN_MS)
             store.update_attempt(work, sent)
         # From here on the processor may act: whatever happens before it is settled leaves the outcome unknown.
         crashpoint("orchestration.payment.before_send")
-        if monotonic() - held_at > LEASE_MARGIN_MS / 1000:
-            # This process slept: another may have taken over before this call could end. The fence keeps us from
+        if not term.covers(timeout_ms / 1000):
+            # This process slept: another may have taken over before this call could end. The epoch keeps us from
             # writing, and only this keeps us from sending.
             raise LeaseLost(payment.payment_id)
         verdict = await self._ask_to_act(payment, sent)
@@ -220,7 +221,7 @@ class Engine:
     # ---- concluding
 
     async def _conclude(
-        self, lease: Lease, payment: Payment, attempt: Attempt, verdict: Verdict
+        self, lease: Claim, payment: Payment, attempt: Attempt, verdict: Verdict
     ) -> Payment:
         now = self._clock.now()
         match verdict:
@@ -236,7 +237,7 @@ class Engine:
                 return await self._doubt(lease, payment, attempt, reason)
 
     async def _conclude_settled(
-        self, lease: Lease, payment: Payment, attempt: Attempt, settled: Settled
+        self, lease: Claim, payment: Payment, attempt: Attempt, settled: Settled
     ) -> Payment:
         now = self._clock.now()
         if not _answers(settled, payment, attempt):
@@ -258,7 +259,7 @@ class Engine:
         return await self._settle(lease, payment, refused)
 
     async def _distrust(
-        self, lease: Lease, payment: Payment, attempt: Attempt, settled: Settled
+        self, lease: Claim, payment: Payment, attempt: Attempt, settled: Settled
     ) -> Payment:
         """An answer about another amount or order is no answer: the outcome is unknown, and somebody is told."""
         message = (
@@ -273,13 +274,13 @@ class Engine:
         return await self._settle(lease, payment, open_, violation=violation)
 
     async def _doubt(
-        self, lease: Lease, payment: Payment, attempt: Attempt, reason: str
+        self, lease: Claim, payment: Payment, attempt: Attempt, reason: str
     ) -> Payment:
         unknown = outcome.in_doubt(attempt, AttemptStatus.UNKNOWN, reason, self._clock.now())
         violation = (ROUTER_TIMEOUT, "MEDIUM", f"{attempt.processor_id}: outcome unknown, {reason}")
         return await self._settle(lease, payment, unknown, violation=violation)
 
-    async def _verify(self, lease: Lease, payment: Payment, attempt: Attempt) -> Payment:
+    async def _verify(self, lease: Claim, payment: Payment, attempt: Attempt) -> Payment:
         """Ask the same processor what became of an attempt; never another one, whatever it answers."""
         processor = self._processors.get(attempt.processor_id)
         finding: Finding = Unknown("no adapter for this processor")
@@ -311,7 +312,7 @@ class Engine:
 
     async def _settle(
         self,
-        lease: Lease,
+        lease: Claim,
         payment: Payment,
         attempt: Attempt,
         *,
@@ -341,19 +342,19 @@ class Engine:
             _report(work, payment, COMPENSATION_STUCK, "CRITICAL", message)
 
     async def _end(
-        self, work: UnitOfWork, lease: Lease, payment: Payment, action: Finish
+        self, work: UnitOfWork, lease: Claim, payment: Payment, action: Finish
     ) -> Payment:
         await store.release(work, lease, action.status, None)
         for event in facts.of_end(payment, action.status, work.now):
             work.publish(event)
         return payment.with_status(action.status)
 
-    async def _park(self, lease: Lease, payment: Payment, due: datetime | None) -> None:
+    async def _park(self, lease: Claim, payment: Payment, due: datetime | None) -> None:
         async with self._database.unit_of_work("orchestration.payment.park") as work:
             await store.release(work, lease, status_of(payment.work), due)
 
     async def _hold(
-        self, work: UnitOfWork, lease: Lease, payment: Payment, lease_ms: int = LEASE_MARGIN_MS
+        self, work: UnitOfWork, lease: Claim, payment: Payment, lease_ms: int = LEASE_MARGIN_MS
     ) -> None:
         await store.hold(work, lease, status_of(payment.work), lease_ms)
 

@@ -25,28 +25,12 @@ from services.orchestration.domain.plan import Plan, Step
 from services.orchestration.domain.record import Payment
 from services.orchestration.tables import ATTEMPT, MERCHANT_CONFIG, PAYMENT, STEP
 from services.runtime import sql
-from services.runtime.database import UnitOfWork
+from services.runtime.context import CallContext
+from services.runtime.database import Database, UnitOfWork
+from services.runtime.leases import LeaseLost
+from services.runtime.work import Claim, Lag, claims, lag
 
 _SQL = sql.load("services.orchestration", "queries.sql")
-
-
-class LeaseLost(Exception):
-    """Another worker took the payment over; whoever held it must stop and write nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to work on a payment.
-
-    Attributes:
-        fence: counts the holders; a stale one writes nothing.
-        correlation_id: chain of calls that the payment belongs to.
-    """
-
-    tenant_id: str
-    payment_id: str
-    fence: int
-    correlation_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +111,15 @@ def _config(row: Any) -> StoredConfig:
 
 @dataclass(frozen=True, slots=True)
 class Leasing:
-    """To whom a payment is leased when it is stored, in which chain of calls, and for how long."""
+    """To whom a payment is leased when it is stored, by which call, and for how long."""
 
-    correlation_id: str
+    call: CallContext
     owner: str
     lease_ms: int
 
 
 def insert_payment(work: UnitOfWork, payment: Payment, leasing: Leasing) -> int:
-    """Store a payment with its plan, leased to its maker; returns the fence."""
+    """Store a payment with its plan, leased to its maker; returns the epoch."""
     work.later(
         insert(PAYMENT).values(
             tenant_id=work.tenant_id,
@@ -143,7 +127,7 @@ def insert_payment(work: UnitOfWork, payment: Payment, leasing: Leasing) -> int:
             request_key=payment.request_key,
             merchant_id=payment.merchant_id,
             order_id=payment.order_id,
-            fence=1,
+            epoch=1,
             created_at=work.now,
             **_planned(work, payment, leasing),
         )
@@ -161,12 +145,12 @@ async def plan_again(work: UnitOfWork, payment: Payment, leasing: Leasing) -> in
             PAYMENT.c.payment_id == payment.payment_id,
             PAYMENT.c.status == PaymentStatus.REFUSED.value,
         )
-        .values(fence=PAYMENT.c.fence + 1, **_planned(work, payment, leasing))
+        .values(epoch=PAYMENT.c.epoch + 1, **_planned(work, payment, leasing))
     )
-    fence: int | None = (await work.execute(statement.returning(PAYMENT.c.fence))).scalar()
-    if fence is not None:
+    epoch: int | None = (await work.execute(statement.returning(PAYMENT.c.epoch))).scalar()
+    if epoch is not None:
         _insert_steps(work, payment)
-    return fence
+    return epoch
 
 
 def _planned(work: UnitOfWork, payment: Payment, leasing: Leasing) -> dict[str, Any]:
@@ -182,7 +166,8 @@ def _planned(work: UnitOfWork, payment: Payment, leasing: Leasing) -> dict[str, 
         "plan_id": payment.plan.plan_id if payment.plan else "",
         "config_version": payment.config_version,
         "status": payment.status.value,
-        "correlation_id": leasing.correlation_id,
+        "correlation_id": leasing.call.correlation_id,
+        "causation_id": leasing.call.causation_id,
         "due_at": work.now if under_way else None,
         "lease_owner": leasing.owner if under_way else None,
         "lease_until": lease_until if under_way else None,
@@ -317,16 +302,17 @@ def _attempt(row: Any) -> Attempt:
 # ---- transitions
 
 
-async def claim_due(work: UnitOfWork, *, owner: str, lease_ms: int, batch: int) -> list[Lease]:
-    """Take the lease of payments of any tenant whose work is due and whose lease has run out."""
-    rows = await work.execute(
-        _SQL["claim_due"],
-        {"due_at": work.now, "owner": owner, "lease_ms": lease_ms, "batch": batch},
-    )
-    return [Lease(r.tenant_id, r.payment_id, r.fence, r.correlation_id) for r in rows]
+async def claim_due(work: UnitOfWork, owner: str, lease_ms: int, limit: int) -> list[Claim]:
+    """Lease payments of any tenant whose work is due and which nobody holds."""
+    return await claims(work, _SQL["claim_due"], owner=owner, lease_ms=lease_ms, batch=limit)
 
 
-async def hold(work: UnitOfWork, lease: Lease, status: PaymentStatus, lease_ms: int) -> None:
+async def due_lag(database: Database) -> Lag:
+    """Tell how many payments are due and held by nobody."""
+    return await lag(database, _SQL["due_lag"])
+
+
+async def hold(work: UnitOfWork, lease: Claim, status: PaymentStatus, lease_ms: int) -> None:
     """Lock the payment, renew its lease and set its status. Raises LeaseLost."""
     parameters = {
         "lease_ms": lease_ms,
@@ -335,16 +321,16 @@ async def hold(work: UnitOfWork, lease: Lease, status: PaymentStatus, lease_ms: 
         **_key(work, lease),
     }
     if (await work.execute(_SQL["hold"], parameters)).first() is None:
-        raise LeaseLost(lease.payment_id)
+        raise LeaseLost(lease.item_id)
 
 
 async def release(
-    work: UnitOfWork, lease: Lease, status: PaymentStatus, due_at: datetime | None
+    work: UnitOfWork, lease: Claim, status: PaymentStatus, due_at: datetime | None
 ) -> None:
     """Hand the payment back, due at a time or never again. Raises LeaseLost."""
     parameters = {"due_at": due_at, "status": status.value, "now": work.now, **_key(work, lease)}
     if (await work.execute(_SQL["release"], parameters)).first() is None:
-        raise LeaseLost(lease.payment_id)
+        raise LeaseLost(lease.item_id)
 
 
 def insert_attempt(work: UnitOfWork, payment_id: str, ordinal: int, attempt: Attempt) -> None:
@@ -368,9 +354,9 @@ def update_attempt(work: UnitOfWork, attempt: Attempt) -> None:
     )
 
 
-def _key(work: UnitOfWork, lease: Lease) -> dict[str, Any]:
+def _key(work: UnitOfWork, lease: Claim) -> dict[str, Any]:
     return {
         "tenant_id": work.tenant_id,
-        "payment_id": lease.payment_id,
-        "fence": lease.fence,
+        "payment_id": lease.item_id,
+        "epoch": lease.epoch,
     }

@@ -38,10 +38,11 @@ PAYMENT = sa.Table(
     sa.Column("config_version", sa.Integer),
     sa.Column("status", sa.Text),
     sa.Column("correlation_id", sa.Text),
+    sa.Column("causation_id", sa.Text),
     sa.Column("due_at", _TIME),
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", _TIME),
-    sa.Column("fence", sa.BigInteger),
+    sa.Column("epoch", sa.BigInteger),
     sa.Column("created_at", _TIME),
     sa.Column("updated_at", _TIME),
 )

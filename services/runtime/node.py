@@ -8,7 +8,7 @@ import signal
 from collections.abc import Sequence
 from functools import partial
 
-from services.runtime import methods, telemetry, validation
+from services.runtime import loops, methods, telemetry, validation
 from services.runtime.access import KeyRing, MeshTokens
 from services.runtime.channels import Channels
 from services.runtime.clock import Clock, SystemClock
@@ -77,6 +77,7 @@ class Node:
             conditions=self.conditions,
         )
         self._undo.push_async_callback(self.database.close)
+        loops.observe(self.telemetry, self.conditions)
         self.violations = ViolationReporter(self.database)
         self.tokens = MeshTokens(settings.mesh_secret.get_secret_value())
         known: dict[str, methods.Method] = {}

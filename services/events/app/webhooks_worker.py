@@ -8,7 +8,6 @@ webhook-id, and the attempt that nobody finished is marked as lost.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -35,6 +34,7 @@ from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DatabaseUnavailable
 from services.runtime.ids import new_id
 from services.runtime.interruptions import Interruptions
+from services.runtime.loops import Backoff, Loop, stop_all
 from services.runtime.secrets import SecretBox, SecretDamaged, SecretsKeyMissing
 from services.runtime.telemetry import Telemetry, log
 
@@ -120,38 +120,45 @@ class WebhookWorker:
         self._draw = draw
         self._lease_ms = lease_ms
         conditions = database.conditions
-        self._sending = Interruptions("sending of webhooks", conditions)
         self._settling = Interruptions("settling of webhooks", conditions)
-        self._pruning = Interruptions("pruning of webhooks", conditions)
         self._after = _START
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections = asyncio.Semaphore(CONNECTIONS_MAX)
-        self._bell = asyncio.Event()
         self._eager_until = 0.0
-        self._stopping = False
-        self._loop: asyncio.Task[None] | None = None
-        self._pruner: asyncio.Task[None] | None = None
+        self._loop = Loop(
+            "sending of webhooks",
+            self._begin,
+            conditions=conditions,
+            rest_seconds=POLL_SECONDS,
+            # One claim for what ends at about the same time.
+            gap_seconds=GAP_SECONDS,
+            # An attempt is a row; what is due waits for room.
+            writes=True,
+            # A claim that is being committed would be nobody's until its lease runs out.
+            stop_seconds=STOP_SECONDS,
+        )
+        self._pruner = Loop(
+            "pruning of webhooks",
+            self._prune,
+            conditions=conditions,
+            rest_seconds=PRUNE_SECONDS,
+            first_seconds=PRUNE_SECONDS,
+            backoff=Backoff(1.0, PRUNE_SECONDS),
+        )
 
     def wake(self) -> None:
         """Say that a delivery is about to be committed."""
         self._eager_until = time.monotonic() + EAGER_SECONDS
-        self._bell.set()
+        self._loop.wake()
 
     async def start(self) -> None:
         """Begin; the first round takes what a death left behind, once its lease has run out."""
-        self._loop = asyncio.create_task(self._run(), name="webhooks.sender")
-        self._pruner = asyncio.create_task(self._prune_forever(), name="webhooks.pruner")
+        self._loop.start()
+        self._pruner.start()
 
     async def stop(self) -> None:
         """Claim no more, give requests that are under way five seconds, and leave the rest to their leases."""
-        self._stopping = True
-        self._bell.set()
-        if self._pruner is not None:
-            self._pruner.cancel()
-            await asyncio.gather(self._pruner, return_exceptions=True)
-        if self._loop is not None:
-            # Not cancelled at once: a claim that is being committed would be nobody's until its lease runs out.
-            await _ended({self._loop})
+        await stop_all(self._loop, self._pruner)
         await _ended(self._tasks)
         await self._sender.close()
 
@@ -177,43 +184,17 @@ class WebhookWorker:
                 if removed < PRUNE_BATCH:
                     return gone
 
-    async def _run(self) -> None:
-        while not self._stopping:
-            busy = False
-            try:
-                # An attempt is a row; what is due waits for room.
-                if not self._database.conditions.storage_low:
-                    _, busy = await self._take()
-                self._sending.works()
-            except Exception as error:
-                # Whatever it is, deliveries that are due must not wait for a restart.
-                self._sending.failed(error)
-            await self._rest(busy)
-
-    async def _rest(self, busy: bool) -> None:
-        """Wait for the next round: for a place, for the bell, or for some time."""
+    async def _begin(self) -> float | None:
+        """Begin what is due; returns how long to wait for the next round, which an end of a request brings on."""
+        _, busy = await self._take()
         if len(self._tasks) >= SENDS_MAX:
-            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        elif busy:
-            await asyncio.sleep(0)
-        elif time.monotonic() < self._eager_until:
-            await asyncio.sleep(EAGER_POLL_SECONDS)
-        else:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._bell.wait(), POLL_SECONDS)
-            # One claim for what ends at about the same time.
-            await asyncio.sleep(GAP_SECONDS)
-            self._bell.clear()
+            return None
+        if busy:
+            return 0
+        return EAGER_POLL_SECONDS if time.monotonic() < self._eager_until else None
 
-    async def _prune_forever(self) -> None:
-        while True:
-            await asyncio.sleep(PRUNE_SECONDS)
-            try:
-                await self.prune()
-                self._pruning.works()
-            except Exception as error:
-                # What is old stays till the next round; a task that ended would let it grow for good.
-                self._pruning.failed(error)
+    async def _prune(self) -> None:
+        await self.prune()
 
     async def _take(self) -> tuple[list[asyncio.Task[None]], bool]:
         """Claim and begin to send; returns what was begun, and whether this round goes on."""
@@ -244,7 +225,7 @@ class WebhookWorker:
     def _forget(self, done: asyncio.Task[None]) -> None:
         self._tasks.discard(done)
         # A place is free, and its endpoint may have more.
-        self._bell.set()
+        self._loop.wake()
         if done.cancelled():
             return
         if (error := done.exception()) is not None:

@@ -11,8 +11,6 @@ What is due is said by the injected clock, never by the database's.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,7 +26,7 @@ from services.runtime.events import relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.relay import Relay, Row
 from services.runtime.ids import new_ulid
-from services.runtime.interruptions import Interruptions
+from services.runtime.loops import Backoff, Loop
 from services.runtime.roles import DatabaseUnfit, RoleNames
 from services.runtime.session import Call, Session
 from services.runtime.statements import statement
@@ -81,50 +79,36 @@ class TimerPump:
         conditions: Conditions | None = None,
     ) -> None:
         self._relay = Relay(relay_url, workers=1, pooled=pooled, conditions=conditions)
-        self._interruptions = Interruptions("timer pump", self._relay.conditions)
         self._bus = bus
         self._clock = clock
         self._role = ""
         self._after = ""
-        self._stopping = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._sound_at = time.monotonic()
+        self._loop = Loop(
+            "timer pump",
+            self._hold_session,
+            conditions=self._relay.conditions,
+            backoff=Backoff(BUSY_MS_MIN / 1000, ERROR_MS_MAX / 1000),
+            stop_seconds=STOP_SECONDS_MAX,
+            ring=bus.scheduled,
+        )
 
     @property
     def stalled_seconds(self) -> float:
         """Seconds since it last looked what is due, and fired what it could."""
-        return time.monotonic() - self._sound_at
+        return self._loop.stalled_seconds
 
     async def start(self) -> None:
         """Begin. A database that is away is waited for."""
-        self._task = asyncio.create_task(self.run(), name="timer-pump")
+        self._loop.start()
 
     async def stop(self) -> None:
         """End after the transaction that is under way; what is due stays for the next start."""
-        self._stopping.set()
-        self._bus.scheduled()
-        if self._task is not None:
-            _, late = await asyncio.wait([self._task], timeout=STOP_SECONDS_MAX)
-            for task in late:
-                _log.warning("timer pump cancelled")
-                task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._loop.stop()
         await self._relay.close()
 
-    async def run(self) -> None:
-        """Work until `stop`."""
-        wait_ms = float(BUSY_MS_MIN)
-        while not self._stopping.is_set():
-            try:
-                async with await self._session() as session:
-                    wait_ms = BUSY_MS_MIN
-                    await self._work(session)
-            except Exception as error:
-                # Whatever it was, timers and schedules are still there: wait, go on.
-                self._interruptions.failed(error)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), wait_ms / 1000)
-                wait_ms = min(wait_ms * 2, ERROR_MS_MAX)
+    async def _hold_session(self) -> None:
+        async with await self._session() as session:
+            await self._work(session)
 
     async def fire_due(self) -> int:
         """Fire all that is due now, and return how many events that made."""
@@ -153,13 +137,12 @@ class TimerPump:
 
     async def _work(self, session: Session) -> None:
         wait_ms = float(BUSY_MS_MIN)
-        while not self._stopping.is_set():
+        while not self._loop.is_stopping():
             due_in_ms = await self._due_in_ms(session)
             if self._relay.conditions.storage_low:
                 due_in_ms = IDLE_MS_MAX  # what is due waits for room
             fired = 0 if due_in_ms > 0 else await self._round(session, self._clock.now())
-            self._sound_at = time.monotonic()
-            self._interruptions.works()
+            self._loop.works()
             if due_in_ms > 0:
                 await self._bus.due(min(due_in_ms, IDLE_MS_MAX) / 1000)
                 continue
@@ -188,7 +171,7 @@ class TimerPump:
         """Fire one batch of each tenant that has something due; returns how many events that made."""
         fired = 0
         for tenant_id in await self._due_tenants(session, now):
-            if self._stopping.is_set():
+            if self._loop.is_stopping():
                 break
             fired += await self._serve(session, tenant_id, now)
         return fired

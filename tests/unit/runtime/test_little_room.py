@@ -10,10 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
 from services.billing.sweep import Sweep
+
 from services.events.app.webhooks_worker import WebhookWorker
-from services.runtime import violations as violations_module
 from services.runtime.clock import SystemClock
 from services.runtime.context import CallContext
 from services.runtime.events import subscriptions
@@ -93,8 +92,7 @@ async def webhooks(room: Room, patch: pytest.MonkeyPatch) -> None:
         return [], False
 
     patch.setattr(worker, "_take", take)
-    patch.setattr(worker, "_rest", _turn)
-    await worker._run()
+    await worker._loop.run()
 
 
 async def charges(room: Room, patch: pytest.MonkeyPatch) -> None:
@@ -105,7 +103,7 @@ async def charges(room: Room, patch: pytest.MonkeyPatch) -> None:
         return 0
 
     patch.setattr(sweep, "once", once)
-    await sweep._forever()
+    await sweep._loop.run()
 
 
 async def back_fills(room: Room, patch: pytest.MonkeyPatch) -> None:
@@ -126,15 +124,14 @@ async def back_fills(room: Room, patch: pytest.MonkeyPatch) -> None:
     relay.control = control
     patch.setattr(subscriptions, "POLL_SECONDS", 0.001)
     patch.setattr(subscriptions, "fill_page", fill_page)
-    await BackFill(relay, EventBus()).run()
+    await BackFill(relay, EventBus()).loop.run()
 
 
 async def reports(room: Room, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(violations_module, "RETRY_SECONDS", 0)
     reporter = ViolationReporter(_any(Base(room)))
     who = CallContext("t", "p", frozenset(), "r", "c")
     reporter.report(Violation(who, "router/timeout", "HIGH", "took 3 s"))
-    await reporter._run()
+    await reporter._loop.run()
 
 
 async def other_sites(room: Room, patch: pytest.MonkeyPatch) -> None:
@@ -185,7 +182,3 @@ def _giving(value: Any) -> Callable[..., Awaitable[Any]]:
         return value
 
     return give
-
-
-async def _turn(*_: object) -> None:
-    await asyncio.sleep(0)

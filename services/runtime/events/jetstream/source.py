@@ -36,10 +36,11 @@ from services.runtime.events.jetstream.statements import (
     row,
     rows,
 )
-from services.runtime.events.jetstream.waits import Backoff
+from services.runtime.events.jetstream.waits import BACKOFF, STOP_SECONDS_MAX
 from services.runtime.events.lanes import LANES
 from services.runtime.events.owners import new_owner
 from services.runtime.events.relay import Relay
+from services.runtime.loops import Loop
 from services.runtime.session import Session
 
 SHARES = 8
@@ -171,29 +172,35 @@ class Source:
         self._report = report
         self._consumer = f"transport.source.{site}"
         self._owner = new_owner()
-        self._stopping = asyncio.Event()
+        self._role = ""
+        self.loop = Loop(
+            "source",
+            self._hold_session,
+            conditions=relay_.conditions,
+            backoff=BACKOFF,
+            stop_seconds=STOP_SECONDS_MAX,
+            ring=self._end,
+            fields={"site": site},
+        )
         # Of the current work: the process stops, or a share failed.
         self._ended = asyncio.Event()
         self._told_missing = False
         self.taken = 0
 
-    async def run(self, role: str) -> None:
-        """Work until `stop`; the log is written as `role`. A NATS or a database that is away is waited for."""
-        backoff = Backoff("source", self._relay.conditions, fields={"site": self._site})
-        while not self._stopping.is_set():
-            try:
-                async with await self._relay.control() as session:
-                    await self._work(session, role, backoff)
-            except Exception as error:
-                # Broker or database, messages stay where they are: it is logged, and tried again.
-                await backoff.wait(error, self._stopping)
+    def start(self, role: str) -> None:
+        """Begin; the log is written as `role`."""
+        self._role = role
+        self.loop.start()
 
-    def stop(self) -> None:
-        """Ask it to end after the transactions that are under way."""
-        self._stopping.set()
+    def _end(self) -> None:
         self._ended.set()
 
-    async def _work(self, session: Session, role: str, backoff: Backoff) -> None:
+    async def _hold_session(self) -> None:
+        # Broker or database, when either fails the messages stay where they are.
+        async with await self._relay.control() as session:
+            await self._work(session, self._role)
+
+    async def _work(self, session: Session, role: str) -> None:
         """Read shares until one fails: errors of NATS or of the database are everybody's.
 
         Raises:
@@ -203,7 +210,7 @@ class Source:
         failures: list[Exception] = []
         self._ended = ended = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            while not ended.is_set() and not self._stopping.is_set():
+            while not ended.is_set() and not self.loop.is_stopping():
                 state = await self._broker.state(self._site)
                 self._tell_missing(state)
                 # A share that failed is free again at once: nothing more is begun then.
@@ -214,7 +221,7 @@ class Source:
                     tasks.create_task(self._serve(session, share, state, role, failures))
                 await _pause(ended, MISSING_SECONDS if state is None else LOOK_SECONDS)
                 if state is not None and not failures:
-                    backoff.reset()
+                    self.loop.works()
         if failures:
             raise failures[0]
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
-import structlog
-
 from services.runtime.conditions import Conditions
 from services.runtime.context import CallContext
 from services.runtime.events import relay, subscriptions
@@ -16,14 +12,12 @@ from services.runtime.events.jetstream.sink import REACTION, Sink
 from services.runtime.events.jetstream.source import Source
 from services.runtime.events.relay import LEASE_MS, Relay
 from services.runtime.ids import new_ulid
+from services.runtime.loops import stop_all
 from services.runtime.roles import DatabaseUnfit, RoleNames
 from services.runtime.violations import INVARIANT, Violation, ViolationReporter
 
-STOP_SECONDS_MAX = 10.0
 # Batches that are under way at once in a process; a stream takes 50 of all its writers.
 WORKERS = 8
-
-_log = structlog.get_logger(__name__)
 
 
 class Transport:
@@ -67,7 +61,6 @@ class Transport:
             Source(self._relay, self.broker, site, bus, self._report) for site in options.sources
         ]
         self._role = ""
-        self._tasks: list[asyncio.Task[None]] = []
 
     async def subscribe(self) -> None:
         """Let the sink have events delivered from now on, and all that there are; before the backbone begins.
@@ -86,22 +79,13 @@ class Transport:
     def start(self) -> None:
         """Begin, once the backbone has."""
         assert self._role, "subscribe first"
-        self._tasks = [asyncio.create_task(self.sink.run(), name="transport-sink")]
-        for site, source in zip(self._options.sources, self.sources, strict=True):
-            name = f"transport-source-{site}"
-            self._tasks.append(asyncio.create_task(source.run(self._role), name=name))
+        self.sink.loop.start()
+        for source in self.sources:
+            source.start(self._role)
 
     async def stop(self) -> None:
         """End after what is under way; the rest waits for the next start."""
-        self.sink.stop()
-        for source in self.sources:
-            source.stop()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=STOP_SECONDS_MAX)
-            for task in late:
-                _log.warning("transport cancelled", task=task.get_name())
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await stop_all(self.sink.loop, *(source.loop for source in self.sources))
         await self.broker.close()
         await self._relay.close()
 

@@ -26,6 +26,7 @@ from services.runtime.loops import Loop
 from services.runtime.telemetry import Silent, Telemetry, log
 
 LAG_SECONDS = 15.0
+EAGER_POLL_SECONDS = 0.03
 
 
 class Work(Protocol):
@@ -118,6 +119,7 @@ class Worker(Generic[WorkT]):
         batch: pieces of one claim at most.
         poll_seconds: between two looks, when nobody wakes it.
         gap_seconds: from a wake to its look.
+        eager_seconds: after a wake from outside it looks all the time: a transaction is about to commit.
         writes: nothing is claimed while the storage is low.
         wakes_itself: the end of one piece may make another claimable.
         stop_seconds: what pieces may still take at a stop.
@@ -141,6 +143,7 @@ class Worker(Generic[WorkT]):
         batch: int,
         poll_seconds: float,
         gap_seconds: float = 0.0,
+        eager_seconds: float = 0.0,
         writes: bool = False,
         wakes_itself: bool = False,
         stop_seconds: float = 5.0,
@@ -162,7 +165,8 @@ class Worker(Generic[WorkT]):
         self._clock = clock
         self._database = database
         self._tasks: set[asyncio.Task[None]] = set()
-        self._lag_at = 0.0
+        self._eager_seconds = eager_seconds
+        self._eager_until = self._lag_at = clock()
         self._serving = Interruptions(serving, database.conditions)
         self.loop = Loop(
             claiming,
@@ -195,7 +199,8 @@ class Worker(Generic[WorkT]):
         await asyncio.gather(*late, return_exceptions=True)
 
     def wake(self) -> None:
-        """Say that something may be due."""
+        """Say that something is due, or will be within a moment."""
+        self._eager_until = self._clock() + self._eager_seconds
         self.loop.wake()
 
     def begin(self, work: WorkT, serve: Serve[WorkT] | None = None) -> asyncio.Task[None]:
@@ -229,7 +234,9 @@ class Worker(Generic[WorkT]):
         # What was begun is not waited for: what takes long must not hold up the others.
         _, more = await self.take()
         await self._tell_lag()
-        return 0 if more and len(self._tasks) < self._places_max else None
+        if more and len(self._tasks) < self._places_max:
+            return 0
+        return EAGER_POLL_SECONDS if self._clock() < self._eager_until else None
 
     async def _tell_lag(self) -> None:
         if self._clock() < self._lag_at:
@@ -239,7 +246,7 @@ class Worker(Generic[WorkT]):
 
     async def _serve(self, work: WorkT, serve: Serve[WorkT]) -> None:
         async with self._places:
-            with acting(self._call(work)):
+            with acting(self.call(work.tenant_id, work.correlation_id, work.causation_id)):
                 try:
                     await serve(work)
                 except LeaseLost:
@@ -260,16 +267,17 @@ class Worker(Generic[WorkT]):
             # Its lease runs out, and it is claimed again.
             self._serving.failed(again, work=str(work))
 
-    def _call(self, work: WorkT) -> CallContext:
+    def call(self, tenant_id: str, correlation_id: str = "", causation_id: str = "") -> CallContext:
+        """Return the call that serves something of a tenant."""
         request_id = new_id("run")
         seconds = self._serve_seconds
         return CallContext(
-            tenant_id=work.tenant_id,
+            tenant_id=tenant_id,
             principal_id=self._principal_id,
             scopes=self._scopes,
             request_id=request_id,
-            correlation_id=work.correlation_id or request_id,
-            causation_id=work.causation_id,
+            correlation_id=correlation_id or request_id,
+            causation_id=causation_id,
             deadline_at=None if seconds is None else self._clock() + seconds,
         )
 

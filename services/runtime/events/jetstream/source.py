@@ -29,7 +29,6 @@ from services.runtime.events.jetstream import message
 from services.runtime.events.jetstream.broker import Broker, BrokerAway, StreamState
 from services.runtime.events.jetstream.message import Arrived, Event, Unreadable
 from services.runtime.events.jetstream.statements import (
-    LeaseLost,
     changed,
     fenced,
     renew,
@@ -40,6 +39,7 @@ from services.runtime.events.jetstream.waits import BACKOFF, STOP_SECONDS_MAX
 from services.runtime.events.lanes import LANES
 from services.runtime.events.owners import new_owner
 from services.runtime.events.relay import Relay
+from services.runtime.leases import LeaseLost
 from services.runtime.loops import Loop
 from services.runtime.session import Session
 
@@ -281,12 +281,12 @@ class Source:
         position = await self._position(session, share, state)
         reader = await self._broker.reader(self._site, share.share, SHARES, position.sequence)
         loop = asyncio.get_running_loop()
-        renew_at = look_at = 0.0
+        look_at = 0.0
+        term = await renew(session, self._relay, share.lease)
         try:
             while not self._ended.is_set():
-                if loop.time() > renew_at:
-                    await renew(session, self._relay, share.lease)
-                    renew_at = loop.time() + self._relay.lease_ms / 4000
+                if term.is_to_renew():
+                    term = await renew(session, self._relay, share.lease)
                 if self._relay.conditions.storage_low:
                     # What is taken in needs room; the other site keeps it.
                     await _pause(self._ended, MISSING_SECONDS)

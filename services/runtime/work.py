@@ -63,6 +63,9 @@ class Claim:
     causation_id: str = ""
     tries: int = 1
 
+    def __str__(self) -> str:
+        return self.item_id
+
 
 @dataclass(frozen=True, slots=True)
 class Lag:
@@ -154,7 +157,6 @@ class Worker(Generic[WorkT]):
         self.owner = owner or new_id("own")
         self._queue = queue
         self._principal_id = principal_id
-        self._telemetry = telemetry or Silent()
         self._scopes = scopes
         self._serve_seconds = serve_seconds
         self._places_max = places
@@ -166,7 +168,8 @@ class Worker(Generic[WorkT]):
         self._database = database
         self._tasks: set[asyncio.Task[None]] = set()
         self._eager_seconds = eager_seconds
-        self._eager_until = self._lag_at = clock()
+        self._eager_until = clock()
+        self._lag = LagGauge(name, telemetry, clock)
         self._serving = Interruptions(serving, database.conditions)
         self.loop = Loop(
             claiming,
@@ -233,16 +236,10 @@ class Worker(Generic[WorkT]):
     async def _round(self) -> float | None:
         # What was begun is not waited for: what takes long must not hold up the others.
         _, more = await self.take()
-        await self._tell_lag()
+        await self._lag.tell(self._queue.lag, self._database.now)
         if more and len(self._tasks) < self._places_max:
             return 0
         return EAGER_POLL_SECONDS if self._clock() < self._eager_until else None
-
-    async def _tell_lag(self) -> None:
-        if self._clock() < self._lag_at:
-            return
-        self._lag_at = self._clock() + LAG_SECONDS
-        tell_lag(self._telemetry, self.name, await self._queue.lag(), self._database.now())
 
     async def _serve(self, work: WorkT, serve: Serve[WorkT]) -> None:
         async with self._places:
@@ -288,10 +285,32 @@ class Worker(Generic[WorkT]):
             self.loop.wake()
 
 
-def tell_lag(telemetry: Telemetry, name: str, lag: Lag, now: datetime) -> None:
-    """Have gauges show how far a queue is behind."""
-    telemetry.gauge("tollmesh.work.due", lag.due, queue=name)
-    telemetry.gauge("tollmesh.work.oldest_s", lag.seconds(now), queue=name)
+class LagGauge:
+    """Shows how far a queue is behind, looked at now and then.
+
+    Args:
+        name: the queue.
+        telemetry: told how much is due, and how long the oldest has waited.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, name: str, telemetry: Telemetry | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._name = name
+        # Where nobody is told nobody has to look.
+        self._telemetry = None if isinstance(telemetry, Silent) else telemetry
+        self._clock = clock
+        self._next_at = clock()
+
+    async def tell(self, read: Callable[[], Awaitable[Lag]], now: Callable[[], datetime]) -> None:
+        """Look, unless it is too early; `now` is the time by which work is due."""
+        if self._telemetry is None or self._clock() < self._next_at:
+            return
+        self._next_at = self._clock() + LAG_SECONDS
+        found = await read()
+        self._telemetry.gauge("tollmesh.work.due", found.due, queue=self._name)
+        self._telemetry.gauge("tollmesh.work.oldest_s", found.seconds(now()), queue=self._name)
 
 
 def backoff(tries: int, first: timedelta, max_: timedelta) -> timedelta:

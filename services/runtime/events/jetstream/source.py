@@ -185,7 +185,13 @@ class Source:
         # Of the current work: the process stops, or a share failed.
         self._ended = asyncio.Event()
         self._told_missing = False
+        self._behind: dict[int, int] = {}
         self.taken = 0
+
+    @property
+    def behind(self) -> int:
+        """Messages of the shares that this process reads which wait in the stream, when last it got some."""
+        return sum(self._behind.values())
 
     def start(self, role: str) -> None:
         """Begin; the log is written as `role`."""
@@ -278,11 +284,11 @@ class Source:
                 await _pause(self._ended, MISSING_SECONDS)
 
     async def _read(self, session: Session, share: Share, state: StreamState, role: str) -> None:
+        term = await renew(session, self._relay, share.lease)
         position = await self._position(session, share, state)
         reader = await self._broker.reader(self._site, share.share, SHARES, position.sequence)
         loop = asyncio.get_running_loop()
         look_at = 0.0
-        term = await renew(session, self._relay, share.lease)
         try:
             while not self._ended.is_set():
                 if term.is_to_renew():
@@ -292,12 +298,14 @@ class Source:
                     await _pause(self._ended, MISSING_SECONDS)
                     continue
                 received = await self._unless_ended(reader.batch())
+                self._behind[share.share] = brokers.behind(received)
                 if received:
                     await self._take(share, position, received, role)
                 elif loop.time() > look_at:
                     await self._look(position)
                     look_at = loop.time() + STREAM_SECONDS
         finally:
+            self._behind.pop(share.share, None)
             await reader.close()
 
     async def _unless_ended(self, batch: Coroutine[Any, Any, list[Any]]) -> list[Any]:

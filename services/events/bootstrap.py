@@ -15,10 +15,10 @@ from services.events.app.timers import Timers
 from services.events.app.types import TypeRegistry
 from services.events.app.webhooks import Webhooks
 from services.events.app.webhooks_sender import Sender
-from services.events.app.webhooks_worker import WebhookWorker
 from services.events.checks import Checks
 from services.events.domain.webhooks_policy import Draw
 from services.events.servicer import EventServicer
+from services.events.work import WebhookWorker
 from services.runtime.addresses import AllowList
 from services.runtime.secrets import SecretBox, parse_keys
 from services.runtime.service import Runtime, Service, Servicer

@@ -136,6 +136,7 @@ class Node:
             clock=self._clock,
             pooled=settings.pooled,
             conditions=self.conditions,
+            telemetry=self.telemetry,
         )
         self._undo.push_async_callback(self.timers.stop)
         await self.timers.start()
@@ -204,6 +205,7 @@ class Node:
             violations=self.violations,
             pooled=settings.pooled,
             conditions=self.conditions,
+            telemetry=self.telemetry,
         )
         self._undo.push_async_callback(self.transport.stop)
         await self.transport.subscribe()

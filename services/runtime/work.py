@@ -26,6 +26,7 @@ from services.runtime.loops import Loop
 from services.runtime.telemetry import Silent, Telemetry, log
 
 LAG_SECONDS = 15.0
+EAGER_POLL_SECONDS = 0.03
 
 
 class Work(Protocol):
@@ -61,6 +62,9 @@ class Claim:
     correlation_id: str
     causation_id: str = ""
     tries: int = 1
+
+    def __str__(self) -> str:
+        return self.item_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ class Worker(Generic[WorkT]):
         batch: pieces of one claim at most.
         poll_seconds: between two looks, when nobody wakes it.
         gap_seconds: from a wake to its look.
+        eager_seconds: after a wake from outside it looks all the time: a transaction is about to commit.
         writes: nothing is claimed while the storage is low.
         wakes_itself: the end of one piece may make another claimable.
         stop_seconds: what pieces may still take at a stop.
@@ -141,6 +146,7 @@ class Worker(Generic[WorkT]):
         batch: int,
         poll_seconds: float,
         gap_seconds: float = 0.0,
+        eager_seconds: float = 0.0,
         writes: bool = False,
         wakes_itself: bool = False,
         stop_seconds: float = 5.0,
@@ -151,7 +157,6 @@ class Worker(Generic[WorkT]):
         self.owner = owner or new_id("own")
         self._queue = queue
         self._principal_id = principal_id
-        self._telemetry = telemetry or Silent()
         self._scopes = scopes
         self._serve_seconds = serve_seconds
         self._places_max = places
@@ -162,7 +167,9 @@ class Worker(Generic[WorkT]):
         self._clock = clock
         self._database = database
         self._tasks: set[asyncio.Task[None]] = set()
-        self._lag_at = 0.0
+        self._eager_seconds = eager_seconds
+        self._eager_until = clock()
+        self._lag = LagGauge(name, telemetry, clock)
         self._serving = Interruptions(serving, database.conditions)
         self.loop = Loop(
             claiming,
@@ -195,7 +202,8 @@ class Worker(Generic[WorkT]):
         await asyncio.gather(*late, return_exceptions=True)
 
     def wake(self) -> None:
-        """Say that something may be due."""
+        """Say that something is due, or will be within a moment."""
+        self._eager_until = self._clock() + self._eager_seconds
         self.loop.wake()
 
     def begin(self, work: WorkT, serve: Serve[WorkT] | None = None) -> asyncio.Task[None]:
@@ -228,18 +236,14 @@ class Worker(Generic[WorkT]):
     async def _round(self) -> float | None:
         # What was begun is not waited for: what takes long must not hold up the others.
         _, more = await self.take()
-        await self._tell_lag()
-        return 0 if more and len(self._tasks) < self._places_max else None
-
-    async def _tell_lag(self) -> None:
-        if self._clock() < self._lag_at:
-            return
-        self._lag_at = self._clock() + LAG_SECONDS
-        tell_lag(self._telemetry, self.name, await self._queue.lag(), self._database.now())
+        await self._lag.tell(self._queue.lag, self._database.now)
+        if more and len(self._tasks) < self._places_max:
+            return 0
+        return EAGER_POLL_SECONDS if self._clock() < self._eager_until else None
 
     async def _serve(self, work: WorkT, serve: Serve[WorkT]) -> None:
         async with self._places:
-            with acting(self._call(work)):
+            with acting(self.call(work.tenant_id, work.correlation_id, work.causation_id)):
                 try:
                     await serve(work)
                 except LeaseLost:
@@ -260,16 +264,17 @@ class Worker(Generic[WorkT]):
             # Its lease runs out, and it is claimed again.
             self._serving.failed(again, work=str(work))
 
-    def _call(self, work: WorkT) -> CallContext:
+    def call(self, tenant_id: str, correlation_id: str = "", causation_id: str = "") -> CallContext:
+        """Return the call that serves something of a tenant."""
         request_id = new_id("run")
         seconds = self._serve_seconds
         return CallContext(
-            tenant_id=work.tenant_id,
+            tenant_id=tenant_id,
             principal_id=self._principal_id,
             scopes=self._scopes,
             request_id=request_id,
-            correlation_id=work.correlation_id or request_id,
-            causation_id=work.causation_id,
+            correlation_id=correlation_id or request_id,
+            causation_id=causation_id,
             deadline_at=None if seconds is None else self._clock() + seconds,
         )
 
@@ -280,10 +285,32 @@ class Worker(Generic[WorkT]):
             self.loop.wake()
 
 
-def tell_lag(telemetry: Telemetry, name: str, lag: Lag, now: datetime) -> None:
-    """Have gauges show how far a queue is behind."""
-    telemetry.gauge("tollmesh.work.due", lag.due, queue=name)
-    telemetry.gauge("tollmesh.work.oldest_s", lag.seconds(now), queue=name)
+class LagGauge:
+    """Shows how far a queue is behind, looked at now and then.
+
+    Args:
+        name: the queue.
+        telemetry: told how much is due, and how long the oldest has waited.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, name: str, telemetry: Telemetry | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._name = name
+        # Where nobody is told nobody has to look.
+        self._telemetry = None if isinstance(telemetry, Silent) else telemetry
+        self._clock = clock
+        self._next_at = clock()
+
+    async def tell(self, read: Callable[[], Awaitable[Lag]], now: Callable[[], datetime]) -> None:
+        """Look, unless it is too early; `now` is the time by which work is due."""
+        if self._telemetry is None or self._clock() < self._next_at:
+            return
+        self._next_at = self._clock() + LAG_SECONDS
+        found = await read()
+        self._telemetry.gauge("tollmesh.work.due", found.due, queue=self._name)
+        self._telemetry.gauge("tollmesh.work.oldest_s", found.seconds(now()), queue=self._name)
 
 
 def backoff(tries: int, first: timedelta, max_: timedelta) -> timedelta:

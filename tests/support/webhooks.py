@@ -18,7 +18,7 @@ from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.events import bootstrap
 from services.events.app.webhooks_sender import Sender
-from services.events.app.webhooks_worker import WebhookWorker
+from services.events.work import WebhookWorker
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.roles import DatabaseUrls

@@ -28,7 +28,6 @@ from services.runtime.events.envelope import Reaction
 from services.runtime.events.handling import (
     Handling,
     Lane,
-    LaneLost,
     Outcome,
     ProcessEnded,
     TransactionFailed,
@@ -37,6 +36,7 @@ from services.runtime.events.owners import new_owner
 from services.runtime.events.relay import Delivery, Relay
 from services.runtime.events.watch import Watch
 from services.runtime.interruptions import Interruptions
+from services.runtime.leases import LeaseLost, Term
 from services.runtime.loops import Backoff, Loop
 from services.runtime.session import Session
 
@@ -201,7 +201,7 @@ class Dispatcher:
             if not progress.released:
                 await relay.changed(session, "release", **lane.lease, low=progress.low)
             self._lanes.works()
-        except LaneLost:
+        except LeaseLost:
             _log.info("lane lost", **lane.place)
         except Exception as error:
             # The lease is left to run out: who takes the lane next sees that its owner vanished.
@@ -235,10 +235,10 @@ class Dispatcher:
         lane: Lane,
         progress: Progress,
     ) -> None:
-        renew_at = self._renew_at()
+        term = Term(self._relay.lease_ms)
         while not self.loop.is_stopping():
-            if progress.careful_to != _NONE or time.monotonic() > renew_at:
-                renew_at = await self._renew(session, lane)
+            if progress.careful_to != _NONE or term.is_to_renew():
+                term = await self._renew(session, lane)
             limit = progress.limit(lane.reaction)
             fetched = await self._fetch(session, lane, progress)
             if not fetched:
@@ -293,15 +293,12 @@ class Dispatcher:
             limit=progress.limit(lane.reaction),
         )
 
-    async def _renew(self, session: Session, lane: Lane) -> float:
-        """Hold the lane for another term; returns when to renew again."""
+    async def _renew(self, session: Session, lane: Lane) -> Term:
+        """Hold the lane for another term, and return that. Raises LeaseLost."""
+        term = Term(self._relay.lease_ms)
         if not await relay.changed(session, "renew", **lane.lease, ttl_ms=self._relay.lease_ms):
-            raise LaneLost
-        return self._renew_at()
-
-    def _renew_at(self) -> float:
-        # A transaction that begins before this instant ends before the lease does.
-        return time.monotonic() + self._relay.lease_ms / 4000
+            raise LeaseLost
+        return term
 
 
 async def _acquire_all(free: asyncio.Semaphore) -> int:

@@ -29,6 +29,7 @@ from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.events.facts import VIOLATED
 from services.runtime.events.relay import Delivery, Relay
+from services.runtime.leases import LeaseLost
 from services.runtime.session import Call, Session
 from services.runtime.statements import statement
 from services.runtime.telemetry import read_traceparent
@@ -44,10 +45,6 @@ _END_EVENT = (Call(statement("RELEASE SAVEPOINT event")), Call(statement("SET LO
 _UNDO_EVENT = (Call(statement("ROLLBACK TO SAVEPOINT event")), _END_EVENT[0])
 
 _log = structlog.get_logger(__name__)
-
-
-class LaneLost(Exception):
-    """Another dispatcher holds the lane; nothing of this transaction counts."""
 
 
 class ProcessEnded(Exception):
@@ -185,7 +182,7 @@ class Handling:
                 position is settled then. None keeps it.
 
         Raises:
-            LaneLost: the lane is another's by now.
+            LeaseLost: the lane is another's by now.
             TransactionFailed: nothing of it counts.
         """
         outcome = Outcome()
@@ -204,7 +201,7 @@ class Handling:
                 if outcome.released:
                     last.append(relay.call("release", {**lane.lease, "low": release_low}))
                 crashpoint("events.dispatch.before_commit")
-        except LaneLost:
+        except LeaseLost:
             raise
         except Exception as error:
             # Whatever it was, nothing was committed for certain: the dispatcher finds out who is at fault.
@@ -239,13 +236,13 @@ class Handling:
         """A transaction that ends with nothing when the lane is another's; gives what is to be run before its commit.
 
         Raises:
-            LaneLost: it is another's.
+            LeaseLost: it is another's.
         """
         fence = relay.call("fence", {**lane.lease, "limit_ms": self._limit_ms})
         last: list[Call] = []
         async with pool.transaction(session, fence, last=last) as (held,):
             if held.first() is None:
-                raise LaneLost
+                raise LeaseLost
             yield last
 
     # ---- events of a tenant together

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -30,8 +31,10 @@ from services.runtime.loops import Backoff, Loop
 from services.runtime.roles import DatabaseUnfit, RoleNames
 from services.runtime.session import Call, Session
 from services.runtime.statements import statement
+from services.runtime.telemetry import Telemetry
 from services.runtime.timers import event
 from services.runtime.timers.cron import Cron, Missed
+from services.runtime.work import Lag, LagGauge
 
 BATCH_MAX = 200
 SCHEDULES_MAX = 50
@@ -67,6 +70,7 @@ class TimerPump:
         clock: business time.
         pooled: a connection pooler in transaction mode stands in between.
         conditions: of the process; nothing is fired while the storage is low.
+        telemetry: told how much is due.
     """
 
     def __init__(
@@ -77,12 +81,14 @@ class TimerPump:
         clock: Clock,
         pooled: bool = False,
         conditions: Conditions | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._relay = Relay(relay_url, workers=1, pooled=pooled, conditions=conditions)
         self._bus = bus
         self._clock = clock
         self._role = ""
         self._after = ""
+        self._lag = LagGauge("timers", telemetry)
         self._loop = Loop(
             "timer pump",
             self._hold_session,
@@ -143,6 +149,7 @@ class TimerPump:
                 due_in_ms = IDLE_MS_MAX  # what is due waits for room
             fired = 0 if due_in_ms > 0 else await self._round(session, self._clock.now())
             self._loop.works()
+            await self._lag.tell(partial(self._due, session), self._clock.now)
             if due_in_ms > 0:
                 await self._bus.due(min(due_in_ms, IDLE_MS_MAX) / 1000)
                 continue
@@ -152,6 +159,10 @@ class TimerPump:
             # What is due is another pump's, or of a tenant that cannot be served.
             await self._bus.due(wait_ms / 1000)
             wait_ms = min(wait_ms * 2, IDLE_MS_MAX)
+
+    async def _due(self, session: Session) -> Lag:
+        (found,) = await _rows(session, "due_lag", now=self._clock.now())
+        return Lag(**found)
 
     async def _due_in_ms(self, session: Session) -> float:
         """How long nothing is due, at most the idle time; 0 when something is."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import grpc
+import psycopg
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -26,13 +27,18 @@ from services.billing import store as billing_store
 from services.billing.app import Charges
 from services.billing.bootstrap import build as build_billing
 from services.billing.clients import LedgerClient, PricingClient
-from services.billing.sweep import Sweep
+from services.billing.work import Resumable, resuming
 from services.ledger.bootstrap import build as build_ledger
+from services.runtime import database as database_module
+from services.runtime.access import MeshTokens, Principal
 from services.runtime.clock import ManualClock
+from services.runtime.context import CallContext, acting
 from services.runtime.errors import Code, DependencyUnavailable, DomainError
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.service import Runtime, Service, Servicer
-from tests.support.mesh import Mesh, running
+from services.runtime.telemetry import Silent
+from services.runtime.work import Claim
+from tests.support.mesh import MESH_SECRET, Mesh, running
 from tests.support.postgres import DatabaseUrls
 
 if TYPE_CHECKING:
@@ -136,6 +142,9 @@ async def world(database: DatabaseUrls) -> AsyncIterator[World]:
     clock = ManualClock(datetime(2026, 11, 20, 9, 30, tzinfo=UTC))
     async with running(database, builds, clock=clock) as mesh:
         yield World(mesh, pricing, runtimes[0], clock, heard)
+    with psycopg.connect(database.owner_admin) as owner:
+        # What was left half-way would be resumed by any mesh on this database, without this pricing.
+        owner.execute("UPDATE billing.charge SET due_at = 'infinity' WHERE status = 1")
 
 
 @dataclass
@@ -435,11 +444,14 @@ async def test_the_sweep_finishes_what_a_caller_left(
     assert (await refused(tenant.charge(request_id))).reason == "INTERNAL"
     monkeypatch.undo()
     runtime = tenant.world.runtime
-    sweep = Sweep(runtime.database, charges_of(runtime))
-    assert await sweep.once() == 0, "its caller still has a minute"
-    await make_due(runtime, tenant.tenant_id)
-    assert await sweep.once() == 1
-    assert await sweep.once() == 0
+    worker = resuming(runtime.database, charges_of(runtime), Silent())
+    before = await state_of(tenant)
+    await worker.sweep()
+    assert await state_of(tenant) == before, "its caller still has a minute"
+    await make_due(tenant)
+    assert await worker.sweep() >= 1
+    [made] = await state_of(tenant)
+    assert (made["due_at"], made["lease_until"], made["epoch"]) == (None, None, 1)
     [charge] = (await tenant.charges.ListCharges(service_pb.ListChargesRequest())).charges
     assert charge.status == pb.CHARGE_STATUS_SETTLED
     assert await tenant.balance("receivable:acme:USD") == 5684
@@ -449,20 +461,108 @@ async def test_the_sweep_finishes_what_a_caller_left(
     assert subjects.count("charge.created") == 1
 
 
+async def left_half_way(tenant: Tenant, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
+    """Let a caller with a chain of its own die once its charge is frozen."""
+
+    def crash(name: str) -> None:
+        if name == "billing.freeze_charge.after_commit":
+            raise Crash(name)
+
+    principal = Principal(tenant.tenant_id, "caller", frozenset({"*"}), "the-chain", "the-cause")
+    token = MeshTokens(MESH_SECRET).issue(principal)
+    period = Period()
+    period.start_at.FromDatetime(DAY)
+    period.end_at.FromDatetime(DAY + timedelta(days=1))
+    request = service_pb.CreateChargeRequest(
+        request_id=str(uuid4()), org_id="acme", period=period, **fields
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(database_module, "crashpoint", crash)
+        async with grpc.aio.insecure_channel(tenant.world.mesh.address) as channel:
+            call = ChargeServiceStub(channel).CreateCharge(
+                request, metadata=(("authorization", f"Mesh {token}"),)
+            )
+            assert (await refused(call)).reason == "INTERNAL"
+
+
+async def test_a_resumed_charge_belongs_to_the_chain_of_its_first_call(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await left_half_way(tenant, monkeypatch)
+    await make_due(tenant)
+    runtime = tenant.world.runtime
+    await resuming(runtime.database, charges_of(runtime), Silent()).sweep()
+    await tenant.world.mesh.drain_events()
+    told = [e for e in tenant.world.heard if e.tenant_id == tenant.tenant_id]
+    subjects = {event.subject for event in told}
+    assert {"usage.rated", "rating.completed", "charge.created", "ledger.batch.posted"} <= subjects
+    trails = {(event.subject, event.correlation_id, event.causation_id) for event in told}
+    assert trails == {(subject, "the-chain", "the-cause") for subject in subjects}
+
+
+async def test_a_charge_that_cannot_be_resumed_is_put_off_and_a_zombie_changes_nothing(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await left_half_way(tenant, monkeypatch)
+    await make_due(tenant)
+    runtime = tenant.world.runtime
+
+    async def away(*_: object) -> None:
+        raise DependencyUnavailable("the ledger is away")
+
+    waits = []
+    with monkeypatch.context() as patched:
+        patched.setattr(Charges, "resume", away)
+        worker = resuming(runtime.database, charges_of(runtime), Silent())
+        for tries in range(1, 9):
+            await worker.sweep()
+            [state] = await state_of(tenant)
+            assert (state["tries"], state["epoch"], state["lease_until"]) == (tries, tries, None)
+            waits.append((state["due_at"] - tenant.world.clock.now()) / timedelta(minutes=1))
+            await worker.sweep()
+            assert await state_of(tenant) == [state], "it is not due before"
+            await make_due(tenant)
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    zombie = Claim(tenant.tenant_id, state["charge_id"], 8, "")
+    queue = Resumable(runtime.database, charges_of(runtime))
+    claimed, _ = await queue.claim("another", 100)
+    assert 9 in [each.epoch for each in claimed if each.tenant_id == tenant.tenant_id]
+    before = await state_of(tenant)
+    with acting(as_lab(tenant)):
+        await queue.failed(zombie, Crash("it was paused"))
+    assert await state_of(tenant) == before, "whoever holds it now decides"
+    await make_due(tenant)
+    await resuming(runtime.database, charges_of(runtime), Silent()).sweep()
+    [charge] = (await tenant.charges.ListCharges(service_pb.ListChargesRequest())).charges
+    assert charge.status == pb.CHARGE_STATUS_SETTLED
+    assert await tenant.balance("receivable:acme:USD") == 5684
+
+
 def charges_of(runtime: Runtime) -> Charges:
     """Billing's use cases, as its bootstrap builds them."""
     pricing, ledger = PricingClient(runtime.channels), LedgerClient(runtime.channels)
     return Charges(runtime.database, pricing, ledger)
 
 
-async def make_due(runtime: Runtime, tenant_id: str) -> None:
-    """Let the minute pass that a caller has."""
-    from services.billing.sweep import _call
-    from services.runtime.context import acting
+async def state_of(tenant: Tenant) -> list[dict[str, Any]]:
+    """The tenant's charges as due work."""
+    with acting(as_lab(tenant)):
+        async with tenant.world.runtime.database.read() as work:
+            columns = "charge_id, due_at, lease_until, epoch, tries, correlation_id, causation_id"
+            return (await work.execute(f"SELECT {columns} FROM billing.charge")).mappings()
 
-    with acting(_call(tenant_id)):
-        async with runtime.database.unit_of_work("billing.take_to_resume") as work:
-            await work.execute("UPDATE billing.charge SET resume_at = clock_timestamp()")
+
+async def make_due(tenant: Tenant) -> None:
+    """Let the minute pass that a caller has, and the time for which a charge was put off."""
+    with acting(as_lab(tenant)):
+        async with tenant.world.runtime.database.unit_of_work("lab.make_due") as work:
+            await work.execute(
+                "UPDATE billing.charge SET due_at = created_at, lease_until = NULL WHERE status = 1"
+            )
+
+
+def as_lab(tenant: Tenant) -> CallContext:
+    return CallContext(tenant.tenant_id, "lab", frozenset(), "lab", "lab")
 
 
 async def test_a_charge_that_the_ledger_refuses_is_posted_once_the_account_is_right(
@@ -525,25 +625,6 @@ async def test_a_rating_that_cannot_be_read_is_no_answer(tenant: Tenant) -> None
     assert (await refused(tenant.charge(request_id))).reason == "INTERNAL"
     tenant.world.pricing.partner_pct = "10"
     assert (await tenant.charge(request_id)).total.minor_units == 5684
-
-
-async def test_the_sweep_survives_what_it_meets(tenant: Tenant) -> None:
-    tries = 0
-    second = asyncio.Event()
-
-    class Broken(Sweep):
-        async def once(self) -> int:
-            nonlocal tries
-            tries += 1
-            if tries == 2:
-                second.set()
-            raise Crash("whatever")
-
-    runtime = tenant.world.runtime
-    sweep = Broken(runtime.database, charges_of(runtime), interval_seconds=0.01)
-    await sweep.start()
-    await asyncio.wait_for(second.wait(), 5)
-    await sweep.stop()
 
 
 async def test_lines_of_zero_and_periods_without_usage_move_nothing(tenant: Tenant) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import psycopg
@@ -22,9 +22,10 @@ CHARGES = 3_000
 _CHARGES = """
 INSERT INTO billing.charge (tenant_id, charge_id, org_id, start_at, end_at, currency_code, total_minor,
                             partner_total_minor, status, plan_id, plan_version, usage_snapshot, line_count,
-                            posting_round, created_at, resume_at)
+                            posting_round, created_at, due_at, correlation_id,
+                            causation_id)
 SELECT %(tenant)s, 'chg_' || n, 'org-' || n %% 3, day, day + interval '1 day', 'USD', 1, 0, 1, 'p', 1, '1:1:', 1, 1,
-       now(), now() - interval '1 hour'
+       now(), now() - n * interval '1 hour', 'chain-' || n, 'cause-' || n
   FROM generate_series(1, %(charges)s) AS n,
        LATERAL (SELECT timestamptz '2020-01-01Z' + n * interval '1 day' AS day) AS d
 """
@@ -48,9 +49,7 @@ def tenant(database: DatabaseUrls) -> Iterator[str]:
     yield name
     with psycopg.connect(database.owner_admin) as owner:
         # The sweep of any mesh on this database would go on with them, and its events would keep others waiting.
-        owner.execute(
-            "UPDATE billing.charge SET resume_at = 'infinity' WHERE tenant_id = %s", (name,)
-        )
+        owner.execute("UPDATE billing.charge SET due_at = 'infinity' WHERE tenant_id = %s", (name,))
 
 
 @pytest.fixture
@@ -122,20 +121,62 @@ def test_postgres_itself_refuses_charges_that_overlap(service: psycopg.Connectio
         service.execute(copied)
 
 
-def test_the_sweep_learns_names_of_tenants_and_nothing_else(
+def test_what_is_due_is_handed_out_once_the_oldest_first_and_nothing_else_is_shown(
     database: DatabaseUrls, tenant: str
 ) -> None:
+    parameters = {"now": datetime.now(UTC), "owner": "o", "lease_ms": 60_000, "batch": 10}
     with psycopg.connect(database.service) as connection:
-        connection.execute("SELECT set_config('mesh.tenant', 'nobody', true)")
-        told = connection.execute("SELECT * FROM billing.tenants_to_resume(100)").fetchall()
-        assert (tenant,) in told
-        assert {len(row) for row in told} == {1}
-        assert connection.execute("SELECT count(*) FROM billing.charge").fetchone() == (0,)
+        connection.execute("SELECT set_config('mesh.tenant', '', true)")
+        claimed = [
+            connection.execute(QUERIES["claim_due"].encode(), parameters).fetchall()
+            for _ in range(2)
+        ]
+        names = [
+            column.name
+            for column in connection.execute(
+                QUERIES["claim_due"].encode(), parameters | {"batch": 0}
+            ).description
+            or ()
+        ]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="names no tenant"):
+            connection.execute("SELECT count(*) FROM billing.charge")
+    assert names == ["tenant_id", "item_id", "epoch", "tries", "correlation_id", "causation_id"]
+    ours = [row for batch in claimed for row in batch if row[0] == tenant]
+    assert [len(batch) for batch in claimed] == [10, 10]
+    expected = [f"chg_{n}" for n in range(CHARGES, 0, -1)][: len(ours)]
+    assert sorted(row[1] for row in ours) == sorted(expected)
+    assert {row[2:] for row in ours if row[1] == "chg_3000"} == {(1, 1, "chain-3000", "cause-3000")}
 
 
-def test_what_is_taken_to_be_resumed_is_put_off(service: psycopg.Connection, tenant: str) -> None:
-    parameters = {"tenant_id": tenant, "limit": 10}
-    first = {row[0] for row in service.execute(QUERIES["take_to_resume"].encode(), parameters)}
-    second = {row[0] for row in service.execute(QUERIES["take_to_resume"].encode(), parameters)}
-    assert len(first) == len(second) == 10
-    assert not first & second, "a charge that cannot be posted does not keep others waiting"
+def test_a_claim_takes_no_more_than_its_batch_whatever_the_plan(
+    database: DatabaseUrls, tenant: str
+) -> None:
+    """A sub-select of the update would be run again for each row of a nested loop, and find others each time."""
+    parameters = {"now": datetime.now(UTC), "owner": "o", "lease_ms": 60_000, "batch": 3}
+    for off in (("hashjoin", "mergejoin"), ("hashjoin", "mergejoin", "indexscan", "bitmapscan")):
+        with psycopg.connect(database.service) as connection:
+            for what in off:
+                connection.execute(f"SET LOCAL enable_{what} = off".encode())
+            claimed = connection.execute(QUERIES["claim_due"].encode(), parameters).fetchall()
+            assert len(claimed) == 3
+            connection.rollback()
+
+
+def test_what_is_due_is_found_by_its_index(database: DatabaseUrls, tenant: str) -> None:
+    with psycopg.connect(database.owner_admin) as owner:
+        found = plan(
+            owner,
+            "SELECT charge_id FROM billing.charge WHERE due_at <= now()"
+            " AND (lease_until IS NULL OR lease_until < clock_timestamp())"
+            " ORDER BY due_at LIMIT 10 FOR UPDATE SKIP LOCKED",
+            None,
+        )
+    assert "charge_due" in found
+
+
+def test_how_far_the_queue_is_behind(database: DatabaseUrls, tenant: str) -> None:
+    with psycopg.connect(database.service) as connection:
+        now = datetime.now(UTC)
+        row = connection.execute(QUERIES["due_lag"].encode(), {"now": now}).fetchone()
+    assert row is not None and row[0] >= CHARGES
+    assert row[1] <= now - timedelta(hours=CHARGES)

@@ -13,7 +13,7 @@ from payments.events.v1 import events_service_pb2 as service_pb2
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.events import bootstrap, reactions
-from services.events.app.webhooks_worker import ATTEMPT_METRIC
+from services.events.work import ATTEMPT_METRIC
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.events.envelope import Envelope
@@ -89,7 +89,7 @@ async def test_every_attempt_is_measured(webhooks: WebhookLab, receiver: Receive
 async def test_a_tenant_does_not_take_every_place(
     webhooks: WebhookLab, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.events.app.webhooks_worker.TENANT_SENDS_MAX", 2)
+    monkeypatch.setattr("services.events.work.TENANT_SENDS_MAX", 2)
     go_on = asyncio.Event()
 
     async def hang(request: web.Request) -> web.StreamResponse:
@@ -104,7 +104,7 @@ async def test_a_tenant_does_not_take_every_place(
         await lab.publish("p1", "p2", "p3")
     tasks = []
     for _ in range(3):
-        tasks += (await webhooks.worker._take())[0]
+        tasks += (await webhooks.worker.sending.take())[0]
     await receiver.has_received(4)
     paths = sorted(received.path.rpartition("/")[2] for received in receiver.received)
     assert paths == ["few", "few", "many", "many"]
@@ -140,7 +140,7 @@ async def test_what_a_dead_process_claimed_is_sent_again_under_the_same_id(
     receiver.behaviour = hang
     endpoint_id = (await webhooks.create(receiver.url)).endpoint.endpoint_id
     (event_id,) = await webhooks.publish("p1")
-    tasks, _ = await webhooks.worker._take()
+    tasks, _ = await webhooks.worker.sending.take()
     await receiver.has_received(1)
     for task in tasks:
         task.cancel()
@@ -168,7 +168,7 @@ async def test_who_lost_its_claim_settles_nothing(
     receiver.behaviour = wait
     endpoint_id = (await webhooks.create(receiver.url)).endpoint.endpoint_id
     await webhooks.publish("p1")
-    paused, _ = await webhooks.worker._take()
+    paused, _ = await webhooks.worker.sending.take()
     await receiver.has_received(1)
     await lab.rows("UPDATE events.webhook_delivery SET lease_until = clock_timestamp()")
     receiver.behaviour = answering(200)

@@ -26,7 +26,7 @@ from payments.orchestration.v1.orchestration_service_pb2_grpc import (
 from psycopg.rows import dict_row
 
 from services.orchestration import bootstrap
-from services.orchestration.runs import Runs
+from services.orchestration.work import Runs
 from services.runtime.clock import ManualClock
 from services.runtime.roles import DatabaseUrls
 from services.runtime.service import Runtime, Service
@@ -117,7 +117,7 @@ class Bench:
     async def later(self, seconds: float) -> int:
         """Let business time pass and sweep once."""
         self.clock.advance(timedelta(seconds=seconds))
-        return await self.runs.sweep()
+        return await self.runs.worker.sweep()
 
     def rows(self, statement: str, **parameters: Any) -> list[dict[str, Any]]:
         """Query as the owner, who sees every tenant."""

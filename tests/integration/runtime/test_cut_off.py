@@ -28,8 +28,9 @@ from services.runtime.errors import Unauthenticated
 from services.runtime.events import relay as relay_module
 from services.runtime.events.bus import EventBus
 from services.runtime.events.handling import Handling
-from services.runtime.events.jetstream.statements import LeaseLost, fenced
+from services.runtime.events.jetstream.statements import fenced
 from services.runtime.events.relay import Relay, rows
+from services.runtime.leases import LeaseLost
 from services.runtime.pool import transaction
 from services.runtime.roles import DatabaseUrls
 from services.runtime.session import Session

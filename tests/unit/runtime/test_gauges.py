@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.events.app.webhooks_worker import ATTEMPT_METRIC
+from services.events.work import ATTEMPT_METRIC
 from services.runtime import telemetry
 from services.runtime.config import Settings
 

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from services.billing.sweep import Sweep
 
-from services.events.app.webhooks_worker import WebhookWorker
+from services.billing.work import Resumable, resuming
+from services.events.work import WebhookWorker
 from services.runtime.clock import SystemClock
 from services.runtime.context import CallContext
 from services.runtime.events import subscriptions
@@ -20,6 +20,7 @@ from services.runtime.events.bus import EventBus
 from services.runtime.events.jetstream import source as source_module
 from services.runtime.events.jetstream.source import Source
 from services.runtime.events.subscriptions import BackFill
+from services.runtime.leases import Term
 from services.runtime.timers import pump as pump_module
 from services.runtime.timers.pump import TimerPump
 from services.runtime.violations import Violation, ViolationReporter
@@ -67,6 +68,16 @@ class Base:
         """Take a violation."""
 
 
+def claiming(room: Room) -> Callable[..., Awaitable[Any]]:
+    """Take down that work was claimed; there is none."""
+
+    async def claim(*_: object) -> tuple[list[Any], bool]:
+        room.begin()
+        return [], False
+
+    return claim
+
+
 Loop = Callable[[Room, pytest.MonkeyPatch], Coroutine[Any, Any, None]]
 
 
@@ -87,23 +98,15 @@ async def webhooks(room: Room, patch: pytest.MonkeyPatch) -> None:
     given = _any(None)
     worker = WebhookWorker(_any(Base(room)), given, given, given, telemetry=given)
 
-    async def take() -> tuple[list[Any], bool]:
-        room.begin()
-        return [], False
-
-    patch.setattr(worker, "_take", take)
-    await worker._loop.run()
+    patch.setattr(worker, "claim", claiming(room))
+    await worker.sending.loop.run()
 
 
 async def charges(room: Room, patch: pytest.MonkeyPatch) -> None:
-    sweep = Sweep(_any(Base(room)), _any(None), interval_seconds=0)
-
-    async def once() -> int:
-        room.begin()
-        return 0
-
-    patch.setattr(sweep, "once", once)
-    await sweep._loop.run()
+    worker = resuming(_any(Base(room)), _any(None), _any(None))
+    patch.setattr(Resumable, "claim", claiming(room))
+    worker.loop._rest_seconds = 0.001
+    await worker.loop.run()
 
 
 async def back_fills(room: Room, patch: pytest.MonkeyPatch) -> None:
@@ -149,7 +152,7 @@ async def other_sites(room: Room, patch: pytest.MonkeyPatch) -> None:
     relay = SimpleNamespace(conditions=room, lease_ms=10_000)
     source = Source(*map(_any, (relay, broker, "b", EventBus(), None)))
     patch.setattr(source_module, "MISSING_SECONDS", 0.001)
-    patch.setattr(source_module, "renew", _giving(None))
+    patch.setattr(source_module, "renew", _giving(Term(10_000)))
     patch.setattr(source, "_position", _giving(SimpleNamespace(sequence=0)))
     await source._read(_any(None), _any(share), _any(None), "role")
 

@@ -44,13 +44,15 @@ def made(
     began: list[float] = []
     left = list(rounds)
 
-    async def work() -> float | None:
+    async def work() -> Any:
         began.append(time.now)
-        found = left.pop(0) if left else loop.end()
+        if not left:
+            return loop.end()
+        found = left.pop(0)
         if isinstance(found, BaseException):
             raise found
         if callable(found):
-            return await found()  # type: ignore[no-any-return]
+            return await found()
         return found
 
     options = {"draw": lambda: 0.0, **options}
@@ -117,7 +119,7 @@ async def test_a_cancellation_from_within_is_a_failure_and_one_from_outside_the_
     with capture_logs() as lines:
         await loop.run()
     assert len(began) == 2 and lines[0]["event"] == "digging interrupted"
-    hangs = Loop("hanging", asyncio.Event().wait)  # type: ignore[arg-type]
+    hangs = Loop("hanging", asyncio.Event().wait)
     task = asyncio.create_task(hangs.run())
     await asyncio.sleep(0)
     task.cancel()
@@ -186,7 +188,8 @@ async def test_starts_and_stops_may_be_repeated_and_loops_are_known_while_they_r
 
 
 async def test_a_stop_lets_a_round_end_and_cancels_one_that_does_not() -> None:
-    ended, began = [], asyncio.Event()
+    began = asyncio.Event()
+    ended: list[bool] = []
 
     async def work() -> None:
         began.set()

@@ -483,6 +483,11 @@ def sequence_of(received: Any) -> int:
     return int(received.metadata.sequence.stream)
 
 
+def behind(received: Sequence[Any]) -> int:
+    """Return how many messages waited behind those that were pulled together; 0 when none came."""
+    return int(received[-1].metadata.num_pending) if received else 0
+
+
 def _status(received: Any) -> str:
     headers = received.headers or {}
     return str(headers.get("Status", "")) if not received.data else ""

@@ -38,7 +38,6 @@ from services.runtime.events.jetstream.broker import (
 )
 from services.runtime.events.jetstream.message import Event
 from services.runtime.events.jetstream.statements import (
-    LeaseLost,
     changed,
     fenced,
     renew,
@@ -50,6 +49,7 @@ from services.runtime.events.owners import new_owner
 from services.runtime.events.publish import identity_hash
 from services.runtime.events.relay import Delivery, Relay, Row
 from services.runtime.interruptions import told
+from services.runtime.leases import LeaseLost
 from services.runtime.loops import Loop
 from services.runtime.session import Session
 

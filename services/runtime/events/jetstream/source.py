@@ -29,7 +29,6 @@ from services.runtime.events.jetstream import message
 from services.runtime.events.jetstream.broker import Broker, BrokerAway, StreamState
 from services.runtime.events.jetstream.message import Arrived, Event, Unreadable
 from services.runtime.events.jetstream.statements import (
-    LeaseLost,
     changed,
     fenced,
     renew,
@@ -40,6 +39,7 @@ from services.runtime.events.jetstream.waits import BACKOFF, STOP_SECONDS_MAX
 from services.runtime.events.lanes import LANES
 from services.runtime.events.owners import new_owner
 from services.runtime.events.relay import Relay
+from services.runtime.leases import LeaseLost
 from services.runtime.loops import Loop
 from services.runtime.session import Session
 
@@ -185,7 +185,13 @@ class Source:
         # Of the current work: the process stops, or a share failed.
         self._ended = asyncio.Event()
         self._told_missing = False
+        self._behind: dict[int, int] = {}
         self.taken = 0
+
+    @property
+    def behind(self) -> int:
+        """Messages of the shares that this process reads which wait in the stream, when last it got some."""
+        return sum(self._behind.values())
 
     def start(self, role: str) -> None:
         """Begin; the log is written as `role`."""
@@ -278,26 +284,28 @@ class Source:
                 await _pause(self._ended, MISSING_SECONDS)
 
     async def _read(self, session: Session, share: Share, state: StreamState, role: str) -> None:
+        term = await renew(session, self._relay, share.lease)
         position = await self._position(session, share, state)
         reader = await self._broker.reader(self._site, share.share, SHARES, position.sequence)
         loop = asyncio.get_running_loop()
-        renew_at = look_at = 0.0
+        look_at = 0.0
         try:
             while not self._ended.is_set():
-                if loop.time() > renew_at:
-                    await renew(session, self._relay, share.lease)
-                    renew_at = loop.time() + self._relay.lease_ms / 4000
+                if term.is_to_renew():
+                    term = await renew(session, self._relay, share.lease)
                 if self._relay.conditions.storage_low:
                     # What is taken in needs room; the other site keeps it.
                     await _pause(self._ended, MISSING_SECONDS)
                     continue
                 received = await self._unless_ended(reader.batch())
+                self._behind[share.share] = brokers.behind(received)
                 if received:
                     await self._take(share, position, received, role)
                 elif loop.time() > look_at:
                     await self._look(position)
                     look_at = loop.time() + STREAM_SECONDS
         finally:
+            self._behind.pop(share.share, None)
             await reader.close()
 
     async def _unless_ended(self, batch: Coroutine[Any, Any, list[Any]]) -> list[Any]:

@@ -14,6 +14,7 @@ from services.runtime.events.relay import LEASE_MS, Relay
 from services.runtime.ids import new_ulid
 from services.runtime.loops import stop_all
 from services.runtime.roles import DatabaseUnfit, RoleNames
+from services.runtime.telemetry import Telemetry
 from services.runtime.violations import INVARIANT, Violation, ViolationReporter
 
 # Batches that are under way at once in a process; a stream takes 50 of all its writers.
@@ -35,6 +36,7 @@ class Transport:
         broker: the connection to NATS; without one it is made from the options.
         workers: lanes that are published at once.
         conditions: of the process.
+        telemetry: asks how far the sources are behind.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Transport:
         broker: Broker | None = None,
         workers: int = WORKERS,
         conditions: Conditions | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._options = options
         self._violations = violations
@@ -61,6 +64,8 @@ class Transport:
             Source(self._relay, self.broker, site, bus, self._report) for site in options.sources
         ]
         self._role = ""
+        if telemetry is not None:
+            telemetry.observe("tollmesh.transport.behind", self._behind)
 
     async def subscribe(self) -> None:
         """Let the sink have events delivered from now on, and all that there are; before the backbone begins.
@@ -88,6 +93,10 @@ class Transport:
         await stop_all(self.sink.loop, *(source.loop for source in self.sources))
         await self.broker.close()
         await self._relay.close()
+
+    def _behind(self) -> list[tuple[float, dict[str, str]]]:
+        sites = zip(self._options.sources, self.sources, strict=True)
+        return [(float(source.behind), {"site": site}) for site, source in sites]
 
     def _report(self, tenant_id: str, event_id: str, message: str) -> None:
         if self._violations is None:

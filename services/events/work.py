@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -28,15 +27,16 @@ from services.events.store import webhooks as endpoints
 from services.events.store import webhooks_delivery as store
 from services.events.store.webhooks_delivery import Claim
 from services.runtime.clock import Clock
-from services.runtime.context import CallContext, acting
+from services.runtime.context import acting, current
 from services.runtime.crashpoints import crashpoint
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DatabaseUnavailable
 from services.runtime.ids import new_id
-from services.runtime.interruptions import Interruptions
-from services.runtime.loops import Backoff, Loop, stop_all
+from services.runtime.leases import LeaseLost, Term
+from services.runtime.loops import Backoff, Loop
 from services.runtime.secrets import SecretBox, SecretDamaged, SecretsKeyMissing
 from services.runtime.telemetry import Telemetry, log
+from services.runtime.work import Lag, Worker
 
 SENDS_MAX = 64
 """Requests under way in one process; each holds its body, at most a megabyte, and 16 KiB of the answer."""
@@ -51,7 +51,6 @@ LEASE_MS = 60_000
 POLL_SECONDS = 1.0
 # After something was queued in this process: its transaction is about to commit.
 EAGER_SECONDS = 1.0
-EAGER_POLL_SECONDS = 0.03
 GAP_SECONDS = 0.01
 STOP_SECONDS = 5.0
 KEPT_FOR = timedelta(days=30)
@@ -68,11 +67,16 @@ _START = ("", "")
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A delivery, ready to be sent."""
+    """A delivery, ready to be sent.
+
+    Attributes:
+        correlation_id: the chain that its event belongs to.
+    """
 
     url: str
     headers: dict[str, str]
     body: bytes
+    correlation_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,38 @@ class NotSendable:
 
 
 Packed = Parcel | NotSendable
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A claimed delivery on its way.
+
+    Attributes:
+        term: what is left of its lease.
+        packing: makes ready what goes to its endpoint now.
+    """
+
+    claim: Claim
+    term: Term
+    packing: asyncio.Task[Mapping[str, Packed]]
+
+    @property
+    def tenant_id(self) -> str:
+        """Whose endpoint it goes to."""
+        return self.claim.tenant_id
+
+    @property
+    def correlation_id(self) -> str:
+        """Not known before its event is read."""
+        return ""
+
+    @property
+    def causation_id(self) -> str:
+        """The event."""
+        return self.claim.event_id
+
+    def __str__(self) -> str:
+        return self.claim.attempt_id
 
 
 class WebhookWorker:
@@ -119,28 +155,32 @@ class WebhookWorker:
         self._telemetry = telemetry
         self._draw = draw
         self._lease_ms = lease_ms
-        conditions = database.conditions
-        self._settling = Interruptions("settling of webhooks", conditions)
         self._after = _START
-        self._tasks: set[asyncio.Task[None]] = set()
         self._connections = asyncio.Semaphore(CONNECTIONS_MAX)
-        self._eager_until = 0.0
-        self._loop = Loop(
-            "sending of webhooks",
-            self._begin,
-            conditions=conditions,
-            rest_seconds=POLL_SECONDS,
+        self.sending = Worker[Sending](
+            "webhooks",
+            self,
+            database,
+            claiming="sending of webhooks",
+            serving="settling of webhooks",
+            principal_id=PRINCIPAL,
+            telemetry=telemetry,
+            places=SENDS_MAX,
+            batch=SENDS_MAX,
+            poll_seconds=POLL_SECONDS,
+            eager_seconds=EAGER_SECONDS,
             # One claim for what ends at about the same time.
             gap_seconds=GAP_SECONDS,
             # An attempt is a row; what is due waits for room.
             writes=True,
-            # A claim that is being committed would be nobody's until its lease runs out.
+            # A place is free, and its endpoint may have more.
+            wakes_itself=True,
             stop_seconds=STOP_SECONDS,
         )
         self._pruner = Loop(
             "pruning of webhooks",
             self._prune,
-            conditions=conditions,
+            conditions=database.conditions,
             rest_seconds=PRUNE_SECONDS,
             first_seconds=PRUNE_SECONDS,
             backoff=Backoff(1.0, PRUNE_SECONDS),
@@ -148,118 +188,79 @@ class WebhookWorker:
 
     def wake(self) -> None:
         """Say that a delivery is about to be committed."""
-        self._eager_until = time.monotonic() + EAGER_SECONDS
-        self._loop.wake()
+        self.sending.wake()
 
     async def start(self) -> None:
         """Begin; the first round takes what a death left behind, once its lease has run out."""
-        self._loop.start()
+        await self.sending.start()
         self._pruner.start()
 
     async def stop(self) -> None:
         """Claim no more, give requests that are under way five seconds, and leave the rest to their leases."""
-        await stop_all(self._loop, self._pruner)
-        await _ended(self._tasks)
+        await asyncio.gather(self.sending.stop(), self._pruner.stop())
         await self._sender.close()
 
     async def sweep(self) -> int:
         """Send what is due, one round over all endpoints; returns how many, once each was settled."""
-        sent = 0
-        while True:
-            tasks, more = await self._take()
-            if tasks:
-                await asyncio.wait(tasks)
-            sent += len(tasks)
-            if not more:
-                return sent
+        return await self.sending.sweep()
 
     async def prune(self) -> int:
         """Remove what is older than 30 days; returns how much."""
         gone = 0
-        with acting(_acting_for("mesh", "")):
-            while True:
-                async with self._database.unit_of_work("webhooks.prune") as work:
-                    removed = await store.prune(work, work.now - KEPT_FOR, PRUNE_BATCH)
-                gone += removed
-                if removed < PRUNE_BATCH:
-                    return gone
-
-    async def _begin(self) -> float | None:
-        """Begin what is due; returns how long to wait for the next round, which an end of a request brings on."""
-        _, busy = await self._take()
-        if len(self._tasks) >= SENDS_MAX:
-            return None
-        if busy:
-            return 0
-        return EAGER_POLL_SECONDS if time.monotonic() < self._eager_until else None
+        while True:
+            async with self._database.across_tenants("webhooks.prune") as work:
+                removed = await store.prune(work, work.now - KEPT_FOR, PRUNE_BATCH)
+            gone += removed
+            if removed < PRUNE_BATCH:
+                return gone
 
     async def _prune(self) -> None:
         await self.prune()
 
-    async def _take(self) -> tuple[list[asyncio.Task[None]], bool]:
-        """Claim and begin to send; returns what was begun, and whether this round goes on."""
-        free = SENDS_MAX - len(self._tasks)
-        if free <= 0:
-            return [], False
-        claimed_at = time.monotonic()
-        ids = [new_id("wha") for _ in range(free)]
-        with acting(_acting_for("mesh", "")):
-            async with self._database.unit_of_work("webhooks.claim") as work:
-                claims, after = await store.claim(
-                    work, ids, self._lease_ms, TENANT_SENDS_MAX, self._after
-                )
+    async def claim(self, _owner: str, limit: int) -> tuple[list[Sending], bool]:
+        """Claim deliveries, endpoint by endpoint; says too whether this round over them goes on."""
+        term = Term(self._lease_ms)
+        ids = [new_id("wha") for _ in range(limit)]
+        async with self._database.across_tenants("webhooks.claim") as work:
+            claims, after = await store.claim(
+                work, ids, self._lease_ms, TENANT_SENDS_MAX, self._after
+            )
         self._after = after or _START
-        tasks = []
+        sendings = []
         for of_endpoint in _by_endpoint(claims):
             # One look at the endpoint, its secrets and the events for all that goes to it now.
             packing = asyncio.create_task(self._pack(of_endpoint))
-            tasks += [
-                asyncio.create_task(self._deliver(each, claimed_at, packing))
-                for each in of_endpoint
-            ]
-        for task in tasks:
-            self._tasks.add(task)
-            task.add_done_callback(self._forget)
-        return tasks, after is not None
+            sendings += [Sending(each, term, packing) for each in of_endpoint]
+        return sendings, after is not None
 
-    def _forget(self, done: asyncio.Task[None]) -> None:
-        self._tasks.discard(done)
-        # A place is free, and its endpoint may have more.
-        self._loop.wake()
-        if done.cancelled():
+    async def serve(self, sending: Sending) -> None:
+        """Send a delivery and write down what came of it."""
+        claimed = sending.claim
+        # Shielded: others wait for the same.
+        parcel = (await asyncio.shield(sending.packing))[claimed.event_id]
+        if isinstance(parcel, NotSendable):
+            await self._settle(claimed, _not_sent(parcel), for_good=parcel.for_good)
             return
-        if (error := done.exception()) is not None:
-            # The lease runs out, and the delivery is claimed again.
-            self._settling.failed(error)
-        else:
-            self._settling.works()
-
-    async def _deliver(
-        self, claimed: Claim, claimed_at: float, packing: asyncio.Task[Mapping[str, Packed]]
-    ) -> None:
-        with acting(_acting_for(claimed.tenant_id, claimed.event_id)):
-            # Shielded: others wait for the same.
-            parcel = (await asyncio.shield(packing))[claimed.event_id]
-            if isinstance(parcel, NotSendable):
-                await self._settle(claimed, _not_sent(parcel), for_good=parcel.for_good)
-                return
-            if not self._in_time(claimed_at):
-                log.info("webhook_lease_lost", attempt_id=claimed.attempt_id)
-                return
-            crashpoint("webhooks.before_send")
-            answer = await self._sender.send(parcel.url, parcel.headers, parcel.body)
-            crashpoint("webhooks.after_send")
+        if not sending.term.covers(ATTEMPT_SECONDS + BODY_SECONDS):
+            # Another may claim it before an attempt that begins now has ended, whoever held this process up.
+            raise LeaseLost(claimed.attempt_id)
+        crashpoint("webhooks.before_send")
+        answer = await self._sender.send(parcel.url, parcel.headers, parcel.body)
+        crashpoint("webhooks.after_send")
+        with acting(replace(current(), correlation_id=parcel.correlation_id)):
             await self._settle(claimed, answer)
 
-    def _in_time(self, claimed_at: float) -> bool:
-        """True while an attempt that begins now ends before the lease does, whoever held this process up."""
-        left = self._lease_ms / 1000 - (time.monotonic() - claimed_at)
-        return left > ATTEMPT_SECONDS + BODY_SECONDS
+    async def failed(self, _sending: Sending, _error: Exception) -> None:
+        """Leave it to its lease: then it is claimed again, and counted as an attempt that was lost."""
+
+    async def lag(self) -> Lag:
+        """Tell how many deliveries wait."""
+        return await store.due_lag(self._database)
 
     async def _pack(self, claims: Sequence[Claim]) -> Mapping[str, Packed]:
         """Load what goes to one endpoint, and sign it; by event."""
         first = claims[0]
-        with acting(_acting_for(first.tenant_id, "")):
+        with acting(self.sending.call(first.tenant_id)):
             async with self._connections, self._database.read() as work:
                 endpoint = await endpoints.find(work, first.endpoint_id)
                 secrets = (await endpoints.secrets(work, [first.endpoint_id]))[first.endpoint_id]
@@ -313,16 +314,6 @@ class WebhookWorker:
             await store.finish(work, claimed, answer)
 
 
-async def _ended(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Wait for tasks for some seconds, then end them."""
-    if not tasks:
-        return
-    _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
-    for task in late:
-        task.cancel()
-    await asyncio.gather(*late, return_exceptions=True)
-
-
 async def _endpoint_of(work: UnitOfWork, claimed: Claim, answer: Answer) -> Endpoint | None:
     """Return the endpoint, held if it may have to be changed: before the delivery, as a claim holds them."""
     if answer.outcome is Outcome.SUCCEEDED:
@@ -366,20 +357,9 @@ def _packed(
         return NotSendable("no process lived to see the answer of any attempt", for_good=True)
     described, body = bodies.render(endpoint.format, cloudevents.of_feed(event))
     signed = signing.headers(claimed.event_id, now, body, keys)
-    return Parcel(endpoint.url, {**described, **signed, "User-Agent": USER_AGENT}, body)
+    headers = {**described, **signed, "User-Agent": USER_AGENT}
+    return Parcel(endpoint.url, headers, body, event.correlation_id)
 
 
 def _not_sent(reason: NotSendable) -> Answer:
     return Answer(Outcome.NOT_SENT, error=reason.why[:500])
-
-
-def _acting_for(tenant_id: str, causation_id: str) -> CallContext:
-    request_id = new_id("run")
-    return CallContext(
-        tenant_id=tenant_id,
-        principal_id=PRINCIPAL,
-        scopes=frozenset(),
-        request_id=request_id,
-        correlation_id=request_id,
-        causation_id=causation_id,
-    )

@@ -9,7 +9,8 @@ from payments.pricing.v1 import pricing_pb2, pricing_service_pb2, pricing_servic
 from payments.type.v1 import type_pb2
 
 from services.billing.domain.charges import RatedLine, Rating, Span
-from services.billing.domain.postings import LedgerAccount, LedgerTransfer, PostingVerdict
+from services.billing.domain.postings import PostingVerdict
+from services.billing.domain.transfers import LedgerAccount, LedgerTransfer
 from services.runtime.channels import Channels
 from services.runtime.errors import DomainError, Internal
 from services.runtime.money import Money, parse_decimal

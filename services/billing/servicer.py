@@ -21,6 +21,7 @@ from services.billing.store import ChargeFilter, Place
 from services.runtime.errors import InvalidField
 from services.runtime.money import Money, format_decimal, format_exact
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
+from services.runtime.turns import in_slices
 
 PAGE_SIZE_DEFAULT = 20
 PAGE_SIZE_MAX = 100
@@ -65,7 +66,9 @@ class ChargeServicer(charge_service_pb2_grpc.ChargeServiceServicer):
         wanted = ChargeFilter(request.org_id, period)
         charges, more = await self._charges.list(wanted, after, limit)
         response = service_pb.ListChargesResponse(
-            charges=[_charge_message(charge, with_proof=False) for charge in charges]
+            charges=[
+                _charge_message(charge, with_proof=False) async for charge in in_slices(charges, 1)
+            ]
         )
         if more:
             last = charges[-1]

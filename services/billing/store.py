@@ -19,6 +19,7 @@ from services.runtime import sql
 from services.runtime.database import UnitOfWork
 from services.runtime.errors import Internal
 from services.runtime.money import Money
+from services.runtime.turns import in_slices
 
 # A charge has up to 2,000 lines; this many keep a page well below what clients take in one message.
 PAGE_LINES_MAX = 10_000
@@ -226,7 +227,10 @@ async def _whole(work: UnitOfWork, rows: Sequence[Any], *, with_proof: bool) -> 
     }
     found = await work.execute_all((lines_query, None), (_SQL["transfers_of"], parameters))
     lines, transfers = (_by_charge(answer) for answer in found)
-    return [_charge(row, lines[row.charge_id], transfers[row.charge_id]) for row in rows]
+    return [
+        _charge(row, lines[row.charge_id], transfers[row.charge_id])
+        async for row in in_slices(rows, 1)
+    ]
 
 
 def _by_charge(rows: Iterable[Any]) -> defaultdict[str, list[Any]]:

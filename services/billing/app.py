@@ -1,4 +1,4 @@
-"""Use cases of billing. A charge goes: request claimed → lines frozen (PENDING) → posted by the ledger → SETTLED.
+"""Use cases of billing. A charge goes: request claimed → frozen (PENDING) → posted by the ledger → SETTLED.
 
 Each arrow is a transaction of its own or a call that may be repeated; none is open while another service is asked.
 Whoever comes after a crash, the same caller or the sweep, goes on from the last arrow that was passed.
@@ -113,7 +113,7 @@ class Charges:
             winner = await store.read_charge(work, charge_id)
             if winner is not None:
                 return winner
-            charge = freeze(charge_id, order.org_id, period, rating, work.now)
+            charge = postings.planned(freeze(charge_id, order.org_id, period, rating, work.now))
             if await store.insert_charge(work, charge):
                 work.publish(facts.usage_aggregated(charge))
                 work.publish(facts.usage_rated(charge))
@@ -143,11 +143,11 @@ class Charges:
         """Have the ledger post a charge. Sent again, the same ids post nothing twice."""
         if charge.status is ChargeStatus.SETTLED:
             return
-        planned = postings.transfers(charge)
-        if planned:
-            for account_id, result in await self._books.create_accounts(postings.accounts(planned)):
+        if charge.transfers:
+            accounts = postings.accounts(charge.transfers)
+            for account_id, result in await self._books.create_accounts(accounts):
                 raise postings.posting_refused(charge, account_id, result)
-            verdict = postings.refusal(await self._books.post(planned))
+            verdict = postings.refusal(await self._books.post(charge.transfers))
             if verdict is not None:
                 await self._posting_refused(charge, verdict)
         crashpoint("billing.after_posting")
@@ -155,7 +155,7 @@ class Charges:
     async def _posting_refused(self, charge: Charge, verdict: PostingVerdict) -> None:
         if postings.is_final(verdict):
             async with self._database.unit_of_work("billing.next_round") as work:
-                await store.next_round(work, charge)
+                await store.next_round(work, postings.next_round(charge))
         account_id = postings.account_at_fault(verdict)
         raise postings.posting_refused(charge, account_id, verdict.original or verdict.result)
 

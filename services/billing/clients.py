@@ -8,7 +8,8 @@ from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb
 from payments.pricing.v1 import pricing_pb2, pricing_service_pb2, pricing_service_pb2_grpc
 
 from services.billing.domain.charges import RatedLine, Rating, Span
-from services.billing.domain.postings import LedgerAccount, LedgerTransfer, PostingVerdict
+from services.billing.domain.postings import PostingVerdict
+from services.billing.domain.transfers import LedgerAccount, LedgerTransfer
 from services.runtime import edge
 from services.runtime.channels import Channels
 from services.runtime.errors import DomainError, Internal

@@ -10,9 +10,8 @@ from payments.pricing.v1 import pricing_pb2
 from payments.type.v1 import type_pb2
 
 from services.billing import explanations
-from services.billing.domain import postings
 from services.billing.domain.charges import Charge, Line, Span
-from services.billing.domain.postings import LedgerTransfer
+from services.billing.domain.transfers import LedgerTransfer
 from services.runtime import edge
 from services.runtime.errors import InvalidField
 from services.runtime.money import format_decimal, format_exact
@@ -40,7 +39,7 @@ def charge_message(charge: Charge, *, with_proof: bool = True) -> pb.Charge:
         lines=[_line_message(charge, line, with_proof=with_proof) for line in charge.lines],
         total=edge.money(charge.total),
         status=int(charge.status),  # type: ignore[arg-type] # numbers agree, see the tests
-        transfer_ids=[str(item.transfer_id) for item in postings.transfers(charge)],
+        transfer_ids=[str(item.transfer_id) for item in charge.transfers],
         usage_snapshot=charge.usage_snapshot,
         plan_id=charge.plan_id,
         plan_version=charge.plan_version,
@@ -73,7 +72,7 @@ def _line_message(charge: Charge, line: Line, *, with_proof: bool = True) -> pb.
 def explanation(charge: Charge) -> pb.ChargeExplanation:
     """Write where each line of a charge comes from and where it went."""
     by_line: dict[str, list[LedgerTransfer]] = defaultdict(list)
-    for transfer in postings.transfers(charge):
+    for transfer in charge.transfers:
         by_line[transfer.line_id].append(transfer)
     lines = []
     for line in charge.lines:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from services.billing.domain.charges import Rating, Span
-from services.billing.domain.postings import LedgerAccount, LedgerTransfer, PostingVerdict
+from services.billing.domain.postings import PostingVerdict
+from services.billing.domain.transfers import LedgerAccount, LedgerTransfer
 
 
 class Rater(Protocol):

@@ -6,11 +6,11 @@ Statements of billing. All run inside a unit of work, as the services' role, for
 -- statement which. Calls of the same request hold its record, so that only one of them gets here.
 INSERT INTO billing.charge (tenant_id, charge_id, org_id, start_at, end_at, currency_code, total_minor,
                             partner_total_minor, status, plan_id, plan_version, usage_snapshot, line_count,
-                            posting_round, created_at, due_at, lease_until, correlation_id, causation_id)
+                            transfer_count, posting_round, created_at, due_at, lease_until, correlation_id, causation_id)
 VALUES (%(tenant_id)s, %(charge_id)s, %(org_id)s, %(start_at)s, %(end_at)s, %(currency_code)s, %(total_minor)s,
         %(partner_total_minor)s, %(status)s, %(plan_id)s, %(plan_version)s, %(usage_snapshot)s, %(line_count)s,
-        %(posting_round)s, %(created_at)s, %(created_at)s, clock_timestamp() + interval '60 seconds',
-        %(correlation_id)s, %(causation_id)s)
+        %(transfer_count)s, %(posting_round)s, %(created_at)s, %(created_at)s,
+        clock_timestamp() + interval '60 seconds', %(correlation_id)s, %(causation_id)s)
     ON CONFLICT DO NOTHING
 RETURNING charge_id;
 
@@ -21,6 +21,24 @@ SELECT %(tenant_id)s, %(charge_id)s, l.*
   FROM unnest(%(line_nos)s::integer[], %(skus)s::text[], %(project_ids)s::text[], %(quantities)s::numeric[],
               %(exact_amounts)s::numeric[], %(amounts)s::bigint[], %(partner_ids)s::text[],
               %(partner_pcts)s::numeric[], %(partner_amounts)s::bigint[], %(proofs)s::bytea[]) AS l;
+
+-- @insert_transfers
+INSERT INTO billing.charge_transfer (tenant_id, charge_id, posting_round, transfer_no, transfer_id, line_no, leg,
+                                     debit_account_id, debit_type, debit_owner, credit_account_id, credit_type,
+                                     credit_owner, currency_code, amount_minor, code, effective_at)
+SELECT %(tenant_id)s, %(charge_id)s, %(posting_round)s, t.*
+  FROM unnest(%(transfer_nos)s::integer[], %(transfer_ids)s::uuid[], %(line_nos)s::integer[], %(legs)s::text[],
+              %(debits)s::text[], %(debit_types)s::text[], %(debit_owners)s::text[], %(credits)s::text[],
+              %(credit_types)s::text[], %(credit_owners)s::text[], %(currency_codes)s::text[], %(amounts)s::bigint[],
+              %(codes)s::integer[], %(effective_ats)s::timestamptz[]) AS t;
+
+-- @transfers_of
+SELECT t.charge_id, t.transfer_id, t.line_no, t.leg, t.debit_account_id, t.debit_type, t.debit_owner,
+       t.credit_account_id, t.credit_type, t.credit_owner, t.currency_code, t.amount_minor, t.code, t.effective_at
+  FROM unnest(%(charge_ids)s::text[], %(posting_rounds)s::integer[]) AS c (charge_id, posting_round)
+  JOIN billing.charge_transfer AS t
+    ON t.tenant_id = %(tenant_id)s AND t.charge_id = c.charge_id AND t.posting_round = c.posting_round
+ ORDER BY t.charge_id, t.transfer_no;
 
 -- @overlapping
 SELECT charge_id FROM billing.charge
@@ -34,8 +52,10 @@ UPDATE billing.charge SET status = 2, settled_at = %(now)s, due_at = NULL, lease
 RETURNING charge_id;
 
 -- @next_round
-UPDATE billing.charge SET posting_round = posting_round + 1
- WHERE tenant_id = %(tenant_id)s AND charge_id = %(charge_id)s AND status = 1 AND posting_round = %(posting_round)s;
+UPDATE billing.charge SET posting_round = %(posting_round)s
+ WHERE tenant_id = %(tenant_id)s AND charge_id = %(charge_id)s AND status = 1
+   AND posting_round = %(posting_round)s::integer - 1
+RETURNING charge_id;
 
 -- @claim_due
 SELECT tenant_id, item_id, epoch, tries, correlation_id, causation_id

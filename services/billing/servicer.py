@@ -14,6 +14,7 @@ from services.billing.app import Charges, Order
 from services.billing.store import ChargeFilter, Place
 from services.runtime.commands import Commands, SteppedUseCase
 from services.runtime.paging import Page
+from services.runtime.turns import in_slices
 
 PAGE_SIZE_DEFAULT = 20
 PAGE_SIZE_MAX = 100
@@ -69,8 +70,9 @@ class ChargeServicer(charge_service_pb2_grpc.ChargeServiceServicer):
             lambda last: {"start_at": last.period.start_at.isoformat(), "id": last.charge_id},
             more=more,
         )
+        shown = in_slices(charges, 1)
         return service_pb.ListChargesResponse(
-            charges=[messages.charge_message(charge, with_proof=False) for charge in charges],
+            charges=[messages.charge_message(item, with_proof=False) async for item in shown],
             next_page_token=token,
         )
 

@@ -328,6 +328,7 @@ def _new_payment(work: UnitOfWork, planned: Planned, key: str) -> Payment:
         merchant_id=context.merchant_id,
         order_id=context.order_id or payment_id,
         person_id=context.person_id,
+        org_id=context.org_id,
         currency=context.currency,
         total_minor=context.amount_minor,
         context=context,
@@ -366,6 +367,7 @@ def _planned_again(before: Payment, planned: Planned) -> Payment | None:
     payment = replace(
         before,
         person_id=context.person_id,
+        org_id=context.org_id,
         currency=context.currency,
         total_minor=context.amount_minor,
         context=context,

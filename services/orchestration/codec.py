@@ -16,6 +16,7 @@ def context_to_json(context: Context) -> dict[str, Any]:
         "merchant_id": context.merchant_id,
         "order_id": context.order_id,
         "person_id": context.person_id,
+        "org_id": context.org_id,
         "amount_minor": context.amount_minor,
         "currency": context.currency,
         "preferences": [[p.method, p.max_minor, p.token] for p in context.preferences],
@@ -31,6 +32,8 @@ def context_from_json(stored: dict[str, Any]) -> Context:
         merchant_id=stored["merchant_id"],
         order_id=stored["order_id"],
         person_id=stored["person_id"],
+        # Requests that earlier releases read have none.
+        org_id=stored.get("org_id", ""),
         amount_minor=stored["amount_minor"],
         currency=stored["currency"],
         preferences=tuple(Preference(*item) for item in stored["preferences"]),

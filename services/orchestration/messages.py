@@ -75,6 +75,7 @@ def payment_message(payment: Payment) -> pb.Payment:
         merchant_id=payment.merchant_id,
         order_id=payment.order_id,
         person_id=payment.person_id,
+        org_id=payment.org_id,
         context=context_message(payment.context, payment.request_key),
         status=_STATUSES.write(payment.status),
         config_version=payment.config_version,
@@ -98,6 +99,7 @@ def context_message(context: Context, key: str) -> pb.CoreRequestContext:
         idempotency_key=key,
         order_id=context.order_id,
         person_id=context.person_id,
+        org_id=context.org_id,
         metadata=dict(context.metadata),
     )
     for issue in context.issues:

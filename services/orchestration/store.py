@@ -160,6 +160,7 @@ def _planned(work: UnitOfWork, payment: Payment, leasing: Leasing) -> dict[str, 
     )
     return {
         "person_id": payment.person_id,
+        "org_id": payment.org_id,
         "currency": payment.currency,
         "total_minor": payment.total_minor,
         "context": codec.context_to_json(payment.context),
@@ -278,6 +279,7 @@ def _payment(row: Any, steps: list[Step], attempts: list[Attempt]) -> Payment:
         row.merchant_id,
         row.order_id,
         row.person_id,
+        row.org_id,
         row.currency,
         row.total_minor,
         codec.context_from_json(row.context),

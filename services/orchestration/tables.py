@@ -31,6 +31,7 @@ PAYMENT = sa.Table(
     sa.Column("merchant_id", sa.Text),
     sa.Column("order_id", sa.Text),
     sa.Column("person_id", sa.Text),
+    sa.Column("org_id", sa.Text),
     sa.Column("currency", sa.Text),
     sa.Column("total_minor", sa.BigInteger),
     sa.Column("context", JSONB),

@@ -14,6 +14,7 @@ _SPELLINGS = {
     "merchant_id": ("merchantid", "merchant"),
     "order_id": ("orderid", "order"),
     "person_id": ("personid", "customerid"),
+    "org_id": ("orgid", "organizationid", "organisationid"),
     "amount": ("amount",),
     "amount_minor": ("amountminor",),
     "amount_cents": ("amountcents",),

@@ -27,6 +27,7 @@ class Payment:
     merchant_id: str
     order_id: str
     person_id: str
+    org_id: str
     currency: str
     total_minor: int
     context: Context

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -27,6 +27,9 @@ from services.billing import store as billing_store
 from services.billing.app import Charges
 from services.billing.bootstrap import build as build_billing
 from services.billing.clients import LedgerClient, PricingClient
+from services.billing.domain import postings
+from services.billing.domain.charges import LINES_MAX, Charge
+from services.billing.domain.transfers import AccountType, LedgerAccount, LedgerTransfer
 from services.billing.work import Resumable, resuming
 from services.ledger.bootstrap import build as build_ledger
 from services.runtime import database as database_module
@@ -36,6 +39,7 @@ from services.runtime.context import CallContext, acting
 from services.runtime.errors import Code, DependencyUnavailable, DomainError
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.service import Runtime, Service, Servicer
+from services.runtime.session import Call, Rows, Session
 from services.runtime.telemetry import Silent
 from services.runtime.work import Claim
 from tests.support.mesh import MESH_SECRET, Mesh, running
@@ -565,9 +569,8 @@ def as_lab(tenant: Tenant) -> CallContext:
     return CallContext(tenant.tenant_id, "lab", frozenset(), "lab", "lab")
 
 
-async def test_a_charge_that_the_ledger_refuses_is_posted_once_the_account_is_right(
-    tenant: Tenant,
-) -> None:
+async def make_limited(tenant: Tenant) -> None:
+    """Make the receivable of acme one that must be paid in advance, and an account to pay it from."""
     limited = ledger_pb2.Account(
         account_id="receivable:acme:USD",
         currency_code="USD",
@@ -579,13 +582,10 @@ async def test_a_charge_that_the_ledger_refuses_is_posted_once_the_account_is_ri
     )
     request = ledger_service_pb2.CreateAccountsRequest(accounts=[limited, cash])
     await tenant.ledger.CreateAccounts(request)
-    request_id = str(uuid4())
-    for _ in range(2):
-        found = await refused(tenant.charge(request_id))
-        assert found.reason == "POSTING_REFUSED"
-        assert found.metadata["account_id"] == "receivable:acme:USD"
-        assert found.metadata["result"] == "EXCEEDS_CREDITS"
-    assert await tenant.balance("receivable:acme:USD") == 0, "none of the chain was posted"
+
+
+async def prepay(tenant: Tenant) -> str:
+    """Pay 100 USD in advance for acme; returns the id of the transfer."""
     prepaid = ledger_pb2.Transfer(
         transfer_id=str(uuid4()),
         debit_account_id="cash",
@@ -593,6 +593,21 @@ async def test_a_charge_that_the_ledger_refuses_is_posted_once_the_account_is_ri
         amount=Money(currency_code="USD", minor_units=10_000),
     )
     await tenant.ledger.PostTransfers(ledger_service_pb2.PostTransfersRequest(transfers=[prepaid]))
+    return prepaid.transfer_id
+
+
+async def test_a_charge_that_the_ledger_refuses_is_posted_once_the_account_is_right(
+    tenant: Tenant,
+) -> None:
+    await make_limited(tenant)
+    request_id = str(uuid4())
+    for _ in range(2):
+        found = await refused(tenant.charge(request_id))
+        assert found.reason == "POSTING_REFUSED"
+        assert found.metadata["account_id"] == "receivable:acme:USD"
+        assert found.metadata["result"] == "EXCEEDS_CREDITS"
+    assert await tenant.balance("receivable:acme:USD") == 0, "none of the chain was posted"
+    prepaid = await prepay(tenant)
     charge = await tenant.charge(request_id)
     assert charge.status == pb.CHARGE_STATUS_SETTLED
     assert await tenant.balance("receivable:acme:USD") == 5684 - 10_000
@@ -600,7 +615,169 @@ async def test_a_charge_that_the_ledger_refuses_is_posted_once_the_account_is_ri
         ledger_service_pb2.ListEntriesRequest(account_id="receivable:acme:USD")
     )
     posted = {entry.transfer_id for entry in entries.entries}
-    assert posted - {prepaid.transfer_id} <= set(charge.transfer_ids)
+    assert posted - {prepaid} <= set(charge.transfer_ids)
+
+
+async def test_each_round_has_rows_of_its_own_and_the_last_one_counts(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, database: DatabaseUrls
+) -> None:
+    await make_limited(tenant)
+    request_id = str(uuid4())
+    shown: list[list[str]] = []
+    for _ in range(2):
+        assert (await refused(tenant.charge(request_id))).reason == "POSTING_REFUSED"
+        # A rule that changes between two rounds changes neither.
+        monkeypatch.setattr(postings, "planned", under_another_rule)
+        [charge] = (await tenant.charges.ListCharges(service_pb.ListChargesRequest())).charges
+        shown.append(list(charge.transfer_ids))
+    query = (
+        "SELECT posting_round, array_agg(transfer_id::text ORDER BY transfer_no),"
+        " array_agg((line_no, leg, debit_account_id, credit_account_id, amount_minor)::text ORDER BY transfer_no)"
+        " FROM billing.charge_transfer WHERE tenant_id = %s GROUP BY 1 ORDER BY 1"
+    )
+    with psycopg.connect(database.owner_admin) as owner:
+        rows = owner.execute(query.encode(), [tenant.tenant_id]).fetchall()
+    assert [row[0] for row in rows] == [1, 2, 3]
+    assert [row[1] for row in rows[1:]] == shown, "the round that counts"
+    assert len({transfer_id for row in rows for transfer_id in row[1]}) == 18
+    assert rows[0][2] == rows[1][2] == rows[2][2], "only the ids differ"
+    await prepay(tenant)
+    charge = await tenant.charge(request_id)
+    assert list(charge.transfer_ids) == shown[-1]
+    entries = await tenant.ledger.ListEntries(
+        ledger_service_pb2.ListEntriesRequest(account_id="revenue:llm.requests:USD")
+    )
+    assert {entry.transfer_id for entry in entries.entries} == {charge.transfer_ids[4]}
+
+
+def under_another_rule(charge: Charge) -> Charge:
+    """Plan all of a charge as one transfer between accounts that no rule of ours has."""
+    debit = LedgerAccount("other:debit", "USD", AccountType.ASSET, "")
+    credit = LedgerAccount("other:credit", "USD", AccountType.INCOME, "")
+    whole = LedgerTransfer(
+        uuid4(), charge.charge_id, "1", "whole", debit, credit, charge.total, 7, charge.created_at
+    )
+    return replace(charge, transfers=(whole,))
+
+
+async def test_a_rule_that_changes_changes_nothing_of_a_charge_that_is_stored(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dies(*_: object) -> None:
+        raise DependencyUnavailable("the ledger is away", service="ledger")
+
+    async def read() -> tuple[object, ...]:
+        listed = (await tenant.charges.ListCharges(service_pb.ListChargesRequest())).charges
+        got = [
+            await tenant.charges.GetCharge(service_pb.GetChargeRequest(charge_id=item.charge_id))
+            for item in listed
+        ]
+        told = [
+            await tenant.charges.ExplainCharge(
+                service_pb.ExplainChargeRequest(charge_id=item.charge_id)
+            )
+            for item in listed
+        ]
+        return [*listed], got, told
+
+    await tenant.charge()
+    left = str(uuid4()), str(uuid4())
+    with monkeypatch.context() as patch:
+        patch.setattr(LedgerClient, "create_accounts", dies)
+        for day, request_id in enumerate(left, start=1):
+            await refused(tenant.charge(request_id, day=day))
+    before = await read()
+
+    monkeypatch.setattr(postings, "planned", under_another_rule)
+    assert await read() == before
+    retried = await tenant.charge(left[0], day=1)
+    runtime = tenant.world.runtime
+    await make_due(tenant)
+    assert await resuming(runtime.database, charges_of(runtime), Silent()).sweep() == 1
+    assert await tenant.balance("receivable:acme:USD") == 3 * 5684
+    assert await tenant.balance("payable:partner:north:USD") == -3 * 568
+    entries = await tenant.ledger.ListEntries(
+        ledger_service_pb2.ListEntriesRequest(account_id="receivable:acme:USD")
+    )
+    posted = {entry.transfer_id for entry in entries.entries}
+    [resumed, again, settled] = (
+        await tenant.charges.ListCharges(service_pb.ListChargesRequest())
+    ).charges
+    assert again.charge_id == retried.charge_id
+    for charge, planned in zip((resumed, again, settled), before[0], strict=True):  # type: ignore[call-overload]
+        assert charge.status == pb.CHARGE_STATUS_SETTLED
+        assert list(charge.transfer_ids) == list(planned.transfer_ids)
+        assert posted & set(charge.transfer_ids) == set(charge.transfer_ids[::2])
+
+    changed = await tenant.charge(day=3)
+    assert len(changed.transfer_ids) == 1
+    assert await tenant.balance("other:debit") == 5684, "the rule did change"
+
+
+async def test_a_charge_that_lacks_transfers_is_not_taken_for_posted(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, database: DatabaseUrls
+) -> None:
+    async def dies(*_: object) -> None:
+        raise DependencyUnavailable("the ledger is away", service="ledger")
+
+    request_id = str(uuid4())
+    with monkeypatch.context() as patch:
+        patch.setattr(LedgerClient, "create_accounts", dies)
+        await refused(tenant.charge(request_id))
+    with psycopg.connect(database.owner_admin) as owner:
+        owner.execute(
+            "DELETE FROM billing.charge_transfer WHERE tenant_id = %s", [tenant.tenant_id]
+        )
+    assert (await refused(tenant.charge(request_id))).reason == "INTERNAL"
+    with psycopg.connect(database.owner_admin) as owner:
+        query = "SELECT status FROM billing.charge WHERE tenant_id = %s"
+        assert owner.execute(query, [tenant.tenant_id]).fetchall() == [(1,)]
+        # Else the sweep of other tests would try it again and again.
+        owner.execute(
+            "UPDATE billing.charge SET resume_at = 'infinity' WHERE tenant_id = %s",
+            [tenant.tenant_id],
+        )
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The statements on billing's tables, from now on."""
+    found: list[bytes] = []
+    run = Session.run
+
+    async def listen(session: Session, *calls: Call) -> list[Rows]:
+        found.extend(
+            call.statement.query for call in calls if b"billing.charge" in call.statement.query
+        )
+        return await run(session, *calls)
+
+    monkeypatch.setattr(Session, "run", listen)
+    return found
+
+
+async def test_however_large_a_charge_it_takes_as_many_statements(
+    tenant: Tenant, sent: list[bytes]
+) -> None:
+    await tenant.charge()
+    few = len(sent)
+    tenant.world.pricing.lines = tuple((f"sku-{n}", 100) for n in range(LINES_MAX))
+    charge = await tenant.charge(day=1)
+    assert len(charge.transfer_ids) == 2 * LINES_MAX
+    assert len(sent) == 2 * few
+    got = await tenant.charges.GetCharge(service_pb.GetChargeRequest(charge_id=charge.charge_id))
+    assert got.charge == charge
+
+
+async def test_however_many_charges_a_page_takes_three_statements(
+    tenant: Tenant, sent: list[bytes]
+) -> None:
+    for day in range(4):
+        await tenant.charge(day=day)
+    for page_size in (1, 4):
+        sent.clear()
+        page = await tenant.charges.ListCharges(service_pb.ListChargesRequest(page_size=page_size))
+        assert [len(charge.transfer_ids) for charge in page.charges] == [6] * page_size
+        assert len(sent) == 3
 
 
 async def test_an_account_that_cannot_serve_is_named(tenant: Tenant) -> None:

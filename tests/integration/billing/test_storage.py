@@ -22,9 +22,8 @@ CHARGES = 3_000
 _CHARGES = """
 INSERT INTO billing.charge (tenant_id, charge_id, org_id, start_at, end_at, currency_code, total_minor,
                             partner_total_minor, status, plan_id, plan_version, usage_snapshot, line_count,
-                            posting_round, created_at, due_at, correlation_id,
-                            causation_id)
-SELECT %(tenant)s, 'chg_' || n, 'org-' || n %% 3, day, day + interval '1 day', 'USD', 1, 0, 1, 'p', 1, '1:1:', 1, 1,
+                            transfer_count, posting_round, created_at, due_at, correlation_id, causation_id)
+SELECT %(tenant)s, 'chg_' || n, 'org-' || n %% 3, day, day + interval '1 day', 'USD', 1, 0, 1, 'p', 1, '1:1:', 1, 1, 1,
        now(), now() - n * interval '1 hour', 'chain-' || n, 'cause-' || n
   FROM generate_series(1, %(charges)s) AS n,
        LATERAL (SELECT timestamptz '2020-01-01Z' + n * interval '1 day' AS day) AS d
@@ -33,6 +32,13 @@ _LINES = """
 INSERT INTO billing.charge_line (tenant_id, charge_id, line_no, sku, project_id, quantity, exact_amount, amount_minor,
                                  partner_id, partner_amount_minor, proof)
 SELECT tenant_id, charge_id, 1, 'sku', 'p', 1, 0.01, 1, '', 0, '' FROM billing.charge WHERE tenant_id = %(tenant)s
+"""
+_TRANSFERS = """
+INSERT INTO billing.charge_transfer (tenant_id, charge_id, posting_round, transfer_no, transfer_id, line_no, leg,
+                                     debit_account_id, debit_type, debit_owner, credit_account_id, credit_type,
+                                     credit_owner, currency_code, amount_minor, code, effective_at)
+SELECT tenant_id, charge_id, 1, 1, gen_random_uuid(), 1, 'gross', 'receivable:' || org_id || ':USD', 'ASSET', org_id,
+       'revenue:sku:USD', 'INCOME', '', 'USD', 1, 1001, end_at FROM billing.charge WHERE tenant_id = %(tenant)s
 """
 
 
@@ -44,8 +50,9 @@ def tenant(database: DatabaseUrls) -> Iterator[str]:
         connection.execute("SELECT set_config('mesh.tenant', %s, true)", (name,))
         connection.execute(_CHARGES.encode(), {"tenant": name, "charges": CHARGES})
         connection.execute(_LINES.encode(), {"tenant": name})
+        connection.execute(_TRANSFERS.encode(), {"tenant": name})
     with psycopg.connect(database.owner_admin) as owner:
-        owner.execute("ANALYZE billing.charge, billing.charge_line")
+        owner.execute("ANALYZE billing.charge, billing.charge_line, billing.charge_transfer")
     yield name
     with psycopg.connect(database.owner_admin) as owner:
         # The sweep of any mesh on this database would go on with them, and its events would keep others waiting.
@@ -95,15 +102,32 @@ def test_lines_are_read_by_their_charge(service: psycopg.Connection, tenant: str
     assert "charge_line_pkey" in plan(service, statement, {"t": tenant})
 
 
+def test_transfers_of_a_page_are_read_by_their_charges(
+    service: psycopg.Connection, tenant: str
+) -> None:
+    parameters = {
+        "tenant_id": tenant,
+        "charge_ids": [f"chg_{n}" for n in range(1, 21)],
+        "posting_rounds": [1] * 20,
+    }
+    found = plan(service, QUERIES["transfers_of"], parameters)
+    assert "charge_transfer_pkey" in found, found
+    assert "Seq Scan" not in found, found
+    rows = service.execute(QUERIES["transfers_of"].encode(), parameters).fetchall()
+    assert {row[0] for row in rows} == set(parameters["charge_ids"])
+
+
 @pytest.mark.parametrize(
     "statement",
     [
         "UPDATE billing.charge_line SET amount_minor = 0",
         "DELETE FROM billing.charge_line",
+        "UPDATE billing.charge_transfer SET amount_minor = 1",
+        "DELETE FROM billing.charge_transfer",
         "DELETE FROM billing.charge",
     ],
 )
-def test_charges_cannot_be_deleted_nor_their_lines_changed(
+def test_charges_cannot_be_deleted_nor_what_they_hold_changed(
     service: psycopg.Connection, statement: str
 ) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -114,7 +138,7 @@ def test_postgres_itself_refuses_charges_that_overlap(service: psycopg.Connectio
     copied = (
         "INSERT INTO billing.charge SELECT tenant_id, 'chg_copy', org_id, start_at + interval '23 hours',"
         " end_at + interval '23 hours', currency_code, total_minor, partner_total_minor, status, plan_id,"
-        " plan_version, usage_snapshot, line_count, posting_round, created_at"
+        " plan_version, usage_snapshot, line_count, posting_round, created_at, NULL, NULL, 0, transfer_count"
         " FROM billing.charge WHERE charge_id = 'chg_7'"
     )
     with pytest.raises(psycopg.errors.ExclusionViolation):

@@ -99,6 +99,7 @@ class Bench:
             "merchant_id": "acme",
             "order_id": "order-1",
             "person_id": "person-1",
+            "org_id": "org-1",
             "currency": "USD",
             "amount": "56.84",
         } | fields

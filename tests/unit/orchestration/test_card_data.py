@@ -68,10 +68,10 @@ def stored(context: Context) -> list[str]:
 
 @pytest.mark.parametrize("written", WRITTEN)
 def test_in_optional_ids_they_are_dropped(written: str) -> None:
-    context = read_json(order_id=written, person_id=written)
+    context = read_json(order_id=written, person_id=written, org_id=written)
     assert not context.refused
-    assert (context.order_id, context.person_id) == ("", "anonymous")
-    assert codes(context, Severity.WARNING) == ["CARD_DATA", "CARD_DATA"]
+    assert (context.order_id, context.person_id, context.org_id) == ("", "anonymous", "")
+    assert codes(context, Severity.WARNING) == ["CARD_DATA"] * 3
     assert not any(map(holds_card_number, stored(context)))
 
 
@@ -126,6 +126,7 @@ PLACES = st.sampled_from(
         "merchant_id",
         "order_id",
         "person_id",
+        "org_id",
         "method",
         "token",
         "idempotency_key",
@@ -179,13 +180,15 @@ def test_other_numbers_pass(value: str) -> None:
     context = read_json(
         order_id=value,
         person_id=value,
+        org_id=value,
         method="card",
         token=value,
         metadata={value: value},
         idempotency_key=value,
     )
     assert (codes(context), context.refused) == ([], False)
-    assert (context.order_id, context.person_id, context.body_key) == (value, value, value)
+    ids = (context.order_id, context.person_id, context.org_id, context.body_key)
+    assert ids == (value,) * 4
     assert context.preferences[0].token == value
     assert context.metadata == ((value, value),)
     assert read_json(merchant_id=value).merchant_id == value

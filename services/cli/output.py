@@ -134,14 +134,20 @@ def as_dict(message: Message) -> dict[str, Any]:
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()
 ) -> None:
-    """Print a table; columns named in `right` are numbers. What is too wide is printed cell by cell."""
+    """Print a table; columns named in `right` are numbers. What is too wide is printed cell by cell.
+
+    Without a row it says so: the columns alone would leave open whether anything was looked for.
+    """
     if title:
         say(title, style="bold")
     shown = [[printable(cell) for cell in row] for row in rows]
+    if not shown:
+        say("nothing found")
+        return
     # Names and ids keep their line, so that they can be copied; text gives way.
     solid = [not any(" " in row[index] for row in shown) for index in range(len(columns))]
     headings = list(columns)
-    if shown and _width_min(headings, shown, solid) > console.width:
+    if _width_min(headings, shown, solid) > console.width:
         headings = [_folded(column, index, shown) for index, column in enumerate(columns)]
         if _width_min(headings, shown, solid) > console.width:
             _print_records(columns, shown)
@@ -150,8 +156,7 @@ def print_table(
     numbers = set(right)
     for column, heading, whole in zip(columns, headings, solid, strict=True):
         justify: JustifyMethod = "right" if column in numbers else "left"
-        no_wrap = whole and bool(shown)
-        table.add_column(heading, justify=justify, overflow="fold", no_wrap=no_wrap)
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=whole)
     for row in shown:
         table.add_row(*map(Text, row))
     console.print(table)

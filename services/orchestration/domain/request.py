@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from services.orchestration.domain import fields as names
 from services.orchestration.domain.amounts import Reader
-from services.orchestration.domain.fields import Field
+from services.orchestration.domain.fields import Field, names_security_code
 from services.orchestration.domain.issues import PATH_MAX, Findings, Issue
 from services.orchestration.domain.tree import Number, Object, Tree
 from services.runtime.cards import SPAN_MAX, holds_card_number
@@ -330,6 +330,10 @@ def _metadata(fields: dict[str, Field], findings: Findings) -> tuple[tuple[str, 
     kept: dict[str, str] = {}
     changed: list[tuple[str, _Change, str]] = []
     for key, value in _entries(found.path, found.value, findings).items():
+        if names_security_code(key):
+            message = "a security code was dropped: it must not be kept by anybody"
+            findings.warn(_path_of(found.path, key), "CARD_DATA", message)
+            continue
         text = _metadata_text(_path_of(found.path, key), value, findings)
         change = _change_of(key)
         if text is not None and change is None:

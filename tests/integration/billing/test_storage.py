@@ -136,9 +136,12 @@ def test_charges_cannot_be_deleted_nor_what_they_hold_changed(
 
 def test_postgres_itself_refuses_charges_that_overlap(service: psycopg.Connection) -> None:
     copied = (
-        "INSERT INTO billing.charge SELECT tenant_id, 'chg_copy', org_id, start_at + interval '23 hours',"
+        "INSERT INTO billing.charge (tenant_id, charge_id, org_id, start_at, end_at, currency_code, total_minor,"
+        " partner_total_minor, status, plan_id, plan_version, usage_snapshot, line_count, transfer_count,"
+        " posting_round, created_at)"
+        " SELECT tenant_id, 'chg_copy', org_id, start_at + interval '23 hours',"
         " end_at + interval '23 hours', currency_code, total_minor, partner_total_minor, status, plan_id,"
-        " plan_version, usage_snapshot, line_count, posting_round, created_at, NULL, NULL, 0, transfer_count"
+        " plan_version, usage_snapshot, line_count, transfer_count, posting_round, created_at"
         " FROM billing.charge WHERE charge_id = 'chg_7'"
     )
     with pytest.raises(psycopg.errors.ExclusionViolation):

@@ -97,6 +97,8 @@ def test_who_is_paid_must_not_be_one(written: str) -> None:
         ({"metadata": {CARD: "x"}}, Severity.WARNING),
         ({"metadata": {f"{'k' * 55}{CARD}": "x"}}, Severity.WARNING),
         ({"metadata": {"note": f"{'v' * 490}{CARD}"}}, Severity.WARNING),
+        ({"metadata": {"cvc": "123"}}, Severity.WARNING),
+        ({"metadata": {"Card Security-Code": 456}}, Severity.WARNING),
         ({"order_id": int(CARD)}, Severity.WARNING),
         ({"card_number": CARD}, Severity.WARNING),
     ],
@@ -107,7 +109,7 @@ def test_in_every_field(fields: dict[str, Any], severity: Severity) -> None:
     assert context.refused == (severity is Severity.ERROR)
     texts = stored(context)
     assert not any(map(holds_card_number, texts))
-    assert not any("4242424242" in text for text in texts)
+    assert not any(part in text for text in texts for part in ("4242424242", "123", "456"))
 
 
 @pytest.mark.parametrize(

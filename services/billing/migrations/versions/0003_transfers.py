@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from itertools import groupby
+from itertools import groupby, islice
 from operator import attrgetter
 from typing import Any
 from uuid import UUID, uuid5
 
+import psycopg
 import sqlalchemy as sa
 from alembic import op
 
@@ -51,14 +52,11 @@ _LINES = sa.text(
     " FROM billing.charge AS c JOIN billing.charge_line AS l USING (tenant_id, charge_id)"
     " ORDER BY c.tenant_id, c.charge_id, l.line_no"
 ).execution_options(yield_per=_PART_ROWS)
-_INSERT = sa.text("""
-INSERT INTO billing.charge_transfer (tenant_id, charge_id, posting_round, transfer_no, transfer_id, line_no, leg,
-                                     debit_account_id, debit_type, debit_owner, credit_account_id, credit_type,
-                                     credit_owner, currency_code, amount_minor, code, effective_at)
-VALUES (:tenant_id, :charge_id, :posting_round, :transfer_no, :transfer_id, :line_no, :leg,
-        :debit_account_id, :debit_type, :debit_owner, :credit_account_id, :credit_type,
-        :credit_owner, :currency_code, :amount_minor, :code, :effective_at)
-""")
+_COPY = """
+COPY billing.charge_transfer (tenant_id, charge_id, posting_round, transfer_no, transfer_id, line_no, leg,
+                              debit_account_id, debit_type, debit_owner, credit_account_id, credit_type, credit_owner,
+                              currency_code, amount_minor, code, effective_at) FROM STDIN
+"""
 _COUNT = """
 UPDATE billing.charge AS c SET transfer_count =
   (SELECT count(*) FROM billing.charge_transfer AS t WHERE t.tenant_id = c.tenant_id AND t.charge_id = c.charge_id)
@@ -89,19 +87,25 @@ def downgrade() -> None:
 
 def _fill() -> None:
     bind = op.get_bind()
-    part: list[dict[str, Any]] = []
-    for _, lines in groupby(bind.execute(_LINES), attrgetter("tenant_id", "charge_id")):
-        transfers = (transfer for line in lines for transfer in _transfers(line))
-        for transfer_no, transfer in enumerate(transfers, start=1):
-            part.append({**transfer, "transfer_no": transfer_no})
-            if len(part) == _PART_ROWS:
-                bind.execute(_INSERT, part)
-                part = []
-    if part:
-        bind.execute(_INSERT, part)
+    connection = bind.connection.driver_connection
+    assert isinstance(connection, psycopg.Connection), "migrations run by psycopg"
+    rows = _all_transfers(bind.execute(_LINES))
+    # In parts, because nothing else can be read while a COPY is open.
+    while part := [*islice(rows, _PART_ROWS)]:
+        with connection.cursor().copy(_COPY) as copy:
+            for row in part:
+                copy.write_row(row)
 
 
-def _transfers(line: Any) -> Iterator[dict[str, Any]]:
+def _all_transfers(all_lines: Iterable[Any]) -> Iterator[tuple[object, ...]]:
+    for _, lines in groupby(all_lines, attrgetter("tenant_id", "charge_id")):
+        transfers = ((line, transfer) for line in lines for transfer in _transfers(line))
+        for transfer_no, (line, transfer) in enumerate(transfers, start=1):
+            yield (line.tenant_id, line.charge_id, line.posting_round, transfer_no, *transfer)
+
+
+def _transfers(line: Any) -> Iterator[tuple[object, ...]]:
+    """Give the transfers of a line, from transfer_id on."""
     currency, partner = line.currency_code, line.partner_id
     receivable = (f"receivable:{line.org_id}:{currency}", "ASSET", line.org_id)
     revenue = (f"revenue:{line.sku}:{currency}", "INCOME", "")
@@ -110,26 +114,14 @@ def _transfers(line: Any) -> Iterator[dict[str, Any]]:
         commission = (f"commission:{currency}", "EXPENSE", "")
         payable = (f"payable:partner:{partner}:{currency}", "LIABILITY", partner)
         legs.append(("partner", 1002, commission, payable, line.partner_amount_minor))
+    effective_at = line.end_at - timedelta(microseconds=1)
     for leg, code, owing, earning, amount in legs:
         if amount == 0:
             continue
         debit, credit = (owing, earning) if amount > 0 else (earning, owing)
         parts = ("charge", line.charge_id, str(line.posting_round), str(line.line_no), leg)
-        yield {
-            "tenant_id": line.tenant_id,
-            "charge_id": line.charge_id,
-            "posting_round": line.posting_round,
-            "transfer_id": uuid5(_NAMESPACE, "".join(f"{len(part)}:{part}" for part in parts)),
-            "line_no": line.line_no,
-            "leg": leg,
-            "debit_account_id": debit[0],
-            "debit_type": debit[1],
-            "debit_owner": debit[2],
-            "credit_account_id": credit[0],
-            "credit_type": credit[1],
-            "credit_owner": credit[2],
-            "currency_code": currency,
-            "amount_minor": abs(amount),
-            "code": code,
-            "effective_at": line.end_at - timedelta(microseconds=1),
-        }
+        transfer_id = uuid5(_NAMESPACE, "".join(f"{len(part)}:{part}" for part in parts))
+        yield (
+            *(transfer_id, line.line_no, leg, *debit, *credit),
+            *(currency, abs(amount), code, effective_at),
+        )

@@ -1,5 +1,6 @@
 """What no compiler checks: the promises that the parts of this repository make to one another."""
 
+import ast
 import json
 import re
 import subprocess

@@ -1,5 +1,6 @@
 """What no compiler checks: the promises that the parts of this repository make to one another."""
 
+import ast
 import json
 import re
 import subprocess
@@ -217,6 +218,32 @@ def test_a_new_crash_point_is_discovered(tmp_path: Path) -> None:
         "probe.store.after_commit",
     }
     assert source_tree.unnamed_crash_points(tmp_path, frozenset()) == ["app.py:3"]
+
+
+# ---- Background work
+
+# Who may begin tasks; what lives as long as the process stands on a supervised loop.
+BEGIN_TASKS = {
+    "runtime/loops.py": "the loop itself",
+    "runtime/work.py": "pieces of work under a lease, waited for at a stop",
+    "runtime/interceptors.py": "watches one call",
+    "events/work.py": "makes ready what one claim sends to an endpoint",
+}
+
+
+def test_background_work_stands_on_the_supervised_loop() -> None:
+    """Groups of tasks end with their caller; a task without one could end, or hang, and nobody would know."""
+    found = {
+        place
+        for path, tree in source_tree.trees(SERVICES).items()
+        if not (place := path.relative_to(SERVICES).as_posix()).startswith("cli/")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr == "create_task"
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "asyncio"
+    }
+    assert found == BEGIN_TASKS.keys()
 
 
 # ---- Rooms

@@ -175,20 +175,6 @@ def test_what_is_due_is_handed_out_once_the_oldest_first_and_nothing_else_is_sho
     assert {row[2:] for row in ours if row[1] == "chg_3000"} == {(1, 1, "chain-3000", "cause-3000")}
 
 
-def test_a_claim_takes_no_more_than_its_batch_whatever_the_plan(
-    database: DatabaseUrls, tenant: str
-) -> None:
-    """A sub-select of the update would be run again for each row of a nested loop, and find others each time."""
-    parameters = {"now": datetime.now(UTC), "owner": "o", "lease_ms": 60_000, "batch": 3}
-    for off in (("hashjoin", "mergejoin"), ("hashjoin", "mergejoin", "indexscan", "bitmapscan")):
-        with psycopg.connect(database.service) as connection:
-            for what in off:
-                connection.execute(f"SET LOCAL enable_{what} = off".encode())
-            claimed = connection.execute(QUERIES["claim_due"].encode(), parameters).fetchall()
-            assert len(claimed) == 3
-            connection.rollback()
-
-
 def test_what_is_due_is_found_by_its_index(database: DatabaseUrls, tenant: str) -> None:
     with psycopg.connect(database.owner_admin) as owner:
         found = plan(

@@ -258,18 +258,16 @@ async def test_processes_that_claim_at_once_share_what_is_due(
     assert (await lag(database, LAG)).due == 0
 
 
-@pytest.mark.parametrize("off", [(), ("hashjoin", "mergejoin"), ("hashjoin", "indexscan")])
-def test_a_claim_takes_no_more_than_its_batch_whatever_the_plan(
-    queued: DatabaseUrls, off: tuple[str, ...]
-) -> None:
+def test_a_claim_takes_no_more_than_its_batch_whatever_the_plan(queued: DatabaseUrls) -> None:
     """A sub-select beside the update may be run again for each row, and then finds others each time."""
     with owner_of(queued) as owner:
         owner.execute("DELETE FROM lab.work")
+        add(owner, "t", "i", START)
+        # From here on the planner takes the table for one of a single row.
+        owner.execute("VACUUM (FULL, ANALYZE) lab.work")
         for number in range(40):
             add(owner, "t", f"i{number}", START)
     with psycopg.connect(queued.service, autocommit=True) as session:
-        for what in off:
-            session.execute(f"SET enable_{what} = off".encode())
         asked = {"now": START, "owner": "me", "lease_ms": LEASE_MS, "batch": 3}
         for _ in range(3):
             assert len(session.execute(CLAIM.encode(), asked).fetchall()) == 3

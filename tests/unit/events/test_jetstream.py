@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from services.runtime.config import Settings, SettingsUnfit
-from services.runtime.events.jetstream import message
+from services.runtime.events.jetstream import broker, message
 from services.runtime.events.jetstream.message import Arrived, Event, Unreadable
 from services.runtime.events.jetstream.options import Options, place_of
 from services.runtime.events.jetstream.source import Position
@@ -226,3 +227,11 @@ def test_in_a_new_stream_a_count_goes_on_or_begins_anew() -> None:
     anew = position.in_stream(NOW).in_stream(NOW)
     anew.moved(1, arrived(1))
     assert anew.number(8) == 1
+
+
+def test_what_waits_behind_messages_that_were_pulled_together() -> None:
+    pulled = [
+        SimpleNamespace(metadata=SimpleNamespace(num_pending=pending)) for pending in (9, 8, 7)
+    ]
+    assert broker.behind(pulled) == 7
+    assert broker.behind([]) == 0

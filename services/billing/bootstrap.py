@@ -21,7 +21,6 @@ def build(runtime: Runtime) -> Service:
     )
     sweep = Sweep(runtime.database, charges)
     return Service(
-        name="billing",
         servicers=[
             Servicer(
                 charge_service_pb2_grpc.add_ChargeServiceServicer_to_server,
@@ -29,7 +28,6 @@ def build(runtime: Runtime) -> Service:
                 "payments.billing.v1.ChargeService",
             )
         ],
-        migrations="services.billing.migrations",
         start=sweep.start,
         stop=sweep.stop,
     )

@@ -13,7 +13,6 @@ from services.runtime.service import Runtime, Service, Servicer
 def build(runtime: Runtime) -> Service:
     """Build the service."""
     return Service(
-        name="ledger",
         servicers=[
             Servicer(
                 ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server,
@@ -22,5 +21,4 @@ def build(runtime: Runtime) -> Service:
             )
         ],
         reactions=REACTIONS,
-        migrations="services.ledger.migrations",
     )

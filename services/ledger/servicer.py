@@ -27,15 +27,11 @@ from services.ledger.domain.trial_balance import CurrencySums, TypeSums
 from services.ledger.store import AccountFilter, EntryView
 from services.runtime import validation
 from services.runtime.context import current
+from services.runtime.contracts import INVARIANT, REQUEST_VALIDATION
 from services.runtime.money import EXPONENTS, Money, exponent
 from services.runtime.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.turns import in_slices
-from services.runtime.violations import (
-    INVARIANT,
-    REQUEST_VALIDATION,
-    Violation,
-    ViolationReporter,
-)
+from services.runtime.violations import Violation, ViolationReporter
 
 SERVICE = "payments.ledger.v1.LedgerService"
 BATCH_ITEMS_MAX = 8190

@@ -24,7 +24,6 @@ def build(runtime: Runtime) -> Service:
         runtime.database, SkuMemory(_catalogue_lookup(runtime.channels)), runtime.clock
     )
     return Service(
-        name="metering",
         servicers=[
             Servicer(
                 metering_service_pb2_grpc.add_MeteringServiceServicer_to_server,
@@ -33,7 +32,6 @@ def build(runtime: Runtime) -> Service:
             )
         ],
         reactions=REACTIONS,
-        migrations="services.metering.migrations",
     )
 
 

@@ -30,7 +30,6 @@ def assemble(runtime: Runtime) -> tuple[Service, Runs]:
         MerchantConfigs(runtime.database, frozenset(processors)), runtime.idempotency
     )
     service = Service(
-        "orchestration",
         [
             Servicer(
                 service_grpc.add_PaymentServiceServicer_to_server,
@@ -43,7 +42,6 @@ def assemble(runtime: Runtime) -> tuple[Service, Runs]:
                 "payments.orchestration.v1.MerchantConfigService",
             ),
         ],
-        migrations="services.orchestration.migrations",
         start=runs.start,
         stop=runs.stop,
     )

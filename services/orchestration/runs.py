@@ -9,12 +9,13 @@ from services.orchestration import store
 from services.orchestration.engine import LEASE_MARGIN_MS, Engine
 from services.orchestration.store import Lease, LeaseLost
 from services.runtime.context import CallContext, acting
+from services.runtime.contracts import INVARIANT
 from services.runtime.database import Database
 from services.runtime.errors import DomainError
 from services.runtime.ids import new_id
 from services.runtime.interruptions import Interruptions
 from services.runtime.telemetry import log
-from services.runtime.violations import INVARIANT, Violation, ViolationReporter
+from services.runtime.violations import Violation, ViolationReporter
 
 SWEEP_SECONDS = 0.5
 SWEEP_BATCH = 16

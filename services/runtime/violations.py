@@ -21,10 +21,6 @@ QUEUE_MAX = 10_000
 BATCH_MAX = 500
 RETRY_SECONDS = 1.0
 
-# Contracts of the runtime itself; the contract monitor knows them from the start.
-REQUEST_VALIDATION = "mesh/request-validation"
-INVARIANT = "mesh/invariant"
-
 
 @dataclass(frozen=True, slots=True)
 class Violation:

@@ -8,6 +8,7 @@ import structlog
 
 from services.runtime.conditions import Conditions
 from services.runtime.context import CallContext
+from services.runtime.contracts import INVARIANT
 from services.runtime.events import relay, subscriptions
 from services.runtime.events.bus import EventBus
 from services.runtime.events.jetstream.broker import Broker
@@ -17,7 +18,7 @@ from services.runtime.events.jetstream.source import Source
 from services.runtime.events.relay import LEASE_MS, Relay
 from services.runtime.ids import new_ulid
 from services.runtime.roles import DatabaseUnfit, RoleNames
-from services.runtime.violations import INVARIANT, Violation, ViolationReporter
+from services.runtime.violations import Violation, ViolationReporter
 
 STOP_SECONDS_MAX = 10.0
 # Batches that are under way at once in a process; a stream takes 50 of all its writers.

@@ -1,7 +1,7 @@
 """`python -m services.access`."""
 
-from services.access.bootstrap import build
+from services.access.manifest import SERVICE
 from services.runtime.run import main
 
 if __name__ == "__main__":
-    main(build)
+    main(SERVICE)

@@ -15,4 +15,4 @@ def build(runtime: Runtime) -> Service:
     methods.scopes()
     servicer = AccessServicer(runtime.database, runtime.commands)
     add = access_service_pb2_grpc.add_AccessServiceServicer_to_server
-    return Service("access", [Servicer(add, servicer, "payments.access.v1.AccessService")])
+    return Service([Servicer(add, servicer, "payments.access.v1.AccessService")])

@@ -20,7 +20,6 @@ def build(runtime: Runtime) -> Service:
     )
     worker = resuming(runtime.database, charges, runtime.telemetry)
     return Service(
-        name="billing",
         servicers=[
             Servicer(
                 charge_service_pb2_grpc.add_ChargeServiceServicer_to_server,
@@ -28,7 +27,6 @@ def build(runtime: Runtime) -> Service:
                 "payments.billing.v1.ChargeService",
             )
         ],
-        migrations="services.billing.migrations",
         start=worker.start,
         stop=worker.stop,
     )

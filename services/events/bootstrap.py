@@ -64,7 +64,6 @@ def assemble(
         await workers.close()
 
     service = Service(
-        name="events",
         servicers=[
             Servicer(
                 events_service_pb2_grpc.add_EventServiceServicer_to_server,
@@ -82,7 +81,6 @@ def assemble(
                 "payments.events.v1.EventService",
             )
         ],
-        migrations="services.events.migrations",
         follows_feed=True,
         reactions=[reactions.webhooks(worker.wake)],
         start=worker.start,

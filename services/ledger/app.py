@@ -16,11 +16,12 @@ from services.ledger.domain.transfers import Malformed, Transfer, TransferResult
 from services.ledger.domain.trial_balance import CurrencySums, add_up
 from services.ledger.store import AccountFilter, EntryView
 from services.runtime.commands import Commands
+from services.runtime.contracts import INVARIANT
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import NotFound
 from services.runtime.money import MINOR_UNITS_MAX
 from services.runtime.turns import aside, in_slices
-from services.runtime.violations import INVARIANT, ViolationReporter
+from services.runtime.violations import ViolationReporter
 
 # Between two looks at what else is to be done.
 SLICE_ITEMS = 100

@@ -14,7 +14,6 @@ def build(runtime: Runtime) -> Service:
     """Build the service."""
     ledger = Ledger(runtime.database, runtime.commands, runtime.violations)
     return Service(
-        name="ledger",
         servicers=[
             Servicer(
                 ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server,
@@ -23,5 +22,4 @@ def build(runtime: Runtime) -> Service:
             )
         ],
         reactions=REACTIONS,
-        migrations="services.ledger.migrations",
     )

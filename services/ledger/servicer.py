@@ -16,10 +16,11 @@ from services.ledger.domain.accounts import AccountType
 from services.ledger.domain.transfers import Malformed
 from services.ledger.store import AccountFilter
 from services.runtime import validation
+from services.runtime.contracts import REQUEST_VALIDATION
 from services.runtime.money import exponent
 from services.runtime.paging import Page
 from services.runtime.turns import in_slices
-from services.runtime.violations import REQUEST_VALIDATION, ViolationReporter
+from services.runtime.violations import ViolationReporter
 
 SERVICE = "payments.ledger.v1.LedgerService"
 BATCH_ITEMS_MAX = 8190

@@ -21,8 +21,7 @@ from services.local import secrets
 from services.local.errors import StartRefused
 from services.local.gateway import Gateway, find_or_build
 from services.local.postgres.server import EmbeddedPostgres, PostgresError, take_directory
-from services.local.services import BUILDS, MIGRATIONS
-from services.runtime import migrations, roles
+from services.runtime import manifests, migrations, roles
 from services.runtime.access import OPERATOR_SCOPE, SCOPE_ALL, MeshTokens, Principal
 from services.runtime.config import Settings
 from services.runtime.errors import DomainError, Unauthenticated
@@ -193,7 +192,7 @@ class LocalMesh:
             for path in new:
                 path.unlink(missing_ok=True)
             raise
-        await asyncio.to_thread(migrations.upgrade, admin_url, MIGRATIONS)
+        await asyncio.to_thread(migrations.upgrade, admin_url, manifests.environments())
         return urls
 
     async def _start_node(self, urls: DatabaseUrls) -> None:
@@ -207,7 +206,7 @@ class LocalMesh:
             **self._options.nats,
             **await asyncio.to_thread(self._kept_and_listed),
         )
-        self._node = Node(settings, BUILDS)
+        self._node = Node(settings, manifests.found())
         port = await self._node.start()
         if self._postgres is not None:
             postgres = self._postgres
@@ -291,8 +290,14 @@ class LocalMesh:
 
     def _operator(self, tenant_id: str) -> tuple[tuple[str, str], ...]:
         principal = Principal(tenant_id, "operator", frozenset({SCOPE_ALL, OPERATOR_SCOPE}))
-        token = self._tokens.issue(principal, scope_all=False)
+        token = self._tokens.issue(principal)
         return (("authorization", f"Mesh {token}"),)
+
+
+def load_services() -> None:
+    """Load the code of every service, before an event loop has anything to wait for."""
+    for service in manifests.found():
+        service.load()
 
 
 def _said(error: Exception) -> str:

@@ -27,10 +27,10 @@ from services.metering.domain import (
 from services.runtime.clock import Clock
 from services.runtime.commands import Commands
 from services.runtime.context import current
+from services.runtime.contracts import REQUEST_VALIDATION
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import Overloaded
 from services.runtime.ids import new_id
-from services.runtime.violations import REQUEST_VALIDATION
 
 BATCHES_MAX = 6
 """Batches worked on at a time: more than two cores need, and ten connections are left to others."""

@@ -17,7 +17,6 @@ def build(runtime: Runtime) -> Service:
     skus = SkuMemory(CatalogClient(runtime.channels).known)
     metering = Metering(runtime.database, runtime.commands, skus, runtime.clock)
     return Service(
-        name="metering",
         servicers=[
             Servicer(
                 metering_service_pb2_grpc.add_MeteringServiceServicer_to_server,
@@ -26,5 +25,4 @@ def build(runtime: Runtime) -> Service:
             )
         ],
         reactions=REACTIONS,
-        migrations="services.metering.migrations",
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -48,6 +47,7 @@ class Contract:
         severity: of violations that name none.
         version: how often its text was changed, from 1; 0 before it is registered.
         registered_at: when this version was registered, UTC; None for built-in contracts.
+        built_in: True for a contract that every tenant has from the start; not part of what it says.
     """
 
     contract_id: str
@@ -59,11 +59,7 @@ class Contract:
     runbook: str = ""
     version: int = 0
     registered_at: datetime | None = None
-
-    @property
-    def built_in(self) -> bool:
-        """True for a contract that every tenant has from the start."""
-        return self.contract_id in BUILT_IN
+    built_in: bool = field(default=False, compare=False)
 
     def as_audited(self) -> dict[str, object]:
         """Return what an audit entry shows of it."""
@@ -76,114 +72,6 @@ class Contract:
             "runbook": self.runbook,
             "version": self.version,
         }
-
-
-def _built_in(
-    contract_id: str, title: str, severity: str, kind: ContractKind, description: str
-) -> Contract:
-    owner = contract_id.partition("/")[0]
-    return Contract(contract_id, title, description, owner, severity, kind, version=1)
-
-
-BUILT_IN: Mapping[str, Contract] = {
-    contract.contract_id: contract
-    for contract in (
-        _built_in(
-            "ledger/payment-in-suspense",
-            "Payments stand in the accounts of processor and payer",
-            "HIGH",
-            ContractKind.POLICY,
-            "An account refused what a processor had charged or given back: it is closed, full, limited or "
-            "of another type. The money is booked on a suspense account until somebody moves it.",
-        ),
-        _built_in(
-            "ledger/payments-in-books",
-            "What was kept of a payment is what the books hold of it",
-            "CRITICAL",
-            ContractKind.INVARIANT,
-            "A payment ended, and its charges less its refunds in the ledger are not what was kept.",
-        ),
-        _built_in(
-            "mesh/dead-letter",
-            "Every event is handled in the end",
-            "CRITICAL",
-            ContractKind.INVARIANT,
-            "A consumer gave up on an event after its last try. Where the order of a key must be kept, "
-            "later events of the key wait until it was replayed.",
-        ),
-        _built_in(
-            "mesh/invariant",
-            "What must always hold, holds",
-            "CRITICAL",
-            ContractKind.INVARIANT,
-            "A check inside a service failed: a fault of the mesh, never of its caller. The call was "
-            "rolled back whole.",
-        ),
-        _built_in(
-            "mesh/request-validation",
-            "Requests keep the rules of their schema",
-            "LOW",
-            ContractKind.SCHEMA,
-            "A request, or items of a batch, broke a rule of the proto and were refused. Many of them "
-            "from one caller mean that its integration is broken.",
-        ),
-        _built_in(
-            "metering/late-usage",
-            "Usage arrives before its period is charged",
-            "MEDIUM",
-            ContractKind.OBJECTIVE,
-            "Usage events were stored for a period that a charge had closed: no charge bills them yet. "
-            "ListLateEvents names them.",
-        ),
-        _built_in(
-            "orchestration/compensation-stuck",
-            "What is given back arrives",
-            "CRITICAL",
-            ContractKind.INVARIANT,
-            "A processor refuses to give back a step of a payment that failed as a whole: somebody "
-            "has paid for nothing until it is settled by hand.",
-        ),
-        _built_in(
-            "orchestration/external-request",
-            "Payment requests can be read beyond doubt",
-            "MEDIUM",
-            ContractKind.SCHEMA,
-            "A payment request was malformed, incomplete or ambiguous. It was repaired where that is "
-            "harmless and refused where money would have been guessed.",
-        ),
-        _built_in(
-            "orchestration/processor-integrity",
-            "A processor answers what it was asked",
-            "CRITICAL",
-            ContractKind.INVARIANT,
-            "Amount, currency or reference of an answer are not what was sent. The outcome counts as "
-            "unknown until the processor is asked again.",
-        ),
-        _built_in(
-            "orchestration/unknown-outcome",
-            "Every attempt comes to a known end",
-            "HIGH",
-            ContractKind.OBJECTIVE,
-            "A processor could not tell what became of an attempt, however often it was asked. An "
-            "operator has to find out.",
-        ),
-        _built_in(
-            "plan/coverage",
-            "A plan covers the whole amount",
-            "HIGH",
-            ContractKind.POLICY,
-            "The steps that the merchant's configuration allows do not add up to the total of a payment.",
-        ),
-        _built_in(
-            "router/timeout",
-            "Processors answer in time",
-            "MEDIUM",
-            ContractKind.OBJECTIVE,
-            "An attempt was sent and its answer did not come in time or could not be read. It may have "
-            "charged, so it is asked after and never repeated elsewhere.",
-        ),
-    )
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,4 +163,6 @@ def registered(wanted: Contract, existing: Contract | None, now: datetime) -> Co
     same = replace(wanted, version=existing.version, registered_at=existing.registered_at)
     if same == existing:
         return existing
-    return replace(wanted, version=existing.version + 1, registered_at=now)
+    return replace(
+        wanted, version=existing.version + 1, registered_at=now, built_in=existing.built_in
+    )

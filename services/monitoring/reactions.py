@@ -6,27 +6,26 @@ from datetime import UTC
 
 from payments.events.v1.monitoring_events_pb2 import ContractViolated
 
-from services.monitoring.app import record
+from services.monitoring.app import Monitor
 from services.monitoring.domain import Violation
 from services.runtime.database import UnitOfWork
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.texts import storable
 
 
-async def on_contract_violated(work: UnitOfWork, envelope: Envelope) -> None:
-    """Record the violation in the dispatcher's own transaction; a second delivery changes nothing."""
-    fact = envelope.payload
-    assert isinstance(fact, ContractViolated)
-    await record([_violation(fact, envelope)], work)
+def violations(monitor: Monitor) -> Reaction:
+    """Record violations in the dispatcher's own transaction; a second delivery changes nothing."""
 
+    async def on_contract_violated(work: UnitOfWork, envelope: Envelope) -> None:
+        fact = envelope.payload
+        assert isinstance(fact, ContractViolated)
+        await monitor.record_in([_violation(fact, envelope)], work)
 
-REACTIONS = (
-    Reaction(
+    return Reaction(
         consumer="monitoring.violations",
         subjects=("contract.violated",),
         handler=on_contract_violated,
-    ),
-)
+    )
 
 
 def _violation(fact: ContractViolated, envelope: Envelope) -> Violation:

@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, exists, select, tuple_
 
 from services.monitoring.domain import (
-    BUILT_IN,
     FINGERPRINT_ALGORITHM,
     Contract,
     ContractKind,
@@ -176,5 +175,5 @@ def _recorded(row: Row[Any]) -> Recorded:
         ),
         recorded_at=row.recorded_at,
         fingerprint=bytes(row.fingerprint),
-        contract_registered=row.registered or row.contract_id in BUILT_IN,
+        contract_registered=row.registered,
     )

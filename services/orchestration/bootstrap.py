@@ -29,7 +29,6 @@ def assemble(runtime: Runtime) -> tuple[Service, Runs]:
         MerchantConfigs(runtime.database, frozenset(processors)), runtime.commands
     )
     service = Service(
-        "orchestration",
         [
             Servicer(
                 service_grpc.add_PaymentServiceServicer_to_server,
@@ -42,7 +41,6 @@ def assemble(runtime: Runtime) -> tuple[Service, Runs]:
                 "payments.orchestration.v1.MerchantConfigService",
             ),
         ],
-        migrations="services.orchestration.migrations",
         start=runs.worker.start,
         stop=runs.worker.stop,
     )

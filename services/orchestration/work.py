@@ -9,11 +9,12 @@ from functools import partial
 from services.orchestration import store
 from services.orchestration.engine import LEASE_MARGIN_MS, Engine
 from services.runtime.context import current
+from services.runtime.contracts import INVARIANT
 from services.runtime.database import Database
 from services.runtime.errors import DomainError
 from services.runtime.ids import new_id
 from services.runtime.telemetry import Silent, Telemetry
-from services.runtime.violations import INVARIANT, Violation, ViolationReporter
+from services.runtime.violations import Violation, ViolationReporter
 from services.runtime.work import Claim, Lag, Worker
 
 POLL_SECONDS = 0.5

@@ -15,7 +15,6 @@ def build(runtime: Runtime) -> Service:
     pricing = Pricing(runtime.database, MeteringClient(runtime.channels))
     catalog = CatalogServicer(runtime.commands, pricing)
     return Service(
-        "pricing",
         [
             Servicer(
                 catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server,
@@ -28,5 +27,4 @@ def build(runtime: Runtime) -> Service:
                 "payments.pricing.v1.PricingService",
             ),
         ],
-        migrations="services.pricing.migrations",
     )

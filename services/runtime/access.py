@@ -177,14 +177,14 @@ class MeshTokens:
             raise ValueError("the mesh secret needs at least 32 characters")
         self._secret = secret
 
-    def issue(self, principal: Principal, scope_all: bool = True) -> str:
-        """Sign a token of sixty seconds for a service that acts for `principal`."""
+    def issue(self, principal: Principal) -> str:
+        """Sign a token of sixty seconds, with the scopes of `principal` and no others."""
         now = int(time.time())
         claims = {
             "aud": MESH_AUDIENCE,
             "sub": principal.principal_id,
             "tenant": principal.tenant_id,
-            "scopes": [SCOPE_ALL] if scope_all else sorted(principal.scopes),
+            "scopes": sorted(principal.scopes),
             "correlation": principal.correlation_id,
             "causation": principal.causation_id,
             "iat": now,

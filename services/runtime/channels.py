@@ -54,12 +54,22 @@ _OPTIONS = [
 
 
 class Channels:
-    """Opens one channel a service and keeps it."""
+    """Opens one channel a service and keeps it.
 
-    def __init__(self, settings: Settings, tokens: MeshTokens, service: str) -> None:
+    Args:
+        settings: where the others are.
+        tokens: signs what the calls carry.
+        service: who calls.
+        scopes: what it may do at the others.
+    """
+
+    def __init__(
+        self, settings: Settings, tokens: MeshTokens, service: str, scopes: frozenset[str]
+    ) -> None:
         self._settings = settings
         self._tokens = tokens
         self._service = service
+        self._scopes = scopes
         self._open: dict[str, grpc.aio.Channel] = {}
 
     def channel(self, service: str) -> grpc.aio.Channel:
@@ -72,7 +82,7 @@ class Channels:
             self._open[service] = grpc.aio.insecure_channel(
                 self._settings.peer(service),
                 options=_OPTIONS,
-                interceptors=[_Forward(self._tokens, self._service, service)],
+                interceptors=[_Forward(self._tokens, self._service, self._scopes, service)],
             )
         return self._open[service]
 
@@ -86,9 +96,12 @@ class Channels:
 class _Forward(grpc.aio.UnaryUnaryClientInterceptor):
     """Adds token, correlation and deadline to each call, and types its errors."""
 
-    def __init__(self, tokens: MeshTokens, caller: str, service: str) -> None:
+    def __init__(
+        self, tokens: MeshTokens, caller: str, scopes: frozenset[str], service: str
+    ) -> None:
         self._tokens = tokens
         self._caller = caller
+        self._scopes = scopes
         self._service = service
 
     async def intercept_unary_unary(
@@ -101,7 +114,7 @@ class _Forward(grpc.aio.UnaryUnaryClientInterceptor):
         principal = Principal(
             call.tenant_id,
             f"mesh:{self._caller}({call.principal_id})"[:128],
-            call.scopes,
+            self._scopes,
             call.correlation_id,
             call.causation_id,
         )

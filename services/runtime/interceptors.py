@@ -21,6 +21,7 @@ from services.runtime.access import KeyRing, MeshTokens, Principal, refusal
 from services.runtime.cards import SPAN_MAX, holds_card_number
 from services.runtime.config import Settings
 from services.runtime.context import _CURRENT, CallContext
+from services.runtime.contracts import INVARIANT, REQUEST_VALIDATION
 from services.runtime.errors import (
     DeadlineExceeded,
     DomainError,
@@ -43,7 +44,7 @@ from services.runtime.telemetry import (
     read_tracestate,
     trace_id,
 )
-from services.runtime.violations import INVARIANT, REQUEST_VALIDATION, Violation, ViolationReporter
+from services.runtime.violations import Violation, ViolationReporter
 
 HEADER_MAX = 128
 # Between two looks at the key of a stream: with the time for which a key is remembered, less than a second.

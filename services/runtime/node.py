@@ -8,7 +8,7 @@ import signal
 from collections.abc import Sequence
 from functools import partial
 
-from services.runtime import loops, methods, telemetry, validation
+from services.runtime import loops, manifests, methods, telemetry, validation
 from services.runtime.access import KeyRing, MeshTokens
 from services.runtime.channels import Channels
 from services.runtime.clock import Clock, SystemClock
@@ -21,9 +21,10 @@ from services.runtime.events.bus import EventBus
 from services.runtime.events.jetstream import Options as TransportOptions
 from services.runtime.events.jetstream import Transport
 from services.runtime.interceptors import Pipeline
+from services.runtime.manifests import Manifest
 from services.runtime.readiness import TIMERS, DatabaseProbe, Feed, Readiness
 from services.runtime.server import Server
-from services.runtime.service import Build, Runtime, Service
+from services.runtime.service import Runtime, Service
 from services.runtime.storage import Storage, room_in
 from services.runtime.timers.pump import TimerPump
 from services.runtime.violations import ViolationReporter
@@ -38,15 +39,15 @@ class Node:
 
     Args:
         settings: how it runs; without peers every other service is looked for on its own address.
-        builds: the `build` function of each service.
+        manifests: the services that it serves.
         clock: business time.
     """
 
     def __init__(
-        self, settings: Settings, builds: Sequence[Build], clock: Clock | None = None
+        self, settings: Settings, manifests: Sequence[Manifest], clock: Clock | None = None
     ) -> None:
         self._settings = settings
-        self._builds = builds
+        self._manifests = manifests
         self._clock = clock or SystemClock()
         self._services: list[Service] = []
         # How to end what was begun, the last first: a start that fails half-way is undone as far as it got.
@@ -103,8 +104,6 @@ class Node:
         self.port = self._server.bind(settings.listen)
         if not settings.peers:
             settings = settings.model_copy(update={"peers": f"*=127.0.0.1:{self.port}"})
-        self._channels = Channels(settings, self.tokens, "mesh")
-        self._undo.push_async_callback(self._channels.close)
         # In threads: catalogues are read, rules compiled, and the loop has signals to hear.
         self._services = await asyncio.to_thread(self._built, settings)
         self._register()
@@ -211,17 +210,24 @@ class Node:
         await self.transport.subscribe()
 
     def _built(self, settings: Settings) -> list[Service]:
-        runtime = Runtime(
-            settings=settings,
-            database=self.database,
-            commands=Commands(self.database),
-            channels=self._channels,
-            clock=self._clock,
-            violations=self.violations,
-            bus=self.bus,
-            telemetry=self.telemetry,
-        )
-        return [build(runtime) for build in self._builds]
+        declared = manifests.declared(self._manifests)
+        built = []
+        for service in self._manifests:
+            channels = Channels(settings, self.tokens, service.name, service.needs)
+            self._undo.push_async_callback(channels.close)
+            runtime = Runtime(
+                settings=settings,
+                database=self.database,
+                commands=Commands(self.database),
+                channels=channels,
+                clock=self._clock,
+                violations=self.violations,
+                bus=self.bus,
+                telemetry=self.telemetry,
+                contracts=declared,
+            )
+            built.append(service.load()(runtime))
+        return built
 
     def _register(self) -> None:
         for service in self._services:

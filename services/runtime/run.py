@@ -11,16 +11,16 @@ import uvloop
 from services.runtime import loop_watch, telemetry
 from services.runtime.config import Settings, SettingsUnfit
 from services.runtime.errors import DomainError
+from services.runtime.manifests import Manifest
 from services.runtime.node import Node, until_signalled
 from services.runtime.roles import DatabaseUnfit
 from services.runtime.server import PortInUse
-from services.runtime.service import Build
 
 EXIT_USAGE = 2
 EXIT_UNAVAILABLE = 3
 
 
-def main(*builds: Build) -> None:
+def main(*manifests: Manifest) -> None:
     """Serve until SIGTERM. Settings come from `TOLLMESH_…`; the database must be migrated already."""
     try:
         settings = Settings.load()
@@ -38,10 +38,12 @@ def main(*builds: Build) -> None:
         sys.stderr.write(f"error: set {', '.join(missing)}; `tollmesh up` prints the addresses\n")
         raise SystemExit(EXIT_USAGE)
     telemetry.configure_logs(settings.log_level)
+    for manifest in manifests:
+        manifest.load()
     # As `heap.loading` does: what was loaded so far lives as long as the process.
     gc.freeze()
     try:
-        uvloop.run(_serve(Node(settings, builds), settings))
+        uvloop.run(_serve(Node(settings, manifests), settings))
     except (PortInUse, DomainError, DatabaseUnfit, psycopg.Error, TimeoutError) as error:
         # A TimeoutError says nothing.
         sys.stderr.write(f"error: {str(error) or 'the database did not answer in time'}\n")

@@ -1,4 +1,4 @@
-"""What a service is to the runtime: servicers, reactions, migrations, background work."""
+"""What a service is built from, and what it is to the runtime: servicers, reactions, background work."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from services.runtime.channels import Channels
 from services.runtime.clock import Clock
 from services.runtime.commands import Commands
 from services.runtime.config import Settings
+from services.runtime.contracts import Contract
 from services.runtime.database import Database
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Reaction
@@ -25,11 +26,12 @@ class Runtime:
         settings: how it runs.
         database: units of work through the services' role.
         commands: runs use cases, once a request_id.
-        channels: the other services.
+        channels: the other services, called as the service's own principal.
         clock: business time.
         violations: reports broken contracts outside a unit of work.
         bus: rings when the event feed has grown.
         telemetry: where measurements go.
+        contracts: what the services of this release and the runtime promise.
     """
 
     settings: Settings
@@ -40,6 +42,7 @@ class Runtime:
     violations: ViolationReporter
     bus: EventBus
     telemetry: Telemetry
+    contracts: Sequence[Contract]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +65,15 @@ class Service:
     """A service, built.
 
     Attributes:
-        name: its folder, e.g. `ledger`.
         servicers: the gRPC services that it answers.
         reactions: what it does on events.
-        migrations: package of its Alembic environment, or an empty text.
         start: begins its background work; called once it can be reached.
         stop: ends it; called too when another service's start failed before this one's.
         follows_feed: it answers by the event feed, so it is healthy only while the feed is kept up to date.
     """
 
-    name: str
     servicers: Sequence[Servicer]
     reactions: Sequence[Reaction] = field(default_factory=tuple)
-    migrations: str = ""
     start: Callable[[], Awaitable[None]] | None = None
     stop: Callable[[], Awaitable[None]] | None = None
     follows_feed: bool = False
-
-
-Build = Callable[[Runtime], Service]

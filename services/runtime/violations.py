@@ -22,10 +22,6 @@ BATCH_MAX = 500
 RETRY_SECONDS = 1.0
 STOP_SECONDS = 5.0
 
-# Contracts of the runtime itself; the contract monitor knows them from the start.
-REQUEST_VALIDATION = "mesh/request-validation"
-INVARIANT = "mesh/invariant"
-
 
 @dataclass(frozen=True, slots=True)
 class Violation:

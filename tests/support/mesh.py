@@ -12,12 +12,14 @@ from pydantic import SecretStr
 from services.runtime.access import MeshTokens, Principal
 from services.runtime.clock import Clock
 from services.runtime.config import Settings
+from services.runtime.manifests import Build, Manifest
 from services.runtime.node import Node
 from services.runtime.roles import DatabaseUrls
-from services.runtime.service import Build
 
 MESH_SECRET = "a mesh secret of tests, thirty-two characters and more"
 ALL_SCOPES = frozenset({"*"})
+
+Served = Sequence[Manifest | Build]
 
 
 class Mesh:
@@ -56,11 +58,23 @@ class Mesh:
             await channel.close()
 
 
+def as_manifest(served: Manifest | Build) -> Manifest:
+    """Return the manifest of a service of the tests."""
+    return served if isinstance(served, Manifest) else Manifest("test", builder=served)
+
+
 @asynccontextmanager
 async def running(
-    urls: DatabaseUrls, builds: Sequence[Build], *, clock: Clock | None = None, **settings: Any
+    urls: DatabaseUrls,
+    served: Served,
+    *,
+    clock: Clock | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Mesh]:
-    """Serve the services on a migrated database until the block ends."""
+    """Serve the services on a migrated database until the block ends.
+
+    A function that builds one stands for a service of the tests, which needs nothing of others.
+    """
     node = Node(
         Settings(
             database_url=urls.service,
@@ -69,7 +83,7 @@ async def running(
             # A machine that runs eight suites lets the feed of any of them stand for seconds.
             **{"listen": "127.0.0.1:0", "feed_stall_seconds": 60, **settings},
         ),
-        builds,
+        [as_manifest(item) for item in served],
         clock,
     )
     await node.start()
@@ -84,7 +98,7 @@ async def running(
 def _credentials(tokens: MeshTokens, principal: Principal) -> list[Any]:
     def signed(details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
         metadata = grpc.aio.Metadata(*tuple(details.metadata or ()))
-        token = tokens.issue(principal, scope_all=False)
+        token = tokens.issue(principal)
         metadata.add("authorization", f"Mesh {token}")
         return grpc.aio.ClientCallDetails(
             details.method, details.timeout, metadata, details.credentials, details.wait_for_ready

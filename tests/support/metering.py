@@ -78,7 +78,7 @@ class Catalogue(catalog_service_pb2_grpc.CatalogServiceServicer):
     def build(self, runtime: Runtime) -> Service:
         """Build it as a service of the mesh."""
         add = catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server
-        return Service("pricing", [Servicer(add, self, "payments.pricing.v1.CatalogService")])
+        return Service([Servicer(add, self, "payments.pricing.v1.CatalogService")])
 
 
 def catalogue_of(*skus: str) -> Catalogue:

@@ -29,7 +29,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from services.local.postgres.server import EmbeddedPostgres
-from services.runtime import migrations, roles
+from services.runtime import manifests, migrations, roles
 from services.runtime.roles import DatabaseUrls, Passwords
 
 __all__ = ["DatabaseUrls", "Server", "alone", "join", "service_environments"]
@@ -89,12 +89,10 @@ def service_environments() -> list[str]:
     """Alembic environments of all services, or of those that TOLLMESH_TEST_SERVICES names."""
     chosen = os.environ.get("TOLLMESH_TEST_SERVICES", "")
     wanted = {name.strip() for name in chosen.split(",") if name.strip()}
-    found = sorted(REPOSITORY.glob("services/*/migrations/env.py"))
-    names = [path.parts[-3] for path in found]
     return [
-        f"services.{name}.migrations"
-        for name in names
-        if name != "runtime" and (not wanted or name in wanted)
+        service.migrations
+        for service in manifests.found()
+        if service.migrations and (not wanted or service.name in wanted)
     ]
 
 

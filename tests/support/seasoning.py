@@ -103,4 +103,4 @@ def seasoning(version: int = 1, **fields: Any) -> JourneyType:
 
 def build_seasoning(runtime: Runtime) -> Service:
     """A service that does nothing but season."""
-    return Service("seasoning", [], PostgresJourneys([seasoning()]).reactions())
+    return Service([], PostgresJourneys([seasoning()]).reactions())

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from services.access.servicer import AccessServicer
 from services.runtime import telemetry
 from services.runtime.config import Settings
+from services.runtime.manifests import Manifest
 from services.runtime.node import Node
 from services.runtime.service import Runtime, Service, Servicer
 from tests.support.mesh import MESH_SECRET
@@ -40,7 +41,7 @@ def build(runtime: Runtime) -> Service:
     """Build the service for the pipeline."""
     add = access_service_pb2_grpc.add_AccessServiceServicer_to_server
     servicer = Empty(runtime.database, runtime.commands)
-    return Service("access", [Servicer(add, servicer, NAME)])
+    return Service([Servicer(add, servicer, NAME)])
 
 
 async def bare() -> int:
@@ -62,7 +63,7 @@ async def piped(service_url: str, relay_url: str) -> int:
         listen="127.0.0.1:0",
         mesh_secret=SecretStr(MESH_SECRET),
     )
-    node = Node(settings, [build])
+    node = Node(settings, [Manifest("access", builder=build)])
     _HELD.append(node)
     return await node.start()
 

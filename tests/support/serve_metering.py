@@ -9,9 +9,10 @@ import sys
 
 import uvloop
 
-from services.metering import bootstrap
+from services.metering import manifest
 from services.runtime import telemetry
 from services.runtime.config import Settings
+from services.runtime.manifests import Manifest
 from services.runtime.node import Node, until_signalled
 from tests.support.metering import catalogue_of
 
@@ -20,7 +21,9 @@ async def serve(skus: list[str]) -> None:
     """Serve until SIGTERM."""
     settings = Settings()
     telemetry.configure_logs(settings.log_level)
-    node = Node(settings, [bootstrap.build, catalogue_of(*skus).build])
+    node = Node(
+        settings, [manifest.SERVICE, Manifest("pricing", builder=catalogue_of(*skus).build)]
+    )
     sys.stdout.write(f"{await node.start()}\n")
     sys.stdout.flush()
     await until_signalled()

@@ -19,7 +19,7 @@ from payments.events.v1 import (
     timers_pb2,
 )
 
-from services.events import bootstrap
+from services.events import manifest
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.roles import DatabaseUrls
@@ -72,7 +72,7 @@ async def work(urls: DatabaseUrls, tenant: str, job: str, seconds: float) -> Non
             await lab.fire()
             return
         timer_id = await timer_of(lab, tenant)
-        async with running(urls, [bootstrap.build], clock=lab.clock) as mesh:
+        async with running(urls, [manifest.SERVICE], clock=lab.clock) as mesh:
             await ask(mesh, tenant, timer_id)
     finally:
         await lab.close()

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from services.events import bootstrap
 from services.events.work import WebhookWorker
 from services.runtime.config import Settings
+from services.runtime.manifests import Manifest
 from services.runtime.node import Node
 from services.runtime.roles import DatabaseUrls
 from services.runtime.service import Runtime, Service
@@ -44,7 +45,7 @@ async def serve(urls: DatabaseUrls, keys: str) -> None:
         secrets_keys=SecretStr(keys),
         webhook_allow=ALLOW,
     )
-    node = Node(settings, [build])
+    node = Node(settings, [Manifest("events", builder=build)])
     sys.stdout.write(f"{await node.start()}\n")
     sys.stdout.flush()
     await workers[0].prune()

@@ -94,12 +94,13 @@ def up(
 
         from services.cli.start_errors import shown  # noqa: PLC0415
         from services.local.errors import LocalError  # noqa: PLC0415
-        from services.local.mesh import LocalMesh, Options  # noqa: PLC0415
+        from services.local.mesh import LocalMesh, Options, load_services  # noqa: PLC0415
         from services.runtime import loop_watch, telemetry  # noqa: PLC0415
         from services.runtime.addresses import AllowList  # noqa: PLC0415
         from services.runtime.config import Settings, SettingsUnfit  # noqa: PLC0415
         from services.runtime.events import jetstream  # noqa: PLC0415
 
+        load_services()
     joined = _joined(nats, nats_site, nats_from or [])
     try:
         settings = Settings.load()

@@ -22,6 +22,7 @@ from google.protobuf import empty_pb2
 from services.runtime import pool
 from services.runtime.clock import Clock
 from services.runtime.context import CallContext, acting
+from services.runtime.contracts import DEAD_LETTER
 from services.runtime.crashpoints import crashpoint
 from services.runtime.database import UnitOfWork
 from services.runtime.events import registry, relay
@@ -37,8 +38,6 @@ from services.runtime.telemetry import read_traceparent
 # Of a transaction's time: when no further event of the batch is begun.
 CUT_SHARE = 0.25
 ERROR_CHARS_MAX = 1000
-# The contract that every event is handled in the end; the contract monitor knows it from the start.
-DEAD_LETTER = "mesh/dead-letter"
 
 _BEGIN_EVENT = Call(statement("SAVEPOINT event"))
 _END_EVENT = (Call(statement("RELEASE SAVEPOINT event")), Call(statement("SET LOCAL ROLE NONE")))

@@ -172,7 +172,7 @@ class Job:
 
     def _credentials(self) -> tuple[tuple[str, str], ...]:
         principal = Principal(self.tenant, "test", frozenset({"*"}))
-        token = MeshTokens(MESH_SECRET).issue(principal, scope_all=False)
+        token = MeshTokens(MESH_SECRET).issue(principal)
         return (("authorization", f"Mesh {token}"),)
 
 

@@ -13,16 +13,8 @@ import pytest_asyncio
 from google.protobuf.message import Message
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
-from services.access import bootstrap as access
-from services.billing import bootstrap as billing
 from services.cli.client import Session
-from services.events import bootstrap as events
-from services.ledger import bootstrap as ledger
-from services.metering import bootstrap as metering
-from services.monitoring import bootstrap as monitoring
-from services.orchestration import bootstrap as orchestration
-from services.pricing import bootstrap as pricing
-from services.runtime import interceptors, paging
+from services.runtime import interceptors, manifests, paging
 from services.runtime.secrets import new_key
 from tests.integration.tenancy.estate import Estate
 from tests.integration.tenancy.test_rpcs import OWN, WRITES
@@ -30,8 +22,6 @@ from tests.support.journeys import start_seasoning
 from tests.support.mesh import Mesh, running
 from tests.support.postgres import DatabaseUrls
 from tests.support.rest import facade
-
-SERVICES = (access, billing, events, ledger, metering, monitoring, orchestration, pricing)
 
 
 @dataclass(frozen=True)
@@ -79,7 +69,7 @@ async def target(database: DatabaseUrls) -> AsyncIterator[Target]:
         faults: list[BaseException] = []
         patch.setattr(interceptors, "log", _Noted(faults))
         patch.setattr(paging, "_seal", seal)
-        builds = [service.build for service in SERVICES]
+        builds = manifests.found()
         async with running(database, builds, secrets_keys=new_key(), webhook_allow="") as mesh:
             operator = mesh.channel("oddwood-tenant", {"*", "mesh:admin"})
             stub = access_service_pb2_grpc.AccessServiceStub(operator)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from payments.events.v1.orchestration_events_pb2 import PaymentReceived
 
-from services.events import bootstrap
+from services.events import manifest
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.timers import schedules
@@ -120,7 +120,7 @@ async def test_who_asks_again_after_a_death_gets_the_first_answer(
     timer_id = await lab.schedule(tenant, CANCELLED_KEY, days=1)
     await lab.schedule(tenant, "stays", days=1)
     assert await _worker(lab, tenant, "ask", 0, crash_at) == -signal.SIGKILL
-    async with running(lab.urls, [bootstrap.build], clock=lab.clock) as mesh:
+    async with running(lab.urls, [manifest.SERVICE], clock=lab.clock) as mesh:
         answers = await ask(mesh, tenant, timer_id)
         assert await ask(mesh, tenant, timer_id) == answers
     assert await timer_of(lab, tenant) == ""

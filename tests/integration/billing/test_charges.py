@@ -23,21 +23,22 @@ from payments.pricing.v1 import pricing_pb2, pricing_service_pb2, pricing_servic
 from payments.type.v1.type_pb2 import Money, Period
 
 from services.billing import app as billing_app
+from services.billing import manifest as billing
 from services.billing import store as billing_store
 from services.billing.app import Charges
-from services.billing.bootstrap import build as build_billing
 from services.billing.clients import LedgerClient, PricingClient
 from services.billing.domain import postings
 from services.billing.domain.charges import LINES_MAX, Charge
 from services.billing.domain.transfers import AccountType, LedgerAccount, LedgerTransfer
 from services.billing.work import Resumable, resuming
-from services.ledger.bootstrap import build as build_ledger
+from services.ledger import manifest as ledger
 from services.runtime import database as database_module
 from services.runtime.access import MeshTokens, Principal
 from services.runtime.clock import ManualClock
 from services.runtime.context import CallContext, acting
 from services.runtime.errors import Code, DependencyUnavailable, DomainError
 from services.runtime.events.envelope import Envelope, Reaction
+from services.runtime.manifests import Manifest
 from services.runtime.service import Runtime, Service, Servicer
 from services.runtime.session import Call, Rows, Session
 from services.runtime.telemetry import Silent
@@ -131,7 +132,6 @@ async def world(database: DatabaseUrls) -> AsyncIterator[World]:
         runtimes.append(runtime)
         add = pricing_service_pb2_grpc.add_PricingServiceServicer_to_server
         return Service(
-            name="pricing",
             servicers=[Servicer(add, pricing, "payments.pricing.v1.PricingService")],
             reactions=[
                 Reaction(
@@ -142,7 +142,9 @@ async def world(database: DatabaseUrls) -> AsyncIterator[World]:
             ],
         )
 
-    builds = [build_ledger, build_billing, build_pricing]
+    # Tests run billing's use cases with this runtime too.
+    stand_in = Manifest("pricing", needs=billing.SERVICE.needs, builder=build_pricing)
+    builds = [ledger.SERVICE, billing.SERVICE, stand_in]
     clock = ManualClock(datetime(2026, 11, 20, 9, 30, tzinfo=UTC))
     async with running(database, builds, clock=clock) as mesh:
         yield World(mesh, pricing, runtimes[0], clock, heard)

@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 from payments.events.v1.monitoring_events_pb2 import ContractViolated
 
-from services.monitoring.domain import BUILT_IN
 from services.runtime.context import acting
+from services.runtime.contracts import DEAD_LETTER, MESH
 from services.runtime.database import UnitOfWork
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.events.facts import VIOLATED
-from services.runtime.events.handling import DEAD_LETTER
 from tests.support.events import QUICK, Lab, call, lab_alone, new_tenant
 from tests.support.postgres import Server
 
@@ -99,4 +98,4 @@ async def test_an_event_is_buried_even_when_nobody_can_be_told(lab: Lab) -> None
 
 
 def test_the_contract_monitor_knows_the_contract() -> None:
-    assert DEAD_LETTER in BUILT_IN
+    assert DEAD_LETTER in {contract.contract_id for contract in MESH}

@@ -17,7 +17,7 @@ from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 from payments.type.v1 import type_pb2
 
-from services.events import bootstrap
+from services.events import manifest
 from services.runtime.context import acting
 from tests.support.events import Lab, call, new_tenant
 from tests.support.mesh import Mesh, running
@@ -32,7 +32,7 @@ BATCH = "application/cloudevents-batch+json"
 
 @pytest.fixture(scope="module")
 async def mesh(lab: Lab) -> AsyncIterator[Mesh]:
-    async with running(lab.urls, [bootstrap.build]) as mesh:
+    async with running(lab.urls, [manifest.SERVICE]) as mesh:
         lab.bus = mesh.node.bus
         lab.database._wake = mesh.node.bus.wake
         yield mesh

@@ -20,7 +20,7 @@ from grpc_status import rpc_status
 from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
 from payments.events.v1.pricing_events_pb2 import PlanCreated, PlanDeprecated, PlanUpdated
 
-from services.events import bootstrap
+from services.events import manifest
 from services.events.app import feed as app
 from services.runtime import sql
 from services.runtime.context import acting
@@ -56,13 +56,13 @@ def _consumer(runtime: Runtime) -> Service:
         type(failing)("feed.fails", ("plan.updated",), _refuse, retry=QUICK),
         type(failing)("feed.later", ("plan.deprecated",), _refuse, retry=LATER),
     ]
-    return Service("consumer", (), reactions)
+    return Service((), reactions)
 
 
 @pytest.fixture(scope="module")
 async def mesh(lab: Lab) -> AsyncIterator[Mesh]:
     """A mesh of the events service on the lab's database."""
-    async with running(lab.urls, [bootstrap.build, _consumer]) as mesh:
+    async with running(lab.urls, [manifest.SERVICE, _consumer]) as mesh:
         # What the test publishes in this process rings the mesh's own bell.
         lab.bus = mesh.node.bus
         lab.database._wake = mesh.node.bus.wake
@@ -468,7 +468,7 @@ async def test_one_tenant_cannot_take_every_tail(
 
 
 async def test_a_stopping_server_ends_its_tails_with_a_reason(lab: Lab) -> None:
-    async with running(lab.urls, [bootstrap.build]) as mesh:
+    async with running(lab.urls, [manifest.SERVICE]) as mesh:
         following = stub(mesh, new_tenant()).TailEvents(TailEventsRequest())
         waiting = asyncio.create_task(_take(aiter(following), 1))
         await asyncio.sleep(0.5)

@@ -19,7 +19,7 @@ from payments.events.v1 import events_service_pb2 as service_pb2
 from payments.events.v1 import events_service_pb2_grpc, operations_pb2
 from payments.type.v1 import type_pb2
 
-from services.events import bootstrap
+from services.events import manifest
 from services.events.app import operations as app
 from services.runtime import sql
 from services.runtime.database import UnitOfWork
@@ -48,7 +48,6 @@ async def _fails(work: UnitOfWork, envelope: Envelope) -> None:
 def _consumers(_runtime: Runtime) -> Service:
     subjects = ("plan.created",)
     return Service(
-        "consumers",
         (),
         [
             Reaction("ops.works", subjects, _works),
@@ -71,7 +70,7 @@ async def _nothing(_work: UnitOfWork, _envelope: Envelope) -> None:
 @pytest.fixture(scope="module")
 async def mesh(lab: Lab) -> AsyncIterator[Mesh]:
     """A mesh of the events service on the lab's database."""
-    async with running(lab.urls, [bootstrap.build, _consumers]) as mesh:
+    async with running(lab.urls, [manifest.SERVICE, _consumers]) as mesh:
         lab.bus = mesh.node.bus
         lab.database._wake = mesh.node.bus.wake
         yield mesh

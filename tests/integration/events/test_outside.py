@@ -15,7 +15,7 @@ from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 from payments.type.v1 import type_pb2
 
-from services.events import bootstrap, catalogue
+from services.events import catalogue, manifest
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.database import UnitOfWork
@@ -69,7 +69,7 @@ def _consumers(runtime: Runtime) -> Service:
         Reaction("outside.keep", ("stock.*",), READERS.keep, takes_json=True),
         effects_reaction(("plan.created", "order.*", "stock.*"), consumer="outside.messages"),
     ]
-    return Service("consumers", (), reactions)
+    return Service((), reactions)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture(scope="module")
 async def mesh(lab: Lab, clock: ManualClock) -> AsyncIterator[Mesh]:
-    async with running(lab.urls, [bootstrap.build, _consumers], clock=clock) as mesh:
+    async with running(lab.urls, [manifest.SERVICE, _consumers], clock=clock) as mesh:
         lab.bus = mesh.node.bus
         lab.database._wake = mesh.node.bus.wake
         yield mesh

@@ -14,7 +14,7 @@ from aiohttp import web
 from payments.events.v1 import events_service_pb2 as service_pb2
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
-from services.events import bootstrap, reactions
+from services.events import manifest, reactions
 from services.events.work import ATTEMPT_METRIC
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
@@ -345,7 +345,7 @@ async def test_a_stop_waits_for_what_is_under_way(lab: Lab, receiver: Receiver) 
 
     receiver.behaviour = slow
     keys = new_key()
-    build = [bootstrap.build]
+    build = [manifest.SERVICE]
     async with running(lab.urls, build, secrets_keys=keys, webhook_allow=ALLOW) as mesh:
         webhooks = WebhookLab(mesh, None, ManualClock(NOW))  # type: ignore[arg-type]
         tenant = webhooks.tenant
@@ -360,7 +360,7 @@ async def test_a_stop_waits_for_what_is_under_way(lab: Lab, receiver: Receiver) 
 
 async def test_it_sends_by_itself(lab: Lab, receiver: Receiver) -> None:
     """The service as it is built in production: nobody tells the sender to work."""
-    build = [bootstrap.build]
+    build = [manifest.SERVICE]
     async with running(lab.urls, build, secrets_keys=new_key(), webhook_allow=ALLOW) as mesh:
         webhooks = WebhookLab(mesh, None, ManualClock(NOW))  # type: ignore[arg-type]
         endpoint_id = (await webhooks.create(receiver.url)).endpoint.endpoint_id

@@ -9,19 +9,10 @@ import pytest
 import pytest_asyncio
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
-from services.access import bootstrap as access
-from services.billing import bootstrap as billing
-from services.events import bootstrap as events
-from services.ledger import bootstrap as ledger
-from services.metering import bootstrap as metering
-from services.monitoring import bootstrap as monitoring
-from services.orchestration import bootstrap as orchestration
-from services.pricing import bootstrap as pricing
+from services.runtime import manifests
 from tests.support.mesh import Mesh, running
 from tests.support.postgres import DatabaseUrls
 from tests.support.rest import Rest, facade
-
-SERVICES = (access, billing, events, ledger, metering, monitoring, orchestration, pricing)
 
 MakeCaller = Callable[..., Awaitable[Rest]]
 
@@ -29,7 +20,7 @@ MakeCaller = Callable[..., Awaitable[Rest]]
 @pytest_asyncio.fixture(scope="session")
 async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
     """Every service on one port."""
-    async with running(database, [service.build for service in SERVICES]) as served:
+    async with running(database, manifests.found()) as served:
         yield served
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from google.protobuf.message import Message
 from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
 
+from services.runtime import manifests
 from services.runtime.events import registry
-from tests.integration.gateway.conftest import SERVICES
 from tests.integration.gateway.test_rest import CATALOG, JANUARY, event, new_id
 from tests.support.mesh import Mesh
 from tests.support.rest import Reply, Rest
@@ -53,7 +53,7 @@ async def test_a_real_flow_emits_every_event_of_the_services(
 
 async def test_only_services_of_the_mesh_own_events() -> None:
     """An owner that is no service could never emit what nobody else may publish."""
-    services = {module.__name__.split(".")[1] for module in SERVICES}
+    services = {service.name for service in manifests.found()}
     assert {kind.owner for kind in registry.all_types().values()} <= services
 
 

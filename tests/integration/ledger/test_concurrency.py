@@ -16,7 +16,7 @@ from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.type.v1.type_pb2 import Money
 
-from services.ledger.bootstrap import build
+from services.ledger import manifest as ledger
 from services.ledger.domain.accounts import AccountType, Flags
 from services.ledger.domain.posting import Balance, Known, evaluate
 from services.ledger.domain.transfers import Transfer, TransferResult, fingerprint
@@ -35,7 +35,7 @@ LIMITED = "account-4"
 
 @pytest.fixture(scope="module")
 async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
-    async with running(database, [build]) as running_mesh:
+    async with running(database, [ledger.SERVICE]) as running_mesh:
         yield running_mesh
 
 

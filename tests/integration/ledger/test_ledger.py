@@ -17,7 +17,7 @@ from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.type.v1.type_pb2 import Money
 
-from services.ledger.bootstrap import build
+from services.ledger import manifest as ledger
 from tests.support.mesh import Mesh, running
 from tests.support.postgres import DatabaseUrls
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
-    async with running(database, [build]) as running_mesh:
+    async with running(database, [ledger.SERVICE]) as running_mesh:
         yield running_mesh
 
 

@@ -12,7 +12,7 @@ from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
-from services.ledger.bootstrap import build
+from services.ledger import manifest as ledger
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.service import Runtime, Service
 from tests.support.mesh import Mesh, running
@@ -26,12 +26,12 @@ async def hear(_work: object, envelope: Envelope) -> None:
 
 
 def build_monitor(_runtime: Runtime) -> Service:
-    return Service("monitor", [], [Reaction("test.monitor", ("contract.violated",), hear)])
+    return Service([], [Reaction("test.monitor", ("contract.violated",), hear)])
 
 
 @pytest.fixture(scope="module")
 async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
-    async with running(database, [build, build_monitor]) as running_mesh:
+    async with running(database, [ledger.SERVICE, build_monitor]) as running_mesh:
         yield running_mesh
 
 

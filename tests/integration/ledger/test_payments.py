@@ -21,11 +21,11 @@ from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.type.v1.type_pb2 import Money
 
 from services.ledger import app
+from services.ledger import manifest as ledger
 from services.ledger.app import post_transfers
-from services.ledger.bootstrap import build
 from services.ledger.domain.payments import Charge, PaymentNotBookable
 from services.ledger.domain.transfers import Transfer
-from services.monitoring.bootstrap import build as build_monitoring
+from services.monitoring import manifest as monitoring
 from services.runtime.context import CallContext, acting
 from services.runtime.ids import derived_uuid
 from services.runtime.money import MINOR_UNITS_MAX
@@ -44,7 +44,7 @@ SECOND = ("att_3", "card-two", 684)
 
 @pytest.fixture(scope="module")
 async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
-    async with running(database, [build, build_monitoring]) as running_mesh:
+    async with running(database, [ledger.SERVICE, monitoring.SERVICE]) as running_mesh:
         yield running_mesh
 
 

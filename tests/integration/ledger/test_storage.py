@@ -13,7 +13,7 @@ from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.type.v1.type_pb2 import Money
 
-from services.ledger.bootstrap import build
+from services.ledger import manifest as ledger
 from services.runtime import sql
 from tests.support.mesh import running
 from tests.support.postgres import DatabaseUrls
@@ -25,7 +25,7 @@ QUERIES = sql.load("services.ledger", "queries.sql")
 async def tenant(database: DatabaseUrls) -> AsyncIterator[str]:
     """A tenant with 2,000 accounts and 4,000 entries on one of them."""
     name = f"t-{uuid4().hex[:12]}"
-    async with running(database, [build]) as mesh:
+    async with running(database, [ledger.SERVICE]) as mesh:
         stub = LedgerServiceStub(mesh.channel(name))
         accounts = [
             pb.Account(

@@ -9,9 +9,9 @@ import pytest
 import pytest_asyncio
 from payments.metering.v1 import metering_service_pb2_grpc
 
-from services.metering import bootstrap
+from services.metering import manifest
 from services.runtime.clock import ManualClock
-from tests.support.mesh import Mesh, running
+from tests.support.mesh import Mesh, Served, running
 from tests.support.metering import NOW, Catalogue, catalogue_of
 from tests.support.postgres import DatabaseUrls
 
@@ -25,7 +25,7 @@ def catalogue() -> Catalogue:
 @pytest_asyncio.fixture(scope="session")
 async def mesh(database: DatabaseUrls, catalogue: Catalogue) -> AsyncIterator[Mesh]:
     """Metering and the catalogue on one port; it is NOW there."""
-    builds = [bootstrap.build, catalogue.build]
+    builds: Served = [manifest.SERVICE, catalogue.build]
     async with running(database, builds, clock=ManualClock(NOW)) as served:
         yield served
 

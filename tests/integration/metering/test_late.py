@@ -19,10 +19,11 @@ from payments.events.v1.metering_events_pb2 import UsageLate
 from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
 from payments.type.v1.type_pb2 import Period
 
-from services.metering import bootstrap, store
 from services.metering import late as late_usage
+from services.metering import manifest as metering
+from services.metering import store
 from services.metering.domain import Closing
-from services.monitoring.bootstrap import build as build_monitoring
+from services.monitoring import manifest as monitoring
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.database import UnitOfWork
@@ -31,7 +32,7 @@ from services.runtime.service import Runtime, Service
 from services.runtime.status import RemoteError
 from tests.support.events import call
 from tests.support.jetstream import eventually
-from tests.support.mesh import Mesh, running
+from tests.support.mesh import Mesh, Served, running
 from tests.support.metering import NOW, batch, catalogue_of, event, usage_query
 from tests.support.postgres import DatabaseUrls
 
@@ -96,11 +97,11 @@ async def world(database: DatabaseUrls) -> AsyncIterator[World]:
 
     def build_listener(runtime: Runtime) -> Service:
         runtimes.append(runtime)
-        return Service("listener", [], reactions=[Reaction("test.late", ("usage.late",), hear)])
+        return Service([], reactions=[Reaction("test.late", ("usage.late",), hear)])
 
-    builds = [
-        bootstrap.build,
-        build_monitoring,
+    builds: Served = [
+        metering.SERVICE,
+        monitoring.SERVICE,
         catalogue_of("llm.tokens", "gpu.seconds").build,
         build_listener,
     ]

@@ -17,7 +17,7 @@ from payments.contracts.v1 import contracts_service_pb2 as service_pb
 from payments.contracts.v1.contracts_service_pb2_grpc import ContractMonitorServiceStub
 from payments.type.v1 import type_pb2
 
-from services.monitoring import bootstrap
+from services.monitoring import manifest
 from services.runtime.context import CallContext, acting
 from services.runtime.status import RemoteError
 from tests.support.mesh import Mesh, running
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # the generated module has it for type checkers only
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
-    async with running(database, [bootstrap.build]) as mesh:
+    async with running(database, [manifest.SERVICE]) as mesh:
         yield mesh
 
 

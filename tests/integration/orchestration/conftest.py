@@ -186,7 +186,7 @@ async def served(database_url: DatabaseUrls) -> AsyncIterator[tuple[Mesh, Runs, 
     def build(runtime: Runtime) -> Service:
         service, runs = bootstrap.assemble(runtime)
         built.append(runs)
-        return Service(service.name, service.servicers, stop=service.stop)
+        return Service(service.servicers, stop=service.stop)
 
     clock = ManualClock(START)
     async with running(database_url, [build], clock=clock) as mesh:

@@ -10,15 +10,15 @@ import pytest
 from payments.ledger.v1 import ledger_service_pb2
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
-from services.ledger import bootstrap as ledger
-from services.monitoring import bootstrap as monitoring
+from services.ledger import manifest as ledger
+from services.monitoring import manifest as monitoring
 from services.orchestration import bootstrap
 from services.orchestration.work import Runs
 from services.runtime.clock import ManualClock
 from services.runtime.roles import DatabaseUrls
 from services.runtime.service import Runtime, Service
 from tests.support import books
-from tests.support.mesh import Mesh, running
+from tests.support.mesh import Mesh, Served, running
 
 from .conftest import CARD, START, WALLET, Bench, status
 
@@ -31,10 +31,10 @@ async def served(database_url: DatabaseUrls) -> AsyncIterator[tuple[Mesh, Runs, 
     def build(runtime: Runtime) -> Service:
         service, runs = bootstrap.assemble(runtime)
         built.append(runs)
-        return Service(service.name, service.servicers, stop=service.stop)
+        return Service(service.servicers, stop=service.stop)
 
     clock = ManualClock(START)
-    services = [build, ledger.build, monitoring.build]
+    services: Served = [build, ledger.SERVICE, monitoring.SERVICE]
     async with running(database_url, services, clock=clock) as mesh:
         yield mesh, built[0], clock
 

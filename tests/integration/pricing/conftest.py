@@ -10,8 +10,8 @@ import pytest_asyncio
 from payments.metering.v1 import metering_service_pb2_grpc
 from payments.pricing.v1 import catalog_service_pb2_grpc, pricing_service_pb2_grpc
 
-from services.metering import bootstrap as metering
-from services.pricing import bootstrap as pricing
+from services.metering import manifest as metering
+from services.pricing import manifest as pricing
 from services.runtime.clock import ManualClock
 from tests.support.mesh import Mesh, running
 from tests.support.metering import NOW
@@ -21,7 +21,7 @@ from tests.support.postgres import DatabaseUrls
 @pytest_asyncio.fixture(scope="session")
 async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
     """Pricing and metering on one port; it is NOW there."""
-    builds = [pricing.build, metering.build]
+    builds = [pricing.SERVICE, metering.SERVICE]
     async with running(database, builds, clock=ManualClock(NOW)) as served:
         yield served
 

@@ -14,11 +14,11 @@ from payments.pricing.v1 import catalog_service_pb2_grpc, pricing_pb2, pricing_s
 from payments.pricing.v1 import pricing_service_pb2_grpc as grpc_stubs
 from payments.type.v1 import type_pb2
 
-from services.pricing import bootstrap
+from services.pricing import manifest
 from services.runtime.clock import ManualClock
 from services.runtime.errors import Code, DependencyUnavailable
 from services.runtime.service import Runtime, Service, Servicer
-from tests.support.mesh import Mesh, running
+from tests.support.mesh import Mesh, Served, running
 from tests.support.metering import NOW, batch, event
 from tests.support.postgres import DatabaseUrls
 from tests.support.pricing import TOKEN_TIERS, declaration, demo, refusal
@@ -597,7 +597,7 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
     def build(self, runtime: Runtime) -> Service:
         """Build it as a service of the mesh."""
         add = metering_service_pb2_grpc.add_MeteringServiceServicer_to_server
-        return Service("metering", [Servicer(add, self, "payments.metering.v1.MeteringService")])
+        return Service([Servicer(add, self, "payments.metering.v1.MeteringService")])
 
 
 @pytest.fixture
@@ -606,7 +606,7 @@ async def fake_metering(
 ) -> AsyncIterator[tuple[FakeMetering, Any]]:
     """A metering of the test's own, and pricing that asks it; the demo's catalogue is applied."""
     fake = FakeMetering()  # type: ignore[abstract] # it answers only what pricing asks
-    builds = [bootstrap.build, fake.build]
+    builds: Served = [manifest.SERVICE, fake.build]
     async with running(database, builds, clock=ManualClock(NOW)) as served:
         channel = served.channel(tenant)
         catalog = catalog_service_pb2_grpc.CatalogServiceStub(channel)

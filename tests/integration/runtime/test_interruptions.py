@@ -16,26 +16,27 @@ from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
 from pydantic import SecretStr
 
-from services.access import bootstrap as access
-from services.events import bootstrap as events
+from services.access import manifest as access
+from services.events import manifest as events
 from services.runtime import interceptors
 from services.runtime.access import LOOKUPS_MAX, KeyRing, Principal
 from services.runtime.clock import SystemClock
 from services.runtime.commands import Commands, UseCase
 from services.runtime.config import Settings
 from services.runtime.context import CallContext, acting
+from services.runtime.contracts import REQUEST_VALIDATION
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DatabaseUnavailable, DeadlineExceeded, InvalidField
 from services.runtime.node import Node
 from services.runtime.roles import DatabaseUrls
 from services.runtime.server import PortInUse
-from services.runtime.violations import REQUEST_VALIDATION, Violation
+from services.runtime.violations import Violation
 from tests.support.mesh import MESH_SECRET, Mesh, running
 
 
 @pytest.fixture(scope="module")
 async def mesh(database_url: DatabaseUrls) -> AsyncIterator[Mesh]:
-    async with running(database_url, [access.build, events.build]) as started:
+    async with running(database_url, [access.SERVICE, events.SERVICE]) as started:
         yield started
 
 
@@ -234,7 +235,7 @@ async def test_a_start_that_fails_half_way_can_be_undone(
         mesh_secret=SecretStr(MESH_SECRET),
         listen=mesh.address,
     )
-    node = Node(settings, [access.build])
+    node = Node(settings, [access.SERVICE])
     with pytest.raises(PortInUse):
         await node.start()
     await node.stop()

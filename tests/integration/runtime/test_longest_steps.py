@@ -13,11 +13,11 @@ from payments.metering.v1 import metering_service_pb2_grpc
 from payments.pricing.v1 import catalog_service_pb2, catalog_service_pb2_grpc
 from payments.type.v1 import type_pb2
 
-from services.ledger import bootstrap as ledger
+from services.ledger import manifest as ledger
 from services.ledger.servicer import BATCH_ITEMS_MAX
-from services.metering import bootstrap as metering
+from services.metering import manifest as metering
 from services.metering.domain import ROWS_MAX
-from services.pricing import bootstrap as pricing
+from services.pricing import manifest as pricing
 from services.pricing.messages import CATALOG_BYTES_MAX
 from services.runtime.clock import ManualClock
 from services.runtime.weight import MESSAGE_BYTES_MAX
@@ -30,7 +30,7 @@ from tests.support.pricing import declaration
 
 @pytest.fixture(scope="module")
 async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
-    builds = [ledger.build, pricing.build, metering.build]
+    builds = [ledger.SERVICE, pricing.SERVICE, metering.SERVICE]
     async with running(database, builds, clock=ManualClock(NOW)) as found:
         yield found
 

@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
-from services.access import bootstrap as access
+from services.access import manifest as access
 from services.access import store as access_store
 from services.runtime import methods
 from services.runtime.commands import fingerprint
@@ -33,7 +33,7 @@ CREATE = "/payments.access.v1.AccessService/CreateApiKey"
 
 @pytest.fixture(scope="module")
 async def mesh(database_url: DatabaseUrls) -> AsyncIterator[Mesh]:
-    async with running(database_url, [access.build]) as started:
+    async with running(database_url, [access.SERVICE]) as started:
         yield started
 
 
@@ -353,14 +353,14 @@ async def test_a_port_in_use_is_an_error(mesh: Mesh, database_url: DatabaseUrls)
     from services.runtime.server import PortInUse
 
     with pytest.raises(PortInUse, match=mesh.address):
-        async with running(database_url, [access.build], listen=mesh.address):
+        async with running(database_url, [access.SERVICE], listen=mesh.address):
             pytest.fail("two servers on one port")
 
 
 async def test_calls_one_after_another_never_reach_the_limit_of_calls_at_once(
     database_url: DatabaseUrls,
 ) -> None:
-    async with running(database_url, [access.build], concurrent_rpcs_max=4) as small:
+    async with running(database_url, [access.SERVICE], concurrent_rpcs_max=4) as small:
         access_stub = stub(small, "a")
         for _ in range(400):
             await access_stub.ListApiKeys(access_service_pb2.ListApiKeysRequest(), timeout=10)
@@ -378,7 +378,7 @@ async def test_more_calls_at_once_than_the_limit_are_refused(
 
     monkeypatch.setattr(access_store, "page", held)
     request = access_service_pb2.ListApiKeysRequest()
-    async with running(database_url, [access.build], concurrent_rpcs_max=5) as small:
+    async with running(database_url, [access.SERVICE], concurrent_rpcs_max=5) as small:
         access_stub = stub(small, f"t-{uuid4()}")
         taken = [asyncio.ensure_future(access_stub.ListApiKeys(request)) for _ in range(5)]
         for _ in taken:

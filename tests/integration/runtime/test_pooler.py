@@ -15,7 +15,7 @@ import pytest
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
 from services.cli.client import Session
-from services.local.services import BUILDS
+from services.runtime import manifests
 from services.runtime.context import acting
 from services.runtime.database import Database
 from tests.chaos.mesh.scenario import Scenario
@@ -167,7 +167,7 @@ async def test_the_whole_chain_from_usage_to_settled_money(
     pooler: Pooler, urls: DatabaseUrls
 ) -> None:
     tenant = f"t-{uuid4().hex[:12]}"
-    async with running(through(pooler, urls), BUILDS, pooled=True) as mesh:
+    async with running(through(pooler, urls), manifests.found(), pooled=True) as mesh:
         stub = access_service_pb2_grpc.AccessServiceStub(mesh.channel(tenant, {"*", "mesh:admin"}))
         request = access_service_pb2.CreateApiKeyRequest(
             request_id=str(uuid4()), name="first", scopes=["*"]

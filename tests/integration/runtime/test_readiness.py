@@ -19,8 +19,7 @@ from payments.contracts.v1 import contracts_pb2, contracts_service_pb2
 from payments.contracts.v1.contracts_service_pb2_grpc import ContractMonitorServiceStub
 from structlog.testing import capture_logs
 
-from services.local.services import BUILDS
-from services.runtime import readiness
+from services.runtime import manifests, readiness
 from services.runtime.readiness import DatabaseProbe
 from services.runtime.roles import DatabaseUrls
 from services.runtime.status import RemoteError
@@ -37,7 +36,10 @@ MIB = 1024**2
 @pytest.fixture(scope="module")
 async def far(database: DatabaseUrls) -> AsyncIterator[tuple[Wire, Mesh]]:
     """A whole mesh at the end of a wire, with two connections for its calls."""
-    async with wired(database) as (wire, urls), running(urls, BUILDS, pool_size=2) as mesh:
+    async with (
+        wired(database) as (wire, urls),
+        running(urls, manifests.found(), pool_size=2) as mesh,
+    ):
         yield wire, mesh
 
 
@@ -147,7 +149,7 @@ def test_an_answer_grows_old() -> None:
 @pytest.fixture
 async def roomy(database: DatabaseUrls) -> AsyncIterator[tuple[Mesh, Callable[[int], None]]]:
     """A mesh, and how to say what room its database has."""
-    async with running(database, BUILDS) as mesh:
+    async with running(database, manifests.found()) as mesh:
 
         def free(mib: int) -> None:
             mesh.node.storage._measure = lambda: Room(mib * MIB, 10_000 * MIB)
@@ -221,7 +223,7 @@ async def test_a_database_elsewhere_that_takes_no_writes_is_told_and_tried_again
     urls = new_database()
     async with (
         await psycopg.AsyncConnection.connect(urls.owner_admin, autocommit=True) as owner,
-        running(urls, BUILDS) as mesh,
+        running(urls, manifests.found()) as mesh,
     ):
         monitor: Any = ContractMonitorServiceStub(mesh.channel("t"))
         request = violation()

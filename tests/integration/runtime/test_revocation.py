@@ -16,10 +16,10 @@ from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
 from payments.metering.v1 import metering_service_pb2_grpc
 
 from services.access import app
-from services.access import bootstrap as access
+from services.access import manifest as access
 from services.access.domain import MakerEnded
-from services.events import bootstrap as events
-from services.metering import bootstrap as metering
+from services.events import manifest as events
+from services.metering import manifest as metering
 from services.runtime import access as runtime_access
 from services.runtime import interceptors, migrations
 from services.runtime.access import CACHE_SECONDS
@@ -28,7 +28,7 @@ from services.runtime.roles import DatabaseUrls
 from tests.support.mesh import Mesh, running
 
 GIVE_UP_SECONDS = 20
-BUILDS = [access.build, events.build, metering.build]
+BUILDS = [access.SERVICE, events.SERVICE, metering.SERVICE]
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from payments.events.v1.event_type_events_pb2 import EventTypeCutOver
 from payments.events.v1.orchestration_events_pb2 import PaymentCompleted, PaymentReceived
 from payments.type.v1 import type_pb2
 
-from services.events import bootstrap
+from services.events import manifest
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.roles import DatabaseUrls
 from tests.support.events import call, new_tenant
-from tests.support.mesh import Mesh, running
+from tests.support.mesh import Mesh, Served, running
 from tests.support.seasoning import build_seasoning
 from tests.support.timers import START, TimerLab
 
@@ -48,7 +48,7 @@ async def _cutovers(lab: TimerLab, tenant: str) -> list[EventTypeCutOver]:
 async def test_seasoning_and_cutover_fire_once(lab: TimerLab, urls: DatabaseUrls) -> None:
     """Two whole nodes and three further pumps share the database and the clock."""
     tenant = new_tenant()
-    builds = [bootstrap.build, build_seasoning]
+    builds: Served = [manifest.SERVICE, build_seasoning]
     assert isinstance(lab.clock, ManualClock)
     async with (
         running(urls, builds, clock=lab.clock) as mesh,
@@ -100,7 +100,7 @@ async def test_a_cutover_that_is_moved_comes_once_at_its_new_time(
     lab: TimerLab, urls: DatabaseUrls
 ) -> None:
     tenant = new_tenant()
-    async with running(urls, [bootstrap.build], clock=lab.clock) as mesh:
+    async with running(urls, [manifest.SERVICE], clock=lab.clock) as mesh:
         stub = _stub(mesh, tenant)
         await stub.RegisterEventTypes(Register(event_types=[_type(1, 2)]))
         await stub.RegisterEventTypes(Register(event_types=[_type(1, 2, cutover_days=30)]))

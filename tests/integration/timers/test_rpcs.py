@@ -20,7 +20,7 @@ from payments.events.v1 import (
 )
 from payments.events.v1.orchestration_events_pb2 import PaymentFailed, PaymentReceived
 
-from services.events import bootstrap
+from services.events import manifest
 from services.runtime.context import acting
 from services.runtime.journeys.definition import Data, JourneyType, Outcome, State, Trigger
 from services.runtime.journeys.runner import PostgresJourneys
@@ -37,7 +37,7 @@ pb = events_service_pb2
 
 @pytest.fixture
 async def mesh(lab: TimerLab, urls: DatabaseUrls) -> AsyncIterator[Mesh]:
-    async with running(urls, [bootstrap.build, build_seasoning], clock=lab.clock) as mesh:
+    async with running(urls, [manifest.SERVICE, build_seasoning], clock=lab.clock) as mesh:
         yield mesh
 
 
@@ -294,13 +294,13 @@ BELLS = JourneyType(
 
 def build_bells(runtime: Runtime) -> Service:
     """A service whose journeys are driven by events of outside producers."""
-    return Service("bells", [], PostgresJourneys([BELLS]).reactions())
+    return Service([], PostgresJourneys([BELLS]).reactions())
 
 
 async def test_events_of_outside_producers_drive_journeys(
     lab: TimerLab, urls: DatabaseUrls, tenant: str
 ) -> None:
-    async with running(urls, [bootstrap.build, build_bells], clock=lab.clock) as mesh:
+    async with running(urls, [manifest.SERVICE, build_bells], clock=lab.clock) as mesh:
         stub: Any = events_service_pb2_grpc.EventServiceStub(mesh.channel(tenant))
         type_ = events_pb2.EventType(subject="bell.rung", owner="tower")
         for version in (1, 2):

@@ -163,7 +163,7 @@ def test_keys_are_random_and_stored_by_digest() -> None:
 def test_mesh_tokens_go_both_ways_and_cannot_be_forged() -> None:
     tokens = MeshTokens("s" * 32)
     principal = Principal("acme", "mesh:billing", frozenset({"ledger:write"}), "corr", "cause")
-    assert tokens.resolve(tokens.issue(principal, scope_all=False)) == principal
+    assert tokens.resolve(tokens.issue(principal)) == principal
     with pytest.raises(Unauthenticated):
         MeshTokens("t" * 32).resolve(tokens.issue(principal))
     with pytest.raises(Unauthenticated):
@@ -266,14 +266,13 @@ def test_a_signed_text_that_holds_no_claims_is_refused(body: bytes) -> None:
 
 def test_a_service_never_acts_as_the_operator_unless_for_the_operator() -> None:
     tokens = MeshTokens(MESH_KEY)
-    for held, scope_all, may in (
-        ({"ledger:read"}, True, False),
-        ({"mesh:admin"}, True, False),
-        ({"*"}, False, False),
-        ({"*", "mesh:admin"}, False, True),
+    for held, may in (
+        ({"ledger:read"}, False),
+        ({"*"}, False),
+        ({"*", "mesh:admin"}, True),
     ):
         principal = Principal("acme", "mesh:billing", frozenset(held))
-        found = tokens.resolve(tokens.issue(principal, scope_all=scope_all))
+        found = tokens.resolve(tokens.issue(principal))
         assert found.may("mesh:admin") is may
 
 

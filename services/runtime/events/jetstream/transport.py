@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.runtime.conditions import Conditions
 from services.runtime.context import CallContext
+from services.runtime.contracts import INVARIANT
 from services.runtime.events import relay, subscriptions
 from services.runtime.events.bus import EventBus
 from services.runtime.events.jetstream.broker import Broker
@@ -15,7 +16,7 @@ from services.runtime.ids import new_ulid
 from services.runtime.loops import stop_all
 from services.runtime.roles import DatabaseUnfit, RoleNames
 from services.runtime.telemetry import Telemetry
-from services.runtime.violations import INVARIANT, Violation, ViolationReporter
+from services.runtime.violations import Violation, ViolationReporter
 
 # Batches that are under way at once in a process; a stream takes 50 of all its writers.
 WORKERS = 8

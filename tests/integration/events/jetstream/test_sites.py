@@ -10,7 +10,7 @@ from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
 from payments.events.v1.events_pb2 import Event, EventMetadata
 from payments.events.v1.monitoring_events_pb2 import ContractViolated
 
-from services.events import bootstrap
+from services.events import manifest
 from services.runtime.context import acting
 from services.runtime.events.jetstream import broker, look_at
 from services.runtime.events.jetstream.broker import BATCH_BYTES_MAX, Reader
@@ -234,7 +234,7 @@ async def test_one_id_with_two_contents_is_recorded_and_not_overwritten(
     tenant = new_tenant()
     monitor = ViolationReporter(west.database)
     for lab, number in ((east, 1), (west, 2)):
-        async with serving(lab.urls, [bootstrap.build]) as mesh:
+        async with serving(lab.urls, [manifest.SERVICE]) as mesh:
             stub = events_service_pb2_grpc.EventServiceStub(mesh.channel(tenant))
             response = await stub.PublishEvents(
                 events_service_pb2.PublishEventsRequest(

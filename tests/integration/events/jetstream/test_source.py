@@ -12,7 +12,7 @@ import pytest
 from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
 from pydantic import SecretStr
 
-from services.events import bootstrap
+from services.events import manifest
 from services.runtime.events.jetstream import broker as brokers
 from services.runtime.events.jetstream.broker import Broker, BrokerAway, Reader, StreamState
 from tests.integration.events.jetstream.conftest import MakeLab
@@ -205,7 +205,7 @@ async def _replay(lab: Lab, tenant: str) -> None:
     )
     request.period.start_at.FromDatetime(datetime(2020, 1, 1, tzinfo=UTC))
     request.period.end_at.FromDatetime(datetime.now(UTC) + timedelta(minutes=1))
-    async with serving(lab.urls, [bootstrap.build]) as mesh:
+    async with serving(lab.urls, [manifest.SERVICE]) as mesh:
         stub = events_service_pb2_grpc.EventServiceStub(mesh.channel(tenant))
         response = await stub.ReplayEvents(request)
     assert response.replayed_count

@@ -1,0 +1,62 @@
+"""What the rest of the release has to know of the service."""
+
+from __future__ import annotations
+
+from services.runtime.contracts import Contract, ContractKind
+from services.runtime.manifests import Manifest
+
+CONTRACTS = (
+    Contract(
+        "orchestration/compensation-stuck",
+        "What is given back arrives",
+        "CRITICAL",
+        ContractKind.INVARIANT,
+        "A processor refuses to give back a step of a payment that failed as a whole: somebody "
+        "has paid for nothing until it is settled by hand.",
+    ),
+    Contract(
+        "orchestration/external-request",
+        "Payment requests can be read beyond doubt",
+        "MEDIUM",
+        ContractKind.SCHEMA,
+        "A payment request was malformed, incomplete or ambiguous. It was repaired where that is "
+        "harmless and refused where money would have been guessed.",
+    ),
+    Contract(
+        "orchestration/processor-integrity",
+        "A processor answers what it was asked",
+        "CRITICAL",
+        ContractKind.INVARIANT,
+        "Amount, currency or reference of an answer are not what was sent. The outcome counts as "
+        "unknown until the processor is asked again.",
+    ),
+    Contract(
+        "orchestration/unknown-outcome",
+        "Every attempt comes to a known end",
+        "HIGH",
+        ContractKind.OBJECTIVE,
+        "A processor could not tell what became of an attempt, however often it was asked. An "
+        "operator has to find out.",
+    ),
+    Contract(
+        "plan/coverage",
+        "A plan covers the whole amount",
+        "HIGH",
+        ContractKind.POLICY,
+        "The steps that the merchant's configuration allows do not add up to the total of a payment.",
+    ),
+    Contract(
+        "router/timeout",
+        "Processors answer in time",
+        "MEDIUM",
+        ContractKind.OBJECTIVE,
+        "An attempt was sent and its answer did not come in time or could not be read. It may have "
+        "charged, so it is asked after and never repeated elsewhere.",
+    ),
+)
+
+SERVICE = Manifest(
+    name="orchestration",
+    contracts=CONTRACTS,
+    migrations="services.orchestration.migrations",
+)

@@ -1,0 +1,11 @@
+"""What the rest of the release has to know of the service."""
+
+from __future__ import annotations
+
+from services.runtime.manifests import Manifest
+
+SERVICE = Manifest(
+    name="pricing",
+    needs=frozenset({"metering:read"}),
+    migrations="services.pricing.migrations",
+)

@@ -158,7 +158,7 @@ def _elements(content: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 @given(
     st.recursive(st.just(b""), lambda inner: st.lists(_elements(inner), max_size=6).map(b"".join))
 )
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_whatever_the_decoder_accepts_is_counted(data: bytes) -> None:
     try:
         decoded = REGISTER.FromString(data)

@@ -321,7 +321,7 @@ class Handling:
         call = _call(reaction, group[-1])
         with acting(call):
             work = UnitOfWork(session, call, self._clock.now())
-            await reaction.handle_batch(work, [envelope_of(each) for each in group])
+            await reaction.handle_batch(work, [envelope_of(each, reaction) for each in group])
         return work
 
     # ---- events one by one
@@ -392,7 +392,7 @@ class Handling:
         call = _call(reaction, delivery)
         with acting(call):
             work = UnitOfWork(session, call, self._clock.now())
-            await reaction.handle(work, envelope_of(delivery))
+            await reaction.handle(work, envelope_of(delivery, reaction))
         return work
 
     # ---- what becomes of them
@@ -463,16 +463,17 @@ class Handling:
         return True
 
 
-def envelope_of(delivery: Delivery) -> Envelope:
-    """Return an event as its handler sees it."""
+def envelope_of(delivery: Delivery, reaction: Reaction) -> Envelope:
+    """Return an event as a reaction's handler sees it."""
     name, payload = delivery.message_name, delivery.payload
+    is_read = bool(name) and reaction.reads_payload
     return Envelope(
         event_id=delivery.event_id,
         subject=delivery.subject,
         schema_version=delivery.schema_version,
         tenant_id=delivery.tenant_id,
         key=delivery.key,
-        payload=registry.unpack(name, payload) if name else empty_pb2.Empty(),
+        payload=registry.unpack(name, payload) if is_read else empty_pb2.Empty(),
         json=b"" if name else payload,
         correlation_id=delivery.correlation_id,
         causation_id=delivery.causation_id,

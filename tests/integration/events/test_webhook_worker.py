@@ -21,7 +21,7 @@ from services.runtime.context import acting
 from services.runtime.events.envelope import Envelope
 from services.runtime.secrets import new_key
 from services.runtime.telemetry import Silent
-from tests.support.events import Lab, call
+from tests.support.events import Lab, call, publish_of_later_release
 from tests.support.mesh import running
 from tests.support.postgres import DatabaseUrls
 from tests.support.webhook_checks import (
@@ -62,6 +62,19 @@ async def test_an_endpoint_never_gets_more_at_once_than_it_takes(
         pass
     assert len(receiver.received) == 12
     assert most == 3
+
+
+async def test_an_event_of_a_later_release_is_sent_as_bytes(
+    webhooks: WebhookLab, receiver: Receiver
+) -> None:
+    await webhooks.create(receiver.url)
+    database = webhooks.mesh.node.database
+    later = await publish_of_later_release(database, webhooks.tenant, b"\x0a\x05")
+    await webhooks.mesh.drain_events()
+    assert await webhooks.worker.sweep() == 1
+    (received,) = receiver.received
+    assert later.encode() in received.body
+    assert b'"data_base64":"CgU="' in received.body
 
 
 class Durations(Silent):

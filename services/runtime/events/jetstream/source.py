@@ -13,20 +13,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import structlog
+from nats.errors import Error as NatsError
 from psycopg.types.json import Jsonb
 
+from services.runtime.conditions import Conditions
 from services.runtime.crashpoints import crashpoint
 from services.runtime.events import relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.jetstream import broker as brokers
 from services.runtime.events.jetstream import message
-from services.runtime.events.jetstream.broker import Broker, BrokerAway, StreamState
+from services.runtime.events.jetstream.broker import (
+    Broker,
+    BrokerAway,
+    BrokerUnfit,
+    ConsumerGone,
+    StreamState,
+)
 from services.runtime.events.jetstream.message import Arrived, Event, Unreadable
 from services.runtime.events.jetstream.statements import (
     changed,
@@ -39,9 +48,11 @@ from services.runtime.events.jetstream.waits import BACKOFF, STOP_SECONDS_MAX
 from services.runtime.events.lanes import LANES
 from services.runtime.events.owners import new_owner
 from services.runtime.events.relay import Relay
+from services.runtime.interruptions import Interruptions, is_database_away
 from services.runtime.leases import LeaseLost
 from services.runtime.loops import Loop
 from services.runtime.session import Session
+from services.runtime.turns import aside, in_slices
 
 SHARES = 8
 # How often a process looks whether a share became free.
@@ -51,6 +62,9 @@ STREAM_SECONDS = 5.0
 # How often it looks for a stream that is not there yet.
 MISSING_SECONDS = 0.5
 _LANES_OF_SHARE = LANES // SHARES
+# Messages that are read before other work has its turn; one of more than 32 kB is read in a thread.
+_SLICE = 50
+_BYTES_AN_ITEM = 64
 
 _log = structlog.get_logger(__name__)
 
@@ -105,16 +119,18 @@ class Position:
         """Return where another stream is read from: its start. Numbers go on counting in whatever stream."""
         return Position(made_at, 0, [-abs(number) for number in self.numbers])
 
-    def moved(self, sequence: int, arrived: Arrived | None) -> None:
-        """Count a message as read."""
+    def moved(self, sequence: int, lane: int, number: int) -> None:
+        """Count a message as read; 0 for one that tells no number."""
         self.sequence = sequence
-        if arrived is None:
-            return
-        index = arrived.lane // SHARES
+        index = lane // SHARES
         known = self.numbers[index]
-        # A message that comes again turns nothing back. But where its first one in a new stream has a number that
-        # was there before, the other site counts anew: its database is another one.
-        self.numbers[index] = arrived.number if known < 0 else max(known, arrived.number)
+        if number:
+            # A message that comes again turns nothing back. But where its first one in a new stream has a number that
+            # was there before, the other site counts anew: its database is another one.
+            self.numbers[index] = number if known < 0 else max(known, number)
+        elif known >= 0:
+            # It most likely has the next; if not, the next message sets it right.
+            self.numbers[index] = known + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +165,31 @@ class Batch:
     arrived: list[tuple[int, Arrived]] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     left_out: str = ""
+
+
+class _Rest:
+    """The waits of one share after its failures, ever longer while it goes on failing."""
+
+    def __init__(
+        self,
+        conditions: Conditions,
+        fields: Mapping[str, str],
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._interruptions = Interruptions("source", conditions, fields=fields)
+        self._draw = draw
+        self._failures = 0
+
+    async def wait(self, error: Exception, ended: asyncio.Event) -> None:
+        """Tell of a failure and wait before the next try, or until the work ends."""
+        self._failures += 1
+        self._interruptions.failed(error)
+        await _pause(ended, BACKOFF.after(self._failures, self._draw()))
+
+    def reset(self) -> None:
+        """Note that it works."""
+        self._failures = 0
+        self._interruptions.works()
 
 
 class Source:
@@ -186,6 +227,9 @@ class Source:
         self._ended = asyncio.Event()
         self._told_missing = False
         self._behind: dict[int, int] = {}
+        self._rests = [
+            _Rest(relay_.conditions, {"site": site, "share": str(share)}) for share in range(SHARES)
+        ]
         self.taken = 0
 
     @property
@@ -207,7 +251,7 @@ class Source:
             await self._work(session, self._role)
 
     async def _work(self, session: Session, role: str) -> None:
-        """Read shares until one fails: errors of NATS or of the database are everybody's.
+        """Read shares until NATS or the database is away: that is everybody's failure.
 
         Raises:
             Exception: the first failure, once the other shares have ended their batch.
@@ -256,14 +300,23 @@ class Source:
         failures: list[Exception],
     ) -> None:
         """Read a share until it is taken away, then give it back."""
-        try:
-            await self._follow(session, share, state, role)
-        except LeaseLost:
-            _log.warning("share lost: another process reads it", site=self._site, share=share.share)
-        except Exception as error:
-            # Raised again once the other shares have ended their transaction.
-            failures.append(error)
-            self._ended.set()
+        rest = self._rests[share.share]
+        while not self._ended.is_set():
+            try:
+                await self._follow(session, share, state, role)
+            except LeaseLost:
+                _log.warning(
+                    "share lost: another process reads it", site=self._site, share=share.share
+                )
+                break
+            except Exception as error:
+                if not _is_away(error, session):
+                    # The others go on. Should the lease run out meanwhile, another process tries.
+                    await rest.wait(error, self._ended)
+                    continue
+                # Raised again once the other shares have ended their transaction.
+                failures.append(error)
+                self._ended.set()
         try:
             await relay.changed(session, "release", **share.lease, low=-1)
         except Exception as error:
@@ -301,6 +354,7 @@ class Source:
                 self._behind[share.share] = brokers.behind(received)
                 if received:
                     await self._take(share, position, received, role)
+                    self._rests[share.share].reset()
                 elif loop.time() > look_at:
                     await self._look(position)
                     look_at = loop.time() + STREAM_SECONDS
@@ -379,24 +433,29 @@ class Source:
         """Read messages and move the position over them."""
         batch, start = Batch(), position.sequence
         seen: dict[int, int] = {}
-        for item in received:
+        async for item in in_slices(received, _SLICE):
             sequence = brokers.sequence_of(item)
             if sequence <= position.sequence:
                 continue  # delivered again, because an acknowledgement was late
-            arrived: Arrived | None = None
+            arrived = refusal = None
             try:
-                arrived = self._understood(item)
-                before = seen.get(arrived.lane, start)
-                gap = await self._gap(position, arrived, sequence, before)
-                seen[arrived.lane] = sequence
-                batch.refusals += gap
-                batch.arrived.append((sequence, arrived))
+                arrived = await aside(len(item.data) // _BYTES_AN_ITEM, self._understood, item)
+            except Unreadable as error:
+                refusal = Refusal(sequence, "UNREADABLE", str(error), received=item)
+            # The filter of the reader lets no other subjects through.
+            lane, number = message.lane_of(item.subject), message.number_of(item.headers)
+            try:
+                before = seen.get(lane, start)
+                batch.refusals += await self._gap(position, lane, number, sequence, before)
             except Restart as error:
                 batch.left_out = str(error)
                 break
-            except Unreadable as error:
-                batch.refusals.append(Refusal(sequence, "UNREADABLE", str(error), received=item))
-            position.moved(sequence, arrived)
+            seen[lane] = sequence
+            if arrived is not None:
+                batch.arrived.append((sequence, arrived))
+            if refusal is not None:
+                batch.refusals.append(refusal)
+            position.moved(sequence, lane, number)
         return batch
 
     def _understood(self, item: Any) -> Arrived:
@@ -406,22 +465,22 @@ class Source:
         return arrived
 
     async def _gap(
-        self, position: Position, arrived: Arrived, sequence: int, before: int
+        self, position: Position, lane: int, number: int, sequence: int, before: int
     ) -> list[Refusal]:
         """Account for numbers that are missing before a message.
 
         Raises:
             Restart: their messages are in the stream: they were left out on the way.
         """
-        expected = position.number(arrived.lane) + 1
-        if arrived.number <= expected:
+        expected = position.number(lane) + 1
+        if number <= expected:
             # Below it: it comes again, or the other site counts anew. Ids tell what is known.
             return []
-        first = await self._broker.next_of_lane(self._site, arrived.lane, before + 1)
+        first = await self._broker.next_of_lane(self._site, lane, before + 1)
         if first is None or first.sequence < sequence:
-            raise Restart(f"lane {arrived.lane}: number {expected} was left out on the way")
+            raise Restart(f"lane {lane}: number {expected} was left out on the way")
         detail = (
-            f"lane {arrived.lane}: numbers {expected} to {arrived.number - 1} are no longer in the stream; replay "
+            f"lane {lane}: numbers {expected} to {number - 1} are no longer in the stream; replay "
             f"them at site {self._site} to transport.jetstream"
         )
         return [Refusal(sequence, "LOST", detail)]
@@ -509,6 +568,14 @@ class Source:
                 f"site {self._site} sent event {event.event_id} ({event.subject}), whose id stands for other "
                 "content here; it was not taken in",
             )
+
+
+def _is_away(error: Exception, session: Session) -> bool:
+    """True when NATS or the database cannot be used by any share."""
+    if isinstance(error, ConsumerGone):
+        return False
+    away = isinstance(error, BrokerAway | BrokerUnfit | NatsError | OSError)
+    return away or is_database_away(error) or session.closed or session.broken
 
 
 async def _pause(until: asyncio.Event, seconds: float) -> None:

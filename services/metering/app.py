@@ -243,9 +243,9 @@ async def store_batch(command: StoreBatch, work: UnitOfWork) -> Receipt:
     receipt_id, batch = command.receipt_id, command.batch
     stored = domain.Stored()
     known: list[domain.Known] = []
-    if batch.lines:
+    if batch.rows:
         stored = await store.store_events(work, receipt_id, batch)
-        if stored.event_count < len(batch.lines):
+        if stored.event_count < len(batch.rows):
             known = await store.known_events(work, receipt_id, batch)
     totals = stored.totals
     receipt = domain.receipt_of(receipt_id, batch, known)

@@ -40,7 +40,7 @@ def floor_rate(bench: MeteringProcess, requests: Requests) -> float:
     for request in requests:
         batch = Batch(size=len(request.events))
         intake.judge_slice(batch, request.events, 0, policy)
-        ready.append("".join(batch.lines))
+        ready.append(store.copy_text(batch.rows))
     with psycopg.connect(bench.urls.service) as connection:
         started = time.perf_counter()
         for text in ready:

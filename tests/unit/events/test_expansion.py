@@ -165,7 +165,7 @@ def test_every_schema_that_the_validator_heeds_is_counted(keyword: str) -> None:
                 continue
             heeded += 1
             one = expansion.expand({**holding({"$ref": "#/$defs/x"}), "$defs": {"x": {}}}, 100)
-            two = {"x": {"allOf": [{}]}}
+            two: dict[str, Any] = {"x": {"allOf": [{}]}}
             more = expansion.expand({**holding({"$ref": "#/$defs/x"}), "$defs": two}, 100)
             assert more.schemas == one.schemas + 1
             at_same_value = any(

@@ -25,6 +25,7 @@ from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import NotFound
 from services.runtime.ids import derived_uuid, new_id, request_id_of
+from services.runtime.turns import aside
 from services.runtime.work import Claim
 
 # Name of the use case in the records of requests. Never change it: payments are found again by it.
@@ -35,6 +36,8 @@ _SEVERITIES = {Severity.INFO: "LOW", Severity.WARNING: "MEDIUM", Severity.ERROR:
 # What is kept of a caller's deadline for reading and sending the answer.
 ANSWER_BUDGET_SECONDS = 0.1
 WAIT_SECONDS_MAX = 30.0
+# A request of more than 8 kB may hold so many members that they are read in a thread.
+PART_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ class Payments:
         Raises:
             RequestIdReused: the key came before with another body.
         """
-        context = interpret(incoming.tree, incoming.findings)
+        context = await _interpreted(incoming)
         key = request_key(incoming, context)
         taken = await self._commands.apply(
             "orchestration.payment.create", self._take, _Take(incoming, context, key)
@@ -179,7 +182,7 @@ class Payments:
 
     async def plan(self, incoming: Incoming) -> Planned:
         """Show what `create` would do; stores and charges nothing."""
-        context = interpret(incoming.tree, incoming.findings)
+        context = await _interpreted(incoming)
         key = _key_of(incoming, context)
         async with self._database.read() as work:
             return await _plan(work, context, incoming.findings, key)
@@ -270,6 +273,11 @@ async def _check_merchant(work: UnitOfWork, merchant_id: str) -> None:
     known_otherwise = await store.list_ids(work, Filter(merchant_id), before="", limit=1)
     if not known and not known_otherwise:
         raise NotFound("merchant", merchant_id)
+
+
+async def _interpreted(incoming: Incoming) -> Context:
+    parts = len(incoming.body) // PART_BYTES
+    return await aside(parts, interpret, incoming.tree, incoming.findings)
 
 
 def request_key(incoming: Incoming, context: Context) -> str:

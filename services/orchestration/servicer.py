@@ -8,10 +8,16 @@ from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 from payments.orchestration.v1 import orchestration_service_pb2_grpc as service_grpc
 
 from services.orchestration import incoming, messages
-from services.orchestration.app import MerchantConfigs, Payments
+from services.orchestration.app import PART_BYTES, MerchantConfigs, Payments
 from services.orchestration.store import Filter
 from services.runtime.commands import Commands, UseCase
 from services.runtime.paging import Page
+from services.runtime.turns import aside
+
+
+def _parts(request: service_pb.CreatePaymentRequest | service_pb.PlanPaymentRequest) -> int:
+    """Return how much there is to read, at most."""
+    return request.ByteSize() // PART_BYTES
 
 
 class PaymentServicer(service_grpc.PaymentServiceServicer):
@@ -24,7 +30,8 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
         self, request: service_pb.CreatePaymentRequest, context: Any
     ) -> service_pb.CreatePaymentResponse:
         """Take a payment."""
-        payment, repeated = await self._payments.create(incoming.read(request, request.request_id))
+        read = await aside(_parts(request), incoming.read, request, request.request_id)
+        payment, repeated = await self._payments.create(read)
         return service_pb.CreatePaymentResponse(
             payment=messages.payment_message(payment), repeated=repeated
         )
@@ -33,7 +40,7 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
         self, request: service_pb.PlanPaymentRequest, context: Any
     ) -> service_pb.PlanPaymentResponse:
         """Show what would be done."""
-        read = incoming.read(request)
+        read = await aside(_parts(request), incoming.read, request)
         planned = await self._payments.plan(read)
         return messages.planned(planned)
 

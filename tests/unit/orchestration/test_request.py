@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 
 from services.orchestration import app, codec, incoming
-from services.orchestration.domain import tree
+from services.orchestration.domain import issues, tree
 from services.orchestration.domain.amounts import Reader
 from services.orchestration.domain.issues import ISSUES_MAX, Findings, Severity
 from services.orchestration.domain.request import Context, interpret
@@ -60,6 +60,27 @@ def check(context: Context) -> None:
     stored.encode("utf-8")
     restored = codec.context_from_json(json.loads(stored))
     assert codec.context_to_json(restored) == codec.context_to_json(context)
+
+
+def test_a_finding_that_finds_no_place_is_not_even_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    def shown(text: str, characters_max: int) -> str:
+        written.append(text)
+        return text[:characters_max]
+
+    monkeypatch.setattr(issues, "shown", shown)
+    findings = Findings()
+    for number in range(ISSUES_MAX):
+        findings.warn(f"w{number}", "W", "odd")
+    refused_before = findings.refused
+    for number in range(1000):
+        findings.refuse(f"e{number}", "E", "in doubt")
+    assert (refused_before, findings.refused) == (False, True)
+    # The first refusal took the last place.
+    assert [issue.code for issue in findings.issues] == ["W"] * (ISSUES_MAX - 1) + ["E"]
+    assert findings.issues[-1].field == "e0"
+    assert len(written) == 2 * (ISSUES_MAX + 1)
 
 
 JSON_VALUES = st.recursive(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import replace
 
 from services.access import store
 from services.access.domain import (
     KEY_ID_PREFIX,
     ApiKey,
+    CreateKey,
     KeepNotAllowed,
+    KeyView,
     MakerEnded,
+    RevokeKey,
     check_grant,
     check_known,
     check_maker,
@@ -26,32 +28,6 @@ from services.runtime.context import acting, current
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import NotFound
 from services.runtime.ids import new_id
-
-
-@dataclass(frozen=True, slots=True)
-class CreateKey:
-    """A key to be made; without a lifetime it ends with the key that makes it."""
-
-    name: str
-    scopes: Sequence[str]
-    lifetime: timedelta | None
-
-
-@dataclass(frozen=True, slots=True)
-class KeyView:
-    """A key and whose it is; its secret only when it was just made, for that is kept nowhere."""
-
-    key: ApiKey
-    tenant_id: str
-    secret: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RevokeKey:
-    """A key to be ended, and with it those that it made, unless they are kept."""
-
-    key_id: str
-    keep_made_keys: bool
 
 
 @contextmanager

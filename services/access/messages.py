@@ -5,7 +5,7 @@ from __future__ import annotations
 from payments.access.v1 import access_pb2
 from payments.access.v1 import access_service_pb2 as service_pb
 
-from services.access.app import KeyView
+from services.access.domain import KeyView
 
 
 def created(view: KeyView) -> service_pb.CreateApiKeyResponse:

@@ -8,6 +8,7 @@ from payments.access.v1 import access_service_pb2 as service_pb
 from payments.access.v1 import access_service_pb2_grpc
 
 from services.access import app, messages
+from services.access.domain import CreateKey, RevokeKey
 from services.runtime.commands import Commands, UseCase
 from services.runtime.database import Database
 from services.runtime.paging import Page
@@ -36,7 +37,7 @@ class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
     ) -> service_pb.CreateApiKeyResponse:
         """Make a key; the stored answer leaves its secret out."""
         lifetime = request.lifetime.ToTimedelta() if request.HasField("lifetime") else None
-        command = app.CreateKey(request.name, request.scopes, lifetime)
+        command = CreateKey(request.name, request.scopes, lifetime)
         with app.acting_for(request.tenant_id):
             return await self._commands.run(_CREATE, command, request)
 
@@ -55,5 +56,5 @@ class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
         self, request: service_pb.RevokeApiKeyRequest, context: Any
     ) -> service_pb.RevokeApiKeyResponse:
         """End a key, and the keys that it made."""
-        command = app.RevokeKey(request.key_id, request.keep_made_keys)
+        command = RevokeKey(request.key_id, request.keep_made_keys)
         return await self._commands.run(_REVOKE, command, request)

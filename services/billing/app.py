@@ -6,17 +6,18 @@ Whoever comes after a crash, the same caller or the sweep, goes on from the last
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 from services.billing import facts, store
 from services.billing.domain import postings
 from services.billing.domain.charges import (
     Charge,
+    ChargeFilter,
     ChargeOverlaps,
     ChargeStatus,
+    Order,
     PeriodNotEnded,
-    Span,
+    Place,
     charge_id_of,
     chargeable,
     freeze,
@@ -24,26 +25,11 @@ from services.billing.domain.charges import (
 )
 from services.billing.domain.postings import PostingVerdict
 from services.billing.ports import Books, Rater
-from services.billing.store import ChargeFilter, Place
 from services.runtime.commands import AnsweredMeanwhile, Claimed
 from services.runtime.context import current
 from services.runtime.crashpoints import crashpoint
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DomainError, NotFound
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What CreateCharge was asked for.
-
-    Attributes:
-        allow_open: a period that has not ended is charged up to now.
-    """
-
-    request_id: str
-    org_id: str
-    period: Span
-    allow_open: bool = False
 
 
 class Charges:

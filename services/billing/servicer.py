@@ -9,9 +9,9 @@ import grpc
 from payments.billing.v1 import charge_service_pb2 as service_pb
 from payments.billing.v1 import charge_service_pb2_grpc
 
-from services.billing import messages
-from services.billing.app import Charges, Order
-from services.billing.store import ChargeFilter, Place
+from services.billing.app import Charges
+from services.billing.domain.charges import ChargeFilter, Order, Place
+from services.billing.messages import charges as messages
 from services.runtime.commands import Commands, SteppedUseCase
 from services.runtime.paging import Page
 from services.runtime.turns import in_slices

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import ARRAY, Select, Text, any_, literal, select, tuple_
 
-from services.billing.domain.charges import Charge, ChargeStatus, Line, RatedLine, Span
+from services.billing.domain.charges import (
+    Charge,
+    ChargeFilter,
+    ChargeStatus,
+    Line,
+    Place,
+    RatedLine,
+    Span,
+)
 from services.billing.domain.transfers import AccountType, LedgerAccount, LedgerTransfer
 from services.billing.tables import charge as charge_table
 from services.billing.tables import charge_line as line_table
@@ -27,22 +34,6 @@ from services.runtime.work import Claim, Lag, claims, lag
 PAGE_LINES_MAX = 10_000
 
 _SQL = sql.load("services.billing", "queries.sql")
-
-
-@dataclass(frozen=True, slots=True)
-class ChargeFilter:
-    """Which charges to list; an empty organisation and no period mean any."""
-
-    org_id: str = ""
-    period: Span | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a page of charges ended."""
-
-    start_at: datetime
-    charge_id: str
 
 
 async def insert_charge(work: UnitOfWork, charge: Charge) -> bool:

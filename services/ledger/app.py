@@ -9,12 +9,18 @@ from uuid import UUID
 
 from services.ledger import facts, store
 from services.ledger.domain import payments
-from services.ledger.domain.accounts import Account, AccountResult, AccountView, compare
+from services.ledger.domain.accounts import (
+    Account,
+    AccountFilter,
+    AccountResult,
+    AccountView,
+    EntryView,
+    compare,
+)
 from services.ledger.domain.payments import Booking, Charge
 from services.ledger.domain.posting import Evaluation, Verdict, evaluate
 from services.ledger.domain.transfers import Malformed, Transfer, TransferResult, fingerprint
 from services.ledger.domain.trial_balance import CurrencySums, add_up
-from services.ledger.store import AccountFilter, EntryView
 from services.runtime.commands import Commands
 from services.runtime.contracts import INVARIANT
 from services.runtime.database import Database, UnitOfWork

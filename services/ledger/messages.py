@@ -14,12 +14,12 @@ from services.ledger.domain.accounts import (
     AccountResult,
     AccountType,
     AccountView,
+    EntryView,
     Flags,
 )
 from services.ledger.domain.posting import Verdict
 from services.ledger.domain.transfers import KIND_POSTED, Malformed, Transfer
 from services.ledger.domain.trial_balance import CurrencySums, TypeSums
-from services.ledger.store import EntryView
 from services.runtime import edge, validation
 from services.runtime.money import EXPONENTS
 

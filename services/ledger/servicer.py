@@ -12,9 +12,8 @@ from payments.ledger.v1 import ledger_service_pb2_grpc
 
 from services.ledger import messages
 from services.ledger.app import Ledger
-from services.ledger.domain.accounts import AccountType
+from services.ledger.domain.accounts import AccountFilter, AccountType
 from services.ledger.domain.transfers import Malformed
-from services.ledger.store import AccountFilter
 from services.runtime import validation
 from services.runtime.contracts import REQUEST_VALIDATION
 from services.runtime.money import exponent

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from payments.metering.v1 import metering_service_pb2_grpc
 
-from services.metering.app import Metering
-from services.metering.catalogue import SkuMemory
+from services.metering.app.metering import Metering
+from services.metering.app.skus import SkuMemory
 from services.metering.clients import CatalogClient
 from services.metering.reactions import REACTIONS
 from services.metering.servicer import MeteringServicer

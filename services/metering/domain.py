@@ -491,3 +491,19 @@ def _next_boundary(after: datetime, window: Window, where: ZoneInfo) -> datetime
         return datetime.combine(day, time.min, where).astimezone(UTC)
     except OverflowError:
         return datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreBatch:
+    """A judged batch to be stored, and the receipt that it gets."""
+
+    receipt_id: str
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSettings:
+    """How far from now events may lie, back and ahead; None leaves it."""
+
+    past: timedelta | None
+    future: timedelta | None

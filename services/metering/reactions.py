@@ -5,7 +5,7 @@ from __future__ import annotations
 from payments.events.v1.billing_events_pb2 import RatingCompleted, UsageAggregated
 from payments.events.v1.metering_events_pb2 import UsagePeriodClosed
 
-from services.metering import late
+from services.metering.app import late
 from services.metering.domain import Closing
 from services.runtime.database import UnitOfWork
 from services.runtime.edge import moment_of

@@ -14,13 +14,15 @@ from uuid import UUID
 
 from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
 
-from services.metering import domain, intake, messages
-from services.metering.app import Metering
+from services.metering import domain
+from services.metering.app.metering import Metering
 from services.metering.domain import LatePlace
-from services.metering.pipelining import in_order
+from services.metering.messages import intake
+from services.metering.messages import usage as messages
 from services.runtime.commands import Commands, UseCase
 from services.runtime.context import acting, current
 from services.runtime.paging import Page
+from services.runtime.pipelining import in_order
 from services.runtime.turns import in_slices
 from services.runtime.validation import check_batch
 

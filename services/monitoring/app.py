@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from services.monitoring import store
 from services.monitoring.domain import (
     Contract,
+    Position,
     Recorded,
+    Registration,
     Violation,
+    ViolationFilter,
     completed,
     fingerprint,
     registered,
     severity_fault,
 )
-from services.monitoring.store import Position, ViolationFilter
 from services.runtime.commands import Commands
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import InvalidField, NotFound
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """What became of one contract that was to be registered.
-
-    Attributes:
-        contract: as it stands now.
-        changed: False when it stood there already.
-    """
-
-    contract: Contract
-    changed: bool
 
 
 class Monitor:

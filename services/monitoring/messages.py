@@ -9,15 +9,15 @@ from payments.contracts.v1 import contracts_pb2 as pb
 from payments.contracts.v1 import contracts_service_pb2 as service_pb
 from payments.type.v1 import type_pb2
 
-from services.monitoring.app import Registration
 from services.monitoring.domain import (
     Contract,
     ContractKind,
     Recorded,
+    Registration,
     Violation,
+    ViolationFilter,
     severity_fault,
 )
-from services.monitoring.store import ViolationFilter
 from services.runtime.edge import Names, moment_of, moment_or_none
 from services.runtime.errors import FieldViolation, InvalidField
 from services.runtime.texts import storable

@@ -12,8 +12,7 @@ from payments.type.v1 import type_pb2
 
 from services.monitoring import messages
 from services.monitoring.app import Monitor
-from services.monitoring.domain import Violation
-from services.monitoring.store import Position
+from services.monitoring.domain import Position, Violation
 from services.runtime import validation
 from services.runtime.clock import Clock
 from services.runtime.paging import Page

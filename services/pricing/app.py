@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
@@ -14,11 +14,12 @@ from services.pricing.domain import changes as deciding
 from services.pricing.domain.catalog import Catalog, Entitlement, Plan, Sku, entity_id
 from services.pricing.domain.changes import Change
 from services.pricing.domain.errors import NoPlan
-from services.pricing.domain.prices import Evaluation, Price
+from services.pricing.domain.prices import Price
 from services.pricing.domain.rating import (
-    EstimateLine,
-    Line,
+    EstimatedPeriod,
+    Evaluated,
     PlanSource,
+    Rated,
     Term,
     Terms,
     entitlement_in_force,
@@ -36,37 +37,6 @@ from services.runtime.turns import in_slices
 PRICES_IN_PAGE = 5_000
 
 ItemT = TypeVar("ItemT")
-
-
-@dataclass(frozen=True, slots=True)
-class Rated:
-    """A rated period.
-
-    Attributes:
-        usage_snapshot: which state of the usage was read.
-    """
-
-    terms: Terms
-    lines: Sequence[Line]
-    total: Money
-    usage_snapshot: str
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluated:
-    """What a price comes to, exactly and rounded."""
-
-    evaluation: Evaluation
-    amount: Money
-
-
-@dataclass(frozen=True, slots=True)
-class EstimatedPeriod:
-    """What a period would cost: the base of the plan, what each SKU adds, and both together."""
-
-    base: Money
-    lines: Sequence[EstimateLine]
-    grand_total: Money
 
 
 def evaluate(price: Price, currency_code: str, quantity: Decimal, prior: Decimal) -> Evaluated:

@@ -12,11 +12,17 @@ from payments.pricing.v1 import catalog_service_pb2, pricing_pb2, pricing_servic
 from payments.type.v1 import type_pb2
 from pydantic import TypeAdapter
 
-from services.pricing.app import EstimatedPeriod, Evaluated, Rated
 from services.pricing.domain.catalog import Catalog, entity_id
 from services.pricing.domain.changes import Change, ChangeKind
 from services.pricing.domain.prices import Price, Step, StepKind
-from services.pricing.domain.rating import EstimateLine, Line, PlanSource
+from services.pricing.domain.rating import (
+    EstimatedPeriod,
+    EstimateLine,
+    Evaluated,
+    Line,
+    PlanSource,
+    Rated,
+)
 from services.pricing.domain.values import document
 from services.runtime import edge
 from services.runtime.errors import FieldViolation, InvalidField

@@ -211,3 +211,33 @@ def _line(line_id: str, rated: RatedLine) -> Line:
     percent = rated.partner_pct if rated.partner_id and rated.partner_pct else Decimal(0)
     partner_amount, net = share(rated.amount, percent)
     return Line(line_id, rated, partner_amount, net)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What CreateCharge was asked for.
+
+    Attributes:
+        allow_open: a period that has not ended is charged up to now.
+    """
+
+    request_id: str
+    org_id: str
+    period: Span
+    allow_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeFilter:
+    """Which charges to list; an empty organisation and no period mean any."""
+
+    org_id: str = ""
+    period: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page of charges ended."""
+
+    start_at: datetime
+    charge_id: str

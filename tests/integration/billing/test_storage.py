@@ -11,7 +11,8 @@ import psycopg
 import pytest
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 
-from services.billing.store import ChargeFilter, Place, charges_query
+from services.billing.domain.charges import ChargeFilter, Place
+from services.billing.store import charges_query
 from services.runtime import sql
 from tests.support.postgres import DatabaseUrls
 

@@ -14,7 +14,6 @@ from payments.billing.v1 import billing_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2
 from payments.pricing.v1 import pricing_pb2
 
-from services.billing import explanations
 from services.billing.domain import postings
 from services.billing.domain.charges import (
     LINES_MAX,
@@ -31,6 +30,7 @@ from services.billing.domain.charges import (
     overlaps,
 )
 from services.billing.domain.postings import PostingVerdict, next_round, planned
+from services.billing.messages import explanations
 from services.runtime.errors import AmountOverflow, CurrencyMismatch
 from services.runtime.money import Money
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from payments.metering.v1 import metering_pb2
 
-from services.metering import intake, store
+from services.metering import store
 from services.metering.domain import Batch, Policy, canonical_quantity, digest, microseconds
+from services.metering.messages import intake
 from services.runtime.validation import violations
 from tests.support.metering import NOW, event
 

@@ -7,8 +7,8 @@ from collections.abc import Collection
 
 import pytest
 
-from services.metering import catalogue
-from services.metering.catalogue import UNKNOWN_SECONDS, SkuMemory
+from services.metering.app import skus as catalogue
+from services.metering.app.skus import UNKNOWN_SECONDS, SkuMemory
 from services.runtime.errors import DependencyUnavailable
 
 

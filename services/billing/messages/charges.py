@@ -9,9 +9,9 @@ from payments.billing.v1 import charge_service_pb2 as service_pb
 from payments.pricing.v1 import pricing_pb2
 from payments.type.v1 import type_pb2
 
-from services.billing import explanations
 from services.billing.domain.charges import Charge, Line, Span
 from services.billing.domain.transfers import LedgerTransfer
+from services.billing.messages import explanations
 from services.runtime import edge
 from services.runtime.errors import InvalidField
 from services.runtime.money import format_decimal, format_exact

@@ -7,20 +7,23 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Set
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
-from services.metering import domain, facts, late, store
-from services.metering.catalogue import SkuMemory
+from services.metering import domain, facts, store
+from services.metering.app import late
+from services.metering.app.skus import SkuMemory
 from services.metering.domain import (
     Batch,
+    ChangeSettings,
     IngestSettings,
     LateEvent,
     LateFilter,
     LatePlace,
     Policy,
     Receipt,
+    StoreBatch,
     Usage,
     UsageQuery,
 )
@@ -104,22 +107,6 @@ class SettingsMemory:
     def forget(self, tenant_id: str) -> None:
         """Read the settings anew next time."""
         self._kept.pop(tenant_id, None)
-
-
-@dataclass(frozen=True, slots=True)
-class StoreBatch:
-    """A judged batch to be stored, and the receipt that it gets."""
-
-    receipt_id: str
-    batch: Batch
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeSettings:
-    """How far from now events may lie, back and ahead; None leaves it."""
-
-    past: timedelta | None
-    future: timedelta | None
 
 
 class Metering:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
-from services.metering.pipelining import in_order
+from services.runtime.pipelining import in_order
 
 
 async def numbers(count: int, fail_at: int = -1) -> AsyncIterator[int]:

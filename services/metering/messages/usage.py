@@ -9,9 +9,9 @@ from payments.metering.v1 import metering_pb2, metering_service_pb2
 from payments.type.v1 import type_pb2
 
 from services.metering import domain
-from services.metering.app import ChangeSettings
 from services.metering.domain import (
     Aggregation,
+    ChangeSettings,
     IngestSettings,
     LateEvent,
     LateFilter,

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from services.events import cloudevents
-from services.events.app.webhooks import publish_disabled, signing_key
-from services.events.app.webhooks_sender import ATTEMPT_SECONDS, BODY_SECONDS, Sender
+from services.events import facts
+from services.events.adapters.webhooks_sender import ATTEMPT_SECONDS, BODY_SECONDS, Sender
+from services.events.app.webhooks import signing_key
 from services.events.domain import webhooks_bodies as bodies
 from services.events.domain import webhooks_policy as policy
 from services.events.domain import webhooks_signing as signing
@@ -23,6 +23,7 @@ from services.events.domain.feed import FeedEvent
 from services.events.domain.webhooks import Answer, DisabledReason, Endpoint, Health, Outcome
 from services.events.domain.webhooks_policy import Draw, Settlement
 from services.events.domain.webhooks_signing import SigningKey
+from services.events.messages import cloudevents
 from services.events.store import webhooks as endpoints
 from services.events.store import webhooks_delivery as store
 from services.events.store.webhooks_delivery import Claim
@@ -331,7 +332,7 @@ async def _keep(work: UnitOfWork, endpoint: Endpoint, settlement: Settlement) ->
         work.audit(
             "webhook_endpoint", endpoint.endpoint_id, endpoint.as_audited(), after.as_audited()
         )
-        publish_disabled(work, after)
+        work.publish(facts.disabled(after))
     if after != endpoint:
         await endpoints.update(work, after)
 

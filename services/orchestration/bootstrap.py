@@ -6,9 +6,10 @@ import secrets
 
 from payments.orchestration.v1 import orchestration_service_pb2_grpc as service_grpc
 
-from services.orchestration.app import MerchantConfigs, Payments
-from services.orchestration.engine import Engine
-from services.orchestration.processors.sandbox import sandbox
+from services.orchestration.adapters.sandbox import sandbox
+from services.orchestration.app.configs import MerchantConfigs
+from services.orchestration.app.engine import Engine
+from services.orchestration.app.payments import Payments
 from services.orchestration.servicer import MerchantConfigServicer, PaymentServicer
 from services.orchestration.work import Runs
 from services.runtime.service import Runtime, Service, Servicer

@@ -7,9 +7,11 @@ from typing import Any
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 from payments.orchestration.v1 import orchestration_service_pb2_grpc as service_grpc
 
-from services.orchestration import incoming, messages
-from services.orchestration.app import PART_BYTES, MerchantConfigs, Payments
-from services.orchestration.store import Filter
+from services.orchestration.app.configs import MerchantConfigs
+from services.orchestration.app.payments import PART_BYTES, Payments
+from services.orchestration.domain.record import Filter
+from services.orchestration.messages import incoming
+from services.orchestration.messages import payments as messages
 from services.runtime.commands import Commands, UseCase
 from services.runtime.paging import Page
 from services.runtime.turns import aside

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-from services.orchestration import store
-from services.orchestration.engine import LEASE_MARGIN_MS, Engine
+from services.orchestration.app.engine import LEASE_MARGIN_MS, Engine
+from services.orchestration.store import payments as store
 from services.runtime.context import current
 from services.runtime.contracts import INVARIANT
 from services.runtime.database import Database

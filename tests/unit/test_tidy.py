@@ -261,6 +261,7 @@ ROOMS = (
     "bootstrap.py",
     "domain",
     "manifest.py",
+    "messages.py",
     "servicer.py",
     "store.py",
 )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-
-from services.events.domain.operations import Consumer, ConsumerNotReplayable, DeadLetter, Replay
+from services.events.domain.operations import (
+    Consumer,
+    ConsumerNotReplayable,
+    DeadLetter,
+    Replay,
+    ReplayedLetters,
+    ReplayedPeriod,
+    ReplayLetters,
+    ReplayPeriod,
+)
 from services.events.store import operations as store
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import NotFound
@@ -15,50 +20,6 @@ from services.runtime.events.bus import EventBus
 # Each locks lanes that dispatchers work on until it commits, so one call takes no more.
 LETTERS_MAX = 1_000
 PLACES_MAX = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """What a replay is asked for: when the events were recorded, and of which subjects."""
-
-    start_at: datetime
-    end_at: datetime
-    subjects: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayLetters:
-    """Dead letters of a consumer to be handled again: all, those of a key, or some."""
-
-    consumer: str
-    key: str
-    event_ids: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayedLetters:
-    """How many dead letters came back, and whether there are more."""
-
-    count: int
-    more: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayPeriod:
-    """A period that a consumer is to handle again; `generation` names a replay to go on with."""
-
-    consumer: str
-    period: Period
-    generation: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayedPeriod:
-    """How many events were put into the queue by a command, and how far the replay is."""
-
-    command: ReplayPeriod
-    count: int
-    replay: Replay
 
 
 class Operations:

@@ -6,24 +6,29 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 
-from payments.events.v1 import webhook_events_pb2
-
+from services.events import facts
 from services.events.app import types
 from services.events.domain import webhooks_signing as signing
 from services.events.domain import webhooks_urls as urls
 from services.events.domain.webhooks import (
     ENDPOINTS_MAX,
     Attempt,
+    ChangeEndpoint,
+    CreateEndpoint,
     Delivery,
     DeliveryStatus,
     DisabledReason,
     Endpoint,
-    Format,
+    EndpointView,
     Health,
     Outcome,
+    Redelivered,
+    RedeliverEvent,
+    RedeliverPeriod,
+    RotateSecret,
     Secret,
     Signing,
     WebhookEndpointDisabled,
@@ -40,7 +45,6 @@ from services.runtime.events.subjects import Pattern
 from services.runtime.ids import new_id
 from services.runtime.secrets import SecretBox
 
-OVERLAP_DEFAULT = timedelta(hours=24)
 REDELIVERIES_MAX = 1000
 # A test that was not sent by then is looked for in the log of attempts.
 TEST_SECONDS = 30.0
@@ -48,75 +52,6 @@ TEST_POLL_SECONDS = 0.05
 # Of a call's time: what it takes to answer.
 ANSWER_SECONDS = 0.5
 _REDELIVERED = (DeliveryStatus.FAILED, DeliveryStatus.SKIPPED)
-
-
-@dataclass(frozen=True, slots=True)
-class CreateEndpoint:
-    """An endpoint to be made."""
-
-    url: str
-    subjects: tuple[str, ...]
-    description: str
-    format: Format
-    concurrency: int
-    signing: Signing
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeEndpoint:
-    """What is to be changed of an endpoint; None leaves it."""
-
-    endpoint_id: str
-    url: str | None = None
-    subjects: tuple[str, ...] | None = None
-    description: str | None = None
-    format: Format | None = None
-    concurrency: int | None = None
-    disabled: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RotateSecret:
-    """A secret to be replaced; `signing` None keeps the way of signing."""
-
-    endpoint_id: str
-    overlap: timedelta
-    signing: Signing | None
-
-
-@dataclass(frozen=True, slots=True)
-class RedeliverEvent:
-    """One event to be sent again."""
-
-    endpoint_id: str
-    event_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class RedeliverPeriod:
-    """What failed or was skipped in a period, to be sent again; with a status only what has that."""
-
-    endpoint_id: str
-    status: DeliveryStatus | None
-    start_at: datetime
-    end_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Redelivered:
-    """How many deliveries are sent again, and whether there are more."""
-
-    count: int
-    more: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointView:
-    """An endpoint with its secrets; `secret` only when one was just made."""
-
-    endpoint: Endpoint
-    secrets: Sequence[Secret]
-    secret: str = ""
 
 
 class Webhooks:
@@ -198,7 +133,7 @@ class Webhooks:
             await store.update(work, after)
             work.audit("webhook_endpoint", endpoint_id, before.as_audited(), after.as_audited())
         if after.is_disabled and not before.is_disabled:
-            publish_disabled(work, after)
+            work.publish(facts.disabled(after))
         return await _view(work, after)
 
     async def delete(self, endpoint_id: str, work: UnitOfWork) -> None:
@@ -238,7 +173,7 @@ class Webhooks:
             WebhookEndpointDisabled: nothing can be sent to it.
         """
         _check_enabled(await _found(work, endpoint_id))
-        return work.publish(webhook_events_pb2.WebhookEndpointTested(endpoint_id=endpoint_id))
+        return work.publish(facts.tested(endpoint_id))
 
     async def await_test(self, endpoint_id: str, event_id: str) -> Attempt | None:
         """Wait for what came of a test; None when it was not sent within the call's time."""
@@ -353,18 +288,6 @@ def signing_key(box: SecretBox, tenant_id: str, secret: Secret, endpoint_id: str
     """
     place = _place(tenant_id, endpoint_id, secret.secret_id)
     return SigningKey(secret.signing, box.open(secret.sealed, place))
-
-
-def publish_disabled(work: UnitOfWork, endpoint: Endpoint) -> None:
-    """Tell that an endpoint gets nothing from now on."""
-    payload = webhook_events_pb2.WebhookEndpointDisabled(
-        endpoint_id=endpoint.endpoint_id,
-        url=endpoint.url,
-        reason=endpoint.disabled_reason.value.lower(),
-    )
-    if endpoint.health.failing_since is not None:
-        payload.failing_since.FromDatetime(endpoint.health.failing_since)
-    work.publish(payload)
 
 
 def _place(tenant_id: str, endpoint_id: str, secret_id: str) -> str:

@@ -8,14 +8,16 @@ from datetime import UTC
 from payments.events.v1 import events_service_pb2 as service_pb2
 from payments.events.v1 import operations_pb2
 
-from services.events.app.operations import (
+from services.events.domain.operations import (
+    Consumer,
+    DeadLetter,
+    FailingKey,
     Period,
     ReplayedLetters,
     ReplayedPeriod,
     ReplayLetters,
     ReplayPeriod,
 )
-from services.events.domain.operations import Consumer, DeadLetter, FailingKey
 from services.runtime.context import current
 from services.runtime.errors import InvalidField
 from services.runtime.events.subjects import Pattern

@@ -5,9 +5,6 @@ from __future__ import annotations
 from payments.events.v1 import events_pb2, timers_pb2
 from payments.events.v1 import events_service_pb2 as service_pb2
 
-from services.events.app.timers import PutSchedule
-from services.events.domain.outside import Sound
-from services.runtime.errors import DomainError
 from services.runtime.timers.cron import Missed
 from services.runtime.timers.schedules import Schedule
 from services.runtime.timers.store import Timer
@@ -36,10 +33,9 @@ def event_of(schedule: timers_pb2.Schedule) -> events_pb2.Event:
     return event
 
 
-def to_put(schedule: timers_pb2.Schedule, event: Sound | DomainError) -> PutSchedule:
-    """Read which schedule is to be put; `event` is what came of checking its event."""
-    time_zone = schedule.time_zone or "UTC"
-    return PutSchedule(event, schedule.cron, time_zone, _MISSED[schedule.missed])
+def missed_of(policy: timers_pb2.MissedPolicy.ValueType) -> Missed:
+    """Read what becomes of moments that a schedule missed."""
+    return _MISSED[policy]
 
 
 def cancelled(timer_: Timer) -> service_pb2.CancelTimerResponse:

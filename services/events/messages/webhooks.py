@@ -9,24 +9,22 @@ from typing import TypeVar
 from payments.events.v1 import events_service_pb2 as service_pb2
 from payments.events.v1 import webhooks_pb2
 
-from services.events.app.webhooks import (
+from services.events.domain.webhooks import (
+    CONCURRENCY_DEFAULT,
     OVERLAP_DEFAULT,
+    Attempt,
     ChangeEndpoint,
     CreateEndpoint,
+    Delivery,
+    DeliveryStatus,
+    DisabledReason,
     EndpointView,
+    Format,
+    Outcome,
     Redelivered,
     RedeliverEvent,
     RedeliverPeriod,
     RotateSecret,
-)
-from services.events.domain.webhooks import (
-    CONCURRENCY_DEFAULT,
-    Attempt,
-    Delivery,
-    DeliveryStatus,
-    DisabledReason,
-    Format,
-    Outcome,
     Secret,
     Signing,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.events.adapters.checks import Checks
 from services.events.app.feed import EventReader
 from services.events.app.journeys import Journeys
 from services.events.app.operations import Operations
@@ -9,7 +10,6 @@ from services.events.app.publisher import Publisher
 from services.events.app.timers import Timers
 from services.events.app.types import TypeRegistry
 from services.events.app.webhooks import Webhooks
-from services.events.checks import Checks
 from services.events.servicer.feed import FeedRpcs
 from services.events.servicer.journeys import JourneyRpcs
 from services.events.servicer.operations import OperationRpcs

@@ -8,9 +8,9 @@ from typing import Any
 
 from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
 
-from services.events import cloudevents
 from services.events.app.feed import EventReader
 from services.events.domain.cloudevents import render_batch
+from services.events.messages import cloudevents
 from services.events.messages import feed as messages
 from services.runtime.context import current
 from services.runtime.errors import InvalidField, InvalidPageToken

@@ -7,12 +7,11 @@ from typing import Any
 
 from payments.events.v1 import events_service_pb2, events_service_pb2_grpc, timers_pb2
 
-from services.events import incoming
-from services.events.app.publisher import Unreadable
-from services.events.app.timers import Timers
-from services.events.checks import Checks
-from services.events.domain.outside import Incoming
+from services.events.adapters.checks import Checks
+from services.events.app.timers import PutSchedule, Timers
+from services.events.domain.outside import Incoming, Unreadable
 from services.events.messages import timers as messages
+from services.events.servicer import incoming
 from services.runtime.commands import Commands, UseCase
 from services.runtime.events.publish import EventTooLarge
 from services.runtime.paging import Page, fitting
@@ -73,10 +72,11 @@ class TimerRpcs(events_service_pb2_grpc.EventServiceServicer):
     ) -> events_service_pb2.PutScheduleResponse:
         """Put a schedule."""
         # Before the transaction begins; what is wrong is told inside, since a repeated call has its answer already.
-        event = await self._timers.check(await self._event(request.schedule))
-        return await self._commands.run(
-            self._put, messages.to_put(request.schedule, event), request
-        )
+        asked = request.schedule
+        event = await self._timers.check(await self._event(asked))
+        missed = messages.missed_of(asked.missed)
+        command = PutSchedule(event, asked.cron, asked.time_zone or "UTC", missed)
+        return await self._commands.run(self._put, command, request)
 
     async def ListSchedules(
         self, request: events_service_pb2.ListSchedulesRequest, context: Any

@@ -7,11 +7,12 @@ from typing import Any
 
 from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
 
-from services.events import incoming
+from services.events.adapters.checks import Checks
 from services.events.app.publisher import Publisher
-from services.events.app.types import Registered, TypeRegistry
-from services.events.checks import Checks
+from services.events.app.types import TypeRegistry
+from services.events.domain.types import Registered
 from services.events.messages import types as messages
+from services.events.servicer import incoming
 from services.runtime import validation
 from services.runtime.errors import InvalidField
 from services.runtime.events.subjects import split_version

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import psycopg
 
-from services.orchestration import codec
+from services.orchestration.store import codec
 from services.runtime import migrations
 from tests.support.postgres import DatabaseUrls
 

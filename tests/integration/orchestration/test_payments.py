@@ -17,8 +17,8 @@ from payments.orchestration.v1 import orchestration_pb2 as pb
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 from payments.result.v1 import result_pb2
 
-from services.orchestration.processors.port import Order, Settled, Unknown, Verdict
-from services.orchestration.processors.sandbox import SandboxProcessor
+from services.orchestration.adapters.sandbox import SandboxProcessor
+from services.orchestration.ports import Order, Settled, Unknown, Verdict
 
 from .conftest import CARD, CARD_WITH_FALLBACK, WALLET, Bench, reason, status, step_statuses
 

@@ -17,8 +17,8 @@ import pytest
 from payments.orchestration.v1.orchestration_service_pb2_grpc import PaymentServiceStub
 
 from services.orchestration import bootstrap
-from services.orchestration import engine as engine_module
-from services.orchestration.engine import LEASE_MARGIN_MS, Engine
+from services.orchestration.app import engine as engine_module
+from services.orchestration.app.engine import LEASE_MARGIN_MS, Engine
 from services.orchestration.work import DuePayments, Runs
 from services.runtime import database as database_module
 from services.runtime.access import MeshTokens, Principal

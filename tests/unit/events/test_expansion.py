@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.events import catalogue
 from services.events.domain import expansion, payloads, schemas
+from services.events.store import catalogue
 
 
 def chain(length: int, keyword: str = "allOf") -> dict[str, Any]:

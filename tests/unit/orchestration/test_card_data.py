@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 
-from services.orchestration import app, codec, incoming
-from services.orchestration.app import Incoming
+from services.orchestration.app import payments as app
 from services.orchestration.domain import config, tree
 from services.orchestration.domain.config import MerchantConfig, MethodRule
 from services.orchestration.domain.issues import Findings, Severity
+from services.orchestration.domain.record import Incoming
 from services.orchestration.domain.request import Context, interpret
+from services.orchestration.messages import incoming
+from services.orchestration.store import codec
 from services.runtime.cards import holds_card_number
 from services.runtime.context import CallContext, acting
 from services.runtime.errors import InvalidField

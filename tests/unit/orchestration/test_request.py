@@ -12,12 +12,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 
-from services.orchestration import app, codec, incoming
+from services.orchestration.app import payments as app
 from services.orchestration.domain import issues, tree
 from services.orchestration.domain.amounts import Reader
 from services.orchestration.domain.issues import ISSUES_MAX, Findings, Severity
 from services.orchestration.domain.request import Context, interpret
 from services.orchestration.domain.tree import Number
+from services.orchestration.messages import incoming
+from services.orchestration.store import codec
 from services.runtime.context import CallContext, acting
 from services.runtime.money import EXPONENTS, MINOR_UNITS_MAX, Money, format_money
 

@@ -11,9 +11,9 @@ from uuid import UUID
 from google.protobuf.struct_pb2 import Struct, Value
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 
-from services.orchestration.app import Incoming
 from services.orchestration.domain import tree
 from services.orchestration.domain.issues import Findings
+from services.orchestration.domain.record import Incoming
 from services.orchestration.domain.tree import Number, Object, Tree
 from services.runtime.cards import holds_card_number
 from services.runtime.context import current

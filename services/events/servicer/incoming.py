@@ -10,11 +10,10 @@ from typing import TypeGuard
 from google.protobuf.timestamp_pb2 import Timestamp
 from payments.events.v1 import events_pb2, events_service_pb2
 
-from services.events import body
-from services.events.app.publisher import Unreadable
-from services.events.checks import Checks, Taken, taken
+from services.events.adapters.checks import Checks
 from services.events.domain import cloudevents
-from services.events.domain.outside import Incoming
+from services.events.domain.outside import Incoming, Unreadable
+from services.events.messages import body
 from services.runtime import validation
 from services.runtime.context import current
 from services.runtime.errors import DomainError, InvalidField, TenantMismatch
@@ -65,7 +64,7 @@ async def read_cloud_events(
         is_batch = media_type == cloudevents.BATCH
         found = await checks.cloud_events(request.raw_request, batch=is_batch)
     elif request.headers and not media_type.startswith("application/cloudevents"):
-        found = [taken(body.Cut(_attributes(request), request.raw_request or None))]
+        found = [body.taken(body.Cut(_attributes(request), request.raw_request or None))]
     else:
         raise cloudevents.ContentTypeUnknown(
             f"send {cloudevents.STRUCTURED}, {cloudevents.BATCH}, or JSON with ce- headers",
@@ -100,7 +99,7 @@ def _attributes(request: events_service_pb2.PublishCloudEventsRequest) -> Mappin
     return attributes | ({"datacontenttype": content_type} if content_type else {})
 
 
-def _cloud_event(item: Taken | body.Fault) -> Incoming | Unreadable:
+def _cloud_event(item: body.Taken | body.Fault) -> Incoming | Unreadable:
     if isinstance(item, body.Fault):
         return Unreadable(item.event_id, item.error)
     try:

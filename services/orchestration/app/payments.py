@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import asdict, dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, replace
 
-from services.orchestration import store
-from services.orchestration.domain import config as config_rules
+from services.orchestration.app.engine import LEASE_MARGIN_MS
 from services.orchestration.domain import plan as planner
-from services.orchestration.domain.config import MerchantConfig
 from services.orchestration.domain.issues import Findings, Issue, Severity
 from services.orchestration.domain.payment import PaymentStatus, Progress
 from services.orchestration.domain.payment import Policy as PaymentPolicy
-from services.orchestration.domain.plan import Decision, Plan
-from services.orchestration.domain.record import Payment
+from services.orchestration.domain.record import Filter, Incoming, Payment, Planned
 from services.orchestration.domain.request import Context, interpret, with_findings
-from services.orchestration.domain.tree import Object
-from services.orchestration.engine import LEASE_MARGIN_MS
-from services.orchestration.store import Filter, StoredConfig
+from services.orchestration.ports import Runs
+from services.orchestration.store import configs
+from services.orchestration.store import payments as store
 from services.runtime.commands import Commands
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
@@ -38,42 +34,6 @@ ANSWER_BUDGET_SECONDS = 0.1
 WAIT_SECONDS_MAX = 30.0
 # A request of more than 8 kB may hold so many members that they are read in a thread.
 PART_BYTES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A request as it came, and what could be read of it.
-
-    Attributes:
-        body: the bytes that make two requests the same or not.
-        tree: the request's JSON object; None when there is none.
-        findings: what reading has found so far.
-        key: idempotency key beside the body, from field or header; empty without one.
-        odd_key: true when that key was no UUID.
-        card_key: true when that key held a card number, so that it must not be kept in any form.
-    """
-
-    body: bytes
-    tree: Object | None
-    findings: Findings
-    key: str = ""
-    odd_key: bool = False
-    card_key: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """What would be done with a request.
-
-    Attributes:
-        request_key: what recognises a repeat of it.
-    """
-
-    context: Context
-    plan: Plan | None
-    decisions: list[Decision]
-    config: MerchantConfig | None
-    request_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +57,6 @@ class _Taken:
     payment_id: str
     epoch: int | None = None
     lease: Claim | None = None
-
-
-class Runs(Protocol):
-    """The payments that this process works on.
-
-    Attributes:
-        owner: names it in leases.
-    """
-
-    owner: str
-
-    @property
-    def full(self) -> bool:
-        """True when a further payment is better left to whoever finds it due."""
-
-    def begin(self, lease: Claim) -> object:
-        """Work on a payment in the background."""
-
-    async def wait(self, tenant_id: str, payment_id: str, seconds: float) -> bool:
-        """Wait until this process stops to work on a payment; False when it does not, or not in time."""
 
 
 class Payments:
@@ -219,57 +159,9 @@ class Payments:
         return await self.get(payment_id)
 
 
-class MerchantConfigs:
-    """Keeps how merchants want to be paid."""
-
-    def __init__(self, database: Database, processor_ids: frozenset[str]) -> None:
-        self._database = database
-        self._processor_ids = processor_ids
-
-    async def put(self, config: MerchantConfig, work: UnitOfWork) -> int:
-        """Store a version, audited; returns the version that holds.
-
-        Raises:
-            UnknownProcessor, InvalidField, UnknownCurrency: it could not be carried out.
-        """
-        config_rules.check(config, self._processor_ids)
-        await store.lock_merchant(work, config.merchant_id)
-        stored = await store.find_configs(work, config.merchant_id)
-        before = stored[0].config if stored else None
-        version = before.version if before else 0
-        if before == replace(config, version=version):
-            return version
-        config = replace(config, version=version + 1)
-        await store.insert_config(work, config, current().principal_id)
-        work.audit(
-            "merchant_config",
-            config.merchant_id,
-            asdict(before) if before else None,
-            asdict(config),
-        )
-        return config.version
-
-    async def get(self, merchant_id: str, version: int) -> StoredConfig:
-        """Return a version, 0 for the current one. Raises NotFound."""
-        async with self._database.read() as work:
-            found = await store.find_configs(work, merchant_id, version=version)
-        if not found:
-            name = f"{merchant_id} version {version}" if version else merchant_id
-            raise NotFound("merchant_config", name)
-        return found[0]
-
-    async def versions(self, merchant_id: str, *, before: int, limit: int) -> list[StoredConfig]:
-        """Return versions of a merchant, the newest first. Raises NotFound for one that has none."""
-        async with self._database.read() as work:
-            found = await store.find_configs(work, merchant_id, before=before, limit=limit)
-        if not found and not before:
-            raise NotFound("merchant_config", merchant_id)
-        return found
-
-
 async def _check_merchant(work: UnitOfWork, merchant_id: str) -> None:
     """Refuse a merchant of whom nothing is known; payments that were refused may name one without a configuration."""
-    known = await store.find_configs(work, merchant_id)
+    known = await configs.find_configs(work, merchant_id)
     known_otherwise = await store.list_ids(work, Filter(merchant_id), before="", limit=1)
     if not known and not known_otherwise:
         raise NotFound("merchant", merchant_id)
@@ -321,7 +213,7 @@ def _key_of(incoming: Incoming, context: Context) -> str:
 async def _plan(work: UnitOfWork, context: Context, findings: Findings, key: str) -> Planned:
     config = None
     if context.merchant_id:
-        stored = await store.find_configs(work, context.merchant_id)
+        stored = await configs.find_configs(work, context.merchant_id)
         config = stored[0].config if stored else None
     plan, decisions = planner.build(context, config, findings)
     return Planned(with_findings(context, findings), plan, decisions, config, key)

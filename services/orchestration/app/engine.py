@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import TypeVar
 
-from services.orchestration import facts, store
+from services.orchestration import facts
 from services.orchestration.domain import outcome
 from services.orchestration.domain.payment import (
     FINAL,
@@ -37,7 +37,7 @@ from services.orchestration.domain.payment import (
     status_of,
 )
 from services.orchestration.domain.record import Payment
-from services.orchestration.processors.port import (
+from services.orchestration.ports import (
     Finding,
     NotFound,
     NotSent,
@@ -48,6 +48,7 @@ from services.orchestration.processors.port import (
     Unknown,
     Verdict,
 )
+from services.orchestration.store import payments as store
 from services.runtime.clock import Clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.database import Database, UnitOfWork

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
+from services.runtime.work import Claim
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -116,3 +118,23 @@ class Processor(Protocol):
 
     async def lookup(self, merchant_ref: str) -> Finding:
         """Tell what became of an order, by our reference."""
+
+
+class Runs(Protocol):
+    """The payments that this process works on.
+
+    Attributes:
+        owner: names it in leases.
+    """
+
+    owner: str
+
+    @property
+    def full(self) -> bool:
+        """True when a further payment is better left to whoever finds it due."""
+
+    def begin(self, lease: Claim) -> object:
+        """Work on a payment in the background."""
+
+    async def wait(self, tenant_id: str, payment_id: str, seconds: float) -> bool:
+        """Wait until this process stops to work on a payment; False when it does not, or not in time."""

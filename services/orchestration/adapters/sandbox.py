@@ -17,7 +17,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from services.orchestration.processors.port import (
+from services.orchestration.adapters.sandbox_books import SANDBOX_ORDER
+from services.orchestration.ports import (
     Capabilities,
     Finding,
     NotFound,
@@ -29,7 +30,6 @@ from services.orchestration.processors.port import (
     Unknown,
     Verdict,
 )
-from services.orchestration.processors.sandbox_books import SANDBOX_ORDER
 from services.runtime import sql
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.ids import derived_id

@@ -10,7 +10,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -18,13 +17,20 @@ from typing import Any
 from google.protobuf import struct_pb2
 from payments.events.v1 import events_pb2
 
-from services.events import body
-from services.events.domain import cloudevents, payloads, schemas
-from services.events.domain.outside import Incoming, checked, fingerprint
+from services.events.domain import payloads, schemas
+from services.events.domain.outside import (
+    CheckTooCostly,
+    Incoming,
+    Passed,
+    Rule,
+    checked,
+    fingerprint,
+)
 from services.events.domain.payloads import PayloadInvalid
 from services.events.domain.types import EventType, Registration, register
+from services.events.messages import body
 from services.runtime.context import current
-from services.runtime.errors import Code, DomainError
+from services.runtime.errors import DomainError
 from services.runtime.workers import (
     CPU_SECONDS,
     MEMORY_BYTES_MAX,
@@ -36,38 +42,6 @@ from services.runtime.workers import (
 BODY_BUDGETS = 4
 # More of them have two readings as a double.
 DIGITS_MAX = 15
-
-
-class CheckTooCostly(DomainError):
-    """Something took more work to read or to check than one item may."""
-
-    code = Code.RESOURCE_EXHAUSTED
-    reason = "EVENT_CHECK_TOO_COSTLY"
-    state_dependent = True
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What an event is held against: the schema of its version, and the property that orders it."""
-
-    json_schema: str
-    key_field: str
-
-
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """What an event comes to that passed: what orders it, and 16 bytes that tell its content."""
-
-    key: str
-    fingerprint: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A CloudEvent of a body: its attributes, read, and its data byte for byte; None without any."""
-
-    read: cloudevents.Read
-    data: bytes | None
 
 
 class Checks:
@@ -82,9 +56,9 @@ class Checks:
         found = await self._one(_read_events, None, raw, budgets=BODY_BUDGETS)
         return [events_pb2.Event.FromString(i) if isinstance(i, bytes) else i for i in found]
 
-    async def cloud_events(self, raw: bytes, *, batch: bool) -> list[Taken | body.Fault]:
+    async def cloud_events(self, raw: bytes, *, batch: bool) -> list[body.Taken | body.Fault]:
         """Read a body of CloudEvents. Raises what `body.read_cloud_events` does, and CheckTooCostly."""
-        found: list[Taken | body.Fault] = await self._one(
+        found: list[body.Taken | body.Fault] = await self._one(
             _read_cloud_events, batch, raw, budgets=BODY_BUDGETS
         )
         return found
@@ -173,19 +147,8 @@ def _read_events(_: None, raw: bytes) -> list[bytes | body.Fault]:
     return [item if isinstance(item, body.Fault) else item.SerializeToString() for item in found]
 
 
-def _read_cloud_events(batch: bool, raw: bytes) -> list[Taken | body.Fault]:
-    return [taken(cut) for cut in body.read_cloud_events(raw, batch=batch)]
-
-
-def taken(cut: body.Cut | body.Fault) -> Taken | body.Fault:
-    """Read the attributes of a CloudEvent that was cut out of its body."""
-    if isinstance(cut, body.Fault):
-        return cut
-    try:
-        return Taken(cloudevents.read(cut.attributes), cut.data)
-    except DomainError as error:
-        event_id = cut.attributes.get("id")
-        return body.Fault(event_id[:128] if isinstance(event_id, str) else "", error)
+def _read_cloud_events(batch: bool, raw: bytes) -> list[body.Taken | body.Fault]:
+    return [body.taken(cut) for cut in body.read_cloud_events(raw, batch=batch)]
 
 
 def _check(rules: Mapping[tuple[str, int], Rule], event: Incoming) -> Passed:

@@ -11,12 +11,12 @@ from payments.plan.v1 import plan_pb2
 from payments.result.v1 import result_pb2
 from payments.type.v1 import type_pb2
 
-from services.orchestration.app import Planned
 from services.orchestration.domain.config import (
     ATTEMPTS_PER_PROCESSOR_DEFAULT,
     CALL_TIMEOUT_MS_DEFAULT,
     MerchantConfig,
     MethodRule,
+    StoredConfig,
 )
 from services.orchestration.domain.issues import Severity
 from services.orchestration.domain.payment import (
@@ -28,9 +28,8 @@ from services.orchestration.domain.payment import (
     last_failure,
 )
 from services.orchestration.domain.plan import Decision, Plan
-from services.orchestration.domain.record import Payment
+from services.orchestration.domain.record import Payment, Planned
 from services.orchestration.domain.request import Context
-from services.orchestration.store import StoredConfig
 from services.runtime import edge
 
 _STATUSES = edge.Names(PaymentStatus, pb.PaymentStatus, "PAYMENT_STATUS_")

@@ -18,7 +18,7 @@ from typing import Any
 
 from payments.events.v1 import events_pb2
 
-from services.events.domain import payloads
+from services.events.domain import cloudevents, payloads
 from services.runtime import json_messages
 from services.runtime.errors import BatchTooLarge, DomainError, InvalidField
 
@@ -325,3 +325,22 @@ def _refuse_more(body: bytes, at: int) -> None:
     at = _skip(body, at)
     if at < len(body):
         raise _NotThisForm(f"it goes on at byte {at}, behind its end")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A CloudEvent of a body: its attributes, read, and its data byte for byte; None without any."""
+
+    read: cloudevents.Read
+    data: bytes | None
+
+
+def taken(cut: Cut | Fault) -> Taken | Fault:
+    """Read the attributes of a CloudEvent that was cut out of its"""
+    if isinstance(cut, Fault):
+        return cut
+    try:
+        return Taken(cloudevents.read(cut.attributes), cut.data)
+    except DomainError as error:
+        event_id = cut.attributes.get("id")
+        return Fault(event_id[:128] if isinstance(event_id, str) else "", error)

@@ -1,4 +1,4 @@
-"""Every statement of payments and merchant configurations."""
+"""Every statement of payments."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from services.orchestration import codec
-from services.orchestration.domain.config import MerchantConfig
 from services.orchestration.domain.payment import (
     Attempt,
     AttemptStatus,
@@ -22,7 +20,8 @@ from services.orchestration.domain.payment import (
     Progress,
 )
 from services.orchestration.domain.plan import Plan, Step
-from services.orchestration.domain.record import Payment
+from services.orchestration.domain.record import Filter, Payment
+from services.orchestration.store import codec
 from services.orchestration.tables import ATTEMPT, MERCHANT_CONFIG, PAYMENT, STEP
 from services.runtime import sql
 from services.runtime.context import CallContext
@@ -31,82 +30,6 @@ from services.runtime.leases import LeaseLost
 from services.runtime.work import Claim, Lag, claims, lag
 
 _SQL = sql.load("services.orchestration", "queries.sql")
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """What ListPayments selects; empty texts let everything pass."""
-
-    merchant_id: str = ""
-    order_id: str = ""
-    status: str = ""
-
-
-# ---- merchant configurations
-
-
-async def lock_merchant(work: UnitOfWork, merchant_id: str) -> None:
-    """Make other writers of this merchant's configuration wait until this transaction ends."""
-    await work.execute(
-        _SQL["lock_merchant"], {"tenant_id": work.tenant_id, "merchant_id": merchant_id}
-    )
-
-
-async def insert_config(work: UnitOfWork, config: MerchantConfig, created_by: str) -> None:
-    """Store a version."""
-    await work.execute(
-        insert(MERCHANT_CONFIG).values(
-            tenant_id=work.tenant_id,
-            merchant_id=config.merchant_id,
-            version=config.version,
-            methods=codec.methods_to_json(config.methods),
-            attempts_per_processor_max=config.attempts_per_processor_max,
-            call_timeout_ms=config.call_timeout_ms,
-            partial_allowed=config.partial_allowed,
-            created_at=work.now,
-            created_by=created_by,
-        )
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class StoredConfig:
-    """A version, with when and by whom it was stored."""
-
-    config: MerchantConfig
-    created_at: datetime
-    created_by: str
-
-
-async def find_configs(
-    work: UnitOfWork, merchant_id: str, *, version: int = 0, before: int = 0, limit: int = 1
-) -> list[StoredConfig]:
-    """Return versions of a merchant, the newest first; `version` picks one, `before` pages."""
-    table = MERCHANT_CONFIG
-    query = sa.select(table).where(
-        table.c.tenant_id == work.tenant_id, table.c.merchant_id == merchant_id
-    )
-    if version:
-        query = query.where(table.c.version == version)
-    if before:
-        query = query.where(table.c.version < before)
-    rows = await work.execute(query.order_by(table.c.version.desc()).limit(limit))
-    return [_config(row) for row in rows]
-
-
-def _config(row: Any) -> StoredConfig:
-    config = MerchantConfig(
-        row.merchant_id,
-        row.version,
-        codec.methods_from_json(row.methods),
-        row.attempts_per_processor_max,
-        row.call_timeout_ms,
-        row.partial_allowed,
-    )
-    return StoredConfig(config, row.created_at, row.created_by)
-
-
-# ---- payments
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,7 @@ class Payments:
     async def _met_again(
         self, work: UnitOfWork, key: str, body_hash: bytes, planned: Planned
     ) -> tuple[Payment, int | None]:
-        """Return the payment that a key stands for, and a epoch if it was refused and has now been planned."""
+        """Return the payment that a key stands for, and an epoch if it was refused and has now been planned."""
         # Behind the winner's commit: the conflict itself shows nothing of the winner.
         payment_id, first_hash = await store.find_by_key(work, key)
         if first_hash != body_hash:

@@ -22,10 +22,10 @@ from services.access.domain import (
     end_of,
     parent_of,
 )
-from services.runtime import methods
 from services.runtime.access import SCOPE_ALL, new_key
 from services.runtime.context import acting, current
 from services.runtime.database import Database, UnitOfWork
+from services.runtime.edge import methods
 from services.runtime.errors import NotFound
 from services.runtime.ids import new_id
 

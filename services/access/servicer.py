@@ -11,7 +11,7 @@ from services.access import app, messages
 from services.access.domain import CreateKey, RevokeKey
 from services.runtime.commands import Commands, UseCase
 from services.runtime.database import Database
-from services.runtime.paging import Page
+from services.runtime.edge.paging import Page
 
 _CREATE = UseCase(
     "access.create_api_key",

@@ -10,8 +10,8 @@ from payments.pricing.v1 import pricing_pb2, pricing_service_pb2, pricing_servic
 from services.billing.domain.charges import RatedLine, Rating, Span
 from services.billing.domain.postings import PostingVerdict
 from services.billing.domain.transfers import LedgerAccount, LedgerTransfer
-from services.runtime import edge
-from services.runtime.channels import Channels
+from services.runtime.edge import values as edge
+from services.runtime.edge.channels import Channels
 from services.runtime.errors import DomainError, Internal
 from services.runtime.money import parse_decimal
 

@@ -13,7 +13,7 @@ from payments.events.v1.billing_events_pb2 import (
 )
 
 from services.billing.domain.charges import Charge, Span
-from services.runtime import edge
+from services.runtime.edge import values as edge
 from services.runtime.errors import DomainError
 from services.runtime.money import format_decimal
 

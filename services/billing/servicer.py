@@ -13,7 +13,7 @@ from services.billing.app import Charges
 from services.billing.domain.charges import ChargeFilter, Order, Place
 from services.billing.messages import charges as messages
 from services.runtime.commands import Commands, SteppedUseCase
-from services.runtime.paging import Page
+from services.runtime.edge.paging import Page
 from services.runtime.turns import in_slices
 
 PAGE_SIZE_DEFAULT = 20

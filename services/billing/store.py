@@ -22,11 +22,11 @@ from services.billing.domain.charges import (
 from services.billing.domain.transfers import AccountType, LedgerAccount, LedgerTransfer
 from services.billing.tables import charge as charge_table
 from services.billing.tables import charge_line as line_table
-from services.runtime import sql
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import Internal
 from services.runtime.money import Money
+from services.runtime.postgres import sql
 from services.runtime.turns import in_slices
 from services.runtime.work import Claim, Lag, claims, lag
 

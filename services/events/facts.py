@@ -8,7 +8,7 @@ from payments.events.v1 import webhook_events_pb2
 from payments.events.v1.event_type_events_pb2 import EventTypeCutOver
 
 from services.events.domain.webhooks import Endpoint
-from services.runtime import edge
+from services.runtime.edge import values as edge
 
 
 def disabled(endpoint: Endpoint) -> webhook_events_pb2.WebhookEndpointDisabled:

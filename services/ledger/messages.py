@@ -20,7 +20,8 @@ from services.ledger.domain.accounts import (
 from services.ledger.domain.posting import Verdict
 from services.ledger.domain.transfers import KIND_POSTED, Malformed, Transfer
 from services.ledger.domain.trial_balance import CurrencySums, TypeSums
-from services.runtime import edge, validation
+from services.runtime.edge import validation
+from services.runtime.edge import values as edge
 from services.runtime.money import EXPONENTS
 
 # ---- In

@@ -14,10 +14,10 @@ from services.ledger import messages
 from services.ledger.app import Ledger
 from services.ledger.domain.accounts import AccountFilter, AccountType
 from services.ledger.domain.transfers import Malformed
-from services.runtime import validation
 from services.runtime.contracts import REQUEST_VALIDATION
+from services.runtime.edge import validation
+from services.runtime.edge.paging import Page
 from services.runtime.money import exponent
-from services.runtime.paging import Page
 from services.runtime.turns import in_slices
 from services.runtime.violations import ViolationReporter
 

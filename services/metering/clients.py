@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from payments.pricing.v1 import catalog_service_pb2, catalog_service_pb2_grpc
 
-from services.runtime.channels import Channels
+from services.runtime.edge.channels import Channels
 
 SKUS_PER_LOOKUP = 1000
 """As many as one ListSkus takes and answers."""

@@ -9,7 +9,7 @@ from payments.events.v1 import metering_events_pb2
 
 from services.metering import domain
 from services.metering.domain import Batch, Closing, Receipt, Total
-from services.runtime import edge
+from services.runtime.edge import values as edge
 from services.runtime.money import format_decimal
 
 

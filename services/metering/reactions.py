@@ -8,7 +8,7 @@ from payments.events.v1.metering_events_pb2 import UsagePeriodClosed
 from services.metering.app import late
 from services.metering.domain import Closing
 from services.runtime.database import UnitOfWork
-from services.runtime.edge import moment_of
+from services.runtime.edge.values import moment_of
 from services.runtime.events.envelope import Envelope, Reaction
 
 

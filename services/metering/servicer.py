@@ -21,10 +21,10 @@ from services.metering.messages import intake
 from services.metering.messages import usage as messages
 from services.runtime.commands import Commands, UseCase
 from services.runtime.context import acting, current
-from services.runtime.paging import Page
+from services.runtime.edge.paging import Page
+from services.runtime.edge.validation import check_batch
 from services.runtime.pipelining import in_order
 from services.runtime.turns import in_slices
-from services.runtime.validation import check_batch
 
 IN_FLIGHT_MAX = 4
 """Batches of one stream that are worked on at a time: enough to keep the database busy meanwhile."""

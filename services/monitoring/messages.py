@@ -18,7 +18,7 @@ from services.monitoring.domain import (
     ViolationFilter,
     severity_fault,
 )
-from services.runtime.edge import Names, moment_of, moment_or_none
+from services.runtime.edge.values import Names, moment_of, moment_or_none
 from services.runtime.errors import FieldViolation, InvalidField
 from services.runtime.texts import storable
 

@@ -13,9 +13,9 @@ from payments.type.v1 import type_pb2
 from services.monitoring import messages
 from services.monitoring.app import Monitor
 from services.monitoring.domain import Position, Violation
-from services.runtime import validation
 from services.runtime.clock import Clock
-from services.runtime.paging import Page
+from services.runtime.edge import validation
+from services.runtime.edge.paging import Page
 from services.runtime.turns import in_slices
 
 BATCH_ITEMS_MAX = 1000

@@ -13,7 +13,7 @@ from services.orchestration.domain.record import Filter
 from services.orchestration.messages import incoming
 from services.orchestration.messages import payments as messages
 from services.runtime.commands import Commands, UseCase
-from services.runtime.paging import Page
+from services.runtime.edge.paging import Page
 from services.runtime.turns import aside
 
 

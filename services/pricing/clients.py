@@ -9,8 +9,8 @@ from payments.type.v1 import type_pb2
 
 from services.pricing.domain.rating import Usage
 from services.pricing.ports import UsageSnapshot
-from services.runtime import edge
-from services.runtime.channels import Channels
+from services.runtime.edge import values as edge
+from services.runtime.edge.channels import Channels
 from services.runtime.money import CONTEXT
 
 

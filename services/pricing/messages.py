@@ -24,7 +24,7 @@ from services.pricing.domain.rating import (
     Rated,
 )
 from services.pricing.domain.values import document
-from services.runtime import edge
+from services.runtime.edge import values as edge
 from services.runtime.errors import FieldViolation, InvalidField
 from services.runtime.money import exponent, format_decimal, format_exact
 

@@ -17,9 +17,9 @@ from payments.pricing.v1 import (
 from services.pricing import app, messages
 from services.pricing.domain.values import BEGINNING
 from services.runtime.commands import Commands, UseCase
-from services.runtime.edge import moment_of
+from services.runtime.edge.paging import Page
+from services.runtime.edge.values import moment_of
 from services.runtime.money import parse_decimal
-from services.runtime.paging import Page
 
 # One page of plans and entitlements carries their price lists.
 _WITH_PRICES_MAX = 200

@@ -23,7 +23,6 @@ from uuid import UUID
 import psycopg
 from google.protobuf.message import Message
 
-from services.runtime import sql
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import (
     Code,
@@ -33,6 +32,7 @@ from services.runtime.errors import (
     RequestIdReused,
     RequestInProgress,
 )
+from services.runtime.postgres import sql
 
 # Of a transaction that Postgres chose as the victim of a deadlock or of a conflict.
 ATTEMPTS_MAX = 4

@@ -19,7 +19,6 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Executable
 
-from services.runtime import pool, sql
 from services.runtime.clock import Clock
 from services.runtime.conditions import Conditions
 from services.runtime.context import CallContext, acting, current
@@ -30,11 +29,12 @@ from services.runtime.errors import (
     InvalidField,
     StorageLow,
 )
-from services.runtime.events import facts, publish
 from services.runtime.ids import new_ulid, new_uuid
-from services.runtime.session import Call, Rows, Session
-from services.runtime.statements import compiled, statement
-from services.runtime.timers import setting
+from services.runtime.outbox import facts, publish
+from services.runtime.outbox import timer_setting as setting
+from services.runtime.postgres import pool, sql
+from services.runtime.postgres.session import Call, Rows, Session
+from services.runtime.postgres.statements import compiled, statement
 
 STATEMENT_TIMEOUT_MS = 60_000
 POOL_WAIT_SECONDS = 10.0

@@ -21,7 +21,7 @@ from services.events.adapters.webhooks_sender import Sender
 from services.events.work import WebhookWorker
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.secrets import new_key
 from services.runtime.service import Runtime, Service
 from tests.support.events import call, new_tenant

@@ -230,7 +230,7 @@ def test_a_new_crash_point_is_discovered(tmp_path: Path) -> None:
 BEGIN_TASKS = {
     "runtime/loops.py": "the loop itself",
     "runtime/work.py": "pieces of work under a lease, waited for at a stop",
-    "runtime/interceptors.py": "watches one call",
+    "runtime/edge/interceptors.py": "watches one call",
     "local/mesh.py": "the start of the facade, waited for although it is cancelled",
     "events/work.py": "makes ready what one claim sends to an endpoint",
 }

@@ -12,7 +12,7 @@ from payments.type.v1 import type_pb2
 from services.billing.domain.charges import Charge, Line, Span
 from services.billing.domain.transfers import LedgerTransfer
 from services.billing.messages import explanations
-from services.runtime import edge
+from services.runtime.edge import values as edge
 from services.runtime.errors import InvalidField
 from services.runtime.money import format_decimal, format_exact
 

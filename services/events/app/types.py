@@ -20,7 +20,7 @@ from services.events.store import catalogue
 from services.events.store import types as store
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DomainError, NotFound
-from services.runtime.events.subjects import Pattern
+from services.runtime.outbox.subjects import Pattern
 
 
 class TypeRegistry:

@@ -19,9 +19,9 @@ from services.events.domain.operations import (
     ReplayPeriod,
 )
 from services.runtime.context import current
+from services.runtime.edge.paging import decode_token, encode_token
 from services.runtime.errors import InvalidField
-from services.runtime.events.subjects import Pattern
-from services.runtime.paging import decode_token, encode_token
+from services.runtime.outbox.subjects import Pattern
 
 
 def to_replay_letters(request: service_pb2.ReplayDeadLettersRequest) -> ReplayLetters:

@@ -11,9 +11,9 @@ from services.events.domain.cloudevents import CloudEventInvalid, CloudEventUnsu
 from services.events.domain.outside import EventOutcome, Verdict
 from services.events.domain.payloads import PayloadInvalid
 from services.events.domain.types import EventType, Registered, Version
-from services.runtime import validation
+from services.runtime.edge import validation
 from services.runtime.errors import DomainError, FieldViolation
-from services.runtime.events.subjects import is_subject
+from services.runtime.outbox.subjects import is_subject
 from services.runtime.texts import encodable
 
 _OUTCOMES = {

@@ -13,9 +13,9 @@ from services.events.domain.cloudevents import render_batch
 from services.events.messages import cloudevents
 from services.events.messages import feed as messages
 from services.runtime.context import current
+from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.errors import InvalidField, InvalidPageToken
-from services.runtime.events.subjects import Pattern
-from services.runtime.paging import clamp_page_size, decode_token, encode_token
+from services.runtime.outbox.subjects import Pattern
 
 
 class FeedRpcs(events_service_pb2_grpc.EventServiceServicer):

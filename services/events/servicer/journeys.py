@@ -8,7 +8,7 @@ from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
 
 from services.events.app.journeys import Journeys
 from services.events.messages import journeys as messages
-from services.runtime.paging import Page, fitting
+from services.runtime.edge.paging import Page, fitting
 
 # Of what the journeys on one page know.
 PAGE_BYTES_MAX = 4 * 1024 * 1024

@@ -11,7 +11,7 @@ from services.events.app.operations import Operations
 from services.events.messages import operations as messages
 from services.runtime.commands import Commands, UseCase
 from services.runtime.context import current
-from services.runtime.paging import Page
+from services.runtime.edge.paging import Page
 
 
 class OperationRpcs(events_service_pb2_grpc.EventServiceServicer):

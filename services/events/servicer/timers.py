@@ -13,8 +13,8 @@ from services.events.domain.outside import Incoming, Unreadable
 from services.events.messages import timers as messages
 from services.events.servicer import incoming
 from services.runtime.commands import Commands, UseCase
-from services.runtime.events.publish import EventTooLarge
-from services.runtime.paging import Page, fitting
+from services.runtime.edge.paging import Page, fitting
+from services.runtime.outbox.publish import EventTooLarge
 from services.runtime.timers.schedules import PAYLOAD_BYTES_MAX
 
 # Of the schedules on one page.

@@ -13,10 +13,10 @@ from services.events.app.types import TypeRegistry
 from services.events.domain.types import Registered
 from services.events.messages import types as messages
 from services.events.servicer import incoming
-from services.runtime import validation
+from services.runtime.edge import validation
+from services.runtime.edge.paging import Page, fitting
 from services.runtime.errors import InvalidField
-from services.runtime.events.subjects import split_version
-from services.runtime.paging import Page, fitting
+from services.runtime.outbox.subjects import split_version
 from services.runtime.turns import in_slices
 
 TYPES_PER_CALL_MAX = 100

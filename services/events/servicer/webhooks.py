@@ -11,7 +11,7 @@ from payments.events.v1 import events_service_pb2_grpc
 from services.events.app.webhooks import Webhooks
 from services.events.messages import webhooks as messages
 from services.runtime.commands import Commands, UseCase
-from services.runtime.paging import Page
+from services.runtime.edge.paging import Page
 
 # Each carries up to 16 KiB of an answer, and a page has to fit into a message.
 ATTEMPTS_PAGE = 50

@@ -20,7 +20,7 @@ from services.metering.domain import (
     Verdict,
     Window,
 )
-from services.runtime.edge import moment_of
+from services.runtime.edge.values import moment_of
 from services.runtime.money import format_decimal
 
 _WINDOWS = {

@@ -30,7 +30,7 @@ from services.orchestration.domain.payment import (
 from services.orchestration.domain.plan import Decision, Plan
 from services.orchestration.domain.record import Payment, Planned
 from services.orchestration.domain.request import Context
-from services.runtime import edge
+from services.runtime.edge import values as edge
 
 _STATUSES = edge.Names(PaymentStatus, pb.PaymentStatus, "PAYMENT_STATUS_")
 _OPERATIONS = edge.Names(Operation, pb.Operation, "OPERATION_")

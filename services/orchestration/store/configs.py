@@ -10,8 +10,8 @@ from sqlalchemy.dialects.postgresql import insert
 from services.orchestration.domain.config import MerchantConfig, StoredConfig
 from services.orchestration.store import codec
 from services.orchestration.tables import MERCHANT_CONFIG
-from services.runtime import sql
 from services.runtime.database import UnitOfWork
+from services.runtime.postgres import sql
 
 _SQL = sql.load("services.orchestration", "queries.sql")
 

@@ -23,10 +23,10 @@ from services.orchestration.domain.plan import Plan, Step
 from services.orchestration.domain.record import Filter, Payment
 from services.orchestration.store import codec
 from services.orchestration.tables import ATTEMPT, MERCHANT_CONFIG, PAYMENT, STEP
-from services.runtime import sql
 from services.runtime.context import CallContext
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.leases import LeaseLost
+from services.runtime.postgres import sql
 from services.runtime.work import Claim, Lag, claims, lag
 
 _SQL = sql.load("services.orchestration", "queries.sql")

@@ -38,7 +38,7 @@ from services.runtime.events.watch import Watch
 from services.runtime.interruptions import Interruptions
 from services.runtime.leases import LeaseLost, Term
 from services.runtime.loops import Backoff, Loop
-from services.runtime.session import Session
+from services.runtime.postgres.session import Session
 
 # Savepoints in one transaction stay below the 64 that Postgres keeps in shared memory.
 BATCH_MAX = 50

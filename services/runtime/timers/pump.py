@@ -18,7 +18,6 @@ from typing import Any
 import psycopg
 import structlog
 
-from services.runtime import sql
 from services.runtime.clock import Clock
 from services.runtime.conditions import Conditions
 from services.runtime.crashpoints import crashpoint
@@ -28,11 +27,12 @@ from services.runtime.events.bus import EventBus
 from services.runtime.events.relay import Relay, Row
 from services.runtime.ids import new_ulid
 from services.runtime.loops import Backoff, Loop
-from services.runtime.roles import DatabaseUnfit, RoleNames
-from services.runtime.session import Call, Session
-from services.runtime.statements import statement
+from services.runtime.outbox import timer_event as event
+from services.runtime.postgres import sql
+from services.runtime.postgres.roles import DatabaseUnfit, RoleNames
+from services.runtime.postgres.session import Call, Session
+from services.runtime.postgres.statements import statement
 from services.runtime.telemetry import Telemetry
-from services.runtime.timers import event
 from services.runtime.timers.cron import Cron, Missed
 from services.runtime.work import Lag, LagGauge
 

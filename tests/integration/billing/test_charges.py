@@ -39,8 +39,8 @@ from services.runtime.context import CallContext, acting
 from services.runtime.errors import Code, DependencyUnavailable, DomainError
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.manifests import Manifest
+from services.runtime.postgres.session import Call, Rows, Session
 from services.runtime.service import Runtime, Service, Servicer
-from services.runtime.session import Call, Rows, Session
 from services.runtime.telemetry import Silent
 from services.runtime.work import Claim
 from tests.support.mesh import MESH_SECRET, Mesh, running

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql.psycopg import dialect
 
 from services.billing.domain.charges import ChargeFilter, Place
 from services.billing.store import charges_query
-from services.runtime import sql
+from services.runtime.postgres import sql
 from tests.support.postgres import DatabaseUrls
 
 QUERIES = sql.load("services.billing", "queries.sql")

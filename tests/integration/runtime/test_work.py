@@ -25,10 +25,10 @@ from hypothesis.stateful import (
 )
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
-from services.runtime import roles, schema
 from services.runtime.clock import ManualClock
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
+from services.runtime.postgres import roles, schema
 from services.runtime.work import Claim, claims, lag
 from tests.support.postgres import DatabaseUrls, Server
 

@@ -14,10 +14,12 @@ from google.protobuf import empty_pb2
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.runtime.context import acting
-from services.runtime.events.publish import EventTooLarge
 from services.runtime.journeys import store as journeys
-from services.runtime.timers import event, setting, store
+from services.runtime.outbox import timer_event as event
+from services.runtime.outbox import timer_setting as setting
+from services.runtime.outbox.publish import EventTooLarge
 from services.runtime.timers import pump as pumps
+from services.runtime.timers import store
 from services.runtime.timers.pump import TimerPump
 from tests.support.events import call, new_tenant
 from tests.support.postgres import DatabaseUrls

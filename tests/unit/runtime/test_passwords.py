@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.runtime.roles import Passwords, PasswordsDamaged
+from services.runtime.postgres.roles import Passwords, PasswordsDamaged
 
 
 def test_passwords_are_made_once_and_closed_to_others(tmp_path: Path) -> None:

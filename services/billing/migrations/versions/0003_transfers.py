@@ -13,7 +13,7 @@ import psycopg
 import sqlalchemy as sa
 from alembic import op
 
-from services.runtime import schema
+from services.runtime.postgres import schema
 
 revision = "0003"
 down_revision = "0002"

@@ -51,7 +51,7 @@ from services.runtime.events.relay import Relay
 from services.runtime.interruptions import Interruptions, is_database_away
 from services.runtime.leases import LeaseLost
 from services.runtime.loops import Loop
-from services.runtime.session import Session
+from services.runtime.postgres.session import Session
 from services.runtime.turns import aside, in_slices
 
 SHARES = 8

@@ -14,7 +14,7 @@ from services.runtime.events.jetstream.source import Source
 from services.runtime.events.relay import LEASE_MS, Relay
 from services.runtime.ids import new_ulid
 from services.runtime.loops import stop_all
-from services.runtime.roles import DatabaseUnfit, RoleNames
+from services.runtime.postgres.roles import DatabaseUnfit, RoleNames
 from services.runtime.telemetry import Telemetry
 from services.runtime.violations import Violation, ViolationReporter
 

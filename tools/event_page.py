@@ -18,8 +18,8 @@ if __package__ in (None, ""):  # run as a script: our own folder's parent is not
 from services.events import catalogue
 from services.events.catalogue import Entry
 from services.events.domain.types import Version
-from services.runtime.events import registry
-from services.runtime.events.subjects import with_version
+from services.runtime.outbox import registry
+from services.runtime.outbox.subjects import with_version
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = "docs/reference/events.md"

@@ -18,10 +18,10 @@ from services.access.domain import (
     end_of,
     parent_of,
 )
-from services.runtime import methods
 from services.runtime.access import NewKey, new_key
 from services.runtime.context import current
 from services.runtime.database import UnitOfWork
+from services.runtime.edge import methods
 from services.runtime.errors import NotFound
 from services.runtime.ids import new_id
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from payments.access.v1 import access_service_pb2_grpc
 
 from services.access.servicer import AccessServicer
-from services.runtime import methods
+from services.runtime.edge import methods
 from services.runtime.service import Runtime, Service, Servicer
 
 

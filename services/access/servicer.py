@@ -12,8 +12,8 @@ from services.access.domain import ApiKey, choose_tenant
 from services.runtime.access import SCOPE_ALL
 from services.runtime.context import acting, current
 from services.runtime.database import Database, UnitOfWork
+from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.idempotency import Idempotency
-from services.runtime.paging import clamp_page_size, decode_token, encode_token
 
 _PAGES = "access.list_api_keys"
 

@@ -10,7 +10,7 @@ from payments.type.v1 import type_pb2
 
 from services.billing.domain.charges import RatedLine, Rating, Span
 from services.billing.domain.postings import LedgerAccount, LedgerTransfer, PostingVerdict
-from services.runtime.channels import Channels
+from services.runtime.edge.channels import Channels
 from services.runtime.errors import DomainError, Internal
 from services.runtime.money import Money, parse_decimal
 

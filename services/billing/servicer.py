@@ -19,9 +19,9 @@ from services.billing.domain import postings
 from services.billing.domain.charges import Charge, Line, Span
 from services.billing.domain.postings import LedgerTransfer
 from services.billing.store import ChargeFilter, Place
+from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.errors import InvalidField
 from services.runtime.money import Money, format_decimal, format_exact
-from services.runtime.paging import clamp_page_size, decode_token, encode_token
 
 PAGE_SIZE_DEFAULT = 20
 PAGE_SIZE_MAX = 100

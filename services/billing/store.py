@@ -14,9 +14,9 @@ from sqlalchemy import ARRAY, Select, Text, any_, literal, select, tuple_
 from services.billing.domain.charges import Charge, ChargeStatus, Line, RatedLine, Span
 from services.billing.tables import charge as charge_table
 from services.billing.tables import charge_line as line_table
-from services.runtime import sql
 from services.runtime.database import UnitOfWork
 from services.runtime.money import Money
+from services.runtime.postgres import sql
 
 # A charge has up to 2,000 lines; this many keep a page well below what clients take in one message.
 PAGE_LINES_MAX = 10_000

@@ -19,7 +19,7 @@ from typing import Any
 from payments.events.v1 import events_pb2
 
 from services.events.domain import payloads
-from services.runtime import json_messages
+from services.runtime.edge import json_messages
 from services.runtime.errors import BatchTooLarge, DomainError, InvalidField
 
 EVENTS_MAX = 1000

@@ -17,8 +17,8 @@ from typing import Any
 from services.events.domain import schemas
 from services.events.domain.types import EventType, Version
 from services.runtime import documents
-from services.runtime.events import registry
-from services.runtime.events.subjects import is_subject
+from services.runtime.outbox import registry
+from services.runtime.outbox.subjects import is_subject
 
 _OUTSIDE = {
     "subject", "owner", "consumers", "description", "key_field", "schema_by", "versions"

@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError, Message
 
 from services.events.domain.cloudevents import JSON, PROTOBUF, Outgoing
 from services.events.domain.feed import FeedEvent
-from services.runtime.events import registry
+from services.runtime.outbox import registry
 
 
 def of_feed(event: FeedEvent) -> Outgoing:

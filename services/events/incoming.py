@@ -15,12 +15,12 @@ from services.events.app.publisher import Unreadable
 from services.events.checks import Checks, Taken, taken
 from services.events.domain import cloudevents
 from services.events.domain.outside import Incoming
-from services.runtime import validation
 from services.runtime.context import current
+from services.runtime.edge import validation
 from services.runtime.errors import DomainError, InvalidField, TenantMismatch
-from services.runtime.events.publish import EventTooLarge
-from services.runtime.events.subjects import split_version
 from services.runtime.ids import new_ulid
+from services.runtime.outbox.publish import EventTooLarge
+from services.runtime.outbox.subjects import split_version
 from services.runtime.telemetry import read_traceparent
 from services.runtime.turns import in_slices
 

@@ -25,11 +25,11 @@ from services.ledger.domain.posting import Verdict
 from services.ledger.domain.transfers import KIND_POSTED, Malformed, Transfer
 from services.ledger.domain.trial_balance import CurrencySums, TypeSums
 from services.ledger.store import AccountFilter, EntryView
-from services.runtime import validation
 from services.runtime.context import current
 from services.runtime.contracts import INVARIANT, REQUEST_VALIDATION
+from services.runtime.edge import validation
+from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.money import EXPONENTS, Money, exponent
-from services.runtime.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.turns import in_slices
 from services.runtime.violations import Violation, ViolationReporter
 

@@ -17,10 +17,10 @@ from services.ledger.domain.transfers import Transfer, TransferResult
 from services.ledger.domain.trial_balance import TypeSums
 from services.ledger.tables import account as account_table
 from services.ledger.tables import balance as balance_table
-from services.runtime import sql
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
-from services.runtime.session import Rows
+from services.runtime.postgres import sql
+from services.runtime.postgres.session import Rows
 from services.runtime.turns import in_slices
 
 RowT = TypeVar("RowT")

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from services.local.errors import MeshSecretDamaged, SecretsKeysDamaged
-from services.runtime.roles import DatabaseTaken
+from services.runtime.postgres.roles import DatabaseTaken
 from services.runtime.secrets import new_key, parse_keys
 
 MESH_SECRET_FILE = "mesh.secret"  # noqa: S105 - the name of a file

@@ -11,7 +11,7 @@ from services.metering.app import Metering
 from services.metering.catalogue import Lookup, SkuMemory
 from services.metering.reactions import REACTIONS
 from services.metering.servicer import MeteringServicer
-from services.runtime.channels import Channels
+from services.runtime.edge.channels import Channels
 from services.runtime.service import Runtime, Service, Servicer
 
 SKUS_PER_LOOKUP = 1000

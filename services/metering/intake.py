@@ -25,9 +25,9 @@ from services.metering.domain import (
     digest,
     instant,
 )
+from services.runtime.edge.validation import violations
 from services.runtime.errors import InvalidField
 from services.runtime.turns import in_slices
-from services.runtime.validation import violations
 
 _BACKEND = metering_pb2.SOURCE_BACKEND
 _SOURCES = frozenset(metering_pb2.Source.values())

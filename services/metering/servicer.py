@@ -32,11 +32,11 @@ from services.metering.domain import (
 from services.metering.pipelining import in_order
 from services.runtime.context import acting, current
 from services.runtime.database import UnitOfWork
+from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
+from services.runtime.edge.validation import check_batch
 from services.runtime.idempotency import Idempotency
 from services.runtime.money import format_decimal
-from services.runtime.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.turns import in_slices
-from services.runtime.validation import check_batch
 
 IN_FLIGHT_MAX = 4
 """Batches of one stream that are worked on at a time: enough to keep the database busy meanwhile."""

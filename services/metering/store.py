@@ -28,8 +28,8 @@ from services.metering.domain import (
     UsageRow,
     instant,
 )
-from services.runtime import sql
 from services.runtime.database import UnitOfWork
+from services.runtime.postgres import sql
 from services.runtime.turns import in_slices
 
 RECEIPT_PREFIX = "rcp_"

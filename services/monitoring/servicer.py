@@ -22,10 +22,10 @@ from services.monitoring.domain import (
     severity_fault,
 )
 from services.monitoring.store import Position, ViolationFilter
-from services.runtime import validation
 from services.runtime.clock import Clock
+from services.runtime.edge import validation
+from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.errors import FieldViolation, InvalidField
-from services.runtime.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.texts import storable
 from services.runtime.turns import in_slices
 

@@ -17,8 +17,8 @@ from services.monitoring.domain import (
     Violation,
 )
 from services.monitoring.tables import contract, violation
-from services.runtime import sql
 from services.runtime.database import UnitOfWork
+from services.runtime.postgres import sql
 
 _SQL = sql.load("services.monitoring", "queries.sql")
 

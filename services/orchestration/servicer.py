@@ -12,8 +12,8 @@ from services.orchestration import incoming, rendering
 from services.orchestration.app import MerchantConfigs, Payments
 from services.orchestration.store import Filter
 from services.runtime.database import UnitOfWork
+from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.idempotency import Idempotency
-from services.runtime.paging import clamp_page_size, decode_token, encode_token
 
 
 class PaymentServicer(service_grpc.PaymentServiceServicer):

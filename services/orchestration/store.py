@@ -24,8 +24,8 @@ from services.orchestration.domain.payment import (
 from services.orchestration.domain.plan import Plan, Step
 from services.orchestration.domain.record import Payment
 from services.orchestration.tables import ATTEMPT, MERCHANT_CONFIG, PAYMENT, STEP
-from services.runtime import sql
 from services.runtime.database import UnitOfWork
+from services.runtime.postgres import sql
 
 _SQL = sql.load("services.orchestration", "queries.sql")
 

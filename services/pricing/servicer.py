@@ -27,6 +27,7 @@ from services.pricing.domain.prices import Price, Step
 from services.pricing.domain.rating import EstimateLine, Line
 from services.pricing.domain.values import BEGINNING, document
 from services.runtime.database import Database, UnitOfWork
+from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.errors import FieldViolation, InvalidField
 from services.runtime.idempotency import Idempotency
 from services.runtime.money import (
@@ -37,7 +38,6 @@ from services.runtime.money import (
     parse_decimal,
     round_to_minor,
 )
-from services.runtime.paging import clamp_page_size, decode_token, encode_token
 
 _CATALOG = TypeAdapter(Catalog)
 _PRICE = TypeAdapter(Price)

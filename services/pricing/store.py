@@ -31,8 +31,8 @@ from services.pricing.domain.catalog import (
 )
 from services.pricing.domain.changes import Change, Shelf, named, shelf_key
 from services.pricing.domain.values import document
-from services.runtime import sql
 from services.runtime.database import UnitOfWork
+from services.runtime.postgres import sql
 from services.runtime.turns import in_slices
 
 _SQL = sql.load("services.pricing", "queries.sql")

@@ -10,7 +10,7 @@ from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_se
 from payments.type.v1 import type_pb2
 
 from services.pricing.domain.rating import Usage
-from services.runtime.channels import Channels
+from services.runtime.edge.channels import Channels
 from services.runtime.money import CONTEXT
 
 

@@ -19,7 +19,6 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Executable
 
-from services.runtime import pool, sql
 from services.runtime.clock import Clock
 from services.runtime.conditions import Conditions
 from services.runtime.context import CallContext, current
@@ -30,11 +29,11 @@ from services.runtime.errors import (
     InvalidField,
     StorageLow,
 )
-from services.runtime.events import facts, publish
 from services.runtime.ids import new_ulid, new_uuid
-from services.runtime.session import Call, Rows, Session
-from services.runtime.statements import compiled, statement
-from services.runtime.timers import setting
+from services.runtime.outbox import facts, publish, timer_setting
+from services.runtime.postgres import pool, sql
+from services.runtime.postgres.session import Call, Rows, Session
+from services.runtime.postgres.statements import compiled, statement
 
 STATEMENT_TIMEOUT_MS = 60_000
 POOL_WAIT_SECONDS = 10.0
@@ -219,7 +218,7 @@ class UnitOfWork:
         """
         timer_id = new_ulid()
         self._waiting.append(
-            setting.set_timer(self._call, self.now, timer_id, payload, due_at, key)
+            timer_setting.set_timer(self._call, self.now, timer_id, payload, due_at, key)
         )
         await self._run()
         self.scheduled = True
@@ -227,7 +226,7 @@ class UnitOfWork:
 
     async def cancel_timers(self, *keys: str) -> int:
         """Take back what was scheduled; returns how many there were. Those missing are events by now."""
-        self._waiting.append(setting.cancel_timers(self._call, keys))
+        self._waiting.append(timer_setting.cancel_timers(self._call, keys))
         return (await self._run())[-1].rowcount
 
     def audit(

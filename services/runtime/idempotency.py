@@ -15,9 +15,9 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 
-from services.runtime import sql
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import Code, DomainError, FieldViolation, RequestIdReused
+from services.runtime.postgres import sql
 
 _SQL = sql.load("services.runtime", "queries.sql")
 

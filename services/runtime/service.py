@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.runtime.channels import Channels
 from services.runtime.clock import Clock
 from services.runtime.config import Settings
 from services.runtime.contracts import Contract
 from services.runtime.database import Database
+from services.runtime.edge.channels import Channels
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Reaction
 from services.runtime.idempotency import Idempotency

@@ -29,7 +29,7 @@ from services.runtime.events.bus import EventBus
 from services.runtime.events.dispatcher import Dispatcher
 from services.runtime.events.relay import Relay
 from services.runtime.events.sequencer import Sequencer
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.telemetry import configure_logs
 from tests.support import event_worker
 from tests.support.events import Effect, Lab, call, inversions

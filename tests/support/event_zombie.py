@@ -17,8 +17,8 @@ from services.runtime.events.bus import EventBus
 from services.runtime.events.dispatcher import Dispatcher
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.events.handling import Handling, Lane, LaneLost
-from services.runtime.roles import DatabaseUrls
-from services.runtime.session import Call, Session
+from services.runtime.postgres.roles import DatabaseUrls
+from services.runtime.postgres.session import Call, Session
 from services.runtime.telemetry import configure_logs
 from tests.support.events import QUICK, write_effect
 

@@ -23,7 +23,7 @@ from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Envelope, Reaction, RetryPolicy
 from services.runtime.ids import new_ulid
-from services.runtime.roles import DatabaseUrls, RoleNames
+from services.runtime.postgres.roles import DatabaseUrls, RoleNames
 from tests.support.postgres import Server
 
 QUICK = RetryPolicy(base_ms=20)

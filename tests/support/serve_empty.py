@@ -18,7 +18,7 @@ from services.access.servicer import AccessServicer
 from services.runtime import telemetry
 from services.runtime.config import Settings
 from services.runtime.manifests import Manifest
-from services.runtime.node import Node
+from services.runtime.process.node import Node
 from services.runtime.service import Runtime, Service, Servicer
 from tests.support.mesh import MESH_SECRET
 

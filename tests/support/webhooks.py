@@ -21,7 +21,7 @@ from services.events.app.webhooks_sender import Sender
 from services.events.app.webhooks_worker import WebhookWorker
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.secrets import new_key
 from services.runtime.service import Runtime, Service
 from tests.support.events import call, new_tenant

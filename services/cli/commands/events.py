@@ -29,7 +29,7 @@ from services.cli.output import (
     say,
     when,
 )
-from services.runtime.events import registry
+from services.runtime.outbox import registry
 
 EVENTS_PER_CALL = 500
 # A payload may weigh 1 MiB; the event around it needs room.

@@ -8,7 +8,7 @@ from services.events.app.publisher import Publisher
 from services.events.domain.outside import Incoming, Sound
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DomainError, NotFound
-from services.runtime.events.subjects import with_version
+from services.runtime.outbox.subjects import with_version
 from services.runtime.timers import schedules
 from services.runtime.timers import store as timers
 from services.runtime.timers.cron import Missed

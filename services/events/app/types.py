@@ -21,7 +21,7 @@ from services.events.domain.types import (
 from services.events.store import types as store
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DomainError, NotFound
-from services.runtime.events.subjects import Pattern
+from services.runtime.outbox.subjects import Pattern
 
 
 @dataclass(frozen=True, slots=True)

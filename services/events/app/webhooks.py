@@ -36,8 +36,8 @@ from services.runtime.addresses import AllowList, parse_address
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import InvalidField, NotFound
-from services.runtime.events.subjects import Pattern
 from services.runtime.ids import new_id
+from services.runtime.outbox.subjects import Pattern
 from services.runtime.secrets import SecretBox
 
 OVERLAP_DEFAULT = timedelta(hours=24)

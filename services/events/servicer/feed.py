@@ -13,9 +13,9 @@ from services.events.app.feed import EventReader
 from services.events.domain.cloudevents import render_batch
 from services.events.domain.feed import FeedEvent, Progress
 from services.runtime.context import current
+from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.errors import InvalidField, InvalidPageToken
-from services.runtime.events.subjects import Pattern
-from services.runtime.paging import clamp_page_size, decode_token, encode_token
+from services.runtime.outbox.subjects import Pattern
 
 _TYPE_URL = "type.googleapis.com/"
 

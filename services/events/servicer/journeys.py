@@ -8,8 +8,8 @@ from typing import Any
 from payments.events.v1 import events_service_pb2, events_service_pb2_grpc, timers_pb2
 
 from services.events.app.journeys import Journeys
+from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.journeys.machine import Journey, Status, Step
-from services.runtime.paging import clamp_page_size, decode_token, encode_token
 
 # Of what the journeys on one page know.
 PAGE_BYTES_MAX = 4 * 1024 * 1024

@@ -14,10 +14,10 @@ from services.events.app.operations import Operations, Period
 from services.events.domain.operations import Consumer, DeadLetter, FailingKey
 from services.runtime.context import current
 from services.runtime.database import UnitOfWork
+from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.errors import InvalidField
-from services.runtime.events.subjects import Pattern
 from services.runtime.idempotency import Idempotency
-from services.runtime.paging import clamp_page_size, decode_token, encode_token
+from services.runtime.outbox.subjects import Pattern
 
 _CONSUMERS = "events.consumers"
 

@@ -13,9 +13,9 @@ from services.events.app.timers import Timers
 from services.events.checks import Checks
 from services.events.domain.outside import Incoming
 from services.runtime.database import UnitOfWork
-from services.runtime.events.publish import EventTooLarge
+from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.idempotency import Idempotency
-from services.runtime.paging import clamp_page_size, decode_token, encode_token
+from services.runtime.outbox.publish import EventTooLarge
 from services.runtime.timers.cron import Missed
 from services.runtime.timers.schedules import PAYLOAD_BYTES_MAX, Schedule
 from services.runtime.timers.store import Timer

@@ -17,10 +17,10 @@ from services.events.domain.cloudevents import CloudEventInvalid, CloudEventUnsu
 from services.events.domain.outside import EventOutcome, Verdict
 from services.events.domain.payloads import PayloadInvalid
 from services.events.domain.types import EventType, Version
-from services.runtime import validation
+from services.runtime.edge import validation
+from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.errors import DomainError, FieldViolation, InvalidField
-from services.runtime.events.subjects import is_subject, split_version
-from services.runtime.paging import clamp_page_size, decode_token, encode_token
+from services.runtime.outbox.subjects import is_subject, split_version
 from services.runtime.texts import encodable
 from services.runtime.turns import in_slices
 

@@ -23,8 +23,8 @@ from services.events.domain.webhooks import (
     Signing,
 )
 from services.runtime.database import UnitOfWork
+from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
 from services.runtime.idempotency import Idempotency
-from services.runtime.paging import clamp_page_size, decode_token, encode_token
 
 # Each carries up to 16 KiB of an answer, and a page has to fit into a message.
 ATTEMPTS_PAGE = 50

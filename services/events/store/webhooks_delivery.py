@@ -10,9 +10,9 @@ from typing import Any
 from services.events.domain.feed import FeedEvent, Progress
 from services.events.domain.webhooks import TEST_SUBJECT, Answer
 from services.events.domain.webhooks_policy import BREAKER_FAILURES, Settlement
-from services.runtime import sql
 from services.runtime.database import UnitOfWork
 from services.runtime.events.envelope import Envelope
+from services.runtime.postgres import sql
 
 # Endpoints with something waiting that one claim looks at.
 STEPS_MAX = 200

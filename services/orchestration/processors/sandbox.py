@@ -30,9 +30,9 @@ from services.orchestration.processors.port import (
     Verdict,
 )
 from services.orchestration.processors.sandbox_books import SANDBOX_ORDER
-from services.runtime import sql
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.ids import derived_id
+from services.runtime.postgres import sql
 
 _SQL = sql.load("services.orchestration", "queries.sql")
 

@@ -11,14 +11,7 @@ import structlog
 
 from services.runtime.clock import Clock
 from services.runtime.conditions import Conditions
-from services.runtime.events import (
-    maintenance,
-    owners,
-    registry,
-    relay,
-    sequencer,
-    subscriptions,
-)
+from services.runtime.events import maintenance, owners, relay, sequencer, subscriptions
 from services.runtime.events.bus import EventBus
 from services.runtime.events.dispatcher import Dispatcher
 from services.runtime.events.envelope import Reaction
@@ -26,8 +19,9 @@ from services.runtime.events.maintenance import Maintenance
 from services.runtime.events.relay import LEASE_MS, Relay
 from services.runtime.events.sequencer import Sequencer
 from services.runtime.events.subscriptions import BackFill
-from services.runtime.roles import DatabaseUnfit, RoleNames
-from services.runtime.session import Session
+from services.runtime.outbox import registry
+from services.runtime.postgres.roles import DatabaseUnfit, RoleNames
+from services.runtime.postgres.session import Session
 from services.runtime.telemetry import Telemetry
 
 STOP_SECONDS_MAX = 15.0

@@ -37,7 +37,7 @@ from services.runtime.events.owners import new_owner
 from services.runtime.events.relay import Delivery, Relay
 from services.runtime.events.watch import Watch
 from services.runtime.interruptions import Interruptions
-from services.runtime.session import Session
+from services.runtime.postgres.session import Session
 
 # Savepoints in one transaction stay below the 64 that Postgres keeps in shared memory.
 BATCH_MAX = 50

@@ -11,7 +11,7 @@ from typing import Literal
 from google.protobuf.message import Message
 
 from services.runtime.database import UnitOfWork
-from services.runtime.events.subjects import Pattern
+from services.runtime.outbox.subjects import Pattern
 
 
 @dataclass(frozen=True, slots=True)

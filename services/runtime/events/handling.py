@@ -19,19 +19,20 @@ from dataclasses import dataclass, field
 import structlog
 from google.protobuf import empty_pb2
 
-from services.runtime import pool
 from services.runtime.clock import Clock
 from services.runtime.context import CallContext, acting
 from services.runtime.contracts import DEAD_LETTER
 from services.runtime.crashpoints import crashpoint
 from services.runtime.database import UnitOfWork
-from services.runtime.events import registry, relay
+from services.runtime.events import relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Envelope, Reaction
-from services.runtime.events.facts import VIOLATED
 from services.runtime.events.relay import Delivery, Relay
-from services.runtime.session import Call, Session
-from services.runtime.statements import statement
+from services.runtime.outbox import registry
+from services.runtime.outbox.facts import VIOLATED
+from services.runtime.postgres import pool
+from services.runtime.postgres.session import Call, Session
+from services.runtime.postgres.statements import statement
 from services.runtime.telemetry import read_traceparent
 
 # Of a transaction's time: when no further event of the batch is begun.

@@ -24,7 +24,7 @@ from services.runtime.events import alarms, relay
 from services.runtime.events.alarms import Alarm, Condition
 from services.runtime.events.relay import Relay
 from services.runtime.interruptions import Interruptions
-from services.runtime.session import Session
+from services.runtime.postgres.session import Session
 from services.runtime.telemetry import Silent, Telemetry
 
 DAYS_AHEAD = 7

@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from services.runtime import pool, sql
 from services.runtime.conditions import Conditions
 from services.runtime.database import connect_arguments
-from services.runtime.session import Call, Rows, Session
-from services.runtime.statements import statement as numbered
+from services.runtime.postgres import pool, sql
+from services.runtime.postgres.session import Call, Rows, Session
+from services.runtime.postgres.statements import statement as numbered
 
 LEASE_MS = 10_000
 # Of payloads that are read at once, by each worker. The event that goes beyond it is still read.

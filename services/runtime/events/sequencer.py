@@ -21,7 +21,7 @@ from services.runtime.events import relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.relay import Relay
 from services.runtime.interruptions import Interruptions
-from services.runtime.session import Session
+from services.runtime.postgres.session import Session
 
 # From the first wait to the last, of an idle mesh, they grow.
 IDLE_MS_MIN = 20

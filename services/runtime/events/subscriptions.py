@@ -17,7 +17,7 @@ from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Reaction
 from services.runtime.events.relay import Relay
 from services.runtime.interruptions import Interruptions
-from services.runtime.session import Session
+from services.runtime.postgres.session import Session
 
 PAGE_MAX = 20_000
 # Of one statement under the tick's lock, which waits for transactions that handle events, and of one page.

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from services.runtime.events import relay
 from services.runtime.events.bus import Listener
-from services.runtime.session import Session
+from services.runtime.postgres.session import Session
 
 POLL_MS_MIN = 5
 POLL_MS_MAX = 500

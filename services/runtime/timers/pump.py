@@ -19,7 +19,6 @@ from typing import Any
 import psycopg
 import structlog
 
-from services.runtime import sql
 from services.runtime.clock import Clock
 from services.runtime.conditions import Conditions
 from services.runtime.crashpoints import crashpoint
@@ -29,10 +28,11 @@ from services.runtime.events.bus import EventBus
 from services.runtime.events.relay import Relay, Row
 from services.runtime.ids import new_ulid
 from services.runtime.interruptions import Interruptions
-from services.runtime.roles import DatabaseUnfit, RoleNames
-from services.runtime.session import Call, Session
-from services.runtime.statements import statement
-from services.runtime.timers import event
+from services.runtime.outbox import timer_event
+from services.runtime.postgres import sql
+from services.runtime.postgres.roles import DatabaseUnfit, RoleNames
+from services.runtime.postgres.session import Call, Session
+from services.runtime.postgres.statements import statement
 from services.runtime.timers.cron import Cron, Missed
 
 BATCH_MAX = 200
@@ -222,7 +222,7 @@ class TimerPump:
             events = await self._timers(session, tenant_id, now, limit)
             if len(events) < limit:
                 events += await self._schedules(session, tenant_id, now)
-            await event.write(session, events)
+            await timer_event.write(session, events)
             crashpoint("timers.fire.before_commit")
         crashpoint("timers.fire.after_commit")
         if events:
@@ -244,7 +244,7 @@ class TimerPump:
         rows = await _rows(session, "take_timers", tenant_id=tenant_id, now=now, limit=limit)
         rows.sort(key=lambda row: (row["due_at"], row["timer_id"]))
         return [
-            event.of_row(
+            timer_event.of_row(
                 row,
                 row["timer_id"],
                 tenant_id=tenant_id,
@@ -274,7 +274,7 @@ class TimerPump:
             weight += size * len(owed)
         fires.sort(key=lambda fire: (fire[0], fire[1]["name"]))
         return [
-            event.of_row(
+            timer_event.of_row(
                 row,
                 event_id,
                 tenant_id=tenant_id,

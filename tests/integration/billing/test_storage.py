@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 
 from services.billing.store import ChargeFilter, Place, charges_query
-from services.runtime import sql
+from services.runtime.postgres import sql
 from tests.support.postgres import DatabaseUrls
 
 QUERIES = sql.load("services.billing", "queries.sql")

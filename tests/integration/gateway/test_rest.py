@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from services.runtime.access import MeshTokens, Principal
-from services.runtime.interceptors import Call, Pipeline
+from services.runtime.edge.interceptors import Call, Pipeline
 from tests.support.mesh import MESH_SECRET, Mesh
 from tests.support.outside import faults, payload_of
 from tests.support.rest import Rest, facade

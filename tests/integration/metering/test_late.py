@@ -27,9 +27,9 @@ from services.monitoring import manifest as monitoring
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.database import UnitOfWork
+from services.runtime.edge.status import RemoteError
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.service import Runtime, Service
-from services.runtime.status import RemoteError
 from tests.support.events import call
 from tests.support.jetstream import eventually
 from tests.support.mesh import Mesh, Served, running

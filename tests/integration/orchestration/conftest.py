@@ -28,7 +28,7 @@ from psycopg.rows import dict_row
 from services.orchestration import bootstrap
 from services.orchestration.runs import Runs
 from services.runtime.clock import ManualClock
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.service import Runtime, Service
 from tests.support.mesh import Mesh, running
 

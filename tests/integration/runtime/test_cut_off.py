@@ -30,9 +30,9 @@ from services.runtime.events.handling import Handling
 from services.runtime.events.jetstream.statements import LeaseLost, fenced
 from services.runtime.events.relay import Relay, rows
 from services.runtime.idempotency import Idempotency
-from services.runtime.pool import transaction
-from services.runtime.roles import DatabaseUrls
-from services.runtime.session import Session
+from services.runtime.postgres.pool import transaction
+from services.runtime.postgres.roles import DatabaseUrls
+from services.runtime.postgres.session import Session
 from tests.support.cutting import cut_at
 
 # The driver's pipeline, cut off twice, complains of its closed connection when its generator is collected. It is

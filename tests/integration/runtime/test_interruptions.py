@@ -18,18 +18,18 @@ from pydantic import SecretStr
 
 from services.access import manifest as access
 from services.events import manifest as events
-from services.runtime import interceptors
 from services.runtime.access import LOOKUPS_MAX, KeyRing, Principal
 from services.runtime.clock import SystemClock
 from services.runtime.config import Settings
 from services.runtime.context import CallContext, acting
 from services.runtime.contracts import REQUEST_VALIDATION
 from services.runtime.database import Database, UnitOfWork
+from services.runtime.edge import interceptors
+from services.runtime.edge.server import PortInUse
 from services.runtime.errors import DatabaseUnavailable, DeadlineExceeded, InvalidField
 from services.runtime.idempotency import Idempotency
-from services.runtime.node import Node
-from services.runtime.roles import DatabaseUrls
-from services.runtime.server import PortInUse
+from services.runtime.postgres.roles import DatabaseUrls
+from services.runtime.process.node import Node
 from services.runtime.violations import Violation
 from tests.support.mesh import MESH_SECRET, Mesh, running
 

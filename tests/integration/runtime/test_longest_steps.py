@@ -20,7 +20,7 @@ from services.metering.domain import ROWS_MAX
 from services.pricing import manifest as pricing
 from services.pricing.servicer import CATALOG_BYTES_MAX
 from services.runtime.clock import ManualClock
-from services.runtime.weight import MESSAGE_BYTES_MAX
+from services.runtime.edge.weight import MESSAGE_BYTES_MAX
 from tests.support.loop_watch import STEP_S, watching
 from tests.support.mesh import Mesh, running
 from tests.support.metering import NOW, batch, event, usage_query

@@ -21,10 +21,11 @@ from services.access.domain import MakerEnded
 from services.events import manifest as events
 from services.metering import manifest as metering
 from services.runtime import access as runtime_access
-from services.runtime import interceptors, migrations
+from services.runtime import migrations
 from services.runtime.access import CACHE_SECONDS
 from services.runtime.context import CallContext, acting
-from services.runtime.roles import DatabaseUrls
+from services.runtime.edge import interceptors
+from services.runtime.postgres.roles import DatabaseUrls
 from tests.support.mesh import Mesh, running
 
 GIVE_UP_SECONDS = 20

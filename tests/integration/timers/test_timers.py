@@ -12,10 +12,11 @@ from google.protobuf import empty_pb2
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.runtime.context import acting
-from services.runtime.events.publish import EventTooLarge
 from services.runtime.journeys import store as journeys
-from services.runtime.timers import event, setting, store
+from services.runtime.outbox import timer_event, timer_setting
+from services.runtime.outbox.publish import EventTooLarge
 from services.runtime.timers import pump as pumps
+from services.runtime.timers import store
 from tests.support.events import call, new_tenant
 from tests.support.postgres import DatabaseUrls
 from tests.support.timers import START, TimerLab
@@ -103,7 +104,7 @@ async def test_what_cannot_become_an_event_is_refused_when_it_is_set(lab: TimerL
                 await work.schedule(PlanCreated(plan_id="p"), datetime(2026, 3, 1))  # noqa: DTZ001
             with pytest.raises(EventTooLarge):
                 heavy = PlanCreated(plan_id="p")
-                heavy.plan.name = "x" * setting.PAYLOAD_BYTES_MAX
+                heavy.plan.name = "x" * timer_setting.PAYLOAD_BYTES_MAX
                 await work.schedule(heavy, START)
             with pytest.raises(ValueError, match="key"):
                 await work.schedule(PlanCreated(plan_id="p"), START, key="x" * 401)
@@ -275,7 +276,7 @@ async def test_a_key_that_is_set_again_while_it_fires_has_both(lab: TimerLab) ->
             taken = await pump._timers(session, tenant, START, 10)
             again = asyncio.create_task(lab.schedule(tenant, "k", 2, days=1))
             await _until_somebody_waits(lab)
-            await event.write(session, taken)
+            await timer_event.write(session, taken)
         await again
     await pump.stop()
     assert await lab.versions(tenant) == [("k", 1)]

@@ -22,10 +22,10 @@ from services.local.errors import (
 )
 from services.local.mesh import LocalMesh, Options
 from services.local.secrets import mesh_secret, secrets_keys
+from services.runtime.edge.server import PortInUse
 from services.runtime.errors import DatabaseUnavailable
-from services.runtime.roles import DatabaseTaken
+from services.runtime.postgres.roles import DatabaseTaken
 from services.runtime.secrets import parse_keys
-from services.runtime.server import PortInUse
 
 
 class Gateway:

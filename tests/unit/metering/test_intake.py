@@ -13,7 +13,7 @@ from payments.metering.v1 import metering_pb2
 
 from services.metering import intake, store
 from services.metering.domain import Batch, Policy, canonical_quantity, digest, microseconds
-from services.runtime.validation import violations
+from services.runtime.edge.validation import violations
 from tests.support.metering import NOW, event
 
 NOW_US = microseconds(NOW)

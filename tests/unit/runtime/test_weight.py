@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from payments.events.v1 import events_service_pb2
 from payments.metering.v1 import metering_service_pb2
 
-from services.runtime import validation, weight
+from services.runtime.edge import validation, weight
 from services.runtime.errors import BatchTooLarge, UndecodableRequest
 
 PUBLISH = events_service_pb2.PublishEventsRequest

@@ -18,13 +18,18 @@ KNOWN_BY_MANIFEST = "The command line and its mesh know of a service only the ma
 PLANTS = [
     (SIDE_BY_SIDE, "metering/app.py", "from services.ledger import store as planted"),
     (SIDE_BY_SIDE, "runtime/clock.py", "from services.ledger import domain as planted"),
-    (SIDE_BY_SIDE, "runtime/node.py", "from services.local import postgres as planted"),
+    (SIDE_BY_SIDE, "runtime/process/node.py", "from services.local import postgres as planted"),
     (SIDE_BY_SIDE, "local/mesh.py", "from services.cli import errors as planted"),
     (SIDE_BY_SIDE, "another/__init__.py", ""),
     (
         "The unit of work stands on what it writes, and whoever uses one stands on it",
-        "runtime/timers/setting.py",
+        "runtime/outbox/timer_setting.py",
         "from services.runtime.events import envelope as planted",
+    ),
+    (
+        "No two rooms of the runtime import one another",
+        "runtime/outbox/registry.py",
+        "from services.runtime.events import alarms as planted",
     ),
     (
         "The runtime knows no payload of a service",

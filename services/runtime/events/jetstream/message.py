@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
 from services.runtime import moments
-from services.runtime.events.publish import IDENTITY_BYTES, PAYLOAD_BYTES_MAX, identity_hash
-from services.runtime.events.registry import KEY_CHARS_MAX
 from services.runtime.events.relay import Delivery
-from services.runtime.events.subjects import split_version, with_version
+from services.runtime.outbox.publish import IDENTITY_BYTES, PAYLOAD_BYTES_MAX, identity_hash
+from services.runtime.outbox.registry import KEY_CHARS_MAX
+from services.runtime.outbox.subjects import split_version, with_version
 
 MESSAGE_ID = "Nats-Msg-Id"
 NUMBER = "Tollmesh-Number"

@@ -40,7 +40,7 @@ from services.runtime.events.jetstream.waits import Backoff
 from services.runtime.events.lanes import LANES
 from services.runtime.events.owners import new_owner
 from services.runtime.events.relay import Relay
-from services.runtime.session import Session
+from services.runtime.postgres.session import Session
 
 SHARES = 8
 # How often a process looks whether a share became free.

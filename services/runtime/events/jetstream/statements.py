@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from services.runtime import sql
 from services.runtime.events import relay
 from services.runtime.events.relay import Relay, Row
-from services.runtime.session import Call, Rows, Session
-from services.runtime.statements import statement
+from services.runtime.postgres import sql
+from services.runtime.postgres.session import Call, Rows, Session
+from services.runtime.postgres.statements import statement
 
 _SQL = sql.load("services.runtime.events.jetstream", "queries.sql")
 

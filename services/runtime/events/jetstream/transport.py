@@ -17,7 +17,7 @@ from services.runtime.events.jetstream.sink import REACTION, Sink
 from services.runtime.events.jetstream.source import Source
 from services.runtime.events.relay import LEASE_MS, Relay
 from services.runtime.ids import new_ulid
-from services.runtime.roles import DatabaseUnfit, RoleNames
+from services.runtime.postgres.roles import DatabaseUnfit, RoleNames
 from services.runtime.violations import Violation, ViolationReporter
 
 STOP_SECONDS_MAX = 10.0

@@ -8,9 +8,9 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from services.runtime.events import publish
-from services.runtime.events.subjects import with_version
-from services.runtime.session import Session
+from services.runtime.outbox import publish
+from services.runtime.outbox.subjects import with_version
+from services.runtime.postgres.session import Session
 
 _SHARED = ("tenant_id", "traceparent", "created_at")
 

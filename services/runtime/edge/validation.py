@@ -15,7 +15,7 @@ from buf.validate import validate_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from services.runtime import patterns, wellformed
+from services.runtime.edge import patterns, wellformed
 from services.runtime.errors import BatchTooLarge, FieldViolation, InvalidField
 from services.runtime.turns import in_slices
 

@@ -8,13 +8,14 @@ import sys
 import psycopg
 import uvloop
 
-from services.runtime import loop_watch, telemetry
+from services.runtime import telemetry
 from services.runtime.config import Settings, SettingsUnfit
+from services.runtime.edge.server import PortInUse
 from services.runtime.errors import DomainError
 from services.runtime.manifests import Manifest
-from services.runtime.node import Node, until_signalled
-from services.runtime.roles import DatabaseUnfit
-from services.runtime.server import PortInUse
+from services.runtime.postgres.roles import DatabaseUnfit
+from services.runtime.process import loop_watch
+from services.runtime.process.node import Node, until_signalled
 
 EXIT_USAGE = 2
 EXIT_UNAVAILABLE = 3

@@ -17,7 +17,7 @@ from psycopg import abc, errors, pq
 from psycopg.adapt import Transformer
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus
 
-from services.runtime.statements import Statement
+from services.runtime.postgres.statements import Statement
 
 _WELL = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY})
 _NAME = "row"

@@ -14,13 +14,13 @@ from typing import Protocol
 
 from google.protobuf.message import Message
 
-from services.runtime import sql
 from services.runtime.context import CallContext
 from services.runtime.errors import Code, DomainError
-from services.runtime.events import registry
-from services.runtime.events.subjects import with_version
-from services.runtime.session import Call
-from services.runtime.statements import statement
+from services.runtime.outbox import registry
+from services.runtime.outbox.subjects import with_version
+from services.runtime.postgres import sql
+from services.runtime.postgres.session import Call
+from services.runtime.postgres.statements import statement
 from services.runtime.turns import in_slices
 
 PAYLOAD_BYTES_MAX = 1024 * 1024

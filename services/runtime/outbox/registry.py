@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from payments.events import v1 as payload_package
 from payments.options.v1 import options_pb2
 
-from services.runtime.events.subjects import is_subject
+from services.runtime.outbox.subjects import is_subject
 
 KEY_CHARS_MAX = 200
 

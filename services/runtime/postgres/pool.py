@@ -17,8 +17,8 @@ import psycopg
 import structlog
 from psycopg.pq import ConnStatus, PipelineStatus, TransactionStatus
 
-from services.runtime.session import Call, Rows, Session
-from services.runtime.statements import statement
+from services.runtime.postgres.session import Call, Rows, Session
+from services.runtime.postgres.statements import statement
 
 SessionT = TypeVar("SessionT", bound=psycopg.AsyncConnection[Any])
 

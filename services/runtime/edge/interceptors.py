@@ -16,12 +16,14 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
 
-from services.runtime import methods, validation, weight
 from services.runtime.access import KeyRing, MeshTokens, Principal, refusal
 from services.runtime.cards import SPAN_MAX, holds_card_number
 from services.runtime.config import Settings
 from services.runtime.context import _CURRENT, CallContext
 from services.runtime.contracts import INVARIANT, REQUEST_VALIDATION
+from services.runtime.edge import methods, validation, weight
+from services.runtime.edge.methods import Method
+from services.runtime.edge.status import RemoteError, grpc_code, to_status, trailers
 from services.runtime.errors import (
     DeadlineExceeded,
     DomainError,
@@ -34,8 +36,6 @@ from services.runtime.errors import (
     UndecodableRequest,
 )
 from services.runtime.ids import new_uuid, request_id_of
-from services.runtime.methods import Method
-from services.runtime.status import RemoteError, grpc_code, to_status, trailers
 from services.runtime.storage import Storage
 from services.runtime.telemetry import (
     Telemetry,

@@ -6,7 +6,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from services.runtime.events import registry
+from services.runtime.outbox import registry
 
 # A contract was broken: what the contract monitor records.
 VIOLATED = "contract.violated"

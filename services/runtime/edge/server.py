@@ -9,8 +9,8 @@ from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.runtime.interceptors import Pipeline
-from services.runtime.weight import MESSAGE_BYTES_MAX
+from services.runtime.edge.interceptors import Pipeline
+from services.runtime.edge.weight import MESSAGE_BYTES_MAX
 
 GRACE_SECONDS = 10.0
 

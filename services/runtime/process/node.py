@@ -8,22 +8,23 @@ import signal
 from collections.abc import Sequence
 from functools import partial
 
-from services.runtime import manifests, methods, telemetry, validation
+from services.runtime import manifests, telemetry
 from services.runtime.access import KeyRing, MeshTokens
-from services.runtime.channels import Channels
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.conditions import Conditions
 from services.runtime.config import Settings
 from services.runtime.database import Database
+from services.runtime.edge import methods, validation
+from services.runtime.edge.channels import Channels
+from services.runtime.edge.interceptors import Pipeline
+from services.runtime.edge.server import Server
 from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
 from services.runtime.events.jetstream import Options as TransportOptions
 from services.runtime.events.jetstream import Transport
 from services.runtime.idempotency import Idempotency
-from services.runtime.interceptors import Pipeline
 from services.runtime.manifests import Manifest
-from services.runtime.readiness import TIMERS, DatabaseProbe, Feed, Readiness
-from services.runtime.server import Server
+from services.runtime.process.readiness import TIMERS, DatabaseProbe, Feed, Readiness
 from services.runtime.service import Runtime, Service
 from services.runtime.storage import Storage, room_in
 from services.runtime.timers.pump import TimerPump

@@ -16,9 +16,9 @@ import grpc
 from services.runtime.access import MeshTokens, Principal
 from services.runtime.config import Settings
 from services.runtime.context import current
+from services.runtime.edge.status import RemoteError
+from services.runtime.edge.weight import MESSAGE_BYTES_MAX
 from services.runtime.errors import DeadlineExceeded
-from services.runtime.status import RemoteError
-from services.runtime.weight import MESSAGE_BYTES_MAX
 
 CALL_TIMEOUT_SECONDS = 30.0
 # Time that the caller keeps for itself after a downstream answer.

@@ -1,0 +1,1 @@
+"""What a unit of work leaves for the log: events, and timers that become events."""

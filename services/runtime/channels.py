@@ -16,7 +16,7 @@ import grpc
 from services.runtime.access import MeshTokens, Principal
 from services.runtime.config import Settings
 from services.runtime.context import current
-from services.runtime.errors import DeadlineExceeded
+from services.runtime.errors import DeadlineExceeded, DomainError, Internal, ScopeMissing
 from services.runtime.status import RemoteError
 from services.runtime.weight import MESSAGE_BYTES_MAX
 
@@ -135,7 +135,17 @@ class _Forward(grpc.aio.UnaryUnaryClientInterceptor):
             response = await continuation(details, request)
             return await response
         except grpc.aio.AioRpcError as error:
-            raise RemoteError.of(error, self._service) from error
+            raise self._answered(error) from error
+
+    def _answered(self, error: grpc.aio.AioRpcError) -> DomainError:
+        answer = RemoteError.of(error, self._service)
+        if answer.reason != ScopeMissing.reason:
+            return answer
+        # A call carries the scopes of this service's manifest: no key of whoever it acts for can mend that.
+        scope = answer.metadata.get("scope", "")
+        return Internal(
+            f"{self._service} asks for scope {scope}, which the manifest of {self._caller} lacks"
+        )
 
 
 def _timeout(deadline_at: float | None, own: float | None) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from services.access.domain import ApiKey
-from services.runtime import sql
 from services.runtime.access import NewKey
 from services.runtime.database import UnitOfWork
+from services.runtime.postgres import sql
 
 _SQL = sql.load("services.runtime", "queries.sql")
 

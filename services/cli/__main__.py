@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 
-from services.runtime.heap import loading
+from services.runtime.process.heap import loading
 
 EXIT_INTERRUPTED = 130
 # gRPC's own lines on standard error say in its words what our errors say in ours.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from services.runtime.weight import MESSAGE_BYTES_MAX
+from services.runtime.edge.weight import MESSAGE_BYTES_MAX
 
 # The answer may name every item of a call again, with what is wrong with it, and has the same limit.
 CALL_BYTES_MAX = MESSAGE_BYTES_MAX // 4

@@ -22,9 +22,9 @@ from services.cli.errors import (
     CliError,
 )
 from services.runtime.addresses import check_port
+from services.runtime.edge.status import DETAILS_KEY, from_status
+from services.runtime.edge.weight import MESSAGE_BYTES_MAX
 from services.runtime.errors import DomainError
-from services.runtime.status import DETAILS_KEY, from_status
-from services.runtime.weight import MESSAGE_BYTES_MAX
 
 DEFAULT_ADDRESS = "127.0.0.1:7443"
 CALL_TIMEOUT_SECONDS = 60.0

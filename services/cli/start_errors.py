@@ -12,9 +12,9 @@ from services.local.errors import (
     SecretsKeysDamaged,
     StartRefused,
 )
-from services.runtime.roles import DatabaseTaken
+from services.runtime.edge.server import PortInUse
+from services.runtime.postgres.roles import DatabaseTaken
 from services.runtime.secrets import SETTING as SECRETS_SETTING
-from services.runtime.server import PortInUse
 
 # By the error itself, or by what refused the start.
 _HINTS: Mapping[type[BaseException | None], Sequence[str]] = {

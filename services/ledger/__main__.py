@@ -1,7 +1,7 @@
 """`python -m services.ledger`: the ledger alone, on its own port."""
 
 from services.ledger.manifest import SERVICE
-from services.runtime.run import main
+from services.runtime.process.run import main
 
 if __name__ == "__main__":
     main(SERVICE)

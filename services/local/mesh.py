@@ -21,14 +21,15 @@ from services.local import secrets
 from services.local.errors import StartRefused
 from services.local.gateway import Gateway, find_or_build
 from services.local.postgres.server import EmbeddedPostgres, PostgresError, take_directory
-from services.runtime import manifests, migrations, roles
+from services.runtime import manifests, migrations
 from services.runtime.access import OPERATOR_SCOPE, SCOPE_ALL, MeshTokens, Principal
 from services.runtime.config import Settings
+from services.runtime.edge.server import PortInUse
 from services.runtime.errors import DomainError, Unauthenticated
-from services.runtime.node import Node
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres import roles
+from services.runtime.postgres.roles import DatabaseUrls
+from services.runtime.process.node import Node
 from services.runtime.secrets import SETTING as SECRETS_SETTING
-from services.runtime.server import PortInUse
 from services.runtime.telemetry import log
 
 DATABASE = "tollmesh"

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from services.local.errors import MeshSecretDamaged, SecretsKeysDamaged
-from services.runtime.roles import DatabaseTaken
+from services.runtime.postgres.roles import DatabaseTaken
 from services.runtime.secrets import new_key, parse_keys
 
 MESH_SECRET_FILE = "mesh.secret"  # noqa: S105 - the name of a file
@@ -69,4 +69,7 @@ def _kept(path: Path, new: str) -> str:
         pass
     finally:
         Path(name).unlink()
-    return path.read_text().strip()
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        return ""  # whoever asked says that it is damaged

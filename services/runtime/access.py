@@ -20,11 +20,11 @@ from typing import Any
 
 import jwt
 
-from services.runtime import sql
 from services.runtime.database import Database
 from services.runtime.errors import Unauthenticated
-from services.runtime.session import Call
-from services.runtime.statements import statement
+from services.runtime.postgres import sql
+from services.runtime.postgres.session import Call
+from services.runtime.postgres.statements import statement
 
 KEY_PREFIX = "tmk"
 MESH_AUDIENCE = "tollmesh-mesh"

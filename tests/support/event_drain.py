@@ -22,7 +22,7 @@ from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.events.lanes import LANES
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.telemetry import configure_logs
 
 START_SECONDS_MAX = 60

@@ -11,7 +11,7 @@ import multiprocessing
 import random
 from multiprocessing.process import BaseProcess
 
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.telemetry import configure_logs
 from tests.support.events import Lab, new_tenant
 

@@ -20,7 +20,7 @@ from services.runtime.database import UnitOfWork
 from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Envelope, Reaction
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.telemetry import configure_logs
 from tests.support.events import QUICK, write_effect
 

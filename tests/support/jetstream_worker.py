@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import json
 
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.telemetry import configure_logs
 from tests.support.events import Lab
 from tests.support.jetstream import options, running

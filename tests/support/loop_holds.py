@@ -8,7 +8,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from services.runtime.loop_watch import Hold, LoopWatch, Place, read_holds
+from services.runtime.process.loop_watch import Hold, LoopWatch, Place, read_holds
 from tests.support.loop_watch import Collecting
 
 REPOSITORY = Path(__file__).parents[2]

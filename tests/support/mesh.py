@@ -13,8 +13,8 @@ from services.runtime.access import MeshTokens, Principal
 from services.runtime.clock import Clock
 from services.runtime.config import Settings
 from services.runtime.manifests import Build, Manifest
-from services.runtime.node import Node
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
+from services.runtime.process.node import Node
 
 MESH_SECRET = "a mesh secret of tests, thirty-two characters and more"
 ALL_SCOPES = frozenset({"*"})

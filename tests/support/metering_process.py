@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.runtime.access import MeshTokens, Principal
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
 from tests.support.mesh import MESH_SECRET
 from tests.support.process import service
 

@@ -29,8 +29,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from services.local.postgres.server import EmbeddedPostgres
-from services.runtime import manifests, migrations, roles
-from services.runtime.roles import DatabaseUrls, Passwords
+from services.runtime import manifests, migrations
+from services.runtime.postgres import roles
+from services.runtime.postgres.roles import DatabaseUrls, Passwords
 
 __all__ = ["DatabaseUrls", "Server", "alone", "join", "service_environments"]
 

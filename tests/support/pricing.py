@@ -11,8 +11,8 @@ import pytest
 from google.protobuf import json_format
 from payments.pricing.v1 import catalog_service_pb2
 
+from services.runtime.edge.status import RemoteError
 from services.runtime.errors import DomainError
-from services.runtime.status import RemoteError
 from tests.support.postgres import DatabaseUrls
 
 TOKEN_TIERS = [

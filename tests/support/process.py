@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from services.cli.client import Client, Session
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
 from tests.support import loop_holds
 from tests.support.mesh import MESH_SECRET
 

@@ -18,7 +18,7 @@ from services.access.servicer import AccessServicer
 from services.runtime import telemetry
 from services.runtime.config import Settings
 from services.runtime.manifests import Manifest
-from services.runtime.node import Node
+from services.runtime.process.node import Node
 from services.runtime.service import Runtime, Service, Servicer
 from tests.support.mesh import MESH_SECRET
 
@@ -40,7 +40,7 @@ class Empty(AccessServicer):
 def build(runtime: Runtime) -> Service:
     """Build the service for the pipeline."""
     add = access_service_pb2_grpc.add_AccessServiceServicer_to_server
-    servicer = Empty(runtime.database, runtime.idempotency)
+    servicer = Empty(runtime.database, runtime.commands)
     return Service([Servicer(add, servicer, NAME)])
 
 

@@ -13,7 +13,7 @@ from services.metering import manifest
 from services.runtime import telemetry
 from services.runtime.config import Settings
 from services.runtime.manifests import Manifest
-from services.runtime.node import Node, until_signalled
+from services.runtime.process.node import Node, until_signalled
 from tests.support.metering import catalogue_of
 
 

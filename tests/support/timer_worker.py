@@ -22,7 +22,7 @@ from payments.events.v1 import (
 from services.events import manifest
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.telemetry import configure_logs
 from services.runtime.timers import store
 from tests.support.events import call

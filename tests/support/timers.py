@@ -11,7 +11,7 @@ from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.runtime.clock import Clock, ManualClock
 from services.runtime.context import acting
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.timers.pump import TimerPump
 from tests.support.events import Lab, call
 

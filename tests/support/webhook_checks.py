@@ -13,8 +13,8 @@ from google.rpc import status_pb2
 from payments.events.v1 import webhooks_pb2
 from standardwebhooks.webhooks import Webhook
 
+from services.runtime.edge.status import from_status
 from services.runtime.errors import DomainError
-from services.runtime.status import from_status
 from tests.support.events import Lab
 from tests.support.webhooks import Received
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from services.events import bootstrap
-from services.events.app.webhooks_worker import WebhookWorker
+from services.events.work import WebhookWorker
 from services.runtime.config import Settings
 from services.runtime.manifests import Manifest
-from services.runtime.node import Node
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
+from services.runtime.process.node import Node
 from services.runtime.service import Runtime, Service
 from services.runtime.telemetry import configure_logs
 from tests.support.mesh import MESH_SECRET

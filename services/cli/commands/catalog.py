@@ -30,7 +30,7 @@ from services.cli.output import (
     print_table,
     say,
 )
-from services.runtime import json_messages
+from services.runtime.edge import json_messages
 
 catalog = typer.Typer(help="The catalogue: SKUs, plans, prices, partners.", no_args_is_help=True)
 

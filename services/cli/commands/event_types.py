@@ -15,7 +15,7 @@ from services.cli.client import Client, Session
 from services.cli.documents import read_document
 from services.cli.errors import EXIT_INCOMPLETE, EXIT_USAGE, CliError
 from services.cli.output import Format, OutputOption, print_json, print_table, say
-from services.runtime import json_messages
+from services.runtime.edge import json_messages
 
 TYPES_PER_CALL = 100
 _TAKEN = (type_pb2.OUTCOME_ACCEPTED, type_pb2.OUTCOME_DUPLICATE)

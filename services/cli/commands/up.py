@@ -20,7 +20,7 @@ from payments.access.v1 import access_pb2, access_service_pb2, access_service_pb
 from services.cli.client import Client, Session, forget_session, left_key, save_session
 from services.cli.errors import EXIT_DENIED, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from services.cli.output import Format, OutputOption, bold, print_json, print_table, say, when
-from services.runtime.heap import loading
+from services.runtime.process.heap import loading
 
 if TYPE_CHECKING:
     from services.local.mesh import LocalMesh
@@ -95,10 +95,11 @@ def up(
         from services.cli.start_errors import shown  # noqa: PLC0415
         from services.local.errors import LocalError  # noqa: PLC0415
         from services.local.mesh import LocalMesh, Options, load_services  # noqa: PLC0415
-        from services.runtime import loop_watch, telemetry  # noqa: PLC0415
+        from services.runtime import telemetry  # noqa: PLC0415
         from services.runtime.addresses import AllowList  # noqa: PLC0415
         from services.runtime.config import Settings, SettingsUnfit  # noqa: PLC0415
         from services.runtime.events import jetstream  # noqa: PLC0415
+        from services.runtime.process import loop_watch  # noqa: PLC0415
 
         load_services()
     joined = _joined(nats, nats_site, nats_from or [])
@@ -145,7 +146,7 @@ def _joined(url: str, site: str, sources: list[str]) -> dict[str, Any]:
 
 async def _serve(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
     # Imported here, as in `up`: other commands should not pay for it.
-    from services.runtime.node import until_signalled  # noqa: PLC0415
+    from services.runtime.process.node import until_signalled  # noqa: PLC0415
 
     # Signals are heard before anything starts: one that comes while it does, or with the line that says where it
     # listens, ends it as cleanly as any other.

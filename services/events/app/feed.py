@@ -15,7 +15,7 @@ from services.runtime.context import acting, current
 from services.runtime.database import Database
 from services.runtime.errors import Overloaded
 from services.runtime.events.bus import EventBus
-from services.runtime.events.subjects import Pattern
+from services.runtime.outbox.subjects import Pattern
 
 TAIL_PAGE = 100
 # What another process sequenced rings no bell here.

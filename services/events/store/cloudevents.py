@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 
 from services.events.domain.outside import Sound
-from services.runtime import sql
 from services.runtime.database import UnitOfWork
+from services.runtime.postgres import sql
 
 _SQL = sql.load("services.events", "queries.sql")
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from services.events.domain.feed import FeedEvent, Progress
-from services.runtime import sql
 from services.runtime.database import UnitOfWork
-from services.runtime.events.subjects import Pattern
+from services.runtime.outbox.subjects import Pattern
+from services.runtime.postgres import sql
 
 # A catalogue holds some dozens of subjects; more under one prefix means that somebody makes them up.
 SUBJECTS_MAX = 1000

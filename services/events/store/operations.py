@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from services.events.domain.operations import Consumer, DeadLetter, FailingKey, Replay
-from services.runtime import sql
 from services.runtime.context import current
 from services.runtime.database import UnitOfWork
-from services.runtime.events.subjects import Pattern
+from services.runtime.outbox.subjects import Pattern
+from services.runtime.postgres import sql
 
 COUNT_MAX = 100_000
 FAILING_KEYS_MAX = 20

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.events.domain.outside import Sound
-from services.runtime import sql
 from services.runtime.context import current
 from services.runtime.database import UnitOfWork
-from services.runtime.events.publish import identity_hash
-from services.runtime.events.subjects import with_version
+from services.runtime.outbox.publish import identity_hash
+from services.runtime.outbox.subjects import with_version
+from services.runtime.postgres import sql
 
 _SQL = sql.load("services.events", "queries.sql")
 

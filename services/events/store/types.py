@@ -10,8 +10,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.events import tables
 from services.events.domain.types import EventType, Registration, Version
-from services.runtime import sql
 from services.runtime.database import UnitOfWork
+from services.runtime.postgres import sql
 
 _SQL = sql.load("services.events", "queries.sql")
 

@@ -22,8 +22,8 @@ from services.events.domain.webhooks import (
     Secret,
     Signing,
 )
-from services.runtime import sql
 from services.runtime.database import UnitOfWork
+from services.runtime.postgres import sql
 
 _SQL = sql.load("services.events", "queries.sql")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from services.runtime.events import relay
 from services.runtime.ids import new_uuid
-from services.runtime.session import Session
+from services.runtime.postgres.session import Session
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PROCESSES = Path("/proc/self/ns/pid")

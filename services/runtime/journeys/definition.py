@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from google.protobuf.message import Message
 
-from services.runtime.events.subjects import split_version
+from services.runtime.outbox.subjects import split_version
 
 NAME_CHARS_MAX = 64
 ID_CHARS_MAX = 128

@@ -17,7 +17,6 @@ from services.runtime.context import current
 from services.runtime.database import UnitOfWork
 from services.runtime.errors import Code, DomainError, NotFound
 from services.runtime.events.envelope import Envelope, Reaction
-from services.runtime.events.facts import JOURNEY_TIMER_FIRED, fact, tells
 from services.runtime.journeys import machine, store
 from services.runtime.journeys.definition import ID_CHARS_MAX, Data, JourneyType, Trigger
 from services.runtime.journeys.machine import (
@@ -30,6 +29,7 @@ from services.runtime.journeys.machine import (
     Step,
     StepKind,
 )
+from services.runtime.outbox.facts import JOURNEY_TIMER_FIRED, fact, tells
 
 
 class JourneyVersionUnknown(DomainError):

@@ -8,9 +8,9 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from services.runtime import sql
 from services.runtime.database import UnitOfWork
 from services.runtime.journeys.machine import Journey, Status, Step, StepKind
+from services.runtime.postgres import sql
 
 DATA_BYTES_MAX = 64 * 1024
 

@@ -23,7 +23,7 @@ from alembic.util import CommandError
 from psycopg import sql
 from sqlalchemy.engine import Connection
 
-from services.runtime import roles
+from services.runtime.postgres import roles
 
 MESH = "services.runtime.migrations"
 

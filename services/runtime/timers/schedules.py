@@ -9,10 +9,10 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from services.runtime import sql
 from services.runtime.database import UnitOfWork
 from services.runtime.errors import Code, DomainError
-from services.runtime.timers import event
+from services.runtime.outbox import timer_event as event
+from services.runtime.postgres import sql
 from services.runtime.timers.cron import Cron, Missed
 
 SCHEDULES_MAX = 1000

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from services.runtime import sql
 from services.runtime.database import UnitOfWork
+from services.runtime.postgres import sql
 
 _SQL = sql.load("services.runtime.timers", "queries.sql")
 _EVER = datetime(9999, 12, 31, tzinfo=UTC)

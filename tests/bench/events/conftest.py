@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from services.local.postgres.server import EmbeddedPostgres
-from services.runtime import migrations, roles
-from services.runtime.roles import Passwords
+from services.runtime import migrations
+from services.runtime.postgres import roles
+from services.runtime.postgres.roles import Passwords
 from tests.support.events import Lab
 
 

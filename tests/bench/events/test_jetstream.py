@@ -10,10 +10,11 @@ import pytest
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.local.postgres.server import EmbeddedPostgres
-from services.runtime import migrations, roles
+from services.runtime import migrations
 from services.runtime.context import acting
 from services.runtime.events.jetstream.broker import Broker
-from services.runtime.roles import DatabaseUrls, Passwords
+from services.runtime.postgres import roles
+from services.runtime.postgres.roles import DatabaseUrls, Passwords
 from tests.support import nats
 from tests.support.events import Lab, call, new_tenant
 from tests.support.figures import tell

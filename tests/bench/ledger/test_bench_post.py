@@ -20,10 +20,11 @@ from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.type.v1.type_pb2 import Money
 
 from services.local.postgres.server import EmbeddedPostgres
-from services.runtime import migrations, roles
+from services.runtime import migrations
 from services.runtime.access import MeshTokens, Principal
 from services.runtime.ids import new_uuid
-from services.runtime.roles import DatabaseUrls, Passwords
+from services.runtime.postgres import roles
+from services.runtime.postgres.roles import DatabaseUrls, Passwords
 from tests.support.figures import tell
 from tests.support.mesh import MESH_SECRET
 from tests.support.process import service

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from services.local.postgres.server import EmbeddedPostgres
-from services.runtime import migrations, roles
-from services.runtime.roles import Passwords
+from services.runtime import migrations
+from services.runtime.postgres import roles
+from services.runtime.postgres.roles import Passwords
 from tests.support.metering_process import MeteringProcess, serving
 
 

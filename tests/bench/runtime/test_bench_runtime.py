@@ -19,7 +19,7 @@ from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
 from services.local.postgres.server import EmbeddedPostgres
 from services.runtime.access import MeshTokens, Principal
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
 from tests.support.figures import tell
 from tests.support.mesh import MESH_SECRET
 from tests.support.process import start

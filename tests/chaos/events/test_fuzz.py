@@ -26,15 +26,16 @@ import pytest
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.local.postgres.server import EmbeddedPostgres
-from services.runtime import migrations, roles
+from services.runtime import migrations
 from services.runtime.clock import SystemClock
 from services.runtime.context import acting
 from services.runtime.errors import DatabaseUnavailable
-from services.runtime.events import publish
 from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
 from services.runtime.ids import new_ulid
-from services.runtime.roles import Passwords
+from services.runtime.outbox import publish
+from services.runtime.postgres import roles
+from services.runtime.postgres.roles import Passwords
 from tests.support import event_fuzz, event_worker, postgres
 from tests.support.event_fuzz import Crews, judge
 from tests.support.event_worker import BATCHING, CONSUMERS, LEASE_MS, SKIPPING, poisonous

@@ -14,7 +14,8 @@ from google.protobuf.message import Message
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
 from services.cli.client import Session
-from services.runtime import interceptors, manifests, paging
+from services.runtime import manifests
+from services.runtime.edge import interceptors, paging
 from services.runtime.secrets import new_key
 from tests.integration.tenancy.estate import Estate
 from tests.integration.tenancy.test_rpcs import OWN, WRITES

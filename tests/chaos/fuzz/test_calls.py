@@ -27,7 +27,7 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from payments.pricing.v1 import pricing_service_pb2
 
-from services.runtime.status import DETAILS_KEY, ERROR_DOMAIN
+from services.runtime.edge.status import DETAILS_KEY, ERROR_DOMAIN
 from tests.chaos.fuzz.conftest import Target, seal
 from tests.support import odd_http
 from tests.support.odd_http import Answer, OddRequest

@@ -12,7 +12,7 @@ from services.runtime.context import acting
 from services.runtime.contracts import DEAD_LETTER, MESH
 from services.runtime.database import UnitOfWork
 from services.runtime.events.envelope import Envelope, Reaction
-from services.runtime.events.facts import VIOLATED
+from services.runtime.outbox.facts import VIOLATED
 from tests.support.events import QUICK, Lab, call, lab_alone, new_tenant
 from tests.support.postgres import Server
 

@@ -22,11 +22,11 @@ from payments.events.v1.pricing_events_pb2 import PlanCreated, PlanDeprecated, P
 
 from services.events import manifest
 from services.events.app import feed as app
-from services.runtime import sql
 from services.runtime.context import acting
 from services.runtime.database import UnitOfWork
 from services.runtime.events.envelope import Envelope, RetryPolicy
-from services.runtime.events.subjects import Pattern
+from services.runtime.outbox.subjects import Pattern
+from services.runtime.postgres import sql
 from services.runtime.service import Runtime, Service
 from tests.integration.events.test_sequencer import writing
 from tests.support.events import QUICK, Lab, call, effects_reaction, new_tenant

@@ -13,7 +13,7 @@ from services.runtime.database import UnitOfWork
 from services.runtime.events import relay, subscriptions
 from services.runtime.events.envelope import Envelope, Reaction, RetryPolicy
 from services.runtime.events.relay import Relay
-from services.runtime.session import Session
+from services.runtime.postgres.session import Session
 from tests.support.events import (
     QUICK,
     Lab,

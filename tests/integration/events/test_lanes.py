@@ -13,7 +13,7 @@ from services.runtime.database import UnitOfWork
 from services.runtime.events import relay
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.events.relay import Relay
-from services.runtime.session import Session
+from services.runtime.postgres.session import Session
 from tests.support.event_drain import batch_reaction
 from tests.support.events import Lab, effects_reaction, lab_alone, new_tenant
 from tests.support.postgres import Server

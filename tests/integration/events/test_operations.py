@@ -21,10 +21,10 @@ from payments.type.v1 import type_pb2
 
 from services.events import manifest
 from services.events.app import operations as app
-from services.runtime import sql
 from services.runtime.database import UnitOfWork
 from services.runtime.events.envelope import Envelope, Reaction
-from services.runtime.readiness import Feed
+from services.runtime.postgres import sql
+from services.runtime.process.readiness import Feed
 from services.runtime.service import Runtime, Service
 from tests.support.events import QUICK, Lab, inversions, new_tenant, write_effect
 from tests.support.mesh import Mesh, running

@@ -15,13 +15,14 @@ from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 from payments.type.v1 import type_pb2
 
-from services.events import catalogue, manifest
+from services.events import manifest
+from services.events.store import catalogue
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.database import UnitOfWork
-from services.runtime.events import registry
 from services.runtime.events.envelope import Envelope, Reaction
-from services.runtime.events.publish import EventTooLarge
+from services.runtime.outbox import registry
+from services.runtime.outbox.publish import EventTooLarge
 from services.runtime.service import Runtime, Service
 from tests.support.events import QUICK, Lab, call, effects_reaction, new_tenant
 from tests.support.mesh import Mesh, running

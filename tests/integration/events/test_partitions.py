@@ -18,8 +18,8 @@ from services.runtime.events import relay, sequencer
 from services.runtime.events.maintenance import DAYS_AHEAD, Maintenance
 from services.runtime.events.relay import Relay
 from services.runtime.migrations import MESH
-from services.runtime.roles import RoleNames
-from services.runtime.session import Session
+from services.runtime.postgres.roles import RoleNames
+from services.runtime.postgres.session import Session
 from services.runtime.telemetry import Read
 from tests.support import postgres
 from tests.support.events import Lab, call, effects_reaction, lab_alone, new_tenant

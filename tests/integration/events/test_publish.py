@@ -9,8 +9,8 @@ import pytest
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.runtime.context import acting
-from services.runtime.events import publish
 from services.runtime.events.lanes import lane_of
+from services.runtime.outbox import publish
 from tests.support.events import Lab, call, effects_reaction, new_tenant
 
 _COLUMNS = (

@@ -13,12 +13,13 @@ import psycopg
 import pytest
 
 from services.local.postgres.server import EmbeddedPostgres
-from services.runtime import migrations, roles
+from services.runtime import migrations
 from services.runtime.events import relay, sequencer, subscriptions
 from services.runtime.events.relay import Relay
 from services.runtime.events.sequencer import Page
-from services.runtime.roles import Passwords
-from services.runtime.session import Session
+from services.runtime.postgres import roles
+from services.runtime.postgres.roles import Passwords
+from services.runtime.postgres.session import Session
 from tests.support.events import Lab, effects_reaction, new_tenant
 
 _INSERT = (

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
 
 from services.runtime import manifests
-from services.runtime.events import registry
+from services.runtime.outbox import registry
 from tests.integration.gateway.test_rest import CATALOG, JANUARY, event, new_id
 from tests.support.mesh import Mesh
 from tests.support.rest import Reply, Rest
@@ -107,7 +107,8 @@ async def paid(rest: Rest) -> None:
         request = {
             "merchant_id": "shop",
             "order_id": order,
-            "person_id": "acme",
+            "person_id": "meier",
+            "org_id": "acme",
             "amount": "5.00",
             "currency": "USD",
             "payment_methods": methods,

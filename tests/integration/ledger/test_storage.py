@@ -14,7 +14,7 @@ from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.type.v1.type_pb2 import Money
 
 from services.ledger import manifest as ledger
-from services.runtime import sql
+from services.runtime.postgres import sql
 from tests.support.mesh import running
 from tests.support.postgres import DatabaseUrls
 

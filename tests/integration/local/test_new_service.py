@@ -97,7 +97,7 @@ run_env("notes")
     "migrations/versions/0001_notes.py": """
 from alembic import op
 
-from services.runtime import schema
+from services.runtime.postgres import schema
 
 revision = "0001"
 down_revision = None

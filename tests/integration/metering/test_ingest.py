@@ -15,7 +15,7 @@ from payments.events.v1 import metering_events_pb2
 from payments.metering.v1 import metering_pb2, metering_service_pb2
 from payments.type.v1 import type_pb2
 
-from services.runtime.status import RemoteError
+from services.runtime.edge.status import RemoteError
 from tests.support.mesh import Mesh
 from tests.support.metering import NOW, Catalogue, batch, event, outcomes, usage_query
 from tests.support.postgres import DatabaseUrls

@@ -19,17 +19,17 @@ from payments.events.v1.metering_events_pb2 import UsageLate
 from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
 from payments.type.v1.type_pb2 import Period
 
-from services.metering import late as late_usage
 from services.metering import manifest as metering
 from services.metering import store
+from services.metering.app import late as late_usage
 from services.metering.domain import Closing
 from services.monitoring import manifest as monitoring
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.database import UnitOfWork
+from services.runtime.edge.status import RemoteError
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.service import Runtime, Service
-from services.runtime.status import RemoteError
 from tests.support.events import call
 from tests.support.jetstream import eventually
 from tests.support.mesh import Mesh, Served, running

@@ -14,7 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from payments.metering.v1 import metering_service_pb2
 from payments.metering.v1.metering_service_pb2_grpc import MeteringServiceStub
 
-from services.runtime.status import RemoteError
+from services.runtime.edge.status import RemoteError
 from tests.support.mesh import Mesh
 from tests.support.metering import NOW, batch, event
 from tests.support.postgres import DatabaseUrls

@@ -16,7 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from payments.metering.v1 import metering_pb2, metering_service_pb2
 from payments.type.v1 import type_pb2
 
-from services.runtime.status import RemoteError
+from services.runtime.edge.status import RemoteError
 from tests.support.metering import NOW, batch, event, usage_query
 from tests.support.postgres import DatabaseUrls
 

@@ -19,7 +19,7 @@ from payments.type.v1 import type_pb2
 
 from services.monitoring import manifest
 from services.runtime.context import CallContext, acting
-from services.runtime.status import RemoteError
+from services.runtime.edge.status import RemoteError
 from tests.support.mesh import Mesh, running
 from tests.support.postgres import DatabaseUrls
 

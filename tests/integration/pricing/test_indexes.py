@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from services.runtime import sql
+from services.runtime.postgres import sql
 from tests.support.postgres import DatabaseUrls
 
 QUERIES = sql.load("services.pricing", "queries.sql")

@@ -19,12 +19,12 @@ from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
 from services.access import manifest as access
 from services.access import store as access_store
-from services.runtime import methods
+from services.runtime.commands import fingerprint
 from services.runtime.context import CallContext, acting, current
+from services.runtime.edge import methods
+from services.runtime.edge.status import from_status
 from services.runtime.errors import DomainError, RequestIdReused
-from services.runtime.idempotency import fingerprint
-from services.runtime.roles import DatabaseUrls
-from services.runtime.status import from_status
+from services.runtime.postgres.roles import DatabaseUrls
 from tests.support.mesh import Mesh, running
 
 LIST = "/payments.access.v1.AccessService/ListApiKeys"
@@ -350,7 +350,7 @@ async def test_channelz_is_the_operators(mesh: Mesh) -> None:
 
 
 async def test_a_port_in_use_is_an_error(mesh: Mesh, database_url: DatabaseUrls) -> None:
-    from services.runtime.server import PortInUse
+    from services.runtime.edge.server import PortInUse
 
     with pytest.raises(PortInUse, match=mesh.address):
         async with running(database_url, [access.SERVICE], listen=mesh.address):

@@ -19,10 +19,11 @@ from payments.contracts.v1 import contracts_pb2, contracts_service_pb2
 from payments.contracts.v1.contracts_service_pb2_grpc import ContractMonitorServiceStub
 from structlog.testing import capture_logs
 
-from services.runtime import manifests, readiness
-from services.runtime.readiness import DatabaseProbe
-from services.runtime.roles import DatabaseUrls
-from services.runtime.status import RemoteError
+from services.runtime import manifests
+from services.runtime.edge.status import RemoteError
+from services.runtime.postgres.roles import DatabaseUrls
+from services.runtime.process import readiness
+from services.runtime.process.readiness import DatabaseProbe
 from services.runtime.storage import Room
 from tests.support.mesh import Mesh, running
 from tests.support.wire import Wire, wired

@@ -14,8 +14,9 @@ from urllib.parse import quote, unquote, urlsplit
 import psycopg
 import pytest
 
-from services.runtime import migrations, roles
-from services.runtime.roles import (
+from services.runtime import migrations
+from services.runtime.postgres import roles
+from services.runtime.postgres.roles import (
     DatabaseTaken,
     DatabaseUnfit,
     DatabaseUnreachable,

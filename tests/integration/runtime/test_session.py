@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.adapt import Transformer
 
-from services.runtime import pool as pools
-from services.runtime.pool import CommitRefused, Pool
-from services.runtime.session import Call, Rows, Session
-from services.runtime.statements import statement
+from services.runtime.postgres import pool as pools
+from services.runtime.postgres.pool import CommitRefused, Pool
+from services.runtime.postgres.session import Call, Rows, Session
+from services.runtime.postgres.statements import statement
 from tests.support.postgres import DatabaseUrls
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)

@@ -10,8 +10,8 @@ import pytest
 from psycopg.pq import ExecStatus
 
 import services
-from services.runtime import sql
-from services.runtime.statements import Statement
+from services.runtime.postgres import sql
+from services.runtime.postgres.statements import Statement
 from tests.support.postgres import DatabaseUrls
 
 # Rows that are locked up to a number: joined with what changes them, they may be looked for again for each row,

@@ -32,7 +32,7 @@ from payments.type.v1 import type_pb2
 
 from services.cli import periods
 from services.cli.commands.catalog import parse_catalog
-from services.runtime.status import DETAILS_KEY
+from services.runtime.edge.status import DETAILS_KEY
 from tests.integration.tenancy.estate import (
     PERIOD,
     SHARED_ACCOUNT,

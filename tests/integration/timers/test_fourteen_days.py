@@ -13,7 +13,7 @@ from payments.type.v1 import type_pb2
 from services.events import manifest
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
 from tests.support.events import call, new_tenant
 from tests.support.mesh import Mesh, Served, running
 from tests.support.seasoning import build_seasoning

@@ -28,10 +28,10 @@ from psycopg.rows import dict_row
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.errors import NotFound
-from services.runtime.events import registry
 from services.runtime.events.envelope import Envelope
 from services.runtime.journeys.runner import PostgresJourneys
-from services.runtime.roles import DatabaseUrls
+from services.runtime.outbox import registry
+from services.runtime.postgres.roles import DatabaseUrls
 from tests.support.events import call, new_tenant
 from tests.support.seasoning import REMINDER, SEASONING, seasoning
 from tests.support.timers import START, TimerLab

@@ -24,7 +24,7 @@ from services.events import manifest
 from services.runtime.context import acting
 from services.runtime.journeys.definition import Data, JourneyType, Outcome, State, Trigger
 from services.runtime.journeys.runner import PostgresJourneys
-from services.runtime.roles import DatabaseUrls
+from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.service import Runtime, Service
 from services.runtime.timers import pump as pumps
 from tests.support.events import call, new_tenant

@@ -23,8 +23,8 @@ from services.cli.errors import (
     EXIT_USAGE,
     CliError,
 )
-from services.runtime.status import DETAILS_KEY
-from services.runtime.weight import MESSAGE_BYTES_MAX
+from services.runtime.edge.status import DETAILS_KEY
+from services.runtime.edge.weight import MESSAGE_BYTES_MAX
 
 NOBODY = "no mesh answers"
 

@@ -14,7 +14,7 @@ from payments.metering.v1 import metering_pb2, metering_service_pb2
 from services.cli import sender
 from services.cli.errors import CliError
 from services.cli.readers import GoodRow
-from services.runtime.weight import MESSAGE_BYTES_MAX
+from services.runtime.edge.weight import MESSAGE_BYTES_MAX
 
 _request = sender._request
 

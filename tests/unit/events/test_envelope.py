@@ -12,11 +12,11 @@ from payments.events.v1 import events_pb2
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.events.domain.feed import Progress, Status, StreamEnded
-from services.runtime.events import publish, registry
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Reaction, RetryPolicy
-from services.runtime.events.publish import EventTooLarge, Pending
-from services.runtime.events.subjects import is_subject
+from services.runtime.outbox import publish, registry
+from services.runtime.outbox.publish import EventTooLarge, Pending
+from services.runtime.outbox.subjects import is_subject
 
 
 @given(draw=st.floats(min_value=0, max_value=1, exclude_max=True))

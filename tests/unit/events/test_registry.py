@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.events import catalogue
 from services.events.domain import payloads, schemas
-from services.runtime.events import facts, registry
-from services.runtime.events.subjects import is_subject
+from services.events.store import catalogue
+from services.runtime.outbox import facts, registry
+from services.runtime.outbox.subjects import is_subject
 
 SEED_004 = """
 subscription.created subscription.updated subscription.canceled subscription.price.updated

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.runtime.events.lanes import LANES, lane_of
-from services.runtime.events.subjects import Pattern, is_subject, split_version, with_version
+from services.runtime.outbox.subjects import Pattern, is_subject, split_version, with_version
 
 _segment = st.text("abcdefghijklmnopqrstuvwxyz0123456789_-", min_size=1, max_size=12)
 _subjects = st.lists(_segment, min_size=2, max_size=4).map(".".join)

@@ -8,10 +8,10 @@ from datetime import datetime
 import grpc
 import pytest
 
+from services.runtime.edge.paging import _seal, decode_token, encode_token
+from services.runtime.edge.status import RemoteError, grpc_code, to_status, trailers
 from services.runtime.errors import DomainError, InvalidPageToken, NotFound, Unauthenticated
 from services.runtime.events.bus import EventBus
-from services.runtime.paging import _seal, decode_token, encode_token
-from services.runtime.status import RemoteError, grpc_code, to_status, trailers
 from services.runtime.telemetry import new_traceparent, read_traceparent
 
 

@@ -13,7 +13,7 @@ from payments.config.v1 import config_pb2
 from payments.events.v1 import events_pb2, orchestration_events_pb2
 from payments.pricing.v1 import catalog_service_pb2
 
-from services.runtime import json_messages
+from services.runtime.edge import json_messages
 
 EVENT = events_pb2.Event
 STEP = {"@type": f"x/{orchestration_events_pb2.StepSucceeded.DESCRIPTOR.full_name}"}

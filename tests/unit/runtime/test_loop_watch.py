@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from services.runtime.loop_watch import Hold, LoopWatch, read_holds, watching
+from services.runtime.process.loop_watch import Hold, LoopWatch, read_holds, watching
 from tests.support.loop_holds import is_ours
 
 HOLD_S = 0.08
@@ -87,7 +87,7 @@ def test_a_process_that_gets_no_processor_holds_nothing(tmp_path: Path) -> None:
     file = tmp_path / "holds"
     script = (
         "import asyncio, os, signal, subprocess, sys; from pathlib import Path\n"
-        "from services.runtime.loop_watch import watching\n"
+        "from services.runtime.process.loop_watch import watching\n"
         "async def run():\n"
         "    with watching(Path(sys.argv[1])):\n"
         "        await asyncio.sleep(0.1)\n"

@@ -14,7 +14,7 @@ from payments.access.v1 import access_service_pb2
 from payments.config.v1 import config_pb2
 from payments.metering.v1 import metering_pb2
 
-from services.runtime import patterns, validation
+from services.runtime.edge import patterns, validation
 
 PROTO = Path(__file__).parents[3] / "proto"
 

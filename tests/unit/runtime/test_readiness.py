@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from services.runtime.conditions import Conditions
 from services.runtime.config import Settings, SettingsUnfit
-from services.runtime.readiness import ALL, TIMERS, Feed, Readiness
+from services.runtime.process.readiness import ALL, TIMERS, Feed, Readiness
 
 LEDGER, EVENTS = "LedgerService", "EventService"
 

@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from payments.events.v1 import events_pb2, events_service_pb2
 from payments.type.v1 import type_pb2
 
-from services.runtime import ids, paging, sql, status, telemetry, validation
+from services.runtime import ids, telemetry
 from services.runtime.access import MESH_AUDIENCE, MeshTokens, Principal, digest, new_key
 from services.runtime.clock import ManualClock
 from services.runtime.config import Settings
+from services.runtime.edge import paging, status, validation
 from services.runtime.errors import (
     BatchTooLarge,
     Code,
@@ -35,6 +36,7 @@ from services.runtime.errors import (
     Unauthenticated,
 )
 from services.runtime.ids import request_id_of
+from services.runtime.postgres import sql
 
 texts = st.text(max_size=40)
 

@@ -16,7 +16,7 @@ from payments.metering.v1 import metering_service_pb2
 from payments.orchestration.v1 import orchestration_service_pb2
 from payments.pricing.v1 import catalog_service_pb2, pricing_service_pb2
 
-from services.runtime import methods, validation
+from services.runtime.edge import methods, validation
 from services.runtime.errors import FieldViolation, InvalidField
 from tests.support.odd_requests import mutate
 from tests.support.pricing import declaration, demo

@@ -21,7 +21,7 @@ from payments.orchestration.v1 import orchestration_service_pb2
 from payments.pricing.v1 import catalog_service_pb2, pricing_service_pb2
 from payments.type.v1 import type_pb2
 
-from services.runtime import validation, wellformed
+from services.runtime.edge import validation, wellformed
 
 SOUND_MOMENTS = [(0, 0), (-62_135_596_800, 0), (253_402_300_799, 999_999_999), (-1, 999_999_999)]
 ODD_MOMENTS = [

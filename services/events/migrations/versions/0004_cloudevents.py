@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import op
 
-from services.runtime import schema
+from services.runtime.postgres import schema
 
 revision = "0004"
 down_revision = "0003"

@@ -11,7 +11,7 @@ from importlib import import_module
 
 from alembic import op
 
-from services.runtime import schema
+from services.runtime.postgres import schema
 
 revision = "0003"
 down_revision = "0002"

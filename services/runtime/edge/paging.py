@@ -1,0 +1,177 @@
+"""Opaque page tokens, bound to the List and the arguments that they were given for."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+from google.protobuf.message import Message
+
+from services.runtime.errors import InvalidPageToken
+
+PAGE_SIZE_DEFAULT = 100
+PAGE_SIZE_MAX = 1000
+
+ItemT = TypeVar("ItemT")
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+class ListRequest(Protocol):
+    """A request for a page of a list."""
+
+    page_size: int
+    page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page that was asked for.
+
+    Attributes:
+        scope: spells the List and its filters.
+        after: the place behind which the page begins, by the names of its parts; empty for the first page.
+        size: items that it holds at most.
+    """
+
+    scope: str
+    after: Mapping[str, Any]
+    size: int
+
+    @classmethod
+    def of(
+        cls,
+        request: ListRequest,
+        scope: str,
+        kinds: Mapping[str, type],
+        *,
+        default: int = PAGE_SIZE_DEFAULT,
+        maximum: int = PAGE_SIZE_MAX,
+    ) -> Page:
+        """Read which page a request asks for. Raises InvalidPageToken."""
+        after = decode_token(request.page_token, scope, kinds)
+        return cls(scope, after, clamp_page_size(request.page_size, default, maximum))
+
+    @property
+    def limit(self) -> int:
+        """Items to look for: one more than are given tells whether another page follows."""
+        return self.size + 1
+
+    def cut(
+        self, found: Sequence[ItemT], place: Callable[[ItemT], Mapping[str, str | int]]
+    ) -> tuple[Sequence[ItemT], str]:
+        """Return the items of the page, and the token of the next one, which is empty for the last."""
+        items = found[: self.size]
+        return items, self.token(items, place, more=len(found) > self.size)
+
+    def token(
+        self,
+        items: Sequence[ItemT],
+        place: Callable[[ItemT], Mapping[str, str | int]],
+        *,
+        more: bool,
+    ) -> str:
+        """Return the token of the page behind these items; empty when there is no more."""
+        return encode_token(place(items[-1]), self.scope) if more else ""
+
+
+def clamp_page_size(
+    page_size: int, default: int = PAGE_SIZE_DEFAULT, maximum: int = PAGE_SIZE_MAX
+) -> int:
+    """Return the number of rows to give: 0 means the default, more than the maximum the maximum."""
+    return min(page_size or default, maximum)
+
+
+def fitting(messages: Iterable[MessageT], bytes_max: int) -> list[MessageT]:
+    """Return the first messages, one at least, that together weigh no more than `bytes_max`."""
+    fit: list[MessageT] = []
+    size = 0
+    for message in messages:
+        size += message.ByteSize()
+        if fit and size > bytes_max:
+            break
+        fit.append(message)
+    return fit
+
+
+def encode_token(position: Mapping[str, str | int], scope: str) -> str:
+    """Make the token of the page after `position`; `scope` spells the List and its filters."""
+    body = json.dumps(dict(position), separators=(",", ":"), sort_keys=True).encode()
+    return base64.urlsafe_b64encode(_seal(body, scope) + body).decode().rstrip("=")
+
+
+def decode_token(token: str, scope: str, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """Read a token back; an empty one is that of the first page and says nothing.
+
+    Args:
+        token: what the caller sent.
+        scope: spells the List and its filters, as when the token was made.
+        kinds: what its position holds, by name: `str`, `int` (of 64 bits), `UUID` or `datetime` (with its zone).
+
+    Raises:
+        InvalidPageToken: it is none of ours or belongs to other arguments.
+    """
+    if not token:
+        return {}
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        seal, body = raw[:8], raw[8:]
+        if seal != _seal(body, scope):
+            raise _refusal(token)
+        position = json.loads(body)
+        if not isinstance(position, dict) or position.keys() != kinds.keys():
+            raise _refusal(token)
+        return {name: _READERS[kind](position[name]) for name, kind in kinds.items()}
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise _refusal(token) from error
+
+
+def _text(value: Any) -> str:
+    """Raises ValueError or TypeError for what no column of text can be compared with."""
+    if not isinstance(value, str):
+        raise TypeError
+    if "\0" in value:
+        raise ValueError
+    value.encode()  # half a surrogate pair is no text
+    return value
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise ValueError
+    return value
+
+
+def _moment(value: Any) -> datetime:
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError
+    return moment.astimezone(UTC)
+
+
+# The seal is no secret, so a position may be anybody's and is read like any other input.
+_READERS: dict[type, Callable[[Any], Any]] = {
+    str: _text,
+    int: _whole,
+    datetime: _moment,
+    UUID: lambda value: UUID(_text(value)),
+}
+
+
+def _seal(body: bytes, scope: str) -> bytes:
+    # No secret: the seal catches mix-ups, the tenant's rows are guarded by the database.
+    return hashlib.blake2b(
+        body, digest_size=8, person=b"page", key=hashlib.blake2b(scope.encode()).digest()
+    ).digest()
+
+
+def _refusal(token: str) -> InvalidPageToken:
+    return InvalidPageToken(
+        "this page token or cursor was not given by this call for these arguments; start without one",
+        page_token=token[:128],
+    )

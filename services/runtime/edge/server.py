@@ -1,0 +1,89 @@
+"""The gRPC server of a process: options, health of each service, reflection, channelz, graceful drain."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+from grpc_channelz.v1 import channelz
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.runtime.edge.interceptors import Pipeline
+from services.runtime.edge.weight import MESSAGE_BYTES_MAX
+
+GRACE_SECONDS = 10.0
+
+_OPTIONS = [
+    # Two servers on one port would split its calls without a word: a port in use must be an error.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Long connections move on now and then, so that load finds new servers.
+    ("grpc.max_connection_age_ms", 30 * 60 * 1000),
+    ("grpc.max_connection_age_grace_ms", 60 * 1000),
+    ("grpc.max_metadata_size", 16 * 1024),
+]
+
+
+class PortInUse(RuntimeError):
+    """The address cannot be bound."""
+
+
+class Server:
+    """A grpc.aio server with everything that each server of ours has.
+
+    Args:
+        pipeline: what every call of ours passes through.
+        rpcs_max: calls at once, those that need no key included.
+    """
+
+    def __init__(self, pipeline: Pipeline, rpcs_max: int) -> None:
+        # The pipeline refuses earlier and says why; this bounds what it does not see: health and reflection.
+        self.grpc = grpc.aio.server(
+            interceptors=[pipeline], options=_OPTIONS, maximum_concurrent_rpcs=rpcs_max
+        )
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
+        channelz.add_channelz_servicer(self.grpc)
+        self._names: list[str] = []
+
+    def bind(self, listen: str) -> int:
+        """Bind the address; port 0 takes a free one. Returns the port.
+
+        Raises:
+            PortInUse: another process has it, or it is not an address of this machine.
+        """
+        try:
+            port = self.grpc.add_insecure_port(listen)
+        except RuntimeError as error:
+            raise PortInUse(f"cannot listen on {listen}: the port is in use or not ours") from error
+        if port == 0:
+            raise PortInUse(f"cannot listen on {listen}: the port is in use or not ours")
+        return int(port)
+
+    async def start(self, names: list[str]) -> None:
+        """Answer calls; every name is NOT_SERVING until `set_serving` says otherwise."""
+        self._names = names
+        shown = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(shown, self.grpc)
+        for name in ("", *names):
+            await self.set_serving(name, serving=False)
+        await self.grpc.start()
+
+    async def set_serving(self, name: str, serving: bool) -> None:
+        """Say whether one service can be relied on. Once the server drains nothing is SERVING any more."""
+        states = health_pb2.HealthCheckResponse
+        await self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
+
+    async def retire(self, notice_seconds: float) -> None:
+        """Say NOT_SERVING for good, and give balancers time to notice; calls are answered meanwhile."""
+        await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(notice_seconds)
+
+    async def drain(self) -> None:
+        """Say NOT_SERVING, end the running calls and stop."""
+        await self._health.enter_graceful_shutdown()
+        await self.grpc.stop(GRACE_SECONDS)

@@ -1,0 +1,1 @@
+"""Sessions of Postgres: pools, statements, roles, what migrations say of tables."""

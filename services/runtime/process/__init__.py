@@ -1,0 +1,1 @@
+"""A process of the mesh: what it serves, whether it is ready, how it ends."""

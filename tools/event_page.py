@@ -15,9 +15,9 @@ if __package__ in (None, ""):  # run as a script: our own folder's parent is not
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
-from services.events import catalogue
-from services.events.catalogue import Entry
 from services.events.domain.types import Version
+from services.events.store import catalogue
+from services.events.store.catalogue import Entry
 from services.runtime.outbox import registry
 from services.runtime.outbox.subjects import with_version
 

@@ -8,8 +8,16 @@ from pathlib import Path
 
 # Calls whose literal first argument names a unit of work; each has a crash point on either side of
 # its commit.
-UNITS_OF_WORK = {"unit_of_work", "once", "claim"}
-NAMED_BY_LITERAL = {"crashpoint", "unit_of_work"}
+UNITS_OF_WORK = {
+    "unit_of_work",
+    "across_tenants",
+    "UseCase",
+    "SteppedUseCase",
+    "apply",
+    "step",
+    "refusing",
+}
+NAMED_BY_LITERAL = {"crashpoint", "unit_of_work", "across_tenants"}
 
 
 @cache

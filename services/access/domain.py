@@ -161,3 +161,29 @@ def choose_tenant(asked: str, own: str, held: Collection[str]) -> str:
             tenant_id=asked,
         )
     return asked
+
+
+@dataclass(frozen=True, slots=True)
+class CreateKey:
+    """A key to be made; without a lifetime it ends with the key that makes it."""
+
+    name: str
+    scopes: Sequence[str]
+    lifetime: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyView:
+    """A key and whose it is; its secret only when it was just made, for that is kept nowhere."""
+
+    key: ApiKey
+    tenant_id: str
+    secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeKey:
+    """A key to be ended, and with it those that it made, unless they are kept."""
+
+    key_id: str
+    keep_made_keys: bool

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 from payments.pricing.v1 import pricing_pb2, pricing_service_pb2, pricing_service_pb2_grpc
-from payments.type.v1 import type_pb2
 
 from services.billing.domain.charges import RatedLine, Rating, Span
-from services.billing.domain.postings import LedgerAccount, LedgerTransfer, PostingVerdict
+from services.billing.domain.postings import PostingVerdict
+from services.billing.domain.transfers import LedgerAccount, LedgerTransfer
+from services.runtime.edge import values as edge
 from services.runtime.edge.channels import Channels
 from services.runtime.errors import DomainError, Internal
-from services.runtime.money import Money, parse_decimal
+from services.runtime.money import parse_decimal
 
 # An account that the tenant made before, with an owner, limit or metadata of its own, serves as well.
 _SERVES = frozenset(
@@ -34,9 +35,9 @@ class PricingClient:
 
     async def rate(self, org_id: str, period: Span) -> Rating:
         """Rate the usage of an organisation in a period. Raises what pricing refuses with, e.g. NO_PLAN."""
-        request = pricing_service_pb2.RateUsageRequest(org_id=org_id)
-        request.period.start_at.FromDatetime(period.start_at)
-        request.period.end_at.FromDatetime(period.end_at)
+        request = pricing_service_pb2.RateUsageRequest(
+            org_id=org_id, period=edge.period(period.start_at, period.end_at)
+        )
         stub = pricing_service_pb2_grpc.PricingServiceStub(self._channels.channel("pricing"))
         response = await stub.RateUsage(request)
         try:
@@ -106,7 +107,7 @@ def _rated_line(line: pricing_pb2.RatedLine) -> RatedLine:
         project_id=line.project_id,
         quantity=parse_decimal(line.quantity, "quantity"),
         exact_amount=parse_decimal(line.exact_amount, "exact_amount"),
-        amount=Money(line.amount.currency_code, line.amount.minor_units),
+        amount=edge.money_of(line.amount),
         partner_id=line.partner_id,
         partner_pct=parse_decimal(line.partner_pct, "partner_pct") if line.partner_pct else None,
         proof=line.proof.SerializeToString(deterministic=True),
@@ -127,10 +128,7 @@ def _transfer_message(transfer: LedgerTransfer, *, linked: bool) -> ledger_pb2.T
         transfer_id=str(transfer.transfer_id),
         debit_account_id=transfer.debit.account_id,
         credit_account_id=transfer.credit.account_id,
-        amount=type_pb2.Money(
-            currency_code=transfer.amount.currency_code,
-            minor_units=transfer.amount.minor_units,
-        ),
+        amount=edge.money(transfer.amount),
         code=transfer.code,
         kind=ledger_pb2.KIND_POSTED,
         linked=linked,

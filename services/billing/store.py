@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import ARRAY, Select, Text, any_, literal, select, tuple_
 
-from services.billing.domain.charges import Charge, ChargeStatus, Line, RatedLine, Span
+from services.billing.domain.charges import (
+    Charge,
+    ChargeFilter,
+    ChargeStatus,
+    Line,
+    Place,
+    RatedLine,
+    Span,
+)
+from services.billing.domain.transfers import AccountType, LedgerAccount, LedgerTransfer
 from services.billing.tables import charge as charge_table
 from services.billing.tables import charge_line as line_table
-from services.runtime.database import UnitOfWork
+from services.runtime.context import current
+from services.runtime.database import Database, UnitOfWork
+from services.runtime.errors import Internal
 from services.runtime.money import Money
 from services.runtime.postgres import sql
+from services.runtime.turns import in_slices
+from services.runtime.work import Claim, Lag, claims, lag
 
 # A charge has up to 2,000 lines; this many keep a page well below what clients take in one message.
 PAGE_LINES_MAX = 10_000
@@ -24,29 +36,15 @@ PAGE_LINES_MAX = 10_000
 _SQL = sql.load("services.billing", "queries.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class ChargeFilter:
-    """Which charges to list; an empty organisation and no period mean any."""
-
-    org_id: str = ""
-    period: Span | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a page of charges ended."""
-
-    start_at: datetime
-    charge_id: str
-
-
 async def insert_charge(work: UnitOfWork, charge: Charge) -> bool:
-    """Store a charge with its lines; False when one of its id, or one that overlaps it, is there."""
+    """Store a charge with its lines and transfers; False when one of its id, or one that overlaps it, is there."""
     row = await work.execute(_SQL["insert_charge"], _charge_parameters(work, charge))
     if row.first() is None:
         return False
     if charge.lines:
-        await work.execute(_SQL["insert_lines"], _line_parameters(work, charge))
+        work.later(_SQL["insert_lines"], _line_parameters(work, charge))
+    if charge.transfers:
+        work.later(_SQL["insert_transfers"], _transfer_parameters(work, charge))
     return True
 
 
@@ -63,10 +61,10 @@ async def overlapping(work: UnitOfWork, org_id: str, period: Span) -> str | None
 
 
 async def read_charge(work: UnitOfWork, charge_id: str) -> Charge | None:
-    """Read a charge with its lines."""
+    """Read a charge with its lines and the transfers of its round."""
     table = charge_table
     query = select(table).where(table.c.tenant_id == work.tenant_id, table.c.charge_id == charge_id)
-    found = await _with_lines(work, [*(await work.execute(query))], with_proof=True)
+    found = await _whole(work, [*(await work.execute(query))], with_proof=True)
     return found[0] if found else None
 
 
@@ -82,7 +80,7 @@ async def list_charges(
     lines = accumulate(row.line_count for row in rows)
     fitting = sum(1 for place, total in enumerate(lines) if place == 0 or total <= PAGE_LINES_MAX)
     page = rows[: min(fitting, limit)]
-    return await _with_lines(work, page, with_proof=False), len(rows) > len(page)
+    return await _whole(work, page, with_proof=False), len(rows) > len(page)
 
 
 def charges_query(
@@ -115,29 +113,39 @@ async def settle(work: UnitOfWork, charge_id: str) -> bool:
 
 
 async def next_round(work: UnitOfWork, charge: Charge) -> None:
-    """Give a charge fresh transfer ids, unless another call did so already."""
+    """Move a charge on to its next round and store that round's transfers, unless another call did so already."""
     parameters = {
         "tenant_id": work.tenant_id,
         "charge_id": charge.charge_id,
         "posting_round": charge.posting_round,
     }
-    await work.execute(_SQL["next_round"], parameters)
+    if (await work.execute(_SQL["next_round"], parameters)).first() is not None:
+        work.later(_SQL["insert_transfers"], _transfer_parameters(work, charge))
 
 
-async def tenants_to_resume(work: UnitOfWork, limit: int) -> list[str]:
-    """List tenants that have charges whose time to be resumed has come."""
-    rows = await work.execute(_SQL["tenants_to_resume"], {"limit": limit})
-    return [str(row.tenant_id) for row in rows]
+async def claim_due(work: UnitOfWork, owner: str, lease_ms: int, limit: int) -> list[Claim]:
+    """Lease pending charges of any tenant that are due and held by nobody."""
+    return await claims(work, _SQL["claim_due"], owner=owner, lease_ms=lease_ms, batch=limit)
 
 
-async def take_to_resume(work: UnitOfWork, limit: int) -> list[str]:
-    """Take charges of the tenant whose time to be resumed has come, and put their next try off."""
-    parameters = {"tenant_id": work.tenant_id, "limit": limit}
-    rows = await work.execute(_SQL["take_to_resume"], parameters)
-    return [str(row.charge_id) for row in rows]
+async def due_lag(database: Database) -> Lag:
+    """Tell how many charges are due and held by nobody."""
+    return await lag(database, _SQL["due_lag"])
+
+
+async def put_off(work: UnitOfWork, claim: Claim, due_at: datetime) -> None:
+    """Give a charge back, due later; one that was settled meanwhile, or is another's, stays as it is."""
+    parameters = {
+        "tenant_id": work.tenant_id,
+        "charge_id": claim.item_id,
+        "epoch": claim.epoch,
+        "due_at": due_at,
+    }
+    await work.execute(_SQL["put_off"], parameters)
 
 
 def _charge_parameters(work: UnitOfWork, charge: Charge) -> dict[str, Any]:
+    call = current()
     return {
         "tenant_id": work.tenant_id,
         "charge_id": charge.charge_id,
@@ -152,8 +160,11 @@ def _charge_parameters(work: UnitOfWork, charge: Charge) -> dict[str, Any]:
         "plan_version": charge.plan_version,
         "usage_snapshot": charge.usage_snapshot,
         "line_count": len(charge.lines),
+        "transfer_count": len(charge.transfers),
         "posting_round": charge.posting_round,
         "created_at": charge.created_at,
+        "correlation_id": call.correlation_id,
+        "causation_id": call.causation_id,
     }
 
 
@@ -175,26 +186,71 @@ def _line_parameters(work: UnitOfWork, charge: Charge) -> dict[str, Any]:
     }
 
 
-async def _with_lines(work: UnitOfWork, rows: Sequence[Any], *, with_proof: bool) -> list[Charge]:
+def _transfer_parameters(work: UnitOfWork, charge: Charge) -> dict[str, Any]:
+    transfers = charge.transfers
+    return {
+        "tenant_id": work.tenant_id,
+        "charge_id": charge.charge_id,
+        "posting_round": charge.posting_round,
+        "transfer_nos": [*range(1, len(transfers) + 1)],
+        "transfer_ids": [item.transfer_id for item in transfers],
+        "line_nos": [int(item.line_id) for item in transfers],
+        "legs": [item.leg for item in transfers],
+        "debits": [item.debit.account_id for item in transfers],
+        "debit_types": [item.debit.type for item in transfers],
+        "debit_owners": [item.debit.owner for item in transfers],
+        "credits": [item.credit.account_id for item in transfers],
+        "credit_types": [item.credit.type for item in transfers],
+        "credit_owners": [item.credit.owner for item in transfers],
+        "currency_codes": [item.amount.currency_code for item in transfers],
+        "amounts": [item.amount.minor_units for item in transfers],
+        "codes": [item.code for item in transfers],
+        "effective_ats": [item.effective_at for item in transfers],
+    }
+
+
+async def _whole(work: UnitOfWork, rows: Sequence[Any], *, with_proof: bool) -> list[Charge]:
+    """Read what belongs to rows of charges: however many there are, in one trip."""
     if not rows:
         return []
+    charge_ids = [row.charge_id for row in rows]
     table = line_table
     columns = [column for column in table.c if with_proof or column is not table.c.proof]
-    query = (
+    lines_query = (
         select(*columns)
         .where(
             table.c.tenant_id == work.tenant_id,
-            table.c.charge_id == any_(literal([row.charge_id for row in rows], ARRAY(Text))),
+            table.c.charge_id == any_(literal(charge_ids, ARRAY(Text))),
         )
         .order_by(table.c.charge_id, table.c.line_no)
     )
-    lines: dict[str, list[Any]] = defaultdict(list)
-    for line in await work.execute(query):
-        lines[line.charge_id].append(line)
-    return [_charge(row, lines[row.charge_id]) for row in rows]
+    parameters = {
+        "tenant_id": work.tenant_id,
+        "charge_ids": charge_ids,
+        "posting_rounds": [row.posting_round for row in rows],
+    }
+    found = await work.execute_all((lines_query, None), (_SQL["transfers_of"], parameters))
+    lines, transfers = (_by_charge(answer) for answer in found)
+    return [
+        _charge(row, lines[row.charge_id], transfers[row.charge_id])
+        async for row in in_slices(rows, 1)
+    ]
 
 
-def _charge(row: Any, lines: Sequence[Any]) -> Charge:
+def _by_charge(rows: Iterable[Any]) -> defaultdict[str, list[Any]]:
+    found: defaultdict[str, list[Any]] = defaultdict(list)
+    for row in rows:
+        found[row.charge_id].append(row)
+    return found
+
+
+def _charge(row: Any, lines: Sequence[Any], transfers: Sequence[Any]) -> Charge:
+    if len(transfers) != row.transfer_count:
+        # Settled without them, its money would never be in the books.
+        raise Internal(
+            f"charge {row.charge_id} has {len(transfers)} of the {row.transfer_count} transfers of its round"
+            f" {row.posting_round}; restore them before it is used"
+        )
     currency = row.currency_code
     return Charge(
         charge_id=row.charge_id,
@@ -210,6 +266,7 @@ def _charge(row: Any, lines: Sequence[Any]) -> Charge:
         posting_round=row.posting_round,
         created_at=row.created_at.astimezone(UTC),
         settled_at=None if row.settled_at is None else row.settled_at.astimezone(UTC),
+        transfers=tuple(_transfer(transfer) for transfer in transfers),
     )
 
 
@@ -227,3 +284,22 @@ def _line(row: Any, currency_code: str) -> Line:
         proof=bytes(getattr(row, "proof", b"")),
     )
     return Line(str(row.line_no), rated, partner_amount, amount - partner_amount)
+
+
+def _transfer(row: Any) -> LedgerTransfer:
+    currency = row.currency_code
+    return LedgerTransfer(
+        transfer_id=row.transfer_id,
+        charge_id=row.charge_id,
+        line_id=str(row.line_no),
+        leg=row.leg,
+        debit=LedgerAccount(
+            row.debit_account_id, currency, AccountType(row.debit_type), row.debit_owner
+        ),
+        credit=LedgerAccount(
+            row.credit_account_id, currency, AccountType(row.credit_type), row.credit_owner
+        ),
+        amount=Money(currency, row.amount_minor),
+        code=row.code,
+        effective_at=row.effective_at.astimezone(UTC),
+    )

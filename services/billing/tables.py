@@ -34,6 +34,7 @@ charge = Table(
     Column("usage_snapshot", Text, nullable=False),
     Column("line_count", Integer, nullable=False),
     Column("posting_round", Integer, nullable=False),
+    Column("transfer_count", Integer, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("settled_at", DateTime(timezone=True)),
 )

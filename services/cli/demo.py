@@ -210,13 +210,19 @@ class Demo:
 
     def _pay(self) -> None:
         for charge in self.story.charges:
+            # The data directory may hold what the demo of an earlier release paid, by another request.
+            before = next(payments.payments_of(self._client, charge.charge_id), None)
+            if before is not None:
+                self.story.payments.append(before)
+                continue
             body = payments.external_request(
                 MERCHANT,
                 charge.charge_id,
-                charge.org_id,
+                "",
                 plain_money(charge.total),
                 charge.total.currency_code,
                 ["wallet", "card"],
+                org=charge.org_id,
             )
             request_id = str(derived_uuid("demo-payment", charge.charge_id))
             made = payments.create_payment(self._client, body, request_id)
@@ -332,7 +338,7 @@ def _charge_json(charge: billing_pb2.Charge) -> dict[str, Any]:
 def _payment_json(payment: orchestration_pb2.Payment) -> dict[str, Any]:
     processed = payment.result.total_processed
     return {
-        "org_id": payment.person_id,
+        "org_id": payment.org_id or payment.person_id,
         "status": enum_name(payment, "status").upper(),
         "total_processed": format_money(Money(processed.currency_code, processed.minor_units)),
         "attempts": [

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, tzinfo
 from enum import StrEnum
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, cast
 
 import typer
-from google.protobuf import json_format
-from google.protobuf.message import Message
+from google.protobuf import descriptor_pool, json_format
+from google.protobuf.any_pb2 import Any as Any_
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf.wrappers_pb2 import BytesValue
 from payments.type.v1 import type_pb2
 from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
@@ -32,6 +37,9 @@ class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
 
+
+# How protobuf says that it cannot write a message as JSON.
+_UNSAYABLE = (DecodeError, TypeError, ValueError, json_format.Error)
 
 OutputOption = Annotated[
     Format, typer.Option("--output", "-o", help="table for people, json for programs")
@@ -123,25 +131,82 @@ def _json(plain: Any) -> str:
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-def as_dict(message: Message) -> dict[str, Any]:
-    """Render a message as JSON does, with the proto's field names and every scalar field."""
-    plain: dict[str, Any] = json_format.MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+def as_dict(message: Message, *, zeros: bool = True) -> dict[str, Any]:
+    """Render a message as JSON does, with the proto's field names and, unless told otherwise, every scalar field.
+
+    What an Any holds of a later release, or that JSON cannot say, is rendered as its bytes:
+    `{"@type": …, "value": <Base64>}`.
+    """
+    render = partial(
+        json_format.MessageToDict,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=zeros,
     )
-    return plain
+    try:
+        return render(message)
+    except _UNSAYABLE:
+        copied = copy.deepcopy(message)
+        opaque = _Opaque({found.type_url for found in _any_messages(copied) if _is_opaque(found)})
+        for found in _any_messages(copied):
+            if found.type_url in opaque.urls:
+                found.value = BytesValue(value=found.value).SerializeToString()
+        return render(copied, descriptor_pool=cast("DescriptorPool", opaque))
+
+
+class _Opaque:
+    """Descriptors by name, for which an opaque type is a message of bytes."""
+
+    def __init__(self, urls: set[str]) -> None:
+        self.urls = urls
+        self._names = {url.rpartition("/")[2] for url in urls}
+
+    def FindMessageTypeByName(self, name: str) -> Any:  # noqa: N802 - as protobuf calls it
+        if name in self._names:
+            return BytesValue.DESCRIPTOR
+        return descriptor_pool.Default().FindMessageTypeByName(name)
+
+
+def _is_opaque(found: Any_) -> bool:
+    try:
+        json_format.MessageToDict(found)
+    except _UNSAYABLE:
+        return True
+    return False
+
+
+def _any_messages(message: Message) -> Iterator[Any_]:
+    if isinstance(message, Any_):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        if field.message_type.GetOptions().map_entry:
+            is_message = field.message_type.fields_by_name["value"].message_type is not None
+            items = list(value.values()) if is_message else []
+        else:
+            items = value if field.is_repeated else [value]
+        for item in items:
+            yield from _any_messages(item)
 
 
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()
 ) -> None:
-    """Print a table; columns named in `right` are numbers. What is too wide is printed cell by cell."""
+    """Print a table; columns named in `right` are numbers. What is too wide is printed cell by cell.
+
+    Without a row it says so: the columns alone would leave open whether anything was looked for.
+    """
     if title:
         say(title, style="bold")
     shown = [[printable(cell) for cell in row] for row in rows]
+    if not shown:
+        say("nothing found")
+        return
     # Names and ids keep their line, so that they can be copied; text gives way.
     solid = [not any(" " in row[index] for row in shown) for index in range(len(columns))]
     headings = list(columns)
-    if shown and _width_min(headings, shown, solid) > console.width:
+    if _width_min(headings, shown, solid) > console.width:
         headings = [_folded(column, index, shown) for index, column in enumerate(columns)]
         if _width_min(headings, shown, solid) > console.width:
             _print_records(columns, shown)
@@ -150,8 +215,7 @@ def print_table(
     numbers = set(right)
     for column, heading, whole in zip(columns, headings, solid, strict=True):
         justify: JustifyMethod = "right" if column in numbers else "left"
-        no_wrap = whole and bool(shown)
-        table.add_column(heading, justify=justify, overflow="fold", no_wrap=no_wrap)
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=whole)
     for row in shown:
         table.add_row(*map(Text, row))
     console.print(table)

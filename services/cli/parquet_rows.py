@@ -101,9 +101,14 @@ def _floats(array: Any) -> list[Any]:
 
 
 def _shortest(value: float, form: str) -> Decimal | float:
-    """Return the shortest decimal that names a number of less than 64 bits: 0.1, not 0.10000000149011612."""
+    """Return the decimal that a number of less than 64 bits stands for.
+
+    A whole number is itself. A fraction is the shortest decimal that names it: 0.1, not 0.10000000149011612.
+    """
     if not math.isfinite(value):
         return value
+    if value.is_integer():
+        return Decimal(value)
     texts = (f"{value:.{digits}g}" for digits in range(1, _DIGITS_MAX[form] + 1))
     return Decimal(next(text for text in texts if _same(text, value, form)))
 

@@ -6,7 +6,9 @@ import random
 
 from payments.events.v1 import events_service_pb2_grpc
 
-from services.events import catalogue, reactions
+from services.events import reactions
+from services.events.adapters.checks import Checks
+from services.events.adapters.webhooks_sender import Sender
 from services.events.app.feed import EventReader
 from services.events.app.journeys import Journeys
 from services.events.app.operations import Operations
@@ -14,11 +16,10 @@ from services.events.app.publisher import Publisher
 from services.events.app.timers import Timers
 from services.events.app.types import TypeRegistry
 from services.events.app.webhooks import Webhooks
-from services.events.app.webhooks_sender import Sender
-from services.events.app.webhooks_worker import WebhookWorker
-from services.events.checks import Checks
 from services.events.domain.webhooks_policy import Draw
 from services.events.servicer import EventServicer
+from services.events.store import catalogue
+from services.events.work import WebhookWorker
 from services.runtime.addresses import AllowList
 from services.runtime.secrets import SecretBox, parse_keys
 from services.runtime.service import Runtime, Service, Servicer
@@ -76,7 +77,7 @@ def assemble(
                     Operations(runtime.database, runtime.bus),
                     Timers(runtime.database, publisher),
                     Journeys(runtime.database),
-                    runtime.idempotency,
+                    runtime.commands,
                 ),
                 "payments.events.v1.EventService",
             )

@@ -215,6 +215,9 @@ SELECT tenant_id, endpoint_id, event_id, position_ AS position, subject, tries, 
   FROM events.claim_webhooks(%(now)s, %(lease_ms)s, %(attempt_ids)s, %(breaker)s, %(tenant_max)s, %(steps)s,
                              %(after_tenant)s, %(after_endpoint)s);
 
+-- @webhooks_lag
+SELECT due, oldest_at FROM events.webhooks_lag(%(now)s);
+
 -- @prune_webhooks
 SELECT events.prune_webhooks(%(before)s, %(limit)s) AS gone;
 

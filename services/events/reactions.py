@@ -24,5 +24,10 @@ def webhooks(wake: Callable[[], None]) -> Reaction:
             wake()
 
     return Reaction(
-        "events.webhooks", ("*",), on_dead="skip", takes_json=True, batch_handler=handle
+        "events.webhooks",
+        ("*",),
+        on_dead="skip",
+        takes_json=True,
+        reads_payload=False,
+        batch_handler=handle,
     )

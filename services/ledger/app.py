@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeVar
 from uuid import UUID
 
-import psycopg
-from payments.events.v1.ledger_events_pb2 import LedgerBatchPosted
-
-from services.ledger import store
+from services.ledger import facts, store
 from services.ledger.domain import payments
-from services.ledger.domain.accounts import Account, AccountResult, AccountView, compare
+from services.ledger.domain.accounts import (
+    Account,
+    AccountFilter,
+    AccountResult,
+    AccountView,
+    EntryView,
+    compare,
+)
 from services.ledger.domain.payments import Booking, Charge
-from services.ledger.domain.posting import Evaluation, Posting, Verdict, evaluate
+from services.ledger.domain.posting import Evaluation, Verdict, evaluate
 from services.ledger.domain.transfers import Malformed, Transfer, TransferResult, fingerprint
 from services.ledger.domain.trial_balance import CurrencySums, add_up
-from services.ledger.store import AccountFilter, EntryView
+from services.runtime.commands import Commands
+from services.runtime.contracts import INVARIANT
 from services.runtime.database import Database, UnitOfWork
-from services.runtime.errors import DatabaseUnavailable, NotFound
+from services.runtime.errors import NotFound
 from services.runtime.money import MINOR_UNITS_MAX
 from services.runtime.turns import aside, in_slices
+from services.runtime.violations import ViolationReporter
 
-ATTEMPTS_MAX = 4
 # Between two looks at what else is to be done.
 SLICE_ITEMS = 100
 # A booking passes over ids that somebody else has taken, but not for ever.
@@ -32,16 +36,16 @@ BOOKING_TRIES = 100
 PAYMENTS_IN_BOOKS = "ledger/payments-in-books"
 PAYMENT_IN_SUSPENSE = "ledger/payment-in-suspense"
 
-_VICTIMS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
-
-ResultT = TypeVar("ResultT")
-
 
 class Ledger:
     """The books of the tenant that the running call acts for."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, commands: Commands, violations: ViolationReporter
+    ) -> None:
         self._database = database
+        self._commands = commands
+        self._violations = violations
 
     async def create_accounts(self, accounts: Sequence[Account]) -> list[AccountResult]:
         """Create accounts and answer for each, in their order.
@@ -49,12 +53,7 @@ class Ledger:
         Raises:
             DatabaseUnavailable: nothing was created.
         """
-
-        async def attempt() -> list[AccountResult]:
-            async with self._database.unit_of_work("ledger.create_accounts") as work:
-                return await create_accounts(work, accounts)
-
-        return await _retried(attempt)
+        return await self._commands.apply("ledger.create_accounts", create_accounts, accounts)
 
     async def post_transfers(self, batch: Sequence[Transfer | Malformed]) -> list[Verdict]:
         """Post a batch in one transaction and answer for each transfer, in their order.
@@ -62,12 +61,8 @@ class Ledger:
         Raises:
             DatabaseUnavailable: nothing is known to be posted; the same batch may be sent again.
         """
-
-        async def attempt() -> list[Verdict]:
-            async with self._database.unit_of_work("ledger.post_transfers") as work:
-                return (await post_transfers(work, batch)).verdicts
-
-        return await _retried(attempt)
+        posted = await self._commands.apply("ledger.post_transfers", post_transfers, batch)
+        return posted.verdicts
 
     async def get_account(self, account_id: str) -> AccountView:
         """Return an account with its balances. Raises NotFound."""
@@ -94,12 +89,21 @@ class Ledger:
         return account, entries
 
     async def trial_balance(self) -> tuple[datetime, list[CurrencySums]]:
-        """Add all accounts up in one snapshot, and say when. Raises AmountOverflow."""
+        """Add all accounts up in one snapshot, and say when; books that do not balance are told of.
+
+        Raises:
+            AmountOverflow: a sum is beyond 64 bits.
+        """
         async with self._database.read() as work:
-            return work.now, add_up(await store.sum_accounts(work))
+            now, currencies = work.now, add_up(await store.sum_accounts(work))
+        for item in currencies:
+            if item.difference.minor_units:
+                message = f"debits and credits of {item.currency_code} differ: {item.difference}"
+                self._violations.tell(INVARIANT, "CRITICAL", message, "trial-balance")
+        return now, currencies
 
 
-async def create_accounts(work: UnitOfWork, accounts: Sequence[Account]) -> list[AccountResult]:
+async def create_accounts(accounts: Sequence[Account], work: UnitOfWork) -> list[AccountResult]:
     """Create accounts within a transaction; of two of the same id in a call the first is created."""
     first: dict[str, Account] = {}
     for account in accounts:
@@ -116,7 +120,7 @@ async def create_accounts(work: UnitOfWork, accounts: Sequence[Account]) -> list
     return results
 
 
-async def post_transfers(work: UnitOfWork, batch: Sequence[Transfer | Malformed]) -> Evaluation:
+async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork) -> Evaluation:
     """Post a batch within a transaction. Locks: transfer ids, then balances, each in sorted order."""
     transfers = [item for item in batch if isinstance(item, Transfer)]
     first: dict[UUID, bytes] = {}
@@ -141,7 +145,7 @@ async def post_transfers(work: UnitOfWork, batch: Sequence[Transfer | Malformed]
         }
         await store.insert_postings(work, evaluation.postings, batch_no)
         await store.update_balances(work, [balances[account_id] for account_id in moved])
-        work.publish(_batch_posted(work, evaluation.postings, batch_no, len(moved)))
+        work.publish(facts.batch_posted(evaluation.postings, batch_no, len(moved), work.now))
     return evaluation
 
 
@@ -189,7 +193,7 @@ async def _book(work: UnitOfWork, booking: Booking, payment_id: str) -> Transfer
         known = (await store.read_known(work, {transfer_id: set()})).get(transfer_id)
         if known is None:
             transfer = await _placed(work, booking, transfer_id, payment_id)
-            (verdict,) = (await post_transfers(work, [transfer])).verdicts
+            (verdict,) = (await post_transfers([transfer], work)).verdicts
             if verdict.result is TransferResult.OK:
                 _tell_of_suspense(work, transfer, payment_id)
                 return transfer
@@ -211,7 +215,7 @@ async def _placed(
     debits, credits = list(booking.debits), list(booking.credits)
     while debits and credits:
         debit, credit = debits[0], credits[0]
-        serves = [payments.can_serve(r) for r in await create_accounts(work, [debit, credit])]
+        serves = [payments.can_serve(r) for r in await create_accounts([debit, credit], work)]
         if not all(serves):
             del debits[: not serves[0]], credits[: not serves[1]]
             continue
@@ -236,39 +240,7 @@ def _tell_of_suspense(work: UnitOfWork, transfer: Transfer, payment_id: str) -> 
         work.violation(PAYMENT_IN_SUSPENSE, "HIGH", message, subject_id=payment_id)
 
 
-def _batch_posted(
-    work: UnitOfWork, postings: Sequence[Posting], batch_no: int, account_count: int
-) -> LedgerBatchPosted:
-    sums: dict[str, int] = defaultdict(int)
-    for posting in postings:
-        sums[posting.transfer.currency_code] += posting.transfer.amount_minor
-    event = LedgerBatchPosted(
-        batch_no=batch_no, transfer_count=len(postings), account_count=account_count
-    )
-    for currency_code, total in sorted(sums.items()):
-        # A sum beyond 64 bits is possible where every single balance still fits: then it is left out.
-        if total <= MINOR_UNITS_MAX:
-            event.totals.add(currency_code=currency_code, minor_units=total)
-    event.recorded_at.FromDatetime(work.now)
-    return event
-
-
 def _existing(account: AccountView | None, account_id: str) -> AccountView:
     if account is None:
         raise NotFound("account", account_id)
     return account
-
-
-async def _retried(attempt: Callable[[], Awaitable[ResultT]]) -> ResultT:
-    """Run a transaction again when Postgres chose it as the victim of a deadlock or a conflict.
-
-    The order of locks leaves no deadlock among batches; this covers what others do to the tables (migrations, an
-    operator's session). Such a transaction was rolled back for certain, so running it again repeats nothing.
-    """
-    for _ in range(ATTEMPTS_MAX - 1):
-        try:
-            return await attempt()
-        except DatabaseUnavailable as error:
-            if not isinstance(error.__cause__, _VICTIMS):
-                raise
-    return await attempt()

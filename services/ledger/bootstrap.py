@@ -12,11 +12,12 @@ from services.runtime.service import Runtime, Service, Servicer
 
 def build(runtime: Runtime) -> Service:
     """Build the service."""
+    ledger = Ledger(runtime.database, runtime.commands, runtime.violations)
     return Service(
         servicers=[
             Servicer(
                 ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server,
-                LedgerServicer(Ledger(runtime.database), runtime.violations),
+                LedgerServicer(ledger, runtime.violations),
                 SERVICE,
             )
         ],

@@ -6,9 +6,6 @@ were published by a release that booked payments only at their end.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from google.protobuf.timestamp_pb2 import Timestamp
 from payments.events.v1.orchestration_events_pb2 import (
     PaymentFailed,
     PaymentReceived,
@@ -19,6 +16,7 @@ from payments.events.v1.orchestration_events_pb2 import (
 from services.ledger.app import book_charge, book_refund, check_payment
 from services.ledger.domain.payments import Charge
 from services.runtime.database import UnitOfWork
+from services.runtime.edge.values import moment_of, moment_or_none
 from services.runtime.events.envelope import Envelope, Reaction
 
 
@@ -34,7 +32,7 @@ async def on_payment(work: UnitOfWork, envelope: Envelope) -> None:
             if fact.HasField("settled_at"):
                 await book_charge(work, _charge(fact))
         case StepRefunded() as fact:
-            refunded_at = _time(fact.settled_at)
+            refunded_at = moment_of(fact.settled_at)
             await book_refund(work, _refunded_charge(fact), fact.attempt_id, refunded_at)
         case PaymentReceived() as fact:
             for charge in _kept_charges(fact):
@@ -65,9 +63,10 @@ def _charge(fact: StepSucceeded) -> Charge:
         processor_id=fact.processor_id,
         order_id=fact.order_id,
         person_id=fact.person_id,
+        org_id=fact.org_id,
         currency_code=fact.currency,
         amount_minor=fact.amount,
-        charged_at=_time(fact.settled_at),
+        charged_at=moment_of(fact.settled_at),
     )
 
 
@@ -78,14 +77,15 @@ def _refunded_charge(fact: StepRefunded) -> Charge:
         processor_id=fact.processor_id,
         order_id=fact.order_id,
         person_id=fact.person_id,
+        org_id=fact.org_id,
         currency_code=fact.currency,
         amount_minor=fact.amount,
-        charged_at=_time(fact.charged_at) if fact.HasField("charged_at") else None,
+        charged_at=moment_or_none(fact, "charged_at"),
     )
 
 
 def _kept_charges(fact: PaymentReceived) -> list[Charge]:
-    received_at = _time(fact.received_at) if fact.HasField("received_at") else None
+    received_at = moment_or_none(fact, "received_at")
     return [
         Charge(
             payment_id=fact.payment_id,
@@ -93,6 +93,7 @@ def _kept_charges(fact: PaymentReceived) -> list[Charge]:
             processor_id=step.processor_id,
             order_id=fact.order_id,
             person_id=fact.person_id,
+            org_id=fact.org_id,
             currency_code=fact.currency,
             amount_minor=step.amount_cents,
             charged_at=received_at,
@@ -100,7 +101,3 @@ def _kept_charges(fact: PaymentReceived) -> list[Charge]:
         for step in fact.steps
         if step.amount_cents
     ]
-
-
-def _time(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(UTC)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import select
 
-from services.ledger.domain.accounts import Account, AccountType, AccountView, Flags
+from services.ledger.domain.accounts import (
+    Account,
+    AccountFilter,
+    AccountType,
+    AccountView,
+    EntryView,
+    Flags,
+)
 from services.ledger.domain.posting import Balance, Evaluation, Known, Leg, Posting
 from services.ledger.domain.transfers import Transfer, TransferResult
 from services.ledger.domain.trial_balance import TypeSums
@@ -28,33 +33,6 @@ RowT = TypeVar("RowT")
 _SQL = sql.load("services.ledger", "queries.sql")
 # Rows of a statement: the driver writes all of them before anybody else has a turn.
 _PART_ROWS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class EntryView:
-    """An entry with what its transfer says. `amount_minor` is positive for a debit, negative for a credit."""
-
-    account_id: str
-    seq: int
-    transfer_id: UUID
-    amount_minor: int
-    balance_after_minor: int
-    currency_code: str
-    debit_account_id: str
-    credit_account_id: str
-    code: int
-    recorded_at: datetime
-    effective_at: datetime
-    metadata: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class AccountFilter:
-    """Which accounts to list; None and empty mean any."""
-
-    owner: str = ""
-    currency_code: str = ""
-    type: AccountType | None = None
 
 
 # ---- Accounts

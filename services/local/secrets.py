@@ -69,4 +69,7 @@ def _kept(path: Path, new: str) -> str:
         pass
     finally:
         Path(name).unlink()
-    return path.read_text().strip()
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        return ""  # whoever asked says that it is damaged

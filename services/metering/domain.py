@@ -121,30 +121,38 @@ class Repeat:
     fingerprint: str
 
 
+Row = tuple[str, str, str, str, str]
+"""An event to be stored: request_id, content (org, project, SKU, quantity, time in microseconds, source, each with a
+tab behind it), metadata as JSON or an empty text, key, fingerprint."""
+
+
 @dataclass(slots=True)
 class Batch:
     """A batch after the rules: what to store, what repeats within it, what is refused.
 
     Attributes:
         size: events in it.
-        lines: one line of COPY text for each distinct id, as `store.STAGING_COLUMNS` orders it.
-        first_index: position in the batch of each line, by request_id.
-        fingerprints: of each line, in their order.
-        repeats: later events of an id that has a line.
+        rows: one for each distinct id.
+        first_index: position in the batch of each row, by request_id.
+        repeats: later events of an id that has a row.
         rejections: events that break a rule.
     """
 
     size: int
-    lines: list[str] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     first_index: dict[str, int] = field(default_factory=dict)
-    fingerprints: list[str] = field(default_factory=list)
     repeats: list[Repeat] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
 
     @property
     def event_keys(self) -> list[str]:
-        """Under which its distinct ids are stored, in the order of the lines."""
-        return [digest(request_id) for request_id in self.first_index]
+        """Under which its distinct ids are stored, in the order of the rows."""
+        return [key for *_, key, _ in self.rows]
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """What its distinct events say, in the order of the rows."""
+        return [fingerprint for *_, fingerprint in self.rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,7 +399,7 @@ def late_told(closing: Closing, event_count: int, receipt_id: str) -> str:
 def settle(batch: Batch, known: Sequence[Known]) -> list[Problem]:
     """Give every event of a stored batch that was not accepted its verdict, by index.
 
-    `known` are the lines that the store had before. The first of several equal ids in a batch is the one
+    `known` are the events that the store had before. The first of several equal ids in a batch is the one
     that counts; later ones are judged against what is stored in the end.
     """
     stored = dict(zip(batch.first_index, batch.fingerprints, strict=True))
@@ -483,3 +491,19 @@ def _next_boundary(after: datetime, window: Window, where: ZoneInfo) -> datetime
         return datetime.combine(day, time.min, where).astimezone(UTC)
     except OverflowError:
         return datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreBatch:
+    """A judged batch to be stored, and the receipt that it gets."""
+
+    receipt_id: str
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSettings:
+    """How far from now events may lie, back and ahead; None leaves it."""
+
+    past: timedelta | None
+    future: timedelta | None

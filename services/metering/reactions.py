@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC
-
 from payments.events.v1.billing_events_pb2 import RatingCompleted, UsageAggregated
 from payments.events.v1.metering_events_pb2 import UsagePeriodClosed
 
-from services.metering import late
+from services.metering.app import late
 from services.metering.domain import Closing
 from services.runtime.database import UnitOfWork
+from services.runtime.edge.values import moment_of
 from services.runtime.events.envelope import Envelope, Reaction
 
 
@@ -22,8 +21,8 @@ async def on_usage_frozen(work: UnitOfWork, envelope: Envelope) -> None:
         Closing(
             charge_id=fact.charge_id,
             org_id=fact.org_id,
-            start_at=fact.period.start_at.ToDatetime(UTC),
-            end_at=fact.period.end_at.ToDatetime(UTC),
+            start_at=moment_of(fact.period.start_at),
+            end_at=moment_of(fact.period.end_at),
             usage_snapshot=fact.usage_snapshot,
         ),
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -22,6 +21,7 @@ from services.metering.domain import (
     LateTotal,
     Receipt,
     Rejection,
+    Row,
     Stored,
     Total,
     UsageQuery,
@@ -39,16 +39,16 @@ _PART_BYTES = 256 * 1024
 # Events that are stored without the staging table.
 FEW_MAX = 50
 _NULL = "\\N"
-_ESCAPED = re.compile(r"\\(.)")
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 _SQL = sql.load("services.metering", "queries.sql")
 
 
 async def store_events(work: UnitOfWork, receipt_id: str, batch: Batch) -> Stored:
     """Store the events of a batch whose ids are new. From here to the commit no period of the tenant is closed."""
-    if len(batch.lines) <= FEW_MAX:
-        return await _store_few(work, receipt_id, batch.lines)
-    await _stage(work, batch.lines)
+    if len(batch.rows) <= FEW_MAX:
+        return await _store_few(work, receipt_id, batch.rows)
+    await _stage(work, batch.rows)
     rows = await _rows(work, "store_events", receipt_id=_bare(receipt_id))
     totals = [Total(**row._asdict()) for row in rows]
     if not totals:
@@ -57,9 +57,9 @@ async def store_events(work: UnitOfWork, receipt_id: str, batch: Batch) -> Store
     return Stored(totals, await touches_closed(work, totals))
 
 
-async def _store_few(work: UnitOfWork, receipt_id: str, lines: Sequence[str]) -> Stored:
+async def _store_few(work: UnitOfWork, receipt_id: str, rows: Sequence[Row]) -> Stored:
     """Store a handful in one go, with what follows."""
-    columns = list(zip(*map(_values, lines), strict=True))
+    columns = list(zip(*map(_values, rows), strict=True))
     names = (
         "request_ids",
         "org_ids",
@@ -83,27 +83,30 @@ async def _store_few(work: UnitOfWork, receipt_id: str, lines: Sequence[str]) ->
     return Stored([Total(**row._asdict()) for row in stored], bool(touched.scalar_one()))
 
 
-def _values(line: str) -> list[str | None]:
-    """Return the values of a line of COPY text."""
-    return [
-        None if value == _NULL else _ESCAPED.sub(_unescaped, value) if "\\" in value else value
-        for value in line[:-1].split("\t")
-    ]
+def _values(row: Row) -> list[str | None]:
+    request_id, content, metadata, key, fingerprint = row
+    return [request_id, *content[:-1].split("\t"), metadata or None, key, fingerprint]
 
 
-def _unescaped(found: re.Match[str]) -> str:
-    return {"t": "\t", "n": "\n", "r": "\r"}.get(found[1], found[1])
+def copy_text(rows: Iterable[Row]) -> str:
+    """Write rows as COPY text, in the order of the columns of `create_staging`."""
+    return "".join(
+        f"{_escaped(request_id)}\t{content}{_escaped(metadata) or _NULL}\t{key}\t{fingerprint}\n"
+        for request_id, content, metadata, key, fingerprint in rows
+    )
 
 
-async def _stage(work: UnitOfWork, lines: Sequence[str]) -> None:
-    """COPY lines into the staging table, which this transaction's commit empties.
+def _escaped(text: str) -> str:
+    return text if text.isprintable() and "\\" not in text else text.translate(_ESCAPES)
 
-    A line has the columns of `create_staging` in their order, as COPY text.
-    """
+
+async def _stage(work: UnitOfWork, rows: Sequence[Row]) -> None:
+    """COPY rows into the staging table, which this transaction's commit empties."""
     await _rows(work, "create_staging")
     connection = await work.raw()
     async with connection.cursor() as cursor, cursor.copy(_SQL["copy_staging"].encode()) as copy:
-        await copy.write("".join(lines))
+        async for start in in_slices(range(0, len(rows), _PART_ROWS), 1):
+            await copy.write(copy_text(rows[start : start + _PART_ROWS]))
 
 
 async def known_events(work: UnitOfWork, receipt_id: str, batch: Batch) -> list[Known]:

@@ -3,52 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from services.monitoring import store
 from services.monitoring.domain import (
     Contract,
+    Position,
     Recorded,
+    Registration,
     Violation,
+    ViolationFilter,
     completed,
     fingerprint,
     registered,
     severity_fault,
 )
-from services.monitoring.store import Position, ViolationFilter
+from services.runtime.commands import Commands
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import InvalidField, NotFound
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """What became of one contract that was to be registered.
-
-    Attributes:
-        contract: as it stands now.
-        changed: False when it stood there already.
-    """
-
-    contract: Contract
-    changed: bool
 
 
 class Monitor:
     """The contracts and violations of the tenant that the running call acts for."""
 
-    def __init__(self, database: Database, built_in: Sequence[Contract]) -> None:
+    def __init__(
+        self, database: Database, commands: Commands, built_in: Sequence[Contract]
+    ) -> None:
         self._database = database
+        self._commands = commands
         self._built_in = {contract.contract_id: contract for contract in built_in}
 
     async def register(self, contracts: Sequence[Contract]) -> list[Registration]:
         """Register contracts in one transaction and answer for each, in their order."""
-        async with self._database.unit_of_work("monitoring.register_contracts") as work:
-            return await self._register(work, contracts)
+        return await self._commands.apply(
+            "monitoring.register_contracts", self._register, contracts
+        )
 
     async def record(self, violations: Sequence[Violation]) -> list[bool]:
         """Record violations in one transaction; True for each that was not known before."""
-        async with self._database.unit_of_work("monitoring.record_violations") as work:
-            return await self.record_in(work, violations)
+        return await self._commands.apply(
+            "monitoring.record_violations", self.record_in, violations
+        )
 
     async def list_contracts(self, after: str, limit: int) -> list[Contract]:
         """List built-in and registered contracts behind `after`, by id."""
@@ -79,7 +74,7 @@ class Monitor:
         ]
 
     async def _register(
-        self, work: UnitOfWork, contracts: Sequence[Contract]
+        self, contracts: Sequence[Contract], work: UnitOfWork
     ) -> list[Registration]:
         """Register contracts within a transaction; a later one of the same id sees the one before it."""
         await store.lock_contracts(work)
@@ -96,7 +91,7 @@ class Monitor:
             results.append(Registration(after, changed=after is not before))
         return results
 
-    async def record_in(self, work: UnitOfWork, violations: Sequence[Violation]) -> list[bool]:
+    async def record_in(self, violations: Sequence[Violation], work: UnitOfWork) -> list[bool]:
         """Record violations within a transaction; of two that are the same only the first is new."""
         ids = {violation.contract_id for violation in violations}
         contracts = await self._known(work, ids)

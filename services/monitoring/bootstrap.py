@@ -14,7 +14,9 @@ from services.runtime.service import Runtime, Service, Servicer
 
 def build(runtime: Runtime) -> Service:
     """Build the service. What the services of the release declare, every tenant has from the start."""
-    monitor = Monitor(runtime.database, [built_in(item) for item in runtime.contracts])
+    monitor = Monitor(
+        runtime.database, runtime.commands, [built_in(item) for item in runtime.contracts]
+    )
     return Service(
         servicers=[
             Servicer(

@@ -166,3 +166,41 @@ def registered(wanted: Contract, existing: Contract | None, now: datetime) -> Co
     return replace(
         wanted, version=existing.version + 1, registered_at=now, built_in=existing.built_in
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ViolationFilter:
+    """Which violations are asked for; an empty value does not filter.
+
+    Attributes:
+        start_at: first instant of the period in which they occurred, UTC.
+        end_at: first instant after it, UTC.
+    """
+
+    contract_id: str = ""
+    severity: str = ""
+    request_id: str = ""
+    fingerprint: bytes = b""
+    start_at: datetime | None = None
+    end_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Place of a violation in the list, which begins with the last recorded."""
+
+    recorded_at: datetime
+    violation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What became of one contract that was to be registered.
+
+    Attributes:
+        contract: as it stands now.
+        changed: False when it stood there already.
+    """
+
+    contract: Contract
+    changed: bool

@@ -19,7 +19,7 @@ def violations(monitor: Monitor) -> Reaction:
     async def on_contract_violated(work: UnitOfWork, envelope: Envelope) -> None:
         fact = envelope.payload
         assert isinstance(fact, ContractViolated)
-        await monitor.record_in(work, [_violation(fact, envelope)])
+        await monitor.record_in([_violation(fact, envelope)], work)
 
     return Reaction(
         consumer="monitoring.violations",

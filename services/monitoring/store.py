@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, exists, select, tuple_
@@ -13,39 +11,16 @@ from services.monitoring.domain import (
     FINGERPRINT_ALGORITHM,
     Contract,
     ContractKind,
+    Position,
     Recorded,
     Violation,
+    ViolationFilter,
 )
 from services.monitoring.tables import contract, violation
 from services.runtime.database import UnitOfWork
 from services.runtime.postgres import sql
 
 _SQL = sql.load("services.monitoring", "queries.sql")
-
-
-@dataclass(frozen=True, slots=True)
-class ViolationFilter:
-    """Which violations are asked for; an empty value does not filter.
-
-    Attributes:
-        start_at: first instant of the period in which they occurred, UTC.
-        end_at: first instant after it, UTC.
-    """
-
-    contract_id: str = ""
-    severity: str = ""
-    request_id: str = ""
-    fingerprint: bytes = b""
-    start_at: datetime | None = None
-    end_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Place of a violation in the list, which begins with the last recorded."""
-
-    recorded_at: datetime
-    violation_id: str
 
 
 async def lock_contracts(work: UnitOfWork) -> None:

@@ -6,12 +6,12 @@ import secrets
 
 from payments.orchestration.v1 import orchestration_service_pb2_grpc as service_grpc
 
-from services.orchestration.app import MerchantConfigs, Payments
-from services.orchestration.engine import Engine
-from services.orchestration.processors.sandbox import sandbox
-from services.orchestration.runs import Runs
+from services.orchestration.adapters.sandbox import sandbox
+from services.orchestration.app.configs import MerchantConfigs
+from services.orchestration.app.engine import Engine
+from services.orchestration.app.payments import Payments
 from services.orchestration.servicer import MerchantConfigServicer, PaymentServicer
-from services.runtime.ids import new_id
+from services.orchestration.work import Runs
 from services.runtime.service import Runtime, Service, Servicer
 
 
@@ -24,10 +24,10 @@ def assemble(runtime: Runtime) -> tuple[Service, Runs]:
     """Build the service and its background work; who injects the clock also wants to say when it sweeps."""
     processors = sandbox(runtime.database)
     engine = Engine(runtime.database, processors, runtime.clock, secrets.token_bytes(32))
-    runs = Runs(runtime.database, engine, runtime.violations, owner=new_id("orc"))
-    payments = PaymentServicer(Payments(runtime.database, runs))
+    runs = Runs(runtime.database, engine, runtime.violations, runtime.telemetry)
+    payments = PaymentServicer(Payments(runtime.database, runtime.commands, runs))
     configs = MerchantConfigServicer(
-        MerchantConfigs(runtime.database, frozenset(processors)), runtime.idempotency
+        MerchantConfigs(runtime.database, frozenset(processors)), runtime.commands
     )
     service = Service(
         [
@@ -42,7 +42,7 @@ def assemble(runtime: Runtime) -> tuple[Service, Runs]:
                 "payments.orchestration.v1.MerchantConfigService",
             ),
         ],
-        start=runs.start,
-        stop=runs.stop,
+        start=runs.worker.start,
+        stop=runs.worker.stop,
     )
     return service, runs

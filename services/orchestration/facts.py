@@ -37,6 +37,7 @@ def of_attempt(payment: Payment, attempt: Attempt) -> Message | None:
             payment_method=method,
             order_id=payment.order_id,
             person_id=payment.person_id,
+            org_id=payment.org_id,
             settled_at=_settled_at(attempt),
         )
     if not attempt.error_code:
@@ -88,6 +89,7 @@ def _refunded(payment: Payment, attempt: Attempt) -> events.StepRefunded:
         payment_method=payment.work.steps[attempt.step_index].method,
         order_id=payment.order_id,
         person_id=payment.person_id,
+        org_id=payment.org_id,
         settled_at=_settled_at(attempt),
         charge_attempt_id=charge.attempt_id,
         charged_at=_settled_at(charge),
@@ -100,6 +102,7 @@ def _received(payment: Payment, now: datetime) -> events.PaymentReceived:
     received = events.PaymentReceived(
         order_id=payment.order_id,
         person_id=payment.person_id,
+        org_id=payment.org_id,
         payment_method=payment.work.steps[largest.step_index].method,
         payment_path=PATH,
         amount_cents=payment.work.processed_minor,
@@ -127,6 +130,7 @@ def _failed(payment: Payment, now: datetime) -> events.PaymentFailed:
     return events.PaymentFailed(
         order_id=payment.order_id,
         person_id=payment.person_id,
+        org_id=payment.org_id,
         payment_method=payment.work.steps[failure.step_index].method,
         payment_path=PATH,
         amount_cents=payment.total_minor,

@@ -2,23 +2,26 @@ Statements of payments that guard money. They run as the services' role, for the
 
 -- @claim_due
 -- Takes the lease of payments that are due, of every tenant; another sweeper's are skipped.
-SELECT tenant_id, payment_id, fence, correlation_id
-  FROM orchestration.claim_due(%(due_at)s, %(owner)s, %(lease_ms)s, %(batch)s);
+SELECT tenant_id, item_id, epoch, tries, correlation_id, causation_id
+  FROM orchestration.claim_due(%(now)s, %(owner)s, %(lease_ms)s, %(batch)s);
+
+-- @due_lag
+SELECT due, oldest_at FROM orchestration.due_lag(%(now)s);
 
 -- @hold
 -- The first statement of every transition: locks the payment, and finds no row once another has taken the lease.
 UPDATE orchestration.payment
    SET lease_until = clock_timestamp() + make_interval(secs => %(lease_ms)s / 1000.0),
        status = %(status)s, updated_at = %(now)s
- WHERE tenant_id = %(tenant_id)s AND payment_id = %(payment_id)s AND fence = %(fence)s
+ WHERE tenant_id = %(tenant_id)s AND payment_id = %(payment_id)s AND epoch = %(epoch)s
    AND due_at IS NOT NULL
 RETURNING payment_id;
 
 -- @release
 -- Hands the payment back: due again at due_at, or never.
 UPDATE orchestration.payment
-   SET lease_owner = NULL, lease_until = NULL, due_at = %(due_at)s, status = %(status)s, updated_at = %(now)s
- WHERE tenant_id = %(tenant_id)s AND payment_id = %(payment_id)s AND fence = %(fence)s
+   SET lease_owner = NULL, lease_until = NULL, tries = 0, due_at = %(due_at)s, status = %(status)s, updated_at = %(now)s
+ WHERE tenant_id = %(tenant_id)s AND payment_id = %(payment_id)s AND epoch = %(epoch)s
    AND due_at IS NOT NULL
 RETURNING payment_id;
 

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from google.protobuf import json_format
-from google.protobuf.message import Message
-from payments.events.v1 import pricing_events_pb2
-
-from services.pricing import store
+from services.pricing import facts, store
 from services.pricing.domain import changes as deciding
-from services.pricing.domain.catalog import Catalog, Entitlement, Plan, Sku, Status, entity_id
+from services.pricing.domain.catalog import Catalog, Entitlement, Plan, Sku, entity_id
 from services.pricing.domain.changes import Change
 from services.pricing.domain.errors import NoPlan
+from services.pricing.domain.prices import Price
 from services.pricing.domain.rating import (
-    EstimateLine,
-    Line,
+    EstimatedPeriod,
+    Evaluated,
     PlanSource,
+    Rated,
     Term,
     Terms,
     entitlement_in_force,
     estimate,
     rate,
 )
-from services.pricing.domain.values import document
-from services.pricing.usage import UsageReader
+from services.pricing.ports import UsageReader
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import NotFound
-from services.runtime.money import Money
+from services.runtime.money import Money, round_to_minor
 from services.runtime.turns import in_slices
 
 # Price lists of a page hold this many prices and tiers at most, unless a single plan has more: an answer stays
@@ -42,40 +39,23 @@ PRICES_IN_PAGE = 5_000
 ItemT = TypeVar("ItemT")
 
 
-@dataclass(frozen=True, slots=True)
-class Rated:
-    """A rated period.
-
-    Attributes:
-        usage_snapshot: which state of the usage was read.
-    """
-
-    terms: Terms
-    lines: Sequence[Line]
-    total: Money
-    usage_snapshot: str
+def evaluate(price: Price, currency_code: str, quantity: Decimal, prior: Decimal) -> Evaluated:
+    """Apply a price to a quantity that comes behind a prior one. Raises UnknownCurrency, AmountOverflow."""
+    evaluation = price.evaluate(quantity, prior)
+    return Evaluated(evaluation, round_to_minor(evaluation.exact, currency_code))
 
 
-async def preview_catalog(work: UnitOfWork, catalog: Catalog) -> list[Change]:
-    """Say what applying a declaration would change.
-
-    Raises:
-        DomainError: the declaration cannot be applied (see `domain.changes`).
-    """
-    # A large catalogue takes so long that others should have their turns.
-    await asyncio.to_thread(deciding.check, catalog)
-    shelf = await store.load_shelf(work, catalog)
-    return await asyncio.to_thread(deciding.decide, catalog, shelf, work.now)
-
-
-async def apply_catalog(work: UnitOfWork, catalog: Catalog) -> list[Change]:
+async def apply_catalog(catalog: Catalog, work: UnitOfWork) -> list[Change]:
     """Make the catalogue contain a declaration; audit entries and events commit with it.
 
     Raises:
-        DomainError: the declaration cannot be applied; nothing of it is.
+        DomainError: the declaration cannot be applied; nothing of it is (see `domain.changes`).
     """
+    # A large catalogue takes so long that others should have their turns.
+    await asyncio.to_thread(deciding.check, catalog)
     await store.lock_catalog(work)
-    decided = await preview_catalog(work, catalog)
+    stored = await store.load_stored(work, catalog)
+    decided = await asyncio.to_thread(deciding.decide, catalog, stored, work.now)
     await store.save(work, decided)
     async for change in in_slices(decided, 20):
         if change.before != change.after:
@@ -84,42 +64,10 @@ async def apply_catalog(work: UnitOfWork, catalog: Catalog) -> list[Change]:
 
 
 async def _tell(work: UnitOfWork, change: Change) -> None:
-    before, after, events = await asyncio.to_thread(_told, change)
+    before, after, events = await asyncio.to_thread(facts.of_change, change)
     work.audit(change.after.entity, entity_id(change.after), before, after)
     for event in events:
         work.publish(event)
-
-
-def _told(change: Change) -> tuple[dict[str, Any] | None, dict[str, Any], list[Message]]:
-    before = None if change.before is None else document(change.before)
-    after = document(change.after)
-    if not isinstance(change.after, Plan):
-        return before, after, []
-    assert change.before is None or isinstance(change.before, Plan)
-    return before, after, _plan_events(change.before, change.after, after)
-
-
-def _plan_events(before: Plan | None, after: Plan, written: dict[str, Any]) -> list[Message]:
-    events: list[Message] = []
-    message = pricing_events_pb2.PlanCreated(plan_id=after.plan_id, plan_version=after.version)
-    json_format.ParseDict(written, message.plan)
-    if before is None:
-        events.append(message)
-    elif replace(before, status=after.status) != after:
-        updated = pricing_events_pb2.PlanUpdated(
-            plan_id=after.plan_id,
-            plan_version=after.version,
-            previous_plan_version=before.version,
-            plan=message.plan,
-        )
-        events.append(updated)
-    was_active = before is None or before.status is Status.ACTIVE
-    if was_active and after.status is Status.DEPRECATED:
-        deprecated = pricing_events_pb2.PlanDeprecated(
-            plan_id=after.plan_id, plan_version=after.version
-        )
-        events.append(deprecated)
-    return events
 
 
 class Pricing:
@@ -170,15 +118,19 @@ class Pricing:
 
     async def estimate(
         self, org_id: str, uses_per_lead: Mapping[str, Decimal], leads: Decimal
-    ) -> tuple[Money, list[EstimateLine]]:
-        """Preview a period of an organisation on its present plan: the base, and what each SKU adds.
+    ) -> EstimatedPeriod:
+        """Preview a period of an organisation on its present plan.
 
         Raises:
             NoPlan, SkuNotPriced, InvalidField, AmountOverflow
         """
         async with self._database.read() as work:
             terms = await terms_at(work, org_id, work.now, work.now)
-        return estimate(terms, uses_per_lead, leads)
+        base, lines = estimate(terms, uses_per_lead, leads)
+        grand_total = base
+        for line in lines:
+            grand_total += line.total
+        return EstimatedPeriod(base, lines, grand_total)
 
     async def rate_usage(self, org_id: str, start_at: datetime, end_at: datetime) -> Rated:
         """Say what a charge for the period would be.

@@ -5,15 +5,15 @@ from __future__ import annotations
 from payments.pricing.v1 import catalog_service_pb2_grpc, pricing_service_pb2_grpc
 
 from services.pricing.app import Pricing
+from services.pricing.clients import MeteringClient
 from services.pricing.servicer import CatalogServicer, PricingServicer
-from services.pricing.usage import UsageReader
 from services.runtime.service import Runtime, Service, Servicer
 
 
 def build(runtime: Runtime) -> Service:
     """Build CatalogService and PricingService."""
-    pricing = Pricing(runtime.database, UsageReader(runtime.channels))
-    catalog = CatalogServicer(runtime.database, runtime.idempotency, pricing)
+    pricing = Pricing(runtime.database, MeteringClient(runtime.channels))
+    catalog = CatalogServicer(runtime.commands, pricing)
     return Service(
         [
             Servicer(

@@ -29,7 +29,7 @@ from services.pricing.domain.catalog import (
     Plan,
     Sku,
 )
-from services.pricing.domain.changes import Change, Shelf, named, shelf_key
+from services.pricing.domain.changes import Change, StoredEntities, entity_key, named
 from services.pricing.domain.values import document
 from services.runtime.database import UnitOfWork
 from services.runtime.postgres import sql
@@ -72,7 +72,7 @@ async def lock_catalog(work: UnitOfWork) -> None:
     await work.execute(_SQL["lock_catalog"], {"tenant_id": work.tenant_id})
 
 
-async def load_shelf(work: UnitOfWork, catalog: Catalog) -> Shelf:
+async def load_stored(work: UnitOfWork, catalog: Catalog) -> StoredEntities:
     """Load all that a declaration names, and what it could collide with."""
     ids = named(catalog)
     found: list[Entity] = []
@@ -85,7 +85,7 @@ async def load_shelf(work: UnitOfWork, catalog: Catalog) -> Shelf:
         found += await _load(work, model, _is_any(model.table.c.code, codes))
     model_ids = {model.model_id for model in catalog.business_models}
     found += await _newest_plans(work, ids.get(Plan.entity, set()), model_ids)
-    return {shelf_key(entity): entity for entity in found}
+    return {entity_key(entity): entity for entity in found}
 
 
 async def save(work: UnitOfWork, changes: Sequence[Change]) -> None:

@@ -1,7 +1,8 @@
 """Finds payment card numbers in text, so that none is stored, published or logged.
 
 A run of digits is a card number when an issuer's prefix, a length that this issuer gives, and the check digit of
-ISO/IEC 7812 agree. Up to 8 characters that are neither letter nor digit may stand between two digits. Ranges and
+ISO/IEC 7812 agree. Up to 8 characters that are neither letter nor digit may stand between two digits; modifier
+letters, which are marks to whoever reads them, count with those. Ranges and
 exceptions, and what they cost: docs/decisions/0085-card-numbers.md.
 """
 
@@ -62,8 +63,11 @@ _FLAT_ASCII = {
     code: chr(code) if chr(code).isdigit() else "x" if chr(code).isalpha() else " "
     for code in range(128)
 }
-# Letters to Unicode, blanks to whoever reads them: fillers of Hangul.
-_FILLERS = frozenset("\u115f\u1160\u3164\uffa0")
+# Letters to Unicode, and none to whoever reads them: fillers of Hangul, and the signs of ordinals.
+_NO_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u00aa\u00ba")
+# Modifier letters lengthen, repeat or stand above others (Japanese ー, Arabic tatweel); fractions and the like are no
+# digits.
+_NO_LETTER_CATEGORIES = frozenset({"Lm", "No"})
 # Text that was encoded more often than this hides more than a card number.
 _DECODINGS_MAX = 3
 # How JSON and most languages write a character inside of a text.
@@ -159,7 +163,8 @@ def _flat_character(character: str) -> str:
     digit = unicodedata.digit(character, -1)
     if digit >= 0:
         return str(digit)
-    return "x" if character.isalnum() and character not in _FILLERS else " "
+    is_mark = character in _NO_LETTERS or unicodedata.category(character) in _NO_LETTER_CATEGORIES
+    return "x" if character.isalnum() and not is_mark else " "
 
 
 def _in_run(run: str) -> list[tuple[int, int]]:

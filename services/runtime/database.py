@@ -21,7 +21,7 @@ from sqlalchemy import Executable
 
 from services.runtime.clock import Clock
 from services.runtime.conditions import Conditions
-from services.runtime.context import CallContext, current
+from services.runtime.context import CallContext, acting, current
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import (
     DatabaseUnavailable,
@@ -30,7 +30,8 @@ from services.runtime.errors import (
     StorageLow,
 )
 from services.runtime.ids import new_ulid, new_uuid
-from services.runtime.outbox import facts, publish, timer_setting
+from services.runtime.outbox import facts, publish
+from services.runtime.outbox import timer_setting as setting
 from services.runtime.postgres import pool, sql
 from services.runtime.postgres.session import Call, Rows, Session
 from services.runtime.postgres.statements import compiled, statement
@@ -88,6 +89,9 @@ _AUDIT = sql.load("services.runtime", "queries.sql")["insert_audit"]
 # Rows that are written before other calls have their turns.
 _PART_ROWS = 500
 
+# Acts for no tenant: `mesh.current_tenant` takes an empty name for none.
+NOBODY = CallContext("", "mesh", frozenset(), request_id="", correlation_id="")
+
 Parameters = Mapping[str, Any]
 
 
@@ -114,6 +118,7 @@ class UnitOfWork:
         self._events: list[publish.Pending] = []
         self._audits: list[dict[str, Any]] = []
         self._told = False
+        self._afterwards: list[Callable[[], None]] = []
         self.scheduled = False
 
     async def execute(
@@ -218,7 +223,7 @@ class UnitOfWork:
         """
         timer_id = new_ulid()
         self._waiting.append(
-            timer_setting.set_timer(self._call, self.now, timer_id, payload, due_at, key)
+            setting.set_timer(self._call, self.now, timer_id, payload, due_at, key)
         )
         await self._run()
         self.scheduled = True
@@ -226,7 +231,7 @@ class UnitOfWork:
 
     async def cancel_timers(self, *keys: str) -> int:
         """Take back what was scheduled; returns how many there were. Those missing are events by now."""
-        self._waiting.append(timer_setting.cancel_timers(self._call, keys))
+        self._waiting.append(setting.cancel_timers(self._call, keys))
         return (await self._run())[-1].rowcount
 
     def audit(
@@ -275,10 +280,20 @@ class UnitOfWork:
             )
         )
 
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Have something done once this is committed, e.g. forget what is remembered of the state before."""
+        self._afterwards.append(call)
+
+    def committed(self) -> None:
+        """Do what was to be done after the commit."""
+        for call in self._afterwards:
+            call()
+
     def forget(self) -> None:
         """Drop what was published and audited so far: its state was rolled back to a savepoint."""
         self._events.clear()
         self._audits.clear()
+        self._afterwards.clear()
 
     async def flush(self) -> None:
         """Write what is still to be written, for whoever ends the transaction by other means."""
@@ -386,6 +401,33 @@ class Database:
             self._wake()
         if work.scheduled:
             self._scheduled()
+        work.committed()
+
+    @asynccontextmanager
+    async def trial(self) -> AsyncIterator[UnitOfWork]:
+        """Open a transaction in which all is written and checked, and which leaves nothing."""
+        call = current()
+        async with self.session() as session:
+            work = UnitOfWork(session, call, self._clock.now(), (_BEGIN, _opening(call)))
+            try:
+                yield work
+                await work.flush()
+            finally:
+                await pool.roll_back(session)
+
+    @asynccontextmanager
+    async def across_tenants(self, name: str) -> AsyncIterator[UnitOfWork]:
+        """Open a transaction for no tenant, to find work of all of them by functions that run as their owner.
+
+        Row-level security shows it nothing: a statement on a table, an event and an audit entry are refused, with an
+        error. `name` gives crash points as `unit_of_work` does.
+
+        Raises:
+            DatabaseUnavailable: Postgres cannot be reached.
+        """
+        with acting(NOBODY):
+            async with self.unit_of_work(name) as work:
+                yield work
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[UnitOfWork]:
@@ -411,6 +453,10 @@ class Database:
                 await pool.roll_back(session)
                 raise
         return answers[2]
+
+    def now(self) -> datetime:
+        """Return business time."""
+        return self._clock.now()
 
     async def close(self) -> None:
         """Close every session."""

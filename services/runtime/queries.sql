@@ -12,6 +12,13 @@ VALUES (%(tenant_id)s, %(name)s, %(request_id)s, %(fingerprint)s, 'CLAIMED')
 ON CONFLICT DO NOTHING
 RETURNING request_id;
 
+-- @claim_answered
+-- Claims a request whose answer is known already: the id of what it makes.
+INSERT INTO mesh.idempotency (tenant_id, name, request_id, fingerprint, status, response, done_at)
+VALUES (%(tenant_id)s, %(name)s, %(request_id)s, %(fingerprint)s, 'DONE', %(response)s, clock_timestamp())
+ON CONFLICT DO NOTHING
+RETURNING request_id;
+
 -- @read_request
 SELECT fingerprint, status, response, error FROM mesh.idempotency
  WHERE tenant_id = %(tenant_id)s AND name = %(name)s AND request_id = %(request_id)s;

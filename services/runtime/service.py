@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.runtime.clock import Clock
+from services.runtime.commands import Commands
 from services.runtime.config import Settings
 from services.runtime.contracts import Contract
 from services.runtime.database import Database
 from services.runtime.edge.channels import Channels
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Reaction
-from services.runtime.idempotency import Idempotency
 from services.runtime.telemetry import Telemetry
 from services.runtime.violations import ViolationReporter
 
@@ -25,7 +25,7 @@ class Runtime:
     Attributes:
         settings: how it runs.
         database: units of work through the services' role.
-        idempotency: runs use cases once a request_id.
+        commands: runs use cases, once a request_id.
         channels: the other services, called as the service's own principal.
         clock: business time.
         violations: reports broken contracts outside a unit of work.
@@ -36,7 +36,7 @@ class Runtime:
 
     settings: Settings
     database: Database
-    idempotency: Idempotency
+    commands: Commands
     channels: Channels
     clock: Clock
     violations: ViolationReporter

@@ -17,6 +17,7 @@ import structlog
 from services.runtime.conditions import Conditions
 from services.runtime.database import STORAGE_RETRY_MS
 from services.runtime.errors import StorageLow
+from services.runtime.loops import Loop
 
 LOOK_SECONDS = 1.0
 # A small file system is no reason to refuse everything.
@@ -71,7 +72,13 @@ class Storage:
         self._free_bytes_min = free_bytes_min
         self._conditions = conditions
         self._measure = measure
-        self._task: asyncio.Task[None] | None = None
+        self._loop = Loop(
+            "storage",
+            self._look,
+            conditions=conditions,
+            rest_seconds=LOOK_SECONDS,
+            first_seconds=LOOK_SECONDS,
+        )
         self._blind = False
         self.room: Room | None = None
 
@@ -130,18 +137,14 @@ class Storage:
         if self._measure is None or not self._free_bytes_min:
             return
         await asyncio.to_thread(self.look)
-        self._task = asyncio.create_task(self._run(), name="storage")
+        self._loop.start()
 
     async def stop(self) -> None:
         """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._loop.stop()
 
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            await asyncio.to_thread(self.look)
+    async def _look(self) -> None:
+        await asyncio.to_thread(self.look)
 
     def _mark(self, room: Room) -> int:
         if not room.total_bytes:

@@ -11,15 +11,16 @@ import contextlib
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
-from services.runtime.context import CallContext, acting
+from services.runtime.context import CallContext, acting, current
 from services.runtime.database import Database
 from services.runtime.errors import DomainError
-from services.runtime.interruptions import Interruptions
+from services.runtime.loops import Backoff, Loop
 from services.runtime.telemetry import log
 
 QUEUE_MAX = 10_000
 BATCH_MAX = 500
 RETRY_SECONDS = 1.0
+STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +48,36 @@ class ViolationReporter:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._queue: asyncio.Queue[Violation] = asyncio.Queue(QUEUE_MAX)
-        self._task: asyncio.Task[None] | None = None
+        # Taken from the queue, by tenant, and not published yet.
+        self._batches: list[list[Violation]] = []
+        self._loop = Loop(
+            "reporting of violations",
+            self._publish_queued,
+            conditions=database.conditions,
+            writes=True,
+            backoff=Backoff(RETRY_SECONDS, RETRY_SECONDS),
+        )
         self.reported = 0
         self.dropped = 0
-        self._interruptions = Interruptions("reporting of violations", database.conditions)
 
     def report(self, violation: Violation) -> None:
         """Queue a violation; returns at once, always."""
         try:
             self._queue.put_nowait(violation)
             self.reported += 1
+            self._loop.wake()
         except asyncio.QueueFull:
             self.dropped += 1
             if self.dropped % 1000 == 1:
                 log.warning("violations_dropped", dropped=self.dropped)
 
+    def tell(self, contract_id: str, severity: str, message: str, subject_id: str) -> None:
+        """Report for the running call that a contract was broken."""
+        self.report(Violation(current(), contract_id, severity, message[:1000], subject_id))
+
     async def start(self) -> None:
         """Start to publish."""
-        self._task = asyncio.create_task(self._run(), name="violations")
+        self._loop.start()
 
     async def drain(self) -> None:
         """Wait until all that was queued is published."""
@@ -72,58 +85,47 @@ class ViolationReporter:
 
     async def stop(self) -> None:
         """Publish what is queued, five seconds at most, and end."""
-        if self._task is None:
-            return
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._queue.join(), timeout=5)
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        if self._loop.started:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._queue.join(), timeout=STOP_SECONDS)
+        await self._loop.stop()
 
-    async def _run(self) -> None:
-        while True:
-            batch = [await self._queue.get()]
-            while len(batch) < BATCH_MAX and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            await self._publish(batch)
-            for _ in batch:
-                self._queue.task_done()
-
-    async def _publish(self, batch: list[Violation]) -> None:
-        by_tenant: dict[str, list[Violation]] = defaultdict(list)
-        for violation in batch:
-            by_tenant[violation.call.tenant_id].append(violation)
-        for violations in by_tenant.values():
+    async def _publish_queued(self) -> float | None:
+        """Publish what is queued, a transaction for each tenant."""
+        if not self._batches:
+            self._batches = self._taken()
+        while self._batches:
+            violations = self._batches[0]
             try:
-                await self._publish_tenant(violations)
+                await self._publish(violations)
             except Exception as error:
-                # What cannot be published at all must not end the reporter, nor hold up the rest.
+                if isinstance(error, DomainError) and error.transient:
+                    # The database is away: wait with the batch in hand, the queue is bounded.
+                    raise
+                # What cannot be published at all must not hold up the rest.
                 self.dropped += len(violations)
                 log.error("violations_lost", count=len(violations), exc_info=error)
+            del self._batches[0]
+            for _ in violations:
+                self._queue.task_done()
+        return None if self._queue.empty() else 0
 
-    async def _publish_tenant(self, violations: list[Violation]) -> None:
+    def _taken(self) -> list[list[Violation]]:
+        by_tenant: dict[str, list[Violation]] = defaultdict(list)
+        for _ in range(min(self._queue.qsize(), BATCH_MAX)):
+            violation = self._queue.get_nowait()
+            by_tenant[violation.call.tenant_id].append(violation)
+        return list(by_tenant.values())
+
+    async def _publish(self, violations: list[Violation]) -> None:
         # The caller has its answer: its deadline must not end what is done on its behalf later.
-        call = replace(violations[0].call, deadline_at=None)
-        while True:
-            if self._database.conditions.storage_low:
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            try:
-                with acting(call):
-                    async with self._database.unit_of_work("runtime.violations") as work:
-                        for item in violations:
-                            work.violation(
-                                item.contract_id,
-                                item.severity,
-                                item.message,
-                                request_id=item.call.request_id,
-                                subject_id=item.subject_id,
-                            )
-                self._interruptions.works()
-                return
-            except DomainError as error:
-                if not error.transient:
-                    raise
-                # The database is away: wait with the batch in hand, the queue is bounded.
-                self._interruptions.failed(error)
-                await asyncio.sleep(RETRY_SECONDS)
+        with acting(replace(violations[0].call, deadline_at=None)):
+            async with self._database.unit_of_work("runtime.violations") as work:
+                for item in violations:
+                    work.violation(
+                        item.contract_id,
+                        item.severity,
+                        item.message,
+                        request_id=item.call.request_id,
+                        subject_id=item.subject_id,
+                    )

@@ -15,8 +15,11 @@ from tools import source_tree
 
 # Point to the point of the death that must come before it.
 AFTER_DEATH_AT: dict[str, str] = {
-    "billing.take_to_resume.before_commit": "billing.after_posting",
-    "billing.take_to_resume.after_commit": "billing.after_posting",
+    "billing.claim_due.before_commit": "billing.after_posting",
+    "billing.claim_due.after_commit": "billing.after_posting",
+    # The ledger has refused it, and does so again.
+    "billing.put_off.before_commit": "billing.next_round.after_commit",
+    "billing.put_off.after_commit": "billing.next_round.after_commit",
     "billing.resume_charge.before_commit": "billing.after_posting",
     "billing.resume_charge.after_commit": "billing.after_posting",
 }

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from services.events.checks import Checks
+from services.events.adapters.checks import Checks
 from services.runtime.errors import DomainError
 from services.runtime.workers import Workers
 

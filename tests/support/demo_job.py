@@ -192,7 +192,8 @@ def payment_request(charge: billing_pb2.Charge) -> bytes:
     request = {
         "merchant_id": MERCHANT,
         "order_id": charge.charge_id,
-        "person_id": charge.org_id,
+        "person_id": "accounts-payable",
+        "org_id": charge.org_id,
         "amount": f"{amount // 100}.{amount % 100:02}",
         "currency": charge.total.currency_code,
         "payment_methods": [{"method": "wallet"}, {"method": "card"}],

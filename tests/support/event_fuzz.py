@@ -93,12 +93,14 @@ async def _produce(urls: DatabaseUrls, tenant: str, seed: int) -> None:
 
 
 async def _sequence(urls: DatabaseUrls) -> None:
-    await Sequencer(Relay(urls.relay), EventBus()).run()
+    await Sequencer(Relay(urls.relay), EventBus()).loop.run()
 
 
 async def _dispatch(urls: DatabaseUrls, role: str) -> None:
     relay = Relay(urls.relay, lease_ms=event_worker.LEASE_MS, workers=2)
-    await Dispatcher(relay, event_worker.reactions(), EventBus(), SystemClock()).run(role)
+    dispatcher = Dispatcher(relay, event_worker.reactions(), EventBus(), SystemClock())
+    dispatcher.start(role)
+    await asyncio.Event().wait()
 
 
 def produce(urls: DatabaseUrls, tenant: str, seed: int) -> None:

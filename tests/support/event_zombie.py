@@ -16,7 +16,8 @@ from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
 from services.runtime.events.dispatcher import Dispatcher
 from services.runtime.events.envelope import Envelope, Reaction
-from services.runtime.events.handling import Handling, Lane, LaneLost
+from services.runtime.events.handling import Handling, Lane
+from services.runtime.leases import LeaseLost
 from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.postgres.session import Call, Session
 from services.runtime.telemetry import configure_logs
@@ -63,7 +64,7 @@ def _tell_of_the_lane(pipe: Connection) -> None:
     async def telling(self: Dispatcher, *arguments: Any) -> None:
         try:
             await empty(self, *arguments)
-        except LaneLost:
+        except LeaseLost:
             pipe.send("lost")
             raise
         except asyncio.CancelledError:

@@ -57,6 +57,9 @@ class Effect:
     version: int
 
 
+LATER_MESSAGE = "payments.events.v1.OfALaterRelease"
+
+
 def new_tenant() -> str:
     """A tenant that no other test uses."""
     return f"t-{new_ulid()}"
@@ -65,6 +68,26 @@ def new_tenant() -> str:
 def call(tenant: str, **fields: Any) -> CallContext:
     """A call on behalf of a tenant."""
     return CallContext(tenant, "test", frozenset(), new_ulid(), new_ulid(), **fields)
+
+
+async def publish_of_later_release(database: Database, tenant: str, payload: bytes) -> str:
+    """Write an event as a site of a later release sends it: of a message that nobody here knows; returns its id."""
+    event_id = new_ulid()
+    with acting(call(tenant)):
+        async with database.unit_of_work("lab.publish_later") as work:
+            await work.execute(
+                "INSERT INTO mesh.event (tenant_id, event_id, subject, schema_version, key, message_name, payload, "
+                "correlation_id, causation_id, traceparent, created_at) VALUES (%(tenant_id)s, %(event_id)s, "
+                "'plan.created.v2', 2, 'p', %(message_name)s, %(payload)s, '', '', '', %(now)s)",
+                {
+                    "tenant_id": tenant,
+                    "event_id": event_id,
+                    "message_name": LATER_MESSAGE,
+                    "payload": payload,
+                    "now": work.now,
+                },
+            )
+    return event_id
 
 
 class Lab:

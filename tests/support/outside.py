@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from services.events import catalogue
+from services.events.store import catalogue
 
 _UUID7 = "0190c1de-7d3a-7abc-8def-0123456789ab"
 _BY_PATTERN = {

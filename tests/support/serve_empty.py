@@ -40,7 +40,7 @@ class Empty(AccessServicer):
 def build(runtime: Runtime) -> Service:
     """Build the service for the pipeline."""
     add = access_service_pb2_grpc.add_AccessServiceServicer_to_server
-    servicer = Empty(runtime.database, runtime.idempotency)
+    servicer = Empty(runtime.database, runtime.commands)
     return Service([Servicer(add, servicer, NAME)])
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from services.events import bootstrap
-from services.events.app.webhooks_worker import WebhookWorker
+from services.events.work import WebhookWorker
 from services.runtime.config import Settings
 from services.runtime.manifests import Manifest
 from services.runtime.postgres.roles import DatabaseUrls

@@ -17,8 +17,8 @@ from payments.events.v1 import events_service_pb2_grpc, webhooks_pb2
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.events import bootstrap
-from services.events.app.webhooks_sender import Sender
-from services.events.app.webhooks_worker import WebhookWorker
+from services.events.adapters.webhooks_sender import Sender
+from services.events.work import WebhookWorker
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.postgres.roles import DatabaseUrls

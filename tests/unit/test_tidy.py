@@ -49,7 +49,7 @@ KEYED_BY_CONTENT = {
 }
 
 # Modules that pass on the name of a unit of work which their caller gave as a literal.
-NAME_PASSED_ON = frozenset({"runtime/database.py", "runtime/idempotency.py"})
+NAME_PASSED_ON = frozenset({"runtime/database.py", "runtime/commands.py"})
 
 # Packages that are not named as the folder of their service.
 FOLDER_OF_PACKAGE = {"contracts": "monitoring"}
@@ -224,6 +224,33 @@ def test_a_new_crash_point_is_discovered(tmp_path: Path) -> None:
     assert source_tree.unnamed_crash_points(tmp_path, frozenset()) == ["app.py:3"]
 
 
+# ---- Background work
+
+# Who may begin tasks; what lives as long as the process stands on a supervised loop.
+BEGIN_TASKS = {
+    "runtime/loops.py": "the loop itself",
+    "runtime/work.py": "pieces of work under a lease, waited for at a stop",
+    "runtime/edge/interceptors.py": "watches one call",
+    "local/mesh.py": "the start of the facade, waited for although it is cancelled",
+    "events/work.py": "makes ready what one claim sends to an endpoint",
+}
+
+
+def test_background_work_stands_on_the_supervised_loop() -> None:
+    """Groups of tasks end with their caller; a task without one could end, or hang, and nobody would know."""
+    found = {
+        place
+        for path, tree in source_tree.trees(SERVICES).items()
+        if not (place := path.relative_to(SERVICES).as_posix()).startswith("cli/")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr == "create_task"
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "asyncio"
+    }
+    assert found == BEGIN_TASKS.keys()
+
+
 # ---- Rooms
 
 # Folders of services/ that are no service of the mesh.
@@ -235,6 +262,7 @@ ROOMS = (
     "bootstrap.py",
     "domain",
     "manifest.py",
+    "messages.py",
     "servicer.py",
     "store.py",
 )

@@ -55,8 +55,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 _DURATION = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,9}))?s")
 _TIMESTAMP = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?"
-    r"(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?"
+    r"([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 
 _TimeT = TypeVar("_TimeT", bound="CheckedDuration | CheckedTimestamp")
@@ -249,7 +249,7 @@ class CheckedTimestamp(CheckedMessage):
             )
         nanos = _nanos("Timestamp", value, found[2])
         try:
-            second = datetime.fromisoformat(found[1] + found[3]).astimezone(UTC)
+            second = datetime.fromisoformat(f"{found[1]}{found[3]}".upper()).astimezone(UTC)
         except (ValueError, OverflowError) as error:
             raise FieldMisfit(f"Timestamp: {_shown(value)} is no time of a calendar") from error
         elapsed = second - _EPOCH

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import IntEnum
 
+from services.billing.domain.transfers import LedgerTransfer
 from services.runtime.errors import Code, DomainError
 from services.runtime.ids import derived_id
 from services.runtime.money import Money, share
@@ -104,6 +105,7 @@ class Charge:
     Attributes:
         posting_round: 1, and one more for each time that the ledger refused the transfers for good: ids of a
             refused round are burnt, so the next round has others.
+        transfers: of this round, in the order of posting.
         settled_at: None while the charge is PENDING.
     """
 
@@ -120,6 +122,7 @@ class Charge:
     posting_round: int
     created_at: datetime
     settled_at: datetime | None = None
+    transfers: tuple[LedgerTransfer, ...] = ()
 
 
 def charge_id_of(tenant_id: str, request_id: str) -> str:
@@ -208,3 +211,33 @@ def _line(line_id: str, rated: RatedLine) -> Line:
     percent = rated.partner_pct if rated.partner_id and rated.partner_pct else Decimal(0)
     partner_amount, net = share(rated.amount, percent)
     return Line(line_id, rated, partner_amount, net)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What CreateCharge was asked for.
+
+    Attributes:
+        allow_open: a period that has not ended is charged up to now.
+    """
+
+    request_id: str
+    org_id: str
+    period: Span
+    allow_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeFilter:
+    """Which charges to list; an empty organisation and no period mean any."""
+
+    org_id: str = ""
+    period: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page of charges ended."""
+
+    start_at: datetime
+    charge_id: str

@@ -1,14 +1,17 @@
-"""What a charge means in the ledger: accounts by name, transfers by id, and what a refusal of them means."""
+"""What a charge means in the ledger: accounts by name, transfers by id, and what a refusal of them means.
+
+The rule is asked once, when a charge is frozen. From then on the charge's own transfers count, whatever the rule says.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from uuid import UUID
 
 from services.billing.domain.charges import Charge, Line
+from services.billing.domain.transfers import AccountType, LedgerAccount, LedgerTransfer
 from services.runtime.errors import Code, DomainError
 from services.runtime.ids import derived_uuid
 from services.runtime.money import Money
@@ -41,39 +44,6 @@ class PostingRefused(DomainError):
     state_dependent = True
 
 
-class AccountType(StrEnum):
-    """Types of the accounts that charges use."""
-
-    ASSET = "ASSET"
-    LIABILITY = "LIABILITY"
-    INCOME = "INCOME"
-    EXPENSE = "EXPENSE"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class LedgerAccount:
-    """An account that a charge needs."""
-
-    account_id: str
-    currency_code: str
-    type: AccountType
-    owner: str
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerTransfer:
-    """A transfer that a charge makes for one of its lines. The amount is positive."""
-
-    transfer_id: UUID
-    charge_id: str
-    line_id: str
-    debit: LedgerAccount
-    credit: LedgerAccount
-    amount: Money
-    code: int
-    effective_at: datetime
-
-
 @dataclass(frozen=True, slots=True)
 class PostingVerdict:
     """What the ledger said to a transfer: the name of its result, and the refusal that burnt its id."""
@@ -83,19 +53,30 @@ class PostingVerdict:
     original: str = ""
 
 
-def transfers(charge: Charge) -> list[LedgerTransfer]:
-    """List the transfers of a charge, in the order of posting.
+def planned(charge: Charge) -> Charge:
+    """Return a charge that is being frozen with its transfers, in the order of posting.
 
     Per line: what the organisation owes becomes revenue, and the partner's share an expense that we owe the
     partner. They take effect in the last microsecond of the period. An amount of zero moves nothing, so it makes no
     transfer.
     """
-    return [transfer for line in charge.lines for transfer in _line_transfers(charge, line)]
+    transfers = (transfer for line in charge.lines for transfer in _line_transfers(charge, line))
+    return replace(charge, transfers=tuple(transfers))
 
 
-def accounts(planned: Sequence[LedgerTransfer]) -> list[LedgerAccount]:
+def next_round(charge: Charge) -> Charge:
+    """Return a charge whose transfers the ledger refused for good with fresh ids; all else of them stays."""
+    round_no = charge.posting_round + 1
+    transfers = (
+        replace(item, transfer_id=_transfer_id(item.charge_id, round_no, item.line_id, item.leg))
+        for item in charge.transfers
+    )
+    return replace(charge, posting_round=round_no, transfers=tuple(transfers))
+
+
+def accounts(transfers: Sequence[LedgerTransfer]) -> list[LedgerAccount]:
     """List the accounts that transfers need, each once, by id."""
-    return sorted({account for item in planned for account in (item.debit, item.credit)})
+    return sorted({account for item in transfers for account in (item.debit, item.credit)})
 
 
 def refusal(verdicts: Sequence[PostingVerdict]) -> PostingVerdict | None:
@@ -146,8 +127,8 @@ def _line_transfers(charge: Charge, line: Line) -> list[LedgerTransfer]:
         )
         legs.append(("partner", CODE_COMMISSION, commission, payable, line.partner_amount))
     return [
-        _transfer(charge, line, part, code, debit, credit, amount)
-        for part, code, debit, credit, amount in legs
+        _transfer(charge, line, leg, code, debit, credit, amount)
+        for leg, code, debit, credit, amount in legs
         if amount.minor_units != 0
     ]
 
@@ -155,7 +136,7 @@ def _line_transfers(charge: Charge, line: Line) -> list[LedgerTransfer]:
 def _transfer(
     charge: Charge,
     line: Line,
-    part: str,
+    leg: str,
     code: int,
     debit: LedgerAccount,
     credit: LedgerAccount,
@@ -164,14 +145,17 @@ def _transfer(
     if amount.minor_units < 0:
         debit, credit, amount = credit, debit, -amount
     return LedgerTransfer(
-        transfer_id=derived_uuid(
-            "charge", charge.charge_id, str(charge.posting_round), line.line_id, part
-        ),
+        transfer_id=_transfer_id(charge.charge_id, charge.posting_round, line.line_id, leg),
         charge_id=charge.charge_id,
         line_id=line.line_id,
+        leg=leg,
         debit=debit,
         credit=credit,
         amount=amount,
         code=code,
         effective_at=charge.period.end_at - _MICROSECOND,
     )
+
+
+def _transfer_id(charge_id: str, round_no: int, line_id: str, leg: str) -> UUID:
+    return derived_uuid("charge", charge_id, str(round_no), line_id, leg)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import IO, Annotated
 
 import typer
-from google.protobuf import json_format
 from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
 from payments.type.v1 import type_pb2
 
@@ -277,7 +276,7 @@ def _show(event: events_pb2.Event) -> None:
 def _payload(event: events_pb2.Event) -> str:
     if event.WhichOneof("payload") == "json":
         return event.json.decode(errors="replace")
-    return json_format.MessageToJson(event.message, preserving_proto_field_name=True, indent=None)
+    return json.dumps(as_dict(event.message, zeros=False))
 
 
 def register(app: typer.Typer) -> None:

@@ -53,7 +53,8 @@ def pay(
     ] = "",
     merchant: Annotated[str, typer.Option(help="merchant_id")] = "",
     order: Annotated[str, typer.Option(help="order_id, e.g. the charge")] = "",
-    person: Annotated[str, typer.Option(help="person_id, e.g. the organisation that pays")] = "",
+    person: Annotated[str, typer.Option(help="person_id, who pays")] = "",
+    org: Annotated[str, typer.Option(help="org_id, whose debt is paid: that of the charge")] = "",
     amount: Annotated[str, typer.Option(help="amount in major units, e.g. 56.84")] = "",
     currency: Annotated[str, typer.Option(help="ISO 4217 code")] = "USD",
     method: Annotated[
@@ -75,7 +76,7 @@ def pay(
     if file:
         body = _body(file)
     elif merchant and amount:
-        body = external_request(merchant, order, person, amount, currency, method or [])
+        body = external_request(merchant, order, person, amount, currency, method or [], org=org)
     else:
         raise CliError("give a file, or --merchant and --amount", exit_code=EXIT_USAGE)
     if again and request_id:
@@ -113,13 +114,21 @@ def pay(
 
 
 def external_request(
-    merchant: str, order: str, person: str, amount: str, currency: str, methods: list[str]
+    merchant: str,
+    order: str,
+    person: str,
+    amount: str,
+    currency: str,
+    methods: list[str],
+    *,
+    org: str = "",
 ) -> bytes:
     """Build a payment request as a merchant would send it."""
     document: dict[str, Any] = {
         "merchant_id": merchant,
         "order_id": order,
         "person_id": person,
+        "org_id": org,
         "amount": amount,
         "currency": currency,
     }
@@ -225,7 +234,7 @@ def _check_open_amount(
         raise
     key = request_id_of(key) if key else read.idempotency_key
     left = charge.total.minor_units
-    for made in _payments_of(client, read.order_id):
+    for made in payments_of(client, read.order_id):
         if made.context.idempotency_key == key:
             return
         left -= _taken(made)
@@ -252,7 +261,8 @@ def _seen(client: Client, method: Callable[..., ResponseT], request: Any) -> Res
         raise
 
 
-def _payments_of(client: Client, order_id: str) -> Iterator[orchestration_pb2.Payment]:
+def payments_of(client: Client, order_id: str) -> Iterator[orchestration_pb2.Payment]:
+    """List the payments of an order, newest first."""
     stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
     request = orchestration_service_pb2.ListPaymentsRequest(order_id=order_id, page_size=500)
     while True:
@@ -307,7 +317,7 @@ def payments(
     rows = [
         (
             item.payment_id,
-            item.person_id,
+            _payer(item),
             item.order_id,
             money(item.plan.total_amount),
             enum_name(item, "status"),
@@ -330,9 +340,7 @@ def show_payment(made: orchestration_pb2.Payment) -> None:
         )
         for attempt in made.attempts
     ]
-    title = (
-        f"{made.person_id or '-'} pays {money(made.plan.total_amount)}: {enum_name(made, 'status')}"
-    )
+    title = f"{_payer(made)} pays {money(made.plan.total_amount)}: {enum_name(made, 'status')}"
     print_table(
         f"{title}  ({made.payment_id})",
         ("step", "method", "processor", "amount", "attempt", "note"),
@@ -355,3 +363,8 @@ def register(app: typer.Typer) -> None:
     app.command()(pay)
     app.command()(payment)
     app.command()(payments)
+
+
+def _payer(made: orchestration_pb2.Payment) -> str:
+    """Say whose debt a payment pays, else who pays."""
+    return made.org_id or made.person_id or "-"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-
-from services.events.domain.operations import Consumer, ConsumerNotReplayable, DeadLetter, Replay
+from services.events.domain.operations import (
+    Consumer,
+    ConsumerNotReplayable,
+    DeadLetter,
+    Replay,
+    ReplayedLetters,
+    ReplayedPeriod,
+    ReplayLetters,
+    ReplayPeriod,
+)
 from services.events.store import operations as store
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import NotFound
@@ -17,17 +22,8 @@ LETTERS_MAX = 1_000
 PLACES_MAX = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
-    """What a replay is asked for: when the events were recorded, and of which subjects."""
-
-    start_at: datetime
-    end_at: datetime
-    subjects: Sequence[str] = ()
-
-
 class Operations:
-    """What an operator does about consumers. The mutating methods run inside the caller's unit of work."""
+    """What an operator does about consumers."""
 
     def __init__(self, database: Database, bus: EventBus) -> None:
         self._database = database
@@ -53,68 +49,68 @@ class Operations:
             return found
 
     async def replay_dead_letters(
-        self, work: UnitOfWork, consumer: str, key: str, event_ids: Sequence[str]
-    ) -> tuple[int, bool]:
-        """Bring dead letters back; returns how many, and whether more are left.
-
-        Raises:
-            NotFound: there is no such consumer.
-        """
+        self, command: ReplayLetters, work: UnitOfWork
+    ) -> ReplayedLetters:
+        """Bring dead letters back. Raises NotFound: there is no such consumer."""
+        consumer, key, event_ids = command.consumer, command.key, command.event_ids
         await _known(work, consumer)
-        replayed, more = await store.replay_dead_letters(
-            work, consumer, key, event_ids, LETTERS_MAX
-        )
+        count, more = await store.replay_dead_letters(work, consumer, key, event_ids, LETTERS_MAX)
         work.audit(
             "dead_letters",
             consumer,
             None,
-            {"replayed": replayed, "key": key, "event_ids": list(event_ids)},
+            {"replayed": count, "key": key, "event_ids": list(event_ids)},
         )
-        return replayed, more
+        work.after_commit(self._bus.moved)
+        return ReplayedLetters(count, more)
 
-    async def begin_replay(
-        self, work: UnitOfWork, consumer: str, period: Period
-    ) -> tuple[int, Replay]:
-        """Begin a replay with its first places; returns how many events were put into the queue.
-
-        Raises:
-            NotFound: there is no such consumer.
-            ConsumerNotReplayable: it may not be given events again.
-        """
-        await _replayable(work, consumer)
-        replay = await store.begin_replay(
-            work, consumer, period.start_at, period.end_at, period.subjects
-        )
-        work.audit(
-            "replay",
-            f"{consumer}/{replay.generation}",
-            None,
-            {
-                "start_at": replay.start_at.isoformat(),
-                "end_at": replay.end_at.isoformat(),
-                "subjects": list(replay.subjects),
-            },
-        )
-        return await store.advance(work, replay, PLACES_MAX)
-
-    async def go_on(self, work: UnitOfWork, consumer: str, generation: int) -> tuple[int, Replay]:
-        """Go on with a replay.
+    async def replay_period(self, command: ReplayPeriod, work: UnitOfWork) -> ReplayedPeriod:
+        """Begin a replay with its first places, or go on with one.
 
         Raises:
             NotFound: there is no such consumer or replay.
-            ConsumerNotReplayable: it may not be given events again any more.
+            ConsumerNotReplayable: it may not be given events again.
         """
-        await _replayable(work, consumer)
-        replay = await store.hold_replay(work, consumer, generation)
-        if replay is None:
-            raise NotFound("replay", f"{consumer}/{generation}")
-        if replay.is_through:
-            return 0, replay
-        return await store.advance(work, replay, PLACES_MAX)
+        if not await _known(work, command.consumer):
+            raise ConsumerNotReplayable(
+                f"{command.consumer} may not be given a period again: what it did would be done twice. "
+                "Its dead letters can be replayed",
+                consumer=command.consumer,
+            )
+        replay = await (
+            _begun(command, work) if command.generation is None else _held(command, work)
+        )
+        count = 0
+        if not replay.is_through:
+            count, replay = await store.advance(work, replay, PLACES_MAX)
+        work.after_commit(self._bus.moved)
+        return ReplayedPeriod(command, count, replay)
 
-    def wake(self) -> None:
-        """Tell the dispatcher, after the commit, that there is something to handle."""
-        self._bus.moved()
+
+async def _begun(command: ReplayPeriod, work: UnitOfWork) -> Replay:
+    period = command.period
+    replay = await store.begin_replay(
+        work, command.consumer, period.start_at, period.end_at, period.subjects
+    )
+    work.audit(
+        "replay",
+        f"{command.consumer}/{replay.generation}",
+        None,
+        {
+            "start_at": replay.start_at.isoformat(),
+            "end_at": replay.end_at.isoformat(),
+            "subjects": list(replay.subjects),
+        },
+    )
+    return replay
+
+
+async def _held(command: ReplayPeriod, work: UnitOfWork) -> Replay:
+    assert command.generation is not None
+    replay = await store.hold_replay(work, command.consumer, command.generation)
+    if replay is None:
+        raise NotFound("replay", f"{command.consumer}/{command.generation}")
+    return replay
 
 
 async def _known(work: UnitOfWork, consumer: str) -> bool:
@@ -122,12 +118,3 @@ async def _known(work: UnitOfWork, consumer: str) -> bool:
     if replayable is None:
         raise NotFound("consumer", consumer)
     return replayable
-
-
-async def _replayable(work: UnitOfWork, consumer: str) -> None:
-    if not await _known(work, consumer):
-        raise ConsumerNotReplayable(
-            f"{consumer} may not be given a period again: what it did would be done twice. "
-            "Its dead letters can be replayed",
-            consumer=consumer,
-        )

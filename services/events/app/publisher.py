@@ -6,30 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from services.events.app.types import find
-from services.events.checks import Checks, Passed, Rule
 from services.events.domain.outside import (
     EventOutcome,
     Incoming,
+    Passed,
+    Rule,
     Sound,
+    Unreadable,
     Verdict,
     admitted,
     judge,
     verdict_of_known,
 )
 from services.events.domain.types import EventType, VersionRetired
+from services.events.ports import Checks
 from services.events.store import cloudevents as attributes
 from services.events.store import outside as store
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DomainError
 from services.runtime.events.bus import EventBus
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """An event of a call that could not be read at all; `error` says why."""
-
-    event_id: str
-    error: DomainError
 
 
 class Publisher:

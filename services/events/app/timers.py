@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from services.events.app.publisher import Publisher
@@ -14,6 +15,20 @@ from services.runtime.timers import store as timers
 from services.runtime.timers.cron import Missed
 from services.runtime.timers.schedules import Schedule
 from services.runtime.timers.store import Timer
+
+
+@dataclass(frozen=True, slots=True)
+class PutSchedule:
+    """A schedule to be put, under the name that is the event's id.
+
+    Attributes:
+        event: what `Timers.check` said of its event.
+    """
+
+    event: Sound | DomainError
+    cron: str
+    time_zone: str
+    missed: Missed
 
 
 class Timers:
@@ -30,7 +45,7 @@ class Timers:
         async with self._database.read() as work:
             return await timers.page(work, prefix, due_before, after, limit)
 
-    async def cancel(self, work: UnitOfWork, timer_id: str) -> Timer:
+    async def cancel(self, timer_id: str, work: UnitOfWork) -> Timer:
         """Take a timer back. Raises NotFound."""
         timer = await timers.cancel_by_id(work, timer_id)
         if timer is None:
@@ -47,21 +62,15 @@ class Timers:
         assert found.error is not None
         return found.error
 
-    async def put_schedule(
-        self,
-        work: UnitOfWork,
-        event: Sound | DomainError,
-        cron: str,
-        time_zone: str,
-        missed: Missed,
-    ) -> Schedule:
-        """Put a schedule under the name that is the event's id; `event` is what `check` said.
+    async def put_schedule(self, command: PutSchedule, work: UnitOfWork) -> Schedule:
+        """Put a schedule.
 
         Raises:
             ScheduleInvalid: expression or time zone cannot be used.
             SchedulesFull: the tenant has as many as it may.
             DomainError: the event could not be published, as Publisher says.
         """
+        event = command.event
         if isinstance(event, DomainError):
             raise event
         sent = event.incoming
@@ -71,9 +80,9 @@ class Timers:
             work,
             Schedule(
                 name=name,
-                cron=cron,
-                time_zone=time_zone,
-                missed=missed,
+                cron=command.cron,
+                time_zone=command.time_zone,
+                missed=command.missed,
                 subject=with_version(sent.subject, sent.version),
                 schema_version=sent.version,
                 event_key=event.key,
@@ -89,7 +98,7 @@ class Timers:
         async with self._database.read() as work:
             return await schedules.page(work, after, limit)
 
-    async def delete_schedule(self, work: UnitOfWork, name: str) -> Schedule:
+    async def delete_schedule(self, name: str, work: UnitOfWork) -> Schedule:
         """End a schedule. Raises NotFound."""
         stood = await schedules.find(work, name)
         if stood is None or not await schedules.delete(work, name):

@@ -4,39 +4,23 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
-from payments.events.v1.event_type_events_pb2 import EventTypeCutOver
-
-from services.events import catalogue
-from services.events.checks import Checks
+from services.events import facts
 from services.events.domain.types import (
     TYPES_MAX,
     EventType,
+    Registered,
     Registration,
     TypesFull,
     merged,
     unknown_subject,
 )
+from services.events.ports import Checks
+from services.events.store import catalogue
 from services.events.store import types as store
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DomainError, NotFound
 from services.runtime.outbox.subjects import Pattern
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """The verdict on one type.
-
-    Attributes:
-        registration: what it came to; None when it was refused.
-        version: newest version that stands now, 0 for none.
-        error: why it was refused.
-    """
-
-    registration: Registration | None
-    version: int
-    error: DomainError | None = None
 
 
 class TypeRegistry:
@@ -147,10 +131,7 @@ async def _schedule_cutovers(
     for item in after.changed:
         if item.cutover_at is None or stood.get(item.version) == item.cutover_at:
             continue
-        payload = EventTypeCutOver(
-            subject=subject, schema_version=item.version, retired_schema_version=item.version - 1
-        )
-        payload.cutover_at.FromDatetime(item.cutover_at)
+        payload = facts.cut_over(subject, item.version, item.cutover_at)
         await work.schedule(payload, item.cutover_at, key=f"event-type/{subject}/{item.version}")
 
 

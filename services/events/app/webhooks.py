@@ -6,24 +6,29 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 
-from payments.events.v1 import webhook_events_pb2
-
+from services.events import facts
 from services.events.app import types
 from services.events.domain import webhooks_signing as signing
 from services.events.domain import webhooks_urls as urls
 from services.events.domain.webhooks import (
     ENDPOINTS_MAX,
     Attempt,
+    ChangeEndpoint,
+    CreateEndpoint,
     Delivery,
     DeliveryStatus,
     DisabledReason,
     Endpoint,
-    Format,
+    EndpointView,
     Health,
     Outcome,
+    Redelivered,
+    RedeliverEvent,
+    RedeliverPeriod,
+    RotateSecret,
     Secret,
     Signing,
     WebhookEndpointDisabled,
@@ -40,7 +45,6 @@ from services.runtime.ids import new_id
 from services.runtime.outbox.subjects import Pattern
 from services.runtime.secrets import SecretBox
 
-OVERLAP_DEFAULT = timedelta(hours=24)
 REDELIVERIES_MAX = 1000
 # A test that was not sent by then is looked for in the log of attempts.
 TEST_SECONDS = 30.0
@@ -48,39 +52,6 @@ TEST_POLL_SECONDS = 0.05
 # Of a call's time: what it takes to answer.
 ANSWER_SECONDS = 0.5
 _REDELIVERED = (DeliveryStatus.FAILED, DeliveryStatus.SKIPPED)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """An endpoint as a caller asks for it."""
-
-    url: str
-    subjects: tuple[str, ...]
-    description: str
-    format: Format
-    concurrency: int
-    signing: Signing
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a caller changes of an endpoint; None leaves it."""
-
-    url: str | None = None
-    subjects: tuple[str, ...] | None = None
-    description: str | None = None
-    format: Format | None = None
-    concurrency: int | None = None
-    disabled: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """An endpoint with its secrets; `secret` only when one was just made."""
-
-    endpoint: Endpoint
-    secrets: Sequence[Secret]
-    secret: str = ""
 
 
 class Webhooks:
@@ -96,7 +67,7 @@ class Webhooks:
         self._box = box
         self._allow = allow
 
-    async def create(self, work: UnitOfWork, wanted: Wanted) -> Shown:
+    async def create(self, command: CreateEndpoint, work: UnitOfWork) -> EndpointView:
         """Make an endpoint and its first secret.
 
         Raises:
@@ -105,8 +76,8 @@ class Webhooks:
             WebhookEndpointsFull: the tenant has 50 already.
             SecretsKeyMissing: secrets cannot be kept.
         """
-        self._check_url(wanted.url)
-        await _check_subjects(work, wanted.subjects)
+        self._check_url(command.url)
+        await _check_subjects(work, command.subjects)
         await store.lock(work)
         if await store.count(work) >= ENDPOINTS_MAX:
             raise WebhookEndpointsFull(
@@ -116,11 +87,11 @@ class Webhooks:
             )
         endpoint = Endpoint(
             endpoint_id=new_id("whe"),
-            url=wanted.url,
-            subjects=wanted.subjects,
-            description=wanted.description,
-            format=wanted.format,
-            concurrency=wanted.concurrency,
+            url=command.url,
+            subjects=command.subjects,
+            description=command.description,
+            format=command.format,
+            concurrency=command.concurrency,
             disabled_reason=DisabledReason.NONE,
             disabled_at=None,
             health=Health(),
@@ -129,21 +100,21 @@ class Webhooks:
         )
         await store.insert(work, endpoint)
         work.audit("webhook_endpoint", endpoint.endpoint_id, None, endpoint.as_audited())
-        return await self._with_new_secret(work, endpoint, wanted.signing)
+        return await self._with_new_secret(work, endpoint, command.signing)
 
-    async def get(self, endpoint_id: str) -> Shown:
+    async def get(self, endpoint_id: str) -> EndpointView:
         """Read an endpoint. Raises NotFound."""
         async with self._database.read() as work:
-            return await _shown(work, await _found(work, endpoint_id))
+            return await _view(work, await _found(work, endpoint_id))
 
-    async def page(self, after: str, limit: int) -> list[Shown]:
+    async def page(self, after: str, limit: int) -> list[EndpointView]:
         """Return the first endpoints behind one."""
         async with self._database.read() as work:
             found = await store.page(work, after, limit)
             secrets = await store.secrets(work, [each.endpoint_id for each in found])
-        return [Shown(each, secrets[each.endpoint_id]) for each in found]
+        return [EndpointView(each, secrets[each.endpoint_id]) for each in found]
 
-    async def update(self, work: UnitOfWork, endpoint_id: str, change: Change) -> Shown:
+    async def update(self, change: ChangeEndpoint, work: UnitOfWork) -> EndpointView:
         """Change an endpoint.
 
         Raises:
@@ -151,6 +122,7 @@ class Webhooks:
             WebhookUrlRefused: no webhook can go to its new URL.
             TypeUnknown: there is no type of a new subject.
         """
+        endpoint_id = change.endpoint_id
         before = await _found(work, endpoint_id, hold=True)
         if change.url is not None:
             self._check_url(change.url)
@@ -161,18 +133,16 @@ class Webhooks:
             await store.update(work, after)
             work.audit("webhook_endpoint", endpoint_id, before.as_audited(), after.as_audited())
         if after.is_disabled and not before.is_disabled:
-            publish_disabled(work, after)
-        return await _shown(work, after)
+            work.publish(facts.disabled(after))
+        return await _view(work, after)
 
-    async def delete(self, work: UnitOfWork, endpoint_id: str) -> None:
+    async def delete(self, endpoint_id: str, work: UnitOfWork) -> None:
         """Remove an endpoint; what waits for it is dropped by the next claim. Raises NotFound."""
         before = await _found(work, endpoint_id, hold=True)
         await store.delete(work, endpoint_id)
         work.audit("webhook_endpoint", endpoint_id, before.as_audited(), None)
 
-    async def rotate(
-        self, work: UnitOfWork, endpoint_id: str, overlap: timedelta, wanted: Signing | None
-    ) -> Shown:
+    async def rotate(self, command: RotateSecret, work: UnitOfWork) -> EndpointView:
         """Make a new secret; earlier ones sign on until the overlap has passed.
 
         Raises:
@@ -180,9 +150,10 @@ class Webhooks:
             WebhookSecretsFull: four earlier secrets sign still.
             SecretsKeyMissing: secrets cannot be kept.
         """
+        endpoint_id = command.endpoint_id
         endpoint = await _found(work, endpoint_id, hold=True)
         present = (await store.secrets(work, [endpoint_id]))[endpoint_id]
-        ends = rotated(endpoint_id, present, work.now, work.now + overlap)
+        ends = rotated(endpoint_id, present, work.now, work.now + command.overlap)
         await store.end_secrets(work, endpoint_id, ends)
         for secret in present:
             ended = replace(secret, expires_at=ends[secret.secret_id])
@@ -192,9 +163,9 @@ class Webhooks:
                 secret.as_audited(endpoint_id),
                 ended.as_audited(endpoint_id),
             )
-        return await self._with_new_secret(work, endpoint, wanted or present[0].signing)
+        return await self._with_new_secret(work, endpoint, command.signing or present[0].signing)
 
-    async def publish_test(self, work: UnitOfWork, endpoint_id: str) -> str:
+    async def publish_test(self, endpoint_id: str, work: UnitOfWork) -> str:
         """Publish an event for one endpoint; returns its id.
 
         Raises:
@@ -202,7 +173,7 @@ class Webhooks:
             WebhookEndpointDisabled: nothing can be sent to it.
         """
         _check_enabled(await _found(work, endpoint_id))
-        return work.publish(webhook_events_pb2.WebhookEndpointTested(endpoint_id=endpoint_id))
+        return work.publish(facts.tested(endpoint_id))
 
     async def await_test(self, endpoint_id: str, event_id: str) -> Attempt | None:
         """Wait for what came of a test; None when it was not sent within the call's time."""
@@ -260,36 +231,26 @@ class Webhooks:
                 await _found(work, endpoint_id)
             return found
 
-    async def redeliver_event(self, work: UnitOfWork, endpoint_id: str, event_id: str) -> None:
-        """Send one event again.
+    async def redeliver(
+        self, command: RedeliverEvent | RedeliverPeriod, work: UnitOfWork
+    ) -> Redelivered:
+        """Send one event again, or what failed or was skipped in a period.
 
         Raises:
             NotFound: there is no such endpoint, or it was never to get this event.
             WebhookEndpointDisabled: nothing can be sent to it.
         """
+        endpoint_id = command.endpoint_id
         _check_enabled(await _found(work, endpoint_id))
-        if not await store.redeliver_event(work, endpoint_id, event_id):
-            raise NotFound("webhook delivery of event", event_id)
-
-    async def redeliver_period(
-        self,
-        work: UnitOfWork,
-        endpoint_id: str,
-        status: DeliveryStatus | None,
-        start_at: datetime,
-        end_at: datetime,
-    ) -> tuple[int, bool]:
-        """Send again what failed or was skipped in a period; returns how many, and whether there are more.
-
-        Raises:
-            NotFound: there is no such endpoint.
-            WebhookEndpointDisabled: nothing can be sent to it.
-        """
-        _check_enabled(await _found(work, endpoint_id))
-        statuses = _REDELIVERED if status is None else (status,)
-        return await store.redeliver_period(
-            work, endpoint_id, statuses, start_at, end_at, REDELIVERIES_MAX
+        if isinstance(command, RedeliverEvent):
+            if not await store.redeliver_event(work, endpoint_id, command.event_id):
+                raise NotFound("webhook delivery of event", command.event_id)
+            return Redelivered(1)
+        statuses = _REDELIVERED if command.status is None else (command.status,)
+        count, more = await store.redeliver_period(
+            work, endpoint_id, statuses, command.start_at, command.end_at, REDELIVERIES_MAX
         )
+        return Redelivered(count, more)
 
     def _check_url(self, url: str) -> None:
         target = urls.read(url)
@@ -301,13 +262,13 @@ class Webhooks:
             )
 
     async def _with_new_secret(
-        self, work: UnitOfWork, endpoint: Endpoint, wanted: Signing
-    ) -> Shown:
-        key = SigningKey(wanted, os.urandom(signing.KEY_BYTES))
+        self, work: UnitOfWork, endpoint: Endpoint, kind: Signing
+    ) -> EndpointView:
+        key = SigningKey(kind, os.urandom(signing.KEY_BYTES))
         secret_id = new_id("whs")
         secret = Secret(
             secret_id=secret_id,
-            signing=wanted,
+            signing=kind,
             sealed=self._box.seal(key.key, _place(work.tenant_id, endpoint.endpoint_id, secret_id)),
             public_key=signing.public_key(key),
             created_at=work.now,
@@ -315,7 +276,7 @@ class Webhooks:
         )
         await store.insert_secret(work, endpoint.endpoint_id, secret)
         work.audit("webhook_secret", secret_id, None, secret.as_audited(endpoint.endpoint_id))
-        return replace(await _shown(work, endpoint), secret=signing.shown(key))
+        return replace(await _view(work, endpoint), secret=signing.shown(key))
 
 
 def signing_key(box: SecretBox, tenant_id: str, secret: Secret, endpoint_id: str) -> SigningKey:
@@ -327,18 +288,6 @@ def signing_key(box: SecretBox, tenant_id: str, secret: Secret, endpoint_id: str
     """
     place = _place(tenant_id, endpoint_id, secret.secret_id)
     return SigningKey(secret.signing, box.open(secret.sealed, place))
-
-
-def publish_disabled(work: UnitOfWork, endpoint: Endpoint) -> None:
-    """Tell that an endpoint gets nothing from now on."""
-    payload = webhook_events_pb2.WebhookEndpointDisabled(
-        endpoint_id=endpoint.endpoint_id,
-        url=endpoint.url,
-        reason=endpoint.disabled_reason.value.lower(),
-    )
-    if endpoint.health.failing_since is not None:
-        payload.failing_since.FromDatetime(endpoint.health.failing_since)
-    work.publish(payload)
 
 
 def _place(tenant_id: str, endpoint_id: str, secret_id: str) -> str:
@@ -353,9 +302,9 @@ async def _found(work: UnitOfWork, endpoint_id: str, *, hold: bool = False) -> E
     return endpoint
 
 
-async def _shown(work: UnitOfWork, endpoint: Endpoint) -> Shown:
+async def _view(work: UnitOfWork, endpoint: Endpoint) -> EndpointView:
     secrets = await store.secrets(work, [endpoint.endpoint_id])
-    return Shown(endpoint, secrets[endpoint.endpoint_id])
+    return EndpointView(endpoint, secrets[endpoint.endpoint_id])
 
 
 def _check_enabled(endpoint: Endpoint) -> None:
@@ -376,7 +325,7 @@ async def _check_subjects(work: UnitOfWork, subjects: Sequence[str]) -> None:
     await types.check_subjects(work, patterns)
 
 
-def _changed(before: Endpoint, change: Change, now: datetime) -> Endpoint:
+def _changed(before: Endpoint, change: ChangeEndpoint, now: datetime) -> Endpoint:
     """Return the endpoint after a change. A new URL, or enabling it, forgets the failures."""
     after = replace(
         before,

@@ -19,7 +19,8 @@ Path = tuple[str | int, ...]
 # Keywords whose schemas are held against the same value.
 _SAME_VALUE = ("not", "if", "then", "else")
 _SAME_VALUE_LISTS = ("allOf", "anyOf", "oneOf")
-_SAME_VALUE_MAPS = ("dependentSchemas",)
+# `dependencies` is of older drafts, and the library heeds it still. Where it lists names, they count for nothing.
+_SAME_VALUE_MAPS = ("dependentSchemas", "dependencies")
 # Those whose schemas are held against parts of it.
 _PARTS = (
     "additionalProperties",

@@ -98,3 +98,47 @@ class Replay:
     def is_through(self) -> bool:
         """True when no place is left."""
         return self.after_position >= self.end_position
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What a replay is asked for: when the events were recorded, and of which subjects."""
+
+    start_at: datetime
+    end_at: datetime
+    subjects: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayLetters:
+    """Dead letters of a consumer to be handled again: all, those of a key, or some."""
+
+    consumer: str
+    key: str
+    event_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedLetters:
+    """How many dead letters came back, and whether there are more."""
+
+    count: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPeriod:
+    """A period that a consumer is to handle again; `generation` names a replay to go on with."""
+
+    consumer: str
+    period: Period
+    generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedPeriod:
+    """How many events were put into the queue by a command, and how far the replay is."""
+
+    command: ReplayPeriod
+    count: int
+    replay: Replay

@@ -190,3 +190,35 @@ def fingerprint(event: Incoming, payload: Any) -> bytes:
         # To CloudEvents an id means something only together with its source.
         said.append({"source": event.kept["source"]})
     return hashlib.sha256(payloads.canonical(said)).digest()[:16]
+
+
+class CheckTooCostly(DomainError):
+    """Something took more work to read or to check than one item may."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "EVENT_CHECK_TOO_COSTLY"
+    state_dependent = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What an event is held against: the schema of its version, and the property that orders it."""
+
+    json_schema: str
+    key_field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What an event comes to that passed: what orders it, and 16 bytes that tell its content."""
+
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An event of a call that could not be read at all; `error` says why."""
+
+    event_id: str
+    error: DomainError

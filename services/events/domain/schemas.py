@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from functools import lru_cache
 from typing import Any
 
@@ -43,11 +44,25 @@ def read(text: str) -> dict[str, Any]:
         raise SchemaInvalid(f"the schema is no JSON: {error}", pointer="") from error
     if not isinstance(schema, dict):
         raise SchemaInvalid("a schema of a payload is a JSON object", pointer="")
-    if schema.get("$schema", DIALECT) != DIALECT:
-        raise SchemaInvalid(f"$schema must be {DIALECT}", pointer="/$schema")
+    _refuse_other_dialects(schema)
     _compiled(text)
     _refuse_boundless(schema)
     return schema
+
+
+def _refuse_other_dialects(schema: dict[str, Any]) -> None:
+    """A part with an id may name a dialect of its own, whose keywords nobody counts."""
+    waiting: deque[tuple[tuple[str | int, ...], Any]] = deque([((), schema)])
+    while waiting:
+        path, value = waiting.popleft()
+        if isinstance(value, dict):
+            is_whole = not path or isinstance(value.get("$id", value.get("id")), str)
+            if is_whole and value.get("$schema", DIALECT) != DIALECT:
+                place = payloads.pointer((*path, "$schema"))
+                raise SchemaInvalid(f"$schema must be {DIALECT}", pointer=place)
+            waiting.extend(((*path, name), item) for name, item in value.items())
+        elif isinstance(value, list):
+            waiting.extend(((*path, at), item) for at, item in enumerate(value))
 
 
 def _refuse_boundless(schema: dict[str, Any]) -> None:

@@ -254,3 +254,18 @@ def _at(pointer: str, message: str) -> InvalidField:
     error = InvalidField.one(pointer[1:].replace("/", "."), message)
     error.metadata["pointer"] = pointer
     return error
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The verdict on one type.
+
+    Attributes:
+        registration: what it came to; None when it was refused.
+        version: newest version that stands now, 0 for none.
+        error: why it was refused.
+    """
+
+    registration: Registration | None
+    version: int
+    error: DomainError | None = None

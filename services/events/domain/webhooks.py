@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from services.runtime.errors import Code, DomainError
@@ -14,6 +14,8 @@ TEST_SUBJECT = "webhook-endpoint.tested"
 ENDPOINTS_MAX = 50
 SECRETS_MAX = 5
 CONCURRENCY_DEFAULT = 4
+
+OVERLAP_DEFAULT = timedelta(hours=24)
 
 
 class WebhookUrlRefused(DomainError):
@@ -240,3 +242,72 @@ def rotated(
             secrets_max=SECRETS_MAX,
         )
     return ends
+
+
+@dataclass(frozen=True, slots=True)
+class CreateEndpoint:
+    """An endpoint to be made."""
+
+    url: str
+    subjects: tuple[str, ...]
+    description: str
+    format: Format
+    concurrency: int
+    signing: Signing
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeEndpoint:
+    """What is to be changed of an endpoint; None leaves it."""
+
+    endpoint_id: str
+    url: str | None = None
+    subjects: tuple[str, ...] | None = None
+    description: str | None = None
+    format: Format | None = None
+    concurrency: int | None = None
+    disabled: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RotateSecret:
+    """A secret to be replaced; `signing` None keeps the way of signing."""
+
+    endpoint_id: str
+    overlap: timedelta
+    signing: Signing | None
+
+
+@dataclass(frozen=True, slots=True)
+class RedeliverEvent:
+    """One event to be sent again."""
+
+    endpoint_id: str
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedeliverPeriod:
+    """What failed or was skipped in a period, to be sent again; with a status only what has that."""
+
+    endpoint_id: str
+    status: DeliveryStatus | None
+    start_at: datetime
+    end_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Redelivered:
+    """How many deliveries are sent again, and whether there are more."""
+
+    count: int
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointView:
+    """An endpoint with its secrets; `secret` only when one was just made."""
+
+    endpoint: Endpoint
+    secrets: Sequence[Secret]
+    secret: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.events.adapters.checks import Checks
 from services.events.app.feed import EventReader
 from services.events.app.journeys import Journeys
 from services.events.app.operations import Operations
@@ -9,14 +10,13 @@ from services.events.app.publisher import Publisher
 from services.events.app.timers import Timers
 from services.events.app.types import TypeRegistry
 from services.events.app.webhooks import Webhooks
-from services.events.checks import Checks
 from services.events.servicer.feed import FeedRpcs
 from services.events.servicer.journeys import JourneyRpcs
 from services.events.servicer.operations import OperationRpcs
 from services.events.servicer.timers import TimerRpcs
-from services.events.servicer.types import TypeRpcs, message_of, type_of
+from services.events.servicer.types import TypeRpcs
 from services.events.servicer.webhooks import WebhookRpcs
-from services.runtime.idempotency import Idempotency
+from services.runtime.commands import Commands
 
 
 class EventServicer(TypeRpcs, FeedRpcs, WebhookRpcs, OperationRpcs, TimerRpcs, JourneyRpcs):
@@ -32,17 +32,14 @@ class EventServicer(TypeRpcs, FeedRpcs, WebhookRpcs, OperationRpcs, TimerRpcs, J
         operations: Operations,
         timers: Timers,
         journeys: Journeys,
-        idempotency: Idempotency,
+        commands: Commands,
     ) -> None:
-        self._reader = reader
-        self._types = types
-        self._publisher = publisher
-        self._checks = checks
-        self._webhooks = webhooks
-        self._operations = operations
-        self._timers = timers
-        self._journeys = journeys
-        self._idempotency = idempotency
+        TypeRpcs.__init__(self, types, publisher, checks)
+        FeedRpcs.__init__(self, reader)
+        WebhookRpcs.__init__(self, webhooks, commands)
+        OperationRpcs.__init__(self, operations, commands)
+        TimerRpcs.__init__(self, timers, checks, commands)
+        JourneyRpcs.__init__(self, journeys)
 
 
-__all__ = ["EventServicer", "message_of", "type_of"]
+__all__ = ["EventServicer"]

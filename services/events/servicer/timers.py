@@ -5,133 +5,101 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc, timers_pb2
+from payments.events.v1 import events_service_pb2, events_service_pb2_grpc, timers_pb2
 
-from services.events import incoming
-from services.events.app.publisher import Unreadable
-from services.events.app.timers import Timers
-from services.events.checks import Checks
-from services.events.domain.outside import Incoming
-from services.runtime.database import UnitOfWork
-from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
-from services.runtime.idempotency import Idempotency
+from services.events.adapters.checks import Checks
+from services.events.app.timers import PutSchedule, Timers
+from services.events.domain.outside import Incoming, Unreadable
+from services.events.messages import timers as messages
+from services.events.servicer import incoming
+from services.runtime.commands import Commands, UseCase
+from services.runtime.edge.paging import Page, fitting
 from services.runtime.outbox.publish import EventTooLarge
-from services.runtime.timers.cron import Missed
-from services.runtime.timers.schedules import PAYLOAD_BYTES_MAX, Schedule
-from services.runtime.timers.store import Timer
+from services.runtime.timers.schedules import PAYLOAD_BYTES_MAX
 
-# Of the payloads on one page of schedules.
+# Of the schedules on one page.
 SCHEDULES_PAGE_BYTES_MAX = 4 * 1024 * 1024
-
-_MISSED = {
-    timers_pb2.MISSED_POLICY_UNSPECIFIED: Missed.ONE,
-    timers_pb2.MISSED_POLICY_SKIP: Missed.SKIP,
-    timers_pb2.MISSED_POLICY_ONE: Missed.ONE,
-    timers_pb2.MISSED_POLICY_BACKFILL: Missed.BACKFILL,
-}
-_MISSED_OUT = {
-    Missed.SKIP: timers_pb2.MISSED_POLICY_SKIP,
-    Missed.ONE: timers_pb2.MISSED_POLICY_ONE,
-    Missed.BACKFILL: timers_pb2.MISSED_POLICY_BACKFILL,
-}
 
 
 class TimerRpcs(events_service_pb2_grpc.EventServiceServicer):
     """ListTimers, CancelTimer, PutSchedule, ListSchedules and DeleteSchedule."""
 
-    _timers: Timers
-    _checks: Checks
-    _idempotency: Idempotency
+    def __init__(self, timers: Timers, checks: Checks, commands: Commands) -> None:
+        self._timers = timers
+        self._checks = checks
+        self._commands = commands
+        self._cancel = UseCase(
+            "events.cancel_timer",
+            timers.cancel,
+            messages.cancelled,
+            events_service_pb2.CancelTimerResponse,
+        )
+        self._put = UseCase(
+            "events.put_schedule",
+            timers.put_schedule,
+            messages.put,
+            events_service_pb2.PutScheduleResponse,
+        )
+        self._delete_schedule = UseCase(
+            "events.delete_schedule",
+            timers.delete_schedule,
+            messages.deleted,
+            events_service_pb2.DeleteScheduleResponse,
+        )
 
     async def ListTimers(
         self, request: events_service_pb2.ListTimersRequest, context: Any
     ) -> events_service_pb2.ListTimersResponse:
         """List timers by key."""
         due_before = _due_before(request)
-        scope = f"events.timers:{request.key_prefix}:{due_before}"
-        token = decode_token(request.page_token, scope, {"key": str})
-        limit = clamp_page_size(request.page_size)
+        page = Page.of(request, f"events.timers:{request.key_prefix}:{due_before}", {"key": str})
         found = await self._timers.page(
-            request.key_prefix, due_before, token.get("key", ""), limit + 1
+            request.key_prefix, due_before, page.after.get("key", ""), page.limit
         )
-        response = events_service_pb2.ListTimersResponse(timers=map(_timer, found[:limit]))
-        if len(found) > limit:
-            response.next_page_token = encode_token({"key": found[limit - 1].key}, scope)
-        return response
+        timers, token = page.cut(found, lambda timer: {"key": timer.key})
+        return events_service_pb2.ListTimersResponse(
+            timers=map(messages.timer, timers), next_page_token=token
+        )
 
     async def CancelTimer(
         self, request: events_service_pb2.CancelTimerRequest, context: Any
     ) -> events_service_pb2.CancelTimerResponse:
-        """Take an event back that is yet to come."""
-
-        async def handler(work: UnitOfWork) -> events_service_pb2.CancelTimerResponse:
-            timer = await self._timers.cancel(work, request.timer_id)
-            return events_service_pb2.CancelTimerResponse(timer=_timer(timer))
-
-        return await self._idempotency.once(
-            "events.cancel_timer", request, events_service_pb2.CancelTimerResponse, handler
-        )
+        """Take a pending event back."""
+        return await self._commands.run(self._cancel, request.timer_id, request)
 
     async def PutSchedule(
         self, request: events_service_pb2.PutScheduleRequest, context: Any
     ) -> events_service_pb2.PutScheduleResponse:
         """Put a schedule."""
-        asked = request.schedule
         # Before the transaction begins; what is wrong is told inside, since a repeated call has its answer already.
+        asked = request.schedule
         event = await self._timers.check(await self._event(asked))
-
-        async def handler(work: UnitOfWork) -> events_service_pb2.PutScheduleResponse:
-            stands = await self._timers.put_schedule(
-                work, event, asked.cron, asked.time_zone or "UTC", _MISSED[asked.missed]
-            )
-            return events_service_pb2.PutScheduleResponse(schedule=_schedule(stands))
-
-        return await self._idempotency.once(
-            "events.put_schedule", request, events_service_pb2.PutScheduleResponse, handler
-        )
+        missed = messages.missed_of(asked.missed)
+        command = PutSchedule(event, asked.cron, asked.time_zone or "UTC", missed)
+        return await self._commands.run(self._put, command, request)
 
     async def ListSchedules(
         self, request: events_service_pb2.ListSchedulesRequest, context: Any
     ) -> events_service_pb2.ListSchedulesResponse:
         """List schedules by name."""
-        scope = "events.schedules"
-        token = decode_token(request.page_token, scope, {"name": str})
-        limit = clamp_page_size(request.page_size)
-        found = await self._timers.schedules(token.get("name", ""), limit + 1)
-        response = events_service_pb2.ListSchedulesResponse()
-        size = 0
-        for schedule in found[:limit]:
-            size += len(schedule.payload)
-            if response.schedules and size > SCHEDULES_PAGE_BYTES_MAX:
-                break
-            response.schedules.append(_schedule(schedule))
-        if len(response.schedules) < len(found):
-            last = response.schedules[-1].name
-            response.next_page_token = encode_token({"name": last}, scope)
-        return response
+        page = Page.of(request, "events.schedules", {"name": str})
+        found = await self._timers.schedules(page.after.get("name", ""), page.limit)
+        schedules = fitting(map(messages.schedule, found[: page.size]), SCHEDULES_PAGE_BYTES_MAX)
+        more = len(schedules) < len(found)
+        return events_service_pb2.ListSchedulesResponse(
+            schedules=schedules,
+            next_page_token=page.token(schedules, lambda each: {"name": each.name}, more=more),
+        )
 
     async def DeleteSchedule(
         self, request: events_service_pb2.DeleteScheduleRequest, context: Any
     ) -> events_service_pb2.DeleteScheduleResponse:
         """End a schedule."""
-
-        async def handler(work: UnitOfWork) -> events_service_pb2.DeleteScheduleResponse:
-            stood = await self._timers.delete_schedule(work, request.name)
-            return events_service_pb2.DeleteScheduleResponse(schedule=_schedule(stood))
-
-        return await self._idempotency.once(
-            "events.delete_schedule", request, events_service_pb2.DeleteScheduleResponse, handler
-        )
+        return await self._commands.run(self._delete_schedule, request.name, request)
 
     async def _event(self, schedule: timers_pb2.Schedule) -> Incoming:
-        """Return the event of a schedule, as an outside producer would send it. Raises its fault."""
-        event = events_pb2.Event(id=schedule.name, subject=schedule.subject, key=schedule.key)
-        kind = schedule.WhichOneof("payload")
-        if kind == "data":
-            event.data.CopyFrom(schedule.data)
-        elif kind == "json":
-            event.json = schedule.json
-        request = events_service_pb2.PublishEventsRequest(events=[event])
+        """Read the event of a schedule. Raises its fault."""
+        request = events_service_pb2.PublishEventsRequest(events=[messages.event_of(schedule)])
         (found,) = await incoming.read(self._checks, request)
         if isinstance(found, Unreadable):
             raise found.error
@@ -147,35 +115,3 @@ class TimerRpcs(events_service_pb2_grpc.EventServiceServicer):
 
 def _due_before(request: events_service_pb2.ListTimersRequest) -> datetime | None:
     return request.due_before.ToDatetime(UTC) if request.HasField("due_before") else None
-
-
-def _timer(timer: Timer) -> timers_pb2.Timer:
-    message = timers_pb2.Timer(
-        timer_id=timer.timer_id,
-        key=timer.key,
-        subject=timer.subject,
-        schema_version=timer.schema_version,
-        event_key=timer.event_key,
-        correlation_id=timer.correlation_id,
-        causation_id=timer.causation_id,
-    )
-    message.due_at.FromDatetime(timer.due_at)
-    message.created_at.FromDatetime(timer.created_at)
-    return message
-
-
-def _schedule(schedule: Schedule) -> timers_pb2.Schedule:
-    message = timers_pb2.Schedule(
-        name=schedule.name,
-        cron=schedule.cron,
-        time_zone=schedule.time_zone,
-        missed=_MISSED_OUT[schedule.missed],
-        subject=schedule.subject,
-        key=schedule.event_key,
-        json=schedule.payload,
-    )
-    for name in ("next_at", "last_at", "updated_at"):
-        moment = getattr(schedule, name)
-        if moment is not None:
-            getattr(message, name).FromDatetime(moment)
-    return message

@@ -2,166 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any
 
 from payments.events.v1 import events_service_pb2 as service_pb2
-from payments.events.v1 import events_service_pb2_grpc, webhooks_pb2
+from payments.events.v1 import events_service_pb2_grpc
 
-from services.events.app.webhooks import OVERLAP_DEFAULT, Change, Shown, Wanted, Webhooks
-from services.events.domain.webhooks import (
-    CONCURRENCY_DEFAULT,
-    Attempt,
-    Delivery,
-    DeliveryStatus,
-    DisabledReason,
-    Endpoint,
-    Format,
-    Outcome,
-    Secret,
-    Signing,
-)
-from services.runtime.database import UnitOfWork
-from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
-from services.runtime.idempotency import Idempotency
+from services.events.app.webhooks import Webhooks
+from services.events.messages import webhooks as messages
+from services.runtime.commands import Commands, UseCase
+from services.runtime.edge.paging import Page
 
 # Each carries up to 16 KiB of an answer, and a page has to fit into a message.
 ATTEMPTS_PAGE = 50
 ATTEMPTS_PAGE_MAX = 200
-_ENDPOINTS = "events.webhook_endpoints"
-
-NameT = TypeVar("NameT")
-
-_FORMATS = {
-    format_: webhooks_pb2.WebhookFormat.Value(f"WEBHOOK_FORMAT_{format_.value}")
-    for format_ in Format
-}
-_SIGNINGS = {
-    kind: webhooks_pb2.WebhookSigning.Value(f"WEBHOOK_SIGNING_{kind.value}") for kind in Signing
-}
-_STATUSES = {
-    status: webhooks_pb2.WebhookDeliveryStatus.Value(f"WEBHOOK_DELIVERY_STATUS_{status.value}")
-    for status in DeliveryStatus
-}
-_OUTCOMES = {
-    outcome: webhooks_pb2.WebhookAttemptOutcome.Value(f"WEBHOOK_ATTEMPT_OUTCOME_{outcome.value}")
-    for outcome in Outcome
-}
-_REASONS = {
-    reason: webhooks_pb2.WebhookDisabledReason.Value(
-        f"WEBHOOK_DISABLED_REASON_{reason.value or 'UNSPECIFIED'}"
-    )
-    for reason in DisabledReason
-}
 
 
 class WebhookRpcs(events_service_pb2_grpc.EventServiceServicer):
     """The RPCs of webhooks."""
 
-    _webhooks: Webhooks
-    _idempotency: Idempotency
+    def __init__(self, webhooks: Webhooks, commands: Commands) -> None:
+        self._webhooks = webhooks
+        self._commands = commands
+        self._create = UseCase(
+            "webhooks.create",
+            webhooks.create,
+            messages.created,
+            service_pb2.CreateWebhookEndpointResponse,
+            kept=messages.created_without_secret,
+        )
+        self._update = UseCase(
+            "webhooks.update",
+            webhooks.update,
+            messages.changed,
+            service_pb2.UpdateWebhookEndpointResponse,
+        )
+        self._delete_endpoint = UseCase(
+            "webhooks.delete",
+            webhooks.delete,
+            messages.deleted,
+            service_pb2.DeleteWebhookEndpointResponse,
+        )
+        self._rotate = UseCase(
+            "webhooks.rotate",
+            webhooks.rotate,
+            messages.secret_rotated,
+            service_pb2.RotateWebhookSecretResponse,
+            kept=messages.rotated_without_secret,
+        )
+        self._test = UseCase(
+            "webhooks.test",
+            webhooks.publish_test,
+            messages.tested,
+            service_pb2.TestWebhookEndpointResponse,
+        )
+        self._redeliver = UseCase(
+            "webhooks.redeliver",
+            webhooks.redeliver,
+            messages.redelivered,
+            service_pb2.RedeliverWebhookResponse,
+        )
 
     async def CreateWebhookEndpoint(
         self, request: service_pb2.CreateWebhookEndpointRequest, context: Any
     ) -> service_pb2.CreateWebhookEndpointResponse:
         """Make an endpoint; the stored answer leaves its secret out."""
-        secrets: list[str] = []
-
-        async def handler(work: UnitOfWork) -> service_pb2.CreateWebhookEndpointResponse:
-            shown = await self._webhooks.create(work, _wanted(request))
-            secrets.append(shown.secret)
-            return service_pb2.CreateWebhookEndpointResponse(endpoint=_endpoint(shown))
-
-        response = await self._idempotency.once(
-            "webhooks.create", request, service_pb2.CreateWebhookEndpointResponse, handler
-        )
-        response.secret = secrets[0] if secrets else ""
-        return response
+        return await self._commands.run(self._create, messages.to_create(request), request)
 
     async def GetWebhookEndpoint(
         self, request: service_pb2.GetWebhookEndpointRequest, context: Any
     ) -> service_pb2.GetWebhookEndpointResponse:
         """Read an endpoint."""
-        shown = await self._webhooks.get(request.endpoint_id)
-        return service_pb2.GetWebhookEndpointResponse(endpoint=_endpoint(shown))
+        view = await self._webhooks.get(request.endpoint_id)
+        return service_pb2.GetWebhookEndpointResponse(endpoint=messages.endpoint(view))
 
     async def ListWebhookEndpoints(
         self, request: service_pb2.ListWebhookEndpointsRequest, context: Any
     ) -> service_pb2.ListWebhookEndpointsResponse:
         """List endpoints by id, which is by age."""
-        token = decode_token(request.page_token, _ENDPOINTS, {"after": str})
-        size = clamp_page_size(request.page_size)
-        found = await self._webhooks.page(token.get("after", ""), size + 1)
-        response = service_pb2.ListWebhookEndpointsResponse(
-            endpoints=[_endpoint(shown) for shown in found[:size]]
+        page = Page.of(request, "events.webhook_endpoints", {"after": str})
+        found = await self._webhooks.page(page.after.get("after", ""), page.limit)
+        views, token = page.cut(found, lambda view: {"after": view.endpoint.endpoint_id})
+        return service_pb2.ListWebhookEndpointsResponse(
+            endpoints=map(messages.endpoint, views), next_page_token=token
         )
-        if len(found) > size:
-            last = found[size - 1].endpoint.endpoint_id
-            response.next_page_token = encode_token({"after": last}, _ENDPOINTS)
-        return response
 
     async def UpdateWebhookEndpoint(
         self, request: service_pb2.UpdateWebhookEndpointRequest, context: Any
     ) -> service_pb2.UpdateWebhookEndpointResponse:
         """Change an endpoint."""
-
-        async def handler(work: UnitOfWork) -> service_pb2.UpdateWebhookEndpointResponse:
-            shown = await self._webhooks.update(work, request.endpoint_id, _change(request))
-            return service_pb2.UpdateWebhookEndpointResponse(endpoint=_endpoint(shown))
-
-        return await self._idempotency.once(
-            "webhooks.update", request, service_pb2.UpdateWebhookEndpointResponse, handler
-        )
+        return await self._commands.run(self._update, messages.to_change(request), request)
 
     async def DeleteWebhookEndpoint(
         self, request: service_pb2.DeleteWebhookEndpointRequest, context: Any
     ) -> service_pb2.DeleteWebhookEndpointResponse:
         """Remove an endpoint."""
-
-        async def handler(work: UnitOfWork) -> service_pb2.DeleteWebhookEndpointResponse:
-            await self._webhooks.delete(work, request.endpoint_id)
-            return service_pb2.DeleteWebhookEndpointResponse()
-
-        return await self._idempotency.once(
-            "webhooks.delete", request, service_pb2.DeleteWebhookEndpointResponse, handler
-        )
+        return await self._commands.run(self._delete_endpoint, request.endpoint_id, request)
 
     async def RotateWebhookSecret(
         self, request: service_pb2.RotateWebhookSecretRequest, context: Any
     ) -> service_pb2.RotateWebhookSecretResponse:
         """Make a new secret; the stored answer leaves it out."""
-        secrets: list[str] = []
-        has_overlap = request.HasField("overlap")
-        overlap = request.overlap.ToTimedelta() if has_overlap else OVERLAP_DEFAULT
-
-        async def handler(work: UnitOfWork) -> service_pb2.RotateWebhookSecretResponse:
-            wanted = _named(_SIGNINGS, request.signing)
-            shown = await self._webhooks.rotate(work, request.endpoint_id, overlap, wanted)
-            secrets.append(shown.secret)
-            return service_pb2.RotateWebhookSecretResponse(endpoint=_endpoint(shown))
-
-        response = await self._idempotency.once(
-            "webhooks.rotate", request, service_pb2.RotateWebhookSecretResponse, handler
-        )
-        response.secret = secrets[0] if secrets else ""
-        return response
+        return await self._commands.run(self._rotate, messages.to_rotate(request), request)
 
     async def TestWebhookEndpoint(
         self, request: service_pb2.TestWebhookEndpointRequest, context: Any
     ) -> service_pb2.TestWebhookEndpointResponse:
         """Send a test, and wait for what comes of it."""
-
-        async def handler(work: UnitOfWork) -> service_pb2.TestWebhookEndpointResponse:
-            event_id = await self._webhooks.publish_test(work, request.endpoint_id)
-            return service_pb2.TestWebhookEndpointResponse(event_id=event_id)
-
-        response = await self._idempotency.once(
-            "webhooks.test", request, service_pb2.TestWebhookEndpointResponse, handler
-        )
+        response = await self._commands.run(self._test, request.endpoint_id, request)
         attempt = await self._webhooks.await_test(request.endpoint_id, response.event_id)
         if attempt is not None:
-            response.attempt.CopyFrom(_attempt(attempt))
+            response.attempt.CopyFrom(messages.attempt(attempt))
         return response
 
     async def ListWebhookDeliveries(
@@ -169,21 +120,16 @@ class WebhookRpcs(events_service_pb2_grpc.EventServiceServicer):
     ) -> service_pb2.ListWebhookDeliveriesResponse:
         """List deliveries, the newest first."""
         scope = f"events.webhook_deliveries:{request.endpoint_id}:{request.status}"
-        size = clamp_page_size(request.page_size)
-        found = await self._webhooks.deliveries(
-            request.endpoint_id,
-            _named(_STATUSES, request.status),
-            _before(request.page_token, scope),
-            size + 1,
+        page = Page.of(request, scope, {"at": datetime, "event": str})
+        before = (page.after["at"], page.after["event"]) if page.after else None
+        status = messages.status_of(request.status)
+        found = await self._webhooks.deliveries(request.endpoint_id, status, before, page.limit)
+        deliveries, token = page.cut(
+            found, lambda each: {"at": each.created_at.isoformat(), "event": each.event_id}
         )
-        response = service_pb2.ListWebhookDeliveriesResponse(
-            deliveries=[_delivery(each) for each in found[:size]]
+        return service_pb2.ListWebhookDeliveriesResponse(
+            deliveries=map(messages.delivery, deliveries), next_page_token=token
         )
-        if len(found) > size:
-            last = found[size - 1]
-            place = {"at": last.created_at.isoformat(), "event": last.event_id}
-            response.next_page_token = encode_token(place, scope)
-        return response
 
     async def ListWebhookAttempts(
         self, request: service_pb2.ListWebhookAttemptsRequest, context: Any
@@ -192,148 +138,23 @@ class WebhookRpcs(events_service_pb2_grpc.EventServiceServicer):
         scope = (
             f"events.webhook_attempts:{request.endpoint_id}:{request.event_id}:{request.outcome}"
         )
-        token = decode_token(request.page_token, scope, {"before": str})
-        size = clamp_page_size(request.page_size, ATTEMPTS_PAGE, ATTEMPTS_PAGE_MAX)
+        page = Page.of(
+            request, scope, {"before": str}, default=ATTEMPTS_PAGE, maximum=ATTEMPTS_PAGE_MAX
+        )
         found = await self._webhooks.attempts(
             endpoint_id=request.endpoint_id,
             event_id=request.event_id,
-            outcome=_named(_OUTCOMES, request.outcome),
-            before=token.get("before", ""),
-            limit=size + 1,
+            outcome=messages.outcome_of(request.outcome),
+            before=page.after.get("before", ""),
+            limit=page.limit,
         )
-        response = service_pb2.ListWebhookAttemptsResponse(
-            attempts=[_attempt(each) for each in found[:size]]
+        attempts, token = page.cut(found, lambda each: {"before": each.attempt_id})
+        return service_pb2.ListWebhookAttemptsResponse(
+            attempts=map(messages.attempt, attempts), next_page_token=token
         )
-        if len(found) > size:
-            last = found[size - 1].attempt_id
-            response.next_page_token = encode_token({"before": last}, scope)
-        return response
 
     async def RedeliverWebhook(
         self, request: service_pb2.RedeliverWebhookRequest, context: Any
     ) -> service_pb2.RedeliverWebhookResponse:
         """Send again."""
-
-        async def handler(work: UnitOfWork) -> service_pb2.RedeliverWebhookResponse:
-            if request.WhichOneof("what") == "event_id":
-                await self._webhooks.redeliver_event(work, request.endpoint_id, request.event_id)
-                return service_pb2.RedeliverWebhookResponse(redelivered=1)
-            count, more = await self._webhooks.redeliver_period(
-                work,
-                request.endpoint_id,
-                _named(_STATUSES, request.status),
-                *_bounds(request),
-            )
-            return service_pb2.RedeliverWebhookResponse(redelivered=count, more=more)
-
-        return await self._idempotency.once(
-            "webhooks.redeliver", request, service_pb2.RedeliverWebhookResponse, handler
-        )
-
-
-def _named(names: Mapping[NameT, int], number: int) -> NameT | None:
-    """Return what a number of an enum means; None for UNSPECIFIED."""
-    return next((name for name, value in names.items() if value == number), None)
-
-
-def _wanted(request: service_pb2.CreateWebhookEndpointRequest) -> Wanted:
-    return Wanted(
-        url=request.url,
-        subjects=tuple(dict.fromkeys(request.subjects)),
-        description=request.description,
-        format=_named(_FORMATS, request.format) or Format.JSON,
-        concurrency=request.concurrency or CONCURRENCY_DEFAULT,
-        signing=_named(_SIGNINGS, request.signing) or Signing.HMAC,
-    )
-
-
-def _change(request: service_pb2.UpdateWebhookEndpointRequest) -> Change:
-    has = request.HasField
-    return Change(
-        url=request.url if has("url") else None,
-        subjects=tuple(dict.fromkeys(request.subjects)) or None,
-        description=request.description if has("description") else None,
-        format=_named(_FORMATS, request.format),
-        concurrency=request.concurrency if has("concurrency") else None,
-        disabled=request.disabled if has("disabled") else None,
-    )
-
-
-def _bounds(request: service_pb2.RedeliverWebhookRequest) -> tuple[datetime, datetime]:
-    period = request.period
-    return period.start_at.ToDatetime(UTC), period.end_at.ToDatetime(UTC)
-
-
-def _before(page_token: str, scope: str) -> tuple[datetime, str] | None:
-    place = decode_token(page_token, scope, {"at": datetime, "event": str})
-    return (place["at"], place["event"]) if place else None
-
-
-def _endpoint(shown: Shown) -> webhooks_pb2.WebhookEndpoint:
-    endpoint: Endpoint = shown.endpoint
-    message = webhooks_pb2.WebhookEndpoint(
-        endpoint_id=endpoint.endpoint_id,
-        url=endpoint.url,
-        subjects=endpoint.subjects,
-        description=endpoint.description,
-        format=_FORMATS[endpoint.format],
-        concurrency=endpoint.concurrency,
-        disabled=endpoint.is_disabled,
-        disabled_reason=_REASONS[endpoint.disabled_reason],
-        secrets=[_secret(secret) for secret in shown.secrets],
-        consecutive_failures=endpoint.health.failures,
-    )
-    for field, moment in (
-        ("disabled_at", endpoint.disabled_at),
-        ("failing_since", endpoint.health.failing_since),
-        ("paused_until", endpoint.health.paused_until),
-        ("created_at", endpoint.created_at),
-        ("updated_at", endpoint.updated_at),
-    ):
-        if moment is not None:
-            getattr(message, field).FromDatetime(moment)
-    return message
-
-
-def _secret(secret: Secret) -> webhooks_pb2.WebhookSecret:
-    message = webhooks_pb2.WebhookSecret(
-        secret_id=secret.secret_id,
-        signing=_SIGNINGS[secret.signing],
-        public_key=secret.public_key,
-    )
-    message.created_at.FromDatetime(secret.created_at)
-    if secret.expires_at is not None:
-        message.expires_at.FromDatetime(secret.expires_at)
-    return message
-
-
-def _delivery(delivery: Delivery) -> webhooks_pb2.WebhookDelivery:
-    message = webhooks_pb2.WebhookDelivery(
-        endpoint_id=delivery.endpoint_id,
-        event_id=delivery.event_id,
-        subject=delivery.subject,
-        status=_STATUSES[delivery.status],
-        tries=delivery.tries,
-    )
-    if delivery.status is DeliveryStatus.PENDING:
-        message.next_attempt_at.FromDatetime(delivery.next_at)
-    message.created_at.FromDatetime(delivery.created_at)
-    message.updated_at.FromDatetime(delivery.updated_at)
-    return message
-
-
-def _attempt(attempt: Attempt) -> webhooks_pb2.WebhookAttempt:
-    message = webhooks_pb2.WebhookAttempt(
-        attempt_id=attempt.attempt_id,
-        endpoint_id=attempt.endpoint_id,
-        event_id=attempt.event_id,
-        subject=attempt.subject,
-        number=attempt.number,
-        outcome=_OUTCOMES[attempt.outcome],
-        status_code=attempt.status_code,
-        response=attempt.response,
-        error=attempt.error,
-        latency_ms=attempt.latency_ms,
-    )
-    message.started_at.FromDatetime(attempt.started_at)
-    return message
+        return await self._commands.run(self._redeliver, messages.to_redeliver(request), request)

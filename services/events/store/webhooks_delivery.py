@@ -10,9 +10,10 @@ from typing import Any
 from services.events.domain.feed import FeedEvent, Progress
 from services.events.domain.webhooks import TEST_SUBJECT, Answer
 from services.events.domain.webhooks_policy import BREAKER_FAILURES, Settlement
-from services.runtime.database import UnitOfWork
+from services.runtime.database import Database, UnitOfWork
 from services.runtime.events.envelope import Envelope
 from services.runtime.postgres import sql
+from services.runtime.work import Lag, lag
 
 # Endpoints with something waiting that one claim looks at.
 STEPS_MAX = 200
@@ -93,6 +94,11 @@ async def claim(
         else:
             claims.append(Claim(**row))
     return claims, place
+
+
+async def due_lag(database: Database) -> Lag:
+    """Tell how many deliveries of all tenants are due, counted up to 100 an endpoint."""
+    return await lag(database, _SQL["webhooks_lag"])
 
 
 async def events(work: UnitOfWork, claims: Sequence[Claim]) -> Mapping[str, FeedEvent]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
+from uuid import UUID
 
 
 class AccountType(IntEnum):
@@ -91,3 +92,30 @@ def compare(existing: Account, asked: Account) -> AccountResult:
         if differs:
             return AccountResult[f"EXISTS_WITH_DIFFERENT_{name}"]
     return AccountResult.EXISTS
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """An entry with what its transfer says. `amount_minor` is positive for a debit, negative for a credit."""
+
+    account_id: str
+    seq: int
+    transfer_id: UUID
+    amount_minor: int
+    balance_after_minor: int
+    currency_code: str
+    debit_account_id: str
+    credit_account_id: str
+    code: int
+    recorded_at: datetime
+    effective_at: datetime
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFilter:
+    """Which accounts to list; None and empty mean any."""
+
+    owner: str = ""
+    currency_code: str = ""
+    type: AccountType | None = None

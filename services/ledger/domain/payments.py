@@ -49,13 +49,18 @@ class PaymentNotBookable(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A successful attempt to charge a step of a payment. Amount in minor units of the currency."""
+    """A successful attempt to charge a step of a payment. Amount in minor units of the currency.
+
+    Attributes:
+        org_id: whose debt is paid; empty when the payment named nobody but the person who pays.
+    """
 
     payment_id: str
     attempt_id: str
     processor_id: str
     order_id: str
     person_id: str
+    org_id: str
     currency_code: str
     amount_minor: int
     charged_at: datetime | None
@@ -108,7 +113,9 @@ class Booking:
 
 
 def book_charge(charge: Charge) -> Booking:
-    """Book a charge: debit what the processor owes us, credit what the payer owed us.
+    """Book a charge: debit what the processor owes us, credit what was owed to us.
+
+    It was owed by the organisation that the payment names, else by the person.
 
     Raises:
         PaymentNotBookable: the currency is none of ISO 4217, or the amount is not positive.
@@ -118,12 +125,12 @@ def book_charge(charge: Charge) -> Booking:
         raise not_bookable(charge.payment_id, currency, "UNKNOWN_CURRENCY")
     if charge.amount_minor <= 0:
         raise not_bookable(charge.payment_id, charge.attempt_id, "AMOUNT_MUST_BE_POSITIVE")
-    processor, person = _name(charge.processor_id), _name(charge.person_id)
+    processor, debtor = _name(charge.processor_id), _name(charge.org_id or charge.person_id)
     clearing = Account(
         f"clearing:{processor}:{currency}", currency, AccountType.ASSET, owner=processor
     )
     receivable = Account(
-        f"receivable:{person}:{currency}", currency, AccountType.ASSET, owner=person
+        f"receivable:{debtor}:{currency}", currency, AccountType.ASSET, owner=debtor
     )
     return Booking(
         # The name from when a payment was booked at its end: what is in the books is not booked again.
@@ -204,11 +211,13 @@ def _with_stand_ins(account: Account, attempt_id: str) -> tuple[Account, ...]:
 
 
 def _metadata(charge: Charge, attempt_id: str) -> dict[str, str]:
+    named = {"org_id": charge.org_id[:512]} if charge.org_id else {}
     return {
         "payment_id": charge.payment_id,
         "attempt_id": attempt_id,
         "order_id": charge.order_id[:512],
         "person_id": charge.person_id[:512],
+        **named,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 from services.runtime.cards import holds_card_number
 from services.runtime.errors import Code, DomainError, FieldViolation, InvalidField
@@ -101,3 +102,12 @@ def _check_processors(path: str, rule: MethodRule, known: Collection[str]) -> No
                 processor_id=processor_id,
                 method=rule.method,
             )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConfig:
+    """A version, with when and by whom it was stored."""
+
+    config: MerchantConfig
+    created_at: datetime
+    created_by: str

@@ -14,6 +14,7 @@ _SPELLINGS = {
     "merchant_id": ("merchantid", "merchant"),
     "order_id": ("orderid", "order"),
     "person_id": ("personid", "customerid"),
+    "org_id": ("orgid", "organizationid", "organisationid"),
     "amount": ("amount",),
     "amount_minor": ("amountminor",),
     "amount_cents": ("amountcents",),
@@ -42,7 +43,21 @@ _AMOUNTS = frozenset(
     }
 )
 _NAMES = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
-_CARD_FIELDS = frozenset({"cardnumber", "pan", "cvv", "cvc", "cvv2", "number", "securitycode"})
+_SECURITY_CODES = frozenset(
+    {
+        "cardsecuritycode",
+        "cardverificationcode",
+        "cardverificationvalue",
+        "csc",
+        "cvc",
+        "cvc2",
+        "cvn",
+        "cvv",
+        "cvv2",
+        "securitycode",
+    }
+)
+_CARD_FIELDS = _SECURITY_CODES | {"cardnumber", "number", "pan"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +99,11 @@ def find(
 def meant(spelled: str) -> str:
     """Return the name of the field that a spelling stands for, or an empty text."""
     return _NAMES.get(_squashed(spelled), "")
+
+
+def names_security_code(spelled: str) -> bool:
+    """Say whether a name, however spelled, is that of the code which proves that a card is at hand."""
+    return _squashed(spelled) in _SECURITY_CODES
 
 
 def _squashed(spelled: str) -> str:

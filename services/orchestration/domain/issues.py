@@ -51,13 +51,17 @@ class Findings:
     issues: list[Issue] = field(default_factory=list)
     refused: bool = False
 
+    def copy(self) -> Findings:
+        """Return the findings so far, to which others can be added elsewhere."""
+        return Findings(list(self.issues), self.refused)
+
     def add(self, issue: Issue) -> None:
         """Add a finding; one that refuses the payment is remembered even when the list is full."""
         self.refused = self.refused or issue.severity is Severity.ERROR
-        if len(self.issues) < ISSUES_MAX:
+        if self._has_place(issue.severity):
+            # In a full list a refusal takes the last place.
+            self.issues[ISSUES_MAX - 1 :] = []
             self.issues.append(issue)
-        elif issue.severity is Severity.ERROR and self.issues[-1].severity is not Severity.ERROR:
-            self.issues[-1] = issue
 
     def info(self, path: str, code: str, message: str) -> None:
         """Add: another spelling of the same thing."""
@@ -71,7 +75,13 @@ class Findings:
         """Add: what is to be charged is in doubt."""
         self._add(path, code, message, Severity.ERROR)
 
+    def _has_place(self, severity: Severity) -> bool:
+        if len(self.issues) < ISSUES_MAX:
+            return True
+        return severity is Severity.ERROR and self.issues[-1].severity is not Severity.ERROR
+
     def _add(self, path: str, code: str, message: str, severity: Severity) -> None:
         # A body of 256 KiB holds thousands of odd fields; those that find no place any more cost nothing.
-        if len(self.issues) < ISSUES_MAX or severity is Severity.ERROR:
+        if self._has_place(severity):
             self.add(Issue(shown(path, PATH_MAX), code, shown(message, MESSAGE_MAX), severity))
+        self.refused = self.refused or severity is Severity.ERROR

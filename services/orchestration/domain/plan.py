@@ -190,8 +190,8 @@ def _report_skipped(decisions: list[Decision], findings: Findings) -> None:
 
 
 def _content(context: Context, config: MerchantConfig, steps: list[Step]) -> list[str]:
-    content = [context.merchant_id, context.order_id, context.person_id, context.currency]
-    content += [str(context.amount_minor), str(config.version)]
+    content = [context.merchant_id, context.order_id, context.person_id, context.org_id]
+    content += [context.currency, str(context.amount_minor), str(config.version)]
     for step in steps:
         content += [step.method, str(step.amount_minor), *step.processors, step.token]
     return content

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from services.orchestration.domain.config import MerchantConfig
+from services.orchestration.domain.issues import Findings
 from services.orchestration.domain.payment import Attempt, PaymentStatus, Progress
-from services.orchestration.domain.plan import Plan
+from services.orchestration.domain.plan import Decision, Plan
 from services.orchestration.domain.request import Context
+from services.orchestration.domain.tree import Object
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Payment:
     merchant_id: str
     order_id: str
     person_id: str
+    org_id: str
     currency: str
     total_minor: int
     context: Context
@@ -53,3 +57,48 @@ class Payment:
     def with_status(self, status: PaymentStatus) -> Payment:
         """Return the payment in another status."""
         return replace(self, status=status, progress=replace(self.work, status=status))
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A request as it came, and what could be read of it.
+
+    Attributes:
+        body: the bytes that make two requests the same or not.
+        tree: the request's JSON object; None when there is none.
+        findings: what reading has found so far.
+        key: idempotency key beside the body, from field or header; empty without one.
+        odd_key: true when that key was no UUID.
+        card_key: true when that key held a card number, so that it must not be kept in any form.
+    """
+
+    body: bytes
+    tree: Object | None
+    findings: Findings
+    key: str = ""
+    odd_key: bool = False
+    card_key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What would be done with a request.
+
+    Attributes:
+        request_key: what recognises a repeat of it.
+    """
+
+    context: Context
+    plan: Plan | None
+    decisions: list[Decision]
+    config: MerchantConfig | None
+    request_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What ListPayments selects; empty texts let everything pass."""
+
+    merchant_id: str = ""
+    order_id: str = ""
+    status: str = ""

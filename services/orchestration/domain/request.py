@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from services.orchestration.domain import fields as names
 from services.orchestration.domain.amounts import Reader
-from services.orchestration.domain.fields import Field
+from services.orchestration.domain.fields import Field, names_security_code
 from services.orchestration.domain.issues import PATH_MAX, Findings, Issue
 from services.orchestration.domain.tree import Number, Object, Tree
 from services.runtime.cards import SPAN_MAX, holds_card_number
@@ -40,6 +40,7 @@ _REQUEST_FIELDS = {
         "merchant_id",
         "order_id",
         "person_id",
+        "org_id",
         "amount",
         "amount_minor",
         "amount_cents",
@@ -76,7 +77,7 @@ class Context:
     """The strict reading of a request (seed: CoreRequestContext).
 
     Attributes:
-        merchant_id, order_id, person_id: ids of the tenant's own; empty when not readable.
+        merchant_id, order_id, person_id, org_id: ids of the tenant's own; empty when not readable.
         amount_minor: amount in minor units; 0 when it is in doubt.
         currency: ISO 4217 code; empty when it is not known.
         preferences: methods that the payer offers, in order; empty: the merchant's order holds.
@@ -90,6 +91,7 @@ class Context:
     merchant_id: str = ""
     order_id: str = ""
     person_id: str = ""
+    org_id: str = ""
     amount_minor: int = 0
     currency: str = ""
     preferences: tuple[Preference, ...] = ()
@@ -112,6 +114,7 @@ def interpret(tree: Object | None, findings: Findings) -> Context:
         merchant_id=_id(fields, "merchant_id", findings, required=True),
         order_id=_id(fields, "order_id", findings),
         person_id=_id(fields, "person_id", findings) or ANONYMOUS,
+        org_id=_id(fields, "org_id", findings),
         amount_minor=(_amount(fields, reader) if currency else None) or 0,
         currency=currency,
         preferences=_preferences(fields, reader),
@@ -327,6 +330,10 @@ def _metadata(fields: dict[str, Field], findings: Findings) -> tuple[tuple[str, 
     kept: dict[str, str] = {}
     changed: list[tuple[str, _Change, str]] = []
     for key, value in _entries(found.path, found.value, findings).items():
+        if names_security_code(key):
+            message = "a security code was dropped: it must not be kept by anybody"
+            findings.warn(_path_of(found.path, key), "CARD_DATA", message)
+            continue
         text = _metadata_text(_path_of(found.path, key), value, findings)
         change = _change_of(key)
         if text is not None and change is None:

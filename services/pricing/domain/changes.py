@@ -42,15 +42,15 @@ from services.runtime.money import exponent
 TIERS_MAX = 2_000
 
 # Everything known of a catalogue, by (entity, *key).
-Shelf = Mapping[tuple[object, ...], Entity]
+StoredEntities = Mapping[tuple[object, ...], Entity]
 
 
 class ChangeKind(StrEnum):
     """What became of a declared thing."""
 
-    CREATED = "KIND_CREATED"
-    UPDATED = "KIND_UPDATED"
-    UNCHANGED = "KIND_UNCHANGED"
+    CREATED = "CREATED"
+    UPDATED = "UPDATED"
+    UNCHANGED = "UNCHANGED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ class Change:
         return ChangeKind.UNCHANGED if self.before == self.after else ChangeKind.UPDATED
 
 
-def shelf_key(entity: Entity) -> tuple[object, ...]:
-    """Return what an entity is found by on a shelf."""
+def entity_key(entity: Entity) -> tuple[object, ...]:
+    """Return what an entity is found by among those that are stored."""
     return (entity.entity, *entity.key)
 
 
@@ -106,7 +106,7 @@ def check(catalog: Catalog) -> None:
         exponent(currency_code)
 
 
-def decide(catalog: Catalog, stored: Shelf, now: datetime) -> list[Change]:
+def decide(catalog: Catalog, stored: StoredEntities, now: datetime) -> list[Change]:
     """Decide what applying a checked declaration changes; `stored` holds all that it names.
 
     Raises:
@@ -115,9 +115,9 @@ def decide(catalog: Catalog, stored: Shelf, now: datetime) -> list[Change]:
     """
     changes = []
     for _, entity in declared(catalog):
-        before = stored.get(shelf_key(entity))
+        before = stored.get(entity_key(entity))
         changes.append(Change(before, _settled(entity, before, now)))
-    merged = {**stored, **{shelf_key(change.after): change.after for change in changes}}
+    merged = {**stored, **{entity_key(change.after): change.after for change in changes}}
     _refuse_missing(catalog, merged)
     _refuse_closed_plans(changes, merged)
     _refuse_foreign_currencies(merged)
@@ -163,7 +163,7 @@ def _same_list(plan: Plan, newest: Plan) -> bool:
 def _repeated(catalog: Catalog) -> Iterator[FieldViolation]:
     seen: set[tuple[object, ...]] = set()
     for path, entity in declared(catalog):
-        key = shelf_key(entity)
+        key = entity_key(entity)
         if key in seen:
             yield FieldViolation(path, f"{entity.entity} {entity_id(entity)} is declared twice")
         seen.add(key)
@@ -223,7 +223,7 @@ def named(catalog: Catalog) -> dict[str, set[str]]:
     return ids
 
 
-def _refuse_missing(catalog: Catalog, merged: Shelf) -> None:
+def _refuse_missing(catalog: Catalog, merged: StoredEntities) -> None:
     missing = [
         (f"{path}.{field}", other, other_id)
         for path, entity in declared(catalog)
@@ -249,7 +249,7 @@ def _plan_taken(entity: Entity | None) -> str:
     return entity.default_plan_id if isinstance(entity, BusinessModel) else ""
 
 
-def _refuse_closed_plans(changes: list[Change], merged: Shelf) -> None:
+def _refuse_closed_plans(changes: list[Change], merged: StoredEntities) -> None:
     for change in changes:
         plan_id = _plan_taken(change.after)
         plan = merged.get((Plan.entity, plan_id))
@@ -262,7 +262,7 @@ def _refuse_closed_plans(changes: list[Change], merged: Shelf) -> None:
             )
 
 
-def _refuse_foreign_currencies(merged: Shelf) -> None:
+def _refuse_foreign_currencies(merged: StoredEntities) -> None:
     for plan in merged.values():
         if not isinstance(plan, Plan) or not plan.model_id:
             continue
@@ -276,7 +276,7 @@ def _refuse_foreign_currencies(merged: Shelf) -> None:
             )
 
 
-def _refuse_shared_codes(merged: Shelf) -> None:
+def _refuse_shared_codes(merged: StoredEntities) -> None:
     owners: dict[str, str] = {}
     for model in merged.values():
         if isinstance(model, BusinessModel):
@@ -289,7 +289,7 @@ def _refuse_shared_codes(merged: Shelf) -> None:
                 )
 
 
-def _refuse_overlaps(merged: Shelf) -> None:
+def _refuse_overlaps(merged: StoredEntities) -> None:
     active = [
         item
         for item in merged.values()

@@ -31,11 +31,11 @@ class Rounding(StrEnum):
 class StepKind(StrEnum):
     """What a step of the arithmetic stands for."""
 
-    INCLUDED = "KIND_INCLUDED"
-    FLAT = "KIND_FLAT"
-    PER_UNIT = "KIND_PER_UNIT"
-    TIER = "KIND_TIER"
-    PACKAGE = "KIND_PACKAGE"
+    INCLUDED = "INCLUDED"
+    FLAT = "FLAT"
+    PER_UNIT = "PER_UNIT"
+    TIER = "TIER"
+    PACKAGE = "PACKAGE"
 
 
 @plain_dataclass(frozen=True, slots=True)

@@ -31,9 +31,9 @@ from services.runtime.money import (
 class PlanSource(StrEnum):
     """How the plan of an organisation was found."""
 
-    ENTITLEMENT = "PLAN_SOURCE_ENTITLEMENT"
-    ORG_BUSINESS_MODEL = "PLAN_SOURCE_ORG_BUSINESS_MODEL"
-    MODEL_DEFAULT = "PLAN_SOURCE_MODEL_DEFAULT"
+    ENTITLEMENT = "ENTITLEMENT"
+    ORG_BUSINESS_MODEL = "ORG_BUSINESS_MODEL"
+    MODEL_DEFAULT = "MODEL_DEFAULT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,3 +257,34 @@ def expected(sku: str, uses: Decimal, leads: Decimal) -> Decimal:
             f"skus[{sku}]", "uses times leads has more than 20 digits before or 18 after the point"
         )
     return quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """A rated period.
+
+    Attributes:
+        usage_snapshot: which state of the usage was read.
+    """
+
+    terms: Terms
+    lines: Sequence[Line]
+    total: Money
+    usage_snapshot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What a price comes to, exactly and rounded."""
+
+    evaluation: Evaluation
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
+class EstimatedPeriod:
+    """What a period would cost: the base of the plan, what each SKU adds, and both together."""
+
+    base: Money
+    lines: Sequence[EstimateLine]
+    grand_total: Money

@@ -1,1 +1,1 @@
-"""What stands between a call and a use case: the server and its pipeline, and the way out to other services."""
+"""What stands between the wire and the use cases: requests in, answers and errors out, calls to others."""

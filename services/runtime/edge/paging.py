@@ -5,15 +5,79 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
+
+from google.protobuf.message import Message
 
 from services.runtime.errors import InvalidPageToken
 
 PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1000
+
+ItemT = TypeVar("ItemT")
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+class ListRequest(Protocol):
+    """A request for a page of a list."""
+
+    page_size: int
+    page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page that was asked for.
+
+    Attributes:
+        scope: spells the List and its filters.
+        after: the place behind which the page begins, by the names of its parts; empty for the first page.
+        size: items that it holds at most.
+    """
+
+    scope: str
+    after: Mapping[str, Any]
+    size: int
+
+    @classmethod
+    def of(
+        cls,
+        request: ListRequest,
+        scope: str,
+        kinds: Mapping[str, type],
+        *,
+        default: int = PAGE_SIZE_DEFAULT,
+        maximum: int = PAGE_SIZE_MAX,
+    ) -> Page:
+        """Read which page a request asks for. Raises InvalidPageToken."""
+        after = decode_token(request.page_token, scope, kinds)
+        return cls(scope, after, clamp_page_size(request.page_size, default, maximum))
+
+    @property
+    def limit(self) -> int:
+        """Items to look for: one more than are given tells whether another page follows."""
+        return self.size + 1
+
+    def cut(
+        self, found: Sequence[ItemT], place: Callable[[ItemT], Mapping[str, str | int]]
+    ) -> tuple[Sequence[ItemT], str]:
+        """Return the items of the page, and the token of the next one, which is empty for the last."""
+        items = found[: self.size]
+        return items, self.token(items, place, more=len(found) > self.size)
+
+    def token(
+        self,
+        items: Sequence[ItemT],
+        place: Callable[[ItemT], Mapping[str, str | int]],
+        *,
+        more: bool,
+    ) -> str:
+        """Return the token of the page behind these items; empty when there is no more."""
+        return encode_token(place(items[-1]), self.scope) if more else ""
 
 
 def clamp_page_size(
@@ -21,6 +85,18 @@ def clamp_page_size(
 ) -> int:
     """Return the number of rows to give: 0 means the default, more than the maximum the maximum."""
     return min(page_size or default, maximum)
+
+
+def fitting(messages: Iterable[MessageT], bytes_max: int) -> list[MessageT]:
+    """Return the first messages, one at least, that together weigh no more than `bytes_max`."""
+    fit: list[MessageT] = []
+    size = 0
+    for message in messages:
+        size += message.ByteSize()
+        if fit and size > bytes_max:
+            break
+        fit.append(message)
+    return fit
 
 
 def encode_token(position: Mapping[str, str | int], scope: str) -> str:

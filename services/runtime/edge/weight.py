@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -28,17 +29,18 @@ MESSAGES_MAX = 250_000
 PARTS_MAX = 1_000_000
 """Messages, texts and lists together; the fullest batch of ours holds 600,000."""
 _STEPS = 5_000
-_LENGTH = 2
+_VARINT, _FIXED64, _LENGTH, _GROUP, _END_OF_GROUP, _FIXED32 = range(6)
 _BITS = 64
+# The decoder refuses what nests deeper.
+_DEPTH_MAX = 100
 # Bytes that can be the tag of a message, a text or a list. Any other byte is none, whatever it means.
 _OTHERS = bytes(byte for byte in range(256) if byte & 7 != _LENGTH)
-_TAGS_OF_ONE_BYTE = 15
 _FREE = frozenset({"google.protobuf.Struct", "google.protobuf.ListValue"})
 _TEXTS = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 
 
 class _Malformed(Exception):
-    """The bytes are no message; the decoder will say so."""
+    """The bytes are no message from here on; the decoder stops here too, and will say so."""
 
 
 async def check(data: bytes, descriptor: Any, path: str) -> None:
@@ -55,24 +57,11 @@ async def check(data: bytes, descriptor: Any, path: str) -> None:
     """
     if len(data) <= LIGHT_BYTES:
         return
-    # Two looks at all bytes that cost next to nothing, and settle it for nearly every request.
+    # A look at all bytes costs next to nothing, and settles it for nearly every request: a list needs as many tags as
+    # it has items.
     candidates = len(data.translate(None, _OTHERS))
-    deep = candidates > MESSAGES_MAX
-    # A list within an item needs as many tags as the longest list has items.
-    if not deep and candidates <= ITEMS_MAX and not _may_be_long(data, descriptor):
-        return
-    try:
-        await _walk(data, descriptor, path, deep=deep)
-    except (_Malformed, IndexError):
-        return
-
-
-def _may_be_long(data: bytes, descriptor: Any) -> bool:
-    """True when a list of the request itself may have too many items, as far as its bytes alone tell."""
-    return any(
-        number > _TAGS_OF_ONE_BYTE or data.count(number << 3 | _LENGTH) > ITEMS_MAX
-        for number in _lists(descriptor)
-    )
+    if candidates > ITEMS_MAX:
+        await _walk(data, descriptor, path, deep=candidates > MESSAGES_MAX)
 
 
 async def _walk(data: bytes, descriptor: Any, path: str, *, deep: bool) -> None:
@@ -83,33 +72,41 @@ async def _walk(data: bytes, descriptor: Any, path: str, *, deep: bool) -> None:
         at, end, inside = waiting.pop()
         items: Counter[int] = Counter()
         fields, lists = _messages(inside), _lists(inside)
-        while at < end:
-            steps += 1
-            if steps % _STEPS == 0:
-                await asyncio.sleep(0)
-            # Most tags and sizes are one byte; a call for each would take as long as all else.
-            tag, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
-            if tag & 7 != _LENGTH:
-                at = _behind(data, at, tag & 7)
-                continue
-            size, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
-            parts += 1
-            if parts > PARTS_MAX:
-                raise _too_many("messages and texts", PARTS_MAX, path)
-            number = tag >> 3
-            if number in lists:
-                items[number] += 1
-                if items[number] > ITEMS_MAX:
-                    raise _too_many_items(lists[number])
-            inner = fields.get(number)
-            if inner is not None:
-                messages += 1
-                if messages > MESSAGES_MAX:
-                    raise _too_many("messages", MESSAGES_MAX, path)
-                # An item that is small holds no long list.
-                if size > ITEM_BYTES or (deep and size):
-                    waiting.append((at, min(at + size, end), inner))
-            at += size
+        groups: list[int] = []
+        # A message that breaks off ends here, and no more than its beginning is decoded. What it holds, or what holds
+        # it, may have been decoded before that: it is counted still.
+        with suppress(_Malformed, IndexError):
+            while at < end:
+                steps += 1
+                if steps % _STEPS == 0:
+                    await asyncio.sleep(0)
+                # Most tags and sizes are one byte; a call for each would take as long as all else.
+                tag, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
+                if tag & 7 != _LENGTH:
+                    at = _behind(data, at, tag, groups)
+                    continue
+                size, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
+                if groups:
+                    # No field of ours is a group: the decoder passes over it as over other fields it does not know.
+                    at += size
+                    continue
+                parts += 1
+                if parts > PARTS_MAX:
+                    raise _too_many("messages and texts", PARTS_MAX, path)
+                number = tag >> 3
+                if number in lists:
+                    items[number] += 1
+                    if items[number] > ITEMS_MAX:
+                        raise _too_many_items(lists[number])
+                inner = fields.get(number)
+                if inner is not None:
+                    messages += 1
+                    if messages > MESSAGES_MAX:
+                        raise _too_many("messages", MESSAGES_MAX, path)
+                    # An item that is small holds no long list.
+                    if size > ITEM_BYTES or (deep and size):
+                        waiting.append((at, min(at + size, end), inner))
+                at += size
 
 
 @cache
@@ -130,13 +127,20 @@ def _lists(descriptor: Any) -> dict[int, str]:
     }
 
 
-def _behind(data: bytes, at: int, kind: int) -> int:
-    if kind == 0:
+def _behind(data: bytes, at: int, tag: int, groups: list[int]) -> int:
+    """Return where an element without a length ends; groups that it opens or closes are noted."""
+    kind, number = tag & 7, tag >> 3
+    if kind == _VARINT:
         return _varint(data, at)[1]
-    if kind == 1:
+    if kind == _FIXED64:
         return at + 8
-    if kind == 5:
+    if kind == _FIXED32:
         return at + 4
+    if kind == _GROUP and len(groups) < _DEPTH_MAX:
+        groups.append(number)
+        return at
+    if kind == _END_OF_GROUP and groups and groups.pop() == number:
+        return at
     raise _Malformed
 
 

@@ -19,12 +19,12 @@ from services.runtime.events.maintenance import Maintenance
 from services.runtime.events.relay import LEASE_MS, Relay
 from services.runtime.events.sequencer import Sequencer
 from services.runtime.events.subscriptions import BackFill
+from services.runtime.loops import stop_all
 from services.runtime.outbox import registry
 from services.runtime.postgres.roles import DatabaseUnfit, RoleNames
 from services.runtime.postgres.session import Session
 from services.runtime.telemetry import Telemetry
 
-STOP_SECONDS_MAX = 15.0
 _DRAIN_POLL_SECONDS = 0.02
 
 _log = structlog.get_logger(__name__)
@@ -84,17 +84,16 @@ class EventBackbone:
             # Taken at each scrape: an age that stands still says that all is well.
             telemetry.observe("tollmesh.events.tick_age_s", self._tick_age)
             telemetry.observe("tollmesh.events.stalled_s", lambda: [(self.stalled_seconds, {})])
-        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def stalled_seconds(self) -> float:
         """How long this process could not bring the feed up to date; next to nothing when all is well."""
-        return self._sequencer.stalled_seconds
+        return self._sequencer.loop.stalled_seconds
 
     @property
     def failing_seconds(self) -> float:
         """How long every try to do so has failed; 0 while none does."""
-        return self._sequencer.failing_seconds
+        return self._sequencer.loop.failing_seconds
 
     def reconnect(self) -> None:
         """Give the sequencer a new session."""
@@ -122,12 +121,10 @@ class EventBackbone:
             await self._take_back(session)
             for reaction in self._reactions:
                 await subscriptions.subscribe(session, reaction)
-        self._tasks = [
-            asyncio.create_task(self._sequencer.run(), name="event-sequencer"),
-            asyncio.create_task(self._dispatcher.run(role), name="event-dispatcher"),
-            asyncio.create_task(self._back_fill.run(), name="event-back-fill"),
-            asyncio.create_task(self._maintenance.run(role), name="event-maintenance"),
-        ]
+        self._sequencer.loop.start()
+        self._dispatcher.start(role)
+        self._back_fill.loop.start()
+        self._maintenance.start(role)
 
     async def _take_back(self, session: Session) -> None:
         try:
@@ -141,16 +138,12 @@ class EventBackbone:
 
     async def stop(self) -> None:
         """End after the transactions that are under way; what was not handled stays for the next start."""
-        self._sequencer.stop()
-        self._dispatcher.stop()
-        self._back_fill.stop()
-        self._maintenance.stop()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=STOP_SECONDS_MAX)
-            for task in late:
-                _log.warning("event loop cancelled", task=task.get_name())
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await stop_all(
+            self._sequencer.loop,
+            self._dispatcher.loop,
+            self._back_fill.loop,
+            self._maintenance.loop,
+        )
         await self._relay.close()
 
     async def drain(self) -> None:

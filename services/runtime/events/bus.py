@@ -6,7 +6,8 @@ It only saves waiting. Processes that do not share it find the same rows by poll
 from __future__ import annotations
 
 import asyncio
-import contextlib
+
+from services.runtime.loops import wait_for
 
 
 class EventBus:
@@ -26,7 +27,7 @@ class EventBus:
 
     async def published(self, timeout_s: float) -> bool:
         """Wait for `wake`; False when the time passed without it. One waiter: the sequencer."""
-        rung = await _wait(self._published, timeout_s)
+        rung = await wait_for(self._published, timeout_s)
         self._published.clear()
         return rung
 
@@ -36,7 +37,7 @@ class EventBus:
 
     async def due(self, timeout_s: float) -> bool:
         """Wait for `scheduled`; False when the time passed without it. One waiter: the pump of timers."""
-        rung = await _wait(self._timers, timeout_s)
+        rung = await wait_for(self._timers, timeout_s)
         self._timers.clear()
         return rung
 
@@ -86,14 +87,6 @@ class Listener:
 
     async def wait(self, timeout_s: float) -> bool:
         """Wait for news; False when the time passed without any."""
-        rung = await _wait(self._bell, timeout_s)
+        rung = await wait_for(self._bell, timeout_s)
         self._bell.clear()
         return rung
-
-
-async def _wait(event: asyncio.Event, timeout_s: float) -> bool:
-    # Not wait_for, which loses a cancellation that meets the bell, and takes a task of its own.
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    return event.is_set()

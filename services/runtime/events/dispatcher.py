@@ -28,7 +28,6 @@ from services.runtime.events.envelope import Reaction
 from services.runtime.events.handling import (
     Handling,
     Lane,
-    LaneLost,
     Outcome,
     ProcessEnded,
     TransactionFailed,
@@ -37,12 +36,15 @@ from services.runtime.events.owners import new_owner
 from services.runtime.events.relay import Delivery, Relay
 from services.runtime.events.watch import Watch
 from services.runtime.interruptions import Interruptions
+from services.runtime.leases import LeaseLost, Term
+from services.runtime.loops import Backoff, Loop
 from services.runtime.postgres.session import Session
 
 # Savepoints in one transaction stay below the 64 that Postgres keeps in shared memory.
 BATCH_MAX = 50
 ERROR_MS_MIN = 20
 ERROR_MS_MAX = 1_000
+STOP_SECONDS_MAX = 15.0
 
 _NONE = -1
 
@@ -118,10 +120,17 @@ class Dispatcher:
         self._bus = bus
         self._clock = clock
         self._owner = new_owner()
-        self._stopping = asyncio.Event()
+        self._role = ""
         self._bell: Listener | None = None
         self._watch = Watch([])
-        self._interruptions = Interruptions("dispatcher", relay_.conditions)
+        self.loop = Loop(
+            "dispatcher",
+            self._hold_session,
+            conditions=relay_.conditions,
+            backoff=Backoff(ERROR_MS_MIN / 1000, ERROR_MS_MAX / 1000),
+            stop_seconds=STOP_SECONDS_MAX,
+            ring=self._ring,
+        )
         self._lanes = Interruptions("lane", relay_.conditions)
 
     @property
@@ -129,39 +138,31 @@ class Dispatcher:
         """Names of the consumers that it serves."""
         return sorted(self._reactions)
 
-    async def run(self, role: str) -> None:
-        """Work until `stop`; handlers run as `role`. A database that is away is waited for."""
-        if not self._reactions:
-            return
-        handling = Handling(self._relay, self._bus, self._clock, role)
-        wait_ms = float(ERROR_MS_MIN)
-        with self._bus.listener() as self._bell:
-            while not self._stopping.is_set():
-                try:
-                    async with await self._relay.control() as session:
-                        await self._work(session, handling, self._bell)
-                        wait_ms = ERROR_MS_MIN
-                except Exception as error:
-                    # Leases run out and deliveries stay: wait, go on.
-                    self._interruptions.failed(error)
-                    await self._bell.wait(wait_ms / 1000)
-                    wait_ms = min(wait_ms * 2, ERROR_MS_MAX)
+    def start(self, role: str) -> None:
+        """Begin; handlers run as `role`."""
+        self._role = role
+        if self._reactions:
+            self.loop.start()
 
-    def stop(self) -> None:
-        """Ask it to end after the transactions that are under way."""
-        self._stopping.set()
+    def _ring(self) -> None:
         if self._bell is not None:
             self._bell.ring()
+
+    async def _hold_session(self) -> None:
+        handling = Handling(self._relay, self._bus, self._clock, self._role)
+        with self._bus.listener() as self._bell:
+            async with await self._relay.control() as session:
+                await self._work(session, handling, self._bell)
 
     async def _work(self, session: Session, handling: Handling, bell: Listener) -> None:
         free = asyncio.Semaphore(self._relay.workers)
         self._watch = Watch(self.consumers)
         async with asyncio.TaskGroup() as tasks:
-            while not self._stopping.is_set():
+            while not self.loop.is_stopping():
                 wanted = await _acquire_all(free)
                 position, began = self._watch.position, time.monotonic()
                 lanes = await self._claim(session, wanted)
-                self._interruptions.works()
+                self.loop.works()
                 for lane in lanes:
                     tasks.create_task(self._serve(session, handling, lane, free, bell))
                 for _ in range(wanted - len(lanes)):
@@ -169,7 +170,7 @@ class Dispatcher:
                 if len(lanes) < wanted:
                     took_s = time.monotonic() - began
                     self._watch.looked(position, took_s, found=bool(lanes))
-                    await self._watch.work(session, bell, self._stopping)
+                    await self._watch.work(session, bell, self.loop)
 
     async def _claim(self, session: Session, limit: int) -> list[Lane]:
         found = await relay.rows(
@@ -200,7 +201,7 @@ class Dispatcher:
             if not progress.released:
                 await relay.changed(session, "release", **lane.lease, low=progress.low)
             self._lanes.works()
-        except LaneLost:
+        except LeaseLost:
             _log.info("lane lost", **lane.place)
         except Exception as error:
             # The lease is left to run out: who takes the lane next sees that its owner vanished.
@@ -234,10 +235,10 @@ class Dispatcher:
         lane: Lane,
         progress: Progress,
     ) -> None:
-        renew_at = self._renew_at()
-        while not self._stopping.is_set():
-            if progress.careful_to != _NONE or time.monotonic() > renew_at:
-                renew_at = await self._renew(session, lane)
+        term = Term(self._relay.lease_ms)
+        while not self.loop.is_stopping():
+            if progress.careful_to != _NONE or term.is_to_renew():
+                term = await self._renew(session, lane)
             limit = progress.limit(lane.reaction)
             fetched = await self._fetch(session, lane, progress)
             if not fetched:
@@ -292,15 +293,12 @@ class Dispatcher:
             limit=progress.limit(lane.reaction),
         )
 
-    async def _renew(self, session: Session, lane: Lane) -> float:
-        """Hold the lane for another term; returns when to renew again."""
+    async def _renew(self, session: Session, lane: Lane) -> Term:
+        """Hold the lane for another term, and return that. Raises LeaseLost."""
+        term = Term(self._relay.lease_ms)
         if not await relay.changed(session, "renew", **lane.lease, ttl_ms=self._relay.lease_ms):
-            raise LaneLost
-        return self._renew_at()
-
-    def _renew_at(self) -> float:
-        # A transaction that begins before this instant ends before the lease does.
-        return time.monotonic() + self._relay.lease_ms / 4000
+            raise LeaseLost
+        return term
 
 
 async def _acquire_all(free: asyncio.Semaphore) -> int:

@@ -24,7 +24,8 @@ class Envelope:
         schema_version: version of the payload's schema.
         tenant_id: whose fact it is; the reaction acts for this tenant.
         key: what it is ordered by.
-        payload: the fact; an Empty when an outside producer told it, in `json`.
+        payload: the fact; an Empty when an outside producer told it, in `json`, or when the reaction does not
+            read it.
         correlation_id: id of the whole chain.
         causation_id: what caused it.
         created_at: when it came to be, UTC.
@@ -89,6 +90,8 @@ class Reaction:
         retry: how often it is tried.
         takes_json: its handler reads `Envelope.json` too. Without it, events of outside producers that its
             patterns match are passed over.
+        reads_payload: whether its handler looks at `Envelope.payload`. Without it nothing is decoded, and the
+            payload is an Empty: events of a later release, which nobody here can decode, are handled too.
         batch_handler: called with events of one tenant, in their order, in one unit of work; none of them was
             handled before. When it fails, nothing of it counts and its events are handled singly. Worth
             writing for who takes many events: one statement for hundreds of them. What it publishes
@@ -107,6 +110,7 @@ class Reaction:
     on_dead: Literal["park_key", "skip"] = "park_key"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     takes_json: bool = False
+    reads_payload: bool = True
     batch_handler: BatchHandler | None = None
     batch_size: int = 300
     replayable: bool = True

@@ -28,6 +28,7 @@ from services.runtime.events import relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.events.relay import Delivery, Relay
+from services.runtime.leases import LeaseLost
 from services.runtime.outbox import registry
 from services.runtime.outbox.facts import VIOLATED
 from services.runtime.postgres import pool
@@ -44,10 +45,6 @@ _END_EVENT = (Call(statement("RELEASE SAVEPOINT event")), Call(statement("SET LO
 _UNDO_EVENT = (Call(statement("ROLLBACK TO SAVEPOINT event")), _END_EVENT[0])
 
 _log = structlog.get_logger(__name__)
-
-
-class LaneLost(Exception):
-    """Another dispatcher holds the lane; nothing of this transaction counts."""
 
 
 class ProcessEnded(Exception):
@@ -106,6 +103,7 @@ class Outcome:
         spoilt: events that failed together: to be handled singly.
         published: something was published.
         scheduled: a timer or a schedule was set.
+        noted: the units of work, of which some is left to do after the commit.
         current: the one being handled, who is at fault when the whole transaction fails.
         cut: the rest is left to the next transaction.
         released: the lane was given back with the transaction.
@@ -116,6 +114,7 @@ class Outcome:
     spoilt: Sequence[Delivery] = ()
     published: bool = False
     scheduled: bool = False
+    noted: list[UnitOfWork] = field(default_factory=list)
     current: Delivery | None = None
     cut: bool = False
     released: bool = False
@@ -124,6 +123,7 @@ class Outcome:
         """Remember what has to be told once the transaction is committed."""
         self.published |= work.published
         self.scheduled |= work.scheduled
+        self.noted.append(work)
 
     @property
     def is_whole(self) -> bool:
@@ -182,7 +182,7 @@ class Handling:
                 position is settled then. None keeps it.
 
         Raises:
-            LaneLost: the lane is another's by now.
+            LeaseLost: the lane is another's by now.
             TransactionFailed: nothing of it counts.
         """
         outcome = Outcome()
@@ -201,7 +201,7 @@ class Handling:
                 if outcome.released:
                     last.append(relay.call("release", {**lane.lease, "low": release_low}))
                 crashpoint("events.dispatch.before_commit")
-        except LaneLost:
+        except LeaseLost:
             raise
         except Exception as error:
             # Whatever it was, nothing was committed for certain: the dispatcher finds out who is at fault.
@@ -211,6 +211,8 @@ class Handling:
             self._bus.wake()
         if outcome.scheduled:
             self._bus.scheduled()
+        for work in outcome.noted:
+            work.committed()
         return outcome
 
     async def count_attempt(self, session: Session, lane: Lane, delivery: Delivery) -> None:
@@ -234,13 +236,13 @@ class Handling:
         """A transaction that ends with nothing when the lane is another's; gives what is to be run before its commit.
 
         Raises:
-            LaneLost: it is another's.
+            LeaseLost: it is another's.
         """
         fence = relay.call("fence", {**lane.lease, "limit_ms": self._limit_ms})
         last: list[Call] = []
         async with pool.transaction(session, fence, last=last) as (held,):
             if held.first() is None:
-                raise LaneLost
+                raise LeaseLost
             yield last
 
     # ---- events of a tenant together
@@ -320,7 +322,7 @@ class Handling:
         call = _call(reaction, group[-1])
         with acting(call):
             work = UnitOfWork(session, call, self._clock.now())
-            await reaction.handle_batch(work, [envelope_of(each) for each in group])
+            await reaction.handle_batch(work, [envelope_of(each, reaction) for each in group])
         return work
 
     # ---- events one by one
@@ -391,7 +393,7 @@ class Handling:
         call = _call(reaction, delivery)
         with acting(call):
             work = UnitOfWork(session, call, self._clock.now())
-            await reaction.handle(work, envelope_of(delivery))
+            await reaction.handle(work, envelope_of(delivery, reaction))
         return work
 
     # ---- what becomes of them
@@ -462,16 +464,17 @@ class Handling:
         return True
 
 
-def envelope_of(delivery: Delivery) -> Envelope:
-    """Return an event as its handler sees it."""
+def envelope_of(delivery: Delivery, reaction: Reaction) -> Envelope:
+    """Return an event as a reaction's handler sees it."""
     name, payload = delivery.message_name, delivery.payload
+    is_read = bool(name) and reaction.reads_payload
     return Envelope(
         event_id=delivery.event_id,
         subject=delivery.subject,
         schema_version=delivery.schema_version,
         tenant_id=delivery.tenant_id,
         key=delivery.key,
-        payload=registry.unpack(name, payload) if name else empty_pb2.Empty(),
+        payload=registry.unpack(name, payload) if is_read else empty_pb2.Empty(),
         json=b"" if name else payload,
         correlation_id=delivery.correlation_id,
         causation_id=delivery.causation_id,

@@ -9,8 +9,6 @@ statements of producers queue behind a waiting exclusive lock.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -23,7 +21,7 @@ import structlog
 from services.runtime.events import alarms, relay
 from services.runtime.events.alarms import Alarm, Condition
 from services.runtime.events.relay import Relay
-from services.runtime.interruptions import Interruptions
+from services.runtime.loops import Backoff, Loop
 from services.runtime.postgres.session import Session
 from services.runtime.telemetry import Silent, Telemetry
 
@@ -36,6 +34,7 @@ RETRY_SECONDS = 30.0
 STATEMENT_MS_MAX = 60_000
 # Steps of letting days go in one round: a hundred times 20,000 rows of the feed.
 STEPS_MAX = 100
+STOP_SECONDS_MAX = 15.0
 
 _log = structlog.get_logger(__name__)
 
@@ -83,38 +82,38 @@ class Maintenance:
         self._retention_days = retention_days
         self._telemetry = telemetry or Silent()
         self._now = now
-        self._stopping = asyncio.Event()
+        self._role = ""
+        self._round_at = time.monotonic()
         self._alarms: dict[str, Alarm] = {}
         self._growth = alarms.Growth()
         self._ticked_at = -math.inf
-        self._interruptions = Interruptions("maintenance of the event log", relay_.conditions)
+        self.loop = Loop(
+            "maintenance of the event log",
+            self._look,
+            conditions=relay_.conditions,
+            rest_seconds=CHECK_SECONDS,
+            backoff=Backoff(1.0, CHECK_SECONDS),
+            stop_seconds=STOP_SECONDS_MAX,
+        )
 
     @property
     def tick_age_seconds(self) -> float:
         """Seconds since the last tick that was seen, of whatever process; infinite before the first look."""
         return time.monotonic() - self._ticked_at
 
-    async def run(self, role: str) -> None:
-        """Work until `stop`; `role` is the services'. A database that is away is waited for."""
-        loop = asyncio.get_running_loop()
-        round_at = loop.time()
-        while not self._stopping.is_set():
-            try:
-                async with await self._relay.control(statement_ms=STATEMENT_MS_MAX) as session:
-                    if loop.time() >= round_at:
-                        done = await self.round(session)
-                        round_at = loop.time() + (RETRY_SECONDS if done.busy else ROUND_SECONDS)
-                    await self.check(session, role)
-                    self._interruptions.works()
-            except Exception as error:
-                # Nothing is half done: every step is a transaction.
-                self._interruptions.failed(error)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), CHECK_SECONDS)
+    def start(self, role: str) -> None:
+        """Begin; `role` is the services'."""
+        self._role = role
+        self.loop.start()
 
-    def stop(self) -> None:
-        """Ask it to end after its statement."""
-        self._stopping.set()
+    async def _look(self) -> None:
+        # Nothing is ever half done: every step is a transaction.
+        async with await self._relay.control(statement_ms=STATEMENT_MS_MAX) as session:
+            if time.monotonic() >= self._round_at:
+                done = await self.round(session)
+                again_s = RETRY_SECONDS if done.busy else ROUND_SECONDS
+                self._round_at = time.monotonic() + again_s
+            await self.check(session, self._role)
 
     async def prepare(self, session: Session) -> None:
         """Make today's partition, should nobody have run for a week, before the first event comes in."""
@@ -142,7 +141,7 @@ class Maintenance:
         assert strays is not None
         days = {today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)}
         for day in sorted(days.union(strays["days"])):
-            if self._stopping.is_set():
+            if self.loop.is_stopping():
                 return
             found = await relay.row(session, "make_day", day=day)
             assert found is not None
@@ -159,7 +158,7 @@ class Maintenance:
             return
         before = await self._time_of_day(session) - timedelta(days=self._retention_days)
         for _ in range(STEPS_MAX):
-            if self._stopping.is_set():
+            if self.loop.is_stopping():
                 return
             found = await relay.row(session, "retire", before=before)
             assert found is not None

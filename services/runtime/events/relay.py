@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from services.runtime.conditions import Conditions
 from services.runtime.database import connect_arguments
+from services.runtime.leases import TRANSACTION_SHARE
 from services.runtime.postgres import pool, sql
 from services.runtime.postgres.session import Call, Rows, Session
 from services.runtime.postgres.statements import statement as numbered
@@ -21,8 +22,6 @@ from services.runtime.postgres.statements import statement as numbered
 LEASE_MS = 10_000
 # Of payloads that are read at once, by each worker. The event that goes beyond it is still read.
 FETCH_BYTES_MAX = 16 * 1024 * 1024
-# Of the lease: what a transaction may take in all. The rest is for the way to it and back.
-_TRANSACTION_SHARE = 0.6
 
 _SQL = sql.load("services.runtime.events", "queries.sql")
 _FETCH = numbered(_SQL["fetch"])
@@ -178,7 +177,7 @@ class Relay:
         self._arguments = connect_arguments("tollmesh-relay", pooled=pooled)
         self._pooled = pooled
         self.lease_ms = lease_ms
-        self.transaction_ms = int(lease_ms * _TRANSACTION_SHARE)
+        self.transaction_ms = int(lease_ms * TRANSACTION_SHARE)
         self.workers = workers
         # Whose transaction failed opens another one to put the event off.
         self.pool = pool.Pool(url, size=workers, arguments=self._arguments, pooled=pooled)

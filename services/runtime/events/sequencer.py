@@ -20,7 +20,7 @@ from services.runtime.crashpoints import crashpoint
 from services.runtime.events import relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.relay import Relay
-from services.runtime.interruptions import Interruptions
+from services.runtime.loops import Backoff, Loop
 from services.runtime.postgres.session import Session
 
 # From the first wait to the last, of an idle mesh, they grow.
@@ -31,6 +31,7 @@ IDLE_MS_MAX = 500
 BUSY_MS = 5
 BUSY_SECONDS = 1.0
 ERROR_MS_MAX = 1_000
+STOP_SECONDS_MAX = 15.0
 # A tick takes at most so many events; the interval of a longer backlog is used up page by page.
 PAGE_MAX = 20_000
 # The first page of an interval looks at all of it: a backlog of millions needs its time.
@@ -51,22 +52,17 @@ class Sequencer:
     def __init__(self, relay_: Relay, bus: EventBus) -> None:
         self._relay = relay_
         self._bus = bus
-        self._stopping = asyncio.Event()
         self._seen = ""
         self._ticked_at = self._took_s = 0.0
-        self._sound_at = time.monotonic()
         self._session: Session | None = None
-        self._interruptions = Interruptions("sequencer", relay_.conditions)
-
-    @property
-    def stalled_seconds(self) -> float:
-        """Seconds since it last ticked, or found that there was nothing to tick for."""
-        return time.monotonic() - self._sound_at
-
-    @property
-    def failing_seconds(self) -> float:
-        """How long every try has failed; 0 while none does."""
-        return self._interruptions.failing_seconds
+        self.loop = Loop(
+            "sequencer",
+            self._hold_session,
+            conditions=relay_.conditions,
+            backoff=Backoff(BUSY_MS / 1000, ERROR_MS_MAX / 1000),
+            stop_seconds=STOP_SECONDS_MAX,
+            ring=bus.wake,
+        )
 
     @property
     def tick_age_seconds(self) -> float:
@@ -82,38 +78,22 @@ class Sequencer:
             ):
                 ending.shutdown(socket.SHUT_RDWR)
 
-    async def run(self) -> None:
-        """Work until `stop`. A database that is away is waited for."""
-        wait_ms = float(BUSY_MS)
-        while not self._stopping.is_set():
-            began = time.monotonic()
-            try:
-                async with await self._relay.control(statement_ms=TICK_MS_MAX) as session:
-                    self._session = session
-                    await self._work(session)
-            except Exception as error:
-                if time.monotonic() - began > ERROR_MS_MAX / 1000:
-                    wait_ms = BUSY_MS  # it worked for a while: this is not the last failure again
-                # Whatever it was, the events are still in the log: wait, go on.
-                self._interruptions.failed(error)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), wait_ms / 1000)
-                wait_ms = min(wait_ms * 2, ERROR_MS_MAX)
-
-    def stop(self) -> None:
-        """Ask the loop to end after its statement."""
-        self._stopping.set()
-        self._bus.wake()
+    async def _hold_session(self) -> None:
+        async with await self._relay.control(statement_ms=TICK_MS_MAX) as session:
+            self._session = session
+            await self._work(session)
 
     async def _work(self, session: Session) -> None:
         wait_ms, busy_until = float(IDLE_MS_MIN), 0.0
-        while not self._stopping.is_set():
+        while not self.loop.is_stopping():
             woken = await self._bus.published(wait_ms / 1000)
-            if self._stopping.is_set():
+            if self.loop.is_stopping():
                 return
             if not woken and not await self._probe(session):
-                now = self._sound()
-                wait_ms = BUSY_MS if now < busy_until else min(wait_ms * 1.5, IDLE_MS_MAX)
+                self.loop.works()
+                wait_ms = (
+                    BUSY_MS if time.monotonic() < busy_until else min(wait_ms * 1.5, IDLE_MS_MAX)
+                )
                 continue
             await self._rest()
             moved = await self._tick(session)
@@ -147,11 +127,6 @@ class Sequencer:
         if rest_s > 0:
             await asyncio.sleep(min(rest_s, REST_MS_MAX / 1000))
 
-    def _sound(self) -> float:
-        self._interruptions.works()
-        self._sound_at = time.monotonic()
-        return self._sound_at
-
     async def _tick(self, session: Session) -> int:
         """Sequence what was committed, page by page; -1 when another session is at it."""
         while True:
@@ -162,10 +137,10 @@ class Sequencer:
             self._ticked_at = time.monotonic()
             self._took_s = self._ticked_at - began
             if page.moved >= 0:
-                self._sound()
+                self.loop.works()
             if page.moved > 0:
                 self._bus.moved()
-            if not page.more or self._stopping.is_set():
+            if not page.more or self.loop.is_stopping():
                 return page.moved
 
 

@@ -8,15 +8,12 @@ got is a row; whoever comes next goes on with it, whichever process began.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-
 from services.runtime.crashpoints import crashpoint
 from services.runtime.events import relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.envelope import Reaction
 from services.runtime.events.relay import Relay
-from services.runtime.interruptions import Interruptions
+from services.runtime.loops import Loop
 from services.runtime.postgres.session import Session
 
 PAGE_MAX = 20_000
@@ -24,7 +21,7 @@ PAGE_MAX = 20_000
 CHANGE_MS_MAX = 60_000
 # What a process that ended left half-way is looked for so often.
 POLL_SECONDS = 30.0
-ERROR_SECONDS = 1.0
+STOP_SECONDS_MAX = 15.0
 
 
 async def subscribe(session: Session, reaction: Reaction) -> None:
@@ -89,34 +86,24 @@ class BackFill:
     def __init__(self, relay_: Relay, bus: EventBus) -> None:
         self._relay = relay_
         self._bus = bus
-        self._stopping = asyncio.Event()
-        self._interruptions = Interruptions("back-fill", relay_.conditions)
+        self.loop = Loop(
+            "back-fill",
+            self._fill,
+            conditions=relay_.conditions,
+            rest_seconds=POLL_SECONDS,
+            writes=True,
+            stop_seconds=STOP_SECONDS_MAX,
+        )
 
-    async def run(self) -> None:
-        """Work until `stop`. A database that is away is waited for."""
-        while not self._stopping.is_set():
-            wait_s = POLL_SECONDS
-            try:
-                async with await self._relay.control(statement_ms=CHANGE_MS_MAX) as session:
-                    await self._fill(session)
-                    self._interruptions.works()
-            except Exception as error:
-                # The row tells how far it got: wait, go on.
-                self._interruptions.failed(error)
-                wait_s = ERROR_SECONDS
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), wait_s)
-
-    def stop(self) -> None:
-        """Ask it to end after its page."""
-        self._stopping.set()
-
-    async def _fill(self, session: Session) -> None:
+    async def _fill(self) -> None:
         filled = False
-        while not self._stopping.is_set() and not self._relay.conditions.storage_low:
-            if not await fill_page(session):
-                break
-            filled = True
+        # The row tells how far it got.
+        async with await self._relay.control(statement_ms=CHANGE_MS_MAX) as session:
+            while not self.loop.is_stopping() and not self._relay.conditions.storage_low:
+                if not await fill_page(session):
+                    break
+                filled = True
+                self.loop.works()
         if filled:
             # The lanes are open now.
             self._bus.moved()

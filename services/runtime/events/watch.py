@@ -9,12 +9,12 @@ reads what was deleted but not yet vacuumed.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 
 from services.runtime.events import relay
 from services.runtime.events.bus import Listener
+from services.runtime.loops import Loop
 from services.runtime.postgres.session import Session
 
 POLL_MS_MIN = 5
@@ -61,13 +61,14 @@ class Watch:
         self._own_ring = True
         bell.ring()
 
-    async def work(self, session: Session, bell: Listener, stopping: asyncio.Event) -> None:
+    async def work(self, session: Session, bell: Listener, loop: Loop) -> None:
         """Return once lanes may be worth a look, or at a stop."""
-        while not stopping.is_set():
+        while not loop.is_stopping():
             rung = await bell.wait(self._wait_ms / 1000)
             asked, self._own_ring = rung and not self._own_ring, False
-            if stopping.is_set() or await self._is_worth_it(session, rung=rung, asked=asked):
+            if loop.is_stopping() or await self._is_worth_it(session, rung=rung, asked=asked):
                 return
+            loop.works()
 
     async def _is_worth_it(self, session: Session, *, rung: bool, asked: bool) -> bool:
         found = await relay.row(

@@ -1,1 +1,1 @@
-"""What a unit of work leaves for the log: events, and timers that become events."""
+"""What a unit of work writes beside its state: facts, and timers that become facts."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from google.protobuf.message import Message
 
 from services.runtime.context import CallContext
-from services.runtime.outbox import timer_event
+from services.runtime.outbox import timer_event as event
 from services.runtime.postgres import sql
 from services.runtime.postgres.session import Call
 from services.runtime.postgres.statements import statement
@@ -38,7 +38,7 @@ def set_timer(
             f"a timer needs a time with a zone and a key of up to {KEY_CHARS_MAX} characters"
         )
     values = {
-        **timer_event.columns_of(payload, PAYLOAD_BYTES_MAX),
+        **event.columns_of(payload, PAYLOAD_BYTES_MAX),
         "tenant_id": context.tenant_id,
         "key": key,
         "timer_id": timer_id,

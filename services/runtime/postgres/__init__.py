@@ -1,1 +1,1 @@
-"""How services speak to Postgres: roles and schemas, sessions and their pool, named statements."""
+"""Sessions of Postgres: pools, statements, roles, what migrations say of tables."""

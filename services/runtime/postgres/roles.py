@@ -44,6 +44,16 @@ class DatabaseTaken(DatabaseUnfit):
     """The database's roles have other passwords: it belongs to a mesh whose secrets lie elsewhere."""
 
 
+class PasswordsDamaged(DatabaseUnfit):
+    """The file that keeps the passwords of a database's roles holds none."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(
+            f"{path} {what}: bring it back from a backup; or, if no mesh runs with it, remove it and start with "
+            "--take-over, which gives the database's roles new passwords"
+        )
+
+
 class DatabaseUnreachable(DatabaseUnfit):
     """The database cannot be reached, or refuses the login."""
 
@@ -88,6 +98,9 @@ class Passwords:
         """Read them from a JSON file that only its owner can read; make it when it is missing.
 
         Two processes that make it at once end up with the same passwords: the first file stands.
+
+        Raises:
+            PasswordsDamaged: the file holds none.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
@@ -101,8 +114,19 @@ class Passwords:
             pass
         finally:
             Path(name).unlink()
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        return cls(service=stored["service"], relay=stored["relay"])
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise PasswordsDamaged(path, f"cannot be read ({error.strerror})") from error
+        except (ValueError, RecursionError) as error:
+            raise PasswordsDamaged(path, "is damaged") from error
+        found = (
+            [stored.get(name) for name in ("service", "relay")] if isinstance(stored, dict) else []
+        )
+        kept = [text for text in found if isinstance(text, str) and text and text.isprintable()]
+        if len(kept) < 2:
+            raise PasswordsDamaged(path, "is damaged")
+        return cls(*kept)
 
 
 @dataclass(frozen=True, slots=True)

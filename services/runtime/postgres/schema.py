@@ -83,6 +83,70 @@ def open_to_relay(
     op.execute(f"GRANT {_list(privileges)} ON {name} TO {relay}")
 
 
+_CLAIM_DUE = """
+CREATE FUNCTION {schema}.claim_due(
+  p_now timestamptz, p_owner text, p_lease_ms integer, p_batch integer,
+  OUT tenant_id text, OUT item_id text, OUT epoch bigint, OUT tries integer, OUT correlation_id text,
+  OUT causation_id text
+) RETURNS SETOF record
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  -- Materialized: joined with the update it may be run again for each row, and each time it finds others.
+  WITH due AS MATERIALIZED (
+    SELECT d.tenant_id, d.{item} FROM {schema}.{table} d
+     WHERE d.due_at <= p_now AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp())
+     ORDER BY d.due_at LIMIT p_batch FOR UPDATE SKIP LOCKED)
+  UPDATE {schema}.{table} p
+     SET lease_owner = p_owner, lease_until = clock_timestamp() + make_interval(secs => p_lease_ms / 1000.0),
+         epoch = p.epoch + 1, tries = p.tries + 1
+    FROM due WHERE p.tenant_id = due.tenant_id AND p.{item} = due.{item}
+  RETURNING p.tenant_id, p.{item}, p.epoch, p.tries, p.correlation_id, p.causation_id;
+END
+"""
+
+_DUE_LAG = """
+CREATE FUNCTION {schema}.due_lag(p_now timestamptz, OUT due bigint, OUT oldest_at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT count(*), min(w.due_at) FROM (
+    SELECT d.due_at FROM {schema}.{table} d
+     WHERE d.due_at <= p_now AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp())
+     ORDER BY d.due_at LIMIT 10000) w;
+END
+"""
+
+
+def queue(op: Operations, schema: str, table: str, item: str) -> None:
+    """Make a table's rows due work (see `work`): functions that hand out what is due of all tenants.
+
+    Work of every tenant is found by the owner's rights; what comes out are ids to be worked on as their tenant.
+
+    Args:
+        op: Alembic's operations.
+        schema: schema of the table.
+        table: has tenant_id, due_at (null: nothing to do), lease_owner, lease_until, epoch, tries, correlation_id and
+            causation_id, and an index that begins with due_at.
+        item: its column that names a row within its tenant.
+    """
+    names = {"schema": _quoted(schema), "table": _quoted(table), "item": _quoted(item)}
+    for text in (_CLAIM_DUE, _DUE_LAG):
+        op.execute(text.format(**names))
+    grant_function(op, f"{_quoted(schema)}.claim_due(timestamptz, text, integer, integer)")
+    grant_function(op, f"{_quoted(schema)}.due_lag(timestamptz)")
+
+
+def drop_queue(op: Operations, schema: str) -> None:
+    """Undo `queue`."""
+    op.execute(f"DROP FUNCTION {_quoted(schema)}.claim_due(timestamptz, text, integer, integer)")
+    op.execute(f"DROP FUNCTION {_quoted(schema)}.due_lag(timestamptz)")
+
+
+def grant_function(op: Operations, signature: str) -> None:
+    """Let services, and nobody else, call a function that runs as the owner."""
+    op.execute(f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC")
+    op.execute(f"GRANT EXECUTE ON FUNCTION {signature} TO {_quoted(role_names(op).service)}")
+
+
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 

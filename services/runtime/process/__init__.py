@@ -1,1 +1,1 @@
-"""A process of the mesh: what it starts, serves and stops, and how it says that it works."""
+"""A process of the mesh: what it serves, whether it is ready, how it ends."""

@@ -8,9 +8,10 @@ import signal
 from collections.abc import Sequence
 from functools import partial
 
-from services.runtime import manifests, telemetry
+from services.runtime import loops, manifests, telemetry
 from services.runtime.access import KeyRing, MeshTokens
 from services.runtime.clock import Clock, SystemClock
+from services.runtime.commands import Commands
 from services.runtime.conditions import Conditions
 from services.runtime.config import Settings
 from services.runtime.database import Database
@@ -22,7 +23,6 @@ from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
 from services.runtime.events.jetstream import Options as TransportOptions
 from services.runtime.events.jetstream import Transport
-from services.runtime.idempotency import Idempotency
 from services.runtime.manifests import Manifest
 from services.runtime.process.readiness import TIMERS, DatabaseProbe, Feed, Readiness
 from services.runtime.service import Runtime, Service
@@ -79,6 +79,7 @@ class Node:
             conditions=self.conditions,
         )
         self._undo.push_async_callback(self.database.close)
+        loops.observe(self.telemetry, self.conditions)
         self.violations = ViolationReporter(self.database)
         self.tokens = MeshTokens(settings.mesh_secret.get_secret_value())
         known: dict[str, methods.Method] = {}
@@ -135,6 +136,7 @@ class Node:
             clock=self._clock,
             pooled=settings.pooled,
             conditions=self.conditions,
+            telemetry=self.telemetry,
         )
         self._undo.push_async_callback(self.timers.stop)
         await self.timers.start()
@@ -203,6 +205,7 @@ class Node:
             violations=self.violations,
             pooled=settings.pooled,
             conditions=self.conditions,
+            telemetry=self.telemetry,
         )
         self._undo.push_async_callback(self.transport.stop)
         await self.transport.subscribe()
@@ -216,7 +219,7 @@ class Node:
             runtime = Runtime(
                 settings=settings,
                 database=self.database,
-                idempotency=Idempotency(self.database),
+                commands=Commands(self.database),
                 channels=channels,
                 clock=self._clock,
                 violations=self.violations,

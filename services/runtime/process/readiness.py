@@ -7,7 +7,6 @@ loop that is busy makes it look gone, and one that hangs does.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -17,6 +16,7 @@ import psycopg
 import structlog
 
 from services.runtime.conditions import Conditions
+from services.runtime.loops import Backoff, Loop
 
 # From the last answer to NOT_SERVING at the latest; with a look and the facade's memory that is below three seconds.
 ANSWER_SECONDS_MAX = 2.0
@@ -167,7 +167,13 @@ class Readiness:
         self._back_at = float("-inf")
         self._reconnected = True
         self._unfit: dict[str, bool] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._loop = Loop(
+            "readiness",
+            self.look,
+            conditions=conditions,
+            rest_seconds=LOOK_SECONDS,
+            backoff=Backoff(LOOK_SECONDS, LOOK_SECONDS),
+        )
         self.states: Mapping[str, bool] = dict.fromkeys((ALL, TIMERS, *names), False)
 
     async def look(self) -> None:
@@ -191,13 +197,11 @@ class Readiness:
 
     def start(self) -> None:
         """Look several times a second from now on."""
-        self._task = asyncio.create_task(self._run(), name="readiness")
+        self._loop.start()
 
     async def stop(self) -> None:
         """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._loop.stop()
 
     def _look_at_database(self) -> bool:
         why, now = self._why_gone(), self._clock()
@@ -229,8 +233,3 @@ class Readiness:
             _log.error(f"{what} stands still", error=fault)
         else:
             _log.warning(f"{what} moves again")
-
-    async def _run(self) -> None:
-        while True:
-            await self.look()
-            await asyncio.sleep(LOOK_SECONDS)

@@ -11,9 +11,8 @@ What is due is said by the injected clock, never by the database's.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -27,13 +26,15 @@ from services.runtime.events import relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.relay import Relay, Row
 from services.runtime.ids import new_ulid
-from services.runtime.interruptions import Interruptions
-from services.runtime.outbox import timer_event
+from services.runtime.loops import Backoff, Loop
+from services.runtime.outbox import timer_event as event
 from services.runtime.postgres import sql
 from services.runtime.postgres.roles import DatabaseUnfit, RoleNames
 from services.runtime.postgres.session import Call, Session
 from services.runtime.postgres.statements import statement
+from services.runtime.telemetry import Telemetry
 from services.runtime.timers.cron import Cron, Missed
+from services.runtime.work import Lag, LagGauge
 
 BATCH_MAX = 200
 SCHEDULES_MAX = 50
@@ -69,6 +70,7 @@ class TimerPump:
         clock: business time.
         pooled: a connection pooler in transaction mode stands in between.
         conditions: of the process; nothing is fired while the storage is low.
+        telemetry: told how much is due.
     """
 
     def __init__(
@@ -79,52 +81,40 @@ class TimerPump:
         clock: Clock,
         pooled: bool = False,
         conditions: Conditions | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._relay = Relay(relay_url, workers=1, pooled=pooled, conditions=conditions)
-        self._interruptions = Interruptions("timer pump", self._relay.conditions)
         self._bus = bus
         self._clock = clock
         self._role = ""
         self._after = ""
-        self._stopping = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._sound_at = time.monotonic()
+        self._lag = LagGauge("timers", telemetry)
+        self._loop = Loop(
+            "timer pump",
+            self._hold_session,
+            conditions=self._relay.conditions,
+            backoff=Backoff(BUSY_MS_MIN / 1000, ERROR_MS_MAX / 1000),
+            stop_seconds=STOP_SECONDS_MAX,
+            ring=bus.scheduled,
+        )
 
     @property
     def stalled_seconds(self) -> float:
         """Seconds since it last looked what is due, and fired what it could."""
-        return time.monotonic() - self._sound_at
+        return self._loop.stalled_seconds
 
     async def start(self) -> None:
         """Begin. A database that is away is waited for."""
-        self._task = asyncio.create_task(self.run(), name="timer-pump")
+        self._loop.start()
 
     async def stop(self) -> None:
         """End after the transaction that is under way; what is due stays for the next start."""
-        self._stopping.set()
-        self._bus.scheduled()
-        if self._task is not None:
-            _, late = await asyncio.wait([self._task], timeout=STOP_SECONDS_MAX)
-            for task in late:
-                _log.warning("timer pump cancelled")
-                task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._loop.stop()
         await self._relay.close()
 
-    async def run(self) -> None:
-        """Work until `stop`."""
-        wait_ms = float(BUSY_MS_MIN)
-        while not self._stopping.is_set():
-            try:
-                async with await self._session() as session:
-                    wait_ms = BUSY_MS_MIN
-                    await self._work(session)
-            except Exception as error:
-                # Whatever it was, timers and schedules are still there: wait, go on.
-                self._interruptions.failed(error)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), wait_ms / 1000)
-                wait_ms = min(wait_ms * 2, ERROR_MS_MAX)
+    async def _hold_session(self) -> None:
+        async with await self._session() as session:
+            await self._work(session)
 
     async def fire_due(self) -> int:
         """Fire all that is due now, and return how many events that made."""
@@ -153,13 +143,13 @@ class TimerPump:
 
     async def _work(self, session: Session) -> None:
         wait_ms = float(BUSY_MS_MIN)
-        while not self._stopping.is_set():
+        while not self._loop.is_stopping():
             due_in_ms = await self._due_in_ms(session)
             if self._relay.conditions.storage_low:
                 due_in_ms = IDLE_MS_MAX  # what is due waits for room
             fired = 0 if due_in_ms > 0 else await self._round(session, self._clock.now())
-            self._sound_at = time.monotonic()
-            self._interruptions.works()
+            self._loop.works()
+            await self._lag.tell(partial(self._due, session), self._clock.now)
             if due_in_ms > 0:
                 await self._bus.due(min(due_in_ms, IDLE_MS_MAX) / 1000)
                 continue
@@ -169,6 +159,10 @@ class TimerPump:
             # What is due is another pump's, or of a tenant that cannot be served.
             await self._bus.due(wait_ms / 1000)
             wait_ms = min(wait_ms * 2, IDLE_MS_MAX)
+
+    async def _due(self, session: Session) -> Lag:
+        (found,) = await _rows(session, "due_lag", now=self._clock.now())
+        return Lag(**found)
 
     async def _due_in_ms(self, session: Session) -> float:
         """How long nothing is due, at most the idle time; 0 when something is."""
@@ -188,7 +182,7 @@ class TimerPump:
         """Fire one batch of each tenant that has something due; returns how many events that made."""
         fired = 0
         for tenant_id in await self._due_tenants(session, now):
-            if self._stopping.is_set():
+            if self._loop.is_stopping():
                 break
             fired += await self._serve(session, tenant_id, now)
         return fired
@@ -222,7 +216,7 @@ class TimerPump:
             events = await self._timers(session, tenant_id, now, limit)
             if len(events) < limit:
                 events += await self._schedules(session, tenant_id, now)
-            await timer_event.write(session, events)
+            await event.write(session, events)
             crashpoint("timers.fire.before_commit")
         crashpoint("timers.fire.after_commit")
         if events:
@@ -244,7 +238,7 @@ class TimerPump:
         rows = await _rows(session, "take_timers", tenant_id=tenant_id, now=now, limit=limit)
         rows.sort(key=lambda row: (row["due_at"], row["timer_id"]))
         return [
-            timer_event.of_row(
+            event.of_row(
                 row,
                 row["timer_id"],
                 tenant_id=tenant_id,
@@ -274,7 +268,7 @@ class TimerPump:
             weight += size * len(owed)
         fires.sort(key=lambda fire: (fire[0], fire[1]["name"]))
         return [
-            timer_event.of_row(
+            event.of_row(
                 row,
                 event_id,
                 tenant_id=tenant_id,

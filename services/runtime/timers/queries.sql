@@ -69,6 +69,12 @@ DELETE FROM mesh.schedule WHERE tenant_id = %(tenant_id)s AND name = %(name)s RE
 SELECT least((SELECT due_at FROM mesh.timer ORDER BY due_at LIMIT 1),
              (SELECT next_at FROM mesh.schedule ORDER BY next_at LIMIT 1)) AS at;
 
+-- @due_lag
+SELECT count(*) AS due, min(w.at) AS oldest_at FROM (
+  (SELECT due_at AS at FROM mesh.timer WHERE due_at <= %(now)s ORDER BY due_at LIMIT 10000)
+  UNION ALL
+  (SELECT next_at FROM mesh.schedule WHERE next_at <= %(now)s ORDER BY next_at LIMIT 10000)) w;
+
 -- @due_tenants
 -- Of the first that are due; `cut` when there are more, of whom one tenant may hold all that was looked at.
 WITH due AS MATERIALIZED (

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from services.runtime.database import UnitOfWork
 from services.runtime.errors import Code, DomainError
-from services.runtime.outbox import timer_event
+from services.runtime.outbox import timer_event as event
 from services.runtime.postgres import sql
 from services.runtime.timers.cron import Cron, Missed
 
@@ -68,7 +68,7 @@ class Schedule:
         cls, name: str, cron: str, time_zone: str, payload: Message, missed: Missed = Missed.ONE
     ) -> Schedule:
         """Make the schedule of an event of ours."""
-        columns: dict[str, Any] = timer_event.columns_of(payload, PAYLOAD_BYTES_MAX)
+        columns: dict[str, Any] = event.columns_of(payload, PAYLOAD_BYTES_MAX)
         return cls(name, cron, time_zone, missed, **columns)
 
 

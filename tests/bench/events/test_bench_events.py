@@ -23,11 +23,11 @@ import pytest
 from payments.events.v1.events_service_pb2 import CancelTimerRequest, CancelTimerResponse
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
+from services.runtime.commands import Commands, UseCase
 from services.runtime.context import acting
 from services.runtime.database import UnitOfWork
 from services.runtime.events import sequencer
 from services.runtime.events.relay import Relay
-from services.runtime.idempotency import Idempotency
 from tests.support import event_drain
 from tests.support.event_drain import Mark
 from tests.support.event_latency import (
@@ -189,16 +189,17 @@ async def _use_case(lab: Lab, tenant: str, *, publishes: bool) -> float:
     """The least that a mutating call does: claim its request_id, write one row, audit it, keep the answer."""
     request = CancelTimerRequest(request_id=str(uuid4()), timer_id="t")
 
-    async def handle(work: UnitOfWork) -> CancelTimerResponse:
+    async def handle(answer: CancelTimerResponse, work: UnitOfWork) -> CancelTimerResponse:
         await work.execute(_AUDIT, {"t": tenant})
         work.audit("bench", "x", None, {"state": "made"})
         if publishes:
             work.publish(PlanCreated(plan_id="p", plan_version=1))
-        return CancelTimerResponse()
+        return answer
 
+    use_case = UseCase("bench.call", handle, lambda answer: answer, CancelTimerResponse)
     started = time.perf_counter()
     with acting(call(tenant)):
-        await Idempotency(lab.database).once("bench.call", request, CancelTimerResponse, handle)
+        await Commands(lab.database).run(use_case, CancelTimerResponse(), request)
     return time.perf_counter() - started
 
 

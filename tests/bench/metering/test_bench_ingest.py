@@ -15,8 +15,9 @@ import psycopg
 from payments.metering.v1 import metering_service_pb2
 from payments.metering.v1.metering_service_pb2_grpc import MeteringServiceStub
 
-from services.metering import intake, store
+from services.metering import store
 from services.metering.domain import Batch, Policy
+from services.metering.messages import intake
 from tests.support.figures import tell
 from tests.support.metering_bench import make_batch
 from tests.support.metering_process import SKUS, MeteringProcess
@@ -40,7 +41,7 @@ def floor_rate(bench: MeteringProcess, requests: Requests) -> float:
     for request in requests:
         batch = Batch(size=len(request.events))
         intake.judge_slice(batch, request.events, 0, policy)
-        ready.append("".join(batch.lines))
+        ready.append(store.copy_text(batch.rows))
     with psycopg.connect(bench.urls.service) as connection:
         started = time.perf_counter()
         for text in ready:

@@ -85,7 +85,9 @@ class Estate:
 
     def _let_a_minute_pass(self) -> None:
         """Make the charges that were left half-way due."""
-        self._query("UPDATE billing.charge SET resume_at = clock_timestamp() WHERE status = 1")
+        self._query(
+            "UPDATE billing.charge SET due_at = created_at, lease_until = NULL WHERE status = 1"
+        )
 
     def _query(self, statement: LiteralString) -> tuple[object, ...] | None:
         """Run a statement while no mesh runs; returns its first row, if it has rows."""

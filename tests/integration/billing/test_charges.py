@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import grpc
+import psycopg
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -26,14 +27,23 @@ from services.billing import manifest as billing
 from services.billing import store as billing_store
 from services.billing.app import Charges
 from services.billing.clients import LedgerClient, PricingClient
-from services.billing.sweep import Sweep
+from services.billing.domain import postings
+from services.billing.domain.charges import LINES_MAX, Charge
+from services.billing.domain.transfers import AccountType, LedgerAccount, LedgerTransfer
+from services.billing.work import Resumable, resuming
 from services.ledger import manifest as ledger
+from services.runtime import database as database_module
+from services.runtime.access import MeshTokens, Principal
 from services.runtime.clock import ManualClock
+from services.runtime.context import CallContext, acting
 from services.runtime.errors import Code, DependencyUnavailable, DomainError
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.manifests import Manifest
+from services.runtime.postgres.session import Call, Rows, Session
 from services.runtime.service import Runtime, Service, Servicer
-from tests.support.mesh import Mesh, running
+from services.runtime.telemetry import Silent
+from services.runtime.work import Claim
+from tests.support.mesh import MESH_SECRET, Mesh, running
 from tests.support.postgres import DatabaseUrls
 
 if TYPE_CHECKING:
@@ -138,6 +148,9 @@ async def world(database: DatabaseUrls) -> AsyncIterator[World]:
     clock = ManualClock(datetime(2026, 11, 20, 9, 30, tzinfo=UTC))
     async with running(database, builds, clock=clock) as mesh:
         yield World(mesh, pricing, runtimes[0], clock, heard)
+    with psycopg.connect(database.owner_admin) as owner:
+        # What was left half-way would be resumed by any mesh on this database, without this pricing.
+        owner.execute("UPDATE billing.charge SET due_at = 'infinity' WHERE status = 1")
 
 
 @dataclass
@@ -437,11 +450,14 @@ async def test_the_sweep_finishes_what_a_caller_left(
     assert (await refused(tenant.charge(request_id))).reason == "INTERNAL"
     monkeypatch.undo()
     runtime = tenant.world.runtime
-    sweep = Sweep(runtime.database, charges_of(runtime))
-    assert await sweep.once() == 0, "its caller still has a minute"
-    await make_due(runtime, tenant.tenant_id)
-    assert await sweep.once() == 1
-    assert await sweep.once() == 0
+    worker = resuming(runtime.database, charges_of(runtime), Silent())
+    before = await state_of(tenant)
+    await worker.sweep()
+    assert await state_of(tenant) == before, "its caller still has a minute"
+    await make_due(tenant)
+    assert await worker.sweep() >= 1
+    [made] = await state_of(tenant)
+    assert (made["due_at"], made["lease_until"], made["epoch"]) == (None, None, 1)
     [charge] = (await tenant.charges.ListCharges(service_pb.ListChargesRequest())).charges
     assert charge.status == pb.CHARGE_STATUS_SETTLED
     assert await tenant.balance("receivable:acme:USD") == 5684
@@ -451,25 +467,112 @@ async def test_the_sweep_finishes_what_a_caller_left(
     assert subjects.count("charge.created") == 1
 
 
+async def left_half_way(tenant: Tenant, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
+    """Let a caller with a chain of its own die once its charge is frozen."""
+
+    def crash(name: str) -> None:
+        if name == "billing.freeze_charge.after_commit":
+            raise Crash(name)
+
+    principal = Principal(tenant.tenant_id, "caller", frozenset({"*"}), "the-chain", "the-cause")
+    token = MeshTokens(MESH_SECRET).issue(principal)
+    period = Period()
+    period.start_at.FromDatetime(DAY)
+    period.end_at.FromDatetime(DAY + timedelta(days=1))
+    request = service_pb.CreateChargeRequest(
+        request_id=str(uuid4()), org_id="acme", period=period, **fields
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(database_module, "crashpoint", crash)
+        async with grpc.aio.insecure_channel(tenant.world.mesh.address) as channel:
+            call = ChargeServiceStub(channel).CreateCharge(
+                request, metadata=(("authorization", f"Mesh {token}"),)
+            )
+            assert (await refused(call)).reason == "INTERNAL"
+
+
+async def test_a_resumed_charge_belongs_to_the_chain_of_its_first_call(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await left_half_way(tenant, monkeypatch)
+    await make_due(tenant)
+    runtime = tenant.world.runtime
+    await resuming(runtime.database, charges_of(runtime), Silent()).sweep()
+    await tenant.world.mesh.drain_events()
+    told = [e for e in tenant.world.heard if e.tenant_id == tenant.tenant_id]
+    subjects = {event.subject for event in told}
+    assert {"usage.rated", "rating.completed", "charge.created", "ledger.batch.posted"} <= subjects
+    trails = {(event.subject, event.correlation_id, event.causation_id) for event in told}
+    assert trails == {(subject, "the-chain", "the-cause") for subject in subjects}
+
+
+async def test_a_charge_that_cannot_be_resumed_is_put_off_and_a_zombie_changes_nothing(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await left_half_way(tenant, monkeypatch)
+    await make_due(tenant)
+    runtime = tenant.world.runtime
+
+    async def away(*_: object) -> None:
+        raise DependencyUnavailable("the ledger is away")
+
+    waits = []
+    with monkeypatch.context() as patched:
+        patched.setattr(Charges, "resume", away)
+        worker = resuming(runtime.database, charges_of(runtime), Silent())
+        for tries in range(1, 9):
+            await worker.sweep()
+            [state] = await state_of(tenant)
+            assert (state["tries"], state["epoch"], state["lease_until"]) == (tries, tries, None)
+            waits.append((state["due_at"] - tenant.world.clock.now()) / timedelta(minutes=1))
+            await worker.sweep()
+            assert await state_of(tenant) == [state], "it is not due before"
+            await make_due(tenant)
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    zombie = Claim(tenant.tenant_id, state["charge_id"], 8, "")
+    queue = Resumable(runtime.database, charges_of(runtime))
+    claimed, _ = await queue.claim("another", 100)
+    assert 9 in [each.epoch for each in claimed if each.tenant_id == tenant.tenant_id]
+    before = await state_of(tenant)
+    with acting(as_lab(tenant)):
+        await queue.failed(zombie, Crash("it was paused"))
+    assert await state_of(tenant) == before, "whoever holds it now decides"
+    await make_due(tenant)
+    await resuming(runtime.database, charges_of(runtime), Silent()).sweep()
+    [charge] = (await tenant.charges.ListCharges(service_pb.ListChargesRequest())).charges
+    assert charge.status == pb.CHARGE_STATUS_SETTLED
+    assert await tenant.balance("receivable:acme:USD") == 5684
+
+
 def charges_of(runtime: Runtime) -> Charges:
     """Billing's use cases, as its bootstrap builds them."""
     pricing, ledger = PricingClient(runtime.channels), LedgerClient(runtime.channels)
-    return Charges(runtime.database, runtime.idempotency, pricing, ledger)
+    return Charges(runtime.database, pricing, ledger)
 
 
-async def make_due(runtime: Runtime, tenant_id: str) -> None:
-    """Let the minute pass that a caller has."""
-    from services.billing.sweep import _call
-    from services.runtime.context import acting
-
-    with acting(_call(tenant_id)):
-        async with runtime.database.unit_of_work("billing.take_to_resume") as work:
-            await work.execute("UPDATE billing.charge SET resume_at = clock_timestamp()")
+async def state_of(tenant: Tenant) -> list[dict[str, Any]]:
+    """The tenant's charges as due work."""
+    with acting(as_lab(tenant)):
+        async with tenant.world.runtime.database.read() as work:
+            columns = "charge_id, due_at, lease_until, epoch, tries, correlation_id, causation_id"
+            return (await work.execute(f"SELECT {columns} FROM billing.charge")).mappings()
 
 
-async def test_a_charge_that_the_ledger_refuses_is_posted_once_the_account_is_right(
-    tenant: Tenant,
-) -> None:
+async def make_due(tenant: Tenant) -> None:
+    """Let the minute pass that a caller has, and the time for which a charge was put off."""
+    with acting(as_lab(tenant)):
+        async with tenant.world.runtime.database.unit_of_work("lab.make_due") as work:
+            await work.execute(
+                "UPDATE billing.charge SET due_at = created_at, lease_until = NULL WHERE status = 1"
+            )
+
+
+def as_lab(tenant: Tenant) -> CallContext:
+    return CallContext(tenant.tenant_id, "lab", frozenset(), "lab", "lab")
+
+
+async def make_limited(tenant: Tenant) -> None:
+    """Make the receivable of acme one that must be paid in advance, and an account to pay it from."""
     limited = ledger_pb2.Account(
         account_id="receivable:acme:USD",
         currency_code="USD",
@@ -481,13 +584,10 @@ async def test_a_charge_that_the_ledger_refuses_is_posted_once_the_account_is_ri
     )
     request = ledger_service_pb2.CreateAccountsRequest(accounts=[limited, cash])
     await tenant.ledger.CreateAccounts(request)
-    request_id = str(uuid4())
-    for _ in range(2):
-        found = await refused(tenant.charge(request_id))
-        assert found.reason == "POSTING_REFUSED"
-        assert found.metadata["account_id"] == "receivable:acme:USD"
-        assert found.metadata["result"] == "EXCEEDS_CREDITS"
-    assert await tenant.balance("receivable:acme:USD") == 0, "none of the chain was posted"
+
+
+async def prepay(tenant: Tenant) -> str:
+    """Pay 100 USD in advance for acme; returns the id of the transfer."""
     prepaid = ledger_pb2.Transfer(
         transfer_id=str(uuid4()),
         debit_account_id="cash",
@@ -495,6 +595,21 @@ async def test_a_charge_that_the_ledger_refuses_is_posted_once_the_account_is_ri
         amount=Money(currency_code="USD", minor_units=10_000),
     )
     await tenant.ledger.PostTransfers(ledger_service_pb2.PostTransfersRequest(transfers=[prepaid]))
+    return prepaid.transfer_id
+
+
+async def test_a_charge_that_the_ledger_refuses_is_posted_once_the_account_is_right(
+    tenant: Tenant,
+) -> None:
+    await make_limited(tenant)
+    request_id = str(uuid4())
+    for _ in range(2):
+        found = await refused(tenant.charge(request_id))
+        assert found.reason == "POSTING_REFUSED"
+        assert found.metadata["account_id"] == "receivable:acme:USD"
+        assert found.metadata["result"] == "EXCEEDS_CREDITS"
+    assert await tenant.balance("receivable:acme:USD") == 0, "none of the chain was posted"
+    prepaid = await prepay(tenant)
     charge = await tenant.charge(request_id)
     assert charge.status == pb.CHARGE_STATUS_SETTLED
     assert await tenant.balance("receivable:acme:USD") == 5684 - 10_000
@@ -502,7 +617,169 @@ async def test_a_charge_that_the_ledger_refuses_is_posted_once_the_account_is_ri
         ledger_service_pb2.ListEntriesRequest(account_id="receivable:acme:USD")
     )
     posted = {entry.transfer_id for entry in entries.entries}
-    assert posted - {prepaid.transfer_id} <= set(charge.transfer_ids)
+    assert posted - {prepaid} <= set(charge.transfer_ids)
+
+
+async def test_each_round_has_rows_of_its_own_and_the_last_one_counts(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, database: DatabaseUrls
+) -> None:
+    await make_limited(tenant)
+    request_id = str(uuid4())
+    shown: list[list[str]] = []
+    for _ in range(2):
+        assert (await refused(tenant.charge(request_id))).reason == "POSTING_REFUSED"
+        # A rule that changes between two rounds changes neither.
+        monkeypatch.setattr(postings, "planned", under_another_rule)
+        [charge] = (await tenant.charges.ListCharges(service_pb.ListChargesRequest())).charges
+        shown.append(list(charge.transfer_ids))
+    query = (
+        "SELECT posting_round, array_agg(transfer_id::text ORDER BY transfer_no),"
+        " array_agg((line_no, leg, debit_account_id, credit_account_id, amount_minor)::text ORDER BY transfer_no)"
+        " FROM billing.charge_transfer WHERE tenant_id = %s GROUP BY 1 ORDER BY 1"
+    )
+    with psycopg.connect(database.owner_admin) as owner:
+        rows = owner.execute(query.encode(), [tenant.tenant_id]).fetchall()
+    assert [row[0] for row in rows] == [1, 2, 3]
+    assert [row[1] for row in rows[1:]] == shown, "the round that counts"
+    assert len({transfer_id for row in rows for transfer_id in row[1]}) == 18
+    assert rows[0][2] == rows[1][2] == rows[2][2], "only the ids differ"
+    await prepay(tenant)
+    charge = await tenant.charge(request_id)
+    assert list(charge.transfer_ids) == shown[-1]
+    entries = await tenant.ledger.ListEntries(
+        ledger_service_pb2.ListEntriesRequest(account_id="revenue:llm.requests:USD")
+    )
+    assert {entry.transfer_id for entry in entries.entries} == {charge.transfer_ids[4]}
+
+
+def under_another_rule(charge: Charge) -> Charge:
+    """Plan all of a charge as one transfer between accounts that no rule of ours has."""
+    debit = LedgerAccount("other:debit", "USD", AccountType.ASSET, "")
+    credit = LedgerAccount("other:credit", "USD", AccountType.INCOME, "")
+    whole = LedgerTransfer(
+        uuid4(), charge.charge_id, "1", "whole", debit, credit, charge.total, 7, charge.created_at
+    )
+    return replace(charge, transfers=(whole,))
+
+
+async def test_a_rule_that_changes_changes_nothing_of_a_charge_that_is_stored(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dies(*_: object) -> None:
+        raise DependencyUnavailable("the ledger is away", service="ledger")
+
+    async def read() -> tuple[object, ...]:
+        listed = (await tenant.charges.ListCharges(service_pb.ListChargesRequest())).charges
+        got = [
+            await tenant.charges.GetCharge(service_pb.GetChargeRequest(charge_id=item.charge_id))
+            for item in listed
+        ]
+        told = [
+            await tenant.charges.ExplainCharge(
+                service_pb.ExplainChargeRequest(charge_id=item.charge_id)
+            )
+            for item in listed
+        ]
+        return [*listed], got, told
+
+    await tenant.charge()
+    left = str(uuid4()), str(uuid4())
+    with monkeypatch.context() as patch:
+        patch.setattr(LedgerClient, "create_accounts", dies)
+        for day, request_id in enumerate(left, start=1):
+            await refused(tenant.charge(request_id, day=day))
+    before = await read()
+
+    monkeypatch.setattr(postings, "planned", under_another_rule)
+    assert await read() == before
+    retried = await tenant.charge(left[0], day=1)
+    runtime = tenant.world.runtime
+    await make_due(tenant)
+    assert await resuming(runtime.database, charges_of(runtime), Silent()).sweep() == 1
+    assert await tenant.balance("receivable:acme:USD") == 3 * 5684
+    assert await tenant.balance("payable:partner:north:USD") == -3 * 568
+    entries = await tenant.ledger.ListEntries(
+        ledger_service_pb2.ListEntriesRequest(account_id="receivable:acme:USD")
+    )
+    posted = {entry.transfer_id for entry in entries.entries}
+    [resumed, again, settled] = (
+        await tenant.charges.ListCharges(service_pb.ListChargesRequest())
+    ).charges
+    assert again.charge_id == retried.charge_id
+    for charge, planned in zip((resumed, again, settled), before[0], strict=True):  # type: ignore[call-overload]
+        assert charge.status == pb.CHARGE_STATUS_SETTLED
+        assert list(charge.transfer_ids) == list(planned.transfer_ids)
+        assert posted & set(charge.transfer_ids) == set(charge.transfer_ids[::2])
+
+    changed = await tenant.charge(day=3)
+    assert len(changed.transfer_ids) == 1
+    assert await tenant.balance("other:debit") == 5684, "the rule did change"
+
+
+async def test_a_charge_that_lacks_transfers_is_not_taken_for_posted(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, database: DatabaseUrls
+) -> None:
+    async def dies(*_: object) -> None:
+        raise DependencyUnavailable("the ledger is away", service="ledger")
+
+    request_id = str(uuid4())
+    with monkeypatch.context() as patch:
+        patch.setattr(LedgerClient, "create_accounts", dies)
+        await refused(tenant.charge(request_id))
+    with psycopg.connect(database.owner_admin) as owner:
+        owner.execute(
+            "DELETE FROM billing.charge_transfer WHERE tenant_id = %s", [tenant.tenant_id]
+        )
+    assert (await refused(tenant.charge(request_id))).reason == "INTERNAL"
+    with psycopg.connect(database.owner_admin) as owner:
+        query = "SELECT status FROM billing.charge WHERE tenant_id = %s"
+        assert owner.execute(query, [tenant.tenant_id]).fetchall() == [(1,)]
+        # Else the sweep of other tests would try it again and again.
+        owner.execute(
+            "UPDATE billing.charge SET resume_at = 'infinity' WHERE tenant_id = %s",
+            [tenant.tenant_id],
+        )
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The statements on billing's tables, from now on."""
+    found: list[bytes] = []
+    run = Session.run
+
+    async def listen(session: Session, *calls: Call) -> list[Rows]:
+        found.extend(
+            call.statement.query for call in calls if b"billing.charge" in call.statement.query
+        )
+        return await run(session, *calls)
+
+    monkeypatch.setattr(Session, "run", listen)
+    return found
+
+
+async def test_however_large_a_charge_it_takes_as_many_statements(
+    tenant: Tenant, sent: list[bytes]
+) -> None:
+    await tenant.charge()
+    few = len(sent)
+    tenant.world.pricing.lines = tuple((f"sku-{n}", 100) for n in range(LINES_MAX))
+    charge = await tenant.charge(day=1)
+    assert len(charge.transfer_ids) == 2 * LINES_MAX
+    assert len(sent) == 2 * few
+    got = await tenant.charges.GetCharge(service_pb.GetChargeRequest(charge_id=charge.charge_id))
+    assert got.charge == charge
+
+
+async def test_however_many_charges_a_page_takes_three_statements(
+    tenant: Tenant, sent: list[bytes]
+) -> None:
+    for day in range(4):
+        await tenant.charge(day=day)
+    for page_size in (1, 4):
+        sent.clear()
+        page = await tenant.charges.ListCharges(service_pb.ListChargesRequest(page_size=page_size))
+        assert [len(charge.transfer_ids) for charge in page.charges] == [6] * page_size
+        assert len(sent) == 3
 
 
 async def test_an_account_that_cannot_serve_is_named(tenant: Tenant) -> None:
@@ -527,25 +804,6 @@ async def test_a_rating_that_cannot_be_read_is_no_answer(tenant: Tenant) -> None
     assert (await refused(tenant.charge(request_id))).reason == "INTERNAL"
     tenant.world.pricing.partner_pct = "10"
     assert (await tenant.charge(request_id)).total.minor_units == 5684
-
-
-async def test_the_sweep_survives_what_it_meets(tenant: Tenant) -> None:
-    tries = 0
-    second = asyncio.Event()
-
-    class Broken(Sweep):
-        async def once(self) -> int:
-            nonlocal tries
-            tries += 1
-            if tries == 2:
-                second.set()
-            raise Crash("whatever")
-
-    runtime = tenant.world.runtime
-    sweep = Broken(runtime.database, charges_of(runtime), interval_seconds=0.01)
-    await sweep.start()
-    await asyncio.wait_for(second.wait(), 5)
-    await sweep.stop()
 
 
 async def test_lines_of_zero_and_periods_without_usage_move_nothing(tenant: Tenant) -> None:

@@ -398,6 +398,31 @@ def test_a_charge_is_never_paid_beyond_what_is_open(
     assert "0.00 USD of 10.00 USD are open" in tollmesh("pay", str(file)).err
 
 
+def test_the_debt_of_an_organisation_is_paid_whoever_pays(tollmesh: Tollmesh, org_id: str) -> None:
+    usage = HEADER + f"{uuid4()},{org_id},p,calls,40,{AT}\n"
+    assert tollmesh("ingest", "-", "--format", "csv", stdin=usage.encode()).exit_code == 0
+    charge_id = tollmesh("charge", org_id, "--period", DAY, "-o", "json").json()["charge_id"]
+    person = f"meier-{uuid4()}"
+    asked = ("pay", "--merchant", "shop", "--order", charge_id, "--person", person, "--org", org_id)
+    for amount in ("6.00", "4.00"):
+        paid = tollmesh(*asked, "--amount", amount)
+        assert f"{org_id} pays {amount} USD: succeeded" in paid.out
+    listed = tollmesh("payments", "--order", charge_id, "-o", "json").json()["payments"]
+    assert {(item["person_id"], item["org_id"]) for item in listed} == {(person, org_id)}
+    assert {item["context"]["org_id"] for item in listed} == {org_id}
+    give_up_at = time.monotonic() + 60
+    account = f"receivable:{org_id}:USD"
+    while len(told := tollmesh("ledger", "entries", account, "-o", "json").json()["entries"]) < 3:
+        assert time.monotonic() < give_up_at, "the payments do not reach the books"
+        time.sleep(0.1)
+    assert sorted(entry["amount"]["minor_units"] for entry in told) == ["1000", "400", "600"]
+    (owed,) = tollmesh("ledger", "balances", "--owner", org_id, "-o", "json").json()["accounts"]
+    assert owed["account_id"] == account
+    assert owed["balances"]["debits_posted"] == owed["balances"]["credits_posted"] == "1000"
+    nothing = tollmesh("ledger", "balances", "--owner", person, "-o", "json").json()
+    assert not nothing.get("accounts")
+
+
 def test_a_key_in_the_body_does_not_open_a_charge_again(
     tollmesh: Tollmesh, org_id: str, tmp_path: Path
 ) -> None:

@@ -10,10 +10,12 @@ import pytest
 from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
 from payments.type.v1 import type_pb2
 
-from services.events import bootstrap, checks, incoming
+from services.events import bootstrap
+from services.events.adapters import checks
 from services.events.app.publisher import Publisher
 from services.events.domain import schemas
 from services.events.domain.outside import EventOutcome
+from services.events.servicer import incoming
 from services.runtime.context import acting
 from services.runtime.errors import DomainError
 from services.runtime.service import Runtime, Service

@@ -15,7 +15,8 @@ from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 from payments.type.v1 import type_pb2
 
-from services.events import catalogue, manifest
+from services.events import manifest
+from services.events.store import catalogue
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.database import UnitOfWork

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from services.events.app.webhooks_sender import RESPONSE_BYTES_MAX, Sender
+from services.events.adapters.webhooks_sender import RESPONSE_BYTES_MAX, Sender
 from services.events.domain.webhooks import Answer, Outcome
 from services.runtime.addresses import Address, AllowList
 from tests.support.webhooks import Receiver, answering, receiving
@@ -208,7 +208,7 @@ async def test_a_slow_body_does_not_undo_the_status(
         await asyncio.sleep(60)
         return response
 
-    monkeypatch.setattr("services.events.app.webhooks_sender.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("services.events.adapters.webhooks_sender.BODY_SECONDS", 0.2)
     receiver.behaviour = trickle
     answer = await send(Sender(LOCAL, attempt_seconds=5), receiver.url)
     assert (answer.outcome, answer.response) == (Outcome.SUCCEEDED, "begun")

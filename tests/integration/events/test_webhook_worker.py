@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
+import psycopg
 import pytest
 from aiohttp import web
 from payments.events.v1 import events_service_pb2 as service_pb2
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.events import manifest, reactions
-from services.events.app.webhooks_worker import ATTEMPT_METRIC
+from services.events.work import ATTEMPT_METRIC
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.events.envelope import Envelope
 from services.runtime.secrets import new_key
 from services.runtime.telemetry import Silent
-from tests.support.events import Lab, call
+from tests.support.events import Lab, call, publish_of_later_release
 from tests.support.mesh import running
+from tests.support.postgres import DatabaseUrls
 from tests.support.webhook_checks import (
     DELIVERED,
     FAILED,
@@ -61,6 +64,19 @@ async def test_an_endpoint_never_gets_more_at_once_than_it_takes(
     assert most == 3
 
 
+async def test_an_event_of_a_later_release_is_sent_as_bytes(
+    webhooks: WebhookLab, receiver: Receiver
+) -> None:
+    await webhooks.create(receiver.url)
+    database = webhooks.mesh.node.database
+    later = await publish_of_later_release(database, webhooks.tenant, b"\x0a\x05")
+    await webhooks.mesh.drain_events()
+    assert await webhooks.worker.sweep() == 1
+    (received,) = receiver.received
+    assert later.encode() in received.body
+    assert b'"data_base64":"CgU="' in received.body
+
+
 class Durations(Silent):
     """Telemetry that remembers durations."""
 
@@ -89,7 +105,7 @@ async def test_every_attempt_is_measured(webhooks: WebhookLab, receiver: Receive
 async def test_a_tenant_does_not_take_every_place(
     webhooks: WebhookLab, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.events.app.webhooks_worker.TENANT_SENDS_MAX", 2)
+    monkeypatch.setattr("services.events.work.TENANT_SENDS_MAX", 2)
     go_on = asyncio.Event()
 
     async def hang(request: web.Request) -> web.StreamResponse:
@@ -104,7 +120,7 @@ async def test_a_tenant_does_not_take_every_place(
         await lab.publish("p1", "p2", "p3")
     tasks = []
     for _ in range(3):
-        tasks += (await webhooks.worker._take())[0]
+        tasks += (await webhooks.worker.sending.take())[0]
     await receiver.has_received(4)
     paths = sorted(received.path.rpartition("/")[2] for received in receiver.received)
     assert paths == ["few", "few", "many", "many"]
@@ -140,7 +156,7 @@ async def test_what_a_dead_process_claimed_is_sent_again_under_the_same_id(
     receiver.behaviour = hang
     endpoint_id = (await webhooks.create(receiver.url)).endpoint.endpoint_id
     (event_id,) = await webhooks.publish("p1")
-    tasks, _ = await webhooks.worker._take()
+    tasks, _ = await webhooks.worker.sending.take()
     await receiver.has_received(1)
     for task in tasks:
         task.cancel()
@@ -168,7 +184,7 @@ async def test_who_lost_its_claim_settles_nothing(
     receiver.behaviour = wait
     endpoint_id = (await webhooks.create(receiver.url)).endpoint.endpoint_id
     await webhooks.publish("p1")
-    paused, _ = await webhooks.worker._take()
+    paused, _ = await webhooks.worker.sending.take()
     await receiver.has_received(1)
     await lab.rows("UPDATE events.webhook_delivery SET lease_until = clock_timestamp()")
     receiver.behaviour = answering(200)
@@ -249,6 +265,64 @@ async def test_what_is_old_is_removed(webhooks: WebhookLab, receiver: Receiver) 
     assert await webhooks.worker.prune() >= 2
     assert [each.event_id for each in await webhooks.deliveries(endpoint_id)] == [kept]
     assert await webhooks.attempts() == []
+
+
+def test_no_more_is_removed_at_once_than_asked_for_whatever_the_plan(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    """A sub-select beside the delete may be run again for each row, and then finds others each time."""
+    attempt = (
+        "INSERT INTO events.webhook_attempt (tenant_id, attempt_id, endpoint_id, event_id, subject, number, outcome,"
+        " started_at) SELECT 't', 'a' || n, 'e', 'v', 's', 1, 'SUCCEEDED', '2020-01-01Z'"
+    )
+    delivery = (
+        "INSERT INTO events.webhook_delivery (tenant_id, endpoint_id, event_id, position, subject, status, next_at,"
+        " created_at, updated_at) SELECT 't', 'e', 'v' || n, 1, 's', 'DELIVERED', '2020-01-01Z', '2020-01-01Z',"
+        " '2020-01-01Z'"
+    )
+    urls = new_database()
+    with psycopg.connect(urls.owner_admin, autocommit=True) as owner:
+        for statement in (attempt, delivery):
+            owner.execute(f"{statement} FROM generate_series(0, 0) AS n".encode())
+        # From here on the planner takes each table for one of a single row.
+        owner.execute("VACUUM (FULL, ANALYZE) events.webhook_attempt, events.webhook_delivery")
+        for statement in (attempt, delivery):
+            owner.execute(f"{statement} FROM generate_series(1, 40) AS n".encode())
+    with psycopg.connect(urls.service, autocommit=True) as session:
+        removed = [
+            session.execute("SELECT events.prune_webhooks('2021-01-01Z', 15)").fetchone()
+            for _ in range(4)
+        ]
+    assert removed == [(30,), (30,), (22,), (0,)]
+
+
+async def test_how_far_the_deliveries_are_behind(webhooks: WebhookLab, receiver: Receiver) -> None:
+    await webhooks.worker.sweep()
+    before = await webhooks.worker.lag()
+    await webhooks.create(receiver.url)
+    await webhooks.create(f"{receiver.url}/other")
+    await webhooks.publish("p1", "p2")
+    since = webhooks.clock.now()
+    webhooks.clock.advance(timedelta(seconds=90))
+    behind = await webhooks.worker.lag()
+    assert behind.due == before.due + 4
+    assert behind.oldest_at is not None and behind.oldest_at <= since
+    await webhooks.worker.sweep()
+    assert (await webhooks.worker.lag()).due == before.due
+
+
+async def test_an_endpoint_that_is_disabled_is_told_of_in_the_chain_of_the_event(
+    webhooks: WebhookLab, receiver: Receiver, lab: Lab
+) -> None:
+    receiver.behaviour = answering(410)
+    await webhooks.create(receiver.url)
+    (event_id,) = await webhooks.publish("p1")
+    await webhooks.worker.sweep()
+    query = "SELECT subject, correlation_id, causation_id FROM mesh.event WHERE tenant_id = %s"
+    found = {row["subject"]: row for row in await lab.rows(query, webhooks.tenant)}
+    told = found["webhook-endpoint.disabled"]
+    assert told["causation_id"] == event_id
+    assert told["correlation_id"] == found["plan.created"]["correlation_id"]
 
 
 async def test_an_event_that_is_not_kept_any_more_ends_its_delivery(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,7 +11,9 @@ from urllib.parse import quote
 from cloudevents.core.bindings.http import to_binary
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
+from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
 
+from tests.support.events import LATER_MESSAGE, publish_of_later_release
 from tests.support.mesh import Mesh
 from tests.support.outside import payload_of
 from tests.support.rest import Reply, Rest
@@ -138,3 +141,31 @@ async def test_an_order_of_another_system_arrives(mesh: Mesh, rest: Rest) -> Non
     found.pop("sequence"), found.pop("correlationid")
     found.pop("causationid", ""), found.pop("traceparent", "")
     assert found == sent
+
+
+async def test_an_event_of_a_later_release_is_shown_as_bytes(
+    mesh: Mesh, rest: Rest, tenant: str
+) -> None:
+    payload = b"\x0a\x05\xff"
+    later = await publish_of_later_release(mesh.node.database, tenant, payload)
+    await registered(rest)
+    await send(rest, BATCH, b"[" + text("behind it") + b"]")
+    # It waits for nobody who cannot read it.
+    await mesh.drain_events()
+    shown = base64.b64encode(payload).decode()
+    answer = await listed(mesh, rest, "", "application/json")
+    events = {event["id"]: event for event in answer.json()["events"]}
+    assert events[later]["message"] == {
+        "@type": f"type.googleapis.com/{LATER_MESSAGE}",
+        "value": shown,
+    }
+    assert "behind it" in events
+    found = {event["id"]: event for event in json.loads((await listed(mesh, rest)).body)}
+    assert found[later]["data_base64"] == shown
+    assert "behind it" in found
+    stub = events_service_pb2_grpc.EventServiceStub(mesh.channel(tenant))
+    letters = await stub.ListDeadLetters(events_service_pb2.ListDeadLettersRequest())
+    assert not letters.dead_letters
+    page = await stub.ListEvents(events_service_pb2.ListEventsRequest())
+    (message,) = (event.message for event in page.events if event.id == later)
+    assert (message.type_url, message.value) == (f"type.googleapis.com/{LATER_MESSAGE}", payload)

@@ -107,7 +107,8 @@ async def paid(rest: Rest) -> None:
         request = {
             "merchant_id": "shop",
             "order_id": order,
-            "person_id": "acme",
+            "person_id": "meier",
+            "org_id": "acme",
             "amount": "5.00",
             "currency": "USD",
             "payment_methods": methods,

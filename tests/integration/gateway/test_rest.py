@@ -261,7 +261,8 @@ async def test_payment_is_charged_once_for_its_key(rest: Rest) -> None:
         {
             "merchant_id": "shop",
             "order_id": "o1",
-            "person_id": "acme",
+            "person_id": "meier",
+            "orgId": "acme",
             "amount": "12.50",
             "currency": "USD",
             "payment_methods": ["card"],
@@ -272,6 +273,7 @@ async def test_payment_is_charged_once_for_its_key(rest: Rest) -> None:
     again = await rest.acall("POST", "/v1/payments", body, key)
     assert (first.status, again.status) == (201, 201), first.body
     assert first.json()["status"] == "PAYMENT_STATUS_SUCCEEDED", first.body
+    assert (first.json()["person_id"], first.json()["org_id"]) == ("meier", "acme")
     assert again.json()["payment_id"] == first.json()["payment_id"]
     listed = (await rest.acall("GET", "/v1/payments?merchant_id=shop")).json()["payments"]
     assert [item["payment_id"] for item in listed] == [first.json()["payment_id"]]

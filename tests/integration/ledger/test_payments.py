@@ -53,12 +53,15 @@ def call() -> CallContext:
     return CallContext(f"t-{uuid4().hex[:12]}", "test", frozenset({"*"}), "r", "c")
 
 
-def charged(step: tuple[str, str, int] = FIRST, person_id: str = "acme") -> StepSucceeded:
+def charged(
+    step: tuple[str, str, int] = FIRST, person_id: str = "acme", org_id: str = ""
+) -> StepSucceeded:
     attempt_id, processor_id, amount = step
     fact = StepSucceeded(
         payment_id="pay_1",
         order_id="chg_1",
         person_id=person_id,
+        org_id=org_id,
         attempt_id=attempt_id,
         processor_id=processor_id,
         amount=amount,
@@ -76,12 +79,15 @@ def charged_in_old_form(step: tuple[str, str, int] = FIRST) -> StepSucceeded:
     return fact
 
 
-def refunded(step: tuple[str, str, int] = FIRST) -> StepRefunded:
+def refunded(
+    step: tuple[str, str, int] = FIRST, person_id: str = "acme", org_id: str = ""
+) -> StepRefunded:
     attempt_id, processor_id, amount = step
     fact = StepRefunded(
         payment_id="pay_1",
         order_id="chg_1",
-        person_id="acme",
+        person_id=person_id,
+        org_id=org_id,
         attempt_id=f"{attempt_id}-back",
         charge_attempt_id=attempt_id,
         processor_id=processor_id,
@@ -94,13 +100,17 @@ def refunded(step: tuple[str, str, int] = FIRST) -> StepRefunded:
 
 
 def received(
-    *steps: tuple[str, str, int], amount: int | None = None, person_id: str = "acme"
+    *steps: tuple[str, str, int],
+    amount: int | None = None,
+    person_id: str = "acme",
+    org_id: str = "",
 ) -> PaymentReceived:
     steps = steps or (FIRST, SECOND)
     fact = PaymentReceived(
         payment_id="pay_1",
         order_id="chg_1",
         person_id=person_id,
+        org_id=org_id,
         payment_method="wallet",
         amount_cents=sum(step[2] for step in steps) if amount is None else amount,
         currency="USD",
@@ -266,11 +276,47 @@ async def test_what_an_old_release_booked_at_the_end_is_not_booked_again(
     ]
     with acting(call):
         async with mesh.node.database.unit_of_work("ledger.post_transfers") as work:
-            await post_transfers(work, chain)
+            await post_transfers(chain, work)
     await publish(mesh, call, charged(), charged(SECOND), received())
     assert await balances(mesh, call) == IN_FULL
     assert len(await entries(mesh, call, "receivable:acme:USD")) == 2
     assert await told(mesh, call) == []
+
+
+# ---- whose debt it was
+
+
+@pytest.mark.parametrize("first", ["charged", "refunded", "received"])
+async def test_the_debt_of_the_organisation_is_paid_whoever_pays_and_whichever_fact_comes_first(
+    mesh: Mesh, call: CallContext, first: str
+) -> None:
+    person_id, org_id = "meier", "acme"
+    if first == "refunded":
+        await publish(mesh, call, refunded(FIRST, person_id, org_id))
+        assert await balances(mesh, call) == {
+            "clearing:wallet-one:USD": 0,
+            "receivable:acme:USD": 0,
+        }
+        assert len(await entries(mesh, call, "receivable:acme:USD")) == 2
+        return
+    of_step = charged(FIRST, person_id, org_id)
+    of_end = received(FIRST, person_id=person_id, org_id=org_id)
+    await publish(mesh, call, of_step if first == "charged" else of_end, of_step, of_end)
+    assert await balances(mesh, call) == {
+        "clearing:wallet-one:USD": 5000,
+        "receivable:acme:USD": -5000,
+    }
+    [entry] = await entries(mesh, call, "receivable:acme:USD")
+    assert (entry.metadata["person_id"], entry.metadata["org_id"]) == ("meier", "acme")
+
+
+async def test_what_was_booked_on_a_person_stays_there(mesh: Mesh, call: CallContext) -> None:
+    """Else a fact of the same payment that names an organisation would move money that is in the books."""
+    await publish(mesh, call, charged(person_id="meier"))
+    await publish(mesh, call, received(FIRST, person_id="meier", org_id="acme"))
+    await publish(mesh, call, refunded(person_id="meier", org_id="acme"))
+    assert await balances(mesh, call) == {"clearing:wallet-one:USD": 0, "receivable:meier:USD": 0}
+    assert "org_id" not in (await entries(mesh, call, "receivable:meier:USD"))[0].metadata
 
 
 # ---- whatever stands in the way
@@ -356,7 +402,7 @@ async def test_an_id_that_somebody_took_is_passed_over_but_not_for_ever(
     stub = LedgerServiceStub(mesh.channel(call.tenant_id))
     for transfer in (taken, burnt):
         await stub.PostTransfers(service_pb.PostTransfersRequest(transfers=[transfer]))
-    charge = Charge("pay_1", "att_1", "wallet-one", "chg_1", "acme", "USD", 5000, AT)
+    charge = Charge("pay_1", "att_1", "wallet-one", "chg_1", "acme", "", "USD", 5000, AT)
     with acting(call), monkeypatch.context() as patch:
         patch.setattr(app, "BOOKING_TRIES", 2)
         with pytest.raises(PaymentNotBookable, match="IDS_TAKEN"):

@@ -19,9 +19,9 @@ from payments.events.v1.metering_events_pb2 import UsageLate
 from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
 from payments.type.v1.type_pb2 import Period
 
-from services.metering import late as late_usage
 from services.metering import manifest as metering
 from services.metering import store
+from services.metering.app import late as late_usage
 from services.metering.domain import Closing
 from services.monitoring import manifest as monitoring
 from services.runtime.clock import ManualClock

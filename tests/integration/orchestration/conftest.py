@@ -26,7 +26,7 @@ from payments.orchestration.v1.orchestration_service_pb2_grpc import (
 from psycopg.rows import dict_row
 
 from services.orchestration import bootstrap
-from services.orchestration.runs import Runs
+from services.orchestration.work import Runs
 from services.runtime.clock import ManualClock
 from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.service import Runtime, Service
@@ -99,6 +99,7 @@ class Bench:
             "merchant_id": "acme",
             "order_id": "order-1",
             "person_id": "person-1",
+            "org_id": "org-1",
             "currency": "USD",
             "amount": "56.84",
         } | fields
@@ -117,7 +118,7 @@ class Bench:
     async def later(self, seconds: float) -> int:
         """Let business time pass and sweep once."""
         self.clock.advance(timedelta(seconds=seconds))
-        return await self.runs.sweep()
+        return await self.runs.worker.sweep()
 
     def rows(self, statement: str, **parameters: Any) -> list[dict[str, Any]]:
         """Query as the owner, who sees every tenant."""

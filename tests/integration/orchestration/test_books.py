@@ -13,7 +13,7 @@ from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from services.ledger import manifest as ledger
 from services.monitoring import manifest as monitoring
 from services.orchestration import bootstrap
-from services.orchestration.runs import Runs
+from services.orchestration.work import Runs
 from services.runtime.clock import ManualClock
 from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.service import Runtime, Service

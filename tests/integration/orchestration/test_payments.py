@@ -17,8 +17,8 @@ from payments.orchestration.v1 import orchestration_pb2 as pb
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 from payments.result.v1 import result_pb2
 
-from services.orchestration.processors.port import Order, Settled, Unknown, Verdict
-from services.orchestration.processors.sandbox import SandboxProcessor
+from services.orchestration.adapters.sandbox import SandboxProcessor
+from services.orchestration.ports import Order, Settled, Unknown, Verdict
 
 from .conftest import CARD, CARD_WITH_FALLBACK, WALLET, Bench, reason, status, step_statuses
 
@@ -50,6 +50,7 @@ async def test_wallet_then_card_with_fallback(bench: Bench, amount: str, card_mi
     ]
     assert bench.net_at_processors() == total
     assert payment == await bench.get(payment.payment_id)
+    assert (payment.org_id, payment.context.org_id) == ("org-1", "org-1")
 
     assert bench.subjects() == [
         "payment.step.succeeded",
@@ -60,7 +61,11 @@ async def test_wallet_then_card_with_fallback(bench: Bench, amount: str, card_mi
     ]
     received = bench.events()[-1][1]
     assert isinstance(received, events.PaymentReceived)
-    assert (received.order_id, received.person_id) == ("order-1", "person-1")
+    assert (received.order_id, received.person_id, received.org_id) == (
+        "order-1",
+        "person-1",
+        "org-1",
+    )
     assert received.payment_method == ("wallet" if card_minor < 5000 else "card")
     assert received.payment_path == "active_charge"
     assert (received.amount_cents, received.currency) == (total, "USD")
@@ -214,9 +219,10 @@ async def test_a_failed_later_step_gives_the_earlier_ones_back(bench: Bench) -> 
     charged, refunded = bench.events()[0][1], bench.events()[2][1]
     assert isinstance(charged, events.StepSucceeded)
     assert isinstance(refunded, events.StepRefunded)
-    assert (charged.order_id, charged.person_id) == ("order-1", "person-1")
+    named = ("order-1", "person-1", "org-1")
+    assert (charged.order_id, charged.person_id, charged.org_id) == named
     assert charged.settled_at == payment.attempts[0].settled_at
-    assert (refunded.order_id, refunded.person_id) == ("order-1", "person-1")
+    assert (refunded.order_id, refunded.person_id, refunded.org_id) == named
     assert (refunded.amount, refunded.currency, refunded.processor_id) == (
         5000,
         "USD",
@@ -552,14 +558,16 @@ def traces(bench: Bench) -> str:
 @pytest.mark.parametrize("written", [NUMBER, f"order-{NUMBER}", DOTTED, "4242_4242_4242_4242"])
 async def test_card_numbers_in_ids_leave_no_trace(bench: Bench, written: str) -> None:
     await bench.configure(CARD)
-    request = bench.request(order_id=written, person_id=written, metadata={written: written})
+    request = bench.request(
+        order_id=written, person_id=written, org_id=written, metadata={written: written}
+    )
     answer = await bench.payments.CreatePayment(
         request, metadata=(("x-request-id", written), ("x-correlation-id", written))
     )
     paid = answer.payment
     assert status(paid) == "SUCCEEDED"
-    assert (paid.order_id, paid.person_id) == (paid.payment_id, "anonymous")
-    assert [i.code for i in paid.context.validation_errors] == ["CARD_DATA"] * 4
+    assert (paid.order_id, paid.person_id, paid.org_id) == (paid.payment_id, "anonymous", "")
+    assert [i.code for i in paid.context.validation_errors] == ["CARD_DATA"] * 5
     assert (await bench.payments.CreatePayment(request)).payment == paid
     assert bench.net_at_processors() == 5684
     kept = traces(bench)

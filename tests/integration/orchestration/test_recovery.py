@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import grpc
 import psycopg
 import pytest
+from payments.orchestration.v1.orchestration_service_pb2_grpc import PaymentServiceStub
 
 from services.orchestration import bootstrap
-from services.orchestration import engine as engine_module
-from services.orchestration.engine import LEASE_MARGIN_MS, Engine
-from services.orchestration.runs import Runs
-from services.orchestration.store import Lease
+from services.orchestration.app import engine as engine_module
+from services.orchestration.app.engine import LEASE_MARGIN_MS, Engine
+from services.orchestration.work import DuePayments, Runs
 from services.runtime import database as database_module
+from services.runtime.access import MeshTokens, Principal
 from services.runtime.clock import ManualClock
 from services.runtime.service import Runtime, Service
-from tests.support.mesh import running
+from services.runtime.work import Claim
+from tests.support.mesh import MESH_SECRET, running
 from tests.support.postgres import DatabaseUrls
 
 from .conftest import CARD, CARD_WITH_FALLBACK, START, WALLET, Bench, status, step_statuses
@@ -81,13 +84,13 @@ async def recover(bench: Bench, payment_id: str) -> None:
 async def start(bench: Bench, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> str:
     """Store a payment without working on it; returns its id."""
     with monkeypatch.context() as patched:
-        patched.setattr(Runs, "begin", lambda self, lease, waited_for=True: None)
+        patched.setattr(Runs, "begin", lambda self, lease: None)
         return (await bench.pay(**fields)).payment_id
 
 
 async def work_until_death(bench: Bench, payment_id: str) -> None:
     """Work on a payment the way CreatePayment does, in a task that may die."""
-    lease = Lease(bench.tenant_id, payment_id, 1, "correlation")
+    lease = Claim(bench.tenant_id, payment_id, 1, "correlation")
     task = bench.runs.begin(lease)
     with pytest.raises(Died):
         await task
@@ -172,6 +175,33 @@ async def test_death_between_storing_and_working(
     assert bench.net_at_processors() == 5684
 
 
+async def test_a_payment_that_is_continued_belongs_to_the_chain_of_its_first_call(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.configure(CARD_WITH_FALLBACK)
+    principal = Principal(bench.tenant_id, "caller", frozenset({"*"}), "the-chain", "the-cause")
+    metadata = (("authorization", f"Mesh {MeshTokens(MESH_SECRET).issue(principal)}"),)
+    with monkeypatch.context() as patched:
+        patched.setattr(Runs, "begin", lambda self, lease: None)
+        async with grpc.aio.insecure_channel(bench.mesh.address) as channel:
+            request = bench.request()
+            await PaymentServiceStub(channel).CreatePayment(request, metadata=metadata)
+    for _ in range(3):
+        bench.execute(
+            "UPDATE orchestration.payment SET lease_until = NULL WHERE tenant_id = %(tenant)s"
+        )
+        await bench.later(4)
+    trails = bench.rows(
+        "SELECT subject, correlation_id, causation_id FROM mesh.event"
+        " WHERE tenant_id = %(tenant)s AND subject LIKE 'payment.%%'"
+    )
+    subjects = {row["subject"] for row in trails}
+    assert {"payment.step.failed", "payment.step.succeeded", "payment.completed"} <= subjects
+    assert {(row["correlation_id"], row["causation_id"]) for row in trails} == {
+        ("the-chain", "the-cause")
+    }
+
+
 @pytest.mark.parametrize(
     "point", ["orchestration.payment.before_verify", "orchestration.payment.after_verify"]
 )
@@ -197,7 +227,7 @@ async def test_a_fault_of_ours_is_told_and_tried_again(
 ) -> None:
     await bench.configure(CARD)
 
-    async def broken(self: Engine, lease: Lease, *, waited_for: bool) -> None:
+    async def broken(self: Engine, lease: Claim, *, waited_for: bool) -> None:
         raise AssertionError("a fault of ours")
 
     with monkeypatch.context() as patched:
@@ -218,14 +248,14 @@ async def test_the_sweeper_survives_what_it_meets(
     database_url: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real sweeper, in real time: its first sweep fails, a later one takes the payment."""
-    honest = Runs._take_due
+    honest = DuePayments.claim
     failures: list[str] = []
 
-    async def faulty(self: Runs) -> list[asyncio.Task[None]]:
+    async def faulty(self: DuePayments, owner: str, limit: int) -> tuple[Sequence[Claim], bool]:
         if not failures:
             failures.append("once")
             raise ValueError("not a domain error")
-        return await honest(self)
+        return await honest(self, owner, limit)
 
     built: list[Runs] = []
 
@@ -234,7 +264,7 @@ async def test_the_sweeper_survives_what_it_meets(
         built.append(runs)
         return service
 
-    monkeypatch.setattr(Runs, "_take_due", faulty)
+    monkeypatch.setattr(DuePayments, "claim", faulty)
     async with running(database_url, [build]) as mesh:
         bench = Bench(
             mesh, built[0], ManualClock(START), database_url, f"t-{uuid.uuid4().hex[:12]}"
@@ -259,7 +289,7 @@ async def test_who_lost_the_lease_writes_nothing(
     payment_id = await start(bench, monkeypatch)
     await recover(bench, payment_id)
     before = await bench.get(payment_id)
-    await bench.runs.begin(Lease(bench.tenant_id, payment_id, 1, "a stale fence"))
+    await bench.runs.begin(Claim(bench.tenant_id, payment_id, 1, "a stale fence"))
     assert await bench.get(payment_id) == before
 
 
@@ -272,7 +302,7 @@ async def test_a_worker_that_slept_through_its_lease_sends_nothing(
     times = iter([0.0, LEASE_MARGIN_MS / 1000 + 0.1])
     with monkeypatch.context() as patched:
         patched.setattr(engine_module, "monotonic", lambda: next(times))
-        await bench.runs.begin(Lease(bench.tenant_id, payment_id, 1, "correlation"))
+        await bench.runs.begin(Claim(bench.tenant_id, payment_id, 1, "correlation"))
     assert step_statuses(await bench.get(payment_id)) == ["SENT"]
     assert bench.net_at_processors() == 0
     await recover(bench, payment_id)
@@ -286,7 +316,7 @@ async def test_two_workers_of_which_one_is_a_zombie_charge_once(
     """The zombie has read the payment before the lease was taken from it, and goes on."""
     await bench.configure(CARD)
     payment_id = await start(bench, monkeypatch)
-    zombie = bench.runs.begin(Lease(bench.tenant_id, payment_id, 0, "stale from the start"))
+    zombie = bench.runs.begin(Claim(bench.tenant_id, payment_id, 0, "stale from the start"))
     await recover(bench, payment_id)
     await zombie
     assert status(await bench.get(payment_id)) == "SUCCEEDED"

@@ -21,15 +21,16 @@ from psycopg import waiting
 from services.runtime import database as database_module
 from services.runtime.access import KeyRing
 from services.runtime.clock import SystemClock
+from services.runtime.commands import Commands, UseCase
 from services.runtime.context import CallContext, acting
 from services.runtime.database import Database, UnitOfWork, connect_arguments
 from services.runtime.errors import Unauthenticated
 from services.runtime.events import relay as relay_module
 from services.runtime.events.bus import EventBus
 from services.runtime.events.handling import Handling
-from services.runtime.events.jetstream.statements import LeaseLost, fenced
+from services.runtime.events.jetstream.statements import fenced
 from services.runtime.events.relay import Relay, rows
-from services.runtime.idempotency import Idempotency
+from services.runtime.leases import LeaseLost
 from services.runtime.postgres.pool import transaction
 from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.postgres.session import Session
@@ -117,14 +118,14 @@ async def copy(shared: Shared) -> None:
 async def savepoint(shared: Shared) -> None:
     request = access_service_pb2.RevokeApiKeyRequest(request_id=str(uuid4()), key_id="key_1")
 
-    async def handler(work: UnitOfWork) -> access_service_pb2.RevokeApiKeyResponse:
+    async def run(answer: access_service_pb2.RevokeApiKeyResponse, work: UnitOfWork) -> Any:
         work.audit("test", "1", None, {"n": 1})
         await work.execute("SELECT 1")
-        return access_service_pb2.RevokeApiKeyResponse()
+        return answer
 
-    await Idempotency(shared.database).once(
-        "test.cut", request, access_service_pb2.RevokeApiKeyResponse, handler
-    )
+    answer = access_service_pb2.RevokeApiKeyResponse()
+    use_case = UseCase("test.cut", run, lambda made: made, type(answer))
+    await Commands(shared.database).run(use_case, answer, request)
 
 
 async def fails(shared: Shared) -> None:

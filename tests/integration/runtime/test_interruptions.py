@@ -20,6 +20,7 @@ from services.access import manifest as access
 from services.events import manifest as events
 from services.runtime.access import LOOKUPS_MAX, KeyRing, Principal
 from services.runtime.clock import SystemClock
+from services.runtime.commands import Commands, UseCase
 from services.runtime.config import Settings
 from services.runtime.context import CallContext, acting
 from services.runtime.contracts import REQUEST_VALIDATION
@@ -27,7 +28,6 @@ from services.runtime.database import Database, UnitOfWork
 from services.runtime.edge import interceptors
 from services.runtime.edge.server import PortInUse
 from services.runtime.errors import DatabaseUnavailable, DeadlineExceeded, InvalidField
-from services.runtime.idempotency import Idempotency
 from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.process.node import Node
 from services.runtime.violations import Violation
@@ -121,7 +121,9 @@ async def test_a_backend_that_dies_under_a_request_is_the_databases_fault(
     request = access_service_pb2.RevokeApiKeyRequest(request_id=str(uuid4()), key_id="key_1")
     answer = access_service_pb2.RevokeApiKeyResponse()
 
-    async def handler(work: UnitOfWork) -> access_service_pb2.RevokeApiKeyResponse:
+    async def run(
+        answer: access_service_pb2.RevokeApiKeyResponse, work: UnitOfWork
+    ) -> access_service_pb2.RevokeApiKeyResponse:
         work.audit("test", "1", None, {"n": 1})
         if dying:
             pid = (await work.execute("SELECT pg_backend_pid()")).scalar_one()
@@ -130,15 +132,16 @@ async def test_a_backend_that_dies_under_a_request_is_the_databases_fault(
             await ((await work.raw()).execute("SELECT 1") if raw else work.execute("SELECT 1"))
         return answer
 
-    once = Idempotency(single).once
+    use_case = UseCase("test.dies", run, lambda answer: answer, type(answer))
+    commands = Commands(single)
     with acting(call()):
         dying = True
         with pytest.raises(DatabaseUnavailable):
-            await once("test.dies", request, access_service_pb2.RevokeApiKeyResponse, handler)
+            await commands.run(use_case, answer, request)
         assert await count_audits(single) == 0
         dying = False
         for _ in range(2):
-            await once("test.dies", request, access_service_pb2.RevokeApiKeyResponse, handler)
+            await commands.run(use_case, answer, request)
         assert await count_audits(single) == 1
 
 

@@ -8,8 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from google.protobuf import struct_pb2
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 from payments.metering.v1 import metering_service_pb2_grpc
+from payments.orchestration.v1 import orchestration_service_pb2, orchestration_service_pb2_grpc
 from payments.pricing.v1 import catalog_service_pb2, catalog_service_pb2_grpc
 from payments.type.v1 import type_pb2
 
@@ -17,8 +19,9 @@ from services.ledger import manifest as ledger
 from services.ledger.servicer import BATCH_ITEMS_MAX
 from services.metering import manifest as metering
 from services.metering.domain import ROWS_MAX
+from services.orchestration import manifest as orchestration
 from services.pricing import manifest as pricing
-from services.pricing.servicer import CATALOG_BYTES_MAX
+from services.pricing.messages import CATALOG_BYTES_MAX
 from services.runtime.clock import ManualClock
 from services.runtime.edge.weight import MESSAGE_BYTES_MAX
 from tests.support.loop_watch import STEP_S, watching
@@ -30,7 +33,7 @@ from tests.support.pricing import declaration
 
 @pytest.fixture(scope="module")
 async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
-    builds = [ledger.SERVICE, pricing.SERVICE, metering.SERVICE]
+    builds = [ledger.SERVICE, pricing.SERVICE, metering.SERVICE, orchestration.SERVICE]
     async with running(database, builds, clock=ManualClock(NOW)) as found:
         yield found
 
@@ -93,6 +96,42 @@ async def test_a_full_batch_of_the_ledger(mesh: Mesh, tenant: str) -> None:
     async with watching() as watch:
         differing = await stub.PostTransfers(request)
     assert len(differing.results) == BATCH_ITEMS_MAX
+    assert watch.longest_s < STEP_S
+
+
+def _members(*members: bytes) -> bytes:
+    return b"{" + b",".join(members) + b"}"
+
+
+def _struct(fields: int) -> struct_pb2.Struct:
+    found = struct_pb2.Struct()
+    for number in range(fields):
+        found.fields[f"k{number}"].number_value = number
+    return found
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"raw_request": b'{"payment_methods":[' + b",".join([b'{"a":0}'] * 25_000) + b"]}"},
+        {"raw_request": _members(*[b'"amount":1'] * 20_000)},
+        {"raw_request": _members(*[b'"amount":%d' % n for n in range(15_000)])},
+        {"raw_request": _members(b'"amount":' + _members(*[b'"a":0'] * 40_000))},
+        {"external_request": _struct(12_000)},
+    ],
+)
+async def test_a_payment_of_many_tiny_members(
+    mesh: Mesh, tenant: str, body: dict[str, Any]
+) -> None:
+    stub = orchestration_service_pb2_grpc.PaymentServiceStub(mesh.channel(tenant))
+    key = str(uuid.uuid4())
+    async with watching() as watch:
+        plan = orchestration_service_pb2.PlanPaymentRequest(**body)
+        planned = await stub.PlanPayment(plan)
+        create = orchestration_service_pb2.CreatePaymentRequest(request_id=key, **body)
+        made = await stub.CreatePayment(create)
+    assert planned.context.validation_errors
+    assert made.payment.context.validation_errors
     assert watch.longest_s < STEP_S
 
 

@@ -19,11 +19,11 @@ from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
 from services.access import manifest as access
 from services.access import store as access_store
+from services.runtime.commands import fingerprint
 from services.runtime.context import CallContext, acting, current
 from services.runtime.edge import methods
 from services.runtime.edge.status import from_status
 from services.runtime.errors import DomainError, RequestIdReused
-from services.runtime.idempotency import fingerprint
 from services.runtime.postgres.roles import DatabaseUrls
 from tests.support.mesh import Mesh, running
 

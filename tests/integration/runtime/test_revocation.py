@@ -17,7 +17,7 @@ from payments.metering.v1 import metering_service_pb2_grpc
 
 from services.access import app
 from services.access import manifest as access
-from services.access.domain import MakerEnded
+from services.access.domain import CreateKey, MakerEnded, RevokeKey
 from services.events import manifest as events
 from services.metering import manifest as metering
 from services.runtime import access as runtime_access
@@ -191,12 +191,12 @@ async def test_what_a_key_makes_while_it_is_revoked_ends_too(mesh: Mesh) -> None
     call = CallContext(tenant, maker.key_id, frozenset({"*"}), "r", "c")
     with acting(call):
         async with mesh.node.database.unit_of_work("test.create") as work:
-            made, _ = await app.create(work, "late", ["*"], None)
+            made = await app.create(CreateKey("late", ["*"], None), work)
             revoking = asyncio.create_task(operator.revokes(maker.key_id))
             await waits(mesh, "FOR UPDATE")
             assert not revoking.done()
     assert (await revoking).keys_ended == 1
-    assert (await operator.keys())[made.key_id].revoked_with_key_id == maker.key_id
+    assert (await operator.keys())[made.key.key_id].revoked_with_key_id == maker.key_id
 
 
 async def test_a_key_that_is_being_revoked_makes_none(mesh: Mesh) -> None:
@@ -210,7 +210,7 @@ async def test_a_key_that_is_being_revoked_makes_none(mesh: Mesh) -> None:
         stub: Any = access_service_pb2_grpc.AccessServiceStub(channel)
         with acting(by_operator):
             async with mesh.node.database.unit_of_work("test.revoke") as work:
-                await app.revoke(work, maker.key_id, keep_made_keys=False)
+                await app.revoke(RevokeKey(maker.key_id, keep_made_keys=False), work)
                 making = asyncio.ensure_future(stub.CreateApiKey(request, metadata=maker.metadata))
                 await waits(mesh, "hold_api_key")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -224,7 +224,7 @@ async def test_a_key_that_is_being_revoked_makes_none(mesh: Mesh) -> None:
         pytest.raises(MakerEnded),
     ):
         async with mesh.node.database.unit_of_work("test.create") as work:
-            await app.create(work, "later", ["*"], None)
+            await app.create(CreateKey("later", ["*"], None), work)
 
 
 async def waits(mesh: Mesh, statement: str) -> None:

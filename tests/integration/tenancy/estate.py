@@ -242,10 +242,11 @@ class Estate:
         body = external_request(
             self.name("shop"),
             self.name("order"),
-            self.name("org"),
+            self.name("person"),
             f"{self.uses}.00",
             "USD",
             ["wallet"],
+            org=self.name("org"),
         )
         payment = create_payment(client, body, str(uuid4())).payment
         assert payment.status == orchestration_pb2.PAYMENT_STATUS_SUCCEEDED

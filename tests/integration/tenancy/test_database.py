@@ -44,9 +44,11 @@ SELECT a.attname FROM pg_attribute a
 
 # Functions that run with their owner's rights and that services may call: each is a hole that must be a keyhole.
 OWNERS_FUNCTIONS = {
-    "billing.tenants_to_resume": "names tenants with a charge left half-way, nothing of the charge",
+    "billing.claim_due": "names charges that were left half-way, a few at a time, and their chain of calls",
+    "billing.due_lag": "counts charges that wait, of all tenants, and says since when",
     "events.claim_webhooks": "names deliveries to send, a few at a time, nothing of what is in them",
     "events.prune_webhooks": "counts what is older than it is kept",
+    "events.webhooks_lag": "counts deliveries that wait, of all tenants, and says since when",
     "mesh.end_keys_made_by": "ends what a key of the transaction's tenant has made, of whichever tenant",
     "mesh.hold_api_key": "tells whether the key of a given id works, and holds it: its maker may be another tenant's",
     "mesh.is_of_key": "says of two keys, of any tenant, whether one was made with the other",
@@ -54,7 +56,8 @@ OWNERS_FUNCTIONS = {
     "mesh.replay_dead_letters": "puts letters of the transaction's tenant back into the queue",
     "mesh.replay_events": "puts events of the transaction's tenant into the queue again",
     "mesh.resolve_api_key": "finds a key by the digest of its secret alone",
-    "orchestration.claim_due": "names payments to go on with, a few at a time",
+    "orchestration.claim_due": "names payments to go on with, a few at a time, and their chain of calls",
+    "orchestration.due_lag": "counts payments that wait, of all tenants, and says since when",
 }
 
 # Tables that may be empty after a tenant has done everything once.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -13,10 +15,12 @@ from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.runtime.context import acting
 from services.runtime.journeys import store as journeys
-from services.runtime.outbox import timer_event, timer_setting
+from services.runtime.outbox import timer_event as event
+from services.runtime.outbox import timer_setting as setting
 from services.runtime.outbox.publish import EventTooLarge
 from services.runtime.timers import pump as pumps
 from services.runtime.timers import store
+from services.runtime.timers.pump import TimerPump
 from tests.support.events import call, new_tenant
 from tests.support.postgres import DatabaseUrls
 from tests.support.timers import START, TimerLab
@@ -104,7 +108,7 @@ async def test_what_cannot_become_an_event_is_refused_when_it_is_set(lab: TimerL
                 await work.schedule(PlanCreated(plan_id="p"), datetime(2026, 3, 1))  # noqa: DTZ001
             with pytest.raises(EventTooLarge):
                 heavy = PlanCreated(plan_id="p")
-                heavy.plan.name = "x" * timer_setting.PAYLOAD_BYTES_MAX
+                heavy.plan.name = "x" * setting.PAYLOAD_BYTES_MAX
                 await work.schedule(heavy, START)
             with pytest.raises(ValueError, match="key"):
                 await work.schedule(PlanCreated(plan_id="p"), START, key="x" * 401)
@@ -123,6 +127,23 @@ async def test_a_tenants_timers_come_in_the_order_of_their_times(lab: TimerLab) 
     async with lab.pumping(4):
         await _until_logged(lab, tenant, 450)
     assert [version for _, version in await lab.versions(tenant)] == list(range(450))
+
+
+async def test_how_far_the_pump_is_behind(lab: TimerLab) -> None:
+    told: dict[str, float] = {}
+    telemetry: Any = SimpleNamespace(gauge=lambda name, value, **_: told.update({name: value}))
+    tenant = new_tenant()
+    await lab.fire()
+    for number in range(3):
+        await lab.schedule(tenant, f"k{number}", seconds=10)
+    lab.advance(seconds=100)
+    pump = TimerPump(lab.urls.relay, bus=lab.bus, clock=lab.clock, telemetry=telemetry)
+    async with await pump._session() as session:
+        await pump._lag.tell(partial(pump._due, session), lab.clock.now)
+        assert told == {"tollmesh.work.due": 3, "tollmesh.work.oldest_s": 90.0}
+        await lab.fire()
+        assert (await pump._due(session)).due == 0
+    await pump.stop()
 
 
 async def test_several_pumps_fire_each_timer_once_and_are_fair(lab: TimerLab) -> None:
@@ -276,7 +297,7 @@ async def test_a_key_that_is_set_again_while_it_fires_has_both(lab: TimerLab) ->
             taken = await pump._timers(session, tenant, START, 10)
             again = asyncio.create_task(lab.schedule(tenant, "k", 2, days=1))
             await _until_somebody_waits(lab)
-            await timer_event.write(session, taken)
+            await event.write(session, taken)
         await again
     await pump.stop()
     assert await lab.versions(tenant) == [("k", 1)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,6 @@ from payments.billing.v1 import billing_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2
 from payments.pricing.v1 import pricing_pb2
 
-from services.billing import explanations
 from services.billing.domain import postings
 from services.billing.domain.charges import (
     LINES_MAX,
@@ -28,7 +29,8 @@ from services.billing.domain.charges import (
     freeze,
     overlaps,
 )
-from services.billing.domain.postings import PostingVerdict
+from services.billing.domain.postings import PostingVerdict, next_round, planned
+from services.billing.messages import explanations
 from services.runtime.errors import AmountOverflow, CurrencyMismatch
 from services.runtime.money import Money
 
@@ -89,16 +91,16 @@ def test_the_bill_of_the_demo_with_its_commission() -> None:
     assert made.total == Money("USD", 5684)
     assert [line.partner_amount.minor_units for line in made.lines] == [501, 22, 45]
     assert made.partner_total == Money("USD", 568), "5.015 is a tie and stays with us"
-    planned = postings.transfers(made)
+    transfers = planned(made).transfers
     assert [
-        (t.debit.account_id, t.credit.account_id, t.amount.minor_units) for t in planned[:2]
+        (t.debit.account_id, t.credit.account_id, t.amount.minor_units) for t in transfers[:2]
     ] == [
         ("receivable:acme:USD", "revenue:llm.input_tokens:USD", 5015),
         ("commission:USD", "payable:partner:north:USD", 501),
     ]
-    assert {t.effective_at for t in planned} == {PERIOD.end_at - timedelta(microseconds=1)}
-    assert [a.account_id for a in postings.accounts(planned)] == sorted(
-        {t.debit.account_id for t in planned} | {t.credit.account_id for t in planned}
+    assert {t.effective_at for t in transfers} == {PERIOD.end_at - timedelta(microseconds=1)}
+    assert [a.account_id for a in postings.accounts(transfers)] == sorted(
+        {t.debit.account_id for t in transfers} | {t.credit.account_id for t in transfers}
     )
 
 
@@ -121,18 +123,18 @@ def test_parts_sum_to_the_whole_and_every_cent_is_posted(lines: list[RatedLine])
     for line in made.lines:
         assert line.partner_amount + line.net == line.rated.amount
         assert line.rated.partner_id or line.partner_amount.minor_units == 0
-    planned = postings.transfers(made)
-    assert all(transfer.amount.minor_units > 0 for transfer in planned), "zero moves nothing"
+    transfers = planned(made).transfers
+    assert all(transfer.amount.minor_units > 0 for transfer in transfers), "zero moves nothing"
     receivable = sum(
         transfer.amount.minor_units
         * (1 if transfer.debit.account_id == "receivable:acme:USD" else -1)
-        for transfer in planned
+        for transfer in transfers
         if transfer.code == postings.CODE_CHARGE
     )
     assert receivable == made.total.minor_units
-    ids = [transfer.transfer_id for transfer in planned]
+    ids = [transfer.transfer_id for transfer in transfers]
     assert len(set(ids)) == len(ids)
-    assert ids == [transfer.transfer_id for transfer in postings.transfers(charge(*lines))]
+    assert transfers == planned(charge(*lines)).transfers
 
 
 def test_a_tie_is_ours_whatever_the_sign() -> None:
@@ -144,9 +146,22 @@ def test_a_tie_is_ours_whatever_the_sign() -> None:
 
 def test_ids_derive_from_tenant_request_and_round() -> None:
     assert charge_id_of("t", "R") == charge_id_of("t", "r") != charge_id_of("u", "r")
-    first = charge(rated("a", 1))
-    later = Charge(**{**{f: getattr(first, f) for f in first.__slots__}, "posting_round": 2})
-    assert postings.transfers(first)[0].transfer_id != postings.transfers(later)[0].transfer_id
+    first = planned(charge(rated("a", 1, "north", "100")))
+    second = next_round(first)
+    assert second.posting_round == 2
+    assert not ids(first) & ids(second)
+    assert ids(next_round(second)) != ids(second)
+    assert ids(second) == ids(planned(replace(first, posting_round=2))), "as ever, by the round"
+
+
+def test_a_next_round_has_other_ids_and_nothing_else() -> None:
+    first = planned(charge(rated("a", 100, "north", "10"), rated("b", -7)))
+    moved = [replace(item, transfer_id=UUID(int=0)) for item in next_round(first).transfers]
+    assert moved == [replace(item, transfer_id=UUID(int=0)) for item in first.transfers]
+
+
+def ids(made: Charge) -> set[UUID]:
+    return {transfer.transfer_id for transfer in made.transfers}
 
 
 def test_refusals_are_typed() -> None:
@@ -163,24 +178,24 @@ def test_refusals_are_typed() -> None:
 
 def test_the_largest_charge_fits_into_one_chain_of_the_ledger() -> None:
     largest = charge(*[rated("a", 100, "north", "10")] * LINES_MAX)
-    assert len(postings.transfers(largest)) == 2 * LINES_MAX <= 8190
+    assert len(planned(largest).transfers) == 2 * LINES_MAX <= 8190
 
 
 def test_what_a_refused_chain_means() -> None:
-    planned = postings.transfers(charge(rated("a", 1, "north", "100")))
+    transfers = planned(charge(rated("a", 1, "north", "100"))).transfers
     verdicts = [
-        PostingVerdict(planned[0], "LINKED_EVENT_FAILED"),
-        PostingVerdict(planned[1], "ID_ALREADY_FAILED", "CREDIT_ACCOUNT_CLOSED"),
+        PostingVerdict(transfers[0], "LINKED_EVENT_FAILED"),
+        PostingVerdict(transfers[1], "ID_ALREADY_FAILED", "CREDIT_ACCOUNT_CLOSED"),
     ]
     refused = postings.refusal(verdicts)
     assert refused is verdicts[1]
     assert postings.is_final(refused)
     assert postings.account_at_fault(refused) == "payable:partner:north:USD"
-    overflow = PostingVerdict(planned[0], "OVERFLOWS_DEBITS")
+    overflow = PostingVerdict(transfers[0], "OVERFLOWS_DEBITS")
     assert postings.refusal([overflow]) is overflow
     assert not postings.is_final(overflow)
     assert postings.account_at_fault(overflow) == "receivable:acme:USD"
-    assert postings.refusal([PostingVerdict(t, "EXISTS") for t in planned]) is None
+    assert postings.refusal([PostingVerdict(t, "EXISTS") for t in transfers]) is None
 
 
 def test_final_verdicts_are_those_that_burn_an_id() -> None:

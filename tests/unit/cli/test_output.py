@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from payments.billing.v1 import billing_pb2
+from payments.events.v1 import billing_events_pb2, events_service_pb2, pricing_events_pb2
 from payments.type.v1 import type_pb2
 
 from services.cli import __main__, output
@@ -46,6 +48,26 @@ def test_enums_and_times_are_words() -> None:
     assert output.enum_name(charge, "status") == "unknown (99)"
     assert output.when(Timestamp()) == ""
     assert output.when(Timestamp(seconds=1_700_000_000)) == "2023-11-14 22:13:20"
+
+
+def test_what_an_older_command_does_not_know_is_shown_as_bytes() -> None:
+    page = events_service_pb2.ListEventsResponse()
+    known, later, beyond = (page.events.add(id=name) for name in ("known", "later", "beyond"))
+    known.message.Pack(pricing_events_pb2.PlanCreated(plan_id="p"))
+    url = "type.googleapis.com/payments.events.v1.OfALaterRelease"
+    later.message.type_url, later.message.value = url, b"\x0a\x05\xff"
+    moment = billing_events_pb2.ChargeCreated()
+    moment.created_at.seconds = 2**60
+    beyond.message.Pack(moment)
+    before = page.SerializeToString()
+    shown = [event["message"] for event in output.as_dict(page)["events"]]
+    assert shown[0]["plan_id"] == "p"
+    assert shown[1] == {"@type": url, "value": "CgX/"}
+    assert base64.b64decode(shown[2]["value"]) == moment.SerializeToString()
+    assert output.as_dict(later.message, zeros=False) == shown[1]
+    assert page.SerializeToString() == before
+    with pytest.raises(ValueError, match="Timestamp is not valid"):
+        output.as_dict(Timestamp(seconds=2**60))
 
 
 def test_json_is_one_document_in_the_protos_spelling(capsys: pytest.CaptureFixture[str]) -> None:

@@ -748,13 +748,16 @@ def test_times_of_parquet_are_read_to_the_microsecond(
     ("values", "kind", "expected"),
     [
         ([0.1, 16777216.0], pa.float32(), ["0.1", "16777216"]),
-        ([1e-7, 3.4e38], pa.float32(), ["0.0000001", "34" + "0" * 37]),
+        ([1e-7, 67108872.0], pa.float32(), ["0.0000001", "67108872"]),
+        ([123456792.0, 134217744.0], pa.float32(), ["123456792", "134217744"]),
+        ([3.4e38, 1e9], pa.float32(), ["339999995214436424907732413799364296704", "1000000000"]),
         ([0.1, 1.001], pa.float16(), ["0.1", "1.001"]),
+        ([8208.0, 65504.0], pa.float16(), ["8208", "65504"]),
         ([2**64 - 1, 0], pa.uint64(), [str(2**64 - 1), "0"]),
         ([Decimal("1" * 70 + ".25"), Decimal(0)], pa.decimal256(76, 2), ["1" * 70 + ".25", "0.00"]),
     ],
 )
-def test_numbers_of_parquet_are_named_by_their_shortest_text(
+def test_numbers_of_parquet_are_read_as_what_they_stand_for(
     file: Path, values: list[object], kind: pa.DataType, expected: list[str]
 ) -> None:
     parquet_file(file, quantity=pa.array(values, kind), event_time=pa.array([AT, AT]))
@@ -768,11 +771,14 @@ def test_a_float32_has_the_text_that_names_it(values: list[float]) -> None:
     array = pa.array(values, pa.float32())
     ours = parquet_rows._cells(array)
     assert pa.array(map(float, ours), pa.float32()).equals(array)
-    # As short as another program writes it; which of several as short is another matter.
+    # A whole number is itself. A fraction is as short as another program writes it; which of several as short is
+    # another matter.
     theirs = [Decimal(text) for text in array.cast(pa.string()).to_pylist()]
-    assert [len(own.normalize().as_tuple().digits) for own in ours] == [
-        len(text.normalize().as_tuple().digits) for text in theirs
-    ]
+    for own, value, text in zip(ours, array.to_pylist(), theirs, strict=True):
+        if value.is_integer():
+            assert own == Decimal(value)
+        else:
+            assert len(own.normalize().as_tuple().digits) == len(text.normalize().as_tuple().digits)
 
 
 def labels(file: Path, **columns: pa.Array) -> list[dict[str, str] | str]:

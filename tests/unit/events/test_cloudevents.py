@@ -20,13 +20,13 @@ from payments.events.v1 import events_service_pb2
 from payments.events.v1.billing_events_pb2 import ChargeCreated
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
-from services.events import body, incoming
-from services.events import cloudevents as rendering
-from services.events.app.publisher import Unreadable
 from services.events.domain import cloudevents
 from services.events.domain.cloudevents import Outgoing
 from services.events.domain.feed import FeedEvent, Progress
-from services.events.domain.outside import Incoming
+from services.events.domain.outside import Incoming, Unreadable
+from services.events.messages import body
+from services.events.messages import cloudevents as rendering
+from services.events.servicer import incoming
 from services.runtime.context import acting
 from services.runtime.errors import DomainError
 from tests.support.checks import HERE

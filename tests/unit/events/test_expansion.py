@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.events import catalogue
 from services.events.domain import expansion, payloads, schemas
+from services.events.store import catalogue
 
 
 def chain(length: int, keyword: str = "allOf") -> dict[str, Any]:
@@ -22,6 +22,7 @@ def chain(length: int, keyword: str = "allOf") -> dict[str, Any]:
         "oneOf": lambda ref: {"oneOf": [ref, {"not": ref}]},
         "if": lambda ref: {"if": ref, "then": ref},
         "dependentSchemas": lambda ref: {"dependentSchemas": {"a": ref, "b": ref}},
+        "dependencies": lambda ref: {"dependencies": {"a": ref, "b": ref}},
         "properties": lambda ref: {"properties": {"a": ref, "b": ref}},
         "patternProperties": lambda ref: {"patternProperties": {"a": ref, "b": ref}},
         "prefixItems": lambda ref: {"prefixItems": [ref], "items": ref},
@@ -42,8 +43,8 @@ BEYOND = next(
 @pytest.mark.parametrize(
     "keyword",
     [
-        "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "properties", "patternProperties",
-        "prefixItems", "contains", "propertyNames", "unevaluatedProperties",
+        "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "dependencies", "properties",
+        "patternProperties", "prefixItems", "contains", "propertyNames", "unevaluatedProperties",
     ],
 )  # fmt: skip
 def test_a_schema_just_beyond_the_bound_is_refused(keyword: str) -> None:
@@ -72,6 +73,7 @@ def test_a_way_back_hides_nothing() -> None:
         ({"$anchor": "n", "if": {"$ref": "#n"}}, None),
         ({"$id": "https://a.example/s", "oneOf": [{"$ref": "https://a.example/s"}]}, None),
         ({"dependentSchemas": {"a": {"$ref": "#"}}}, None),
+        ({"dependencies": {"a": {"$ref": "#"}}}, None),
     ],
 )
 def test_a_schema_that_leads_to_itself_for_the_same_value_is_refused(
@@ -93,6 +95,8 @@ def test_a_schema_that_leads_to_itself_for_the_same_value_is_refused(
         ({"properties": {"next": {"$ref": "#"}}}, 2),
         ({"properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}}}, 3),
         ({"properties": {"$ref": {"type": "string"}}}, 2),
+        ({"dependencies": {"a": ["b"], "c": []}}, 3),
+        ({"properties": {"$schema": {"$id": "x"}}, "$defs": {"$schema": {"$id": "y"}}}, 2),
         ({"$defs": {"unused": {"allOf": [{}, {}]}}}, 1),
         ({"items": {"$dynamicRef": "#n"}, "$dynamicAnchor": "n"}, 2),
         ({"$ref": "https://json-schema.org/draft/2020-12/schema"}, 1),
@@ -101,6 +105,107 @@ def test_a_schema_that_leads_to_itself_for_the_same_value_is_refused(
 def test_recursion_through_parts_of_the_value_is_fine(schema: dict[str, Any], count: int) -> None:
     assert expansion.expand(schema, 100) == expansion.Expansion(count, None)
     schemas.read(json.dumps(schema))
+
+
+# Every keyword that takes schemas in any draft, and one or two that never did.
+KEYWORDS = (
+    "$defs", "definitions", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies",
+    "properties", "patternProperties", "additionalProperties", "propertyNames", "unevaluatedProperties", "prefixItems",
+    "items", "additionalItems", "contains", "unevaluatedItems", "contentSchema", "extends", "disallow", "type",
+    "propertyDependencies", "$recursiveRef", "$dynamicRef", "default", "const", "enum", "examples",
+)  # fmt: skip
+# What makes some of them take effect.
+BESIDE: dict[str, list[dict[str, Any]]] = {
+    "if": [{"then": False}],
+    "then": [{"if": True}],
+    "else": [{"if": False}],
+    "additionalItems": [{}, {"items": [True]}, {"prefixItems": [True]}],
+    "items": [{}, {"prefixItems": [True]}],
+    "contentSchema": [{"contentMediaType": "application/json"}],
+}
+SHAPES: tuple[Callable[[Any], Any], ...] = (
+    lambda schema: schema,
+    lambda schema: [schema],
+    lambda schema: {"a": schema},
+    lambda schema: {"a": [schema]},
+    lambda schema: {"a": {"b": schema}},
+)
+VALUES: list[Any] = [{"a": 1}, {"a": "b"}, [1, 2], [], {}, 1, "[1]", None]
+
+
+def _verdicts(schema: dict[str, Any]) -> list[bool] | None:
+    """What the validator says of each value; None when it takes no such schema."""
+    text = json.dumps(schema)
+    try:
+        schemas._compiled(text)
+    except schemas.SchemaInvalid:
+        return None
+    verdicts = []
+    for value in VALUES:
+        try:
+            schemas.check(text, value)
+        except payloads.PayloadInvalid:
+            verdicts.append(False)
+        else:
+            verdicts.append(True)
+    return verdicts
+
+
+@pytest.mark.parametrize("keyword", KEYWORDS)
+def test_every_schema_that_the_validator_heeds_is_counted(keyword: str) -> None:
+    heeded = 0
+    for beside in BESIDE.get(keyword, [{}]):
+        for shape in SHAPES:
+
+            def holding(schema: Any, shape: Any = shape, beside: Any = beside) -> dict[str, Any]:
+                return {**beside, keyword: shape(schema)}
+
+            always, never = _verdicts(holding(True)), _verdicts(holding(False))
+            if always is None or never is None or always == never:
+                continue
+            heeded += 1
+            one = expansion.expand({**holding({"$ref": "#/$defs/x"}), "$defs": {"x": {}}}, 100)
+            two: dict[str, Any] = {"x": {"allOf": [{}]}}
+            more = expansion.expand({**holding({"$ref": "#/$defs/x"}), "$defs": two}, 100)
+            assert more.schemas == one.schemas + 1
+            at_same_value = any(
+                (_verdicts(holding({"const": value})) or always)[at] != never[at]
+                and (_verdicts(holding({"not": {"const": value}})) or always)[at] == never[at]
+                for at, value in enumerate(VALUES)
+                if always[at] != never[at]
+            )
+            assert (expansion.expand(holding({"$ref": "#"}), 100).endless is not None) == (
+                at_same_value
+            ), holding
+    assert bool(heeded) == (keyword in HEEDED)
+
+
+HEEDED = frozenset(KEYWORDS) - {
+    *("$defs", "definitions", "additionalItems", "contentSchema", "extends", "disallow", "type"),
+    *("propertyDependencies", "$recursiveRef", "$dynamicRef", "default", "const", "enum"),
+    "examples",
+}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"$id": "b", "items": [True]},
+        {"$id": "b", "additionalItems": {"$ref": "#"}, "items": [True]},
+        {"id": "b"},
+        {"$id": "b", "properties": {"a": {"$recursiveRef": "#"}}},
+    ],
+)
+def test_a_part_of_another_dialect_is_refused(part: dict[str, Any]) -> None:
+    for dialect in ("http://json-schema.org/draft-07/schema#", schemas.DIALECT + "#"):
+        for schema in (
+            {"$defs": {"x/y": {**part, "$schema": dialect}}},
+            {"$id": "https://a.example/", "allOf": [{**part, "$schema": dialect}]},
+        ):
+            with pytest.raises(schemas.SchemaInvalid, match="schema must be") as raised:
+                schemas.read(json.dumps(schema))
+            assert raised.value.metadata["pointer"] in ("/$defs/x~1y/$schema", "/allOf/0/$schema")
+    schemas.read(json.dumps({"allOf": [{"$id": "b", "$schema": schemas.DIALECT}]}))
 
 
 def test_schemas_of_the_catalogue_lie_far_below_the_bound() -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from payments.events.v1 import billing_events_pb2
 from pydantic import SecretStr
 
 from services.runtime.config import Settings, SettingsUnfit
-from services.runtime.events.jetstream import message
+from services.runtime.events.jetstream import broker, message
 from services.runtime.events.jetstream.message import Arrived, Event, Unreadable
 from services.runtime.events.jetstream.options import Options, place_of
 from services.runtime.events.jetstream.source import Position
@@ -47,9 +49,9 @@ def texts(size: int) -> st.SearchStrategy[str]:
     event_id=texts(128),
     key=texts(200),
     trail=st.tuples(*[st.text(TEXTS, max_size=100)] * 3),
-    payload=st.binary(max_size=200),
+    content=st.tuples(st.just(""), st.just(b' {"a": 1}'))
+    | st.tuples(st.just("payments.events.v9.OfALaterRelease"), st.binary(max_size=200)),
     subject=st.sampled_from([("order.created", 1), ("a.b.c-d_9.e", 1), ("order.created.v7", 7)]),
-    name=st.sampled_from(["", "payments.events.v1.PlanCreated"]),
     generation=st.integers(0, 2**31 - 1),
     created_at=st.datetimes(timezones=st.just(UTC)),
     number=st.integers(1, 2**63 - 1),
@@ -60,14 +62,14 @@ def test_an_event_comes_out_as_it_went_in(
     event_id: str,
     key: str,
     trail: tuple[str, str, str],
-    payload: bytes,
+    content: tuple[str, bytes],
     subject: tuple[str, int],
-    name: str,
     generation: int,
     created_at: datetime,
     number: int,
     lane: int,
 ) -> None:
+    name, payload = content
     event = Event(
         tenant,
         event_id,
@@ -116,8 +118,25 @@ def test_ids_of_two_tenants_or_sites_are_two() -> None:
     [
         ({"ce-id": None}, "no header ce-id"),
         ({"Tollmesh-Number": None}, "no header Tollmesh-Number"),
-        ({"Tollmesh-Number": "one"}, "invalid literal"),
-        ({"Tollmesh-Generation": "x"}, "invalid literal"),
+        ({"Tollmesh-Number": "one"}, "'one' is no number from 1 to 9223372036854775807"),
+        ({"Tollmesh-Number": str(2**63)}, "is no number from 1 to"),
+        ({"Tollmesh-Number": "1" + "0" * 30}, "is no number from 1 to"),
+        ({"Tollmesh-Number": "9" * 10_000}, "is no number from 1 to"),
+        ({"Tollmesh-Number": "0"}, "is no number from 1 to"),
+        ({"Tollmesh-Number": "1_0"}, "is no number from 1 to"),
+        ({"Tollmesh-Number": "%D9%A3"}, "is no number from 1 to"),
+        ({"Tollmesh-Generation": "x"}, "is no number from 0 to 2147483647"),
+        ({"Tollmesh-Generation": "-1"}, "is no number from 0 to"),
+        ({"Tollmesh-Generation": str(2**31)}, "is no number from 0 to"),
+        ({"Tollmesh-Schema-Version": "10000"}, "is no number from 1 to 9999"),
+        ({"ce-time": "10000-01-01T00:00:00Z"}, "is not a moment"),
+        ({"ce-time": "9999-12-31T23:59:59-01:00"}, "is not a moment"),
+        ({"ce-correlationid": "c" * 129}, "trail is out of bounds"),
+        ({"ce-causationid": "c" * 129}, "trail is out of bounds"),
+        ({"ce-traceparent": "c" * 129}, "trail is out of bounds"),
+        ({"ce-correlationid": "a%00b"}, "the character NUL"),
+        ({"ce-dataschema": "https://tollmesh.dev/schemas/a..b"}, "name is out of bounds"),
+        ({"ce-dataschema": "a" * 201}, "name is out of bounds"),
         ({"ce-specversion": "2.0"}, "CloudEvents '2.0' is not read"),
         ({"ce-time": "2026-11-20T12:00:00"}, "is not a moment"),
         ({"ce-time": "yesterday"}, "is not a moment"),
@@ -132,7 +151,8 @@ def test_ids_of_two_tenants_or_sites_are_two() -> None:
         ({"Tollmesh-Site": "west"}, "its subject says another"),
         ({"Tollmesh-Fingerprint": "00"}, "fingerprint is out of bounds"),
         ({"Tollmesh-Fingerprint": "xx"}, "non-hexadecimal"),
-        ({"Tollmesh-Schema-Version": "0"}, "version is out of bounds"),
+        ({"Tollmesh-Schema-Version": "0"}, "is no number from 1 to 9999"),
+        ({"Tollmesh-Schema-Version": "2"}, "version is out of bounds"),
     ],
 )
 def test_what_is_no_event_of_ours_says_why(change: dict[str, str | None], told_: str) -> None:
@@ -146,7 +166,64 @@ def test_a_message_without_headers_is_no_event() -> None:
     with pytest.raises(Unreadable):
         message.read("ev.east.3.t.order.created", None, b"")
     assert message.identity_of(None) is None
-    assert message.number_of(None) == message.number_of({"Tollmesh-Number": "-1"}) == 0
+    for text in ("-1", "0", "1_0", str(2**63), "9" * 10_000):
+        assert message.number_of({"Tollmesh-Number": text}) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"ce-id": "a%00b"}, {"Tollmesh-Tenant": "%00"}, {"Tollmesh-Generation": str(2**31)}],
+)
+def test_an_identity_that_no_row_can_have_is_none(change: dict[str, str]) -> None:
+    headers = message.headers_of(EVENT, 1)
+    assert message.identity_of(headers) == EVENT.identity
+    assert message.identity_of(headers | change) is None
+
+
+def test_a_lane_that_there_is_not_is_no_lane() -> None:
+    with pytest.raises(Unreadable, match="is no number from 0 to 255"):
+        message.read(message.subject_of(EVENT, 256), message.headers_of(EVENT, 1), b"{}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"no JSON",
+        b'{"a": 1} {}',
+        b'{"a": "\xff"}',
+        b"\xef\xbb\xbf{}",
+        '{"a": 1}'.encode("utf-16"),
+        b'{"a": NaN}',
+        b"[" * 10_000 + b"]" * 10_000,
+    ],
+)
+def test_a_body_without_a_message_s_name_has_to_be_json(body: bytes) -> None:
+    with pytest.raises(Unreadable, match="payload is no JSON"):
+        message.read(message.subject_of(EVENT, 3), message.headers_of(EVENT, 1), body)
+    sound = b'[1e999, %s, "\\ud83d\\ude00", null]' % (b"9" * 5000)
+    read = message.read(message.subject_of(EVENT, 3), message.headers_of(EVENT, 1), sound)
+    assert read.event.payload == sound
+
+
+def test_a_payload_has_to_be_the_message_that_it_is_called() -> None:
+    beyond = billing_events_pb2.ChargeCreated()
+    beyond.created_at.seconds = 253_402_300_800
+    name = beyond.DESCRIPTOR.full_name
+    for body, told_ in (
+        (b"\x0a\x05", f"payload is no {name}"),
+        (b"\x0a\x01\xff", f"payload is no {name}"),
+        (beyond.SerializeToString(), "must be a moment of the years 1 to 9999"),
+    ):
+        event = replace(EVENT, message_name=name, payload=body)
+        with pytest.raises(Unreadable, match=told_):
+            message.read(message.subject_of(event, 3), message.headers_of(event, 1), body)
+
+
+def test_a_message_of_a_later_release_is_taken_in_as_it_is() -> None:
+    event = replace(EVENT, message_name="payments.events.v1.OfALaterRelease", payload=b"\x0a\x05")
+    headers = message.headers_of(event, 1)
+    assert message.read(message.subject_of(event, 3), headers, event.payload).event == event
 
 
 def test_a_payload_beyond_the_log_s_limit_is_refused() -> None:
@@ -203,26 +280,33 @@ def test_options_that_do_not_fit_name_their_variable(given: dict[str, object]) -
 # ---- How a source counts
 
 
-def arrived(number: int) -> Arrived:
-    return Arrived(EVENT, 8, number)
-
-
 def test_a_message_that_comes_again_turns_no_count_back() -> None:
     position = Position(NOW)
     for sequence, number in enumerate((1, 2, 3, 2, 1), 1):
-        position.moved(sequence, arrived(number))
+        position.moved(sequence, 8, number)
     assert (position.number(8), position.sequence) == (3, 5)
-    position.moved(6, None)
-    assert (position.number(8), position.sequence) == (3, 6)
+    # One that tells no number counts as the next; a number sets it right.
+    for sequence, number, counted in ((6, 0, 4), (7, 4, 4), (8, 5, 5)):
+        position.moved(sequence, 8, number)
+        assert (position.number(8), position.sequence) == (counted, sequence)
 
 
 def test_in_a_new_stream_a_count_goes_on_or_begins_anew() -> None:
     position = Position(NOW)
-    position.moved(1, arrived(7))
+    position.moved(1, 8, 7)
     goes_on = position.in_stream(NOW)
     assert (goes_on.number(8), goes_on.sequence) == (7, 0)
-    goes_on.moved(1, arrived(8))
+    goes_on.moved(1, 8, 8)
     assert goes_on.number(8) == 8
     anew = position.in_stream(NOW).in_stream(NOW)
-    anew.moved(1, arrived(1))
+    anew.moved(1, 8, 0)
+    anew.moved(2, 8, 1)
     assert anew.number(8) == 1
+
+
+def test_what_waits_behind_messages_that_were_pulled_together() -> None:
+    pulled = [
+        SimpleNamespace(metadata=SimpleNamespace(num_pending=pending)) for pending in (9, 8, 7)
+    ]
+    assert broker.behind(pulled) == 7
+    assert broker.behind([]) == 0

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from payments.events.v1 import events_pb2
 
-from services.events import body, checks
+from services.events.adapters import checks
 from services.events.domain import payloads, schemas
+from services.events.messages import body
 from services.runtime.errors import BatchTooLarge, InvalidField
 
 VALUES = st.recursive(

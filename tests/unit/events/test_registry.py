@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.events import catalogue
 from services.events.domain import payloads, schemas
+from services.events.store import catalogue
 from services.runtime.outbox import facts, registry
 from services.runtime.outbox.subjects import is_subject
 

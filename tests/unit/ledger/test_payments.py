@@ -11,9 +11,9 @@ from services.runtime.money import MINOR_UNITS_MAX
 
 
 def charge(
-    currency: str = "USD", amount: int = 100, person: str = "p", processor: str = "x"
+    currency: str = "USD", amount: int = 100, person: str = "p", processor: str = "x", org: str = ""
 ) -> Charge:
-    return Charge("pay_1", "att_1", processor, "chg_1", person, currency, amount, None)
+    return Charge("pay_1", "att_1", processor, "chg_1", person, org, currency, amount, None)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,21 @@ def test_no_account_can_take_it(bad: Charge, result: str) -> None:
     with pytest.raises(PaymentNotBookable) as refused:
         book_charge(bad)
     assert refused.value.metadata["result"] == result
+
+
+@pytest.mark.parametrize(
+    ("person", "org", "debtor"), [("p", "acme", "acme"), ("p", "", "p"), ("acme", "acme", "acme")]
+)
+def test_the_debt_is_that_of_the_organisation_else_of_the_person(
+    person: str, org: str, debtor: str
+) -> None:
+    booking = book_charge(charge(person=person, org=org))
+    own = booking.credits[0]
+    assert (own.account_id, own.owner) == (f"receivable:{debtor}:USD", debtor)
+    without = book_charge(charge(person=person))
+    assert booking.transfer_id(0) == without.transfer_id(0), (
+        "a payment is booked once, whoever owed"
+    )
 
 
 @given(st.text(max_size=80), st.text(max_size=80), st.integers(1, MINOR_UNITS_MAX))

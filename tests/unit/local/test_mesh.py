@@ -88,9 +88,10 @@ def test_the_secret_is_made_once_and_closed_to_others(tmp_path: Path) -> None:
     assert [item.name for item in tmp_path.iterdir()] == ["mesh.secret"]
 
 
-def test_half_a_secret_is_refused_with_what_to_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [b"", b"half", b"\xff" * 64])
+def test_half_a_secret_is_refused_with_what_to_do(tmp_path: Path, damaged: bytes) -> None:
     path = tmp_path / "mesh.secret"
-    path.write_text("")
+    path.write_bytes(damaged)
     with pytest.raises(MeshSecretDamaged, match="is damaged") as refused:
         mesh_secret(tmp_path)
     assert "remove it" in shown(refused.value).hints[0]
@@ -103,16 +104,16 @@ def test_the_keys_of_secrets_are_made_once_and_closed_to_others(tmp_path: Path) 
     assert stat.S_IMODE((tmp_path / "secrets.keys").stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("damaged", ["", "x" * 44])
-def test_damaged_keys_are_never_replaced(tmp_path: Path, damaged: str) -> None:
+@pytest.mark.parametrize("damaged", [b"", b"x" * 44, b"\xff" * 44])
+def test_damaged_keys_are_never_replaced(tmp_path: Path, damaged: bytes) -> None:
     path = tmp_path / "secrets.keys"
-    path.write_text(damaged)
+    path.write_bytes(damaged)
     with pytest.raises(SecretsKeysDamaged, match="is damaged") as refused:
         secrets_keys(tmp_path)
     told = shown(refused.value)
     assert told.exit_code == EXIT_REFUSED
     assert "backup" in told.hints[0]
-    assert path.read_text() == damaged
+    assert path.read_bytes() == damaged
 
 
 def test_the_environment_stands_above_the_file(

@@ -152,7 +152,7 @@ def test_the_window_of_event_times_has_both_ends() -> None:
 
 
 def test_repeats_are_judged_against_what_is_stored_in_the_end() -> None:
-    batch = Batch(size=4, lines=["-"], first_index={"a": 0}, fingerprints=["mine"])
+    batch = Batch(size=4, rows=[("a", "", "", "key", "mine")], first_index={"a": 0})
     batch.repeats = [Repeat(1, "a", "mine"), Repeat(2, "a", "theirs"), Repeat(3, "a", "third")]
     new = [problem.verdict for problem in domain.settle(batch, [])]
     assert new == [Verdict.DUPLICATE, Verdict.CONFLICT, Verdict.CONFLICT]

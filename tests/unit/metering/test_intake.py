@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from payments.metering.v1 import metering_pb2
 
-from services.metering import intake, store
+from services.metering import store
 from services.metering.domain import Batch, Policy, canonical_quantity, digest, microseconds
+from services.metering.messages import intake
 from services.runtime.edge.validation import violations
 from tests.support.metering import NOW, event
 
@@ -116,15 +117,16 @@ def test_an_event_is_taken_exactly_when_the_rules_allow_it(item: metering_pb2.Us
         and item.sku in SKUS
     )
     batch = judged(item)
-    assert (len(batch.lines), len(batch.rejections)) == ((1, 0) if allowed else (0, 1))
+    assert (len(batch.rows), len(batch.rejections)) == ((1, 0) if allowed else (0, 1))
 
 
 @settings(max_examples=1000, deadline=None)
 @given(events(odd_max=0))
 def test_a_line_says_what_the_event_said(item: metering_pb2.UsageEvent) -> None:
-    (line,) = judged(item).lines
-    # A handful is not copied: its lines are read by us, and mean the same.
-    assert store._values(line) == read_copy(line)
+    (row,) = judged(item).rows
+    line = store.copy_text([row])
+    # A handful is not copied, and means the same.
+    assert store._values(row) == read_copy(line)
     request_id, org_id, project_id, sku, quantity, at_us, source, metadata, key, _ = read_copy(line)
     assert request_id == item.request_id
     assert (org_id, project_id, sku) == (item.org_id, item.project_id, item.sku)
@@ -141,7 +143,7 @@ def test_both_ways_give_the_same_line(item: metering_pb2.UsageEvent) -> None:
     slow = Batch(size=1)
     intake._take_slowly(slow, 0, item, POLICY)
     fast = judged(item)
-    assert (fast.lines, fast.fingerprints) == (slow.lines, slow.fingerprints)
+    assert fast.rows == slow.rows
 
 
 def test_plain_events_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +152,7 @@ def test_plain_events_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(intake, "_take_slowly", refuse)
     plain = event("code-00017/llm.tokens", quantity="1.50", metadata={"model": "gpt 5"})
-    assert len(judged(plain, event("b", quantity="0")).lines) == 2
+    assert len(judged(plain, event("b", quantity="0")).rows) == 2
 
 
 def test_each_change_of_content_changes_the_fingerprint() -> None:
@@ -181,7 +183,7 @@ def test_an_absent_time_is_not_1970_however_wide_the_window() -> None:
 
 def test_repeats_within_a_batch_have_one_line() -> None:
     batch = judged(event("a"), event("b"), event("a", quantity="2"), event("a"))
-    assert len(batch.lines) == len(batch.first_index) == 2
+    assert len(batch.rows) == len(batch.first_index) == 2
     assert [repeat.index for repeat in batch.repeats] == [2, 3]
     assert batch.repeats[0].fingerprint != batch.fingerprints[0] == batch.repeats[1].fingerprint
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from services.metering.app import Turns
+from services.metering.app.metering import Turns
 from services.runtime.errors import Overloaded
 
 

@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 
-from services.orchestration import app, codec, incoming
-from services.orchestration.app import Incoming
+from services.orchestration.app import payments as app
 from services.orchestration.domain import config, tree
 from services.orchestration.domain.config import MerchantConfig, MethodRule
 from services.orchestration.domain.issues import Findings, Severity
+from services.orchestration.domain.record import Incoming
 from services.orchestration.domain.request import Context, interpret
+from services.orchestration.messages import incoming
+from services.orchestration.store import codec
 from services.runtime.cards import holds_card_number
 from services.runtime.context import CallContext, acting
 from services.runtime.errors import InvalidField
@@ -68,10 +70,10 @@ def stored(context: Context) -> list[str]:
 
 @pytest.mark.parametrize("written", WRITTEN)
 def test_in_optional_ids_they_are_dropped(written: str) -> None:
-    context = read_json(order_id=written, person_id=written)
+    context = read_json(order_id=written, person_id=written, org_id=written)
     assert not context.refused
-    assert (context.order_id, context.person_id) == ("", "anonymous")
-    assert codes(context, Severity.WARNING) == ["CARD_DATA", "CARD_DATA"]
+    assert (context.order_id, context.person_id, context.org_id) == ("", "anonymous", "")
+    assert codes(context, Severity.WARNING) == ["CARD_DATA"] * 3
     assert not any(map(holds_card_number, stored(context)))
 
 
@@ -97,6 +99,8 @@ def test_who_is_paid_must_not_be_one(written: str) -> None:
         ({"metadata": {CARD: "x"}}, Severity.WARNING),
         ({"metadata": {f"{'k' * 55}{CARD}": "x"}}, Severity.WARNING),
         ({"metadata": {"note": f"{'v' * 490}{CARD}"}}, Severity.WARNING),
+        ({"metadata": {"cvc": "123"}}, Severity.WARNING),
+        ({"metadata": {"Card Security-Code": 456}}, Severity.WARNING),
         ({"order_id": int(CARD)}, Severity.WARNING),
         ({"card_number": CARD}, Severity.WARNING),
     ],
@@ -107,7 +111,7 @@ def test_in_every_field(fields: dict[str, Any], severity: Severity) -> None:
     assert context.refused == (severity is Severity.ERROR)
     texts = stored(context)
     assert not any(map(holds_card_number, texts))
-    assert not any("4242424242" in text for text in texts)
+    assert not any(part in text for text in texts for part in ("4242424242", "123", "456"))
 
 
 @pytest.mark.parametrize(
@@ -126,6 +130,7 @@ PLACES = st.sampled_from(
         "merchant_id",
         "order_id",
         "person_id",
+        "org_id",
         "method",
         "token",
         "idempotency_key",
@@ -179,13 +184,15 @@ def test_other_numbers_pass(value: str) -> None:
     context = read_json(
         order_id=value,
         person_id=value,
+        org_id=value,
         method="card",
         token=value,
         metadata={value: value},
         idempotency_key=value,
     )
     assert (codes(context), context.refused) == ([], False)
-    assert (context.order_id, context.person_id, context.body_key) == (value, value, value)
+    ids = (context.order_id, context.person_id, context.org_id, context.body_key)
+    assert ids == (value,) * 4
     assert context.preferences[0].token == value
     assert context.metadata == ((value, value),)
     assert read_json(merchant_id=value).merchant_id == value

@@ -44,7 +44,7 @@ PREFERENCES = st.lists(
 
 
 def context(amount: int, preferences: tuple[Preference, ...] = ()) -> Context:
-    return Context("acme", "o-1", "p-1", amount, "USD", preferences)
+    return Context("acme", "o-1", "p-1", "", amount, "USD", preferences)
 
 
 @given(st.integers(1, 40_000), RULES, PREFERENCES)

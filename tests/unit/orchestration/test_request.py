@@ -12,12 +12,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 
-from services.orchestration import app, codec, incoming
-from services.orchestration.domain import tree
+from services.orchestration.app import payments as app
+from services.orchestration.domain import issues, tree
 from services.orchestration.domain.amounts import Reader
 from services.orchestration.domain.issues import ISSUES_MAX, Findings, Severity
 from services.orchestration.domain.request import Context, interpret
 from services.orchestration.domain.tree import Number
+from services.orchestration.messages import incoming
+from services.orchestration.store import codec
 from services.runtime.context import CallContext, acting
 from services.runtime.money import EXPONENTS, MINOR_UNITS_MAX, Money, format_money
 
@@ -62,6 +64,27 @@ def check(context: Context) -> None:
     assert codec.context_to_json(restored) == codec.context_to_json(context)
 
 
+def test_a_finding_that_finds_no_place_is_not_even_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    def shown(text: str, characters_max: int) -> str:
+        written.append(text)
+        return text[:characters_max]
+
+    monkeypatch.setattr(issues, "shown", shown)
+    findings = Findings()
+    for number in range(ISSUES_MAX):
+        findings.warn(f"w{number}", "W", "odd")
+    refused_before = findings.refused
+    for number in range(1000):
+        findings.refuse(f"e{number}", "E", "in doubt")
+    assert (refused_before, findings.refused) == (False, True)
+    # The first refusal took the last place.
+    assert [issue.code for issue in findings.issues] == ["W"] * (ISSUES_MAX - 1) + ["E"]
+    assert findings.issues[-1].field == "e0"
+    assert len(written) == 2 * (ISSUES_MAX + 1)
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: (
@@ -83,6 +106,7 @@ NAMES = st.sampled_from(
         "metadata",
         "order_id",
         "person_id",
+        "org_id",
         "idempotency_key",
         "card_number",
         "x",
@@ -383,9 +407,9 @@ def test_a_key_that_cannot_be_kept_as_it_is_charges_nothing(key: bytes) -> None:
 @pytest.mark.parametrize("number", [2**53, 10**16, 123456789012345678, 10**300])
 def test_rounded_numbers_of_a_struct_name_nothing(number: int) -> None:
     """Two numbers that differ at their end are one double."""
-    context = read_struct(order_id=number, person_id=number)
-    assert codes(context, Severity.WARNING) == ["INVALID_ID", "INVALID_ID"]
-    assert (context.order_id, context.person_id) == ("", "anonymous")
+    context = read_struct(order_id=number, person_id=number, org_id=number)
+    assert codes(context, Severity.WARNING) == ["INVALID_ID"] * 3
+    assert (context.order_id, context.person_id, context.org_id) == ("", "anonymous", "")
     keyed = read_struct(idempotency_key=number)
     assert codes(keyed, Severity.ERROR) == ["INVALID_IDEMPOTENCY_KEY"]
     assert keyed.body_key == ""
@@ -514,6 +538,11 @@ def test_a_limit_that_names_the_currency_of_the_payment(currency: object) -> Non
         ({"method": ""}, None),
         ({"order_id": {}}, None),
         ({"person_id": []}, None),
+        ({"org_id": ""}, None),
+        ({"org_id": None}, None),
+        ({"org_id": "two words"}, "INVALID_ID"),
+        ({"org_id": "x" * 65}, "INVALID_ID"),
+        ({"org_id": {"id": 1}}, "INVALID_ID"),
         ({"order_id": {"id": 1}}, "INVALID_ID"),
         ({"payment_methods": "", "methods": ["card"]}, "OTHER_SPELLING"),
         ({"order_id": "", "orderId": "o-2"}, "OTHER_SPELLING"),
@@ -527,9 +556,29 @@ def test_what_is_certain_goes_on(fields: dict[str, Any], code: str | None) -> No
     assert sorted(set(codes(context))) == ([code] if code else [])
 
 
+@pytest.mark.parametrize(
+    ("name", "spelled"),
+    [
+        ("org_id", False),
+        ("orgId", True),
+        ("OrgID", True),
+        ("organization_id", True),
+        ("organisationId", True),
+    ],
+)
+def test_whose_debt_is_paid_is_read_beside_who_pays(name: str, spelled: bool) -> None:
+    context = read_json(**{name: "o:acme"})
+    assert (context.person_id, context.org_id) == ("p-1", "o:acme")
+    assert codes(context) == (["OTHER_SPELLING"] if spelled else [])
+    assert read_json().org_id == "", "nobody is guessed"
+    twice = read_json(org_id="acme", orgId="other")
+    assert (twice.refused, codes(twice, Severity.ERROR)) == (True, ["DUPLICATE_FIELD"])
+
+
 NULLS = [
     "order_id",
     "person_id",
+    "org_id",
     "amount_minor",
     "amount_cents",
     "method",

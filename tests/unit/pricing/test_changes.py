@@ -23,7 +23,7 @@ from services.pricing.domain.catalog import (
     Status,
     entity_id,
 )
-from services.pricing.domain.changes import ChangeKind, Shelf, check, decide, shelf_key
+from services.pricing.domain.changes import ChangeKind, StoredEntities, check, decide, entity_key
 from services.pricing.domain.errors import (
     CatalogReferenceMissing,
     ModelCodeTaken,
@@ -50,8 +50,8 @@ PLAN = Plan("p", "USD", prices=(PlanPrice("fee", price("1")),))
 PUBLISHED = replace(PLAN, version=3, effective_at=JANUARY)
 
 
-def shelf(*entities: object) -> Shelf:
-    return {shelf_key(entity): entity for entity in entities}  # type: ignore[arg-type, misc]
+def shelf(*entities: object) -> StoredEntities:
+    return {entity_key(entity): entity for entity in entities}  # type: ignore[arg-type, misc]
 
 
 def decided_plan(plan: Plan, stored: Plan | None) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import uuid
 
 import pytest
@@ -40,7 +41,7 @@ NUMBERS = [
 ]
 SEPARATORS = (
     " .-_/:,;|\\+*'\"()[]{}\t\n\u00a0\u2009\u202f\u200b\u2011\u2013\u2014\u00b7\u3000\ufeff"
-    "\u115f\u1160\u3164\uffa0"
+    "\u115f\u1160\u3164\uffa0\u30fc\uff70\u0640\u00ba\u00aa\u02bc\u3005\u02d0\u1d2c\u00bd"
 )
 
 
@@ -106,6 +107,10 @@ def test_numbers_of_issuers(number: str) -> None:
         "④②④②④②④②④②④②④②④②",
         "4242 4242 4242 4242 12/26 123",
         "1 4242 4242 4242 4242",
+        "4242ー4242ー4242ー4242",
+        "4242ｰ4242ｰ4242ｰ4242",
+        "4242ـ4242ـ4242ـ4242",
+        "4242º4242ª4242½4242",
         "4242424242424242.0",
         "4.242424242424242e15",
         "4242%204242%204242%204242",
@@ -199,6 +204,15 @@ def test_any_text_is_searched(text: str, cut: int | None) -> None:
     kept = without_card_numbers(text, cut)
     assert not holds_card_number(kept)
     assert cut is None or len(kept) <= cut
+
+
+def test_every_modifier_letter_may_stand_between() -> None:
+    modifiers = [c for c in map(chr, range(0x110000)) if unicodedata.category(c) == "Lm"]
+    assert len(modifiers) > 200
+    for mark in modifiers:
+        assert holds_card_number(mark.join(["4242"] * 4)), hex(ord(mark))
+    for letter in "aЯд漢한あ":
+        assert not holds_card_number(letter.join(["4242"] * 4))
 
 
 def test_a_search_ends_soon() -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import urllib.request
+from asyncio import Event
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from services.events.app.webhooks_worker import ATTEMPT_METRIC
-from services.runtime import telemetry
+from services.events.work import ATTEMPT_METRIC
+from services.runtime import loops, telemetry
+from services.runtime.conditions import Conditions
 from services.runtime.config import Settings
+from services.runtime.loops import Loop
+from services.runtime.work import Lag, LagGauge
 
 ALERTS = Path(__file__).parents[3] / "deploy/alerts.yaml"
 
@@ -61,6 +67,37 @@ def test_what_nobody_brings_up_to_date_is_not_shown_and_ages_grow(
     for text, age in ((first, " 5.0"), (second, " 35.0")):
         (line,) = [line for line in text.splitlines() if line.startswith("tollmesh_test_tick_age")]
         assert line.endswith(age), "it is read at each scrape"
+
+
+async def test_loops_and_queues_are_shown_under_the_names_that_the_rules_ask_for() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    recorder = telemetry.build(Settings(metrics_listen=f"127.0.0.1:{port}"))
+    conditions = Conditions()
+    hanging = Loop("digging", Event().wait, conditions=conditions, fields={"site": "b"})
+    hanging.start()
+
+    async def behind() -> Lag:
+        return Lag(7, datetime(2026, 3, 1, tzinfo=UTC))
+
+    try:
+        loops.observe(recorder, conditions)
+        await LagGauge("charges", recorder).tell(behind, lambda: datetime(2026, 3, 2, tzinfo=UTC))
+        text = await asyncio.to_thread(_scraped, port)
+    finally:
+        await hanging.stop()
+        recorder.close()
+    for name, labels in (
+        ("tollmesh_loop_stalled_s", ('loop="digging"', 'site="b"')),
+        ("tollmesh_loop_failing_s", ('loop="digging"', 'site="b"')),
+        ("tollmesh_work_oldest_s", ('queue="charges"',)),
+    ):
+        (line,) = [line for line in text.splitlines() if line.startswith(f"{name}{{")]
+        assert all(label in line for label in labels), line
+        assert name in ALERTS.read_text()
+    (due,) = [line for line in text.splitlines() if line.startswith("tollmesh_work_due{")]
+    assert due.endswith(" 7.0")
 
 
 def test_a_duration_is_counted_by_what_came_of_it() -> None:

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from services.billing.sweep import Sweep
-from services.events.app.webhooks_worker import WebhookWorker
-from services.runtime import violations as violations_module
+from services.billing.work import Resumable, resuming
+from services.events.work import WebhookWorker
 from services.runtime.clock import SystemClock
 from services.runtime.context import CallContext
 from services.runtime.events import subscriptions
@@ -21,6 +20,7 @@ from services.runtime.events.bus import EventBus
 from services.runtime.events.jetstream import source as source_module
 from services.runtime.events.jetstream.source import Source
 from services.runtime.events.subscriptions import BackFill
+from services.runtime.leases import Term
 from services.runtime.timers import pump as pump_module
 from services.runtime.timers.pump import TimerPump
 from services.runtime.violations import Violation, ViolationReporter
@@ -68,6 +68,16 @@ class Base:
         """Take a violation."""
 
 
+def claiming(room: Room) -> Callable[..., Awaitable[Any]]:
+    """Take down that work was claimed; there is none."""
+
+    async def claim(*_: object) -> tuple[list[Any], bool]:
+        room.begin()
+        return [], False
+
+    return claim
+
+
 Loop = Callable[[Room, pytest.MonkeyPatch], Coroutine[Any, Any, None]]
 
 
@@ -88,24 +98,15 @@ async def webhooks(room: Room, patch: pytest.MonkeyPatch) -> None:
     given = _any(None)
     worker = WebhookWorker(_any(Base(room)), given, given, given, telemetry=given)
 
-    async def take() -> tuple[list[Any], bool]:
-        room.begin()
-        return [], False
-
-    patch.setattr(worker, "_take", take)
-    patch.setattr(worker, "_rest", _turn)
-    await worker._run()
+    patch.setattr(worker, "claim", claiming(room))
+    await worker.sending.loop.run()
 
 
 async def charges(room: Room, patch: pytest.MonkeyPatch) -> None:
-    sweep = Sweep(_any(Base(room)), _any(None), interval_seconds=0)
-
-    async def once() -> int:
-        room.begin()
-        return 0
-
-    patch.setattr(sweep, "once", once)
-    await sweep._forever()
+    worker = resuming(_any(Base(room)), _any(None), _any(None))
+    patch.setattr(Resumable, "claim", claiming(room))
+    worker.loop._rest_seconds = 0.001
+    await worker.loop.run()
 
 
 async def back_fills(room: Room, patch: pytest.MonkeyPatch) -> None:
@@ -126,15 +127,14 @@ async def back_fills(room: Room, patch: pytest.MonkeyPatch) -> None:
     relay.control = control
     patch.setattr(subscriptions, "POLL_SECONDS", 0.001)
     patch.setattr(subscriptions, "fill_page", fill_page)
-    await BackFill(relay, EventBus()).run()
+    await BackFill(relay, EventBus()).loop.run()
 
 
 async def reports(room: Room, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(violations_module, "RETRY_SECONDS", 0)
     reporter = ViolationReporter(_any(Base(room)))
     who = CallContext("t", "p", frozenset(), "r", "c")
     reporter.report(Violation(who, "router/timeout", "HIGH", "took 3 s"))
-    await reporter._run()
+    await reporter._loop.run()
 
 
 async def other_sites(room: Room, patch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ async def other_sites(room: Room, patch: pytest.MonkeyPatch) -> None:
     relay = SimpleNamespace(conditions=room, lease_ms=10_000)
     source = Source(*map(_any, (relay, broker, "b", EventBus(), None)))
     patch.setattr(source_module, "MISSING_SECONDS", 0.001)
-    patch.setattr(source_module, "renew", _giving(None))
+    patch.setattr(source_module, "renew", _giving(Term(10_000)))
     patch.setattr(source, "_position", _giving(SimpleNamespace(sequence=0)))
     await source._read(_any(None), _any(share), _any(None), "role")
 
@@ -185,7 +185,3 @@ def _giving(value: Any) -> Callable[..., Awaitable[Any]]:
         return value
 
     return give
-
-
-async def _turn(*_: object) -> None:
-    await asyncio.sleep(0)

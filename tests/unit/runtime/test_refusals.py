@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 import services
+from services.runtime.commands import refusal_bytes
 from services.runtime.errors import Code, DomainError, InvalidField
-from services.runtime.idempotency import refusal_bytes
 
 for module in pkgutil.walk_packages(services.__path__, "services."):
     if not module.name.endswith("__main__") and ".migrations" not in module.name:

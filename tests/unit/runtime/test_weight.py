@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from payments.events.v1 import events_service_pb2
@@ -33,12 +35,16 @@ def _varint(number: int) -> bytes:
     return bytes((low | 0x80,)) + _varint(high) if high else bytes((low,))
 
 
+def group(number: int, content: bytes = b"") -> bytes:
+    return _varint(number << 3 | 3) + content + _varint(number << 3 | 4)
+
+
 EMPTY_EVENT = field(1, b"")
 LIGHT = weight.LIGHT_BYTES // len(EMPTY_EVENT) + 1
 
 
 def test_lists_are_counted_up_to_the_first_item_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    check(EMPTY_EVENT * weight.ITEMS_MAX + b" " * 0 + field(2, b"x" * weight.LIGHT_BYTES))
+    check(EMPTY_EVENT * weight.ITEMS_MAX + field(2, b"x" * weight.LIGHT_BYTES))
     with pytest.raises(BatchTooLarge, match="events"):
         check(EMPTY_EVENT * LIGHT)
     # What stands behind that item is not looked at: it is no message.
@@ -95,6 +101,79 @@ async def test_the_fullest_batch_passes() -> None:
 
 def test_the_text_of_a_payload_counts_for_nothing() -> None:
     check(PUBLISH(raw_request=b'["*:b"]' * 500_000).SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        group(100),
+        group(1),
+        group(7, group(7) + field(1, b"\x0c") + group(8, b"\x08\x01\x09" + b"\x0c" * 8)),
+        b"".join(_varint(n << 3 | 3) for n in range(1, 101))
+        + b"".join(_varint(n << 3 | 4) for n in range(100, 0, -1)),
+    ],
+)
+def test_a_group_that_nobody_knows_hides_nothing(unknown: bytes) -> None:
+    full = EMPTY_EVENT * LIGHT
+    half = EMPTY_EVENT * (LIGHT // 2)
+    for data in (unknown + full, half + unknown + half, full + unknown):
+        PUBLISH.FromString(data)
+        with pytest.raises(BatchTooLarge, match="events"):
+            check(data)
+    versions = unknown + field(5, b"") * (weight.ITEMS_MAX + 1)
+    rest = field(1, b"x" * weight.LIGHT_BYTES)
+    with pytest.raises(BatchTooLarge, match="versions"):
+        check(field(1, versions) + rest, REGISTER)
+    # What stands in the group itself is no event.
+    check(group(100, full))
+
+
+def test_what_is_broken_off_does_not_hide_what_was_decoded_before() -> None:
+    long = field(1, field(5, b"") * LIGHT)
+    for broken in (b"\x0b", b"\x0c", b"\x0b\x14", b"\x0f", b"\x08", field(1, b"\x0c") + b"\x0c"):
+        with pytest.raises(BatchTooLarge, match="versions"):
+            check(long + broken, REGISTER)
+
+
+NUMBERS = st.sampled_from([1, 2, 3, 5, 100])
+
+
+def _elements(content: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    return st.one_of(
+        st.builds(field, st.sampled_from([1, 3, 5]), content),
+        st.builds(group, NUMBERS, content),
+        st.sampled_from(
+            [
+                b"\x08\x01",
+                b"\x8a\x00\x80\x00",
+                b"\x09" + b"\x0c" * 8,
+                b"\x0d" + b"\x0b" * 4,
+                b"\x0b",
+                b"\x0c",
+            ]
+        ),
+    )
+
+
+@given(
+    st.recursive(st.just(b""), lambda inner: st.lists(_elements(inner), max_size=6).map(b"".join))
+)
+@settings(deadline=None, max_examples=100)
+def test_whatever_the_decoder_accepts_is_counted(data: bytes) -> None:
+    try:
+        decoded = REGISTER.FromString(data)
+    except DecodeError:
+        return
+    lists = [
+        decoded.event_types,
+        *(found for type_ in decoded.event_types for found in (type_.versions, type_.consumers)),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("LIGHT_BYTES", 0), ("ITEM_BYTES", 0), ("ITEMS_MAX", 2)):
+            patch.setattr(weight, name, value)
+        too_long = any(len(found) > weight.ITEMS_MAX for found in lists)
+        with pytest.raises(BatchTooLarge) if too_long else nullcontext():
+            check(data, REGISTER)
 
 
 @given(st.binary(max_size=40), st.sampled_from([PUBLISH, REGISTER, INGEST]))

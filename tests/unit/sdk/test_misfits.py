@@ -26,6 +26,7 @@ from payments_sdk.payments.metering.v1 import UpdateIngestSettingsRequest, Usage
 from payments_sdk.payments.pricing.v1 import Price, PriceInput
 from payments_sdk.payments.type.v1 import Money, Period
 
+from services.runtime import moments
 from tests.unit.sdk.test_round_trip import POOL, SDK_TYPES, messages, our_messages
 
 INTEGERS = {
@@ -269,6 +270,31 @@ def test_instants_are_those_of_protobuf(instant: datetime.datetime) -> None:
     message = Timestamp.from_dict(expected.ToJsonString())
     assert (message.seconds, message.nanos) == (expected.seconds, expected.nanos)
     assert Period.parse(bytes(Period(start_at=instant))).start_at == instant
+
+
+@given(
+    day=st.sampled_from(["2026-02-28", "2026-02-30", "0001-01-01", "9999-12-31", "0000-01-01"]),
+    letter=st.sampled_from("Tt "),
+    clock=st.sampled_from(["00:00:00", "23:59:59", "23:59:60", "24:00:01", "1:2:3"]),
+    fraction=st.sampled_from(["", ".5", ".123456", ".123456000", ".", ",5"]),
+    zone=st.sampled_from(["Z", "z", "+00:00", "-00:00", "+05:30", "-23:59", "+24:00", "", "UTC"]),
+)
+def test_instants_are_read_as_at_the_doors_of_the_mesh(
+    day: str, letter: str, clock: str, fraction: str, zone: str
+) -> None:
+    text = f"{day}{letter}{clock}{fraction}{zone}"
+    try:
+        expected = moments.read(text)
+    except ValueError:
+        with pytest.raises(FieldMisfit):
+            Period.from_json(json.dumps({"startAt": text}))
+    else:
+        assert Period.from_json(json.dumps({"startAt": text})).start_at == expected
+
+
+def test_small_letters_are_those_of_rfc_3339() -> None:
+    found = Period.from_json('{"startAt": "2026-01-31t12:00:00.5z"}').start_at
+    assert found == datetime.datetime(2026, 1, 31, 12, 0, 0, 500_000, UTC)
 
 
 @pytest.mark.parametrize(

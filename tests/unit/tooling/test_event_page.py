@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.events import catalogue
+from services.events.store import catalogue
 from tools import event_page
 
 ROOT = Path(__file__).parents[3]

@@ -58,6 +58,10 @@ class BrokerAway(Exception):
     """NATS cannot be reached, or cannot answer now."""
 
 
+class ConsumerGone(BrokerAway):
+    """What a reader pulls from was dropped; another one can be made."""
+
+
 class BrokerUnfit(Exception):
     """NATS answers, and cannot serve as transport until somebody changes something. The message says what."""
 
@@ -435,7 +439,7 @@ class Reader:
         """Return the messages that are there, at least one unless a heartbeat's time passed without any.
 
         Raises:
-            BrokerAway: the consumer is gone.
+            ConsumerGone: another reader has to be opened.
         """
         found: list[Any] = []
         if self._due <= 0:
@@ -458,7 +462,7 @@ class Reader:
                 self._due = 0
                 break
             elif status != "100":
-                raise BrokerAway(f"the consumer was interrupted: {status} {detail}")
+                raise ConsumerGone(f"the consumer was interrupted: {status} {detail}")
         return found
 
     async def _ask(self) -> None:
@@ -481,6 +485,11 @@ async def acknowledge(received: Any) -> None:
 def sequence_of(received: Any) -> int:
     """Return the place of a pulled message in its stream."""
     return int(received.metadata.sequence.stream)
+
+
+def behind(received: Sequence[Any]) -> int:
+    """Return how many messages waited behind those that were pulled together; 0 when none came."""
+    return int(received[-1].metadata.num_pending) if received else 0
 
 
 def _status(received: Any) -> str:

@@ -9,14 +9,20 @@ nor wildcards, so a tenant's are percent-encoded as well.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
+from google.protobuf.message import DecodeError
+
 from services.runtime import moments
+from services.runtime.edge import wellformed
+from services.runtime.events.lanes import LANES
 from services.runtime.events.relay import Delivery
+from services.runtime.outbox import registry
 from services.runtime.outbox.publish import IDENTITY_BYTES, PAYLOAD_BYTES_MAX, identity_hash
 from services.runtime.outbox.registry import KEY_CHARS_MAX
 from services.runtime.outbox.subjects import split_version, with_version
@@ -29,9 +35,16 @@ _SCHEMAS = "https://tollmesh.dev/schemas/"
 _JSON, _PROTOBUF = "application/json", "application/protobuf"
 _EVENT_ID_CHARS_MAX = 128
 _TENANT_CHARS_MAX = 64
+_TRAIL_CHARS_MAX = 128
+_NAME_CHARS_MAX = 200
+_VERSION_MAX = 9999
+# What int and bigint hold in Postgres.
+_GENERATION_MAX = 2**31 - 1
+_NUMBER_MAX = 2**63 - 1
 # What stays as it is in a header: every printable character of ASCII but the percent sign, quotes and space.
 _SAFE = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"
 _is_safe = re.compile(f"[A-Za-z0-9{re.escape(_SAFE)}]*").fullmatch
+_is_name = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*").fullmatch
 # What one character may become, and what all headers weigh beside their texts.
 _ENCODED_BYTES_MAX = 12
 _FIXED_BYTES_MAX = 1024
@@ -179,19 +192,25 @@ def identity_of(headers: Mapping[str, str] | None) -> tuple[str, str, int] | Non
     """Return tenant, id and generation of a message, or None when it is none of ours."""
     found = headers or {}
     try:
-        return (
-            unquote(found["Tollmesh-Tenant"], errors="strict"),
-            unquote(found["ce-id"], errors="strict"),
-            int(found["Tollmesh-Generation"]),
-        )
+        tenant_id = unquote(found["Tollmesh-Tenant"], errors="strict")
+        event_id = unquote(found["ce-id"], errors="strict")
+        generation = _whole(found["Tollmesh-Generation"], 0, _GENERATION_MAX)
     except (KeyError, ValueError):
         return None
+    return None if "\0" in tenant_id + event_id else (tenant_id, event_id, generation)
 
 
 def number_of(headers: Mapping[str, str] | None) -> int:
     """Return a message's place in its lane; 0 when it tells none."""
-    text = (headers or {}).get(NUMBER, "")
-    return int(text) if text.isascii() and text.isdigit() else 0
+    try:
+        return _whole((headers or {}).get(NUMBER, ""), 1, _NUMBER_MAX)
+    except ValueError:
+        return 0
+
+
+def lane_of(subject: str) -> int:
+    """Return the lane that a subject names. Raises ValueError or IndexError when it names none."""
+    return _whole(subject.split(".")[2], 0, LANES - 1)
 
 
 def read(subject: str, headers: Mapping[str, str] | None, body: bytes) -> Arrived:
@@ -207,13 +226,14 @@ def read(subject: str, headers: Mapping[str, str] | None, body: bytes) -> Arrive
             if name.startswith(("ce-", "Tollmesh-"))
         }
         event = _event(texts, body)
-        lane = int(subject.split(".")[2])
-        number = int(texts[NUMBER])
+        lane = lane_of(subject)
+        number = _whole(texts[NUMBER], 1, _NUMBER_MAX)
     except KeyError as error:
         raise Unreadable(f"it has no header {error.args[0]}") from error
     except (ValueError, IndexError) as error:
         raise Unreadable(str(error)) from error
     _check(event)
+    _check_payload(event)
     if subject != subject_of(event, lane):
         raise Unreadable("its subject says another site, tenant or subject than its headers")
     return Arrived(event, lane, number)
@@ -227,7 +247,7 @@ def _event(texts: Mapping[str, str], body: bytes) -> Event:
         tenant_id=texts["Tollmesh-Tenant"],
         event_id=texts["ce-id"],
         subject=texts["ce-type"],
-        schema_version=int(texts["Tollmesh-Schema-Version"]),
+        schema_version=_whole(texts["Tollmesh-Schema-Version"], 1, _VERSION_MAX),
         key=texts["ce-subject"],
         message_name=texts.get("ce-dataschema", "").removeprefix(_SCHEMAS),
         payload=body,
@@ -236,7 +256,7 @@ def _event(texts: Mapping[str, str], body: bytes) -> Event:
         traceparent=texts.get("ce-traceparent", ""),
         created_at=created_at,
         fingerprint=bytes.fromhex(texts["Tollmesh-Fingerprint"]),
-        generation=int(texts["Tollmesh-Generation"]),
+        generation=_whole(texts["Tollmesh-Generation"], 0, _GENERATION_MAX),
         site=texts["Tollmesh-Site"],
     )
 
@@ -244,6 +264,7 @@ def _event(texts: Mapping[str, str], body: bytes) -> Event:
 def _check(event: Event) -> None:
     """Refuse what the log could not hold. Raises Unreadable."""
     name, version = split_version_of(event.subject)
+    trail = (event.correlation_id, event.causation_id, event.traceparent)
     for what, sound in (
         ("tenant", 0 < len(event.tenant_id) <= _TENANT_CHARS_MAX),
         ("id", 0 < len(event.event_id) <= _EVENT_ID_CHARS_MAX),
@@ -254,13 +275,36 @@ def _check(event: Event) -> None:
         ),
         ("fingerprint", len(event.fingerprint) == IDENTITY_BYTES),
         ("payload", len(event.payload) <= PAYLOAD_BYTES_MAX),
+        ("trail", all(len(text) <= _TRAIL_CHARS_MAX for text in trail)),
+        ("message's name", _may_name_a_message(event.message_name)),
     ):
         if not sound:
             raise Unreadable(f"its {what} is out of bounds")
-    texts = (event.tenant_id, event.event_id, event.key, event.message_name)
-    trail = (event.correlation_id, event.causation_id, event.traceparent)
-    if any("\0" in text for text in (*texts, *trail)):
+    if any("\0" in text for text in (event.tenant_id, event.event_id, event.key, *trail)):
         raise Unreadable("a text of it holds the character NUL")
+
+
+def _may_name_a_message(name: str) -> bool:
+    return not name or (len(name) <= _NAME_CHARS_MAX and _is_name(name) is not None)
+
+
+def _check_payload(event: Event) -> None:
+    """Refuse what no reader of the log could read. Raises Unreadable.
+
+    A message of a name that this release does not know may be of a later one: it is taken in as it is.
+    """
+    name = event.message_name
+    try:
+        if not name:
+            _JSON_READER.decode(event.payload.decode())
+        elif name in registry.all_types():
+            message = registry.unpack(name, event.payload)
+            for fault in wellformed.faults(message, nul_too=False):
+                raise Unreadable(f"its payload's {fault.field} {fault.description}")
+    except DecodeError as error:
+        raise Unreadable(f"its payload is no {name}") from error
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"its payload is no JSON: {error}") from error
 
 
 def split_version_of(subject: str) -> tuple[str, int]:
@@ -269,6 +313,22 @@ def split_version_of(subject: str) -> tuple[str, int]:
         return split_version(subject)
     except ValueError as error:
         raise Unreadable(str(error)) from error
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    """Read a number as `str` writes it. Raises ValueError when it is none, or out of bounds."""
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+    if not digits or not least <= int(text) <= most:
+        raise ValueError(f"{text[:40]!r} is no number from {least} to {most}")
+    return int(text)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+# Its numbers are only looked at: whoever needs them reads them.
+_JSON_READER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse)
 
 
 def _value(text: str) -> str:

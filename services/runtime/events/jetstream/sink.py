@@ -38,17 +38,18 @@ from services.runtime.events.jetstream.broker import (
 )
 from services.runtime.events.jetstream.message import Event
 from services.runtime.events.jetstream.statements import (
-    LeaseLost,
     changed,
     fenced,
     renew,
     row,
     rows,
 )
-from services.runtime.events.jetstream.waits import Backoff
+from services.runtime.events.jetstream.waits import BACKOFF, STOP_SECONDS_MAX
 from services.runtime.events.owners import new_owner
 from services.runtime.events.relay import Delivery, Relay, Row
 from services.runtime.interruptions import told
+from services.runtime.leases import LeaseLost
+from services.runtime.loops import Loop
 from services.runtime.outbox.publish import identity_hash
 from services.runtime.postgres.session import Session
 
@@ -152,7 +153,15 @@ class Sink:
         self._bus = bus
         self._stream = message.stream_of(broker.options.site)
         self._owner = new_owner()
-        self._stopping = asyncio.Event()
+        self.loop = Loop(
+            "sink",
+            self._hold_session,
+            conditions=relay_.conditions,
+            backoff=BACKOFF,
+            stop_seconds=STOP_SECONDS_MAX,
+            ring=self._ring,
+            fields={"stream": self._stream},
+        )
         self._bell: Listener | None = None
         # Tails that this sink left behind, with the epoch of its lease: true while no other had the lane.
         self._left: dict[int, tuple[int, Tail]] = {}
@@ -160,22 +169,14 @@ class Sink:
         self._serving = 0
         self.published = 0
 
-    async def run(self) -> None:
-        """Work until `stop`. A NATS or a database that is away is waited for."""
-        backoff = Backoff("sink", self._relay.conditions, fields={"stream": self._stream})
+    async def _hold_session(self) -> None:
+        # Broker or database, when either fails the deliveries stay where they are.
         with self._bus.listener() as self._bell:
-            while not self._stopping.is_set():
-                try:
-                    async with await self._relay.control() as session:
-                        await self._prepare(session)
-                        await self._work(session, self._bell, backoff)
-                except Exception as error:
-                    # Broker or database, deliveries stay where they are: it is logged, and tried again.
-                    await backoff.wait(error, self._stopping)
+            async with await self._relay.control() as session:
+                await self._prepare(session)
+                await self._work(session, self._bell)
 
-    def stop(self) -> None:
-        """Ask it to end after the batches that are under way."""
-        self._stopping.set()
+    def _ring(self) -> None:
         if self._bell is not None:
             self._bell.ring()
 
@@ -197,7 +198,7 @@ class Sink:
             raise BrokerAway("the stream is gone")
         return state
 
-    async def _work(self, session: Session, bell: Listener, backoff: Backoff) -> None:
+    async def _work(self, session: Session, bell: Listener) -> None:
         """Serve lanes until one fails: errors of NATS or of the database are everybody's.
 
         Raises:
@@ -207,7 +208,7 @@ class Sink:
         failures: list[Exception] = []
         wait_ms = float(IDLE_MS_MIN)
         async with asyncio.TaskGroup() as tasks:
-            while not self._stopping.is_set() and not failures:
+            while not self.loop.is_stopping() and not failures:
                 await free.acquire()
                 lane = None if failures else await self._claim(session)
                 if lane is not None:
@@ -218,7 +219,7 @@ class Sink:
                 if failures:
                     break
                 if not self._serving:
-                    backoff.reset()
+                    self.loop.works()
                 rung = await bell.wait(wait_ms / 1000)
                 wait_ms = IDLE_MS_MIN if rung else min(wait_ms * 1.5, IDLE_MS_MAX)
         if failures:
@@ -269,7 +270,7 @@ class Sink:
         """Publish until nothing is left; returns the position up to which everything is settled."""
         tail = await self._open(session, lane)
         low, surprises, limit, publish = lane.low, 0, BATCH_MAX, self._publish
-        while not self._stopping.is_set():
+        while not self.loop.is_stopping():
             await renew(session, self._relay, lane.lease)
             found = await relay.fetch(
                 session, consumer=CONSUMER, lane=lane.lane, low=low, limit=limit

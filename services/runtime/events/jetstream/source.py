@@ -13,34 +13,46 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import structlog
+from nats.errors import Error as NatsError
 from psycopg.types.json import Jsonb
 
+from services.runtime.conditions import Conditions
 from services.runtime.crashpoints import crashpoint
 from services.runtime.events import relay
 from services.runtime.events.bus import EventBus
 from services.runtime.events.jetstream import broker as brokers
 from services.runtime.events.jetstream import message
-from services.runtime.events.jetstream.broker import Broker, BrokerAway, StreamState
+from services.runtime.events.jetstream.broker import (
+    Broker,
+    BrokerAway,
+    BrokerUnfit,
+    ConsumerGone,
+    StreamState,
+)
 from services.runtime.events.jetstream.message import Arrived, Event, Unreadable
 from services.runtime.events.jetstream.statements import (
-    LeaseLost,
     changed,
     fenced,
     renew,
     row,
     rows,
 )
-from services.runtime.events.jetstream.waits import Backoff
+from services.runtime.events.jetstream.waits import BACKOFF, STOP_SECONDS_MAX
 from services.runtime.events.lanes import LANES
 from services.runtime.events.owners import new_owner
 from services.runtime.events.relay import Relay
+from services.runtime.interruptions import Interruptions, is_database_away
+from services.runtime.leases import LeaseLost
+from services.runtime.loops import Loop
 from services.runtime.postgres.session import Session
+from services.runtime.turns import aside, in_slices
 
 SHARES = 8
 # How often a process looks whether a share became free.
@@ -50,6 +62,9 @@ STREAM_SECONDS = 5.0
 # How often it looks for a stream that is not there yet.
 MISSING_SECONDS = 0.5
 _LANES_OF_SHARE = LANES // SHARES
+# Messages that are read before other work has its turn; one of more than 32 kB is read in a thread.
+_SLICE = 50
+_BYTES_AN_ITEM = 64
 
 _log = structlog.get_logger(__name__)
 
@@ -104,16 +119,18 @@ class Position:
         """Return where another stream is read from: its start. Numbers go on counting in whatever stream."""
         return Position(made_at, 0, [-abs(number) for number in self.numbers])
 
-    def moved(self, sequence: int, arrived: Arrived | None) -> None:
-        """Count a message as read."""
+    def moved(self, sequence: int, lane: int, number: int) -> None:
+        """Count a message as read; 0 for one that tells no number."""
         self.sequence = sequence
-        if arrived is None:
-            return
-        index = arrived.lane // SHARES
+        index = lane // SHARES
         known = self.numbers[index]
-        # A message that comes again turns nothing back. But where its first one in a new stream has a number that
-        # was there before, the other site counts anew: its database is another one.
-        self.numbers[index] = arrived.number if known < 0 else max(known, arrived.number)
+        if number:
+            # A message that comes again turns nothing back. But where its first one in a new stream has a number that
+            # was there before, the other site counts anew: its database is another one.
+            self.numbers[index] = number if known < 0 else max(known, number)
+        elif known >= 0:
+            # It most likely has the next; if not, the next message sets it right.
+            self.numbers[index] = known + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +167,31 @@ class Batch:
     left_out: str = ""
 
 
+class _Rest:
+    """The waits of one share after its failures, ever longer while it goes on failing."""
+
+    def __init__(
+        self,
+        conditions: Conditions,
+        fields: Mapping[str, str],
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._interruptions = Interruptions("source", conditions, fields=fields)
+        self._draw = draw
+        self._failures = 0
+
+    async def wait(self, error: Exception, ended: asyncio.Event) -> None:
+        """Tell of a failure and wait before the next try, or until the work ends."""
+        self._failures += 1
+        self._interruptions.failed(error)
+        await _pause(ended, BACKOFF.after(self._failures, self._draw()))
+
+    def reset(self) -> None:
+        """Note that it works."""
+        self._failures = 0
+        self._interruptions.works()
+
+
 class Source:
     """Reads one other site.
 
@@ -171,30 +213,45 @@ class Source:
         self._report = report
         self._consumer = f"transport.source.{site}"
         self._owner = new_owner()
-        self._stopping = asyncio.Event()
+        self._role = ""
+        self.loop = Loop(
+            "source",
+            self._hold_session,
+            conditions=relay_.conditions,
+            backoff=BACKOFF,
+            stop_seconds=STOP_SECONDS_MAX,
+            ring=self._end,
+            fields={"site": site},
+        )
         # Of the current work: the process stops, or a share failed.
         self._ended = asyncio.Event()
         self._told_missing = False
+        self._behind: dict[int, int] = {}
+        self._rests = [
+            _Rest(relay_.conditions, {"site": site, "share": str(share)}) for share in range(SHARES)
+        ]
         self.taken = 0
 
-    async def run(self, role: str) -> None:
-        """Work until `stop`; the log is written as `role`. A NATS or a database that is away is waited for."""
-        backoff = Backoff("source", self._relay.conditions, fields={"site": self._site})
-        while not self._stopping.is_set():
-            try:
-                async with await self._relay.control() as session:
-                    await self._work(session, role, backoff)
-            except Exception as error:
-                # Broker or database, messages stay where they are: it is logged, and tried again.
-                await backoff.wait(error, self._stopping)
+    @property
+    def behind(self) -> int:
+        """Messages of the shares that this process reads which wait in the stream, when last it got some."""
+        return sum(self._behind.values())
 
-    def stop(self) -> None:
-        """Ask it to end after the transactions that are under way."""
-        self._stopping.set()
+    def start(self, role: str) -> None:
+        """Begin; the log is written as `role`."""
+        self._role = role
+        self.loop.start()
+
+    def _end(self) -> None:
         self._ended.set()
 
-    async def _work(self, session: Session, role: str, backoff: Backoff) -> None:
-        """Read shares until one fails: errors of NATS or of the database are everybody's.
+    async def _hold_session(self) -> None:
+        # Broker or database, when either fails the messages stay where they are.
+        async with await self._relay.control() as session:
+            await self._work(session, self._role)
+
+    async def _work(self, session: Session, role: str) -> None:
+        """Read shares until NATS or the database is away: that is everybody's failure.
 
         Raises:
             Exception: the first failure, once the other shares have ended their batch.
@@ -203,7 +260,7 @@ class Source:
         failures: list[Exception] = []
         self._ended = ended = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            while not ended.is_set() and not self._stopping.is_set():
+            while not ended.is_set() and not self.loop.is_stopping():
                 state = await self._broker.state(self._site)
                 self._tell_missing(state)
                 # A share that failed is free again at once: nothing more is begun then.
@@ -214,7 +271,7 @@ class Source:
                     tasks.create_task(self._serve(session, share, state, role, failures))
                 await _pause(ended, MISSING_SECONDS if state is None else LOOK_SECONDS)
                 if state is not None and not failures:
-                    backoff.reset()
+                    self.loop.works()
         if failures:
             raise failures[0]
 
@@ -243,14 +300,23 @@ class Source:
         failures: list[Exception],
     ) -> None:
         """Read a share until it is taken away, then give it back."""
-        try:
-            await self._follow(session, share, state, role)
-        except LeaseLost:
-            _log.warning("share lost: another process reads it", site=self._site, share=share.share)
-        except Exception as error:
-            # Raised again once the other shares have ended their transaction.
-            failures.append(error)
-            self._ended.set()
+        rest = self._rests[share.share]
+        while not self._ended.is_set():
+            try:
+                await self._follow(session, share, state, role)
+            except LeaseLost:
+                _log.warning(
+                    "share lost: another process reads it", site=self._site, share=share.share
+                )
+                break
+            except Exception as error:
+                if not _is_away(error, session):
+                    # The others go on. Should the lease run out meanwhile, another process tries.
+                    await rest.wait(error, self._ended)
+                    continue
+                # Raised again once the other shares have ended their transaction.
+                failures.append(error)
+                self._ended.set()
         try:
             await relay.changed(session, "release", **share.lease, low=-1)
         except Exception as error:
@@ -271,26 +337,29 @@ class Source:
                 await _pause(self._ended, MISSING_SECONDS)
 
     async def _read(self, session: Session, share: Share, state: StreamState, role: str) -> None:
+        term = await renew(session, self._relay, share.lease)
         position = await self._position(session, share, state)
         reader = await self._broker.reader(self._site, share.share, SHARES, position.sequence)
         loop = asyncio.get_running_loop()
-        renew_at = look_at = 0.0
+        look_at = 0.0
         try:
             while not self._ended.is_set():
-                if loop.time() > renew_at:
-                    await renew(session, self._relay, share.lease)
-                    renew_at = loop.time() + self._relay.lease_ms / 4000
+                if term.is_to_renew():
+                    term = await renew(session, self._relay, share.lease)
                 if self._relay.conditions.storage_low:
                     # What is taken in needs room; the other site keeps it.
                     await _pause(self._ended, MISSING_SECONDS)
                     continue
                 received = await self._unless_ended(reader.batch())
+                self._behind[share.share] = brokers.behind(received)
                 if received:
                     await self._take(share, position, received, role)
+                    self._rests[share.share].reset()
                 elif loop.time() > look_at:
                     await self._look(position)
                     look_at = loop.time() + STREAM_SECONDS
         finally:
+            self._behind.pop(share.share, None)
             await reader.close()
 
     async def _unless_ended(self, batch: Coroutine[Any, Any, list[Any]]) -> list[Any]:
@@ -364,24 +433,29 @@ class Source:
         """Read messages and move the position over them."""
         batch, start = Batch(), position.sequence
         seen: dict[int, int] = {}
-        for item in received:
+        async for item in in_slices(received, _SLICE):
             sequence = brokers.sequence_of(item)
             if sequence <= position.sequence:
                 continue  # delivered again, because an acknowledgement was late
-            arrived: Arrived | None = None
+            arrived = refusal = None
             try:
-                arrived = self._understood(item)
-                before = seen.get(arrived.lane, start)
-                gap = await self._gap(position, arrived, sequence, before)
-                seen[arrived.lane] = sequence
-                batch.refusals += gap
-                batch.arrived.append((sequence, arrived))
+                arrived = await aside(len(item.data) // _BYTES_AN_ITEM, self._understood, item)
+            except Unreadable as error:
+                refusal = Refusal(sequence, "UNREADABLE", str(error), received=item)
+            # The filter of the reader lets no other subjects through.
+            lane, number = message.lane_of(item.subject), message.number_of(item.headers)
+            try:
+                before = seen.get(lane, start)
+                batch.refusals += await self._gap(position, lane, number, sequence, before)
             except Restart as error:
                 batch.left_out = str(error)
                 break
-            except Unreadable as error:
-                batch.refusals.append(Refusal(sequence, "UNREADABLE", str(error), received=item))
-            position.moved(sequence, arrived)
+            seen[lane] = sequence
+            if arrived is not None:
+                batch.arrived.append((sequence, arrived))
+            if refusal is not None:
+                batch.refusals.append(refusal)
+            position.moved(sequence, lane, number)
         return batch
 
     def _understood(self, item: Any) -> Arrived:
@@ -391,22 +465,22 @@ class Source:
         return arrived
 
     async def _gap(
-        self, position: Position, arrived: Arrived, sequence: int, before: int
+        self, position: Position, lane: int, number: int, sequence: int, before: int
     ) -> list[Refusal]:
         """Account for numbers that are missing before a message.
 
         Raises:
             Restart: their messages are in the stream: they were left out on the way.
         """
-        expected = position.number(arrived.lane) + 1
-        if arrived.number <= expected:
+        expected = position.number(lane) + 1
+        if number <= expected:
             # Below it: it comes again, or the other site counts anew. Ids tell what is known.
             return []
-        first = await self._broker.next_of_lane(self._site, arrived.lane, before + 1)
+        first = await self._broker.next_of_lane(self._site, lane, before + 1)
         if first is None or first.sequence < sequence:
-            raise Restart(f"lane {arrived.lane}: number {expected} was left out on the way")
+            raise Restart(f"lane {lane}: number {expected} was left out on the way")
         detail = (
-            f"lane {arrived.lane}: numbers {expected} to {arrived.number - 1} are no longer in the stream; replay "
+            f"lane {lane}: numbers {expected} to {number - 1} are no longer in the stream; replay "
             f"them at site {self._site} to transport.jetstream"
         )
         return [Refusal(sequence, "LOST", detail)]
@@ -494,6 +568,14 @@ class Source:
                 f"site {self._site} sent event {event.event_id} ({event.subject}), whose id stands for other "
                 "content here; it was not taken in",
             )
+
+
+def _is_away(error: Exception, session: Session) -> bool:
+    """True when NATS or the database cannot be used by any share."""
+    if isinstance(error, ConsumerGone):
+        return False
+    away = isinstance(error, BrokerAway | BrokerUnfit | NatsError | OSError)
+    return away or is_database_away(error) or session.closed or session.broken
 
 
 async def _pause(until: asyncio.Event, seconds: float) -> None:

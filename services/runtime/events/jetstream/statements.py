@@ -8,15 +8,12 @@ from contextlib import asynccontextmanager
 
 from services.runtime.events import relay
 from services.runtime.events.relay import Relay, Row
+from services.runtime.leases import LeaseLost, Term
 from services.runtime.postgres import sql
 from services.runtime.postgres.session import Call, Rows, Session
 from services.runtime.postgres.statements import statement
 
 _SQL = sql.load("services.runtime.events.jetstream", "queries.sql")
-
-
-class LeaseLost(Exception):
-    """Another process holds the lane or the share; nothing more of this one counts."""
 
 
 async def rows(session: Session, name: str, **parameters: object) -> list[Row]:
@@ -52,7 +49,9 @@ async def fenced(relay_: Relay, lease: dict[str, object]) -> AsyncIterator[Sessi
         yield session
 
 
-async def renew(session: Session, relay_: Relay, lease: dict[str, object]) -> None:
-    """Hold a lane or share for another term. Raises LeaseLost."""
+async def renew(session: Session, relay_: Relay, lease: dict[str, object]) -> Term:
+    """Hold a lane or share for another term, and return that. Raises LeaseLost."""
+    term = Term(relay_.lease_ms)
     if not await relay.changed(session, "renew", **lease, ttl_ms=relay_.lease_ms):
         raise LeaseLost
+    return term

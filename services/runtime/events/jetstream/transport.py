@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
-import structlog
-
 from services.runtime.conditions import Conditions
 from services.runtime.context import CallContext
 from services.runtime.contracts import INVARIANT
@@ -17,14 +13,13 @@ from services.runtime.events.jetstream.sink import REACTION, Sink
 from services.runtime.events.jetstream.source import Source
 from services.runtime.events.relay import LEASE_MS, Relay
 from services.runtime.ids import new_ulid
+from services.runtime.loops import stop_all
 from services.runtime.postgres.roles import DatabaseUnfit, RoleNames
+from services.runtime.telemetry import Telemetry
 from services.runtime.violations import Violation, ViolationReporter
 
-STOP_SECONDS_MAX = 10.0
 # Batches that are under way at once in a process; a stream takes 50 of all its writers.
 WORKERS = 8
-
-_log = structlog.get_logger(__name__)
 
 
 class Transport:
@@ -42,6 +37,7 @@ class Transport:
         broker: the connection to NATS; without one it is made from the options.
         workers: lanes that are published at once.
         conditions: of the process.
+        telemetry: asks how far the sources are behind.
     """
 
     def __init__(
@@ -56,6 +52,7 @@ class Transport:
         broker: Broker | None = None,
         workers: int = WORKERS,
         conditions: Conditions | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._options = options
         self._violations = violations
@@ -68,7 +65,8 @@ class Transport:
             Source(self._relay, self.broker, site, bus, self._report) for site in options.sources
         ]
         self._role = ""
-        self._tasks: list[asyncio.Task[None]] = []
+        if telemetry is not None:
+            telemetry.observe("tollmesh.transport.behind", self._behind)
 
     async def subscribe(self) -> None:
         """Let the sink have events delivered from now on, and all that there are; before the backbone begins.
@@ -87,24 +85,19 @@ class Transport:
     def start(self) -> None:
         """Begin, once the backbone has."""
         assert self._role, "subscribe first"
-        self._tasks = [asyncio.create_task(self.sink.run(), name="transport-sink")]
-        for site, source in zip(self._options.sources, self.sources, strict=True):
-            name = f"transport-source-{site}"
-            self._tasks.append(asyncio.create_task(source.run(self._role), name=name))
+        self.sink.loop.start()
+        for source in self.sources:
+            source.start(self._role)
 
     async def stop(self) -> None:
         """End after what is under way; the rest waits for the next start."""
-        self.sink.stop()
-        for source in self.sources:
-            source.stop()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=STOP_SECONDS_MAX)
-            for task in late:
-                _log.warning("transport cancelled", task=task.get_name())
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await stop_all(self.sink.loop, *(source.loop for source in self.sources))
         await self.broker.close()
         await self._relay.close()
+
+    def _behind(self) -> list[tuple[float, dict[str, str]]]:
+        sites = zip(self._options.sources, self.sources, strict=True)
+        return [(float(source.behind), {"site": site}) for site, source in sites]
 
     def _report(self, tenant_id: str, event_id: str, message: str) -> None:
         if self._violations is None:

@@ -248,8 +248,9 @@ async def test_one_id_with_two_contents_is_recorded_and_not_overwritten(
     ):
         await east.publish(tenant, "behind", 1)
         await arrived(west, tenant, 3)
-        taken = site.transport.sources[0].taken
-    assert taken == 1
+        source = site.transport.sources[0]
+        taken, behind = source.taken, source.behind
+    assert (taken, behind) == (1, 0)
     assert monitor.reported == 1
     refusals = await west.rows(REFUSALS)
     assert [(row["reason"], row["event_id"]) for row in refusals] == [("CONFLICT", "other")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from pydantic import SecretStr
 from services.events import manifest
 from services.runtime.events.jetstream import broker as brokers
 from services.runtime.events.jetstream.broker import Broker, BrokerAway, Reader, StreamState
+from services.runtime.events.jetstream.source import SHARES
+from services.runtime.events.lanes import lane_of
 from tests.integration.events.jetstream.conftest import MakeLab
 from tests.support import nats
 from tests.support.events import Lab, new_tenant
@@ -110,6 +113,82 @@ async def test_a_nats_that_refuses_is_asked_again_after_a_while(
     assert [row["event_id"] for row in found] == ids
     # Eight shares a round, at most: a share that failed is not begun again before the wait.
     assert 0 < broker.refusals <= 8 * 4
+
+
+async def test_what_is_no_event_is_told_once_and_stops_nothing(
+    server: Nats, new_lab: MakeLab
+) -> None:
+    east, west = await new_lab(), await new_lab()
+    tenant = new_tenant()
+    async with running(east, options(server.url, "odd")) as site:
+        await east.publish(tenant, "k", 1, 2)
+        await sent(east)
+        jetstream = await site.transport.broker.jetstream()
+        sound = await jetstream.get_msg("tollmesh-odd", 2)
+        assert sound.subject is not None
+        assert sound.headers is not None
+        headers = {name: text for name, text in sound.headers.items() if "Nats-" not in name}
+        changes: list[tuple[dict[str, str], bytes]] = [
+            ({"Tollmesh-Number": str(2**63)}, b"{}"),
+            ({"Tollmesh-Number": "1" + "0" * 30}, b"{}"),
+            ({"Tollmesh-Number": "5"}, b"no JSON"),
+            ({"Tollmesh-Number": "6", "ce-id": "a%00b"}, b"{}"),
+        ]
+        for change, body in changes:
+            await jetstream.publish(sound.subject, body, headers=headers | change)
+        await east.publish(tenant, "k", 3)
+        await sent(east)
+        last = await jetstream.get_msg("tollmesh-odd", 7)
+        assert (last.headers or {})["Tollmesh-Number"] == "7"
+        async with running(west, options(server.url, "reader10", "odd")):
+            found = await arrived(west, tenant, 3)
+        assert len(found) == 3
+        refused = await west.rows(REFUSALS)
+    assert [row["reason"] for row in refused] == ["UNREADABLE"] * len(changes)
+
+
+class Onesided(Broker):
+    """Has one share that cannot be read, for a reason of its own."""
+
+    broken: int | None = None
+    opened: Counter[int]
+
+    async def reader(self, site: str, share: int, shares: int, after: int) -> Reader:
+        self.opened[share] += 1
+        if share == self.broken:
+            raise ValueError("this share cannot be read")
+        return await super().reader(site, share, shares, after)
+
+
+async def test_a_share_that_fails_neither_ends_nor_delays_the_others(
+    server: Nats, new_lab: MakeLab
+) -> None:
+    east, west = await new_lab(), await new_lab()
+    tenant = new_tenant()
+    how = options(server.url, "reader11", "one-sided")
+    broker = Onesided(how)
+    broker.opened = Counter()
+    keys = {lane_of(tenant, f"k{n}") % SHARES: f"k{n}" for n in range(200)}
+    assert len(keys) == SHARES
+    broken = broker.broken = 3
+    async with (
+        running(east, options(server.url, "one-sided")),
+        running(west, how, broker=broker),
+    ):
+        for key in keys.values():
+            await east.publish(tenant, key, 1)
+        await sent(east)
+
+        async def tried_again() -> bool:
+            return broker.opened[broken] > 3
+
+        await eventually(tried_again)
+        found = await arrived(west, tenant, SHARES - 1)
+        assert {row["key"] for row in found} == set(keys.values()) - {keys[broken]}
+        others = {share: count for share, count in broker.opened.items() if share != broken}
+        assert others == dict.fromkeys(set(range(SHARES)) - {broken}, 1)
+        broker.broken = None
+        await arrived(west, tenant, SHARES)
 
 
 async def test_a_late_double_acknowledgement_settles_nothing_that_was_not_taken_in(

@@ -48,7 +48,9 @@ type StepSucceeded struct {
 	PersonId string `protobuf:"bytes,10,opt,name=person_id,json=personId,proto3" json:"person_id,omitempty"`
 	// When the outcome was known; the money stands in the books from then on. Absent in events from before this
 	// field, which do not name the payer either: what they charged is booked when the payment ends.
-	SettledAt     *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
+	SettledAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
+	// Organisation whose debt is paid; empty when nobody named one, and the books take person_id for it.
+	OrgId         string `protobuf:"bytes,12,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -160,6 +162,13 @@ func (x *StepSucceeded) GetSettledAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *StepSucceeded) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
 // StepRefunded: what was charged for a step of a payment was given back, since another step failed for good.
 type StepRefunded struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -188,7 +197,9 @@ type StepRefunded struct {
 	// The attempt that had charged.
 	ChargeAttemptId string `protobuf:"bytes,12,opt,name=charge_attempt_id,json=chargeAttemptId,proto3" json:"charge_attempt_id,omitempty"`
 	// When the outcome of that charge was known.
-	ChargedAt     *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=charged_at,json=chargedAt,proto3" json:"charged_at,omitempty"`
+	ChargedAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=charged_at,json=chargedAt,proto3" json:"charged_at,omitempty"`
+	// Organisation whose debt was to be paid; empty when nobody named one, and the books take person_id for it.
+	OrgId         string `protobuf:"bytes,14,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -312,6 +323,13 @@ func (x *StepRefunded) GetChargedAt() *timestamppb.Timestamp {
 		return x.ChargedAt
 	}
 	return nil
+}
+
+func (x *StepRefunded) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
 }
 
 // StepFailed: an attempt to charge a step of a payment was settled, and it is certain that nothing was charged.
@@ -521,7 +539,9 @@ type PaymentReceived struct {
 	// Merchant who was paid.
 	MerchantId string `protobuf:"bytes,10,opt,name=merchant_id,json=merchantId,proto3" json:"merchant_id,omitempty"`
 	// What each step brought.
-	Steps         []*PaymentReceivedStep `protobuf:"bytes,11,rep,name=steps,proto3" json:"steps,omitempty"`
+	Steps []*PaymentReceivedStep `protobuf:"bytes,11,rep,name=steps,proto3" json:"steps,omitempty"`
+	// Organisation whose debt was paid; empty when nobody named one, and the books take person_id for it.
+	OrgId         string `protobuf:"bytes,12,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -631,6 +651,13 @@ func (x *PaymentReceived) GetSteps() []*PaymentReceivedStep {
 		return x.Steps
 	}
 	return nil
+}
+
+func (x *PaymentReceived) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
 }
 
 // PaymentReceivedStep is one part of the money that came in.
@@ -752,7 +779,9 @@ type PaymentFailed struct {
 	// The payment; orders the events of one payment.
 	PaymentId string `protobuf:"bytes,11,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
 	// Merchant who was to be paid.
-	MerchantId    string `protobuf:"bytes,12,opt,name=merchant_id,json=merchantId,proto3" json:"merchant_id,omitempty"`
+	MerchantId string `protobuf:"bytes,12,opt,name=merchant_id,json=merchantId,proto3" json:"merchant_id,omitempty"`
+	// Organisation whose debt was to be paid; empty when nobody named one.
+	OrgId         string `protobuf:"bytes,13,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -871,11 +900,18 @@ func (x *PaymentFailed) GetMerchantId() string {
 	return ""
 }
 
+func (x *PaymentFailed) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
 var File_payments_events_v1_orchestration_events_proto protoreflect.FileDescriptor
 
 const file_payments_events_v1_orchestration_events_proto_rawDesc = "" +
 	"\n" +
-	"-payments/events/v1/orchestration_events.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\"\xb7\x03\n" +
+	"-payments/events/v1/orchestration_events.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\"\xce\x03\n" +
 	"\rStepSucceeded\x12\x1d\n" +
 	"\n" +
 	"step_index\x18\x01 \x01(\x05R\tstepIndex\x12!\n" +
@@ -893,9 +929,10 @@ const file_payments_events_v1_orchestration_events_proto_rawDesc = "" +
 	"\tperson_id\x18\n" +
 	" \x01(\tR\bpersonId\x129\n" +
 	"\n" +
-	"settled_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt:9\x92\xe7\x185\n" +
+	"settled_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt\x12\x15\n" +
+	"\x06org_id\x18\f \x01(\tR\x05orgId:9\x92\xe7\x185\n" +
 	"\x16payment.step.succeeded\x10\x01\x1a\rorchestration\"\n" +
-	"payment_id\"\x9c\x04\n" +
+	"payment_id\"\xb3\x04\n" +
 	"\fStepRefunded\x12\x1d\n" +
 	"\n" +
 	"step_index\x18\x01 \x01(\x05R\tstepIndex\x12!\n" +
@@ -916,7 +953,8 @@ const file_payments_events_v1_orchestration_events_proto_rawDesc = "" +
 	"settled_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt\x12*\n" +
 	"\x11charge_attempt_id\x18\f \x01(\tR\x0fchargeAttemptId\x129\n" +
 	"\n" +
-	"charged_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tchargedAt:8\x92\xe7\x184\n" +
+	"charged_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tchargedAt\x12\x15\n" +
+	"\x06org_id\x18\x0e \x01(\tR\x05orgId:8\x92\xe7\x184\n" +
 	"\x15payment.step.refunded\x10\x01\x1a\rorchestration\"\n" +
 	"payment_id\"\xc7\x02\n" +
 	"\n" +
@@ -944,7 +982,7 @@ const file_payments_events_v1_orchestration_events_proto_rawDesc = "" +
 	"\n" +
 	"payment_id\x18\x04 \x01(\tR\tpaymentId:4\x92\xe7\x180\n" +
 	"\x11payment.completed\x10\x01\x1a\rorchestration\"\n" +
-	"payment_id\"\xe6\x03\n" +
+	"payment_id\"\xfd\x03\n" +
 	"\x0fPaymentReceived\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x12\x1b\n" +
 	"\tperson_id\x18\x02 \x01(\tR\bpersonId\x12%\n" +
@@ -960,7 +998,8 @@ const file_payments_events_v1_orchestration_events_proto_rawDesc = "" +
 	"\vmerchant_id\x18\n" +
 	" \x01(\tR\n" +
 	"merchantId\x12=\n" +
-	"\x05steps\x18\v \x03(\v2'.payments.events.v1.PaymentReceivedStepR\x05steps:3\x92\xe7\x18/\n" +
+	"\x05steps\x18\v \x03(\v2'.payments.events.v1.PaymentReceivedStepR\x05steps\x12\x15\n" +
+	"\x06org_id\x18\f \x01(\tR\x05orgId:3\x92\xe7\x18/\n" +
 	"\x10payment.received\x10\x01\x1a\rorchestration\"\n" +
 	"payment_id\"\xe3\x01\n" +
 	"\x13PaymentReceivedStep\x12\x1d\n" +
@@ -971,7 +1010,7 @@ const file_payments_events_v1_orchestration_events_proto_rawDesc = "" +
 	"\famount_cents\x18\x04 \x01(\x03R\vamountCents\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\x05 \x01(\tR\tattemptId\x12!\n" +
-	"\fprovider_ref\x18\x06 \x01(\tR\vproviderRef\"\xe9\x03\n" +
+	"\fprovider_ref\x18\x06 \x01(\tR\vproviderRef\"\x80\x04\n" +
 	"\rPaymentFailed\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x12\x1b\n" +
 	"\tperson_id\x18\x02 \x01(\tR\bpersonId\x12%\n" +
@@ -987,7 +1026,8 @@ const file_payments_events_v1_orchestration_events_proto_rawDesc = "" +
 	"\n" +
 	"payment_id\x18\v \x01(\tR\tpaymentId\x12\x1f\n" +
 	"\vmerchant_id\x18\f \x01(\tR\n" +
-	"merchantId:1\x92\xe7\x18-\n" +
+	"merchantId\x12\x15\n" +
+	"\x06org_id\x18\r \x01(\tR\x05orgId:1\x92\xe7\x18-\n" +
 	"\x0epayment.failed\x10\x01\x1a\rorchestration\"\n" +
 	"payment_idB\xcd\x01\n" +
 	"\x16com.payments.events.v1B\x18OrchestrationEventsProtoP\x01Z/tollmesh.dev/gen/go/payments/events/v1;eventsv1\xa2\x02\x03PEX\xaa\x02\x12Payments.Events.V1\xca\x02\x12Payments\\Events\\V1\xe2\x02\x1ePayments\\Events\\V1\\GPBMetadata\xea\x02\x14Payments::Events::V1b\x06proto3"

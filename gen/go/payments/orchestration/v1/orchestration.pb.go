@@ -321,7 +321,9 @@ type Payment struct {
 	// When the request was stored.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// When the payment last changed.
-	UpdatedAt     *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	// Organisation whose debt is paid; empty when the request named none. The books then take person_id for it.
+	OrgId         string `protobuf:"bytes,13,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -440,6 +442,13 @@ func (x *Payment) GetUpdatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Payment) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
 // CoreRequestContext is the strict reading of a request from outside.
 type CoreRequestContext struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -463,7 +472,9 @@ type CoreRequestContext struct {
 	// Methods that the payer wants to use, in order; empty: the merchant's order holds.
 	PaymentMethods []*MethodPreference `protobuf:"bytes,9,rep,name=payment_methods,json=paymentMethods,proto3" json:"payment_methods,omitempty"`
 	// Further text of the merchant's own.
-	Metadata      map[string]string `protobuf:"bytes,10,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Metadata map[string]string `protobuf:"bytes,10,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Organisation whose debt is paid.
+	OrgId         string `protobuf:"bytes,11,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -566,6 +577,13 @@ func (x *CoreRequestContext) GetMetadata() map[string]string {
 		return x.Metadata
 	}
 	return nil
+}
+
+func (x *CoreRequestContext) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
 }
 
 // MethodPreference is one method that a payer offers.
@@ -990,7 +1008,7 @@ var File_payments_orchestration_v1_orchestration_proto protoreflect.FileDescript
 
 const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\n" +
-	"-payments/orchestration/v1/orchestration.proto\x12\x19payments.orchestration.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/plan/v1/plan.proto\x1a\x1fpayments/result/v1/result.proto\x1a\x1bpayments/type/v1/type.proto\"\xd9\x04\n" +
+	"-payments/orchestration/v1/orchestration.proto\x12\x19payments.orchestration.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/plan/v1/plan.proto\x1a\x1fpayments/result/v1/result.proto\x1a\x1bpayments/type/v1/type.proto\"\xf0\x04\n" +
 	"\aPayment\x12\x1d\n" +
 	"\n" +
 	"payment_id\x18\x01 \x01(\tR\tpaymentId\x12\x1f\n" +
@@ -1008,7 +1026,8 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
-	"updated_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\"\xc1\x04\n" +
+	"updated_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x15\n" +
+	"\x06org_id\x18\r \x01(\tR\x05orgId\"\xd8\x04\n" +
 	"\x12CoreRequestContext\x12\x1f\n" +
 	"\vmerchant_id\x18\x01 \x01(\tR\n" +
 	"merchantId\x12!\n" +
@@ -1021,7 +1040,8 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\tperson_id\x18\b \x01(\tR\bpersonId\x12T\n" +
 	"\x0fpayment_methods\x18\t \x03(\v2+.payments.orchestration.v1.MethodPreferenceR\x0epaymentMethods\x12W\n" +
 	"\bmetadata\x18\n" +
-	" \x03(\v2;.payments.orchestration.v1.CoreRequestContext.MetadataEntryR\bmetadata\x1a;\n" +
+	" \x03(\v2;.payments.orchestration.v1.CoreRequestContext.MetadataEntryR\bmetadata\x12\x15\n" +
+	"\x06org_id\x18\v \x01(\tR\x05orgId\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x7f\n" +

@@ -36,6 +36,7 @@ class StepSucceeded(_message.Message):
     ORDER_ID_FIELD_NUMBER: _builtins.int
     PERSON_ID_FIELD_NUMBER: _builtins.int
     SETTLED_AT_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
     step_index: _builtins.int
     """Step of the plan, from 0."""
     processor_id: _builtins.str
@@ -56,6 +57,8 @@ class StepSucceeded(_message.Message):
     """What is paid for."""
     person_id: _builtins.str
     """Who pays."""
+    org_id: _builtins.str
+    """Organisation whose debt is paid; empty when nobody named one, and the books take person_id for it."""
     @_builtins.property
     def settled_at(self) -> _timestamp_pb2.Timestamp:
         """When the outcome was known; the money stands in the books from then on. Absent in events from before this
@@ -76,10 +79,11 @@ class StepSucceeded(_message.Message):
         order_id: _builtins.str = ...,
         person_id: _builtins.str = ...,
         settled_at: _timestamp_pb2.Timestamp | None = ...,
+        org_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settled_at", b"settled_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt_id", b"attempt_id", "currency", b"currency", "latency_ms", b"latency_ms", "order_id", b"order_id", "payment_id", b"payment_id", "payment_method", b"payment_method", "person_id", b"person_id", "processor_id", b"processor_id", "settled_at", b"settled_at", "step_index", b"step_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt_id", b"attempt_id", "currency", b"currency", "latency_ms", b"latency_ms", "order_id", b"order_id", "org_id", b"org_id", "payment_id", b"payment_id", "payment_method", b"payment_method", "person_id", b"person_id", "processor_id", b"processor_id", "settled_at", b"settled_at", "step_index", b"step_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -104,6 +108,7 @@ class StepRefunded(_message.Message):
     SETTLED_AT_FIELD_NUMBER: _builtins.int
     CHARGE_ATTEMPT_ID_FIELD_NUMBER: _builtins.int
     CHARGED_AT_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
     step_index: _builtins.int
     """Step of the plan, from 0."""
     processor_id: _builtins.str
@@ -126,6 +131,8 @@ class StepRefunded(_message.Message):
     """Who was to pay."""
     charge_attempt_id: _builtins.str
     """The attempt that had charged."""
+    org_id: _builtins.str
+    """Organisation whose debt was to be paid; empty when nobody named one, and the books take person_id for it."""
     @_builtins.property
     def settled_at(self) -> _timestamp_pb2.Timestamp:
         """When the outcome of the refund was known."""
@@ -150,10 +157,11 @@ class StepRefunded(_message.Message):
         settled_at: _timestamp_pb2.Timestamp | None = ...,
         charge_attempt_id: _builtins.str = ...,
         charged_at: _timestamp_pb2.Timestamp | None = ...,
+        org_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["charged_at", b"charged_at", "settled_at", b"settled_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt_id", b"attempt_id", "charge_attempt_id", b"charge_attempt_id", "charged_at", b"charged_at", "currency", b"currency", "latency_ms", b"latency_ms", "order_id", b"order_id", "payment_id", b"payment_id", "payment_method", b"payment_method", "person_id", b"person_id", "processor_id", b"processor_id", "settled_at", b"settled_at", "step_index", b"step_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt_id", b"attempt_id", "charge_attempt_id", b"charge_attempt_id", "charged_at", b"charged_at", "currency", b"currency", "latency_ms", b"latency_ms", "order_id", b"order_id", "org_id", b"org_id", "payment_id", b"payment_id", "payment_method", b"payment_method", "person_id", b"person_id", "processor_id", b"processor_id", "settled_at", b"settled_at", "step_index", b"step_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -262,6 +270,7 @@ class PaymentReceived(_message.Message):
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     MERCHANT_ID_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """What was paid for."""
     person_id: _builtins.str
@@ -280,6 +289,8 @@ class PaymentReceived(_message.Message):
     """The payment; orders the events of one payment."""
     merchant_id: _builtins.str
     """Merchant who was paid."""
+    org_id: _builtins.str
+    """Organisation whose debt was paid; empty when nobody named one, and the books take person_id for it."""
     @_builtins.property
     def received_at(self) -> _timestamp_pb2.Timestamp:
         """When the last step was settled."""
@@ -302,10 +313,11 @@ class PaymentReceived(_message.Message):
         payment_id: _builtins.str = ...,
         merchant_id: _builtins.str = ...,
         steps: _abc.Iterable[Global___PaymentReceivedStep] | None = ...,
+        org_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["received_at", b"received_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_cents", b"amount_cents", "currency", b"currency", "merchant_id", b"merchant_id", "order_id", b"order_id", "payment_id", b"payment_id", "payment_method", b"payment_method", "payment_path", b"payment_path", "person_id", b"person_id", "provider_ref", b"provider_ref", "received_at", b"received_at", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_cents", b"amount_cents", "currency", b"currency", "merchant_id", b"merchant_id", "order_id", b"order_id", "org_id", b"org_id", "payment_id", b"payment_id", "payment_method", b"payment_method", "payment_path", b"payment_path", "person_id", b"person_id", "provider_ref", b"provider_ref", "received_at", b"received_at", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -373,6 +385,7 @@ class PaymentFailed(_message.Message):
     FAILURE_REASON_FIELD_NUMBER: _builtins.int
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """What was to be paid for."""
     person_id: _builtins.str
@@ -397,6 +410,8 @@ class PaymentFailed(_message.Message):
     """The payment; orders the events of one payment."""
     merchant_id: _builtins.str
     """Merchant who was to be paid."""
+    org_id: _builtins.str
+    """Organisation whose debt was to be paid; empty when nobody named one."""
     @_builtins.property
     def failed_at(self) -> _timestamp_pb2.Timestamp:
         """When the payment ended."""
@@ -416,10 +431,11 @@ class PaymentFailed(_message.Message):
         failure_reason: _builtins.str = ...,
         payment_id: _builtins.str = ...,
         merchant_id: _builtins.str = ...,
+        org_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failed_at", b"failed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_cents", b"amount_cents", "currency", b"currency", "failed_at", b"failed_at", "failure_code", b"failure_code", "failure_reason", b"failure_reason", "merchant_id", b"merchant_id", "order_id", b"order_id", "payment_id", b"payment_id", "payment_method", b"payment_method", "payment_path", b"payment_path", "person_id", b"person_id", "provider_ref", b"provider_ref"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_cents", b"amount_cents", "currency", b"currency", "failed_at", b"failed_at", "failure_code", b"failure_code", "failure_reason", b"failure_reason", "merchant_id", b"merchant_id", "order_id", b"order_id", "org_id", b"org_id", "payment_id", b"payment_id", "payment_method", b"payment_method", "payment_path", b"payment_path", "person_id", b"person_id", "provider_ref", b"provider_ref"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -193,6 +193,7 @@ class Payment(_message.Message):
     CONFIG_VERSION_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     """Id, `pay_` and a UUIDv7."""
     merchant_id: _builtins.str
@@ -205,6 +206,8 @@ class Payment(_message.Message):
     """Where the payment stands."""
     config_version: _builtins.int
     """Version of the merchant's configuration that the plan was made with; 0 when there was none."""
+    org_id: _builtins.str
+    """Organisation whose debt is paid; empty when the request named none. The books then take person_id for it."""
     @_builtins.property
     def context(self) -> Global___CoreRequestContext:
         """What was understood of the request, with every finding."""
@@ -244,10 +247,11 @@ class Payment(_message.Message):
         config_version: _builtins.int = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
+        org_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "created_at", b"created_at", "plan", b"plan", "result", b"result", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "config_version", b"config_version", "context", b"context", "created_at", b"created_at", "merchant_id", b"merchant_id", "order_id", b"order_id", "payment_id", b"payment_id", "person_id", b"person_id", "plan", b"plan", "result", b"result", "status", b"status", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "config_version", b"config_version", "context", b"context", "created_at", b"created_at", "merchant_id", b"merchant_id", "order_id", b"order_id", "org_id", b"org_id", "payment_id", b"payment_id", "person_id", b"person_id", "plan", b"plan", "result", b"result", "status", b"status", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -289,6 +293,7 @@ class CoreRequestContext(_message.Message):
     PERSON_ID_FIELD_NUMBER: _builtins.int
     PAYMENT_METHODS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
     merchant_id: _builtins.str
     """Merchant who is paid."""
     amount_cents: _builtins.int
@@ -305,6 +310,8 @@ class CoreRequestContext(_message.Message):
     """What is paid for."""
     person_id: _builtins.str
     """Who pays."""
+    org_id: _builtins.str
+    """Organisation whose debt is paid."""
     @_builtins.property
     def validation_errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValidationIssue]:
         """Everything that was odd about the request, in the order of the fields; at most 50."""
@@ -330,10 +337,11 @@ class CoreRequestContext(_message.Message):
         person_id: _builtins.str = ...,
         payment_methods: _abc.Iterable[Global___MethodPreference] | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        org_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_cents", b"amount_cents", "currency", b"currency", "idempotency_key", b"idempotency_key", "merchant_id", b"merchant_id", "metadata", b"metadata", "order_id", b"order_id", "payment_method", b"payment_method", "payment_methods", b"payment_methods", "person_id", b"person_id", "validation_errors", b"validation_errors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_cents", b"amount_cents", "currency", b"currency", "idempotency_key", b"idempotency_key", "merchant_id", b"merchant_id", "metadata", b"metadata", "order_id", b"order_id", "org_id", b"org_id", "payment_method", b"payment_method", "payment_methods", b"payment_methods", "person_id", b"person_id", "validation_errors", b"validation_errors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

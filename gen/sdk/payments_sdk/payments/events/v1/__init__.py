@@ -2271,6 +2271,11 @@ class PaymentFailed(CheckedMessage):
     Merchant who was to be paid.
     """
 
+    org_id: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
+    """
+    Organisation whose debt was to be paid; empty when nobody named one.
+    """
+
 
 default_message_pool.register_message("payments.events.v1", "PaymentFailed", PaymentFailed)
 
@@ -2339,6 +2344,11 @@ class PaymentReceived(CheckedMessage):
     )
     """
     What each step brought.
+    """
+
+    org_id: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
+    """
+    Organisation whose debt was paid; empty when nobody named one, and the books take person_id for it.
     """
 
 
@@ -3287,6 +3297,11 @@ class StepRefunded(CheckedMessage):
     When the outcome of that charge was known.
     """
 
+    org_id: "str" = betterproto2.field(14, betterproto2.TYPE_STRING)
+    """
+    Organisation whose debt was to be paid; empty when nobody named one, and the books take person_id for it.
+    """
+
 
 default_message_pool.register_message("payments.events.v1", "StepRefunded", StepRefunded)
 
@@ -3353,6 +3368,11 @@ class StepSucceeded(CheckedMessage):
     """
     When the outcome was known; the money stands in the books from then on. Absent in events from before this
     field, which do not name the payer either: what they charged is booked when the payment ends.
+    """
+
+    org_id: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
+    """
+    Organisation whose debt is paid; empty when nobody named one, and the books take person_id for it.
     """
 
 

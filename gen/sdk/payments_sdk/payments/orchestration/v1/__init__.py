@@ -467,6 +467,11 @@ class CoreRequestContext(CheckedMessage):
     Further text of the merchant's own.
     """
 
+    org_id: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
+    """
+    Organisation whose debt is paid.
+    """
+
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "CoreRequestContext", CoreRequestContext
@@ -860,6 +865,11 @@ class Payment(CheckedMessage):
     )
     """
     When the payment last changed.
+    """
+
+    org_id: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
+    """
+    Organisation whose debt is paid; empty when the request named none. The books then take person_id for it.
     """
 
 

@@ -1,0 +1,102 @@
+"""What billing publishes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from payments.events.v1.billing_events_pb2 import (
+    ChargeCreated,
+    RatingCompleted,
+    RatingFailed,
+    UsageAggregated,
+    UsageRated,
+)
+
+from services.billing.domain.charges import Charge, Span
+from services.runtime.edge import values as edge
+from services.runtime.errors import DomainError
+from services.runtime.money import format_decimal
+
+# In one `usage.aggregated` or `usage.rated`, so that the event stays small whatever the charge.
+LINES_TOLD_MAX = 500
+
+
+def usage_aggregated(charge: Charge) -> UsageAggregated:
+    """Tell which usage a charge saw."""
+    event = UsageAggregated(
+        org_id=charge.org_id,
+        charge_id=charge.charge_id,
+        usage_snapshot=charge.usage_snapshot,
+        totals_omitted=len(charge.lines) > LINES_TOLD_MAX,
+    )
+    event.period.CopyFrom(edge.period(charge.period.start_at, charge.period.end_at))
+    for line in () if event.totals_omitted else charge.lines:
+        event.totals.add(
+            sku=line.rated.sku,
+            project_id=line.rated.project_id,
+            quantity=format_decimal(line.rated.quantity),
+        )
+    return event
+
+
+def usage_rated(charge: Charge) -> UsageRated:
+    """Tell what the usage of a charge came to."""
+    event = UsageRated(
+        org_id=charge.org_id,
+        charge_id=charge.charge_id,
+        plan_id=charge.plan_id,
+        plan_version=charge.plan_version,
+        usage_snapshot=charge.usage_snapshot,
+        lines_omitted=len(charge.lines) > LINES_TOLD_MAX,
+    )
+    event.period.CopyFrom(edge.period(charge.period.start_at, charge.period.end_at))
+    for line in () if event.lines_omitted else charge.lines:
+        told = event.lines.add(
+            sku=line.rated.sku,
+            project_id=line.rated.project_id,
+            quantity=format_decimal(line.rated.quantity),
+        )
+        told.amount.CopyFrom(edge.money(line.rated.amount))
+    return event
+
+
+def rating_failed(
+    request_id: str, org_id: str, period: Span, error: DomainError, now: datetime
+) -> RatingFailed:
+    """Tell that usage could not be rated, and why."""
+    event = RatingFailed(
+        org_id=org_id,
+        request_id=request_id,
+        reason=error.reason,
+        message=error.message[:1000],
+    )
+    event.period.CopyFrom(edge.period(period.start_at, period.end_at))
+    event.failed_at.FromDatetime(now)
+    return event
+
+
+def rating_completed(charge: Charge) -> RatingCompleted:
+    """Tell that a charge was rated and posted."""
+    event = RatingCompleted(
+        org_id=charge.org_id,
+        charge_id=charge.charge_id,
+        plan_id=charge.plan_id,
+        plan_version=charge.plan_version,
+        usage_snapshot=charge.usage_snapshot,
+        line_count=len(charge.lines),
+    )
+    event.period.CopyFrom(edge.period(charge.period.start_at, charge.period.end_at))
+    event.total.CopyFrom(edge.money(charge.total))
+    return event
+
+
+def charge_created(charge: Charge) -> ChargeCreated:
+    """Tell of a charge."""
+    event = ChargeCreated(
+        charge_id=charge.charge_id, org_id=charge.org_id, line_count=len(charge.lines)
+    )
+    event.period.CopyFrom(edge.period(charge.period.start_at, charge.period.end_at))
+    event.created_at.FromDatetime(charge.created_at)
+    event.total.CopyFrom(edge.money(charge.total))
+    event.partner_total.CopyFrom(edge.money(charge.partner_total))
+    return event

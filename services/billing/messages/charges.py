@@ -1,0 +1,103 @@
+"""Charges, as messages and back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from payments.billing.v1 import billing_pb2 as pb
+from payments.billing.v1 import charge_service_pb2 as service_pb
+from payments.pricing.v1 import pricing_pb2
+from payments.type.v1 import type_pb2
+
+from services.billing.domain.charges import Charge, Line, Span
+from services.billing.domain.transfers import LedgerTransfer
+from services.billing.messages import explanations
+from services.runtime.edge import values as edge
+from services.runtime.errors import InvalidField
+from services.runtime.money import format_decimal, format_exact
+
+
+def span_of(period: type_pb2.Period) -> Span:
+    """Read a period, to the microsecond. Raises InvalidField when nothing of it is left."""
+    span = Span(edge.moment_of(period.start_at), edge.moment_of(period.end_at))
+    if span.start_at >= span.end_at:
+        raise InvalidField.one("period", "end_at must lie a microsecond or more after start_at")
+    return span
+
+
+def created(charge: Charge) -> service_pb.CreateChargeResponse:
+    """Write a charge that was made."""
+    return service_pb.CreateChargeResponse(charge=charge_message(charge))
+
+
+def charge_message(charge: Charge, *, with_proof: bool = True) -> pb.Charge:
+    """Write a charge; without the proof of its lines where a list is asked for."""
+    message = pb.Charge(
+        charge_id=charge.charge_id,
+        org_id=charge.org_id,
+        period=edge.period(charge.period.start_at, charge.period.end_at),
+        lines=[_line_message(charge, line, with_proof=with_proof) for line in charge.lines],
+        total=edge.money(charge.total),
+        status=int(charge.status),  # type: ignore[arg-type] # numbers agree, see the tests
+        transfer_ids=[str(item.transfer_id) for item in charge.transfers],
+        usage_snapshot=charge.usage_snapshot,
+        plan_id=charge.plan_id,
+        plan_version=charge.plan_version,
+        partner_total=edge.money(charge.partner_total),
+    )
+    message.created_at.FromDatetime(charge.created_at)
+    if charge.settled_at is not None:
+        message.settled_at.FromDatetime(charge.settled_at)
+    return message
+
+
+def _line_message(charge: Charge, line: Line, *, with_proof: bool = True) -> pb.ChargeLine:
+    rated = line.rated
+    return pb.ChargeLine(
+        line_id=line.line_id,
+        sku=rated.sku,
+        project_id=rated.project_id,
+        quantity=format_decimal(rated.quantity),
+        exact_amount=format_exact(rated.exact_amount),
+        amount_gross=edge.money(rated.amount),
+        partner_id=rated.partner_id,
+        partner_pct="" if rated.partner_pct is None else format_decimal(rated.partner_pct),
+        partner_amount=edge.money(line.partner_amount),
+        net=edge.money(line.net),
+        status=int(charge.status),  # type: ignore[arg-type] # numbers agree, see the tests
+        proof=pricing_pb2.LineProof.FromString(rated.proof) if with_proof else None,
+    )
+
+
+def explanation(charge: Charge) -> pb.ChargeExplanation:
+    """Write where each line of a charge comes from and where it went."""
+    by_line: dict[str, list[LedgerTransfer]] = defaultdict(list)
+    for transfer in charge.transfers:
+        by_line[transfer.line_id].append(transfer)
+    lines = []
+    for line in charge.lines:
+        message = _line_message(charge, line)
+        lines.append(
+            pb.LineExplanation(
+                line=message,
+                steps=explanations.steps(message),
+                postings=[_posting_message(item) for item in by_line[line.line_id]],
+            )
+        )
+    return pb.ChargeExplanation(
+        charge_id=charge.charge_id,
+        org_id=charge.org_id,
+        period=edge.period(charge.period.start_at, charge.period.end_at),
+        total=edge.money(charge.total),
+        status=int(charge.status),  # type: ignore[arg-type] # numbers agree, see the tests
+        lines=lines,
+    )
+
+
+def _posting_message(transfer: LedgerTransfer) -> pb.LinePosting:
+    return pb.LinePosting(
+        transfer_id=str(transfer.transfer_id),
+        debit_account_id=transfer.debit.account_id,
+        credit_account_id=transfer.credit.account_id,
+        amount=edge.money(transfer.amount),
+    )

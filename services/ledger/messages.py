@@ -1,0 +1,172 @@
+"""Accounts, transfers and entries, as messages and back."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from uuid import UUID
+
+from payments.ledger.v1 import ledger_pb2 as pb
+from payments.ledger.v1 import ledger_service_pb2 as service_pb
+from payments.type.v1 import type_pb2
+
+from services.ledger.domain.accounts import (
+    Account,
+    AccountResult,
+    AccountType,
+    AccountView,
+    EntryView,
+    Flags,
+)
+from services.ledger.domain.posting import Verdict
+from services.ledger.domain.transfers import KIND_POSTED, Malformed, Transfer
+from services.ledger.domain.trial_balance import CurrencySums, TypeSums
+from services.runtime.edge import validation
+from services.runtime.edge import values as edge
+from services.runtime.money import EXPONENTS
+
+# ---- In
+
+
+def refused_account(index: int, item: pb.Account) -> service_pb.CreateAccountResult | None:
+    """Write why an account is refused as it stands; None for one that may be created."""
+    broken = validation.violations(item)
+    if broken:
+        message = "; ".join(f"{v.field}: {v.description}" for v in broken[:5])
+        return account_result(index, item.account_id, AccountResult.INVALID_ACCOUNT, message)
+    if item.currency_code not in EXPONENTS:
+        message = f"currency_code: {item.currency_code!r} is not an ISO 4217 code"
+        return account_result(index, item.account_id, AccountResult.UNKNOWN_CURRENCY, message)
+    return None
+
+
+def account_of(item: pb.Account) -> Account:
+    """Read an account."""
+    return Account(
+        account_id=item.account_id,
+        currency_code=item.currency_code,
+        type=AccountType(item.type),
+        flags=Flags(
+            item.flags.debits_must_not_exceed_credits,
+            item.flags.credits_must_not_exceed_debits,
+            item.flags.closed,
+        ),
+        owner=item.owner,
+        metadata=dict(item.metadata),
+    )
+
+
+def transfer_of(item: pb.Transfer) -> Transfer | Malformed:
+    """Read a transfer, or what is wrong with it."""
+    broken = validation.violations(item)
+    if broken:
+        message = "; ".join(f"{v.field}: {v.description}" for v in broken[:5])
+        return Malformed(message, item.linked)
+    return Transfer(
+        transfer_id=UUID(item.transfer_id),
+        debit_account_id=item.debit_account_id,
+        credit_account_id=item.credit_account_id,
+        currency_code=item.amount.currency_code,
+        amount_minor=item.amount.minor_units,
+        code=item.code,
+        kind=item.kind or KIND_POSTED,
+        linked=item.linked,
+        effective_at=edge.moment_or_none(item, "effective_at"),
+        metadata=dict(item.metadata),
+    )
+
+
+# ---- Out
+
+
+def account_result(
+    index: int, account_id: str, result: AccountResult, message: str = ""
+) -> service_pb.CreateAccountResult:
+    """Write what became of an account that was to be created."""
+    settled = result in {AccountResult.OK, AccountResult.EXISTS}
+    if not settled and not message:
+        message = f"account {account_id} {result.name.lower().replace('_', ' ')}; the first stands"
+    return service_pb.CreateAccountResult(
+        index=index,
+        account_id=account_id,
+        result=int(result),  # type: ignore[arg-type] # numbers agree, see the tests
+        message=message,
+    )
+
+
+def transfer_result(
+    index: int, transfer_id: str, item: Transfer | Malformed, verdict: Verdict
+) -> service_pb.PostTransferResult:
+    """Write what became of a transfer."""
+    result = service_pb.PostTransferResult(index=index, transfer_id=transfer_id)
+    result.result = int(verdict.result)  # type: ignore[assignment] # numbers agree, see the tests
+    if verdict.original is not None:
+        result.original_result = int(verdict.original)  # type: ignore[assignment]
+    if isinstance(item, Malformed):
+        result.message = item.message
+    return result
+
+
+def account(view: AccountView) -> pb.Account:
+    """Write an account with its balances."""
+    shown = view.account
+    flags = shown.flags
+    message = pb.Account(
+        account_id=shown.account_id,
+        currency_code=shown.currency_code,
+        type=int(shown.type),  # type: ignore[arg-type]
+        flags=pb.AccountFlags(
+            debits_must_not_exceed_credits=flags.debits_must_not_exceed_credits,
+            credits_must_not_exceed_debits=flags.credits_must_not_exceed_debits,
+            closed=flags.closed,
+        ),
+        owner=shown.owner,
+        metadata=shown.metadata,
+        balances=pb.Balances(debits_posted=view.debits_posted, credits_posted=view.credits_posted),
+    )
+    message.created_at.FromDatetime(view.created_at)
+    return message
+
+
+def entry(view: EntryView, account_type: AccountType) -> pb.Entry:
+    """Write an entry of an account."""
+    is_debit = view.amount_minor > 0
+    balance_after = account_type.balance(view.balance_after_minor)
+    message = pb.Entry(
+        account_id=view.account_id,
+        seq=view.seq,
+        transfer_id=str(view.transfer_id),
+        direction=pb.DIRECTION_DEBIT if is_debit else pb.DIRECTION_CREDIT,
+        amount=_minor(view.currency_code, abs(view.amount_minor)),
+        balance_after=_minor(view.currency_code, balance_after),
+        counter_account_id=view.credit_account_id if is_debit else view.debit_account_id,
+        code=view.code,
+        metadata=view.metadata,
+    )
+    message.recorded_at.FromDatetime(view.recorded_at.astimezone(UTC))
+    message.effective_at.FromDatetime(view.effective_at.astimezone(UTC))
+    return message
+
+
+def currency_sums(sums: CurrencySums) -> pb.CurrencyTrialBalance:
+    """Write the sums of a currency."""
+    return pb.CurrencyTrialBalance(
+        currency_code=sums.currency_code,
+        debits=edge.money(sums.debits),
+        credits=edge.money(sums.credits),
+        difference=edge.money(sums.difference),
+        types=[_type_message(item) for item in sums.types],
+    )
+
+
+def _type_message(sums: TypeSums) -> pb.TypeTrialBalance:
+    return pb.TypeTrialBalance(
+        type=int(sums.type),  # type: ignore[arg-type]
+        accounts=sums.accounts,
+        debits=edge.money(sums.debits),
+        credits=edge.money(sums.credits),
+        balance=edge.money(sums.balance),
+    )
+
+
+def _minor(currency_code: str, minor_units: int) -> type_pb2.Money:
+    return type_pb2.Money(currency_code=currency_code, minor_units=minor_units)

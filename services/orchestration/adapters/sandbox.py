@@ -1,0 +1,269 @@
+"""Processors that move no money and keep books like real ones.
+
+Their books (`sandbox_order`) are written in transactions of their own, never in the payment's: they are the
+other side. They survive our death, dedupe by idempotency key, and tell by lookup what became of an order, so a lost
+or a doubled charge can be seen in them. What they answer follows the token, see docs/guides/sandbox-processors.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from services.orchestration.adapters.sandbox_books import SANDBOX_ORDER
+from services.orchestration.ports import (
+    Capabilities,
+    Finding,
+    NotFound,
+    NotSent,
+    Order,
+    Pending,
+    Processor,
+    Settled,
+    Unknown,
+    Verdict,
+)
+from services.runtime.database import Database, UnitOfWork
+from services.runtime.ids import derived_id
+from services.runtime.postgres import sql
+
+_SQL = sql.load("services.orchestration", "queries.sql")
+
+
+class Delivery(Enum):
+    """What happens between us and the processor."""
+
+    ANSWERED = auto()
+    REPLY_LOST = auto()
+    ORDER_LOST = auto()
+    REFUSED_CONNECTION = auto()
+    ANSWERED_LATER = auto()
+    REPLY_LOST_BOOKS_LATE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How a processor treats an order.
+
+    Attributes:
+        error_code: why it refuses; empty when it does what it is asked for.
+        failure_code: the same, finer.
+        retryable: whether another processor might accept.
+        delay_seconds: how long it thinks before it answers; its books are written first.
+    """
+
+    delivery: Delivery = Delivery.ANSWERED
+    error_code: str = ""
+    failure_code: str = ""
+    retryable: bool = False
+    message: str = "approved"
+    delay_seconds: float = 0.0
+
+
+APPROVE = Behaviour()
+CHARGE_TOKENS: Mapping[str, Behaviour] = {
+    "": APPROVE,
+    "tok_approve": APPROVE,
+    "tok_decline": Behaviour(
+        error_code="declined", failure_code="declined", message="do not honour"
+    ),
+    "tok_soft_decline": Behaviour(
+        error_code="declined", failure_code="declined", retryable=True, message="try elsewhere"
+    ),
+    "tok_insufficient_funds": Behaviour(
+        error_code="declined", failure_code="insufficient_funds", message="insufficient funds"
+    ),
+    "tok_expired_card": Behaviour(
+        error_code="invalid_card", failure_code="expired_card", message="expired"
+    ),
+    "tok_timeout": Behaviour(Delivery.REPLY_LOST),
+    "tok_timeout_not_charged": Behaviour(Delivery.ORDER_LOST),
+    "tok_timeout_books_late": Behaviour(Delivery.REPLY_LOST_BOOKS_LATE),
+    "tok_pending": Behaviour(Delivery.ANSWERED_LATER),
+    "tok_connection_refused": Behaviour(Delivery.REFUSED_CONNECTION),
+    "tok_slow": Behaviour(delay_seconds=1.0),
+    "tok_refund_timeout": APPROVE,
+    "tok_refund_timeout_not_refunded": APPROVE,
+    "tok_refund_declined": APPROVE,
+}
+REFUND_TOKENS: Mapping[str, Behaviour] = {
+    "tok_refund_timeout": Behaviour(Delivery.REPLY_LOST),
+    "tok_refund_timeout_not_refunded": Behaviour(Delivery.ORDER_LOST),
+    "tok_refund_declined": Behaviour(
+        error_code="declined", failure_code="declined", message="refund refused"
+    ),
+}
+_UNKNOWN_TOKEN = Behaviour(error_code="invalid_card", failure_code="other", message="unknown token")
+_SETTLE_WINDOW = timedelta(seconds=1)
+# Some books are written late, and still within the window after which their silence would be proof.
+BOOKS_LATE = timedelta(seconds=0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxProcessor:
+    """One sandbox processor.
+
+    Attributes:
+        processor_id: id that configurations name.
+        database: where its books are.
+        down: true refuses every connection, whatever the token.
+    """
+
+    processor_id: str
+    database: Database
+    down: bool = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Books are complete one second after an order arrived."""
+        return Capabilities(_SETTLE_WINDOW)
+
+    async def charge(self, order: Order) -> Verdict:
+        """Take the amount."""
+        return await self._carry_out(
+            "CHARGE", order, self._of(order.token, CHARGE_TOKENS, _UNKNOWN_TOKEN)
+        )
+
+    async def refund(self, order: Order) -> Verdict:
+        """Give a charge back."""
+        return await self._carry_out("REFUND", order, self._of(order.token, REFUND_TOKENS, APPROVE))
+
+    async def lookup(self, merchant_ref: str) -> Finding:
+        """Tell what became of an order."""
+        async with self.database.read() as work:
+            row = await self._row(work, SANDBOX_ORDER.c.merchant_ref == merchant_ref)
+        return NotFound() if row is None or self._not_shown_yet(row, work.now) else _settled(row)
+
+    def _not_shown_yet(self, row: Any, now: datetime) -> bool:
+        behaviour = self._of(row.token, CHARGE_TOKENS, _UNKNOWN_TOKEN)
+        late = behaviour.delivery is Delivery.REPLY_LOST_BOOKS_LATE
+        return late and now - row.created_at < BOOKS_LATE
+
+    def _of(self, token: str, tokens: Mapping[str, Behaviour], otherwise: Behaviour) -> Behaviour:
+        """Find a token's behaviour; `token@processor` means it here and approval elsewhere."""
+        if self.down:
+            return Behaviour(Delivery.REFUSED_CONNECTION)
+        name, _, only_at = token.partition("@")
+        if only_at and only_at != self.processor_id:
+            return APPROVE
+        return tokens.get(name, otherwise)
+
+    async def _carry_out(self, operation: str, order: Order, behaviour: Behaviour) -> Verdict:
+        match behaviour.delivery:
+            case Delivery.REFUSED_CONNECTION:
+                return NotSent("connection refused")
+            case Delivery.ORDER_LOST:
+                return Unknown("timeout")
+        async with self.database.unit_of_work("orchestration.sandbox") as work:
+            settled, repeated = await self._book(work, operation, order, behaviour)
+        if not repeated:
+            await asyncio.sleep(behaviour.delay_seconds)
+        match behaviour.delivery:
+            # The sandbox reports a lost reply at once, where a real one would let the clock run out. A repeat of the
+            # same order gets its answer.
+            case Delivery.REPLY_LOST | Delivery.REPLY_LOST_BOOKS_LATE if not repeated:
+                return Unknown("timeout")
+            case Delivery.ANSWERED_LATER if not repeated:
+                return Pending(settled.provider_ref)
+        return settled
+
+    async def _book(
+        self, work: UnitOfWork, operation: str, order: Order, behaviour: Behaviour
+    ) -> tuple[Settled, bool]:
+        """Write an order down once; the same key again finds the first outcome."""
+        if operation == "REFUND" and not await self._refundable(work, order):
+            behaviour = Behaviour(
+                error_code="declined", failure_code="declined", message="nothing left to refund"
+            )
+        statement = insert(SANDBOX_ORDER).values(self._values(work, operation, order, behaviour))
+        insertion = statement.on_conflict_do_nothing().returning(SANDBOX_ORDER.c.idempotency_key)
+        same_key = SANDBOX_ORDER.c.idempotency_key == order.idempotency_key
+        created, booked = await work.execute_all(
+            (insertion, None), (self._orders(work, same_key), None)
+        )
+        return _settled(booked.one()), created.first() is None
+
+    async def _refundable(self, work: UnitOfWork, order: Order) -> bool:
+        charge = await self._row(
+            work, SANDBOX_ORDER.c.idempotency_key == order.charge_key, locked=True
+        )
+        if charge is None or not charge.done:
+            return False
+        refunded = await work.execute(
+            _SQL["sandbox_refunded"],
+            {
+                "tenant_id": work.tenant_id,
+                "processor_id": self.processor_id,
+                "charge_key": order.charge_key,
+            },
+        )
+        return bool(refunded.scalar_one() + order.amount_minor <= charge.amount_minor)
+
+    async def _row(
+        self, work: UnitOfWork, condition: sa.ColumnElement[bool], *, locked: bool = False
+    ) -> Any:
+        query = self._orders(work, condition)
+        return (await work.execute(query.with_for_update() if locked else query)).first()
+
+    def _orders(self, work: UnitOfWork, condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        return sa.select(SANDBOX_ORDER).where(
+            SANDBOX_ORDER.c.tenant_id == work.tenant_id,
+            SANDBOX_ORDER.c.processor_id == self.processor_id,
+            condition,
+        )
+
+    def _values(
+        self, work: UnitOfWork, operation: str, order: Order, behaviour: Behaviour
+    ) -> dict[str, Any]:
+        done = not behaviour.error_code
+        return {
+            "tenant_id": work.tenant_id,
+            "processor_id": self.processor_id,
+            "idempotency_key": order.idempotency_key,
+            "merchant_ref": order.merchant_ref,
+            "operation": operation,
+            "charge_key": order.charge_key,
+            "amount_minor": order.amount_minor,
+            "currency": order.currency,
+            "token": order.token,
+            "done": done,
+            "error_code": behaviour.error_code,
+            "failure_code": behaviour.failure_code,
+            "retryable": behaviour.retryable,
+            "provider_ref": derived_id("sbx", self.processor_id, order.idempotency_key),
+            "message": behaviour.message,
+            "created_at": work.now,
+        }
+
+
+def _settled(row: Any) -> Settled:
+    return Settled(
+        done=row.done,
+        provider_ref=row.provider_ref,
+        amount_minor=row.amount_minor,
+        currency=row.currency,
+        merchant_ref=row.merchant_ref,
+        error_code=row.error_code,
+        failure_code=row.failure_code,
+        retryable=row.retryable,
+        message=row.message,
+    )
+
+
+def sandbox(database: Database) -> dict[str, Processor]:
+    """Build every sandbox processor, by id."""
+    processors = [
+        SandboxProcessor("sandbox-wallet", database),
+        SandboxProcessor("sandbox-card", database),
+        SandboxProcessor("sandbox-card-second", database),
+        SandboxProcessor("sandbox-ach", database),
+        SandboxProcessor("sandbox-card-down", database, down=True),
+    ]
+    return {processor.processor_id: processor for processor in processors}

@@ -1,0 +1,68 @@
+"""Every statement of merchant configurations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from services.orchestration.domain.config import MerchantConfig, StoredConfig
+from services.orchestration.store import codec
+from services.orchestration.tables import MERCHANT_CONFIG
+from services.runtime.database import UnitOfWork
+from services.runtime.postgres import sql
+
+_SQL = sql.load("services.orchestration", "queries.sql")
+
+
+async def lock_merchant(work: UnitOfWork, merchant_id: str) -> None:
+    """Make other writers of this merchant's configuration wait until this transaction ends."""
+    await work.execute(
+        _SQL["lock_merchant"], {"tenant_id": work.tenant_id, "merchant_id": merchant_id}
+    )
+
+
+async def insert_config(work: UnitOfWork, config: MerchantConfig, created_by: str) -> None:
+    """Store a version."""
+    await work.execute(
+        insert(MERCHANT_CONFIG).values(
+            tenant_id=work.tenant_id,
+            merchant_id=config.merchant_id,
+            version=config.version,
+            methods=codec.methods_to_json(config.methods),
+            attempts_per_processor_max=config.attempts_per_processor_max,
+            call_timeout_ms=config.call_timeout_ms,
+            partial_allowed=config.partial_allowed,
+            created_at=work.now,
+            created_by=created_by,
+        )
+    )
+
+
+async def find_configs(
+    work: UnitOfWork, merchant_id: str, *, version: int = 0, before: int = 0, limit: int = 1
+) -> list[StoredConfig]:
+    """Return versions of a merchant, the newest first; `version` picks one, `before` pages."""
+    table = MERCHANT_CONFIG
+    query = sa.select(table).where(
+        table.c.tenant_id == work.tenant_id, table.c.merchant_id == merchant_id
+    )
+    if version:
+        query = query.where(table.c.version == version)
+    if before:
+        query = query.where(table.c.version < before)
+    rows = await work.execute(query.order_by(table.c.version.desc()).limit(limit))
+    return [_config(row) for row in rows]
+
+
+def _config(row: Any) -> StoredConfig:
+    config = MerchantConfig(
+        row.merchant_id,
+        row.version,
+        codec.methods_from_json(row.methods),
+        row.attempts_per_processor_max,
+        row.call_timeout_ms,
+        row.partial_allowed,
+    )
+    return StoredConfig(config, row.created_at, row.created_by)

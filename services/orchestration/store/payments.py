@@ -1,0 +1,287 @@
+"""Every statement of payments."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+
+from services.orchestration.domain.payment import (
+    Attempt,
+    AttemptStatus,
+    Operation,
+    PaymentStatus,
+    Policy,
+    Progress,
+)
+from services.orchestration.domain.plan import Plan, Step
+from services.orchestration.domain.record import Filter, Payment
+from services.orchestration.store import codec
+from services.orchestration.tables import ATTEMPT, MERCHANT_CONFIG, PAYMENT, STEP
+from services.runtime.context import CallContext
+from services.runtime.database import Database, UnitOfWork
+from services.runtime.leases import LeaseLost
+from services.runtime.postgres import sql
+from services.runtime.work import Claim, Lag, claims, lag
+
+_SQL = sql.load("services.orchestration", "queries.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Leasing:
+    """To whom a payment is leased when it is stored, by which call, and for how long."""
+
+    call: CallContext
+    owner: str
+    lease_ms: int
+
+
+def insert_payment(work: UnitOfWork, payment: Payment, leasing: Leasing) -> int:
+    """Store a payment with its plan, leased to its maker; returns the epoch."""
+    work.later(
+        insert(PAYMENT).values(
+            tenant_id=work.tenant_id,
+            payment_id=payment.payment_id,
+            request_key=payment.request_key,
+            merchant_id=payment.merchant_id,
+            order_id=payment.order_id,
+            epoch=1,
+            created_at=work.now,
+            **_planned(work, payment, leasing),
+        )
+    )
+    _insert_steps(work, payment)
+    return 1
+
+
+async def plan_again(work: UnitOfWork, payment: Payment, leasing: Leasing) -> int | None:
+    """Give a refused payment its plan, leased to who asked again; None when another call was first."""
+    statement = (
+        sa.update(PAYMENT)
+        .where(
+            PAYMENT.c.tenant_id == work.tenant_id,
+            PAYMENT.c.payment_id == payment.payment_id,
+            PAYMENT.c.status == PaymentStatus.REFUSED.value,
+        )
+        .values(epoch=PAYMENT.c.epoch + 1, **_planned(work, payment, leasing))
+    )
+    epoch: int | None = (await work.execute(statement.returning(PAYMENT.c.epoch))).scalar()
+    if epoch is not None:
+        _insert_steps(work, payment)
+    return epoch
+
+
+def _planned(work: UnitOfWork, payment: Payment, leasing: Leasing) -> dict[str, Any]:
+    under_way = payment.plan is not None
+    lease_until = sa.func.clock_timestamp() + sa.func.make_interval(
+        0, 0, 0, 0, 0, 0, leasing.lease_ms / 1000
+    )
+    return {
+        "person_id": payment.person_id,
+        "org_id": payment.org_id,
+        "currency": payment.currency,
+        "total_minor": payment.total_minor,
+        "context": codec.context_to_json(payment.context),
+        "plan_id": payment.plan.plan_id if payment.plan else "",
+        "config_version": payment.config_version,
+        "status": payment.status.value,
+        "correlation_id": leasing.call.correlation_id,
+        "causation_id": leasing.call.causation_id,
+        "due_at": work.now if under_way else None,
+        "lease_owner": leasing.owner if under_way else None,
+        "lease_until": lease_until if under_way else None,
+        "updated_at": work.now,
+    }
+
+
+def _insert_steps(work: UnitOfWork, payment: Payment) -> None:
+    if payment.plan is None:
+        return
+    rows = [
+        {
+            "tenant_id": work.tenant_id,
+            "payment_id": payment.payment_id,
+            "step_index": index,
+            "method": step.method,
+            "amount_minor": step.amount_minor,
+            "processors": list(step.processors),
+            "token": step.token,
+        }
+        for index, step in enumerate(payment.plan.steps)
+    ]
+    work.later(insert(STEP), rows)
+
+
+async def list_ids(work: UnitOfWork, wanted: Filter, *, before: str, limit: int) -> list[str]:
+    """Return ids of payments, the newest first, before an id (empty: from the newest)."""
+    table = PAYMENT
+    query = sa.select(table.c.payment_id).where(table.c.tenant_id == work.tenant_id)
+    for column, value in (
+        (table.c.merchant_id, wanted.merchant_id),
+        (table.c.order_id, wanted.order_id),
+        (table.c.status, wanted.status),
+    ):
+        if value:
+            query = query.where(column == value)
+    if before:
+        query = query.where(table.c.payment_id < before)
+    rows = await work.execute(query.order_by(table.c.payment_id.desc()).limit(limit))
+    return [row.payment_id for row in rows]
+
+
+async def load(work: UnitOfWork, payment_ids: Sequence[str]) -> list[Payment]:
+    """Return payments with steps, attempts and policy, in the order of the ids; unknown ids are left out."""
+    steps: dict[str, list[Step]] = defaultdict(list)
+    attempts: dict[str, list[Attempt]] = defaultdict(list)
+    of_steps, of_attempts, payments = await work.execute_all(
+        (_of(work, STEP, payment_ids, STEP.c.step_index), None),
+        (_of(work, ATTEMPT, payment_ids, ATTEMPT.c.ordinal), None),
+        (_with_policy(work, payment_ids), None),
+    )
+    for row in of_steps:
+        steps[row.payment_id].append(
+            Step(row.method, row.amount_minor, tuple(row.processors), row.token)
+        )
+    for row in of_attempts:
+        attempts[row.payment_id].append(_attempt(row))
+    found = {
+        row.payment_id: _payment(row, steps[row.payment_id], attempts[row.payment_id])
+        for row in payments
+    }
+    return [found[payment_id] for payment_id in payment_ids if payment_id in found]
+
+
+def _of(
+    work: UnitOfWork, table: sa.Table, payment_ids: Sequence[str], order: sa.Column[Any]
+) -> sa.Select[Any]:
+    return (
+        sa.select(table)
+        .where(table.c.tenant_id == work.tenant_id, _one_of(table.c.payment_id, payment_ids))
+        .order_by(order)
+    )
+
+
+def _one_of(column: sa.Column[Any], texts: Sequence[str]) -> sa.ColumnElement[bool]:
+    return column == sa.any_(sa.literal(list(texts), ARRAY(sa.Text)))
+
+
+def _with_policy(work: UnitOfWork, payment_ids: Sequence[str]) -> sa.Select[Any]:
+    config = MERCHANT_CONFIG
+    same_version = sa.and_(
+        config.c.tenant_id == PAYMENT.c.tenant_id,
+        config.c.merchant_id == PAYMENT.c.merchant_id,
+        config.c.version == PAYMENT.c.config_version,
+    )
+    policy = (
+        config.c.attempts_per_processor_max,
+        config.c.call_timeout_ms,
+        config.c.partial_allowed,
+    )
+    return (
+        sa.select(PAYMENT, *policy)
+        .select_from(PAYMENT.outerjoin(config, same_version))
+        .where(PAYMENT.c.tenant_id == work.tenant_id, _one_of(PAYMENT.c.payment_id, payment_ids))
+    )
+
+
+def _payment(row: Any, steps: list[Step], attempts: list[Attempt]) -> Payment:
+    status = PaymentStatus(row.status)
+    plan = progress = None
+    if steps:
+        plan = Plan(row.plan_id, row.currency, row.total_minor, tuple(steps))
+        policy = Policy(row.attempts_per_processor_max, row.call_timeout_ms, row.partial_allowed)
+        progress = Progress(status, plan.steps, tuple(attempts), policy)
+    return Payment(
+        row.payment_id,
+        str(row.request_key),
+        row.merchant_id,
+        row.order_id,
+        row.person_id,
+        row.org_id,
+        row.currency,
+        row.total_minor,
+        codec.context_from_json(row.context),
+        status,
+        row.config_version,
+        row.created_at,
+        row.updated_at,
+        plan,
+        progress,
+    )
+
+
+def _attempt(row: Any) -> Attempt:
+    values = row._asdict()
+    for name in ("tenant_id", "payment_id", "ordinal"):
+        del values[name]
+    values["operation"] = Operation(values["operation"])
+    values["status"] = AttemptStatus(values["status"])
+    return Attempt(**values)
+
+
+# ---- transitions
+
+
+async def claim_due(work: UnitOfWork, owner: str, lease_ms: int, limit: int) -> list[Claim]:
+    """Lease payments of any tenant whose work is due and which nobody holds."""
+    return await claims(work, _SQL["claim_due"], owner=owner, lease_ms=lease_ms, batch=limit)
+
+
+async def due_lag(database: Database) -> Lag:
+    """Tell how many payments are due and held by nobody."""
+    return await lag(database, _SQL["due_lag"])
+
+
+async def hold(work: UnitOfWork, lease: Claim, status: PaymentStatus, lease_ms: int) -> None:
+    """Lock the payment, renew its lease and set its status. Raises LeaseLost."""
+    parameters = {
+        "lease_ms": lease_ms,
+        "status": status.value,
+        "now": work.now,
+        **_key(work, lease),
+    }
+    if (await work.execute(_SQL["hold"], parameters)).first() is None:
+        raise LeaseLost(lease.item_id)
+
+
+async def release(
+    work: UnitOfWork, lease: Claim, status: PaymentStatus, due_at: datetime | None
+) -> None:
+    """Hand the payment back, due at a time or never again. Raises LeaseLost."""
+    parameters = {"due_at": due_at, "status": status.value, "now": work.now, **_key(work, lease)}
+    if (await work.execute(_SQL["release"], parameters)).first() is None:
+        raise LeaseLost(lease.item_id)
+
+
+def insert_attempt(work: UnitOfWork, payment_id: str, ordinal: int, attempt: Attempt) -> None:
+    """Store an attempt, with the commit; the guard indexes refuse a second live one for its step."""
+    values = asdict(attempt) | {
+        "tenant_id": work.tenant_id,
+        "payment_id": payment_id,
+        "ordinal": ordinal,
+    }
+    work.later(insert(ATTEMPT).values(values))
+
+
+def update_attempt(work: UnitOfWork, attempt: Attempt) -> None:
+    """Store an attempt's new state, with the commit."""
+    values = asdict(attempt)
+    del values["attempt_id"]
+    work.later(
+        sa.update(ATTEMPT)
+        .where(ATTEMPT.c.tenant_id == work.tenant_id, ATTEMPT.c.attempt_id == attempt.attempt_id)
+        .values(values)
+    )
+
+
+def _key(work: UnitOfWork, lease: Claim) -> dict[str, Any]:
+    return {
+        "tenant_id": work.tenant_id,
+        "payment_id": lease.item_id,
+        "epoch": lease.epoch,
+    }

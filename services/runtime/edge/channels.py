@@ -18,7 +18,7 @@ from services.runtime.config import Settings
 from services.runtime.context import current
 from services.runtime.edge.status import RemoteError
 from services.runtime.edge.weight import MESSAGE_BYTES_MAX
-from services.runtime.errors import DeadlineExceeded
+from services.runtime.errors import DeadlineExceeded, DomainError, Internal, ScopeMissing
 
 CALL_TIMEOUT_SECONDS = 30.0
 # Time that the caller keeps for itself after a downstream answer.
@@ -135,7 +135,17 @@ class _Forward(grpc.aio.UnaryUnaryClientInterceptor):
             response = await continuation(details, request)
             return await response
         except grpc.aio.AioRpcError as error:
-            raise RemoteError.of(error, self._service) from error
+            raise self._answered(error) from error
+
+    def _answered(self, error: grpc.aio.AioRpcError) -> DomainError:
+        answer = RemoteError.of(error, self._service)
+        if answer.reason != ScopeMissing.reason:
+            return answer
+        # A call carries the scopes of this service's manifest: no key of whoever it acts for can mend that.
+        scope = answer.metadata.get("scope", "")
+        return Internal(
+            f"{self._service} asks for scope {scope}, which the manifest of {self._caller} lacks"
+        )
 
 
 def _timeout(deadline_at: float | None, own: float | None) -> float:

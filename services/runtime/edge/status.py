@@ -15,8 +15,6 @@ from services.runtime.errors import (
     DependencyUnavailable,
     DomainError,
     FieldViolation,
-    Internal,
-    ScopeMissing,
 )
 
 ERROR_DOMAIN = "tollmesh.dev"
@@ -61,12 +59,6 @@ class RemoteError(DomainError):
 
 def _as_ours(error: DomainError, service: str) -> DomainError:
     """What the caller may hear: that two services do not trust each other is no answer to its request."""
-    if error.reason == ScopeMissing.reason:
-        # A call carries the scopes of its service's manifest, and its caller's key cannot mend that.
-        scope = error.metadata.get("scope", "")
-        return Internal(
-            f"service {service} asks for scope {scope}, which its caller's manifest lacks"
-        )
     if error.code is not Code.UNAUTHENTICATED:
         return error
     return DependencyUnavailable(

@@ -17,6 +17,7 @@ from payments.pricing.v1 import pricing_service_pb2_grpc
 
 from services.billing import manifest as billing
 from services.metering import manifest as metering
+from services.runtime import manifests
 from services.runtime.context import CallContext, acting, current
 from services.runtime.errors import Internal, NotFound
 from services.runtime.manifests import Manifest
@@ -97,6 +98,19 @@ async def test_billing_asks_as_billing_with_the_scopes_of_its_manifest(
     assert who.principal_id == f"mesh:billing(test:{tenant})"
     assert who.scopes == {"ledger:write", "pricing:read"}
     assert who.tenant_id == tenant
+
+
+async def test_reactions_act_as_the_service_that_they_are_of(database_url: DatabaseUrls) -> None:
+    """The principal of a reaction is `mesh:` and the name of its consumer."""
+    served = manifests.found()
+    async with running(database_url, served) as mesh:
+        consumers = [
+            (manifest.name, reaction.consumer.partition(".")[0])
+            for manifest, service in zip(served, mesh.node._services, strict=True)
+            for reaction in service.reactions
+        ]
+    assert len(consumers) >= 4
+    assert all(name == consumer for name, consumer in consumers)
 
 
 async def _charge(mesh: Mesh, tenant: str) -> None:

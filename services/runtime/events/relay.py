@@ -7,7 +7,7 @@ are set inside each transaction and never on the session, which a connection poo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -16,15 +16,15 @@ from services.runtime.conditions import Conditions
 from services.runtime.database import connect_arguments
 from services.runtime.leases import TRANSACTION_SHARE
 from services.runtime.postgres import pool, sql
-from services.runtime.postgres.session import Call, Rows, Session
-from services.runtime.postgres.statements import statement as numbered
+from services.runtime.postgres.session import Call, Session
+from services.runtime.postgres.statements import statement
 
 LEASE_MS = 10_000
 # Of payloads that are read at once, by each worker. The event that goes beyond it is still read.
 FETCH_BYTES_MAX = 16 * 1024 * 1024
 
-_SQL = sql.load("services.runtime.events", "queries.sql")
-_FETCH = numbered(_SQL["fetch"])
+SQL = sql.load("services.runtime.events", "queries.sql")
+_FETCH = statement(SQL["fetch"])
 
 Row = dict[str, Any]
 
@@ -68,36 +68,7 @@ class Delivery(NamedTuple):
         return {"position": self.position, "generation": self.generation}
 
 
-def statement(name: str) -> str:
-    """Return a named statement of `queries.sql`."""
-    return _SQL[name]
-
-
-async def rows(session: Session, name: str, **parameters: object) -> list[Row]:
-    """Run a named statement and return its rows."""
-    return (await _run(session, name, parameters)).mappings()
-
-
-async def row(session: Session, name: str, **parameters: object) -> Row | None:
-    """Run a named statement and return its first row, or None."""
-    found = await rows(session, name, **parameters)
-    return found[0] if found else None
-
-
-async def changed(session: Session, name: str, **parameters: object) -> int:
-    """Run a named statement and return how many rows it wrote."""
-    return (await _run(session, name, parameters)).rowcount
-
-
-async def _run(session: Session, name: str, parameters: Mapping[str, object]) -> Rows:
-    async with asyncio.timeout(_limit_s(session)):
-        (answer,) = await session.run(call(name, parameters))
-    return answer
-
-
-def call(name: str, parameters: Mapping[str, object]) -> Call:
-    """Return a named statement with its values."""
-    return Call(numbered(_SQL[name]), parameters)
+rows, row, changed, call = SQL.rows, SQL.row, SQL.changed, SQL.call
 
 
 def int_array(numbers: Iterable[int]) -> str:
@@ -118,7 +89,7 @@ async def fetch(
         "limit": limit,
         "bytes_max": FETCH_BYTES_MAX,
     }
-    async with asyncio.timeout(_limit_s(session)):
+    async with asyncio.timeout(session.limit_s):
         (answer,) = await session.run(Call(_FETCH, bound, binary=True))
     return [Delivery._make(found) for found in answer.tuples()]
 
@@ -136,20 +107,6 @@ async def transaction(session: Session, limit_ms: int) -> AsyncIterator[None]:
     async with pool.transaction(session):
         await rows(session, "limit_transaction", limit_ms=str(limit_ms))
         yield
-
-
-class ControlSession(Session):
-    """A session of somebody's own, beside the pool.
-
-    Attributes:
-        limit_s: how long one may take.
-    """
-
-    limit_s: float | None = None
-
-
-def _limit_s(session: Session) -> float | None:
-    return session.limit_s if isinstance(session, ControlSession) else None
 
 
 class Relay:
@@ -182,15 +139,13 @@ class Relay:
         # Whose transaction failed opens another one to put the event off.
         self.pool = pool.Pool(url, size=workers, arguments=self._arguments, pooled=pooled)
 
-    async def control(self, *, statement_ms: int | None = None) -> ControlSession:
+    async def control(self, *, statement_ms: int | None = None) -> Session:
         """Open a session that commits every statement by itself, for leases, reading and ticks.
 
         `statement_ms` is how long one may take; without it, as long as a transaction.
         """
         async with asyncio.timeout(10):
-            session = await pool.connect(
-                ControlSession, self._url, autocommit=True, **self._arguments
-            )
+            session = await pool.connect(Session, self._url, autocommit=True, **self._arguments)
         session.pooled = self._pooled
         session.limit_s = (statement_ms or self.transaction_ms) / 1000
         if not self._pooled:

@@ -154,9 +154,11 @@ class Session(psycopg.AsyncConnection[Any]):
 
     Attributes:
         pooled: a connection pooler in transaction mode stands in between; nothing is prepared.
+        limit_s: how long a named statement may take; None where the server counts, as it does in a transaction.
     """
 
     pooled = False
+    limit_s: float | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -30,8 +30,7 @@ from services.runtime.loops import Backoff, Loop
 from services.runtime.outbox import timer_event as event
 from services.runtime.postgres import sql
 from services.runtime.postgres.roles import DatabaseUnfit, RoleNames
-from services.runtime.postgres.session import Call, Session
-from services.runtime.postgres.statements import statement
+from services.runtime.postgres.session import Session
 from services.runtime.telemetry import Telemetry
 from services.runtime.timers.cron import Cron, Missed
 from services.runtime.work import Lag, LagGauge
@@ -321,8 +320,7 @@ async def _owed(
 
 async def _rows(session: Session, name: str, /, **parameters: Any) -> list[Row]:
     async with asyncio.timeout(TRANSACTION_MS_MAX / 1000):
-        (answer,) = await session.run(Call(statement(_SQL[name]), parameters))
-    return answer.mappings()
+        return await _SQL.rows(session, name, **parameters)
 
 
 def _text(error: Exception) -> str:

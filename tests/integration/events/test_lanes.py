@@ -140,7 +140,7 @@ async def _buffers(lab: Lab, name: str, **parameters: object) -> int:
     link = Relay(lab.urls.relay)
     async with await link.control() as session, session.cursor() as cursor:
         await cursor.execute(
-            ("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + relay.statement(name)).encode(),
+            ("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + relay.SQL[name]).encode(),
             parameters,
         )
         found = await cursor.fetchone()

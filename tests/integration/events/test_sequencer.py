@@ -254,7 +254,7 @@ async def test_the_probe_reads_by_index_however_long_the_log(lab: Lab, session: 
         await lab.publish(tenant, "k", *range(3000))
     await sequencer.tick(session)
     await lab.rows("ANALYZE mesh.event")
-    plan = await session.execute(("EXPLAIN " + relay.statement("probe_rows")).encode())
+    plan = await session.execute(("EXPLAIN " + relay.SQL["probe_rows"]).encode())
     text = "\n".join(row[0] for row in await plan.fetchall())
     assert "Seq Scan on event" not in text
     assert "event_history_xid_idx" in text

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.runtime.events import relay
-from services.runtime.events.relay import Relay, Row
+from services.runtime.events.relay import Relay
 from services.runtime.leases import LeaseLost, Term
 from services.runtime.postgres import sql
-from services.runtime.postgres.session import Call, Rows, Session
-from services.runtime.postgres.statements import statement
+from services.runtime.postgres.session import Session
 
 _SQL = sql.load("services.runtime.events.jetstream", "queries.sql")
 
 
-async def rows(session: Session, name: str, **parameters: object) -> list[Row]:
-    """Run a named statement and return its rows."""
-    return (await _run(session, name, parameters)).mappings()
-
-
-async def row(session: Session, name: str, **parameters: object) -> Row | None:
-    """Run a named statement and return its first row, or None."""
-    found = await rows(session, name, **parameters)
-    return found[0] if found else None
-
-
-async def changed(session: Session, name: str, **parameters: object) -> int:
-    """Run a named statement and return how many rows it wrote."""
-    return (await _run(session, name, parameters)).rowcount
-
-
-async def _run(session: Session, name: str, parameters: Mapping[str, object]) -> Rows:
-    # In a transaction the server counts.
-    limit_s = session.limit_s if isinstance(session, relay.ControlSession) else None
-    async with asyncio.timeout(limit_s):
-        (answer,) = await session.run(Call(statement(_SQL[name]), parameters))
-    return answer
+rows, row, changed = _SQL.rows, _SQL.row, _SQL.changed
 
 
 @asynccontextmanager

@@ -62,7 +62,6 @@ def resuming(database: Database, charges: Charges, telemetry: Telemetry) -> Work
         serving="resuming of charges",
         principal_id=PRINCIPAL,
         telemetry=telemetry,
-        scopes=frozenset({"*"}),
         serve_seconds=CALL_SECONDS,
         places=PLACES,
         batch=BATCH,

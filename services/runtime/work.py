@@ -116,7 +116,6 @@ class Worker(Generic[WorkT]):
         database: of the process.
         principal_id: who acts.
         telemetry: told how much is due.
-        scopes: what may be asked of other services.
         serve_seconds: deadline of serving one piece; None without one.
         places: pieces that are served at once.
         batch: pieces of one claim at most.
@@ -140,7 +139,6 @@ class Worker(Generic[WorkT]):
         serving: str,
         principal_id: str,
         telemetry: Telemetry | None = None,
-        scopes: frozenset[str] = frozenset(),
         serve_seconds: float | None = None,
         places: int,
         batch: int,
@@ -157,7 +155,6 @@ class Worker(Generic[WorkT]):
         self.owner = owner or new_id("own")
         self._queue = queue
         self._principal_id = principal_id
-        self._scopes = scopes
         self._serve_seconds = serve_seconds
         self._places_max = places
         self._places = asyncio.Semaphore(places)
@@ -271,7 +268,8 @@ class Worker(Generic[WorkT]):
         return CallContext(
             tenant_id=tenant_id,
             principal_id=self._principal_id,
-            scopes=self._scopes,
+            # What it asks of other services, it asks with the scopes of its service.
+            scopes=frozenset(),
             request_id=request_id,
             correlation_id=correlation_id or request_id,
             causation_id=causation_id,

@@ -95,7 +95,7 @@ async def turns(until: Callable[[], bool]) -> None:
 async def test_a_piece_is_served_as_its_tenant_in_its_chain() -> None:
     queue = Due(2)
     clock = SimpleNamespace(now=100.0)
-    worker = worker_of(queue, serve_seconds=30.0, scopes=frozenset({"x"}), clock=lambda: clock.now)
+    worker = worker_of(queue, serve_seconds=30.0, clock=lambda: clock.now)
     assert await worker.sweep() == 2
     first, second = queue.calls
     assert (first.tenant_id, first.correlation_id, first.causation_id) == (
@@ -106,7 +106,7 @@ async def test_a_piece_is_served_as_its_tenant_in_its_chain() -> None:
     assert (second.tenant_id, second.correlation_id) == ("t1", "chain-1")
     assert (first.principal_id, first.scopes, first.deadline_at) == (
         "mesh:dig",
-        frozenset({"x"}),
+        frozenset(),
         130.0,
     )
     assert first.request_id != second.request_id

@@ -29,6 +29,11 @@ PLANTS = [
         "from services.runtime.events import envelope as planted",
     ),
     (
+        "No two rooms of the runtime import one another",
+        "runtime/outbox/registry.py",
+        "from services.runtime.events import alarms as planted",
+    ),
+    (
         "The runtime knows no payload of a service",
         "runtime/database.py",
         "from payments.events.v1 import ledger_events_pb2 as planted",

@@ -358,7 +358,7 @@ async def test_a_rating_that_failed_is_told_once_while_it_fails_alike(
     tenant.world.pricing.error = DependencyUnavailable("metering is away")
     await refused(tenant.charge())
     tenant.world.pricing.error = None
-    monkeypatch.setattr("services.billing.app.LINES_TOLD_MAX", 2)
+    monkeypatch.setattr("services.billing.facts.LINES_TOLD_MAX", 2)
     await tenant.charge()
     assert (await refused(tenant.charge())).reason == "CHARGE_OVERLAPS"
     await tenant.world.mesh.drain_events()
@@ -736,7 +736,7 @@ async def test_a_charge_that_lacks_transfers_is_not_taken_for_posted(
         assert owner.execute(query, [tenant.tenant_id]).fetchall() == [(1,)]
         # Else the sweep of other tests would try it again and again.
         owner.execute(
-            "UPDATE billing.charge SET resume_at = 'infinity' WHERE tenant_id = %s",
+            "UPDATE billing.charge SET due_at = 'infinity' WHERE tenant_id = %s",
             [tenant.tenant_id],
         )
 

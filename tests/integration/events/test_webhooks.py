@@ -240,6 +240,7 @@ async def test_five_days_of_failures_disable(webhooks: WebhookLab, receiver: Rec
         webhooks.clock.advance(timedelta(days=1))
     endpoint = await webhooks.get(endpoint_id)
     assert endpoint.disabled_reason == webhooks_pb2.WEBHOOK_DISABLED_REASON_FAILING
+    await webhooks.mesh.drain_events()
     page = await webhooks.stub.ListEvents(
         service_pb2.ListEventsRequest(subjects=["webhook-endpoint.disabled"])
     )

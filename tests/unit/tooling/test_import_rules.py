@@ -38,11 +38,6 @@ PLANTS = [
         "runtime/database.py",
         "from payments.events.v1 import ledger_events_pb2 as planted",
     ),
-    (
-        "No two rooms of the runtime import one another",
-        "runtime/postgres/sql.py",
-        "from services.runtime.edge import paging as planted",
-    ),
     (ROOMS, "metering/store.py", "from services.metering.app import late as planted"),
     (
         ROOMS,

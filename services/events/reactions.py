@@ -12,8 +12,8 @@ from services.runtime.events.envelope import Envelope, Reaction
 def webhooks(wake: Callable[[], None]) -> Reaction:
     """Make one delivery for each endpoint of the event's tenant that asked for its subject.
 
-    One statement for a batch, which finds nothing to do for a tenant without endpoints. Deliveries are no
-    money and unordered by design, so a dead letter holds nobody up.
+    One statement for a batch; a tenant that never had an endpoint costs nothing. Deliveries are no money and
+    unordered by design, so a dead letter holds nobody up.
 
     Args:
         wake: tells the sender of this process that there is something to send.
@@ -29,5 +29,6 @@ def webhooks(wake: Callable[[], None]) -> Reaction:
         on_dead="skip",
         takes_json=True,
         reads_payload=False,
+        by_tenant=True,
         batch_handler=handle,
     )

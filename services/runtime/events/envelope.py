@@ -98,6 +98,8 @@ class Reaction:
             names its cause: `work.publish(fact, cause=envelope)`.
         replayable: whether a period may be replayed to it on request. Say no where doing it again would do harm that
             the handler's own ids do not prevent; dead letters, which had no effect yet, can be replayed always.
+        by_tenant: it is given events of those tenants only that `mesh.interest` names for it; the rows of a table
+            name them by the trigger `mesh.note_interest`.
         batch_size: events of a lane that are handled in one transaction by `batch_handler`, 1 to 1,000.
 
     Raises:
@@ -114,6 +116,7 @@ class Reaction:
     batch_handler: BatchHandler | None = None
     batch_size: int = 300
     replayable: bool = True
+    by_tenant: bool = False
 
     def __post_init__(self) -> None:
         if self.handler is None and self.batch_handler is None:

@@ -69,10 +69,11 @@ ON CONFLICT DO NOTHING
 RETURNING text, is_prefix;
 
 -- @register_consumer
-INSERT INTO mesh.consumer (consumer, replayable, parks_keys)
-VALUES (%(consumer)s, %(replayable)s, %(parks_keys)s)
+INSERT INTO mesh.consumer (consumer, replayable, parks_keys, by_tenant)
+VALUES (%(consumer)s, %(replayable)s, %(parks_keys)s, %(by_tenant)s)
 ON CONFLICT (consumer) DO UPDATE
-   SET replayable = excluded.replayable, parks_keys = excluded.parks_keys, seen_at = clock_timestamp();
+   SET replayable = excluded.replayable, parks_keys = excluded.parks_keys, by_tenant = excluded.by_tenant,
+       seen_at = clock_timestamp();
 
 -- @shut_lanes
 -- Before anything but the tick inserts deliveries: an owner may remember that it has read past their place. The
@@ -110,6 +111,8 @@ filled AS (
     FROM page f
    WHERE EXISTS (SELECT 1 FROM unnest(%(texts)s::text[], %(prefixes)s::bool[]) AS w (text, is_prefix)
                   WHERE CASE WHEN w.is_prefix THEN starts_with(f.subject, w.text) ELSE f.subject = w.text END)
+     AND (NOT EXISTS (SELECT FROM mesh.consumer c WHERE c.consumer = %(consumer)s AND c.by_tenant)
+          OR EXISTS (SELECT FROM mesh.interest n WHERE n.tenant_id = f.tenant_id AND n.consumer = %(consumer)s))
      AND NOT EXISTS (SELECT 1 FROM mesh.inbox i
                       WHERE i.tenant_id = f.tenant_id AND i.consumer = %(consumer)s AND i.event_id = f.event_id
                         AND i.recorded_at = f.recorded_at)

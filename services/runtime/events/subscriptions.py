@@ -41,6 +41,7 @@ async def subscribe(session: Session, reaction: Reaction) -> None:
             consumer=reaction.consumer,
             replayable=reaction.replayable,
             parks_keys=reaction.on_dead == "park_key",
+            by_tenant=reaction.by_tenant,
         )
         await relay.changed(session, "drop_subscriptions", **wanted)
         added = await relay.rows(session, "add_subscriptions", **wanted)

@@ -481,3 +481,41 @@ async def test_a_sequencer_that_cannot_tick_says_since_when(lab: Lab) -> None:
             await asyncio.sleep(0.02)
         assert backbone.stalled_seconds < 0.5
     await link.close()
+
+
+@pytest.mark.parametrize("page_max", [100, 1], ids=["in one tick", "in pages"])
+async def test_a_consumer_by_tenant_gets_what_is_of_interest(
+    lab: Lab, session: Session, page_max: int
+) -> None:
+    ours, theirs, late = new_tenant(), new_tenant(), new_tenant()
+    consumer = f"lab.by_tenant_{page_max}"
+
+    async def queued() -> set[str]:
+        query = "SELECT tenant_id FROM mesh.delivery WHERE consumer = %s"
+        return {row["tenant_id"] for row in await lab.rows(query, consumer)}
+
+    async def interest(tenant: str) -> None:
+        await lab.rows(
+            "INSERT INTO mesh.interest (tenant_id, consumer) VALUES (%s, %s)", tenant, consumer
+        )
+
+    async def sequenced() -> None:
+        while (await sequencer.tick_page(session, page_max)).more:
+            pass
+
+    await lab.publish(late, "before", 1)
+    await sequenced()
+    await interest(ours)
+    reaction = effects_reaction(consumer=consumer, by_tenant=True)
+    await subscriptions.subscribe(session, reaction)
+    while await subscriptions.fill_page(session, page_max):
+        pass
+    assert await queued() == set(), "the feed held nothing of a tenant that is of interest"
+    for tenant in (ours, theirs, late):
+        await lab.publish(tenant, "p", 1)
+    await sequenced()
+    assert await queued() == {ours}
+    await interest(late)
+    await lab.publish(late, "p", 2)
+    await sequenced()
+    assert await queued() == {ours, late}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_binary
 from cloudevents.core.formats.json import JSONFormat
@@ -75,6 +76,27 @@ async def test_an_event_from_outside_arrives_byte_for_byte(
     assert payload in received.body
     assert json.loads(received.body)["id"] == "lesson 1.é"
     assert received.headers["webhook-id"].startswith("evt_")
+
+
+async def test_a_tenant_without_endpoints_costs_the_sender_nothing(
+    webhooks: WebhookLab, receiver: Receiver
+) -> None:
+    async def handled() -> int:
+        query = (
+            "SELECT count(*) FROM mesh.inbox WHERE tenant_id = %s AND consumer = 'events.webhooks'"
+        )
+        url = webhooks.mesh.node._settings.relay_url
+        async with await psycopg.AsyncConnection.connect(url) as connection:
+            found = await (await connection.execute(query, [webhooks.tenant])).fetchone()
+        assert found is not None
+        return int(found[0])
+
+    await webhooks.publish("before")
+    assert await handled() == 0
+    await webhooks.create(receiver.url)
+    await webhooks.publish("after")
+    assert await webhooks.worker.sweep() == 1
+    assert await handled() == 1
 
 
 async def test_as_a_cloud_event(webhooks: WebhookLab, receiver: Receiver) -> None:

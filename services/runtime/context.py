@@ -48,11 +48,6 @@ def current() -> CallContext:
     return _CURRENT.get()
 
 
-def current_or_none() -> CallContext | None:
-    """Return the context of the running call, or None outside of one."""
-    return _CURRENT.get(None)
-
-
 @contextmanager
 def acting(call: CallContext) -> Iterator[CallContext]:
     """Act as `call` inside the block."""

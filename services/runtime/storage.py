@@ -82,11 +82,6 @@ class Storage:
         self._blind = False
         self.room: Room | None = None
 
-    @property
-    def is_low(self) -> bool:
-        """True while writes are refused."""
-        return self._conditions.storage_low
-
     def check(self) -> None:
         """Refuse a write while there is little room.
 

@@ -1,4 +1,4 @@
-"""Carries a payment through: store, mark as sent, send, settle; and the same again after a death at any point.
+"""Carries a payment through: store as sent, send, settle; and the same again after a death at any point.
 
 What comes next is always decided from stored state (`domain.payment.decide`), so the first run and every recovery
 are one path. No transaction is open while a processor is asked.
@@ -166,6 +166,7 @@ class Engine:
         attempt_id = new_id("att")
         # One key an attempt, never one an order: another instrument under the same key is refused by processors.
         digest = hmac.digest(self._key_secret, attempt_id.encode(), hashlib.sha256)
+        now = self._clock.now()
         return Attempt(
             attempt_id=attempt_id,
             step_index=step_index,
@@ -174,31 +175,28 @@ class Engine:
             processor_id=processor_id,
             amount_minor=amount_minor,
             idempotency_key=base64.b32encode(digest).decode().rstrip("="),
-            status=AttemptStatus.CREATED,
-            created_at=self._clock.now(),
+            status=AttemptStatus.SENT,
+            created_at=now,
+            sent_at=now,
         )
 
     async def _send(self, lease: Claim, payment: Payment, attempt: Attempt) -> Payment:
-        created = payment.with_attempt(attempt)
-        async with self._database.unit_of_work("orchestration.attempt.create") as work:
-            await self._hold(work, lease, created)
-            store.insert_attempt(work, payment.payment_id, len(payment.work.attempts), attempt)
-        sent = replace(attempt, status=AttemptStatus.SENT, sent_at=self._clock.now())
-        payment = created.with_attempt(sent)
+        ordinal = len(payment.work.attempts)
+        payment = payment.with_attempt(attempt)
         timeout_ms = payment.work.policy.call_timeout_ms
         term = Term(timeout_ms + LEASE_MARGIN_MS, monotonic)
         async with self._database.unit_of_work("orchestration.attempt.send") as work:
             await self._hold(work, lease, payment, lease_ms=timeout_ms + LEASE_MARGIN_MS)
-            store.update_attempt(work, sent)
+            store.insert_attempt(work, payment.payment_id, ordinal, attempt)
         # From here on the processor may act: whatever happens before it is settled leaves the outcome unknown.
         crashpoint("orchestration.payment.before_send")
         if not term.covers(timeout_ms / 1000):
             # This process slept: another may have taken over before this call could end. The epoch keeps us from
             # writing, and only this keeps us from sending.
             raise LeaseLost(payment.payment_id)
-        verdict = await self._ask_to_act(payment, sent)
+        verdict = await self._ask_to_act(payment, attempt)
         crashpoint("orchestration.payment.after_send")
-        return await self._conclude(lease, payment, sent, verdict)
+        return await self._conclude(lease, payment, attempt, verdict)
 
     async def _ask_to_act(self, payment: Payment, attempt: Attempt) -> Verdict:
         processor = self._processors.get(attempt.processor_id)

@@ -287,6 +287,7 @@ def _is(attempt: Attempt, operation: Operation, status: str) -> bool:
 
 def _settle(attempt: Attempt) -> Action:
     if attempt.status is AttemptStatus.CREATED:
+        # Of an earlier release, which stored an attempt before it marked it as sent.
         return Void(attempt)
     if attempt.status is AttemptStatus.SENT:
         return Doubt(attempt)

@@ -36,8 +36,6 @@ class Died(BaseException):
 
 
 POINTS = [
-    "orchestration.attempt.create.before_commit",
-    "orchestration.attempt.create.after_commit",
     "orchestration.attempt.send.before_commit",
     "orchestration.attempt.send.after_commit",
     "orchestration.payment.before_send",

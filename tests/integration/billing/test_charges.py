@@ -399,7 +399,7 @@ async def test_a_refusal_beside_a_charge_of_the_same_request(tenant: Tenant) -> 
     slow = asyncio.create_task(tenant.charge(request_id))
     await pricing.entered.wait()
     gate, pricing.gate = pricing.gate, None
-    pricing.error = NoPlan("gone")
+    pricing.error = NoPlan("gone", org_id="acme")
     assert (await refused(tenant.charge(request_id))).reason == "NO_PLAN"
     pricing.error = None
     gate.set()

@@ -33,6 +33,7 @@ OF_PROBLEMS = {"EVENT_CONFLICT", "EVENT_DUPLICATE", "EVENT_TOO_NEW", "EVENT_TOO_
 AS_THEY_CAME = {"RemoteError", "StoredRefusal"}
 # Who writes metadata other than through a constructor.
 WRITE_METADATA = {
+    "cli/client.py": "of its calls, which is no error's",
     "runtime/commands.py": "a stored refusal, as it was",
     "runtime/edge/status.py": "to the wire and back",
     "runtime/errors.py": "the constructor",
@@ -118,6 +119,19 @@ def test_no_call_hides_its_keys_from_types() -> None:
         and any(keyword.arg is None for keyword in node.keywords)
     ]
     assert hidden == []
+
+
+@pytest.mark.parametrize("found", ALL, ids=lambda found: found.__qualname__)
+def test_every_optional_key_is_sent_by_somebody(found: type[DomainError]) -> None:
+    """Types ask for all others."""
+    makers = {kind.__name__ for kind in found.__mro__} | {"cls"}
+    sent = {
+        keyword.arg
+        for node in source_tree.nodes(SERVICES)
+        if isinstance(node, ast.Call) and source_tree.called_name(node) in makers
+        for keyword in node.keywords
+    }
+    assert {key.name for key in found.keys.values() if key.optional} <= sent
 
 
 def test_metadata_is_written_by_constructors() -> None:

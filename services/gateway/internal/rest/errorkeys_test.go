@@ -70,10 +70,19 @@ type answered struct {
 	keys          []string
 }
 
-// answeredIn is every call of fault in some files; one whose reason or keys are not written out is a fault of the code.
+// answeredIn is every call of fault in some files; one whose reason or keys are not written out is a fault of the code, as
+// is an ErrorInfo that is made elsewhere.
 func answeredIn(files *token.FileSet, parsed map[string]*ast.File) (found []answered, faults []string) {
 	for _, file := range parsed {
 		ast.Inspect(file, func(node ast.Node) bool {
+			if function, ok := node.(*ast.FuncDecl); ok && function.Name.Name == "fault" {
+				return false
+			}
+			if literal, ok := node.(*ast.CompositeLit); ok {
+				if kind, ok := literal.Type.(*ast.SelectorExpr); ok && kind.Sel.Name == "ErrorInfo" {
+					faults = append(faults, files.Position(literal.Pos()).String()+": use fault")
+				}
+			}
 			call, ok := node.(*ast.CallExpr)
 			if !ok {
 				return true
@@ -181,6 +190,7 @@ var _ = fault(3, errorsv1.ErrorReason_ERROR_REASON_A, "", map[string]string{"a":
 var _ = fault(3, errorsv1.ErrorReason_ERROR_REASON_A, "", nil)
 var _ = fault(3, errorsv1.ErrorReason_ERROR_REASON_A, "", called)
 var _ = fault(3, reason, "", nil)
+var _ = &errdetails.ErrorInfo{Reason: "A"}
 `, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -193,6 +203,7 @@ var _ = fault(3, reason, "", nil)
 	want := []string{
 		"a.go:4:9: the keys are not written out",
 		"a.go:5:9: the reason is not written out",
+		"a.go:6:10: use fault",
 		"a.go:2:9: A has no key b",
 		"a.go:3:9: A needs key a",
 		"Z: nothing sends key z",

@@ -16,6 +16,8 @@ from payments.options.v1 import options_pb2
 
 from tools import check_breaking, validation_rules
 
+ERRORS = "payments/errors/v1/errors.proto"
+REASON_PREFIX = "ERROR_REASON_"
 TEXTUAL = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 
 # Rules that bound a text by themselves. A pattern does so only when nothing in it repeats freely.
@@ -178,3 +180,49 @@ def enum_comments(schemas: Schemas, file_name: str, enum: str) -> dict[str, str]
     }
     values = file.enum_type[index].value
     return {value.name: comments.get((5, index, 2, i), "") for i, value in enumerate(values)}
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What errors.proto says of one error reason.
+
+    Attributes:
+        number: of the enum's value.
+        meaning: what it means and what to do.
+        keys: its metadata keys; True for those that may be left out.
+        example: its ErrorInfo, as JSON.
+    """
+
+    number: int
+    meaning: str
+    keys: dict[str, bool]
+    example: str
+
+
+def reasons(schemas: Schemas) -> dict[str, Reason]:
+    """Every error reason, by its name without the prefix.
+
+    Raises:
+        ValueError: the comment of one is not of the form that all have.
+    """
+    file = next(file for file in schemas.files.file if file.name == ERRORS)
+    numbers = {value.name: value.number for enum in file.enum_type for value in enum.value}
+    return {
+        name.removeprefix(REASON_PREFIX): reason(name, numbers[name], comment)
+        for name, comment in enum_comments(schemas, ERRORS, "ErrorReason").items()
+        if not name.endswith("_UNSPECIFIED")
+    }
+
+
+def reason(name: str, number: int, comment: str) -> Reason:
+    """Read the comment of a reason. Raises ValueError when it is of another form."""
+    form = re.fullmatch(r"(.+?)\n\n Metadata: (.+)\.\n\n {5}(\{.+\})\n", comment, re.DOTALL)
+    if form is None:
+        raise ValueError(f"{name}: write what it means, `Metadata: …`, and one example")
+    keys = {}
+    for written in () if form[2] == "none" else form[2].split(", "):
+        key = re.fullmatch(r"`([a-z_]+)`( \(optional\))?", written)
+        if key is None:
+            raise ValueError(f"{name}: {written!r} is no key")
+        keys[key[1]] = key[2] is not None
+    return Reason(number, form[1], keys, form[3])

@@ -27,6 +27,7 @@ class ScopeNotGrantable(DomainError):
     code = Code.PERMISSION_DENIED
     reason = "SCOPE_NOT_GRANTABLE"
     state_dependent = True
+    scope: str
 
 
 class MakerEnded(Unauthenticated):
@@ -44,6 +45,7 @@ class KeepNotAllowed(DomainError):
     code = Code.PERMISSION_DENIED
     reason = "KEEP_NOT_ALLOWED"
     state_dependent = True
+    key_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class UnknownTimeZone(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "UNKNOWN_TIME_ZONE"
     state_dependent = False
+    time_zone: str
 
 
 class AggregationUnsupported(DomainError):
@@ -49,6 +50,8 @@ class AggregationUnsupported(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "AGGREGATION_UNSUPPORTED"
     state_dependent = True
+    aggregation: str
+    supported: str
 
 
 class UnknownSkuAsked(DomainError):
@@ -57,6 +60,7 @@ class UnknownSkuAsked(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "UNKNOWN_SKU"
     state_dependent = True
+    sku: str
 
 
 class UsageTooWide(DomainError):
@@ -65,6 +69,7 @@ class UsageTooWide(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "USAGE_TOO_WIDE"
     state_dependent = True
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)

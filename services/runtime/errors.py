@@ -6,9 +6,12 @@ reason is documented with an example.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Self, dataclass_transform
 
 from services.runtime.texts import encodable
 
@@ -60,8 +63,57 @@ def _written(found: FieldViolation) -> FieldViolation:
     return FieldViolation(encodable(found.field), encodable(found.description))
 
 
-class DomainError(Exception):
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One metadata key of an error class.
+
+    Attributes:
+        name: as ErrorInfo spells it, and the argument of the constructor.
+        optional: False when every error of the class has it.
+        given: False when the class fills it in itself, so that no constructor takes it.
+    """
+
+    name: str
+    optional: bool
+    given: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    alias: str
+    init: bool
+
+
+def declared(*, alias: str = "", init: bool = True, kw_only: bool = True) -> Any:
+    """Declare a key whose name cannot be the attribute's (`alias`), or that its class fills in itself (`init`)."""
+    return _Declared(alias, init)
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(declared,))
+class _WithKeys(Exception):
+    """Lets type checkers read the constructor of each error class off its annotated attributes.
+
+    They are the metadata keys of the class. One whose default is None is optional, and left out when it is None.
+    """
+
+    code: Code = Code.INTERNAL
+    reason: str = "INTERNAL"
+    state_dependent: bool = True
+    metadata: dict[str, str]
+    keys: Mapping[str, Key] = MappingProxyType({})
+
+
+class DomainError(_WithKeys):
     """Root of every error that a caller may see.
+
+    A class declares its metadata keys as annotated attributes, and its constructor takes exactly these:
+
+        class ScopeMissing(DomainError):
+            code = Code.PERMISSION_DENIED
+            reason = "SCOPE_MISSING"
+            state_dependent = True
+            scope: str
+            method: str
 
     Attributes:
         code: gRPC status code.
@@ -69,15 +121,27 @@ class DomainError(Exception):
         state_dependent: True when the refusal depends on what others may change (a plan, a configuration, what is
             stored, a key's scopes): the same request may succeed then, so the refusal is not its answer. False when
             it is about the request itself and stays true of it. Every class says which.
+        keys: the metadata keys of the class, by attribute.
         message: a sentence that says what is wrong and what to do.
         metadata: every dynamic value of the message, by name, as text.
         fields: the fields at fault, for google.rpc.BadRequest.
         retry_after_ms: when the same call may be made again; None when that cannot help.
     """
 
-    code: Code = Code.INTERNAL
-    reason: str = "INTERNAL"
-    state_dependent: bool = True
+    message: str = declared(kw_only=False)
+    fields: Sequence[FieldViolation] = ()
+    retry_after_ms: int | None = None
+
+    def __init_subclass__(cls) -> None:
+        own = {}
+        for attribute in inspect.get_annotations(cls):
+            default = cls.__dict__.get(attribute, ...)
+            if isinstance(default, _Declared):
+                own[attribute] = Key(default.alias or attribute, optional=False, given=default.init)
+                delattr(cls, attribute)
+            else:
+                own[attribute] = Key(attribute, optional=default is None)
+        cls.keys = MappingProxyType({**cls.keys, **own})
 
     def __init__(
         self,
@@ -92,7 +156,21 @@ class DomainError(Exception):
         self.message = encodable(message)
         self.fields = tuple(map(_written, fields))
         self.retry_after_ms = retry_after_ms
-        self.metadata = {key: encodable(str(value)) for key, value in metadata.items()}
+        self.metadata = {}
+        for attribute, key in self.keys.items():
+            if not key.given:
+                continue
+            if (value := metadata.pop(key.name, None)) is not None:
+                setattr(self, attribute, value)
+                self.metadata[key.name] = encodable(str(value))
+            elif not key.optional:
+                raise TypeError(f"{type(self).__name__} needs {key.name}")
+        if metadata:
+            raise TypeError(f"{type(self).__name__} does not declare {', '.join(metadata)}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made again as it is: its constructor would ask for its keys.
+        return _bare, (type(self), *self.args), self.__dict__
 
     @property
     def transient(self) -> bool:
@@ -105,26 +183,33 @@ class DomainError(Exception):
         return not (self.state_dependent or self.transient or self.retry_after_ms is not None)
 
 
+def _bare(kind: type[DomainError], *args: object) -> DomainError:
+    return kind.__new__(kind, *args)
+
+
 class InvalidField(DomainError):
     """A field breaks its rule."""
 
     code = Code.INVALID_ARGUMENT
     reason = "INVALID_FIELD"
     state_dependent = False
+    paths: str = declared(alias="fields", init=False)
+    pointer: str | None = None
 
     @classmethod
-    def of(cls, violations: Sequence[FieldViolation]) -> InvalidField:
-        """Name every violation in one error."""
+    def of(cls, violations: Sequence[FieldViolation], pointer: str | None = None) -> Self:
+        """Name every violation in one error; `pointer` is the JSON pointer of the fault, of an event."""
         first = violations[0]
         rest = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
-        error = cls(f"{first.field}: {first.description}{rest}", fields=violations)
-        error.metadata["fields"] = ",".join(violation.field for violation in violations[:20])
+        error = cls(f"{first.field}: {first.description}{rest}", fields=violations, pointer=pointer)
+        error.paths = ",".join(violation.field for violation in violations[:20])
+        error.metadata["fields"] = encodable(error.paths)
         return error
 
     @classmethod
-    def one(cls, field: str, description: str) -> InvalidField:
+    def one(cls, field: str, description: str, pointer: str | None = None) -> Self:
         """Name one violation."""
-        return cls.of([FieldViolation(field, description)])
+        return cls.of([FieldViolation(field, description)], pointer)
 
 
 class UndecodableRequest(DomainError):
@@ -133,6 +218,8 @@ class UndecodableRequest(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "UNDECODABLE_REQUEST"
     state_dependent = False
+    method: str | None = None
+    messages_max: int | None = None
 
 
 class Unauthenticated(DomainError):
@@ -141,6 +228,7 @@ class Unauthenticated(DomainError):
     code = Code.UNAUTHENTICATED
     reason = "UNAUTHENTICATED"
     state_dependent = True
+    cause: str
 
 
 class ScopeMissing(DomainError):
@@ -149,6 +237,8 @@ class ScopeMissing(DomainError):
     code = Code.PERMISSION_DENIED
     reason = "SCOPE_MISSING"
     state_dependent = True
+    scope: str
+    method: str
 
 
 class TenantMismatch(DomainError):
@@ -157,6 +247,8 @@ class TenantMismatch(DomainError):
     code = Code.PERMISSION_DENIED
     reason = "TENANT_MISMATCH"
     state_dependent = True
+    tenant_id: str
+    pointer: str | None = None
 
 
 class RequestIdReused(DomainError):
@@ -165,6 +257,7 @@ class RequestIdReused(DomainError):
     code = Code.ALREADY_EXISTS
     reason = "REQUEST_ID_REUSED"
     state_dependent = False
+    request_id: str
 
 
 class RequestInProgress(DomainError):
@@ -173,6 +266,7 @@ class RequestInProgress(DomainError):
     code = Code.ABORTED
     reason = "REQUEST_IN_PROGRESS"
     state_dependent = True
+    request_id: str
 
 
 class IdempotencyKeyMismatch(DomainError):
@@ -181,6 +275,8 @@ class IdempotencyKeyMismatch(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "IDEMPOTENCY_KEY_MISMATCH"
     state_dependent = False
+    header: str
+    field: str
 
 
 class InvalidPageToken(DomainError):
@@ -189,6 +285,7 @@ class InvalidPageToken(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "INVALID_PAGE_TOKEN"
     state_dependent = False
+    page_token: str
 
 
 class NotFound(DomainError):
@@ -197,6 +294,8 @@ class NotFound(DomainError):
     code = Code.NOT_FOUND
     reason = "NOT_FOUND"
     state_dependent = True
+    resource: str
+    id: str
 
     def __init__(self, resource: str, resource_id: str) -> None:
         super().__init__(
@@ -218,6 +317,8 @@ class StorageLow(DomainError):
     code = Code.RESOURCE_EXHAUSTED
     reason = "STORAGE_LOW"
     state_dependent = True
+    free_bytes: int | None = None
+    free_bytes_min: int | None = None
 
 
 class DependencyUnavailable(DomainError):
@@ -226,6 +327,7 @@ class DependencyUnavailable(DomainError):
     code = Code.UNAVAILABLE
     reason = "DEPENDENCY_UNAVAILABLE"
     state_dependent = True
+    service: str
 
 
 class DeadlineExceeded(DomainError):
@@ -234,6 +336,8 @@ class DeadlineExceeded(DomainError):
     code = Code.DEADLINE_EXCEEDED
     reason = "DEADLINE_EXCEEDED"
     state_dependent = True
+    method: str | None = None
+    service: str | None = None
 
 
 class Overloaded(DomainError):
@@ -242,6 +346,7 @@ class Overloaded(DomainError):
     code = Code.RESOURCE_EXHAUSTED
     reason = "OVERLOADED"
     state_dependent = True
+    limit: int | None = None
 
 
 class Internal(DomainError):
@@ -250,6 +355,7 @@ class Internal(DomainError):
     code = Code.INTERNAL
     reason = "INTERNAL"
     state_dependent = True
+    request_id: str | None = None
 
 
 class AmountOverflow(DomainError):
@@ -258,6 +364,7 @@ class AmountOverflow(DomainError):
     code = Code.OUT_OF_RANGE
     reason = "AMOUNT_OVERFLOW"
     state_dependent = True
+    currency_code: str
 
 
 class CurrencyMismatch(DomainError):
@@ -266,6 +373,8 @@ class CurrencyMismatch(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "CURRENCY_MISMATCH"
     state_dependent = True
+    left: str
+    right: str
 
 
 class UnknownCurrency(DomainError):
@@ -274,6 +383,7 @@ class UnknownCurrency(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "UNKNOWN_CURRENCY"
     state_dependent = False
+    currency_code: str
 
 
 class BatchTooLarge(DomainError):
@@ -282,3 +392,5 @@ class BatchTooLarge(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "BATCH_TOO_LARGE"
     state_dependent = False
+    items: int | str
+    items_max: int

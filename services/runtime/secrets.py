@@ -37,6 +37,8 @@ class SecretsKeyMissing(DomainError):
     code = Code.UNAVAILABLE
     reason = "SECRETS_KEY_MISSING"
     state_dependent = True
+    setting: str
+    key_id: str | None = None
 
 
 class SecretDamaged(Exception):

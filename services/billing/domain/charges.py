@@ -32,6 +32,8 @@ class ChargeOverlaps(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "CHARGE_OVERLAPS"
     state_dependent = True
+    charge_id: str
+    org_id: str
 
 
 class PeriodNotEnded(DomainError):
@@ -40,6 +42,10 @@ class PeriodNotEnded(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "PERIOD_NOT_ENDED"
     state_dependent = True
+    org_id: str
+    start_at: str
+    end_at: str
+    now: str
 
 
 class ChargeTooLarge(DomainError):
@@ -48,6 +54,10 @@ class ChargeTooLarge(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "CHARGE_TOO_LARGE"
     state_dependent = True
+    lines: int
+    lines_max: int
+    proof_bytes: int
+    proof_bytes_max: int
 
 
 @dataclass(frozen=True, slots=True)

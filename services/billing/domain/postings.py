@@ -42,6 +42,9 @@ class PostingRefused(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "POSTING_REFUSED"
     state_dependent = True
+    charge_id: str
+    account_id: str
+    result: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,7 @@ class CloudEventInvalid(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "CLOUD_EVENT_INVALID"
     state_dependent = False
+    pointer: str
 
 
 class CloudEventUnsupported(DomainError):
@@ -75,6 +76,7 @@ class CloudEventUnsupported(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "CLOUD_EVENT_UNSUPPORTED"
     state_dependent = False
+    pointer: str
 
 
 class ContentTypeUnknown(DomainError):
@@ -83,6 +85,7 @@ class ContentTypeUnknown(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "CLOUD_EVENTS_CONTENT_TYPE"
     state_dependent = False
+    content_type: str
 
 
 # ---- Out

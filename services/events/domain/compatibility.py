@@ -52,6 +52,7 @@ class SchemaBreaking(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "EVENT_SCHEMA_BREAKING"
     state_dependent = True
+    pointer: str
 
 
 def check_additive(before: Schema, after: Schema) -> None:

@@ -15,6 +15,7 @@ class ConsumerNotReplayable(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "CONSUMER_NOT_REPLAYABLE"
     state_dependent = True
+    consumer: str
 
 
 @dataclass(frozen=True, slots=True)

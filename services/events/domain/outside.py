@@ -29,6 +29,8 @@ class EventIdReused(DomainError):
     code = Code.ALREADY_EXISTS
     reason = "EVENT_ID_REUSED"
     state_dependent = True
+    id: str
+    pointer: str
 
 
 class EventOutcome(Enum):
@@ -164,12 +166,11 @@ def _key(event: Incoming, field: str, payload: Any) -> str:
     key = "" if isinstance(value, list | Mapping) else _written(event.payload, field, value)
     if 0 < len(key) <= KEY_CHARS_MAX and "\0" not in key:
         return key
-    error = KeyInvalid.one(
+    raise KeyInvalid.one(
         "key",
         f"{field} orders the event: a text of 1 to {KEY_CHARS_MAX} characters, a number, true or false",
+        pointer="/key",
     )
-    error.metadata["pointer"] = "/key"
-    raise error
 
 
 def _written(payload: bytes, field: str, value: Any) -> str:
@@ -198,6 +199,8 @@ class CheckTooCostly(DomainError):
     code = Code.RESOURCE_EXHAUSTED
     reason = "EVENT_CHECK_TOO_COSTLY"
     state_dependent = True
+    subject: str
+    cpu_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

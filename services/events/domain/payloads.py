@@ -26,6 +26,7 @@ class PayloadInvalid(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "EVENT_PAYLOAD_INVALID"
     state_dependent = True
+    pointer: str
 
 
 def read(text: bytes) -> Any:

@@ -27,6 +27,8 @@ class SchemaInvalid(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "EVENT_SCHEMA_INVALID"
     state_dependent = False
+    pointer: str
+    schemas_max: int | None = None
 
 
 def read(text: str) -> dict[str, Any]:

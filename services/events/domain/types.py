@@ -20,6 +20,9 @@ class TypeUnknown(DomainError):
     code = Code.NOT_FOUND
     reason = "EVENT_TYPE_UNKNOWN"
     state_dependent = True
+    subject: str
+    version: int | None = None
+    pointer: str | None = None
 
 
 def unknown_subject(subject: str, known: Sequence[str]) -> TypeUnknown:
@@ -38,6 +41,9 @@ class SubjectOwned(DomainError):
     code = Code.PERMISSION_DENIED
     reason = "EVENT_SUBJECT_OWNED"
     state_dependent = True
+    subject: str
+    owner: str
+    pointer: str
 
 
 class VersionRetired(DomainError):
@@ -46,6 +52,9 @@ class VersionRetired(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "EVENT_VERSION_RETIRED"
     state_dependent = True
+    subject: str
+    version: int
+    pointer: str
 
 
 class TypesFull(DomainError):
@@ -54,6 +63,7 @@ class TypesFull(DomainError):
     code = Code.RESOURCE_EXHAUSTED
     reason = "EVENT_TYPES_FULL"
     state_dependent = True
+    types_max: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,9 +261,7 @@ def _said(type_: EventType) -> Mapping[str, object]:
 
 
 def _at(pointer: str, message: str) -> InvalidField:
-    error = InvalidField.one(pointer[1:].replace("/", "."), message)
-    error.metadata["pointer"] = pointer
-    return error
+    return InvalidField.one(pointer[1:].replace("/", "."), message, pointer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class WebhookUrlRefused(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "WEBHOOK_URL_REFUSED"
     state_dependent = True
+    rule: str
 
 
 class WebhookEndpointsFull(DomainError):
@@ -32,6 +33,7 @@ class WebhookEndpointsFull(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "WEBHOOK_ENDPOINTS_FULL"
     state_dependent = True
+    endpoints_max: int
 
 
 class WebhookSecretsFull(DomainError):
@@ -40,6 +42,8 @@ class WebhookSecretsFull(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "WEBHOOK_SECRETS_FULL"
     state_dependent = True
+    endpoint_id: str
+    secrets_max: int
 
 
 class WebhookEndpointDisabled(DomainError):
@@ -48,6 +52,7 @@ class WebhookEndpointDisabled(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "WEBHOOK_ENDPOINT_DISABLED"
     state_dependent = True
+    endpoint_id: str
 
 
 class Format(StrEnum):

@@ -186,7 +186,9 @@ def _refuse_foreign(event: events_pb2.Event) -> None:
     for named in (event.tenant_id, event.metadata.tenant_id):
         if named not in ("", tenant_id):
             raise TenantMismatch(
-                "the event names another tenant than the key's", pointer="/tenant_id"
+                "the event names another tenant than the key's",
+                tenant_id=named,
+                pointer="/tenant_id",
             )
 
 

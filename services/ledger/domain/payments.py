@@ -45,6 +45,9 @@ class PaymentNotBookable(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "PAYMENT_NOT_BOOKABLE"
     state_dependent = False
+    payment_id: str
+    refused: str
+    result: str
 
 
 @dataclass(frozen=True, slots=True)

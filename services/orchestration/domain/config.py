@@ -20,6 +20,8 @@ class UnknownProcessor(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "UNKNOWN_PROCESSOR"
     state_dependent = True
+    processor_id: str
+    method: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.runtime.errors import Code, DomainError
+from services.runtime.errors import Code, DomainError, declared
 
 
 class CatalogReferenceMissing(DomainError):
@@ -11,6 +11,7 @@ class CatalogReferenceMissing(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "CATALOG_REFERENCE_MISSING"
     state_dependent = True
+    missing: str
 
 
 class PlanVersionFrozen(DomainError):
@@ -19,6 +20,9 @@ class PlanVersionFrozen(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "PLAN_VERSION_FROZEN"
     state_dependent = True
+    plan_id: str
+    version: int
+    newest_version: int
 
 
 class PlanNotActive(DomainError):
@@ -27,6 +31,7 @@ class PlanNotActive(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "PLAN_NOT_ACTIVE"
     state_dependent = True
+    plan_id: str
 
 
 class PartnersOverlap(DomainError):
@@ -35,6 +40,9 @@ class PartnersOverlap(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "PARTNERS_OVERLAP"
     state_dependent = True
+    org_id: str
+    partner_id: str
+    other_partner_id: str
 
 
 class ModelCodeTaken(DomainError):
@@ -43,6 +51,8 @@ class ModelCodeTaken(DomainError):
     code = Code.ALREADY_EXISTS
     reason = "MODEL_CODE_TAKEN"
     state_dependent = True
+    taken_code: str = declared(alias="code")
+    model_id: str
 
 
 class NoPlan(DomainError):
@@ -51,6 +61,9 @@ class NoPlan(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "NO_PLAN"
     state_dependent = True
+    org_id: str
+    at: str
+    plan_id: str | None = None
 
 
 class SkuNotPriced(DomainError):
@@ -59,6 +72,9 @@ class SkuNotPriced(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "SKU_NOT_PRICED"
     state_dependent = True
+    skus: str
+    plan_id: str
+    plan_version: int
 
 
 class PlanChangesInPeriod(DomainError):
@@ -67,6 +83,8 @@ class PlanChangesInPeriod(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "PLAN_CHANGES_IN_PERIOD"
     state_dependent = True
+    org_id: str
+    change_at: str
 
 
 class UsageNotRateable(DomainError):
@@ -75,3 +93,6 @@ class UsageNotRateable(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "USAGE_NOT_RATEABLE"
     state_dependent = True
+    sku: str
+    project_id: str
+    quantity: str

@@ -31,6 +31,10 @@ class JourneyEventRefused(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "JOURNEY_EVENT_REFUSED"
     state_dependent = True
+    journey_type: str
+    journey_id: str
+    state: str
+    subject: str
 
 
 class Status(StrEnum):

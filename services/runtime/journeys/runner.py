@@ -38,6 +38,9 @@ class JourneyVersionUnknown(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "JOURNEY_VERSION_UNKNOWN"
     state_dependent = True
+    journey_type: str
+    journey_id: str
+    version: int
 
 
 class JourneyRunner(Protocol):

@@ -54,6 +54,10 @@ class EventTooLarge(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "EVENT_TOO_LARGE"
     state_dependent = False
+    subject: str
+    bytes: int
+    bytes_max: int
+    pointer: str | None = None
 
 
 class Pending:

@@ -33,6 +33,8 @@ class ScheduleInvalid(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "SCHEDULE_INVALID"
     state_dependent = False
+    cron: str
+    time_zone: str
 
 
 class Missed(StrEnum):

@@ -29,6 +29,7 @@ class SchedulesFull(DomainError):
     code = Code.RESOURCE_EXHAUSTED
     reason = "SCHEDULES_FULL"
     state_dependent = True
+    schedules_max: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ class NoPlan(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "NO_PLAN"
     state_dependent = True
+    org_id: str
 
 
 class Pricing(pricing_service_pb2_grpc.PricingServiceServicer):
@@ -355,7 +356,7 @@ async def test_a_rating_that_failed_is_told_once_while_it_fails_alike(
     tenant.world.pricing.error = NoPlan("acme has no plan", org_id="acme")
     for _ in range(2):
         await refused(tenant.charge(request_id))
-    tenant.world.pricing.error = DependencyUnavailable("metering is away")
+    tenant.world.pricing.error = DependencyUnavailable("metering is away", service="metering")
     await refused(tenant.charge())
     tenant.world.pricing.error = None
     monkeypatch.setattr("services.billing.facts.LINES_TOLD_MAX", 2)
@@ -378,8 +379,8 @@ async def test_a_rating_that_failed_is_told_once_while_it_fails_alike(
 @pytest.mark.parametrize(
     "error",
     [
-        DependencyUnavailable("metering is away"),
-        NoPlan("usage is not ready yet", retry_after_ms=10),
+        DependencyUnavailable("metering is away", service="metering"),
+        NoPlan("usage is not ready yet", org_id="acme", retry_after_ms=10),
     ],
 )
 async def test_what_may_pass_is_no_answer(tenant: Tenant, error: DomainError) -> None:
@@ -398,7 +399,7 @@ async def test_a_refusal_beside_a_charge_of_the_same_request(tenant: Tenant) -> 
     slow = asyncio.create_task(tenant.charge(request_id))
     await pricing.entered.wait()
     gate, pricing.gate = pricing.gate, None
-    pricing.error = NoPlan("gone")
+    pricing.error = NoPlan("gone", org_id="acme")
     assert (await refused(tenant.charge(request_id))).reason == "NO_PLAN"
     pricing.error = None
     gate.set()
@@ -514,7 +515,7 @@ async def test_a_charge_that_cannot_be_resumed_is_put_off_and_a_zombie_changes_n
     runtime = tenant.world.runtime
 
     async def away(*_: object) -> None:
-        raise DependencyUnavailable("the ledger is away")
+        raise DependencyUnavailable("the ledger is away", service="ledger")
 
     waits = []
     with monkeypatch.context() as patched:

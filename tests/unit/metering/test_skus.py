@@ -66,7 +66,7 @@ async def test_names_outside_the_grammar_are_not_asked_for() -> None:
 
 async def test_a_failed_question_is_asked_again() -> None:
     async def fail(skus: Collection[str]) -> set[str]:
-        raise DependencyUnavailable("down")
+        raise DependencyUnavailable("down", service="pricing")
 
     memory = SkuMemory(fail)
     for _ in range(2):

@@ -287,6 +287,8 @@ def test_the_operators_scope_is_not_among_every_scope_of_a_tenant() -> None:
 class _Refused(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "REQUEST_IN_PROGRESS"
+    a: str | None = None
+    b: str | None = None
 
 
 @given(texts, st.dictionaries(st.sampled_from(["a", "b"]), texts, max_size=2), st.booleans())
@@ -304,7 +306,7 @@ def test_errors_go_over_the_wire_and_back(
 
 def test_an_error_of_any_size_fits_into_trailers() -> None:
     fields = [FieldViolation("f" * 500, "d" * 5000) for _ in range(500)]
-    rendered = status.to_status(InvalidField("m" * 10_000, fields=fields, value="v" * 10_000))
+    rendered = status.to_status(_Refused("m" * 10_000, fields=fields, a="v" * 10_000))
     assert len(rendered.SerializeToString()) < 7_000
 
 

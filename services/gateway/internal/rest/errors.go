@@ -31,7 +31,8 @@ const errorDomain = "tollmesh.dev"
 // hold what no header should.
 const authenticate = `Bearer realm="tollmesh"`
 
-// fault builds an error of the facade's own, with the ErrorInfo that every error carries.
+// fault builds an error of the facade's own, with the ErrorInfo that every error carries. Reason and keys are written out
+// at each call: a test holds them against what errors.proto says of the reason.
 func fault(code codes.Code, reason errorsv1.ErrorReason, message string, metadata map[string]string,
 	details ...protoadapt.MessageV1) *status.Status {
 	info := &errdetails.ErrorInfo{Reason: reasonName(reason), Domain: errorDomain, Metadata: metadata}
@@ -239,9 +240,6 @@ func explained(ctx context.Context, s *status.Status, requestID string) *status.
 	case codes.Unimplemented:
 		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_NO_ROUTE,
 			"the mesh does not serve this call", map[string]string{"path": method})
-	case codes.NotFound: // of the health of services, which have names and no ids
-		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_NOT_FOUND, "there is no such service",
-			map[string]string{"resource": "service"})
 	case codes.Canceled:
 		if ctx.Err() != nil { // nobody is there to read this
 			return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED,
@@ -289,6 +287,7 @@ func misread(ctx context.Context, message string) (field, description string) {
 
 // undecodable names each part of a body that does not read.
 func undecodable(ctx context.Context, cause error) *status.Status {
+	path, _ := runtime.RPCMethod(ctx)
 	request := "the request"
 	if method := methodOf(ctx); method != nil {
 		request = string(method.Input().FullName())
@@ -304,7 +303,7 @@ func undecodable(ctx context.Context, cause error) *status.Status {
 	}
 	return fault(codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_UNDECODABLE_REQUEST,
 		fmt.Sprintf("the body is no %s: %v", request, parts),
-		map[string]string{"message": request}, violations)
+		map[string]string{"method": path}, violations)
 }
 
 // methodOf is the RPC that a call was routed to, or nil.
@@ -322,14 +321,15 @@ func methodOf(ctx context.Context) protoreflect.MethodDescriptor {
 // writeRoutingError answers calls that no annotation covers.
 func writeRoutingError(ctx context.Context, mux *runtime.ServeMux, marshaler runtime.Marshaler,
 	w http.ResponseWriter, r *http.Request, httpStatus int) {
-	called := map[string]string{"method": r.Method, "path": r.URL.Path}
 	err := withHTTP(httpStatus, fault(codes.NotFound, errorsv1.ErrorReason_ERROR_REASON_NO_ROUTE,
-		fmt.Sprintf("there is no %s %s; see /openapi.json", r.Method, r.URL.Path), called))
+		fmt.Sprintf("there is no %s %s; see /openapi.json", r.Method, r.URL.Path),
+		map[string]string{"method": r.Method, "path": r.URL.Path}))
 	if httpStatus == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", strings.Join(allowedMethods(r.URL.Path), ", "))
 		err = withHTTP(httpStatus, fault(
 			codes.Unimplemented, errorsv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED,
-			fmt.Sprintf("%s does not take %s; see /openapi.json", r.URL.Path, r.Method), called))
+			fmt.Sprintf("%s does not take %s; see /openapi.json", r.URL.Path, r.Method),
+			map[string]string{"method": r.Method, "path": r.URL.Path}))
 	}
 	writeError(ctx, mux, marshaler, w, r, err)
 }

@@ -437,7 +437,11 @@ func TestAllowNamesTheMethodsOfTheActionOrOfTheResource(t *testing.T) {
 func TestUnknownFieldsAndParametersAreRefused(t *testing.T) {
 	mesh := newMesh(t, nil)
 	client := newClient(t, mesh.address, defaults)
-	client.do("POST", "/v1/billing/charges", `{"org": "acme"}`).wantReason(400, "UNDECODABLE_REQUEST")
+	unknown := client.do("POST", "/v1/billing/charges", `{"org": "acme"}`)
+	unknown.wantReason(400, "UNDECODABLE_REQUEST")
+	if !strings.Contains(string(unknown.body), chargeMethod) {
+		t.Errorf("%s", unknown.body)
+	}
 	client.do("POST", "/v1/billing/charges", `{"org_id": "acme"} trailing`).wantReason(400, "UNDECODABLE_REQUEST")
 	client.do("POST", "/v1/billing/charges", `{"org_id": "a", "org_id": "b"}`).wantReason(400, "UNDECODABLE_REQUEST")
 	client.do("GET", "/v1/billing/charges?org=acme", "").wantReason(400, "INVALID_FIELD")

@@ -29,50 +29,70 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     A field breaks its rule; BadRequest names each.
 
+    Metadata: `fields`, `pointer` (optional).
+
         {"reason": "INVALID_FIELD", "domain": "tollmesh.dev", "metadata": {"fields": "period.end_at"}}
     """
     ERROR_REASON_UNDECODABLE_REQUEST: _ErrorReason.ValueType  # 2
     """The bytes of the request are not a message of the expected type.
+
+    Metadata: `method` (optional), `messages_max` (optional).
 
         {"reason": "UNDECODABLE_REQUEST", "domain": "tollmesh.dev", "metadata": {"method": "/payments.ledger.v1.LedgerService/PostTransfers"}}
     """
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 3
     """No key came with the call, or it is unknown, expired or revoked.
 
+    Metadata: `cause`.
+
         {"reason": "UNAUTHENTICATED", "domain": "tollmesh.dev", "metadata": {"cause": "unknown_key"}}
     """
     ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 4
     """The key is good but lacks the scope of this RPC.
+
+    Metadata: `scope`, `method`.
 
         {"reason": "SCOPE_MISSING", "domain": "tollmesh.dev", "metadata": {"scope": "ledger:write", "method": "/payments.ledger.v1.LedgerService/PostTransfers"}}
     """
     ERROR_REASON_TENANT_MISMATCH: _ErrorReason.ValueType  # 5
     """The request names a tenant that its credential does not belong to.
 
+    Metadata: `tenant_id`, `pointer` (optional).
+
         {"reason": "TENANT_MISMATCH", "domain": "tollmesh.dev", "metadata": {"tenant_id": "acme"}}
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 6
     """The request_id was used before with another body.
+
+    Metadata: `request_id`.
 
         {"reason": "REQUEST_ID_REUSED", "domain": "tollmesh.dev", "metadata": {"request_id": "0190c1de-0000-7000-8000-000000000001"}}
     """
     ERROR_REASON_REQUEST_IN_PROGRESS: _ErrorReason.ValueType  # 7
     """The same request is being worked on by another call; ask again.
 
+    Metadata: `request_id`.
+
         {"reason": "REQUEST_IN_PROGRESS", "domain": "tollmesh.dev", "metadata": {"request_id": "0190c1de-0000-7000-8000-000000000001"}}
     """
     ERROR_REASON_IDEMPOTENCY_KEY_MISMATCH: _ErrorReason.ValueType  # 8
     """Header Idempotency-Key and field request_id name different requests.
+
+    Metadata: `header`, `field`.
 
         {"reason": "IDEMPOTENCY_KEY_MISMATCH", "domain": "tollmesh.dev", "metadata": {"header": "a", "field": "b"}}
     """
     ERROR_REASON_INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 9
     """The page_token is not one that this List gave for these arguments.
 
+    Metadata: `page_token`.
+
         {"reason": "INVALID_PAGE_TOKEN", "domain": "tollmesh.dev", "metadata": {"page_token": "abc"}}
     """
     ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 10
     """A resource that the request names does not exist for this tenant.
+
+    Metadata: `resource`, `id`.
 
         {"reason": "NOT_FOUND", "domain": "tollmesh.dev", "metadata": {"resource": "charge", "id": "chg_0190c1de"}}
     """
@@ -80,51 +100,71 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The database cannot be reached or gave up, be it during the commit; make the same call again, with the same
     request_id: it finds out, and nothing is done twice.
 
-        {"reason": "DATABASE_UNAVAILABLE", "domain": "tollmesh.dev", "metadata": {"database": "127.0.0.1:5432"}}
+    Metadata: none.
+
+        {"reason": "DATABASE_UNAVAILABLE", "domain": "tollmesh.dev", "metadata": {}}
     """
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 12
     """Another service of the mesh cannot be reached; the same call may be made again.
+
+    Metadata: `service`.
 
         {"reason": "DEPENDENCY_UNAVAILABLE", "domain": "tollmesh.dev", "metadata": {"service": "payments.pricing.v1.PricingService"}}
     """
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 13
     """The deadline of the call passed before it ended.
 
+    Metadata: `method` (optional), `service` (optional).
+
         {"reason": "DEADLINE_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"method": "/payments.ledger.v1.LedgerService/PostTransfers"}}
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 14
     """A limit on load was reached; RetryInfo says when to come back.
+
+    Metadata: `limit` (optional).
 
         {"reason": "OVERLOADED", "domain": "tollmesh.dev", "metadata": {"limit": "64"}}
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 15
     """A fault of ours. The id finds it in the logs; the same call, with the same request_id, does nothing twice.
 
+    Metadata: `request_id` (optional).
+
         {"reason": "INTERNAL", "domain": "tollmesh.dev", "metadata": {"request_id": "0190c1de-0000-7000-8000-000000000001"}}
     """
     ERROR_REASON_AMOUNT_OVERFLOW: _ErrorReason.ValueType  # 16
     """An amount leaves the range of 64-bit minor units.
+
+    Metadata: `currency_code`.
 
         {"reason": "AMOUNT_OVERFLOW", "domain": "tollmesh.dev", "metadata": {"currency_code": "USD"}}
     """
     ERROR_REASON_CURRENCY_MISMATCH: _ErrorReason.ValueType  # 17
     """Amounts of different currencies meet where only one may be.
 
+    Metadata: `left`, `right`.
+
         {"reason": "CURRENCY_MISMATCH", "domain": "tollmesh.dev", "metadata": {"left": "USD", "right": "EUR"}}
     """
     ERROR_REASON_UNKNOWN_CURRENCY: _ErrorReason.ValueType  # 18
     """The currency code is not in ISO 4217.
+
+    Metadata: `currency_code`.
 
         {"reason": "UNKNOWN_CURRENCY", "domain": "tollmesh.dev", "metadata": {"currency_code": "XXQ"}}
     """
     ERROR_REASON_BATCH_TOO_LARGE: _ErrorReason.ValueType  # 19
     """A batch holds more items than one call may carry; split it.
 
+    Metadata: `items`, `items_max`.
+
         {"reason": "BATCH_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"items": "9000", "items_max": "8190"}}
     """
     ERROR_REASON_STORAGE_LOW: _ErrorReason.ValueType  # 29
     """Little or no room is left on the disk of the database, so nothing is written; reading goes on. Make the same call
     again, with the same request_id, once there is room.
+
+    Metadata: `free_bytes` (optional), `free_bytes_min` (optional).
 
         {"reason": "STORAGE_LOW", "domain": "tollmesh.dev", "metadata": {"free_bytes": "104857600", "free_bytes_min": "536870912"}}
     """
@@ -133,11 +173,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     A key may not be given scopes that its maker does not hold.
 
+    Metadata: `scope`.
+
         {"reason": "SCOPE_NOT_GRANTABLE", "domain": "tollmesh.dev", "metadata": {"scope": "mesh:admin"}}
     """
     ERROR_REASON_KEEP_NOT_ALLOWED: _ErrorReason.ValueType  # 101
     """A key asks to be revoked, or the one that made it, and what that has made to be kept: whoever holds a leaked key could
     keep its keys. Ask with a key of another line.
+
+    Metadata: `key_id`.
 
         {"reason": "KEEP_NOT_ALLOWED", "domain": "tollmesh.dev", "metadata": {"key_id": "key_0190b2e4-7f1a-7c3e-9a55-0c6c5f4f2a10"}}
     """
@@ -147,41 +191,61 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     The catalogue has no such SKU. Apply a catalogue that has it, then send the event again; or, of a question for usage,
     name one that it has.
 
+    Metadata: `sku`.
+
         {"reason": "UNKNOWN_SKU", "domain": "tollmesh.dev", "metadata": {"sku": "llm.tokens"}}
     """
     ERROR_REASON_EVENT_TOO_OLD: _ErrorReason.ValueType  # 201
     """The event lies further back than the tenant accepts (IngestSettings.accept_past).
+    No call is answered with this: it is the reason of an EventProblem.
 
-        {"reason": "EVENT_TOO_OLD", "domain": "tollmesh.dev", "metadata": {"accept_past": "3024000s"}}
+    Metadata: none.
+
+        {"reason": "EVENT_TOO_OLD", "domain": "tollmesh.dev", "metadata": {}}
     """
     ERROR_REASON_EVENT_TOO_NEW: _ErrorReason.ValueType  # 202
     """The event lies further ahead than the tenant accepts (IngestSettings.accept_future).
+    No call is answered with this: it is the reason of an EventProblem.
 
-        {"reason": "EVENT_TOO_NEW", "domain": "tollmesh.dev", "metadata": {"accept_future": "300s"}}
+    Metadata: none.
+
+        {"reason": "EVENT_TOO_NEW", "domain": "tollmesh.dev", "metadata": {}}
     """
     ERROR_REASON_EVENT_DUPLICATE: _ErrorReason.ValueType  # 203
     """The event was stored before, with the same content; nothing is wrong.
+    No call is answered with this: it is the reason of an EventProblem.
 
-        {"reason": "EVENT_DUPLICATE", "domain": "tollmesh.dev", "metadata": {"request_id": "row-17"}}
+    Metadata: none.
+
+        {"reason": "EVENT_DUPLICATE", "domain": "tollmesh.dev", "metadata": {}}
     """
     ERROR_REASON_EVENT_CONFLICT: _ErrorReason.ValueType  # 204
     """An event of this id was stored before with other content, which stands. A new fact needs a new id.
+    No call is answered with this: it is the reason of an EventProblem.
 
-        {"reason": "EVENT_CONFLICT", "domain": "tollmesh.dev", "metadata": {"request_id": "row-17"}}
+    Metadata: none.
+
+        {"reason": "EVENT_CONFLICT", "domain": "tollmesh.dev", "metadata": {}}
     """
     ERROR_REASON_UNKNOWN_TIME_ZONE: _ErrorReason.ValueType  # 205
     """The time zone is not one of the IANA database.
+
+    Metadata: `time_zone`.
 
         {"reason": "UNKNOWN_TIME_ZONE", "domain": "tollmesh.dev", "metadata": {"time_zone": "Europe/Berlino"}}
     """
     ERROR_REASON_AGGREGATION_UNSUPPORTED: _ErrorReason.ValueType  # 206
     """Usage cannot be aggregated this way yet.
 
+    Metadata: `aggregation`, `supported`.
+
         {"reason": "AGGREGATION_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"aggregation": "P95", "supported": "SUM,COUNT"}}
     """
     ERROR_REASON_USAGE_TOO_WIDE: _ErrorReason.ValueType  # 207
     """The answer would have more windows or rows than one call may carry; ask for a shorter period, a longer
     window or fewer SKUs.
+
+    Metadata: `limit`.
 
         {"reason": "USAGE_TOO_WIDE", "domain": "tollmesh.dev", "metadata": {"limit": "10000"}}
     """
@@ -190,45 +254,63 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     A catalogue names something that neither it nor what is stored declares; fields names each place.
 
+    Metadata: `missing`.
+
         {"reason": "CATALOG_REFERENCE_MISSING", "domain": "tollmesh.dev", "metadata": {"missing": "sku:llm.tokens,plan:gold"}}
     """
     ERROR_REASON_PLAN_VERSION_FROZEN: _ErrorReason.ValueType  # 301
     """A published version of a plan never changes: leave the version out, or give one above the newest.
+
+    Metadata: `plan_id`, `version`, `newest_version`.
 
         {"reason": "PLAN_VERSION_FROZEN", "domain": "tollmesh.dev", "metadata": {"plan_id": "standard-usd", "version": "2", "newest_version": "2"}}
     """
     ERROR_REASON_PLAN_NOT_ACTIVE: _ErrorReason.ValueType  # 302
     """A deprecated plan takes nobody new.
 
+    Metadata: `plan_id`.
+
         {"reason": "PLAN_NOT_ACTIVE", "domain": "tollmesh.dev", "metadata": {"plan_id": "standard-usd"}}
     """
     ERROR_REASON_PARTNERS_OVERLAP: _ErrorReason.ValueType  # 303
     """An organisation would have two active partners of record at the same time.
+
+    Metadata: `org_id`, `partner_id`, `other_partner_id`.
 
         {"reason": "PARTNERS_OVERLAP", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "partner_id": "north", "other_partner_id": "south"}}
     """
     ERROR_REASON_MODEL_CODE_TAKEN: _ErrorReason.ValueType  # 304
     """Another business model of the tenant has the code.
 
+    Metadata: `code`, `model_id`.
+
         {"reason": "MODEL_CODE_TAKEN", "domain": "tollmesh.dev", "metadata": {"code": "api", "model_id": "m1"}}
     """
     ERROR_REASON_NO_PLAN: _ErrorReason.ValueType  # 305
     """Nothing says which plan rates the organisation: give it an entitlement.
+
+    Metadata: `org_id`, `at`, `plan_id` (optional).
 
         {"reason": "NO_PLAN", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "at": "2026-01-01T00:00:00Z"}}
     """
     ERROR_REASON_SKU_NOT_PRICED: _ErrorReason.ValueType  # 306
     """There is usage that the plan does not price, and nothing guesses money: price the SKUs, in the plan or in an override.
 
+    Metadata: `skus`, `plan_id`, `plan_version`.
+
         {"reason": "SKU_NOT_PRICED", "domain": "tollmesh.dev", "metadata": {"skus": "llm.images,llm.tokens", "plan_id": "standard-usd", "plan_version": "1"}}
     """
     ERROR_REASON_PLAN_CHANGES_IN_PERIOD: _ErrorReason.ValueType  # 307
     """The organisation moves to other prices inside the period: rate the parts before and after apart.
 
+    Metadata: `org_id`, `change_at`.
+
         {"reason": "PLAN_CHANGES_IN_PERIOD", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "change_at": "2026-01-15T00:00:00Z"}}
     """
     ERROR_REASON_USAGE_NOT_RATEABLE: _ErrorReason.ValueType  # 308
     """Metered usage cannot be priced as it stands, e.g. a negative sum.
+
+    Metadata: `sku`, `project_id`, `quantity`.
 
         {"reason": "USAGE_NOT_RATEABLE", "domain": "tollmesh.dev", "metadata": {"sku": "llm.tokens", "project_id": "p1", "quantity": "-5"}}
     """
@@ -237,10 +319,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     A charge of the organisation covers part of the period already; GetCharge shows it.
 
+    Metadata: `charge_id`, `org_id`.
+
         {"reason": "CHARGE_OVERLAPS", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "org_id": "acme"}}
     """
     ERROR_REASON_CHARGE_TOO_LARGE: _ErrorReason.ValueType  # 401
     """The usage of the period makes more lines, or longer proofs, than one charge may have.
+
+    Metadata: `lines`, `lines_max`, `proof_bytes`, `proof_bytes_max`.
 
         {"reason": "CHARGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"lines": "3000", "lines_max": "2000", "proof_bytes": "2100000", "proof_bytes_max": "1500000"}}
     """
@@ -248,11 +334,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The ledger did not take the charge's transfers, and posted none of them. The charge stays PENDING: put the named account
     right, then make the same call again.
 
+    Metadata: `charge_id`, `account_id`, `result`.
+
         {"reason": "POSTING_REFUSED", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
     """
     ERROR_REASON_PERIOD_NOT_ENDED: _ErrorReason.ValueType  # 403
     """The period to charge has not ended, or not even begun: charge it when it has ended, or say allow_open to close the
     charge at the instant of the call. Not stored: the same call succeeds later.
+
+    Metadata: `org_id`, `start_at`, `end_at`, `now`.
 
         {"reason": "PERIOD_NOT_ENDED", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "start_at": "2026-11-01T00:00:00Z", "end_at": "2026-12-01T00:00:00Z", "now": "2026-11-20T09:30:00Z"}}
     """
@@ -262,12 +352,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     A payment that no account can take: a currency that is not in ISO 4217, an amount that is not positive. An account that
     refuses is stood in for. No call is answered with this: the event waits as a dead letter under this reason.
 
-        {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "result": "UNKNOWN_CURRENCY"}}
+    Metadata: `payment_id`, `refused`, `result`.
+
+        {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "refused": "XXQ", "result": "UNKNOWN_CURRENCY"}}
     """
     ERROR_REASON_UNKNOWN_PROCESSOR: _ErrorReason.ValueType  # 600
     """---- Orchestration: 600 to 699.
 
     A merchant's configuration names a processor that this mesh has no adapter for; use one of those that the message lists.
+
+    Metadata: `processor_id`, `method`.
 
         {"reason": "UNKNOWN_PROCESSOR", "domain": "tollmesh.dev", "metadata": {"processor_id": "acme-card", "method": "card"}}
     """
@@ -276,50 +370,70 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     The payload of an event is larger than one may be: publish a reference instead of the detail.
 
+    Metadata: `subject`, `bytes`, `bytes_max`, `pointer` (optional).
+
         {"reason": "EVENT_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"subject": "usage.reported", "bytes": "2000000", "bytes_max": "1048576"}}
     """
     ERROR_REASON_STREAM_ENDED: _ErrorReason.ValueType  # 801
     """The server is about to stop. The same call with the last cursor goes on without a gap.
+
+    Metadata: none.
 
         {"reason": "STREAM_ENDED", "domain": "tollmesh.dev", "metadata": {}}
     """
     ERROR_REASON_EVENT_TYPE_UNKNOWN: _ErrorReason.ValueType  # 802
     """No type of this subject, or no such version of it, is registered. ListEventTypes gives those that are.
 
+    Metadata: `subject`, `version` (optional), `pointer` (optional).
+
         {"reason": "EVENT_TYPE_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "version": "3"}}
     """
     ERROR_REASON_EVENT_SUBJECT_OWNED: _ErrorReason.ValueType  # 803
     """A service of the mesh owns the subject: it alone publishes it, and nobody registers it.
 
-        {"reason": "EVENT_SUBJECT_OWNED", "domain": "tollmesh.dev", "metadata": {"subject": "payment.received", "owner": "orchestration"}}
+    Metadata: `subject`, `owner`, `pointer`.
+
+        {"reason": "EVENT_SUBJECT_OWNED", "domain": "tollmesh.dev", "metadata": {"subject": "payment.received", "owner": "orchestration", "pointer": "/subject"}}
     """
     ERROR_REASON_EVENT_VERSION_RETIRED: _ErrorReason.ValueType  # 804
     """A later version has taken the place of this one; publish that.
 
-        {"reason": "EVENT_VERSION_RETIRED", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "version": "1"}}
+    Metadata: `subject`, `version`, `pointer`.
+
+        {"reason": "EVENT_VERSION_RETIRED", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "version": "1", "pointer": "/schema_version"}}
     """
     ERROR_REASON_EVENT_PAYLOAD_INVALID: _ErrorReason.ValueType  # 805
     """The payload is not what the schema of its type asks for; the pointer names the place in the payload.
+
+    Metadata: `pointer`.
 
         {"reason": "EVENT_PAYLOAD_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/window/start"}}
     """
     ERROR_REASON_EVENT_ID_REUSED: _ErrorReason.ValueType  # 806
     """The id was used before for an event with other content; the first content stands.
 
-        {"reason": "EVENT_ID_REUSED", "domain": "tollmesh.dev", "metadata": {"id": "o-1"}}
+    Metadata: `id`, `pointer`.
+
+        {"reason": "EVENT_ID_REUSED", "domain": "tollmesh.dev", "metadata": {"id": "o-1", "pointer": "/id"}}
     """
     ERROR_REASON_EVENT_SCHEMA_INVALID: _ErrorReason.ValueType  # 807
     """The text is no JSON Schema 2020-12, or leads out of itself; the pointer names the place in it.
+
+    Metadata: `pointer`, `schemas_max` (optional).
 
         {"reason": "EVENT_SCHEMA_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/properties/at/type"}}
     """
     ERROR_REASON_EVENT_SCHEMA_BREAKING: _ErrorReason.ValueType  # 808
     """Within a version fields are only added, and this changes more; register it as the next version.
 
+    Metadata: `pointer`.
+
         {"reason": "EVENT_SCHEMA_BREAKING", "domain": "tollmesh.dev", "metadata": {"pointer": "/required"}}
     """
     ERROR_REASON_EVENT_TYPES_FULL: _ErrorReason.ValueType  # 809
     """The tenant has registered as many types as it may.
+
+    Metadata: `types_max`.
 
         {"reason": "EVENT_TYPES_FULL", "domain": "tollmesh.dev", "metadata": {"types_max": "1000"}}
     """
@@ -327,25 +441,35 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The services were given no key to keep secrets under, or not the one that this secret was kept under. The
     operator sets TOLLMESH_SECRETS_KEYS; then the same request works.
 
+    Metadata: `setting`, `key_id` (optional).
+
         {"reason": "SECRETS_KEY_MISSING", "domain": "tollmesh.dev", "metadata": {"setting": "TOLLMESH_SECRETS_KEYS", "key_id": "8b1a9953"}}
     """
     ERROR_REASON_WEBHOOK_URL_REFUSED: _ErrorReason.ValueType  # 811
     """A webhook cannot go to this URL; the message says which rule it breaks.
+
+    Metadata: `rule`.
 
         {"reason": "WEBHOOK_URL_REFUSED", "domain": "tollmesh.dev", "metadata": {"rule": "https"}}
     """
     ERROR_REASON_WEBHOOK_ENDPOINTS_FULL: _ErrorReason.ValueType  # 812
     """The tenant has as many webhook endpoints as it may; delete one, or widen the subjects of another.
 
+    Metadata: `endpoints_max`.
+
         {"reason": "WEBHOOK_ENDPOINTS_FULL", "domain": "tollmesh.dev", "metadata": {"endpoints_max": "50"}}
     """
     ERROR_REASON_WEBHOOK_SECRETS_FULL: _ErrorReason.ValueType  # 813
     """So many earlier secrets still sign that there can be no further one; wait, or rotate with an overlap of 0.
 
+    Metadata: `endpoint_id`, `secrets_max`.
+
         {"reason": "WEBHOOK_SECRETS_FULL", "domain": "tollmesh.dev", "metadata": {"endpoint_id": "whe_0190", "secrets_max": "5"}}
     """
     ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED: _ErrorReason.ValueType  # 814
     """The endpoint is disabled, so nothing can be sent to it; enable it with UpdateWebhookEndpoint first.
+
+    Metadata: `endpoint_id`.
 
         {"reason": "WEBHOOK_ENDPOINT_DISABLED", "domain": "tollmesh.dev", "metadata": {"endpoint_id": "whe_0190"}}
     """
@@ -354,11 +478,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     given up. Simplify the schema or the payload. Behind three such items of a call no other is looked at: send those in
     a call of their own.
 
+    Metadata: `subject`, `cpu_seconds` (optional).
+
         {"reason": "EVENT_CHECK_TOO_COSTLY", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "cpu_seconds": "2.0"}}
     """
     ERROR_REASON_SCHEDULE_INVALID: _ErrorReason.ValueType  # 830
     """A schedule cannot be read: its expression is no cron expression of five fields, never comes round, or its time
     zone is none of the IANA's.
+
+    Metadata: `cron`, `time_zone`.
 
         {"reason": "SCHEDULE_INVALID", "domain": "tollmesh.dev", "metadata": {"cron": "0 25 * * *", "time_zone": "Europe/Berlin"}}
     """
@@ -366,16 +494,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A journey got an event that it does not expect, and its definition says that nobody may pass over it. No call is
     answered with this: the event waits as a dead letter under this reason.
 
+    Metadata: `journey_type`, `journey_id`, `state`, `subject`.
+
         {"reason": "JOURNEY_EVENT_REFUSED", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "state": "released", "subject": "dispute.opened"}}
     """
     ERROR_REASON_JOURNEY_VERSION_UNKNOWN: _ErrorReason.ValueType  # 832
     """A journey runs by a version of its definition that this release does not have. Its events wait as dead letters:
     install a release that has it, then replay them.
 
+    Metadata: `journey_type`, `journey_id`, `version`.
+
         {"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
     """
     ERROR_REASON_SCHEDULES_FULL: _ErrorReason.ValueType  # 833
     """The tenant has as many schedules as it may; delete one first.
+
+    Metadata: `schedules_max`.
 
         {"reason": "SCHEDULES_FULL", "domain": "tollmesh.dev", "metadata": {"schedules_max": "1000"}}
     """
@@ -383,21 +517,29 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Handling an event again would do harm that the consumer's own ids do not prevent, so no period is replayed to it.
     Its dead letters can be replayed.
 
+    Metadata: `consumer`.
+
         {"reason": "CONSUMER_NOT_REPLAYABLE", "domain": "tollmesh.dev", "metadata": {"consumer": "journeys.seasoning"}}
     """
     ERROR_REASON_CLOUD_EVENT_INVALID: _ErrorReason.ValueType  # 850
     """An attribute of a CloudEvent is missing, or not what CloudEvents 1.0 asks for; the pointer names it.
+
+    Metadata: `pointer`.
 
         {"reason": "CLOUD_EVENT_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/source"}}
     """
     ERROR_REASON_CLOUD_EVENT_UNSUPPORTED: _ErrorReason.ValueType  # 851
     """A CloudEvent is sound, but the mesh does not carry it: another specversion than 1.0, or data that is no JSON.
 
+    Metadata: `pointer`.
+
         {"reason": "CLOUD_EVENT_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"pointer": "/data_base64"}}
     """
     ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE: _ErrorReason.ValueType  # 852
     """A call is in none of the modes of CloudEvents: send `application/cloudevents+json`, `application/cloudevents-batch+json`,
     or JSON with `ce-` headers.
+
+    Metadata: `content_type`.
 
         {"reason": "CLOUD_EVENTS_CONTENT_TYPE", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
     """
@@ -406,20 +548,28 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     No RPC answers at this path; `/openapi.json` lists those that there are.
 
+    Metadata: `method` (optional), `path`.
+
         {"reason": "NO_ROUTE", "domain": "tollmesh.dev", "metadata": {"method": "GET", "path": "/v1/charge"}}
     """
     ERROR_REASON_METHOD_NOT_ALLOWED: _ErrorReason.ValueType  # 901
     """The path exists, but not for this HTTP method.
+
+    Metadata: `method`, `path`.
 
         {"reason": "METHOD_NOT_ALLOWED", "domain": "tollmesh.dev", "metadata": {"method": "DELETE", "path": "/v1/payments"}}
     """
     ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 902
     """The body of a request, or the answer to it, is larger than one call may carry. Split it, or ask for less.
 
+    Metadata: `bytes_max` (optional).
+
         {"reason": "MESSAGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "16777216"}}
     """
     ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED: _ErrorReason.ValueType  # 903
     """The body is compressed or otherwise encoded, which is not read here. Send it as it is, without Content-Encoding.
+
+    Metadata: `content_encoding`.
 
         {"reason": "CONTENT_ENCODING_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_encoding": "gzip"}}
     """
@@ -427,18 +577,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """What came is no HTTP request as this facade reads it: its first line, a header, an escape in its path, or how its
     body is transferred.
 
-        {"reason": "MALFORMED_HTTP", "domain": "tollmesh.dev"}
+    Metadata: none.
+
+        {"reason": "MALFORMED_HTTP", "domain": "tollmesh.dev", "metadata": {}}
     """
     ERROR_REASON_HEADERS_TOO_LARGE: _ErrorReason.ValueType  # 905
     """The headers of a request are larger than one call may carry. Shorten the key, the ids or the trace state.
+
+    Metadata: `bytes_max`.
 
         {"reason": "HEADERS_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "8192"}}
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error carries, in domain
-    `tollmesh.dev`, without the prefix of the enum. Each value shows an example of its ErrorInfo; every
-    dynamic value of the message stands in the metadata too, and a metadata key never disappears.
+    `tollmesh.dev`, without the prefix of the enum. Each value names the keys of its metadata and shows an
+    example of its ErrorInfo. A key that is not marked as optional always comes, and no key ever disappears.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -448,50 +602,70 @@ ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
 
 A field breaks its rule; BadRequest names each.
 
+Metadata: `fields`, `pointer` (optional).
+
     {"reason": "INVALID_FIELD", "domain": "tollmesh.dev", "metadata": {"fields": "period.end_at"}}
 """
 ERROR_REASON_UNDECODABLE_REQUEST: ErrorReason.ValueType  # 2
 """The bytes of the request are not a message of the expected type.
+
+Metadata: `method` (optional), `messages_max` (optional).
 
     {"reason": "UNDECODABLE_REQUEST", "domain": "tollmesh.dev", "metadata": {"method": "/payments.ledger.v1.LedgerService/PostTransfers"}}
 """
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 3
 """No key came with the call, or it is unknown, expired or revoked.
 
+Metadata: `cause`.
+
     {"reason": "UNAUTHENTICATED", "domain": "tollmesh.dev", "metadata": {"cause": "unknown_key"}}
 """
 ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 4
 """The key is good but lacks the scope of this RPC.
+
+Metadata: `scope`, `method`.
 
     {"reason": "SCOPE_MISSING", "domain": "tollmesh.dev", "metadata": {"scope": "ledger:write", "method": "/payments.ledger.v1.LedgerService/PostTransfers"}}
 """
 ERROR_REASON_TENANT_MISMATCH: ErrorReason.ValueType  # 5
 """The request names a tenant that its credential does not belong to.
 
+Metadata: `tenant_id`, `pointer` (optional).
+
     {"reason": "TENANT_MISMATCH", "domain": "tollmesh.dev", "metadata": {"tenant_id": "acme"}}
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 6
 """The request_id was used before with another body.
+
+Metadata: `request_id`.
 
     {"reason": "REQUEST_ID_REUSED", "domain": "tollmesh.dev", "metadata": {"request_id": "0190c1de-0000-7000-8000-000000000001"}}
 """
 ERROR_REASON_REQUEST_IN_PROGRESS: ErrorReason.ValueType  # 7
 """The same request is being worked on by another call; ask again.
 
+Metadata: `request_id`.
+
     {"reason": "REQUEST_IN_PROGRESS", "domain": "tollmesh.dev", "metadata": {"request_id": "0190c1de-0000-7000-8000-000000000001"}}
 """
 ERROR_REASON_IDEMPOTENCY_KEY_MISMATCH: ErrorReason.ValueType  # 8
 """Header Idempotency-Key and field request_id name different requests.
+
+Metadata: `header`, `field`.
 
     {"reason": "IDEMPOTENCY_KEY_MISMATCH", "domain": "tollmesh.dev", "metadata": {"header": "a", "field": "b"}}
 """
 ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 9
 """The page_token is not one that this List gave for these arguments.
 
+Metadata: `page_token`.
+
     {"reason": "INVALID_PAGE_TOKEN", "domain": "tollmesh.dev", "metadata": {"page_token": "abc"}}
 """
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 10
 """A resource that the request names does not exist for this tenant.
+
+Metadata: `resource`, `id`.
 
     {"reason": "NOT_FOUND", "domain": "tollmesh.dev", "metadata": {"resource": "charge", "id": "chg_0190c1de"}}
 """
@@ -499,51 +673,71 @@ ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 11
 """The database cannot be reached or gave up, be it during the commit; make the same call again, with the same
 request_id: it finds out, and nothing is done twice.
 
-    {"reason": "DATABASE_UNAVAILABLE", "domain": "tollmesh.dev", "metadata": {"database": "127.0.0.1:5432"}}
+Metadata: none.
+
+    {"reason": "DATABASE_UNAVAILABLE", "domain": "tollmesh.dev", "metadata": {}}
 """
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 12
 """Another service of the mesh cannot be reached; the same call may be made again.
+
+Metadata: `service`.
 
     {"reason": "DEPENDENCY_UNAVAILABLE", "domain": "tollmesh.dev", "metadata": {"service": "payments.pricing.v1.PricingService"}}
 """
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 13
 """The deadline of the call passed before it ended.
 
+Metadata: `method` (optional), `service` (optional).
+
     {"reason": "DEADLINE_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"method": "/payments.ledger.v1.LedgerService/PostTransfers"}}
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 14
 """A limit on load was reached; RetryInfo says when to come back.
+
+Metadata: `limit` (optional).
 
     {"reason": "OVERLOADED", "domain": "tollmesh.dev", "metadata": {"limit": "64"}}
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 15
 """A fault of ours. The id finds it in the logs; the same call, with the same request_id, does nothing twice.
 
+Metadata: `request_id` (optional).
+
     {"reason": "INTERNAL", "domain": "tollmesh.dev", "metadata": {"request_id": "0190c1de-0000-7000-8000-000000000001"}}
 """
 ERROR_REASON_AMOUNT_OVERFLOW: ErrorReason.ValueType  # 16
 """An amount leaves the range of 64-bit minor units.
+
+Metadata: `currency_code`.
 
     {"reason": "AMOUNT_OVERFLOW", "domain": "tollmesh.dev", "metadata": {"currency_code": "USD"}}
 """
 ERROR_REASON_CURRENCY_MISMATCH: ErrorReason.ValueType  # 17
 """Amounts of different currencies meet where only one may be.
 
+Metadata: `left`, `right`.
+
     {"reason": "CURRENCY_MISMATCH", "domain": "tollmesh.dev", "metadata": {"left": "USD", "right": "EUR"}}
 """
 ERROR_REASON_UNKNOWN_CURRENCY: ErrorReason.ValueType  # 18
 """The currency code is not in ISO 4217.
+
+Metadata: `currency_code`.
 
     {"reason": "UNKNOWN_CURRENCY", "domain": "tollmesh.dev", "metadata": {"currency_code": "XXQ"}}
 """
 ERROR_REASON_BATCH_TOO_LARGE: ErrorReason.ValueType  # 19
 """A batch holds more items than one call may carry; split it.
 
+Metadata: `items`, `items_max`.
+
     {"reason": "BATCH_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"items": "9000", "items_max": "8190"}}
 """
 ERROR_REASON_STORAGE_LOW: ErrorReason.ValueType  # 29
 """Little or no room is left on the disk of the database, so nothing is written; reading goes on. Make the same call
 again, with the same request_id, once there is room.
+
+Metadata: `free_bytes` (optional), `free_bytes_min` (optional).
 
     {"reason": "STORAGE_LOW", "domain": "tollmesh.dev", "metadata": {"free_bytes": "104857600", "free_bytes_min": "536870912"}}
 """
@@ -552,11 +746,15 @@ ERROR_REASON_SCOPE_NOT_GRANTABLE: ErrorReason.ValueType  # 100
 
 A key may not be given scopes that its maker does not hold.
 
+Metadata: `scope`.
+
     {"reason": "SCOPE_NOT_GRANTABLE", "domain": "tollmesh.dev", "metadata": {"scope": "mesh:admin"}}
 """
 ERROR_REASON_KEEP_NOT_ALLOWED: ErrorReason.ValueType  # 101
 """A key asks to be revoked, or the one that made it, and what that has made to be kept: whoever holds a leaked key could
 keep its keys. Ask with a key of another line.
+
+Metadata: `key_id`.
 
     {"reason": "KEEP_NOT_ALLOWED", "domain": "tollmesh.dev", "metadata": {"key_id": "key_0190b2e4-7f1a-7c3e-9a55-0c6c5f4f2a10"}}
 """
@@ -566,41 +764,61 @@ ERROR_REASON_UNKNOWN_SKU: ErrorReason.ValueType  # 200
 The catalogue has no such SKU. Apply a catalogue that has it, then send the event again; or, of a question for usage,
 name one that it has.
 
+Metadata: `sku`.
+
     {"reason": "UNKNOWN_SKU", "domain": "tollmesh.dev", "metadata": {"sku": "llm.tokens"}}
 """
 ERROR_REASON_EVENT_TOO_OLD: ErrorReason.ValueType  # 201
 """The event lies further back than the tenant accepts (IngestSettings.accept_past).
+No call is answered with this: it is the reason of an EventProblem.
 
-    {"reason": "EVENT_TOO_OLD", "domain": "tollmesh.dev", "metadata": {"accept_past": "3024000s"}}
+Metadata: none.
+
+    {"reason": "EVENT_TOO_OLD", "domain": "tollmesh.dev", "metadata": {}}
 """
 ERROR_REASON_EVENT_TOO_NEW: ErrorReason.ValueType  # 202
 """The event lies further ahead than the tenant accepts (IngestSettings.accept_future).
+No call is answered with this: it is the reason of an EventProblem.
 
-    {"reason": "EVENT_TOO_NEW", "domain": "tollmesh.dev", "metadata": {"accept_future": "300s"}}
+Metadata: none.
+
+    {"reason": "EVENT_TOO_NEW", "domain": "tollmesh.dev", "metadata": {}}
 """
 ERROR_REASON_EVENT_DUPLICATE: ErrorReason.ValueType  # 203
 """The event was stored before, with the same content; nothing is wrong.
+No call is answered with this: it is the reason of an EventProblem.
 
-    {"reason": "EVENT_DUPLICATE", "domain": "tollmesh.dev", "metadata": {"request_id": "row-17"}}
+Metadata: none.
+
+    {"reason": "EVENT_DUPLICATE", "domain": "tollmesh.dev", "metadata": {}}
 """
 ERROR_REASON_EVENT_CONFLICT: ErrorReason.ValueType  # 204
 """An event of this id was stored before with other content, which stands. A new fact needs a new id.
+No call is answered with this: it is the reason of an EventProblem.
 
-    {"reason": "EVENT_CONFLICT", "domain": "tollmesh.dev", "metadata": {"request_id": "row-17"}}
+Metadata: none.
+
+    {"reason": "EVENT_CONFLICT", "domain": "tollmesh.dev", "metadata": {}}
 """
 ERROR_REASON_UNKNOWN_TIME_ZONE: ErrorReason.ValueType  # 205
 """The time zone is not one of the IANA database.
+
+Metadata: `time_zone`.
 
     {"reason": "UNKNOWN_TIME_ZONE", "domain": "tollmesh.dev", "metadata": {"time_zone": "Europe/Berlino"}}
 """
 ERROR_REASON_AGGREGATION_UNSUPPORTED: ErrorReason.ValueType  # 206
 """Usage cannot be aggregated this way yet.
 
+Metadata: `aggregation`, `supported`.
+
     {"reason": "AGGREGATION_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"aggregation": "P95", "supported": "SUM,COUNT"}}
 """
 ERROR_REASON_USAGE_TOO_WIDE: ErrorReason.ValueType  # 207
 """The answer would have more windows or rows than one call may carry; ask for a shorter period, a longer
 window or fewer SKUs.
+
+Metadata: `limit`.
 
     {"reason": "USAGE_TOO_WIDE", "domain": "tollmesh.dev", "metadata": {"limit": "10000"}}
 """
@@ -609,45 +827,63 @@ ERROR_REASON_CATALOG_REFERENCE_MISSING: ErrorReason.ValueType  # 300
 
 A catalogue names something that neither it nor what is stored declares; fields names each place.
 
+Metadata: `missing`.
+
     {"reason": "CATALOG_REFERENCE_MISSING", "domain": "tollmesh.dev", "metadata": {"missing": "sku:llm.tokens,plan:gold"}}
 """
 ERROR_REASON_PLAN_VERSION_FROZEN: ErrorReason.ValueType  # 301
 """A published version of a plan never changes: leave the version out, or give one above the newest.
+
+Metadata: `plan_id`, `version`, `newest_version`.
 
     {"reason": "PLAN_VERSION_FROZEN", "domain": "tollmesh.dev", "metadata": {"plan_id": "standard-usd", "version": "2", "newest_version": "2"}}
 """
 ERROR_REASON_PLAN_NOT_ACTIVE: ErrorReason.ValueType  # 302
 """A deprecated plan takes nobody new.
 
+Metadata: `plan_id`.
+
     {"reason": "PLAN_NOT_ACTIVE", "domain": "tollmesh.dev", "metadata": {"plan_id": "standard-usd"}}
 """
 ERROR_REASON_PARTNERS_OVERLAP: ErrorReason.ValueType  # 303
 """An organisation would have two active partners of record at the same time.
+
+Metadata: `org_id`, `partner_id`, `other_partner_id`.
 
     {"reason": "PARTNERS_OVERLAP", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "partner_id": "north", "other_partner_id": "south"}}
 """
 ERROR_REASON_MODEL_CODE_TAKEN: ErrorReason.ValueType  # 304
 """Another business model of the tenant has the code.
 
+Metadata: `code`, `model_id`.
+
     {"reason": "MODEL_CODE_TAKEN", "domain": "tollmesh.dev", "metadata": {"code": "api", "model_id": "m1"}}
 """
 ERROR_REASON_NO_PLAN: ErrorReason.ValueType  # 305
 """Nothing says which plan rates the organisation: give it an entitlement.
+
+Metadata: `org_id`, `at`, `plan_id` (optional).
 
     {"reason": "NO_PLAN", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "at": "2026-01-01T00:00:00Z"}}
 """
 ERROR_REASON_SKU_NOT_PRICED: ErrorReason.ValueType  # 306
 """There is usage that the plan does not price, and nothing guesses money: price the SKUs, in the plan or in an override.
 
+Metadata: `skus`, `plan_id`, `plan_version`.
+
     {"reason": "SKU_NOT_PRICED", "domain": "tollmesh.dev", "metadata": {"skus": "llm.images,llm.tokens", "plan_id": "standard-usd", "plan_version": "1"}}
 """
 ERROR_REASON_PLAN_CHANGES_IN_PERIOD: ErrorReason.ValueType  # 307
 """The organisation moves to other prices inside the period: rate the parts before and after apart.
 
+Metadata: `org_id`, `change_at`.
+
     {"reason": "PLAN_CHANGES_IN_PERIOD", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "change_at": "2026-01-15T00:00:00Z"}}
 """
 ERROR_REASON_USAGE_NOT_RATEABLE: ErrorReason.ValueType  # 308
 """Metered usage cannot be priced as it stands, e.g. a negative sum.
+
+Metadata: `sku`, `project_id`, `quantity`.
 
     {"reason": "USAGE_NOT_RATEABLE", "domain": "tollmesh.dev", "metadata": {"sku": "llm.tokens", "project_id": "p1", "quantity": "-5"}}
 """
@@ -656,10 +892,14 @@ ERROR_REASON_CHARGE_OVERLAPS: ErrorReason.ValueType  # 400
 
 A charge of the organisation covers part of the period already; GetCharge shows it.
 
+Metadata: `charge_id`, `org_id`.
+
     {"reason": "CHARGE_OVERLAPS", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "org_id": "acme"}}
 """
 ERROR_REASON_CHARGE_TOO_LARGE: ErrorReason.ValueType  # 401
 """The usage of the period makes more lines, or longer proofs, than one charge may have.
+
+Metadata: `lines`, `lines_max`, `proof_bytes`, `proof_bytes_max`.
 
     {"reason": "CHARGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"lines": "3000", "lines_max": "2000", "proof_bytes": "2100000", "proof_bytes_max": "1500000"}}
 """
@@ -667,11 +907,15 @@ ERROR_REASON_POSTING_REFUSED: ErrorReason.ValueType  # 402
 """The ledger did not take the charge's transfers, and posted none of them. The charge stays PENDING: put the named account
 right, then make the same call again.
 
+Metadata: `charge_id`, `account_id`, `result`.
+
     {"reason": "POSTING_REFUSED", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
 """
 ERROR_REASON_PERIOD_NOT_ENDED: ErrorReason.ValueType  # 403
 """The period to charge has not ended, or not even begun: charge it when it has ended, or say allow_open to close the
 charge at the instant of the call. Not stored: the same call succeeds later.
+
+Metadata: `org_id`, `start_at`, `end_at`, `now`.
 
     {"reason": "PERIOD_NOT_ENDED", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "start_at": "2026-11-01T00:00:00Z", "end_at": "2026-12-01T00:00:00Z", "now": "2026-11-20T09:30:00Z"}}
 """
@@ -681,12 +925,16 @@ ERROR_REASON_PAYMENT_NOT_BOOKABLE: ErrorReason.ValueType  # 500
 A payment that no account can take: a currency that is not in ISO 4217, an amount that is not positive. An account that
 refuses is stood in for. No call is answered with this: the event waits as a dead letter under this reason.
 
-    {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "result": "UNKNOWN_CURRENCY"}}
+Metadata: `payment_id`, `refused`, `result`.
+
+    {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "refused": "XXQ", "result": "UNKNOWN_CURRENCY"}}
 """
 ERROR_REASON_UNKNOWN_PROCESSOR: ErrorReason.ValueType  # 600
 """---- Orchestration: 600 to 699.
 
 A merchant's configuration names a processor that this mesh has no adapter for; use one of those that the message lists.
+
+Metadata: `processor_id`, `method`.
 
     {"reason": "UNKNOWN_PROCESSOR", "domain": "tollmesh.dev", "metadata": {"processor_id": "acme-card", "method": "card"}}
 """
@@ -695,50 +943,70 @@ ERROR_REASON_EVENT_TOO_LARGE: ErrorReason.ValueType  # 800
 
 The payload of an event is larger than one may be: publish a reference instead of the detail.
 
+Metadata: `subject`, `bytes`, `bytes_max`, `pointer` (optional).
+
     {"reason": "EVENT_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"subject": "usage.reported", "bytes": "2000000", "bytes_max": "1048576"}}
 """
 ERROR_REASON_STREAM_ENDED: ErrorReason.ValueType  # 801
 """The server is about to stop. The same call with the last cursor goes on without a gap.
+
+Metadata: none.
 
     {"reason": "STREAM_ENDED", "domain": "tollmesh.dev", "metadata": {}}
 """
 ERROR_REASON_EVENT_TYPE_UNKNOWN: ErrorReason.ValueType  # 802
 """No type of this subject, or no such version of it, is registered. ListEventTypes gives those that are.
 
+Metadata: `subject`, `version` (optional), `pointer` (optional).
+
     {"reason": "EVENT_TYPE_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "version": "3"}}
 """
 ERROR_REASON_EVENT_SUBJECT_OWNED: ErrorReason.ValueType  # 803
 """A service of the mesh owns the subject: it alone publishes it, and nobody registers it.
 
-    {"reason": "EVENT_SUBJECT_OWNED", "domain": "tollmesh.dev", "metadata": {"subject": "payment.received", "owner": "orchestration"}}
+Metadata: `subject`, `owner`, `pointer`.
+
+    {"reason": "EVENT_SUBJECT_OWNED", "domain": "tollmesh.dev", "metadata": {"subject": "payment.received", "owner": "orchestration", "pointer": "/subject"}}
 """
 ERROR_REASON_EVENT_VERSION_RETIRED: ErrorReason.ValueType  # 804
 """A later version has taken the place of this one; publish that.
 
-    {"reason": "EVENT_VERSION_RETIRED", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "version": "1"}}
+Metadata: `subject`, `version`, `pointer`.
+
+    {"reason": "EVENT_VERSION_RETIRED", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "version": "1", "pointer": "/schema_version"}}
 """
 ERROR_REASON_EVENT_PAYLOAD_INVALID: ErrorReason.ValueType  # 805
 """The payload is not what the schema of its type asks for; the pointer names the place in the payload.
+
+Metadata: `pointer`.
 
     {"reason": "EVENT_PAYLOAD_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/window/start"}}
 """
 ERROR_REASON_EVENT_ID_REUSED: ErrorReason.ValueType  # 806
 """The id was used before for an event with other content; the first content stands.
 
-    {"reason": "EVENT_ID_REUSED", "domain": "tollmesh.dev", "metadata": {"id": "o-1"}}
+Metadata: `id`, `pointer`.
+
+    {"reason": "EVENT_ID_REUSED", "domain": "tollmesh.dev", "metadata": {"id": "o-1", "pointer": "/id"}}
 """
 ERROR_REASON_EVENT_SCHEMA_INVALID: ErrorReason.ValueType  # 807
 """The text is no JSON Schema 2020-12, or leads out of itself; the pointer names the place in it.
+
+Metadata: `pointer`, `schemas_max` (optional).
 
     {"reason": "EVENT_SCHEMA_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/properties/at/type"}}
 """
 ERROR_REASON_EVENT_SCHEMA_BREAKING: ErrorReason.ValueType  # 808
 """Within a version fields are only added, and this changes more; register it as the next version.
 
+Metadata: `pointer`.
+
     {"reason": "EVENT_SCHEMA_BREAKING", "domain": "tollmesh.dev", "metadata": {"pointer": "/required"}}
 """
 ERROR_REASON_EVENT_TYPES_FULL: ErrorReason.ValueType  # 809
 """The tenant has registered as many types as it may.
+
+Metadata: `types_max`.
 
     {"reason": "EVENT_TYPES_FULL", "domain": "tollmesh.dev", "metadata": {"types_max": "1000"}}
 """
@@ -746,25 +1014,35 @@ ERROR_REASON_SECRETS_KEY_MISSING: ErrorReason.ValueType  # 810
 """The services were given no key to keep secrets under, or not the one that this secret was kept under. The
 operator sets TOLLMESH_SECRETS_KEYS; then the same request works.
 
+Metadata: `setting`, `key_id` (optional).
+
     {"reason": "SECRETS_KEY_MISSING", "domain": "tollmesh.dev", "metadata": {"setting": "TOLLMESH_SECRETS_KEYS", "key_id": "8b1a9953"}}
 """
 ERROR_REASON_WEBHOOK_URL_REFUSED: ErrorReason.ValueType  # 811
 """A webhook cannot go to this URL; the message says which rule it breaks.
+
+Metadata: `rule`.
 
     {"reason": "WEBHOOK_URL_REFUSED", "domain": "tollmesh.dev", "metadata": {"rule": "https"}}
 """
 ERROR_REASON_WEBHOOK_ENDPOINTS_FULL: ErrorReason.ValueType  # 812
 """The tenant has as many webhook endpoints as it may; delete one, or widen the subjects of another.
 
+Metadata: `endpoints_max`.
+
     {"reason": "WEBHOOK_ENDPOINTS_FULL", "domain": "tollmesh.dev", "metadata": {"endpoints_max": "50"}}
 """
 ERROR_REASON_WEBHOOK_SECRETS_FULL: ErrorReason.ValueType  # 813
 """So many earlier secrets still sign that there can be no further one; wait, or rotate with an overlap of 0.
 
+Metadata: `endpoint_id`, `secrets_max`.
+
     {"reason": "WEBHOOK_SECRETS_FULL", "domain": "tollmesh.dev", "metadata": {"endpoint_id": "whe_0190", "secrets_max": "5"}}
 """
 ERROR_REASON_WEBHOOK_ENDPOINT_DISABLED: ErrorReason.ValueType  # 814
 """The endpoint is disabled, so nothing can be sent to it; enable it with UpdateWebhookEndpoint first.
+
+Metadata: `endpoint_id`.
 
     {"reason": "WEBHOOK_ENDPOINT_DISABLED", "domain": "tollmesh.dev", "metadata": {"endpoint_id": "whe_0190"}}
 """
@@ -773,11 +1051,15 @@ ERROR_REASON_EVENT_CHECK_TOO_COSTLY: ErrorReason.ValueType  # 815
 given up. Simplify the schema or the payload. Behind three such items of a call no other is looked at: send those in
 a call of their own.
 
+Metadata: `subject`, `cpu_seconds` (optional).
+
     {"reason": "EVENT_CHECK_TOO_COSTLY", "domain": "tollmesh.dev", "metadata": {"subject": "order.created", "cpu_seconds": "2.0"}}
 """
 ERROR_REASON_SCHEDULE_INVALID: ErrorReason.ValueType  # 830
 """A schedule cannot be read: its expression is no cron expression of five fields, never comes round, or its time
 zone is none of the IANA's.
+
+Metadata: `cron`, `time_zone`.
 
     {"reason": "SCHEDULE_INVALID", "domain": "tollmesh.dev", "metadata": {"cron": "0 25 * * *", "time_zone": "Europe/Berlin"}}
 """
@@ -785,16 +1067,22 @@ ERROR_REASON_JOURNEY_EVENT_REFUSED: ErrorReason.ValueType  # 831
 """A journey got an event that it does not expect, and its definition says that nobody may pass over it. No call is
 answered with this: the event waits as a dead letter under this reason.
 
+Metadata: `journey_type`, `journey_id`, `state`, `subject`.
+
     {"reason": "JOURNEY_EVENT_REFUSED", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "state": "released", "subject": "dispute.opened"}}
 """
 ERROR_REASON_JOURNEY_VERSION_UNKNOWN: ErrorReason.ValueType  # 832
 """A journey runs by a version of its definition that this release does not have. Its events wait as dead letters:
 install a release that has it, then replay them.
 
+Metadata: `journey_type`, `journey_id`, `version`.
+
     {"reason": "JOURNEY_VERSION_UNKNOWN", "domain": "tollmesh.dev", "metadata": {"journey_type": "seasoning", "journey_id": "set-1", "version": "3"}}
 """
 ERROR_REASON_SCHEDULES_FULL: ErrorReason.ValueType  # 833
 """The tenant has as many schedules as it may; delete one first.
+
+Metadata: `schedules_max`.
 
     {"reason": "SCHEDULES_FULL", "domain": "tollmesh.dev", "metadata": {"schedules_max": "1000"}}
 """
@@ -802,21 +1090,29 @@ ERROR_REASON_CONSUMER_NOT_REPLAYABLE: ErrorReason.ValueType  # 840
 """Handling an event again would do harm that the consumer's own ids do not prevent, so no period is replayed to it.
 Its dead letters can be replayed.
 
+Metadata: `consumer`.
+
     {"reason": "CONSUMER_NOT_REPLAYABLE", "domain": "tollmesh.dev", "metadata": {"consumer": "journeys.seasoning"}}
 """
 ERROR_REASON_CLOUD_EVENT_INVALID: ErrorReason.ValueType  # 850
 """An attribute of a CloudEvent is missing, or not what CloudEvents 1.0 asks for; the pointer names it.
+
+Metadata: `pointer`.
 
     {"reason": "CLOUD_EVENT_INVALID", "domain": "tollmesh.dev", "metadata": {"pointer": "/source"}}
 """
 ERROR_REASON_CLOUD_EVENT_UNSUPPORTED: ErrorReason.ValueType  # 851
 """A CloudEvent is sound, but the mesh does not carry it: another specversion than 1.0, or data that is no JSON.
 
+Metadata: `pointer`.
+
     {"reason": "CLOUD_EVENT_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"pointer": "/data_base64"}}
 """
 ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE: ErrorReason.ValueType  # 852
 """A call is in none of the modes of CloudEvents: send `application/cloudevents+json`, `application/cloudevents-batch+json`,
 or JSON with `ce-` headers.
+
+Metadata: `content_type`.
 
     {"reason": "CLOUD_EVENTS_CONTENT_TYPE", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
 """
@@ -825,20 +1121,28 @@ ERROR_REASON_NO_ROUTE: ErrorReason.ValueType  # 900
 
 No RPC answers at this path; `/openapi.json` lists those that there are.
 
+Metadata: `method` (optional), `path`.
+
     {"reason": "NO_ROUTE", "domain": "tollmesh.dev", "metadata": {"method": "GET", "path": "/v1/charge"}}
 """
 ERROR_REASON_METHOD_NOT_ALLOWED: ErrorReason.ValueType  # 901
 """The path exists, but not for this HTTP method.
+
+Metadata: `method`, `path`.
 
     {"reason": "METHOD_NOT_ALLOWED", "domain": "tollmesh.dev", "metadata": {"method": "DELETE", "path": "/v1/payments"}}
 """
 ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 902
 """The body of a request, or the answer to it, is larger than one call may carry. Split it, or ask for less.
 
+Metadata: `bytes_max` (optional).
+
     {"reason": "MESSAGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "16777216"}}
 """
 ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED: ErrorReason.ValueType  # 903
 """The body is compressed or otherwise encoded, which is not read here. Send it as it is, without Content-Encoding.
+
+Metadata: `content_encoding`.
 
     {"reason": "CONTENT_ENCODING_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_encoding": "gzip"}}
 """
@@ -846,10 +1150,14 @@ ERROR_REASON_MALFORMED_HTTP: ErrorReason.ValueType  # 904
 """What came is no HTTP request as this facade reads it: its first line, a header, an escape in its path, or how its
 body is transferred.
 
-    {"reason": "MALFORMED_HTTP", "domain": "tollmesh.dev"}
+Metadata: none.
+
+    {"reason": "MALFORMED_HTTP", "domain": "tollmesh.dev", "metadata": {}}
 """
 ERROR_REASON_HEADERS_TOO_LARGE: ErrorReason.ValueType  # 905
 """The headers of a request are larger than one call may carry. Shorten the key, the ids or the trace state.
+
+Metadata: `bytes_max`.
 
     {"reason": "HEADERS_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "8192"}}
 """

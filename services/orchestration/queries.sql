@@ -1,4 +1,80 @@
-Statements of payments that guard money. They run as the services' role, for the tenant of the transaction.
+Statements of payments. They run as the services' role, for the tenant of the transaction.
+
+-- @insert_payment
+-- Leased to its maker while there is something to do.
+INSERT INTO orchestration.payment
+      (tenant_id, payment_id, request_key, merchant_id, order_id, person_id, org_id, currency, total_minor, context,
+       plan_id, config_version, status, correlation_id, causation_id, due_at, lease_owner, lease_until, epoch,
+       created_at, updated_at)
+VALUES (%(tenant_id)s, %(payment_id)s, %(request_key)s, %(merchant_id)s, %(order_id)s, %(person_id)s, %(org_id)s,
+        %(currency)s, %(total_minor)s, %(context)s, %(plan_id)s, %(config_version)s, %(status)s, %(correlation_id)s,
+        %(causation_id)s, CASE WHEN %(under_way)s::boolean THEN %(now)s::timestamptz END,
+        CASE WHEN %(under_way)s::boolean THEN %(lease_owner)s END,
+        CASE WHEN %(under_way)s::boolean
+             THEN clock_timestamp() + make_interval(secs => %(lease_ms)s / 1000.0) END,
+        1, %(now)s, %(now)s);
+
+-- @plan_again
+-- Finds no row when another call has planned it.
+UPDATE orchestration.payment AS p
+   SET person_id = %(person_id)s, org_id = %(org_id)s, currency = %(currency)s, total_minor = %(total_minor)s::bigint,
+       context = %(context)s::jsonb, plan_id = %(plan_id)s, config_version = %(config_version)s::integer,
+       status = %(status)s, correlation_id = %(correlation_id)s, causation_id = %(causation_id)s, epoch = p.epoch + 1,
+       due_at = CASE WHEN %(under_way)s::boolean THEN %(now)s::timestamptz END,
+       lease_owner = CASE WHEN %(under_way)s::boolean THEN %(lease_owner)s END,
+       lease_until = CASE WHEN %(under_way)s::boolean
+                          THEN clock_timestamp() + make_interval(secs => %(lease_ms)s / 1000.0) END,
+       updated_at = %(now)s::timestamptz
+ WHERE p.tenant_id = %(tenant_id)s AND p.payment_id = %(payment_id)s AND p.status = 'REFUSED'
+RETURNING epoch;
+
+-- @insert_steps
+INSERT INTO orchestration.step (tenant_id, payment_id, step_index, method, amount_minor, processors, token)
+SELECT %(tenant_id)s, %(payment_id)s, s.step_index, s.method, s.amount_minor, s.processors, s.token
+  FROM jsonb_to_recordset(%(steps)s::jsonb)
+       AS s (step_index integer, method text, amount_minor bigint, processors text[], token text);
+
+-- @load_payments
+SELECT p.payment_id, p.request_key, p.merchant_id, p.order_id, p.person_id, p.org_id, p.currency, p.total_minor,
+       p.context, p.plan_id, p.config_version, p.status, p.created_at, p.updated_at,
+       c.attempts_per_processor_max, c.call_timeout_ms, c.partial_allowed
+  FROM orchestration.payment AS p
+  LEFT JOIN orchestration.merchant_config AS c
+    ON c.tenant_id = p.tenant_id AND c.merchant_id = p.merchant_id AND c.version = p.config_version
+ WHERE p.tenant_id = %(tenant_id)s AND p.payment_id = ANY(%(payment_ids)s);
+
+-- @load_steps
+SELECT payment_id, method, amount_minor, processors, token FROM orchestration.step
+ WHERE tenant_id = %(tenant_id)s AND payment_id = ANY(%(payment_ids)s) ORDER BY step_index;
+
+-- @load_attempts
+SELECT payment_id, attempt_id,
+       step_index, number, operation, processor_id, amount_minor, idempotency_key, status, created_at, parent_id,
+       error_code, failure_code, retryable, provider_ref, message, latency_ms, sent_at, settled_at, verify_count,
+       not_found_count, verify_after
+  FROM orchestration.attempt
+ WHERE tenant_id = %(tenant_id)s AND payment_id = ANY(%(payment_ids)s) ORDER BY ordinal;
+
+-- @insert_attempt
+-- The guard indexes refuse a second live one for its step.
+INSERT INTO orchestration.attempt
+      (tenant_id, payment_id, ordinal, attempt_id, step_index, number, operation, processor_id, amount_minor,
+       idempotency_key, status, created_at, parent_id, error_code, failure_code, retryable, provider_ref, message,
+       latency_ms, sent_at, settled_at, verify_count, not_found_count, verify_after)
+VALUES (%(tenant_id)s, %(payment_id)s, %(ordinal)s, %(attempt_id)s, %(step_index)s, %(number)s, %(operation)s,
+        %(processor_id)s, %(amount_minor)s, %(idempotency_key)s, %(status)s, %(created_at)s, %(parent_id)s,
+        %(error_code)s, %(failure_code)s, %(retryable)s, %(provider_ref)s, %(message)s, %(latency_ms)s, %(sent_at)s,
+        %(settled_at)s, %(verify_count)s, %(not_found_count)s, %(verify_after)s);
+
+-- @update_attempt
+UPDATE orchestration.attempt
+   SET step_index = %(step_index)s, number = %(number)s, operation = %(operation)s, processor_id = %(processor_id)s,
+       amount_minor = %(amount_minor)s, idempotency_key = %(idempotency_key)s, status = %(status)s,
+       created_at = %(created_at)s, parent_id = %(parent_id)s, error_code = %(error_code)s,
+       failure_code = %(failure_code)s, retryable = %(retryable)s, provider_ref = %(provider_ref)s,
+       message = %(message)s, latency_ms = %(latency_ms)s, sent_at = %(sent_at)s, settled_at = %(settled_at)s,
+       verify_count = %(verify_count)s, not_found_count = %(not_found_count)s, verify_after = %(verify_after)s
+ WHERE tenant_id = %(tenant_id)s AND attempt_id = %(attempt_id)s;
 
 -- @claim_due
 -- Takes the lease of payments that are due, of every tenant; another sweeper's are skipped.
@@ -33,3 +109,33 @@ SELECT pg_advisory_xact_lock(hashtextextended('orchestration.merchant:' || %(ten
 SELECT coalesce(sum(amount_minor), 0)::bigint FROM orchestration.sandbox_order
  WHERE tenant_id = %(tenant_id)s AND processor_id = %(processor_id)s AND charge_key = %(charge_key)s
    AND operation = 'REFUND' AND done;
+
+-- @sandbox_insert
+-- The same key again finds the first outcome.
+INSERT INTO orchestration.sandbox_order
+      (tenant_id, processor_id, idempotency_key, merchant_ref, operation, charge_key, amount_minor, currency, token,
+       done, error_code, failure_code, retryable, provider_ref, message, created_at)
+VALUES (%(tenant_id)s, %(processor_id)s, %(idempotency_key)s, %(merchant_ref)s, %(operation)s, %(charge_key)s,
+        %(amount_minor)s, %(currency)s, %(token)s, %(done)s, %(error_code)s, %(failure_code)s, %(retryable)s,
+        %(provider_ref)s, %(message)s, %(created_at)s)
+ON CONFLICT DO NOTHING
+RETURNING idempotency_key;
+
+-- @sandbox_by_key
+SELECT idempotency_key, merchant_ref, charge_key, amount_minor, currency, token, done, error_code, failure_code, retryable,
+       provider_ref, message, created_at
+  FROM orchestration.sandbox_order
+ WHERE tenant_id = %(tenant_id)s AND processor_id = %(processor_id)s AND idempotency_key = %(idempotency_key)s;
+
+-- @sandbox_by_key_locked
+SELECT idempotency_key, merchant_ref, charge_key, amount_minor, currency, token, done, error_code, failure_code, retryable,
+       provider_ref, message, created_at
+  FROM orchestration.sandbox_order
+ WHERE tenant_id = %(tenant_id)s AND processor_id = %(processor_id)s AND idempotency_key = %(idempotency_key)s
+   FOR UPDATE;
+
+-- @sandbox_by_ref
+SELECT idempotency_key, merchant_ref, charge_key, amount_minor, currency, token, done, error_code, failure_code, retryable,
+       provider_ref, message, created_at
+  FROM orchestration.sandbox_order
+ WHERE tenant_id = %(tenant_id)s AND processor_id = %(processor_id)s AND merchant_ref = %(merchant_ref)s;

@@ -14,10 +14,6 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
-
-from services.orchestration.adapters.sandbox_books import SANDBOX_ORDER
 from services.orchestration.ports import (
     Capabilities,
     Finding,
@@ -138,7 +134,8 @@ class SandboxProcessor:
     async def lookup(self, merchant_ref: str) -> Finding:
         """Tell what became of an order."""
         async with self.database.read() as work:
-            row = await self._row(work, SANDBOX_ORDER.c.merchant_ref == merchant_ref)
+            asked = self._place(work) | {"merchant_ref": merchant_ref}
+            row = (await work.execute(_SQL["sandbox_by_ref"], asked)).first()
         return NotFound() if row is None or self._not_shown_yet(row, work.now) else _settled(row)
 
     def _not_shown_yet(self, row: Any, now: datetime) -> bool:
@@ -182,50 +179,29 @@ class SandboxProcessor:
             behaviour = Behaviour(
                 error_code="declined", failure_code="declined", message="nothing left to refund"
             )
-        statement = insert(SANDBOX_ORDER).values(self._values(work, operation, order, behaviour))
-        insertion = statement.on_conflict_do_nothing().returning(SANDBOX_ORDER.c.idempotency_key)
-        same_key = SANDBOX_ORDER.c.idempotency_key == order.idempotency_key
+        asked = self._values(work, operation, order, behaviour)
         created, booked = await work.execute_all(
-            (insertion, None), (self._orders(work, same_key), None)
+            (_SQL["sandbox_insert"], asked), (_SQL["sandbox_by_key"], asked)
         )
         return _settled(booked.one()), created.first() is None
 
     async def _refundable(self, work: UnitOfWork, order: Order) -> bool:
-        charge = await self._row(
-            work, SANDBOX_ORDER.c.idempotency_key == order.charge_key, locked=True
-        )
+        asked = self._place(work) | {"idempotency_key": order.charge_key}
+        charge = (await work.execute(_SQL["sandbox_by_key_locked"], asked)).first()
         if charge is None or not charge.done:
             return False
-        refunded = await work.execute(
-            _SQL["sandbox_refunded"],
-            {
-                "tenant_id": work.tenant_id,
-                "processor_id": self.processor_id,
-                "charge_key": order.charge_key,
-            },
-        )
+        asked = self._place(work) | {"charge_key": order.charge_key}
+        refunded = await work.execute(_SQL["sandbox_refunded"], asked)
         return bool(refunded.scalar_one() + order.amount_minor <= charge.amount_minor)
 
-    async def _row(
-        self, work: UnitOfWork, condition: sa.ColumnElement[bool], *, locked: bool = False
-    ) -> Any:
-        query = self._orders(work, condition)
-        return (await work.execute(query.with_for_update() if locked else query)).first()
-
-    def _orders(self, work: UnitOfWork, condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
-        return sa.select(SANDBOX_ORDER).where(
-            SANDBOX_ORDER.c.tenant_id == work.tenant_id,
-            SANDBOX_ORDER.c.processor_id == self.processor_id,
-            condition,
-        )
+    def _place(self, work: UnitOfWork) -> dict[str, Any]:
+        return {"tenant_id": work.tenant_id, "processor_id": self.processor_id}
 
     def _values(
         self, work: UnitOfWork, operation: str, order: Order, behaviour: Behaviour
     ) -> dict[str, Any]:
         done = not behaviour.error_code
-        return {
-            "tenant_id": work.tenant_id,
-            "processor_id": self.processor_id,
+        return self._place(work) | {
             "idempotency_key": order.idempotency_key,
             "merchant_ref": order.merchant_ref,
             "operation": operation,

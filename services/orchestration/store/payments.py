@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from services.orchestration.domain.payment import (
     Attempt,
@@ -22,7 +22,7 @@ from services.orchestration.domain.payment import (
 from services.orchestration.domain.plan import Plan, Step
 from services.orchestration.domain.record import Filter, Payment
 from services.orchestration.store import codec
-from services.orchestration.tables import ATTEMPT, MERCHANT_CONFIG, PAYMENT, STEP
+from services.orchestration.tables import PAYMENT
 from services.runtime.context import CallContext
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.leases import LeaseLost
@@ -43,78 +43,65 @@ class Leasing:
 
 def insert_payment(work: UnitOfWork, payment: Payment, leasing: Leasing) -> int:
     """Store a payment with its plan, leased to its maker; returns the epoch."""
-    work.later(
-        insert(PAYMENT).values(
-            tenant_id=work.tenant_id,
-            payment_id=payment.payment_id,
-            request_key=payment.request_key,
-            merchant_id=payment.merchant_id,
-            order_id=payment.order_id,
-            epoch=1,
-            created_at=work.now,
-            **_planned(work, payment, leasing),
-        )
-    )
+    first = {
+        "request_key": payment.request_key,
+        "merchant_id": payment.merchant_id,
+        "order_id": payment.order_id,
+    }
+    work.later(_SQL["insert_payment"], first | _planned(work, payment, leasing))
     _insert_steps(work, payment)
     return 1
 
 
 async def plan_again(work: UnitOfWork, payment: Payment, leasing: Leasing) -> int | None:
     """Give a refused payment its plan, leased to who asked again; None when another call was first."""
-    statement = (
-        sa.update(PAYMENT)
-        .where(
-            PAYMENT.c.tenant_id == work.tenant_id,
-            PAYMENT.c.payment_id == payment.payment_id,
-            PAYMENT.c.status == PaymentStatus.REFUSED.value,
-        )
-        .values(epoch=PAYMENT.c.epoch + 1, **_planned(work, payment, leasing))
-    )
-    epoch: int | None = (await work.execute(statement.returning(PAYMENT.c.epoch))).scalar()
+    asked = _planned(work, payment, leasing)
+    epoch: int | None = (await work.execute(_SQL["plan_again"], asked)).scalar()
     if epoch is not None:
         _insert_steps(work, payment)
     return epoch
 
 
 def _planned(work: UnitOfWork, payment: Payment, leasing: Leasing) -> dict[str, Any]:
-    under_way = payment.plan is not None
-    lease_until = sa.func.clock_timestamp() + sa.func.make_interval(
-        0, 0, 0, 0, 0, 0, leasing.lease_ms / 1000
-    )
     return {
+        "tenant_id": work.tenant_id,
+        "payment_id": payment.payment_id,
         "person_id": payment.person_id,
         "org_id": payment.org_id,
         "currency": payment.currency,
         "total_minor": payment.total_minor,
-        "context": codec.context_to_json(payment.context),
+        "context": json.dumps(codec.context_to_json(payment.context)),
         "plan_id": payment.plan.plan_id if payment.plan else "",
         "config_version": payment.config_version,
         "status": payment.status.value,
         "correlation_id": leasing.call.correlation_id,
         "causation_id": leasing.call.causation_id,
-        "due_at": work.now if under_way else None,
-        "lease_owner": leasing.owner if under_way else None,
-        "lease_until": lease_until if under_way else None,
-        "updated_at": work.now,
+        "under_way": payment.plan is not None,
+        "lease_owner": leasing.owner,
+        "lease_ms": leasing.lease_ms,
+        "now": work.now,
     }
 
 
 def _insert_steps(work: UnitOfWork, payment: Payment) -> None:
     if payment.plan is None:
         return
-    rows = [
+    steps = [
         {
-            "tenant_id": work.tenant_id,
-            "payment_id": payment.payment_id,
             "step_index": index,
             "method": step.method,
             "amount_minor": step.amount_minor,
-            "processors": list(step.processors),
+            "processors": step.processors,
             "token": step.token,
         }
         for index, step in enumerate(payment.plan.steps)
     ]
-    work.later(insert(STEP), rows)
+    asked = {
+        "tenant_id": work.tenant_id,
+        "payment_id": payment.payment_id,
+        "steps": json.dumps(steps),
+    }
+    work.later(_SQL["insert_steps"], asked)
 
 
 async def list_ids(work: UnitOfWork, wanted: Filter, *, before: str, limit: int) -> list[str]:
@@ -138,10 +125,9 @@ async def load(work: UnitOfWork, payment_ids: Sequence[str]) -> list[Payment]:
     """Return payments with steps, attempts and policy, in the order of the ids; unknown ids are left out."""
     steps: dict[str, list[Step]] = defaultdict(list)
     attempts: dict[str, list[Attempt]] = defaultdict(list)
+    asked = {"tenant_id": work.tenant_id, "payment_ids": list(payment_ids)}
     of_steps, of_attempts, payments = await work.execute_all(
-        (_of(work, STEP, payment_ids, STEP.c.step_index), None),
-        (_of(work, ATTEMPT, payment_ids, ATTEMPT.c.ordinal), None),
-        (_with_policy(work, payment_ids), None),
+        (_SQL["load_steps"], asked), (_SQL["load_attempts"], asked), (_SQL["load_payments"], asked)
     )
     for row in of_steps:
         steps[row.payment_id].append(
@@ -154,39 +140,6 @@ async def load(work: UnitOfWork, payment_ids: Sequence[str]) -> list[Payment]:
         for row in payments
     }
     return [found[payment_id] for payment_id in payment_ids if payment_id in found]
-
-
-def _of(
-    work: UnitOfWork, table: sa.Table, payment_ids: Sequence[str], order: sa.Column[Any]
-) -> sa.Select[Any]:
-    return (
-        sa.select(table)
-        .where(table.c.tenant_id == work.tenant_id, _one_of(table.c.payment_id, payment_ids))
-        .order_by(order)
-    )
-
-
-def _one_of(column: sa.Column[Any], texts: Sequence[str]) -> sa.ColumnElement[bool]:
-    return column == sa.any_(sa.literal(list(texts), ARRAY(sa.Text)))
-
-
-def _with_policy(work: UnitOfWork, payment_ids: Sequence[str]) -> sa.Select[Any]:
-    config = MERCHANT_CONFIG
-    same_version = sa.and_(
-        config.c.tenant_id == PAYMENT.c.tenant_id,
-        config.c.merchant_id == PAYMENT.c.merchant_id,
-        config.c.version == PAYMENT.c.config_version,
-    )
-    policy = (
-        config.c.attempts_per_processor_max,
-        config.c.call_timeout_ms,
-        config.c.partial_allowed,
-    )
-    return (
-        sa.select(PAYMENT, *policy)
-        .select_from(PAYMENT.outerjoin(config, same_version))
-        .where(PAYMENT.c.tenant_id == work.tenant_id, _one_of(PAYMENT.c.payment_id, payment_ids))
-    )
 
 
 def _payment(row: Any, steps: list[Step], attempts: list[Attempt]) -> Payment:
@@ -217,8 +170,7 @@ def _payment(row: Any, steps: list[Step], attempts: list[Attempt]) -> Payment:
 
 def _attempt(row: Any) -> Attempt:
     values = row._asdict()
-    for name in ("tenant_id", "payment_id", "ordinal"):
-        del values[name]
+    del values["payment_id"]
     values["operation"] = Operation(values["operation"])
     values["status"] = AttemptStatus(values["status"])
     return Attempt(**values)
@@ -260,23 +212,17 @@ async def release(
 
 def insert_attempt(work: UnitOfWork, payment_id: str, ordinal: int, attempt: Attempt) -> None:
     """Store an attempt, with the commit; the guard indexes refuse a second live one for its step."""
-    values = asdict(attempt) | {
-        "tenant_id": work.tenant_id,
-        "payment_id": payment_id,
-        "ordinal": ordinal,
-    }
-    work.later(insert(ATTEMPT).values(values))
+    place = {"payment_id": payment_id, "ordinal": ordinal}
+    work.later(_SQL["insert_attempt"], _attempt_values(work, attempt) | place)
 
 
 def update_attempt(work: UnitOfWork, attempt: Attempt) -> None:
     """Store an attempt's new state, with the commit."""
-    values = asdict(attempt)
-    del values["attempt_id"]
-    work.later(
-        sa.update(ATTEMPT)
-        .where(ATTEMPT.c.tenant_id == work.tenant_id, ATTEMPT.c.attempt_id == attempt.attempt_id)
-        .values(values)
-    )
+    work.later(_SQL["update_attempt"], _attempt_values(work, attempt))
+
+
+def _attempt_values(work: UnitOfWork, attempt: Attempt) -> dict[str, Any]:
+    return asdict(attempt) | {"tenant_id": work.tenant_id}
 
 
 def _key(work: UnitOfWork, lease: Claim) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -34,12 +35,15 @@ class Mesh:
         self.node = node
         self.address = f"127.0.0.1:{node.port}"
         self._channels: list[grpc.aio.Channel] = []
+        self._loop = asyncio.get_running_loop()
 
     def channel(
         self, tenant: str, scopes: Collection[str] = ALL_SCOPES, **options: Any
     ) -> grpc.aio.Channel:
         """Open a channel whose calls come from `tenant` with `scopes`."""
         principal = Principal(tenant, f"test:{tenant}", frozenset(scopes))
+        # A fixture that is not async runs outside of the loop, and `asyncio.run` in an earlier test leaves none there.
+        asyncio.set_event_loop(self._loop)
         channel = grpc.aio.insecure_channel(
             self.address,
             interceptors=_credentials(MeshTokens(MESH_SECRET), principal),

@@ -24,8 +24,6 @@ from tests.support import nats
 from tests.support.outside import payload_of
 from tests.support.process import MeshProcess, start
 
-pytestmark = pytest.mark.xdist_group("cli")
-
 REPOSITORY = Path(__file__).parents[3]
 ENDS_WITHIN_S = 15.0
 ARRIVES_WITHIN_S = 30.0

@@ -268,8 +268,12 @@ async def test_what_will_be_tried_again_says_when(lab: Lab, mesh: Mesh) -> None:
     seen = events_pb2.EventMetadata()
 
     async def was_tried() -> bool:
-        seen.CopyFrom(await metadata(mesh, tenant, "plan.deprecated"))
-        return seen.outbox_status != "pending"
+        # It is listed once a tick has put it into the feed.
+        request = ListEventsRequest(subjects=["plan.deprecated"])
+        for event in (await stub(mesh, tenant).ListEvents(request)).events:
+            seen.CopyFrom(event.metadata)
+            return seen.outbox_status != "pending"
+        return False
 
     await eventually(was_tried)
     assert (seen.outbox_status, seen.outbox_retry_count) == ("retrying", 1)

@@ -16,8 +16,9 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from services.runtime import telemetry
-from tests.support import loop_holds, postgres
-from tests.support.postgres import DatabaseUrls, Server
+from tests.support.measures import loop_holds
+from tests.support.postgres import server as postgres
+from tests.support.postgres.server import DatabaseUrls, Server
 
 INTEGRATION = Path(__file__).parent / "integration"
 

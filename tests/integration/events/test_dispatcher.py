@@ -23,7 +23,7 @@ from services.runtime.events.envelope import Envelope, Reaction, RetryPolicy
 from services.runtime.events.lanes import lane_of
 from services.runtime.events.owners import new_owner, take_back
 from services.runtime.events.relay import Relay
-from tests.support.events import (
+from tests.support.events.lab import (
     QUICK,
     Lab,
     call,
@@ -33,7 +33,7 @@ from tests.support.events import (
     new_tenant,
     write_effect,
 )
-from tests.support.postgres import Server
+from tests.support.postgres.server import Server
 
 DRAIN_SECONDS = 60
 

@@ -8,8 +8,9 @@ MAKEFLAGS += --no-print-directory
 
 UV_VERSION := 0.13.8
 PYTHON ?= python3
-# Two workers: suites start servers and Postgres of their own, and the smallest machine has two cores.
-TEST_WORKERS ?= 2
+# More workers than the two cores of the smallest machine: about half of a test's time is waiting, for a server that starts
+# again, a lease that runs out, a retry.
+TEST_WORKERS ?= 4
 # Of the fuzz in `make chaos`, a quarter of it with a Postgres that is killed; `make test` takes 30.
 FUZZ_SECONDS ?= 270
 # Of the fuzz of every RPC and route; `make test` makes 800.

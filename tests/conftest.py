@@ -9,14 +9,18 @@ import gc
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
 from services.runtime import telemetry
-from tests.support import loop_holds, postgres
-from tests.support.postgres import DatabaseUrls, Server
+from tests.support.measures import loop_holds
+from tests.support.postgres import server as postgres
+from tests.support.postgres.server import DatabaseUrls, Server
+
+INTEGRATION = Path(__file__).parent / "integration"
 
 # The same examples in every run, and no clock that judges them: a busy machine is no fault of a strategy.
 settings.register_profile(
@@ -27,7 +31,7 @@ settings.load_profile("tollmesh")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test an id of its own.
+    """Give every test an id of its own, and every module of the integration tests one worker.
 
     Generated REST tests come with the id of the function that they were made from, and of tests that share
     one, pytest-xdist runs a single one and calls the rest done.
@@ -43,6 +47,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ]
     if shared:
         raise pytest.UsageError(f"tests that share an id would not all run: {shared[:5]}")
+    for item in items:
+        # One worker runs all of a module that has a database or a mesh, which is then made once.
+        if item.path.is_relative_to(INTEGRATION) and not item.get_closest_marker("xdist_group"):
+            module = item.path.relative_to(INTEGRATION).with_suffix("")
+            item.add_marker(pytest.mark.xdist_group(module.as_posix()))
 
 
 def pytest_collection_finish() -> None:

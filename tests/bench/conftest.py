@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support import figures
+from tests.support.measures import figures
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

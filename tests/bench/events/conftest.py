@@ -11,7 +11,7 @@ from services.local.postgres.server import EmbeddedPostgres
 from services.runtime import migrations
 from services.runtime.postgres import roles
 from services.runtime.postgres.roles import Passwords
-from tests.support.events import Lab
+from tests.support.events.lab import Lab
 
 
 @pytest.fixture

@@ -28,16 +28,16 @@ from services.runtime.context import acting
 from services.runtime.database import UnitOfWork
 from services.runtime.events import sequencer
 from services.runtime.events.relay import Relay
-from tests.support import event_drain
-from tests.support.event_drain import Mark
-from tests.support.event_latency import (
+from tests.support.events import drain as event_drain
+from tests.support.events.drain import Mark
+from tests.support.events.lab import Lab, call, effects_reaction, new_tenant
+from tests.support.events.latency import (
     PAUSE_SECONDS,
     latencies_ms,
     publish_elsewhere,
     publish_slowly,
 )
-from tests.support.events import Lab, call, effects_reaction, new_tenant
-from tests.support.figures import tell
+from tests.support.measures.figures import tell
 
 BATCH = 2_000
 ROUNDS = 1_000

@@ -15,10 +15,10 @@ from services.runtime.context import acting
 from services.runtime.events.jetstream.broker import Broker
 from services.runtime.postgres import roles
 from services.runtime.postgres.roles import DatabaseUrls, Passwords
-from tests.support import nats
-from tests.support.events import Lab, call, new_tenant
-from tests.support.figures import tell
-from tests.support.jetstream import Site, eventually, options, running
+from tests.support.events.lab import Lab, call, new_tenant
+from tests.support.jetstream import nats
+from tests.support.jetstream.sites import Site, eventually, options, running
+from tests.support.measures.figures import tell
 
 EVENTS = 20_000
 KEYS = 2_000

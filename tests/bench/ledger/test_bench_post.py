@@ -25,9 +25,9 @@ from services.runtime.access import MeshTokens, Principal
 from services.runtime.ids import new_uuid
 from services.runtime.postgres import roles
 from services.runtime.postgres.roles import DatabaseUrls, Passwords
-from tests.support.figures import tell
-from tests.support.mesh import MESH_SECRET
-from tests.support.process import service
+from tests.support.measures.figures import tell
+from tests.support.mesh.process import service
+from tests.support.mesh.serving import MESH_SECRET
 
 BATCH = 1_000
 BATCHES = 20

@@ -10,7 +10,7 @@ from services.local.postgres.server import EmbeddedPostgres
 from services.runtime import migrations
 from services.runtime.postgres import roles
 from services.runtime.postgres.roles import Passwords
-from tests.support.metering_process import MeteringProcess, serving
+from tests.support.billing.metering_process import MeteringProcess, serving
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,9 @@ from payments.metering.v1.metering_service_pb2_grpc import MeteringServiceStub
 from services.metering import store
 from services.metering.domain import Batch, Policy
 from services.metering.messages import intake
-from tests.support.figures import tell
-from tests.support.metering_bench import make_batch
-from tests.support.metering_process import SKUS, MeteringProcess
+from tests.support.billing.metering_bench import make_batch
+from tests.support.billing.metering_process import SKUS, MeteringProcess
+from tests.support.measures.figures import tell
 
 BATCH = 2_000
 BATCHES = 30

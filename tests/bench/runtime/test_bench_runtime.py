@@ -20,9 +20,9 @@ from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 from services.local.postgres.server import EmbeddedPostgres
 from services.runtime.access import MeshTokens, Principal
 from services.runtime.postgres.roles import DatabaseUrls
-from tests.support.figures import tell
-from tests.support.mesh import MESH_SECRET
-from tests.support.process import start
+from tests.support.measures.figures import tell
+from tests.support.mesh.process import start
+from tests.support.mesh.serving import MESH_SECRET
 
 REPOSITORY = Path(__file__).parents[3]
 CALLS = 6_000
@@ -55,7 +55,7 @@ def children(pid: int) -> list[int]:
 @contextmanager
 def serving(*arguments: str) -> Iterator[tuple[int, str]]:
     """Run `serve_empty`; gives its process id and address."""
-    command = [sys.executable, "-m", "tests.support.serve_empty", *arguments]
+    command = [sys.executable, "-m", "tests.support.mesh.serve_empty", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
         assert process.stdout is not None
         address = f"127.0.0.1:{int(process.stdout.readline())}"

@@ -12,7 +12,7 @@ from statistics import median
 
 import pytest
 
-from tests.support.figures import tell
+from tests.support.measures.figures import tell
 
 REPOSITORY = Path(__file__).parents[3]
 PROGRAM = Path(__file__).with_name("call_cost.py")

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.events import Lab, lab_alone
-from tests.support.postgres import Server
+from tests.support.events.lab import Lab, lab_alone
+from tests.support.postgres.server import Server
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 
 from services.runtime.events import sequencer
 from services.runtime.events.relay import Relay
-from tests.support.event_worker import CONSUMERS
-from tests.support.events import Lab, inversions, new_tenant
+from tests.support.events.lab import Lab, inversions, new_tenant
+from tests.support.events.worker import CONSUMERS
 
 REPOSITORY = Path(__file__).parents[3]
 SECONDS_MAX = 60
@@ -26,7 +26,7 @@ async def _worker(lab: Lab, crash_at: str) -> int:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tests.support.event_worker",
+        "tests.support.events.worker",
         json.dumps(asdict(lab.urls)),
         "--drain",
         cwd=REPOSITORY,

@@ -36,10 +36,12 @@ from services.runtime.ids import new_ulid
 from services.runtime.outbox import publish
 from services.runtime.postgres import roles
 from services.runtime.postgres.roles import Passwords
-from tests.support import event_fuzz, event_worker, postgres
-from tests.support.event_fuzz import Crews, judge
-from tests.support.event_worker import BATCHING, CONSUMERS, LEASE_MS, SKIPPING, poisonous
-from tests.support.events import Effect, Lab, call, new_tenant
+from tests.support.events import fuzz as event_fuzz
+from tests.support.events import worker as event_worker
+from tests.support.events.fuzz import Crews, judge
+from tests.support.events.lab import Effect, Lab, call, new_tenant
+from tests.support.events.worker import BATCHING, CONSUMERS, LEASE_MS, SKIPPING, poisonous
+from tests.support.postgres import server as postgres
 
 SECONDS = float(os.environ.get("TOLLMESH_FUZZ_SECONDS", "30"))
 SEED = int(os.environ.get("TOLLMESH_FUZZ_SEED", str(time.time_ns() % 1_000_000)))

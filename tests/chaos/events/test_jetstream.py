@@ -14,10 +14,10 @@ from pathlib import Path
 
 from services.runtime.events.jetstream.broker import Broker
 from services.runtime.processes import tied_to_parent
-from tests.support import nats
-from tests.support.events import Lab, effects_reaction, inversions, new_tenant
-from tests.support.jetstream import arrived, eventually, options, running, sent
-from tests.support.postgres import DatabaseUrls
+from tests.support.events.lab import Lab, effects_reaction, inversions, new_tenant
+from tests.support.jetstream import nats
+from tests.support.jetstream.sites import arrived, eventually, options, running, sent
+from tests.support.postgres.server import DatabaseUrls
 
 REPOSITORY = Path(__file__).parents[3]
 DEATH_SECONDS = 60
@@ -158,7 +158,7 @@ async def _die(lab: Lab, point: str, *arguments: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *tied_to_parent(
             [
-                *(sys.executable, "-m", "tests.support.jetstream_worker"),
+                *(sys.executable, "-m", "tests.support.jetstream.worker"),
                 *(json.dumps(asdict(lab.urls)), *arguments),
             ]
         ),

@@ -24,11 +24,11 @@ from payments.type.v1 import type_pb2
 from services.runtime.access import MeshTokens, Principal
 from services.runtime.secrets import new_key
 from tests.chaos import crash_points
-from tests.support.events import Lab, new_tenant
-from tests.support.mesh import MESH_SECRET
-from tests.support.outside import payload_of
-from tests.support.webhook_process import webhook_process
-from tests.support.webhooks import Receiver, receiving
+from tests.support.events.lab import Lab, new_tenant
+from tests.support.events.outside import payload_of
+from tests.support.mesh.serving import MESH_SECRET
+from tests.support.webhooks.lab import Receiver, receiving
+from tests.support.webhooks.process import webhook_process
 
 CONFIGURING = (
     "webhooks.create.before_commit",

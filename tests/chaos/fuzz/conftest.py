@@ -19,10 +19,10 @@ from services.runtime.edge import interceptors, paging
 from services.runtime.secrets import new_key
 from tests.integration.tenancy.estate import Estate
 from tests.integration.tenancy.test_rpcs import OWN, WRITES
-from tests.support.journeys import start_seasoning
-from tests.support.mesh import Mesh, running
-from tests.support.postgres import DatabaseUrls
-from tests.support.rest import facade
+from tests.support.http.rest import facade
+from tests.support.mesh.serving import Mesh, running
+from tests.support.postgres.server import DatabaseUrls
+from tests.support.timers.journeys import start_seasoning
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ from payments.pricing.v1 import pricing_service_pb2
 
 from services.runtime.edge.status import DETAILS_KEY, ERROR_DOMAIN
 from tests.chaos.fuzz.conftest import Target, seal
-from tests.support import odd_http
-from tests.support.odd_http import Answer, OddRequest
-from tests.support.odd_requests import Known, damaged, forged_token, known_values, mutate
+from tests.support.http import odd_http
+from tests.support.http.odd_http import Answer, OddRequest
+from tests.support.http.odd_requests import Known, damaged, forged_token, known_values, mutate
 
 pytestmark = pytest.mark.xdist_group("fuzz-calls")
 

@@ -14,7 +14,7 @@ from payments.contracts.v1.contracts_service_pb2_grpc import ContractMonitorServ
 
 from services.cli.client import Client
 from services.cli.errors import EXIT_UNAVAILABLE, CliError
-from tests.support.process import MeshProcess, start
+from tests.support.mesh.process import MeshProcess, start
 
 RECOVERED_WITHIN_S = 30.0
 

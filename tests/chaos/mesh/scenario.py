@@ -29,7 +29,7 @@ from payments.type.v1 import type_pb2
 from services.cli.client import Client, Session
 from services.cli.commands.catalog import apply_catalog, parse_catalog
 from services.cli.errors import CliError
-from tests.support import books
+from tests.support.billing import books
 
 EVENTS = 300
 UNIT_PRICE = "0.50"

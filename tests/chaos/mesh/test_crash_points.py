@@ -15,7 +15,7 @@ from services.cli.errors import CliError
 from services.local.postgres.server import EmbeddedPostgres
 from tests.chaos import crash_points
 from tests.chaos.mesh.scenario import Scenario
-from tests.support.process import MeshProcess
+from tests.support.mesh.process import MeshProcess
 
 # A background task may take its time to pass a point.
 PASS_SECONDS = 20.0

@@ -13,9 +13,9 @@ import pytest
 from payments.metering.v1 import metering_service_pb2
 from payments.metering.v1.metering_service_pb2_grpc import MeteringServiceStub
 
-from tests.support.metering import batch, event, outcomes
-from tests.support.metering_process import SKUS, MeteringProcess, serving
-from tests.support.postgres import DatabaseUrls
+from tests.support.billing.metering import batch, event, outcomes
+from tests.support.billing.metering_process import SKUS, MeteringProcess, serving
+from tests.support.postgres.server import DatabaseUrls
 
 EVENTS = 500
 

@@ -26,9 +26,9 @@ from payments.orchestration.v1.orchestration_service_pb2_grpc import (
 )
 
 from services.runtime.access import MeshTokens, Principal
-from tests.support.mesh import MESH_SECRET
-from tests.support.postgres import DatabaseUrls
-from tests.support.process import service
+from tests.support.mesh.process import service
+from tests.support.mesh.serving import MESH_SECRET
+from tests.support.postgres.server import DatabaseUrls
 
 END_WITHIN_S = 40.0
 FINAL = {pb.PAYMENT_STATUS_SUCCEEDED, pb.PAYMENT_STATUS_FAILED}

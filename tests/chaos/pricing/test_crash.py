@@ -13,10 +13,10 @@ from payments.pricing.v1 import catalog_service_pb2
 from payments.pricing.v1.catalog_service_pb2_grpc import CatalogServiceStub
 
 from services.runtime.access import MeshTokens, Principal
-from tests.support.mesh import MESH_SECRET
-from tests.support.postgres import DatabaseUrls
-from tests.support.pricing import declaration, demo, recorded
-from tests.support.process import service
+from tests.support.billing.pricing import declaration, demo, recorded
+from tests.support.mesh.process import service
+from tests.support.mesh.serving import MESH_SECRET
+from tests.support.postgres.server import DatabaseUrls
 
 # Of the demo's catalogue: three SKUs, a plan, two entitlements, a partner, its record and its rate.
 DECLARED = 9

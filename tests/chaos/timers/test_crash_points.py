@@ -21,12 +21,12 @@ from services.runtime.context import acting
 from services.runtime.timers import schedules
 from services.runtime.timers.cron import Missed
 from services.runtime.timers.schedules import Schedule
-from tests.support.events import call, new_tenant
-from tests.support.mesh import running
-from tests.support.postgres import Server
-from tests.support.seasoning import build_seasoning
-from tests.support.timer_worker import CANCELLED_KEY, ask, timer_of
-from tests.support.timers import TimerLab
+from tests.support.events.lab import call, new_tenant
+from tests.support.mesh.serving import running
+from tests.support.postgres.server import Server
+from tests.support.timers.lab import TimerLab
+from tests.support.timers.seasoning import build_seasoning
+from tests.support.timers.worker import CANCELLED_KEY, ask, timer_of
 
 REPOSITORY = Path(__file__).parents[3]
 SECONDS_MAX = 60
@@ -46,7 +46,7 @@ async def lab(postgres_server: Server) -> AsyncIterator[TimerLab]:
 async def _worker(lab: TimerLab, tenant: str, job: str, seconds: int, crash_at: str) -> int:
     """Run a worker until it is done or was killed; returns its exit code."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.support.timer_worker"),
+        *(sys.executable, "-m", "tests.support.timers.worker"),
         *(json.dumps(asdict(lab.urls)), tenant, job, str(seconds)),
         cwd=REPOSITORY,
         env={**os.environ, "TOLLMESH_CRASHPOINT": crash_at},

@@ -43,8 +43,8 @@ from services.runtime.postgres.session import Call, Rows, Session
 from services.runtime.service import Runtime, Service, Servicer
 from services.runtime.telemetry import Silent
 from services.runtime.work import Claim
-from tests.support.mesh import MESH_SECRET, Mesh, running
-from tests.support.postgres import DatabaseUrls
+from tests.support.mesh.serving import MESH_SECRET, Mesh, running
+from tests.support.postgres.server import DatabaseUrls
 
 if TYPE_CHECKING:
     from payments.billing.v1.charge_service_pb2_grpc import ChargeServiceAsyncStub

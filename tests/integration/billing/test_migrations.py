@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from services.runtime import migrations
-from tests.support.postgres import DatabaseUrls
+from tests.support.postgres.server import DatabaseUrls
 
 ENVIRONMENT = "services.billing.migrations"
 

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql.psycopg import dialect
 from services.billing.domain.charges import ChargeFilter, Place
 from services.billing.store import charges_query
 from services.runtime.postgres import sql
-from tests.support.postgres import DatabaseUrls
+from tests.support.postgres.server import DatabaseUrls
 
 QUERIES = sql.load("services.billing", "queries.sql")
 DIALECT = dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped

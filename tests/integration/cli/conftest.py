@@ -16,7 +16,7 @@ from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
 from payments.orchestration.v1 import orchestration_service_pb2, orchestration_service_pb2_grpc
 
 from services.cli import __main__, output
-from tests.support.process import MeshProcess, start
+from tests.support.mesh.process import MeshProcess, start
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from services.cli.errors import (
     EXIT_USAGE,
 )
 from tests.integration.cli.conftest import Tollmesh
-from tests.support.process import MeshProcess
+from tests.support.mesh.process import MeshProcess
 
 pytestmark = pytest.mark.xdist_group("cli")
 

@@ -9,8 +9,8 @@ from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb
 
 from services.cli.errors import EXIT_REFUSED, EXIT_USAGE
 from tests.integration.cli.conftest import Tollmesh
-from tests.support.journeys import start_seasoning
-from tests.support.process import MeshProcess
+from tests.support.mesh.process import MeshProcess
+from tests.support.timers.journeys import start_seasoning
 
 pytestmark = pytest.mark.xdist_group("cli")
 

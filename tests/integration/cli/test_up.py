@@ -20,11 +20,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from services.cli.errors import EXIT_UNAVAILABLE, EXIT_USAGE
 from services.local.postgres.server import EmbeddedPostgres
-from tests.support import nats
-from tests.support.outside import payload_of
-from tests.support.process import MeshProcess, start
-
-pytestmark = pytest.mark.xdist_group("cli")
+from tests.support.events.outside import payload_of
+from tests.support.jetstream import nats
+from tests.support.mesh.process import MeshProcess, start
 
 REPOSITORY = Path(__file__).parents[3]
 ENDS_WITHIN_S = 15.0

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import pytest
 
 from services.runtime.clock import ManualClock
-from tests.support.events import Lab, lab_alone
-from tests.support.postgres import Server
-from tests.support.webhook_checks import clear
-from tests.support.webhooks import Receiver, WebhookLab, receiving, webhook_mesh
+from tests.support.events.lab import Lab, lab_alone
+from tests.support.postgres.server import Server
+from tests.support.webhooks.checks import clear
+from tests.support.webhooks.lab import Receiver, WebhookLab, receiving, webhook_mesh
 
 
 @pytest.fixture(scope="module")

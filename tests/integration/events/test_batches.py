@@ -14,9 +14,9 @@ from services.runtime.context import current
 from services.runtime.database import UnitOfWork
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.events.lanes import lane_of
-from tests.support.event_drain import write_effects
-from tests.support.events import QUICK, Lab, effects_reaction, inversions, lab_alone, new_tenant
-from tests.support.postgres import Server
+from tests.support.events.drain import write_effects
+from tests.support.events.lab import QUICK, Lab, effects_reaction, inversions, lab_alone, new_tenant
+from tests.support.postgres.server import Server
 
 DRAIN_SECONDS = 20
 LANE = 7

@@ -13,8 +13,8 @@ from services.runtime.contracts import DEAD_LETTER, MESH
 from services.runtime.database import UnitOfWork
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.outbox.facts import VIOLATED
-from tests.support.events import QUICK, Lab, call, lab_alone, new_tenant
-from tests.support.postgres import Server
+from tests.support.events.lab import QUICK, Lab, call, lab_alone, new_tenant
+from tests.support.postgres.server import Server
 
 DRAIN_SECONDS = 20
 

@@ -20,10 +20,10 @@ from services.runtime.context import acting
 from services.runtime.errors import DomainError
 from services.runtime.service import Runtime, Service
 from services.runtime.workers import Workers
-from tests.support.events import Lab, call, new_tenant
-from tests.support.loop_watch import STEP_S, watching
-from tests.support.mesh import Mesh, running
-from tests.support.outside import payload_of
+from tests.support.events.lab import Lab, call, new_tenant
+from tests.support.events.outside import payload_of
+from tests.support.measures.loop_watch import STEP_S, watching
+from tests.support.mesh.serving import Mesh, running
 from tests.unit.events.test_expansion import BEYOND, chain
 
 ACCEPTED, REJECTED = type_pb2.OUTCOME_ACCEPTED, type_pb2.OUTCOME_REJECTED

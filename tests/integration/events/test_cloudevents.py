@@ -19,9 +19,9 @@ from payments.type.v1 import type_pb2
 
 from services.events import manifest
 from services.runtime.context import acting
-from tests.support.events import Lab, call, new_tenant
-from tests.support.mesh import Mesh, running
-from tests.support.outside import payload_of
+from tests.support.events.lab import Lab, call, new_tenant
+from tests.support.events.outside import payload_of
+from tests.support.mesh.serving import Mesh, running
 
 Result = events_service_pb2.PublishEventResult
 ACCEPTED, DUPLICATE = type_pb2.OUTCOME_ACCEPTED, type_pb2.OUTCOME_DUPLICATE

@@ -29,9 +29,9 @@ from services.runtime.outbox.subjects import Pattern
 from services.runtime.postgres import sql
 from services.runtime.service import Runtime, Service
 from tests.integration.events.test_sequencer import writing
-from tests.support.events import QUICK, Lab, call, effects_reaction, new_tenant
-from tests.support.jetstream import eventually
-from tests.support.mesh import Mesh, running
+from tests.support.events.lab import QUICK, Lab, call, effects_reaction, new_tenant
+from tests.support.jetstream.sites import eventually
+from tests.support.mesh.serving import Mesh, running
 
 ListEventsRequest = events_service_pb2.ListEventsRequest
 TailEventsRequest = events_service_pb2.TailEventsRequest

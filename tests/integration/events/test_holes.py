@@ -14,7 +14,7 @@ from services.runtime.events import relay, subscriptions
 from services.runtime.events.envelope import Envelope, Reaction, RetryPolicy
 from services.runtime.events.relay import Relay
 from services.runtime.postgres.session import Session
-from tests.support.events import (
+from tests.support.events.lab import (
     QUICK,
     Lab,
     call,
@@ -23,7 +23,7 @@ from tests.support.events import (
     new_tenant,
     write_effect,
 )
-from tests.support.postgres import Server
+from tests.support.postgres.server import Server
 
 DRAIN_SECONDS = 15
 REPLAY = (

@@ -14,9 +14,9 @@ from services.runtime.events import relay
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.events.relay import Relay
 from services.runtime.postgres.session import Session
-from tests.support.event_drain import batch_reaction
-from tests.support.events import Lab, effects_reaction, lab_alone, new_tenant
-from tests.support.postgres import Server
+from tests.support.events.drain import batch_reaction
+from tests.support.events.lab import Lab, effects_reaction, lab_alone, new_tenant
+from tests.support.postgres.server import Server
 
 DRAIN_SECONDS = 30
 EVENTS = 4_000

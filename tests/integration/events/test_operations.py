@@ -26,8 +26,8 @@ from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.postgres import sql
 from services.runtime.process.readiness import Feed
 from services.runtime.service import Runtime, Service
-from tests.support.events import QUICK, Lab, inversions, new_tenant, write_effect
-from tests.support.mesh import Mesh, running
+from tests.support.events.lab import QUICK, Lab, inversions, new_tenant, write_effect
+from tests.support.mesh.serving import Mesh, running
 
 Stub = events_service_pb2_grpc.EventServiceStub
 

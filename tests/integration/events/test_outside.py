@@ -24,9 +24,9 @@ from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.outbox import registry
 from services.runtime.outbox.publish import EventTooLarge
 from services.runtime.service import Runtime, Service
-from tests.support.events import QUICK, Lab, call, effects_reaction, new_tenant
-from tests.support.mesh import Mesh, running
-from tests.support.outside import faults, payload_of, schema_of
+from tests.support.events.lab import QUICK, Lab, call, effects_reaction, new_tenant
+from tests.support.events.outside import faults, payload_of, schema_of
+from tests.support.mesh.serving import Mesh, running
 
 Event = events_pb2.Event
 Publish = events_service_pb2.PublishEventsRequest

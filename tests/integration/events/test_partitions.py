@@ -21,9 +21,9 @@ from services.runtime.migrations import MESH
 from services.runtime.postgres.roles import RoleNames
 from services.runtime.postgres.session import Session
 from services.runtime.telemetry import Read
-from tests.support import postgres
-from tests.support.events import Lab, call, effects_reaction, lab_alone, new_tenant
-from tests.support.postgres import DatabaseUrls, Server
+from tests.support.events.lab import Lab, call, effects_reaction, lab_alone, new_tenant
+from tests.support.postgres import server as postgres
+from tests.support.postgres.server import DatabaseUrls, Server
 
 _COLUMNS = (
     "tenant_id, event_id, subject, schema_version, key, message_name, payload, correlation_id, causation_id,"

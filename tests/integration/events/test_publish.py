@@ -11,7 +11,7 @@ from payments.events.v1.pricing_events_pb2 import PlanCreated
 from services.runtime.context import acting
 from services.runtime.events.lanes import lane_of
 from services.runtime.outbox import publish
-from tests.support.events import Lab, call, effects_reaction, new_tenant
+from tests.support.events.lab import Lab, call, effects_reaction, new_tenant
 
 _COLUMNS = (
     "tenant_id, event_id, subject, schema_version, key, message_name, payload, correlation_id, "

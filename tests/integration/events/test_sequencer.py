@@ -20,7 +20,7 @@ from services.runtime.events.sequencer import Page
 from services.runtime.postgres import roles
 from services.runtime.postgres.roles import Passwords
 from services.runtime.postgres.session import Session
-from tests.support.events import Lab, effects_reaction, new_tenant
+from tests.support.events.lab import Lab, effects_reaction, new_tenant
 
 _INSERT = (
     "INSERT INTO mesh.event (tenant_id, event_id, subject, schema_version, key, message_name, payload,"

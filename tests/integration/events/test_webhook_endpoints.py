@@ -15,8 +15,8 @@ from payments.events.v1 import webhooks_pb2
 from services.events.domain import webhooks_policy as policy
 from services.runtime.clock import ManualClock
 from services.runtime.secrets import new_key
-from tests.support.events import Lab
-from tests.support.webhook_checks import (
+from tests.support.events.lab import Lab
+from tests.support.webhooks.checks import (
     DELIVERED,
     HOUR,
     MINUTE,
@@ -27,7 +27,7 @@ from tests.support.webhook_checks import (
     typed,
     verified,
 )
-from tests.support.webhooks import (
+from tests.support.webhooks.lab import (
     NOW,
     Received,
     Receiver,

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from services.runtime.postgres import sql
-from tests.support.postgres import DatabaseUrls
+from tests.support.postgres.server import DatabaseUrls
 
 QUERIES = sql.load("services.events", "queries.sql")
 AT = datetime(2026, 5, 4, tzinfo=UTC)

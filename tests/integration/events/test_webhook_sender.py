@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from services.events.adapters.webhooks_sender import RESPONSE_BYTES_MAX, Sender
 from services.events.domain.webhooks import Answer, Outcome
 from services.runtime.addresses import Address, AllowList
-from tests.support.webhooks import Receiver, answering, receiving
+from tests.support.webhooks.lab import Receiver, answering, receiving
 
 HEADERS = {"webhook-id": "e1", "Content-Type": "application/json"}
 LOCAL = AllowList.parse("127.0.0.1/32")

@@ -21,16 +21,16 @@ from services.runtime.context import acting
 from services.runtime.events.envelope import Envelope
 from services.runtime.secrets import new_key
 from services.runtime.telemetry import Silent
-from tests.support.events import Lab, call, publish_of_later_release
-from tests.support.mesh import running
-from tests.support.postgres import DatabaseUrls
-from tests.support.webhook_checks import (
+from tests.support.events.lab import Lab, call, publish_of_later_release
+from tests.support.mesh.serving import running
+from tests.support.postgres.server import DatabaseUrls
+from tests.support.webhooks.checks import (
     DELIVERED,
     FAILED,
     clear,
     outcomes,
 )
-from tests.support.webhooks import (
+from tests.support.webhooks.lab import (
     ALLOW,
     NOW,
     Receiver,

@@ -14,7 +14,7 @@ from payments.events.v1 import events_service_pb2 as service_pb2
 from payments.type.v1 import type_pb2
 
 from services.events.domain import webhooks_policy as policy
-from tests.support.webhook_checks import (
+from tests.support.webhooks.checks import (
     DELIVERED,
     FAILED,
     HOUR,
@@ -24,7 +24,7 @@ from tests.support.webhook_checks import (
     reason_of,
     verified,
 )
-from tests.support.webhooks import (
+from tests.support.webhooks.lab import (
     Receiver,
     WebhookLab,
     answering,

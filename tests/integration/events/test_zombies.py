@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from services.runtime.events.backbone import EventBackbone
-from tests.support import event_zombie
-from tests.support.event_zombie import Where
-from tests.support.events import Lab, effects_reaction, lab_alone, new_tenant
-from tests.support.postgres import Server
+from tests.support.events import zombie as event_zombie
+from tests.support.events.lab import Lab, effects_reaction, lab_alone, new_tenant
+from tests.support.events.zombie import Where
+from tests.support.postgres.server import Server
 
 LEASE_MS = 1500
 WITHIN_S = 30.0

@@ -10,9 +10,9 @@ import pytest_asyncio
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
 from services.runtime import manifests
-from tests.support.mesh import Mesh, running
-from tests.support.postgres import DatabaseUrls
-from tests.support.rest import Rest, facade
+from tests.support.http.rest import Rest, facade
+from tests.support.mesh.serving import Mesh, running
+from tests.support.postgres.server import DatabaseUrls
 
 MakeCaller = Callable[..., Awaitable[Rest]]
 

@@ -13,10 +13,10 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
 
-from tests.support.events import LATER_MESSAGE, publish_of_later_release
-from tests.support.mesh import Mesh
-from tests.support.outside import payload_of
-from tests.support.rest import Reply, Rest
+from tests.support.events.lab import LATER_MESSAGE, publish_of_later_release
+from tests.support.events.outside import payload_of
+from tests.support.http.rest import Reply, Rest
+from tests.support.mesh.serving import Mesh
 
 PATH = "/v1/events:cloudevents"
 BATCH = "application/cloudevents-batch+json"

@@ -12,8 +12,8 @@ from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb
 from services.runtime import manifests
 from services.runtime.outbox import registry
 from tests.integration.gateway.test_rest import CATALOG, JANUARY, event, new_id
-from tests.support.mesh import Mesh
-from tests.support.rest import Reply, Rest
+from tests.support.http.rest import Reply, Rest
+from tests.support.mesh.serving import Mesh
 
 # What the event service tells of itself needs time to pass or an endpoint to fail; its own suites see them told:
 # tests/integration/timers, tests/integration/events.

@@ -16,9 +16,9 @@ import pytest
 
 from services.runtime.access import MeshTokens, Principal
 from services.runtime.edge.interceptors import Call, Pipeline
-from tests.support.mesh import MESH_SECRET, Mesh
-from tests.support.outside import faults, payload_of
-from tests.support.rest import Rest, facade
+from tests.support.events.outside import faults, payload_of
+from tests.support.http.rest import Rest, facade
+from tests.support.mesh.serving import MESH_SECRET, Mesh
 
 JANUARY = {"start_at": "2026-01-01T00:00:00Z", "end_at": "2026-02-01T00:00:00Z"}
 CATALOG: dict[str, Any] = {

@@ -20,8 +20,8 @@ from services.ledger import manifest as ledger
 from services.ledger.domain.accounts import AccountType, Flags
 from services.ledger.domain.posting import Balance, Known, evaluate
 from services.ledger.domain.transfers import Transfer, TransferResult, fingerprint
-from tests.support.mesh import Mesh, running
-from tests.support.postgres import DatabaseUrls
+from tests.support.mesh.serving import Mesh, running
+from tests.support.postgres.server import DatabaseUrls
 
 if TYPE_CHECKING:
     from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceAsyncStub

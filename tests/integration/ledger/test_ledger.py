@@ -18,8 +18,8 @@ from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.type.v1.type_pb2 import Money
 
 from services.ledger import manifest as ledger
-from tests.support.mesh import Mesh, running
-from tests.support.postgres import DatabaseUrls
+from tests.support.mesh.serving import Mesh, running
+from tests.support.postgres.server import DatabaseUrls
 
 if TYPE_CHECKING:
     from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceAsyncStub

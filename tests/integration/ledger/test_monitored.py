@@ -15,8 +15,8 @@ from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from services.ledger import manifest as ledger
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.service import Runtime, Service
-from tests.support.mesh import Mesh, running
-from tests.support.postgres import DatabaseUrls
+from tests.support.mesh.serving import Mesh, running
+from tests.support.postgres.server import DatabaseUrls
 
 HEARD: list[Envelope] = []
 

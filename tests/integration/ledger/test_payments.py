@@ -29,8 +29,8 @@ from services.monitoring import manifest as monitoring
 from services.runtime.context import CallContext, acting
 from services.runtime.ids import derived_uuid
 from services.runtime.money import MINOR_UNITS_MAX
-from tests.support.mesh import Mesh, running
-from tests.support.postgres import DatabaseUrls
+from tests.support.mesh.serving import Mesh, running
+from tests.support.postgres.server import DatabaseUrls
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 IN_FULL = {

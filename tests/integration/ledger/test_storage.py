@@ -15,8 +15,8 @@ from payments.type.v1.type_pb2 import Money
 
 from services.ledger import manifest as ledger
 from services.runtime.postgres import sql
-from tests.support.mesh import running
-from tests.support.postgres import DatabaseUrls
+from tests.support.mesh.serving import running
+from tests.support.postgres.server import DatabaseUrls
 
 QUERIES = sql.load("services.ledger", "queries.sql")
 

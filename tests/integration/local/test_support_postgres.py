@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import postgres
+from tests.support.postgres import server as postgres
 
 # Joins, says where, and stays until its input ends.
 WORKER = """
 import sys
-from tests.support import postgres
+from tests.support.postgres import server as postgres
 server, _ = postgres.join(sys.argv[1])
 print(server.admin_url, flush=True)
 sys.stdin.read()

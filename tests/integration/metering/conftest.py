@@ -11,9 +11,9 @@ from payments.metering.v1 import metering_service_pb2_grpc
 
 from services.metering import manifest
 from services.runtime.clock import ManualClock
-from tests.support.mesh import Mesh, Served, running
-from tests.support.metering import NOW, Catalogue, catalogue_of
-from tests.support.postgres import DatabaseUrls
+from tests.support.billing.metering import NOW, Catalogue, catalogue_of
+from tests.support.mesh.serving import Mesh, Served, running
+from tests.support.postgres.server import DatabaseUrls
 
 
 @pytest.fixture(scope="session")

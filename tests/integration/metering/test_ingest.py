@@ -16,9 +16,9 @@ from payments.metering.v1 import metering_pb2, metering_service_pb2
 from payments.type.v1 import type_pb2
 
 from services.runtime.edge.status import RemoteError
-from tests.support.mesh import Mesh
-from tests.support.metering import NOW, Catalogue, batch, event, outcomes, usage_query
-from tests.support.postgres import DatabaseUrls
+from tests.support.billing.metering import NOW, Catalogue, batch, event, outcomes, usage_query
+from tests.support.mesh.serving import Mesh
+from tests.support.postgres.server import DatabaseUrls
 
 
 def rows(database: DatabaseUrls, statement: str, *parameters: object) -> list[Any]:

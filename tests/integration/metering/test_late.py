@@ -30,11 +30,11 @@ from services.runtime.database import UnitOfWork
 from services.runtime.edge.status import RemoteError
 from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.service import Runtime, Service
-from tests.support.events import call
-from tests.support.jetstream import eventually
-from tests.support.mesh import Mesh, Served, running
-from tests.support.metering import NOW, batch, catalogue_of, event, usage_query
-from tests.support.postgres import DatabaseUrls
+from tests.support.billing.metering import NOW, batch, catalogue_of, event, usage_query
+from tests.support.events.lab import call
+from tests.support.jetstream.sites import eventually
+from tests.support.mesh.serving import Mesh, Served, running
+from tests.support.postgres.server import DatabaseUrls
 
 if TYPE_CHECKING:
     from payments.metering.v1.metering_service_pb2_grpc import MeteringServiceAsyncStub

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql
 
 from services.metering import tables
 from services.runtime import migrations
-from tests.support.postgres import DatabaseUrls
+from tests.support.postgres.server import DatabaseUrls
 
 ENVIRONMENT = "services.metering.migrations"
 COLUMNS = """

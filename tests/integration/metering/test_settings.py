@@ -15,9 +15,9 @@ from payments.metering.v1 import metering_service_pb2
 from payments.metering.v1.metering_service_pb2_grpc import MeteringServiceStub
 
 from services.runtime.edge.status import RemoteError
-from tests.support.mesh import Mesh
-from tests.support.metering import NOW, batch, event
-from tests.support.postgres import DatabaseUrls
+from tests.support.billing.metering import NOW, batch, event
+from tests.support.mesh.serving import Mesh
+from tests.support.postgres.server import DatabaseUrls
 
 GET = metering_service_pb2.GetIngestSettingsRequest()
 

@@ -17,8 +17,8 @@ from payments.metering.v1 import metering_pb2, metering_service_pb2
 from payments.type.v1 import type_pb2
 
 from services.runtime.edge.status import RemoteError
-from tests.support.metering import NOW, batch, event, usage_query
-from tests.support.postgres import DatabaseUrls
+from tests.support.billing.metering import NOW, batch, event, usage_query
+from tests.support.postgres.server import DatabaseUrls
 
 HOUR = timedelta(hours=1)
 

@@ -20,8 +20,8 @@ from payments.type.v1 import type_pb2
 from services.monitoring import manifest
 from services.runtime.context import CallContext, acting
 from services.runtime.edge.status import RemoteError
-from tests.support.mesh import Mesh, running
-from tests.support.postgres import DatabaseUrls
+from tests.support.mesh.serving import Mesh, running
+from tests.support.postgres.server import DatabaseUrls
 
 if TYPE_CHECKING:  # the generated module has it for type checkers only
     from payments.contracts.v1.contracts_service_pb2_grpc import ContractMonitorServiceAsyncStub

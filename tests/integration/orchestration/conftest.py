@@ -30,7 +30,7 @@ from services.orchestration.work import Runs
 from services.runtime.clock import ManualClock
 from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.service import Runtime, Service
-from tests.support.mesh import Mesh, running
+from tests.support.mesh.serving import Mesh, running
 
 # Later than any real clock: another suite's mesh on the same database sweeps what is due by the machine's time, and
 # must find nothing of ours.

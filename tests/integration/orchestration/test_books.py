@@ -17,8 +17,8 @@ from services.orchestration.work import Runs
 from services.runtime.clock import ManualClock
 from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.service import Runtime, Service
-from tests.support import books
-from tests.support.mesh import Mesh, Served, running
+from tests.support.billing import books
+from tests.support.mesh.serving import Mesh, Served, running
 
 from .conftest import CARD, START, WALLET, Bench, status
 

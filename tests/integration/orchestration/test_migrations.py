@@ -10,7 +10,7 @@ import psycopg
 
 from services.orchestration.store import codec
 from services.runtime import migrations
-from tests.support.postgres import DatabaseUrls
+from tests.support.postgres.server import DatabaseUrls
 
 ENVIRONMENT = "services.orchestration.migrations"
 

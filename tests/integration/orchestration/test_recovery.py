@@ -25,8 +25,8 @@ from services.runtime.access import MeshTokens, Principal
 from services.runtime.clock import ManualClock
 from services.runtime.service import Runtime, Service
 from services.runtime.work import Claim
-from tests.support.mesh import MESH_SECRET, running
-from tests.support.postgres import DatabaseUrls
+from tests.support.mesh.serving import MESH_SECRET, running
+from tests.support.postgres.server import DatabaseUrls
 
 from .conftest import CARD, CARD_WITH_FALLBACK, START, WALLET, Bench, status, step_statuses
 

@@ -13,9 +13,9 @@ from payments.pricing.v1 import catalog_service_pb2_grpc, pricing_service_pb2_gr
 from services.metering import manifest as metering
 from services.pricing import manifest as pricing
 from services.runtime.clock import ManualClock
-from tests.support.mesh import Mesh, running
-from tests.support.metering import NOW
-from tests.support.postgres import DatabaseUrls
+from tests.support.billing.metering import NOW
+from tests.support.mesh.serving import Mesh, running
+from tests.support.postgres.server import DatabaseUrls
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -15,9 +15,9 @@ from payments.events.v1 import pricing_events_pb2
 from payments.pricing.v1 import catalog_service_pb2, catalog_service_pb2_grpc
 
 from services.runtime.errors import Code
-from tests.support.mesh import Mesh
-from tests.support.postgres import DatabaseUrls
-from tests.support.pricing import declaration, demo, recorded, refusal
+from tests.support.billing.pricing import declaration, demo, recorded, refusal
+from tests.support.mesh.serving import Mesh
+from tests.support.postgres.server import DatabaseUrls
 
 Kind = catalog_service_pb2.CatalogChange.Kind
 AUDIT = "SELECT entity, entity_id, before, after, actor FROM mesh.audit WHERE tenant_id = %s ORDER BY audit_id"

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from services.runtime.postgres import sql
-from tests.support.postgres import DatabaseUrls
+from tests.support.postgres.server import DatabaseUrls
 
 QUERIES = sql.load("services.pricing", "queries.sql")
 T = "2026-11-20T00:00:00Z"

@@ -18,10 +18,10 @@ from services.pricing import manifest
 from services.runtime.clock import ManualClock
 from services.runtime.errors import Code, DependencyUnavailable
 from services.runtime.service import Runtime, Service, Servicer
-from tests.support.mesh import Mesh, Served, running
-from tests.support.metering import NOW, batch, event
-from tests.support.postgres import DatabaseUrls
-from tests.support.pricing import TOKEN_TIERS, declaration, demo, refusal
+from tests.support.billing.metering import NOW, batch, event
+from tests.support.billing.pricing import TOKEN_TIERS, declaration, demo, refusal
+from tests.support.mesh.serving import Mesh, Served, running
+from tests.support.postgres.server import DatabaseUrls
 
 DAY = timedelta(days=1)
 TODAY = datetime(2026, 11, 20, tzinfo=UTC)

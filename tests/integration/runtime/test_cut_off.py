@@ -34,7 +34,7 @@ from services.runtime.leases import LeaseLost
 from services.runtime.postgres.pool import transaction
 from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.postgres.session import Session
-from tests.support.cutting import cut_at
+from tests.support.mesh.cutting import cut_at
 
 # The driver's pipeline, cut off twice, complains of its closed connection when its generator is collected. It is
 # collected here, so that no other test has to hear it.

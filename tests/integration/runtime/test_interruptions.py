@@ -31,7 +31,7 @@ from services.runtime.errors import DatabaseUnavailable, DeadlineExceeded, Inval
 from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.process.node import Node
 from services.runtime.violations import Violation
-from tests.support.mesh import MESH_SECRET, Mesh, running
+from tests.support.mesh.serving import MESH_SECRET, Mesh, running
 
 
 @pytest.fixture(scope="module")

@@ -24,11 +24,11 @@ from services.pricing import manifest as pricing
 from services.pricing.messages import CATALOG_BYTES_MAX
 from services.runtime.clock import ManualClock
 from services.runtime.edge.weight import MESSAGE_BYTES_MAX
-from tests.support.loop_watch import STEP_S, watching
-from tests.support.mesh import Mesh, running
-from tests.support.metering import NOW, batch, event, usage_query
-from tests.support.postgres import DatabaseUrls
-from tests.support.pricing import declaration
+from tests.support.billing.metering import NOW, batch, event, usage_query
+from tests.support.billing.pricing import declaration
+from tests.support.measures.loop_watch import STEP_S, watching
+from tests.support.mesh.serving import Mesh, running
+from tests.support.postgres.server import DatabaseUrls
 
 
 @pytest.fixture(scope="module")

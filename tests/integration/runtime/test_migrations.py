@@ -10,7 +10,7 @@ import pytest
 
 from services.runtime import migrations
 from services.runtime.migrations import MESH, MigrationFailed
-from tests.support.postgres import DatabaseUrls, service_environments
+from tests.support.postgres.server import DatabaseUrls, service_environments
 
 _RELATIONS = """
 SELECT n.nspname || '.' || c.relname, c.relkind::text, pg_get_userbyid(c.relowner) FROM pg_class c

@@ -25,7 +25,7 @@ from services.runtime.edge import methods
 from services.runtime.edge.status import from_status
 from services.runtime.errors import DomainError, RequestIdReused
 from services.runtime.postgres.roles import DatabaseUrls
-from tests.support.mesh import Mesh, running
+from tests.support.mesh.serving import Mesh, running
 
 LIST = "/payments.access.v1.AccessService/ListApiKeys"
 CREATE = "/payments.access.v1.AccessService/CreateApiKey"

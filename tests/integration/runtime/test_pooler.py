@@ -19,10 +19,10 @@ from services.runtime import manifests
 from services.runtime.context import acting
 from services.runtime.database import Database
 from tests.chaos.mesh.scenario import Scenario
-from tests.support.events import Lab, call, effects_reaction, inversions, new_tenant
-from tests.support.mesh import running
-from tests.support.pooler import Pooler, pooling
-from tests.support.postgres import DatabaseUrls, Server
+from tests.support.events.lab import Lab, call, effects_reaction, inversions, new_tenant
+from tests.support.mesh.serving import running
+from tests.support.postgres.pooler import Pooler, pooling
+from tests.support.postgres.server import DatabaseUrls, Server
 
 WITHIN_S = 60
 

@@ -22,9 +22,9 @@ from services.runtime.context import CallContext, acting, current
 from services.runtime.errors import Internal, NotFound
 from services.runtime.manifests import Manifest
 from services.runtime.service import Runtime, Service, Servicer
-from tests.support.events import call, new_tenant
-from tests.support.mesh import Mesh, Served, running
-from tests.support.postgres import DatabaseUrls
+from tests.support.events.lab import call, new_tenant
+from tests.support.mesh.serving import Mesh, Served, running
+from tests.support.postgres.server import DatabaseUrls
 
 
 @asynccontextmanager

@@ -25,8 +25,8 @@ from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.process import readiness
 from services.runtime.process.readiness import DatabaseProbe
 from services.runtime.storage import Room
-from tests.support.mesh import Mesh, running
-from tests.support.wire import Wire, wired
+from tests.support.mesh.serving import Mesh, running
+from tests.support.postgres.wire import Wire, wired
 
 STATES = health_pb2.HealthCheckResponse
 # The product's bound is three seconds; a machine that runs eight suites gets more.

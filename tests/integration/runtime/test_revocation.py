@@ -26,7 +26,7 @@ from services.runtime.access import CACHE_SECONDS
 from services.runtime.context import CallContext, acting
 from services.runtime.edge import interceptors
 from services.runtime.postgres.roles import DatabaseUrls
-from tests.support.mesh import Mesh, running
+from tests.support.mesh.serving import Mesh, running
 
 GIVE_UP_SECONDS = 20
 BUILDS = [access.SERVICE, events.SERVICE, metering.SERVICE]

@@ -23,7 +23,7 @@ from services.runtime.postgres.roles import (
     DatabaseUrls,
     Passwords,
 )
-from tests.support.postgres import Server
+from tests.support.postgres.server import Server
 
 ROLES = """
 SELECT rolname, rolcanlogin, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.support.postgres import DatabaseUrls
+from tests.support.postgres.server import DatabaseUrls
 
 _TABLES = """
 SELECT n.nspname, c.relname, c.relrowsecurity, c.relforcerowsecurity,

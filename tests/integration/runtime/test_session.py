@@ -19,7 +19,7 @@ from services.runtime.postgres import pool as pools
 from services.runtime.postgres.pool import CommitRefused, Pool
 from services.runtime.postgres.session import Call, Rows, Session
 from services.runtime.postgres.statements import statement
-from tests.support.postgres import DatabaseUrls
+from tests.support.postgres.server import DatabaseUrls
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 

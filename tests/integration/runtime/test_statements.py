@@ -12,7 +12,7 @@ from psycopg.pq import ExecStatus
 import services
 from services.runtime.postgres import sql
 from services.runtime.postgres.statements import Statement
-from tests.support.postgres import DatabaseUrls
+from tests.support.postgres.server import DatabaseUrls
 
 # Rows that are locked up to a number: joined with what changes them, they may be looked for again for each row,
 # and each time others are found.

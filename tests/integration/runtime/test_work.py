@@ -30,7 +30,7 @@ from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.postgres import roles, schema
 from services.runtime.work import Claim, claims, lag
-from tests.support.postgres import DatabaseUrls, Server
+from tests.support.postgres.server import DatabaseUrls, Server
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 LEASE_MS = 3_600_000

@@ -15,7 +15,7 @@ import pytest
 
 from services.runtime.errors import InvalidField
 from services.runtime.workers import CALL_BUDGETS, ITEMS_PER_JOB, Overrun, WorkerFault, Workers
-from tests.support import worker_jobs as jobs
+from tests.support.mesh import worker_jobs as jobs
 
 # CPU time: what the machine does besides counts for nothing.
 BUDGET = 0.2
@@ -161,7 +161,7 @@ async def test_closing_ends_the_processes(workers: Workers) -> None:
 _OWNER = """\
 import asyncio, sys
 from services.runtime.workers import Workers
-from tests.support import worker_jobs as jobs
+from tests.support.mesh import worker_jobs as jobs
 
 async def main():
     workers = Workers()

@@ -11,8 +11,8 @@ from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
 from services.cli.client import Session
 from tests.integration.tenancy.estate import Estate
-from tests.support.journeys import start_seasoning
-from tests.support.process import MeshProcess, start
+from tests.support.mesh.process import MeshProcess, start
+from tests.support.timers.journeys import start_seasoning
 
 
 @pytest.fixture(scope="session")

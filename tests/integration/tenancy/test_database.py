@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from services.local.postgres.server import SUPERUSER
 from services.runtime import manifests
 from tests.integration.tenancy.estate import Estate
-from tests.support.process import MeshProcess
+from tests.support.mesh.process import MeshProcess
 
 pytestmark = pytest.mark.xdist_group("tenancy")
 

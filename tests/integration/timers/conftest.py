@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from services.runtime.postgres.roles import DatabaseUrls
-from tests.support.postgres import Server
-from tests.support.timers import TimerLab
+from tests.support.postgres.server import Server
+from tests.support.timers.lab import TimerLab
 
 
 @pytest.fixture(scope="module")

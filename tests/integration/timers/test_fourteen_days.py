@@ -14,10 +14,10 @@ from services.events import manifest
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.postgres.roles import DatabaseUrls
-from tests.support.events import call, new_tenant
-from tests.support.mesh import Mesh, Served, running
-from tests.support.seasoning import build_seasoning
-from tests.support.timers import START, TimerLab
+from tests.support.events.lab import call, new_tenant
+from tests.support.mesh.serving import Mesh, Served, running
+from tests.support.timers.lab import START, TimerLab
+from tests.support.timers.seasoning import build_seasoning
 
 Register = events_service_pb2.RegisterEventTypesRequest
 Publish = events_service_pb2.PublishEventsRequest

@@ -32,9 +32,9 @@ from services.runtime.events.envelope import Envelope
 from services.runtime.journeys.runner import PostgresJourneys
 from services.runtime.outbox import registry
 from services.runtime.postgres.roles import DatabaseUrls
-from tests.support.events import call, new_tenant
-from tests.support.seasoning import REMINDER, SEASONING, seasoning
-from tests.support.timers import START, TimerLab
+from tests.support.events.lab import call, new_tenant
+from tests.support.timers.lab import START, TimerLab
+from tests.support.timers.seasoning import REMINDER, SEASONING, seasoning
 
 IDS = st.sampled_from(["a", "b"])
 SETTINGS = settings(

@@ -34,9 +34,9 @@ from services.runtime.journeys.definition import (
 )
 from services.runtime.journeys.machine import Journey, Status, Step
 from services.runtime.journeys.runner import PostgresJourneys
-from tests.support.events import QUICK, call, new_tenant
-from tests.support.seasoning import hold, object_, payment_of, release, seasoning
-from tests.support.timers import TimerLab
+from tests.support.events.lab import QUICK, call, new_tenant
+from tests.support.timers.lab import TimerLab
+from tests.support.timers.seasoning import hold, object_, payment_of, release, seasoning
 
 
 @asynccontextmanager

@@ -27,10 +27,10 @@ from services.runtime.journeys.runner import PostgresJourneys
 from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.service import Runtime, Service
 from services.runtime.timers import pump as pumps
-from tests.support.events import call, new_tenant
-from tests.support.mesh import Mesh, running
-from tests.support.seasoning import build_seasoning
-from tests.support.timers import START, TimerLab
+from tests.support.events.lab import call, new_tenant
+from tests.support.mesh.serving import Mesh, running
+from tests.support.timers.lab import START, TimerLab
+from tests.support.timers.seasoning import build_seasoning
 
 pb = events_service_pb2
 

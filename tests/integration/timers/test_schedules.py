@@ -13,8 +13,8 @@ from services.runtime.timers import pump as pumps
 from services.runtime.timers import schedules
 from services.runtime.timers.cron import Missed, ScheduleInvalid
 from services.runtime.timers.schedules import Schedule, SchedulesFull
-from tests.support.events import call, new_tenant
-from tests.support.timers import START, TimerLab
+from tests.support.events.lab import call, new_tenant
+from tests.support.timers.lab import START, TimerLab
 
 
 async def _put(

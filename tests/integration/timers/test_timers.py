@@ -21,9 +21,9 @@ from services.runtime.outbox.publish import EventTooLarge
 from services.runtime.timers import pump as pumps
 from services.runtime.timers import store
 from services.runtime.timers.pump import TimerPump
-from tests.support.events import call, new_tenant
-from tests.support.postgres import DatabaseUrls
-from tests.support.timers import START, TimerLab
+from tests.support.events.lab import call, new_tenant
+from tests.support.postgres.server import DatabaseUrls
+from tests.support.timers.lab import START, TimerLab
 
 
 async def _waiting(lab: TimerLab, tenant: str) -> list[str]:

@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from services.local.postgres.server import EmbeddedPostgres
-from tests.support import demo_job
-from tests.support.demo_job import EVENTS, REPOSITORY, TRACES
+from tests.support.billing import demo_job
+from tests.support.billing.demo_job import EVENTS, REPOSITORY, TRACES
 
 pytestmark = pytest.mark.xdist_group("demo")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support import guide
-from tests.support.demo_job import REPOSITORY
+from tests.support.billing.demo_job import REPOSITORY
+from tests.support.http import guide
 
 PAGE = REPOSITORY / "docs/guides/events.md"
 ARGUMENTS = ("--webhook-allow", "127.0.0.1/32")
@@ -16,5 +16,5 @@ def test_every_command_prints_what_the_page_shows(tmp_path: Path) -> None:
         found = guide.differences(PAGE.read_text(encoding="utf-8"), shell)
     assert not found, (
         "\n".join(found)
-        + f"\nwrite it anew: python -m tests.support.guide {PAGE} -- {' '.join(ARGUMENTS)}"
+        + f"\nwrite it anew: python -m tests.support.http.guide {PAGE} -- {' '.join(ARGUMENTS)}"
     )

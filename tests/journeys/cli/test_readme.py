@@ -8,7 +8,7 @@ import subprocess
 from typer.main import get_command
 
 from services.cli.app import app
-from tests.support.demo_job import REPOSITORY
+from tests.support.billing.demo_job import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)

@@ -21,8 +21,8 @@ from services.cli.commands.catalog import apply_catalog, parse_catalog
 from services.cli.commands.charges import create_charge
 from services.cli.periods import parse
 from services.runtime.access import SCOPE_ALL, MeshTokens, Principal
-from tests.support.demo_job import REPOSITORY
-from tests.support.postgres import DatabaseUrls
+from tests.support.billing.demo_job import REPOSITORY
+from tests.support.postgres.server import DatabaseUrls
 
 SECRET = "a mesh secret of tests, thirty-two characters and more"
 NAMES = ("metering", "pricing", "ledger", "billing")

@@ -13,8 +13,8 @@ from urllib.error import URLError
 
 import pytest
 
-from tests.support.rest import Rest
-from tests.support.up import REPOSITORY, tollmesh_up
+from tests.support.http.rest import Rest
+from tests.support.mesh.up import REPOSITORY, tollmesh_up
 
 pytestmark = pytest.mark.xdist_group("gateway-journeys")
 

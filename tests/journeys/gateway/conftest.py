@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.up import Running, tollmesh_up
+from tests.support.mesh.up import Running, tollmesh_up
 
 
 @pytest.fixture(scope="session")

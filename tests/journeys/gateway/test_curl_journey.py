@@ -16,10 +16,11 @@ from payments.ledger.v1 import ledger_pb2, ledger_service_pb2
 from payments.metering.v1 import metering_service_pb2
 from payments.orchestration.v1 import orchestration_pb2
 
-from tests.support import curl, demo_job
-from tests.support.curl import Curl, tenant_key
-from tests.support.rest import Reply
-from tests.support.up import Running
+from tests.support.billing import demo_job
+from tests.support.http import curl
+from tests.support.http.curl import Curl, tenant_key
+from tests.support.http.rest import Reply
+from tests.support.mesh.up import Running
 
 # One mesh serves all journeys of this folder.
 pytestmark = pytest.mark.xdist_group("gateway-journeys")
@@ -109,7 +110,7 @@ def test_the_stand_in_for_curl_makes_the_same_calls(
     call = Curl(mesh.rest, mesh.api_key, tmp_path)
     body = json.dumps([{"request_id": "r", "quantity": "x"}]).encode()
     by_curl = call("POST", "/v1/metering/events", body, "X-Request-Id: one")
-    monkeypatch.setattr(curl, "program", lambda: [sys.executable, "-m", "tests.support.curl"])
+    monkeypatch.setattr(curl, "program", lambda: [sys.executable, "-m", "tests.support.http.curl"])
     by_stand_in = call("POST", "/v1/metering/events", body, "X-Request-Id: one")
     assert by_curl.status == by_stand_in.status == 202
     assert by_curl.json().keys() == by_stand_in.json().keys()

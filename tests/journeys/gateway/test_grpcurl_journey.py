@@ -19,8 +19,9 @@ from payments.ledger.v1 import ledger_pb2, ledger_service_pb2
 from payments.metering.v1 import metering_service_pb2
 from payments.orchestration.v1 import orchestration_pb2, orchestration_service_pb2
 
-from tests.support import demo_job, rest
-from tests.support.up import Running
+from tests.support.billing import demo_job
+from tests.support.http import rest
+from tests.support.mesh.up import Running
 
 # One mesh serves all journeys of this folder.
 pytestmark = pytest.mark.xdist_group("gateway-journeys")

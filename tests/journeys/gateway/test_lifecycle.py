@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.rest import Rest, binary
-from tests.support.up import tollmesh_up
+from tests.support.http.rest import Rest, binary
+from tests.support.mesh.up import tollmesh_up
 
 pytestmark = pytest.mark.xdist_group("gateway-journeys")
 

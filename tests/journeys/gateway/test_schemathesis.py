@@ -19,9 +19,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.support.curl import Curl, tenant_key
-from tests.support.rest import REPOSITORY, Reply
-from tests.support.up import Running
+from tests.support.http.curl import Curl, tenant_key
+from tests.support.http.rest import REPOSITORY, Reply
+from tests.support.mesh.up import Running
 
 # One mesh serves all journeys of this folder.
 pytestmark = pytest.mark.xdist_group("gateway-journeys")

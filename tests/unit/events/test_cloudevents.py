@@ -29,8 +29,8 @@ from services.events.messages import cloudevents as rendering
 from services.events.servicer import incoming
 from services.runtime.context import acting
 from services.runtime.errors import DomainError
-from tests.support.checks import HERE
-from tests.support.events import call
+from tests.support.events.checks import HERE
+from tests.support.events.lab import call
 
 # What the JSON format of CloudEvents 1.0 asks of an event, in a schema of our own.
 TEXT = {"type": "string", "minLength": 1}

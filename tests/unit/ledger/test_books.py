@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.books import Books, Movement, differences
+from tests.support.billing.books import Books, Movement, differences
 
 CHARGE = Movement("att_1", "CHARGE", "USD", 500)
 REFUND = Movement("att_2", "REFUND", "USD", 500)

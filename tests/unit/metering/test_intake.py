@@ -15,7 +15,7 @@ from services.metering import store
 from services.metering.domain import Batch, Policy, canonical_quantity, digest, microseconds
 from services.metering.messages import intake
 from services.runtime.edge.validation import violations
-from tests.support.metering import NOW, event
+from tests.support.billing.metering import NOW, event
 
 NOW_US = microseconds(NOW)
 SKUS = {"llm.tokens", "a:b-c_d", "x" * 64}

@@ -26,7 +26,7 @@ from services.runtime.journeys.definition import (
 )
 from services.runtime.journeys.machine import Arm, Disarm, Journey, Move, Status
 from services.runtime.journeys.runner import JourneyRunner, PostgresJourneys
-from tests.support.seasoning import seasoning
+from tests.support.timers.seasoning import seasoning
 
 GUIDE = Path(__file__).parents[3] / "docs/guides/timers-and-journeys.md"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from services.runtime.process.loop_watch import Hold, LoopWatch, read_holds, watching
-from tests.support.loop_holds import is_ours
+from tests.support.measures.loop_holds import is_ours
 
 HOLD_S = 0.08
 

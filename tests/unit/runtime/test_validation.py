@@ -18,8 +18,8 @@ from payments.pricing.v1 import catalog_service_pb2, pricing_service_pb2
 
 from services.runtime.edge import methods, validation
 from services.runtime.errors import FieldViolation, InvalidField
-from tests.support.odd_requests import mutate
-from tests.support.pricing import declaration, demo
+from tests.support.billing.pricing import declaration, demo
+from tests.support.http.odd_requests import mutate
 
 SERVICES = [
     service.full_name

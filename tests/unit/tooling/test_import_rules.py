@@ -1,16 +1,19 @@
 """import-linter refuses what the rules of pyproject.toml forbid: seen on planted imports."""
 
+import json
 import os
 import shutil
 import subprocess
-import sysconfig
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-LINTER = Path(sysconfig.get_path("scripts"), "lint-imports")
+# One worker runs all of them, with one tree.
+pytestmark = pytest.mark.xdist_group("import-rules")
 
 SIDE_BY_SIDE = "Services know the runtime, and one another only by their schemas"
 KNOWN_BY_MANIFEST = "The command line and its mesh know of a service only the manifest"
@@ -58,43 +61,81 @@ PLANTS = [
 ]
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """A copy of the code that may be spoilt."""
+# Lints the tree that it stands in each time that it reads a line: imports and most of the graph are there already.
+LINTER = """
+import contextlib, io, json, sys
+from importlinter import cli
+
+for _ in sys.stdin:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = cli.lint_imports(cache_dir="cache")
+    print(json.dumps([code, out.getvalue()]), flush=True)
+"""
+
+
+class Tree:
+    """A copy of the code that may be spoilt, and a linter that stands in it."""
+
+    def __init__(self, folder: Path, linter: subprocess.Popen[str]) -> None:
+        self._services = folder / "services"
+        self._linter = linter
+
+    def lint(self) -> tuple[int, str]:
+        """Return the linter's exit code and what it printed."""
+        assert self._linter.stdin is not None
+        assert self._linter.stdout is not None
+        self._linter.stdin.write("\n")
+        self._linter.stdin.flush()
+        code, printed = json.loads(self._linter.stdout.readline())
+        return code, printed
+
+    def lint_with(self, name: str, statement: str) -> tuple[int, str]:
+        """Do so with a statement at the end of a file, which is as before afterwards."""
+        path = self._services / name
+        is_new, is_new_folder = not path.exists(), not path.parent.exists()
+        before = "" if is_new else path.read_text()
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{before}\n{statement}\n")
+        try:
+            return self.lint()
+        finally:
+            if is_new:
+                path.unlink()
+            else:
+                path.write_text(before)
+            if is_new_folder:
+                path.parent.rmdir()
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
+    folder = tmp_path_factory.mktemp("tree")
     ignore = shutil.ignore_patterns("__pycache__", "gateway", "data")
-    shutil.copytree(ROOT / "services", tmp_path / "services", ignore=ignore)
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    return tmp_path
-
-
-def lint(tree: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(tree)}
-    return subprocess.run(
-        [str(LINTER), "--no-cache"],
-        cwd=tree,
-        env=environment,
-        capture_output=True,
+    shutil.copytree(ROOT / "services", folder / "services", ignore=ignore)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    with subprocess.Popen(
+        [sys.executable, "-c", LINTER],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=False,
-    )
+    ) as linter:
+        yield Tree(folder, linter)
 
 
-def test_our_imports_keep_every_rule(tree: Path) -> None:
-    run = lint(tree)
-    assert run.returncode == 0, run.stdout
+def test_our_imports_keep_every_rule(tree: Tree) -> None:
+    code, printed = tree.lint()
+    assert code == 0, printed
     rules = {rule for rule, _, _ in PLANTS}
-    assert f"Contracts: {len(rules)} kept, 0 broken." in run.stdout
+    assert f"Contracts: {len(rules)} kept, 0 broken." in printed
 
 
 @pytest.mark.parametrize(("rule", "name", "statement"), PLANTS)
-def test_a_planted_import_breaks_its_rule(tree: Path, rule: str, name: str, statement: str) -> None:
-    path = tree / "services" / name
-    path.parent.mkdir(exist_ok=True)
-    before = path.read_text() if path.exists() else ""
-    path.write_text(f"{before}\n{statement}\n")
-    run = lint(tree)
-    assert run.returncode == 1
-    assert f"{rule} BROKEN" in run.stdout
+def test_a_planted_import_breaks_its_rule(tree: Tree, rule: str, name: str, statement: str) -> None:
+    code, printed = tree.lint_with(name, statement)
+    assert code == 1
+    assert f"{rule} BROKEN" in printed
 
 
 def test_no_modules_import_one_another_in_a_circle() -> None:
@@ -109,9 +150,7 @@ def test_no_modules_import_one_another_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize("statement", ["import random", "from services.runtime import database"])
-def test_the_domain_has_neither_chance_nor_database(tree: Path, statement: str) -> None:
-    path = tree / "services/metering/domain.py"
-    path.write_text(f"{path.read_text()}\n{statement}\n")
-    run = lint(tree)
-    assert run.returncode == 1
-    assert "Domain rules do no I/O, read no clock and see no protobuf BROKEN" in run.stdout
+def test_the_domain_has_neither_chance_nor_database(tree: Tree, statement: str) -> None:
+    code, printed = tree.lint_with("metering/domain.py", statement)
+    assert code == 1
+    assert "Domain rules do no I/O, read no clock and see no protobuf BROKEN" in printed

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
-from tests.support import nats
-from tests.support.events import Lab
-from tests.support.nats import Nats
-from tests.support.postgres import DatabaseUrls
+from tests.support.events.lab import Lab
+from tests.support.jetstream import nats
+from tests.support.jetstream.nats import Nats
+from tests.support.postgres.server import DatabaseUrls
 
 MakeLab = Callable[[], Awaitable[Lab]]
 

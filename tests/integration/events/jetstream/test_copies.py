@@ -15,10 +15,10 @@ from services.runtime.events.jetstream.broker import Broker, BrokerAway, TailMov
 from services.runtime.events.jetstream.message import Event
 from services.runtime.events.lanes import lane_of
 from tests.integration.events.jetstream.conftest import MakeLab
-from tests.support import nats
-from tests.support.events import Lab, new_tenant
-from tests.support.jetstream import WITHIN_SECONDS, eventually, options, running, sent
-from tests.support.nats import Nats
+from tests.support.events.lab import Lab, new_tenant
+from tests.support.jetstream import nats
+from tests.support.jetstream.nats import Nats
+from tests.support.jetstream.sites import WITHIN_SECONDS, eventually, options, running, sent
 
 EVENT = Event(
     tenant_id="t",

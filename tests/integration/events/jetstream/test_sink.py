@@ -14,10 +14,17 @@ from services.runtime.events.jetstream.broker import BATCH_MAX, Broker, BrokerUn
 from services.runtime.events.jetstream.message import Event, subjects_of
 from services.runtime.events.lanes import lane_of
 from tests.integration.events.jetstream.conftest import MakeLab
-from tests.support import nats
-from tests.support.events import Lab, call, new_tenant
-from tests.support.jetstream import WITHIN_SECONDS, arrived, eventually, options, running, sent
-from tests.support.nats import Nats
+from tests.support.events.lab import Lab, call, new_tenant
+from tests.support.jetstream import nats
+from tests.support.jetstream.nats import Nats
+from tests.support.jetstream.sites import (
+    WITHIN_SECONDS,
+    arrived,
+    eventually,
+    options,
+    running,
+    sent,
+)
 
 SHORT_LEASE_MS = 500
 

@@ -16,12 +16,12 @@ from services.runtime.events.jetstream import broker, look_at
 from services.runtime.events.jetstream.broker import BATCH_BYTES_MAX, Reader
 from services.runtime.violations import ViolationReporter
 from tests.integration.events.jetstream.conftest import MakeLab
-from tests.support import nats
-from tests.support.events import Lab, call, effects_reaction, inversions, new_tenant
-from tests.support.jetstream import arrived, options, running, sent
-from tests.support.mesh import running as serving
-from tests.support.nats import Nats
-from tests.support.outside import payload_of
+from tests.support.events.lab import Lab, call, effects_reaction, inversions, new_tenant
+from tests.support.events.outside import payload_of
+from tests.support.jetstream import nats
+from tests.support.jetstream.nats import Nats
+from tests.support.jetstream.sites import arrived, options, running, sent
+from tests.support.mesh.serving import running as serving
 
 ALL_OF_IT = (
     "SELECT e.tenant_id, e.event_id, e.subject, e.schema_version, e.key, e.message_name, e.payload, e.correlation_id, "

@@ -19,11 +19,18 @@ from services.runtime.events.jetstream.broker import Broker, BrokerAway, Reader,
 from services.runtime.events.jetstream.source import SHARES
 from services.runtime.events.lanes import lane_of
 from tests.integration.events.jetstream.conftest import MakeLab
-from tests.support import nats
-from tests.support.events import Lab, new_tenant
-from tests.support.jetstream import WITHIN_SECONDS, arrived, eventually, options, running, sent
-from tests.support.mesh import running as serving
-from tests.support.nats import Nats
+from tests.support.events.lab import Lab, new_tenant
+from tests.support.jetstream import nats
+from tests.support.jetstream.nats import Nats
+from tests.support.jetstream.sites import (
+    WITHIN_SECONDS,
+    arrived,
+    eventually,
+    options,
+    running,
+    sent,
+)
+from tests.support.mesh.serving import running as serving
 
 # Longer than an idle source takes to renew it.
 SHORT_LEASE_MS = 1500

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from services.runtime.events.jetstream import broker, look_at
-from tests.support import nats
-from tests.support.jetstream import options
+from tests.support.jetstream import nats
+from tests.support.jetstream.sites import options
 
 TLS = """
 tls {{ cert_file: "{0}/server.pem", key_file: "{0}/server.key", ca_file: "{0}/ca.pem", verify: true }}

@@ -1,0 +1,1 @@
+"""Usage, catalogues, money: data of the services, and books to compare."""

@@ -1,0 +1,220 @@
+"""Plays the console blocks of a guide on a running mesh: what a page shows is what the commands print.
+
+A block is fenced as ```console. A line that starts with `$ ` is a command, lines that start with `> ` go on with it,
+and what follows up to the next command is what it printed. A block fenced as ```console settles shows a state that
+the mesh reaches by itself within seconds and then keeps: its commands are asked again until they print it.
+
+`python -m tests.support.http.guide docs/guides/events.md` runs a page and writes what was printed into it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tests.support.mesh.up import tollmesh_up
+
+SETTLES_WITHIN_S = 30.0
+# When a page is written: longer than three retries of a reaction take.
+SETTLE_BEFORE_WRITING_S = 12.0
+COMMAND_WITHIN_S = 60.0
+
+_BLOCK = re.compile(r"^```console( settles)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_END = "guide-command-ended"
+
+# What differs from run to run, the longest first; by then every space is a single one.
+_VARIES = (
+    (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "<uuid>"),
+    (r"\b[0-9A-HJKMNP-TV-Z]{26}\b", "<ulid>"),
+    (r"\b(whsec|whsk|whpk)_[A-Za-z0-9+/=]+", r"\1_<secret>"),
+    (r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:.]+(Z|\+00:00)?", "<time>"),
+    (r"\b[0-9]+(\.[0-9]+)? ?(ms|s|min)\b", "<duration>"),
+    (r"127\.0\.0\.1:[0-9]+", "<address>"),
+    (r"\beyJ[A-Za-z0-9_=-]+|\b[A-Za-z0-9_-]{40,}={0,2}", "<token>"),
+    (r"\"latency_ms\": \"[0-9]+\"", "<duration>"),
+    # Status and milliseconds of an attempt.
+    (r"│ ([0-9]{3}) │ [0-9]+ │", r"│ \1 │ <duration> │"),
+    (r"[─━═]+", "<rule>"),
+    # Go's JSON has a space here and there, another one in each build.
+    (r"(?<=[,:]) (?=[\"\[{0-9])", ""),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command of a page and what it prints.
+
+    Attributes:
+        command: as typed, without the prompts.
+        printed: standard output and error, as shown.
+        settles: the state comes by itself, within seconds.
+    """
+
+    command: str
+    printed: str
+    settles: bool
+
+
+def steps(block: str, *, settles: bool) -> list[Step]:
+    """Read the commands of a block. Raises ValueError when it starts with anything else."""
+    found: list[Step] = []
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            found.append(Step(line[2:], "", settles))
+        elif not found:
+            raise ValueError(f"a console block starts with a command, not {line!r}")
+        elif (line.startswith("> ") or line == ">") and not found[-1].printed:
+            found[-1] = replace(found[-1], command=f"{found[-1].command}\n{line[2:]}")
+        else:
+            found[-1] = replace(found[-1], printed=f"{found[-1].printed}{line}\n")
+    return found
+
+
+def plain(printed: str) -> str:
+    """Blot out what differs from run to run, widths of columns included."""
+    printed = "\n".join(" ".join(line.split()) for line in printed.splitlines()).strip()
+    for pattern, name in _VARIES:
+        printed = re.sub(pattern, name, printed)
+    return printed
+
+
+class Shell:
+    """A shell in which one command sees what the one before left."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            ["bash", "--noprofile", "--norc"],
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, command: str) -> str:
+        """Run a command and return what it printed.
+
+        Raises:
+            RuntimeError: it took more than a minute, or ended the shell.
+        """
+        overdue = threading.Timer(COMMAND_WITHIN_S, self._end)
+        overdue.start()
+        try:
+            return self._answer(command)
+        finally:
+            overdue.cancel()
+
+    def _answer(self, command: str) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{command}\necho {_END}\n")
+        self._process.stdin.flush()
+        lines: list[str] = []
+        for line in self._process.stdout:
+            before, marker, _ = line.partition(_END)
+            if before:
+                lines.append(before if marker else line)
+            if marker:
+                return "".join(lines)
+        raise RuntimeError(f"the shell ended, or had to be ended, in {command!r}: {''.join(lines)}")
+
+    def _end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End it, and whatever it left in the background."""
+        self._end()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+@contextmanager
+def playing(folder: Path, *arguments: str) -> Iterator[Shell]:
+    """Run a mesh and a shell beside it that finds it, with `$REST` and `$TOLLMESH_API_KEY`."""
+    work = folder / "work"
+    work.mkdir()
+    with tollmesh_up(folder / "data", *arguments) as mesh:
+        environment = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(work),
+            "COLUMNS": "320",
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "TOLLMESH_DATA_DIR": str(folder / "data"),
+            "TOLLMESH_API_KEY": mesh.api_key,
+            "REST": mesh.rest,
+        }
+        shell = Shell(work, environment)
+        try:
+            yield shell
+        finally:
+            shell.close()
+
+
+def differences(page: str, shell: Shell) -> list[str]:
+    """Run every command of a page and tell where it prints something else than is shown."""
+    found = []
+    for block in _BLOCK.finditer(page):
+        for step in steps(block[2], settles=bool(block[1])):
+            printed = _printed(shell, step)
+            if plain(printed) != plain(step.printed):
+                found.append(f"$ {step.command}\n--- shown\n{step.printed}--- printed\n{printed}")
+    return found
+
+
+def _printed(shell: Shell, step: Step) -> str:
+    give_up_at = time.monotonic() + SETTLES_WITHIN_S
+    while True:
+        printed = shell.run(step.command)
+        settled = plain(printed) == plain(step.printed)
+        if settled or not step.settles or time.monotonic() > give_up_at:
+            return printed
+        time.sleep(0.2)
+
+
+def written(page: str, shell: Shell) -> str:
+    """Return the page with what its commands print now."""
+
+    def play(block: re.Match[str]) -> str:
+        shown = []
+        if block[1]:
+            time.sleep(SETTLE_BEFORE_WRITING_S)
+        for step in steps(block[2], settles=bool(block[1])):
+            prompt = "\n> ".join(f"$ {step.command}".splitlines()).replace("\n> \n", "\n>\n")
+            printed = "\n".join(line.rstrip() for line in shell.run(step.command).splitlines())
+            shown.append(f"{prompt}\n{printed.strip(chr(10))}".rstrip())
+        return "```console{}\n{}\n```".format(block[1] or "", "\n".join(shown))
+
+    return _BLOCK.sub(play, page)
+
+
+def main() -> None:
+    """Write what is printed into pages."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("page", type=Path)
+    parser.add_argument("arguments", nargs="*", help="of `tollmesh up`, behind --")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, playing(Path(folder), *given.arguments) as shell:
+        page = given.page.read_text(encoding="utf-8")
+        given.page.write_text(written(page, shell), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

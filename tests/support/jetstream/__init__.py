@@ -1,0 +1,1 @@
+"""NATS servers, and sites that they join."""

@@ -1,0 +1,1 @@
+"""What is measured while tests run: holds of the loop, steps, figures."""

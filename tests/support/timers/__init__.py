@@ -1,0 +1,1 @@
+"""Timers and journeys whose time moves when it is told to."""

@@ -1,0 +1,1 @@
+"""Receivers of webhooks, and the worker that calls them."""

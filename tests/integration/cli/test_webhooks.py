@@ -133,7 +133,7 @@ def test_disabling_and_sending_again(
     )
     (delivery,) = shown.json()["deliveries"]
     again = tollmesh("webhooks", "redeliver", endpoint["id"], "--event", delivery["event_id"])
-    assert "1 on their way again" in again.out
+    assert "1 queued for redelivery" in again.out
     month = delivery["created_at"][:7]
     none = tollmesh("webhooks", "redeliver", endpoint["id"], "--period", month, "-o", "json")
     assert none.json() == {"redelivered": 0, "more": False}
@@ -162,7 +162,7 @@ def test_what_cannot_be_is_refused(
     [
         (("redeliver", "whe_1"), "--event or --period"),
         (("redeliver", "whe_1", "--event", "e", "--period", "2026-01"), "--event or --period"),
-        (("rotate", "whe_1", "--overlap", "soon"), "is no time"),
+        (("rotate", "whe_1", "--overlap", "soon"), "is not a duration"),
         (("attempts", "--outcome", "odd"), "none of sending"),
         (("create", "https://hooks.example/", "--format", "xml"), "none of json"),
         (("deliveries", "whe_1", "--status", "odd"), "none of pending"),

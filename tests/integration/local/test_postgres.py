@@ -308,7 +308,7 @@ def test_a_setting_that_postgres_refuses_shows_its_log_and_lets_the_directory_go
 ) -> None:
     with pytest.raises(PostgresDied, match="shared_buffers") as caught:
         EmbeddedPostgres(copy, settings={"shared_buffers": "nonsense"}).start()
-    assert caught.value.cause.endswith("(mend its settings)")
+    assert caught.value.cause.endswith("(correct its settings)")
     with EmbeddedPostgres(copy) as server:
         assert answer(server.admin_url()) == 1
 

@@ -97,15 +97,15 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines(file: Path, content:
     [
         (b"", "not a mapping"),
         (b"- 1", "not a mapping"),
-        (b"plans: [1", "is no YAML"),
-        (b"\xff", "not UTF-8"),
-        (b"at: 2023-99-99", "no YAML|no catalogue"),
+        (b"plans: [1", "isn't valid YAML"),
+        (b"\xff", "UTF-8"),
+        (b"at: 2023-99-99", "valid YAML|not a catalogue"),
         (b"nonsense: 1", "nonsense"),
         (b"skus: [{sku: a, colour: red}]", "colour"),
-        (b"skus: 1", "is no catalogue"),
-        (b"plans: [{plan_id: 5}]", "is no catalogue"),
-        (b"!!python/object:os.system x", "is no YAML"),
-        (b"[" * 100_000, "is no YAML"),
+        (b"skus: 1", "is not a catalogue"),
+        (b"plans: [{plan_id: 5}]", "is not a catalogue"),
+        (b"!!python/object:os.system x", "isn't valid YAML"),
+        (b"[" * 100_000, "isn't valid YAML"),
     ],
 )
 def test_what_is_no_catalogue_is_refused(file: Path, content: bytes, told: str) -> None:

@@ -105,7 +105,7 @@ def test_anchors_may_be_used_often() -> None:
         (b"a: !!int '010'", "none of JSON's values"),
         (b"!!python/object:os.system x", "none of JSON's values"),
         (b"? [a]\n: b", "a key is no text"),
-        (b"[NaN]", "NaN is no JSON number"),
+        (b"[NaN]", "NaN is not a JSON number"),
         (b"[-Infinity]", "-Infinity is no JSON number"),
         (b"[1e400]", "in quotes"),
         (b"a: 1e400", "in quotes, in line 1, column 4"),

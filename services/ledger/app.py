@@ -175,7 +175,7 @@ async def check_payment(work: UnitOfWork, payment_id: str, kept_minor: int) -> N
     """Compare what is booked of a payment that ended with what was kept of it, and tell of a difference."""
     booked_minor = await store.booked_of_payment(work, payment_id)
     if booked_minor != kept_minor:
-        message = f"payment {payment_id} kept {kept_minor}, the books hold {booked_minor} of it (minor units)"
+        message = f"payment {payment_id} kept {kept_minor}, but the ledger has {booked_minor} (minor units)"
         work.violation(PAYMENTS_IN_BOOKS, "CRITICAL", message, subject_id=payment_id)
 
 
@@ -235,7 +235,7 @@ def _tell_of_suspense(work: UnitOfWork, transfer: Transfer, payment_id: str) -> 
     if payments.in_suspense(transfer):
         message = (
             f"payment {payment_id} is booked from {transfer.debit_account_id} to {transfer.credit_account_id}:"
-            " the account of the processor or of the payer refuses it"
+            " the account of the processor or of the payer refused it"
         )
         work.violation(PAYMENT_IN_SUSPENSE, "HIGH", message, subject_id=payment_id)
 

@@ -84,7 +84,7 @@ def account_result(
     """Write what became of an account that was to be created."""
     settled = result in {AccountResult.OK, AccountResult.EXISTS}
     if not settled and not message:
-        message = f"account {account_id} {result.name.lower().replace('_', ' ')}; the first stands"
+        message = f"account {account_id} {result.name.lower().replace('_', ' ')}; the existing one is unchanged"
     return service_pb.CreateAccountResult(
         index=index,
         account_id=account_id,

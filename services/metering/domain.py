@@ -391,8 +391,8 @@ def late_told(closing: Closing, event_count: int, receipt_id: str) -> str:
     period = f"{closing.start_at.isoformat()}/{closing.end_at.isoformat()}"
     came = f"with {receipt_id}" if receipt_id else "while the charge was made"
     return (
-        f"{event_count} usage events of {closing.org_id} came {came} for {period}, which charge {closing.charge_id}"
-        " has closed: no charge bills them, ListLateEvents names them"
+        f"{event_count} usage events of {closing.org_id} arrived {came} for {period}, which charge {closing.charge_id}"
+        " has closed: no charge bills them; see ListLateEvents"
     )
 
 
@@ -432,7 +432,7 @@ def _seen_before(index: int, request_id: str, same: bool) -> Problem:
         request_id,
         Verdict.CONFLICT,
         EVENT_CONFLICT,
-        "an event of this id is stored with other content, which stands; a new fact needs a new id",
+        "an event with this id is already stored with different content and stays as it is; use a new id for new usage",
     )
 
 
@@ -446,7 +446,7 @@ def zone(name: str) -> ZoneInfo:
         return moments.zone(name or "UTC")
     except LookupError as error:
         raise UnknownTimeZone(
-            f"{name!r} is no time zone of the IANA database; use a name such as Europe/Berlin",
+            f"{name!r} is not an IANA time zone; use a name such as Europe/Berlin",
             time_zone=name,
         ) from error
 

@@ -94,8 +94,8 @@ def is_final(verdict: PostingVerdict) -> bool:
 def posting_refused(charge: Charge, account_id: str, result: str) -> PostingRefused:
     """Say which account kept the ledger from taking a charge."""
     return PostingRefused(
-        f"the ledger refused charge {charge.charge_id} with {result} at account {account_id}; put the account right,"
-        " then make the same call again",
+        f"the ledger refused charge {charge.charge_id} with {result} at account {account_id}; correct the account,"
+        " then repeat the same call",
         charge_id=charge.charge_id,
         account_id=account_id,
         result=result,

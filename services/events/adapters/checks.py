@@ -127,12 +127,12 @@ class Checks:
     def _costly(self, overrun: Overrun, subject: str, cpu_seconds: float) -> CheckTooCostly:
         if not overrun.tried:
             return CheckTooCostly(
-                "items before it took all the work that one call may, so it was not looked at; "
+                "earlier items used up the call's limit of work, so this one was not checked; "
                 "send it in a call without them",
                 subject=subject,
             )
         return CheckTooCostly(
-            f"reading or checking it took more than it may, {cpu_seconds:g} s of a processor and "
+            f"reading or checking it exceeded the limit of {cpu_seconds:g} s of CPU time and "
             f"{MEMORY_BYTES_MAX // 1024**3} GiB; simplify the schema of its type, or the payload",
             subject=subject,
             cpu_seconds=cpu_seconds,
@@ -194,11 +194,11 @@ def _plain(value: struct_pb2.Value) -> object:
 
 def _exact(number: float) -> int | float:
     if not math.isfinite(number):
-        raise PayloadInvalid(f"{number!r} is no number of JSON", pointer="")
+        raise PayloadInvalid(f"{number!r} is not a JSON number", pointer="")
     text = Decimal(repr(number))
     if len(text.normalize().as_tuple().digits) > DIGITS_MAX:
         raise PayloadInvalid(
-            f"{number!r} has more than {DIGITS_MAX} significant digits, which a Struct does not carry "
+            f"{number!r} has more than {DIGITS_MAX} significant digits, which a Struct cannot hold "
             "exactly; send the payload as json",
             pointer="",
         )

@@ -73,7 +73,7 @@ class Operations:
         """
         if not await _known(work, command.consumer):
             raise ConsumerNotReplayable(
-                f"{command.consumer} may not be given a period again: what it did would be done twice. "
+                f"a period cannot be replayed to {command.consumer}: its effects would happen twice. "
                 "Its dead letters can be replayed",
                 consumer=command.consumer,
             )

@@ -258,7 +258,7 @@ class Webhooks:
         address = parse_address(target.host) if target.is_literal else None
         if address and not self._allow.permits(target.host, address, target.port):
             raise urls.refusal(
-                "public", f"{address} is not public, and the operator does not list it"
+                "public", f"{address} is not public, and the operator has not allowed it"
             )
 
     async def _with_new_secret(

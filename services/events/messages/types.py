@@ -86,7 +86,7 @@ def type_faults(message: events_pb2.EventType) -> list[FieldViolation]:
     found = validation.violations(message)
     if not found and not is_subject(message.subject):
         found.append(
-            FieldViolation("subject", "leave out the version: the list of versions tells it")
+            FieldViolation("subject", "leave the version out: the list of versions gives it")
         )
     return found
 

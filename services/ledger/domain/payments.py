@@ -188,7 +188,7 @@ def in_suspense(transfer: Transfer) -> bool:
 def not_bookable(payment_id: str, what: str, result: str) -> PaymentNotBookable:
     """Say why a payment cannot be booked; `what` is the currency, attempt or account that was refused."""
     return PaymentNotBookable(
-        f"payment {payment_id} cannot be booked: {what} is refused with {result}; remove the cause, then"
+        f"payment {payment_id} cannot be booked: {what} was refused with {result}; remove the cause, then"
         " replay the event",
         payment_id=payment_id,
         refused=what,

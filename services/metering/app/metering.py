@@ -65,7 +65,7 @@ class Turns:
         """
         if self._waiting >= self._waiting_max:
             raise Overloaded(
-                f"{self._waiting_max} batches wait already; send this one again in a moment",
+                f"{self._waiting_max} batches are already waiting; send this one again shortly",
                 retry_after_ms=500,
                 limit=self._waiting_max,
             )
@@ -193,7 +193,7 @@ class Metering:
         unknown = sorted(unused - known)
         if unknown:
             raise domain.UnknownSkuAsked(
-                f"the catalogue has no SKU {', '.join(unknown[:20])}; ListSkus gives those that there are",
+                f"the catalogue has no SKU {', '.join(unknown[:20])}; ListSkus lists the SKUs",
                 sku=",".join(unknown[:20]),
             )
 

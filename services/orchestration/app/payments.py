@@ -179,17 +179,17 @@ def request_key(incoming: Incoming, context: Context) -> str:
     refused, under a key that the body alone gives.
     """
     if incoming.card_key:
-        message = "the idempotency key held a card number; nothing is charged, send a UUID"
+        message = "the idempotency key contains a card number; nothing is charged, send a UUID"
         incoming.findings.refuse("request_id", "CARD_DATA", message)
     elif incoming.key:
         if incoming.odd_key:
-            message = "the idempotency key is no UUID; it was mapped to one"
+            message = "the idempotency key is not a UUID; it was mapped to one"
             incoming.findings.info("request_id", "ODD_IDEMPOTENCY_KEY", message)
         if context.body_key and request_id_of(context.body_key) != incoming.key:
-            message = "the body's key was ignored, since another one came beside it: only that one recognises a repeat"
+            message = "the key in the body was ignored: the call came with another one, which alone identifies repeats"
             incoming.findings.warn("idempotency_key", "IDEMPOTENCY_KEY_IGNORED", message)
     elif not context.body_key and not context.body_key_dropped:
-        message = "no idempotency key was sent; the body stands for itself, so send a key with each payment"
+        message = "no idempotency key was sent, so one was derived from the body; send a key with each payment"
         incoming.findings.warn("request_id", "MISSING_IDEMPOTENCY_KEY", message)
     return _key_of(incoming, context)
 

@@ -115,9 +115,9 @@ def _squashed(spelled: str) -> str:
 
 def _unknown(path: str, spelled: str, value: Tree, findings: Findings) -> None:
     if _squashed(spelled) in _CARD_FIELDS and value not in _EMPTY:
-        findings.warn(path, "CARD_DATA", "card data was dropped: send tokens, never numbers")
+        findings.warn(path, "CARD_DATA", "card data was removed: send tokens, never card numbers")
     elif meant(spelled) in _AMOUNTS:
-        message = f"{path} is not read here; a method's limit is max_amount, the payment's amount is amount"
+        message = f"{path} is ignored here; a method's limit is max_amount, the payment's amount is amount"
         findings.refuse(path, "AMOUNT_AMBIGUOUS", message)
     else:
         findings.warn(path, "UNKNOWN_FIELD", f"{path} is not a field of a payment request")
@@ -126,12 +126,12 @@ def _unknown(path: str, spelled: str, value: Tree, findings: Findings) -> None:
 def _both(path: str, name: str, before: Tree, value: Tree, findings: Findings) -> Tree:
     """Report a field that stands twice, and return what is read of both."""
     if before == value:
-        findings.warn(path, "DUPLICATE_FIELD", f"{name} stands twice with the same value")
+        findings.warn(path, "DUPLICATE_FIELD", f"{name} is given twice with the same value")
     elif name != "metadata":
-        findings.refuse(path, "DUPLICATE_FIELD", f"{name} stands twice with different values")
+        findings.refuse(path, "DUPLICATE_FIELD", f"{name} is given twice with different values")
     elif isinstance(before, Object) and isinstance(value, Object):
-        findings.warn(path, "DUPLICATE_FIELD", "metadata stands twice; both were read")
+        findings.warn(path, "DUPLICATE_FIELD", "metadata is given twice; both were read")
         return Object(before.pairs + value.pairs)
     else:
-        findings.warn(path, "DUPLICATE_FIELD", "metadata stands twice; the last one was read")
+        findings.warn(path, "DUPLICATE_FIELD", "metadata is given twice; the last one was read")
     return value

@@ -45,7 +45,7 @@ async def save(work: UnitOfWork, journey: Journey) -> None:
     data = json.dumps(journey.data, ensure_ascii=False, allow_nan=False)
     if len(data.encode()) > DATA_BYTES_MAX:
         raise ValueError(
-            f"journey {journey.journey_type} {journey.journey_id} may know {DATA_BYTES_MAX} bytes: keep a reference"
+            f"journey {journey.journey_type} {journey.journey_id} may keep {DATA_BYTES_MAX} bytes: store a reference"
         )
     await work.execute(
         _SQL["move_journey"],

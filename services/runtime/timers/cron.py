@@ -83,9 +83,9 @@ class Cron:
             fires = (fire.astimezone(UTC) for fire in CronSim(self.expression, local))
             found = next((fire for fire in fires if fire > moment), None)
         except (CronSimError, AssertionError, ValueError, TypeError, OverflowError) as error:
-            raise self._invalid(str(error) or "it cannot be read") from error
+            raise self._invalid(str(error) or "it isn't valid") from error
         if found is None:
-            raise self._invalid("it never comes round")
+            raise self._invalid("it never occurs")
         return found
 
     def last_until(self, moment: datetime, since: datetime) -> datetime:

@@ -55,7 +55,7 @@ def test_what_only_looks_like_something_else_is_read_as_it_stands(file: Path, va
     [
         ("plans: [{plan_id: p, version: 1.5}]", "plans[0].version must be a whole number"),
         ("skus: [{sku: a, type: PAID}]", "skus[0].type must be one of SKU_TYPE_"),
-        ("plans: [{plan_id: [p]}]", "plans[0].plan_id must be a text"),
+        ("plans: [{plan_id: [p]}]", "plans[0].plan_id must be a string"),
         ("skus: []\nskus: []", "stands twice"),
     ],
 )
@@ -87,7 +87,7 @@ entitlements: [{org_id: o, plan_id: b, effective_at: 2020-01-01T00:00:00Z}]
     ],
 )
 def test_a_key_that_stands_twice_is_refused_with_both_lines(file: Path, content: bytes) -> None:
-    with pytest.raises(CliError, match="'skus' stands twice, in lines 1 and 4") as refused:
+    with pytest.raises(CliError, match="'skus' appears twice, in lines 1 and 4") as refused:
         read(file, content)
     assert refused.value.exit_code == EXIT_USAGE
 

@@ -64,7 +64,7 @@ def test_json_is_read_as_json(tmp_path: Path, indent: int | str | None) -> None:
 
 def test_quotes_are_advised_where_a_number_stands_for_a_text(tmp_path: Path) -> None:
     for content, is_advised in (("subject: 5", True), ("subject: []", False)):
-        with pytest.raises(CliError, match="subject must be a text") as refused:
+        with pytest.raises(CliError, match="subject must be a string") as refused:
             read(tmp_path, content)
         assert ("quotes" in refused.value.hints[0]) is is_advised
 
@@ -97,13 +97,13 @@ def test_scalars_of_yaml_are_those_of_json(tmp_path: Path) -> None:
         ('[{"subject": "a.b", "versions": [{"json_schema": {"const": NaN}}]}]', "NaN is not a JSON number"),
         ("subject: a.b\nversions: [{json_schema: {maximum: 0.12345678901234567890}}]", "quotes, in line 2"),
         ("subject: a.b\nversions: [{json_schema: {? [1] : x}}]", "isn't valid YAML"),
-        ("subject: a.b\nowner: x\nowner: y", "'owner' stands twice, in lines 2 and 3"),
-        ('{"subject": "a.b",\n"owner": "x",\n"owner": "y"}', "'owner' stands twice, in lines 2 and 3"),
+        ("subject: a.b\nowner: x\nowner: y", "'owner' appears twice, in lines 2 and 3"),
+        ('{"subject": "a.b",\n"owner": "x",\n"owner": "y"}', "'owner' appears twice, in lines 2 and 3"),
         ('{"subject": "a.b", "versions": [{"json_schema":\n{"a": {},\n"a": {}}}]}', "in lines 2 and 3"),
         ('!!int ""', "isn't valid YAML"),
         ("!!bool x", "isn't valid YAML"),
         ("!!timestamp x", "isn't valid YAML"),
-        ("[" * 100_000, "nests too deeply|isn't valid YAML"),
+        ("[" * 100_000, "nested too deeply|isn't valid YAML"),
     ],
 )  # fmt: skip
 def test_what_is_no_type_says_where_and_what_would_be(

@@ -548,8 +548,8 @@ def test_each_element_of_an_array_is_a_row(
         (FileFormat.JSON, "[{}, ]", 2, "it is empty"),
         (FileFormat.JSON, "[{} {}]", 1, "something follows after its end at line 1, column 5"),
         (FileFormat.JSON, '[{"a": "b\n"}]', 1, "a string has an unescaped control character"),
-        (FileFormat.JSON, '[{"a": "\\x"}]', 1, "a text holds a backslash that begins no escape"),
-        (FileFormat.JSON, '[{"a": 1 "b": 2}]', 1, "a comma, or the end of a list or an object, sho"),
+        (FileFormat.JSON, '[{"a": "\\x"}]', 1, "a string has a backslash that is not a valid escape"),
+        (FileFormat.JSON, '[{"a": 1 "b": 2}]', 1, "a comma, or the end of a list or an object, is"),
     ],
 )  # fmt: skip
 def test_where_json_is_wrong_is_told_by_the_lines_of_the_file(
@@ -580,12 +580,12 @@ def test_any_array_is_cut_into_its_elements(values: list[dict[str, str]]) -> Non
     [
         ("[]", 0, ""),
         ("", 0, ""),
-        ("[%s", 0, "ends in the middle of its array"),
-        ("[%s,", 1, "ends in the middle of its array"),
-        ('[%s,{"a', 1, "ends in the middle of its array"),
-        ("[%s]]", 1, "else follows behind the array"),
-        ("[%s]\n[%s]", 1, "else follows behind the array"),
-        ("[%s}", 1, "another bracket"),
+        ("[%s", 0, "ends inside the array"),
+        ("[%s,", 1, "ends inside the array"),
+        ('[%s,{"a', 1, "ends inside the array"),
+        ("[%s]]", 1, "follows after the array"),
+        ("[%s]\n[%s]", 1, "follows after the array"),
+        ("[%s}", 1, "the wrong bracket"),
     ],
 )
 def test_an_array_that_is_none_is_told_after_what_was_right(
@@ -826,8 +826,8 @@ def test_maps_and_structs_of_parquet_are_metadata(file: Path) -> None:
         (pa.array([[1], None]), ["is a list<", None]),
         (pa.array([5, None], pa.duration("ns")), ["is a duration[ns]", None]),
         (pa.array([5, None], pa.time64("ns")), ["is a time64[ns]", None]),
-        (pa.array([10**8, 0], pa.int32()).cast(pa.date32()), ["outside of the years", "1970-01-01"]),
-        (pa.array([2**60, 0], pa.timestamp("us")), ["outside of the years", "1970-01-01T00:00:00"]),
+        (pa.array([10**8, 0], pa.int32()).cast(pa.date32()), ["outside the years", "1970-01-01"]),
+        (pa.array([2**60, 0], pa.timestamp("us")), ["outside the years", "1970-01-01T00:00:00"]),
     ],
 )  # fmt: skip
 def test_each_cell_of_parquet_is_read_exactly_or_named(
@@ -911,7 +911,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, file_format: FileFo
 
 
 def test_parquet_within_gzip_is_refused() -> None:
-    with pytest.raises(CliError, match="within gzip"):
+    with pytest.raises(CliError, match="gzipped Parquet"):
         readers.detect("a.parquet.gz", None)
 
 

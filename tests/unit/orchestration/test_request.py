@@ -362,7 +362,7 @@ def test_a_struct_says_that_the_digits_are_gone() -> None:
         found = incoming.read(request)
     context = interpret(found.tree, found.findings)
     assert (context.amount_minor, codes(context)) == (108, ["AMOUNT_IS_FLOAT"])
-    assert "not known" in context.issues[0].message
+    assert "unknown" in context.issues[0].message
     struct.update({"amount": 1250})
     with acting(CallContext("t", "p", frozenset(), "r", "c")):
         found = incoming.read(request.__class__(external_request=struct))

@@ -386,7 +386,7 @@ class Sink:
 
     async def _bury(self, driver: Session, lane: Lane, delivery: Delivery) -> None:
         error = (
-            f"larger than NATS takes ({self._weight_max} bytes a message): raise max_payload of its servers to 2 MB, "
+            f"larger than NATS allows ({self._weight_max} bytes per message): raise its servers' max_payload to 2 MB, "
             "then replay"
         )
         _log.error("event buried", lane=lane.lane, event_id=delivery.event_id, error=error)
@@ -465,7 +465,7 @@ class Sink:
         state = await self._state()
         if state.last < kept.sequence:
             _log.error(
-                "the stream lost messages that it had acknowledged, or was made anew: replay the events to "
+                "the stream lost messages that it had acknowledged, or was recreated: replay the events to "
                 "transport.jetstream",
                 stream=self._stream,
                 lane=lane.lane,

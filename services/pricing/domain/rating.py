@@ -195,7 +195,7 @@ def _quantity(term: Term, usage: Usage) -> Decimal:
     if usage.total < ZERO:
         quantity = format_decimal(usage.total)
         raise UsageNotRateable(
-            f"usage of {usage.sku} in project {usage.project_id!r} adds up to {quantity}, and a negative sum has no price",
+            f"usage of {usage.sku} in project {usage.project_id!r} adds up to {quantity}; a negative sum has no price",
             sku=usage.sku,
             project_id=usage.project_id,
             quantity=quantity,

@@ -32,7 +32,7 @@ async def on_period_closed(work: UnitOfWork, envelope: Envelope) -> None:
     """Tell of usage that was stored after the charge had read usage and before its period was known as closed."""
     fact = envelope.payload
     assert isinstance(fact, UsagePeriodClosed)
-    await late.tell_unseen(work, fact.charge_id, fact.org_id)
+    await late.report_unseen(work, fact.charge_id, fact.org_id)
 
 
 # Each charge stands for itself, so one that fails holds up no other. `rating.completed` is there for charges that were

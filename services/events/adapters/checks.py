@@ -56,9 +56,11 @@ class Checks:
         found = await self._one(_read_events, None, raw, budgets=BODY_BUDGETS)
         return [events_pb2.Event.FromString(i) if isinstance(i, bytes) else i for i in found]
 
-    async def cloud_events(self, raw: bytes, *, batch: bool) -> list[body.Taken | body.Fault]:
+    async def cloud_events(
+        self, raw: bytes, *, batch: bool
+    ) -> list[body.ReadCloudEvent | body.Fault]:
         """Read a body of CloudEvents. Raises what `body.read_cloud_events` does, and CheckTooCostly."""
-        found: list[body.Taken | body.Fault] = await self._one(
+        found: list[body.ReadCloudEvent | body.Fault] = await self._one(
             _read_cloud_events, batch, raw, budgets=BODY_BUDGETS
         )
         return found
@@ -147,8 +149,8 @@ def _read_events(_: None, raw: bytes) -> list[bytes | body.Fault]:
     return [item if isinstance(item, body.Fault) else item.SerializeToString() for item in found]
 
 
-def _read_cloud_events(batch: bool, raw: bytes) -> list[body.Taken | body.Fault]:
-    return [body.taken(cut) for cut in body.read_cloud_events(raw, batch=batch)]
+def _read_cloud_events(batch: bool, raw: bytes) -> list[body.ReadCloudEvent | body.Fault]:
+    return [body.read_attributes(cut) for cut in body.read_cloud_events(raw, batch=batch)]
 
 
 def _check(rules: Mapping[tuple[str, int], Rule], event: Incoming) -> Passed:

@@ -276,7 +276,7 @@ class Webhooks:
         )
         await store.insert_secret(work, endpoint.endpoint_id, secret)
         work.audit("webhook_secret", secret_id, None, secret.as_audited(endpoint.endpoint_id))
-        return replace(await _view(work, endpoint), secret=signing.shown(key))
+        return replace(await _view(work, endpoint), secret=signing.verification_key(key))
 
 
 def signing_key(box: SecretBox, tenant_id: str, secret: Secret, endpoint_id: str) -> SigningKey:

@@ -328,19 +328,19 @@ def _refuse_more(body: bytes, at: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class ReadCloudEvent:
     """A CloudEvent of a body: its attributes, read, and its data byte for byte; None without any."""
 
     read: cloudevents.Read
     data: bytes | None
 
 
-def taken(cut: Cut | Fault) -> Taken | Fault:
+def read_attributes(cut: Cut | Fault) -> ReadCloudEvent | Fault:
     """Read the attributes of a CloudEvent that was cut out of its"""
     if isinstance(cut, Fault):
         return cut
     try:
-        return Taken(cloudevents.read(cut.attributes), cut.data)
+        return ReadCloudEvent(cloudevents.read(cut.attributes), cut.data)
     except DomainError as error:
         event_id = cut.attributes.get("id")
         return Fault(event_id[:128] if isinstance(event_id, str) else "", error)

@@ -64,7 +64,7 @@ async def read_cloud_events(
         is_batch = media_type == cloudevents.BATCH
         found = await checks.cloud_events(request.raw_request, batch=is_batch)
     elif request.headers and not media_type.startswith("application/cloudevents"):
-        found = [body.taken(body.Cut(_attributes(request), request.raw_request or None))]
+        found = [body.read_attributes(body.Cut(_attributes(request), request.raw_request or None))]
     else:
         raise cloudevents.ContentTypeUnknown(
             f"send {cloudevents.STRUCTURED}, {cloudevents.BATCH}, or JSON with ce- headers",
@@ -97,7 +97,7 @@ def _attributes(request: events_service_pb2.PublishCloudEventsRequest) -> Mappin
     return attributes | ({"datacontenttype": content_type} if content_type else {})
 
 
-def _cloud_event(item: body.Taken | body.Fault) -> Incoming | Unreadable:
+def _cloud_event(item: body.ReadCloudEvent | body.Fault) -> Incoming | Unreadable:
     if isinstance(item, body.Fault):
         return Unreadable(item.event_id, item.error)
     try:

@@ -270,7 +270,7 @@ class Engine:
         now = self._clock.now()
         if attempt.status is AttemptStatus.SENT:
             attempt = outcome.in_doubt(attempt, AttemptStatus.UNKNOWN, "answer does not match", now)
-        open_ = outcome.asked(attempt, now, found=True, settle_window=timedelta(0))
+        open_ = outcome.after_inquiry(attempt, now, found=True, settle_window=timedelta(0))
         violation = (PROCESSOR_INTEGRITY, "CRITICAL", message)
         return await self._settle(lease, payment, open_, violation=violation)
 
@@ -297,7 +297,7 @@ class Engine:
         # An order may be on its way for as long as its call may take; only then its absence begins to count.
         window = timedelta(milliseconds=payment.work.policy.call_timeout_ms)
         window += processor.capabilities.settle_window if processor else VERIFY_SCHEDULE[-1]
-        open_ = outcome.asked(
+        open_ = outcome.after_inquiry(
             attempt,
             self._clock.now(),
             found=not isinstance(finding, NotFound),

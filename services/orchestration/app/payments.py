@@ -37,7 +37,7 @@ PART_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class _Take:
+class _NewPayment:
     """A payment to be taken; `key` recognises a repeat of its request."""
 
     incoming: Incoming
@@ -46,7 +46,7 @@ class _Take:
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
+class _AcceptedPayment:
     """The payment that a request stands for.
 
     Attributes:
@@ -79,13 +79,13 @@ class Payments:
         context = await _interpreted(incoming)
         key = request_key(incoming, context)
         taken = await self._commands.apply(
-            "orchestration.payment.create", self._take, _Take(incoming, context, key)
+            "orchestration.payment.create", self._take, _NewPayment(incoming, context, key)
         )
         if taken.lease is not None and not self._runs.full:
             self._runs.begin(taken.lease)
         return await self._reached(taken.payment_id), taken.epoch is None
 
-    async def _take(self, command: _Take, work: UnitOfWork) -> _Taken:
+    async def _take(self, command: _NewPayment, work: UnitOfWork) -> _AcceptedPayment:
         """Store a payment, or find the one that its request made before."""
         incoming, key = command.incoming, command.key
         planned = await _plan(work, command.context, incoming.findings.copy(), key)
@@ -110,11 +110,11 @@ class Payments:
                 payment = again
                 epoch = await store.plan_again(work, payment, leasing)
         if epoch is None:
-            return _Taken(payment_id)
+            return _AcceptedPayment(payment_id)
         _report(work, payment_id, key, planned.context)
         if payment.plan is None:
-            return _Taken(payment_id, epoch)
-        return _Taken(
+            return _AcceptedPayment(payment_id, epoch)
+        return _AcceptedPayment(
             payment_id,
             epoch,
             Claim(call.tenant_id, payment_id, epoch, call.correlation_id, call.causation_id),

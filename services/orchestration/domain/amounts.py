@@ -165,7 +165,7 @@ class Reader:
     def _money(self, path: str, value: Object) -> int | None:
         # A field that is not known could change what the others say, e.g. a scale; null is no field.
         known = all(
-            fields.meant(spelled) in _MONEY_FIELDS
+            fields.canonical_name(spelled) in _MONEY_FIELDS
             for spelled, part in value.pairs
             if part is not None
         )

@@ -82,7 +82,7 @@ def find(
         if value is None:
             continue
         path = prefix + spelled[: 2 * PATH_MAX]
-        name = meant(spelled)
+        name = canonical_name(spelled)
         if name not in known:
             _unknown(path, spelled, value, findings)
             continue
@@ -96,7 +96,7 @@ def find(
     return fields
 
 
-def meant(spelled: str) -> str:
+def canonical_name(spelled: str) -> str:
     """Return the name of the field that a spelling stands for, or an empty text."""
     return _NAMES.get(_squashed(spelled), "")
 
@@ -116,7 +116,7 @@ def _squashed(spelled: str) -> str:
 def _unknown(path: str, spelled: str, value: Tree, findings: Findings) -> None:
     if _squashed(spelled) in _CARD_FIELDS and value not in _EMPTY:
         findings.warn(path, "CARD_DATA", "card data was removed: send tokens, never card numbers")
-    elif meant(spelled) in _AMOUNTS:
+    elif canonical_name(spelled) in _AMOUNTS:
         message = f"{path} is ignored here; a method's limit is max_amount, the payment's amount is amount"
         findings.refuse(path, "AMOUNT_AMBIGUOUS", message)
     else:

@@ -67,11 +67,11 @@ def check(context: Context) -> None:
 def test_a_finding_that_finds_no_place_is_not_even_written(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
 
-    def shown(text: str, characters_max: int) -> str:
+    def sanitized(text: str, characters_max: int) -> str:
         written.append(text)
         return text[:characters_max]
 
-    monkeypatch.setattr(issues, "shown", shown)
+    monkeypatch.setattr(issues, "sanitized", sanitized)
     findings = Findings()
     for number in range(ISSUES_MAX):
         findings.warn(f"w{number}", "W", "odd")

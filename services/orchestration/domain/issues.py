@@ -83,5 +83,7 @@ class Findings:
     def _add(self, path: str, code: str, message: str, severity: Severity) -> None:
         # A body of 256 KiB holds thousands of odd fields; those that find no place any more cost nothing.
         if self._has_place(severity):
-            self.add(Issue(sanitized(path, PATH_MAX), code, sanitized(message, MESSAGE_MAX), severity))
+            self.add(
+                Issue(sanitized(path, PATH_MAX), code, sanitized(message, MESSAGE_MAX), severity)
+            )
         self.refused = self.refused or severity is Severity.ERROR

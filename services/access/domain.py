@@ -80,12 +80,12 @@ class ApiKey:
 
 
 def parent_of(maker_id: str) -> str:
-    """Return the key among whose keys one counts that a principal makes; an empty text when that is no key."""
+    """Return the id of the key that a principal creates keys with; empty when it is not a key."""
     return maker_id if maker_id.startswith(f"{KEY_ID_PREFIX}_") else ""
 
 
 def check_maker(maker_id: str, held: Collection[str]) -> None:
-    """Refuse a service: its token lasts minutes, and a key made with it would last for good.
+    """Refuse a service: its token lasts minutes, but a key created with it lives on.
 
     Raises:
         ScopeNotGrantable: the maker is neither a key nor the operator.

@@ -21,7 +21,7 @@ class ColumnsUnclear(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where an event's values stand in records that have the same columns.
+    """Which column holds which value of an event.
 
     Attributes:
         fields: field to column.

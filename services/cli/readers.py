@@ -66,7 +66,7 @@ _ENDINGS = {
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that is no event.
+    """A row that is not a valid event.
 
     Attributes:
         row: its number: the line of the file, or the record of an array or of a Parquet file, from 1.

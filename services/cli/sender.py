@@ -29,7 +29,7 @@ PROBLEMS_KEPT = 100
 
 @dataclass(slots=True)
 class Totals:
-    """What became of the rows of a file.
+    """Counts and problems of the rows of a file.
 
     Attributes:
         accepted, duplicate, conflict, rejected: events by verdict.

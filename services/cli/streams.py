@@ -181,7 +181,7 @@ class Lines(Iterator[str]):
         self._quotes = self._length = 0
 
     def read_over_quoted(self) -> None:
-        """Go to the end of the record: what stands in its quotes is data, however many lines it has.
+        """Skip to the end of the record; quoted line breaks belong to its data.
 
         Raises:
             Damaged: its quotes are not closed.

@@ -16,7 +16,7 @@ class Number(str):
 
 
 class Place(NamedTuple):
-    """Where a text stands in its file; line and column count from 1."""
+    """Position of a text in its file; line and column count from 1."""
 
     line: int = 1
     column: int = 1

@@ -93,7 +93,7 @@ class Policy:
 
 
 class Verdict(StrEnum):
-    """What became of one event of a batch."""
+    """The result for one event of a batch."""
 
     ACCEPTED = "ACCEPTED"
     DUPLICATE = "DUPLICATE"

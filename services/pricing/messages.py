@@ -78,7 +78,7 @@ def price(message: pricing_pb2.Price) -> Price:
 
 
 async def applied(changes: list[Change]) -> catalog_service_pb2.ApplyCatalogResponse:
-    """Write what became of a declaration; in a thread, since a large one takes long."""
+    """Return the result message of a declaration; in a thread, because a large one takes long."""
     written_ = await asyncio.to_thread(lambda: [_change(item) for item in changes])
     return catalog_service_pb2.ApplyCatalogResponse(changes=written_)
 

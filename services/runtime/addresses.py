@@ -1,4 +1,4 @@
-"""Which addresses of the network may be reached on somebody else's word (webhooks), and which may not.
+"""Which network addresses may be reached at a tenant's request (webhooks), and which may not.
 
 An address counts as public only when no registry says otherwise. `ipaddress.is_global` is not enough: it lets
 multicast, 6to4, NAT64, segment routing and further ranges pass. Sources: IANA's IPv4 and IPv6 Special-Purpose Address

@@ -59,7 +59,7 @@ class Request(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UseCase(Generic[CommandT, AnswerT, ResponseT]):
-    """A use case that changes something in one unit of work, and how its answer is told.
+    """A use case that changes something in one unit of work, and how its response is built.
 
     Attributes:
         name: of its records, and of the crash points of its unit of work. Never change it: answers are kept under it.

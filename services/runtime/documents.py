@@ -38,7 +38,7 @@ _TAGS = frozenset({*_SCALARS, _STR, f"{_TAG}map", f"{_TAG}seq"})
 
 
 class DocumentUnfit(ValueError):
-    """A text is no document, or one with two readings; says where."""
+    """A text is not a valid document, or is ambiguous; the message says where."""
 
 
 class DocumentTooLong(DocumentUnfit):

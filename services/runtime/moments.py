@@ -59,7 +59,7 @@ def zone(name: str) -> ZoneInfo:
 
 @cache
 def zones() -> frozenset[str]:
-    """Return the names of the time zones that there are."""
+    """Return the names of all time zones."""
     return frozenset(available_timezones() - _NO_ZONES)
 
 

@@ -65,7 +65,7 @@ def planned(charge: Charge) -> Charge:
 
 
 def next_round(charge: Charge) -> Charge:
-    """Return a charge whose transfers the ledger refused for good with fresh ids; all else of them stays."""
+    """Return the charge with new ids for its transfers, because the ledger's refusal used up the old ones."""
     round_no = charge.posting_round + 1
     transfers = (
         replace(item, transfer_id=_transfer_id(item.charge_id, round_no, item.line_id, item.leg))

@@ -72,7 +72,7 @@ class Sender:
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Send a request; whatever happens on the way is told by the answer."""
+        """Send a request; the returned answer describes any failure."""
         began = time.monotonic()
 
         def told(outcome: Outcome, error: str) -> Answer:

@@ -18,7 +18,7 @@ KEY_CHARS_MAX = 200
 
 
 class KeyInvalid(InvalidField):
-    """What orders the event is no key. Which property that is, its type says, and a type may be registered anew."""
+    """The ordering key is invalid. The type names its property, and types can be changed."""
 
     state_dependent = True
 

@@ -21,7 +21,7 @@ EXPONENT_MAX = 1000
 
 
 class PayloadInvalid(DomainError):
-    """A payload is no sound JSON, or not what its schema asks for."""
+    """A payload isn't valid JSON, or doesn't match its schema."""
 
     code = Code.INVALID_ARGUMENT
     reason = "EVENT_PAYLOAD_INVALID"

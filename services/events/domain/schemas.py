@@ -22,7 +22,7 @@ MESSAGE_CHARS_MAX = 500
 
 
 class SchemaInvalid(DomainError):
-    """A text is no JSON Schema that payloads can be checked by."""
+    """A text is not a JSON Schema that payloads can be checked against."""
 
     code = Code.INVALID_ARGUMENT
     reason = "EVENT_SCHEMA_INVALID"

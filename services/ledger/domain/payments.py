@@ -85,7 +85,7 @@ class Booking:
     metadata: Mapping[str, str]
 
     def transfer_id(self, round_no: int) -> UUID:
-        """Return the id of a round. The first is used unless somebody else took it for something else."""
+        """Return the id of a round. The first is used unless it belongs to a different transfer."""
         return derived_uuid(*self.name, *([str(round_no)] if round_no else []))
 
     def transfer(self, transfer_id: UUID, debit: Account, credit: Account) -> Transfer:
@@ -178,7 +178,7 @@ def can_serve(result: AccountResult) -> bool:
 
 
 def in_suspense(transfer: Transfer) -> bool:
-    """True when an account of the booking's own was refused and another stands in for it."""
+    """True when a suspense account replaces an account that refused the booking."""
     return any(
         account_id.startswith(_SUSPENSE)
         for account_id in (transfer.debit_account_id, transfer.credit_account_id)

@@ -194,7 +194,7 @@ class EmbeddedPostgres:
             DataDirectoryUnsafe: the directory is not ours alone to write.
             DataDirectoryForeign: it is a cluster that was not made here.
             PostgresDied: it did not start; the message ends with its log.
-            PostgresError: the directory or the user it needs cannot be had.
+            PostgresError: the directory or the user it needs is unavailable.
         """
         self._check_start()
         try:
@@ -296,7 +296,7 @@ class EmbeddedPostgres:
             await asyncio.to_thread(self._await_ready, self._spawn(), None)
 
     def why_ended(self) -> str:
-        """Say why it ended although nobody stopped it; an empty text when it did not."""
+        """Return why it stopped unexpectedly; empty if it didn't."""
         ended = self._process is not None and self._process.poll() is not None
         return self._why() if ended else ""
 
@@ -567,7 +567,7 @@ def take_directory(data_dir: Path) -> int:
         DataDirectoryInUse: another process holds it.
         DataDirectoryUnsafe: it is not ours alone to write.
         DataDirectoryForeign: it is a cluster that was not made here.
-        PostgresError: it cannot be had.
+        PostgresError: it is unavailable.
     """
     # Others may pass through a directory that we make as root, because Postgres is an other then;
     # what lies in it is closed to all but its owner.

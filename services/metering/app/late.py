@@ -1,4 +1,4 @@
-"""Late usage: what was stored for a period after a charge had closed it. Each event is marked and told of once.
+"""Late usage: stored for a period after a charge had closed it. Each event is marked and reported once.
 
 An event is late when it lies in a charge's period and not in the snapshot of usage that the charge saw. Metering hears
 of the charge a while after that. It then waits for the batches that are under way (by a lock that batches share) and

@@ -97,7 +97,7 @@ def find(
 
 
 def canonical_name(spelled: str) -> str:
-    """Return the name of the field that a spelling stands for, or an empty text."""
+    """Return the canonical name of a field in any spelling, or an empty text."""
     return _NAMES.get(_squashed(spelled), "")
 
 

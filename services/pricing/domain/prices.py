@@ -29,7 +29,7 @@ class Rounding(StrEnum):
 
 
 class StepKind(StrEnum):
-    """What a step of the arithmetic stands for."""
+    """The kind of a step in the arithmetic."""
 
     INCLUDED = "INCLUDED"
     FLAT = "FLAT"

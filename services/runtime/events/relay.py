@@ -139,7 +139,7 @@ async def transaction(session: Session, limit_ms: int) -> AsyncIterator[None]:
 
 
 class ControlSession(Session):
-    """A session of somebody's own, beside the pool.
+    """A dedicated session outside the pool.
 
     Attributes:
         limit_s: how long one may take.

@@ -26,7 +26,7 @@ from services.runtime.journeys.definition import (
 
 
 class JourneyEventRefused(DomainError):
-    """A journey does not expect an event, and its definition lets nobody pass over it."""
+    """A journey doesn't expect an event, and its definition doesn't allow ignoring it."""
 
     code = Code.FAILED_PRECONDITION
     reason = "JOURNEY_EVENT_REFUSED"
@@ -34,7 +34,7 @@ class JourneyEventRefused(DomainError):
 
 
 class Status(StrEnum):
-    """Whether a journey goes on, and how it ended."""
+    """Whether a journey is running, or how it ended."""
 
     RUNNING = "running"
     COMPENSATING = "compensating"

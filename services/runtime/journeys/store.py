@@ -41,7 +41,7 @@ async def claim(work: UnitOfWork, journey: Journey) -> bool:
 
 
 async def save(work: UnitOfWork, journey: Journey) -> None:
-    """Store what became of a journey. Raises ValueError when it knows too much."""
+    """Store a journey. Raises ValueError when its data is too large."""
     data = json.dumps(journey.data, ensure_ascii=False, allow_nan=False)
     if len(data.encode()) > DATA_BYTES_MAX:
         raise ValueError(

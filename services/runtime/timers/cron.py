@@ -36,7 +36,7 @@ class ScheduleInvalid(DomainError):
 
 
 class Missed(StrEnum):
-    """What becomes of the fires for which nobody was there."""
+    """What to do about missed runs."""
 
     SKIP = "skip"
     ONE = "one"

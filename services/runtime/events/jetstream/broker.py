@@ -63,7 +63,7 @@ class ConsumerGone(BrokerAway):
 
 
 class BrokerUnfit(Exception):
-    """NATS answers, and cannot serve as transport until somebody changes something. The message says what."""
+    """NATS answers, but its configuration must change before it can be used. The message says how."""
 
 
 class TailMoved(Exception):
@@ -206,7 +206,7 @@ class Broker:
     # ---- The stream of this site
 
     async def ensure_stream(self, owner: str) -> StreamState:
-        """Make this site's stream, or check the one that there is.
+        """Create this site's stream, or check the existing one.
 
         Limits of a stream that exists are its operator's: they are left as they are.
 

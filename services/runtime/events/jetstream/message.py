@@ -51,7 +51,7 @@ _FIXED_BYTES_MAX = 1024
 
 
 class Unreadable(Exception):
-    """A message is no event of ours. The message says what is wrong with it."""
+    """A NATS message is not a valid Tollmesh event. The message says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)

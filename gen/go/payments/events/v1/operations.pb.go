@@ -42,7 +42,7 @@ type Consumer struct {
 	RetryingCount int64 `protobuf:"varint,7,opt,name=retrying_count,json=retryingCount,proto3" json:"retrying_count,omitempty"`
 	// Events that it gave up on; ListDeadLetters shows them. Counted up to 100,000.
 	DeadLetterCount int64 `protobuf:"varint,8,opt,name=dead_letter_count,json=deadLetterCount,proto3" json:"dead_letter_count,omitempty"`
-	// Keys that do not get on, those that are parked first, 20 at most.
+	// Blocked keys, parked ones first, at most 20.
 	FailingKeys   []*FailingKey `protobuf:"bytes,9,rep,name=failing_keys,json=failingKeys,proto3" json:"failing_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -58,7 +58,7 @@ class Consumer(_message.Message):
 
     @_builtins.property
     def failing_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailingKey]:
-        """Keys that do not get on, those that are parked first, 20 at most."""
+        """Blocked keys, parked ones first, at most 20."""
 
     def __init__(
         self,

@@ -756,7 +756,7 @@ class Consumer(CheckedMessage):
         9, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    Keys that do not get on, those that are parked first, 20 at most.
+    Blocked keys, parked ones first, at most 20.
     """
 
 

@@ -1,5 +1,5 @@
-# `make` alone prints this list. A machine with python3 (3.11 or newer, with venv), make and git is enough:
-# everything else arrives as a wheel, pinned in uv.lock or here.
+# `make` alone prints the list of targets. You need only python3 (3.11 or newer, with venv), make and git:
+# everything else is installed as a wheel, pinned in uv.lock or here.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -8,12 +8,11 @@ MAKEFLAGS += --no-print-directory
 
 UV_VERSION := 0.13.8
 PYTHON ?= python3
-# More workers than the two cores of the smallest machine: about half of a test's time is waiting, for a server that starts
-# again, a lease that runs out, a retry.
+# More workers than the two cores of the smallest machine: about half of a test's time is waiting.
 TEST_WORKERS ?= 4
-# Of the fuzz in `make chaos`, a quarter of it with a Postgres that is killed; `make test` takes 30.
+# Fuzzing time in `make chaos`; during a quarter of it Postgres is killed. `make test` uses 30.
 FUZZ_SECONDS ?= 270
-# Of the fuzz of every RPC and route; `make test` makes 800.
+# Calls in the fuzzing of every RPC and route; `make test` makes 800.
 FUZZ_CALLS ?= 24000
 
 VENV := .venv
@@ -41,13 +40,13 @@ help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
-setup: $(SYNCED) ## Install everything into .venv (the other targets do it when needed)
+setup: $(SYNCED) ## Install everything into .venv (other targets do this when needed)
 
-demo: setup $(if $(findstring --keep,$(ARGS)),gateway) ## Bill two real traces; make demo ARGS=--keep goes on serving
+demo: setup $(if $(findstring --keep,$(ARGS)),gateway) ## Bill two real traces; make demo ARGS=--keep keeps the mesh running
 	@$(RUN)/tollmesh demo $(ARGS)
 
 up: setup ## Start the mesh with its REST facade; Ctrl-C stops it (ARGS="--grpc-port 7000 ...")
-	@$(MAKE) gateway || echo "The mesh starts without REST." >&2
+	@$(MAKE) gateway || echo "Starting the mesh without REST." >&2
 	@$(RUN)/tollmesh up $(ARGS)
 
 ##@ Work on it
@@ -63,7 +62,7 @@ generate: setup ## Write gen/ from proto/, and pages of docs/reference (PARTS="p
 unit: setup ## Only the tests that need no server and no database
 	@$(RUN)/pytest tests/unit -q
 
-chaos: setup ## Only the crash tests: every point, minutes of fuzz of the events and of every call
+chaos: setup ## Only the crash tests: every crash point, and minutes of fuzzing events and calls
 	@TOLLMESH_FUZZ_SECONDS=$(FUZZ_SECONDS) TOLLMESH_FUZZ_CALLS=$(FUZZ_CALLS) TOLLMESH_CRASH_POINTS=all \
 		$(RUN)/pytest tests/chaos -n $(TEST_WORKERS) --dist loadgroup
 
@@ -99,10 +98,10 @@ check-schemas: setup ## buf lint and format
 check-breaking: setup ## buf breaking, against the parent commit and the last release
 	@$(PY) tools/check_breaking.py
 
-check-generated: setup ## gen/ is exactly what proto/ gives
+check-generated: setup ## gen/ matches proto/
 	@$(PY) tools/generate.py --check
 
-check-pages: setup ## docs/reference is exactly what the event catalogue gives
+check-pages: setup ## docs/reference matches the event catalogue
 	@$(PY) tools/event_page.py --check
 
 check-gateway: setup ## gofmt, go vet and the facade's own tests
@@ -111,7 +110,7 @@ check-gateway: setup ## gofmt, go vet and the facade's own tests
 		if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted" >&2; exit 1; fi && \
 		go -C services/gateway vet ./... && go -C services/gateway test ./...
 
-suites: setup gateway ## Every pytest suite but bench
+suites: setup gateway ## Every pytest suite except bench
 	@$(RUN)/pytest tests --ignore tests/bench -n $(TEST_WORKERS) --dist loadgroup
 
 ##@ Release
@@ -119,7 +118,7 @@ suites: setup gateway ## Every pytest suite but bench
 release-image: setup ## Record the schemas as those of the released version (tests/golden/)
 	@$(PY) tools/check_breaking.py --record
 
-clean: ## Remove what the targets made, but no data of a mesh
+clean: ## Remove everything the targets created, but keep the data of a mesh
 	rm -rf $(VENV) .tools build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # The stamp is newer than the lock file exactly when the environment follows it.
@@ -129,7 +128,7 @@ $(SYNCED): pyproject.toml uv.lock | $(UV)
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Tollmesh needs Python 3.11 or newer; say which: make PYTHON=python3.12" >&2; exit 1; }
+		{ echo "Tollmesh needs Python 3.11 or newer; choose one with: make PYTHON=python3.12" >&2; exit 1; }
 	@echo "Setting up .venv (once) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

@@ -55,7 +55,7 @@ async def create(command: CreateKey, work: UnitOfWork) -> KeyView:
     parent_key_id = parent_of(maker.principal_id)
     if parent_key_id and not await store.hold(work, parent_key_id):
         raise MakerEnded(
-            "the key that asks was revoked or has expired; ask with another", cause="revoked_key"
+            "the key of this call was revoked or has expired; use another key", cause="revoked_key"
         )
     made = new_key()
     key = ApiKey(
@@ -86,7 +86,7 @@ async def revoke(command: RevokeKey, work: UnitOfWork) -> KeyView:
     asking = parent_of(caller.principal_id)
     if keep_made_keys and asking and await store.is_of(work, key_id, asking):
         raise KeepNotAllowed(
-            f"a key of the line of {key_id} cannot keep what that has made; ask with another key",
+            f"{key_id}, or a key created with it, cannot revoke it and keep its keys; use another key",
             key_id=key_id,
         )
     key = await store.lock(work, key_id)

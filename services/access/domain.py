@@ -82,19 +82,19 @@ class ApiKey:
 
 
 def parent_of(maker_id: str) -> str:
-    """Return the key among whose keys one counts that a principal makes; an empty text when that is no key."""
+    """Return the id of the key that a principal creates keys with; empty when it is not a key."""
     return maker_id if maker_id.startswith(f"{KEY_ID_PREFIX}_") else ""
 
 
 def check_maker(maker_id: str, held: Collection[str]) -> None:
-    """Refuse a service: its token lasts minutes, and a key made with it would last for good.
+    """Refuse a service: its token lasts minutes, but a key created with it lives on.
 
     Raises:
         ScopeNotGrantable: the maker is neither a key nor the operator.
     """
     if not parent_of(maker_id) and OPERATOR_SCOPE not in held:
         raise ScopeNotGrantable(
-            f"a key is made with another key, or by the operator with scope {OPERATOR_SCOPE}; not by a service",
+            f"keys are created with another key, or by the operator with scope {OPERATOR_SCOPE}; not by a service",
             scope=OPERATOR_SCOPE,
         )
 
@@ -111,7 +111,7 @@ def check_grant(asked: Iterable[str], held: Collection[str]) -> None:
         held_by_all = SCOPE_ALL in held and scope != OPERATOR_SCOPE
         if scope not in held and not held_by_all:
             raise ScopeNotGrantable(
-                f"scope {scope} cannot be given by a key that does not hold it", scope=scope
+                f"a key cannot grant scope {scope}, which it does not have", scope=scope
             )
 
 
@@ -133,7 +133,9 @@ def check_known(asked: Sequence[str], known: Collection[str]) -> None:
 def _unknown(scope: str, known: Collection[str]) -> str:
     near = get_close_matches(scope, known, n=1)
     meant = f"Did you mean {near[0]}? " if near else ""
-    return f"no call needs the scope {scope}. {meant}There are: {SCOPE_ALL}, {', '.join(sorted(known))}"
+    return (
+        f"there is no scope {scope}. {meant}The scopes are: {SCOPE_ALL}, {', '.join(sorted(known))}"
+    )
 
 
 def end_of(
@@ -159,7 +161,7 @@ def choose_tenant(asked: str, own: str, held: Collection[str]) -> str:
         return own
     if OPERATOR_SCOPE not in held:
         raise TenantMismatch(
-            f"a key for tenant {asked} needs scope {OPERATOR_SCOPE}; leave tenant_id empty for your own",
+            f"creating a key for tenant {asked} needs scope {OPERATOR_SCOPE}; leave tenant_id empty for your own",
             tenant_id=asked,
         )
     return asked

@@ -105,7 +105,7 @@ class Charges:
                 work.publish(facts.usage_rated(charge))
                 return charge
             other = await store.overlapping(work, order.org_id, period)
-            assert other is not None, "a charge that cannot be stored has a rival"
+            assert other is not None, "a charge that cannot be stored overlaps another one"
             raise overlaps(order.org_id, other)
 
     @staticmethod

@@ -44,7 +44,7 @@ class PricingClient:
             lines = [_rated_line(line) for line in response.lines]
         except DomainError as error:
             # Not the caller's fault, so not an answer to store.
-            raise Internal(f"pricing rated a line that cannot be read: {error}") from error
+            raise Internal(f"pricing returned a line that cannot be read: {error}") from error
         rating = Rating(
             lines=lines,
             currency_code=response.total.currency_code,
@@ -53,7 +53,7 @@ class PricingClient:
             usage_snapshot=response.usage_snapshot,
         )
         if sum(line.amount.minor_units for line in rating.lines) != response.total.minor_units:
-            raise Internal(f"the lines that pricing rated for {org_id} do not add up to its total")
+            raise Internal(f"the rated lines of {org_id} do not add up to their total")
         return rating
 
 

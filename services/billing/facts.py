@@ -91,7 +91,7 @@ def rating_completed(charge: Charge) -> RatingCompleted:
 
 
 def charge_created(charge: Charge) -> ChargeCreated:
-    """Tell of a charge."""
+    """Return the event of a charge."""
     event = ChargeCreated(
         charge_id=charge.charge_id, org_id=charge.org_id, line_count=len(charge.lines)
     )

@@ -248,8 +248,8 @@ def _charge(row: Any, lines: Sequence[Any], transfers: Sequence[Any]) -> Charge:
     if len(transfers) != row.transfer_count:
         # Settled without them, its money would never be in the books.
         raise Internal(
-            f"charge {row.charge_id} has {len(transfers)} of the {row.transfer_count} transfers of its round"
-            f" {row.posting_round}; restore them before it is used"
+            f"charge {row.charge_id} has only {len(transfers)} of the {row.transfer_count} transfers of its round"
+            f" {row.posting_round}; restore them before using it"
         )
     currency = row.currency_code
     return Charge(

@@ -9,7 +9,7 @@ import traceback
 from services.runtime.process.heap import loading
 
 EXIT_INTERRUPTED = 130
-# gRPC's own lines on standard error say in its words what our errors say in ours.
+# gRPC would log to standard error what our own error messages already say.
 _QUIET = {"GRPC_VERBOSITY": "NONE", "GRPC_ENABLE_FORK_SUPPORT": "0"}
 
 
@@ -30,26 +30,26 @@ def main() -> None:
 
 
 def _explain(error: Exception) -> int:
-    """Say what went wrong and what to do next; returns the exit code."""
+    """Print what went wrong and what to do next; return the exit code."""
     from services.cli.errors import EXIT_FAULT, EXIT_USAGE, CliError  # noqa: PLC0415
     from services.cli.output import ReaderGone, show_error  # noqa: PLC0415
 
     if isinstance(error, ReaderGone):
-        # It has what it wanted: `tollmesh events tail | head -1`. Nothing is left to flush.
+        # As in `tollmesh events tail | head -1`: nobody reads the rest, so nothing is left to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if isinstance(error, CliError):
         show_error(error)
         return error.exit_code
-    # Bytes that are not UTF-8 may be part of a file's name, but of nothing that is sent.
+    # A file's name may hold bytes that aren't UTF-8; nothing that is sent may.
     if isinstance(error, UnicodeEncodeError) and any(error.object in word for word in sys.argv[1:]):
-        show_error(CliError(f"{error.object[:64]!r} is not UTF-8", exit_code=EXIT_USAGE))
+        show_error(CliError(f"{error.object[:64]!r} isn't valid UTF-8", exit_code=EXIT_USAGE))
         return EXIT_USAGE
     if os.environ.get("TOLLMESH_TRACEBACK"):
         traceback.print_exception(error)
     fault = CliError(
-        f"a fault of ours: {type(error).__name__}: {error}",
-        "report it, with what TOLLMESH_TRACEBACK=1 in front of the command shows",
+        f"internal error: {type(error).__name__}: {error}",
+        "please report it with the traceback: run the command again with TOLLMESH_TRACEBACK=1 in front",
         exit_code=EXIT_FAULT,
     )
     show_error(fault)

@@ -22,9 +22,9 @@ from services.cli.errors import EXIT_CODES
 
 app = typer.Typer(
     name="tollmesh",
-    help="Turns metered usage into settled money, and proves every step.",
-    epilog=f"TOLLMESH_ADDRESS and TOLLMESH_API_KEY say which mesh the commands talk to; without them it is "
-    f"the one that `tollmesh up` started in this directory.\n\n{EXIT_CODES}",
+    help="Turn metered usage into settled money, with proof of every step.",
+    epilog=f"The commands talk to the mesh that `tollmesh up` started in this directory, or to the one that "
+    f"TOLLMESH_ADDRESS and TOLLMESH_API_KEY name.\n\n{EXIT_CODES}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

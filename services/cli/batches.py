@@ -1,4 +1,4 @@
-"""What one call carries: so many items, and no more than a message may weigh."""
+"""Splits items into calls, limited by number and by message size."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def cut(
     items_max: int,
     bytes_max: int = CALL_BYTES_MAX,
 ) -> Iterator[list[ItemT]]:
-    """Group items by number and encoded size. What is too large for a call by itself gets a group of its own.
+    """Group items by number and encoded size. An item that is too large for a call gets a group of its own.
 
-    What was read before `items` fails is given before its failure is raised.
+    If `items` fails, what was read before is yielded first, and then the failure is raised.
     """
     batch: list[ItemT] = []
     weight = 0
@@ -36,7 +36,7 @@ def cut(
                 batch, weight = [], 0
             batch.append(item)
             weight += item_bytes
-            # At once: the next item may be long in coming.
+            # Don't wait for the next item: it may take long.
             if len(batch) == items_max:
                 yield batch
                 batch, weight = [], 0

@@ -36,20 +36,22 @@ KEY_HINT = "set TOLLMESH_API_KEY to a key of this mesh, or TOLLMESH_DATA_DIR to 
 StubT = TypeVar("StubT")
 ResponseT = TypeVar("ResponseT")
 
-_AGAIN = "what was asked may have been done: ask again, with the same ids it is done once"
-_LESS = "ask for less at once, with --limit where the command has it"
+_AGAIN = (
+    "the request may have been carried out: repeat it with the same ids, and it is done only once"
+)
+_LESS = "ask for less at once: with --limit, if the command has it"
 _ADDRESS = "set TOLLMESH_ADDRESS to host:port of a gRPC server, e.g. 127.0.0.1:7443"
 # A mesh makes keys of 56 characters; a server takes no headers of 16 KiB.
 _KEY_CHARS_MAX = 256
-# How gRPC's core words what happened to a connection. What it does not say, somebody behind the connection says.
-_NOBODY = ("failed to connect", "connections to all backends failing")
+# How gRPC's core describes a broken connection. Any other text comes from a server or proxy on the other side.
+_NOT_CONNECTED = ("failed to connect", "connections to all backends failing")
 _NAMES = ("dns", "name resolution", "resolving", "hostname lookup", "domain name")
 _OTHER_PROTOCOL = ("http1", "handshake", "settings frame", "ssl", "tls", "wrong_version")
 _BROKEN = (
     *("socket closed", "reset by peer", "goaway", "broken pipe", "recvmsg", "sendmsg", "keepalive"),
     *("ping timeout", "stream removed", "transport closed", "end of tcp stream", "endpoint"),
 )
-_CORE = (*_NOBODY, *_NAMES, *_OTHER_PROTOCOL, *_BROKEN)
+_CORE = (*_NOT_CONNECTED, *_NAMES, *_OTHER_PROTOCOL, *_BROKEN)
 
 _EXITS = {
     grpc.StatusCode.UNAVAILABLE: EXIT_UNAVAILABLE,
@@ -63,7 +65,7 @@ _EXITS = {
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Where a mesh listens and the key to show it.
+    """Where a mesh listens, and the API key for it.
 
     Attributes:
         grpc: `host:port`.
@@ -77,7 +79,7 @@ class Session:
 
     @classmethod
     def find(cls, data_dir: Path | None = None) -> Session:
-        """Read TOLLMESH_ADDRESS and TOLLMESH_API_KEY, and fill up from the last `tollmesh up`."""
+        """Read TOLLMESH_ADDRESS and TOLLMESH_API_KEY; what is unset comes from the last `tollmesh up`."""
         stored = _stored(data_dir or Path(os.environ.get("TOLLMESH_DATA_DIR", ".tollmesh")))
         return cls(
             grpc=os.environ.get("TOLLMESH_ADDRESS") or stored.get("grpc") or DEFAULT_ADDRESS,
@@ -90,7 +92,7 @@ class Client:
     """A channel to a mesh. Use as a context manager."""
 
     def __init__(self, session: Session) -> None:
-        """Raises CliError: the address or the key cannot be one."""
+        """Raises CliError: the address or the key is malformed."""
         _check(session)
         self.session = session
         self.metadata: tuple[tuple[str, str | bytes], ...] = ()
@@ -123,13 +125,13 @@ class Client:
         """Call an RPC.
 
         Raises:
-            CliError: it failed; says why and what to do.
+            CliError: the call failed; the message says why and what to do.
         """
         weight = request.ByteSize()
         if weight > MESSAGE_BYTES_MAX:
             raise CliError(
-                f"the request weighs {weight:,} bytes; a call carries {MESSAGE_BYTES_MAX:,}",
-                "split what it holds",
+                f"the request has {weight:,} bytes; the limit is {MESSAGE_BYTES_MAX:,}",
+                "split it",
                 exit_code=EXIT_USAGE,
             )
         try:
@@ -140,7 +142,7 @@ class Client:
     def stream(
         self, method: Callable[..., Any], request: Any, timeout: float | None = None
     ) -> Iterator[Any]:
-        """Call a streaming RPC and give its answers as they come.
+        """Call a streaming RPC and yield its responses as they come.
 
         Raises:
             CliError: it failed.
@@ -151,7 +153,7 @@ class Client:
             raise self.explain(error) from error
 
     def explain(self, error: grpc.RpcError) -> CliError:
-        """Say what an RPC's error means to the person at the terminal."""
+        """Turn an RPC error into one for the person at the terminal."""
         code = error.code()
         typed = _typed(error)
         exit_code = _EXITS.get(code, EXIT_REFUSED)
@@ -164,55 +166,55 @@ class Client:
         return CliError(typed.message, *hints, exit_code=exit_code, reason=typed.reason)
 
     def _untyped(self, error: grpc.RpcError) -> list[str]:
-        """Say what an error means that no service of ours wrote: gRPC's own, or a proxy's; message, then hints."""
+        """Explain an error that didn't come from our services but from gRPC or a proxy: message, then hints."""
         code, details = error.code(), str(error.details() or "")
-        address, said = self.session.grpc, f"{code.name.lower()}: {details}"
+        address, cause = self.session.grpc, f"{code.name.lower()}: {details}"
         lowered = details.lower()
         is_too_large = code == grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in lowered
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
             return [f"{address} did not answer in time", _AGAIN]
         if is_too_large and lowered.startswith("sent"):
             return [
-                f"what was asked for, or its answer, is too large for a call ({details})",
+                f"the request or its response is too large for one call ({details})",
                 _LESS,
             ]
         if is_too_large:
-            return [f"the answer of {address} is too large for a call ({details})", _LESS]
+            return [f"the response of {address} is too large for one call ({details})", _LESS]
         if code == grpc.StatusCode.UNAVAILABLE:
             return self._unavailable(details, answered=_was_answered(error))
         found = {
             grpc.StatusCode.UNAUTHENTICATED: [
-                f"{address} does not take the key ({details})",
+                f"{address} rejected the API key ({details})",
                 KEY_HINT,
             ],
             grpc.StatusCode.PERMISSION_DENIED: [f"{address} does not allow this ({details})"],
             grpc.StatusCode.RESOURCE_EXHAUSTED: [
-                f"{address} takes no more at this time ({details})",
-                "ask again later",
+                f"{address} is overloaded ({details})",
+                "try again later",
             ],
             grpc.StatusCode.UNIMPLEMENTED: [
                 f"{address} answers, but does not know this call ({details})",
-                "it is another service, or a mesh of another version: look at TOLLMESH_ADDRESS and `tollmesh version`",
+                "it is another service, or a mesh of another version: check TOLLMESH_ADDRESS and `tollmesh version`",
             ],
             grpc.StatusCode.CANCELLED: [f"the call was cancelled ({details})", _AGAIN],
         }
-        return found.get(code, [f"{address} failed ({said})", _AGAIN])
+        return found.get(code, [f"{address} failed ({cause})", _AGAIN])
 
     def _unavailable(self, details: str, *, answered: bool) -> list[str]:
         address, lowered = self.session.grpc, details.lower()
         if answered or not _speaks_of(lowered, _CORE):
-            return [f"{address} answers, but what stands behind it does not ({details})", _AGAIN]
+            return [f"{address} answers, but the server behind it does not ({details})", _AGAIN]
         if _speaks_of(lowered, _NAMES):
-            return [f"the host of {address} is not known ({details})", _ADDRESS]
+            return [f"cannot resolve the host name of {address} ({details})", _ADDRESS]
         if _speaks_of(lowered, _OTHER_PROTOCOL):
             return [
                 f"{address} answers, but not as gRPC without TLS ({details})",
-                "set TOLLMESH_ADDRESS to the gRPC port of a mesh; the REST port is another one",
+                "set TOLLMESH_ADDRESS to the gRPC port of a mesh, not to its REST port",
             ]
-        if lowered.startswith(_NOBODY) and not _speaks_of(lowered, _BROKEN):
+        if lowered.startswith(_NOT_CONNECTED) and not _speaks_of(lowered, _BROKEN):
             return [
                 f"no mesh answers at {address} (unavailable: {details})",
-                "start one with `tollmesh up`, or set TOLLMESH_ADDRESS to where it listens",
+                "start one with `tollmesh up`, or set TOLLMESH_ADDRESS to the address of a running one",
             ]
         return [f"the connection to {address} broke ({details})", _AGAIN]
 
@@ -230,7 +232,7 @@ def _check(session: Session) -> None:
     host, colon, port = session.grpc.rpartition(":")
     if not (host and colon and port.isascii() and port.isdigit()) or "/" in session.grpc:
         raise CliError(
-            f"{session.grpc!r} is no address of a mesh",
+            f"{session.grpc!r} is not an address of the form host:port",
             _ADDRESS,
             exit_code=EXIT_USAGE,
         )
@@ -240,13 +242,13 @@ def _check(session: Session) -> None:
         raise CliError(str(error), _ADDRESS, exit_code=EXIT_USAGE) from error
     if len(session.api_key) > _KEY_CHARS_MAX:
         raise CliError(
-            f"the API key has {len(session.api_key):,} characters, which is longer than any key",
+            f"the API key has {len(session.api_key):,} characters: no valid key is that long",
             KEY_HINT,
             exit_code=EXIT_DENIED,
         )
     if not (session.api_key.isascii() and session.api_key.isprintable()):
         raise CliError(
-            "the API key holds characters that no key has",
+            "the API key has characters that no valid key has",
             KEY_HINT,
             exit_code=EXIT_DENIED,
         )

@@ -21,7 +21,7 @@ class ColumnsUnclear(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where an event's values stand in records that have the same columns.
+    """Which column holds which value of an event.
 
     Attributes:
         fields: field to column.
@@ -64,7 +64,7 @@ class ColumnMapping:
         names = [name for name, _ in pairs]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise CliError(f"{', '.join(twice)} is given twice", exit_code=EXIT_USAGE)
+            raise CliError(f"{', '.join(twice)} is given more than once", exit_code=EXIT_USAGE)
         return cls(dict(pairs[: len(columns)]), dict(pairs[len(columns) :]))
 
     def places(self, names: Sequence[str]) -> Places:
@@ -122,7 +122,9 @@ class ColumnMapping:
         """
         twice = sorted({name for name in names if name and names.count(name) > 1})
         if twice:
-            raise CliError(f"the file has two columns {', '.join(twice)}", exit_code=EXIT_USAGE)
+            raise CliError(
+                f"the file has more than one column named {', '.join(twice)}", exit_code=EXIT_USAGE
+            )
         try:
             places = self.places(names)
         except ColumnsUnclear as error:
@@ -135,10 +137,10 @@ class ColumnMapping:
 
 
 def no_column(missing: Sequence[str], names: Sequence[str]) -> CliError:
-    """Say which columns a file has not."""
+    """Return the error for missing columns."""
     return CliError(
         f"the file has no column {', '.join(missing)}; it has {', '.join(names[:30])}",
-        "say which column holds a field with --map field=column, or give one value with --set field=value",
+        "map a column to the field with --map field=column, or set one value for all rows with --set field=value",
         exit_code=EXIT_USAGE,
     )
 
@@ -155,10 +157,10 @@ def _only(field_name: str, found: Sequence[str]) -> str | None:
 
 
 def _unclear(one: str, other: str, field_name: str) -> ColumnsUnclear:
-    hint = "leave one out"
+    hint = "remove one of them"
     if field_name != METADATA:
-        hint = f"say which one counts with --map {field_name}=…"
-    return ColumnsUnclear(f"says {field_name} in two columns, {one!r} and {other!r}: {hint}")
+        hint = f"choose one with --map {field_name}=…"
+    return ColumnsUnclear(f"has {field_name} in two columns, {one!r} and {other!r}: {hint}")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -166,7 +168,7 @@ def _pair(text: str) -> tuple[str, str]:
     key = name.removeprefix(METADATA_PREFIX)
     if not separator or (name not in FIELDS and (key == name or not key)):
         raise CliError(
-            f"{text!r} is not field=value with a field of {', '.join(FIELDS)}, metadata.<key>",
+            f"{text!r} is not of the form field=value; the fields are {', '.join(FIELDS)}, metadata.<key>",
             exit_code=EXIT_USAGE,
         )
     return name, value

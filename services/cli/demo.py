@@ -180,7 +180,7 @@ class Demo:
         self._client.call(merchants.PutMerchantConfig, put)
 
     def _ingest(self) -> None:
-        self._heading(1, "metering: two hours of LLM requests go in, three events a request")
+        self._heading(1, "metering: ingest two hours of LLM requests, three events per request")
         rows = chain.from_iterable(trace.events(item) for item in trace.TRACES)
         with bar("ingest") as progress:
             progress.disable = progress.disable or not self._tell
@@ -195,8 +195,8 @@ class Demo:
             )
         rate = totals.sent / totals.seconds if totals.seconds else 0.0
         self._say(
-            f"{totals.accepted:,} stored, {totals.duplicate:,} known already, "
-            f"in {totals.seconds:.1f} s ({rate:,.0f} a second)"
+            f"{totals.accepted:,} stored, {totals.duplicate:,} duplicates, "
+            f"in {totals.seconds:.1f} s ({rate:,.0f}/s)"
         )
 
     def _charge(self) -> None:
@@ -244,7 +244,7 @@ class Demo:
             if time.monotonic() > deadline:
                 raise CliError(
                     f"the payments did not reach the ledger within {SETTLE_SECONDS:.0f} s",
-                    "run the demo again: what was done is not done twice",
+                    "run the demo again: nothing is done twice",
                     exit_code=EXIT_FAULT,
                 )
             time.sleep(0.05)
@@ -265,7 +265,7 @@ class Demo:
                 payments.show_payment(made)
 
     def _watch(self) -> None:
-        self._heading(5, "contract monitor: what was promised and not kept")
+        self._heading(5, "contract monitor: contract violations")
         stub = self._client.stub(contracts_service_pb2_grpc.ContractMonitorServiceStub)
         request = contracts_service_pb2.ListViolationsRequest(page_size=100)
         self.story.violations = list(self._client.call(stub.ListViolations, request).violations)
@@ -274,7 +274,7 @@ class Demo:
                 (item.contract_id, item.severity, item.message) for item in self.story.violations
             ]
             if rows:
-                print_table("", ("contract", "severity", "what was seen"), rows)
+                print_table("", ("contract", "severity", "violation"), rows)
             self._say(f"{len(rows)} violations")
 
     def _heading(self, number: int, text: str) -> None:
@@ -292,7 +292,7 @@ def show_next_steps(session: Session, story: Story, keeps: bool) -> None:
     charge = story.charges[0].charge_id
     program = program_name()
     say()
-    say(bold("Look further"))
+    say(bold("Next steps"))
     if keeps:
         say("in another terminal:")
         lines = [f"export TOLLMESH_ADDRESS={session.grpc} TOLLMESH_API_KEY={session.api_key}"]

@@ -1,4 +1,4 @@
-"""Files that a person writes, in YAML or JSON."""
+"""Reads the YAML and JSON files that people write."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def read_document(file: str) -> Any:
     """Read JSON, or YAML whose scalars are those of JSON, from a file or from standard input for `-`.
 
     Raises:
-        CliError: it cannot be read, is neither, or has two readings.
+        CliError: it cannot be read, is neither, or is ambiguous.
     """
     try:
         return documents.read(read_bytes(file, documents.BYTES_MAX + 1))
     except documents.DocumentUnfit as error:
         name = "standard input" if file == "-" else file
         too_long = isinstance(error, documents.DocumentTooLong)
-        said = "is not read" if too_long else "is no YAML and no JSON"
-        raise CliError(f"{name} {said}: {error}", exit_code=EXIT_USAGE) from error
+        problem = "is too long" if too_long else "isn't valid YAML or JSON"
+        raise CliError(f"{name} {problem}: {error}", exit_code=EXIT_USAGE) from error
 
 
 def read_bytes(file: str, bytes_max: int = -1) -> bytes:

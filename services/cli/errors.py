@@ -1,4 +1,4 @@
-"""What the command line exits with, and how it says what went wrong and what to do next."""
+"""Exit codes of the command line, and its errors: what went wrong and what to do next."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ EXIT_DENIED = 5
 EXIT_INCOMPLETE = 6
 
 EXIT_CODES = """\
-Exit codes: 0 done · 1 fault of ours · 2 wrong usage · 3 the mesh, its database or a port cannot be had ·
-4 the request was refused · 5 key or scope missing · 6 done, but some events were not accepted · 130 Ctrl-C.
-Errors go to standard error as text, with `--output json` too: standard output then holds JSON and nothing else."""
+Exit codes: 0 success · 1 internal error · 2 usage error · 3 the mesh, its database or a port is unavailable ·
+4 the request was refused · 5 API key or scope missing · 6 done, but some events were not accepted · 130 Ctrl-C.
+Errors are printed as text to standard error. With `--output json`, standard output holds only JSON."""
 
 
 class CliError(Exception):
@@ -38,7 +38,7 @@ class CliError(Exception):
 
 
 class Resumable:
-    """Adds to an error how the command is repeated: with these options, or as it was."""
+    """Adds to an error how to repeat the command: with these options, or unchanged."""
 
     def __init__(self, options: str) -> None:
         self._options = options
@@ -47,7 +47,7 @@ class Resumable:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        # A refusal says itself what to mend; the same call would be refused again.
+        # A refusal already says what to fix; the same call would be refused again.
         if isinstance(error, CliError) and error.exit_code not in (EXIT_DENIED, EXIT_REFUSED):
             error.hints = [
                 *error.hints,

@@ -19,7 +19,7 @@ BATCH_ROWS = 10_000
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _DIGITS_MAX = {"e": 5, "f": 9}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_YEARS = "lies outside of the years 1 to 9999"
+_YEARS = "is outside the years 1 to 9999"
 
 Columns = Callable[[Sequence[str]], Sequence[str]]
 
@@ -71,7 +71,7 @@ def _cells(array: Any) -> list[Any]:
     for is_kind, read in _READERS:
         if is_kind(kind):
             return read(array)
-    problem = Unreadable(f"is a {kind}, which has no text")
+    problem = Unreadable(f"is of type {kind}, which cannot be used here")
     return [problem if there else None for there in array.is_valid().to_pylist()]
 
 
@@ -152,7 +152,7 @@ def _structs(array: Any) -> list[Any]:
     names = [field.name for field in array.type]
     valid = array.is_valid().to_pylist()
     if len(set(names)) < len(names):
-        problem = Unreadable("has two fields of one name")
+        problem = Unreadable("has two fields with the same name")
         return [problem if there else None for there in valid]
     fields = [_cells(field) for field in array.flatten()]
     rows = zip(*fields, strict=True) if fields else [()] * len(array)
@@ -180,7 +180,7 @@ def _mapping(keys: list[Any], values: list[Any]) -> dict[str, Any] | Unreadable:
     names = [str(key) for key in keys]
     # A bool is an int in Python, and its text there is none of JSON's.
     if not all(isinstance(key, str | int) and not isinstance(key, bool) for key in keys):
-        return Unreadable("has keys that are no texts")
+        return Unreadable("has keys that aren't strings")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         return Unreadable(f"has the key {twice[:100]!r} twice")

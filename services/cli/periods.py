@@ -10,7 +10,7 @@ from payments.type.v1 import type_pb2
 from services.cli.errors import EXIT_USAGE, CliError
 from services.runtime import moments
 
-HELP = "a day 2023-11-16, a month 2023-11, or two ISO times joined by a slash; UTC unless a zone is given"
+HELP = "a day (2023-11-16), a month (2023-11), or two ISO 8601 times joined by a slash; UTC unless a zone is given"
 _MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ZONE = re.compile(r"([Zz]|[+-][0-9:]+)$")
@@ -43,7 +43,7 @@ def between(start: str, end: str) -> type_pb2.Period:
         CliError: one of them is no time, or they are not in this order.
     """
     if _option("--from", start) >= _option("--to", end):
-        raise CliError(f"--from {start} does not lie before --to {end}", exit_code=EXIT_USAGE)
+        raise CliError(f"--from {start} is not before --to {end}", exit_code=EXIT_USAGE)
     return parse(f"{start}/{end}")
 
 
@@ -52,7 +52,7 @@ def _option(name: str, text: str) -> datetime:
         return moment(text)
     except (ValueError, OverflowError) as error:
         raise CliError(
-            f"{name} {text!r} is no time: write 2023-11-16 or 2023-11-16T12:30:00; UTC unless a zone is given",
+            f"{name} {text!r} is not a time: write 2023-11-16 or 2023-11-16T12:30:00; UTC unless a zone is given",
             exit_code=EXIT_USAGE,
         ) from error
 
@@ -75,7 +75,7 @@ def _bounds(text: str) -> tuple[datetime, datetime]:
     if _DAY.fullmatch(text):
         start_at = moment(text)
         return start_at, start_at + timedelta(days=1)
-    raise ValueError("unknown form")
+    raise ValueError("unknown format")
 
 
 def moment(text: str) -> datetime:

@@ -29,7 +29,7 @@ from services.cli.columns import (
 )
 from services.cli.errors import EXIT_INCOMPLETE, EXIT_USAGE, CliError
 
-NOT_UTF8 = "holds bytes that are not UTF-8"
+NOT_UTF8 = "has bytes that aren't UTF-8"
 SOURCES = tuple(name.removeprefix("SOURCE_") for name in metering_pb2.Source.keys()[1:])
 # Rows of JSON that are read before the first is sent, where a column that `--map` names is not seen yet.
 ROWS_AHEAD = 1_000
@@ -66,7 +66,7 @@ _ENDINGS = {
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that is no event.
+    """A row that is not a valid event.
 
     Attributes:
         row: its number: the line of the file, or the record of an array or of a Parquet file, from 1.
@@ -100,14 +100,12 @@ def detect(path: str, chosen: FileFormat | None) -> FileFormat:
     found = chosen or _ENDINGS.get(name.with_suffix("").suffix if is_packed else name.suffix)
     if found is None:
         raise CliError(
-            f"cannot tell the format of {path}",
-            f"give it with --format {', '.join(FileFormat)}",
+            f"cannot tell the format of {path} from its name",
+            f"use --format with one of {', '.join(FileFormat)}",
             exit_code=EXIT_USAGE,
         )
     if found is FileFormat.PARQUET and is_packed:
-        raise CliError(
-            f"{path} is Parquet within gzip", "unpack it with gunzip", exit_code=EXIT_USAGE
-        )
+        raise CliError(f"{path} is gzipped Parquet", "unpack it with gunzip", exit_code=EXIT_USAGE)
     return found
 
 
@@ -141,7 +139,7 @@ def read(
             place = f"after row {row:,}" if row else "at its start"
             raise CliError(
                 f"cannot read {path} {place}: {error}",
-                "what stands before is sent; mend the file and send it again",
+                "the rows before were sent; fix the file and send it again",
                 exit_code=EXIT_INCOMPLETE,
             ) from error
 
@@ -187,7 +185,7 @@ def _csv(stream: IO[str], records: _Records) -> Rows:
         if not values:
             continue
         if len(values) != len(header):
-            yield BadRow(row, f"has {len(values)} columns, the header {len(header)}")
+            yield BadRow(row, f"has {len(values)} columns, but the header has {len(header)}")
         elif problem := _problem_of_text("".join(values), values[0]):
             yield BadRow(row, problem)
         else:
@@ -243,15 +241,15 @@ def _document(text: str | None, place: strict_json.Place) -> Mapping[str, Any] |
     except ValueError as error:
         return f"is not valid JSON: {error}"
     if not isinstance(found, dict):
-        return f"is not a JSON object but {strict_json.name_of(found)}"
+        return f"is {strict_json.name_of(found)}, not a JSON object"
     return found
 
 
 def _parquet(path: str, records: _Records) -> Rows:
     if path == "-":
         raise CliError(
-            "Parquet cannot be read from standard input: its index is at the end",
-            "give the file, or convert it to CSV",
+            "Parquet cannot be read from standard input, because its index is at the end",
+            "pass the file's name, or convert it to CSV",
             exit_code=EXIT_USAGE,
         )
     # Imported here: it takes a quarter of a second, which only Parquet files should pay.
@@ -267,7 +265,7 @@ def _parquet(path: str, records: _Records) -> Rows:
 
 def _problem_of_text(text: str, first: str) -> str:
     if first.startswith(streams.BYTE_ORDER_MARK):
-        return "begins with a byte order mark, as files do that were joined"
+        return "begins with a byte order mark: were files concatenated?"
     return NOT_UTF8 if _undecoded(text) else ""
 
 
@@ -359,7 +357,7 @@ class _Records:
 def _event(
     record: Mapping[str, Any], places: Places, constants: Mapping[str, str]
 ) -> metering_pb2.UsageEvent:
-    """Raises ValueError: the record is no event."""
+    """Raises ValueError: the record is not a valid event."""
     values = {name: _field(name, record.get(column)) for name, column in places.fields.items()}
     values |= {name: value for name, value in constants.items() if name in FIELDS}
     missing = [name for name in REQUIRED if not values.get(name)]
@@ -381,11 +379,11 @@ def _event(
         event.event_time.FromDatetime(parse_event_time(time))
     except (ValueError, OverflowError) as error:
         raise ValueError(
-            f"event_time: {time[:64]!r} is no time such as 2026-01-15T12:00:00Z"
+            f"event_time: {time[:64]!r} is not a time like 2026-01-15T12:00:00Z"
         ) from error
     name = source.upper().removeprefix("SOURCE_")
     if name and name not in SOURCES:
-        raise ValueError(f"source: {name[:64]!r} is none of {', '.join(SOURCES)}")
+        raise ValueError(f"source: {name[:64]!r} is not one of {', '.join(SOURCES)}")
     if name:
         event.source = metering_pb2.Source.Value(f"SOURCE_{name}")
     return event
@@ -394,7 +392,7 @@ def _event(
 def _metadata(
     record: Mapping[str, Any], places: Places, constants: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return what the row says of itself, under what `--map` and under what `--set` say."""
+    """Return the row's own metadata, overridden by `--map`, which `--set` overrides."""
     found = {
         key: text
         for key, value in _container(record, places).items()
@@ -403,7 +401,7 @@ def _metadata(
     for key, column in places.own.items():
         text = _label(key, record.get(column))
         if text is not None and found.setdefault(key, text) != text:
-            raise ValueError(f"metadata.{key} is one thing in metadata and another in {column!r}")
+            raise ValueError(f"metadata.{key} differs between metadata and column {column!r}")
     for key, column in places.mapped.items():
         text = _label(key, record.get(column))
         if text is not None:
@@ -425,7 +423,7 @@ def _container(record: Mapping[str, Any], places: Places) -> Mapping[str, Any]:
         except ValueError as error:
             raise ValueError(f"metadata is not valid JSON: {error}") from error
     if not isinstance(value, dict):
-        raise ValueError(f"metadata {_problem(value) or 'is no JSON object'}")
+        raise ValueError(f"metadata {_problem(value) or 'is not a JSON object'}")
     return value
 
 
@@ -433,21 +431,21 @@ def _container(record: Mapping[str, Any], places: Places) -> Mapping[str, Any]:
 
 
 def _field(name: str, value: Any) -> str:
-    """Return a value as the text of a field; empty for none. Raises ValueError: it has none."""
+    """Return a value as the text of a field; empty for null. Raises ValueError: it cannot be text."""
     if value is None:
         return ""
-    problem = f"{_is(value)}, not a text" if isinstance(value, bool) else _problem(value)
+    problem = f"{_is(value)}, not a string" if isinstance(value, bool) else _problem(value)
     if problem:
         raise ValueError(f"{name} {problem}")
     if name == "event_time" and _is_number(value):
-        raise ValueError("event_time is a number: a time is written as 2026-01-15T12:00:00Z")
+        raise ValueError("event_time is a number: write it like 2026-01-15T12:00:00Z")
     if name == "quantity" and isinstance(value, strict_json.Number):
         return _without_exponent(value)
     return _text(value)
 
 
 def _label(key: str, value: Any) -> str | None:
-    """Return a value of the metadata as text; None for none. Raises ValueError: it has none."""
+    """Return a value of the metadata as text; None for null. Raises ValueError: it cannot be text."""
     if value is None:
         return None
     if problem := _problem(value):
@@ -456,11 +454,11 @@ def _label(key: str, value: Any) -> str | None:
 
 
 def _problem(value: Any) -> str:
-    """Say why a value has no text of its own; empty when it has one."""
+    """Return why a value cannot be text; empty if it can."""
     if isinstance(value, float) and not math.isfinite(value):
-        return f"is {value}, which is no number"
+        return f"is {value}, which is not a number"
     if isinstance(value, list | dict):
-        return f"{_is(value)}, which is no text"
+        return f"{_is(value)}, not a string"
     return str(getattr(value, "problem", ""))
 
 

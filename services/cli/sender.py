@@ -29,7 +29,7 @@ PROBLEMS_KEPT = 100
 
 @dataclass(slots=True)
 class Totals:
-    """What became of the rows of a file.
+    """Counts and problems of the rows of a file.
 
     Attributes:
         accepted, duplicate, conflict, rejected: events by verdict.
@@ -272,7 +272,7 @@ def _too_large(row: GoodRow) -> str:
     weight = row.event.ByteSize()
     if weight <= BATCH_BYTES - ITEM_BYTES:
         return ""
-    return f"weighs {weight:,} bytes, more than a call carries"
+    return f"has {weight:,} bytes, more than fits into a call"
 
 
 def _add(totals: Totals, batch: _Batch, result: metering_service_pb2.IngestEventsResponse) -> None:

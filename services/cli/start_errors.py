@@ -16,27 +16,27 @@ from services.runtime.edge.server import PortInUse
 from services.runtime.postgres.roles import DatabaseTaken
 from services.runtime.secrets import SETTING as SECRETS_SETTING
 
-# By the error itself, or by what refused the start.
+# By the error itself, or by its cause.
 _HINTS: Mapping[type[BaseException | None], Sequence[str]] = {
-    PortInUse: ("choose another with --grpc-port",),
+    PortInUse: ("choose another port with --grpc-port",),
     GatewayNotStarted: ("choose another port with --rest-port",),
     DatabaseTaken: (
-        "start with the data directory that it was first started with (--data-dir), or copy passwords.json, "
+        "use the data directory that the database was first used with (--data-dir), or copy passwords.json, "
         "mesh.secret and secrets.keys from there into this one",
-        "if that directory is lost, and no mesh runs with it: --take-over gives the roles new passwords, and locks out "
-        "whoever still has the old ones; secrets of webhooks need the lost secrets.keys and have to be made anew",
-        "several meshes on one server: a database each",
+        "if that directory is lost and no mesh uses it: --take-over sets new passwords for the roles and locks out "
+        "whoever still has the old ones; webhook secrets depend on the lost secrets.keys and must be created again",
+        "to run several meshes on one server, give each its own database",
     ),
-    MeshSecretDamaged: ("remove it: the next start makes a new one",),
+    MeshSecretDamaged: ("delete it: the next start creates a new one",),
     SecretsKeysDamaged: (
-        f"bring it back from a backup, or set {SECRETS_SETTING}: the secrets of webhooks are kept under it",
+        f"restore it from a backup, or set {SECRETS_SETTING}: webhook secrets are encrypted with it",
     ),
 }
 _REFUSED = (MeshSecretDamaged, SecretsKeysDamaged)
 
 
-def shown(error: LocalError) -> CliError:
-    """Return the error to show, with what to do next."""
+def cli_error(error: LocalError) -> CliError:
+    """Return the command line's error for it, with what to do next."""
     refused = error.__cause__ if isinstance(error, StartRefused) else error
     hints = _HINTS.get(type(refused), ())
     exit_code = EXIT_REFUSED if isinstance(error, _REFUSED) else EXIT_UNAVAILABLE

@@ -106,9 +106,9 @@ class _Unpacked(io.RawIOBase):
             raise Damaged("the packed data ends in the middle") from error
         except gzip.BadGzipFile as error:
             # Its start was looked at: what is no gzip file stands behind the first one.
-            what = "its checksum does not fit"
+            what = "its checksum doesn't match"
             if str(error).startswith("Not a gzipped file"):
-                what = "something that gzip did not pack follows behind it"
+                what = "it is followed by data that isn't gzip"
             raise Damaged(f"the packed data is damaged: {what}") from error
         except zlib.error as error:
             raise Damaged("the packed data is damaged: it cannot be unpacked") from error
@@ -117,7 +117,7 @@ class _Unpacked(io.RawIOBase):
 
 
 class Lines(Iterator[str]):
-    """The lines of a stream, by number, of bounded length; lines can be put back.
+    """The numbered lines of a stream, of bounded length; lines can be put back.
 
     Args:
         stream: the text.
@@ -167,7 +167,11 @@ class Lines(Iterator[str]):
         self._quotes += line.count('"')
         self._length += len(line)
         if self._length > self._chars_max:
-            what = "line is" if len(self.taken) == 1 else "record, with the lines in its quotes, is"
+            what = (
+                "line is"
+                if len(self.taken) == 1
+                else "record, including its quoted line breaks, is"
+            )
             raise LineTooLong(f"the {what} longer than {self._chars_max:,} characters")
         return line
 
@@ -177,7 +181,7 @@ class Lines(Iterator[str]):
         self._quotes = self._length = 0
 
     def read_over_quoted(self) -> None:
-        """Go to the end of the record: what stands in its quotes is data, however many lines it has.
+        """Skip to the end of the record; quoted line breaks belong to its data.
 
         Raises:
             Damaged: its quotes are not closed.
@@ -187,7 +191,7 @@ class Lines(Iterator[str]):
             line = self._put_back.popleft() if self._put_back else self._read()
             left -= len(line)
             if not line or left < 0:
-                raise Damaged(f"the quotes of line {first} are not closed")
+                raise Damaged(f"a quote opened in line {first} is never closed")
             self.number += 1
             self._quotes += line.count('"')
 
@@ -282,7 +286,7 @@ def elements(
                     _check_end(mark, chunk[begin:], stream, behind)
                     return
         cut.add(chunk[begin:])
-    raise Damaged("the text ends in the middle of its array")
+    raise Damaged("the text ends inside the array")
 
 
 def _ends_open(chunk: str) -> bool:
@@ -322,9 +326,9 @@ class _Cut:
 
 def _check_end(mark: str, rest: str, stream: IO[str] | Ahead, behind: str) -> None:
     if mark != "]":
-        raise Damaged("the array ends with another bracket than its own")
+        raise Damaged("the array is closed by the wrong bracket")
     found = rest.strip()
     while len(found) <= len(behind) and (rest := stream.read(_CHUNK)):
         found += rest.strip()
     if found != behind:
-        raise Damaged("something else follows behind the array" if found else "its end is missing")
+        raise Damaged("something follows after the array" if found else "its end is missing")

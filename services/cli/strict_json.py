@@ -1,4 +1,4 @@
-"""JSON read without a guess: numbers keep their text, and what has two readings is refused."""
+"""Strict JSON: numbers keep their text, and anything ambiguous is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Number(str):
 
 
 class Place(NamedTuple):
-    """Where a text stands in its file; line and column count from 1."""
+    """Position of a text in its file; line and column count from 1."""
 
     line: int = 1
     column: int = 1
@@ -30,25 +30,25 @@ class Place(NamedTuple):
 
 
 START = Place()
-_HALF_A_PAIR = "it has an escape that is half a surrogate pair, such as \\ud800"
+_HALF_A_PAIR = "it has an escape that is only half of a surrogate pair, such as \\ud800"
 _MAYBE_HALF = re.compile(r"\\u[dD][89a-fA-F]")
-# What Python's reader says, by how it begins, and what that means.
+# How Python's messages begin, and how we word them.
 _WORDS = {
-    "Expecting value": "a value should stand",
-    "Expecting property name": "a name in double quotes should stand",
-    "Expecting ':'": "a colon should stand",
-    "Expecting ','": "a comma, or the end of a list or an object, should stand",
-    "Extra data": "something follows behind its end",
-    "Unterminated string": "a text begins that has no closing quote",
-    "Invalid control": "a text holds a control character, such as a line break, that is no escape",
-    "Invalid \\": "a text holds a backslash that begins no escape of JSON",
-    "Illegal trailing comma": "a comma stands that nothing follows",
+    "Expecting value": "a value is expected",
+    "Expecting property name": "a name in double quotes is expected",
+    "Expecting ':'": "a colon is expected",
+    "Expecting ','": "a comma, or the end of a list or an object, is expected",
+    "Extra data": "something follows after its end",
+    "Unterminated string": "a string without a closing quote begins",
+    "Invalid control": "a string has an unescaped control character, such as a line break,",
+    "Invalid \\": "a string has a backslash that is not a valid escape",
+    "Illegal trailing comma": "there is a trailing comma",
 }
 _KINDS: dict[type, str] = {
     Number: "a number",
     int: "a number",
     float: "a number",
-    str: "a text",
+    str: "a string",
     list: "a list",
     dict: "an object",
 }
@@ -62,41 +62,41 @@ def decode(text: str, start: Place | None = START) -> Any:
         start: where it stands in its file; None for what is a line's own, such as a cell.
 
     Raises:
-        ValueError: it is none, or has two readings; says what is wrong and, where that is known, in which line.
+        ValueError: it isn't valid, or is ambiguous; the message says what is wrong and, if known, where.
     """
     try:
         value = _DECODER.decode(text)
         if _MAYBE_HALF.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
-        raise ValueError("it nests too deeply") from error
+        raise ValueError("it is nested too deeply") from error
     except UnicodeEncodeError as error:
         raise ValueError(_HALF_A_PAIR) from error
     except json.JSONDecodeError as error:
-        raise ValueError(_said(error, text, start)) from error
+        raise ValueError(_explain(error, text, start)) from error
     return value
 
 
-def _said(error: json.JSONDecodeError, text: str, start: Place | None) -> str:
+def _explain(error: json.JSONDecodeError, text: str, start: Place | None) -> str:
     if not text.strip():
         return "it is empty"
     words = (ours for theirs, ours in _WORDS.items() if error.msg.startswith(theirs))
-    what = next(words, "it cannot be read")
+    what = next(words, "it isn't valid")
     if start is None:
-        return f"{what} at its character {error.pos + 1}"
+        return f"{what} at character {error.pos + 1}"
     found = start.behind(text[: error.pos])
     return f"{what} at line {found.line}, column {found.column}"
 
 
 def name_of(value: object) -> str:
-    """Say what a value is, to people."""
+    """Return what kind of value it is, for messages."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return _KINDS.get(type(value), "null")
 
 
 def _refuse(constant: str) -> Never:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 _DECODER = json.JSONDecoder(

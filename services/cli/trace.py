@@ -1,4 +1,4 @@
-"""The demo's traces as usage events: three a row."""
+"""The demo's traces as usage events: three per row."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TRACES = (
 
 
 def events(trace: Trace) -> Iterator[GoodRow]:
-    """Give three events a row; their ids derive from file and row, so a second run repeats them."""
+    """Yield three events per row; their ids derive from file and row, so a second run repeats them."""
     for row, record in enumerate(_records(trace), start=1):
         at, input_tokens, output_tokens = record
         event_time = parse_event_time(at)

@@ -12,7 +12,7 @@ from services.runtime.errors import DomainError
 
 
 class Checks(Protocol):
-    """Checks by schemas of tenants, where they hold up nobody."""
+    """Checks payloads against tenants' schemas without blocking other calls."""
 
     async def payloads(
         self, rules: Mapping[tuple[str, int], Rule], events: Sequence[Incoming]

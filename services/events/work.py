@@ -268,7 +268,7 @@ class WebhookWorker:
                 events = await store.events(work, claims)
                 tenant_id, now = work.tenant_id, work.now
         if endpoint is None:
-            gone = NotSendable("the endpoint is not kept any more", for_good=True)
+            gone = NotSendable("the endpoint no longer exists", for_good=True)
             return {each.event_id: gone for each in claims}
         try:
             keys = [signing_key(self._box, tenant_id, each, first.endpoint_id) for each in secrets]
@@ -353,9 +353,11 @@ def _packed(
 ) -> Packed:
     """Render and sign one delivery."""
     if event is None:
-        return NotSendable("the event is not kept any more", for_good=True)
+        return NotSendable("the event is no longer stored", for_good=True)
     if claimed.tries > policy.TRIES_MAX + LOST_MAX:
-        return NotSendable("no process lived to see the answer of any attempt", for_good=True)
+        return NotSendable(
+            "in every attempt the process ended before the response arrived", for_good=True
+        )
     described, body = bodies.render(endpoint.format, cloudevents.of_feed(event))
     signed = signing.headers(claimed.event_id, now, body, keys)
     headers = {**described, **signed, "User-Agent": USER_AGENT}

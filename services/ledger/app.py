@@ -89,7 +89,7 @@ class Ledger:
         return account, entries
 
     async def trial_balance(self) -> tuple[datetime, list[CurrencySums]]:
-        """Add all accounts up in one snapshot, and say when; books that do not balance are told of.
+        """Add up all accounts in one snapshot, and say when; a difference is reported as a violation.
 
         Raises:
             AmountOverflow: a sum is beyond 64 bits.
@@ -172,10 +172,10 @@ async def book_refund(
 
 
 async def check_payment(work: UnitOfWork, payment_id: str, kept_minor: int) -> None:
-    """Compare what is booked of a payment that ended with what was kept of it, and tell of a difference."""
+    """Compare what is booked of a finished payment with what was kept of it, and report a difference."""
     booked_minor = await store.booked_of_payment(work, payment_id)
     if booked_minor != kept_minor:
-        message = f"payment {payment_id} kept {kept_minor}, the books hold {booked_minor} of it (minor units)"
+        message = f"payment {payment_id} kept {kept_minor}, but the ledger has {booked_minor} (minor units)"
         work.violation(PAYMENTS_IN_BOOKS, "CRITICAL", message, subject_id=payment_id)
 
 
@@ -235,7 +235,7 @@ def _tell_of_suspense(work: UnitOfWork, transfer: Transfer, payment_id: str) -> 
     if payments.in_suspense(transfer):
         message = (
             f"payment {payment_id} is booked from {transfer.debit_account_id} to {transfer.credit_account_id}:"
-            " the account of the processor or of the payer refuses it"
+            " the account of the processor or of the payer refused it"
         )
         work.violation(PAYMENT_IN_SUSPENSE, "HIGH", message, subject_id=payment_id)
 

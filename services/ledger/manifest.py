@@ -8,18 +8,18 @@ from services.runtime.manifests import Manifest
 CONTRACTS = (
     Contract(
         "ledger/payment-in-suspense",
-        "Payments stand in the accounts of processor and payer",
+        "Payments are booked on the accounts of processor and payer",
         "HIGH",
         ContractKind.POLICY,
-        "An account refused what a processor had charged or given back: it is closed, full, limited or "
-        "of another type. The money is booked on a suspense account until somebody moves it.",
+        "An account refused what a processor had charged or refunded: it is closed, full, limited or "
+        "of another type. The money is on a suspense account until somebody moves it.",
     ),
     Contract(
         "ledger/payments-in-books",
-        "What was kept of a payment is what the books hold of it",
+        "The ledger agrees with what was kept of a payment",
         "CRITICAL",
         ContractKind.INVARIANT,
-        "A payment ended, and its charges less its refunds in the ledger are not what was kept.",
+        "A payment ended, but its charges minus refunds in the ledger differ from what was kept.",
     ),
 )
 

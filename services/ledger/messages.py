@@ -81,10 +81,10 @@ def transfer_of(item: pb.Transfer) -> Transfer | Malformed:
 def account_result(
     index: int, account_id: str, result: AccountResult, message: str = ""
 ) -> service_pb.CreateAccountResult:
-    """Write what became of an account that was to be created."""
+    """Return the result message of an account creation."""
     settled = result in {AccountResult.OK, AccountResult.EXISTS}
     if not settled and not message:
-        message = f"account {account_id} {result.name.lower().replace('_', ' ')}; the first stands"
+        message = f"account {account_id} {result.name.lower().replace('_', ' ')}; the existing one is unchanged"
     return service_pb.CreateAccountResult(
         index=index,
         account_id=account_id,
@@ -96,7 +96,7 @@ def account_result(
 def transfer_result(
     index: int, transfer_id: str, item: Transfer | Malformed, verdict: Verdict
 ) -> service_pb.PostTransferResult:
-    """Write what became of a transfer."""
+    """Return the result message of a transfer."""
     result = service_pb.PostTransferResult(index=index, transfer_id=transfer_id)
     result.result = int(verdict.result)  # type: ignore[assignment] # numbers agree, see the tests
     if verdict.original is not None:

@@ -17,7 +17,7 @@ from services.ledger.domain.accounts import (
     EntryView,
     Flags,
 )
-from services.ledger.domain.posting import Balance, Evaluation, Known, Leg, Posting
+from services.ledger.domain.posting import Balance, Evaluation, Leg, Posting, StoredTransfer
 from services.ledger.domain.transfers import Transfer, TransferResult
 from services.ledger.domain.trial_balance import TypeSums
 from services.ledger.tables import account as account_table
@@ -158,13 +158,13 @@ async def claim(
 
 async def read_known(
     work: UnitOfWork, asked: Mapping[UUID, Collection[bytes]]
-) -> dict[UUID, Known]:
+) -> dict[UUID, StoredTransfer]:
     """Read what is stored of ids that others claimed; the transfer too where `asked` has another fingerprint."""
-    known: dict[UUID, Known] = {}
+    known: dict[UUID, StoredTransfer] = {}
     for ids in _parts(list(asked)):
         keys = {"tenant_id": work.tenant_id, "transfer_ids": ids}
         for transfer_id, content, result in await _hot(work, "read_ids", keys):
-            known[transfer_id] = Known(bytes(content), TransferResult(result))
+            known[transfer_id] = StoredTransfer(bytes(content), TransferResult(result))
     differing = [
         transfer_id
         for transfer_id, stored in known.items()
@@ -173,7 +173,9 @@ async def read_known(
     for ids in _parts(differing):
         for transfer in await _read_transfers(work, ids):
             stored = known[transfer.transfer_id]
-            known[transfer.transfer_id] = Known(stored.fingerprint, stored.result, transfer)
+            known[transfer.transfer_id] = StoredTransfer(
+                stored.fingerprint, stored.result, transfer
+            )
     return known
 
 
@@ -209,7 +211,7 @@ async def settle_ids(
     `claimed` are the ids that this batch claimed, with the fingerprint that it claimed them with.
     """
     decided = {
-        posting.transfer.transfer_id: Known(posting.fingerprint, TransferResult.OK)
+        posting.transfer.transfer_id: StoredTransfer(posting.fingerprint, TransferResult.OK)
         for posting in evaluation.postings
     } | evaluation.burnt
     released = [transfer_id for transfer_id in claimed if transfer_id not in decided]

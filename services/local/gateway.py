@@ -36,7 +36,7 @@ async def find_or_build() -> Path | None:
     go = await asyncio.to_thread(_go)
     if go is None or not SOURCE.is_dir():
         return None
-    sys.stderr.write("Building the REST facade (once) ...\n")
+    sys.stderr.write("Building the REST facade (only once) ...\n")
     BINARY.parent.mkdir(exist_ok=True)
     # Moved to its place whole: a build that is cut short leaves nothing that would be run.
     new = BINARY.with_name(f"{BINARY.name}.{os.getpid()}")

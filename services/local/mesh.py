@@ -114,7 +114,9 @@ class LocalMesh:
             # What its end made fail does not tell of it.
             ended = "" if self._postgres is None else self._postgres.why_ended()
             await self.stop()
-            said = f"Postgres ended while the mesh started: {ended}" if ended else _said(error)
+            said = (
+                f"Postgres stopped while the mesh was starting: {ended}" if ended else _said(error)
+            )
             raise StartRefused(said) from error
         except BaseException:
             await self.stop()
@@ -304,13 +306,13 @@ def load_services() -> None:
 def _said(error: Exception) -> str:
     """What an error of the start says; the first line of what a driver says holds it all."""
     if isinstance(error, psycopg.Error):
-        return f"the database refused the start: {' '.join(str(error).split())[:500]}"
+        return f"the database refused: {' '.join(str(error).split())[:500]}"
     if isinstance(error, TimeoutError):
         return "the database did not answer in time"
     if isinstance(error, DBAPIError):
         return _said(error.orig) if isinstance(error.orig, psycopg.Error) else str(error)
     if isinstance(error, grpc.aio.AioRpcError):
-        return f"the mesh does not answer itself: {error.details()}"
+        return f"the mesh started but does not answer: {error.details()}"
     if isinstance(error, OSError):
-        return f"the data directory cannot be used: {error}"
+        return f"cannot use the data directory: {error}"
     return str(error).strip()

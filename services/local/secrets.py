@@ -51,7 +51,7 @@ def refuse_a_part(data_dir: Path) -> None:
     """Refuse a directory that has the passwords of a mesh and not its secret. Raises DatabaseTaken."""
     if (data_dir / PASSWORDS_FILE).exists() and not (data_dir / MESH_SECRET_FILE).exists():
         raise DatabaseTaken(
-            f"{data_dir} holds the passwords of a mesh and not its secret ({MESH_SECRET_FILE}): two meshes that do "
+            f"{data_dir} holds the passwords of a mesh but not its secret ({MESH_SECRET_FILE}): two meshes that do "
             "not know each other would share one database"
         )
 

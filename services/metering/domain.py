@@ -98,7 +98,7 @@ class Policy:
 
 
 class Verdict(StrEnum):
-    """What became of one event of a batch."""
+    """The result for one event of a batch."""
 
     ACCEPTED = "ACCEPTED"
     DUPLICATE = "DUPLICATE"
@@ -161,7 +161,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StoredEvent:
     """An event of the batch whose id was stored before, with the fingerprint of the stored content."""
 
     request_id: str
@@ -365,7 +365,7 @@ def digest(text: str) -> str:
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def receipt_of(receipt_id: str, batch: Batch, known: Sequence[Known]) -> Receipt:
+def receipt_of(receipt_id: str, batch: Batch, known: Sequence[StoredEvent]) -> Receipt:
     """Count the verdicts of a stored batch; what has no problem was accepted."""
     problems = settle(batch, known)
     count = Counter(problem.verdict for problem in problems)
@@ -384,24 +384,24 @@ def rejections_by_reason(batch: Batch) -> Counter[str]:
     return Counter(item.reason for item in batch.rejections)
 
 
-def rejections_told(batch: Batch) -> str:
+def rejections_message(batch: Batch) -> str:
     """Say in one sentence why events of a batch were refused, for the contract monitor."""
     reasons = rejections_by_reason(batch)
     told = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
     return f"{len(batch.rejections)} of {batch.size} usage events were rejected: {told}"
 
 
-def late_told(closing: Closing, event_count: int, receipt_id: str) -> str:
+def late_message(closing: Closing, event_count: int, receipt_id: str) -> str:
     """Say in one sentence that usage came late, for the contract monitor."""
     period = f"{closing.start_at.isoformat()}/{closing.end_at.isoformat()}"
     came = f"with {receipt_id}" if receipt_id else "while the charge was made"
     return (
-        f"{event_count} usage events of {closing.org_id} came {came} for {period}, which charge {closing.charge_id}"
-        " has closed: no charge bills them, ListLateEvents names them"
+        f"{event_count} usage events of {closing.org_id} arrived {came} for {period}, which charge {closing.charge_id}"
+        " has closed: no charge bills them; see ListLateEvents"
     )
 
 
-def settle(batch: Batch, known: Sequence[Known]) -> list[Problem]:
+def settle(batch: Batch, known: Sequence[StoredEvent]) -> list[Problem]:
     """Give every event of a stored batch that was not accepted its verdict, by index.
 
     `known` are the events that the store had before. The first of several equal ids in a batch is the one
@@ -437,7 +437,7 @@ def _seen_before(index: int, request_id: str, same: bool) -> Problem:
         request_id,
         Verdict.CONFLICT,
         EVENT_CONFLICT,
-        "an event of this id is stored with other content, which stands; a new fact needs a new id",
+        "an event with this id is already stored with different content and stays as it is; use a new id for new usage",
     )
 
 
@@ -451,7 +451,7 @@ def zone(name: str) -> ZoneInfo:
         return moments.zone(name or "UTC")
     except LookupError as error:
         raise UnknownTimeZone(
-            f"{name!r} is no time zone of the IANA database; use a name such as Europe/Berlin",
+            f"{name!r} is not an IANA time zone; use a name such as Europe/Berlin",
             time_zone=name,
         ) from error
 

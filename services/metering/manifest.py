@@ -12,7 +12,7 @@ CONTRACTS = (
         "MEDIUM",
         ContractKind.OBJECTIVE,
         "Usage events were stored for a period that a charge had closed: no charge bills them yet. "
-        "ListLateEvents names them.",
+        "ListLateEvents lists them.",
     ),
 )
 

@@ -29,10 +29,10 @@ async def on_usage_frozen(work: UnitOfWork, envelope: Envelope) -> None:
 
 
 async def on_period_closed(work: UnitOfWork, envelope: Envelope) -> None:
-    """Tell of usage that was stored after the charge had read usage and before its period was known as closed."""
+    """Report usage that was stored after the charge had read it and before metering knew that the period was closed."""
     fact = envelope.payload
     assert isinstance(fact, UsagePeriodClosed)
-    await late.tell_unseen(work, fact.charge_id, fact.org_id)
+    await late.report_unseen(work, fact.charge_id, fact.org_id)
 
 
 # Each charge stands for itself, so one that fails holds up no other. `rating.completed` is there for charges that were

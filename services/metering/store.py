@@ -14,7 +14,6 @@ from services.metering.domain import (
     Batch,
     Closing,
     IngestSettings,
-    Known,
     LateEvent,
     LateFilter,
     LatePlace,
@@ -23,6 +22,7 @@ from services.metering.domain import (
     Rejection,
     Row,
     Stored,
+    StoredEvent,
     Total,
     UsageQuery,
     UsageRow,
@@ -109,7 +109,7 @@ async def _stage(work: UnitOfWork, rows: Sequence[Row]) -> None:
             await copy.write(copy_text(rows[start : start + _PART_ROWS]))
 
 
-async def known_events(work: UnitOfWork, receipt_id: str, batch: Batch) -> list[Known]:
+async def known_events(work: UnitOfWork, receipt_id: str, batch: Batch) -> list[StoredEvent]:
     """Return the events of a batch that `store_events` found stored before."""
     rows = await _rows(
         work,
@@ -118,7 +118,7 @@ async def known_events(work: UnitOfWork, receipt_id: str, batch: Batch) -> list[
         request_ids=list(batch.first_index),
         event_keys=batch.event_keys,
     )
-    return [Known(row.request_id, row.fingerprint.replace("-", "")) for row in rows]
+    return [StoredEvent(row.request_id, row.fingerprint.replace("-", "")) for row in rows]
 
 
 async def hold_closings(work: UnitOfWork) -> None:

@@ -1,4 +1,4 @@
-"""Tables of schema `metering`; the migrations create them. Every statement stands in `queries.sql`."""
+"""Tables of schema `metering`; the migrations create them. All statements are in `queries.sql`."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class Violation:
 
     @property
     def violation_id(self) -> str:
-        """The same for the same violation, however often it is told."""
+        """The same for the same violation, however often it is reported."""
         return derived_id("vio", self.contract_id, self.request_id, self.subject_id, self.message)
 
 
@@ -195,7 +195,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What became of one contract that was to be registered.
+    """The result of registering one contract.
 
     Attributes:
         contract: as it stands now.

@@ -57,7 +57,7 @@ def contract(held: Contract) -> pb.Contract:
 
 
 def registration(index: int, done: Registration) -> service_pb.RegisterContractResult:
-    """Write what became of a contract that was to be registered."""
+    """Return the result message of a registered contract."""
     return service_pb.RegisterContractResult(
         index=index,
         contract_id=done.contract.contract_id,

@@ -1,4 +1,4 @@
-"""What the contract monitor does on others' events: it records the violations that they tell of."""
+"""The contract monitor's reaction: it records the violations that other services publish."""
 
 from __future__ import annotations
 

@@ -8,23 +8,23 @@ from services.runtime.manifests import Manifest
 CONTRACTS = (
     Contract(
         "orchestration/compensation-stuck",
-        "What is given back arrives",
+        "Refunds arrive",
         "CRITICAL",
         ContractKind.INVARIANT,
-        "A processor refuses to give back a step of a payment that failed as a whole: somebody "
+        "A processor refuses to refund a step of a payment that failed as a whole: somebody "
         "has paid for nothing until it is settled by hand.",
     ),
     Contract(
         "orchestration/external-request",
-        "Payment requests can be read beyond doubt",
+        "Payment requests are unambiguous",
         "MEDIUM",
         ContractKind.SCHEMA,
         "A payment request was malformed, incomplete or ambiguous. It was repaired where that is "
-        "harmless and refused where money would have been guessed.",
+        "harmless and refused where an amount would have been a guess.",
     ),
     Contract(
         "orchestration/processor-integrity",
-        "A processor answers what it was asked",
+        "A processor's answers match its requests",
         "CRITICAL",
         ContractKind.INVARIANT,
         "Amount, currency or reference of an answer are not what was sent. The outcome counts as "
@@ -32,10 +32,10 @@ CONTRACTS = (
     ),
     Contract(
         "orchestration/unknown-outcome",
-        "Every attempt comes to a known end",
+        "Every attempt has a known outcome",
         "HIGH",
         ContractKind.OBJECTIVE,
-        "A processor could not tell what became of an attempt, however often it was asked. An "
+        "A processor could not tell the outcome of an attempt, however often it was asked. An "
         "operator has to find out.",
     ),
     Contract(

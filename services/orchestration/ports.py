@@ -35,7 +35,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The processor told what it did.
+    """The processor answered with the outcome.
 
     Attributes:
         done: true when it charged (or refunded), false when it refused.
@@ -66,7 +66,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nobody knows whether the processor acted."""
+    """It is unknown whether the processor acted."""
 
     reason: str
 
@@ -117,7 +117,7 @@ class Processor(Protocol):
         """Give a charge back. The same key again gives the same outcome and moves no more money."""
 
     async def lookup(self, merchant_ref: str) -> Finding:
-        """Tell what became of an order, by our reference."""
+        """Return the outcome of an order, by our reference."""
 
 
 class Runs(Protocol):

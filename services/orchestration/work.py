@@ -1,4 +1,4 @@
-"""Runs payments in the background, and finds those that nobody works on: after a death, or when a question is due."""
+"""Runs payments in the background, and finds abandoned ones: after a crash, or when an inquiry is due."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class DuePayments:
         await self._engine.run(lease, waited_for=waited_for)
 
     async def failed(self, lease: Claim, error: Exception) -> None:
-        """Tell somebody of a fault of ours. The lease runs out, and the payment goes on from what is stored."""
+        """Report an internal error. The lease expires, and the payment continues from its stored state."""
         if not isinstance(error, DomainError):
             message = f"{type(error).__name__} while working on a payment"
             self._violations.report(

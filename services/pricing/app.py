@@ -188,7 +188,7 @@ async def _plan_by_model(work: UnitOfWork, org_id: str, at: datetime) -> tuple[s
     if default_plan_id:
         return default_plan_id, PlanSource.MODEL_DEFAULT
     raise NoPlan(
-        f"no plan rates {org_id} at {at.isoformat()}: give it an entitlement, or a business model with a plan",
+        f"{org_id} has no plan at {at.isoformat()}: give it an entitlement, or a business model with a plan",
         org_id=org_id,
         at=at.isoformat(),
     )
@@ -199,7 +199,7 @@ async def _plan_in_force(work: UnitOfWork, org_id: str, plan_id: str, at: dateti
     found = None if version is None else await store.plan(work, plan_id, version)
     if found is None:
         raise NoPlan(
-            f"plan {plan_id} of {org_id} has no price list that holds at {at.isoformat()}: "
+            f"plan {plan_id} of {org_id} has no price list in effect at {at.isoformat()}: "
             "publish a version whose effective_at is not later",
             org_id=org_id,
             at=at.isoformat(),

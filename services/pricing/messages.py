@@ -51,8 +51,8 @@ def catalog(message: catalog_service_pb2.Catalog) -> Catalog:
     if message.ByteSize() > CATALOG_BYTES_MAX:
         raise InvalidField.one(
             "catalog",
-            f"weighs {message.ByteSize()} bytes, {CATALOG_BYTES_MAX} are the most; apply it in parts, "
-            "what others name first",
+            f"has {message.ByteSize()} bytes; the limit is {CATALOG_BYTES_MAX}; apply it in parts, "
+            "starting with what other entries refer to",
         )
     catalog: Catalog = _CATALOG.validate_python(_dictionary(message))
     return catalog
@@ -78,7 +78,7 @@ def price(message: pricing_pb2.Price) -> Price:
 
 
 async def applied(changes: list[Change]) -> catalog_service_pb2.ApplyCatalogResponse:
-    """Write what became of a declaration; in a thread, since a large one takes long."""
+    """Return the result message of a declaration; in a thread, because a large one takes long."""
     written_ = await asyncio.to_thread(lambda: [_change(item) for item in changes])
     return catalog_service_pb2.ApplyCatalogResponse(changes=written_)
 

@@ -43,7 +43,7 @@ _ENTITLEMENT = TypeAdapter(Entitlement)
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _EntityTable:
     """How a kind of entity is kept: its table, and the column by which a declaration finds it."""
 
     table: Table
@@ -52,16 +52,20 @@ class _Kept:
 
 
 # Plans are kept in three tables and have statements of their own.
-_KEPT: dict[str, _Kept] = {
-    Sku.entity: _Kept(tables.sku, TypeAdapter(Sku), "sku"),
-    BusinessModel.entity: _Kept(tables.business_model, TypeAdapter(BusinessModel), "model_id"),
-    OrgBusinessModel.entity: _Kept(
+_ENTITY_TABLES: dict[str, _EntityTable] = {
+    Sku.entity: _EntityTable(tables.sku, TypeAdapter(Sku), "sku"),
+    BusinessModel.entity: _EntityTable(
+        tables.business_model, TypeAdapter(BusinessModel), "model_id"
+    ),
+    OrgBusinessModel.entity: _EntityTable(
         tables.org_business_model, TypeAdapter(OrgBusinessModel), "org_id"
     ),
-    Entitlement.entity: _Kept(tables.entitlement, TypeAdapter(Entitlement), "org_id"),
-    Partner.entity: _Kept(tables.partner, TypeAdapter(Partner), "partner_id"),
-    PartnerOfRecord.entity: _Kept(tables.partner_of_record, TypeAdapter(PartnerOfRecord), "org_id"),
-    CommissionRate.entity: _Kept(
+    Entitlement.entity: _EntityTable(tables.entitlement, TypeAdapter(Entitlement), "org_id"),
+    Partner.entity: _EntityTable(tables.partner, TypeAdapter(Partner), "partner_id"),
+    PartnerOfRecord.entity: _EntityTable(
+        tables.partner_of_record, TypeAdapter(PartnerOfRecord), "org_id"
+    ),
+    CommissionRate.entity: _EntityTable(
         tables.commission_rate, TypeAdapter(CommissionRate), "partner_tier"
     ),
 }
@@ -76,12 +80,12 @@ async def load_stored(work: UnitOfWork, catalog: Catalog) -> StoredEntities:
     """Load all that a declaration names, and what it could collide with."""
     ids = named(catalog)
     found: list[Entity] = []
-    for entity, kept in _KEPT.items():
+    for entity, kept in _ENTITY_TABLES.items():
         if wanted := ids.get(entity):
             found += await _load(work, kept, _is_any(kept.table.c[kept.found_by], wanted))
     codes = {model.code or model.model_id for model in catalog.business_models}
     if codes:
-        model = _KEPT[BusinessModel.entity]
+        model = _ENTITY_TABLES[BusinessModel.entity]
         found += await _load(work, model, _is_any(model.table.c.code, codes))
     model_ids = {model.model_id for model in catalog.business_models}
     found += await _newest_plans(work, ids.get(Plan.entity, set()), model_ids)
@@ -94,7 +98,7 @@ async def save(work: UnitOfWork, changes: Sequence[Change]) -> None:
         if entity == Plan.entity:
             await _save_plans(work, kept)
         else:
-            await _upsert(work, _KEPT[entity].table, [change.after for change in kept])
+            await _upsert(work, _ENTITY_TABLES[entity].table, [change.after for change in kept])
 
 
 async def plan(work: UnitOfWork, plan_id: str, version: int = 0) -> Plan | None:
@@ -146,7 +150,7 @@ async def page_of_skus(
     if skus:
         query = query.where(_is_any(table.c.sku, skus))
     rows = await work.execute(query.order_by(table.c.sku).limit(limit))
-    return [_KEPT[Sku.entity].adapter.validate_python(row._asdict()) for row in rows]
+    return [_ENTITY_TABLES[Sku.entity].adapter.validate_python(row._asdict()) for row in rows]
 
 
 async def page_of_entitlements(
@@ -216,7 +220,9 @@ async def commissions(
     return partner_id, rates
 
 
-async def _load(work: UnitOfWork, kept: _Kept, *conditions: ColumnElement[bool]) -> list[Entity]:
+async def _load(
+    work: UnitOfWork, kept: _EntityTable, *conditions: ColumnElement[bool]
+) -> list[Entity]:
     query = select(kept.table).where(kept.table.c.tenant_id == work.tenant_id, or_(*conditions))
     rows = await work.execute(query)
     return [

@@ -150,15 +150,15 @@ class KeyRing:
             row = found.first()
         if row is None or row.key_id is None:
             raise refusal(
-                "unknown_key", "the API key is not known; make one with `tollmesh keys create`"
+                "unknown_key", "the API key is unknown; create one with `tollmesh keys create`"
             )
         if row.revoked_at is not None:
             raise refusal(
                 "revoked_key",
-                "the API key was revoked, or the key that it was made with; use another",
+                "the API key, or the key it was created with, was revoked; use another",
             )
         if row.expires_at is not None and row.expires_at <= datetime.now(UTC):
-            raise refusal("expired_key", "the API key has expired; make a new one")
+            raise refusal("expired_key", "the API key has expired; create a new one")
         return Principal(
             row.tenant_id, row.key_id, frozenset(row.scopes), expires_at=row.expires_at
         )
@@ -211,7 +211,7 @@ class MeshTokens:
         # Numbers beyond those of a clock, and what nests too deeply, fail as they like.
         except (jwt.InvalidTokenError, ValueError, ArithmeticError, RecursionError) as error:
             raise refusal(
-                "mesh_token", "the mesh token is not valid; services need one secret"
+                "mesh_token", "the mesh token is not valid; all services need the same mesh secret"
             ) from error
         return _principal_of(claims)
 
@@ -220,23 +220,23 @@ def _principal_of(claims: Mapping[str, Any]) -> Principal:
     """Read the claims of a token whose signature is good."""
     issued_at, expires_at = claims["iat"], claims["exp"]
     if type(issued_at) is not int or type(expires_at) is not int:
-        raise _odd("iat and exp are whole seconds")
+        raise _odd("iat and exp must be whole seconds")
     if not 0 < expires_at - issued_at <= MESH_TOKEN_SECONDS_MAX:
-        raise _odd(f"it may live {MESH_TOKEN_SECONDS_MAX} seconds at most")
+        raise _odd(f"it must not be valid for more than {MESH_TOKEN_SECONDS_MAX} seconds")
     tenant_id, principal_id, scopes = claims["tenant"], claims["sub"], claims["scopes"]
     if not isinstance(tenant_id, str) or not _TENANT.fullmatch(tenant_id):
-        raise _odd("tenant names none")
+        raise _odd("tenant is empty")
     if not _is_text(principal_id) or not principal_id:
-        raise _odd("sub names nobody")
+        raise _odd("sub is empty")
     if (
         not isinstance(scopes, list)
         or len(scopes) > _SCOPES_MAX
         or not all(_is_text(scope) for scope in scopes)
     ):
-        raise _odd("scopes is a list of texts")
+        raise _odd("scopes must be a list of strings")
     correlation_id, causation_id = claims.get("correlation", ""), claims.get("causation", "")
     if not isinstance(correlation_id, str) or not isinstance(causation_id, str):
-        raise _odd("correlation and causation are texts")
+        raise _odd("correlation and causation must be strings")
     return Principal(tenant_id, principal_id, frozenset(scopes), correlation_id, causation_id)
 
 
@@ -245,4 +245,4 @@ def _is_text(value: object) -> bool:
 
 
 def _odd(rule: str) -> Unauthenticated:
-    return refusal("mesh_token", f"the mesh token is not one of ours: {rule}")
+    return refusal("mesh_token", f"the mesh token is malformed: {rule}")

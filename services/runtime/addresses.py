@@ -1,4 +1,4 @@
-"""Which addresses of the network may be reached on somebody else's word (webhooks), and which may not.
+"""Which network addresses may be reached at a tenant's request (webhooks), and which may not.
 
 An address counts as public only when no registry says otherwise. `ipaddress.is_global` is not enough: it lets
 multicast, 6to4, NAT64, segment routing and further ranges pass. Sources: IANA's IPv4 and IPv6 Special-Purpose Address
@@ -79,7 +79,9 @@ def check_port(address: str, lowest: int = 1) -> None:
     # Python refuses to read thousands of digits.
     digits = found["port"].lstrip("0")[: len(str(PORT_MAX)) + 1] if found else ""
     if found and not lowest <= int(digits or "0") <= PORT_MAX:
-        raise ValueError(f"{address[:100]!r} names no port: give one from {lowest} to {PORT_MAX}")
+        raise ValueError(
+            f"{address[:100]!r} has no valid port: give one from {lowest} to {PORT_MAX}"
+        )
 
 
 def plain(address: Address) -> Address:
@@ -125,7 +127,7 @@ class AllowList:
         hosts: set[tuple[str, int | None]] = set()
         entries = [entry.strip() for entry in setting.split(",") if entry.strip()]
         if len(entries) > ENTRIES_MAX:
-            raise ValueError(f"{len(entries)} entries; at most {ENTRIES_MAX} are read")
+            raise ValueError(f"{len(entries)} entries; the limit is {ENTRIES_MAX}")
         for entry in entries:
             host, port = _split(entry)
             network = _network(host)
@@ -135,7 +137,7 @@ class AllowList:
                 hosts.add((host, port))
             else:
                 raise ValueError(
-                    f"{entry!r} is no address, network or host name with optional port"
+                    f"{entry!r} is not an address, network or host name with an optional port"
                 )
         return cls(tuple(networks), frozenset(hosts))
 
@@ -167,7 +169,7 @@ def _split(entry: str) -> tuple[str, int | None]:
         return entry.lower().rstrip("."), None
     port = int(found["port"])
     if not 0 < port <= PORT_MAX:
-        raise ValueError(f"{entry!r} names no port from 1 to {PORT_MAX}")
+        raise ValueError(f"{entry!r} has no valid port, which is 1 to {PORT_MAX}")
     return found["host"].lower().rstrip("."), port
 
 
@@ -176,5 +178,5 @@ def _network(text: str) -> Network | None:
         return ip_network(text.strip("[]"))
     except ValueError as error:
         if "/" in text:
-            raise ValueError(f"{text!r} is no network: {error}") from None
+            raise ValueError(f"{text!r} is not a network: {error}") from None
         return None

@@ -81,7 +81,7 @@ _IDS = re.compile(
 
 
 def holds_card_number(text: str) -> bool:
-    """True when a card number stands in the text, as it is, escaped, percent-encoded or with HTML's entities."""
+    """True when the text contains a card number, plain, escaped, percent-encoded or with HTML's entities."""
     return bool(_spans(text)) or _hides_one(text)
 
 

@@ -36,5 +36,5 @@ class ManualClock:
     def advance(self, by: timedelta) -> None:
         """Move time on. Raises ValueError for a step back."""
         if by < timedelta(0):
-            raise ValueError("time does not run backwards")
+            raise ValueError("time cannot go backwards")
         self._now += by

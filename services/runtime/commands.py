@@ -59,7 +59,7 @@ class Request(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UseCase(Generic[CommandT, AnswerT, ResponseT]):
-    """A use case that changes something in one unit of work, and how its answer is told.
+    """A use case that changes something in one unit of work, and how its response is built.
 
     Attributes:
         name: of its records, and of the crash points of its unit of work. Never change it: answers are kept under it.
@@ -162,7 +162,7 @@ class _Record:
         row = (await work.execute(_SQL["read_request"], self.key(work))).one()
         if bytes(row.fingerprint) != self.fingerprint:
             raise RequestIdReused(
-                f"request_id {self.request_id} was used before with another body; a new request needs a new one",
+                f"request_id {self.request_id} was already used with a different body; a new request needs a new one",
                 request_id=self.request_id,
             )
         if row.status == "CLAIMED":
@@ -243,7 +243,7 @@ class Commands:
                 assert response is not None, "a use case ended without its answer"
                 return response
         raise RequestInProgress(
-            f"other calls with request_id {request.request_id} keep ending first; make the same call again",
+            f"other calls with request_id {request.request_id} keep getting in first; repeat the same call",
             request_id=request.request_id,
             retry_after_ms=100,
         )

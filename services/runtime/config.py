@@ -126,7 +126,9 @@ class Settings(BaseSettings):
     @classmethod
     def _retention_outlasts_retries(cls, value: int) -> int:
         if 0 < value < EVENT_RETENTION_DAYS_MIN:
-            raise ValueError(f"keep events {EVENT_RETENTION_DAYS_MIN} days or more, or 0 for ever")
+            raise ValueError(
+                f"keep events for at least {EVENT_RETENTION_DAYS_MIN} days, or forever with 0"
+            )
         return value
 
     def peer(self, service: str) -> str:

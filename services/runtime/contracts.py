@@ -42,23 +42,23 @@ class Contract:
 MESH = (
     Contract(
         DEAD_LETTER,
-        "Every event is handled in the end",
+        "Every event is eventually handled",
         "CRITICAL",
         ContractKind.INVARIANT,
         "A consumer gave up on an event after its last try. Where the order of a key must be kept, "
-        "later events of the key wait until it was replayed.",
+        "later events of the key wait until it is replayed.",
     ),
     Contract(
         INVARIANT,
-        "What must always hold, holds",
+        "Invariants hold",
         "CRITICAL",
         ContractKind.INVARIANT,
         "A check inside a service failed: a fault of the mesh, never of its caller. The call was "
-        "rolled back whole.",
+        "rolled back entirely.",
     ),
     Contract(
         REQUEST_VALIDATION,
-        "Requests keep the rules of their schema",
+        "Requests follow the rules of their schema",
         "LOW",
         ContractKind.SCHEMA,
         "A request, or items of a batch, broke a rule of the proto and were refused. Many of them "

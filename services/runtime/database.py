@@ -480,25 +480,25 @@ class translated_errors:  # noqa: N801 - reads as a statement at its place of us
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, psycopg.errors.QueryCanceled):
             raise DeadlineExceeded(
-                "the database did not end the statement within the call's deadline"
+                "the database did not finish the statement within the call's deadline"
             ) from error
         if _holds_nul(error):
             raise InvalidField.one(
-                "request", "a text holds the character NUL (U+0000), which cannot be stored"
+                "request", "a string contains the character NUL (U+0000), which cannot be stored"
             ) from error
         if isinstance(error, psycopg.errors.DiskFull):
             raise StorageLow(
-                "the database's disk is full; make the same request again once there is room",
+                "the database's disk is full; repeat the same request once there is space",
                 retry_after_ms=STORAGE_RETRY_MS,
             ) from error
         if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
             raise DatabaseUnavailable(
-                "the database takes no writes now, as a standby does: nothing was changed; make the same request again",
+                "the database is read-only now, as a standby is: nothing was changed; repeat the same request",
                 retry_after_ms=1000,
             ) from error
         if isinstance(error, _GONE):
             raise DatabaseUnavailable(
-                "the database cannot be reached or gave up; make the same request again: nothing is done twice",
+                "the database is unavailable; repeat the same request: nothing is done twice",
                 retry_after_ms=1000,
             ) from error
 

@@ -38,7 +38,7 @@ _TAGS = frozenset({*_SCALARS, _STR, f"{_TAG}map", f"{_TAG}seq"})
 
 
 class DocumentUnfit(ValueError):
-    """A text is no document, or one with two readings; says where."""
+    """A text is not a valid document, or is ambiguous; the message says where."""
 
 
 class DocumentTooLong(DocumentUnfit):
@@ -56,14 +56,14 @@ def read(content: bytes) -> Any:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DocumentUnfit(f"it is not UTF-8 at byte {error.start}") from error
+        raise DocumentUnfit(f"it is not valid UTF-8 at byte {error.start}") from error
     value = _parsed(text)
     try:
         # Escapes can write half a surrogate pair, which nothing takes.
         if "\\" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise DocumentUnfit("a text of it holds half a surrogate pair") from error
+        raise DocumentUnfit("a string in it contains half of a surrogate pair") from error
     return value
 
 
@@ -71,7 +71,7 @@ def _parsed(text: str) -> Any:
     try:
         return _JSON.decode(text)
     except RecursionError as error:
-        raise DocumentUnfit("it nests too deeply") from error
+        raise DocumentUnfit("it is nested too deeply") from error
     except _TwiceInJson as error:
         raise DocumentUnfit(_with_lines(text, error)) from error
     except json.JSONDecodeError:
@@ -87,7 +87,7 @@ def _yaml(text: str) -> Any:
         said = ": ".join(part for part in (error.context, error.problem) if part)
         raise DocumentUnfit(f"{said}{where}") from error
     except RecursionError as error:
-        raise DocumentUnfit("it nests too deeply") from error
+        raise DocumentUnfit("it is nested too deeply") from error
     except (yaml.YAMLError, UnicodeError) as error:  # characters that no document has
         raise DocumentUnfit(" ".join(str(error).split())) from error
 
@@ -103,7 +103,7 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names: set[str] = set()
         for name, _ in pairs:
             if name in names:
-                raise _TwiceInJson(f"the key {name[:100]!r} stands twice in one object")
+                raise _TwiceInJson(f"the key {name[:100]!r} appears twice in one object")
             names.add(name)
     return found
 
@@ -129,7 +129,7 @@ def _double(text: str) -> float:
         exact = False
     if not exact:
         raise DocumentUnfit(
-            f"{text[:60]} is no number that a double holds exactly: write it as a text, in quotes"
+            f"{text[:60]} cannot be represented exactly as a double: write it as a string, in quotes"
         )
     return value
 
@@ -142,7 +142,7 @@ def _whole(text: str) -> int:
 
 
 def _constant(text: str) -> float:
-    raise DocumentUnfit(f"{text} is no JSON number")
+    raise DocumentUnfit(f"{text} is not a JSON number")
 
 
 _JSON = json.JSONDecoder(
@@ -175,11 +175,11 @@ class _Loader(yaml.SafeLoader):
             self._weights[id(node)] = 1 + sum(map(self._weight, _children(node)))
             return node
         if id(node) not in self._weights:
-            raise yaml.composer.ComposerError(None, None, "an alias holds itself", mark)
+            raise yaml.composer.ComposerError(None, None, "an alias contains itself", mark)
         self._aliased += self._weights[id(node)]
         if self._aliased > ALIASED_NODES_MAX:
             raise yaml.composer.ComposerError(
-                None, None, f"aliases stand for more than {ALIASED_NODES_MAX:,} values", mark
+                None, None, f"aliases expand to more than {ALIASED_NODES_MAX:,} values", mark
             )
         return node
 
@@ -193,7 +193,7 @@ class _Loader(yaml.SafeLoader):
         for at, (name, value) in enumerate(node.value):
             if not isinstance(name, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(
-                    None, None, "a key is no text", name.start_mark
+                    None, None, "a key is not a string", name.start_mark
                 )
             # 1 and "1" are one key to JSON, whose keys are texts.
             key = "\0merge" if name.tag == _MERGE else name.value
@@ -202,7 +202,7 @@ class _Loader(yaml.SafeLoader):
                 raise _TwiceInYaml(
                     None,
                     None,
-                    f"the key {name.value[:100]!r} stands twice, in lines {lines[key]} and {line}",
+                    f"the key {name.value[:100]!r} appears twice, in lines {lines[key]} and {line}",
                     None,
                 )
             lines[key] = line
@@ -233,7 +233,7 @@ def _check_tag(node: Any) -> None:
     pattern, _ = _SCALARS.get(node.tag, (None, None))
     if node.tag not in _TAGS or (pattern and not pattern.match(node.value)):
         raise yaml.composer.ComposerError(
-            None, None, f"{node.tag!r} is none of JSON's values here", node.start_mark
+            None, None, f"{node.tag!r} is not a JSON value", node.start_mark
         )
 
 

@@ -350,7 +350,7 @@ class Overloaded(DomainError):
 
 
 class Internal(DomainError):
-    """A fault of ours."""
+    """An internal error."""
 
     code = Code.INTERNAL
     reason = "INTERNAL"

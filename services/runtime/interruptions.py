@@ -72,7 +72,7 @@ class Interruptions:
             self._quiet_since = now
         self._failed_at = now
         self.count += 1
-        self.last_error = told(error)
+        self.last_error = error_summary(error)
         kind = _kind(error)
         if kind in self._told or len(self._told) >= KINDS_MAX:
             return
@@ -106,7 +106,7 @@ class Interruptions:
         return self._conditions.database_gone or now - self._quiet_since < QUIET_SECONDS
 
 
-def told(error: BaseException) -> str:
+def error_summary(error: BaseException) -> str:
     """Return what an error says, for a log; of a group, what its first says."""
     first = _first(error)
     return f"{type(first).__name__}: {first}"[:_CHARS_MAX]

@@ -16,7 +16,7 @@ RENEW_SHARE = 0.25
 
 
 class LeaseLost(Exception):
-    """Another holds the lease by now; whoever held it must stop and write nothing."""
+    """The lease has a new holder; the previous one must stop and write nothing."""
 
 
 class Term:

@@ -8,7 +8,7 @@ from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
 EXAMPLE = "2026-11-20T10:00:00Z"
-HOW = f"a moment as RFC 3339 writes it, of the years 1 to 9999, such as {EXAMPLE}"
+HOW = f"an RFC 3339 time in the years 1 to 9999, such as {EXAMPLE}"
 
 # No leap seconds: neither a datetime nor a protobuf Timestamp can hold 23:59:60, and calling it another second would
 # be a guess.
@@ -53,13 +53,13 @@ def zone(name: str) -> ZoneInfo:
         LookupError: there is none.
     """
     if name not in zones():
-        raise LookupError(f"{_shown(name)} is no time zone of the IANA, as Europe/Berlin is")
+        raise LookupError(f"{_shown(name)} is not an IANA time zone such as Europe/Berlin")
     return ZoneInfo(name)
 
 
 @cache
 def zones() -> frozenset[str]:
-    """Return the names of the time zones that there are."""
+    """Return the names of all time zones."""
     return frozenset(available_timezones() - _NO_ZONES)
 
 

@@ -72,7 +72,7 @@ class Money:
         exponent(self.currency_code)
         if not MINOR_UNITS_MIN <= self.minor_units <= MINOR_UNITS_MAX:
             raise AmountOverflow(
-                f"an amount in {self.currency_code} leaves the range of 64-bit minor units",
+                f"an amount in {self.currency_code} exceeds the range of 64-bit minor units",
                 currency_code=self.currency_code,
             )
 

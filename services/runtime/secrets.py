@@ -76,7 +76,7 @@ def parse_keys(setting: str) -> tuple[Key, ...]:
     """
     texts = setting.replace(",", " ").split()
     if len(texts) > KEYS_MAX:
-        raise ValueError(f"{len(texts)} keys; at most {KEYS_MAX} are kept")
+        raise ValueError(f"{len(texts)} keys; the limit is {KEYS_MAX}")
     return tuple(Key.of(_key_bytes(number, text)) for number, text in enumerate(texts, start=1))
 
 
@@ -87,7 +87,7 @@ def _key_bytes(number: int, text: str) -> bytes:
         key = b""
     if len(key) != KEY_BYTES:
         raise ValueError(
-            f"key {number} is not {KEY_BYTES} bytes in Base64; `openssl rand -base64 32` makes one"
+            f"key {number} is not {KEY_BYTES} bytes in Base64; create one with `openssl rand -base64 32`"
         )
     return key
 
@@ -107,7 +107,7 @@ class SecretBox:
         """
         if self._first is None:
             raise SecretsKeyMissing(
-                f"secrets cannot be kept: set {SETTING} to 32 random bytes in Base64 "
+                f"secrets cannot be stored: set {SETTING} to 32 random bytes in Base64 "
                 "(`openssl rand -base64 32`), the same for every process of the service",
                 setting=SETTING,
             )
@@ -134,7 +134,7 @@ class SecretBox:
         key = self._keys.get(key_id)
         if key is None:
             raise SecretsKeyMissing(
-                f"a secret is kept under key {key_id}, which is not in {SETTING}: add it behind the first",
+                f"a secret is encrypted with key {key_id}, which is not in {SETTING}: add it after the first",
                 setting=SETTING,
                 key_id=key_id,
             )
@@ -157,4 +157,4 @@ def _decrypted(cipher: AESGCM, box: bytes, bound: bytes) -> bytes:
     try:
         return cipher.decrypt(box[:_NONCE_BYTES], box[_NONCE_BYTES:], bound)
     except (InvalidTag, ValueError) as error:
-        raise SecretDamaged("it was changed, or stands in another place than its own") from error
+        raise SecretDamaged("it was changed, or belongs to a different record") from error

@@ -91,8 +91,8 @@ class Storage:
         if not self._conditions.storage_low or self.room is None:
             return
         raise StorageLow(
-            f"only {_mib(self.room.free_bytes)} MiB are free where the database keeps its files, and writes need "
-            f"{_mib(self._mark(self.room))} MiB: nothing was changed; make the same request again once there is room",
+            f"only {_mib(self.room.free_bytes)} MiB are free on the database's disk, and writes need "
+            f"{_mib(self._mark(self.room))} MiB: nothing was changed; repeat the same request once there is space",
             retry_after_ms=STORAGE_RETRY_MS,
             free_bytes=self.room.free_bytes,
             free_bytes_min=self._mark(self.room),

@@ -71,7 +71,7 @@ class Telemetry(Protocol):
         """Record what something stands at now, e.g. a queue's length; the name ends in its unit."""
 
     def observe(self, name: str, read: Read) -> None:
-        """Have a reading taken whenever somebody asks for it; the name ends in its unit."""
+        """Register a gauge that is read on demand; its name ends in its unit."""
 
     def duration(self, name: str, seconds: float, **attributes: str) -> None:
         """Record how long one of many took, and by that how many there were."""

@@ -50,7 +50,7 @@ class Overrun:
 
 
 class WorkerFault(RuntimeError):
-    """The function failed with something that is no error for a caller: a fault of ours."""
+    """The function failed with an internal error, not one for the caller."""
 
 
 Outcome = Any

@@ -415,6 +415,12 @@ def test_decisions_are_numbered_once() -> None:
     assert sorted(numbers) == sorted(set(numbers))
 
 
+def test_the_index_names_every_decision_once() -> None:
+    folder = ROOT / "docs/decisions"
+    linked = LINK.findall((folder / "README.md").read_text())
+    assert sorted(linked) == sorted(path.name for path in folder.glob("[0-9]*.md"))
+
+
 def test_yaml_is_read_in_one_place() -> None:
     """Elsewhere a key that stands twice would lose a value without a word."""
     readers = {

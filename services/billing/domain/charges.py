@@ -152,15 +152,11 @@ def chargeable(org_id: str, period: Span, now: datetime, *, allow_open: bool) ->
         return Span(period.start_at, now)
     start_at, end_at = _iso(period.start_at), _iso(period.end_at)
     if period.start_at >= now:
-        cause = (
-            f"begins at {start_at}, which lies ahead: charge it after {end_at}, when it has ended"
-        )
+        cause = f"starts at {start_at}, which is in the future: charge it after {end_at}, when it has ended"
     else:
-        cause = (
-            f"ends at {end_at}: charge it then, or say allow_open to charge what was used up to now"
-        )
+        cause = f"ends at {end_at}: charge it then, or set allow_open to charge the usage up to now"
     raise PeriodNotEnded(
-        f"the period to charge to {org_id} {cause}; it is {_iso(now)}",
+        f"the period to charge for {org_id} {cause}; now is {_iso(now)}",
         org_id=org_id,
         start_at=start_at,
         end_at=end_at,
@@ -179,7 +175,7 @@ def freeze(charge_id: str, org_id: str, period: Span, rating: Rating, now: datet
     proof_bytes = sum(len(line.proof) for line in rating.lines)
     if len(rating.lines) > LINES_MAX or proof_bytes > PROOF_BYTES_MAX:
         raise ChargeTooLarge(
-            f"the usage of {org_id} makes {len(rating.lines)} lines with {proof_bytes} bytes of proofs, a charge takes"
+            f"the usage of {org_id} gives {len(rating.lines)} lines with {proof_bytes} bytes of proofs; the limits are"
             f" {LINES_MAX} and {PROOF_BYTES_MAX}: charge a shorter period, or price with fewer tiers",
             lines=len(rating.lines),
             lines_max=LINES_MAX,
@@ -207,7 +203,7 @@ def freeze(charge_id: str, org_id: str, period: Span, rating: Rating, now: datet
 def overlaps(org_id: str, charge_id: str) -> ChargeOverlaps:
     """Refuse a charge because of another one, named by its id."""
     return ChargeOverlaps(
-        f"charge {charge_id} of {org_id} covers part of this period already; get it, or charge another period",
+        f"charge {charge_id} of {org_id} already covers part of this period; get that charge, or charge another period",
         charge_id=charge_id,
         org_id=org_id,
     )

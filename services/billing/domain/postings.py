@@ -68,7 +68,7 @@ def planned(charge: Charge) -> Charge:
 
 
 def next_round(charge: Charge) -> Charge:
-    """Return a charge whose transfers the ledger refused for good with fresh ids; all else of them stays."""
+    """Return the charge with new ids for its transfers, because the ledger's refusal used up the old ones."""
     round_no = charge.posting_round + 1
     transfers = (
         replace(item, transfer_id=_transfer_id(item.charge_id, round_no, item.line_id, item.leg))
@@ -97,8 +97,8 @@ def is_final(verdict: PostingVerdict) -> bool:
 def posting_refused(charge: Charge, account_id: str, result: str) -> PostingRefused:
     """Say which account kept the ledger from taking a charge."""
     return PostingRefused(
-        f"the ledger refused charge {charge.charge_id} with {result} at account {account_id}; put the account right,"
-        " then make the same call again",
+        f"the ledger refused charge {charge.charge_id} with {result} at account {account_id}; correct the account,"
+        " then repeat the same call",
         charge_id=charge.charge_id,
         account_id=account_id,
         result=result,

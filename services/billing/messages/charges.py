@@ -21,7 +21,7 @@ def span_of(period: type_pb2.Period) -> Span:
     """Read a period, to the microsecond. Raises InvalidField when nothing of it is left."""
     span = Span(edge.moment_of(period.start_at), edge.moment_of(period.end_at))
     if span.start_at >= span.end_at:
-        raise InvalidField.one("period", "end_at must lie a microsecond or more after start_at")
+        raise InvalidField.one("period", "end_at must be at least a microsecond after start_at")
     return span
 
 

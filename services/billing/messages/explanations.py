@@ -9,9 +9,9 @@ from payments.type.v1 import type_pb2
 from services.runtime.money import Money, format_money
 
 _SOURCES = {
-    pricing_pb2.LineProof.PLAN_SOURCE_ENTITLEMENT: "by the organisation's entitlement",
-    pricing_pb2.LineProof.PLAN_SOURCE_ORG_BUSINESS_MODEL: "by its place on a business model",
-    pricing_pb2.LineProof.PLAN_SOURCE_MODEL_DEFAULT: "as the default of its business model",
+    pricing_pb2.LineProof.PLAN_SOURCE_ENTITLEMENT: "from the organisation's entitlement",
+    pricing_pb2.LineProof.PLAN_SOURCE_ORG_BUSINESS_MODEL: "from the organisation's business model",
+    pricing_pb2.LineProof.PLAN_SOURCE_MODEL_DEFAULT: "as the default of the business model",
 }
 
 
@@ -21,13 +21,13 @@ def steps(line: pb.ChargeLine) -> list[str]:
     told = [_metered(line), _priced(line)]
     told += [_step(step, line.amount_gross.currency_code) for step in proof.steps]
     told.append(
-        f"The steps sum to {proof.unrounded} {line.amount_gross.currency_code}, rounded once, half up, to"
+        f"The steps add up to {proof.unrounded} {line.amount_gross.currency_code}, rounded once, half up, to"
         f" {proof.rounding_places} places: {_money(line.amount_gross)}."
     )
     if line.partner_id:
         told.append(
             f"Partner {line.partner_id} earns {line.partner_pct} % of it: {_money(line.partner_amount)}"
-            f" (a tie stays with us); {_money(line.net)} remain."
+            f" (an exact half goes to us); {_money(line.net)} remain."
         )
     return told
 

@@ -42,13 +42,15 @@ def apply(
     file: Annotated[
         str,
         typer.Argument(
-            help="YAML or JSON, shaped as payments.pricing.v1.Catalog; - for standard input"
+            help="YAML or JSON, in the shape of payments.pricing.v1.Catalog; - for standard input"
         ),
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the changes, make none")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show the changes without making them")
+    ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Make the catalogue what the file says; what the file leaves out stays."""
+    """Bring the catalogue in line with a file. What the file leaves out stays as it is."""
     with Client(Session.find()) as client:
         response = apply_catalog(client, read_catalog(file), validate_only=dry_run)
     if output is Format.JSON:
@@ -58,10 +60,10 @@ def apply(
 
 
 def read_catalog(file: str) -> catalog_service_pb2.Catalog:
-    """Read a catalogue from YAML or JSON. Amounts must be quoted: a number with a point is a float there.
+    """Read a catalogue from YAML or JSON. Amounts must be quoted: an unquoted decimal is a float in both.
 
     Raises:
-        CliError: the file cannot be read or is no catalogue.
+        CliError: the file cannot be read or is not a catalogue.
     """
     return parse_catalog(read_document(file), file)
 
@@ -70,7 +72,7 @@ def parse_catalog(document: Any, name: str) -> catalog_service_pb2.Catalog:
     """Turn a plain document into a catalogue. Raises CliError."""
     if not isinstance(document, dict):
         raise CliError(
-            f"{name} is no catalogue: it holds {strict_json.name_of(document)}, not a mapping",
+            f"{name} is not a catalogue: it holds {strict_json.name_of(document)}, not a mapping",
             f"its keys are {', '.join(catalog_service_pb2.Catalog.DESCRIPTOR.fields_by_name)}",
             exit_code=EXIT_USAGE,
         )
@@ -78,12 +80,12 @@ def parse_catalog(document: Any, name: str) -> catalog_service_pb2.Catalog:
         return json_messages.parse(document, catalog_service_pb2.Catalog())
     except json_messages.NumberForText as error:
         raise CliError(
-            f"{name} is no catalogue: {error.place} is {error.number}, a number, which may have lost digits",
-            f'ids, amounts and quantities are texts: write "{error.number}", with the quotes',
+            f"{name} is not a catalogue: {error.place} is the number {error.number}, which may have lost digits",
+            f'ids, amounts and quantities are strings: write "{error.number}", with the quotes',
             exit_code=EXIT_USAGE,
         ) from error
     except json_messages.NotThisMessage as error:
-        raise CliError(f"{name} is no catalogue: {error}", exit_code=EXIT_USAGE) from error
+        raise CliError(f"{name} is not a catalogue: {error}", exit_code=EXIT_USAGE) from error
 
 
 def apply_catalog(
@@ -140,8 +142,8 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 def estimate(
     org_id: Annotated[str, typer.Argument(help="organisation")],
-    sku: Annotated[list[str], typer.Option(help="sku=uses per lead, several times")],
-    leads: Annotated[str, typer.Option(help="how many leads")],
+    sku: Annotated[list[str], typer.Option(help="sku=uses per lead; may be repeated")],
+    leads: Annotated[str, typer.Option(help="number of leads")],
     project: Annotated[str, typer.Option(help="project")] = "",
     output: OutputOption = Format.TABLE,
 ) -> None:

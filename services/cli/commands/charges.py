@@ -28,14 +28,14 @@ def charge(
     org_id: Annotated[str, typer.Argument(help="organisation")],
     period: Annotated[str, typer.Option(help=periods.HELP)],
     request_id: Annotated[
-        str, typer.Option(help="UUID; left out, the same charge has the same one")
+        str, typer.Option(help="UUID; by default derived from the organisation and the period")
     ] = "",
     allow_open: Annotated[
-        bool, typer.Option(help="charge a period that has not ended, up to now")
+        bool, typer.Option(help="charge a period that hasn't ended yet, up to now")
     ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Rate an organisation's usage of a period, charge it and post it. Asking again gives the same charge."""
+    """Rate an organisation's usage of a period, charge it and post it. A repeated command returns the same charge."""
     wanted = periods.parse(period)
     with Client(Session.find()) as client:
         made = create_charge(client, org_id, wanted, request_id, allow_open=allow_open)
@@ -45,7 +45,7 @@ def charge(
     show_charge(made)
     if made.period.end_at.ToNanoseconds() < wanted.end_at.ToNanoseconds():
         closed_at = made.period.end_at.ToJsonString()
-        say(f"closed at {closed_at}, where the next charge begins")
+        say(f"the charge ends at {closed_at}; the next one starts there")
 
 
 def create_charge(
@@ -56,7 +56,7 @@ def create_charge(
     *,
     allow_open: bool = False,
 ) -> billing_pb2.Charge:
-    """Create a charge, or get the one that the same request made before."""
+    """Create a charge, or return the one that the same request created before."""
     bounds = (period.start_at.ToJsonString(), period.end_at.ToJsonString())
     # Two requests: what was refused because the period is open may be asked for again with leave to charge it.
     name = "open-charge" if allow_open else "charge"
@@ -71,8 +71,8 @@ def create_charge(
 
 
 def charges(
-    org_id: Annotated[str, typer.Argument(help="organisation; left out, all")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="how many, latest first")] = 100,
+    org_id: Annotated[str, typer.Argument(help="organisation; all by default")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="maximum number, newest first")] = 100,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List charges."""
@@ -94,7 +94,7 @@ def charges(
         for item in response.charges
     ]
     if not rows and org_id:
-        say(f"{org_id} has no charge")
+        say(f"{org_id} has no charges")
         return
     print_table("", ("charge", "organisation", "period", "total", "status"), rows, right=["total"])
 

@@ -16,7 +16,7 @@ from services.cli.output import Format, OutputOption, print_json, say
 def demo(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
     keep: Annotated[
-        bool, typer.Option("--keep", help="leave the mesh serving until Ctrl-C")
+        bool, typer.Option("--keep", help="keep the mesh running until Ctrl-C")
     ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
@@ -38,7 +38,7 @@ def demo(
 def _serve_until_interrupted(session: Session, data_dir: DataDirOption) -> None:
     save_session(data_dir, session)
     say()
-    say("serving; Ctrl-C ends it")
+    say("serving; press Ctrl-C to stop")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()

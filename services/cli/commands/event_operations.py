@@ -31,7 +31,7 @@ _LETTER_CALLS_MAX = 100
 
 
 def lag(output: OutputOption = Format.TABLE) -> None:
-    """Show how far each consumer got, and which keys it fails at."""
+    """Show how far each consumer has got, and which keys are blocked."""
     with Client(Session.find()) as client:
         found = list(_consumers(client))
     if output is Format.JSON:
@@ -44,7 +44,7 @@ def lag(output: OutputOption = Format.TABLE) -> None:
     if failing:
         columns = ("consumer", "key", "event", "tries", "next try at, UTC", "last error")
         rows = (_failing(consumer, key) for consumer, key in failing)
-        print_table("Keys that do not get on", columns, rows, right=("tries",))
+        print_table("Blocked keys", columns, rows, right=("tries",))
 
 
 def dead_letters(
@@ -52,44 +52,48 @@ def dead_letters(
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """List events that a consumer gave up."""
+    """List the events that a consumer gave up on."""
     with Client(Session.find()) as client:
         found, more = _letters(client, consumer, limit)
     if output is Format.JSON:
         print_json({"dead_letters": [as_dict(letter) for letter in found], "more": more})
         return
-    columns = ("consumer", "given up at, UTC", "subject", "key", "event", "tries", "last error")
+    columns = ("consumer", "parked at, UTC", "subject", "key", "event", "tries", "last error")
     print_table("", columns, map(_letter, found), right=("tries",))
     if more:
-        say(f"there are more than {limit}: give --limit")
+        say(f"there are more than {limit}: raise --limit")
 
 
 def replay(
-    consumer: Annotated[str, typer.Argument(help="its name, as `tollmesh events lag` shows it")],
+    consumer: Annotated[
+        str, typer.Argument(help="name of the consumer, as in `tollmesh events lag`")
+    ],
     dead_letters: Annotated[
-        bool, typer.Option("--dead-letters", help="what it gave up, with a fresh set of tries")
+        bool,
+        typer.Option("--dead-letters", help="replay its dead letters, with a fresh set of tries"),
     ] = False,
-    key: Annotated[str, typer.Option(help="with --dead-letters: only those of this key")] = "",
+    key: Annotated[str, typer.Option(help="with --dead-letters: only this key")] = "",
     event: Annotated[
-        list[str] | None, typer.Option(help="with --dead-letters: only this event; several times")
+        list[str] | None, typer.Option(help="with --dead-letters: only this event; may be repeated")
     ] = None,
     from_: Annotated[
-        str, typer.Option("--from", help="handle again what was recorded from this time on")
+        str, typer.Option("--from", help="replay events recorded at or after this time")
     ] = "",
-    to: Annotated[str, typer.Option(help="and before this one; left out, until now")] = "",
+    to: Annotated[str, typer.Option(help="with --from: and before this time; now by default")] = "",
     subject: Annotated[
         list[str] | None,
-        typer.Option(help="with --from: exact, or a prefix such as payment.*; several times"),
+        typer.Option(help="with --from: exact, or a prefix such as payment.*; may be repeated"),
     ] = None,
     request_id: Annotated[
-        str, typer.Option(help="UUID of an earlier, interrupted command: nothing is done twice")
+        str,
+        typer.Option(help="UUID of an interrupted command, to resume it: nothing is done twice"),
     ] = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Have events handled again: dead letters, or a whole period with its effects.
+    """Make a consumer handle events again: its dead letters, or everything from a period.
 
-    Dead letters had no effect yet. Events of a period had: the consumer does again what it does, as far as it does
-    not find it done. Times are ISO, in UTC unless a zone is given.
+    Dead letters have had no effect yet. Events of a period have: the consumer repeats its work, except what it finds
+    already done. Times are ISO 8601, in UTC unless a zone is given.
     """
     started = _request_id(request_id)
     if dead_letters == bool(from_):
@@ -114,15 +118,15 @@ def replay(
         print_json({"replayed_count": replayed, "generation": generation})
     else:
         as_what = f" as generation {generation}" if generation else ""
-        what = "1 event is" if replayed == 1 else f"{replayed} events are"
-        say(f"{consumer}: {what} in its queue again{as_what}")
+        what = "1 event" if replayed == 1 else f"{replayed} events"
+        say(f"{consumer}: {what} queued again{as_what}")
 
 
 def _request_id(text: str) -> UUID:
     try:
         return UUID(text) if text else uuid4()
     except ValueError as error:
-        raise CliError(f"{text!r} is no UUID", exit_code=EXIT_USAGE) from error
+        raise CliError(f"{text!r} is not a UUID", exit_code=EXIT_USAGE) from error
 
 
 def _consumers(client: Client) -> Iterator[operations_pb2.Consumer]:
@@ -138,7 +142,7 @@ def _consumers(client: Client) -> Iterator[operations_pb2.Consumer]:
 def _letters(
     client: Client, consumer: str, limit: int
 ) -> tuple[list[operations_pb2.DeadLetter], bool]:
-    """Return so many letters, and whether there are more."""
+    """Return up to `limit` letters, and whether there are more."""
     found: list[operations_pb2.DeadLetter] = []
     request = service_pb2.ListDeadLettersRequest(consumer=consumer)
     while len(found) < limit:
@@ -154,7 +158,7 @@ def _letters(
 def _replay_letters(
     client: Client, request: service_pb2.ReplayDeadLettersRequest, started: UUID
 ) -> int:
-    """Replay call by call; each has an id that follows from the command's."""
+    """Replay call by call; each call's id derives from the command's."""
     replayed = 0
     for number in range(_LETTER_CALLS_MAX):
         request.request_id = str(uuid5(started, str(number)))

@@ -26,7 +26,7 @@ def types(
     subject: Annotated[str, typer.Argument(help="one subject, with its schemas")] = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show what kinds of events there are: those of the release, and those that were registered."""
+    """List the event types: those of the release, and those that were registered."""
     with Client(Session.find()) as client:
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
         if subject:
@@ -37,7 +37,7 @@ def types(
     if output is Format.JSON:
         print_json(events_service_pb2.ListEventTypesResponse(event_types=found))
         return
-    print_table("", ("subject", "versions", "owner", "consumers", "ordered by"), map(_row, found))
+    print_table("", ("subject", "versions", "owner", "consumers", "ordering key"), map(_row, found))
     for item in found if subject else ():
         _describe(item)
 
@@ -46,12 +46,12 @@ def register(
     file: Annotated[str, typer.Argument(help="YAML or JSON; - for standard input")],
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Register types of events that your own systems publish, or further versions of them.
+    """Register the event types that your own systems publish, or new versions of them.
 
     FILE holds {"event_types": [...]}, a list of types, or one type. A type has `subject`, `owner` and `versions`, and
-    may have `key_field`, `consumers` and `description`; a version has its number and its `json_schema`, as a text or
-    as it stands. Within a version fields may only be added; whatever else changes needs the next one. What is
-    registered already is left alone.
+    may have `key_field`, `consumers` and `description`; a version has its number and its `json_schema`, as a string or
+    an object. Within a version fields may only be added; any other change needs a new version. What is already
+    registered stays as it is.
     """
     wanted = event_types(read_document(file), "standard input" if file == "-" else file)
     done = events_service_pb2.RegisterEventTypesResponse()
@@ -66,7 +66,7 @@ def register(
                 if answered:
                     error.hints = [
                         *error.hints,
-                        f"the first {answered} types were answered; repeat the command",
+                        f"the first {answered} types were handled; repeat the command for the rest",
                     ]
                 raise
             for result in answer.results:
@@ -84,7 +84,7 @@ def register(
 
 
 def event_types(document: Any, name: str) -> list[events_pb2.EventType]:
-    """Read types of events from a plain document.
+    """Read event types from a parsed document.
 
     Raises:
         CliError: it holds none, or something else.
@@ -95,13 +95,15 @@ def event_types(document: Any, name: str) -> list[events_pb2.EventType]:
         if "event_types" in document and len(document) > 1:
             items = None
     if not isinstance(items, list) or not items:
-        raise CliError(f"{name} holds no types of events", _SHAPE, exit_code=EXIT_USAGE)
+        raise CliError(f"{name} holds no event types", _SHAPE, exit_code=EXIT_USAGE)
     return [_event_type(item, f"{name}: event_types[{at}]") for at, item in enumerate(items)]
 
 
 def _event_type(item: Any, place: str) -> events_pb2.EventType:
     if not isinstance(item, dict):
-        raise CliError(f"{place} is no type, which has fields", _SHAPE, exit_code=EXIT_USAGE)
+        raise CliError(
+            f"{place} is not an event type: it has to be an object", _SHAPE, exit_code=EXIT_USAGE
+        )
     versions = item.get("versions")
     if isinstance(versions, list):
         at = enumerate(versions)
@@ -110,18 +112,22 @@ def _event_type(item: Any, place: str) -> events_pb2.EventType:
         return json_messages.parse(item, events_pb2.EventType())
     except json_messages.NumberForText as error:
         raise CliError(
-            f"{place} is no type: {error}",
+            f"{place} is not a valid event type: {error}",
             f'write "{error.number}", with the quotes',
             exit_code=EXIT_USAGE,
         ) from error
     except json_messages.NotThisMessage as error:
-        raise CliError(f"{place} is no type: {error}", _SHAPE, exit_code=EXIT_USAGE) from error
+        raise CliError(
+            f"{place} is not a valid event type: {error}", _SHAPE, exit_code=EXIT_USAGE
+        ) from error
 
 
 def _version(item: Any, place: str) -> Any:
     """Return a version with its schema as text."""
     if not isinstance(item, dict):
-        raise CliError(f"{place} is no version, which has fields", _SHAPE, exit_code=EXIT_USAGE)
+        raise CliError(
+            f"{place} is not a version: it has to be an object", _SHAPE, exit_code=EXIT_USAGE
+        )
     schema = item.get("json_schema")
     if schema is None or isinstance(schema, str):
         return item
@@ -129,8 +135,8 @@ def _version(item: Any, place: str) -> Any:
         text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise CliError(
-            f"{place}.json_schema is no JSON: {error}",
-            "keys are texts, in quotes where they look like something else",
+            f"{place}.json_schema isn't valid JSON: {error}",
+            "keys are strings: quote those that look like something else",
             exit_code=EXIT_USAGE,
         ) from error
     return item | {"json_schema": text}

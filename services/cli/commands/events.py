@@ -38,12 +38,12 @@ _LIST = re.compile(r'\{\s*"events"\s*:\s*\[')
 _TAKEN = (type_pb2.OUTCOME_ACCEPTED, type_pb2.OUTCOME_DUPLICATE)
 
 events = typer.Typer(
-    help="The feed of events, and what may be published into it.", no_args_is_help=True
+    help="The event feed: read it, publish to it, and operate its consumers.", no_args_is_help=True
 )
 
 _SubjectOption = Annotated[
     list[str] | None,
-    typer.Option("--subject", help="exact, or a prefix such as payment.*; several times"),
+    typer.Option("--subject", help="exact, or a prefix such as payment.*; may be repeated"),
 ]
 
 
@@ -51,15 +51,17 @@ _SubjectOption = Annotated[
 def tail(
     subject: _SubjectOption = None,
     after: Annotated[
-        str, typer.Option(help="cursor to go on from; left out, from the oldest")
+        str, typer.Option(help="cursor to continue from; the oldest event by default")
     ] = "",
     new: Annotated[bool, typer.Option("--new", help="only events from now on")] = False,
-    limit: Annotated[int, typer.Option(min=0, help="end after so many; 0 never ends")] = 0,
+    limit: Annotated[
+        int, typer.Option(min=0, help="stop after this many events; 0 for no limit")
+    ] = 0,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Follow the feed, in order, until Ctrl-C. As JSON: one document a line, each with its cursor."""
+    """Follow the feed, in order, until Ctrl-C. With --output json: one document per line, each with its cursor."""
     if new and after:
-        raise CliError("give --after or --new, not both", exit_code=EXIT_USAGE)
+        raise CliError("use --after or --new, not both", exit_code=EXIT_USAGE)
     registry.all_types()
     with Client(Session.find()) as client, contextlib.suppress(KeyboardInterrupt):
         feed = _follow(client, subject or [], after, from_start=not (after or new))
@@ -74,7 +76,7 @@ def tail(
                     return
         except CliError as error:
             if after and error.exit_code == EXIT_UNAVAILABLE:
-                error.hints = [*error.hints, f"go on where it broke off with --after {after}"]
+                error.hints = [*error.hints, f"to continue where it stopped: --after {after}"]
             raise
 
 
@@ -96,7 +98,7 @@ def _follow(
 @events.command("list")
 def list_(
     subject: _SubjectOption = None,
-    after: Annotated[str, typer.Option(help="next_cursor of the page before")] = "",
+    after: Annotated[str, typer.Option(help="next_cursor of the previous page")] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
     output: OutputOption = Format.TABLE,
 ) -> None:
@@ -121,15 +123,15 @@ def list_(
 @events.command("publish")
 def publish(
     file: Annotated[
-        str, typer.Argument(help="JSON, or one event a line, gzip or not; - for standard input")
+        str, typer.Argument(help="JSON or JSON Lines, optionally gzipped; - for standard input")
     ],
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Publish events of an outside producer.
+    """Publish events from your own systems.
 
-    FILE holds {"events": [...]}, a list of events, one event, or one event a line. An event has `subject` and
-    `data`, and may have `id`, `key` and `created_at`. An `id` that was published before is not published
-    again; an event without one is a new event each time.
+    FILE holds {"events": [...]}, a list of events, one event, or one event per line. An event has `subject` and
+    `data`, and may have `id`, `key` and `created_at`. An event whose `id` was published before is not
+    published again; an event without an `id` is new each time.
     """
     done = events_service_pb2.PublishEventsResponse()
     with Client(Session.find()) as client, streams.opened(file) as stream:
@@ -155,8 +157,8 @@ class EventText:
     """An event of a file.
 
     Attributes:
-        body: its text, as it stands.
-        problem: why it is not sent; empty when it is.
+        body: its text, unchanged.
+        problem: why it is not sent; empty when it can be.
     """
 
     body: bytes
@@ -164,15 +166,15 @@ class EventText:
 
 
 def event_texts(stream: IO[str]) -> Iterator[EventText]:
-    """Cut a text into events; the text of a payload is not touched.
+    """Split a text into events; payloads keep their text.
 
     Raises:
-        CliError: it is no JSON, or ends before its end.
+        CliError: it isn't valid JSON, or is cut off.
     """
     try:
         yield from map(_checked, _texts(stream))
     except streams.Damaged as error:
-        raise CliError(f"the file is no JSON: {error}", exit_code=EXIT_USAGE) from error
+        raise CliError(f"the file isn't valid JSON: {error}", exit_code=EXIT_USAGE) from error
 
 
 def _texts(stream: IO[str]) -> Iterator[_Placed]:
@@ -192,7 +194,7 @@ def _texts(stream: IO[str]) -> Iterator[_Placed]:
 
 
 def _lines_or_one(stream: streams.Ahead, start: strict_json.Place) -> Iterator[_Placed]:
-    """Give an event a line, or one that takes several lines."""
+    """Give one event per line, or a single event that spans several lines."""
     begun = stream.readline(EVENT_CHARS_MAX + 1)
     if not _is_json(begun):
         begun += stream.read(EVENT_CHARS_MAX + 1 - len(begun))
@@ -229,7 +231,7 @@ def _checked(placed: _Placed) -> EventText:
         strict_json.decode(text, place)
         return EventText(text.encode())
     except UnicodeEncodeError:
-        return EventText(b"", "holds bytes that are not UTF-8")
+        return EventText(b"", "has bytes that aren't UTF-8")
     except ValueError as error:
         return EventText(b"", f"is not valid JSON: {error}")
 

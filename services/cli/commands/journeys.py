@@ -22,14 +22,15 @@ from services.cli.output import (
 )
 
 journeys = typer.Typer(
-    help="Work that waits for events and for time, step by step.", invoke_without_command=True
+    help="Journeys: processes that wait for events and for time, step by step.",
+    invoke_without_command=True,
 )
 
 _COLUMNS = ("journey", "id", "version", "state", "status", "deadline, UTC", "updated at, UTC")
 
 
 class Status(StrEnum):
-    """Whether a journey goes on, and how it ended."""
+    """Whether a journey is still running, or how it ended."""
 
     RUNNING = "running"
     COMPENSATING = "compensating"
@@ -40,20 +41,20 @@ class Status(StrEnum):
 
 @journeys.callback()
 def main(context: typer.Context) -> None:
-    """Show journeys, or one with its steps."""
+    """List journeys, or show one with its steps."""
     if context.invoked_subcommand is None:
         list_()
 
 
 @journeys.command("list")
 def list_(
-    journey_type: Annotated[str, typer.Option("--type", help="only of this kind")] = "",
-    state: Annotated[str, typer.Option(help="only in this state")] = "",
-    status: Annotated[Status | None, typer.Option(help="only of this status")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="journeys to show at most")] = 1000,
+    journey_type: Annotated[str, typer.Option("--type", help="only journeys of this type")] = "",
+    state: Annotated[str, typer.Option(help="only journeys in this state")] = "",
+    status: Annotated[Status | None, typer.Option(help="only journeys with this status")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="maximum number of journeys")] = 1000,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show journeys, by kind and id."""
+    """List journeys, by type and id."""
     request = events_service_pb2.ListJourneysRequest(
         journey_type=journey_type, state=state, page_size=min(limit, 1000)
     )
@@ -66,7 +67,7 @@ def list_(
     elif found:
         print_table("", _COLUMNS, map(_row, found))
     else:
-        say("there are no such journeys")
+        say("no journeys found")
 
 
 def _journeys(
@@ -83,11 +84,11 @@ def _journeys(
 
 @journeys.command("show")
 def show(
-    journey_type: Annotated[str, typer.Argument(help="kind of journey")],
-    journey_id: Annotated[str, typer.Argument(help="its id")],
+    journey_type: Annotated[str, typer.Argument(help="type of the journey")],
+    journey_id: Annotated[str, typer.Argument(help="id of the journey")],
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show a journey and what happened to it."""
+    """Show a journey and its history."""
     request = events_service_pb2.GetJourneyRequest(journey_type=journey_type, journey_id=journey_id)
     with Client(Session.find()) as client:
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
@@ -97,8 +98,8 @@ def show(
         return
     print_table("", _COLUMNS, [_row(found)])
     if found.reason:
-        say(f"because: {found.reason}")
-    say(f"knows: {found.data}")
+        say(f"reason: {found.reason}")
+    say(f"data: {found.data}")
     columns = ("at, UTC", "what happened", "cause", "from", "to", "commands")
     print_table("", columns, map(_step_row, found.steps))
 

@@ -27,7 +27,7 @@ ledger = typer.Typer(help="The double-entry ledger.", no_args_is_help=True)
 
 @ledger.command("balances")
 def balances(
-    owner: Annotated[str, typer.Option(help="only accounts of this owner")] = "",
+    owner: Annotated[str, typer.Option(help="only this owner's accounts")] = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List accounts with their balances."""
@@ -71,7 +71,7 @@ def show_balances(found: list[ledger_pb2.Account]) -> None:
 @ledger.command("entries")
 def entries(
     account_id: Annotated[str, typer.Argument(help="account")],
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="newest entries to show")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="maximum number of entries")] = 50,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Show the newest entries of an account."""

@@ -53,25 +53,26 @@ def pay(
     ] = "",
     merchant: Annotated[str, typer.Option(help="merchant_id")] = "",
     order: Annotated[str, typer.Option(help="order_id, e.g. the charge")] = "",
-    person: Annotated[str, typer.Option(help="person_id, who pays")] = "",
-    org: Annotated[str, typer.Option(help="org_id, whose debt is paid: that of the charge")] = "",
+    person: Annotated[str, typer.Option(help="person_id of the payer")] = "",
+    org: Annotated[str, typer.Option(help="org_id whose debt is paid, as in the charge")] = "",
     amount: Annotated[str, typer.Option(help="amount in major units, e.g. 56.84")] = "",
     currency: Annotated[str, typer.Option(help="ISO 4217 code")] = "USD",
     method: Annotated[
-        list[str] | None, typer.Option(help="payment method, in order, several times")
+        list[str] | None,
+        typer.Option(help="payment method; may be repeated, in order of preference"),
     ] = None,
     request_id: Annotated[
-        str, typer.Option(help="UUID; left out, the same payment has the same one")
+        str, typer.Option(help="UUID; by default derived from the payment itself")
     ] = "",
     again: Annotated[
-        bool, typer.Option("--again", help="pay once more what the same command has paid before")
+        bool, typer.Option("--again", help="pay again what the same command has already paid")
     ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Pay: send a payment request as it is, or one made from the options.
+    """Pay: send a payment request from a file, or build one from the options.
 
-    The same command pays once, however often it is given; --again makes another payment on purpose. An order that is
-    a charge (chg_…) is never paid beyond what is open of it.
+    Repeating a command doesn't pay twice; --again makes another payment on purpose. An order that is a charge
+    (chg_…) is never paid beyond its open amount.
     """
     if file:
         body = _body(file)
@@ -81,7 +82,7 @@ def pay(
         raise CliError("give a file, or --merchant and --amount", exit_code=EXIT_USAGE)
     if again and request_id:
         raise CliError(
-            "--again draws a request id of its own: give one of the two", exit_code=EXIT_USAGE
+            "--again makes its own request id: use it without --request-id", exit_code=EXIT_USAGE
         )
     drawn = str(uuid4()) if again else ""
     with Client(Session.find()) as client, Resumable(f"--request-id {drawn}" if again else ""):
@@ -95,14 +96,14 @@ def pay(
         except CliError as error:
             if error.reason == "REQUEST_ID_REUSED" and key and not request_id:
                 error.hints = [
-                    "the same was asked for before, only written otherwise: nothing was paid",
+                    "the same payment was requested before in a different form: nothing was paid this time",
                     "--again makes another payment",
                 ]
             raise
     made = answer.payment
     if answer.repeated:
         note(
-            f"the same payment as before, of {when(made.created_at)} UTC: nothing more was charged;"
+            f"this is the payment made at {when(made.created_at)} UTC: nothing more was charged;"
             " --again makes another one"
         )
     if output is Format.JSON:
@@ -140,7 +141,7 @@ def external_request(
 def create_payment(
     client: Client, body: bytes, request_id: str
 ) -> orchestration_service_pb2.CreatePaymentResponse:
-    """Create a payment, or get the one that the same request made before."""
+    """Create a payment, or return the one that the same request created before."""
     request = orchestration_service_pb2.CreatePaymentRequest(
         raw_request=body, request_id=request_id
     )
@@ -149,10 +150,10 @@ def create_payment(
 
 
 def key_of(body: bytes, read_key: str | None = None) -> str:
-    """Return the request id that stands for a body; empty for one whose own key is taken.
+    """Return the request id derived from a body; empty if the body brings its own key.
 
-    What an editor changes when it saves a file (spaces, line ends, the order of keys) makes no other payment of it,
-    whatever else the body holds.
+    Spaces, line ends and the order of keys don't matter: an editor that saves the file differently doesn't make it
+    another payment.
 
     Args:
         body: the payment request.
@@ -172,7 +173,7 @@ def key_of(body: bytes, read_key: str | None = None) -> str:
 
 
 class _Members(list[tuple[str, Any]]):
-    """An object of JSON, with keys that stand twice."""
+    """A JSON object whose keys may repeat."""
 
 
 _AS_WRITTEN = json.JSONDecoder(
@@ -228,7 +229,7 @@ def _check_open_amount(
         charge = client.call(charges.GetCharge, asked).charge
     except CliError as error:
         if error.reason == "NOT_FOUND":
-            error.hints = ["nothing was paid; tollmesh charges lists those that there are"]
+            error.hints = ["nothing was paid; `tollmesh charges` lists the charges"]
         if error.reason == "SCOPE_MISSING":
             return
         raise
@@ -246,8 +247,8 @@ def _check_open_amount(
         total = money(charge.total)
         open_ = money(type_pb2.Money(currency_code=read.currency, minor_units=max(left, 0)))
         raise CliError(
-            f"of {charge.charge_id} {open_} of {total} are open: a payment of this amount would be too much",
-            f"what was paid: tollmesh payments --order {charge.charge_id}",
+            f"the payment is too large: {open_} of {total} is open on {charge.charge_id}",
+            f"see what was paid: tollmesh payments --order {charge.charge_id}",
         )
 
 
@@ -274,7 +275,7 @@ def payments_of(client: Client, order_id: str) -> Iterator[orchestration_pb2.Pay
 
 
 def _taken(made: orchestration_pb2.Payment) -> int:
-    """Return what a payment took of its order, or may take yet, in minor units."""
+    """Return what a payment took of its order, or may still take, in minor units."""
     if made.status in _UNDER_WAY:
         return made.plan.total_amount.minor_units
     return made.result.total_processed.minor_units
@@ -296,9 +297,9 @@ def payment(
 
 
 def payments(
-    merchant: Annotated[str, typer.Option(help="only this merchant's")] = "",
-    order: Annotated[str, typer.Option(help="only this order's")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="how many, newest first")] = 100,
+    merchant: Annotated[str, typer.Option(help="only payments of this merchant")] = "",
+    order: Annotated[str, typer.Option(help="only payments of this order")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="maximum number, newest first")] = 100,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List payments."""
@@ -312,7 +313,7 @@ def payments(
         print_json(response)
         return
     if order and not response.payments:
-        say(f"{order} has no payment")
+        say(f"{order} has no payments")
         return
     rows = [
         (

@@ -22,12 +22,12 @@ from services.cli.output import (
     when,
 )
 
-timers = typer.Typer(help="Events that are yet to come.", invoke_without_command=True)
-schedules = typer.Typer(
-    help="Events that come again and again, by a cron expression.", invoke_without_command=True
+timers = typer.Typer(
+    help="Pending timers: events that are published when they are due.", invoke_without_command=True
 )
+schedules = typer.Typer(help="Recurring events, by a cron expression.", invoke_without_command=True)
 
-_TIMER_COLUMNS = ("due at, UTC", "key", "becomes", "ordered by", "timer")
+_TIMER_COLUMNS = ("due at, UTC", "key", "becomes", "ordering key", "timer")
 _SCHEDULE_COLUMNS = (
     "name",
     "cron",
@@ -40,7 +40,7 @@ _SCHEDULE_COLUMNS = (
 
 
 class Missed(StrEnum):
-    """What becomes of the times at which nobody was there."""
+    """What to do about runs that were missed while the mesh was down."""
 
     SKIP = "skip"
     ONE = "one"
@@ -49,25 +49,29 @@ class Missed(StrEnum):
 
 @timers.callback()
 def timers_main(context: typer.Context) -> None:
-    """Show the events that are yet to come, or take one back."""
+    """List pending timers, or cancel one."""
     if context.invoked_subcommand is None:
         list_timers()
 
 
 @timers.command("list")
 def list_timers(
-    key: Annotated[str, typer.Option(help="what the keys start with")] = "",
-    due_before: Annotated[str, typer.Option(help="only what is due before, ISO 8601")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="timers to show at most")] = 1000,
+    key: Annotated[str, typer.Option(help="only keys with this prefix")] = "",
+    due_before: Annotated[
+        str, typer.Option(help="only timers due before this time, ISO 8601")
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, help="maximum number of timers")] = 1000,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show timers, by key."""
+    """List pending timers, by key."""
     request = events_service_pb2.ListTimersRequest(key_prefix=key, page_size=min(limit, 1000))
     if due_before:
         try:
             request.due_before.FromDatetime(periods.moment(due_before))
         except ValueError as error:
-            raise CliError(f"{due_before!r} is no time: {error}", exit_code=EXIT_USAGE) from error
+            raise CliError(
+                f"{due_before!r} is not a time: {error}", exit_code=EXIT_USAGE
+            ) from error
     with Client(Session.find()) as client:
         found = [timer for _, timer in zip(range(limit), _timers(client, request), strict=False)]
     if output is Format.JSON:
@@ -90,10 +94,10 @@ def _timers(
 
 @timers.command("cancel")
 def cancel(
-    timer_id: Annotated[str, typer.Argument(help="as `timers list` shows it")],
+    timer_id: Annotated[str, typer.Argument(help="key of the timer, as in `timers list`")],
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Take an event back that is yet to come."""
+    """Cancel a pending timer."""
     request = events_service_pb2.CancelTimerRequest(request_id=str(uuid4()), timer_id=timer_id)
     with Client(Session.find()) as client:
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
@@ -110,14 +114,14 @@ def _timer_row(timer: timers_pb2.Timer) -> tuple[str, ...]:
 
 @schedules.callback()
 def schedules_main(context: typer.Context) -> None:
-    """Show schedules, put one or end one."""
+    """List schedules, create or change one, or delete one."""
     if context.invoked_subcommand is None:
         list_schedules()
 
 
 @schedules.command("list")
 def list_schedules(output: OutputOption = Format.TABLE) -> None:
-    """Show schedules, by name."""
+    """List schedules, by name."""
     request = events_service_pb2.ListSchedulesRequest()
     found: list[timers_pb2.Schedule] = []
     with Client(Session.find()) as client:
@@ -136,16 +140,16 @@ def list_schedules(output: OutputOption = Format.TABLE) -> None:
 
 @schedules.command("put")
 def put(
-    name: Annotated[str, typer.Argument(help="the same name again changes the schedule")],
+    name: Annotated[str, typer.Argument(help="name; an existing name changes that schedule")],
     cron: Annotated[str, typer.Option(help="minute hour day month weekday, e.g. '0 2 * * MON'")],
-    subject: Annotated[str, typer.Option(help="a registered type of events")],
-    data: Annotated[str, typer.Option(help="payload of each event, JSON")] = "{}",
-    time_zone: Annotated[str, typer.Option(help="of the IANA, e.g. Europe/Berlin")] = "UTC",
-    missed: Annotated[Missed, typer.Option(help="what becomes of missed times")] = Missed.ONE,
-    key: Annotated[str, typer.Option(help="what orders the events")] = "",
+    subject: Annotated[str, typer.Option(help="a registered event type")],
+    data: Annotated[str, typer.Option(help="JSON payload of each event")] = "{}",
+    time_zone: Annotated[str, typer.Option(help="IANA time zone, e.g. Europe/Berlin")] = "UTC",
+    missed: Annotated[Missed, typer.Option(help="what to do about missed runs")] = Missed.ONE,
+    key: Annotated[str, typer.Option(help="ordering key of the events")] = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Let an event be published again and again."""
+    """Create or change a schedule that publishes an event again and again."""
     schedule = timers_pb2.Schedule(
         name=name,
         cron=cron,
@@ -167,7 +171,7 @@ def delete(
     name: Annotated[str, typer.Argument(help="name of the schedule")],
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """End a schedule; the events that it published stay."""
+    """Delete a schedule. The events it published stay."""
     request = events_service_pb2.DeleteScheduleRequest(request_id=str(uuid4()), name=name)
     with Client(Session.find()) as client:
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)

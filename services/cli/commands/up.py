@@ -39,60 +39,61 @@ keys = typer.Typer(help="API keys: make, list, revoke.", no_args_is_help=True)
 def up(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
     grpc_port: Annotated[
-        int, typer.Option(min=0, max=PORT_MAX, help="port of all services; 0 takes a free one")
+        int, typer.Option(min=0, max=PORT_MAX, help="gRPC port of all services; 0 picks a free one")
     ] = 7443,
     rest_port: Annotated[
-        int, typer.Option(min=0, max=PORT_MAX, help="port of the REST facade; 0 takes a free one")
+        int, typer.Option(min=0, max=PORT_MAX, help="port of the REST facade; 0 picks a free one")
     ] = 7480,
-    no_rest: Annotated[bool, typer.Option("--no-rest", help="leave the REST facade out")] = False,
+    no_rest: Annotated[bool, typer.Option("--no-rest", help="run without the REST facade")] = False,
     database_url: Annotated[
         str,
         typer.Option(
             # By the environment, because every user of the machine can read the arguments of a process.
             envvar="TOLLMESH_OWNER_URL",
-            help="an existing Postgres 15+ by a login that owns the database and may create roles",
+            help="an existing Postgres 15+; the login must own the database and be allowed to create roles",
         ),
     ] = "",
-    tenant: Annotated[str, typer.Option(help="tenant of the key that is printed")] = "default",
+    tenant: Annotated[str, typer.Option(help="tenant of the API key that is printed")] = "default",
     nats: Annotated[
         str,
         typer.Option(
-            help="carry events between sites through NATS, nats://host:4222, several separated by commas; where the "
-            "URL holds a password, give it as TOLLMESH_NATS_URL instead"
+            help="NATS servers that carry events between sites, nats://host:4222, separated by commas; if the URL "
+            "holds a password, set TOLLMESH_NATS_URL instead"
         ),
     ] = "",
     nats_site: Annotated[str, typer.Option(help="name of this site [default: main]")] = "",
     nats_from: Annotated[
         list[str] | None,
-        typer.Option(help="a site whose events are taken in; may be given several times"),
+        typer.Option(help="a site to receive events from; may be repeated"),
     ] = None,
     webhook_allow: Annotated[
         str,
         typer.Option(
-            help="addresses, networks and hosts, with optional port, that webhooks may go to although they are not "
-            "public: 127.0.0.1/32,hooks.internal:8080"
+            help="non-public addresses, networks and hosts, with optional port, that webhooks may be sent to: "
+            "127.0.0.1/32,hooks.internal:8080"
         ),
     ] = "",
     take_over: Annotated[
         bool,
         typer.Option(
             "--take-over",
-            help="with --database-url, when the data directory that the database was first used with is lost: give its "
-            "roles new passwords, and lock out whoever has the old ones",
+            help="with --database-url, if the data directory that the database was first used with is lost: set new "
+            "passwords for its roles, which locks out whoever has the old ones",
         ),
     ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Run a whole mesh until SIGTERM or Ctrl-C: Postgres, every service, the REST facade."""
+    """Run a whole mesh (Postgres, every service, the REST facade) until Ctrl-C or SIGTERM."""
     if not _TENANT.fullmatch(tenant):
         raise CliError(
-            f"{tenant!r} is no tenant: 1 to 64 letters, digits and . _ : -", exit_code=EXIT_USAGE
+            f"{tenant!r} is not a valid tenant: use 1 to 64 letters, digits and . _ : -",
+            exit_code=EXIT_USAGE,
         )
     # Imported here: the other commands should not pay for loading every service.
     with loading():
         import uvloop  # noqa: PLC0415
 
-        from services.cli.start_errors import shown  # noqa: PLC0415
+        from services.cli.start_errors import cli_error  # noqa: PLC0415
         from services.local.errors import LocalError  # noqa: PLC0415
         from services.local.mesh import LocalMesh, Options, load_services  # noqa: PLC0415
         from services.runtime import telemetry  # noqa: PLC0415
@@ -130,7 +131,7 @@ def up(
     try:
         uvloop.run(serve())
     except LocalError as error:
-        raise shown(error) from error
+        raise cli_error(error) from error
 
 
 def _joined(url: str, site: str, sources: list[str]) -> dict[str, Any]:
@@ -178,7 +179,9 @@ async def _start_and_supervise(mesh: LocalMesh, data_dir: Path, output: Format) 
 
 def _announce(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
     if mesh.rest_missing:
-        sys.stderr.write("no REST facade: it needs Go 1.24 or later to be built (`make gateway`)\n")
+        sys.stderr.write(
+            "starting without the REST facade: building it (`make gateway`) needs Go 1.24 or later\n"
+        )
     if output is Format.JSON:
         print_json(
             {
@@ -189,7 +192,7 @@ def _announce(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
             }
         )
         return
-    say(bold("Tollmesh is up."), " Ctrl-C ends it.")
+    say(bold("Tollmesh is up."), " Press Ctrl-C to stop.")
     for name, value in (
         ("gRPC", mesh.grpc_address),
         ("REST", mesh.rest_url or "-"),
@@ -205,7 +208,7 @@ def _announce(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
 
 
 def doctor(data_dir: DataDirOption = DEFAULT_DATA_DIR, output: OutputOption = Format.TABLE) -> None:
-    """Check what the mesh needs on this machine, and whether one answers."""
+    """Check that this machine has what a mesh needs, and whether a mesh is running."""
     checks = [
         *_machine_checks(data_dir),
         *_nats_checks(),
@@ -219,11 +222,11 @@ def doctor(data_dir: DataDirOption = DEFAULT_DATA_DIR, output: OutputOption = Fo
         rows = [(name, "ok" if ok else "missing", detail) for name, ok, detail in checks]
         print_table("", ("check", "state", "detail"), rows)
     if not all(ok for _, ok, _ in checks):
-        raise CliError("something is missing; the table says what", exit_code=EXIT_UNAVAILABLE)
+        raise CliError("something is missing: see the table", exit_code=EXIT_UNAVAILABLE)
 
 
 def version(output: OutputOption = Format.TABLE) -> None:
-    """Print the versions of Tollmesh and of what it stands on."""
+    """Print the versions of Tollmesh and of its main dependencies."""
     versions = {
         name: metadata.version(name) for name in ("tollmesh", "grpcio", "protobuf", "sqlalchemy")
     }
@@ -246,11 +249,17 @@ def _machine_checks(data_dir: Path) -> list[tuple[str, bool, str]]:
     return [
         ("python", sys.version_info >= (3, 11), platform.python_version()),
         ("postgres programs", programs_dir().is_dir(), f"PostgreSQL {major_version()}"),
-        ("data directory", True, f"{data_dir} ({'there' if data_dir.exists() else 'made by up'})"),
+        (
+            "data directory",
+            True,
+            f"{data_dir} ({'exists' if data_dir.exists() else 'created by up'})",
+        ),
         (
             "rest gateway",
             gateway or go,
-            "built" if gateway else ("built at first use" if go else "`make gateway` builds it"),
+            "built"
+            if gateway
+            else ("built on first use" if go else "not built: run `make gateway`"),
         ),
     ]
 
@@ -279,25 +288,31 @@ def _mesh_checks(session: Session) -> list[tuple[str, bool, str]]:
             )
         except CliError as error:
             if error.exit_code == EXIT_DENIED and error.reason == "SCOPE_MISSING":
-                return [("mesh", True, f"answers at {session.grpc}; this key may not list keys")]
+                return [
+                    (
+                        "mesh",
+                        True,
+                        f"running at {session.grpc}; this key is not allowed to list keys",
+                    )
+                ]
             return [
                 ("mesh", False, error.message),
                 *[("hint", False, hint) for hint in error.hints],
             ]
-    return [("mesh", True, f"answers at {session.grpc}")]
+    return [("mesh", True, f"running at {session.grpc}")]
 
 
 @keys.command("create")
 def keys_create(
     name: Annotated[str, typer.Argument(help="what the key is for")],
-    scope: Annotated[list[str], typer.Option(help="may be given several times; * is every scope")],
-    tenant: Annotated[
-        str, typer.Option(help="another tenant than your own; the operator's right")
-    ] = "",
-    days: Annotated[int, typer.Option(min=0, max=3650, help="days that it works; 0 for good")] = 0,
+    scope: Annotated[list[str], typer.Option(help="may be repeated; * grants every scope")],
+    tenant: Annotated[str, typer.Option(help="a tenant other than your own (operators only)")] = "",
+    days: Annotated[
+        int, typer.Option(min=0, max=3650, help="days until it expires; 0 for never")
+    ] = 0,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Make an API key. It is shown once."""
+    """Create an API key. It is shown only once."""
     request = access_service_pb2.CreateApiKeyRequest(
         request_id=str(uuid4()), name=name, scopes=scope, tenant_id=tenant
     )
@@ -311,12 +326,12 @@ def keys_create(
         return
     say(response.secret)
     made = response.api_key
-    say(f"key {made.key_id} of tenant {made.tenant_id}; it is not shown again", style="dim")
+    say(f"key {made.key_id} of tenant {made.tenant_id} (shown only once)", style="dim")
 
 
 @keys.command("list")
 def keys_list(output: OutputOption = Format.TABLE) -> None:
-    """List the keys of the tenant."""
+    """List the tenant's API keys."""
     with Client(Session.find()) as client:
         stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
         response = client.call(
@@ -337,7 +352,9 @@ def keys_list(output: OutputOption = Format.TABLE) -> None:
         )
         for key in response.api_keys
     ]
-    print_table("", ("key", "prefix", "name", "scopes", "made at", "made with", "until"), rows)
+    print_table(
+        "", ("key", "prefix", "name", "scopes", "created at", "created with", "until"), rows
+    )
 
 
 def _until(key: access_pb2.ApiKey) -> str:
@@ -352,12 +369,13 @@ def keys_revoke(
     keep_made: Annotated[
         bool,
         typer.Option(
-            "--keep-made", help="keep the keys that it made: it is only replaced, and did not leak"
+            "--keep-made",
+            help="keep the keys that were created with it (for rotation; not after a leak)",
         ),
     ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """End a key for good, and the keys made with it; within a second no process of the mesh takes them any more."""
+    """Revoke a key and the keys created with it, for good. Within a second every process of the mesh rejects them."""
     with Client(Session.find()) as client:
         stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
         request = access_service_pb2.RevokeApiKeyRequest(
@@ -368,8 +386,8 @@ def keys_revoke(
         print_json(response)
         return
     ended = response.api_key.keys_ended
-    with_it = f", and {ended} made with it" if ended else ""
-    say(f"{response.api_key.key_id} is revoked{with_it}")
+    with_it = f", and {ended} created with it" if ended else ""
+    say(f"{response.api_key.key_id} revoked{with_it}")
 
 
 def register(app: typer.Typer) -> None:

@@ -44,24 +44,26 @@ def ingest(
     file: Annotated[
         str,
         typer.Argument(
-            help="a CSV, JSON, JSON Lines or Parquet file, or - for standard input; gzip is unpacked"
+            help="a CSV, JSON, JSON Lines or Parquet file, optionally gzipped; - for standard input"
         ),
     ],
-    format: Annotated[FileFormat | None, typer.Option(help="when the ending does not tell")] = None,
-    map: Annotated[list[str] | None, typer.Option(help="field=column, several times")] = None,
+    format: Annotated[
+        FileFormat | None, typer.Option(help="needed if the file extension doesn't tell")
+    ] = None,
+    map: Annotated[list[str] | None, typer.Option(help="field=column; may be repeated")] = None,
     set: Annotated[
-        list[str] | None, typer.Option(help="field=value for every event, several times")
+        list[str] | None, typer.Option(help="field=value for every event; may be repeated")
     ] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Send usage events; each is stored once, however often it is sent.
+    """Send usage events. Each is stored once, however often it is sent.
 
-    Rows that are no events, or that the mesh refuses, are named by their line, and the exit code is 6; all
-    others are stored.
+    Rows that aren't valid events, or that the mesh refuses, are listed with their row number, and the exit code is 6;
+    all others are stored.
 
-    Fields: request_id, org_id, project_id, sku, quantity, event_time, source, metadata.<key>. Their columns may be
-    spelt in any case. Metadata come from a column of each key or from one `metadata` that holds an object; --map
-    overrides a key of the row, and --set overrides both. Null, and an empty cell of CSV, are no value.
+    Fields: request_id, org_id, project_id, sku, quantity, event_time, source, metadata.<key>. Column names
+    may be in any case. Metadata comes from one column per key, or from a `metadata` column that holds an object; --map
+    overrides a key of the row, and --set overrides both. Null and empty CSV cells count as missing.
     """
     mapping = ColumnMapping.parse(map or [], set or [])
     rows = read(file, detect(file, format), mapping, _tell_unread)
@@ -85,21 +87,21 @@ def ingest(
 
 def _tell_unread(names: Sequence[str]) -> None:
     more = f" and {len(names) - COLUMNS_SHOWN} more" if len(names) > COLUMNS_SHOWN else ""
-    note(f"columns that fill no field: {', '.join(names[:COLUMNS_SHOWN])}{more}")
+    note(f"columns that are not used: {', '.join(names[:COLUMNS_SHOWN])}{more}")
 
 
 def _unfinished(error: CliError) -> CliError:
-    """Say what is left to do when the mesh went away, or the file ended, in the middle."""
+    """Add what to do next when the mesh or the file failed midway."""
     if error.exit_code not in (EXIT_UNAVAILABLE, EXIT_FAULT):
         return error
-    again = "then send the file again: what is stored already counts as duplicate"
+    again = "then send the file again: what is already stored counts as a duplicate"
     return CliError(
         error.message, *error.hints, again, exit_code=error.exit_code, reason=error.reason
     )
 
 
 def report(totals: Totals, output: Format) -> None:
-    """Print what became of the rows."""
+    """Print how many rows were stored or refused."""
     counts = ("accepted", "duplicate", "conflict", "rejected", "malformed")
     # The reader finds its problems before the answers to the rows before them are there.
     problems = sorted(totals.problems, key=lambda problem: problem.row)
@@ -112,7 +114,7 @@ def report(totals: Totals, output: Format) -> None:
     print_table("", ("verdict", "events"), rows or [("accepted", "0")], right=["events"])
     if totals.seconds and totals.sent:
         rate = totals.sent / totals.seconds
-        say(f"{totals.sent:,} events in {totals.seconds:.1f} s, {rate:,.0f} a second")
+        say(f"{totals.sent:,} events in {totals.seconds:.1f} s, {rate:,.0f}/s")
     for problem in problems[:PROBLEMS_SHOWN]:
         say(f"row {problem.row}: {problem.problem}")
     if len(problems) > PROBLEMS_SHOWN:
@@ -120,7 +122,7 @@ def report(totals: Totals, output: Format) -> None:
 
 
 def bar(name: str) -> Progress:
-    """Make a progress bar on standard error; silent when that is no terminal."""
+    """Make a progress bar on standard error; silent if that isn't a terminal."""
     return Progress(
         TextColumn(name),
         BarColumn(),
@@ -147,10 +149,10 @@ def usage(
     aggregation: Annotated[str, typer.Option(help="sum or count")] = "sum",
     sku: Annotated[list[str] | None, typer.Option(help="only these SKUs")] = None,
     project: Annotated[str, typer.Option(help="only this project")] = "",
-    time_zone: Annotated[str, typer.Option(help="IANA zone of the windows")] = "UTC",
+    time_zone: Annotated[str, typer.Option(help="IANA time zone of the windows")] = "UTC",
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show what an organisation used."""
+    """Show an organisation's usage."""
     request = metering_service_pb2.QueryUsageRequest(
         org_id=org_id,
         project_id=project,
@@ -179,7 +181,7 @@ def usage(
         for row in response.rows
     ]
     if not rows:
-        say(f"{org_id} used nothing of this in the period")
+        say(f"{org_id} has no such usage in this period")
         return
     columns = ("sku", "project", "from", "to", aggregation, "events")
     print_table(
@@ -188,7 +190,7 @@ def usage(
 
 
 def _zone(name: str) -> tzinfo:
-    """Return a zone that the service knew; in UTC when this machine does not know it."""
+    """Return a time zone that the service knows; UTC if this machine doesn't know it."""
     try:
         return moments.zone(name) if name else UTC
     except LookupError:
@@ -196,12 +198,12 @@ def _zone(name: str) -> tzinfo:
 
 
 def late_usage(
-    org_id: Annotated[str, typer.Argument(help="organisation; left out, all")] = "",
+    org_id: Annotated[str, typer.Argument(help="organisation; all by default")] = "",
     period: Annotated[str, typer.Option(help=periods.HELP)] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="how many")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="maximum number")] = 100,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """List usage that was stored for a period after a charge had closed it: no charge bills it."""
+    """List late usage: stored after a charge had closed its period, so no charge bills it."""
     request = metering_service_pb2.ListLateEventsRequest(org_id=org_id, page_size=limit)
     if period:
         request.period.CopyFrom(periods.parse(period))
@@ -224,12 +226,12 @@ def late_usage(
         for item in response.late_events
     ]
     if not rows:
-        say(f"no usage{org_id and ' of '}{org_id} came late")
+        say(f"no late usage{org_id and ' of '}{org_id}")
         return
     columns = ("organisation", "sku", "quantity", "used, UTC", "stored, UTC", "event", "closed by")
     print_table("", columns, rows, right=["quantity"])
     if response.next_page_token:
-        say(f"more than {limit}; name a period, or raise --limit")
+        say(f"more than {limit}: give a period, or raise --limit")
 
 
 def _enum(enum: Any, prefix: str, text: str) -> Any:
@@ -238,8 +240,8 @@ def _enum(enum: Any, prefix: str, text: str) -> Any:
     except ValueError as error:
         known = [name.removeprefix(f"{prefix}_").lower() for name in enum.keys()[1:]]
         raise CliError(
-            f"{text!r} is no {prefix.lower()}",
-            f"write one of {', '.join(known)}",
+            f"{text!r} is not a {prefix.lower()}",
+            f"use one of {', '.join(known)}",
             exit_code=EXIT_USAGE,
         ) from error
 

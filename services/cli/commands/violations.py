@@ -12,12 +12,12 @@ from services.cli.output import Format, OutputOption, print_json, print_table, w
 
 
 def violations(
-    contract: Annotated[str, typer.Option(help="only this contract's")] = "",
-    severity: Annotated[str, typer.Option(help="only of this severity")] = "",
+    contract: Annotated[str, typer.Option(help="only violations of this contract")] = "",
+    severity: Annotated[str, typer.Option(help="only violations of this severity")] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """List what the contract monitor has seen, newest first."""
+    """List contract violations, newest first."""
     request = contracts_service_pb2.ListViolationsRequest(
         contract_id=contract, severity=severity, page_size=limit
     )
@@ -38,7 +38,7 @@ def violations(
         )
         for item in response.violations
     ]
-    columns = ("at, UTC", "contract", "severity", "at fault", "what was seen", "request")
+    columns = ("at, UTC", "contract", "severity", "subject", "violation", "request")
     print_table("", columns, rows)
 
 

@@ -25,20 +25,20 @@ from services.cli.output import (
 )
 
 webhooks = typer.Typer(
-    help="Endpoints that get events by signed POST, and what was sent to them.",
+    help="Webhook endpoints and their deliveries.",
     no_args_is_help=True,
 )
 
 _Endpoint = Annotated[str, typer.Argument(help="id of the endpoint, whe_…")]
 _SubjectOption = Annotated[
     list[str] | None,
-    typer.Option("--subject", help="exact, a prefix such as payment.*, or *; several times"),
+    typer.Option("--subject", help="exact, a prefix such as payment.*, or *; may be repeated"),
 ]
 _BodyOption = Annotated[
-    str, typer.Option("--format", help="json (unless set), cloudevents or cloudevents-binary")
+    str, typer.Option("--format", help="json (default), cloudevents or cloudevents-binary")
 ]
 _ConcurrencyOption = Annotated[
-    int, typer.Option(min=0, max=16, help="most requests at once; 0 leaves it")
+    int, typer.Option(min=0, max=16, help="maximum concurrent requests; 0 keeps the current value")
 ]
 
 _OVERLAP = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[smhd]?)")
@@ -57,14 +57,15 @@ def create(
     ] = False,
     concurrency: _ConcurrencyOption = 0,
     again: Annotated[
-        bool, typer.Option("--again", help="make another one beside one that gets the same")
+        bool,
+        typer.Option("--again", help="create it even if another endpoint gets the same events"),
     ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Make an endpoint. Its signing secret is shown once.
+    """Create an endpoint. Its signing secret is shown only once.
 
-    Where an endpoint gets the same events at the same URL, another one is made with --again only: each would be sent
-    everything.
+    If another endpoint already gets the same events at the same URL, this needs --again: every event would be sent to
+    both.
     """
     request = service_pb2.CreateWebhookEndpointRequest(
         request_id=str(uuid4()),
@@ -94,15 +95,15 @@ def _refuse_twin(client: Client, request: service_pb2.CreateWebhookEndpointReque
     for endpoint in listed.endpoints:
         if endpoint.url == request.url and set(endpoint.subjects) == set(request.subjects):
             raise CliError(
-                f"{endpoint.endpoint_id} gets these events at this URL already",
-                "--again makes another one, which gets them too;"
-                f" a new secret: tollmesh webhooks rotate {endpoint.endpoint_id}",
+                f"{endpoint.endpoint_id} already gets these events at this URL",
+                "to create a second endpoint anyway, use --again;"
+                f" for a new secret: tollmesh webhooks rotate {endpoint.endpoint_id}",
             )
 
 
 @webhooks.command("list")
 def list_(output: OutputOption = Format.TABLE) -> None:
-    """List the endpoints and how they fare."""
+    """List the endpoints and their state."""
     request = service_pb2.ListWebhookEndpointsRequest(page_size=1000)
     with Client(Session.find()) as client:
         response = client.call(_stub(client).ListWebhookEndpoints, request)
@@ -120,12 +121,12 @@ def update(
     description: Annotated[str | None, typer.Option(help="what it is for")] = None,
     body: _BodyOption = "",
     disabled: Annotated[
-        bool | None, typer.Option("--disable/--enable", help="stop sending, or send again")
+        bool | None, typer.Option("--disable/--enable", help="stop or resume sending")
     ] = None,
     concurrency: _ConcurrencyOption = 0,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Change what is named, and leave the rest."""
+    """Change the given settings and keep the others."""
     request = service_pb2.UpdateWebhookEndpointRequest(
         request_id=str(uuid4()),
         endpoint_id=endpoint_id,
@@ -146,7 +147,7 @@ def update(
 
 @webhooks.command("delete")
 def delete(endpoint_id: _Endpoint, output: OutputOption = Format.TABLE) -> None:
-    """Remove an endpoint; what was not delivered is dropped."""
+    """Delete an endpoint. Undelivered events are dropped."""
     request = service_pb2.DeleteWebhookEndpointRequest(
         request_id=str(uuid4()), endpoint_id=endpoint_id
     )
@@ -155,7 +156,7 @@ def delete(endpoint_id: _Endpoint, output: OutputOption = Format.TABLE) -> None:
     if output is Format.JSON:
         print_json(response)
     else:
-        say(f"{endpoint_id} is deleted")
+        say(f"{endpoint_id} deleted")
 
 
 @webhooks.command("rotate")
@@ -164,16 +165,18 @@ def rotate(
     overlap: Annotated[
         str,
         typer.Option(
-            help="how long the earlier secret signs too: 90s, 30m, 24h, 7d; 0 after a leak"
+            help="how long the old secret keeps signing too: 90s, 30m, 24h, 7d; use 0 after a leak"
         ),
     ] = "24h",
     ed25519: Annotated[
         bool | None,
-        typer.Option("--ed25519/--hmac", help="how the new secret signs; else as the one before"),
+        typer.Option(
+            "--ed25519/--hmac", help="how the new secret signs; as the old one by default"
+        ),
     ] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Make a new signing secret. It is shown once."""
+    """Create a new signing secret. It is shown only once."""
     request = service_pb2.RotateWebhookSecretRequest(
         request_id=str(uuid4()), endpoint_id=endpoint_id
     )
@@ -189,12 +192,12 @@ def rotate(
         return
     _show_secret(endpoint_id, response.secret)
     for earlier in response.endpoint.secrets[1:]:
-        say(f"{earlier.secret_id} signs until {when(earlier.expires_at)} UTC")
+        say(f"{earlier.secret_id} keeps signing until {when(earlier.expires_at)} UTC")
 
 
 @webhooks.command("test")
 def test(endpoint_id: _Endpoint, output: OutputOption = Format.TABLE) -> None:
-    """Send a test event, and show what the endpoint answered."""
+    """Send a test event and show the endpoint's response."""
     request = service_pb2.TestWebhookEndpointRequest(
         request_id=str(uuid4()), endpoint_id=endpoint_id
     )
@@ -207,23 +210,23 @@ def test(endpoint_id: _Endpoint, output: OutputOption = Format.TABLE) -> None:
     if not response.HasField("attempt"):
         raise CliError(
             f"{response.event_id} was not sent in time",
-            f"look later: tollmesh webhooks attempts --event {response.event_id}",
+            f"check later: tollmesh webhooks attempts --event {response.event_id}",
             exit_code=EXIT_REFUSED,
         )
     if response.attempt.outcome != _SUCCEEDED:
-        raise CliError(response.attempt.error or "it failed", exit_code=EXIT_REFUSED)
+        raise CliError(response.attempt.error or "the attempt failed", exit_code=EXIT_REFUSED)
 
 
 @webhooks.command("deliveries")
 def deliveries(
     endpoint_id: _Endpoint,
     status: Annotated[
-        str, typer.Option(help="pending, delivered, failed or skipped; left out, all")
+        str, typer.Option(help="pending, delivered, failed or skipped; all by default")
     ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show which event got how far, the newest first."""
+    """List deliveries and their status, newest first."""
     request = service_pb2.ListWebhookDeliveriesRequest(
         endpoint_id=endpoint_id,
         status=webhooks_pb2.WebhookDeliveryStatus.Value(
@@ -247,14 +250,14 @@ def deliveries(
         )
         for each in response.deliveries
     ]
-    columns = ("made at, UTC", "subject", "event", "status", "tries", "next try, UTC")
+    columns = ("created at, UTC", "subject", "event", "status", "tries", "next try, UTC")
     print_table("", columns, rows, right=["tries"])
 
 
 @webhooks.command("attempts")
 def attempts(
-    endpoint: Annotated[str, typer.Option(help="of one endpoint")] = "",
-    event: Annotated[str, typer.Option(help="of one event")] = "",
+    endpoint: Annotated[str, typer.Option(help="only attempts to this endpoint")] = "",
+    event: Annotated[str, typer.Option(help="only attempts for this event")] = "",
     outcome: Annotated[
         str,
         typer.Option(
@@ -264,7 +267,7 @@ def attempts(
     limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show requests and what came back, the newest first."""
+    """List delivery attempts and their responses, newest first."""
     request = service_pb2.ListWebhookAttemptsRequest(
         endpoint_id=endpoint,
         event_id=event,
@@ -284,13 +287,13 @@ def attempts(
 @webhooks.command("redeliver")
 def redeliver(
     endpoint_id: _Endpoint,
-    event: Annotated[str, typer.Option(help="one event, whatever became of it")] = "",
+    event: Annotated[str, typer.Option(help="one event, whatever its delivery status")] = "",
     period: Annotated[
-        str, typer.Option(help=f"what failed or was skipped in a period: {periods.HELP}")
+        str, typer.Option(help=f"failed and skipped deliveries of a period: {periods.HELP}")
     ] = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Send again: one event, or what failed or was skipped in a period."""
+    """Redeliver one event, or the failed and skipped deliveries of a period."""
     if bool(event) == bool(period):
         raise CliError("give --event or --period", exit_code=EXIT_USAGE)
     request = service_pb2.RedeliverWebhookRequest(request_id=str(uuid4()), endpoint_id=endpoint_id)
@@ -308,18 +311,20 @@ def redeliver(
     if output is Format.JSON:
         print_json(done)
     else:
-        say(f"{done.redelivered} on their way again")
+        say(f"{done.redelivered} queued for redelivery")
 
 
 def overlap_of(text: str) -> timedelta:
-    """Read how long an earlier secret signs on: `0`, `90s`, `30m`, `24h`, `7d`.
+    """Parse how long an old secret keeps signing: `0`, `90s`, `30m`, `24h`, `7d`.
 
     Raises:
         CliError: it is none of these.
     """
     found = _OVERLAP.fullmatch(text)
     if found is None:
-        raise CliError(f"{text!r} is no time: write 90s, 30m, 24h, 7d or 0", exit_code=EXIT_USAGE)
+        raise CliError(
+            f"{text!r} is not a duration: write 90s, 30m, 24h, 7d or 0", exit_code=EXIT_USAGE
+        )
     return timedelta(**{_UNITS[found["unit"]]: int(found["count"])})
 
 
@@ -334,17 +339,17 @@ def _format(text: str) -> webhooks_pb2.WebhookFormat.ValueType:
 
 
 def _value(names: list[str], prefix: str, text: str) -> str:
-    """Return the name of an enum's value. Raises CliError for one that there is not."""
+    """Return the name of an enum's value. Raises CliError: there is no such value."""
     wanted = prefix + (text.upper().replace("-", "_") or "UNSPECIFIED")
     if wanted in names:
         return wanted
     known = ", ".join(name.removeprefix(prefix).lower() for name in names[1:])
-    raise CliError(f"{text!r} is none of {known}", exit_code=EXIT_USAGE)
+    raise CliError(f"{text!r} is not one of {known}", exit_code=EXIT_USAGE)
 
 
 def _show_secret(endpoint_id: str, secret: str) -> None:
     say(secret)
-    say(f"checks the signatures of {endpoint_id}; it is not shown again", style="dim")
+    say(f"signing secret of {endpoint_id} (shown only once)", style="dim")
 
 
 def _show_endpoints(*endpoints: webhooks_pb2.WebhookEndpoint) -> None:

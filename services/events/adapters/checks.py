@@ -56,9 +56,11 @@ class Checks:
         found = await self._one(_read_events, None, raw, budgets=BODY_BUDGETS)
         return [events_pb2.Event.FromString(i) if isinstance(i, bytes) else i for i in found]
 
-    async def cloud_events(self, raw: bytes, *, batch: bool) -> list[body.Taken | body.Fault]:
+    async def cloud_events(
+        self, raw: bytes, *, batch: bool
+    ) -> list[body.ReadCloudEvent | body.Fault]:
         """Read a body of CloudEvents. Raises what `body.read_cloud_events` does, and CheckTooCostly."""
-        found: list[body.Taken | body.Fault] = await self._one(
+        found: list[body.ReadCloudEvent | body.Fault] = await self._one(
             _read_cloud_events, batch, raw, budgets=BODY_BUDGETS
         )
         return found
@@ -127,12 +129,12 @@ class Checks:
     def _costly(self, overrun: Overrun, subject: str, cpu_seconds: float) -> CheckTooCostly:
         if not overrun.tried:
             return CheckTooCostly(
-                "items before it took all the work that one call may, so it was not looked at; "
+                "earlier items used up the call's limit of work, so this one was not checked; "
                 "send it in a call without them",
                 subject=subject,
             )
         return CheckTooCostly(
-            f"reading or checking it took more than it may, {cpu_seconds:g} s of a processor and "
+            f"reading or checking it exceeded the limit of {cpu_seconds:g} s of CPU time and "
             f"{MEMORY_BYTES_MAX // 1024**3} GiB; simplify the schema of its type, or the payload",
             subject=subject,
             cpu_seconds=cpu_seconds,
@@ -147,8 +149,8 @@ def _read_events(_: None, raw: bytes) -> list[bytes | body.Fault]:
     return [item if isinstance(item, body.Fault) else item.SerializeToString() for item in found]
 
 
-def _read_cloud_events(batch: bool, raw: bytes) -> list[body.Taken | body.Fault]:
-    return [body.taken(cut) for cut in body.read_cloud_events(raw, batch=batch)]
+def _read_cloud_events(batch: bool, raw: bytes) -> list[body.ReadCloudEvent | body.Fault]:
+    return [body.read_attributes(cut) for cut in body.read_cloud_events(raw, batch=batch)]
 
 
 def _check(rules: Mapping[tuple[str, int], Rule], event: Incoming) -> Passed:
@@ -194,11 +196,11 @@ def _plain(value: struct_pb2.Value) -> object:
 
 def _exact(number: float) -> int | float:
     if not math.isfinite(number):
-        raise PayloadInvalid(f"{number!r} is no number of JSON", pointer="")
+        raise PayloadInvalid(f"{number!r} is not a JSON number", pointer="")
     text = Decimal(repr(number))
     if len(text.normalize().as_tuple().digits) > DIGITS_MAX:
         raise PayloadInvalid(
-            f"{number!r} has more than {DIGITS_MAX} significant digits, which a Struct does not carry "
+            f"{number!r} has more than {DIGITS_MAX} significant digits, which a Struct cannot hold "
             "exactly; send the payload as json",
             pointer="",
         )

@@ -72,7 +72,7 @@ class Sender:
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Send a request; whatever happens on the way is told by the answer."""
+        """Send a request; the returned answer describes any failure."""
         began = time.monotonic()
 
         def told(outcome: Outcome, error: str) -> Answer:
@@ -126,7 +126,7 @@ class Sender:
             if not self._allow.permits(target.host, address, target.port):
                 # The operator is told which; a tenant must not read the network's names this way.
                 log.info("webhook_blocked", host=target.host, address=str(address))
-                raise urls.refusal("public", "it leads to an address that is not public")
+                raise urls.refusal("public", "it resolves to an address that is not public")
         return found[:ADDRESSES_MAX]
 
     async def _post(
@@ -182,7 +182,7 @@ def _look_up(host: str, port: int) -> list[Address]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     except UnicodeError as error:
-        raise OSError("the name is none that can be looked up") from error
+        raise OSError("the name is not a valid host name") from error
     read = [parse_address(str(place[0])) for *_, place in found]
     return [address for address in read if address is not None]
 
@@ -209,7 +209,7 @@ def _judged(status: int) -> tuple[Outcome, str]:
             Outcome.REDIRECTED,
             f"answered {status}; redirects are not followed: set the endpoint to the final URL",
         )
-    return Outcome.REFUSED, f"answered {status}; only 2xx counts as received"
+    return Outcome.REFUSED, f"answered {status}; only 2xx counts as success"
 
 
 async def _start_of_body(response: aiohttp.ClientResponse) -> bytes:
@@ -246,11 +246,11 @@ def _said(error: Exception) -> str:
         case aiohttp.ClientConnectorError():
             said = f"cannot connect: {error.os_error.strerror or error.os_error}"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
-            said = "the connection was closed before an answer came"
+            said = "the connection was closed before a response arrived"
         case socket.gaierror():
             said = f"the name does not resolve: {error.strerror}"
         case aiohttp.ClientError():
-            said = f"the answer is no HTTP ({type(error).__name__})"
+            said = f"the response isn't valid HTTP ({type(error).__name__})"
         case _:
             said = str(error) or type(error).__name__
     return said

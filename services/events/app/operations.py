@@ -51,7 +51,7 @@ class Operations:
     async def replay_dead_letters(
         self, command: ReplayLetters, work: UnitOfWork
     ) -> ReplayedLetters:
-        """Bring dead letters back. Raises NotFound: there is no such consumer."""
+        """Replay dead letters. Raises NotFound: there is no such consumer."""
         consumer, key, event_ids = command.consumer, command.key, command.event_ids
         await _known(work, consumer)
         count, more = await store.replay_dead_letters(work, consumer, key, event_ids, LETTERS_MAX)
@@ -73,7 +73,7 @@ class Operations:
         """
         if not await _known(work, command.consumer):
             raise ConsumerNotReplayable(
-                f"{command.consumer} may not be given a period again: what it did would be done twice. "
+                f"a period cannot be replayed to {command.consumer}: its effects would happen twice. "
                 "Its dead letters can be replayed",
                 consumer=command.consumer,
             )

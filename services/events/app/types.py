@@ -75,7 +75,7 @@ class TypeRegistry:
             is_new = standing is None or standing.built_in
             if is_new and not found.is_same and room <= 0:
                 raise TypesFull(
-                    f"{TYPES_MAX} types are registered; a further version of one of them can still be",
+                    f"the limit of {TYPES_MAX} registered event types is reached; you can still add versions to them",
                     types_max=TYPES_MAX,
                 )
         except DomainError as error:

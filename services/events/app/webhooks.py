@@ -258,7 +258,7 @@ class Webhooks:
         address = parse_address(target.host) if target.is_literal else None
         if address and not self._allow.permits(target.host, address, target.port):
             raise urls.refusal(
-                "public", f"{address} is not public, and the operator does not list it"
+                "public", f"{address} is not public, and the operator has not allowed it"
             )
 
     async def _with_new_secret(
@@ -276,7 +276,7 @@ class Webhooks:
         )
         await store.insert_secret(work, endpoint.endpoint_id, secret)
         work.audit("webhook_secret", secret_id, None, secret.as_audited(endpoint.endpoint_id))
-        return replace(await _view(work, endpoint), secret=signing.shown(key))
+        return replace(await _view(work, endpoint), secret=signing.verification_key(key))
 
 
 def signing_key(box: SecretBox, tenant_id: str, secret: Secret, endpoint_id: str) -> SigningKey:

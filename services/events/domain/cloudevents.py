@@ -230,13 +230,13 @@ def read(given: Mapping[str, Any]) -> Read:
     found = {name: value for name, value in given.items() if value is not None}
     if "data_base64" in found:
         raise CloudEventUnsupported(
-            "data_base64 holds what is no JSON, and events carry JSON: send it as data",
+            "data_base64 doesn't hold JSON; events carry JSON: send it as data",
             pointer="/data_base64",
         )
     version = found.get("specversion", SPEC_VERSION)
     if version != SPEC_VERSION:
         raise CloudEventUnsupported(
-            f"specversion {str(version)[:20]!r} is not read; write CloudEvents {SPEC_VERSION}",
+            f"specversion {str(version)[:20]!r} is not supported; use CloudEvents {SPEC_VERSION}",
             pointer="/specversion",
         )
     for name in _REQUIRED:
@@ -248,7 +248,7 @@ def read(given: Mapping[str, Any]) -> Read:
     media_type = found.pop("datacontenttype", JSON)
     if not is_json(media_type):
         raise CloudEventUnsupported(
-            f"datacontenttype {media_type[:100]!r} is no JSON, and events carry JSON",
+            f"datacontenttype {media_type[:100]!r} is not JSON; events carry JSON",
             pointer="/datacontenttype",
         )
     return _read(found, media_type, moment)
@@ -291,7 +291,7 @@ def _refuse_unfit(found: Mapping[str, Any]) -> None:
     for name, value in found.items():
         fault = _name_fault(name) or _value_fault(value, _CHARS_MAX.get(name, VALUE_CHARS_MAX))
         if name in _TEXTS and not fault and not (isinstance(value, str) and value):
-            fault = "it is a text, and not an empty one"
+            fault = "it must be a non-empty string"
         if fault:
             place = name[:NAME_CHARS_MAX].replace("~", "~0").replace("/", "~1")
             raise CloudEventInvalid(f"{name[:NAME_CHARS_MAX]!r}: {fault}", pointer=f"/{place}")
@@ -299,7 +299,7 @@ def _refuse_unfit(found: Mapping[str, Any]) -> None:
 
 def _name_fault(name: str) -> str:
     if not _NAME.fullmatch(name) or len(name) > NAME_CHARS_MAX:
-        return f"a name of an attribute is 1 to {NAME_CHARS_MAX} characters of a-z and 0-9"
+        return f"attribute names are 1 to {NAME_CHARS_MAX} characters of a-z and 0-9"
     return ""
 
 
@@ -307,11 +307,11 @@ def _value_fault(value: object, chars_max: int) -> str:
     if isinstance(value, bool):
         return ""
     if isinstance(value, int):
-        return "" if value in _INTEGER else "a whole number of an attribute has 32 bits"
+        return "" if value in _INTEGER else "integer attributes are limited to 32 bits"
     if not isinstance(value, str):
-        return "a value of an attribute is a text, a whole number or a boolean"
+        return "attribute values are strings, integers or booleans"
     if len(value) > chars_max:
-        return f"it has {len(value)} characters, and may have {chars_max}"
+        return f"it has {len(value)} characters; the limit is {chars_max}"
     return _text_fault(value)
 
 
@@ -321,7 +321,7 @@ def _text_fault(text: str) -> str:
         return ""
     is_half = "\ud800" <= found[0] <= "\udfff"
     held = "half a surrogate pair" if is_half else "a control character"
-    return f"a text of an attribute holds {held}"
+    return f"the attribute contains {held}"
 
 
 def _refuse_invalid(found: Mapping[str, Any], moment: datetime | None) -> None:
@@ -331,15 +331,15 @@ def _refuse_invalid(found: Mapping[str, Any], moment: datetime | None) -> None:
         CloudEvent(asked)
     except CloudEventValidationError as error:
         name = next(iter(error.errors))
-        message = f"{name!r} is not what CloudEvents {SPEC_VERSION} asks for"
+        message = f"{name!r} does not conform to CloudEvents {SPEC_VERSION}"
         raise CloudEventInvalid(message, pointer=f"/{name}") from error
     for name, form in _URIS.items():
         if not form.is_valid(found.get(name, "x:")):
-            raise CloudEventInvalid(f"{name!r} is no URI as RFC 3986 writes it", pointer=f"/{name}")
+            raise CloudEventInvalid(f"{name!r} is not a URI of RFC 3986", pointer=f"/{name}")
 
 
 def _moment(text: object) -> datetime:
     try:
         return moments.read(text if isinstance(text, str) else "")
     except ValueError as error:
-        raise CloudEventInvalid(f"'time' is {moments.HOW}", pointer="/time") from error
+        raise CloudEventInvalid(f"'time' must be {moments.HOW}", pointer="/time") from error

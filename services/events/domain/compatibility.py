@@ -87,7 +87,7 @@ class _Comparison:
     def _fields(self, old: Schema, new: Schema, path: tuple[str, ...]) -> None:
         had, has = old.get("properties", {}), new.get("properties", {})
         for name in sorted(had.keys() - has.keys()):
-            _break(f"the field {name!r} is gone", *path, "properties", name)
+            _break(f"the field {name!r} was removed", *path, "properties", name)
         must_before, must_now = set(old.get("required", ())), set(new.get("required", ()))
         for name in sorted(must_now - must_before):
             _break(f"the field {name!r} is required now", *path, "required")
@@ -105,7 +105,7 @@ class _Comparison:
         if "enum" in new:
             lost = "enum" not in old or _texts(old["enum"]) - _texts(new["enum"])
             if lost:
-                _break("values that were good are good no more", *path, "enum")
+                _break("values that were valid are no longer valid", *path, "enum")
 
     def _rest(self, old: Schema, new: Schema, path: tuple[str, ...]) -> None:
         """All other keywords must stay as they are, and so must what they refer to."""
@@ -114,9 +114,9 @@ class _Comparison:
             # A closed object may be opened: consumers ignore fields that they do not know.
             opened = name == "additionalProperties" and now is True
             if _differ(was, now) and not opened:
-                _break(f"{name} is not what it was", *path, name)
+                _break(f"{name} has changed", *path, name)
             if _refers(now) and _differ(self.before.get("$defs"), self.after.get("$defs")):
-                _break(f"{name} refers to parts that are not what they were", *path, name)
+                _break(f"{name} refers to parts that have changed", *path, name)
 
 
 def _keyword(schema: Schema, name: str) -> Any:
@@ -176,6 +176,6 @@ def _texts(values: list[Any]) -> set[bytes]:
 def _break(what: str, *path: str) -> None:
     where = payloads.pointer(path)
     raise SchemaBreaking(
-        f"{what}; within a version fields are only added: register it as the next version",
+        f"{what}; within a version, fields may only be added: register this as the next version",
         pointer=where,
     )

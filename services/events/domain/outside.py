@@ -18,7 +18,7 @@ KEY_CHARS_MAX = 200
 
 
 class KeyInvalid(InvalidField):
-    """What orders the event is no key. Which property that is, its type says, and a type may be registered anew."""
+    """The ordering key is invalid. The type names its property, and types can be changed."""
 
     state_dependent = True
 
@@ -149,7 +149,7 @@ def verdict_of_known(event: Sound, stored: bytes) -> Verdict:
     if event.fingerprint == stored:
         return Verdict(event_id, EventOutcome.DUPLICATE)
     error = EventIdReused(
-        f"another event has the id {event_id}; an event with other content needs an id of its own",
+        f"id {event_id} belongs to an event with different content; use a new id",
         pointer="/id",
         id=event_id,
     )
@@ -168,7 +168,7 @@ def _key(event: Incoming, field: str, payload: Any) -> str:
         return key
     raise KeyInvalid.one(
         "key",
-        f"{field} orders the event: a text of 1 to {KEY_CHARS_MAX} characters, a number, true or false",
+        f"{field} is the ordering key: it must be a string of 1 to {KEY_CHARS_MAX} characters, a number, true or false",
         pointer="/key",
     )
 

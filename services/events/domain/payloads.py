@@ -21,7 +21,7 @@ EXPONENT_MAX = 1000
 
 
 class PayloadInvalid(DomainError):
-    """A payload is no sound JSON, or not what its schema asks for."""
+    """A payload isn't valid JSON, or doesn't match its schema."""
 
     code = Code.INVALID_ARGUMENT
     reason = "EVENT_PAYLOAD_INVALID"
@@ -39,14 +39,16 @@ def read(text: bytes) -> Any:
         value = DECODER.decode(text.decode())
         checked(value)
     except (ValueError, RecursionError) as error:
-        raise PayloadInvalid(f"the payload is no JSON: {said(error)}", pointer="") from error
+        raise PayloadInvalid(
+            f"the payload isn't valid JSON: {explain(error)}", pointer=""
+        ) from error
     return value
 
 
 def checked(value: Any) -> None:
     """Refuse what no reader could take. Raises ValueError."""
     if depth(value) > DEPTH_MAX:
-        raise ValueError(f"it nests deeper than {DEPTH_MAX}")
+        raise ValueError(f"it is nested deeper than {DEPTH_MAX}")
     canonical(value)
 
 
@@ -76,16 +78,16 @@ def pointer(path: Sequence[str | int]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
-def said(error: Exception) -> str:
+def explain(error: Exception) -> str:
     """Say what is wrong with a text that does not read."""
     if isinstance(error, UnicodeDecodeError):
-        return f"it is not UTF-8 at byte {error.start}"
+        return f"it is not valid UTF-8 at byte {error.start}"
     if isinstance(error, UnicodeError):
-        return "an escape in it, such as \\ud800, is half a surrogate pair"
+        return "it has an escape, such as \\ud800, that is only half of a surrogate pair"
     if isinstance(error, RecursionError):
-        return f"it nests deeper than {DEPTH_MAX}"
+        return f"it is nested deeper than {DEPTH_MAX}"
     if isinstance(error, json.JSONDecodeError):
-        return f"it is no JSON at line {error.lineno}, column {error.colno}"
+        return f"it isn't valid JSON at line {error.lineno}, column {error.colno}"
     return str(error)
 
 
@@ -98,7 +100,7 @@ def _children(value: Any) -> Iterator[Any]:
 
 def _number(value: object) -> dict[str, str]:
     if not isinstance(value, Decimal):
-        raise TypeError(f"{type(value).__name__} is no JSON")
+        raise TypeError(f"{type(value).__name__} is not a JSON type")
     # An object, so that the text "1.5" and the number 1.5 differ.
     return {"\0number": str(value)}
 
@@ -108,12 +110,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         times = Counter(name for name, _ in pairs)
         twice = next(name for name in times if times[name] > 1)
-        raise ValueError(f"the name {twice[:100]!r} stands twice in one object")
+        raise ValueError(f"the name {twice[:100]!r} appears twice in one object")
     return found
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _whole(text: str) -> int:
@@ -129,7 +131,7 @@ def _fraction(text: str) -> Decimal:
         value = None
     if value is None or abs(value.adjusted()) > EXPONENT_MAX:
         raise ValueError(
-            f"the number {text[:40]} lies beyond 1e{EXPONENT_MAX} or is smaller than 1e-{EXPONENT_MAX}"
+            f"the number {text[:40]} is larger than 1e{EXPONENT_MAX} or smaller than 1e-{EXPONENT_MAX}"
         )
     return value
 
@@ -137,7 +139,7 @@ def _fraction(text: str) -> Decimal:
 def _refuse_long(text: str) -> None:
     if len(text) > NUMBER_CHARS_MAX:
         raise ValueError(
-            f"the number {text[:20]}… has {len(text)} characters, and may have {NUMBER_CHARS_MAX}"
+            f"the number {text[:20]}… has {len(text)} characters; the limit is {NUMBER_CHARS_MAX}"
         )
 
 

@@ -22,7 +22,7 @@ MESSAGE_CHARS_MAX = 500
 
 
 class SchemaInvalid(DomainError):
-    """A text is no JSON Schema that payloads can be checked by."""
+    """A text is not a JSON Schema that payloads can be checked against."""
 
     code = Code.INVALID_ARGUMENT
     reason = "EVENT_SCHEMA_INVALID"
@@ -43,9 +43,9 @@ def read(text: str) -> dict[str, Any]:
         payloads.read(text.encode())
         schema = json.loads(text)
     except (ValueError, RecursionError, payloads.PayloadInvalid) as error:
-        raise SchemaInvalid(f"the schema is no JSON: {error}", pointer="") from error
+        raise SchemaInvalid(f"the schema isn't valid JSON: {error}", pointer="") from error
     if not isinstance(schema, dict):
-        raise SchemaInvalid("a schema of a payload is a JSON object", pointer="")
+        raise SchemaInvalid("the schema must be a JSON object", pointer="")
     _refuse_other_dialects(schema)
     _compiled(text)
     _refuse_boundless(schema)
@@ -72,13 +72,13 @@ def _refuse_boundless(schema: dict[str, Any]) -> None:
     if found.endless is not None:
         raise SchemaInvalid(
             "the schema refers to itself for the same value, which never ends; "
-            "put the reference under properties or items, where it is held against a part of the value",
+            "put the reference under properties or items, so that it applies to a part of the value",
             pointer=found.endless,
         )
     if found.schemas > EXPANDED_MAX:
         raise SchemaInvalid(
-            f"the schema comes to more than {EXPANDED_MAX} schemas once its references are followed; "
-            "let fewer references lead to schemas that refer on",
+            f"the schema expands to more than {EXPANDED_MAX} schemas when its references are followed; "
+            "use fewer references to schemas that contain references",
             pointer="",
             schemas_max=EXPANDED_MAX,
         )

@@ -30,7 +30,7 @@ def unknown_subject(subject: str, known: Sequence[str]) -> TypeUnknown:
     near = get_close_matches(subject, known, n=1)
     meant = f"Did you mean {near[0]}? " if near else ""
     return TypeUnknown(
-        f"there is no type of events {subject}. {meant}ListEventTypes gives those that there are",
+        f"there is no event type {subject}. {meant}ListEventTypes lists them",
         subject=subject,
     )
 
@@ -139,7 +139,7 @@ class EventType:
         """Raise SubjectOwned when a service of the mesh owns it."""
         if self.is_ours:
             raise SubjectOwned(
-                f"{self.subject} is published by the mesh's own service {self.owner} alone; "
+                f"{self.subject} is published only by the mesh's own service {self.owner}; "
                 "choose another subject",
                 pointer="/subject",
                 subject=self.subject,
@@ -150,7 +150,7 @@ class EventType:
 def unknown(subject: str, version: int) -> TypeUnknown:
     """Make the error for what is not registered."""
     return TypeUnknown(
-        f"version {version} of {subject} is not registered; RegisterEventTypes registers it",
+        f"version {version} of {subject} is not registered; register it with RegisterEventTypes",
         pointer="/subject",
         subject=subject,
         version=version,
@@ -215,7 +215,7 @@ def register(current: EventType | None, declared: EventType, now: datetime) -> R
 def _ordered(versions: Sequence[Version]) -> list[Version]:
     numbers = [item.version for item in versions]
     if len(set(numbers)) < len(numbers):
-        raise _at("/versions", "a version comes twice")
+        raise _at("/versions", "a version is given twice")
     return sorted(versions, key=lambda item: item.version)
 
 
@@ -223,7 +223,8 @@ def _judged(stands: Version | None, declared: Version, now: datetime, place: str
     """Return a version as it will stand."""
     if not declared.json_schema:
         raise _at(
-            f"{place}/json_schema", "give a JSON Schema; messages of ours need no registering"
+            f"{place}/json_schema",
+            "give a JSON Schema; the mesh's own messages need no registration",
         )
     schema = schemas.read(declared.json_schema)
     if stands is None:
@@ -232,7 +233,7 @@ def _judged(stands: Version | None, declared: Version, now: datetime, place: str
     cutover_at = stands.cutover_at
     if declared.cutover_at not in (None, stands.cutover_at):
         if cutover_at is None or cutover_at <= now:
-            raise _at(f"{place}/cutover_at", "it is past and cannot be moved")
+            raise _at(f"{place}/cutover_at", "it is in the past and cannot be moved")
         cutover_at = _cutover(declared, now, place)
     before = schemas.read(stands.json_schema)
     if payloads.canonical(before) == payloads.canonical(schema):
@@ -244,10 +245,12 @@ def _judged(stands: Version | None, declared: Version, now: datetime, place: str
 def _cutover(declared: Version, now: datetime, place: str) -> datetime | None:
     if declared.version == 1:
         if declared.cutover_at is not None:
-            raise _at(f"{place}/cutover_at", "the first version takes nobody's place")
+            raise _at(
+                f"{place}/cutover_at", "the first version replaces none, so it has no cutover"
+            )
         return None
     if declared.cutover_at is not None and declared.cutover_at < now:
-        raise _at(f"{place}/cutover_at", "it must not be past")
+        raise _at(f"{place}/cutover_at", "it must not be in the past")
     return declared.cutover_at or now + CUTOVER_AFTER
 
 

@@ -241,7 +241,7 @@ def rotated(
     }
     if sum(end > now for end in ends.values()) >= SECRETS_MAX:
         raise WebhookSecretsFull(
-            f"{SECRETS_MAX} secrets of {endpoint_id} sign already: wait until one expires, "
+            f"{endpoint_id} already has {SECRETS_MAX} active secrets: wait until one expires, "
             "or rotate with an overlap of 0",
             endpoint_id=endpoint_id,
             secrets_max=SECRETS_MAX,

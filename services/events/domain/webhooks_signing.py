@@ -36,8 +36,8 @@ class SigningKey:
         return f"SigningKey({self.signing.value})"
 
 
-def shown(key: SigningKey) -> str:
-    """Return what a receiver checks with: the HMAC secret itself, or the public key."""
+def verification_key(key: SigningKey) -> str:
+    """Return the key with which a receiver verifies: the HMAC secret itself, or the public key."""
     if key.signing is Signing.HMAC:
         return "whsec_" + _text(key.key)
     return public_key(key)

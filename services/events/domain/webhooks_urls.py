@@ -67,14 +67,14 @@ def read(text: str) -> Target:
         url = URL(text)
         host, port = url.raw_host or "", url.port or 0
     except ValueError as error:
-        raise refusal("form", "it does not read as one") from error
+        raise refusal("form", "it isn't a valid URL") from error
     if url.scheme not in ("https", "http"):
         raise refusal("https", "it must begin with https://")
     # In the text too: an empty login or fragment leaves no trace in what was read.
     if "@" in text.partition("://")[2].partition("/")[0].partition("?")[0] or url.raw_user:
-        raise refusal("login", "leave out user and password: deliveries are signed")
+        raise refusal("login", "remove user and password: deliveries are signed")
     if "#" in text:
-        raise refusal("fragment", "leave out the fragment behind #")
+        raise refusal("fragment", "remove the fragment after #")
     return Target(text, url, host, port, _is_literal(host))
 
 
@@ -89,12 +89,14 @@ def check(target: Target, *, listed: bool) -> None:
     if not target.is_https:
         raise refusal("https", "it must begin with https://")
     if target.port != HTTPS_PORT and target.port < PORT_UNPRIVILEGED:
-        raise refusal("port", f"port {target.port} is none for webhooks: use 443, or one from 1024")
+        raise refusal(
+            "port", f"port {target.port} is not allowed for webhooks: use 443, or 1024 and up"
+        )
 
 
 def refusal(rule: str, advice: str) -> WebhookUrlRefused:
     """Build the refusal of a URL, which it does not repeat: it may hold a token."""
-    return WebhookUrlRefused(f"webhooks cannot go to this URL: {advice}", rule=rule)
+    return WebhookUrlRefused(f"webhooks cannot be sent to this URL: {advice}", rule=rule)
 
 
 def _is_literal(host: str) -> bool:
@@ -114,5 +116,5 @@ def _is_literal(host: str) -> bool:
             return True
         raise refusal("host", "write an IPv4 address as four decimal numbers")
     if not _NAME.fullmatch(host):
-        raise refusal("host", "it names no host")
+        raise refusal("host", "it has no host")
     return False

@@ -91,7 +91,7 @@ def read_cloud_events(body: bytes, *, batch: bool) -> list[Cut | Fault]:
 
 
 def _refusal(form: str, error: ValueError) -> InvalidField:
-    return InvalidField.one("raw_request", f"the body must be {form}: {payloads.said(error)}")
+    return InvalidField.one("raw_request", f"the body must be {form}: {payloads.explain(error)}")
 
 
 def _bounded(places: Iterator[Place]) -> list[Place]:
@@ -114,14 +114,14 @@ def _bounded(places: Iterator[Place]) -> list[Place]:
 def _array(body: bytes) -> Iterator[Place]:
     start = _skip(body, 0)
     if body[start : start + 1] != b"[":
-        raise _NotThisForm("it is no array")
+        raise _NotThisForm("it is not an array")
     yield from _whole_array(body, start)
 
 
 def _object(body: bytes) -> Iterator[Place]:
     start = _skip(body, 0)
     if body[start : start + 1] != b"{":
-        raise _NotThisForm("it is no object")
+        raise _NotThisForm("it is not an object")
     end = _end(body, start)
     _refuse_more(body, end)
     yield start, end
@@ -133,7 +133,7 @@ def _events(body: bytes) -> Iterator[Place]:
     if first == b"[":
         yield from _whole_array(body, start)
         return
-    form = "an object with nothing but the list `events`, or that list"
+    form = "an object with only the list `events`, or that list itself"
     if first != b"{":
         raise _NotThisForm(form)
     name_at = _skip(body, start + 1)
@@ -196,14 +196,14 @@ def _event(text: bytes) -> events_pb2.Event | Fault:
         event = json_messages.parse(envelope, events_pb2.Event())
         if data is not None:
             if event.WhichOneof("payload"):
-                raise InvalidField.one("data", "an event has one payload, not two")
+                raise InvalidField.one("data", "an event has only one payload")
             # A payload that does not read is told as one, with the events' types.
             event.json = text[slice(*data)]
         return event
     except DomainError as error:
         return Fault(_id_of(text, members), error)
     except (ValueError, RecursionError) as error:
-        return Fault(_id_of(text, members), InvalidField.one("event", payloads.said(error)))
+        return Fault(_id_of(text, members), InvalidField.one("event", payloads.explain(error)))
 
 
 def _cut(text: bytes) -> Cut | Fault:
@@ -215,14 +215,14 @@ def _cut(text: bytes) -> Cut | Fault:
     except DomainError as error:
         return Fault(_id_of(text, members), error)
     except (ValueError, RecursionError) as error:
-        return Fault(_id_of(text, members), InvalidField.one("event", payloads.said(error)))
+        return Fault(_id_of(text, members), InvalidField.one("event", payloads.explain(error)))
 
 
 def _decoded(text: bytes, members: Mapping[str, Place]) -> dict[str, Any]:
     """Read what stands around a payload. Raises ValueError."""
     for name, (start, end) in members.items():
         if end - start > MEMBER_BYTES_MAX and name not in _PAYLOADS:
-            raise ValueError(f"{name[:100]!r} is longer than any field may be")
+            raise ValueError(f"{name[:100]!r} is longer than any field name")
     return {name: payloads.DECODER.decode(text[s:e].decode()) for name, (s, e) in members.items()}
 
 
@@ -237,14 +237,14 @@ def _members(text: bytes) -> dict[str, Place]:
             at = _skip(text, _after(text, at, b","))
         name = _TEXT.match(text, at)
         if name is None:
-            raise _NotThisForm(f"it is no JSON at byte {at}")
+            raise _NotThisForm(f"it isn't valid JSON at byte {at}")
         start = _skip(text, _after(text, _skip(text, name.end()), b":"))
         end = _end(text, start)
         known = _name(name[0])
         if known in found:
-            raise ValueError(f"the name {known[:100]!r} stands twice in one object")
+            raise ValueError(f"the name {known[:100]!r} appears twice in one object")
         if len(found) == MEMBERS_MAX:
-            raise ValueError(f"it has more than {MEMBERS_MAX} members, and an event has fewer")
+            raise ValueError(f"it has more than {MEMBERS_MAX} members, more than an event can have")
         found[known] = (start, end)
         at = _skip(text, end)
     return found
@@ -285,14 +285,14 @@ def _end_by_brackets(text: bytes, start: int) -> int:
         while True:
             found = _TO_BRACKET.match(text, at)
             if found is None:
-                raise _NotThisForm(f"what begins at byte {start} does not end")
+                raise _NotThisForm(f"the value that begins at byte {start} does not end")
             at = found.end()
             level += 1 if text[at - 1] in _OPENING else -1
             if level == 0:
                 return at
     found = (_TEXT if first == b'"' else _PLAIN).match(text, start)
     if found is None:
-        raise _NotThisForm(f"it is no JSON at byte {start}")
+        raise _NotThisForm(f"it isn't valid JSON at byte {start}")
     return found.end()
 
 
@@ -311,7 +311,7 @@ def _after(text: bytes, at: int, mark: bytes) -> int:
     """Return the place behind a mark. Raises _NotThisForm."""
     at = _skip(text, at)
     if text[at : at + 1] != mark:
-        raise _NotThisForm(f"it is no JSON at byte {at}: {mark.decode()!r} should stand there")
+        raise _NotThisForm(f"it isn't valid JSON at byte {at}: {mark.decode()!r} is expected")
     return at + 1
 
 
@@ -324,23 +324,23 @@ def _skip(text: bytes, at: int) -> int:
 def _refuse_more(body: bytes, at: int) -> None:
     at = _skip(body, at)
     if at < len(body):
-        raise _NotThisForm(f"it goes on at byte {at}, behind its end")
+        raise _NotThisForm(f"something follows after its end, at byte {at}")
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class ReadCloudEvent:
     """A CloudEvent of a body: its attributes, read, and its data byte for byte; None without any."""
 
     read: cloudevents.Read
     data: bytes | None
 
 
-def taken(cut: Cut | Fault) -> Taken | Fault:
+def read_attributes(cut: Cut | Fault) -> ReadCloudEvent | Fault:
     """Read the attributes of a CloudEvent that was cut out of its"""
     if isinstance(cut, Fault):
         return cut
     try:
-        return Taken(cloudevents.read(cut.attributes), cut.data)
+        return ReadCloudEvent(cloudevents.read(cut.attributes), cut.data)
     except DomainError as error:
         event_id = cut.attributes.get("id")
         return Fault(event_id[:128] if isinstance(event_id, str) else "", error)

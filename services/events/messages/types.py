@@ -1,4 +1,4 @@
-"""Types of events, and what became of events that were published from outside."""
+"""Messages of event types, and of the results of events published from outside."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def cloud_event_result(index: int, verdict: Verdict) -> events_service_pb2.Publi
 def registration(
     index: int, subject: str, verdict: Registered
 ) -> events_service_pb2.RegisterEventTypeResult:
-    """Write what became of a type that was declared."""
+    """Return the result message of a declared type."""
     written = events_service_pb2.RegisterEventTypeResult(
         index=index, subject=subject[:200], version=verdict.version
     )
@@ -86,7 +86,7 @@ def type_faults(message: events_pb2.EventType) -> list[FieldViolation]:
     found = validation.violations(message)
     if not found and not is_subject(message.subject):
         found.append(
-            FieldViolation("subject", "leave out the version: the list of versions tells it")
+            FieldViolation("subject", "leave the version out: the list of versions gives it")
         )
     return found
 

@@ -66,7 +66,9 @@ class _Cursors:
         """Return the place. Raises InvalidPageToken for a cursor of others."""
         position: int = decode_token(cursor, self._scope, {"position": int})["position"]
         if position < 0:
-            raise InvalidPageToken("the cursor names no place of the feed", page_token=cursor[:128])
+            raise InvalidPageToken(
+                "the cursor is not a position in the feed", page_token=cursor[:128]
+            )
         return position
 
     def write(self, position: int) -> str:

@@ -64,7 +64,7 @@ async def read_cloud_events(
         is_batch = media_type == cloudevents.BATCH
         found = await checks.cloud_events(request.raw_request, batch=is_batch)
     elif request.headers and not media_type.startswith("application/cloudevents"):
-        found = [body.taken(body.Cut(_attributes(request), request.raw_request or None))]
+        found = [body.read_attributes(body.Cut(_attributes(request), request.raw_request or None))]
     else:
         raise cloudevents.ContentTypeUnknown(
             f"send {cloudevents.STRUCTURED}, {cloudevents.BATCH}, or JSON with ce- headers",
@@ -83,9 +83,7 @@ def _attributes(request: events_service_pb2.PublishCloudEventsRequest) -> Mappin
     found = {name.lower(): value for name, value in request.headers.items()}
     named = {name: value for name, value in found.items() if name.startswith(prefix)}
     if len(named) < len(request.headers):
-        raise InvalidField.one(
-            "headers", f"a name that does not start with {prefix}, or comes twice"
-        )
+        raise InvalidField.one("headers", f"a name doesn't start with {prefix}, or appears twice")
     try:
         attributes = {
             name.removeprefix(prefix): cloudevents.header_value(value)
@@ -99,7 +97,7 @@ def _attributes(request: events_service_pb2.PublishCloudEventsRequest) -> Mappin
     return attributes | ({"datacontenttype": content_type} if content_type else {})
 
 
-def _cloud_event(item: body.Taken | body.Fault) -> Incoming | Unreadable:
+def _cloud_event(item: body.ReadCloudEvent | body.Fault) -> Incoming | Unreadable:
     if isinstance(item, body.Fault):
         return Unreadable(item.event_id, item.error)
     try:
@@ -154,7 +152,7 @@ def _incoming(event: events_pb2.Event, text: bytes | None = None) -> Incoming:
     metadata = event.metadata
     texts = (event.id, event.key, metadata.correlation_id, metadata.causation_id)
     if any("\0" in text for text in (*texts, metadata.traceparent)):
-        raise InvalidField.one("event", "a text holds the character NUL (U+0000)")
+        raise InvalidField.one("event", "a string contains the character NUL (U+0000)")
     return Incoming(
         event_id=event.id or new_ulid(),
         subject=subject,
@@ -186,7 +184,7 @@ def _refuse_foreign(event: events_pb2.Event) -> None:
     for named in (event.tenant_id, event.metadata.tenant_id):
         if named not in ("", tenant_id):
             raise TenantMismatch(
-                "the event names another tenant than the key's",
+                "the event's tenant is not the key's tenant",
                 tenant_id=named,
                 pointer="/tenant_id",
             )
@@ -196,7 +194,7 @@ def _moment(timestamp: Timestamp) -> datetime:
     try:
         return timestamp.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
-        raise InvalidField.one("created_at", "a moment of the years 1 to 9999") from error
+        raise InvalidField.one("created_at", "it must be a time in the years 1 to 9999") from error
 
 
 def _payload(event: events_pb2.Event, text: bytes | None) -> bytes:
@@ -208,7 +206,7 @@ def _payload(event: events_pb2.Event, text: bytes | None) -> bytes:
     payload = event.json if text is None else text
     if len(payload) > PAYLOAD_BYTES_MAX:
         raise EventTooLarge(
-            f"the payload weighs {len(payload)} bytes; publish a reference instead",
+            f"the payload has {len(payload)} bytes, which is too large; publish a reference instead",
             subject=event.subject[:200],
             bytes=len(payload),
             bytes_max=PAYLOAD_BYTES_MAX,

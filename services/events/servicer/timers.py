@@ -105,7 +105,7 @@ class TimerRpcs(events_service_pb2_grpc.EventServiceServicer):
             raise found.error
         if len(found.payload) > PAYLOAD_BYTES_MAX:
             raise EventTooLarge(
-                f"the payload weighs {len(found.payload)} bytes; publish a reference instead",
+                f"the payload has {len(found.payload)} bytes, which is too large; publish a reference instead",
                 subject=schedule.subject,
                 bytes=len(found.payload),
                 bytes_max=PAYLOAD_BYTES_MAX,

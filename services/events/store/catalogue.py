@@ -58,11 +58,11 @@ def entries() -> Mapping[str, Entry]:
     for file, item in _items():
         entry = _entry(file, item)
         if entry.type.subject in found:
-            raise CatalogueUnfit(f"{file}: {entry.type.subject} stands twice")
+            raise CatalogueUnfit(f"{file}: {entry.type.subject} is listed twice")
         found[entry.type.subject] = entry
     unlisted = {kind.subject for kind in registry.all_types().values()} - found.keys()
     if unlisted:
-        raise CatalogueUnfit(f"events of ours without an entry: {sorted(unlisted)}")
+        raise CatalogueUnfit(f"events without a catalogue entry: {sorted(unlisted)}")
     return dict(sorted(found.items()))
 
 
@@ -88,7 +88,7 @@ def _entry(file: str, item: Mapping[str, Any]) -> Entry:
     kinds = [kind for kind in registry.all_types().values() if kind.subject == subject]
     if set(item) != (_OURS if kinds else _OUTSIDE) or not is_subject(subject):
         raise CatalogueUnfit(
-            f"{file}: {subject} is no subject, or its fields are not those it needs"
+            f"{file}: {subject} is not a valid subject, or its entry has missing or unknown fields"
         )
     if kinds:
         return Entry(_ours(item, kinds), file, "mesh")

@@ -38,7 +38,7 @@ async def consumers(work: UnitOfWork, after: str, limit: int) -> list[Consumer]:
 
 
 async def consumer_is_replayable(work: UnitOfWork, consumer: str) -> bool | None:
-    """Return whether periods may be brought to a consumer again; None when there is no such consumer."""
+    """Return whether periods may be replayed to a consumer; None when there is no such consumer."""
     result = await work.execute(_SQL["consumer"], {"consumer": consumer})
     found = result.scalar()
     return None if found is None else bool(found)

@@ -39,7 +39,7 @@ async def claim(
 
 
 async def fingerprint_of(work: UnitOfWork, event_id: str) -> bytes | None:
-    """Return the fingerprint that stands under an id, or None."""
+    """Return the fingerprint stored for an id, or None."""
     asked = {"tenant_id": work.tenant_id, "id_hash": [identity_hash(event_id.encode())]}
     row = (await work.execute(_SQL["known_ids"], asked)).first()
     return bytes(row[1]) if row else None

@@ -153,7 +153,7 @@ async def attempts(
 
 
 async def redeliver_event(work: UnitOfWork, endpoint_id: str, event_id: str) -> bool:
-    """Let a delivery begin anew; False when there is none."""
+    """Restart a delivery; False when there is none."""
     asked = {**_key(work, endpoint_id), "event_id": event_id, "now": work.now}
     return (await work.execute(_SQL["redeliver_webhook_event"], asked)).first() is not None
 
@@ -166,7 +166,7 @@ async def redeliver_period(
     end_at: datetime,
     limit: int,
 ) -> tuple[int, bool]:
-    """Let deliveries made in a period begin anew; returns how many, and whether there are more."""
+    """Restart deliveries created in a period; returns how many, and whether there are more."""
     asked = {
         **_key(work, endpoint_id),
         "statuses": [status.value for status in statuses],

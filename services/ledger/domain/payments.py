@@ -88,7 +88,7 @@ class Booking:
     metadata: Mapping[str, str]
 
     def transfer_id(self, round_no: int) -> UUID:
-        """Return the id of a round. The first is used unless somebody else took it for something else."""
+        """Return the id of a round. The first is used unless it belongs to a different transfer."""
         return derived_uuid(*self.name, *([str(round_no)] if round_no else []))
 
     def transfer(self, transfer_id: UUID, debit: Account, credit: Account) -> Transfer:
@@ -181,7 +181,7 @@ def can_serve(result: AccountResult) -> bool:
 
 
 def in_suspense(transfer: Transfer) -> bool:
-    """True when an account of the booking's own was refused and another stands in for it."""
+    """True when a suspense account replaces an account that refused the booking."""
     return any(
         account_id.startswith(_SUSPENSE)
         for account_id in (transfer.debit_account_id, transfer.credit_account_id)
@@ -191,7 +191,7 @@ def in_suspense(transfer: Transfer) -> bool:
 def not_bookable(payment_id: str, what: str, result: str) -> PaymentNotBookable:
     """Say why a payment cannot be booked; `what` is the currency, attempt or account that was refused."""
     return PaymentNotBookable(
-        f"payment {payment_id} cannot be booked: {what} is refused with {result}; remove the cause, then"
+        f"payment {payment_id} cannot be booked: {what} was refused with {result}; remove the cause, then"
         " replay the event",
         payment_id=payment_id,
         refused=what,

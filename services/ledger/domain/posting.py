@@ -38,7 +38,7 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StoredTransfer:
     """What is stored of a transfer_id.
 
     Attributes:
@@ -92,13 +92,13 @@ class Evaluation:
 
     verdicts: list[Verdict]
     postings: list[Posting] = field(default_factory=list)
-    burnt: dict[UUID, Known] = field(default_factory=dict)
+    burnt: dict[UUID, StoredTransfer] = field(default_factory=dict)
 
 
 def evaluate(
     batch: Sequence[Transfer | Malformed],
     balances: Mapping[str, Balance],
-    known: Mapping[UUID, Known],
+    known: Mapping[UUID, StoredTransfer],
 ) -> Evaluation:
     """Judge a batch in its order and move the balances of what it accepts.
 
@@ -124,7 +124,7 @@ class _Evaluator:
         self,
         batch: Sequence[Transfer | Malformed],
         balances: Mapping[str, Balance],
-        known: Mapping[UUID, Known],
+        known: Mapping[UUID, StoredTransfer],
     ) -> None:
         self.batch = batch
         self.balances = balances
@@ -165,7 +165,7 @@ class _Evaluator:
         if verdict.result in BURNING:
             transfer = self.batch[index]
             assert isinstance(transfer, Transfer)
-            burnt = Known(fingerprint(transfer), verdict.result)
+            burnt = StoredTransfer(fingerprint(transfer), verdict.result)
             self.outcome.burnt[transfer.transfer_id] = burnt
 
     def _post_one(self, index: int, start: int) -> Verdict:
@@ -183,14 +183,14 @@ class _Evaluator:
             self._apply(index, transfer)
         return Verdict(result)
 
-    def _existing(self, transfer_id: UUID) -> Known | None:
+    def _existing(self, transfer_id: UUID) -> StoredTransfer | None:
         posted = self.posted.get(transfer_id)
         if posted is not None:
-            return Known(posted.fingerprint, _R.OK, posted.transfer)
+            return StoredTransfer(posted.fingerprint, _R.OK, posted.transfer)
         return self.outcome.burnt.get(transfer_id) or self.known.get(transfer_id)
 
     @staticmethod
-    def _repeated(existing: Known, asked: Transfer) -> Verdict:
+    def _repeated(existing: StoredTransfer, asked: Transfer) -> Verdict:
         if existing.result is not _R.OK:
             return Verdict(_R.ID_ALREADY_FAILED, existing.result)
         if existing.fingerprint == fingerprint(asked):

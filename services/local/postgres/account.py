@@ -71,8 +71,8 @@ def named() -> Account:
         if name in entries:
             return Account(entries[name].pw_uid, entries[name].pw_gid)
     raise NoAccount(
-        "Postgres does not run as root and this machine has no other user: start the mesh as an "
-        "unprivileged user, or give it --database-url"
+        "Postgres cannot run as root, and this machine has no other user: start the mesh as an "
+        "unprivileged user, or use --database-url"
     )
 
 
@@ -81,7 +81,7 @@ def _unused() -> Account:
         number = secrets.choice(_DYNAMIC_UIDS)
         if not _taken(number):
             return Account(number, number)
-    raise NoAccount("no free user id for Postgres: start the mesh as an unprivileged user")
+    raise NoAccount("no user id is free for Postgres: start the mesh as an unprivileged user")
 
 
 def _taken(number: int) -> bool:

@@ -57,7 +57,7 @@ def _keep_only(capability: int) -> None:
 
 
 def become(uid: int, gid: int, capability: int) -> None:
-    """Become another user for good; keep one capability, or none when it is negative."""
+    """Become another user permanently; keep one capability, or none when it is negative."""
     if os.geteuid() == uid:
         return
     if capability >= 0:

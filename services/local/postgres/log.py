@@ -1,10 +1,10 @@
-"""Why a Postgres ended, read from what it wrote. Pure."""
+"""Finds in a Postgres log why the server stopped. Pure."""
 
 from __future__ import annotations
 
 import re
 
-# What single sessions are told, and what says that something ended without saying why.
+# Messages to single sessions, and messages that something ended without a cause.
 _NOISE = re.compile(
     r"terminating (connection|background|logical|walreceiver|autovacuum)|the database system is "
     r"|password authentication failed|role .* does not exist|database .* does not exist|no pg_hba.conf entry"
@@ -16,18 +16,21 @@ _LINE = re.compile(
 # A line that goes on with the sentence before it.
 _GOES_ON = re.compile(r"but |and |Expected to find it ")
 _NO_SPACE = "No space left on device"
-# Somebody else ended it, or it found its files gone: no error of its own.
+# It was told to stop, or its files are gone: not an error of its own.
 _ASKED = (
     re.compile(r"performing immediate shutdown because .*"),
     re.compile(r"received \w+ shutdown request"),
 )
 _ADVICE = (
-    (_NO_SPACE, "make room on its disk"),
-    ("Disk quota exceeded", "make room in its quota"),
-    ("Permission denied|wrong ownership|invalid permissions", "give its files back to their owner"),
+    (_NO_SPACE, "free space on its disk"),
+    ("Disk quota exceeded", "free space in its quota"),
+    (
+        "Permission denied|wrong ownership|invalid permissions",
+        "restore the owner and mode of its files",
+    ),
     (
         "could not create lock file|could not bind|Address already in use|[Ii]s another postmaster",
-        "end the other server that uses its socket",
+        "stop the other server that uses its socket",
     ),
     (
         "shared memory|semaphore|Cannot allocate memory|[Oo]ut of memory",
@@ -45,13 +48,13 @@ _ADVICE = (
     ),
     (
         "invalid value for parameter|unrecognized configuration|configuration file",
-        "mend its settings",
+        "correct its settings",
     ),
 )
 
 
 def cause_of(text: str, *, exit_code: int | None = None, free_bytes: int | None = None) -> str:
-    """Say in one line why a server ended, and what to do.
+    """Return in one line why a server stopped, and what to do.
 
     Args:
         text: what it wrote since it was started.
@@ -115,7 +118,7 @@ def _full_disk(lines: list[re.Match[str] | None], last: int) -> tuple[int, re.Ma
 
 def _ended(exit_code: int | None) -> str:
     if exit_code is None:
-        return "it does not say why"
+        return "it gave no reason"
     if exit_code < 0:
-        return f"it was ended by signal {-exit_code}"
-    return f"it ended with exit code {exit_code} and does not say why"
+        return f"it was killed by signal {-exit_code}"
+    return f"it exited with code {exit_code} and gave no reason"

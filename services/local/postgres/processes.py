@@ -81,7 +81,7 @@ def settle(cluster: Path) -> None:
         while _processes_in(cluster) and time.monotonic() < give_up_at:
             time.sleep(_POLL_S)
     if left := _processes_in(cluster):
-        raise ServerStuck(f"processes {left} of an earlier server in {cluster} do not end")
+        raise ServerStuck(f"processes {left} of an earlier server in {cluster} do not stop")
 
 
 def _processes_in(cluster: Path) -> list[int]:

@@ -119,8 +119,8 @@ class DataDirectoryVersion(PostgresError):
 
     def __init__(self, data_dir: Path, found: str, wanted: str) -> None:
         super().__init__(
-            f"data directory {data_dir} was written by Postgres {found}, these programs are Postgres {wanted}: "
-            f"start it with the release of Tollmesh that wrote it, or dump it there and restore it here"
+            f"data directory {data_dir} was written by Postgres {found}, but these programs are Postgres {wanted}: "
+            f"use the release of Tollmesh that wrote it, or dump it there and restore it here"
         )
         self.found = found
         self.wanted = wanted
@@ -194,7 +194,7 @@ class EmbeddedPostgres:
             DataDirectoryUnsafe: the directory is not ours alone to write.
             DataDirectoryForeign: it is a cluster that was not made here.
             PostgresDied: it did not start; the message ends with its log.
-            PostgresError: the directory or the user it needs cannot be had.
+            PostgresError: the directory or the user it needs is unavailable.
         """
         self._check_start()
         try:
@@ -226,9 +226,11 @@ class EmbeddedPostgres:
 
     def _check_start(self) -> None:
         if self._process is not None:
-            raise PostgresError(f"Postgres of {self.data_dir} was started already")
+            raise PostgresError(f"Postgres of {self.data_dir} is already started")
         if threading.current_thread() is not threading.main_thread():
-            raise PostgresError("start Postgres from the main thread: it stops with its thread")
+            raise PostgresError(
+                "start Postgres from the main thread: it stops when its thread ends"
+            )
         self._stopping.clear()
 
     def _prepare(self) -> None:
@@ -294,7 +296,7 @@ class EmbeddedPostgres:
             await asyncio.to_thread(self._await_ready, self._spawn(), None)
 
     def why_ended(self) -> str:
-        """Say why it ended although nobody stopped it; an empty text when it did not."""
+        """Return why it stopped unexpectedly; empty if it didn't."""
         ended = self._process is not None and self._process.poll() is not None
         return self._why() if ended else ""
 
@@ -408,7 +410,7 @@ class EmbeddedPostgres:
             os.geteuid(),
             self._account.uid,
         ):
-            raise DataDirectoryUnsafe(f"{run} is not a directory of ours: remove it")
+            raise DataDirectoryUnsafe(f"{run} is not a directory owned by this user: remove it")
         run.chmod(0o700)
         os.chown(run, self._account.uid, self._account.gid)
         return run
@@ -463,9 +465,9 @@ class EmbeddedPostgres:
         began = time.monotonic()
         while not self._ready(process.pid):
             if process.poll() is not None:
-                raise PostgresDied("Postgres ended at its start", self._why(), self._log_tail())
+                raise PostgresDied("Postgres stopped at startup", self._why(), self._log_tail())
             if self._stopping.is_set():
-                raise PostgresDied("Postgres was stopped while it started")
+                raise PostgresDied("Postgres was stopped during startup")
             if within_s is not None and time.monotonic() - began > within_s:
                 raise PostgresDied(
                     f"Postgres was not ready within {within_s:.0f} s", self._why(), self._log_tail()
@@ -514,7 +516,7 @@ class EmbeddedPostgres:
             return ""
 
     def _log_tail(self) -> str:
-        return self._written()[-2000:] or "(it wrote nothing)"
+        return self._written()[-2000:] or "(no output)"
 
 
 # ---- programs
@@ -565,7 +567,7 @@ def take_directory(data_dir: Path) -> int:
         DataDirectoryInUse: another process holds it.
         DataDirectoryUnsafe: it is not ours alone to write.
         DataDirectoryForeign: it is a cluster that was not made here.
-        PostgresError: it cannot be had.
+        PostgresError: it is unavailable.
     """
     # Others may pass through a directory that we make as root, because Postgres is an other then;
     # what lies in it is closed to all but its owner.
@@ -587,16 +589,16 @@ def _check_safe(data_dir: Path) -> None:
         raise DataDirectoryUnsafe(f"{data_dir} is not a directory")
     if os.geteuid() not in (0, status.st_uid):
         raise DataDirectoryUnsafe(
-            f"data directory {data_dir} belongs to user {status.st_uid}: use one of your own"
+            f"data directory {data_dir} belongs to user {status.st_uid}: use a directory of your own"
         )
     if status.st_mode & stat.S_IWOTH:
         raise DataDirectoryUnsafe(
-            f"data directory {data_dir} can be written by everyone: chmod o-w it, or use another"
+            f"data directory {data_dir} is world-writable: run chmod o-w on it, or use another directory"
         )
     if (data_dir / "PG_VERSION").exists():
         raise DataDirectoryForeign(
-            f"{data_dir} is a Postgres cluster of its own: choose another data directory, or serve "
-            f"the cluster yourself and give --database-url"
+            f"{data_dir} is itself a Postgres cluster: choose another data directory, or run "
+            f"the cluster yourself and use --database-url"
         )
 
 
@@ -634,7 +636,7 @@ def _password(path: Path, *, fresh: bool) -> str:
         return path.read_text(encoding="ascii")
     except FileNotFoundError as error:
         raise PostgresError(
-            f"{path} is missing: without the superuser's password the cluster cannot be used; restore it"
+            f"{path} is missing: the cluster cannot be used without the superuser's password; restore the file"
         ) from error
 
 
@@ -650,7 +652,7 @@ def _short_socket_dir() -> Path:
     for parent in (tempfile.gettempdir(), "/tmp", "/var/tmp"):  # noqa: S108 - mkdtemp is safe there
         if len(os.fsencode(parent)) < _SOCKET_PATH_BYTES_MAX - 40 and os.access(parent, os.W_OK):
             return Path(tempfile.mkdtemp(prefix="tollmesh-", dir=parent))
-    raise PostgresError("no folder for a socket: set TMPDIR to a short path that you can write to")
+    raise PostgresError("no directory for the socket: set TMPDIR to a short, writable path")
 
 
 def _remove_socket_dir(path: Path, account: Account) -> None:

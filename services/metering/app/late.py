@@ -1,10 +1,10 @@
-"""Late usage: what was stored for a period after a charge had closed it. Each event is marked and told of once.
+"""Late usage: stored for a period after a charge had closed it. Each event is marked and reported once.
 
 An event is late when it lies in a charge's period and not in the snapshot of usage that the charge saw. Metering hears
 of the charge a while after that. It then waits for the batches that are under way (by a lock that batches share) and
 keeps the period with the snapshot of that moment, which parts what is late in two: what this snapshot has is looked for
-afterwards (`tell_unseen`); everything else is stored by batches that see the period as closed, and they tell of it
-themselves (`tell_stored`).
+afterwards (`report_unseen`); everything else is stored by batches that see the period as closed, and they tell of it
+themselves (`report_stored`).
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ async def close_period(work: UnitOfWork, closing: Closing) -> None:
     work.publish(facts.period_closed(closing))
 
 
-async def tell_unseen(work: UnitOfWork, charge_id: str, org_id: str) -> None:
+async def report_unseen(work: UnitOfWork, charge_id: str, org_id: str) -> None:
     """Mark and tell what a charge did not see although it was stored before its closing was known."""
     skus = await store.skus_of_org(work, org_id)
     _tell(work, await store.mark_unseen(work, charge_id, skus), "")
 
 
-async def tell_stored(work: UnitOfWork, receipt_id: str, batch: Batch, stored: Stored) -> None:
+async def report_stored(work: UnitOfWork, receipt_id: str, batch: Batch, stored: Stored) -> None:
     """Mark and tell what a batch has just stored for closed periods; the last that it does before its receipt."""
     if stored.totals and stored.touches_closed:
         _tell(work, await store.mark_stored(work, receipt_id, batch), receipt_id)
@@ -49,6 +49,6 @@ def _tell(work: UnitOfWork, totals: Sequence[LateTotal], receipt_id: str) -> Non
         work.violation(
             CONTRACT,
             "MEDIUM",
-            domain.late_told(closing, sum(total.event_count for total in told), receipt_id),
+            domain.late_message(closing, sum(total.event_count for total in told), receipt_id),
             subject_id=closing.charge_id,
         )

@@ -65,7 +65,7 @@ class Turns:
         """
         if self._waiting >= self._waiting_max:
             raise Overloaded(
-                f"{self._waiting_max} batches wait already; send this one again in a moment",
+                f"{self._waiting_max} batches are already waiting; send this one again shortly",
                 retry_after_ms=500,
                 limit=self._waiting_max,
             )
@@ -193,7 +193,7 @@ class Metering:
         unknown = sorted(unused - known)
         if unknown:
             raise domain.UnknownSkuAsked(
-                f"the catalogue has no SKU {', '.join(unknown[:20])}; ListSkus gives those that there are",
+                f"the catalogue has no SKU {', '.join(unknown[:20])}; ListSkus lists the SKUs",
                 sku=",".join(unknown[:20]),
             )
 
@@ -229,19 +229,19 @@ async def store_batch(command: StoreBatch, work: UnitOfWork) -> Receipt:
     """Store a judged batch, its receipt and its event."""
     receipt_id, batch = command.receipt_id, command.batch
     stored = domain.Stored()
-    known: list[domain.Known] = []
+    known: list[domain.StoredEvent] = []
     if batch.rows:
         stored = await store.store_events(work, receipt_id, batch)
         if stored.event_count < len(batch.rows):
             known = await store.known_events(work, receipt_id, batch)
     totals = stored.totals
     receipt = domain.receipt_of(receipt_id, batch, known)
-    await late.tell_stored(work, receipt_id, batch, stored)
+    await late.report_stored(work, receipt_id, batch, stored)
     assert receipt.accepted == stored.event_count, "an event has no verdict"
     if batch.rejections:
         await store.insert_rejected(work, receipt_id, batch.rejections)
         work.violation(
-            REQUEST_VALIDATION, "LOW", domain.rejections_told(batch), subject_id=receipt_id
+            REQUEST_VALIDATION, "LOW", domain.rejections_message(batch), subject_id=receipt_id
         )
         work.publish(facts.rejected(receipt_id, batch, work.now))
     store.insert_receipt(work, receipt, totals, current().principal_id)

@@ -1,4 +1,4 @@
-"""Which SKUs exist, as far as metering was told: a bounded memory of the catalogue's answers."""
+"""A bounded cache of which SKUs exist in the catalogue."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Skus:
 
 
 class SkuMemory:
-    """Remembers SKUs for good and their absence for a moment; asks once for what it does not know.
+    """Caches existing SKUs permanently and missing ones briefly; looks each unknown SKU up only once.
 
     Args:
         lookup: asks the catalogue.

@@ -157,20 +157,20 @@ def _labels(metadata: Mapping[str, str]) -> str:
 def _refusal(event: metering_pb2.UsageEvent, policy: Policy) -> tuple[str, str] | None:
     """Return reason and message of the first rule that an event breaks; None when it breaks none."""
     if event.unreadable:
-        return InvalidField.reason, f"the event does not read: {event.unreadable[:500]}"
+        return InvalidField.reason, f"the event cannot be read: {event.unreadable[:500]}"
     broken = violations(event)
     if broken:
         return InvalidField.reason, InvalidField.of(broken).message
     at_us = _at_us(event)
     if at_us < policy.earliest_us:
         return EVENT_TOO_OLD, (
-            f"event_time lies before {_iso(policy.earliest_us)}, the earliest that is accepted now;"
-            " accept_past in the ingest settings says how far back"
+            f"event_time is before {_iso(policy.earliest_us)}, the earliest time accepted now;"
+            " the ingest setting accept_past limits how far back"
         )
     if at_us > policy.latest_us:
         return EVENT_TOO_NEW, (
-            f"event_time lies behind {_iso(policy.latest_us)}, the latest that is accepted now;"
-            " accept_future in the ingest settings says how far ahead"
+            f"event_time is after {_iso(policy.latest_us)}, the latest time accepted now;"
+            " the ingest setting accept_future limits how far ahead"
         )
     if event.sku not in policy.skus:
         return UNKNOWN_SKU, (

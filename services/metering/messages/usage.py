@@ -85,7 +85,7 @@ def query(request: metering_service_pb2.QueryUsageRequest) -> UsageQuery:
         name = type_pb2.Aggregation.Name(request.aggregation).removeprefix("AGGREGATION_")
         supported = ",".join(Aggregation)
         raise domain.AggregationUnsupported(
-            f"usage cannot be aggregated by {name} yet; ask for one of {supported}",
+            f"usage cannot be aggregated by {name} yet; use one of {supported}",
             aggregation=name,
             supported=supported,
         )

@@ -262,13 +262,13 @@ class Engine:
     ) -> Payment:
         """An answer about another amount or order is no answer: the outcome is unknown, and somebody is told."""
         message = (
-            f"{attempt.processor_id} answered {settled.amount_minor} {settled.currency} for"
-            f" {settled.merchant_ref}; asked were {attempt.amount_minor} {payment.currency}"
+            f"{attempt.processor_id} answered with {settled.amount_minor} {settled.currency} for"
+            f" {settled.merchant_ref}; requested were {attempt.amount_minor} {payment.currency}"
         )
         now = self._clock.now()
         if attempt.status is AttemptStatus.SENT:
             attempt = outcome.in_doubt(attempt, AttemptStatus.UNKNOWN, "answer does not match", now)
-        open_ = outcome.asked(attempt, now, found=True, settle_window=timedelta(0))
+        open_ = outcome.after_inquiry(attempt, now, found=True, settle_window=timedelta(0))
         violation = (PROCESSOR_INTEGRITY, "CRITICAL", message)
         return await self._settle(lease, payment, open_, violation=violation)
 
@@ -295,7 +295,7 @@ class Engine:
         # An order may be on its way for as long as its call may take; only then its absence begins to count.
         window = timedelta(milliseconds=payment.work.policy.call_timeout_ms)
         window += processor.capabilities.settle_window if processor else VERIFY_SCHEDULE[-1]
-        open_ = outcome.asked(
+        open_ = outcome.after_inquiry(
             attempt,
             self._clock.now(),
             found=not isinstance(finding, NotFound),
@@ -303,7 +303,7 @@ class Engine:
         )
         violation = None
         if open_.verify_count == len(VERIFY_SCHEDULE) + 1 and open_.status in OPEN:
-            message = f"{attempt.processor_id} cannot tell what became of {attempt.attempt_id}"
+            message = f"{attempt.processor_id} does not know the outcome of {attempt.attempt_id}"
             violation = (UNKNOWN_OUTCOME, "HIGH", message)
         return await self._settle(lease, payment, open_, violation=violation)
 
@@ -337,7 +337,7 @@ class Engine:
         if event is not None:
             work.publish(event)
         if attempt.operation is Operation.REFUND and attempt.status is AttemptStatus.DECLINED:
-            message = f"{attempt.processor_id} refuses to give {attempt.parent_id} back"
+            message = f"{attempt.processor_id} refuses to refund {attempt.parent_id}"
             _report(work, payment, COMPENSATION_STUCK, "CRITICAL", message)
 
     async def _end(

@@ -37,7 +37,7 @@ PART_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class _Take:
+class _NewPayment:
     """A payment to be taken; `key` recognises a repeat of its request."""
 
     incoming: Incoming
@@ -46,7 +46,7 @@ class _Take:
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
+class _AcceptedPayment:
     """The payment that a request stands for.
 
     Attributes:
@@ -79,13 +79,13 @@ class Payments:
         context = await _interpreted(incoming)
         key = request_key(incoming, context)
         taken = await self._commands.apply(
-            "orchestration.payment.create", self._take, _Take(incoming, context, key)
+            "orchestration.payment.create", self._take, _NewPayment(incoming, context, key)
         )
         if taken.lease is not None and not self._runs.full:
             self._runs.begin(taken.lease)
         return await self._reached(taken.payment_id), taken.epoch is None
 
-    async def _take(self, command: _Take, work: UnitOfWork) -> _Taken:
+    async def _take(self, command: _NewPayment, work: UnitOfWork) -> _AcceptedPayment:
         """Store a payment, or find the one that its request made before."""
         incoming, key = command.incoming, command.key
         planned = await _plan(work, command.context, incoming.findings.copy(), key)
@@ -110,11 +110,11 @@ class Payments:
                 payment = again
                 epoch = await store.plan_again(work, payment, leasing)
         if epoch is None:
-            return _Taken(payment_id)
+            return _AcceptedPayment(payment_id)
         _report(work, payment_id, key, planned.context)
         if payment.plan is None:
-            return _Taken(payment_id, epoch)
-        return _Taken(
+            return _AcceptedPayment(payment_id, epoch)
+        return _AcceptedPayment(
             payment_id,
             epoch,
             Claim(call.tenant_id, payment_id, epoch, call.correlation_id, call.causation_id),
@@ -179,17 +179,17 @@ def request_key(incoming: Incoming, context: Context) -> str:
     refused, under a key that the body alone gives.
     """
     if incoming.card_key:
-        message = "the idempotency key held a card number; nothing is charged, send a UUID"
+        message = "the idempotency key contains a card number; nothing is charged, send a UUID"
         incoming.findings.refuse("request_id", "CARD_DATA", message)
     elif incoming.key:
         if incoming.odd_key:
-            message = "the idempotency key is no UUID; it was mapped to one"
+            message = "the idempotency key is not a UUID; it was mapped to one"
             incoming.findings.info("request_id", "ODD_IDEMPOTENCY_KEY", message)
         if context.body_key and request_id_of(context.body_key) != incoming.key:
-            message = "the body's key was ignored, since another one came beside it: only that one recognises a repeat"
+            message = "the key in the body was ignored: the call came with another one, which alone identifies repeats"
             incoming.findings.warn("idempotency_key", "IDEMPOTENCY_KEY_IGNORED", message)
     elif not context.body_key and not context.body_key_dropped:
-        message = "no idempotency key was sent; the body stands for itself, so send a key with each payment"
+        message = "no idempotency key was sent, so one was derived from the body; send a key with each payment"
         incoming.findings.warn("request_id", "MISSING_IDEMPOTENCY_KEY", message)
     return _key_of(incoming, context)
 

@@ -49,10 +49,12 @@ class Reader:
         if isinstance(value, str):
             match = _PLAIN.fullmatch(value.strip())
             if match is None:
-                return self._refuse(path, "AMOUNT_UNREADABLE", "is no whole number of minor units")
+                return self._refuse(
+                    path, "AMOUNT_UNREADABLE", "is not a whole number of minor units"
+                )
             if match[2]:
                 return self._too_many_places(path, match[2], minor_only=True)
-            self.findings.info(path, "NUMBER_AS_TEXT", "a whole number was sent as a text")
+            self.findings.info(path, "NUMBER_AS_TEXT", "a whole number was sent as a string")
             return self._whole(path, match[1])
         if isinstance(value, Number):
             return self._number(path, value, minor_only=True)
@@ -74,7 +76,7 @@ class Reader:
             return self._number(path, value, minor_only=False)
         if isinstance(value, Object):
             return self._money(path, value)
-        return self._refuse(path, "WRONG_TYPE", 'must be a decimal text such as "12.50"')
+        return self._refuse(path, "WRONG_TYPE", 'must be a decimal string such as "12.50"')
 
     # ---- the forms
 
@@ -87,10 +89,10 @@ class Reader:
             return self._refuse(
                 path,
                 "AMOUNT_AMBIGUOUS",
-                "has more than 15 significant digits, so it has two readings; send it as a text",
+                "has more than 15 significant digits, so its value is ambiguous; send it as a string",
             )
         if power is not None and abs(int(power)) > 20:
-            return self._refuse(path, "AMOUNT_OUT_OF_RANGE", "leaves 64-bit minor units")
+            return self._refuse(path, "AMOUNT_OUT_OF_RANGE", "exceeds 64-bit minor units")
         if fraction is None and power is None:
             return self._integer(path, int(sign + whole), value, noted=minor_only)
         # As written, zeros too: 1.080 has three places, and so has 1080e-3.
@@ -101,11 +103,11 @@ class Reader:
 
     def _integer(self, path: str, amount: int, value: Number, *, noted: bool) -> int | None:
         if not noted and value.written:
-            self.findings.info(path, "AMOUNT_IN_MINOR_UNITS", "a whole number counts minor units")
-        elif not noted:
-            message = (
-                "a whole number counts minor units; how it was written is not known, so send a text"
+            self.findings.info(
+                path, "AMOUNT_IN_MINOR_UNITS", "the whole number was read as minor units"
             )
+        elif not noted:
+            message = "the whole number was read as minor units; how it was written is unknown, so send a string"
             self.findings.warn(path, "AMOUNT_IN_MINOR_UNITS", message)
         return self._positive(path, amount)
 
@@ -115,29 +117,31 @@ class Reader:
             return self._refuse(
                 path,
                 "AMOUNT_AMBIGUOUS",
-                "is a whole amount written as a float: major or minor units? send it as a text",
+                "is a whole amount written as a float: major or minor units? send it as a string",
             )
-        how = "" if value.written else ", and how it was written is not known"
+        how = "" if value.written else ", and how it was written is unknown"
         self.findings.warn(
-            path, "AMOUNT_IS_FLOAT", f"a float was sent{how}; read as major units, send a text"
+            path,
+            "AMOUNT_IS_FLOAT",
+            f"a float was sent{how}; it was read as major units; send a string instead",
         )
         return self._positive(path, int(amount.scaleb(exponent(self.currency), context=CONTEXT)))
 
     def _decimal_text(self, path: str, value: str) -> int | None:
         text = value.strip()
         if text != value:
-            self.findings.info(path, "SPACE_AROUND_VALUE", "spaces around the amount were dropped")
+            self.findings.info(path, "SPACE_AROUND_VALUE", "spaces around the amount were removed")
         bare = self._without_sign(path, text)
         if bare is None:
             return None
         if _GROUPED.fullmatch(bare):
-            self.findings.warn(path, "AMOUNT_GROUPED", "commas between thousands were dropped")
+            self.findings.warn(path, "AMOUNT_GROUPED", "thousands separators were removed")
             bare = bare.replace(",", "")
         if bare.startswith("-"):
             return self._refuse(path, "AMOUNT_NOT_POSITIVE", "must be more than zero")
         match = _PLAIN.fullmatch(bare)
         if match is None:
-            return self._refuse(path, "AMOUNT_UNREADABLE", 'is no decimal such as "12.50"')
+            return self._refuse(path, "AMOUNT_UNREADABLE", 'is not a decimal such as "12.50"')
         fraction = match[2] or ""
         places = exponent(self.currency)
         if len(fraction) > places:
@@ -151,24 +155,26 @@ class Reader:
                 continue
             if self.currency not in signs[sign]:
                 self._refuse(
-                    path, "CURRENCY_CONFLICT", f"carries {sign}, the currency says otherwise"
+                    path, "CURRENCY_CONFLICT", f"has {sign}, which contradicts the currency"
                 )
                 return None
-            self.findings.warn(path, "CURRENCY_SIGN", f"{sign} beside the amount was dropped")
+            self.findings.warn(path, "CURRENCY_SIGN", f"{sign} next to the amount was removed")
             return text.removeprefix(sign).removesuffix(sign).strip()
         return text
 
     def _money(self, path: str, value: Object) -> int | None:
         # A field that is not known could change what the others say, e.g. a scale; null is no field.
         known = all(
-            fields.meant(spelled) in _MONEY_FIELDS
+            fields.canonical_name(spelled) in _MONEY_FIELDS
             for spelled, part in value.pairs
             if part is not None
         )
         found = fields.find(value, f"{path}.", _MONEY_FIELDS, self.findings) if known else {}
         if set(found) != set(_MONEY_FIELDS):
             return self._refuse(
-                path, "AMOUNT_UNREADABLE", "must hold currency_code and minor_units, and no more"
+                path,
+                "AMOUNT_UNREADABLE",
+                "must have currency_code and minor_units, and nothing else",
             )
         code, units = found["currency"], found["minor_units"]
         if not isinstance(code.value, str) or code.value.strip().upper() != self.currency:
@@ -182,29 +188,29 @@ class Reader:
     # ---- the limits
 
     def _too_many_places(self, path: str, fraction: str, *, minor_only: bool) -> int | None:
-        has = "minor units have none"
+        has = "but minor units have none"
         if not minor_only:
-            has = f"{self.currency} has {exponent(self.currency)}"
+            has = f"but {self.currency} has {exponent(self.currency)}"
         if len(fraction) == 3:
             return self._refuse(
                 path,
                 "AMOUNT_AMBIGUOUS",
-                f"has three digits after the point, {has}: a fraction or thousands?",
+                f"has three digits after the point, {has}: is it a fraction or thousands?",
             )
-        return self._refuse(path, "AMOUNT_PRECISION", f"has too many places, {has}")
+        return self._refuse(path, "AMOUNT_PRECISION", f"has too many decimal places, {has}")
 
     def _whole(self, path: str, digits: str) -> int | None:
         significant = digits.lstrip("0")
         # Python refuses to convert thousands of digits.
         if len(significant) > len(str(MINOR_UNITS_MAX)):
-            return self._refuse(path, "AMOUNT_OUT_OF_RANGE", "leaves 64-bit minor units")
+            return self._refuse(path, "AMOUNT_OUT_OF_RANGE", "exceeds 64-bit minor units")
         return self._positive(path, int(significant or "0"))
 
     def _positive(self, path: str, value: int) -> int | None:
         if value <= 0:
             return self._refuse(path, "AMOUNT_NOT_POSITIVE", "must be more than zero")
         if value > MINOR_UNITS_MAX:
-            return self._refuse(path, "AMOUNT_OUT_OF_RANGE", "leaves 64-bit minor units")
+            return self._refuse(path, "AMOUNT_OUT_OF_RANGE", "exceeds 64-bit minor units")
         return value
 
     def _refuse(self, path: str, code: str, message: str) -> int | None:

@@ -82,11 +82,11 @@ def check(config: MerchantConfig, known_processors: Collection[str]) -> None:
         if holds_card_number(rule.method):
             faults.append(FieldViolation(f"{path}.method", "must not hold a card number"))
         elif rule.method in seen:
-            faults.append(FieldViolation(f"{path}.method", f"{rule.method} stands twice"))
+            faults.append(FieldViolation(f"{path}.method", f"{rule.method} is listed twice"))
         seen.add(rule.method)
         if len(set(rule.processors)) < len(rule.processors):
             faults.append(
-                FieldViolation(f"{path}.fallback_processor_ids", "a processor stands twice")
+                FieldViolation(f"{path}.fallback_processor_ids", "a processor is listed twice")
             )
         if rule.cap is not None:
             exponent(rule.cap.currency_code)
@@ -99,7 +99,7 @@ def _check_processors(path: str, rule: MethodRule, known: Collection[str]) -> No
     for processor_id in rule.processors:
         if processor_id not in known:
             raise UnknownProcessor(
-                f"{path} names processor {processor_id}, which has no adapter here; known are"
+                f"{path} names processor {processor_id}, which has no adapter; the known ones are"
                 f" {', '.join(sorted(known))}",
                 processor_id=processor_id,
                 method=rule.method,

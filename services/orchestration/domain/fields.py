@@ -82,7 +82,7 @@ def find(
         if value is None:
             continue
         path = prefix + spelled[: 2 * PATH_MAX]
-        name = meant(spelled)
+        name = canonical_name(spelled)
         if name not in known:
             _unknown(path, spelled, value, findings)
             continue
@@ -96,8 +96,8 @@ def find(
     return fields
 
 
-def meant(spelled: str) -> str:
-    """Return the name of the field that a spelling stands for, or an empty text."""
+def canonical_name(spelled: str) -> str:
+    """Return the canonical name of a field in any spelling, or an empty text."""
     return _NAMES.get(_squashed(spelled), "")
 
 
@@ -115,9 +115,9 @@ def _squashed(spelled: str) -> str:
 
 def _unknown(path: str, spelled: str, value: Tree, findings: Findings) -> None:
     if _squashed(spelled) in _CARD_FIELDS and value not in _EMPTY:
-        findings.warn(path, "CARD_DATA", "card data was dropped: send tokens, never numbers")
-    elif meant(spelled) in _AMOUNTS:
-        message = f"{path} is not read here; a method's limit is max_amount, the payment's amount is amount"
+        findings.warn(path, "CARD_DATA", "card data was removed: send tokens, never card numbers")
+    elif canonical_name(spelled) in _AMOUNTS:
+        message = f"{path} is ignored here; a method's limit is max_amount, the payment's amount is amount"
         findings.refuse(path, "AMOUNT_AMBIGUOUS", message)
     else:
         findings.warn(path, "UNKNOWN_FIELD", f"{path} is not a field of a payment request")
@@ -126,12 +126,12 @@ def _unknown(path: str, spelled: str, value: Tree, findings: Findings) -> None:
 def _both(path: str, name: str, before: Tree, value: Tree, findings: Findings) -> Tree:
     """Report a field that stands twice, and return what is read of both."""
     if before == value:
-        findings.warn(path, "DUPLICATE_FIELD", f"{name} stands twice with the same value")
+        findings.warn(path, "DUPLICATE_FIELD", f"{name} is given twice with the same value")
     elif name != "metadata":
-        findings.refuse(path, "DUPLICATE_FIELD", f"{name} stands twice with different values")
+        findings.refuse(path, "DUPLICATE_FIELD", f"{name} is given twice with different values")
     elif isinstance(before, Object) and isinstance(value, Object):
-        findings.warn(path, "DUPLICATE_FIELD", "metadata stands twice; both were read")
+        findings.warn(path, "DUPLICATE_FIELD", "metadata is given twice; both were read")
         return Object(before.pairs + value.pairs)
     else:
-        findings.warn(path, "DUPLICATE_FIELD", "metadata stands twice; the last one was read")
+        findings.warn(path, "DUPLICATE_FIELD", "metadata is given twice; the last one was read")
     return value

@@ -13,7 +13,7 @@ PATH_MAX = 200
 MESSAGE_MAX = 500
 
 
-def shown(text: str, characters_max: int) -> str:
+def sanitized(text: str, characters_max: int) -> str:
     """Return the beginning of a text fit to be shown and logged: storable, and without card numbers."""
     beginning = storable(text[: characters_max + SPAN_MAX])
     return without_card_numbers(beginning, characters_max)
@@ -83,5 +83,7 @@ class Findings:
     def _add(self, path: str, code: str, message: str, severity: Severity) -> None:
         # A body of 256 KiB holds thousands of odd fields; those that find no place any more cost nothing.
         if self._has_place(severity):
-            self.add(Issue(shown(path, PATH_MAX), code, shown(message, MESSAGE_MAX), severity))
+            self.add(
+                Issue(sanitized(path, PATH_MAX), code, sanitized(message, MESSAGE_MAX), severity)
+            )
         self.refused = self.refused or severity is Severity.ERROR

@@ -65,7 +65,9 @@ def in_doubt(attempt: Attempt, status: AttemptStatus, message: str, now: datetim
     return replace(attempt, status=status, message=message[:500], verify_after=now)
 
 
-def asked(attempt: Attempt, now: datetime, *, found: bool, settle_window: timedelta) -> Attempt:
+def after_inquiry(
+    attempt: Attempt, now: datetime, *, found: bool, settle_window: timedelta
+) -> Attempt:
     """A question left the outcome open, or proved by its absence that nothing was charged.
 
     Proof: the processor has not seen the reference, twice, later than its books need to be complete.

@@ -183,14 +183,14 @@ class Void:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Call the outcome unknown: the attempt was marked as sent and nobody holds its answer."""
+    """Mark the outcome as unknown: the attempt was marked as sent, and its answer is lost."""
 
     attempt: Attempt
 
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Ask the same processor what became of an attempt."""
+    """Ask the same processor for the outcome of an attempt."""
 
     attempt: Attempt
 

@@ -71,7 +71,7 @@ def build(
         findings.refuse(
             "amount",
             "AMOUNT_OUT_OF_RANGE",
-            f"one payment is at most {PAYABLE_MINOR_MAX} minor units; the books take no more at once",
+            f"one payment is limited to {PAYABLE_MINOR_MAX} minor units, the most that the ledger books at once",
         )
     if config is None and context.merchant_id:
         findings.refuse(
@@ -87,7 +87,7 @@ def build(
         findings.refuse(
             "amount",
             "PLAN_NOT_COVERED",
-            "the methods and their limits do not cover the amount",
+            "the payment methods and their limits do not cover the amount",
         )
         return None, decisions
     plan_id = derived_id("pln", *_content(context, config, steps))
@@ -114,7 +114,7 @@ def as_history(issues: Sequence[Issue], config_version: int) -> list[Issue]:
         else Issue(
             issue.field,
             "REFUSED_BEFORE",
-            f"refused before, under {under}: {issue.code}: {issue.message}",
+            f"already refused under {under}: {issue.code}: {issue.message}",
             Severity.INFO,
         )
         for issue in issues
@@ -142,7 +142,7 @@ def _fill(
         steps.append(Step(rule.method, amount, rule.processors, preference.token))
         taken[rule.method] = taken.get(rule.method, 0) + amount
         left -= amount
-        message = f"takes {_shown(context, amount)}, {_shown(context, left)} is left"
+        message = f"takes {_shown(context, amount)}; {_shown(context, left)} is left"
         decisions.append(Decision(rule.method, True, reason, message, rule.processors))
     return steps, left
 
@@ -155,9 +155,9 @@ def _usable(
         message = "the merchant's configuration has no such method"
         return _skipped(preference.method, "NOT_CONFIGURED", message)
     if left == 0:
-        return _skipped(rule.method, "NOT_NEEDED", "the methods before it cover the amount")
+        return _skipped(rule.method, "NOT_NEEDED", "the methods before it already cover the amount")
     if rule.cap is not None and rule.cap.currency_code != currency:
-        message = f"its limit is in {rule.cap.currency_code} and says nothing about {currency}"
+        message = f"its limit is in {rule.cap.currency_code} and does not apply to {currency}"
         return _skipped(rule.method, "LIMIT_IN_OTHER_CURRENCY", message)
     return rule
 

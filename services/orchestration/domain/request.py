@@ -142,7 +142,7 @@ def _id(fields: dict[str, Field], name: str, findings: Findings, *, required: bo
         return ""
     report = findings.refuse if required else findings.warn
     if _holds_card_number(text, ID_MAX):
-        report(found.path, "CARD_DATA", f"{name} held a card number; it was dropped")
+        report(found.path, "CARD_DATA", f"{name} contained a card number; it was removed")
         return ""
     if not _ID.fullmatch(text):
         report(found.path, "INVALID_ID", f"{name} must be 1 to {ID_MAX} of A-Z a-z 0-9 . _ : -")
@@ -163,7 +163,7 @@ def _text_of(found: Field, findings: Findings) -> str:
     if not isinstance(value, str):
         return ""
     if value != value.strip():
-        findings.info(found.path, "SPACE_AROUND_VALUE", "spaces around the value were dropped")
+        findings.info(found.path, "SPACE_AROUND_VALUE", "spaces around the value were removed")
     return value.strip()
 
 
@@ -174,9 +174,9 @@ def _currency(fields: dict[str, Field], findings: Findings) -> str:
         findings.refuse("currency", "MISSING", "currency is missing")
         return ""
     if text != text.upper():
-        findings.info(found.path, "OTHER_SPELLING", "the currency was read in capitals")
+        findings.info(found.path, "OTHER_SPELLING", "the currency was converted to upper case")
     if text.upper() not in EXPONENTS:
-        findings.refuse(found.path, "UNKNOWN_CURRENCY", "the currency is not in ISO 4217")
+        findings.refuse(found.path, "UNKNOWN_CURRENCY", "the currency is not an ISO 4217 code")
         return ""
     return text.upper()
 
@@ -190,7 +190,7 @@ def _amount(fields: dict[str, Field], reader: Reader) -> int | None:
         reader.findings.refuse("amount", "MISSING", "no amount was sent")
         return None
     if len(set(sent)) > 1:
-        reader.findings.refuse("amount", "AMOUNT_CONFLICT", "the amounts sent differ")
+        reader.findings.refuse("amount", "AMOUNT_CONFLICT", "the amounts that were sent differ")
         return None
     return sent[0]
 
@@ -218,7 +218,7 @@ def _preferences(fields: dict[str, Field], reader: Reader) -> tuple[Preference, 
         reader.findings.warn(
             ignored.path,
             "METHOD_IGNORED",
-            f"{ignored.path} was ignored, since payment_methods was sent",
+            f"{ignored.path} was ignored because payment_methods was sent",
         )
     return _listed(listed, reader)
 
@@ -249,14 +249,14 @@ def _preference(fields: dict[str, Field], prefix: str, reader: Reader) -> Prefer
     method = _text_of(found, reader.findings).lower() if found else ""
     if _holds_card_number(method, METHOD_MAX):
         reader.findings.refuse(
-            f"{prefix}method", "CARD_DATA", "a card number is no method; it was dropped"
+            f"{prefix}method", "CARD_DATA", "a card number is not a payment method; it was removed"
         )
         return None
     if not _METHOD.fullmatch(method):
         reader.findings.refuse(
             f"{prefix}method",
             "INVALID_METHOD",
-            "the payment method is missing or no name such as card",
+            "the payment method is missing or is not a name such as card",
         )
         return None
     return Preference(method, _cap(fields, prefix, reader), _token(fields, prefix, reader.findings))
@@ -271,7 +271,9 @@ def _cap(fields: dict[str, Field], prefix: str, reader: Reader) -> int | None:
         reader.findings.refuse(stated.path, "CURRENCY_CONFLICT", message)
     sent = _readings(fields, {"max_amount": reader.amount, "max_amount_minor": reader.minor})
     if len(set(sent)) > 1:
-        reader.findings.refuse(f"{prefix}max_amount", "AMOUNT_CONFLICT", "the limits sent differ")
+        reader.findings.refuse(
+            f"{prefix}max_amount", "AMOUNT_CONFLICT", "the limits that were sent differ"
+        )
     return sent[0] if sent else None
 
 
@@ -281,11 +283,13 @@ def _token(fields: dict[str, Field], prefix: str, findings: Findings) -> str:
         return ""
     text = found.value.text if isinstance(found.value, Number) else found.value
     if isinstance(text, str) and _holds_card_number(text, TOKEN_MAX):
-        findings.refuse(f"{prefix}token", "CARD_DATA", "a card number is no token; it was dropped")
+        findings.refuse(
+            f"{prefix}token", "CARD_DATA", "a card number is not a token; it was removed"
+        )
         return ""
     if isinstance(found.value, str) and _TOKEN.fullmatch(found.value):
         return found.value
-    findings.refuse(f"{prefix}token", "INVALID_TOKEN", "the token is not a token of a processor")
+    findings.refuse(f"{prefix}token", "INVALID_TOKEN", "the token is not a processor's token")
     return ""
 
 
@@ -304,18 +308,20 @@ def _body_key(fields: dict[str, Field], findings: Findings) -> str | None:
     text = _text_of(found, findings)
     if not is_kept_whole(text):
         # Two keys that differ there alone would become one.
-        message = "the key holds a character that cannot be read or kept; send a UUID"
+        message = "the key contains a character that cannot be read or stored; send a UUID"
         findings.refuse(found.path, "INVALID_IDEMPOTENCY_KEY", message)
         return ""
     if _holds_card_number(text, BODY_KEY_MAX):
-        findings.refuse(found.path, "CARD_DATA", "the key held a card number; send a UUID")
+        findings.refuse(found.path, "CARD_DATA", "the key contained a card number; send a UUID")
         return None
     if isinstance(found.value, Number) and found.value.rounded:
-        message = "the key is a number whose last digits are lost on the way; send it as a text"
+        message = "the key is a number that loses its last digits in transit; send it as a string"
         findings.refuse(found.path, "INVALID_IDEMPOTENCY_KEY", message)
         return ""
     if not 1 <= len(text) <= BODY_KEY_MAX:
-        findings.warn(found.path, "INVALID_IDEMPOTENCY_KEY", "the key must be a text of 1 to 200")
+        findings.warn(
+            found.path, "INVALID_IDEMPOTENCY_KEY", "the key must be a string of 1 to 200 characters"
+        )
         return ""
     return text
 
@@ -325,13 +331,13 @@ def _metadata(fields: dict[str, Field], findings: Findings) -> tuple[tuple[str, 
     if found is None:
         return ()
     if not isinstance(found.value, Object):
-        findings.warn(found.path, "WRONG_TYPE", "metadata must be an object; it was dropped")
+        findings.warn(found.path, "WRONG_TYPE", "metadata must be an object; it was removed")
         return ()
     kept: dict[str, str] = {}
     changed: list[tuple[str, _Change, str]] = []
     for key, value in _entries(found.path, found.value, findings).items():
         if names_security_code(key):
-            message = "a security code was dropped: it must not be kept by anybody"
+            message = "a card security code was removed: nobody may store it"
             findings.warn(_path_of(found.path, key), "CARD_DATA", message)
             continue
         text = _metadata_text(_path_of(found.path, key), value, findings)
@@ -364,7 +370,7 @@ def _entries(path: str, metadata: Object, findings: Findings) -> dict[str, Tree]
         entries[key] = value
     for key in entries:
         if key in again:
-            message = "stands twice; the last one was read"
+            message = "is given twice; the last one was read"
             findings.warn(_path_of(path, key), "DUPLICATE_FIELD", message)
     if left_out:
         findings.warn(path, "TOO_MUCH_METADATA", f"only {METADATA_MAX} entries were read")
@@ -387,13 +393,15 @@ class _Change:
 def _change_of(key: str) -> _Change | None:
     """Return what has to be changed about a metadata key; None when it can be kept as it is."""
     if _holds_card_number(key, METADATA_KEY_MAX):
-        return _Change(DROPPED, "CARD_DATA", "the key held a card number")
+        return _Change(DROPPED, "CARD_DATA", "the key contained a card number")
     name = storable(key[:METADATA_KEY_MAX])
     if len(key) > METADATA_KEY_MAX:
         reason = f"the key is longer than {METADATA_KEY_MAX} characters"
         return _Change(name, "KEY_TOO_LONG", reason)
     if name != key:
-        return _Change(name, "INVALID_CHARACTER", "the key holds a character that cannot be stored")
+        return _Change(
+            name, "INVALID_CHARACTER", "the key contains a character that cannot be stored"
+        )
     return None
 
 
@@ -412,15 +420,15 @@ def _metadata_text(path: str, value: Tree, findings: Findings) -> str | None:
         value = str(value).lower()
     elif isinstance(value, Number):
         if value.rounded:
-            message = "the last digits of the number are lost on the way; send it as a text"
+            message = "the number loses its last digits in transit; send it as a string"
             findings.warn(path, "NUMBER_ROUNDED", message)
         value = value.text
     if not isinstance(value, str):
-        findings.warn(path, "WRONG_TYPE", "metadata holds texts only; the entry was dropped")
+        findings.warn(path, "WRONG_TYPE", "metadata values must be strings; the entry was removed")
         return None
     if _holds_card_number(value, METADATA_VALUE_MAX):
-        findings.warn(path, "CARD_DATA", "a card number was dropped")
+        findings.warn(path, "CARD_DATA", "a card number was removed")
         return DROPPED
     if len(value) > METADATA_VALUE_MAX:
-        findings.warn(path, "VALUE_TOO_LONG", f"cut after {METADATA_VALUE_MAX} characters")
+        findings.warn(path, "VALUE_TOO_LONG", f"cut off after {METADATA_VALUE_MAX} characters")
     return storable(value[:METADATA_VALUE_MAX])

@@ -48,12 +48,14 @@ def read(data: bytes, findings: Findings) -> Object | None:
         findings.refuse(
             "",
             "REQUEST_TOO_LARGE",
-            f"the request has {len(data)} bytes, at most {BYTES_MAX} are read",
+            f"the request has {len(data)} bytes; the limit is {BYTES_MAX}",
         )
         return None
     text = _text(data, findings)
     if depth(text) > DEPTH_MAX:
-        findings.refuse("", "NESTED_TOO_DEEP", f"the request nests deeper than {DEPTH_MAX} levels")
+        findings.refuse(
+            "", "NESTED_TOO_DEEP", f"the request is nested deeper than {DEPTH_MAX} levels"
+        )
         return None
     tree = _parse(text, findings)
     if tree is not None and not isinstance(tree, Object):
@@ -79,7 +81,9 @@ def _text(data: bytes, findings: Findings) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         findings.warn(
-            "", "NOT_UTF8", f"byte {error.start} is not UTF-8; unreadable characters became U+FFFD"
+            "",
+            "NOT_UTF8",
+            f"byte {error.start} is not valid UTF-8; unreadable characters became U+FFFD",
         )
         text = data.decode("utf-8", errors="replace")
     if text.startswith("\ufeff"):
@@ -104,7 +108,7 @@ def _parse(text: str, findings: Findings) -> Tree:
         where = ""
         if isinstance(error, json.JSONDecodeError):
             where = f" at line {error.lineno}, column {error.colno}"
-        findings.refuse("", "MALFORMED_JSON", f"the request is no JSON{where}")
+        findings.refuse("", "MALFORMED_JSON", f"the request isn't valid JSON{where}")
         return None
     if tree is None:
         findings.refuse("", "NOT_AN_OBJECT", "the request is JSON but no object")

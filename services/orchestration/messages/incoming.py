@@ -57,13 +57,15 @@ def _struct_tree(struct: Struct, size: int, findings: Findings) -> Object | None
         findings.refuse(
             "",
             "REQUEST_TOO_LARGE",
-            f"the request has {size} bytes, at most {tree.BYTES_MAX} are read",
+            f"the request has {size} bytes; the limit is {tree.BYTES_MAX}",
         )
         return None
     try:
         return _object(struct, tree.DEPTH_MAX)
     except RecursionError:
-        findings.refuse("", "NESTED_TOO_DEEP", f"the request nests deeper than {tree.DEPTH_MAX}")
+        findings.refuse(
+            "", "NESTED_TOO_DEEP", f"the request is nested deeper than {tree.DEPTH_MAX}"
+        )
         return None
 
 

@@ -175,7 +175,7 @@ class Partner:
 
 @dataclass(frozen=True)
 class PartnerOfRecord:
-    """The partner that earns on an organisation from start_at until end_at (None: for good)."""
+    """The partner that earns on an organisation from start_at until end_at (None: no end)."""
 
     entity: ClassVar[str] = "partner_of_record"
 

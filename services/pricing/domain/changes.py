@@ -176,13 +176,13 @@ def _faulty(catalog: Catalog) -> Iterator[FieldViolation]:
         if isinstance(entity, Entitlement):
             yield from _faulty_prices(f"{path}.overrides", entity.overrides)
         if isinstance(entity, PartnerOfRecord) and not entity.lasts:
-            yield FieldViolation(f"{path}.end_at", "must lie after start_at")
+            yield FieldViolation(f"{path}.end_at", "must be after start_at")
 
 
 def _faulty_prices(path: str, prices: tuple[PlanPrice, ...]) -> Iterator[FieldViolation]:
     tiers = sum(item.price.tier_count for item in prices)
     if tiers > TIERS_MAX:
-        yield FieldViolation(path, f"{tiers} tiers in one list; {TIERS_MAX} are the most")
+        yield FieldViolation(path, f"{tiers} tiers in one list; the limit is {TIERS_MAX}")
     # A list is sorted by SKU when it is read, so a price is named by its SKU, not by its place.
     seen: set[str] = set()
     for item in prices:
@@ -233,7 +233,7 @@ def _refuse_missing(catalog: Catalog, merged: StoredEntities) -> None:
     if missing:
         names = sorted({f"{other}:{other_id}" for _, other, other_id in missing})
         raise CatalogReferenceMissing(
-            f"declare {', '.join(names[:20])} in this catalogue or before it",
+            f"declare {', '.join(names[:20])} in this catalogue or in an earlier one",
             fields=[
                 FieldViolation(path, f"{other} {other_id} is not declared")
                 for path, other, other_id in missing[:100]
@@ -256,7 +256,7 @@ def _refuse_closed_plans(changes: list[Change], merged: StoredEntities) -> None:
         closed = isinstance(plan, Plan) and plan.status is Status.DEPRECATED
         if closed and plan_id != _plan_taken(change.before):
             raise PlanNotActive(
-                f"plan {plan_id} is deprecated and takes nobody new; name another for "
+                f"plan {plan_id} is deprecated and cannot be assigned anew; use another for "
                 f"{change.after.entity} {entity_id(change.after)}",
                 plan_id=plan_id,
             )

@@ -26,7 +26,7 @@ class PlanVersionFrozen(DomainError):
 
 
 class PlanNotActive(DomainError):
-    """Somebody new was put on a deprecated plan."""
+    """An organisation was newly assigned to a deprecated plan."""
 
     code = Code.FAILED_PRECONDITION
     reason = "PLAN_NOT_ACTIVE"

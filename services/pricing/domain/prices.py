@@ -29,7 +29,7 @@ class Rounding(StrEnum):
 
 
 class StepKind(StrEnum):
-    """What a step of the arithmetic stands for."""
+    """The kind of a step in the arithmetic."""
 
     INCLUDED = "INCLUDED"
     FLAT = "FLAT"
@@ -174,7 +174,7 @@ class Graduated:
             elif not is_last and tier.up_to is None:
                 found.append((path, "only the last tier may have no end"))
             elif tier.up_to is not None and tier.up_to <= low:
-                found.append((path, f"must lie above {low:f}, where the tier before it ends"))
+                found.append((path, f"must be above {low:f}, where the previous tier ends"))
             low = tier.up_to or low
         return found
 

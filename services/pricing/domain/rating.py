@@ -130,7 +130,7 @@ def entitlement_in_force(
             change_at = after.effective_at.isoformat().replace("+00:00", "Z")
             raise PlanChangesInPeriod(
                 f"the terms of {org_id} change at {change_at}, inside the period; "
-                "rate the parts before and after apart",
+                "rate the parts before and after separately",
                 org_id=org_id,
                 change_at=change_at,
             )
@@ -195,7 +195,7 @@ def _quantity(term: Term, usage: Usage) -> Decimal:
     if usage.total < ZERO:
         quantity = format_decimal(usage.total)
         raise UsageNotRateable(
-            f"usage of {usage.sku} in project {usage.project_id!r} sums to {quantity}; a sum below zero has no price",
+            f"usage of {usage.sku} in project {usage.project_id!r} adds up to {quantity}; a negative sum has no price",
             sku=usage.sku,
             project_id=usage.project_id,
             quantity=quantity,
@@ -254,7 +254,8 @@ def expected(sku: str, uses: Decimal, leads: Decimal) -> Decimal:
         quantity = uses * leads
     if not DECIMAL_PATTERN.fullmatch(format_decimal(quantity)):
         raise InvalidField.one(
-            f"skus[{sku}]", "uses times leads has more than 20 digits before or 18 after the point"
+            f"skus[{sku}]",
+            "uses times leads has more than 20 digits before or 18 after the decimal point",
         )
     return quantity
 

@@ -154,5 +154,5 @@ def _timeout(deadline_at: float | None, own: float | None) -> float:
         return limit
     left = deadline_at - time.monotonic() - MARGIN_SECONDS
     if left <= 0:
-        raise DeadlineExceeded("no time is left for the calls to other services; allow more")
+        raise DeadlineExceeded("no time is left for calls to other services; set a longer deadline")
     return min(limit, left)

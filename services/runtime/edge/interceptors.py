@@ -120,7 +120,7 @@ class Call:
         values = self.all("idempotency-key")
         if len(set(values)) > 1:
             raise IdempotencyKeyMismatch(
-                "header Idempotency-Key came twice with different keys; send the one that names this request",
+                "header Idempotency-Key was sent twice with different keys; send only one",
                 header=values[0][:HEADER_MAX],
                 field=values[1][:HEADER_MAX],
             )
@@ -272,7 +272,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
         )
         if self._running > self._settings.concurrent_rpcs_max:
             raise Overloaded(
-                f"the server works on {self._settings.concurrent_rpcs_max} calls already; try again",
+                f"the server is already working on {self._settings.concurrent_rpcs_max} calls; try again",
                 retry_after_ms=1000,
                 limit=self._settings.concurrent_rpcs_max,
             )
@@ -280,7 +280,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
         if not principal.may(call.method.scope):
             raise ScopeMissing(
                 f"{call.method.path} needs scope {call.method.scope}; "
-                "use a key that has it, or make one with `tollmesh keys create --scope`",
+                "use a key that has it, or create one with `tollmesh keys create --scope`",
                 scope=call.method.scope,
                 method=call.method.path,
             )
@@ -311,7 +311,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
         if scheme.lower() == "mesh":
             return self._tokens.resolve(secret)
         if scheme.lower() != "bearer":
-            raise refusal("scheme", "the authorization header must read `Bearer <key>`")
+            raise refusal("scheme", "the authorization header must be `Bearer <key>`")
         return await self._keys.resolve(secret.strip())
 
     def _check_room(self, call: Call) -> None:
@@ -383,7 +383,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
             request = decode(data)
         except (DecodeError, UnicodeDecodeError) as error:
             raise UndecodableRequest(
-                f"the request's {len(data)} bytes are not the message that {call.method.path} takes",
+                f"the request's {len(data)} bytes are not a message of the type that {call.method.path} takes",
                 method=call.method.path,
             ) from error
         if call.method.has_request_id:
@@ -432,7 +432,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
             return error
         if isinstance(error, TimeoutError):
             return DeadlineExceeded(
-                "the call took longer than its deadline; the same request may be made again",
+                "the call took longer than its deadline; the same request can be repeated safely",
                 method=call.method.path,
             )
         if isinstance(error, grpc.aio.AioRpcError):
@@ -440,7 +440,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
         request_id = call.who.request_id if call.who else ""
         log.error("rpc_fault", error=type(error).__name__, exc_info=error)
         return Internal(
-            "a fault of ours; making the same request again does nothing twice. "
+            "internal error; repeating the same request is safe, nothing is done twice. "
             f"Give the operator request id {request_id}",
             request_id=request_id,
         )
@@ -473,7 +473,7 @@ def _adopt_idempotency_key(call: Call, request: Message) -> None:
     given = getattr(request, "request_id", "")
     if given and given.lower() != mapped and given != header:
         raise IdempotencyKeyMismatch(
-            "header Idempotency-Key and field request_id name different requests; send one of them",
+            "header Idempotency-Key and field request_id differ; send only one of them",
             header=header[:HEADER_MAX],
             field=given,
         )

@@ -34,8 +34,8 @@ _FREE = frozenset({_STRUCT, _LIST, "google.protobuf.Value"})
 _SPAN = re.compile(r"-?(?P<seconds>0|[1-9][0-9]{0,11})(?:\.[0-9]{1,9})?s")
 _SPAN_SECONDS_MAX = 315_576_000_000
 _MASK = re.compile(r"(?:[a-z][a-zA-Z0-9]*(?:[.,][a-z][a-zA-Z0-9]*)*)?")
-_TOO_DEEP = f"it nests deeper than {DEPTH_MAX}"
-_HALF_A_PAIR = "holds half a surrogate pair, which no text may hold"
+_TOO_DEEP = f"it is nested deeper than {DEPTH_MAX}"
+_HALF_A_PAIR = "contains half of a surrogate pair, which strings must not contain"
 
 
 class NotThisMessage(ValueError):
@@ -51,7 +51,7 @@ class NumberForText(NotThisMessage):
     """
 
     def __init__(self, place: str, number: float | Decimal) -> None:
-        super().__init__(f"{place} must be a text")
+        super().__init__(f"{place} must be a string")
         self.place, self.number = place, number
 
 
@@ -73,7 +73,7 @@ def parse(document: Any, message: _MessageT) -> _MessageT:
         *(json_format.ParseError, TypeError, ValueError),
         *(ArithmeticError, AttributeError, LookupError),
     ) as error:
-        raise NotThisMessage(f"it does not read as {descriptor.name}") from error
+        raise NotThisMessage(f"it is not a valid {descriptor.name}") from error
 
 
 def _message(value: Any, descriptor: Any, path: str, depth: int) -> Any:
@@ -95,18 +95,18 @@ def _message(value: Any, descriptor: Any, path: str, depth: int) -> Any:
 def _any(value: Mapping[str, Any], path: str, depth: int) -> dict[str, Any]:
     url = value.get("@type")
     if not isinstance(url, str):
-        raise NotThisMessage(f"{path}.@type must be a text that names a message")
+        raise NotThisMessage(f"{path}.@type must be a string with the name of a message")
     _whole_characters(url, f"{path}.@type")
     try:
         inner = descriptor_pool.Default().FindMessageTypeByName(url.rpartition("/")[2])
     except KeyError as error:
-        message = f"{path}.@type names no message that is known here: {url[:200]!r}"
+        message = f"{path}.@type is not a known message: {url[:200]!r}"
         raise NotThisMessage(message) from error
     rest = {name: item for name, item in value.items() if name != "@type"}
     if inner.full_name in (_TIMESTAMP, _ANY, *_TEXTS, *_FREE):
         # Theirs stands under `value`, in a form of its own.
         if set(rest) != {"value"}:
-            raise NotThisMessage(f"{path} must hold @type and value, and no more")
+            raise NotThisMessage(f"{path} must have @type and value, and nothing else")
         rest["value"] = _message(rest["value"], inner, f"{path}.value", depth + 1)
     else:
         rest = _fields(rest, inner, path, depth)
@@ -121,9 +121,11 @@ def _fields(value: Mapping[str, Any], descriptor: Any, path: str, depth: int) ->
         field = _field(descriptor, name)
         if field is None:
             place = f"{path}." if path else ""
-            raise NotThisMessage(f"{place}{str(name)[:64]!r} is no field of {descriptor.name}")
+            raise NotThisMessage(f"{place}{str(name)[:64]!r} is not a field of {descriptor.name}")
         if field.name in seen:
-            raise NotThisMessage(f"{seen[field.name]!r} and {name!r} are the same field; give one")
+            raise NotThisMessage(
+                f"{seen[field.name]!r} and {name!r} are the same field; give only one"
+            )
         seen[field.name] = name
         if item is None:
             continue
@@ -131,7 +133,7 @@ def _fields(value: Mapping[str, Any], descriptor: Any, path: str, depth: int) ->
             other = chosen.setdefault(field.containing_oneof.name, name)
             if other != name:
                 raise NotThisMessage(
-                    f"{path or 'it'} holds both {other!r} and {name!r}, and may hold one of them"
+                    f"{path or 'it'} has both {other!r} and {name!r}; only one is allowed"
                 )
         found[name] = _member(item, field, f"{path}.{name}" if path else name, depth)
     return found
@@ -236,7 +238,7 @@ def _any_json(value: Any, path: str, depth: int) -> Any:
     if isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):
-                raise NotThisMessage(f"a key of {path} is no text")
+                raise NotThisMessage(f"a key of {path} is not a string")
             _whole_characters(name, f"a key of {path}")
         return {name: _any_json(item, f"{path}.{name}", depth + 1) for name, item in value.items()}
     if isinstance(value, list):
@@ -246,13 +248,13 @@ def _any_json(value: Any, path: str, depth: int) -> Any:
     elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         return _double(value, path)
     elif value is not None and not isinstance(value, bool):
-        raise NotThisMessage(f"{path} is no JSON")
+        raise NotThisMessage(f"{path} isn't valid JSON")
     return value
 
 
 def _double(value: float | Decimal, path: str) -> float:
     if not _within(value, -_DOUBLE_MAX, _DOUBLE_MAX):
-        raise NotThisMessage(f"{path} must be a number that a double holds")
+        raise NotThisMessage(f"{path} must be a number that fits a double")
     return float(value)
 
 
@@ -330,7 +332,7 @@ _BOUNDS = {
     FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
 }
 _SCALARS: dict[int, tuple[Callable[[Any, FieldDescriptor], bool], str]] = {
-    FieldDescriptor.CPPTYPE_STRING: (_is_text, "a text"),
+    FieldDescriptor.CPPTYPE_STRING: (_is_text, "a string"),
     FieldDescriptor.CPPTYPE_BOOL: (_is_boolean, "true or false"),
     FieldDescriptor.CPPTYPE_ENUM: (_is_enum, "a name"),
     FieldDescriptor.CPPTYPE_FLOAT: (_is_real, "a number"),
@@ -344,7 +346,7 @@ _SCALARS: dict[int, tuple[Callable[[Any, FieldDescriptor], bool], str]] = {
 
 def _moment(value: Any, path: str) -> str:
     if not isinstance(value, str):
-        raise NotThisMessage(f"{path} is {moments.HOW}")
+        raise NotThisMessage(f"{path} must be {moments.HOW}")
     try:
         return moments.written(moments.read(value))
     except ValueError as error:

@@ -172,6 +172,6 @@ def _seal(body: bytes, scope: str) -> bytes:
 
 def _refusal(token: str) -> InvalidPageToken:
     return InvalidPageToken(
-        "this page token or cursor was not given by this call for these arguments; start without one",
+        "this page token or cursor is not from this call with these arguments; start without one",
         page_token=token[:128],
     )

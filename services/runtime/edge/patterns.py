@@ -33,10 +33,10 @@ _ODD = {
         'must be a decimal from 0 to 100 such as "12.5", with at most 18 digits after the point'
     ),
 }
-UNKNOWN = "is not of the form that this field has"
+UNKNOWN = "does not have the format of this field"
 
 
-def said(message: str) -> str:
+def reworded(message: str) -> str:
     """Return what one of protovalidate's messages says, with words in place of its pattern."""
     found = _IN_MESSAGE.search(message)
     if found is None:

@@ -41,17 +41,17 @@ class RemoteError(DomainError):
                     return _as_ours(found, service)
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(
-                f"service {service} did not answer in time; the same request may be made again",
+                f"service {service} did not answer in time; the same request can be repeated safely",
                 service=service,
             )
         if error.code() is not grpc.StatusCode.UNAVAILABLE:
             return DependencyUnavailable(
-                f"service {service} failed ({error.code().name}); make the same request again: nothing is done twice",
+                f"service {service} failed ({error.code().name}); repeat the same request: nothing is done twice",
                 retry_after_ms=1000,
                 service=service,
             )
         return DependencyUnavailable(
-            f"service {service} cannot be reached; make the same request again: nothing is done twice",
+            f"service {service} is unavailable; repeat the same request: nothing is done twice",
             retry_after_ms=1000,
             service=service,
         )
@@ -62,7 +62,8 @@ def _as_ours(error: DomainError, service: str) -> DomainError:
     if error.code is not Code.UNAUTHENTICATED:
         return error
     return DependencyUnavailable(
-        f"service {service} refuses the token of this mesh; operator: one mesh secret and one time for all",
+        f"service {service} rejects the token of this mesh; "
+        "operator: use the same mesh secret and synchronised clocks everywhere",
         retry_after_ms=1000,
         service=service,
     )

@@ -27,7 +27,7 @@ PART_BYTES = 16 * 1024
 # Parts that are looked at before others have their turn.
 _PARTS = 50
 _NO_REQUEST_ID = (
-    "say which request this is, so that sending it twice does it once: send the header Idempotency-Key "
+    "identify the request, so that repeating it has no further effect: send the header Idempotency-Key "
     "with a key of your own, or a UUID in this field"
 )
 
@@ -215,7 +215,7 @@ def _own(violation: protovalidate.Violation, prefix: str) -> FieldViolation:
     path = _path(violation.proto.field)
     if path == "request_id" and violation.proto.rule_id == "string.uuid_empty":
         return FieldViolation(prefix + path, _NO_REQUEST_ID)
-    return FieldViolation(prefix + path, patterns.said(violation.proto.message))
+    return FieldViolation(prefix + path, patterns.reworded(violation.proto.message))
 
 
 def _path(field_path: object) -> str:

@@ -159,7 +159,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def _too_many_items(name: str) -> BatchTooLarge:
     return BatchTooLarge(
-        f"{name} has more than {ITEMS_MAX} items, and no call takes so many; send them in several calls",
+        f"{name} has more than {ITEMS_MAX} items, more than any call takes; send them in several calls",
         items=f"more than {ITEMS_MAX}",
         items_max=ITEMS_MAX,
     )
@@ -167,7 +167,7 @@ def _too_many_items(name: str) -> BatchTooLarge:
 
 def _too_many(what: str, most: int, path: str) -> UndecodableRequest:
     return UndecodableRequest(
-        f"the request holds more than {most} {what}, at whatever depth; send them in several calls",
+        f"the request contains more than {most} {what} at all depths together; send them in several calls",
         method=path,
         messages_max=most,
     )

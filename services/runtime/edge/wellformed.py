@@ -23,9 +23,9 @@ _SECONDS_MAX = 253_402_300_799
 _SPAN_SECONDS_MAX = 315_576_000_000
 _NANOS_MAX = 999_999_999
 
-_NO_MOMENT = "must be a moment of the years 1 to 9999, with nanos from 0 to 999999999"
-_NO_SPAN = "must be at most 10,000 years, with nanos of the sign of seconds and up to 999999999"
-_NUL = "holds the character NUL (U+0000), which no text may hold"
+_NO_MOMENT = "must be a time in the years 1 to 9999, with nanos from 0 to 999999999"
+_NO_SPAN = "must be at most 10,000 years, with nanos up to 999999999 and the same sign as seconds"
+_NUL = "contains the character NUL (U+0000), which strings must not contain"
 
 # What a pattern of letters, classes and counts consists of; a dot or a negated class could stand for NUL.
 _ESCAPED = re.compile(r"\\[.|*$^/()\[\]{}+?-]|\[[^\]^][^\]]*\]")

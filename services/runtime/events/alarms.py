@@ -96,25 +96,25 @@ def judge(condition: Condition, growth: Growth) -> list[Alarm]:
         (
             c.transaction_s > TRANSACTION_SECONDS_MAX,
             "old_transaction",
-            "find it in pg_stat_activity (xact_start) and end it: vacuum cannot remove what was deleted since",
+            "find it in pg_stat_activity (xact_start) and terminate it: vacuum cannot remove rows deleted since",
             {"transaction_s": c.transaction_s},
         ),
         (
             c.xmin_age > XMIN_AGE_MAX,
             "old_snapshot",
-            "find it in pg_stat_activity (backend_xmin) and end it: vacuum cannot remove what was deleted since",
+            "find it in pg_stat_activity (backend_xmin) and terminate it: vacuum cannot remove rows deleted since",
             {"xmin_age": float(c.xmin_age)},
         ),
         (
             c.prepared_s > PREPARED_SECONDS_MAX,
             "prepared_transaction",
-            "COMMIT PREPARED or ROLLBACK PREPARED what pg_prepared_xacts shows: the mesh makes none",
+            "COMMIT PREPARED or ROLLBACK PREPARED the ones in pg_prepared_xacts: the mesh never prepares transactions",
             {"prepared": float(c.prepared), "prepared_s": c.prepared_s},
         ),
         (
             c.slot_xmin_age > XMIN_AGE_MAX or c.slot_wal_bytes > SLOT_WAL_BYTES_MAX,
             "replication_slot",
-            "start the reader of the slot again or drop it: its log fills the disk, its xmin stops vacuum",
+            "restart the reader of the slot or drop the slot: its WAL fills the disk, its xmin blocks vacuum",
             {
                 "slot_xmin_age": float(c.slot_xmin_age),
                 "slot_wal_bytes": float(c.slot_wal_bytes),
@@ -123,13 +123,13 @@ def judge(condition: Condition, growth: Growth) -> list[Alarm]:
         (
             c.strays > 0,
             "default_partition",
-            "events have no partition of their day; the next round of the maintenance moves them, up to 50,000 a day",
+            "events are in the default partition; the next maintenance run moves them, up to 50,000 per day",
             {"strays": float(c.strays)},
         ),
         (
             c.unsequenced and c.tick_age_s > TICK_SECONDS_MAX,
             "no_tick",
-            "events wait and nobody sequences: start a process with the events service, or look for its warnings",
+            "events are waiting and no process sequences them: start the events service, or check its warnings",
             {"tick_age_s": c.tick_age_s},
         ),
     ]
@@ -138,7 +138,7 @@ def judge(condition: Condition, growth: Growth) -> list[Alarm]:
         found.append(
             Alarm(
                 f"backlog:{consumer}",
-                "the consumer does not keep up: see its failing keys, add processes, or make its handler cheaper",
+                "the consumer does not keep up: check its failing keys, add processes, or speed up its handler",
                 {"waiting": float(condition.waiting[consumer])},
             )
         )

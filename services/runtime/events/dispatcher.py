@@ -215,7 +215,7 @@ class Dispatcher:
         self, session: Session, handling: Handling, lane: Lane, progress: Progress
     ) -> None:
         if lane.unclean:
-            # Whoever ended the last owner was among the first.
+            # One of the first events may have killed the lane's last owner.
             first = await self._fetch(session, lane, progress)
             progress.careful_to = first[-1].position if first else _NONE
         while True:

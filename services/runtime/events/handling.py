@@ -95,7 +95,7 @@ class Lane:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the events of one transaction.
+    """The results of the events of one transaction.
 
     Attributes:
         settled: handled singly, now or on an earlier delivery.
@@ -120,7 +120,7 @@ class Outcome:
     released: bool = False
 
     def note(self, work: UnitOfWork) -> None:
-        """Remember what has to be told once the transaction is committed."""
+        """Remember what to report after the commit."""
         self.published |= work.published
         self.scheduled |= work.scheduled
         self.noted.append(work)

@@ -1,9 +1,9 @@
-"""What keeps the event log in shape: days made ahead, days let go, and a look at what holds it back.
+"""Maintenance of the event log: creates partitions ahead, drops old ones, and checks what blocks this.
 
 Every process runs it; locks inside the database's functions let one of them work. Partitions are made and dropped by
 functions that run as their owner, because the relay may neither create nor drop a table.
 
-A lock that cannot be had within a fraction of a second is given up and asked for again at the next round: the
+A lock that isn't granted within a fraction of a second is given up and requested again in the next round: the
 statements of producers queue behind a waiting exclusive lock.
 """
 
@@ -116,7 +116,7 @@ class Maintenance:
             await self.check(session, self._role)
 
     async def prepare(self, session: Session) -> None:
-        """Make today's partition, should nobody have run for a week, before the first event comes in."""
+        """Create today's partition before the first event, in case the maintenance didn't run for a week."""
         try:
             await self.make_days(session, Round())
         except psycopg.Error as error:

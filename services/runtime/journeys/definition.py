@@ -182,6 +182,10 @@ class JourneyType:
         if not 0 < len(name) <= NAME_CHARS_MAX:
             raise ValueError(f"journey {self.name}: a state needs a name of 1 to 64 characters")
         if state.is_end and (state.on or state.timers or state.deadline):
-            raise ValueError(f"journey {self.name}: {name} is an end and waits for something")
+            raise ValueError(
+                f"journey {self.name}: {name} is an end state, but waits for something"
+            )
         if DEADLINE in state.timers:
-            raise ValueError(f"journey {self.name}: {name} has its deadline, no timer of that name")
+            raise ValueError(
+                f"journey {self.name}: {name} has a timer with the name of its deadline"
+            )

@@ -26,7 +26,7 @@ from services.runtime.journeys.definition import (
 
 
 class JourneyEventRefused(DomainError):
-    """A journey does not expect an event, and its definition lets nobody pass over it."""
+    """A journey doesn't expect an event, and its definition doesn't allow ignoring it."""
 
     code = Code.FAILED_PRECONDITION
     reason = "JOURNEY_EVENT_REFUSED"
@@ -38,7 +38,7 @@ class JourneyEventRefused(DomainError):
 
 
 class Status(StrEnum):
-    """Whether a journey goes on, and how it ended."""
+    """Whether a journey is running, or how it ended."""
 
     RUNNING = "running"
     COMPENSATING = "compensating"
@@ -140,7 +140,7 @@ def start(type_: JourneyType, journey: Journey, trigger: Trigger) -> Move:
     move = Move(type_, journey, trigger)
     outcome = type_.begin(journey.data, trigger)
     if not outcome.to:
-        raise ValueError(f"journey {type_.name} begins in no state")
+        raise ValueError(f"journey {type_.name} has no initial state")
     _follow(move, outcome, StepKind.STARTED)
     return move
 
@@ -165,7 +165,7 @@ def advance(type_: JourneyType, journey: Journey, trigger: Trigger) -> Move:
     elif type_.unexpected == "refuse":
         raise JourneyEventRefused(
             f"journey {type_.name} {journey.journey_id} is {journey.status} in {journey.state} and does "
-            f"not expect {trigger.name}; once it does, replay the event",
+            f"not expect {trigger.name}; replay the event once it does",
             journey_type=type_.name,
             journey_id=journey.journey_id,
             state=journey.state,
@@ -209,7 +209,7 @@ def _follow(move: Move, outcome: Outcome, kind: StepKind) -> None:
     if outcome.to and outcome.to not in move.type.states:
         raise ValueError(f"journey {move.type.name} has no state {outcome.to!r}")
     if outcome.done and outcome.done not in move.type.compensations:
-        raise ValueError(f"journey {move.type.name} does not say how {outcome.done!r} is undone")
+        raise ValueError(f"journey {move.type.name} does not define how to undo {outcome.done!r}")
     move.journey = replace(
         before,
         state=outcome.to or before.state,

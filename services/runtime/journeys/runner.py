@@ -76,7 +76,7 @@ class PostgresJourneys:
     def __init__(self, types: Sequence[JourneyType]) -> None:
         self._types = {(type_.name, type_.version): type_ for type_ in types}
         if len(self._types) < len(types):
-            raise ValueError("a version of a journey stands twice")
+            raise ValueError("a version of a journey is defined twice")
         ordered = sorted(types, key=lambda type_: type_.version)
         self._newest = {type_.name: type_ for type_ in ordered}
 
@@ -137,7 +137,7 @@ class PostgresJourneys:
             return
         if newest.unknown == "refuse" and not trigger.timer_id:
             raise JourneyEventRefused(
-                f"{trigger.name} is for journey {newest.name} {journey_id}, which was not started",
+                f"{trigger.name} is for journey {newest.name} {journey_id}, which was never started",
                 journey_type=newest.name,
                 journey_id=journey_id,
                 state="",
@@ -215,7 +215,7 @@ class PostgresJourneys:
         type_ = self._types.get((journey.journey_type, journey.version))
         if type_ is None:
             raise JourneyVersionUnknown(
-                f"journey {journey.journey_type} {journey.journey_id} runs by version {journey.version}, which "
+                f"journey {journey.journey_type} {journey.journey_id} runs version {journey.version}, which "
                 "this release does not have: install one that has it, then replay its events",
                 journey_type=journey.journey_type,
                 journey_id=journey.journey_id,

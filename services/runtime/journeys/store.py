@@ -41,11 +41,11 @@ async def claim(work: UnitOfWork, journey: Journey) -> bool:
 
 
 async def save(work: UnitOfWork, journey: Journey) -> None:
-    """Store what became of a journey. Raises ValueError when it knows too much."""
+    """Store a journey. Raises ValueError when its data is too large."""
     data = json.dumps(journey.data, ensure_ascii=False, allow_nan=False)
     if len(data.encode()) > DATA_BYTES_MAX:
         raise ValueError(
-            f"journey {journey.journey_type} {journey.journey_id} may know {DATA_BYTES_MAX} bytes: keep a reference"
+            f"journey {journey.journey_type} {journey.journey_id} may keep {DATA_BYTES_MAX} bytes: store a reference"
         )
     await work.execute(
         _SQL["move_journey"],

@@ -90,7 +90,7 @@ class Pending:
         self.correlation_id = correlation_id
         if len(self.data) > PAYLOAD_BYTES_MAX:
             raise EventTooLarge(
-                f"{self.kind.subject} weighs {len(self.data)} bytes; publish a reference instead",
+                f"{self.kind.subject} has {len(self.data)} bytes, which is too large; publish a reference instead",
                 subject=self.kind.subject,
                 bytes=len(self.data),
                 bytes_max=PAYLOAD_BYTES_MAX,

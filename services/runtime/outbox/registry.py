@@ -47,7 +47,7 @@ class EventType:
         key = str(value) if value else ""  # a number that was never set orders nothing
         if not 0 < len(key) <= KEY_CHARS_MAX:
             raise ValueError(
-                f"{self.message_name}.{self.key_field} orders {self.subject} and needs 1 to "
+                f"{self.message_name}.{self.key_field} is the ordering key of {self.subject} and needs 1 to "
                 f"{KEY_CHARS_MAX} characters, not {len(key)}"
             )
         return key

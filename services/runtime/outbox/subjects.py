@@ -38,8 +38,8 @@ def split_version(text: str) -> tuple[str, int]:
     subject = text[: suffix.start()] if suffix else text
     if not is_subject(subject):
         raise ValueError(
-            f"{text!r} is no subject: write 2 to 4 segments of a-z, 0-9, _ and - joined by dots, "
-            "and from the second version on .v2"
+            f"{text!r} is not a valid subject: use 2 to 4 segments of a-z, 0-9, _ and - joined by dots, "
+            "and .v2 at the end from the second version on"
         )
     return subject, int(suffix[1]) if suffix else 1
 
@@ -71,7 +71,7 @@ class Pattern:
         try:
             subject, version = split_version(pattern)
         except ValueError as error:
-            raise ValueError(f"{error}; or a leading part and .*") from None
+            raise ValueError(f"{error}; or a prefix and .*") from None
         return cls(with_version(subject, version), is_prefix=False)
 
     def matches(self, subject: str) -> bool:

@@ -26,7 +26,7 @@ def columns_of(payload: Message, bytes_max: int) -> dict[str, object]:
     event = publish.Pending("", payload, "")
     if len(event.data) > bytes_max:
         raise publish.EventTooLarge(
-            f"{event.kind.subject} weighs {len(event.data)} bytes; schedule a reference instead",
+            f"{event.kind.subject} has {len(event.data)} bytes, which is too large; schedule a reference instead",
             subject=event.kind.subject,
             bytes=len(event.data),
             bytes_max=bytes_max,

@@ -35,7 +35,7 @@ def set_timer(
     key = key or timer_id
     if due_at.tzinfo is None or len(key) > KEY_CHARS_MAX:
         raise ValueError(
-            f"a timer needs a time with a zone and a key of up to {KEY_CHARS_MAX} characters"
+            f"a timer needs a time with a time zone and a key of up to {KEY_CHARS_MAX} characters"
         )
     values = {
         **event.columns_of(payload, PAYLOAD_BYTES_MAX),

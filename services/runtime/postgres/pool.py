@@ -1,4 +1,4 @@
-"""Sessions that are shared: nobody finds on one what somebody else left there.
+"""A pool of database sessions that carry no state from one user to the next.
 
 Calls end at any await, by their caller or their deadline. So nothing is ever set on a session: what a transaction needs
 is set inside it, and ends with it. A session on which something was cut off is closed, and one that is not as new is

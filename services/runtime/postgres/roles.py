@@ -49,8 +49,8 @@ class PasswordsDamaged(DatabaseUnfit):
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(
-            f"{path} {what}: bring it back from a backup; or, if no mesh runs with it, remove it and start with "
-            "--take-over, which gives the database's roles new passwords"
+            f"{path} {what}: restore it from a backup; or, if no mesh uses it, delete it and start with "
+            "--take-over, which sets new passwords for the database's roles"
         )
 
 
@@ -76,7 +76,7 @@ class RoleNames:
         """The roles that belong to an owner role. Raises ValueError when it is none."""
         if not owner.endswith("_owner"):
             raise ValueError(
-                f"{owner} is no owner role of a mesh: migrate with services.runtime.migrations"
+                f"{owner} is not the owner role of a mesh: migrate with services.runtime.migrations"
             )
         return cls.of_base(owner.removesuffix("_owner"))
 
@@ -273,7 +273,7 @@ def _make_roles(
             # Never replaced unasked: somebody may work with them.
             raise DatabaseTaken(
                 f"database {connection.info.dbname} belongs to a mesh with other secrets: its role {name} does not "
-                f"take the password that is kept here ({refused})"
+                f"accept the password that is stored here ({refused})"
             )
         if made or refused:
             _set_password(connection, name, password)
@@ -335,8 +335,8 @@ def _login(url: str, name: str) -> tuple[str, bool]:
         return said, error.pgconn is not None and bool(error.pgconn.used_password)
     if users != (name, name):
         raise DatabaseUnfit(
-            f"a login as {name} becomes a session of {users}: leave user, password, role and session_authorization "
-            "out of the parameters of the database's URL"
+            f"a login as {name} becomes a session of {users}: remove user, password, role and session_authorization "
+            "from the parameters of the database's URL"
         )
     return "", False
 

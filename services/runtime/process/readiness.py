@@ -125,8 +125,8 @@ class Feed:
         """Say what is wrong with it; an empty text when nothing is."""
         stalled_s, failing_s = self.stalled_seconds(), self.failing_seconds()
         if stalled_s > self.stall_seconds_max:
-            return f"not brought up to date for {stalled_s:.1f} s"
-        return f"fails for {failing_s:.1f} s" if failing_s > FEED_FAILING_SECONDS_MAX else ""
+            return f"no progress for {stalled_s:.1f} s"
+        return f"failing for {failing_s:.1f} s" if failing_s > FEED_FAILING_SECONDS_MAX else ""
 
 
 class Readiness:

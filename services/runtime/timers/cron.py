@@ -38,7 +38,7 @@ class ScheduleInvalid(DomainError):
 
 
 class Missed(StrEnum):
-    """What becomes of the fires for which nobody was there."""
+    """What to do about missed runs."""
 
     SKIP = "skip"
     ONE = "one"
@@ -85,9 +85,9 @@ class Cron:
             fires = (fire.astimezone(UTC) for fire in CronSim(self.expression, local))
             found = next((fire for fire in fires if fire > moment), None)
         except (CronSimError, AssertionError, ValueError, TypeError, OverflowError) as error:
-            raise self._invalid(str(error) or "it cannot be read") from error
+            raise self._invalid(str(error) or "it isn't valid") from error
         if found is None:
-            raise self._invalid("it never comes round")
+            raise self._invalid("it never occurs")
         return found
 
     def last_until(self, moment: datetime, since: datetime) -> datetime:

@@ -89,7 +89,7 @@ async def put(work: UnitOfWork, schedule: Schedule) -> Schedule:
         count = (await work.execute(_SQL["count_schedules"], tenant)).scalar_one()
         if count >= SCHEDULES_MAX:
             raise SchedulesFull(
-                f"{SCHEDULES_MAX} schedules stand already; delete one first",
+                f"there are already {SCHEDULES_MAX} schedules; delete one first",
                 schedules_max=SCHEDULES_MAX,
             )
     await work.execute(

@@ -17,7 +17,7 @@ _LAST = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """An event that is yet to come.
+    """A pending timer.
 
     Attributes:
         timer_id: id of the timer, and of the event that it becomes.

@@ -196,9 +196,9 @@ def test_asked_to_end_it_leaves_nothing_behind_and_killed_neither(tmp_path: Path
     ("make", "told"),
     [
         ("cluster", "was written by Postgres 17"),
-        ("foreign", "is a Postgres cluster of its own"),
+        ("foreign", "is itself a Postgres cluster"),
         ("file", "is not a directory"),
-        ("open", "can be written by everyone"),
+        ("open", "is world-writable"),
     ],
 )
 def test_a_data_directory_that_is_not_ours_is_left_alone(

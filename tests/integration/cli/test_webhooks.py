@@ -68,7 +68,7 @@ def test_a_secret_is_shown_once_with_its_hint(tollmesh: Tollmesh, receiver: Rece
     made = tollmesh("webhooks", "create", receiver.url, "--subject", "order.created", "--ed25519")
     assert made.exit_code == 0, made.err
     assert made.out.startswith("whpk_")
-    assert "not shown again" in made.out
+    assert "shown only once" in made.out
     listed = tollmesh("webhooks", "list", "-o", "json")
     (found,) = [each for each in listed.json()["endpoints"] if each["url"] == receiver.url]
     assert tollmesh("webhooks", "delete", found["endpoint_id"], "-o", "json").json() == {}
@@ -101,7 +101,7 @@ def test_rotation_shows_the_new_secret_and_when_the_old_one_ends(
     rotated = tollmesh("webhooks", "rotate", endpoint["id"], "--overlap", "1h")
     assert rotated.exit_code == 0, rotated.err
     secret = rotated.out.splitlines()[0]
-    assert "signs until" in rotated.out
+    assert "keeps signing until" in rotated.out
     assert tollmesh("webhooks", "test", endpoint["id"]).exit_code == 0
     ((headers, body),) = receiver.received
     for each in (secret, endpoint["secret"]):
@@ -133,7 +133,7 @@ def test_disabling_and_sending_again(
     )
     (delivery,) = shown.json()["deliveries"]
     again = tollmesh("webhooks", "redeliver", endpoint["id"], "--event", delivery["event_id"])
-    assert "1 on their way again" in again.out
+    assert "1 queued for redelivery" in again.out
     month = delivery["created_at"][:7]
     none = tollmesh("webhooks", "redeliver", endpoint["id"], "--period", month, "-o", "json")
     assert none.json() == {"redelivered": 0, "more": False}
@@ -162,7 +162,7 @@ def test_what_cannot_be_is_refused(
     [
         (("redeliver", "whe_1"), "--event or --period"),
         (("redeliver", "whe_1", "--event", "e", "--period", "2026-01"), "--event or --period"),
-        (("rotate", "whe_1", "--overlap", "soon"), "is no time"),
+        (("rotate", "whe_1", "--overlap", "soon"), "is not a duration"),
         (("attempts", "--outcome", "odd"), "none of sending"),
         (("create", "https://hooks.example/", "--format", "xml"), "none of json"),
         (("deliveries", "whe_1", "--status", "odd"), "none of pending"),

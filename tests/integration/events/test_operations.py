@@ -508,7 +508,7 @@ async def test_a_feed_that_stands_still_is_seen_by_who_asks_for_health(
     assert await health(name) == states.SERVING
     with monkeypatch.context() as patch:
         # It looks by itself too, which changes nothing here.
-        patch.setattr(Feed, "why_unfit", lambda _: "not brought up to date")
+        patch.setattr(Feed, "why_unfit", lambda _: "no progress")
         await look()
         assert await health(name) == states.NOT_SERVING
         assert await health("") == states.NOT_SERVING, "the whole follows its parts"

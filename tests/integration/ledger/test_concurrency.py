@@ -18,7 +18,7 @@ from payments.type.v1.type_pb2 import Money
 
 from services.ledger import manifest as ledger
 from services.ledger.domain.accounts import AccountType, Flags
-from services.ledger.domain.posting import Balance, Known, evaluate
+from services.ledger.domain.posting import Balance, StoredTransfer, evaluate
 from services.ledger.domain.transfers import Transfer, TransferResult, fingerprint
 from tests.support.mesh.serving import Mesh, running
 from tests.support.postgres.server import DatabaseUrls
@@ -152,11 +152,13 @@ def replay(stored: list[Transfer]) -> None:
         name: Balance(name, "USD", AccountType.ASSET, Flags(name == LIMITED, False))
         for name in ACCOUNTS
     }
-    known: dict[UUID, Known] = {}
+    known: dict[UUID, StoredTransfer] = {}
     for transfer in stored:
         [verdict] = evaluate([transfer], balances, known).verdicts
         assert verdict.result is TransferResult.OK
-        known[transfer.transfer_id] = Known(fingerprint(transfer), TransferResult.OK, transfer)
+        known[transfer.transfer_id] = StoredTransfer(
+            fingerprint(transfer), TransferResult.OK, transfer
+        )
 
 
 async def test_a_limit_holds_against_everybody_at_once(stub: LedgerServiceAsyncStub) -> None:

@@ -254,7 +254,7 @@ def test_a_directory_that_everyone_may_write_is_refused(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
-    with pytest.raises(DataDirectoryUnsafe, match="written by everyone"):
+    with pytest.raises(DataDirectoryUnsafe, match="world-writable"):
         EmbeddedPostgres(shared).start()
     assert list(shared.iterdir()) == []
 
@@ -264,7 +264,7 @@ def test_a_planted_link_is_not_followed(copy: Path, tmp_path: Path) -> None:
     aim.mkdir(mode=0o755)
     shutil.rmtree(copy / "run", ignore_errors=True)
     (copy / "run").symlink_to(aim)
-    with pytest.raises(DataDirectoryUnsafe, match="not a directory of ours"):
+    with pytest.raises(DataDirectoryUnsafe, match="not a directory owned by this user"):
         EmbeddedPostgres(copy).start()
     assert stat.S_IMODE(aim.stat().st_mode) == 0o755
     (copy / "run").unlink()
@@ -308,7 +308,7 @@ def test_a_setting_that_postgres_refuses_shows_its_log_and_lets_the_directory_go
 ) -> None:
     with pytest.raises(PostgresDied, match="shared_buffers") as caught:
         EmbeddedPostgres(copy, settings={"shared_buffers": "nonsense"}).start()
-    assert caught.value.cause.endswith("(mend its settings)")
+    assert caught.value.cause.endswith("(correct its settings)")
     with EmbeddedPostgres(copy) as server:
         assert answer(server.admin_url()) == 1
 

@@ -152,7 +152,7 @@ async def test_scopes_beyond_ones_own_cannot_be_given(mesh: Mesh) -> None:
     [
         ("nonsense", "a scope such as metering:write"),
         ("ledger:*", "a scope such as metering:write"),
-        ("nonsense:read", "no call needs the scope nonsense:read"),
+        ("nonsense:read", "there is no scope nonsense:read"),
         ("ledgr:write", "Did you mean ledger:write?"),
         ("pricing:admin", "Did you mean pricing:"),
         ("mesh:read", "There are: *, access:admin"),

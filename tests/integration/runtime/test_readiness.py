@@ -231,7 +231,7 @@ async def test_a_database_elsewhere_that_takes_no_writes_is_told_and_tried_again
         for code, reason, words in (
             ("53100", "STORAGE_LOW", "disk is full"),
             # A standby, be it one that was the primary a moment ago.
-            ("25006", "DATABASE_UNAVAILABLE", "takes no writes"),
+            ("25006", "DATABASE_UNAVAILABLE", "read-only"),
             ("25P04", "DATABASE_UNAVAILABLE", "gave up"),
         ):
             await owner.execute(

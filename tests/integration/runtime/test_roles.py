@@ -175,7 +175,7 @@ def test_a_session_of_another_role_than_was_asked_for_is_refused(
     role = quote(f"-c role={names.owner}", safe="")
     admin_url = parts._replace(query=f"{parts.query}&options={role}").geturl()
     kept = [unquote(urlsplit(url).password or "") for url in (before.service, before.relay)]
-    with pytest.raises(DatabaseUnfit, match="leave user, password, role"):
+    with pytest.raises(DatabaseUnfit, match="remove user, password, role"):
         roles.prepare_now(admin_url, passwords=Passwords(*kept))
 
 

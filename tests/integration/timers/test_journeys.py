@@ -399,10 +399,10 @@ async def test_journeys_are_listed_in_pages(lab: TimerLab) -> None:
         ({"name": ""}, "needs a name"),
         ({"version": 0}, "version"),
         ({"locate": {}}, "whose are"),
-        ({"locate": {"no subject": payment_of}}, "is no subject"),
+        ({"locate": {"no subject": payment_of}}, "is not a valid subject"),
         ({"states": {"": State()}}, "a state needs a name"),
         ({"states": {"s": State(on={"payment.failed": hold}, is_end=True)}}, "is an end"),
-        ({"states": {"s": State(timers={"deadline": release})}}, "has its deadline"),
+        ({"states": {"s": State(timers={"deadline": release})}}, "the name of its deadline"),
         ({"starts": {"payment.captured": lambda trigger: {}}}, "whose are"),
     ],
 )

@@ -205,7 +205,7 @@ async def test_a_large_struct_is_refused_as_large_json_is(stub: Any) -> None:
         ({"cron": "0 0 30 2 *"}, "cannot be used"),
         ({"time_zone": "Mars/Olympus"}, "cannot be used"),
         ({"subject": "nobody.knows"}, "is not registered"),
-        ({"subject": "payment.received"}, "published by the mesh"),
+        ({"subject": "payment.received"}, "published only by the mesh"),
         ({"json": b'{"desk": 1}'}, "is not of type"),
         ({"json": b"no json"}, "JSON"),
         ({"json": b""}, "payload"),

@@ -166,7 +166,7 @@ def test_people_are_told_the_story(first: tuple[dict[str, Any], Any], data_dir: 
     assert time.monotonic() - asked_at < 30
     for step in range(1, 6):
         assert f"{step}/5" in told
-    for part in ("56.84 USD", "129.55 USD", "84,555 known already", "trial balance USD: 0.00"):
+    for part in ("56.84 USD", "129.55 USD", "84,555 duplicates", "trial balance USD: 0.00"):
         assert part in told, told
     for line in ("tollmesh explain chg_", "grpcurl", "curl -H"):
         assert line in told, told

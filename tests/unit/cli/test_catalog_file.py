@@ -55,7 +55,7 @@ def test_what_only_looks_like_something_else_is_read_as_it_stands(file: Path, va
     [
         ("plans: [{plan_id: p, version: 1.5}]", "plans[0].version must be a whole number"),
         ("skus: [{sku: a, type: PAID}]", "skus[0].type must be one of SKU_TYPE_"),
-        ("plans: [{plan_id: [p]}]", "plans[0].plan_id must be a text"),
+        ("plans: [{plan_id: [p]}]", "plans[0].plan_id must be a string"),
         ("skus: []\nskus: []", "stands twice"),
     ],
 )
@@ -87,7 +87,7 @@ entitlements: [{org_id: o, plan_id: b, effective_at: 2020-01-01T00:00:00Z}]
     ],
 )
 def test_a_key_that_stands_twice_is_refused_with_both_lines(file: Path, content: bytes) -> None:
-    with pytest.raises(CliError, match="'skus' stands twice, in lines 1 and 4") as refused:
+    with pytest.raises(CliError, match="'skus' appears twice, in lines 1 and 4") as refused:
         read(file, content)
     assert refused.value.exit_code == EXIT_USAGE
 
@@ -97,15 +97,15 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines(file: Path, content:
     [
         (b"", "not a mapping"),
         (b"- 1", "not a mapping"),
-        (b"plans: [1", "is no YAML"),
-        (b"\xff", "not UTF-8"),
-        (b"at: 2023-99-99", "no YAML|no catalogue"),
+        (b"plans: [1", "isn't valid YAML"),
+        (b"\xff", "UTF-8"),
+        (b"at: 2023-99-99", "valid YAML|not a catalogue"),
         (b"nonsense: 1", "nonsense"),
         (b"skus: [{sku: a, colour: red}]", "colour"),
-        (b"skus: 1", "is no catalogue"),
-        (b"plans: [{plan_id: 5}]", "is no catalogue"),
-        (b"!!python/object:os.system x", "is no YAML"),
-        (b"[" * 100_000, "is no YAML"),
+        (b"skus: 1", "is not a catalogue"),
+        (b"plans: [{plan_id: 5}]", "is not a catalogue"),
+        (b"!!python/object:os.system x", "isn't valid YAML"),
+        (b"[" * 100_000, "isn't valid YAML"),
     ],
 )
 def test_what_is_no_catalogue_is_refused(file: Path, content: bytes, told: str) -> None:

@@ -70,9 +70,9 @@ def refused(address: str, timeout: float = 20) -> CliError:
 @pytest.mark.parametrize(
     ("code", "told", "exit_code"),
     [
-        (grpc.StatusCode.UNAVAILABLE, "what stands behind it does not", EXIT_UNAVAILABLE),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, "takes no more at this time", EXIT_REFUSED),
-        (grpc.StatusCode.UNAUTHENTICATED, "does not take the key", EXIT_DENIED),
+        (grpc.StatusCode.UNAVAILABLE, "the server behind it does not", EXIT_UNAVAILABLE),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "is overloaded", EXIT_REFUSED),
+        (grpc.StatusCode.UNAUTHENTICATED, "rejected the API key", EXIT_DENIED),
         (grpc.StatusCode.PERMISSION_DENIED, "does not allow this", EXIT_DENIED),
         (grpc.StatusCode.DEADLINE_EXCEEDED, "did not answer in time", EXIT_UNAVAILABLE),
         (grpc.StatusCode.INTERNAL, "failed (internal: said the proxy)", EXIT_FAULT),
@@ -103,7 +103,7 @@ def test_a_server_that_knows_no_such_call_answers() -> None:
 def test_an_answer_that_is_too_large_is_called_so() -> None:
     with serving(Server(None)) as address:
         error = refused(address)
-    assert "too large for a call" in error.message
+    assert "too large for one call" in error.message
     assert "--limit" in error.hints[0]
 
 
@@ -112,7 +112,7 @@ def test_a_request_that_is_too_large_is_not_even_sent() -> None:
     with Client(Session("127.0.0.1:1", "key")) as client, pytest.raises(CliError) as raised:
         stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
         client.call(stub.ListApiKeys, request)
-    assert "a call carries 16,777,216" in raised.value.message
+    assert "the limit is 16,777,216" in raised.value.message
     assert raised.value.exit_code == EXIT_USAGE
 
 
@@ -140,7 +140,7 @@ def test_a_key_that_is_too_long_is_refused_before_a_call() -> None:
 
 def test_a_name_that_nobody_has_is_told() -> None:
     error = refused("no-such-host.invalid:7443")
-    assert "the host of no-such-host.invalid:7443 is not known" in error.message
+    assert "the host name of no-such-host.invalid:7443" in error.message
 
 
 @pytest.mark.parametrize(
@@ -174,14 +174,14 @@ def test_words_of_grpc_are_sorted() -> None:
     client = Client(Session("mesh:7443", "key"))
     for details, told in (
         ("failed to connect to all addresses; last error: Connection refused (111)", NOBODY),
-        ("DNS resolution failed for mesh:7443: not found", "the host of mesh:7443"),
+        ("DNS resolution failed for mesh:7443: not found", "the host name of mesh:7443"),
         ("Socket closed", "the connection to mesh:7443 broke"),
         ("recvmsg:Connection reset by peer", "the connection to mesh:7443 broke"),
         ("GOAWAY received", "the connection to mesh:7443 broke"),
-        ("upstream request timeout", "what stands behind it does not"),
-        ("delayed connect error: 111", "what stands behind it does not"),
+        ("upstream request timeout", "the server behind it does not"),
+        ("delayed connect error: 111", "the server behind it does not"),
         ("failed to connect to all addresses; last error: Socket closed", "broke"),
-        ("errors resolving mesh:7443: [hostname lookup error]", "the host of mesh:7443"),
+        ("errors resolving mesh:7443: [hostname lookup error]", "the host name of mesh:7443"),
         ("Ssl handshake failed: WRONG_VERSION_NUMBER", "not as gRPC without TLS"),
     ):
         assert told in client._unavailable(details, answered=False)[0]

@@ -72,7 +72,7 @@ def test_a_period_is_gone_through_to_its_end(
     assert first.request_id != second.request_id
     assert first.period == second.period
     assert first.period.end_at.ToJsonString() == "2026-11-02T10:00:00Z"
-    assert "15 events are in its queue again as generation 3" in capsys.readouterr().out
+    assert "15 events queued again as generation 3" in capsys.readouterr().out
 
 
 def test_an_interrupted_command_says_how_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,9 +107,9 @@ def test_dead_letters_are_brought_back_until_none_is_left(monkeypatch: pytest.Mo
         ({"dead_letters": True, "from_": "2026-11-01"}, "--dead-letters or --from"),
         ({"dead_letters": True, "to": "2026-11-01"}, "--to and --subject go with --from"),
         ({"from_": "2026-11-01", "key": "k"}, "--key and --event go with --dead-letters"),
-        ({"from_": "yesterday"}, "is no time"),
-        ({"from_": "2026-11-02", "to": "2026-11-01"}, "does not lie before"),
-        ({"dead_letters": True, "request_id": "x"}, "is no UUID"),
+        ({"from_": "yesterday"}, "is not a time"),
+        ({"from_": "2026-11-02", "to": "2026-11-01"}, "is not before"),
+        ({"dead_letters": True, "request_id": "x"}, "is not a UUID"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
@@ -142,9 +142,9 @@ def test_a_refusal_asks_for_no_repetition(monkeypatch: pytest.MonkeyPatch) -> No
     ("content", "said"),
     [
         (b"\xff\xfe", "is UTF-16"),
-        (b"\xff\x00", "the file is no JSON"),
-        (b"[" * 100_000, "the file is no JSON"),
-        (b"", "the file is no JSON"),
+        (b"\xff\x00", "the file isn't valid JSON"),
+        (b"[" * 100_000, "the file isn't valid JSON"),
+        (b"", "the file isn't valid JSON"),
     ],
 )
 def test_a_file_that_holds_no_events_is_refused(

@@ -64,7 +64,7 @@ def test_json_is_read_as_json(tmp_path: Path, indent: int | str | None) -> None:
 
 def test_quotes_are_advised_where_a_number_stands_for_a_text(tmp_path: Path) -> None:
     for content, is_advised in (("subject: 5", True), ("subject: []", False)):
-        with pytest.raises(CliError, match="subject must be a text") as refused:
+        with pytest.raises(CliError, match="subject must be a string") as refused:
             read(tmp_path, content)
         assert ("quotes" in refused.value.hints[0]) is is_advised
 
@@ -81,29 +81,29 @@ def test_scalars_of_yaml_are_those_of_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("", "holds no types"),
-        ("5", "holds no types"),
-        ("[]", "holds no types"),
-        ("event_types: 5", "holds no types"),
-        ("event_types: []", "holds no types"),
-        ("{event_types: [{subject: a.b}], subject: a.c}", "holds no types"),
-        ("[5]", r"event_types\[0\] is no type"),
-        ("- ", r"event_types\[0\] is no type"),
-        ("[{subject: a.b}, {subject: 5}]", r"event_types\[1\] is no type"),
+        ("", "holds no event types"),
+        ("5", "holds no event types"),
+        ("[]", "holds no event types"),
+        ("event_types: 5", "holds no event types"),
+        ("event_types: []", "holds no event types"),
+        ("{event_types: [{subject: a.b}], subject: a.c}", "holds no event types"),
+        ("[5]", r"event_types\[0\] is not an event type"),
+        ("- ", r"event_types\[0\] is not an event type"),
+        ("[{subject: a.b}, {subject: 5}]", r"event_types\[1\] is not a valid event type"),
         ("subject: a.b\ncolour: red", "colour"),
-        ("subject: a.b\nversions: 5", "is no type"),
-        ("subject: a.b\nversions: [5]", r"versions\[0\] is no version"),
-        ("subject: a.b\nversions: [{version: 1, cutover_at: 2026-12-24 18:00}]", "is no type"),
-        ('[{"subject": "a.b", "versions": [{"json_schema": {"const": NaN}}]}]', "NaN is no JSON number"),
+        ("subject: a.b\nversions: 5", "is not a valid event type"),
+        ("subject: a.b\nversions: [5]", r"versions\[0\] is not a version"),
+        ("subject: a.b\nversions: [{version: 1, cutover_at: 2026-12-24 18:00}]", "is not a valid event type"),
+        ('[{"subject": "a.b", "versions": [{"json_schema": {"const": NaN}}]}]', "NaN is not a JSON number"),
         ("subject: a.b\nversions: [{json_schema: {maximum: 0.12345678901234567890}}]", "quotes, in line 2"),
-        ("subject: a.b\nversions: [{json_schema: {? [1] : x}}]", "is no YAML"),
-        ("subject: a.b\nowner: x\nowner: y", "'owner' stands twice, in lines 2 and 3"),
-        ('{"subject": "a.b",\n"owner": "x",\n"owner": "y"}', "'owner' stands twice, in lines 2 and 3"),
+        ("subject: a.b\nversions: [{json_schema: {? [1] : x}}]", "isn't valid YAML"),
+        ("subject: a.b\nowner: x\nowner: y", "'owner' appears twice, in lines 2 and 3"),
+        ('{"subject": "a.b",\n"owner": "x",\n"owner": "y"}', "'owner' appears twice, in lines 2 and 3"),
         ('{"subject": "a.b", "versions": [{"json_schema":\n{"a": {},\n"a": {}}}]}', "in lines 2 and 3"),
-        ('!!int ""', "is no YAML"),
-        ("!!bool x", "is no YAML"),
-        ("!!timestamp x", "is no YAML"),
-        ("[" * 100_000, "nests too deeply|is no YAML"),
+        ('!!int ""', "isn't valid YAML"),
+        ("!!bool x", "isn't valid YAML"),
+        ("!!timestamp x", "isn't valid YAML"),
+        ("[" * 100_000, "nested too deeply|isn't valid YAML"),
     ],
 )  # fmt: skip
 def test_what_is_no_type_says_where_and_what_would_be(

@@ -45,13 +45,13 @@ def test_one_event_may_take_several_lines() -> None:
     [
         ('{"id": "x", "id": "y"}', "the key 'id' stands twice"),
         ('{"data": {"a": 1, "a": 2}}', "the key 'a' stands twice"),
-        ('{"data": NaN}', "NaN is no JSON number"),
-        ('{"data": }', "is not valid JSON: a value should stand at line"),
+        ('{"data": NaN}', "NaN is not a JSON number"),
+        ('{"data": }', "is not valid JSON: a value is expected at line"),
         (
             '{"data": "\\ud800"}',
-            "is not valid JSON: it has an escape that is half a surrogate pair",
+            "is not valid JSON: it has an escape that is only half of a surrogate pair",
         ),
-        ('{"data": "\udcff"}', "not UTF-8"),
+        ('{"data": "\udcff"}', "UTF-8"),
     ],
 )
 def test_a_wrong_event_is_named_and_costs_no_other(join: str, wrong: str, told: str) -> None:
@@ -86,6 +86,6 @@ def test_two_events_of_a_line_are_not_taken_for_one() -> None:
     ["", "nothing", "5", f"[{ONE}", f'{{"events": [{ONE}]', f'{{"events": [{ONE}], "more": 1}}', f"[{ONE}] x"],
 )  # fmt: skip
 def test_what_is_no_file_of_events_is_told(content: str) -> None:
-    with pytest.raises(CliError, match="is no JSON") as refused:
+    with pytest.raises(CliError, match="valid JSON") as refused:
         texts(content)
     assert refused.value.exit_code == EXIT_USAGE

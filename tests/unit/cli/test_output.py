@@ -211,7 +211,7 @@ def test_a_fault_is_one_sentence_and_not_a_traceback(
 ) -> None:
     assert __main__._explain(RuntimeError("odd")) == 1
     shown = capsys.readouterr().err
-    assert "a fault of ours: RuntimeError: odd" in shown
+    assert "internal error: RuntimeError: odd" in shown
     assert "TOLLMESH_TRACEBACK=1" in shown
     assert "Traceback" not in shown
     monkeypatch.setenv("TOLLMESH_TRACEBACK", "1")

@@ -67,10 +67,10 @@ def test_what_is_no_period_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("start", "end", "said"),
     [
-        ("yesterday", "2023-11-18", "--from 'yesterday' is no time"),
-        ("2023-11-16", "2023/11/18", "--to '2023/11/18' is no time"),
-        ("2023-11-18", "2023-11-16", "--from 2023-11-18 does not lie before --to 2023-11-16"),
-        ("2023-11-16", "2023-11-16", "does not lie before"),
+        ("yesterday", "2023-11-18", "--from 'yesterday' is not a time"),
+        ("2023-11-16", "2023/11/18", "--to '2023/11/18' is not a time"),
+        ("2023-11-18", "2023-11-16", "--from 2023-11-18 is not before --to 2023-11-16"),
+        ("2023-11-16", "2023-11-16", "is not before"),
     ],
 )
 def test_options_are_named_where_they_are_wrong(start: str, end: str, said: str) -> None:

@@ -192,4 +192,4 @@ def test_a_row_that_no_call_carries_is_named_and_costs_no_other() -> None:
     totals = send(mesh, iter(rows))
     assert (totals.accepted, totals.malformed, mesh.stored) == (2, 1, ["1", "3"])
     assert [problem.row for problem in totals.problems] == [2]
-    assert "more than a call carries" in totals.problems[0].problem
+    assert "more than fits into a call" in totals.problems[0].problem

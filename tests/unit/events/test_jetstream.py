@@ -118,40 +118,40 @@ def test_ids_of_two_tenants_or_sites_are_two() -> None:
     [
         ({"ce-id": None}, "no header ce-id"),
         ({"Tollmesh-Number": None}, "no header Tollmesh-Number"),
-        ({"Tollmesh-Number": "one"}, "'one' is no number from 1 to 9223372036854775807"),
-        ({"Tollmesh-Number": str(2**63)}, "is no number from 1 to"),
-        ({"Tollmesh-Number": "1" + "0" * 30}, "is no number from 1 to"),
-        ({"Tollmesh-Number": "9" * 10_000}, "is no number from 1 to"),
-        ({"Tollmesh-Number": "0"}, "is no number from 1 to"),
-        ({"Tollmesh-Number": "1_0"}, "is no number from 1 to"),
-        ({"Tollmesh-Number": "%D9%A3"}, "is no number from 1 to"),
-        ({"Tollmesh-Generation": "x"}, "is no number from 0 to 2147483647"),
-        ({"Tollmesh-Generation": "-1"}, "is no number from 0 to"),
-        ({"Tollmesh-Generation": str(2**31)}, "is no number from 0 to"),
-        ({"Tollmesh-Schema-Version": "10000"}, "is no number from 1 to 9999"),
-        ({"ce-time": "10000-01-01T00:00:00Z"}, "is not a moment"),
-        ({"ce-time": "9999-12-31T23:59:59-01:00"}, "is not a moment"),
+        ({"Tollmesh-Number": "one"}, "'one' is not a number from 1 to 9223372036854775807"),
+        ({"Tollmesh-Number": str(2**63)}, "is not a number from 1 to"),
+        ({"Tollmesh-Number": "1" + "0" * 30}, "is not a number from 1 to"),
+        ({"Tollmesh-Number": "9" * 10_000}, "is not a number from 1 to"),
+        ({"Tollmesh-Number": "0"}, "is not a number from 1 to"),
+        ({"Tollmesh-Number": "1_0"}, "is not a number from 1 to"),
+        ({"Tollmesh-Number": "%D9%A3"}, "is not a number from 1 to"),
+        ({"Tollmesh-Generation": "x"}, "is not a number from 0 to 2147483647"),
+        ({"Tollmesh-Generation": "-1"}, "is not a number from 0 to"),
+        ({"Tollmesh-Generation": str(2**31)}, "is not a number from 0 to"),
+        ({"Tollmesh-Schema-Version": "10000"}, "is not a number from 1 to 9999"),
+        ({"ce-time": "10000-01-01T00:00:00Z"}, "is not an RFC 3339 time"),
+        ({"ce-time": "9999-12-31T23:59:59-01:00"}, "is not an RFC 3339 time"),
         ({"ce-correlationid": "c" * 129}, "trail is out of bounds"),
         ({"ce-causationid": "c" * 129}, "trail is out of bounds"),
         ({"ce-traceparent": "c" * 129}, "trail is out of bounds"),
         ({"ce-correlationid": "a%00b"}, "the character NUL"),
         ({"ce-dataschema": "https://tollmesh.dev/schemas/a..b"}, "name is out of bounds"),
         ({"ce-dataschema": "a" * 201}, "name is out of bounds"),
-        ({"ce-specversion": "2.0"}, "CloudEvents '2.0' is not read"),
-        ({"ce-time": "2026-11-20T12:00:00"}, "is not a moment"),
-        ({"ce-time": "yesterday"}, "is not a moment"),
-        ({"ce-type": "Order Created"}, "is no subject"),
+        ({"ce-specversion": "2.0"}, "CloudEvents '2.0' is not supported"),
+        ({"ce-time": "2026-11-20T12:00:00"}, "is not an RFC 3339 time"),
+        ({"ce-time": "yesterday"}, "is not an RFC 3339 time"),
+        ({"ce-type": "Order Created"}, "is not a valid subject"),
         ({"ce-type": "order.created.v2"}, "version is out of bounds"),
         ({"ce-subject": "k" * 201}, "key is out of bounds"),
         ({"ce-id": "e" * 129}, "id is out of bounds"),
         ({"ce-id": "a%00b"}, "the character NUL"),
         ({"ce-id": "a%FFb"}, "invalid start byte"),
         ({"Tollmesh-Tenant": "t" * 65}, "tenant is out of bounds"),
-        ({"Tollmesh-Tenant": "other"}, "its subject says another"),
-        ({"Tollmesh-Site": "west"}, "its subject says another"),
+        ({"Tollmesh-Tenant": "other"}, "its NATS subject and its headers"),
+        ({"Tollmesh-Site": "west"}, "its NATS subject and its headers"),
         ({"Tollmesh-Fingerprint": "00"}, "fingerprint is out of bounds"),
         ({"Tollmesh-Fingerprint": "xx"}, "non-hexadecimal"),
-        ({"Tollmesh-Schema-Version": "0"}, "is no number from 1 to 9999"),
+        ({"Tollmesh-Schema-Version": "0"}, "is not a number from 1 to 9999"),
         ({"Tollmesh-Schema-Version": "2"}, "version is out of bounds"),
     ],
 )
@@ -181,7 +181,7 @@ def test_an_identity_that_no_row_can_have_is_none(change: dict[str, str]) -> Non
 
 
 def test_a_lane_that_there_is_not_is_no_lane() -> None:
-    with pytest.raises(Unreadable, match="is no number from 0 to 255"):
+    with pytest.raises(Unreadable, match="is not a number from 0 to 255"):
         message.read(message.subject_of(EVENT, 256), message.headers_of(EVENT, 1), b"{}")
 
 
@@ -199,7 +199,7 @@ def test_a_lane_that_there_is_not_is_no_lane() -> None:
     ],
 )
 def test_a_body_without_a_message_s_name_has_to_be_json(body: bytes) -> None:
-    with pytest.raises(Unreadable, match="payload is no JSON"):
+    with pytest.raises(Unreadable, match="payload isn't valid JSON"):
         message.read(message.subject_of(EVENT, 3), message.headers_of(EVENT, 1), body)
     sound = b'[1e999, %s, "\\ud83d\\ude00", null]' % (b"9" * 5000)
     read = message.read(message.subject_of(EVENT, 3), message.headers_of(EVENT, 1), sound)
@@ -211,9 +211,9 @@ def test_a_payload_has_to_be_the_message_that_it_is_called() -> None:
     beyond.created_at.seconds = 253_402_300_800
     name = beyond.DESCRIPTOR.full_name
     for body, told_ in (
-        (b"\x0a\x05", f"payload is no {name}"),
-        (b"\x0a\x01\xff", f"payload is no {name}"),
-        (beyond.SerializeToString(), "must be a moment of the years 1 to 9999"),
+        (b"\x0a\x05", f"payload is not a valid {name}"),
+        (b"\x0a\x01\xff", f"payload is not a valid {name}"),
+        (beyond.SerializeToString(), "must be a time in the years 1 to 9999"),
     ):
         event = replace(EVENT, message_name=name, payload=body)
         with pytest.raises(Unreadable, match=told_):

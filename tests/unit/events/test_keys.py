@@ -64,4 +64,4 @@ def test_what_names_nothing_is_refused(written: str) -> None:
     with pytest.raises(InvalidField) as refused:
         key_of(written)
     assert refused.value.metadata["pointer"] == "/key"
-    assert "n orders the event" in str(refused.value.fields)
+    assert "n is the ordering key" in str(refused.value.fields)

@@ -211,7 +211,7 @@ def test_a_number_with_two_readings_is_refused(number: float) -> None:
 def test_what_is_no_number_of_json_is_not_said_to_have_digits(number: float) -> None:
     data = struct_pb2.Struct()
     data["a"] = number
-    with pytest.raises(payloads.PayloadInvalid, match=f"{number} is no number of JSON"):
+    with pytest.raises(payloads.PayloadInvalid, match=f"{number} is not a JSON number"):
         checks.text_of(data)
 
 

@@ -124,7 +124,7 @@ def test_the_first_version_is_implied(text: str, subject: str, version: int) -> 
     "text", ["usage.v2", "v2", "a.b.c.d.e", "a.b.c.d.e.v2", "A.b.v2", "a.b.v2.v3", ""]
 )
 def test_a_version_makes_no_subject_of_what_is_none(text: str) -> None:
-    with pytest.raises(ValueError, match="no subject"):
+    with pytest.raises(ValueError, match="not a valid subject"):
         split_version(text)
     assert not is_subject(text)
 

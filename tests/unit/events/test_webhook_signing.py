@@ -40,7 +40,7 @@ def test_the_example_that_the_specifications_libraries_share() -> None:
 def test_the_library_accepts_what_we_sign(key: bytes, text: str, event_id: str) -> None:
     ours = SigningKey(Signing.HMAC, key)
     headers = signing.headers(event_id, datetime.now(UTC), text.encode(), [ours])
-    Webhook(signing.shown(ours)).verify(text, headers, json_parse=False)
+    Webhook(signing.verification_key(ours)).verify(text, headers, json_parse=False)
 
 
 def test_every_key_signs() -> None:
@@ -48,7 +48,7 @@ def test_every_key_signs() -> None:
     headers = signing.headers("e", datetime.now(UTC), b"{}", [new, old])
     assert len(headers["webhook-signature"].split(" ")) == 2
     for key in (old, new):
-        Webhook(signing.shown(key)).verify("{}", headers)
+        Webhook(signing.verification_key(key)).verify("{}", headers)
 
 
 def test_ed25519_is_checked_with_the_public_key_alone() -> None:
@@ -56,7 +56,7 @@ def test_ed25519_is_checked_with_the_public_key_alone() -> None:
     headers = signing.headers("e1", AT, b"body", [key])
     version, _, signature = headers["webhook-signature"].partition(",")
     assert version == "v1a"
-    shown = signing.shown(key)
+    shown = signing.verification_key(key)
     raw = base64.b64decode(shown.removeprefix("whpk_"))
     # JOSE's implementation, which knows nothing of ours.
     public = jwt.PyJWK(
@@ -101,7 +101,7 @@ def test_the_receiver_of_the_guide_takes_what_we_send_and_refuses_all_else() -> 
         return new
 
     scope: dict[str, Any] = {"remember": remember}
-    exec(code.replace("whsec_…", signing.shown(key)), scope)
+    exec(code.replace("whsec_…", signing.verification_key(key)), scope)
     receive = scope["receive"]
     headers = signing.headers("e1", datetime.now(UTC), b"{}", [key])
     assert [receive(b"{}", headers), receive(b"{}", headers)] == [204, 200]

@@ -9,7 +9,7 @@ import pytest
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 
 from services.ledger.domain.accounts import AccountResult, AccountType, Flags
-from services.ledger.domain.posting import Balance, Evaluation, Known, evaluate
+from services.ledger.domain.posting import Balance, Evaluation, StoredTransfer, evaluate
 from services.ledger.domain.transfers import (
     BURNING,
     Malformed,
@@ -169,7 +169,7 @@ def test_an_id_released_by_a_failed_chain_may_be_posted_by_the_same_batch() -> N
 
 def test_a_chain_sent_again_exists_as_a_whole_but_not_mixed_with_new_members() -> None:
     chain = [transfer(1, linked=True), transfer(2)]
-    known = {t.transfer_id: Known(fingerprint(t), R.OK, t) for t in chain}
+    known = {t.transfer_id: StoredTransfer(fingerprint(t), R.OK, t) for t in chain}
     assert results(evaluate(chain, book(), known)) == ["EXISTS", "EXISTS"]
     longer = [transfer(1, linked=True), transfer(3)]
     assert results(evaluate(longer, book(), known)) == ["EXISTS", "LINKED_EVENT_FAILED"]
@@ -199,7 +199,7 @@ def test_a_burnt_id_answers_its_first_refusal_for_ever() -> None:
 )
 def test_what_differs_is_named(change: dict[str, object], result: TransferResult) -> None:
     first = transfer(1)
-    known = {first.transfer_id: Known(fingerprint(first), R.OK, first)}
+    known = {first.transfer_id: StoredTransfer(fingerprint(first), R.OK, first)}
     again = transfer(1, **change)  # type: ignore[arg-type]
     batch = [again, transfer(2, "x", "y")] if again.linked else [again]
     assert evaluate(batch, book(), known).verdicts[0].result is result

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from services.ledger.domain.accounts import AccountType, Flags
-from services.ledger.domain.posting import Balance, Known, evaluate
+from services.ledger.domain.posting import Balance, StoredTransfer, evaluate
 from services.ledger.domain.transfers import (
     BURNING,
     Malformed,
@@ -159,7 +159,7 @@ class Books(RuleBasedStateMachine):
             name: Balance(name, "EUR" if name == "e" else "USD", AccountType.ASSET, flag)
             for name, flag in named.items()
         }
-        self.known: dict[UUID, Known] = {}
+        self.known: dict[UUID, StoredTransfer] = {}
         self.sent: list[Transfer | Malformed] = []
         self.history: dict[str, list[tuple[int, int]]] = {name: [] for name in named}
 
@@ -178,7 +178,7 @@ class Books(RuleBasedStateMachine):
         done = evaluate(batch, self.balances, self.known)
         assert [verdict.result for verdict in done.verdicts] == self.model.post(batch)
         for posting in done.postings:
-            self.known[posting.transfer.transfer_id] = Known(
+            self.known[posting.transfer.transfer_id] = StoredTransfer(
                 fingerprint(posting.transfer), R.OK, posting.transfer
             )
             for leg in (posting.debit, posting.credit):

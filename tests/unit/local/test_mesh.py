@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from services.cli.errors import EXIT_REFUSED, EXIT_UNAVAILABLE
-from services.cli.start_errors import shown
+from services.cli.start_errors import cli_error
 from services.local.errors import (
     GatewayNotStarted,
     MeshSecretDamaged,
@@ -94,7 +94,7 @@ def test_half_a_secret_is_refused_with_what_to_do(tmp_path: Path, damaged: bytes
     path.write_bytes(damaged)
     with pytest.raises(MeshSecretDamaged, match="is damaged") as refused:
         mesh_secret(tmp_path)
-    assert "remove it" in shown(refused.value).hints[0]
+    assert "delete it" in cli_error(refused.value).hints[0]
 
 
 def test_the_keys_of_secrets_are_made_once_and_closed_to_others(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_damaged_keys_are_never_replaced(tmp_path: Path, damaged: bytes) -> None
     path.write_bytes(damaged)
     with pytest.raises(SecretsKeysDamaged, match="is damaged") as refused:
         secrets_keys(tmp_path)
-    told = shown(refused.value)
+    told = cli_error(refused.value)
     assert told.exit_code == EXIT_REFUSED
     assert "backup" in told.hints[0]
     assert path.read_bytes() == damaged
@@ -135,7 +135,7 @@ def test_the_environment_stands_above_the_file(
         (psycopg.OperationalError("Connection refused"), "Connection refused"),
         (DatabaseUnavailable("it gave up"), "it gave up"),
         (TimeoutError(), "the database did not answer in time"),
-        (PermissionError("not yours"), "the data directory cannot be used: not yours"),
+        (PermissionError("not yours"), "cannot use the data directory: not yours"),
     ],
 )
 async def test_a_start_that_fails_tells_why_postgres_ended_when_it_did(
@@ -150,7 +150,7 @@ async def test_a_start_that_fails_tells_why_postgres_ended_when_it_did(
     local._prepare_database = prepare
     with pytest.raises(StartRefused, match=re.escape(ended or said)) as refused:
         await local.start()
-    assert shown(refused.value).exit_code == EXIT_UNAVAILABLE
+    assert cli_error(refused.value).exit_code == EXIT_UNAVAILABLE
     assert postgres.stopped
 
 
@@ -169,10 +169,10 @@ async def test_what_refused_a_start_decides_what_is_advised(
     local._prepare_database = prepare
     with pytest.raises(StartRefused) as refused:
         await local.start()
-    assert hint in " ".join(shown(refused.value).hints)
+    assert hint in " ".join(cli_error(refused.value).hints)
 
 
 def test_a_facade_that_does_not_start_is_a_port_that_cannot_be_had() -> None:
-    told = shown(GatewayNotStarted("127.0.0.1:1"))
+    told = cli_error(GatewayNotStarted("127.0.0.1:1"))
     assert told.exit_code == EXIT_UNAVAILABLE
     assert "--rest-port" in told.hints[0]

@@ -18,17 +18,17 @@ AT = "2026-11-28 23:00:00.000 UTC [42] "
             f'{AT}PANIC:  could not write to file "pg_wal/xlogtemp.42": No space left on device\n'
             f"{AT}LOG:  startup process (PID 43) was terminated by signal 6: Aborted\n"
             f"{AT}LOG:  aborting startup due to startup process failure\n",
-            'could not write to file "pg_wal/xlogtemp.42": No space left on device (make room on its disk)',
+            'could not write to file "pg_wal/xlogtemp.42": No space left on device (free space on its disk)',
         ),
         (
             f'{AT}FATAL:  could not open directory "base": Permission denied\n',
-            'could not open directory "base": Permission denied (give its files back to their owner)',
+            'could not open directory "base": Permission denied (restore the owner and mode of its files)',
         ),
         (
             f'{AT}FATAL:  lock file "/x/.s.PGSQL.5432.lock" already exists\n'
             f"{AT}HINT:  Is another postmaster (PID 7) using socket file?\n",
             'lock file "/x/.s.PGSQL.5432.lock" already exists: Is another postmaster (PID 7) using socket file? '
-            "(end the other server that uses its socket)",
+            "(stop the other server that uses its socket)",
         ),
         (
             f"{AT}FATAL:  could not map anonymous shared memory: Cannot allocate memory\n"
@@ -49,11 +49,11 @@ AT = "2026-11-28 23:00:00.000 UTC [42] "
         ),
         (
             f'{AT}FATAL:  invalid value for parameter "shared_buffers": "nonsense"\n',
-            'invalid value for parameter "shared_buffers": "nonsense" (mend its settings)',
+            'invalid value for parameter "shared_buffers": "nonsense" (correct its settings)',
         ),
         (
             "initdb: error: could not create directory /x/base: No space left on device\n",
-            "initdb: error: could not create directory /x/base: No space left on device (make room on its disk)",
+            "initdb: error: could not create directory /x/base: No space left on device (free space on its disk)",
         ),
         # A sentence over three lines.
         (
@@ -70,7 +70,7 @@ AT = "2026-11-28 23:00:00.000 UTC [42] "
             f"{AT}HINT:  Check free disk space.\n"
             f"{AT}PANIC:  cannot abort transaction 1, it was already committed\n",
             'could not extend file "base/1/2691": No space left on device: Check free disk space. '
-            "(make room on its disk)",
+            "(free space on its disk)",
         ),
         (
             "2026-11-01 23:00:00.000 UTC [7] FATAL:  could not write: No space left on device\n"
@@ -106,12 +106,12 @@ def test_the_cause_is_the_last_panic_or_fatal_with_advice(text: str, cause: str)
 @pytest.mark.parametrize(
     ("exit_code", "free", "cause"),
     [
-        (-9, None, "it was ended by signal 9"),
-        (-9, 10**9, "it was ended by signal 9"),
-        (3, None, "it ended with exit code 3 and does not say why"),
-        (None, None, "it does not say why"),
+        (-9, None, "it was killed by signal 9"),
+        (-9, 10**9, "it was killed by signal 9"),
+        (3, None, "it exited with code 3 and gave no reason"),
+        (None, None, "it gave no reason"),
         # On a full disk there is no room for its last words.
-        (1, 0, "No space left on device (make room on its disk)"),
+        (1, 0, "No space left on device (free space on its disk)"),
     ],
 )
 def test_a_server_that_wrote_nothing(exit_code: int | None, free: int | None, cause: str) -> None:

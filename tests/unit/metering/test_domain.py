@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.metering import domain
-from services.metering.domain import Batch, Known, Repeat, UsageQuery, Verdict, Window
+from services.metering.domain import Batch, Repeat, StoredEvent, UsageQuery, Verdict, Window
 
 ZONES = [
     "UTC",
@@ -156,7 +156,7 @@ def test_repeats_are_judged_against_what_is_stored_in_the_end() -> None:
     batch.repeats = [Repeat(1, "a", "mine"), Repeat(2, "a", "theirs"), Repeat(3, "a", "third")]
     new = [problem.verdict for problem in domain.settle(batch, [])]
     assert new == [Verdict.DUPLICATE, Verdict.CONFLICT, Verdict.CONFLICT]
-    lost = [problem.verdict for problem in domain.settle(batch, [Known("a", "theirs")])]
+    lost = [problem.verdict for problem in domain.settle(batch, [StoredEvent("a", "theirs")])]
     assert lost == [Verdict.CONFLICT, Verdict.CONFLICT, Verdict.DUPLICATE, Verdict.CONFLICT]
-    receipt = domain.receipt_of("rcp_1", batch, [Known("a", "mine")])
+    receipt = domain.receipt_of("rcp_1", batch, [StoredEvent("a", "mine")])
     assert (receipt.accepted, receipt.duplicate, receipt.conflict) == (0, 2, 2)

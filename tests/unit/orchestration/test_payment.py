@@ -83,7 +83,9 @@ def answered(attempt: Attempt, answer: str, now: datetime) -> Attempt:
     if attempt.status in (AttemptStatus.UNKNOWN, AttemptStatus.PENDING):
         if answer in ("done", "found_done"):
             return outcome.done(attempt, "ref", now)
-        return outcome.asked(attempt, now, found=answer != "not_found", settle_window=SECOND)
+        return outcome.after_inquiry(
+            attempt, now, found=answer != "not_found", settle_window=SECOND
+        )
     if answer == "done":
         return outcome.done(attempt, "ref", now)
     if answer in ("hard", "soft"):
@@ -277,7 +279,7 @@ def test_questions_follow_the_schedule_and_never_stop() -> None:
     attempt = charge(0, 1, "w", AttemptStatus.UNKNOWN)
     now = NOW
     for _ in range(20):
-        attempt = outcome.asked(attempt, now, found=True, settle_window=SECOND)
+        attempt = outcome.after_inquiry(attempt, now, found=True, settle_window=SECOND)
         assert attempt.status is AttemptStatus.UNKNOWN
         assert attempt.verify_after is not None
         wait = attempt.verify_after - now
@@ -287,12 +289,12 @@ def test_questions_follow_the_schedule_and_never_stop() -> None:
 
 def test_absence_is_proof_only_twice_and_late() -> None:
     attempt = charge(0, 1, "w", AttemptStatus.UNKNOWN)
-    early = outcome.asked(attempt, NOW, found=False, settle_window=SECOND)
-    early = outcome.asked(early, NOW + SECOND / 2, found=False, settle_window=SECOND)
+    early = outcome.after_inquiry(attempt, NOW, found=False, settle_window=SECOND)
+    early = outcome.after_inquiry(early, NOW + SECOND / 2, found=False, settle_window=SECOND)
     assert early.status is AttemptStatus.UNKNOWN, "twice, but too early"
-    late = outcome.asked(attempt, NOW + SECOND * 9, found=False, settle_window=SECOND)
+    late = outcome.after_inquiry(attempt, NOW + SECOND * 9, found=False, settle_window=SECOND)
     assert late.status is AttemptStatus.UNKNOWN, "late, but once"
-    proven = outcome.asked(early, NOW + SECOND, found=False, settle_window=SECOND)
+    proven = outcome.after_inquiry(early, NOW + SECOND, found=False, settle_window=SECOND)
     assert proven.status is AttemptStatus.NOT_CHARGED
     assert (proven.error_code, proven.retryable, proven.latency_ms) == ("timeout", True, 1000)
 

@@ -108,7 +108,7 @@ def test_wallet_up_to_fifty_then_card() -> None:
         ("card", 684, ("down", "c")),
     ]
     assert [d.reason for d in decisions] == ["CAPPED_BY_MERCHANT", "TAKES_THE_REST"]
-    assert decisions[0].message == "takes 50.00 USD, 6.84 USD is left"
+    assert decisions[0].message == "takes 50.00 USD; 6.84 USD is left"
     small, decisions = build(context(100), MerchantConfig("acme", 1, rules), Findings())
     assert small is not None
     assert [s.method for s in small.steps] == ["wallet"]
@@ -135,7 +135,7 @@ def test_no_configuration() -> None:
 def test_configurations_are_checked() -> None:
     card = MethodRule("card", None, ("c",))
     check(MerchantConfig("acme", 0, (card,)), {"c"})
-    with pytest.raises(UnknownProcessor, match="known are b"):
+    with pytest.raises(UnknownProcessor, match="known ones are b"):
         check(MerchantConfig("acme", 0, (card,)), {"b"})
     with pytest.raises(InvalidField, match="stands twice"):
         check(MerchantConfig("acme", 0, (card, card)), {"c"})

@@ -67,11 +67,11 @@ def check(context: Context) -> None:
 def test_a_finding_that_finds_no_place_is_not_even_written(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
 
-    def shown(text: str, characters_max: int) -> str:
+    def sanitized(text: str, characters_max: int) -> str:
         written.append(text)
         return text[:characters_max]
 
-    monkeypatch.setattr(issues, "shown", shown)
+    monkeypatch.setattr(issues, "sanitized", sanitized)
     findings = Findings()
     for number in range(ISSUES_MAX):
         findings.warn(f"w{number}", "W", "odd")
@@ -362,7 +362,7 @@ def test_a_struct_says_that_the_digits_are_gone() -> None:
         found = incoming.read(request)
     context = interpret(found.tree, found.findings)
     assert (context.amount_minor, codes(context)) == (108, ["AMOUNT_IS_FLOAT"])
-    assert "not known" in context.issues[0].message
+    assert "unknown" in context.issues[0].message
     struct.update({"amount": 1250})
     with acting(CallContext("t", "p", frozenset(), "r", "c")):
         found = incoming.read(request.__class__(external_request=struct))

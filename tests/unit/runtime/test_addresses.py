@@ -157,10 +157,10 @@ def test_an_empty_list_lets_nothing_through() -> None:
     "setting", ["10.0.0.0/33", "10.0.0.1/8", "a b", "http://hooks", "host:0", "host:70000", "*"]
 )
 def test_an_entry_that_does_not_read_is_refused(setting: str) -> None:
-    with pytest.raises(ValueError, match=r"is no|names no|no network"):
+    with pytest.raises(ValueError, match=r"is not a|no valid port"):
         AllowList.parse(setting)
 
 
 def test_the_list_is_bounded() -> None:
-    with pytest.raises(ValueError, match="at most 200"):
+    with pytest.raises(ValueError, match="limit is 200"):
         AllowList.parse(",".join(f"h{n}" for n in range(201)))

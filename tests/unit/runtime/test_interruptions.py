@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from services.runtime.conditions import Conditions
 from services.runtime.errors import DatabaseUnavailable, StorageLow
-from services.runtime.interruptions import Interruptions, is_database_away, told
+from services.runtime.interruptions import Interruptions, error_summary, is_database_away
 
 AWAY = psycopg.OperationalError("server closed the connection unexpectedly")
 
@@ -134,4 +134,4 @@ def test_what_says_that_the_database_is_away(error: BaseException, away: bool) -
 
 
 def test_of_a_group_the_first_error_is_told() -> None:
-    assert told(ExceptionGroup("g", [ValueError("x"), KeyError("y")])) == "ValueError: x"
+    assert error_summary(ExceptionGroup("g", [ValueError("x"), KeyError("y")])) == "ValueError: x"

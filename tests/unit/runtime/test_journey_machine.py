@@ -134,7 +134,7 @@ def test_timers_are_set_and_taken_back_in_order() -> None:
     ("outcome", "match"),
     [
         (Outcome("nowhere"), "no state 'nowhere'"),
-        (Outcome(done="nothing"), "how 'nothing' is undone"),
+        (Outcome(done="nothing"), "how to undo 'nothing'"),
         (Outcome(commands=(SetTimer("", timedelta(1)),)), "timer's name"),
     ],
 )
@@ -147,5 +147,5 @@ def test_an_outcome_that_the_definition_does_not_know_is_an_error(
 
 
 def test_a_journey_begins_in_a_state() -> None:
-    with pytest.raises(ValueError, match="begins in no state"):
+    with pytest.raises(ValueError, match="has no initial state"):
         begun(seasoning(begin=lambda data, trigger: Outcome()))

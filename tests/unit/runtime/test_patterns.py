@@ -48,7 +48,7 @@ def test_every_pattern_of_the_protos_has_words() -> None:
     }
     assert len(every) > 15
     for pattern in every:
-        told = patterns.said(f"does not match regex pattern `{pattern}`")
+        told = patterns.reworded(f"does not match regex pattern `{pattern}`")
         assert told != patterns.UNKNOWN, pattern
         assert not set(told) & set("^$[]{}\\"), told
 
@@ -80,7 +80,7 @@ def test_every_pattern_of_the_protos_has_words() -> None:
     ],
 )
 def test_a_pattern_says_how_many_characters_of_which_kind(pattern: str, told: str) -> None:
-    assert patterns.said(f"does not match regex pattern `{pattern}`") == told
+    assert patterns.reworded(f"does not match regex pattern `{pattern}`") == told
 
 
 @pytest.mark.parametrize(

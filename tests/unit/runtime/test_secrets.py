@@ -88,5 +88,5 @@ def test_a_key_that_is_none_is_refused_without_being_repeated(
 
 
 def test_keys_are_bounded() -> None:
-    with pytest.raises(ValueError, match="at most 16"):
+    with pytest.raises(ValueError, match="limit is 16"):
         parse_keys(",".join(new_key() for _ in range(17)))

@@ -145,7 +145,7 @@ def test_peers_are_found_by_name_or_star() -> None:
     ],
 )
 def test_a_port_that_there_is_not_is_refused(setting: str, value: str) -> None:
-    with pytest.raises(ValueError, match="names no port: give one from"):
+    with pytest.raises(ValueError, match="has no valid port: give one from"):
         Settings.model_validate({setting: value})
 
 

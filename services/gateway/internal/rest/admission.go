@@ -81,7 +81,7 @@ func isEncoding(encodings string) bool {
 func encodingUnsupported(encoding string) error {
 	return withHTTP(http.StatusUnsupportedMediaType, fault(
 		codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED,
-		"bodies are read as they are, not compressed: send it without Content-Encoding",
+		"compressed bodies are not supported: send it without Content-Encoding",
 		map[string]string{"content_encoding": encoding}))
 }
 
@@ -89,14 +89,14 @@ func encodingUnsupported(encoding string) error {
 func single(header http.Header, name string) (string, error) {
 	values := header.Values(name)
 	if slices.ContainsFunc(values, func(value string) bool { return value != values[0] }) {
-		return "", invalid(shown(name), "this header stands twice, with different values; send it once")
+		return "", invalid(shown(name), "this header was sent twice with different values; send it once")
 	}
 	return header.Get(name), nil
 }
 
 func keysDiffer(one, other string) error {
 	return fault(codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_MISMATCH,
-		"header Idempotency-Key came twice with different keys; send the one that names this request",
+		"header Idempotency-Key was sent twice with different keys; send only one",
 		map[string]string{"header": one, "field": other}).Err()
 }
 
@@ -121,11 +121,11 @@ func admitTimeout(header http.Header) error {
 // admitTarget sees to it that path and query read, as UTF-8.
 func admitTarget(r *http.Request) error {
 	if !utf8.ValidString(r.URL.Path) {
-		return invalid("path", "it is not UTF-8, percent-encoded")
+		return invalid("path", "it is not valid percent-encoded UTF-8")
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return invalid("query", `it does not read: write & between parameters, and percent-encode what else stands in them`)
+		return invalid("query", `it is malformed: separate parameters with &, and percent-encode other special characters`)
 	}
 	for name, values := range query {
 		if !utf8.ValidString(name) || slices.ContainsFunc(values, func(value string) bool { return !utf8.ValidString(value) }) {
@@ -171,7 +171,7 @@ func refuseQueries() runtime.Middleware {
 			pattern, known := runtime.HTTPPattern(r.Context())
 			if known && len(r.Form) > 0 && without[r.Method+" "+pattern.String()] {
 				name := shown(slices.Sorted(maps.Keys(r.Form))[0])
-				const description = "this call reads no query; what it takes stands in its path and its body"
+				const description = "this call takes no query parameters, only its path and body"
 				refusal := invalidField(name, parameterPrefix+name+": "+description, description)
 				writeError(r.Context(), nil, nil, w, r, refusal.Err())
 				return
@@ -192,7 +192,7 @@ func refuseBodies() runtime.Middleware {
 			return
 		}
 		verb, template := methodAndPath(rule)
-		description := "this call reads no body; what it takes stands in its path"
+		description := "this call takes no body, only its path"
 		if readsQuery(method.Input(), template, "") {
 			description += " and its query"
 		}
@@ -237,7 +237,7 @@ func contradiction(target any, path map[string]string) error {
 		}
 		said, given := valueAt(body.ProtoReflect(), name)
 		if named, _ := valueAt(called, name); given && !said.Equal(named) {
-			return invalid(name, "the body has another value than the path; leave it out of the body, or write the same there")
+			return invalid(name, "the body and the path differ; leave it out of the body, or send the same value")
 		}
 	}
 	return nil

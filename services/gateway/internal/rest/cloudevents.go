@@ -156,7 +156,7 @@ func setHeaders(message protoreflect.Message, header http.Header) error {
 func textOf(header http.Header, name string) (string, error) {
 	value, err := single(header, name)
 	if err == nil && !utf8.ValidString(value) {
-		err = invalid(shown(name), "this header is not UTF-8; percent-encode it")
+		err = invalid(shown(name), "this header is not valid UTF-8; percent-encode it")
 	}
 	return value, err
 }

@@ -154,7 +154,7 @@ func split(text []byte) ([][]byte, error) {
 		if at >= len(text) {
 			return notAnArray(syntax(io.ErrUnexpectedEOF))
 		}
-		return notAnArray(fmt.Sprintf("not JSON: what stands at byte %d does not belong there", at+1))
+		return notAnArray(fmt.Sprintf("not valid JSON at byte %d", at+1))
 	}
 	var items [][]byte
 	at := behindSpace(text, bytes.IndexByte(text, '[')+1)
@@ -176,7 +176,7 @@ func split(text []byte) ([][]byte, error) {
 		at = behindSpace(text, at+1)
 	}
 	if behindSpace(text, at+1) < len(text) {
-		return nil, decodeFault{{description: "the body goes on after the array"}}
+		return nil, decodeFault{{description: "something follows after the array"}}
 	}
 	return items, nil
 }

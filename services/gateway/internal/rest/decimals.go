@@ -60,7 +60,7 @@ func (q *quoting) value(message protoreflect.MessageDescriptor, field protorefle
 		return fmt.Errorf("nested deeper than %d", depthMax)
 	}
 	if q.values++; q.values > valuesMax {
-		return fmt.Errorf("it holds more than %d values, at whatever depth; send them in several calls", valuesMax)
+		return fmt.Errorf("it contains more than %d values at all depths together; send them in several calls", valuesMax)
 	}
 	before := q.decoder.InputOffset()
 	token, err := q.decoder.Token()

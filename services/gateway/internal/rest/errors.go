@@ -55,14 +55,14 @@ func withHTTP(code int, fault *status.Status) error {
 
 func overloaded(inFlightMax int) error {
 	return fault(codes.ResourceExhausted, errorsv1.ErrorReason_ERROR_REASON_OVERLOADED,
-		"too many calls at a time; come back in a second",
+		"too many concurrent calls; try again in a second",
 		map[string]string{"limit": strconv.Itoa(inFlightMax)},
 		&errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: 1}}).Err()
 }
 
 func meshTokenOutside() error {
 	return fault(codes.Unauthenticated, errorsv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED,
-		"a mesh token is for services alone; send an API key: `Authorization: Bearer <key>`",
+		"mesh tokens are only for services; send an API key: `Authorization: Bearer <key>`",
 		map[string]string{"cause": "mesh_token_outside"}).Err()
 }
 
@@ -91,7 +91,7 @@ func bodyFault(err error) error {
 			"the body did not arrive in time", nil))
 	}
 	return fault(codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_UNDECODABLE_REQUEST,
-		"the body breaks off, or is not cut into chunks as its headers say", nil).Err()
+		"the body is incomplete, or its chunked encoding is malformed", nil).Err()
 }
 
 // writeError answers with the google.rpc.Status of an error.
@@ -223,27 +223,27 @@ func explained(ctx context.Context, s *status.Status, requestID string) *status.
 		return unreachable(service)
 	case codes.DeadlineExceeded:
 		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED,
-			"the call did not end before its deadline", map[string]string{"method": method})
+			"the call did not finish before its deadline", map[string]string{"method": method})
 	case codes.ResourceExhausted:
 		if !strings.Contains(s.Message(), "larger than max") {
 			// The server's own bound on open calls.
 			return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_OVERLOADED,
-				"the mesh works on as many calls as it can; come back in a second", nil,
+				"the mesh is at its limit of concurrent calls; try again in a second", nil,
 				&errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: 1}})
 		}
 		if hasBody(ctx) {
 			return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE,
-				"the request is larger than one call may carry; split it", nil)
+				"the request is too large for one call; split it", nil)
 		}
 		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE,
-			"the answer is larger than one call may carry; ask for less at a time", nil)
+			"the response is too large for one call; ask for less at a time", nil)
 	case codes.Unimplemented:
 		return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_NO_ROUTE,
 			"the mesh does not serve this call", map[string]string{"path": method})
 	case codes.Canceled:
 		if ctx.Err() != nil { // nobody is there to read this
 			return fault(s.Code(), errorsv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED,
-				"the caller went away", map[string]string{"method": method})
+				"the caller cancelled the call", map[string]string{"method": method})
 		}
 		return unreachable(service)
 	}
@@ -252,14 +252,14 @@ func explained(ctx context.Context, s *status.Status, requestID string) *status.
 
 func unreachable(service string) *status.Status {
 	return fault(codes.Unavailable, errorsv1.ErrorReason_ERROR_REASON_DEPENDENCY_UNAVAILABLE,
-		"the mesh cannot be reached; the same call may be made again",
+		"the mesh is unavailable; the same call can be repeated safely",
 		map[string]string{"service": service},
 		&errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: 1}})
 }
 
 func ourFault(requestID string) *status.Status {
 	return fault(codes.Internal, errorsv1.ErrorReason_ERROR_REASON_INTERNAL,
-		"a fault of ours; making the same request again does nothing twice. Give the operator request id "+requestID,
+		"internal error; repeating the same request is safe, nothing is done twice. Give the operator request id "+requestID,
 		map[string]string{"request_id": requestID})
 }
 
@@ -277,12 +277,12 @@ func misread(ctx context.Context, message string) (field, description string) {
 	if found := pathFault.FindStringSubmatch(message); found != nil {
 		if method := methodOf(ctx); method != nil {
 			if _, field := fieldAt(method.Input(), found[1]); field != nil {
-				return found[1], "what the path has in its place is not " + expected(field)
+				return found[1], "its value in the path is not " + expected(field)
 			}
 		}
-		return found[1], "what the path has in its place does not read"
+		return found[1], "its value in the path is malformed"
 	}
-	return "", "the request does not read; see /openapi.json"
+	return "", "the request is malformed; see /openapi.json"
 }
 
 // undecodable names each part of a body that does not read.
@@ -302,7 +302,7 @@ func undecodable(ctx context.Context, cause error) *status.Status {
 			&errdetails.BadRequest_FieldViolation{Field: part.path, Description: part.description})
 	}
 	return fault(codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_UNDECODABLE_REQUEST,
-		fmt.Sprintf("the body is no %s: %v", request, parts),
+		fmt.Sprintf("the body is not a valid %s: %v", request, parts),
 		map[string]string{"method": path}, violations)
 }
 

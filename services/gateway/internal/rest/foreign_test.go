@@ -298,13 +298,13 @@ func TestParametersSayEachThingOnce(t *testing.T) {
 	mesh := newMesh(t, nil)
 	client := newClient(t, mesh.address, defaults)
 	for path, want := range map[string]string{
-		"/v1/billing/charges?page_size=1&pageSize=1":                                                  "page_size: it is pageSize in another spelling",
-		"/v1/billing/charges?org_id=a&orgId=b":                                                        "org_id: it is orgId in another spelling",
-		"/v1/metering/usage?period.start_at=2026-01-01T00:00:00Z&period.startAt=2026-01-01T00:00:00Z": "another spelling",
-		"/v1/billing/charges/chg_1?charge_id=chg_2":                                                   "charge_id: this call reads no query",
-		"/v1/billing/charges/chg_1?chargeId=chg_2":                                                    "chargeId: this call reads no query",
-		"/v1/ledger/accounts/a:USD/entries?account_id=b:USD":                                          "account_id: the path or the body says that already",
-		"/v1/ledger/accounts/a:USD/entries?accountId=b:USD":                                           "accountId: the path or the body says that already",
+		"/v1/billing/charges?page_size=1&pageSize=1":                                                  "page_size: it is the same parameter as pageSize",
+		"/v1/billing/charges?org_id=a&orgId=b":                                                        "org_id: it is the same parameter as orgId",
+		"/v1/metering/usage?period.start_at=2026-01-01T00:00:00Z&period.startAt=2026-01-01T00:00:00Z": "the same parameter",
+		"/v1/billing/charges/chg_1?charge_id=chg_2":                                                   "charge_id: this call takes no query",
+		"/v1/billing/charges/chg_1?chargeId=chg_2":                                                    "chargeId: this call takes no query",
+		"/v1/ledger/accounts/a:USD/entries?account_id=b:USD":                                          "account_id: it is already given by the path or the body",
+		"/v1/ledger/accounts/a:USD/entries?accountId=b:USD":                                           "accountId: it is already given by the path or the body",
 		"/v1/metering/usage?period.start_at=2026-01-01T00:00:00+01:00":                                "write %2B for the + of a time zone",
 		"/v1/timers?due_before=2026-01-01T00:00:00+01:00":                                             "write %2B for the + of a time zone",
 		"/v1/timers?due_before=2026-01-01T0:00:00Z":                                                   "is not a time",
@@ -312,7 +312,7 @@ func TestParametersSayEachThingOnce(t *testing.T) {
 		"/v1/timers?dueBefore=2026-01-01T00:00:00%2B24:00":                                            "is not a time",
 		"/v1/metering/usage?period.start_at=2016-12-31T23:59:60Z":                                     "is not a time",
 		"/v1/metering/usage?period.endAt=9999-12-31T23:59:59-01:00":                                   "is not a time",
-		"/v1/timers?due_before=2026-01-01T00:00:00Z&due_before=2026-01-01T00:00:00Z":                  "it stands 2 times",
+		"/v1/timers?due_before=2026-01-01T00:00:00Z&due_before=2026-01-01T00:00:00Z":                  "it is given 2 times",
 		"/v1/timers?due_before=yesterday":                                                             `"yesterday" is not a time`,
 		"/v1/merchant-configs/shop?version=x":                                                         "a whole number that fits",
 	} {

@@ -119,7 +119,7 @@ func (s *mortalStream) RecvMsg(message any) error {
 		s.release()
 	}
 	if err != nil && !errors.Is(err, io.EOF) && s.lifetime.Err() != nil {
-		return status.Error(codes.Unavailable, "the facade is going down")
+		return status.Error(codes.Unavailable, "the facade is shutting down")
 	}
 	return err
 }

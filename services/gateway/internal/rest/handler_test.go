@@ -331,7 +331,7 @@ func TestListsOfARequestAreCutAtTheFirstItemThatIsTooMuch(t *testing.T) {
 	large := Limits{BodyBytesMax: BodyBytesMax, InFlightMax: defaults.InFlightMax, Deadline: defaults.Deadline}
 	answer := newClient(t, mesh.address, large).do("POST", "/v1/ledger/transfers", body)
 	answer.wantReason(400, "UNDECODABLE_REQUEST")
-	if !strings.Contains(string(answer.body), "values, at whatever depth") {
+	if !strings.Contains(string(answer.body), "values at all depths together") {
 		t.Errorf("%s", answer.body)
 	}
 }
@@ -583,13 +583,13 @@ func TestParametersThatDoNotReadAreNamed(t *testing.T) {
 	for query, want := range map[string]string{
 		"/v1/events?page_size=abc":                     `"abc" is not a whole number that fits`,
 		"/v1/events?page_size=99999999999":             `"99999999999" is not a whole number that fits`,
-		"/v1/events?page_size=1&page_size=2":           `it stands 2 times; send it once`,
+		"/v1/events?page_size=1&page_size=2":           `it is given 2 times; send it once`,
 		"/v1/events?page_size[x]=5":                    `there is no such parameter`,
 		"/v1/events?page_size[=5":                      `there is no such parameter`,
 		"/v1/events?limit=5":                           `there is no such parameter`,
 		"/v1/events?rendering=XML":                     `"XML" is not one of RENDERING_`,
 		"/v1/metering/usage?period.start_at=yesterday": `"yesterday" is not a time such as 2026-01-31T12:00:00Z`,
-		"/v1/metering/usage?period=2026":               `"2026" is not a text: name a field of it, as in period.x`,
+		"/v1/metering/usage?period=2026":               `"2026" is not a string: name one of its fields, as in period.x`,
 	} {
 		details := client.do("GET", query, "").wantReason(400, "INVALID_FIELD")
 		violation := details["BadRequest"]["field_violations"].([]any)[0].(map[string]any)
@@ -608,7 +608,7 @@ func TestAGrpcTimeoutThatStandsTwiceIsToldAsSuch(t *testing.T) {
 	client := newClient(t, newMesh(t, nil).address, defaults)
 	answer := client.do("GET", "/v1/billing/charges", "", "Grpc-Timeout", "5S", "Grpc-Timeout", "1n")
 	answer.wantReason(400, "INVALID_FIELD")
-	if !strings.Contains(string(answer.body), "Grpc-Timeout: this header stands twice") {
+	if !strings.Contains(string(answer.body), "Grpc-Timeout: this header was sent twice") {
 		t.Errorf("%s", answer.body)
 	}
 }

@@ -36,6 +36,6 @@ func rfc3339(text string) (string, error) {
 			return read, nil
 		}
 	}
-	return "", fmt.Errorf("%q is not a moment as RFC 3339 writes it, of the years 1 to 9999, such as 2026-11-20T10:00:00Z",
+	return "", fmt.Errorf("%q is not an RFC 3339 time in the years 1 to 9999, such as 2026-11-20T10:00:00Z",
 		shortened(text, 64))
 }

@@ -58,7 +58,7 @@ func (p *probes) serve(w http.ResponseWriter, r *http.Request, refuse func(error
 // ready is nil when calls are served.
 func (p *probes) ready() error {
 	if p.lifetime.Err() != nil {
-		return notReady("this facade is going down")
+		return notReady("this facade is shutting down")
 	}
 	p.mutex.Lock() // one question at a time, whose answer is everybody's
 	defer p.mutex.Unlock()
@@ -77,9 +77,9 @@ func (p *probes) ask() error {
 	case status.Code(err) == codes.ResourceExhausted:
 		return nil // it answers as many calls as it can
 	case err != nil:
-		return notReady("the mesh cannot be reached")
+		return notReady("the mesh is unavailable")
 	case answer.GetStatus() != healthpb.HealthCheckResponse_SERVING:
-		return notReady("the mesh does not serve now")
+		return notReady("the mesh is not serving")
 	}
 	return nil
 }

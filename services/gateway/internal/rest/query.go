@@ -26,16 +26,16 @@ func (s strictQuery) Parse(message proto.Message, values url.Values, filter *uti
 			return parameterError(name, "there is no such parameter")
 		}
 		if filter.HasCommonPrefix(path) {
-			return parameterError(name, "the path or the body says that already; leave it out")
+			return parameterError(name, "it is already given by the path or the body; leave it out")
 		}
 		_, key, _ := strings.Cut(name, "[")
 		full := strings.Join(path, ".") + "[" + key
 		if other, twice := spelled[full]; twice {
-			return parameterError(name, fmt.Sprintf("it is %s in another spelling; send one of them", other))
+			return parameterError(name, fmt.Sprintf("it is the same parameter as %s; send one of them", other))
 		}
 		spelled[full] = name
 		if times := len(values[name]); times > 1 && !field.IsList() {
-			return parameterError(name, fmt.Sprintf("it stands %d times; send it once", times))
+			return parameterError(name, fmt.Sprintf("it is given %d times; send it once", times))
 		}
 		// One by one, so that the one at fault is known; the parser's own words are those of Go's libraries.
 		given, err := asGoReads(field, values[name])
@@ -117,7 +117,7 @@ func expected(field protoreflect.FieldDescriptor) string {
 	case protoreflect.FloatKind, protoreflect.DoubleKind:
 		return "a number"
 	case protoreflect.StringKind:
-		return "a text in UTF-8"
+		return "a string in UTF-8"
 	case protoreflect.MessageKind, protoreflect.GroupKind:
 		switch field.Message().FullName() {
 		case "google.protobuf.Timestamp":
@@ -125,7 +125,7 @@ func expected(field protoreflect.FieldDescriptor) string {
 		case "google.protobuf.Duration":
 			return aTimeSpan
 		}
-		return "a text: name a field of it, as in " + string(field.Name()) + ".x"
+		return "a string: name one of its fields, as in " + string(field.Name()) + ".x"
 	}
 	if field.IsList() {
 		return "whole numbers"

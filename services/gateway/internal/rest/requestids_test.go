@@ -64,7 +64,7 @@ func TestAnAnswerNamesTheCallAsTheMeshDoes(t *testing.T) {
 			if got := answer.header.Values("X-Request-Id"); answer.status != code || len(got) != 1 || got[0] != "given by the mesh" {
 				t.Errorf("%s: %d %q", call, answer.status, got)
 			}
-			faulty := strings.Contains(string(answer.body), "a fault of ours")
+			faulty := strings.Contains(string(answer.body), "internal error")
 			if faulty != strings.Contains(string(answer.body), "request id given by the mesh") ||
 				sent != "" && sent != "r1" && strings.Contains(string(answer.body), sent) {
 				t.Errorf("%s: %s", call, answer.body)

@@ -93,14 +93,14 @@ func unreadable(code int) *status.Status {
 	case http.StatusRequestHeaderFieldsTooLarge:
 		return headersTooLarge(HeaderBytesMax)
 	case http.StatusExpectationFailed:
-		return malformed("the header Expect asks for something else than 100-continue; leave it out")
+		return malformed("the header Expect supports only 100-continue; leave it out")
 	case http.StatusNotImplemented:
 		return fault(codes.Unimplemented, errorsv1.ErrorReason_ERROR_REASON_MALFORMED_HTTP,
-			"the header Transfer-Encoding asks for something else than chunked; leave it out", nil)
+			"the header Transfer-Encoding supports only chunked; leave it out", nil)
 	case http.StatusHTTPVersionNotSupported:
 		return malformed("this is not HTTP/1.1")
 	}
-	return malformed("the request line, a header or the escapes of the path are not what HTTP/1.1 asks for")
+	return malformed("the request line, a header or an escape in the path is not valid HTTP/1.1")
 }
 
 func malformed(message string) *status.Status {

@@ -30,9 +30,9 @@ var sayings = []struct {
 	ours   func(found []string) string
 }{
 	{regexp.MustCompile(`^unknown field (.*)$`), func(f []string) string { return "unknown field " + shown(f[1]) }},
-	{regexp.MustCompile(`^duplicate (?:field|map key) (.*)$`), func(f []string) string { return shown(f[1]) + " comes twice" }},
+	{regexp.MustCompile(`^duplicate (?:field|map key) (.*)$`), func(f []string) string { return shown(f[1]) + " is given twice" }},
 	{regexp.MustCompile(`^error parsing (.*), oneof (\S+) is already set$`), func(f []string) string {
-		return fmt.Sprintf("%s excludes another field that is given too: send one of them", shown(f[1]))
+		return fmt.Sprintf("%s cannot be combined with another field that was sent: send one of them", shown(f[1]))
 	}},
 	{regexp.MustCompile(`^invalid value for (\w+) field (\w+): (?s:(.*))$`), func(f []string) string {
 		return fmt.Sprintf("field %s: %s is not %s", f[2], shown(f[3]), kindWords[f[1]])
@@ -47,22 +47,22 @@ var sayings = []struct {
 		return shown(f[1]) + " is not " + aTimeSpan
 	}},
 	{regexp.MustCompile(`^unexpected token (?s:(.*))$`), func(f []string) string {
-		return shown(f[1]) + " does not belong there"
+		return shown(f[1]) + " is unexpected here"
 	}},
-	{regexp.MustCompile(`recursion depth|nested`), func([]string) string { return "it nests too deeply" }},
-	{regexp.MustCompile(`UTF-8`), func([]string) string { return "a text is not in UTF-8" }},
+	{regexp.MustCompile(`recursion depth|nested`), func([]string) string { return "it is nested too deeply" }},
+	{regexp.MustCompile(`UTF-8`), func([]string) string { return "a string is not valid UTF-8" }},
 	// protojson looks for the other half of a pair up to the end of the body. Texts that end too early were told before.
 	{regexp.MustCompile(`escape code|EOF`), func([]string) string {
-		return `a text holds a \ that stands for no character, such as half of a surrogate pair`
+		return `a string has a \ that is not a valid escape, such as half of a surrogate pair`
 	}},
 	{regexp.MustCompile(`@type|unable to resolve|google\.protobuf\.Any`), func([]string) string {
-		return "its @type names no message that is known here"
+		return "its @type is not a known message"
 	}},
 }
 
 // kindWords say what the values of a kind of field are.
 var kindWords = map[string]string{
-	"bool": "true or false", "string": "a text", "bytes": "Base64", "enum": "one of the names of its enum",
+	"bool": "true or false", "string": "a string", "bytes": "Base64", "enum": "one of the names of its enum",
 	"float": "a number that fits", "double": "a number that fits",
 	"int32": "a whole number that fits", "sint32": "a whole number that fits", "sfixed32": "a whole number that fits",
 	"int64": "a whole number that fits", "sint64": "a whole number that fits", "sfixed64": "a whole number that fits",
@@ -82,7 +82,7 @@ func said(err error) string {
 			return place + saying.ours(found)
 		}
 	}
-	return place + "what stands there does not fit its field"
+	return place + "the value does not fit its field"
 }
 
 // syntax says where a body stops to be JSON.
@@ -92,11 +92,11 @@ func syntax(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("not JSON: it ends too early")
+		return errors.New("not valid JSON: it ends too early")
 	case errors.As(err, &fault):
-		return fmt.Errorf("not JSON: what stands at byte %d does not belong there", fault.Offset)
+		return fmt.Errorf("not valid JSON at byte %d", fault.Offset)
 	}
-	return errors.New("not JSON")
+	return errors.New("not valid JSON")
 }
 
 // shown is a piece of what was sent, cut to a length that fits a sentence.

@@ -63,7 +63,7 @@ class ConsumerGone(BrokerAway):
 
 
 class BrokerUnfit(Exception):
-    """NATS answers, and cannot serve as transport until somebody changes something. The message says what."""
+    """NATS answers, but its configuration must change before it can be used. The message says how."""
 
 
 class TailMoved(Exception):
@@ -186,7 +186,7 @@ class Broker:
             await client.close()
             said = reason or f"{type(error).__name__}: {error}"
             if said.startswith(tuple(kind.__name__ for kind in _BROKEN)):
-                said += "; a server may end like this whom it refuses, so see whether user and password are right"
+                said += "; a server may also do this if it rejects the login, so check user and password"
             raise BrokerAway(f"no connection to NATS at {self.place}: {said}") from error
         except BaseException:
             await client.close()
@@ -196,7 +196,7 @@ class Broker:
             await client.close()
             wanted = ".".join(map(str, SERVER_VERSION_MIN))
             found = f"{version.major}.{version.minor}"
-            raise BrokerUnfit(f"NATS at {self.place} is {found}; it has to be {wanted} or later")
+            raise BrokerUnfit(f"NATS at {self.place} is {found}; {wanted} or later is required")
         return client
 
     async def jetstream(self) -> JetStreamContext:
@@ -206,7 +206,7 @@ class Broker:
     # ---- The stream of this site
 
     async def ensure_stream(self, owner: str) -> StreamState:
-        """Make this site's stream, or check the one that there is.
+        """Create this site's stream, or check the existing one.
 
         Limits of a stream that exists are its operator's: they are left as they are.
 
@@ -227,14 +227,14 @@ class Broker:
         if writer != owner:
             raise BrokerUnfit(
                 f"stream {name} is written by another database ({writer}, this one is {owner}): give each site a "
-                "name of its own; or, when this database took the other's place, change the stream's metadata"
+                "name of its own; or, if this database replaces the other, change the stream's metadata"
             )
         if config.subjects != [message.subjects_of(self.options.site)]:
             raise BrokerUnfit(
-                f"stream {name} has the subjects {config.subjects}, which are not its site's"
+                f"stream {name} has the subjects {config.subjects}, which do not belong to its site"
             )
         if not config.allow_atomic:
-            raise BrokerUnfit(f"stream {name} takes no atomic batches: set allow_atomic")
+            raise BrokerUnfit(f"stream {name} does not allow atomic batches: set allow_atomic")
         return _state(info)
 
     async def _make_stream(self, jetstream: JetStreamContext, owner: str) -> api.StreamInfo:
@@ -260,14 +260,14 @@ class Broker:
         except APIError as error:
             if error.err_code == _NO_STORAGE:
                 raise BrokerUnfit(
-                    f"NATS has no {options.stream_bytes_max} bytes to give to stream {config.name}: raise max_file of "
+                    f"NATS cannot reserve {options.stream_bytes_max} bytes for stream {config.name}: raise max_file of "
                     "its servers, or lower TOLLMESH_NATS_STREAM_BYTES_MAX"
                 ) from error
             if error.err_code != _NOT_CLUSTERED or options.replicas:
                 raise
         config.num_replicas = 1
         _log.warning(
-            "the stream has one copy: this NATS is no cluster, and what it loses has to be sent again",
+            "the stream has only one copy, because this NATS is not a cluster: what it loses has to be sent again",
             stream=config.name,
         )
         return await jetstream.add_stream(config)

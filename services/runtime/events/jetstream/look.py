@@ -7,7 +7,7 @@ from nats.errors import Error as NatsError
 from services.runtime.events.jetstream import message
 from services.runtime.events.jetstream.broker import Broker, BrokerAway, BrokerUnfit
 from services.runtime.events.jetstream.options import Options
-from services.runtime.interruptions import told
+from services.runtime.interruptions import error_summary
 
 
 async def look_at(options: Options) -> tuple[bool, str]:
@@ -20,10 +20,10 @@ async def look_at(options: Options) -> tuple[bool, str]:
     except (BrokerAway, BrokerUnfit) as error:
         return False, str(error)
     except (NatsError, TimeoutError) as error:
-        return False, f"NATS at {broker.place} has no JetStream to offer: {told(error)}"
+        return False, f"NATS at {broker.place} does not offer JetStream: {error_summary(error)}"
     finally:
         await broker.close()
     stream = message.stream_of(options.site)
     if state is None:
-        return True, f"{place}; stream {stream} is made by up"
-    return True, f"{place}; stream {stream}: {state.messages} messages, {state.replicas} of each"
+        return True, f"{place}; stream {stream} is created by up"
+    return True, f"{place}; stream {stream}: {state.messages} messages, {state.replicas} replicas"

@@ -51,7 +51,7 @@ _FIXED_BYTES_MAX = 1024
 
 
 class Unreadable(Exception):
-    """A message is no event of ours. The message says what is wrong with it."""
+    """A NATS message is not a valid Tollmesh event. The message says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,13 +235,15 @@ def read(subject: str, headers: Mapping[str, str] | None, body: bytes) -> Arrive
     _check(event)
     _check_payload(event)
     if subject != subject_of(event, lane):
-        raise Unreadable("its subject says another site, tenant or subject than its headers")
+        raise Unreadable(
+            "its NATS subject and its headers name different sites, tenants or subjects"
+        )
     return Arrived(event, lane, number)
 
 
 def _event(texts: Mapping[str, str], body: bytes) -> Event:
     if texts["ce-specversion"] != _SPEC_VERSION:
-        raise Unreadable(f"CloudEvents {texts['ce-specversion']!r} is not read")
+        raise Unreadable(f"CloudEvents {texts['ce-specversion']!r} is not supported")
     created_at = moments.read(texts["ce-time"])
     return Event(
         tenant_id=texts["Tollmesh-Tenant"],
@@ -281,7 +283,7 @@ def _check(event: Event) -> None:
         if not sound:
             raise Unreadable(f"its {what} is out of bounds")
     if any("\0" in text for text in (event.tenant_id, event.event_id, event.key, *trail)):
-        raise Unreadable("a text of it holds the character NUL")
+        raise Unreadable("a string in it contains the character NUL")
 
 
 def _may_name_a_message(name: str) -> bool:
@@ -302,9 +304,9 @@ def _check_payload(event: Event) -> None:
             for fault in wellformed.faults(message, nul_too=False):
                 raise Unreadable(f"its payload's {fault.field} {fault.description}")
     except DecodeError as error:
-        raise Unreadable(f"its payload is no {name}") from error
+        raise Unreadable(f"its payload is not a valid {name}") from error
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"its payload is no JSON: {error}") from error
+        raise Unreadable(f"its payload isn't valid JSON: {error}") from error
 
 
 def split_version_of(subject: str) -> tuple[str, int]:
@@ -319,12 +321,12 @@ def _whole(text: str, least: int, most: int) -> int:
     """Read a number as `str` writes it. Raises ValueError when it is none, or out of bounds."""
     digits = text.isascii() and text.isdigit() and len(text) <= len(str(most))
     if not digits or not least <= int(text) <= most:
-        raise ValueError(f"{text[:40]!r} is no number from {least} to {most}")
+        raise ValueError(f"{text[:40]!r} is not a number from {least} to {most}")
     return int(text)
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 # Its numbers are only looked at: whoever needs them reads them.

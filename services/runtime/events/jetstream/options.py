@@ -63,7 +63,7 @@ class Options:
             for site in sites:
                 _check_site(name, site)
         if settings.nats_site in sources:
-            raise SettingsUnfit("TOLLMESH_NATS_FROM: a site takes nothing in from itself")
+            raise SettingsUnfit("TOLLMESH_NATS_FROM: a site cannot receive events from itself")
         _check_urls(urls)
         files = (settings.nats_creds_file, settings.nats_ca_file, settings.nats_cert_file)
         for path in (*files, settings.nats_key_file):
@@ -121,7 +121,7 @@ def _listed(text: str) -> tuple[str, ...]:
 def _check_site(name: str, site: str) -> None:
     if not SITE.fullmatch(site):
         raise SettingsUnfit(
-            f"TOLLMESH_NATS_{name}: {site!r} names no site: 1 to 32 of a-z, 0-9 and -"
+            f"TOLLMESH_NATS_{name}: {site!r} is not a valid site: use 1 to 32 of a-z, 0-9 and -"
         )
 
 

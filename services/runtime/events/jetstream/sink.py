@@ -47,7 +47,7 @@ from services.runtime.events.jetstream.statements import (
 from services.runtime.events.jetstream.waits import BACKOFF, STOP_SECONDS_MAX
 from services.runtime.events.owners import new_owner
 from services.runtime.events.relay import Delivery, Relay, Row
-from services.runtime.interruptions import told
+from services.runtime.interruptions import error_summary
 from services.runtime.leases import LeaseLost
 from services.runtime.loops import Loop
 from services.runtime.outbox.publish import identity_hash
@@ -283,8 +283,8 @@ class Sink:
             except (TailMoved, TimeoutError, NatsError) as error:
                 surprises += 1
                 if surprises > SURPRISES_MAX:
-                    raise BrokerAway(f"lane {lane.lane}: {told(error)}") from error
-                _log.warning("batch in doubt", lane=lane.lane, error=told(error))
+                    raise BrokerAway(f"lane {lane.lane}: {error_summary(error)}") from error
+                _log.warning("batch in doubt", lane=lane.lane, error=error_summary(error))
                 known, tail = tail.sequence, await self._find_out(session, lane)
                 singly = isinstance(error, Repeated) and tail.sequence == known
                 publish = self._publish_singly if singly else self._publish
@@ -386,7 +386,7 @@ class Sink:
 
     async def _bury(self, driver: Session, lane: Lane, delivery: Delivery) -> None:
         error = (
-            f"larger than NATS takes ({self._weight_max} bytes a message): raise max_payload of its servers to 2 MB, "
+            f"larger than NATS allows ({self._weight_max} bytes per message): raise its servers' max_payload to 2 MB, "
             "then replay"
         )
         _log.error("event buried", lane=lane.lane, event_id=delivery.event_id, error=error)
@@ -465,7 +465,7 @@ class Sink:
         state = await self._state()
         if state.last < kept.sequence:
             _log.error(
-                "the stream lost messages that it had acknowledged, or was made anew: replay the events to "
+                "the stream lost messages that it had acknowledged, or was recreated: replay the events to "
                 "transport.jetstream",
                 stream=self._stream,
                 lane=lane.lane,

@@ -378,7 +378,7 @@ class Source:
         """Notice a stream that was made anew, or has less than was read. Raises Restart."""
         state = await self._broker.state(self._site)
         if state is None or state.made_at != position.made_at or state.last < position.sequence:
-            raise Restart("the stream is another one, or lost messages")
+            raise Restart("the stream was replaced, or lost messages")
 
     async def _position(self, session: Session, share: Share, state: StreamState) -> Position:
         kept = await row(session, "position", site=self._site, share=share.share)
@@ -388,7 +388,7 @@ class Source:
         if position.made_at == state.made_at and position.sequence <= state.last:
             return position
         _log.error(
-            "the stream was made anew, or lost messages that had been read: reading it from its start",
+            "the stream was recreated, or lost messages that had been read: reading it from its start",
             site=self._site,
             share=share.share,
             read=position.sequence,
@@ -461,7 +461,7 @@ class Source:
     def _understood(self, item: Any) -> Arrived:
         arrived = message.read(item.subject, item.headers, item.data)
         if arrived.event.site != self._site:
-            raise Unreadable(f"it says that it was born at {arrived.event.site!r}")
+            raise Unreadable(f"it claims to come from site {arrived.event.site!r}")
         return arrived
 
     async def _gap(
@@ -478,7 +478,7 @@ class Source:
             return []
         first = await self._broker.next_of_lane(self._site, lane, before + 1)
         if first is None or first.sequence < sequence:
-            raise Restart(f"lane {lane}: number {expected} was left out on the way")
+            raise Restart(f"lane {lane}: number {expected} was skipped in transit")
         detail = (
             f"lane {lane}: numbers {expected} to {number - 1} are no longer in the stream; replay "
             f"them at site {self._site} to transport.jetstream"
@@ -515,7 +515,7 @@ class Source:
             )
         await driver.execute("SET LOCAL ROLE NONE")
         batch.refusals += [
-            Refusal(sequence, "CONFLICT", "its id stands for other content", event)
+            Refusal(sequence, "CONFLICT", "its id belongs to different content", event)
             for sequence, event in events
             if event.fingerprint != known[event.id_hash]
         ]
@@ -565,8 +565,8 @@ class Source:
             self._report(
                 event.tenant_id,
                 event.event_id,
-                f"site {self._site} sent event {event.event_id} ({event.subject}), whose id stands for other "
-                "content here; it was not taken in",
+                f"site {self._site} sent event {event.event_id} ({event.subject}), whose id belongs to different "
+                "content here; it was not accepted",
             )
 
 

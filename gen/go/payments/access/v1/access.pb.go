@@ -24,7 +24,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ApiKey is a credential of one tenant. The key itself is shown once, when it is made; what is stored
+// ApiKey is a credential of one tenant. The key itself is shown only once, when it is created; what is stored
 // is its SHA-256.
 type ApiKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`

@@ -26,13 +26,13 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ChargeStatus is how far a charge, or a line of it, has come. Number 3 is kept for REVERSED.
+// ChargeStatus is the progress of a charge, or of a line of it. Number 3 is reserved for REVERSED.
 type ChargeStatus int32
 
 const (
 	// Not known to this reader.
 	ChargeStatus_CHARGE_STATUS_UNSPECIFIED ChargeStatus = 0
-	// Rated and stored for good, but not known to be in the ledger yet. It will be: the same call resumes
+	// Rated and stored permanently, but not yet known to be in the ledger. It will be: the same call resumes
 	// it, and so does the service by itself within minutes.
 	ChargeStatus_CHARGE_STATUS_PENDING ChargeStatus = 1
 	// Its transfers are in the ledger.
@@ -252,11 +252,11 @@ type ChargeLine struct {
 	ExactAmount string `protobuf:"bytes,5,opt,name=exact_amount,json=exactAmount,proto3" json:"exact_amount,omitempty"`
 	// What the organisation pays: exact_amount rounded once, half up.
 	AmountGross *v1.Money `protobuf:"bytes,6,opt,name=amount_gross,json=amountGross,proto3" json:"amount_gross,omitempty"`
-	// Partner that earns on the line; empty when nobody does.
+	// Partner that earns on the line; empty if there is none.
 	PartnerId string `protobuf:"bytes,7,opt,name=partner_id,json=partnerId,proto3" json:"partner_id,omitempty"`
-	// The partner's share of amount_gross in per cent, a decimal; empty when nobody earns.
+	// The partner's share of amount_gross in per cent, a decimal; empty without a partner.
 	PartnerPct string `protobuf:"bytes,8,opt,name=partner_pct,json=partnerPct,proto3" json:"partner_pct,omitempty"`
-	// The partner's share, rounded; a tie stays with us. Zero when nobody earns.
+	// The partner's share, rounded; an exact half goes to us. Zero without a partner.
 	PartnerAmount *v1.Money `protobuf:"bytes,9,opt,name=partner_amount,json=partnerAmount,proto3" json:"partner_amount,omitempty"`
 	// What stays with us: amount_gross minus partner_amount.
 	Net *v1.Money `protobuf:"bytes,10,opt,name=net,proto3" json:"net,omitempty"`
@@ -480,7 +480,7 @@ type LineExplanation struct {
 	Line *ChargeLine `protobuf:"bytes,1,opt,name=line,proto3" json:"line,omitempty"`
 	// The same as sentences for people, one a step.
 	Steps []string `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
-	// What was posted for the line; empty when its amount is zero. While the charge is PENDING: what will be.
+	// What was posted for the line, or will be while the charge is PENDING; empty when its amount is zero.
 	Postings      []*LinePosting `protobuf:"bytes,3,rep,name=postings,proto3" json:"postings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -33,7 +33,7 @@ const (
 //
 // ChargeService turns metered usage into what an organisation owes.
 type ChargeServiceClient interface {
-	// CreateCharge rates the usage of an organisation in a period, stores the lines for good, posts them to
+	// CreateCharge rates the usage of an organisation in a period, stores the lines permanently, posts them to
 	// the ledger and answers once they are there. The same request_id gives the same charge, whatever was
 	// metered meanwhile, and finishes one that an earlier call left half-way.
 	//
@@ -107,7 +107,7 @@ func (c *chargeServiceClient) ExplainCharge(ctx context.Context, in *ExplainChar
 //
 // ChargeService turns metered usage into what an organisation owes.
 type ChargeServiceServer interface {
-	// CreateCharge rates the usage of an organisation in a period, stores the lines for good, posts them to
+	// CreateCharge rates the usage of an organisation in a period, stores the lines permanently, posts them to
 	// the ledger and answers once they are there. The same request_id gives the same charge, whatever was
 	// metered meanwhile, and finishes one that an earlier call left half-way.
 	//

@@ -141,7 +141,7 @@ func (x *MerchantConfig) GetCreatedBy() string {
 // MethodConfig says through which processors a payment method is charged.
 type MethodConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Payment method, an open set: `card`, `wallet`, `ach`, `credit_balance`, … Each stands at most once.
+	// Payment method, an open set: `card`, `wallet`, `ach`, `credit_balance`, … Each appears at most once.
 	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
 	// Most that one payment may take from this method; absent: no limit. A payment in another currency
 	// cannot use a method that has a limit, for the limit says nothing about it.

@@ -37,7 +37,7 @@ const (
 	ContractKind_CONTRACT_KIND_OBJECTIVE ContractKind = 2
 	// What a request must look like.
 	ContractKind_CONTRACT_KIND_SCHEMA ContractKind = 3
-	// What a partner or a scheme asks for, e.g. a cap on attempts.
+	// A requirement of a partner or a scheme, e.g. a cap on attempts.
 	ContractKind_CONTRACT_KIND_POLICY ContractKind = 4
 )
 
@@ -226,7 +226,7 @@ type ContractViolation struct {
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// How bad it is, as in Contract.severity; left empty, the contract's own severity is taken.
 	Severity string `protobuf:"bytes,3,opt,name=severity,proto3" json:"severity,omitempty"`
-	// What was seen and what was expected, for people.
+	// What was observed and what was expected, for people.
 	Message string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
 	// Service that noticed; left empty, it is read from the first part of the contract's id.
 	Service string `protobuf:"bytes,5,opt,name=service,proto3" json:"service,omitempty"`

@@ -33,7 +33,7 @@ type EventTypeCutOver struct {
 	SchemaVersion int32 `protobuf:"varint,2,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
 	// The version that is refused from now on.
 	RetiredSchemaVersion int32 `protobuf:"varint,3,opt,name=retired_schema_version,json=retiredSchemaVersion,proto3" json:"retired_schema_version,omitempty"`
-	// When this was to happen; the event may come somewhat later.
+	// When this was due; the event may come somewhat later.
 	CutoverAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=cutover_at,json=cutoverAt,proto3" json:"cutover_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

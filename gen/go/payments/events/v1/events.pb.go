@@ -48,7 +48,7 @@ type Event struct {
 	Key string `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
 	// Where it came from and how far it got.
 	Metadata *EventMetadata `protobuf:"bytes,6,opt,name=metadata,proto3" json:"metadata,omitempty"`
-	// What is known of the fact.
+	// The facts of the event.
 	//
 	// Types that are valid to be assigned to Payload:
 	//

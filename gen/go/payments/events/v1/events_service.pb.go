@@ -280,7 +280,7 @@ type TailEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The event.
 	Event *Event `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
-	// Where a later call goes on behind this event.
+	// Cursor with which a later call continues after this event.
 	Cursor        string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -732,7 +732,7 @@ type PublishEventsRequest struct {
 	// Up to 1,000 events; each is judged by itself. More are refused with BATCH_TOO_LARGE.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	// The same as JSON, instead of `events`: `{"events": […]}` or the bare array, with each payload as any JSON
-	// under `data`. What stands there is kept to the byte.
+	// under `data`. It is stored byte for byte.
 	RawRequest    []byte `protobuf:"bytes,2,opt,name=raw_request,json=rawRequest,proto3" json:"raw_request,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2170,7 +2170,7 @@ func (x *ListWebhookEndpointsResponse) GetNextPageToken() string {
 	return ""
 }
 
-// Request of UpdateWebhookEndpoint. What is left out stays as it is.
+// Request of UpdateWebhookEndpoint. Fields that are left out stay unchanged.
 type UpdateWebhookEndpointRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of this request, a UUID.
@@ -2424,7 +2424,7 @@ type RotateWebhookSecretRequest struct {
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The endpoint.
 	EndpointId string `protobuf:"bytes,2,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
-	// How long the earlier secrets sign beside the new one, from 0 (a leak) to 7 days; 24 hours unless set.
+	// How long the earlier secrets keep signing next to the new one, from 0 (a leak) to 7 days; 24 hours unless set.
 	Overlap *durationpb.Duration `protobuf:"bytes,3,opt,name=overlap,proto3" json:"overlap,omitempty"`
 	// How the new secret signs; as the one before unless set.
 	Signing       WebhookSigning `protobuf:"varint,4,opt,name=signing,proto3,enum=payments.events.v1.WebhookSigning" json:"signing,omitempty"`
@@ -3037,7 +3037,7 @@ func (*RedeliverWebhookRequest_Period) isRedeliverWebhookRequest_What() {}
 // Answer of RedeliverWebhook.
 type RedeliverWebhookResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many deliveries begin anew.
+	// How many deliveries restart.
 	Redelivered int32 `protobuf:"varint,1,opt,name=redelivered,proto3" json:"redelivered,omitempty"`
 	// True when the period holds more: call again with another request_id.
 	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
@@ -3535,7 +3535,7 @@ type ReplayEventsResponse struct {
 	ReplayedCount int32 `protobuf:"varint,1,opt,name=replayed_count,json=replayedCount,proto3" json:"replayed_count,omitempty"`
 	// Number of this replay, the same for all its calls; handlers see it in the envelope.
 	Generation int32 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
-	// Goes on where this call stopped; empty when the period is through.
+	// Continues where this call stopped; empty when the period is done.
 	NextPageToken string `protobuf:"bytes,3,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

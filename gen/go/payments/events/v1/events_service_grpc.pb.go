@@ -58,10 +58,10 @@ const (
 type EventServiceClient interface {
 	// RegisterEventTypes registers types of events that producers outside the mesh publish, or further versions
 	// of them, and answers for each. What is registered belongs to the tenant. Within a version fields may only be
-	// added; whatever else changes needs the next version. A type that stands there already is left alone, so
+	// added; whatever else changes needs the next version. A type that is already registered stays unchanged, so
 	// that a call may be repeated.
 	//
-	// Errors: BATCH_TOO_LARGE. All others are told per type.
+	// Errors: BATCH_TOO_LARGE. All others are reported per type.
 	RegisterEventTypes(ctx context.Context, in *RegisterEventTypesRequest, opts ...grpc.CallOption) (*RegisterEventTypesResponse, error)
 	// ListEventTypes lists the types that came with the release and those of the tenant, by subject.
 	ListEventTypes(ctx context.Context, in *ListEventTypesRequest, opts ...grpc.CallOption) (*ListEventTypesResponse, error)
@@ -77,11 +77,11 @@ type EventServiceClient interface {
 	//
 	//	{"events": [{"id": "o-1", "subject": "order.created", "data": {"order_id": "ord_…"}}]}
 	//
-	// Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are told per event.
+	// Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are reported per event.
 	PublishEvents(ctx context.Context, in *PublishEventsRequest, opts ...grpc.CallOption) (*PublishEventsResponse, error)
 	// ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
 	// sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
-	// otherwise); a cursor that lies before the oldest event kept goes on with that one. EVENT_TYPE_UNKNOWN for a subject
+	// otherwise); a cursor older than the oldest stored event continues with that one. EVENT_TYPE_UNKNOWN for a subject
 	// of which there is neither an event nor a type.
 	//
 	// Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
@@ -96,13 +96,13 @@ type EventServiceClient interface {
 	// Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
 	// STREAM_ENDED when the server is about to stop.
 	TailEvents(ctx context.Context, in *TailEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailEventsResponse], error)
-	// ListTimers lists the events that are yet to come, by the key of their timers.
+	// ListTimers lists the pending timers, by key.
 	//
 	// Errors: INVALID_PAGE_TOKEN.
 	ListTimers(ctx context.Context, in *ListTimersRequest, opts ...grpc.CallOption) (*ListTimersResponse, error)
-	// CancelTimer takes back an event that is yet to come. A journey whose deadline is cancelled waits without one.
+	// CancelTimer cancels a pending timer. A journey whose deadline is cancelled waits without one.
 	//
-	// Errors: NOT_FOUND for a timer that there is not: it was cancelled or replaced, or is an event by now.
+	// Errors: NOT_FOUND if there is no such timer: it was cancelled or replaced, or is already an event.
 	CancelTimer(ctx context.Context, in *CancelTimerRequest, opts ...grpc.CallOption) (*CancelTimerResponse, error)
 	// ListJourneys lists journeys by kind and id, without their steps.
 	//
@@ -135,10 +135,10 @@ type EventServiceClient interface {
 	//
 	// Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
 	// batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
-	// body is the data. What stands under `data` is kept to the byte.
+	// body is the data. `data` is stored byte for byte.
 	//
 	// Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
-	// All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
+	// All others are reported per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
 	PublishCloudEvents(ctx context.Context, in *PublishCloudEventsRequest, opts ...grpc.CallOption) (*PublishCloudEventsResponse, error)
 	// CreateWebhookEndpoint makes an endpoint that gets the tenant's events from now on, and its signing secret.
 	// The secret is shown in this answer only; the answer to a repetition leaves it out.
@@ -159,7 +159,7 @@ type EventServiceClient interface {
 	//
 	// Errors: NOT_FOUND, WEBHOOK_URL_REFUSED, EVENT_TYPE_UNKNOWN.
 	UpdateWebhookEndpoint(ctx context.Context, in *UpdateWebhookEndpointRequest, opts ...grpc.CallOption) (*UpdateWebhookEndpointResponse, error)
-	// DeleteWebhookEndpoint removes an endpoint with its secrets; what was not delivered is dropped. The log of its
+	// DeleteWebhookEndpoint removes an endpoint with its secrets; undelivered events are dropped. The log of its
 	// attempts stays for its 30 days.
 	//
 	// Errors: NOT_FOUND.
@@ -170,7 +170,7 @@ type EventServiceClient interface {
 	// Errors: NOT_FOUND, SECRETS_KEY_MISSING; WEBHOOK_SECRETS_FULL when four earlier secrets still sign.
 	RotateWebhookSecret(ctx context.Context, in *RotateWebhookSecretRequest, opts ...grpc.CallOption) (*RotateWebhookSecretResponse, error)
 	// TestWebhookEndpoint publishes an event `webhook-endpoint.tested` for this endpoint alone, waits until it was
-	// sent, and answers with that attempt. It is sent once, whatever comes of it.
+	// sent, and answers with that attempt. It is sent only once, even if that fails.
 	//
 	// Errors: NOT_FOUND, WEBHOOK_ENDPOINT_DISABLED.
 	TestWebhookEndpoint(ctx context.Context, in *TestWebhookEndpointRequest, opts ...grpc.CallOption) (*TestWebhookEndpointResponse, error)
@@ -178,12 +178,12 @@ type EventServiceClient interface {
 	//
 	// Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
 	ListWebhookDeliveries(ctx context.Context, in *ListWebhookDeliveriesRequest, opts ...grpc.CallOption) (*ListWebhookDeliveriesResponse, error)
-	// ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
+	// ListWebhookAttempts lists requests to endpoints and their responses, newest first.
 	//
 	// Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
 	ListWebhookAttempts(ctx context.Context, in *ListWebhookAttemptsRequest, opts ...grpc.CallOption) (*ListWebhookAttemptsResponse, error)
 	// RedeliverWebhook sends again: one event, or what failed or was skipped in a period, up to 1,000 deliveries a
-	// call. They begin the schedule anew under the same webhook-id.
+	// call. They restart the schedule with the same webhook-id.
 	//
 	// Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
 	RedeliverWebhook(ctx context.Context, in *RedeliverWebhookRequest, opts ...grpc.CallOption) (*RedeliverWebhookResponse, error)
@@ -192,7 +192,7 @@ type EventServiceClient interface {
 	//
 	// Errors: INVALID_PAGE_TOKEN.
 	ListConsumers(ctx context.Context, in *ListConsumersRequest, opts ...grpc.CallOption) (*ListConsumersResponse, error)
-	// ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
+	// ListDeadLetters lists events that a consumer gave up on, by consumer and in the order of the feed.
 	//
 	// Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such consumer.
 	ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error)
@@ -200,7 +200,7 @@ type EventServiceClient interface {
 	// of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
 	// always safe; mend what made it fail first.
 	//
-	// Errors: NOT_FOUND for a consumer that there is not.
+	// Errors: NOT_FOUND when there is no such consumer.
 	ReplayDeadLetters(ctx context.Context, in *ReplayDeadLettersRequest, opts ...grpc.CallOption) (*ReplayDeadLettersResponse, error)
 	// ReplayEvents has a consumer handle the events of a period again, those that it handled before. Its effects happen
 	// again, as far as its handler does not find them done by ids of its own; each replay has a generation, which
@@ -208,7 +208,7 @@ type EventServiceClient interface {
 	// itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
 	// `next_page_token` and another request_id until it is empty.
 	//
-	// Errors: NOT_FOUND for a consumer that there is not; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+	// Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
 	ReplayEvents(ctx context.Context, in *ReplayEventsRequest, opts ...grpc.CallOption) (*ReplayEventsResponse, error)
 }
 
@@ -518,10 +518,10 @@ func (c *eventServiceClient) ReplayEvents(ctx context.Context, in *ReplayEventsR
 type EventServiceServer interface {
 	// RegisterEventTypes registers types of events that producers outside the mesh publish, or further versions
 	// of them, and answers for each. What is registered belongs to the tenant. Within a version fields may only be
-	// added; whatever else changes needs the next version. A type that stands there already is left alone, so
+	// added; whatever else changes needs the next version. A type that is already registered stays unchanged, so
 	// that a call may be repeated.
 	//
-	// Errors: BATCH_TOO_LARGE. All others are told per type.
+	// Errors: BATCH_TOO_LARGE. All others are reported per type.
 	RegisterEventTypes(context.Context, *RegisterEventTypesRequest) (*RegisterEventTypesResponse, error)
 	// ListEventTypes lists the types that came with the release and those of the tenant, by subject.
 	ListEventTypes(context.Context, *ListEventTypesRequest) (*ListEventTypesResponse, error)
@@ -537,11 +537,11 @@ type EventServiceServer interface {
 	//
 	//	{"events": [{"id": "o-1", "subject": "order.created", "data": {"order_id": "ord_…"}}]}
 	//
-	// Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are told per event.
+	// Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are reported per event.
 	PublishEvents(context.Context, *PublishEventsRequest) (*PublishEventsResponse, error)
 	// ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
 	// sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
-	// otherwise); a cursor that lies before the oldest event kept goes on with that one. EVENT_TYPE_UNKNOWN for a subject
+	// otherwise); a cursor older than the oldest stored event continues with that one. EVENT_TYPE_UNKNOWN for a subject
 	// of which there is neither an event nor a type.
 	//
 	// Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
@@ -556,13 +556,13 @@ type EventServiceServer interface {
 	// Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
 	// STREAM_ENDED when the server is about to stop.
 	TailEvents(*TailEventsRequest, grpc.ServerStreamingServer[TailEventsResponse]) error
-	// ListTimers lists the events that are yet to come, by the key of their timers.
+	// ListTimers lists the pending timers, by key.
 	//
 	// Errors: INVALID_PAGE_TOKEN.
 	ListTimers(context.Context, *ListTimersRequest) (*ListTimersResponse, error)
-	// CancelTimer takes back an event that is yet to come. A journey whose deadline is cancelled waits without one.
+	// CancelTimer cancels a pending timer. A journey whose deadline is cancelled waits without one.
 	//
-	// Errors: NOT_FOUND for a timer that there is not: it was cancelled or replaced, or is an event by now.
+	// Errors: NOT_FOUND if there is no such timer: it was cancelled or replaced, or is already an event.
 	CancelTimer(context.Context, *CancelTimerRequest) (*CancelTimerResponse, error)
 	// ListJourneys lists journeys by kind and id, without their steps.
 	//
@@ -595,10 +595,10 @@ type EventServiceServer interface {
 	//
 	// Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
 	// batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
-	// body is the data. What stands under `data` is kept to the byte.
+	// body is the data. `data` is stored byte for byte.
 	//
 	// Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
-	// All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
+	// All others are reported per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
 	PublishCloudEvents(context.Context, *PublishCloudEventsRequest) (*PublishCloudEventsResponse, error)
 	// CreateWebhookEndpoint makes an endpoint that gets the tenant's events from now on, and its signing secret.
 	// The secret is shown in this answer only; the answer to a repetition leaves it out.
@@ -619,7 +619,7 @@ type EventServiceServer interface {
 	//
 	// Errors: NOT_FOUND, WEBHOOK_URL_REFUSED, EVENT_TYPE_UNKNOWN.
 	UpdateWebhookEndpoint(context.Context, *UpdateWebhookEndpointRequest) (*UpdateWebhookEndpointResponse, error)
-	// DeleteWebhookEndpoint removes an endpoint with its secrets; what was not delivered is dropped. The log of its
+	// DeleteWebhookEndpoint removes an endpoint with its secrets; undelivered events are dropped. The log of its
 	// attempts stays for its 30 days.
 	//
 	// Errors: NOT_FOUND.
@@ -630,7 +630,7 @@ type EventServiceServer interface {
 	// Errors: NOT_FOUND, SECRETS_KEY_MISSING; WEBHOOK_SECRETS_FULL when four earlier secrets still sign.
 	RotateWebhookSecret(context.Context, *RotateWebhookSecretRequest) (*RotateWebhookSecretResponse, error)
 	// TestWebhookEndpoint publishes an event `webhook-endpoint.tested` for this endpoint alone, waits until it was
-	// sent, and answers with that attempt. It is sent once, whatever comes of it.
+	// sent, and answers with that attempt. It is sent only once, even if that fails.
 	//
 	// Errors: NOT_FOUND, WEBHOOK_ENDPOINT_DISABLED.
 	TestWebhookEndpoint(context.Context, *TestWebhookEndpointRequest) (*TestWebhookEndpointResponse, error)
@@ -638,12 +638,12 @@ type EventServiceServer interface {
 	//
 	// Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
 	ListWebhookDeliveries(context.Context, *ListWebhookDeliveriesRequest) (*ListWebhookDeliveriesResponse, error)
-	// ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
+	// ListWebhookAttempts lists requests to endpoints and their responses, newest first.
 	//
 	// Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
 	ListWebhookAttempts(context.Context, *ListWebhookAttemptsRequest) (*ListWebhookAttemptsResponse, error)
 	// RedeliverWebhook sends again: one event, or what failed or was skipped in a period, up to 1,000 deliveries a
-	// call. They begin the schedule anew under the same webhook-id.
+	// call. They restart the schedule with the same webhook-id.
 	//
 	// Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
 	RedeliverWebhook(context.Context, *RedeliverWebhookRequest) (*RedeliverWebhookResponse, error)
@@ -652,7 +652,7 @@ type EventServiceServer interface {
 	//
 	// Errors: INVALID_PAGE_TOKEN.
 	ListConsumers(context.Context, *ListConsumersRequest) (*ListConsumersResponse, error)
-	// ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
+	// ListDeadLetters lists events that a consumer gave up on, by consumer and in the order of the feed.
 	//
 	// Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such consumer.
 	ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error)
@@ -660,7 +660,7 @@ type EventServiceServer interface {
 	// of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
 	// always safe; mend what made it fail first.
 	//
-	// Errors: NOT_FOUND for a consumer that there is not.
+	// Errors: NOT_FOUND when there is no such consumer.
 	ReplayDeadLetters(context.Context, *ReplayDeadLettersRequest) (*ReplayDeadLettersResponse, error)
 	// ReplayEvents has a consumer handle the events of a period again, those that it handled before. Its effects happen
 	// again, as far as its handler does not find them done by ids of its own; each replay has a generation, which
@@ -668,7 +668,7 @@ type EventServiceServer interface {
 	// itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
 	// `next_page_token` and another request_id until it is empty.
 	//
-	// Errors: NOT_FOUND for a consumer that there is not; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+	// Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
 	ReplayEvents(context.Context, *ReplayEventsRequest) (*ReplayEventsResponse, error)
 	mustEmbedUnimplementedEventServiceServer()
 }

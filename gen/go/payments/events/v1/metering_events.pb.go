@@ -209,7 +209,7 @@ func (x *UsageTotal) GetLastEventAt() *timestamppb.Timestamp {
 }
 
 // UsageStatusChanged says that usage events of a batch went from one status to another, with the reasons. Usage that
-// was simply taken in is told by UsageReported instead. Nothing orders it, so its key is the receipt.
+// was accepted is reported by UsageReported instead. It needs no order, so its key is the receipt.
 type UsageStatusChanged struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Receipt of the batch, as its sender got it.
@@ -430,7 +430,7 @@ func (x *UsagePeriodClosed) GetUsageSnapshot() string {
 }
 
 // UsageLate says that usage was stored for a period after a charge had closed it, so that no charge bills it yet. Each
-// late event is told of once: one fact for each batch and charge, whatever its size.
+// late event is reported once: one event for each batch and charge, whatever its size.
 type UsageLate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Organisation that used it.

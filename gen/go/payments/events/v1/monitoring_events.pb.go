@@ -37,7 +37,7 @@ type ContractViolated struct {
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// How bad it is: `LOW`, `MEDIUM`, `HIGH` or `CRITICAL`; empty for the severity of the contract.
 	Severity string `protobuf:"bytes,3,opt,name=severity,proto3" json:"severity,omitempty"`
-	// What was seen and what was expected, for people. Ids and amounts may stand in it; secrets never do.
+	// What was observed and what was expected, for people. It may contain ids and amounts, but never secrets.
 	Message string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
 	// Service that noticed, e.g. `orchestration`.
 	Service string `protobuf:"bytes,5,opt,name=service,proto3" json:"service,omitempty"`

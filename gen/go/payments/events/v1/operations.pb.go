@@ -31,18 +31,18 @@ type Consumer struct {
 	Subjects []string `protobuf:"bytes,2,rep,name=subjects,proto3" json:"subjects,omitempty"`
 	// Whether ReplayEvents may bring it a period again.
 	Replayable bool `protobuf:"varint,3,opt,name=replayable,proto3" json:"replayable,omitempty"`
-	// Whether an event that it gave up holds later events of the same key back until it was replayed. Where money
+	// Whether an event that it gave up on blocks later events of the same key until it is replayed. Where money
 	// moves it does.
 	ParksKeys bool `protobuf:"varint,4,opt,name=parks_keys,json=parksKeys,proto3" json:"parks_keys,omitempty"`
-	// Events that it has yet to handle: its lag. Counted up to 100,000.
+	// Events that it still has to handle: its lag. Counted up to 100,000.
 	WaitingCount int64 `protobuf:"varint,5,opt,name=waiting_count,json=waitingCount,proto3" json:"waiting_count,omitempty"`
 	// When the oldest of them was recorded; absent when none waits.
 	OldestRecordedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=oldest_recorded_at,json=oldestRecordedAt,proto3" json:"oldest_recorded_at,omitempty"`
 	// Of those that wait, how many have failed at least once. Counted up to 100,000.
 	RetryingCount int64 `protobuf:"varint,7,opt,name=retrying_count,json=retryingCount,proto3" json:"retrying_count,omitempty"`
-	// Events that it gave up; ListDeadLetters shows them. Counted up to 100,000.
+	// Events that it gave up on; ListDeadLetters shows them. Counted up to 100,000.
 	DeadLetterCount int64 `protobuf:"varint,8,opt,name=dead_letter_count,json=deadLetterCount,proto3" json:"dead_letter_count,omitempty"`
-	// Keys that do not get on, those that are parked first, 20 at most.
+	// Blocked keys, parked ones first, at most 20.
 	FailingKeys   []*FailingKey `protobuf:"bytes,9,rep,name=failing_keys,json=failingKeys,proto3" json:"failing_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -232,7 +232,7 @@ func (x *FailingKey) GetParked() bool {
 	return false
 }
 
-// DeadLetter is an event that a consumer gave up after its last try.
+// DeadLetter is an event that a consumer gave up on after its last try.
 type DeadLetter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Who gave it up.

@@ -46,10 +46,10 @@ type StepSucceeded struct {
 	OrderId string `protobuf:"bytes,9,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
 	// Who pays.
 	PersonId string `protobuf:"bytes,10,opt,name=person_id,json=personId,proto3" json:"person_id,omitempty"`
-	// When the outcome was known; the money stands in the books from then on. Absent in events from before this
+	// When the outcome was known; the money is in the ledger from then on. Absent in events from before this
 	// field, which do not name the payer either: what they charged is booked when the payment ends.
 	SettledAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
-	// Organisation whose debt is paid; empty when nobody named one, and the books take person_id for it.
+	// Organisation whose debt is paid; empty when none was given; the ledger then uses person_id.
 	OrgId         string `protobuf:"bytes,12,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -169,7 +169,7 @@ func (x *StepSucceeded) GetOrgId() string {
 	return ""
 }
 
-// StepRefunded: what was charged for a step of a payment was given back, since another step failed for good.
+// StepRefunded: what was charged for a step of a payment was refunded because another step failed permanently.
 type StepRefunded struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Step of the plan, from 0.
@@ -198,7 +198,7 @@ type StepRefunded struct {
 	ChargeAttemptId string `protobuf:"bytes,12,opt,name=charge_attempt_id,json=chargeAttemptId,proto3" json:"charge_attempt_id,omitempty"`
 	// When the outcome of that charge was known.
 	ChargedAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=charged_at,json=chargedAt,proto3" json:"charged_at,omitempty"`
-	// Organisation whose debt was to be paid; empty when nobody named one, and the books take person_id for it.
+	// Organisation whose debt was to be paid; empty when none was given; the ledger then uses person_id.
 	OrgId         string `protobuf:"bytes,14,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -515,7 +515,7 @@ func (x *PaymentCompleted) GetPaymentId() string {
 }
 
 // PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part. By then each
-// of its steps stands in the books, see StepSucceeded.
+// of its steps is in the ledger, see StepSucceeded.
 type PaymentReceived struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What was paid for.
@@ -540,7 +540,7 @@ type PaymentReceived struct {
 	MerchantId string `protobuf:"bytes,10,opt,name=merchant_id,json=merchantId,proto3" json:"merchant_id,omitempty"`
 	// What each step brought.
 	Steps []*PaymentReceivedStep `protobuf:"bytes,11,rep,name=steps,proto3" json:"steps,omitempty"`
-	// Organisation whose debt was paid; empty when nobody named one, and the books take person_id for it.
+	// Organisation whose debt was paid; empty when none was given; the ledger then uses person_id.
 	OrgId         string `protobuf:"bytes,12,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -160,7 +160,7 @@ func (x *PlanUpdated) GetPlan() *v1.Plan {
 	return nil
 }
 
-// PlanDeprecated says that a plan takes nobody new from now on. Those on it stay.
+// PlanDeprecated says that a plan cannot be assigned anew from now on. Organisations on it keep it.
 type PlanDeprecated struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The plan.

@@ -24,7 +24,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// JourneyStatus says whether a journey goes on, and how it ended.
+// JourneyStatus says whether a journey is running, or how it ended.
 type JourneyStatus int32
 
 const (
@@ -166,7 +166,7 @@ func (JourneyStepKind) EnumDescriptor() ([]byte, []int) {
 	return file_payments_events_v1_timers_proto_rawDescGZIP(), []int{1}
 }
 
-// MissedPolicy says what becomes of the times of a schedule at which nobody was there to publish: those that are more
+// MissedPolicy says what happens to the runs of a schedule that were missed while no process was up: those that are more
 // than a minute past.
 type MissedPolicy int32
 
@@ -224,7 +224,7 @@ func (MissedPolicy) EnumDescriptor() ([]byte, []int) {
 	return file_payments_events_v1_timers_proto_rawDescGZIP(), []int{2}
 }
 
-// Timer is an event that is yet to be published: at its time it goes into the log, once.
+// Timer is an event that will be published at a given time, once.
 type Timer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the timer, and of the event that it becomes.
@@ -353,7 +353,7 @@ type Journey struct {
 	Version int32 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
 	// State that it is in.
 	State string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
-	// Whether it goes on.
+	// Whether it is running.
 	Status JourneyStatus `protobuf:"varint,5,opt,name=status,proto3,enum=payments.events.v1.JourneyStatus" json:"status,omitempty"`
 	// What it knows, as JSON text.
 	Data string `protobuf:"bytes,6,opt,name=data,proto3" json:"data,omitempty"`
@@ -367,7 +367,7 @@ type Journey struct {
 	StartedAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
 	// When something last happened to it.
 	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
-	// When it ended; absent while it goes on.
+	// When it ended; absent while it is running.
 	EndedAt *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
 	// How many steps it took.
 	StepCount int64 `protobuf:"varint,13,opt,name=step_count,json=stepCount,proto3" json:"step_count,omitempty"`
@@ -514,7 +514,7 @@ type JourneyStep struct {
 	FromState string `protobuf:"bytes,2,opt,name=from_state,json=fromState,proto3" json:"from_state,omitempty"`
 	// State after it.
 	ToState string `protobuf:"bytes,3,opt,name=to_state,json=toState,proto3" json:"to_state,omitempty"`
-	// What brought it about: subject of an event, name of a timer, `start`, `cancel`, or the name of what was undone.
+	// Its cause: subject of an event, name of a timer, `start`, `cancel`, or the name of what was undone.
 	Cause string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
 	// Id of the event or call that brought it about.
 	CauseId string `protobuf:"bytes,5,opt,name=cause_id,json=causeId,proto3" json:"cause_id,omitempty"`

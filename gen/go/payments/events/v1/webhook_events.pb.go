@@ -23,7 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// WebhookEndpointDisabled says that an endpoint gets nothing from now on. Its events are kept as skipped, and
+// WebhookEndpointDisabled says that an endpoint receives nothing from now on. Its events are kept as skipped, and
 // can be redelivered once it is enabled again.
 type WebhookEndpointDisabled struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -31,7 +31,7 @@ type WebhookEndpointDisabled struct {
 	EndpointId string `protobuf:"bytes,1,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
 	// Where its deliveries went.
 	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
-	// `requested` by somebody, `gone` when it answered 410, `failing` when all attempts of five days failed.
+	// `requested` by a call, `gone` when it answered 410, `failing` when all attempts of five days failed.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// First failure since its last success; absent when it did not fail.
 	FailingSince  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=failing_since,json=failingSince,proto3" json:"failing_since,omitempty"`

@@ -139,7 +139,7 @@ type WebhookDisabledReason int32
 const (
 	// It is not disabled, or the reason is not known to this reader.
 	WebhookDisabledReason_WEBHOOK_DISABLED_REASON_UNSPECIFIED WebhookDisabledReason = 0
-	// Somebody disabled it.
+	// It was disabled by a call.
 	WebhookDisabledReason_WEBHOOK_DISABLED_REASON_REQUESTED WebhookDisabledReason = 1
 	// It answered 410 Gone.
 	WebhookDisabledReason_WEBHOOK_DISABLED_REASON_GONE WebhookDisabledReason = 2
@@ -200,7 +200,7 @@ const (
 	WebhookDeliveryStatus_WEBHOOK_DELIVERY_STATUS_PENDING WebhookDeliveryStatus = 1
 	// The endpoint answered 2xx.
 	WebhookDeliveryStatus_WEBHOOK_DELIVERY_STATUS_DELIVERED WebhookDeliveryStatus = 2
-	// No attempt is left; RedeliverWebhook begins anew.
+	// No attempt is left; RedeliverWebhook restarts it.
 	WebhookDeliveryStatus_WEBHOOK_DELIVERY_STATUS_FAILED WebhookDeliveryStatus = 3
 	// The endpoint was disabled; RedeliverWebhook sends it.
 	WebhookDeliveryStatus_WEBHOOK_DELIVERY_STATUS_SKIPPED WebhookDeliveryStatus = 4
@@ -251,7 +251,7 @@ func (WebhookDeliveryStatus) EnumDescriptor() ([]byte, []int) {
 	return file_payments_events_v1_webhooks_proto_rawDescGZIP(), []int{3}
 }
 
-// WebhookAttemptOutcome is what came of one request to an endpoint.
+// WebhookAttemptOutcome is the outcome of one request to an endpoint.
 type WebhookAttemptOutcome int32
 
 const (
@@ -267,13 +267,13 @@ const (
 	WebhookAttemptOutcome_WEBHOOK_ATTEMPT_OUTCOME_REDIRECTED WebhookAttemptOutcome = 4
 	// No answer within the time that an attempt has.
 	WebhookAttemptOutcome_WEBHOOK_ATTEMPT_OUTCOME_TIMED_OUT WebhookAttemptOutcome = 5
-	// The name does not resolve, nobody listens, TLS failed, or the answer is no HTTP.
+	// The name does not resolve, the port is closed, TLS failed, or the response is not HTTP.
 	WebhookAttemptOutcome_WEBHOOK_ATTEMPT_OUTCOME_UNREACHABLE WebhookAttemptOutcome = 6
 	// The name leads to an address that is not public, so nothing was sent.
 	WebhookAttemptOutcome_WEBHOOK_ATTEMPT_OUTCOME_BLOCKED WebhookAttemptOutcome = 7
 	// The process that sent it ended before the answer was written down; the endpoint may have got it.
 	WebhookAttemptOutcome_WEBHOOK_ATTEMPT_OUTCOME_LOST WebhookAttemptOutcome = 8
-	// Nothing was sent, for a reason on our side that `error` tells; it counts against nobody.
+	// Nothing was sent, for a reason on our side given in `error`; it does not count against the endpoint.
 	WebhookAttemptOutcome_WEBHOOK_ATTEMPT_OUTCOME_NOT_SENT WebhookAttemptOutcome = 9
 )
 
@@ -695,7 +695,7 @@ func (x *WebhookDelivery) GetUpdatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// WebhookAttempt is one request to an endpoint and what came back.
+// WebhookAttempt is one request to an endpoint and its response.
 type WebhookAttempt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the attempt.
@@ -708,11 +708,11 @@ type WebhookAttempt struct {
 	Subject string `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
 	// Which attempt of the delivery it was, from 1.
 	Number int32 `protobuf:"varint,5,opt,name=number,proto3" json:"number,omitempty"`
-	// What came of it.
+	// Its outcome.
 	Outcome WebhookAttemptOutcome `protobuf:"varint,6,opt,name=outcome,proto3,enum=payments.events.v1.WebhookAttemptOutcome" json:"outcome,omitempty"`
 	// HTTP status of the answer; 0 without one.
 	StatusCode int32 `protobuf:"varint,7,opt,name=status_code,json=statusCode,proto3" json:"status_code,omitempty"`
-	// First 16 KiB of the answer's body, with what is no text replaced.
+	// First 16 KiB of the answer's body, with invalid text replaced.
 	Response string `protobuf:"bytes,8,opt,name=response,proto3" json:"response,omitempty"`
 	// What went wrong and what to do, in words; empty after a success.
 	Error string `protobuf:"bytes,9,opt,name=error,proto3" json:"error,omitempty"`

@@ -97,7 +97,7 @@ type Kind int32
 const (
 	// Not given, which means KIND_POSTED.
 	Kind_KIND_UNSPECIFIED Kind = 0
-	// Moves the amount at once and for good.
+	// Moves the amount immediately and finally.
 	Kind_KIND_POSTED Kind = 1
 )
 
@@ -326,7 +326,7 @@ type Account struct {
 	Type AccountType `protobuf:"varint,3,opt,name=type,proto3,enum=payments.ledger.v1.AccountType" json:"type,omitempty"`
 	// Limits; absent means none.
 	Flags *AccountFlags `protobuf:"bytes,4,opt,name=flags,proto3" json:"flags,omitempty"`
-	// Whose account it is: an org_id, a partner_id, …; empty when it is nobody's in particular.
+	// Owner of the account: an org_id, a partner_id, …; empty when it has none.
 	Owner string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
 	// Free facts about the account, up to 32.
 	Metadata map[string]string `protobuf:"bytes,6,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -559,7 +559,7 @@ type Entry struct {
 	// Amount of the transfer, positive.
 	Amount *v1.Money `protobuf:"bytes,5,opt,name=amount,proto3" json:"amount,omitempty"`
 	// Balance of the account once this entry was made, on the side that its type grows on (see
-	// AccountType): negative when the account stands on its other side.
+	// AccountType): negative when the balance is on the other side.
 	BalanceAfter *v1.Money `protobuf:"bytes,6,opt,name=balance_after,json=balanceAfter,proto3" json:"balance_after,omitempty"`
 	// The transfer's other account.
 	CounterAccountId string `protobuf:"bytes,7,opt,name=counter_account_id,json=counterAccountId,proto3" json:"counter_account_id,omitempty"`

@@ -44,7 +44,7 @@ type LedgerServiceClient interface {
 	PostTransfers(ctx context.Context, in *PostTransfersRequest, opts ...grpc.CallOption) (*PostTransfersResponse, error)
 	// GetAccount returns an account with its balances; NOT_FOUND when there is none of that name.
 	GetAccount(ctx context.Context, in *GetAccountRequest, opts ...grpc.CallOption) (*GetAccountResponse, error)
-	// ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for a currency that there is not.
+	// ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency.
 	ListAccounts(ctx context.Context, in *ListAccountsRequest, opts ...grpc.CallOption) (*ListAccountsResponse, error)
 	// ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account.
 	ListEntries(ctx context.Context, in *ListEntriesRequest, opts ...grpc.CallOption) (*ListEntriesResponse, error)
@@ -136,7 +136,7 @@ type LedgerServiceServer interface {
 	PostTransfers(context.Context, *PostTransfersRequest) (*PostTransfersResponse, error)
 	// GetAccount returns an account with its balances; NOT_FOUND when there is none of that name.
 	GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error)
-	// ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for a currency that there is not.
+	// ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency.
 	ListAccounts(context.Context, *ListAccountsRequest) (*ListAccountsResponse, error)
 	// ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account.
 	ListEntries(context.Context, *ListEntriesRequest) (*ListEntriesResponse, error)

@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ApiKey(_message.Message):
-    """ApiKey is a credential of one tenant. The key itself is shown once, when it is made; what is stored
+    """ApiKey is a credential of one tenant. The key itself is shown only once, when it is created; what is stored
     is its SHA-256.
     """
 

@@ -31,19 +31,19 @@ class _ChargeStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChargeSt
     CHARGE_STATUS_UNSPECIFIED: _ChargeStatus.ValueType  # 0
     """Not known to this reader."""
     CHARGE_STATUS_PENDING: _ChargeStatus.ValueType  # 1
-    """Rated and stored for good, but not known to be in the ledger yet. It will be: the same call resumes
+    """Rated and stored permanently, but not yet known to be in the ledger. It will be: the same call resumes
     it, and so does the service by itself within minutes.
     """
     CHARGE_STATUS_SETTLED: _ChargeStatus.ValueType  # 2
     """Its transfers are in the ledger."""
 
 class ChargeStatus(_ChargeStatus, metaclass=_ChargeStatusEnumTypeWrapper):
-    """ChargeStatus is how far a charge, or a line of it, has come. Number 3 is kept for REVERSED."""
+    """ChargeStatus is the progress of a charge, or of a line of it. Number 3 is reserved for REVERSED."""
 
 CHARGE_STATUS_UNSPECIFIED: ChargeStatus.ValueType  # 0
 """Not known to this reader."""
 CHARGE_STATUS_PENDING: ChargeStatus.ValueType  # 1
-"""Rated and stored for good, but not known to be in the ledger yet. It will be: the same call resumes
+"""Rated and stored permanently, but not yet known to be in the ledger. It will be: the same call resumes
 it, and so does the service by itself within minutes.
 """
 CHARGE_STATUS_SETTLED: ChargeStatus.ValueType  # 2
@@ -169,9 +169,9 @@ class ChargeLine(_message.Message):
     exact_amount: _builtins.str
     """Amount before rounding, a decimal with 18 places."""
     partner_id: _builtins.str
-    """Partner that earns on the line; empty when nobody does."""
+    """Partner that earns on the line; empty if there is none."""
     partner_pct: _builtins.str
-    """The partner's share of amount_gross in per cent, a decimal; empty when nobody earns."""
+    """The partner's share of amount_gross in per cent, a decimal; empty without a partner."""
     status: Global___ChargeStatus.ValueType
     """How far the line has come."""
     @_builtins.property
@@ -180,7 +180,7 @@ class ChargeLine(_message.Message):
 
     @_builtins.property
     def partner_amount(self) -> _type_pb2.Money:
-        """The partner's share, rounded; a tie stays with us. Zero when nobody earns."""
+        """The partner's share, rounded; an exact half goes to us. Zero without a partner."""
 
     @_builtins.property
     def net(self) -> _type_pb2.Money:
@@ -281,7 +281,7 @@ class LineExplanation(_message.Message):
 
     @_builtins.property
     def postings(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinePosting]:
-        """What was posted for the line; empty when its amount is zero. While the charge is PENDING: what will be."""
+        """What was posted for the line, or will be while the charge is PENDING; empty when its amount is zero."""
 
     def __init__(
         self,

@@ -62,7 +62,7 @@ class ChargeServiceServicer:
     """
 
     def CreateCharge(self, request, context):
-        """CreateCharge rates the usage of an organisation in a period, stores the lines for good, posts them to
+        """CreateCharge rates the usage of an organisation in a period, stores the lines permanently, posts them to
         the ledger and answers once they are there. The same request_id gives the same charge, whatever was
         metered meanwhile, and finishes one that an earlier call left half-way.
 

@@ -34,7 +34,7 @@ class ChargeServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ChargeServiceAsyncStub: ...
     CreateCharge: _grpc.UnaryUnaryMultiCallable[_charge_service_pb2.CreateChargeRequest, _charge_service_pb2.CreateChargeResponse]
-    """CreateCharge rates the usage of an organisation in a period, stores the lines for good, posts them to
+    """CreateCharge rates the usage of an organisation in a period, stores the lines permanently, posts them to
     the ledger and answers once they are there. The same request_id gives the same charge, whatever was
     metered meanwhile, and finishes one that an earlier call left half-way.
 
@@ -60,7 +60,7 @@ class ChargeServiceAsyncStub(ChargeServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateCharge: _aio.UnaryUnaryMultiCallable[_charge_service_pb2.CreateChargeRequest, _charge_service_pb2.CreateChargeResponse]  # type: ignore[assignment]
-    """CreateCharge rates the usage of an organisation in a period, stores the lines for good, posts them to
+    """CreateCharge rates the usage of an organisation in a period, stores the lines permanently, posts them to
     the ledger and answers once they are there. The same request_id gives the same charge, whatever was
     metered meanwhile, and finishes one that an earlier call left half-way.
 
@@ -89,7 +89,7 @@ class ChargeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _charge_service_pb2.CreateChargeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_charge_service_pb2.CreateChargeResponse, _abc.Awaitable[_charge_service_pb2.CreateChargeResponse]]:
-        """CreateCharge rates the usage of an organisation in a period, stores the lines for good, posts them to
+        """CreateCharge rates the usage of an organisation in a period, stores the lines permanently, posts them to
         the ledger and answers once they are there. The same request_id gives the same charge, whatever was
         metered meanwhile, and finishes one that an earlier call left half-way.
 

@@ -94,7 +94,7 @@ class MethodConfig(_message.Message):
     PROCESSOR_ID_FIELD_NUMBER: _builtins.int
     FALLBACK_PROCESSOR_IDS_FIELD_NUMBER: _builtins.int
     method: _builtins.str
-    """Payment method, an open set: `card`, `wallet`, `ach`, `credit_balance`, … Each stands at most once."""
+    """Payment method, an open set: `card`, `wallet`, `ach`, `credit_balance`, … Each appears at most once."""
     processor_id: _builtins.str
     """Processor that is asked first."""
     @_builtins.property

@@ -33,7 +33,7 @@ class _ContractKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Contract
     CONTRACT_KIND_SCHEMA: _ContractKind.ValueType  # 3
     """What a request must look like."""
     CONTRACT_KIND_POLICY: _ContractKind.ValueType  # 4
-    """What a partner or a scheme asks for, e.g. a cap on attempts."""
+    """A requirement of a partner or a scheme, e.g. a cap on attempts."""
 
 class ContractKind(_ContractKind, metaclass=_ContractKindEnumTypeWrapper):
     """ContractKind is what a contract speaks about."""
@@ -47,7 +47,7 @@ CONTRACT_KIND_OBJECTIVE: ContractKind.ValueType  # 2
 CONTRACT_KIND_SCHEMA: ContractKind.ValueType  # 3
 """What a request must look like."""
 CONTRACT_KIND_POLICY: ContractKind.ValueType  # 4
-"""What a partner or a scheme asks for, e.g. a cap on attempts."""
+"""A requirement of a partner or a scheme, e.g. a cap on attempts."""
 Global___ContractKind: _TypeAlias = ContractKind  # noqa: Y015
 
 @_typing.final
@@ -142,7 +142,7 @@ class ContractViolation(_message.Message):
     severity: _builtins.str
     """How bad it is, as in Contract.severity; left empty, the contract's own severity is taken."""
     message: _builtins.str
-    """What was seen and what was expected, for people."""
+    """What was observed and what was expected, for people."""
     service: _builtins.str
     """Service that noticed; left empty, it is read from the first part of the contract's id."""
     subject_id: _builtins.str

@@ -37,7 +37,7 @@ class EventTypeCutOver(_message.Message):
     """The version that is refused from now on."""
     @_builtins.property
     def cutover_at(self) -> _timestamp_pb2.Timestamp:
-        """When this was to happen; the event may come somewhat later."""
+        """When this was due; the event may come somewhat later."""
 
     def __init__(
         self,

@@ -161,7 +161,7 @@ class TailEventsResponse(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """Where a later call goes on behind this event."""
+    """Cursor with which a later call continues after this event."""
     @_builtins.property
     def event(self) -> _events_pb2.Event:
         """The event."""
@@ -388,7 +388,7 @@ class PublishEventsRequest(_message.Message):
     RAW_REQUEST_FIELD_NUMBER: _builtins.int
     raw_request: _builtins.bytes
     """The same as JSON, instead of `events`: `{"events": […]}` or the bare array, with each payload as any JSON
-    under `data`. What stands there is kept to the byte.
+    under `data`. It is stored byte for byte.
     """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Event]:
@@ -1124,7 +1124,7 @@ Global___ListWebhookEndpointsResponse: _TypeAlias = ListWebhookEndpointsResponse
 
 @_typing.final
 class UpdateWebhookEndpointRequest(_message.Message):
-    """Request of UpdateWebhookEndpoint. What is left out stays as it is."""
+    """Request of UpdateWebhookEndpoint. Fields that are left out stay unchanged."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1274,7 +1274,7 @@ class RotateWebhookSecretRequest(_message.Message):
     """How the new secret signs; as the one before unless set."""
     @_builtins.property
     def overlap(self) -> _duration_pb2.Duration:
-        """How long the earlier secrets sign beside the new one, from 0 (a leak) to 7 days; 24 hours unless set."""
+        """How long the earlier secrets keep signing next to the new one, from 0 (a leak) to 7 days; 24 hours unless set."""
 
     def __init__(
         self,
@@ -1553,7 +1553,7 @@ class RedeliverWebhookResponse(_message.Message):
     REDELIVERED_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
     redelivered: _builtins.int
-    """How many deliveries begin anew."""
+    """How many deliveries restart."""
     more: _builtins.bool
     """True when the period holds more: call again with another request_id."""
     def __init__(
@@ -1800,7 +1800,7 @@ class ReplayEventsResponse(_message.Message):
     generation: _builtins.int
     """Number of this replay, the same for all its calls; handlers see it in the envelope."""
     next_page_token: _builtins.str
-    """Goes on where this call stopped; empty when the period is through."""
+    """Continues where this call stopped; empty when the period is done."""
     def __init__(
         self,
         *,

@@ -186,10 +186,10 @@ class EventServiceServicer:
     def RegisterEventTypes(self, request, context):
         """RegisterEventTypes registers types of events that producers outside the mesh publish, or further versions
         of them, and answers for each. What is registered belongs to the tenant. Within a version fields may only be
-        added; whatever else changes needs the next version. A type that stands there already is left alone, so
+        added; whatever else changes needs the next version. A type that is already registered stays unchanged, so
         that a call may be repeated.
 
-        Errors: BATCH_TOO_LARGE. All others are told per type.
+        Errors: BATCH_TOO_LARGE. All others are reported per type.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -220,7 +220,7 @@ class EventServiceServicer:
 
         {"events": [{"id": "o-1", "subject": "order.created", "data": {"order_id": "ord_…"}}]}
 
-        Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are told per event.
+        Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are reported per event.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,7 +229,7 @@ class EventServiceServicer:
     def ListEvents(self, request, context):
         """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
         sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
-        otherwise); a cursor that lies before the oldest event kept goes on with that one. EVENT_TYPE_UNKNOWN for a subject
+        otherwise); a cursor older than the oldest stored event continues with that one. EVENT_TYPE_UNKNOWN for a subject
         of which there is neither an event nor a type.
 
         Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
@@ -254,7 +254,7 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTimers(self, request, context):
-        """ListTimers lists the events that are yet to come, by the key of their timers.
+        """ListTimers lists the pending timers, by key.
 
         Errors: INVALID_PAGE_TOKEN.
         """
@@ -263,9 +263,9 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelTimer(self, request, context):
-        """CancelTimer takes back an event that is yet to come. A journey whose deadline is cancelled waits without one.
+        """CancelTimer cancels a pending timer. A journey whose deadline is cancelled waits without one.
 
-        Errors: NOT_FOUND for a timer that there is not: it was cancelled or replaced, or is an event by now.
+        Errors: NOT_FOUND if there is no such timer: it was cancelled or replaced, or is already an event.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -328,10 +328,10 @@ class EventServiceServicer:
 
         Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
         batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
-        body is the data. What stands under `data` is kept to the byte.
+        body is the data. `data` is stored byte for byte.
 
         Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
-        All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
+        All others are reported per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -377,7 +377,7 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteWebhookEndpoint(self, request, context):
-        """DeleteWebhookEndpoint removes an endpoint with its secrets; what was not delivered is dropped. The log of its
+        """DeleteWebhookEndpoint removes an endpoint with its secrets; undelivered events are dropped. The log of its
         attempts stays for its 30 days.
 
         Errors: NOT_FOUND.
@@ -398,7 +398,7 @@ class EventServiceServicer:
 
     def TestWebhookEndpoint(self, request, context):
         """TestWebhookEndpoint publishes an event `webhook-endpoint.tested` for this endpoint alone, waits until it was
-        sent, and answers with that attempt. It is sent once, whatever comes of it.
+        sent, and answers with that attempt. It is sent only once, even if that fails.
 
         Errors: NOT_FOUND, WEBHOOK_ENDPOINT_DISABLED.
         """
@@ -416,7 +416,7 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListWebhookAttempts(self, request, context):
-        """ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
+        """ListWebhookAttempts lists requests to endpoints and their responses, newest first.
 
         Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
         """
@@ -426,7 +426,7 @@ class EventServiceServicer:
 
     def RedeliverWebhook(self, request, context):
         """RedeliverWebhook sends again: one event, or what failed or was skipped in a period, up to 1,000 deliveries a
-        call. They begin the schedule anew under the same webhook-id.
+        call. They restart the schedule with the same webhook-id.
 
         Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
         """
@@ -445,7 +445,7 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDeadLetters(self, request, context):
-        """ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
+        """ListDeadLetters lists events that a consumer gave up on, by consumer and in the order of the feed.
 
         Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such consumer.
         """
@@ -458,7 +458,7 @@ class EventServiceServicer:
         of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
         always safe; mend what made it fail first.
 
-        Errors: NOT_FOUND for a consumer that there is not.
+        Errors: NOT_FOUND when there is no such consumer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -471,7 +471,7 @@ class EventServiceServicer:
         itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
         `next_page_token` and another request_id until it is empty.
 
-        Errors: NOT_FOUND for a consumer that there is not; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+        Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

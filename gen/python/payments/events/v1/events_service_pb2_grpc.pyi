@@ -38,10 +38,10 @@ class EventServiceStub:
     RegisterEventTypes: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.RegisterEventTypesRequest, _events_service_pb2.RegisterEventTypesResponse]
     """RegisterEventTypes registers types of events that producers outside the mesh publish, or further versions
     of them, and answers for each. What is registered belongs to the tenant. Within a version fields may only be
-    added; whatever else changes needs the next version. A type that stands there already is left alone, so
+    added; whatever else changes needs the next version. A type that is already registered stays unchanged, so
     that a call may be repeated.
 
-    Errors: BATCH_TOO_LARGE. All others are told per type.
+    Errors: BATCH_TOO_LARGE. All others are reported per type.
     """
     ListEventTypes: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListEventTypesRequest, _events_service_pb2.ListEventTypesResponse]
     """ListEventTypes lists the types that came with the release and those of the tenant, by subject."""
@@ -59,12 +59,12 @@ class EventServiceStub:
 
         {"events": [{"id": "o-1", "subject": "order.created", "data": {"order_id": "ord_…"}}]}
 
-    Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are told per event.
+    Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are reported per event.
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListEventsRequest, _events_service_pb2.ListEventsResponse]
     """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
     sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
-    otherwise); a cursor that lies before the oldest event kept goes on with that one. EVENT_TYPE_UNKNOWN for a subject
+    otherwise); a cursor older than the oldest stored event continues with that one. EVENT_TYPE_UNKNOWN for a subject
     of which there is neither an event nor a type.
 
     Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
@@ -81,14 +81,14 @@ class EventServiceStub:
     STREAM_ENDED when the server is about to stop.
     """
     ListTimers: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListTimersRequest, _events_service_pb2.ListTimersResponse]
-    """ListTimers lists the events that are yet to come, by the key of their timers.
+    """ListTimers lists the pending timers, by key.
 
     Errors: INVALID_PAGE_TOKEN.
     """
     CancelTimer: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.CancelTimerRequest, _events_service_pb2.CancelTimerResponse]
-    """CancelTimer takes back an event that is yet to come. A journey whose deadline is cancelled waits without one.
+    """CancelTimer cancels a pending timer. A journey whose deadline is cancelled waits without one.
 
-    Errors: NOT_FOUND for a timer that there is not: it was cancelled or replaced, or is an event by now.
+    Errors: NOT_FOUND if there is no such timer: it was cancelled or replaced, or is already an event.
     """
     ListJourneys: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListJourneysRequest, _events_service_pb2.ListJourneysResponse]
     """ListJourneys lists journeys by kind and id, without their steps.
@@ -127,10 +127,10 @@ class EventServiceStub:
 
     Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
     batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
-    body is the data. What stands under `data` is kept to the byte.
+    body is the data. `data` is stored byte for byte.
 
     Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
-    All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
+    All others are reported per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
     """
     CreateWebhookEndpoint: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.CreateWebhookEndpointRequest, _events_service_pb2.CreateWebhookEndpointResponse]
     """CreateWebhookEndpoint makes an endpoint that gets the tenant's events from now on, and its signing secret.
@@ -156,7 +156,7 @@ class EventServiceStub:
     Errors: NOT_FOUND, WEBHOOK_URL_REFUSED, EVENT_TYPE_UNKNOWN.
     """
     DeleteWebhookEndpoint: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.DeleteWebhookEndpointRequest, _events_service_pb2.DeleteWebhookEndpointResponse]
-    """DeleteWebhookEndpoint removes an endpoint with its secrets; what was not delivered is dropped. The log of its
+    """DeleteWebhookEndpoint removes an endpoint with its secrets; undelivered events are dropped. The log of its
     attempts stays for its 30 days.
 
     Errors: NOT_FOUND.
@@ -169,7 +169,7 @@ class EventServiceStub:
     """
     TestWebhookEndpoint: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.TestWebhookEndpointRequest, _events_service_pb2.TestWebhookEndpointResponse]
     """TestWebhookEndpoint publishes an event `webhook-endpoint.tested` for this endpoint alone, waits until it was
-    sent, and answers with that attempt. It is sent once, whatever comes of it.
+    sent, and answers with that attempt. It is sent only once, even if that fails.
 
     Errors: NOT_FOUND, WEBHOOK_ENDPOINT_DISABLED.
     """
@@ -179,13 +179,13 @@ class EventServiceStub:
     Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
     """
     ListWebhookAttempts: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookAttemptsRequest, _events_service_pb2.ListWebhookAttemptsResponse]
-    """ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
+    """ListWebhookAttempts lists requests to endpoints and their responses, newest first.
 
     Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
     """
     RedeliverWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.RedeliverWebhookRequest, _events_service_pb2.RedeliverWebhookResponse]
     """RedeliverWebhook sends again: one event, or what failed or was skipped in a period, up to 1,000 deliveries a
-    call. They begin the schedule anew under the same webhook-id.
+    call. They restart the schedule with the same webhook-id.
 
     Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
     """
@@ -196,7 +196,7 @@ class EventServiceStub:
     Errors: INVALID_PAGE_TOKEN.
     """
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListDeadLettersRequest, _events_service_pb2.ListDeadLettersResponse]
-    """ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
+    """ListDeadLetters lists events that a consumer gave up on, by consumer and in the order of the feed.
 
     Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such consumer.
     """
@@ -205,7 +205,7 @@ class EventServiceStub:
     of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
     always safe; mend what made it fail first.
 
-    Errors: NOT_FOUND for a consumer that there is not.
+    Errors: NOT_FOUND when there is no such consumer.
     """
     ReplayEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ReplayEventsRequest, _events_service_pb2.ReplayEventsResponse]
     """ReplayEvents has a consumer handle the events of a period again, those that it handled before. Its effects happen
@@ -214,7 +214,7 @@ class EventServiceStub:
     itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
     `next_page_token` and another request_id until it is empty.
 
-    Errors: NOT_FOUND for a consumer that there is not; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+    Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
     """
 
 @_typing.type_check_only
@@ -227,10 +227,10 @@ class EventServiceAsyncStub(EventServiceStub):
     RegisterEventTypes: _aio.UnaryUnaryMultiCallable[_events_service_pb2.RegisterEventTypesRequest, _events_service_pb2.RegisterEventTypesResponse]  # type: ignore[assignment]
     """RegisterEventTypes registers types of events that producers outside the mesh publish, or further versions
     of them, and answers for each. What is registered belongs to the tenant. Within a version fields may only be
-    added; whatever else changes needs the next version. A type that stands there already is left alone, so
+    added; whatever else changes needs the next version. A type that is already registered stays unchanged, so
     that a call may be repeated.
 
-    Errors: BATCH_TOO_LARGE. All others are told per type.
+    Errors: BATCH_TOO_LARGE. All others are reported per type.
     """
     ListEventTypes: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListEventTypesRequest, _events_service_pb2.ListEventTypesResponse]  # type: ignore[assignment]
     """ListEventTypes lists the types that came with the release and those of the tenant, by subject."""
@@ -248,12 +248,12 @@ class EventServiceAsyncStub(EventServiceStub):
 
         {"events": [{"id": "o-1", "subject": "order.created", "data": {"order_id": "ord_…"}}]}
 
-    Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are told per event.
+    Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are reported per event.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListEventsRequest, _events_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
     sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
-    otherwise); a cursor that lies before the oldest event kept goes on with that one. EVENT_TYPE_UNKNOWN for a subject
+    otherwise); a cursor older than the oldest stored event continues with that one. EVENT_TYPE_UNKNOWN for a subject
     of which there is neither an event nor a type.
 
     Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
@@ -270,14 +270,14 @@ class EventServiceAsyncStub(EventServiceStub):
     STREAM_ENDED when the server is about to stop.
     """
     ListTimers: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListTimersRequest, _events_service_pb2.ListTimersResponse]  # type: ignore[assignment]
-    """ListTimers lists the events that are yet to come, by the key of their timers.
+    """ListTimers lists the pending timers, by key.
 
     Errors: INVALID_PAGE_TOKEN.
     """
     CancelTimer: _aio.UnaryUnaryMultiCallable[_events_service_pb2.CancelTimerRequest, _events_service_pb2.CancelTimerResponse]  # type: ignore[assignment]
-    """CancelTimer takes back an event that is yet to come. A journey whose deadline is cancelled waits without one.
+    """CancelTimer cancels a pending timer. A journey whose deadline is cancelled waits without one.
 
-    Errors: NOT_FOUND for a timer that there is not: it was cancelled or replaced, or is an event by now.
+    Errors: NOT_FOUND if there is no such timer: it was cancelled or replaced, or is already an event.
     """
     ListJourneys: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListJourneysRequest, _events_service_pb2.ListJourneysResponse]  # type: ignore[assignment]
     """ListJourneys lists journeys by kind and id, without their steps.
@@ -316,10 +316,10 @@ class EventServiceAsyncStub(EventServiceStub):
 
     Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
     batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
-    body is the data. What stands under `data` is kept to the byte.
+    body is the data. `data` is stored byte for byte.
 
     Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
-    All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
+    All others are reported per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
     """
     CreateWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_events_service_pb2.CreateWebhookEndpointRequest, _events_service_pb2.CreateWebhookEndpointResponse]  # type: ignore[assignment]
     """CreateWebhookEndpoint makes an endpoint that gets the tenant's events from now on, and its signing secret.
@@ -345,7 +345,7 @@ class EventServiceAsyncStub(EventServiceStub):
     Errors: NOT_FOUND, WEBHOOK_URL_REFUSED, EVENT_TYPE_UNKNOWN.
     """
     DeleteWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_events_service_pb2.DeleteWebhookEndpointRequest, _events_service_pb2.DeleteWebhookEndpointResponse]  # type: ignore[assignment]
-    """DeleteWebhookEndpoint removes an endpoint with its secrets; what was not delivered is dropped. The log of its
+    """DeleteWebhookEndpoint removes an endpoint with its secrets; undelivered events are dropped. The log of its
     attempts stays for its 30 days.
 
     Errors: NOT_FOUND.
@@ -358,7 +358,7 @@ class EventServiceAsyncStub(EventServiceStub):
     """
     TestWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_events_service_pb2.TestWebhookEndpointRequest, _events_service_pb2.TestWebhookEndpointResponse]  # type: ignore[assignment]
     """TestWebhookEndpoint publishes an event `webhook-endpoint.tested` for this endpoint alone, waits until it was
-    sent, and answers with that attempt. It is sent once, whatever comes of it.
+    sent, and answers with that attempt. It is sent only once, even if that fails.
 
     Errors: NOT_FOUND, WEBHOOK_ENDPOINT_DISABLED.
     """
@@ -368,13 +368,13 @@ class EventServiceAsyncStub(EventServiceStub):
     Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
     """
     ListWebhookAttempts: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookAttemptsRequest, _events_service_pb2.ListWebhookAttemptsResponse]  # type: ignore[assignment]
-    """ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
+    """ListWebhookAttempts lists requests to endpoints and their responses, newest first.
 
     Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
     """
     RedeliverWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.RedeliverWebhookRequest, _events_service_pb2.RedeliverWebhookResponse]  # type: ignore[assignment]
     """RedeliverWebhook sends again: one event, or what failed or was skipped in a period, up to 1,000 deliveries a
-    call. They begin the schedule anew under the same webhook-id.
+    call. They restart the schedule with the same webhook-id.
 
     Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
     """
@@ -385,7 +385,7 @@ class EventServiceAsyncStub(EventServiceStub):
     Errors: INVALID_PAGE_TOKEN.
     """
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListDeadLettersRequest, _events_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
-    """ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
+    """ListDeadLetters lists events that a consumer gave up on, by consumer and in the order of the feed.
 
     Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such consumer.
     """
@@ -394,7 +394,7 @@ class EventServiceAsyncStub(EventServiceStub):
     of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
     always safe; mend what made it fail first.
 
-    Errors: NOT_FOUND for a consumer that there is not.
+    Errors: NOT_FOUND when there is no such consumer.
     """
     ReplayEvents: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ReplayEventsRequest, _events_service_pb2.ReplayEventsResponse]  # type: ignore[assignment]
     """ReplayEvents has a consumer handle the events of a period again, those that it handled before. Its effects happen
@@ -403,7 +403,7 @@ class EventServiceAsyncStub(EventServiceStub):
     itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
     `next_page_token` and another request_id until it is empty.
 
-    Errors: NOT_FOUND for a consumer that there is not; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+    Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -419,10 +419,10 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_events_service_pb2.RegisterEventTypesResponse, _abc.Awaitable[_events_service_pb2.RegisterEventTypesResponse]]:
         """RegisterEventTypes registers types of events that producers outside the mesh publish, or further versions
         of them, and answers for each. What is registered belongs to the tenant. Within a version fields may only be
-        added; whatever else changes needs the next version. A type that stands there already is left alone, so
+        added; whatever else changes needs the next version. A type that is already registered stays unchanged, so
         that a call may be repeated.
 
-        Errors: BATCH_TOO_LARGE. All others are told per type.
+        Errors: BATCH_TOO_LARGE. All others are reported per type.
         """
 
     @_abc_1.abstractmethod
@@ -458,7 +458,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
 
             {"events": [{"id": "o-1", "subject": "order.created", "data": {"order_id": "ord_…"}}]}
 
-        Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are told per event.
+        Errors: BATCH_TOO_LARGE; INVALID_FIELD for a body that is no such JSON. All others are reported per event.
         """
 
     @_abc_1.abstractmethod
@@ -469,7 +469,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_events_service_pb2.ListEventsResponse, _abc.Awaitable[_events_service_pb2.ListEventsResponse]]:
         """ListEvents reads a page of events, oldest first. A reader that keeps `next_cursor` and asks again
         sees every event exactly once. Events are kept for a time that the operator sets (90 days, unless told
-        otherwise); a cursor that lies before the oldest event kept goes on with that one. EVENT_TYPE_UNKNOWN for a subject
+        otherwise); a cursor older than the oldest stored event continues with that one. EVENT_TYPE_UNKNOWN for a subject
         of which there is neither an event nor a type.
 
         Over REST, `Accept: application/cloudevents-batch+json` answers with the bare batch of CloudEvents; `next_cursor`
@@ -498,7 +498,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _events_service_pb2.ListTimersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.ListTimersResponse, _abc.Awaitable[_events_service_pb2.ListTimersResponse]]:
-        """ListTimers lists the events that are yet to come, by the key of their timers.
+        """ListTimers lists the pending timers, by key.
 
         Errors: INVALID_PAGE_TOKEN.
         """
@@ -509,9 +509,9 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _events_service_pb2.CancelTimerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.CancelTimerResponse, _abc.Awaitable[_events_service_pb2.CancelTimerResponse]]:
-        """CancelTimer takes back an event that is yet to come. A journey whose deadline is cancelled waits without one.
+        """CancelTimer cancels a pending timer. A journey whose deadline is cancelled waits without one.
 
-        Errors: NOT_FOUND for a timer that there is not: it was cancelled or replaced, or is an event by now.
+        Errors: NOT_FOUND if there is no such timer: it was cancelled or replaced, or is already an event.
         """
 
     @_abc_1.abstractmethod
@@ -586,10 +586,10 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
         batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
-        body is the data. What stands under `data` is kept to the byte.
+        body is the data. `data` is stored byte for byte.
 
         Errors: CLOUD_EVENTS_CONTENT_TYPE for any other form; BATCH_TOO_LARGE; INVALID_FIELD for a body that is no JSON.
-        All others are told per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
+        All others are reported per event: CLOUD_EVENT_INVALID, CLOUD_EVENT_UNSUPPORTED, and those of PublishEvents.
         """
 
     @_abc_1.abstractmethod
@@ -645,7 +645,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _events_service_pb2.DeleteWebhookEndpointRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.DeleteWebhookEndpointResponse, _abc.Awaitable[_events_service_pb2.DeleteWebhookEndpointResponse]]:
-        """DeleteWebhookEndpoint removes an endpoint with its secrets; what was not delivered is dropped. The log of its
+        """DeleteWebhookEndpoint removes an endpoint with its secrets; undelivered events are dropped. The log of its
         attempts stays for its 30 days.
 
         Errors: NOT_FOUND.
@@ -670,7 +670,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.TestWebhookEndpointResponse, _abc.Awaitable[_events_service_pb2.TestWebhookEndpointResponse]]:
         """TestWebhookEndpoint publishes an event `webhook-endpoint.tested` for this endpoint alone, waits until it was
-        sent, and answers with that attempt. It is sent once, whatever comes of it.
+        sent, and answers with that attempt. It is sent only once, even if that fails.
 
         Errors: NOT_FOUND, WEBHOOK_ENDPOINT_DISABLED.
         """
@@ -692,7 +692,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _events_service_pb2.ListWebhookAttemptsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.ListWebhookAttemptsResponse, _abc.Awaitable[_events_service_pb2.ListWebhookAttemptsResponse]]:
-        """ListWebhookAttempts lists requests to endpoints and what came back, the newest first.
+        """ListWebhookAttempts lists requests to endpoints and their responses, newest first.
 
         Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such endpoint.
         """
@@ -704,7 +704,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.RedeliverWebhookResponse, _abc.Awaitable[_events_service_pb2.RedeliverWebhookResponse]]:
         """RedeliverWebhook sends again: one event, or what failed or was skipped in a period, up to 1,000 deliveries a
-        call. They begin the schedule anew under the same webhook-id.
+        call. They restart the schedule with the same webhook-id.
 
         Errors: NOT_FOUND for an endpoint, or an event that it was never to get; WEBHOOK_ENDPOINT_DISABLED.
         """
@@ -727,7 +727,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _events_service_pb2.ListDeadLettersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_events_service_pb2.ListDeadLettersResponse]]:
-        """ListDeadLetters lists events that a consumer gave up, by consumer and in the order of the feed.
+        """ListDeadLetters lists events that a consumer gave up on, by consumer and in the order of the feed.
 
         Errors: INVALID_PAGE_TOKEN; NOT_FOUND when there is no such consumer.
         """
@@ -742,7 +742,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
         always safe; mend what made it fail first.
 
-        Errors: NOT_FOUND for a consumer that there is not.
+        Errors: NOT_FOUND when there is no such consumer.
         """
 
     @_abc_1.abstractmethod
@@ -757,7 +757,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
         `next_page_token` and another request_id until it is empty.
 
-        Errors: NOT_FOUND for a consumer that there is not; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+        Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

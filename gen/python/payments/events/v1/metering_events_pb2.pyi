@@ -120,7 +120,7 @@ Global___UsageTotal: _TypeAlias = UsageTotal  # noqa: Y015
 @_typing.final
 class UsageStatusChanged(_message.Message):
     """UsageStatusChanged says that usage events of a batch went from one status to another, with the reasons. Usage that
-    was simply taken in is told by UsageReported instead. Nothing orders it, so its key is the receipt.
+    was accepted is reported by UsageReported instead. It needs no order, so its key is the receipt.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -232,7 +232,7 @@ Global___UsagePeriodClosed: _TypeAlias = UsagePeriodClosed  # noqa: Y015
 @_typing.final
 class UsageLate(_message.Message):
     """UsageLate says that usage was stored for a period after a charge had closed it, so that no charge bills it yet. Each
-    late event is told of once: one fact for each batch and charge, whatever its size.
+    late event is reported once: one event for each batch and charge, whatever its size.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -42,7 +42,7 @@ class ContractViolated(_message.Message):
     severity: _builtins.str
     """How bad it is: `LOW`, `MEDIUM`, `HIGH` or `CRITICAL`; empty for the severity of the contract."""
     message: _builtins.str
-    """What was seen and what was expected, for people. Ids and amounts may stand in it; secrets never do."""
+    """What was observed and what was expected, for people. It may contain ids and amounts, but never secrets."""
     service: _builtins.str
     """Service that noticed, e.g. `orchestration`."""
     subject_id: _builtins.str

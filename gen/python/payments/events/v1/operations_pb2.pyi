@@ -39,15 +39,15 @@ class Consumer(_message.Message):
     replayable: _builtins.bool
     """Whether ReplayEvents may bring it a period again."""
     parks_keys: _builtins.bool
-    """Whether an event that it gave up holds later events of the same key back until it was replayed. Where money
+    """Whether an event that it gave up on blocks later events of the same key until it is replayed. Where money
     moves it does.
     """
     waiting_count: _builtins.int
-    """Events that it has yet to handle: its lag. Counted up to 100,000."""
+    """Events that it still has to handle: its lag. Counted up to 100,000."""
     retrying_count: _builtins.int
     """Of those that wait, how many have failed at least once. Counted up to 100,000."""
     dead_letter_count: _builtins.int
-    """Events that it gave up; ListDeadLetters shows them. Counted up to 100,000."""
+    """Events that it gave up on; ListDeadLetters shows them. Counted up to 100,000."""
     @_builtins.property
     def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it reads: exact subjects, or prefixes such as `invoice.*`."""
@@ -58,7 +58,7 @@ class Consumer(_message.Message):
 
     @_builtins.property
     def failing_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailingKey]:
-        """Keys that do not get on, those that are parked first, 20 at most."""
+        """Blocked keys, parked ones first, at most 20."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ Global___FailingKey: _TypeAlias = FailingKey  # noqa: Y015
 
 @_typing.final
 class DeadLetter(_message.Message):
-    """DeadLetter is an event that a consumer gave up after its last try."""
+    """DeadLetter is an event that a consumer gave up on after its last try."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

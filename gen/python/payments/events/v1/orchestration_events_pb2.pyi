@@ -58,10 +58,10 @@ class StepSucceeded(_message.Message):
     person_id: _builtins.str
     """Who pays."""
     org_id: _builtins.str
-    """Organisation whose debt is paid; empty when nobody named one, and the books take person_id for it."""
+    """Organisation whose debt is paid; empty when none was given; the ledger then uses person_id."""
     @_builtins.property
     def settled_at(self) -> _timestamp_pb2.Timestamp:
-        """When the outcome was known; the money stands in the books from then on. Absent in events from before this
+        """When the outcome was known; the money is in the ledger from then on. Absent in events from before this
         field, which do not name the payer either: what they charged is booked when the payment ends.
         """
 
@@ -91,7 +91,7 @@ Global___StepSucceeded: _TypeAlias = StepSucceeded  # noqa: Y015
 
 @_typing.final
 class StepRefunded(_message.Message):
-    """StepRefunded: what was charged for a step of a payment was given back, since another step failed for good."""
+    """StepRefunded: what was charged for a step of a payment was refunded because another step failed permanently."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -132,7 +132,7 @@ class StepRefunded(_message.Message):
     charge_attempt_id: _builtins.str
     """The attempt that had charged."""
     org_id: _builtins.str
-    """Organisation whose debt was to be paid; empty when nobody named one, and the books take person_id for it."""
+    """Organisation whose debt was to be paid; empty when none was given; the ledger then uses person_id."""
     @_builtins.property
     def settled_at(self) -> _timestamp_pb2.Timestamp:
         """When the outcome of the refund was known."""
@@ -254,7 +254,7 @@ Global___PaymentCompleted: _TypeAlias = PaymentCompleted  # noqa: Y015
 @_typing.final
 class PaymentReceived(_message.Message):
     """PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part. By then each
-    of its steps stands in the books, see StepSucceeded.
+    of its steps is in the ledger, see StepSucceeded.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -290,7 +290,7 @@ class PaymentReceived(_message.Message):
     merchant_id: _builtins.str
     """Merchant who was paid."""
     org_id: _builtins.str
-    """Organisation whose debt was paid; empty when nobody named one, and the books take person_id for it."""
+    """Organisation whose debt was paid; empty when none was given; the ledger then uses person_id."""
     @_builtins.property
     def received_at(self) -> _timestamp_pb2.Timestamp:
         """When the last step was settled."""

@@ -87,7 +87,7 @@ Global___PlanUpdated: _TypeAlias = PlanUpdated  # noqa: Y015
 
 @_typing.final
 class PlanDeprecated(_message.Message):
-    """PlanDeprecated says that a plan takes nobody new from now on. Those on it stay."""
+    """PlanDeprecated says that a plan cannot be assigned anew from now on. Organisations on it keep it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

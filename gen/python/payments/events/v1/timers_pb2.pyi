@@ -41,7 +41,7 @@ class _JourneyStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Journey
     """It was cancelled, and what it did was undone."""
 
 class JourneyStatus(_JourneyStatus, metaclass=_JourneyStatusEnumTypeWrapper):
-    """JourneyStatus says whether a journey goes on, and how it ended."""
+    """JourneyStatus says whether a journey is running, or how it ended."""
 
 JOURNEY_STATUS_UNSPECIFIED: JourneyStatus.ValueType  # 0
 """Not known to this reader."""
@@ -121,7 +121,7 @@ class _MissedPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MissedPo
     """All of them are made up for, in order."""
 
 class MissedPolicy(_MissedPolicy, metaclass=_MissedPolicyEnumTypeWrapper):
-    """MissedPolicy says what becomes of the times of a schedule at which nobody was there to publish: those that are more
+    """MissedPolicy says what happens to the runs of a schedule that were missed while no process was up: those that are more
     than a minute past.
     """
 
@@ -137,7 +137,7 @@ Global___MissedPolicy: _TypeAlias = MissedPolicy  # noqa: Y015
 
 @_typing.final
 class Timer(_message.Message):
-    """Timer is an event that is yet to be published: at its time it goes into the log, once."""
+    """Timer is an event that will be published at a given time, once."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -222,7 +222,7 @@ class Journey(_message.Message):
     state: _builtins.str
     """State that it is in."""
     status: Global___JourneyStatus.ValueType
-    """Whether it goes on."""
+    """Whether it is running."""
     data: _builtins.str
     """What it knows, as JSON text."""
     reason: _builtins.str
@@ -245,7 +245,7 @@ class Journey(_message.Message):
 
     @_builtins.property
     def ended_at(self) -> _timestamp_pb2.Timestamp:
-        """When it ended; absent while it goes on."""
+        """When it ended; absent while it is running."""
 
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___JourneyStep]:
@@ -297,7 +297,7 @@ class JourneyStep(_message.Message):
     to_state: _builtins.str
     """State after it."""
     cause: _builtins.str
-    """What brought it about: subject of an event, name of a timer, `start`, `cancel`, or the name of what was undone."""
+    """Its cause: subject of an event, name of a timer, `start`, `cancel`, or the name of what was undone."""
     cause_id: _builtins.str
     """Id of the event or call that brought it about."""
     commands: _builtins.str

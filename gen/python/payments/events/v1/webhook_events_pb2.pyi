@@ -19,7 +19,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class WebhookEndpointDisabled(_message.Message):
-    """WebhookEndpointDisabled says that an endpoint gets nothing from now on. Its events are kept as skipped, and
+    """WebhookEndpointDisabled says that an endpoint receives nothing from now on. Its events are kept as skipped, and
     can be redelivered once it is enabled again.
     """
 
@@ -34,7 +34,7 @@ class WebhookEndpointDisabled(_message.Message):
     url: _builtins.str
     """Where its deliveries went."""
     reason: _builtins.str
-    """`requested` by somebody, `gone` when it answered 410, `failing` when all attempts of five days failed."""
+    """`requested` by a call, `gone` when it answered 410, `failing` when all attempts of five days failed."""
     @_builtins.property
     def failing_since(self) -> _timestamp_pb2.Timestamp:
         """First failure since its last success; absent when it did not fail."""

@@ -85,7 +85,7 @@ class _WebhookDisabledReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[
     WEBHOOK_DISABLED_REASON_UNSPECIFIED: _WebhookDisabledReason.ValueType  # 0
     """It is not disabled, or the reason is not known to this reader."""
     WEBHOOK_DISABLED_REASON_REQUESTED: _WebhookDisabledReason.ValueType  # 1
-    """Somebody disabled it."""
+    """It was disabled by a call."""
     WEBHOOK_DISABLED_REASON_GONE: _WebhookDisabledReason.ValueType  # 2
     """It answered 410 Gone."""
     WEBHOOK_DISABLED_REASON_FAILING: _WebhookDisabledReason.ValueType  # 3
@@ -97,7 +97,7 @@ class WebhookDisabledReason(_WebhookDisabledReason, metaclass=_WebhookDisabledRe
 WEBHOOK_DISABLED_REASON_UNSPECIFIED: WebhookDisabledReason.ValueType  # 0
 """It is not disabled, or the reason is not known to this reader."""
 WEBHOOK_DISABLED_REASON_REQUESTED: WebhookDisabledReason.ValueType  # 1
-"""Somebody disabled it."""
+"""It was disabled by a call."""
 WEBHOOK_DISABLED_REASON_GONE: WebhookDisabledReason.ValueType  # 2
 """It answered 410 Gone."""
 WEBHOOK_DISABLED_REASON_FAILING: WebhookDisabledReason.ValueType  # 3
@@ -117,7 +117,7 @@ class _WebhookDeliveryStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[
     WEBHOOK_DELIVERY_STATUS_DELIVERED: _WebhookDeliveryStatus.ValueType  # 2
     """The endpoint answered 2xx."""
     WEBHOOK_DELIVERY_STATUS_FAILED: _WebhookDeliveryStatus.ValueType  # 3
-    """No attempt is left; RedeliverWebhook begins anew."""
+    """No attempt is left; RedeliverWebhook restarts it."""
     WEBHOOK_DELIVERY_STATUS_SKIPPED: _WebhookDeliveryStatus.ValueType  # 4
     """The endpoint was disabled; RedeliverWebhook sends it."""
 
@@ -131,7 +131,7 @@ WEBHOOK_DELIVERY_STATUS_PENDING: WebhookDeliveryStatus.ValueType  # 1
 WEBHOOK_DELIVERY_STATUS_DELIVERED: WebhookDeliveryStatus.ValueType  # 2
 """The endpoint answered 2xx."""
 WEBHOOK_DELIVERY_STATUS_FAILED: WebhookDeliveryStatus.ValueType  # 3
-"""No attempt is left; RedeliverWebhook begins anew."""
+"""No attempt is left; RedeliverWebhook restarts it."""
 WEBHOOK_DELIVERY_STATUS_SKIPPED: WebhookDeliveryStatus.ValueType  # 4
 """The endpoint was disabled; RedeliverWebhook sends it."""
 Global___WebhookDeliveryStatus: _TypeAlias = WebhookDeliveryStatus  # noqa: Y015
@@ -155,16 +155,16 @@ class _WebhookAttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[
     WEBHOOK_ATTEMPT_OUTCOME_TIMED_OUT: _WebhookAttemptOutcome.ValueType  # 5
     """No answer within the time that an attempt has."""
     WEBHOOK_ATTEMPT_OUTCOME_UNREACHABLE: _WebhookAttemptOutcome.ValueType  # 6
-    """The name does not resolve, nobody listens, TLS failed, or the answer is no HTTP."""
+    """The name does not resolve, the port is closed, TLS failed, or the response is not HTTP."""
     WEBHOOK_ATTEMPT_OUTCOME_BLOCKED: _WebhookAttemptOutcome.ValueType  # 7
     """The name leads to an address that is not public, so nothing was sent."""
     WEBHOOK_ATTEMPT_OUTCOME_LOST: _WebhookAttemptOutcome.ValueType  # 8
     """The process that sent it ended before the answer was written down; the endpoint may have got it."""
     WEBHOOK_ATTEMPT_OUTCOME_NOT_SENT: _WebhookAttemptOutcome.ValueType  # 9
-    """Nothing was sent, for a reason on our side that `error` tells; it counts against nobody."""
+    """Nothing was sent, for a reason on our side given in `error`; it does not count against the endpoint."""
 
 class WebhookAttemptOutcome(_WebhookAttemptOutcome, metaclass=_WebhookAttemptOutcomeEnumTypeWrapper):
-    """WebhookAttemptOutcome is what came of one request to an endpoint."""
+    """WebhookAttemptOutcome is the outcome of one request to an endpoint."""
 
 WEBHOOK_ATTEMPT_OUTCOME_UNSPECIFIED: WebhookAttemptOutcome.ValueType  # 0
 """Not known to this reader; as a filter, every outcome."""
@@ -179,13 +179,13 @@ WEBHOOK_ATTEMPT_OUTCOME_REDIRECTED: WebhookAttemptOutcome.ValueType  # 4
 WEBHOOK_ATTEMPT_OUTCOME_TIMED_OUT: WebhookAttemptOutcome.ValueType  # 5
 """No answer within the time that an attempt has."""
 WEBHOOK_ATTEMPT_OUTCOME_UNREACHABLE: WebhookAttemptOutcome.ValueType  # 6
-"""The name does not resolve, nobody listens, TLS failed, or the answer is no HTTP."""
+"""The name does not resolve, the port is closed, TLS failed, or the response is not HTTP."""
 WEBHOOK_ATTEMPT_OUTCOME_BLOCKED: WebhookAttemptOutcome.ValueType  # 7
 """The name leads to an address that is not public, so nothing was sent."""
 WEBHOOK_ATTEMPT_OUTCOME_LOST: WebhookAttemptOutcome.ValueType  # 8
 """The process that sent it ended before the answer was written down; the endpoint may have got it."""
 WEBHOOK_ATTEMPT_OUTCOME_NOT_SENT: WebhookAttemptOutcome.ValueType  # 9
-"""Nothing was sent, for a reason on our side that `error` tells; it counts against nobody."""
+"""Nothing was sent, for a reason on our side given in `error`; it does not count against the endpoint."""
 Global___WebhookAttemptOutcome: _TypeAlias = WebhookAttemptOutcome  # noqa: Y015
 
 @_typing.final
@@ -380,7 +380,7 @@ Global___WebhookDelivery: _TypeAlias = WebhookDelivery  # noqa: Y015
 
 @_typing.final
 class WebhookAttempt(_message.Message):
-    """WebhookAttempt is one request to an endpoint and what came back."""
+    """WebhookAttempt is one request to an endpoint and its response."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -406,11 +406,11 @@ class WebhookAttempt(_message.Message):
     number: _builtins.int
     """Which attempt of the delivery it was, from 1."""
     outcome: Global___WebhookAttemptOutcome.ValueType
-    """What came of it."""
+    """Its outcome."""
     status_code: _builtins.int
     """HTTP status of the answer; 0 without one."""
     response: _builtins.str
-    """First 16 KiB of the answer's body, with what is no text replaced."""
+    """First 16 KiB of the answer's body, with invalid text replaced."""
     error: _builtins.str
     """What went wrong and what to do, in words; empty after a success."""
     latency_ms: _builtins.int

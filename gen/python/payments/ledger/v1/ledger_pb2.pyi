@@ -66,7 +66,7 @@ class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Kind.ValueType],
     KIND_UNSPECIFIED: _Kind.ValueType  # 0
     """Not given, which means KIND_POSTED."""
     KIND_POSTED: _Kind.ValueType  # 1
-    """Moves the amount at once and for good."""
+    """Moves the amount immediately and finally."""
 
 class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
     """Kind is what a transfer does. Further kinds (pending, and the two that end a pending one) come later."""
@@ -74,7 +74,7 @@ class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
 KIND_UNSPECIFIED: Kind.ValueType  # 0
 """Not given, which means KIND_POSTED."""
 KIND_POSTED: Kind.ValueType  # 1
-"""Moves the amount at once and for good."""
+"""Moves the amount immediately and finally."""
 Global___Kind: _TypeAlias = Kind  # noqa: Y015
 
 class _Direction:
@@ -204,7 +204,7 @@ class Account(_message.Message):
     type: Global___AccountType.ValueType
     """Side of the books."""
     owner: _builtins.str
-    """Whose account it is: an org_id, a partner_id, …; empty when it is nobody's in particular."""
+    """Owner of the account: an org_id, a partner_id, …; empty when it has none."""
     @_builtins.property
     def flags(self) -> Global___AccountFlags:
         """Limits; absent means none."""
@@ -382,7 +382,7 @@ class Entry(_message.Message):
     @_builtins.property
     def balance_after(self) -> _type_pb2.Money:
         """Balance of the account once this entry was made, on the side that its type grows on (see
-        AccountType): negative when the account stands on its other side.
+        AccountType): negative when the balance is on the other side.
         """
 
     @_builtins.property

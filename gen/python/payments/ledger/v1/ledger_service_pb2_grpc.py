@@ -96,7 +96,7 @@ class LedgerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAccounts(self, request, context):
-        """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for a currency that there is not.
+        """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

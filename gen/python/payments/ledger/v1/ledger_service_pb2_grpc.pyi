@@ -45,7 +45,7 @@ class LedgerServiceStub:
     GetAccount: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetAccountRequest, _ledger_service_pb2.GetAccountResponse]
     """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListAccountsRequest, _ledger_service_pb2.ListAccountsResponse]
-    """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for a currency that there is not."""
+    """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency."""
     ListEntries: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]
     """ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account."""
     GetTrialBalance: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetTrialBalanceRequest, _ledger_service_pb2.GetTrialBalanceResponse]
@@ -70,7 +70,7 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     GetAccount: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetAccountRequest, _ledger_service_pb2.GetAccountResponse]  # type: ignore[assignment]
     """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
     ListAccounts: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListAccountsRequest, _ledger_service_pb2.ListAccountsResponse]  # type: ignore[assignment]
-    """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for a currency that there is not."""
+    """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency."""
     ListEntries: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account."""
     GetTrialBalance: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetTrialBalanceRequest, _ledger_service_pb2.GetTrialBalanceResponse]  # type: ignore[assignment]
@@ -116,7 +116,7 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_service_pb2.ListAccountsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.ListAccountsResponse, _abc.Awaitable[_ledger_service_pb2.ListAccountsResponse]]:
-        """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for a currency that there is not."""
+        """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency."""
 
     @_abc_1.abstractmethod
     def ListEntries(

@@ -28,7 +28,7 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 @dataclass(eq=False, repr=False)
 class ApiKey(CheckedMessage):
     """
-    ApiKey is a credential of one tenant. The key itself is shown once, when it is made; what is stored
+    ApiKey is a credential of one tenant. The key itself is shown only once, when it is created; what is stored
     is its SHA-256.
     """
 

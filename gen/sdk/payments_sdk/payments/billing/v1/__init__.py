@@ -34,7 +34,7 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 class ChargeStatus(betterproto2.Enum):
     """
-    ChargeStatus is how far a charge, or a line of it, has come. Number 3 is kept for REVERSED.
+    ChargeStatus is the progress of a charge, or of a line of it. Number 3 is reserved for REVERSED.
     """
 
     UNSPECIFIED = 0
@@ -44,7 +44,7 @@ class ChargeStatus(betterproto2.Enum):
 
     PENDING = 1
     """
-    Rated and stored for good, but not known to be in the ledger yet. It will be: the same call resumes
+    Rated and stored permanently, but not yet known to be in the ledger. It will be: the same call resumes
     it, and so does the service by itself within minutes.
     """
 
@@ -246,19 +246,19 @@ class ChargeLine(CheckedMessage):
 
     partner_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    Partner that earns on the line; empty when nobody does.
+    Partner that earns on the line; empty if there is none.
     """
 
     partner_pct: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    The partner's share of amount_gross in per cent, a decimal; empty when nobody earns.
+    The partner's share of amount_gross in per cent, a decimal; empty without a partner.
     """
 
     partner_amount: "__type__v1__.Money | None" = betterproto2.field(
         9, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    The partner's share, rounded; a tie stays with us. Zero when nobody earns.
+    The partner's share, rounded; an exact half goes to us. Zero without a partner.
     """
 
     net: "__type__v1__.Money | None" = betterproto2.field(
@@ -422,7 +422,7 @@ class LineExplanation(CheckedMessage):
 
     postings: "list[LinePosting]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    What was posted for the line; empty when its amount is zero. While the charge is PENDING: what will be.
+    What was posted for the line, or will be while the charge is PENDING; empty when its amount is zero.
     """
 
 

@@ -86,7 +86,7 @@ class MethodConfig(CheckedMessage):
 
     method: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Payment method, an open set: `card`, `wallet`, `ach`, `credit_balance`, … Each stands at most once.
+    Payment method, an open set: `card`, `wallet`, `ach`, `credit_balance`, … Each appears at most once.
     """
 
     max_amount: "__type__v1__.Money | None" = betterproto2.field(

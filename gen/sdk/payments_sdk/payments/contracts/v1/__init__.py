@@ -58,7 +58,7 @@ class ContractKind(betterproto2.Enum):
 
     POLICY = 4
     """
-    What a partner or a scheme asks for, e.g. a cap on attempts.
+    A requirement of a partner or a scheme, e.g. a cap on attempts.
     """
 
     @classmethod
@@ -173,7 +173,7 @@ class ContractViolation(CheckedMessage):
 
     message: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    What was seen and what was expected, for people.
+    What was observed and what was expected, for people.
     """
 
     service: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)

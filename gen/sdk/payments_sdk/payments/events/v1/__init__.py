@@ -131,7 +131,7 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 class JourneyStatus(betterproto2.Enum):
     """
-    JourneyStatus says whether a journey goes on, and how it ended.
+    JourneyStatus says whether a journey is running, or how it ended.
     """
 
     UNSPECIFIED = 0
@@ -268,7 +268,7 @@ class JourneyStepKind(betterproto2.Enum):
 
 class MissedPolicy(betterproto2.Enum):
     """
-    MissedPolicy says what becomes of the times of a schedule at which nobody was there to publish: those that are more
+    MissedPolicy says what happens to the runs of a schedule that were missed while no process was up: those that are more
     than a minute past.
     """
 
@@ -350,7 +350,7 @@ class Rendering(betterproto2.Enum):
 
 class WebhookAttemptOutcome(betterproto2.Enum):
     """
-    WebhookAttemptOutcome is what came of one request to an endpoint.
+    WebhookAttemptOutcome is the outcome of one request to an endpoint.
     """
 
     UNSPECIFIED = 0
@@ -385,7 +385,7 @@ class WebhookAttemptOutcome(betterproto2.Enum):
 
     UNREACHABLE = 6
     """
-    The name does not resolve, nobody listens, TLS failed, or the answer is no HTTP.
+    The name does not resolve, the port is closed, TLS failed, or the response is not HTTP.
     """
 
     BLOCKED = 7
@@ -400,7 +400,7 @@ class WebhookAttemptOutcome(betterproto2.Enum):
 
     NOT_SENT = 9
     """
-    Nothing was sent, for a reason on our side that `error` tells; it counts against nobody.
+    Nothing was sent, for a reason on our side given in `error`; it does not count against the endpoint.
     """
 
     @classmethod
@@ -456,7 +456,7 @@ class WebhookDeliveryStatus(betterproto2.Enum):
 
     FAILED = 3
     """
-    No attempt is left; RedeliverWebhook begins anew.
+    No attempt is left; RedeliverWebhook restarts it.
     """
 
     SKIPPED = 4
@@ -497,7 +497,7 @@ class WebhookDisabledReason(betterproto2.Enum):
 
     REQUESTED = 1
     """
-    Somebody disabled it.
+    It was disabled by a call.
     """
 
     GONE = 2
@@ -726,13 +726,13 @@ class Consumer(CheckedMessage):
 
     parks_keys: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
     """
-    Whether an event that it gave up holds later events of the same key back until it was replayed. Where money
+    Whether an event that it gave up on blocks later events of the same key until it is replayed. Where money
     moves it does.
     """
 
     waiting_count: "int" = betterproto2.field(5, betterproto2.TYPE_INT64)
     """
-    Events that it has yet to handle: its lag. Counted up to 100,000.
+    Events that it still has to handle: its lag. Counted up to 100,000.
     """
 
     oldest_recorded_at: "datetime.datetime | None" = betterproto2.field(
@@ -749,14 +749,14 @@ class Consumer(CheckedMessage):
 
     dead_letter_count: "int" = betterproto2.field(8, betterproto2.TYPE_INT64)
     """
-    Events that it gave up; ListDeadLetters shows them. Counted up to 100,000.
+    Events that it gave up on; ListDeadLetters shows them. Counted up to 100,000.
     """
 
     failing_keys: "list[FailingKey]" = betterproto2.field(
         9, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    Keys that do not get on, those that are parked first, 20 at most.
+    Blocked keys, parked ones first, at most 20.
     """
 
 
@@ -789,7 +789,7 @@ class ContractViolated(CheckedMessage):
 
     message: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    What was seen and what was expected, for people. Ids and amounts may stand in it; secrets never do.
+    What was observed and what was expected, for people. It may contain ids and amounts, but never secrets.
     """
 
     service: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -892,7 +892,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class DeadLetter(CheckedMessage):
     """
-    DeadLetter is an event that a consumer gave up after its last try.
+    DeadLetter is an event that a consumer gave up on after its last try.
     """
 
     consumer: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -1028,7 +1028,7 @@ class Event(CheckedMessage):
     event says what came after.
 
     Oneofs:
-        - payload: What is known of the fact.
+        - payload: The facts of the event.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -1227,7 +1227,7 @@ class EventTypeCutOver(CheckedMessage):
         4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    When this was to happen; the event may come somewhat later.
+    When this was due; the event may come somewhat later.
     """
 
 
@@ -1461,7 +1461,7 @@ class Journey(CheckedMessage):
         5, betterproto2.TYPE_ENUM, default_factory=lambda: JourneyStatus(0)
     )
     """
-    Whether it goes on.
+    Whether it is running.
     """
 
     data: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
@@ -1504,7 +1504,7 @@ class Journey(CheckedMessage):
         12, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    When it ended; absent while it goes on.
+    When it ended; absent while it is running.
     """
 
     step_count: "int" = betterproto2.field(13, betterproto2.TYPE_INT64)
@@ -1546,7 +1546,7 @@ class JourneyStep(CheckedMessage):
 
     cause: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    What brought it about: subject of an event, name of a timer, `start`, `cancel`, or the name of what was undone.
+    Its cause: subject of an event, name of a timer, `start`, `cancel`, or the name of what was undone.
     """
 
     cause_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -2284,7 +2284,7 @@ default_message_pool.register_message("payments.events.v1", "PaymentFailed", Pay
 class PaymentReceived(CheckedMessage):
     """
     PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part. By then each
-    of its steps stands in the books, see StepSucceeded.
+    of its steps is in the ledger, see StepSucceeded.
     """
 
     order_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2348,7 +2348,7 @@ class PaymentReceived(CheckedMessage):
 
     org_id: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
     """
-    Organisation whose debt was paid; empty when nobody named one, and the books take person_id for it.
+    Organisation whose debt was paid; empty when none was given; the ledger then uses person_id.
     """
 
 
@@ -2427,7 +2427,7 @@ default_message_pool.register_message("payments.events.v1", "PlanCreated", PlanC
 @dataclass(eq=False, repr=False)
 class PlanDeprecated(CheckedMessage):
     """
-    PlanDeprecated says that a plan takes nobody new from now on. Those on it stay.
+    PlanDeprecated says that a plan cannot be assigned anew from now on. Organisations on it keep it.
     """
 
     plan_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2588,7 +2588,7 @@ class PublishEventsRequest(CheckedMessage):
     raw_request: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
     """
     The same as JSON, instead of `events`: `{"events": […]}` or the bare array, with each payload as any JSON
-    under `data`. What stands there is kept to the byte.
+    under `data`. It is stored byte for byte.
     """
 
 
@@ -2808,7 +2808,7 @@ class RedeliverWebhookResponse(CheckedMessage):
 
     redelivered: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
     """
-    How many deliveries begin anew.
+    How many deliveries restart.
     """
 
     more: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
@@ -3020,7 +3020,7 @@ class ReplayEventsResponse(CheckedMessage):
 
     next_page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Goes on where this call stopped; empty when the period is through.
+    Continues where this call stopped; empty when the period is done.
     """
 
 
@@ -3049,7 +3049,7 @@ class RotateWebhookSecretRequest(CheckedMessage):
         3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
-    How long the earlier secrets sign beside the new one, from 0 (a leak) to 7 days; 24 hours unless set.
+    How long the earlier secrets keep signing next to the new one, from 0 (a leak) to 7 days; 24 hours unless set.
     """
 
     signing: "WebhookSigning" = betterproto2.field(
@@ -3225,7 +3225,7 @@ default_message_pool.register_message("payments.events.v1", "StepFailed", StepFa
 @dataclass(eq=False, repr=False)
 class StepRefunded(CheckedMessage):
     """
-    StepRefunded: what was charged for a step of a payment was given back, since another step failed for good.
+    StepRefunded: what was charged for a step of a payment was refunded because another step failed permanently.
     """
 
     step_index: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
@@ -3299,7 +3299,7 @@ class StepRefunded(CheckedMessage):
 
     org_id: "str" = betterproto2.field(14, betterproto2.TYPE_STRING)
     """
-    Organisation whose debt was to be paid; empty when nobody named one, and the books take person_id for it.
+    Organisation whose debt was to be paid; empty when none was given; the ledger then uses person_id.
     """
 
 
@@ -3366,13 +3366,13 @@ class StepSucceeded(CheckedMessage):
         11, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    When the outcome was known; the money stands in the books from then on. Absent in events from before this
+    When the outcome was known; the money is in the ledger from then on. Absent in events from before this
     field, which do not name the payer either: what they charged is booked when the payment ends.
     """
 
     org_id: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
     """
-    Organisation whose debt is paid; empty when nobody named one, and the books take person_id for it.
+    Organisation whose debt is paid; empty when none was given; the ledger then uses person_id.
     """
 
 
@@ -3413,7 +3413,7 @@ class TailEventsResponse(CheckedMessage):
 
     cursor: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Where a later call goes on behind this event.
+    Cursor with which a later call continues after this event.
     """
 
 
@@ -3471,7 +3471,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class Timer(CheckedMessage):
     """
-    Timer is an event that is yet to be published: at its time it goes into the log, once.
+    Timer is an event that will be published at a given time, once.
     """
 
     timer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -3530,7 +3530,7 @@ default_message_pool.register_message("payments.events.v1", "Timer", Timer)
 @dataclass(eq=False, repr=False)
 class UpdateWebhookEndpointRequest(CheckedMessage):
     """
-    Request of UpdateWebhookEndpoint. What is left out stays as it is.
+    Request of UpdateWebhookEndpoint. Fields that are left out stay unchanged.
     """
 
     request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -3676,7 +3676,7 @@ default_message_pool.register_message(
 class UsageLate(CheckedMessage):
     """
     UsageLate says that usage was stored for a period after a charge had closed it, so that no charge bills it yet. Each
-    late event is told of once: one fact for each batch and charge, whatever its size.
+    late event is reported once: one event for each batch and charge, whatever its size.
     """
 
     org_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -3903,7 +3903,7 @@ default_message_pool.register_message("payments.events.v1", "UsageReported", Usa
 class UsageStatusChanged(CheckedMessage):
     """
     UsageStatusChanged says that usage events of a batch went from one status to another, with the reasons. Usage that
-    was simply taken in is told by UsageReported instead. Nothing orders it, so its key is the receipt.
+    was accepted is reported by UsageReported instead. It needs no order, so its key is the receipt.
     """
 
     receipt_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -4013,7 +4013,7 @@ default_message_pool.register_message("payments.events.v1", "UsageTotal", UsageT
 @dataclass(eq=False, repr=False)
 class WebhookAttempt(CheckedMessage):
     """
-    WebhookAttempt is one request to an endpoint and what came back.
+    WebhookAttempt is one request to an endpoint and its response.
     """
 
     attempt_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -4045,7 +4045,7 @@ class WebhookAttempt(CheckedMessage):
         6, betterproto2.TYPE_ENUM, default_factory=lambda: WebhookAttemptOutcome(0)
     )
     """
-    What came of it.
+    Its outcome.
     """
 
     status_code: "int" = betterproto2.field(7, betterproto2.TYPE_INT32)
@@ -4055,7 +4055,7 @@ class WebhookAttempt(CheckedMessage):
 
     response: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    First 16 KiB of the answer's body, with what is no text replaced.
+    First 16 KiB of the answer's body, with invalid text replaced.
     """
 
     error: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
@@ -4241,7 +4241,7 @@ default_message_pool.register_message("payments.events.v1", "WebhookEndpoint", W
 @dataclass(eq=False, repr=False)
 class WebhookEndpointDisabled(CheckedMessage):
     """
-    WebhookEndpointDisabled says that an endpoint gets nothing from now on. Its events are kept as skipped, and
+    WebhookEndpointDisabled says that an endpoint receives nothing from now on. Its events are kept as skipped, and
     can be redelivered once it is enabled again.
     """
 
@@ -4257,7 +4257,7 @@ class WebhookEndpointDisabled(CheckedMessage):
 
     reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    `requested` by somebody, `gone` when it answered 410, `failing` when all attempts of five days failed.
+    `requested` by a call, `gone` when it answered 410, `failing` when all attempts of five days failed.
     """
 
     failing_since: "datetime.datetime | None" = betterproto2.field(

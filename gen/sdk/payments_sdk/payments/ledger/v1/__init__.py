@@ -239,7 +239,7 @@ class Kind(betterproto2.Enum):
 
     POSTED = 1
     """
-    Moves the amount at once and for good.
+    Moves the amount immediately and finally.
     """
 
     @classmethod
@@ -507,7 +507,7 @@ class Account(CheckedMessage):
 
     owner: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Whose account it is: an org_id, a partner_id, …; empty when it is nobody's in particular.
+    Owner of the account: an org_id, a partner_id, …; empty when it has none.
     """
 
     metadata: "dict[str, str]" = betterproto2.field(
@@ -738,7 +738,7 @@ class Entry(CheckedMessage):
     )
     """
     Balance of the account once this entry was made, on the side that its type grows on (see
-    AccountType): negative when the account stands on its other side.
+    AccountType): negative when the balance is on the other side.
     """
 
     counter_account_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)

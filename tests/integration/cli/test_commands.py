@@ -89,7 +89,7 @@ def test_an_amount_without_quotes_is_named(tollmesh: Tollmesh) -> None:
     wrong = catalog_of("o").replace(b'"0.25"', b"0.25")
     done = tollmesh("catalog", "apply", "-", stdin=wrong)
     assert done.exit_code == EXIT_USAGE
-    assert "plans[0].prices[0].price.per_unit.unit_amount is 0.25" in done.err
+    assert "plans[0].prices[0].price.per_unit.unit_amount is the number 0.25" in done.err
     assert 'write "0.25", with the quotes' in done.err
 
 
@@ -237,7 +237,7 @@ def test_late_usage_is_listed(tollmesh: Tollmesh, org_id: str) -> None:
     shown = tollmesh("late-usage", org_id)
     assert (shown.exit_code, found[0]["charge_id"] in shown.out) == (0, True)
     assert tollmesh("late-usage", f"{org_id}-other", "-o", "json").json()["late_events"] == []
-    assert tollmesh("late-usage", f"{org_id}-no").out == f"no usage of {org_id}-no came late\n"
+    assert tollmesh("late-usage", f"{org_id}-no").out == f"no late usage of {org_id}-no\n"
 
 
 def test_what_cannot_exist_is_refused_and_what_has_nothing_says_so(
@@ -371,7 +371,7 @@ def test_a_request_id_in_any_spelling_shows_what_it_paid(tollmesh: Tollmesh, org
         assert tollmesh(*asked, key).exit_code == 0
         repeated = tollmesh(*asked, key)
         assert (repeated.exit_code, "this is the payment made" in repeated.err) == (0, True)
-    assert "2.00 USD of 10.00 USD are open" in tollmesh(*asked, "another key").err
+    assert "2.00 USD of 10.00 USD is open" in tollmesh(*asked, "another key").err
 
 
 def test_a_charge_is_never_paid_beyond_what_is_open(
@@ -385,7 +385,7 @@ def test_a_charge_is_never_paid_beyond_what_is_open(
     assert tollmesh(*asked, "6.00").exit_code == 0
     too_much = tollmesh(*asked, "6.00", "--again")
     assert too_much.exit_code == EXIT_REFUSED
-    assert f"of {charge_id} 4.00 USD of 10.00 USD are open" in too_much.err
+    assert f"4.00 USD of 10.00 USD is open on {charge_id}" in too_much.err
     assert tollmesh(*asked, "4.00").exit_code == 0
     for amount in ("6.00", "4.00"):
         repeated = tollmesh(*asked, amount)
@@ -395,7 +395,7 @@ def test_a_charge_is_never_paid_beyond_what_is_open(
     file.write_text(
         json.dumps({"merchant_id": "shop", "order": charge_id, "amount": "0.01", "currency": "USD"})
     )
-    assert "0.00 USD of 10.00 USD are open" in tollmesh("pay", str(file)).err
+    assert "0.00 USD of 10.00 USD is open" in tollmesh("pay", str(file)).err
 
 
 def test_the_debt_of_an_organisation_is_paid_whoever_pays(tollmesh: Tollmesh, org_id: str) -> None:
@@ -440,7 +440,7 @@ def test_a_key_in_the_body_does_not_open_a_charge_again(
     ):
         file.write_text(json.dumps(body | {"idempotency_key": key}))
         told = tollmesh("pay", str(file)).err
-        assert ("0.00 USD of 10.00 USD are open" in told) == refused, (key, told)
+        assert ("0.00 USD of 10.00 USD is open" in told) == refused, (key, told)
 
 
 def test_a_charge_is_not_paid_past_what_guards_it(
@@ -463,7 +463,7 @@ def test_a_charge_is_not_paid_past_what_guards_it(
         file.write_text(json.dumps(body | {"idempotency_key": own}))
         paid = tollmesh("pay", str(file))
         if number:
-            assert "0.00 USD of 10.00 USD are open" in paid.err
+            assert "0.00 USD of 10.00 USD is open" in paid.err
         else:
             assert paid.exit_code == 0
             assert "this is the payment made" in tollmesh("pay", str(file)).err

@@ -77,7 +77,7 @@ def test_a_journey_is_shown_with_its_steps(tollmesh: Tollmesh, mesh: MeshProcess
     assert "held" in tollmesh("journeys", "list", "--state", "held", "--limit", "1").out
     shown = tollmesh("journeys", "show", "seasoning", names[1])
     for text in (
-        "because: the buyer asked",
+        "reason: the buyer asked",
         "compensated",
         "publish payments.events.v1.StepFailed",
     ):

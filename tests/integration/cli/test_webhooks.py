@@ -163,9 +163,9 @@ def test_what_cannot_be_is_refused(
         (("redeliver", "whe_1"), "--event or --period"),
         (("redeliver", "whe_1", "--event", "e", "--period", "2026-01"), "--event or --period"),
         (("rotate", "whe_1", "--overlap", "soon"), "is not a duration"),
-        (("attempts", "--outcome", "odd"), "none of sending"),
-        (("create", "https://hooks.example/", "--format", "xml"), "none of json"),
-        (("deliveries", "whe_1", "--status", "odd"), "none of pending"),
+        (("attempts", "--outcome", "odd"), "not one of sending"),
+        (("create", "https://hooks.example/", "--format", "xml"), "not one of json"),
+        (("deliveries", "whe_1", "--status", "odd"), "not one of pending"),
     ],
 )
 def test_wrong_usage_is_told(tollmesh: Tollmesh, arguments: tuple[str, ...], said: str) -> None:

@@ -155,7 +155,7 @@ async def test_scopes_beyond_ones_own_cannot_be_given(mesh: Mesh) -> None:
         ("nonsense:read", "there is no scope nonsense:read"),
         ("ledgr:write", "Did you mean ledger:write?"),
         ("pricing:admin", "Did you mean pricing:"),
-        ("mesh:read", "There are: *, access:admin"),
+        ("mesh:read", "The scopes are: *, access:admin"),
     ],
 )
 async def test_scopes_that_no_rpc_needs_are_refused(mesh: Mesh, scope: str, told: str) -> None:

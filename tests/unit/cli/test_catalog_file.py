@@ -56,7 +56,7 @@ def test_what_only_looks_like_something_else_is_read_as_it_stands(file: Path, va
         ("plans: [{plan_id: p, version: 1.5}]", "plans[0].version must be a whole number"),
         ("skus: [{sku: a, type: PAID}]", "skus[0].type must be one of SKU_TYPE_"),
         ("plans: [{plan_id: [p]}]", "plans[0].plan_id must be a string"),
-        ("skus: []\nskus: []", "stands twice"),
+        ("skus: []\nskus: []", "appears twice"),
     ],
 )
 def test_quotes_are_advised_only_where_they_help(file: Path, content: str, told: str) -> None:

@@ -43,8 +43,8 @@ def test_one_event_may_take_several_lines() -> None:
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ('{"id": "x", "id": "y"}', "the key 'id' stands twice"),
-        ('{"data": {"a": 1, "a": 2}}', "the key 'a' stands twice"),
+        ('{"id": "x", "id": "y"}', "the key 'id' appears twice"),
+        ('{"data": {"a": 1, "a": 2}}', "the key 'a' appears twice"),
         ('{"data": NaN}', "NaN is not a JSON number"),
         ('{"data": }', "is not valid JSON: a value is expected at line"),
         (

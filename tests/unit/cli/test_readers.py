@@ -491,9 +491,9 @@ def test_metadata_of_json_keep_their_text(file: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ('"sku": "t"', "the key 'sku' stands twice"),
-        ('"metadata": {"a": 1, "a": 2}', "the key 'a' stands twice"),
-        ('"other": [{"a": 1, "\\u0061": 2}]', "the key 'a' stands twice"),
+        ('"sku": "t"', "the key 'sku' appears twice"),
+        ('"metadata": {"a": 1, "a": 2}', "the key 'a' appears twice"),
+        ('"other": [{"a": 1, "\\u0061": 2}]', "the key 'a' appears twice"),
         ('"SKU": "t"', "has sku in two columns"),
         ('"event_time": "2026-01-15"', "has event_time in two columns"),
         ('"orgId": "p"', "has org_id in two columns"),
@@ -648,7 +648,7 @@ def test_what_gzip_packed_is_unpacked(file: Path, file_format: FileFormat, conte
         (lambda packed: packed[:-9], "ends in the middle"),
         (lambda packed: packed[:40], "ends in the middle"),
         (lambda packed: packed[:-8] + b"\0" * 8, "is damaged: its checksum doesn't match"),
-        (lambda packed: packed + b"more", "is damaged: something that gzip did not pack follows"),
+        (lambda packed: packed + b"more", "is damaged: it is followed by data"),
         (lambda packed: packed[:10] + b"\xff" * 30, "is damaged: it cannot be unpacked"),
     ],
 )
@@ -806,7 +806,7 @@ def test_maps_and_structs_of_parquet_are_metadata(file: Path) -> None:
     keyed = pa.array([[(True, "1")], []], pa.map_(pa.bool_(), pa.string()))
     assert labels(file, metadata=keyed) == ["metadata has keys that aren't strings", {}]
     (nested, _) = labels(file, metadata=pa.array([{"a": [1]}, None]))
-    assert "metadata.a is a list<" in nested
+    assert "metadata.a is of type list<" in nested
 
 
 @pytest.mark.parametrize(
@@ -823,9 +823,9 @@ def test_maps_and_structs_of_parquet_are_metadata(file: Path) -> None:
         (pa.array([0, 19_000], pa.date32()), ["1970-01-01", "2022-01-08"]),
         (pa.array([float("nan"), 1.5]), ["is nan, which is not a number", "1.5"]),
         (pa.array([float("inf"), 1.5], pa.float32()), ["is inf, which is not a number", "1.5"]),
-        (pa.array([[1], None]), ["is a list<", None]),
-        (pa.array([5, None], pa.duration("ns")), ["is a duration[ns]", None]),
-        (pa.array([5, None], pa.time64("ns")), ["is a time64[ns]", None]),
+        (pa.array([[1], None]), ["is of type list<", None]),
+        (pa.array([5, None], pa.duration("ns")), ["is of type duration[ns]", None]),
+        (pa.array([5, None], pa.time64("ns")), ["is of type time64[ns]", None]),
         (pa.array([10**8, 0], pa.int32()).cast(pa.date32()), ["outside the years", "1970-01-01"]),
         (pa.array([2**60, 0], pa.timestamp("us")), ["outside the years", "1970-01-01T00:00:00"]),
     ],

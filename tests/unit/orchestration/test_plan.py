@@ -137,7 +137,7 @@ def test_configurations_are_checked() -> None:
     check(MerchantConfig("acme", 0, (card,)), {"c"})
     with pytest.raises(UnknownProcessor, match="known ones are b"):
         check(MerchantConfig("acme", 0, (card,)), {"b"})
-    with pytest.raises(InvalidField, match="stands twice"):
+    with pytest.raises(InvalidField, match="listed twice"):
         check(MerchantConfig("acme", 0, (card, card)), {"c"})
-    with pytest.raises(InvalidField, match="stands twice"):
+    with pytest.raises(InvalidField, match="listed twice"):
         check(MerchantConfig("acme", 0, (MethodRule("card", None, ("c", "c")),)), {"c"})

@@ -7,12 +7,17 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+from nats.errors import Error as NatsError
 
 from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.envelope import Reaction
 from services.runtime.events.jetstream import Options, Transport
+from services.runtime.events.jetstream.broker import BrokerAway
 from tests.support.events.lab import Lab
+
+T = TypeVar("T")
 
 WITHIN_SECONDS = 45.0
 _POLL_SECONDS = 0.02
@@ -76,6 +81,24 @@ async def eventually(what: Callable[[], Awaitable[bool]], within_s: float = WITH
     while not await what():
         assert time.monotonic() < give_up_at, f"not within {within_s} s: {what}"
         await asyncio.sleep(_POLL_SECONDS)
+
+
+async def patiently(ask: Callable[[], Awaitable[T]], within_s: float = WITHIN_SECONDS) -> T:
+    """Ask until there is an answer, for what may be asked twice.
+
+    On a busy machine three servers take longer to agree than a client waits.
+
+    Raises:
+        Exception: the last refusal, when there was no answer in time.
+    """
+    give_up_at = time.monotonic() + within_s
+    while True:
+        try:
+            return await ask()
+        except (NatsError, BrokerAway):
+            if time.monotonic() > give_up_at:
+                raise
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 async def sent(lab: Lab) -> None:

@@ -8,8 +8,8 @@ MAKEFLAGS += --no-print-directory
 
 UV_VERSION := 0.13.8
 PYTHON ?= python3
-# More workers than the two cores of the smallest machine: about half of a test's time is waiting.
-TEST_WORKERS ?= 4
+# Two workers: suites start servers and Postgres of their own, and the smallest machine has two cores.
+TEST_WORKERS ?= 2
 # Fuzzing time in `make chaos`; during a quarter of it Postgres is killed. `make test` uses 30.
 FUZZ_SECONDS ?= 270
 # Calls in the fuzzing of every RPC and route; `make test` makes 800.

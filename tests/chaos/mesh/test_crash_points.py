@@ -18,7 +18,7 @@ from tests.chaos.mesh.scenario import Scenario
 from tests.support.mesh.process import MeshProcess
 
 # A background task may take its time to pass a point.
-PASS_SECONDS = 20.0
+PASS_SECONDS = 90.0
 
 
 class Estate:

@@ -99,7 +99,7 @@ async def test_behind_three_such_events_the_others_are_told_why(mesh: Mesh) -> N
     request = events_service_pb2.PublishEventsRequest(events=sent)
     results = (await stub(mesh, tenant).PublishEvents(request)).results
     assert [r.reason for r in results] == ["EVENT_CHECK_TOO_COSTLY"] * 4
-    assert "not looked at" in results[3].message
+    assert "not checked" in results[3].message
 
 
 async def test_a_schema_just_beyond_the_bound_is_no_type(mesh: Mesh) -> None:

@@ -333,7 +333,7 @@ async def test_an_event_that_is_not_kept_any_more_ends_its_delivery(
     await lab.rows("DELETE FROM mesh.feed WHERE event_id = %s", event_id)
     await webhooks.worker.sweep()
     (attempt,) = await webhooks.attempts()
-    assert (outcomes([attempt]), "not kept" in attempt.error) == (["NOT_SENT"], True)
+    assert (outcomes([attempt]), "no longer stored" in attempt.error) == (["NOT_SENT"], True)
     (delivery,) = await webhooks.deliveries(endpoint_id)
     assert (delivery.status, receiver.received) == (FAILED, [])
 

@@ -232,7 +232,7 @@ async def test_a_database_elsewhere_that_takes_no_writes_is_told_and_tried_again
             ("53100", "STORAGE_LOW", "disk is full"),
             # A standby, be it one that was the primary a moment ago.
             ("25006", "DATABASE_UNAVAILABLE", "read-only"),
-            ("25P04", "DATABASE_UNAVAILABLE", "gave up"),
+            ("25P04", "DATABASE_UNAVAILABLE", "unavailable"),
         ):
             await owner.execute(
                 "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"

@@ -194,7 +194,7 @@ async def test_a_large_struct_is_refused_as_large_json_is(stub: Any) -> None:
     data = struct_pb2.Struct()
     data.update({"desk": "d", "more": "x" * 65536})
     schedule = timers_pb2.Schedule(name="s", cron="* * * * *", subject="report.due", data=data)
-    assert "weighs" in await refused(stub.PutSchedule(_put(schedule)))
+    assert "too large" in await refused(stub.PutSchedule(_put(schedule)))
     assert "65536" in await refused(stub.PutSchedule(_put(_schedule(json=b'"' + b"x" * 65536))))
 
 
@@ -228,7 +228,7 @@ async def test_a_refusal_by_the_type_ends_with_the_type(stub: Any) -> None:
 
     await register("desk")
     put = _put(_schedule(subject="bin.moved", json=b'{"desk": {}}'))
-    assert "desk orders the event" in await refused(stub.PutSchedule(put))
+    assert "desk is the ordering key" in await refused(stub.PutSchedule(put))
     await register("shelf")
     assert (await stub.PutSchedule(put)).schedule.subject == "bin.moved"
 

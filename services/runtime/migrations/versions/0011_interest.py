@@ -35,19 +35,29 @@ $body$
 def upgrade() -> None:
     """Let the tick look who is interested. Every consumer goes on as it was until it says otherwise."""
     op.execute("ALTER TABLE mesh.consumer ADD COLUMN by_tenant boolean NOT NULL DEFAULT false")
-    op.execute(_INTEREST)
-    schema.protect(op, "mesh", "interest", privileges=schema.APPEND_ONLY)
-    schema.open_to_relay(op, "mesh", "interest")
-    op.execute(_NOTE)
+    if not _is_noted():
+        op.execute(_INTEREST)
+        schema.protect(op, "mesh", "interest", privileges=schema.APPEND_ONLY)
+        schema.open_to_relay(op, "mesh", "interest")
+        op.execute(_NOTE)
     _change_tick(_ALL, _OF_INTEREST + _ALL)
 
 
 def downgrade() -> None:
-    """Give every consumer the events of every tenant again."""
+    """Give every consumer the events of every tenant again.
+
+    While tables of services still note who is interested, what they have noted stays: a later upgrade needs it.
+    """
     _change_tick(_OF_INTEREST + _ALL, _ALL)
-    op.execute("DROP FUNCTION mesh.note_interest()")
-    op.execute("DROP TABLE mesh.interest")
     op.execute("ALTER TABLE mesh.consumer DROP COLUMN by_tenant")
+    if not _is_noted():
+        op.execute("DROP FUNCTION mesh.note_interest()")
+        op.execute("DROP TABLE mesh.interest")
+
+
+def _is_noted() -> bool:
+    query = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgfoid = to_regproc('mesh.note_interest'))"
+    return bool(op.get_bind().exec_driver_sql(query).scalar_one())
 
 
 def _change_tick(before: str, after: str) -> None:

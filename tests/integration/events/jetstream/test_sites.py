@@ -196,7 +196,7 @@ async def test_sites_have_users_of_their_own_that_nothing_prints(
                 await arrived(lab, tenant, 2)
         ok, told = await look_at(options(urls["east"], "east"))
         assert ok
-        assert "stream tollmesh-east: 1 messages, 1 of each" in told
+        assert "stream tollmesh-east: 1 messages, 1 replicas" in told
         monkeypatch.setattr(broker, "CONNECT_SECONDS", 1.0)
         ok, refused = await look_at(options(urls["north"], "north"))
         assert not ok

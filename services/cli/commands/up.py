@@ -230,6 +230,7 @@ def version(output: OutputOption = Format.TABLE) -> None:
     versions = {
         name: metadata.version(name) for name in ("tollmesh", "grpcio", "protobuf", "sqlalchemy")
     }
+    # Imported here, as in `up`: other commands should not pay for it.
     from services.local.postgres.server import major_version  # noqa: PLC0415
 
     versions["python"] = platform.python_version()
@@ -242,6 +243,7 @@ def version(output: OutputOption = Format.TABLE) -> None:
 
 
 def _machine_checks(data_dir: Path) -> list[tuple[str, bool, str]]:
+    # Imported here, as in `up`: other commands should not pay for it.
     from services.local.postgres.server import major_version, programs_dir  # noqa: PLC0415
 
     go = shutil.which("go") is not None

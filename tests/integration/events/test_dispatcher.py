@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -433,15 +432,13 @@ async def test_a_handler_that_takes_too_long_is_given_up(lab: Lab) -> None:
             await write_effect(work, envelope, "lab.slow")
             await asyncio.sleep(60)
 
-    twice = replace(reaction(handle, "lab.slow"), retry=RetryPolicy(tries_max=2, base_ms=20))
-    async with lab.reacting(twice, lease_ms=3000) as backbone:
+    async with lab.reacting(reaction(handle, "lab.slow"), lease_ms=3000) as backbone:
         await lab.publish(tenant, "k", 1)
         await drained(backbone)
     assert await lab.effects(tenant, "lab.slow") == []
     (letter,) = await lab.rows("SELECT * FROM mesh.dead_letter WHERE tenant_id = %s", tenant)
-    assert letter["attempts"] == 2
-    # On a busy machine a try may be over before its handler is called.
-    assert calls > 0
+    assert letter["attempts"] == 4
+    assert calls == 4
 
 
 async def test_slow_handlers_share_no_transaction_that_would_take_too_long(lab: Lab) -> None:

@@ -12,6 +12,7 @@ from services.cli.commands import (
     journeys,
     ledger,
     payments,
+    quickstart,
     timers,
     up,
     usage,
@@ -33,6 +34,7 @@ app = typer.Typer(
 for _noun in (
     up,
     demo,
+    quickstart,
     usage,
     catalog,
     charges,

@@ -63,7 +63,7 @@ def transfers(*, linked: bool) -> ledger_service_pb2.PostTransfersRequest:
             amount=type_pb2.Money(currency_code="USD", minor_units=100),
             code=1,
             linked=linked,
-            metadata={"order_id": f"o-{number}", "note": "x" * 40},
+            metadata={"order_id": f"o-{number}", "note": '\\ü"' * 14},
         )
         for number in range(BATCH_ITEMS_MAX)
     ]
@@ -209,6 +209,21 @@ async def test_the_largest_catalogue(
         answers = [await apply(data) for data in sent]
     first, again = map(catalog_service_pb2.ApplyCatalogResponse.FromString, answers)
     assert len(first.changes) == len(again.changes) > 0
+    assert watch.longest_s < STEP_S
+
+
+@pytest.mark.parametrize("label", ["🧾" * 256, '\\"' * 128, "\t\n" * 128])
+async def test_usage_whose_labels_have_to_be_escaped(mesh: Mesh, tenant: str, label: str) -> None:
+    stub = metering_service_pb2_grpc.MeteringServiceStub(mesh.channel(tenant))
+    known = catalog_service_pb2_grpc.CatalogServiceStub(mesh.channel(tenant))
+    await known.ApplyCatalog(declaration({"skus": [{"sku": "llm.tokens", "unit": "token"}]}))
+    labels = {f"k{number}": label for number in range(16)}
+    sent = batch(
+        *(event(f"e-{n}", at=NOW - timedelta(hours=1), metadata=labels) for n in range(600))
+    )
+    async with watching() as watch:
+        answer = await stub.IngestEvents(sent)
+    assert answer.accepted == 600
     assert watch.longest_s < STEP_S
 
 

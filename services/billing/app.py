@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from services.billing import facts, store
+from services.billing import facts, measures, store
 from services.billing.domain import postings
 from services.billing.domain.charges import (
     Charge,
@@ -151,6 +151,9 @@ class Charges:
         if charge.status is ChargeStatus.PENDING and await store.settle(work, charge.charge_id):
             work.publish(facts.rating_completed(charge))
             work.publish(facts.charge_created(charge))
+            currency = charge.total.currency_code
+            work.count(measures.CHARGES, 1, currency=currency)
+            work.count(measures.CHARGED, charge.total.minor_units, currency=currency)
         return await _existing(work, charge.charge_id)
 
 

@@ -5,8 +5,9 @@ Source of the rules: the `buf.validate` options in `proto/`.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -72,6 +73,7 @@ async def check_in_turns(message: Message) -> None:
     if message.ByteSize() <= PART_BYTES:
         check(message)
         return
+    await asyncio.sleep(0)  # to read it has taken its time
     found: list[FieldViolation] = []
     async for part in in_slices(_parts(message), _PARTS):
         if part.crowded:
@@ -111,7 +113,7 @@ def _without_lists(
     """Return what is left of a large message without what is in its lists, which goes to `items`."""
     if message.ByteSize() <= PART_BYTES or _RULES in message.DESCRIPTOR.GetOptions().Extensions:
         return message
-    changes: list[tuple[str, Any]] = []
+    changes: dict[str, Any] = {}
     for field, value in message.ListFields():
         limit, ignored, is_map = _limits(field)
         path = prefix + field.name
@@ -120,23 +122,35 @@ def _without_lists(
         if not field.is_repeated:
             inside = _without_lists(value, f"{path}.", items, crowded)
             if inside is not value:
-                changes.append((field.name, inside))
+                changes[field.name] = inside
         elif limit is not None and len(value) > limit:
             crowded.append(FieldViolation(path, f"must have at most {limit} items"))
         elif (kept := _kept(field)) is not None:
-            changes.append((field.name, value[:kept]))
+            changes[field.name] = value[:kept]
             items += ((f"{path}[{at}].", value[at]) for at in range(kept, len(value)))
-    if not changes:
-        return message
+    return _with(message, changes) if changes else message
+
+
+def _with(message: Message, changes: Mapping[str, Any]) -> Message:
+    """Return a copy in which some fields have other values."""
     left = type(message)()
-    left.CopyFrom(message)
-    for name, value in changes:
-        left.ClearField(name)
-        if isinstance(value, list):
+    # Not all of it and then less: the lists are what takes long to copy.
+    for name, value in ({f.name: v for f, v in message.ListFields()} | changes).items():
+        field = message.DESCRIPTOR.fields_by_name[name]
+        if field.is_repeated and not _is_map(field):
             getattr(left, name).extend(value)
-        else:
+        elif field.is_repeated:
+            getattr(left, name).MergeFrom(value)
+        elif field.message_type is not None:
+            getattr(left, name).SetInParent()  # empty is not absent
             getattr(left, name).CopyFrom(value)
+        else:
+            setattr(left, name, value)
     return left
+
+
+def _is_map(field: Any) -> bool:
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
 @cache
@@ -200,7 +214,7 @@ def _limits(field: FieldDescriptor) -> tuple[int | None, bool, bool]:
         return None, True, False
     if rules.repeated.HasField("max_items"):
         return rules.repeated.max_items, ignored, False
-    is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
+    is_map = _is_map(field)
     limit = rules.map.max_pairs if rules.map.HasField("max_pairs") else None
     return limit, ignored, is_map
 

@@ -16,8 +16,8 @@ from services.cli.errors import CliError
 from services.runtime import moments
 
 MOMENTS = st.datetimes(
-    min_value=datetime(2024, 1, 1),
-    max_value=datetime(2100, 1, 1),
+    min_value=datetime(2024, 1, 1),  # noqa: DTZ001 - the strategy adds the zone
+    max_value=datetime(2100, 1, 1),  # noqa: DTZ001
     timezones=st.just(UTC),
 )
 

@@ -9,9 +9,11 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from enum import StrEnum
 from functools import partial
+from itertools import pairwise
 from typing import Annotated, Any, cast
 
 import typer
@@ -55,6 +57,11 @@ class ReaderGone(Exception):
     """Who read our standard output has closed it; nothing more can be printed."""
 
 
+def leave_reader() -> None:
+    """Send to nobody what is left for standard output, so that the process ends without a further fault."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Let `main` end the command, which Rich would do with an exit code of its own."""
@@ -66,14 +73,55 @@ console = _Console(width=_WIDTH, emoji=False)
 progress_console = Console(stderr=True, emoji=False)
 
 
+@dataclass(slots=True)
+class _Document:
+    """The one JSON document of a command.
+
+    Attributes:
+        wanted: the command was asked for JSON.
+        printed: it has printed its result.
+    """
+
+    wanted: bool = False
+    printed: bool = False
+
+
+_document = _Document()
+
+
+def begin(arguments: Sequence[str]) -> bool:
+    """Begin a command; returns whether its arguments ask for JSON. Known before they are parsed, which may fail."""
+    options = list(arguments)
+    if "--" in options:
+        del options[options.index("--") :]
+    asked = {"-ojson", "--output=json"} & {*options}
+    _document.wanted = bool(asked) or any(
+        option in ("-o", "--output") and value == "json" for option, value in pairwise(options)
+    )
+    _document.printed = False
+    return _document.wanted
+
+
 def show_error(error: CliError) -> None:
-    """Print an error on standard error: message, reason, and what to do next, a line each."""
+    """Print an error on standard error: message, reason, and what to do next, a line each.
+
+    To a program that waits for a document it is printed on standard output too, unless the command's result is there.
+    """
+    _show_error(error)
+    if _document.wanted and not _document.printed:
+        try:
+            print_json(error.as_dict())
+        except ReaderGone:
+            leave_reader()
+
+
+def _show_error(error: CliError) -> None:
     line = Text.assemble(("error:", "bold red"), " ", _as_lines(error.message))
     if error.reason:
         line.append(f" ({printable(error.reason)})", style="dim")
     progress_console.print(line, highlight=False, soft_wrap=True)
-    for hint in error.hints:
-        progress_console.print(Text(f"  {_as_lines(hint)}"), highlight=False, soft_wrap=True)
+    for below in error.lines():
+        progress_console.print(Text(f"  {_as_lines(below)}"), highlight=False, soft_wrap=True)
 
 
 def note(text: str) -> None:
@@ -110,9 +158,15 @@ def _as_lines(text: str) -> str:
     return "\n    ".join(map(printable, text.split("\n")))
 
 
-def print_json(value: Message | dict[str, Any] | Sequence[Any]) -> None:
-    """Print one JSON document; messages in the proto's own spelling."""
+def print_json(value: Message | dict[str, Any] | Sequence[Any], *, more: bool = False) -> None:
+    """Print one JSON document; messages in the proto's own spelling.
+
+    Args:
+        value: what is printed.
+        more: it is a line of many, among which an error is one more.
+    """
     plain = as_dict(value) if isinstance(value, Message) else value
+    _document.printed = not more
     try:
         sys.stdout.write(_json(plain) + "\n")
         sys.stdout.flush()

@@ -69,7 +69,7 @@ def tail(
             for number, (event, cursor) in enumerate(feed, start=1):
                 after = cursor
                 if output is Format.JSON:
-                    print_json({"event": as_dict(event), "cursor": cursor})
+                    print_json({"event": as_dict(event), "cursor": cursor}, more=True)
                 else:
                     _show(event)
                 if number == limit:

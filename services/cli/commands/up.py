@@ -36,6 +36,26 @@ _TENANT = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 keys = typer.Typer(help="API keys: make, list, revoke.", no_args_is_help=True)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        say(f"tollmesh {metadata.version('tollmesh')}")
+        raise typer.Exit
+
+
+def main(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=_print_version,
+            help="print the version and exit; `tollmesh version` has those of its parts too",
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before any command."""
+
+
 def up(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
     grpc_port: Annotated[
@@ -299,7 +319,7 @@ def _mesh_checks(session: Session) -> list[tuple[str, bool, str]]:
                 ]
             return [
                 ("mesh", False, error.message),
-                *[("hint", False, hint) for hint in error.hints],
+                *[("hint", False, hint) for hint in error.lines()],
             ]
     return [("mesh", True, f"running at {session.grpc}")]
 

@@ -79,7 +79,7 @@ def ingest(
     if failure is None or totals.sent or totals.malformed:
         report(totals, output)
     if failure is not None:
-        raise _unfinished(failure) from failure
+        raise _unfinished(failure)
     if not totals.complete:
         left = totals.conflict + totals.rejected + totals.malformed
         raise CliError(f"{left} rows were not stored", exit_code=EXIT_INCOMPLETE)
@@ -95,9 +95,8 @@ def _unfinished(error: CliError) -> CliError:
     if error.exit_code not in (EXIT_UNAVAILABLE, EXIT_FAULT):
         return error
     again = "then send the file again: what is already stored counts as a duplicate"
-    return CliError(
-        error.message, *error.hints, again, exit_code=error.exit_code, reason=error.reason
-    )
+    error.hints = [*error.hints, again]
+    return error
 
 
 def report(totals: Totals, output: Format) -> None:

@@ -273,6 +273,23 @@ def test_what_cannot_be_charged_is_refused(tollmesh: Tollmesh, org_id: str) -> N
         assert done.out == ""
 
 
+def test_what_the_mesh_refuses_is_a_document_with_its_reason(
+    tollmesh: Tollmesh, org_id: str
+) -> None:
+    missing = tollmesh("explain", "chg_none", "-o", "json")
+    assert missing.exit_code == EXIT_REFUSED
+    error = missing.json()["error"]
+    assert (error["code"], error["reason"]) == ("NOT_FOUND", "NOT_FOUND")
+    assert error["metadata"] == {"resource": "charge", "id": "chg_none"}
+    assert error["message"] in missing.err
+    odd = tollmesh("charge", "not an org", "--period", DAY, "-o", "json").json()["error"]
+    assert (odd["reason"], odd["fields"][0]["field"]) == ("INVALID_FIELD", "org_id")
+    used(tollmesh, org_id, 1)
+    repeated = f"{HEADER}{org_id}-0,{org_id},p,none,1,{AT}\n".encode()
+    counted = tollmesh("ingest", "-", "--format", "csv", "-o", "json", stdin=repeated)
+    assert (counted.exit_code, "error" in counted.json()) == (EXIT_INCOMPLETE, False)
+
+
 # ---- Payments
 
 

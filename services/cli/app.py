@@ -10,8 +10,11 @@ from services.cli.commands import (
     demo,
     events,
     journeys,
+    keys,
     ledger,
+    merchants,
     payments,
+    settings,
     timers,
     up,
     usage,
@@ -37,6 +40,7 @@ for _noun in (
     usage,
     catalog,
     charges,
+    merchants,
     payments,
     ledger,
     events,
@@ -44,5 +48,7 @@ for _noun in (
     journeys,
     violations,
     webhooks,
+    keys,
+    settings,
 ):
     _noun.register(app)

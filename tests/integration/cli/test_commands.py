@@ -498,7 +498,7 @@ def test_an_equal_webhook_is_made_on_purpose_only(tollmesh: Tollmesh) -> None:
     assert tollmesh(*asked, "--again").exit_code == 0
     for endpoint in tollmesh("webhooks", "list", "-o", "json").json()["endpoints"]:
         if endpoint["url"] == url:
-            assert tollmesh("webhooks", "delete", endpoint["endpoint_id"]).exit_code == 0
+            assert tollmesh("webhooks", "delete", endpoint["endpoint_id"], "--yes").exit_code == 0
     assert tollmesh(*asked).exit_code == 0, "what was deleted can be made again"
 
 
@@ -639,7 +639,7 @@ def test_a_key_does_what_its_scopes_say_until_it_is_revoked(
         assert denied.exit_code == EXIT_DENIED
         assert "SCOPE_MISSING" in denied.err
     monkeypatch.setenv("TOLLMESH_API_KEY", mesh.ready["api_key"])
-    ended = tollmesh("keys", "revoke", key_id)
+    ended = tollmesh("keys", "revoke", key_id, "--yes")
     assert (ended.exit_code, ended.out.strip()) == (0, f"{key_id} revoked")
     monkeypatch.setenv("TOLLMESH_API_KEY", made["secret"])
     give_up_at = time.monotonic() + 20
@@ -660,7 +660,7 @@ def test_a_revoked_key_takes_what_it_made_with_it(
         made = tollmesh(*makes).json()["api_key"]["key_id"]
         monkeypatch.setenv("TOLLMESH_API_KEY", mesh.ready["api_key"])
         maker_id = maker["api_key"]["key_id"]
-        told = tollmesh("keys", "revoke", maker_id, *(["--keep-made"] if keep else [])).out
+        told = tollmesh("keys", "revoke", maker_id, "--yes", *(["--keep-made"] if keep else [])).out
         assert told.strip() == f"{maker_id} revoked" + ("" if keep else ", and 1 created with it")
         listed = {k["key_id"]: k for k in tollmesh("keys", "list", "-o", "json").json()["api_keys"]}
         assert listed[made].get("revoked_with_key_id", "") == ("" if keep else maker_id)

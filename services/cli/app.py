@@ -10,9 +10,12 @@ from services.cli.commands import (
     demo,
     events,
     journeys,
+    keys,
     ledger,
+    merchants,
     payments,
     quickstart,
+    settings,
     timers,
     up,
     usage,
@@ -31,6 +34,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.callback()(up.main)
 for _noun in (
     up,
     demo,
@@ -38,6 +42,7 @@ for _noun in (
     usage,
     catalog,
     charges,
+    merchants,
     payments,
     ledger,
     events,
@@ -45,5 +50,7 @@ for _noun in (
     journeys,
     violations,
     webhooks,
+    keys,
+    settings,
 ):
     _noun.register(app)

@@ -159,11 +159,17 @@ class Client:
         exit_code = _EXITS.get(code, EXIT_REFUSED)
         if typed is None:
             message, *untyped_hints = self._untyped(error)
-            return CliError(message, *untyped_hints, exit_code=exit_code)
-        hints = [f"{field.field}: {field.description}" for field in typed.fields[1:20]]
-        if code == grpc.StatusCode.UNAUTHENTICATED:
-            hints.append(KEY_HINT)
-        return CliError(typed.message, *hints, exit_code=exit_code, reason=typed.reason)
+            return CliError(message, *untyped_hints, exit_code=exit_code, code=code.name)
+        return CliError(
+            typed.message,
+            *([KEY_HINT] if code == grpc.StatusCode.UNAUTHENTICATED else []),
+            exit_code=exit_code,
+            code=code.name,
+            reason=typed.reason,
+            metadata=typed.metadata,
+            fields=[(field.field, field.description) for field in typed.fields],
+            retry_after_ms=typed.retry_after_ms,
+        )
 
     def _untyped(self, error: grpc.RpcError) -> list[str]:
         """Explain an error that didn't come from our services but from gRPC or a proxy: message, then hints."""

@@ -10,8 +10,9 @@ import typer
 from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
 from payments.type.v1 import type_pb2
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from typer.core import TyperGroup
 
-from services.cli import periods
+from services.cli import lists, periods
 from services.cli.client import Client, Session
 from services.cli.columns import ColumnMapping
 from services.cli.errors import (
@@ -23,6 +24,7 @@ from services.cli.errors import (
 )
 from services.cli.output import (
     Format,
+    LimitOption,
     OutputOption,
     note,
     print_json,
@@ -79,7 +81,7 @@ def ingest(
     if failure is None or totals.sent or totals.malformed:
         report(totals, output)
     if failure is not None:
-        raise _unfinished(failure) from failure
+        raise _unfinished(failure)
     if not totals.complete:
         left = totals.conflict + totals.rejected + totals.malformed
         raise CliError(f"{left} rows were not stored", exit_code=EXIT_INCOMPLETE)
@@ -95,9 +97,8 @@ def _unfinished(error: CliError) -> CliError:
     if error.exit_code not in (EXIT_UNAVAILABLE, EXIT_FAULT):
         return error
     again = "then send the file again: what is already stored counts as a duplicate"
-    return CliError(
-        error.message, *error.hints, again, exit_code=error.exit_code, reason=error.reason
-    )
+    error.hints = [*error.hints, again]
+    return error
 
 
 def report(totals: Totals, output: Format) -> None:
@@ -200,38 +201,30 @@ def _zone(name: str) -> tzinfo:
 def late_usage(
     org_id: Annotated[str, typer.Argument(help="organisation; all by default")] = "",
     period: Annotated[str, typer.Option(help=periods.HELP)] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="maximum number")] = 100,
+    limit: LimitOption = 0,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List late usage: stored after a charge had closed its period, so no charge bills it."""
-    request = metering_service_pb2.ListLateEventsRequest(org_id=org_id, page_size=limit)
+    request = metering_service_pb2.ListLateEventsRequest(org_id=org_id)
     if period:
         request.period.CopyFrom(periods.parse(period))
     with Client(Session.find()) as client:
         stub = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
-        response = client.call(stub.ListLateEvents, request)
-    if output is Format.JSON:
-        print_json(response)
-        return
-    rows = [
-        (
-            item.org_id,
-            item.sku,
-            item.quantity,
-            when(item.event_time),
-            when(item.recorded_at),
-            item.request_id,
-            item.charge_id,
+        found = lists.pages(client, stub.ListLateEvents, request, "late_events")
+        lists.show(
+            output,
+            "late_events",
+            found,
+            ("organisation", "sku", "quantity", "used, UTC", "stored, UTC", "event", "closed by"),
+            _late_row,
+            right=("quantity",),
+            limit=limit,
         )
-        for item in response.late_events
-    ]
-    if not rows:
-        say(f"no late usage{org_id and ' of '}{org_id}")
-        return
-    columns = ("organisation", "sku", "quantity", "used, UTC", "stored, UTC", "event", "closed by")
-    print_table("", columns, rows, right=["quantity"])
-    if response.next_page_token:
-        say(f"more than {limit}: give a period, or raise --limit")
+
+
+def _late_row(item: metering_pb2.LateEvent) -> tuple[str, ...]:
+    moments_ = (when(item.event_time), when(item.recorded_at))
+    return item.org_id, item.sku, item.quantity, *moments_, item.request_id, item.charge_id
 
 
 def _enum(enum: Any, prefix: str, text: str) -> Any:
@@ -246,8 +239,25 @@ def _enum(enum: Any, prefix: str, text: str) -> Any:
         ) from error
 
 
+class _UsageGroup(TyperGroup):
+    """`tollmesh usage ORG` is `tollmesh usage show ORG`: what names no command belongs to it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Add the name of the command that is meant."""
+        if not args or args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(ingest)
-    app.command()(usage)
-    app.command()(late_usage)
+    group = typer.Typer(
+        help="Usage of an organisation, by SKU and project; `usage late` lists what came too late to be billed.",
+        cls=_UsageGroup,
+    )
+    group.command("show")(usage)
+    group.command("late")(late_usage)
+    app.add_typer(group, name="usage")
+    # As it was called at first.
+    app.command("late-usage", hidden=True)(late_usage)

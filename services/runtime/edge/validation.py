@@ -135,7 +135,8 @@ def _with(message: Message, changes: Mapping[str, Any]) -> Message:
     """Return a copy in which some fields have other values."""
     left = type(message)()
     # Not all of it and then less: the lists are what takes long to copy.
-    for name, value in ({f.name: v for f, v in message.ListFields()} | changes).items():
+    values: dict[str, Any] = {field.name: value for field, value in message.ListFields()}
+    for name, value in (values | changes).items():
         field = message.DESCRIPTOR.fields_by_name[name]
         if field.is_repeated and not _is_map(field):
             getattr(left, name).extend(value)

@@ -273,6 +273,23 @@ def test_what_cannot_be_charged_is_refused(tollmesh: Tollmesh, org_id: str) -> N
         assert done.out == ""
 
 
+def test_what_the_mesh_refuses_is_a_document_with_its_reason(
+    tollmesh: Tollmesh, org_id: str
+) -> None:
+    missing = tollmesh("explain", "chg_none", "-o", "json")
+    assert missing.exit_code == EXIT_REFUSED
+    error = missing.json()["error"]
+    assert (error["code"], error["reason"]) == ("NOT_FOUND", "NOT_FOUND")
+    assert error["metadata"] == {"resource": "charge", "id": "chg_none"}
+    assert error["message"] in missing.err
+    odd = tollmesh("charge", "not an org", "--period", DAY, "-o", "json").json()["error"]
+    assert (odd["reason"], odd["fields"][0]["field"]) == ("INVALID_FIELD", "org_id")
+    used(tollmesh, org_id, 1)
+    repeated = f"{HEADER}{org_id}-0,{org_id},p,none,1,{AT}\n".encode()
+    counted = tollmesh("ingest", "-", "--format", "csv", "-o", "json", stdin=repeated)
+    assert (counted.exit_code, "error" in counted.json()) == (EXIT_INCOMPLETE, False)
+
+
 # ---- Payments
 
 
@@ -481,7 +498,7 @@ def test_an_equal_webhook_is_made_on_purpose_only(tollmesh: Tollmesh) -> None:
     assert tollmesh(*asked, "--again").exit_code == 0
     for endpoint in tollmesh("webhooks", "list", "-o", "json").json()["endpoints"]:
         if endpoint["url"] == url:
-            assert tollmesh("webhooks", "delete", endpoint["endpoint_id"]).exit_code == 0
+            assert tollmesh("webhooks", "delete", endpoint["endpoint_id"], "--yes").exit_code == 0
     assert tollmesh(*asked).exit_code == 0, "what was deleted can be made again"
 
 
@@ -622,7 +639,7 @@ def test_a_key_does_what_its_scopes_say_until_it_is_revoked(
         assert denied.exit_code == EXIT_DENIED
         assert "SCOPE_MISSING" in denied.err
     monkeypatch.setenv("TOLLMESH_API_KEY", mesh.ready["api_key"])
-    ended = tollmesh("keys", "revoke", key_id)
+    ended = tollmesh("keys", "revoke", key_id, "--yes")
     assert (ended.exit_code, ended.out.strip()) == (0, f"{key_id} revoked")
     monkeypatch.setenv("TOLLMESH_API_KEY", made["secret"])
     give_up_at = time.monotonic() + 20
@@ -643,7 +660,7 @@ def test_a_revoked_key_takes_what_it_made_with_it(
         made = tollmesh(*makes).json()["api_key"]["key_id"]
         monkeypatch.setenv("TOLLMESH_API_KEY", mesh.ready["api_key"])
         maker_id = maker["api_key"]["key_id"]
-        told = tollmesh("keys", "revoke", maker_id, *(["--keep-made"] if keep else [])).out
+        told = tollmesh("keys", "revoke", maker_id, "--yes", *(["--keep-made"] if keep else [])).out
         assert told.strip() == f"{maker_id} revoked" + ("" if keep else ", and 1 created with it")
         listed = {k["key_id"]: k for k in tollmesh("keys", "list", "-o", "json").json()["api_keys"]}
         assert listed[made].get("revoked_with_key_id", "") == ("" if keep else maker_id)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from services.cli.commands.webhooks import overlap_of
+from services.cli import durations
 from services.cli.errors import EXIT_REFUSED, EXIT_USAGE, CliError
 from tests.integration.cli.conftest import Tollmesh
 
@@ -61,7 +61,7 @@ def endpoint(tollmesh: Tollmesh, receiver: Receiver) -> Iterator[dict[str, str]]
     assert made.exit_code == 0, made.err
     found = made.json()
     yield {"id": found["endpoint"]["endpoint_id"], "secret": found["secret"]}
-    assert tollmesh("webhooks", "delete", found["endpoint"]["endpoint_id"]).exit_code == 0
+    assert tollmesh("webhooks", "delete", found["endpoint"]["endpoint_id"], "--yes").exit_code == 0
 
 
 def test_a_secret_is_shown_once_with_its_hint(tollmesh: Tollmesh, receiver: Receiver) -> None:
@@ -71,7 +71,7 @@ def test_a_secret_is_shown_once_with_its_hint(tollmesh: Tollmesh, receiver: Rece
     assert "shown only once" in made.out
     listed = tollmesh("webhooks", "list", "-o", "json")
     (found,) = [each for each in listed.json()["endpoints"] if each["url"] == receiver.url]
-    assert tollmesh("webhooks", "delete", found["endpoint_id"], "-o", "json").json() == {}
+    assert tollmesh("webhooks", "delete", found["endpoint_id"], "-y", "-o", "json").json() == {}
 
 
 def test_a_test_shows_what_came_back(
@@ -188,8 +188,8 @@ def test_settings_that_do_not_read_are_told_before_anything_starts(
 
 
 def test_overlaps_are_read() -> None:
-    assert [overlap_of(text).total_seconds() for text in ("0", "90", "90s", "2m", "24h", "7d")] == [
-        *(0, 90, 90, 120, 86_400, 604_800)
-    ]
+    assert [
+        durations.parse(text).total_seconds() for text in ("0", "90", "90s", "2m", "24h", "7d")
+    ] == [*(0, 90, 90, 120, 86_400, 604_800)]
     with pytest.raises(CliError):
-        overlap_of("1w")
+        durations.parse("1w")

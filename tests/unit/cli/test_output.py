@@ -8,6 +8,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -18,9 +20,24 @@ from payments.events.v1 import billing_events_pb2, events_service_pb2, pricing_e
 from payments.type.v1 import type_pb2
 
 from services.cli import __main__, output
-from services.cli.errors import CliError
+from services.cli.errors import (
+    EXIT_DENIED,
+    EXIT_FAULT,
+    EXIT_INCOMPLETE,
+    EXIT_REFUSED,
+    EXIT_UNAVAILABLE,
+    EXIT_USAGE,
+    CliError,
+)
 
 REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def as_for_people() -> Iterator[None]:
+    """No test is asked for JSON because the one before was."""
+    yield
+    output.begin(())
 
 
 def usd(minor_units: int) -> type_pb2.Money:
@@ -204,6 +221,111 @@ def test_an_error_says_what_is_wrong_and_what_to_do(capsys: pytest.CaptureFixtur
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err == "error: no [mesh] (UNAVAILABLE)\n  start one\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ("charges -o json", True),
+        ("charges -ojson --limit 5", True),
+        ("--output json", True),
+        ("charges --output=json acme", True),
+        ("charges -o table", False),
+        ("charges json -o", False),
+        ("events publish -- -o json", False),
+        ("", False),
+    ],
+)
+def test_a_program_that_waits_for_json_gets_the_error_as_its_document(
+    arguments: str, wanted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert output.begin(arguments.split()) is wanted
+    error = CliError(
+        "amount: must be more than zero",
+        "give more",
+        code="INVALID_ARGUMENT",
+        reason="INVALID_FIELD",
+        metadata={"fields": "amount,code"},
+        fields=[("amount", "must be more than zero"), ("code", "is too large")],
+        retry_after_ms=250,
+    )
+    output.show_error(error)
+    shown = capsys.readouterr()
+    assert shown.err.splitlines() == [
+        "error: amount: must be more than zero (INVALID_FIELD)",
+        "  code: is too large",
+        "  give more",
+    ]
+    if not wanted:
+        assert shown.out == ""
+        return
+    assert json.loads(shown.out) == {
+        "error": {
+            "code": "INVALID_ARGUMENT",
+            "reason": "INVALID_FIELD",
+            "message": "amount: must be more than zero",
+            "metadata": {"fields": "amount,code"},
+            "fields": [
+                {"field": "amount", "description": "must be more than zero"},
+                {"field": "code", "description": "is too large"},
+            ],
+            "what_to_do": ["give more"],
+            "exit_code": EXIT_REFUSED,
+            "retry_after_ms": 250,
+        }
+    }
+    # A result is the document, whatever is said after it; of many lines an error is one more.
+    output.begin(arguments.split())
+    output.print_json({"event": 1}, more=True)
+    output.show_error(CliError("broke"))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [next(iter(line)) for line in lines] == ["event", "error"]
+    output.begin(arguments.split())
+    output.print_json({"accepted": 1})
+    output.show_error(CliError("2 rows were not stored"))
+    assert json.loads(capsys.readouterr().out) == {"accepted": 1}
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "code"),
+    [
+        (EXIT_FAULT, "INTERNAL"),
+        (EXIT_USAGE, "INVALID_ARGUMENT"),
+        (EXIT_UNAVAILABLE, "UNAVAILABLE"),
+        (EXIT_REFUSED, "FAILED_PRECONDITION"),
+        (EXIT_DENIED, "PERMISSION_DENIED"),
+        (EXIT_INCOMPLETE, "FAILED_PRECONDITION"),
+    ],
+)
+def test_every_error_has_a_code(exit_code: int, code: str) -> None:
+    assert CliError("no", exit_code=exit_code).as_dict()["error"]["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "where"),
+    [
+        (("charges", "--limit", "0"), "'--limit'", "tollmesh charges"),
+        (("ledger", "entries"), "account_id", "tollmesh ledger entries"),
+        (("nonsense",), "nonsense", "tollmesh"),
+    ],
+)
+def test_wrong_usage_is_an_error_like_any_other(
+    arguments: tuple[str, ...], told: str, where: str
+) -> None:
+    plain = tollmesh(*arguments)
+    assert (plain.returncode, plain.stdout) == (EXIT_USAGE, "")
+    assert told in plain.stderr
+    shown = tollmesh(*arguments, "-o", "json")
+    assert shown.returncode == EXIT_USAGE
+    error = json.loads(shown.stdout)["error"]
+    assert told in error["message"]
+    assert error["what_to_do"] == [f"see {where} --help"]
+    assert error["exit_code"] == EXIT_USAGE
+
+
+def test_the_version_is_an_option_too() -> None:
+    shown = tollmesh("--version")
+    assert (shown.returncode, shown.stdout) == (0, f"tollmesh {metadata.version('tollmesh')}\n")
 
 
 def test_a_fault_is_one_sentence_and_not_a_traceback(

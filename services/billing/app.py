@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from services.billing import facts, measures, store
-from services.billing.domain import postings
+from services.billing import facts, store
+from services.billing.domain import measures, postings
 from services.billing.domain.charges import (
     Charge,
     ChargeFilter,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.billing import measures
+from services.billing.domain import measures
 from services.runtime.manifests import Manifest
 
 SERVICE = Manifest(

@@ -164,7 +164,7 @@ class Demo:
         rows = chain.from_iterable(trace.events(item) for item in trace.TRACES)
         with bar("ingest") as progress:
             progress.disable = progress.disable or not self._tell
-            task = progress.add_task("ingest", total=None, rate="")
+            task = progress.add_task("ingest", total=None, rate="", events=0)
             sender = Sender(self._client, lambda done: advance(progress, task, done))
             totals = Totals()
             sender.send(rows, totals)

@@ -290,22 +290,26 @@ def _json(plain: Any) -> str:
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-def as_dict(message: Message, *, zeros: bool = True) -> dict[str, Any]:
+def as_dict(
+    message: Message, *, zeros: bool = True, pool: DescriptorPool | None = None
+) -> dict[str, Any]:
     """Render a message as JSON does, with the proto's field names and, unless told otherwise, every scalar field.
 
     What an Any holds of a later release, or that JSON cannot say, is rendered as its bytes:
-    `{"@type": …, "value": <Base64>}`.
+    `{"@type": …, "value": <Base64>}`. What stands in an Any is looked up in `pool`; in this release's unless given.
     """
+    known = pool or descriptor_pool.Default()
     render = partial(
         json_format.MessageToDict,
         preserving_proto_field_name=True,
         always_print_fields_with_no_presence=zeros,
     )
     try:
-        return render(message)
+        return render(message, descriptor_pool=known)
     except _UNSAYABLE:
         copied = copy.deepcopy(message)
-        opaque = _Opaque({found.type_url for found in _any_messages(copied) if _is_opaque(found)})
+        urls = {found.type_url for found in _any_messages(copied) if _is_opaque(found, known)}
+        opaque = _Opaque(urls, known)
         for found in _any_messages(copied):
             if found.type_url in opaque.urls:
                 found.value = BytesValue(value=found.value).SerializeToString()
@@ -315,27 +319,28 @@ def as_dict(message: Message, *, zeros: bool = True) -> dict[str, Any]:
 class _Opaque:
     """Descriptors by name, for which an opaque type is a message of bytes."""
 
-    def __init__(self, urls: set[str]) -> None:
-        self.urls = urls
+    def __init__(self, urls: set[str], known: DescriptorPool) -> None:
+        self.urls, self._known = urls, known
         self._names = {url.rpartition("/")[2] for url in urls}
 
     def FindMessageTypeByName(self, name: str) -> Any:  # noqa: N802 - as protobuf calls it
         if name in self._names:
             return BytesValue.DESCRIPTOR
-        return descriptor_pool.Default().FindMessageTypeByName(name)
+        return self._known.FindMessageTypeByName(name)
 
 
-def _is_opaque(found: Any_) -> bool:
+def _is_opaque(found: Any_, known: DescriptorPool) -> bool:
     try:
-        json_format.MessageToDict(found)
+        json_format.MessageToDict(found, descriptor_pool=known)
     except _UNSAYABLE:
         return True
     return False
 
 
 def _any_messages(message: Message) -> Iterator[Any_]:
-    if isinstance(message, Any_):
-        yield message
+    # By its name: a server's own description makes classes of its own.
+    if message.DESCRIPTOR.full_name == Any_.DESCRIPTOR.full_name:
+        yield cast("Any_", message)
         return
     for field, value in message.ListFields():
         if field.message_type is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.events import measures
+from services.events.domain import measures
 from services.runtime.manifests import Manifest
 
 SERVICE = Manifest(

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from services.events import facts, measures
+from services.events import facts
 from services.events.adapters.webhooks_sender import ATTEMPT_SECONDS, BODY_SECONDS, Sender
 from services.events.app.webhooks import signing_key
+from services.events.domain import measures
 from services.events.domain import webhooks_bodies as bodies
 from services.events.domain import webhooks_policy as policy
 from services.events.domain import webhooks_signing as signing

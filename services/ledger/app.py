@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from services.ledger import facts, measures, store
-from services.ledger.domain import payments
+from services.ledger import facts, store
+from services.ledger.domain import measures, payments
 from services.ledger.domain.accounts import (
     Account,
     AccountFilter,

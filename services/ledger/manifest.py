@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.ledger import measures
+from services.ledger.domain import measures
 from services.runtime.contracts import Contract, ContractKind
 from services.runtime.manifests import Manifest
 

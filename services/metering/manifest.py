@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.metering import measures
+from services.metering.domain import MEASURES
 from services.runtime.contracts import Contract, ContractKind
 from services.runtime.manifests import Manifest
 
@@ -21,6 +21,6 @@ SERVICE = Manifest(
     name="metering",
     needs=frozenset({"pricing:read"}),
     contracts=CONTRACTS,
-    measures=measures.ALL,
+    measures=MEASURES,
     migrations="services.metering.migrations",
 )

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-from services.orchestration import measures
 from services.orchestration.app.engine import LEASE_MARGIN_MS, Engine
+from services.orchestration.domain import measures
 from services.orchestration.store import payments as store
 from services.runtime.context import current
 from services.runtime.contracts import INVARIANT

@@ -33,26 +33,6 @@ PORT_MAX = 65_535
 _TENANT = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
-        say(f"tollmesh {metadata.version('tollmesh')}")
-        raise typer.Exit
-
-
-def main(
-    _version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            is_eager=True,
-            callback=_print_version,
-            help="print the version and exit; `tollmesh version` has those of its parts too",
-        ),
-    ] = False,
-) -> None:
-    """Take the options that stand before any command."""
-
-
 def up(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
     grpc_port: Annotated[

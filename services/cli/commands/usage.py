@@ -9,7 +9,14 @@ from typing import Annotated, Any
 import typer
 from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
 from payments.type.v1 import type_pb2
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from typer.core import TyperGroup
 
 from services.cli import lists, periods
@@ -35,10 +42,10 @@ from services.cli.output import (
     when_in,
 )
 from services.cli.readers import FileFormat, detect, read
-from services.cli.sender import Sender, Totals
+from services.cli.sender import Reason, Sender, Totals
+from services.cli.streams import Meter
 from services.runtime import moments
 
-PROBLEMS_SHOWN = 20
 COLUMNS_SHOWN = 10
 
 
@@ -60,18 +67,19 @@ def ingest(
 ) -> None:
     """Send usage events. Each is stored once, however often it is sent.
 
-    Rows that aren't valid events, or that the mesh refuses, are listed with their row number, and the exit code is 6;
-    all others are stored.
+    Rows that aren't valid events, or that the mesh refuses, are counted by reason, with the row numbers of examples,
+    and the exit code is 6; all others are stored. `--output json` names the first hundred of them.
 
     Fields: request_id, org_id, project_id, sku, quantity, event_time, source, metadata.<key>. Column names
     may be in any case. Metadata comes from one column per key, or from a `metadata` column that holds an object; --map
     overrides a key of the row, and --set overrides both. Null and empty CSV cells count as missing.
     """
     mapping = ColumnMapping.parse(map or [], set or [])
-    rows = read(file, detect(file, format), mapping, _tell_unread)
+    meter = Meter()
+    rows = read(file, detect(file, format), mapping, _tell_unread, meter)
     with Client(Session.find()) as client, bar("ingest") as progress:
-        task = progress.add_task("ingest", total=None, rate="")
-        sender = Sender(client, lambda done: advance(progress, task, done))
+        task = progress.add_task("ingest", total=None, rate="", events=0)
+        sender = Sender(client, lambda done: advance(progress, task, done, meter))
         totals = Totals()
         failure: CliError | None = None
         try:
@@ -109,17 +117,28 @@ def report(totals: Totals, output: Format) -> None:
     if output is Format.JSON:
         named = [{"row": problem.row, "problem": problem.problem} for problem in problems]
         plain = {name: getattr(totals, name) for name in counts}
-        print_json({**plain, "seconds": round(totals.seconds, 3), "problems": named})
+        reasons = [
+            {"reason": each.name, "count": each.count, "rows": [row.row for row in each.examples]}
+            for each in _by_count(totals)
+        ]
+        plain |= {"seconds": round(totals.seconds, 3), "reasons": reasons, "problems": named}
+        print_json(plain)
         return
     rows = [(name, f"{getattr(totals, name):,}") for name in counts if getattr(totals, name)]
     print_table("", ("verdict", "events"), rows or [("accepted", "0")], right=["events"])
     if totals.seconds and totals.sent:
         rate = totals.sent / totals.seconds
         say(f"{totals.sent:,} events in {totals.seconds:.1f} s, {rate:,.0f}/s")
-    for problem in problems[:PROBLEMS_SHOWN]:
-        say(f"row {problem.row}: {problem.problem}")
-    if len(problems) > PROBLEMS_SHOWN:
-        say("… more with --output json")
+    for each in _by_count(totals):
+        say(f"{each.name} ({each.count:,} {'row' if each.count == 1 else 'rows'})")
+        for problem in each.examples:
+            say(f"  row {problem.row}: {problem.problem}")
+        if each.count > len(each.examples):
+            say(f"  … and {each.count - len(each.examples):,} more")
+
+
+def _by_count(totals: Totals) -> list[Reason]:
+    return sorted(totals.reasons.values(), key=lambda each: (-each.count, each.name))
 
 
 def bar(name: str) -> Progress:
@@ -127,7 +146,8 @@ def bar(name: str) -> Progress:
     return Progress(
         TextColumn(name),
         BarColumn(),
-        TextColumn("{task.completed:,.0f} events"),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[events]:,.0f} events"),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         console=progress_console,
@@ -136,11 +156,12 @@ def bar(name: str) -> Progress:
     )
 
 
-def advance(progress: Progress, task: TaskID, done: int) -> None:
-    """Show how many events are answered, and how many a second."""
+def advance(progress: Progress, task: TaskID, done: int, meter: Meter | None = None) -> None:
+    """Show how many events are answered, how many a second, and how much of the file was read."""
     elapsed = progress.tasks[task].elapsed or 0.0
     rate = f"{done / elapsed:,.0f}/s" if elapsed else ""
-    progress.update(task, completed=done, rate=rate)
+    meter = meter or Meter()
+    progress.update(task, completed=meter.done, total=meter.total, rate=rate, events=done)
 
 
 def usage(

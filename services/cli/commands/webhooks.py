@@ -1,4 +1,4 @@
-"""`tollmesh webhooks create|list|update|delete|rotate|test|deliveries|attempts|redeliver`."""
+"""`tollmesh webhooks create|list|update|delete|rotate|test|deliveries|attempts|redeliver`, and `listen`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from payments.events.v1 import events_service_pb2_grpc, webhooks_pb2
 
 from services.cli import durations, periods
 from services.cli.client import Client, Session
+from services.cli.commands import webhooks_listen
 from services.cli.errors import EXIT_REFUSED, EXIT_USAGE, CliError
 from services.cli.output import (
     Format,
@@ -383,4 +384,5 @@ def _show_attempts(*found: webhooks_pb2.WebhookAttempt) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    webhooks_listen.register(webhooks)
     app.add_typer(webhooks, name="webhooks")

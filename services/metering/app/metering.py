@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from services.metering import domain, facts, measures, store
+from services.metering import domain, facts, store
 from services.metering.app import late
 from services.metering.app.skus import SkuMemory
 from services.metering.domain import (
@@ -250,9 +250,9 @@ async def store_batch(command: StoreBatch, work: UnitOfWork) -> Receipt:
         work.publish(facts.reported(receipt, totals))
     for verdict in Verdict:
         outcome = verdict.value.lower()
-        work.count(measures.EVENTS, getattr(receipt, outcome), outcome=outcome)
+        work.count(domain.EVENTS_ANSWERED, getattr(receipt, outcome), outcome=outcome)
     for reason, count in domain.rejections_by_reason(batch).items():
-        work.count(measures.REJECTIONS, count, reason=reason)
+        work.count(domain.EVENTS_REJECTED, count, reason=reason)
     return receipt
 
 

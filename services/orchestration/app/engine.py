@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import TypeVar
 
-from services.orchestration import facts, measures
-from services.orchestration.domain import outcome
+from services.orchestration import facts
+from services.orchestration.domain import measures, outcome
 from services.orchestration.domain.payment import (
     FINAL,
     OPEN,

@@ -6,8 +6,8 @@ import hashlib
 import time
 from dataclasses import dataclass, replace
 
-from services.orchestration import measures
 from services.orchestration.app.engine import LEASE_MARGIN_MS
+from services.orchestration.domain import measures
 from services.orchestration.domain import plan as planner
 from services.orchestration.domain.issues import Findings, Issue, Severity
 from services.orchestration.domain.payment import PaymentStatus, Progress

@@ -136,7 +136,7 @@ def _with(message: Message, changes: Mapping[str, Any]) -> Message:
     left = type(message)()
     # Not all of it and then less: the lists are what takes long to copy.
     values: dict[str, Any] = {field.name: value for field, value in message.ListFields()}
-    for name, value in (values | changes).items():
+    for name, value in (values | dict(changes)).items():
         field = message.DESCRIPTOR.fields_by_name[name]
         if field.is_repeated and not _is_map(field):
             getattr(left, name).extend(value)

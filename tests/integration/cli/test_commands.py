@@ -140,7 +140,10 @@ def test_right_rows_are_stored_and_wrong_ones_named(
     assert "error: 10 rows were not stored" in done.err
     table = tollmesh("ingest", str(file))
     assert table.exit_code == EXIT_INCOMPLETE
-    assert "row 5: " in table.out
+    assert "UNKNOWN_SKU (1 row)\n  row 5: " in table.out
+    reasons = {item["reason"]: item for item in counted["reasons"]}
+    assert reasons["UNKNOWN_SKU"] == {"reason": "UNKNOWN_SKU", "count": 1, "rows": [5]}
+    assert sum(item["count"] for item in reasons.values()) == 10
     usage = tollmesh("usage", org_id, "--period", DAY, "-o", "json").json()
     assert [row["value"] for row in usage["rows"]] == ["3.5"]
 

@@ -15,7 +15,7 @@ from payments.events.v1 import events_service_pb2 as service_pb2
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.events import manifest, reactions
-from services.events.measures import ATTEMPTS
+from services.events.domain.measures import ATTEMPTS
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.events.envelope import Envelope

@@ -27,6 +27,8 @@ from tests.support.billing.metering import NOW, batch, event
 from tests.support.billing.pricing import declaration
 from tests.support.mesh.serving import running
 from tests.support.postgres.server import DatabaseUrls
+from tests.support.processes.forked import REPOSITORY
+from tools import metrics_page
 
 CATALOG = {
     "skus": [{"sku": "llm.tokens", "unit": "token"}],
@@ -134,3 +136,10 @@ def _scraped(port: int) -> dict[str, dict[tuple[str, ...], float]]:
         values = tuple(value for key, value in pairs if not key.startswith("otel_scope"))
         read.setdefault(name, {})[values] = float(value)
     return read
+
+
+def test_alert_rules_ask_for_nothing_that_is_not_measured() -> None:
+    declared = {metrics_page.in_prometheus(measure) for measure in measured()}
+    rules = (REPOSITORY / "deploy/alerts.yaml").read_text("utf-8")
+    asked = set(re.findall(r"\b(?:tollmesh|rpc)_[a-z_]+", rules))
+    assert {re.sub(r"_(count|bucket|sum)$", "", name) for name in asked} <= declared

@@ -32,6 +32,7 @@ _PR_SET_PDEATHSIG = 1
 _LOADED = (
     "uvloop",
     "services.cli.app",
+    "services.cli.commands.up",
     "services.cli.start_errors",
     "services.local.mesh",
     "services.runtime.events.jetstream",

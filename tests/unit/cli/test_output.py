@@ -361,7 +361,7 @@ def test_help_names_every_command_and_exit_code() -> None:
         *("payment", "ledger", "events", "violations", "keys", "doctor", "version"),
     ):
         assert f"│ {command} " in shown.stdout
-    assert "6 done, but some events were not accepted" in shown.stdout
+    assert "6 done in part: some rows or events were not accepted" in shown.stdout
     assert "TOLLMESH_ADDRESS" in shown.stdout
 
 

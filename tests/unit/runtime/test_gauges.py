@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from services.events.measures import ATTEMPTS
+from services.events.domain.measures import ATTEMPTS
 from services.runtime import loops, telemetry
 from services.runtime.conditions import Conditions
 from services.runtime.config import Settings

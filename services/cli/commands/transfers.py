@@ -304,7 +304,8 @@ def _money(amount: str, currency: str) -> type_pb2.Money:
     except (DomainError, ArithmeticError) as error:
         told = error.message if isinstance(error, DomainError) else "it is too large"
         raise CliError(f"--amount {amount} {currency}: {told}", exit_code=EXIT_USAGE) from error
-    if minor != int(minor) or not 0 < minor <= _MINOR_UNITS_MAX:
+    # As it is written, zeros too: who writes 1.000 JPY may mean a thousand.
+    if len(amount.partition(".")[2]) > places or not 0 < minor <= _MINOR_UNITS_MAX:
         raise CliError(
             f"--amount {amount} is not an amount of {currency}: more than zero, with up to {places} decimal places",
             exit_code=EXIT_USAGE,

@@ -65,8 +65,8 @@ def test_what_is_exported_applies_again_without_a_change(
     assert [path.name for path in tmp_path.iterdir()] == ["catalog.yaml"]
     as_json = tollmesh("catalog", "get", "-o", "json")
     whole = as_json.json()
-    for content in (printed.out, as_json.out):
-        applied = tollmesh("catalog", "apply", "-", "-o", "json", stdin=content.encode()).json()
+    for text in (printed.out, as_json.out):
+        applied = tollmesh("catalog", "apply", "-", "-o", "json", stdin=text.encode()).json()
         assert {change["kind"] for change in applied["changes"]} == {"KIND_UNCHANGED"}
         assert len(applied["changes"]) == sum(map(len, whole.values()))
     # Any reader of YAML takes it for the same.

@@ -91,6 +91,7 @@ def test_what_was_read_before_a_fault_is_given_without_an_open_chain() -> None:
     [
         ("a.yaml", f"transfers:\n  - {ONE % 1}\n  - {ONE % 2}"),
         ("a.yml", f"[{ONE % 1}, {ONE % 2}]"),
+        ("as-from-a-pipe", f"# two\n- {ONE % 1}\n- {ONE % 2}"),
         ("a.json", '{"transfers": [%s, %s]}'),
         ("a.json", "[%s,\n%s]"),
         ("a.jsonl", "%s\n\n%s\n"),
@@ -118,14 +119,17 @@ def test_files_of_every_form_are_read(tmp_path: Path, name: str, content: str) -
         ("a.json", '[{"code": 1},\n{"debit_account_id": 5}]', "line 2 .* is the number 5"),
         ("a.json", '[{"code": 1},\n{"code": }]', "line 2 is not valid JSON"),
         ("a.json", '[{"code": 1}', "isn't valid JSON: the text ends inside"),
-        ("a.json", "transfers: []", "starts with neither"),
+        ("a.json", "transfers: {", "isn't valid YAML or JSON"),
+        ("a.json", "transfer: []", "is not a valid Transfer: 'transfer'"),
+        ("a.json", "", "holds no transfers"),
+        ("a.json", "[{\udcff}]", "line 1"),
     ],
 )
 def test_the_place_of_what_is_wrong_is_named(
     tmp_path: Path, name: str, content: str, told: str
 ) -> None:
     file = tmp_path / name
-    file.write_text(content)
+    file.write_text(content, errors="surrogateescape")
     with pytest.raises(CliError, match=told) as refused:
         list(items.messages(str(file), "transfers", ledger_pb2.Transfer))
     assert refused.value.exit_code == EXIT_USAGE

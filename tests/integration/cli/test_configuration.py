@@ -7,9 +7,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-import yaml
 
 from services.cli.errors import EXIT_DENIED, EXIT_DIFFERENT, EXIT_REFUSED, EXIT_USAGE
+from services.runtime import documents
 from tests.integration.cli.conftest import Tollmesh
 
 pytestmark = pytest.mark.xdist_group("cli")
@@ -69,8 +69,9 @@ def test_what_is_exported_applies_again_without_a_change(
         applied = tollmesh("catalog", "apply", "-", "-o", "json", stdin=text.encode()).json()
         assert {change["kind"] for change in applied["changes"]} == {"KIND_UNCHANGED"}
         assert len(applied["changes"]) == sum(map(len, whole.values()))
-    # Any reader of YAML takes it for the same.
-    own = [sku for sku in yaml.safe_load(printed.out)["skus"] if sku["sku"].startswith(name)]
+    own = [
+        sku for sku in documents.read(printed.out.encode())["skus"] if sku["sku"].startswith(name)
+    ]
     assert own[0]["metadata"] == {"note": "a: b\n#c \x85", "<<": "no"}
     assert (own[0]["unit"], own[1]["tax_code"]) == ("1e5", "010")
 

@@ -359,10 +359,13 @@ def test_help_names_every_command_and_exit_code() -> None:
     for command in (
         *("up", "demo", "ingest", "usage", "catalog", "estimate", "charge", "explain", "pay"),
         *("payment", "ledger", "events", "violations", "keys", "doctor", "version"),
+        *("skus", "plans", "entitlements", "merchants", "accounts", "settings"),
     ):
         assert f"│ {command} " in shown.stdout
     assert "6 done in part: some rows or events were not accepted" in shown.stdout
+    assert "7 there are differences" in shown.stdout
     assert "TOLLMESH_ADDRESS" in shown.stdout
+    assert "late-usage" not in shown.stdout, "it is called `usage late` now"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from typer.completion import get_completion_script
 
+from services.cli.output import say
+
 
 class Shell(StrEnum):
     """Shells that can complete commands."""
@@ -26,11 +28,11 @@ def completion(shell: Annotated[Shell, typer.Argument(help="the shell that will 
 
     fish: tollmesh completion fish > ~/.config/fish/completions/tollmesh.fish
     """
-    typer.echo(
-        get_completion_script(
-            prog_name="tollmesh", complete_var="_TOLLMESH_COMPLETE", shell=shell.value
-        )
+    script = get_completion_script(
+        prog_name="tollmesh", complete_var="_TOLLMESH_COMPLETE", shell=shell.value
     )
+    for line in script.splitlines():
+        say(line)
 
 
 def register(app: typer.Typer) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -25,13 +26,12 @@ from services.cli.errors import EXIT_USAGE, CliError
 from services.cli.export_files import FileFormat, export
 from services.cli.tables import Column, Kind, Pages, Table
 
-TABLE = Table(
-    "things",
-    "a thing",
-    tuple(
-        Column(kind.value, kind, "", lambda item, kind=kind: item.get(kind.value)) for kind in Kind
-    ),
-)
+
+def _column(kind: Kind) -> Column:
+    return Column(kind.value, kind, "", lambda item: item.get(kind.value))
+
+
+TABLE = Table("things", "a thing", tuple(map(_column, Kind)))
 EDGES: list[dict[str, Any]] = [
     {
         "text": 'a,"b"\nc',
@@ -77,7 +77,7 @@ def test_csv_holds_every_value_as_it_is(tmp_path: Path) -> None:
             "time": "1969-12-31T23:59:59.999999Z",
             "json": "",
         },
-        dict.fromkeys(TABLE.columns and (kind.value for kind in Kind), ""),
+        dict.fromkeys((kind.value for kind in Kind), ""),
     ]
 
 
@@ -148,7 +148,7 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(export_files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CliError, match="No space left on device") as told:
         export(TABLE, pages(), FileFormat.CSV, str(tmp_path / "a.csv"))
     assert told.value.exit_code == EXIT_USAGE
@@ -247,7 +247,7 @@ def test_a_page_that_fails_is_asked_for_again_and_one_too_large_in_half(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(tables.time, "sleep", waits.append)
+    monkeypatch.setattr(time, "sleep", waits.append)
     away = Failed(grpc.StatusCode.UNAVAILABLE)
     large = Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max (5 vs. 4)")
     mesh = Mesh(away, away, large)

@@ -25,7 +25,7 @@ from services.cli.profiles import KeyPlace, Profile
 class Memory(KeyringBackend):
     """A keyring of a system, as far as we use one."""
 
-    priority = 5  # type: ignore[assignment]
+    priority = 5
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str], str] = {}
@@ -134,7 +134,7 @@ def test_keys_go_to_the_keyring_if_there_is_one(config: Path, ring: Memory) -> N
 def test_without_a_keyring_the_file_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
     from keyring.backends.fail import Keyring
 
-    monkeypatch.setattr(keyring.core, "_keyring_backend", Keyring())
+    monkeypatch.setattr(keyring.core, "_keyring_backend", Keyring())  # type: ignore[no-untyped-call]
     assert added("a", "a:1", "secret", None).key_place is KeyPlace.FILE
     with pytest.raises(CliError, match="has no keyring") as told:
         added("b", "b:1", "secret", KeyPlace.KEYRING)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from services.cli import strict_json
+from services.cli.commands.api import json_text
 from services.cli.errors import EXIT_USAGE, CliError
 from services.cli.reflection import body
 
@@ -36,3 +38,24 @@ def test_what_is_ambiguous_is_refused(text: str, told: str) -> None:
     with pytest.raises(CliError, match=told) as refused:
         body(text)
     assert refused.value.exit_code == EXIT_USAGE
+
+
+def test_an_answer_keeps_its_digits_and_reaches_no_terminal() -> None:
+    text = '{"n": 0.12345678901234567890, "t": "\\u202eü", "l": [1, {}], "o": {"a": null}}'
+    read = strict_json.decode(text)
+    assert json_text(read, None) == (
+        '{"n": 0.12345678901234567890, "t": "\\u202e\\u00fc", "l": [1, {}], "o": {"a": null}}'
+    )
+    assert json_text(read, "").splitlines() == [
+        "{",
+        '  "n": 0.12345678901234567890,',
+        '  "t": "\\u202e\\u00fc",',
+        '  "l": [',
+        "    1,",
+        "    {}",
+        "  ],",
+        '  "o": {',
+        '    "a": null',
+        "  }",
+        "}",
+    ]

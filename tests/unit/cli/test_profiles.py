@@ -142,6 +142,16 @@ def test_without_a_keyring_the_file_keeps_them(monkeypatch: pytest.MonkeyPatch) 
     assert "b" not in profiles.read().by_name
 
 
+def test_names_are_completed(config: Path) -> None:
+    assert profiles.complete("") == []
+    added("staging", "a:1")
+    added("stable", "a:1")
+    added("prod", "a:1")
+    assert profiles.complete("sta") == ["stable", "staging"]
+    (config / profiles.FILE).write_text("{")
+    assert profiles.complete("") == []
+
+
 def test_two_that_add_at_once_lose_nothing() -> None:
     def add_some(who: str) -> None:
         for number in range(10):

@@ -191,7 +191,9 @@ class Server:
                 f"{given[:100]!r} may be {' or '.join(found[:_SHOWN_MAX])}: name one of them",
                 exit_code=EXIT_USAGE,
             )
-        raise _unknown(f"the server has no service {given[:100]!r}", given, known)
+        short = {name.rpartition(".")[2].lower().removesuffix("service"): name for name in known}
+        close = [short[each] for each in difflib.get_close_matches(wanted, short, 3, 0.5)]
+        raise _unknown(f"the server has no service {given[:100]!r}", given, close or known)
 
 
 def body(text: str) -> list[Any]:
@@ -255,6 +257,6 @@ def fields(message: Descriptor) -> Iterator[tuple[str, str]]:
 
 
 def _unknown(message: str, given: str, known: Sequence[str]) -> CliError:
-    close = difflib.get_close_matches(given, known, 3, 0.5)
+    close = difflib.get_close_matches(given, known, 3, 0.5) or (known if len(known) <= 3 else [])
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
     return CliError(message, hint, exit_code=EXIT_USAGE if known else EXIT_REFUSED)

@@ -6,6 +6,7 @@ import re
 import subprocess
 from typing import Any
 
+from typer import Context
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -41,7 +42,8 @@ def test_every_command_of_tollmesh_exists() -> None:
     for words in told:
         command: Any = get_command(app)
         for word in words:
-            found = command.get_command(None, word) if isinstance(command, TyperGroup) else None
+            is_group = isinstance(command, TyperGroup)
+            found = command.get_command(Context(command), word) if is_group else None
             if found is None:
                 break
             command = found

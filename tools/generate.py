@@ -23,7 +23,7 @@ from google.protobuf import descriptor_pb2
 if __package__ in (None, ""):  # run as a script: our own folder's parent is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tools import go_toolchain
+from tools import go_toolchain, sdk_services
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,20 +46,23 @@ def leave(stage: Path) -> None:
 
 
 def finish_sdk(stage: Path) -> None:
-    """Put the generated messages on the base that refuses what does not fit its field."""
+    """Put the messages on the base that refuses what does not fit its field, and add the services' methods."""
     package = stage / "gen/sdk/payments_sdk"
-    names = json_names(stage)
+    image = stage / "image.binpb"
+    run_buf("build", "--path", "proto/payments", "--output", str(image))
+    names = json_names(image.read_bytes())
     for path in package.rglob("*.py"):
         path.write_text(with_json_names(on_checked_base(path.read_text()), names))
     shutil.copyfile(ROOT / "tools/sdk_checked.py", package / "checked.py")
+    rpc = (ROOT / "tools/sdk_rpc.py").read_text()
+    (package / "rpc.py").write_text(rpc.replace("from tools.sdk_checked ", "from .checked "))
+    sdk_services.write(image.read_bytes(), package / "services")
 
 
-def json_names(stage: Path) -> dict[tuple[str, str], dict[str, str]]:
+def json_names(image: bytes) -> dict[tuple[str, str], dict[str, str]]:
     """Return the fields that the proto gives a name of their own in JSON, by package and message."""
-    image = stage / "image.binpb"
-    run_buf("build", "--path", "proto/payments", "--output", str(image))
     found: dict[tuple[str, str], dict[str, str]] = {}
-    for file in descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes()).file:
+    for file in descriptor_pb2.FileDescriptorSet.FromString(image).file:
         for message in file.message_type:
             own = {
                 field.name: field.json_name

@@ -30,7 +30,7 @@ export GOFLAGS := -buildvcs=false
 # tools/go_toolchain.py chooses a Go that is new enough; it must not fetch another one.
 export GOTOOLCHAIN := local
 
-.PHONY: help setup demo up test lint generate bench chaos gateway grpcurl \
+.PHONY: help setup demo up test lint generate bench chaos gateway grpcurl wheel \
 	check-style check-types check-imports check-schemas check-breaking check-generated check-pages check-gateway \
 	suites unit release-image clean
 
@@ -76,6 +76,12 @@ gateway: setup ## Build the REST facade to build/gateway
 grpcurl: setup ## Build grpcurl to build/grpcurl, to list and call the services by reflection
 	@go=$$($(PY) tools/go_toolchain.py) && PATH="$$go:$$PATH" \
 		go -C services/gateway build -o ../../build/grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl
+
+wheel: setup ## Build the wheels of the server, facade included, and of the Python client to dist/
+	@go=$$($(PY) tools/go_toolchain.py) && PATH="$$go:$$PATH" CGO_ENABLED=0 \
+		go -C services/gateway build -trimpath -ldflags="-s -w" -o ../../build/wheel/gateway .
+	@TOLLMESH_GATEWAY=$(CURDIR)/build/wheel/gateway $(UV) build --quiet --wheel --out-dir dist .
+	@$(UV) build --quiet --wheel --out-dir dist sdk/python
 
 ##@ Pieces of `make test`
 

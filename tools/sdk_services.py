@@ -11,7 +11,12 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import (
+    Descriptor,
+    FieldDescriptor,
+    MethodDescriptor,
+    ServiceDescriptor,
+)
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from payments.options.v1 import options_pb2
 

@@ -191,6 +191,8 @@ class Spool:
         last = self._segments[-1] if self._segments else None
         if last is not None and self._torn:
             self._cut(last)
+            if self._torn:
+                raise SpoolError(f"{last.path} cannot be cut to its whole records", last.path)
         full = last is None or (last.end > len(_MAGIC) and last.end + size > self._segment_bytes)
         # A segment that holds only what was released makes room.
         done = last is not None and self._released >= Place(last.number, last.end)
@@ -234,11 +236,9 @@ class Spool:
 
     def _cut(self, segment: _Segment) -> None:
         """Remove half a record behind the end; if that fails, the next `put` tries again."""
-        try:
+        with contextlib.suppress(OSError):
             os.ftruncate(segment.descriptor, segment.end)
             self._torn = False
-        except OSError:
-            log.warning("the spool cannot cut %s to its %d good bytes", segment.path, segment.end)
 
     # ---- records out
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from payments_sdk.payments.metering.v1 import Source, UsageEvent
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017 - Python 3.10 has no other
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # Tags of the fields: number and wire type.
 _REQUEST_ID, _ORG_ID, _PROJECT_ID, _SKU, _QUANTITY = b"\x0a", b"\x12", b"\x1a", b"\x22", b"\x2a"
 _TIME, _SOURCE, _METADATA, _UNREADABLE = b"\x32", b"\x38", b"\x42", b"\x4a"
@@ -70,7 +70,6 @@ def _plain(event: UsageEvent, request_id: str) -> bytes | None:
         time = _time(at) if at is not None else b""
         if time is None:
             return None
-        labels = event.metadata
         return b"".join(
             (
                 _text(_REQUEST_ID, request_id),
@@ -80,7 +79,7 @@ def _plain(event: UsageEvent, request_id: str) -> bytes | None:
                 _known(_QUANTITY, event.quantity),
                 time,
                 _SOURCE + varint(int(source)) if source else b"",
-                b"".join([_pair(key, value) for key, value in labels.items()]) if labels else b"",
+                b"".join([_pair(key, value) for key, value in event.metadata.items()]),
                 _text(_UNREADABLE, event.unreadable),
             )
         )

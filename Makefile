@@ -110,11 +110,11 @@ check-generated: setup ## gen/ matches proto/
 check-pages: setup ## docs/reference matches the event catalogue
 	@$(PY) tools/event_page.py --check
 
-check-gateway: setup ## gofmt, go vet and the facade's own tests
+check-gateway: setup ## gofmt, go vet and the facade's own tests; the Go example
 	@go=$$($(PY) tools/go_toolchain.py) && PATH="$$go:$$PATH" && export PATH && \
-		unformatted=$$(gofmt -l services/gateway) && \
+		unformatted=$$(gofmt -l services/gateway sdk/go) && \
 		if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted" >&2; exit 1; fi && \
-		go -C services/gateway vet ./... && go -C services/gateway test ./...
+		go -C services/gateway vet ./... && go -C services/gateway test ./... && go -C sdk/go/example vet ./...
 
 suites: setup gateway ## Every pytest suite except bench
 	@$(RUN)/pytest tests --ignore tests/bench -n $(TEST_WORKERS) --dist loadgroup

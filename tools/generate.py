@@ -27,12 +27,34 @@ from tools import go_toolchain, sdk_services
 
 ROOT = Path(__file__).resolve().parent.parent
 
-GO_MOD = """\
-// Written by tools/generate.py. The versions that count are those of services/gateway/go.mod.
+GATEWAY_MODULE = "services/gateway/go.mod"
+GO_MODULE = """\
+// Written by tools/generate.py, with the versions of services/gateway/go.mod.
 module tollmesh.dev/gen/go
 
-go 1.24
+go {go}
+
+require (
+{direct}
+)
+
+require (
+{indirect}
+)
 """
+# What the generated code imports, and what a build of that needs besides.
+GO_DIRECT = (
+    "github.com/grpc-ecosystem/grpc-gateway/v2",
+    "google.golang.org/genproto/googleapis/api",
+    "google.golang.org/grpc",
+    "google.golang.org/protobuf",
+)
+GO_INDIRECT = (
+    "golang.org/x/net",
+    "golang.org/x/sys",
+    "golang.org/x/text",
+    "google.golang.org/genproto/googleapis/rpc",
+)
 
 
 def finish_python(stage: Path) -> None:
@@ -110,8 +132,25 @@ def on_checked_base(source: str) -> str:
 
 
 def finish_go(stage: Path) -> None:
-    """Make the Go code a module, so that the facade's go.mod can name it."""
-    (stage / "gen/go/go.mod").write_text(GO_MOD)
+    """Make the Go code a module that builds by itself, so that others can import it."""
+    folder, gateway = stage / "gen/go", ROOT / GATEWAY_MODULE
+    (folder / "go.mod").write_text(go_module(gateway.read_text()))
+    # More than this module needs, which does no harm: each line is a checksum.
+    shutil.copyfile(gateway.with_name("go.sum"), folder / "go.sum")
+
+
+def go_module(gateway: str) -> str:
+    """Return the go.mod of the generated code, from that of the facade. Raises GenerationFailed."""
+    versions = dict(re.findall(r"^\s+(\S+) (v\S+)", gateway, re.MULTILINE))
+    go = re.search(r"^go (\S+)$", gateway, re.MULTILINE)
+    missing = [name for name in (*GO_DIRECT, *GO_INDIRECT) if name not in versions]
+    if missing or go is None:
+        raise GenerationFailed(f"{GATEWAY_MODULE} names no version of {', '.join(missing) or 'Go'}")
+    return GO_MODULE.format(
+        go=go[1],
+        direct="\n".join(f"\t{name} {versions[name]}" for name in GO_DIRECT),
+        indirect="\n".join(f"\t{name} {versions[name]} // indirect" for name in GO_INDIRECT),
+    )
 
 
 @dataclass(frozen=True)
@@ -128,7 +167,7 @@ class Part:
 PARTS = {
     "python": Part("buf.gen.yaml", ("gen/python",), finish_python),
     "sdk": Part("buf.gen.sdk.yaml", ("gen/sdk",), finish_sdk),
-    "go": Part("buf.gen.go.yaml", ("gen/go", "gen/openapi"), finish_go, "services/gateway/go.mod"),
+    "go": Part("buf.gen.go.yaml", ("gen/go", "gen/openapi"), finish_go, GATEWAY_MODULE),
     "jsonschema": Part(
         "buf.gen.jsonschema.yaml", ("gen/jsonschema",), leave, "tools/jsonschema/go.mod"
     ),

@@ -54,7 +54,9 @@ def test_the_servers_wheel_serves_grpc_and_rest(mesh: Installed) -> None:
     assert [check for check in checks if not check["ok"]] == []
     assert by_name["mesh"]["detail"] == f"running at {mesh.grpc}"
     facade = by_name["rest gateway"]["detail"]
+    assert facade.startswith("0.1.0, ")
     assert f"{mesh.environment.folder}" in facade
+    assert by_name["REST"]["detail"] == f"ready at {mesh.rest}"
     request = urllib.request.Request(
         f"{mesh.rest}/v1/billing/charges", headers={"Authorization": f"Bearer {mesh.api_key}"}
     )
@@ -68,10 +70,10 @@ def test_the_servers_wheel_serves_grpc_and_rest(mesh: Installed) -> None:
 
 
 def test_the_client_installs_without_the_server(python: Environment) -> None:
-    assert python.packages() == {
-        *("betterproto2", "grpcio", "python-dateutil", "six", "tollmesh-client"),
-        "typing-extensions",
-    }
+    installed = python.packages()
+    assert {"betterproto2", "grpcio", "tollmesh-client"} <= installed
+    servers = {"tollmesh", "protobuf", "psycopg", "pydantic", "pyarrow", "sqlalchemy"}
+    assert not servers & installed
     version = "import tollmesh_client; print(tollmesh_client.__version__)"
     assert run(python.program("python"), "-c", version, cwd=python.folder) == "0.1.0\n"
 
@@ -93,15 +95,17 @@ def test_every_service_has_an_example_that_runs(
 
 
 INGEST = """
-import os, signal, sys
+import os, signal, sys, threading
 from datetime import datetime, timezone
 from payments_sdk.payments.metering.v1 import UsageEvent
 from tollmesh_client import Client, IngestOptions, SpoolOptions, UsageIngester
 
 spool, first, count, end = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 at = datetime.now(timezone.utc)
+added = threading.Event()
 
 def kill(*_):
+    added.wait()
     os.kill(os.getpid(), signal.SIGKILL)
 
 def rejected(verdict):
@@ -115,6 +119,7 @@ with Client() as client:
     )
     for number in range(first, first + count):
         ingester.add(UsageEvent(org_id="acme", sku="api.calls", quantity="1", event_time=at))
+    added.set()
     if end == "before anything is sent":
         kill()
     ingester.flush(60)
@@ -166,9 +171,9 @@ def test_no_event_is_lost_or_counted_twice_when_mesh_or_sender_are_away(
         *(program, "-c", INGEST, tmp_path / "spool", "1000", "10", "well"), cwd=tmp_path, **tenant
     )
     accepted, duplicate, pending = map(int, said.split())
-    # What the second one had stored, and not yet forgotten when it died, came again.
-    assert 0 < duplicate <= 200
-    assert (accepted + duplicate, pending) == (1010, 0) or accepted + duplicate < 1010
+    # Of the second one's two batches in flight one was stored at least, and none was forgotten: they came again.
+    assert duplicate in (100, 200)
+    assert (accepted + duplicate, pending) == (1010, 0)
     assert run(program, "-c", USAGE, cwd=tmp_path, **tenant) == "1010 1010\n"
 
 

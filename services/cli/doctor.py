@@ -29,7 +29,7 @@ from services.runtime.events import jetstream
 PYTHON_MIN = (3, 11)
 # Where `tollmesh up` listens, unless told otherwise, and by which option.
 PORTS = (("gRPC port", 7443, "--grpc-port"), ("REST port", 7480, "--rest-port"))
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)

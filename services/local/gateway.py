@@ -22,7 +22,7 @@ BINARY = ROOT / "build" / "gateway"
 PACKAGED = Path(__file__).with_name("bin") / "gateway"
 SOURCE = ROOT / "services" / "gateway"
 START_SECONDS = 15.0
-VERSION_SECONDS = 10.0
+VERSION_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
 

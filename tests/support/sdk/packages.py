@@ -28,7 +28,11 @@ def run(*command: str | Path, cwd: Path = REPOSITORY, **environment: str) -> str
 
 def clean(more: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without what leads to this tree, or to a mesh."""
-    ours = ("TOLLMESH_", "VIRTUAL_ENV", "PYTHONPATH", "UV_PROJECT_ENVIRONMENT")
+    # Without bytecode each start would compile all there is.
+    ours = (
+        *("TOLLMESH_", "VIRTUAL_ENV", "PYTHONPATH", "UV_PROJECT_ENVIRONMENT"),
+        "PYTHONDONTWRITEBYTECODE",
+    )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | more
 

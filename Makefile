@@ -80,8 +80,8 @@ grpcurl: setup ## Build grpcurl to build/grpcurl, to list and call the services 
 wheel: setup ## Build the wheels of the server, facade included, and of the Python client to dist/
 	@go=$$($(PY) tools/go_toolchain.py) && PATH="$$go:$$PATH" CGO_ENABLED=0 \
 		go -C services/gateway build -trimpath -ldflags="-s -w" -o ../../build/wheel/gateway .
-	@TOLLMESH_GATEWAY=$(CURDIR)/build/wheel/gateway $(UV) build --quiet --wheel --out-dir dist .
-	@$(UV) build --quiet --wheel --out-dir dist sdk/python
+	@TOLLMESH_GATEWAY=$(CURDIR)/build/wheel/gateway $(UV) build --quiet --no-build-isolation --wheel --out-dir dist .
+	@$(UV) build --quiet --no-build-isolation --wheel --out-dir dist sdk/python
 
 ##@ Pieces of `make test`
 
@@ -90,8 +90,9 @@ check-style: setup ## ruff: rules and format
 	@$(RUN)/ruff format --check --quiet .
 	@echo "style: clean"
 
-check-types: setup ## mypy --strict
-	@$(RUN)/mypy --strict services tests tools
+check-types: setup ## mypy --strict; the client as Python 3.10 too
+	@$(RUN)/mypy --strict services tests tools sdk/python/src
+	@$(RUN)/mypy --strict --python-version 3.10 sdk/python/src
 
 check-imports: setup ## import-linter: who may import whom
 	@$(RUN)/lint-imports

@@ -39,7 +39,11 @@ def clean(more: Mapping[str, str]) -> dict[str, str]:
 
 def build_wheel(project: Path, folder: Path, **environment: str) -> Path:
     """Build the wheel of a project of this tree, as `make wheel` does."""
-    _uv("build", "--wheel", "--out-dir", str(folder), str(project), **environment)
+    run(
+        *(UV, "build", "--quiet", "--no-build-isolation", "--python", sys.executable, "--wheel"),
+        *("--out-dir", folder, project),
+        **environment,
+    )
     (wheel,) = folder.glob("*.whl")
     return wheel
 

@@ -82,12 +82,10 @@ def test_every_service_has_an_example_that_runs(
     python: Environment, new_tenant: Callable[[], dict[str, str]], tmp_path: Path
 ) -> None:
     assert set(SAID) == {path.stem for path in EXAMPLES.glob("*.py")}
-    folder = shutil.copytree(EXAMPLES, tmp_path / "examples")
-    said = run(
-        *(python.program("python"), "-c", DRIVER, str(folder), *SAID),
-        cwd=tmp_path,
-        **new_tenant(),
-    )
+    folder = tmp_path / "examples"
+    shutil.copytree(EXAMPLES, folder)
+    program = python.program("python")
+    said = run(program, "-c", DRIVER, folder, *SAID, cwd=tmp_path, environment=new_tenant())
     parts = dict(part.split("\n", 1) for part in said.split("== ")[1:])
     for name, expected in SAID.items():
         for text in expected:
@@ -153,7 +151,7 @@ def test_no_event_is_lost_or_counted_twice_when_mesh_or_sender_are_away(
     tenant, program = new_tenant(), python.program("python")
     # Nobody listens on port 1.
     nowhere = tenant | {"TOLLMESH_ADDRESS": "127.0.0.1:1"}
-    run(program, "-c", CATALOGUE, cwd=tmp_path, **tenant)
+    run(program, "-c", CATALOGUE, cwd=tmp_path, environment=tenant)
 
     def killed(environment: dict[str, str], first: int, end: str) -> None:
         done = subprocess.run(
@@ -167,14 +165,13 @@ def test_no_event_is_lost_or_counted_twice_when_mesh_or_sender_are_away(
 
     killed(nowhere, 0, "before anything is sent")
     killed(tenant, 500, "at the first receipt")
-    said = run(
-        *(program, "-c", INGEST, tmp_path / "spool", "1000", "10", "well"), cwd=tmp_path, **tenant
-    )
+    last = (program, "-c", INGEST, tmp_path / "spool", "1000", "10", "well")
+    said = run(*last, cwd=tmp_path, environment=tenant)
     accepted, duplicate, pending = map(int, said.split())
     # Of the second one's two batches in flight one was stored at least, and none was forgotten: they came again.
     assert duplicate in (100, 200)
     assert (accepted + duplicate, pending) == (1010, 0)
-    assert run(program, "-c", USAGE, cwd=tmp_path, **tenant) == "1010 1010\n"
+    assert run(program, "-c", USAGE, cwd=tmp_path, environment=tenant) == "1010 1010\n"
 
 
 def test_the_go_module_is_imported_from_elsewhere_and_bills(
@@ -186,18 +183,18 @@ def test_the_go_module_is_imported_from_elsewhere_and_bills(
     go = str(rest.go())
     # Its versions come from the module alone.
     tidy = {"GOFLAGS": "-mod=mod -buildvcs=false", "GOTOOLCHAIN": "local"}
-    run(go, "mod", "init", "example.com/bill", cwd=tmp_path, **tidy)
+    run(go, "mod", "init", "example.com/bill", cwd=tmp_path, environment=tidy)
     run(
         *(go, "mod", "edit", "-require=tollmesh.dev/gen/go@v0.0.0"),
         f"-replace=tollmesh.dev/gen/go={module}",
         cwd=tmp_path,
-        **tidy,
+        environment=tidy,
     )
-    run(go, "build", "-o", "bill", ".", cwd=tmp_path, **tidy)
+    run(go, "build", "-o", "bill", ".", cwd=tmp_path, environment=tidy)
     tenant = new_tenant()
-    said = run(tmp_path / "bill", cwd=tmp_path, **tenant)
+    said = run(tmp_path / "bill", cwd=tmp_path, environment=tenant)
     assert "24 accepted, 0 duplicate, 0 problems" in said
     assert ": 700 USD" in said
     assert "receivable:acme:USD DIRECTION_DEBIT 700 from revenue:api.calls:USD" in said
-    again = run(tmp_path / "bill", cwd=tmp_path, **tenant)
+    again = run(tmp_path / "bill", cwd=tmp_path, environment=tenant)
     assert again == said.replace("24 accepted, 0 duplicate, 0", "0 accepted, 24 duplicate, 24")

@@ -13,14 +13,16 @@ REPOSITORY = Path(__file__).parents[3]
 UV = Path(sysconfig.get_path("scripts"), "uv")
 
 
-def run(*command: str | Path, cwd: Path = REPOSITORY, **environment: str) -> str:
+def run(
+    *command: str | Path, cwd: Path = REPOSITORY, environment: Mapping[str, str] | None = None
+) -> str:
     """Run a command; returns what it wrote to standard output.
 
     Raises:
         AssertionError: it failed; the message is what it said.
     """
     done = subprocess.run(
-        command, cwd=cwd, env=clean(environment), capture_output=True, text=True, check=False
+        command, cwd=cwd, env=clean(environment or {}), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
@@ -34,7 +36,7 @@ def clean(more: Mapping[str, str]) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE",
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return kept | more
+    return {**kept, **more}
 
 
 def build_wheel(project: Path, folder: Path, **environment: str) -> Path:
@@ -42,7 +44,7 @@ def build_wheel(project: Path, folder: Path, **environment: str) -> Path:
     run(
         *(UV, "build", "--quiet", "--no-build-isolation", "--python", sys.executable, "--wheel"),
         *("--out-dir", folder, project),
-        **environment,
+        environment=environment,
     )
     (wheel,) = folder.glob("*.whl")
     return wheel
@@ -91,6 +93,6 @@ class Environment:
 def _uv(command: str, *arguments: str, **environment: str) -> None:
     """Run uv without the network, and with it for what was never installed on this machine."""
     try:
-        run(UV, command, *arguments, UV_OFFLINE="1", **environment)
+        run(UV, command, *arguments, environment={**environment, "UV_OFFLINE": "1"})
     except AssertionError:
-        run(UV, command, *arguments, **environment)
+        run(UV, command, *arguments, environment=environment)

@@ -56,7 +56,10 @@ def test_an_error_has_its_class_and_all_that_the_mesh_says() -> None:
         ("RetryInfo", RetryInfo(retry_delay=timedelta(seconds=1.5))),
         ("Unheard", ErrorInfo("OTHER")),
     )
-    trailers = [("x-request-id", "call-1"), (errors.DETAILS_KEY, data)]
+    trailers: list[tuple[str, str | bytes]] = [
+        ("x-request-id", "call-1"),
+        (errors.DETAILS_KEY, data),
+    ]
     error = errors.call_error("FAILED_PRECONDITION", "not yet", trailers, "/x.Y/Z")
     assert isinstance(error, errors.FailedPrecondition)
     assert (error.reason, error.metadata, error.retry_after) == (
@@ -208,7 +211,7 @@ def test_settings_come_from_the_environment_unless_given(monkeypatch: pytest.Mon
         Tls(private_key=b"key")
     for values in ({"attempts_max": 0}, {"wait_first": 2, "wait_max": 1}, {"jitter": 2}):
         with pytest.raises(ConfigurationError):
-            Retries(**values)  # type: ignore[arg-type]
+            Retries(**values)
 
 
 def test_services_are_found_by_name_and_closed_with_the_client() -> None:

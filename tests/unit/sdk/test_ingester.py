@@ -52,7 +52,7 @@ class Failed(grpc.RpcError):
     def details(self) -> str:
         return f"it is {self._code.name}"
 
-    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+    def trailing_metadata(self) -> Any:
         return (("grpc-status-details-bin", self._details),)
 
 

@@ -15,6 +15,7 @@ from tollmesh_client.errors import (
     ConfigurationError,
     SpoolDamaged,
     SpoolDiskFull,
+    SpoolError,
     SpoolFull,
     SpoolInUse,
 )
@@ -140,7 +141,7 @@ def test_a_full_disk_is_a_clear_error_and_costs_nothing_taken_over(
             return real(descriptor, data[:30], offset)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(module.os, "pwrite", full)
+    monkeypatch.setattr(os, "pwrite", full)
     for _ in range(2):
         with pytest.raises(SpoolDiskFull, match=r"the disk is full .* is kept"):
             spool.put(rows(3, 4))
@@ -180,8 +181,8 @@ def test_a_sync_that_fails_refuses_the_records_as_a_whole(
     def broken(_: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(module.os, "fsync", broken)
-    with pytest.raises(module.SpoolError, match="cannot be written"):
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(SpoolError, match="cannot be written"):
         spool.put(rows(1, 1))
     monkeypatch.undo()
     assert rest(spool) == rows(0, 1)
@@ -285,5 +286,5 @@ def test_odd_options_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
 
 def test_a_directory_that_cannot_be_one_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(module.SpoolError, match="cannot be used"):
+    with pytest.raises(SpoolError, match="cannot be used"):
         opened(tmp_path / "file")

@@ -278,9 +278,9 @@ def test_a_spool_bridges_an_outage_and_the_end_of_the_process(mesh: Mesh, tmp_pa
                 added += 1
         assert ingester.close(0.0).pending == added
     assert added > 300
-    mesh.away.clear()
     with ingesting(mesh, given, spool=spool) as ingester:
         assert ingester.stats.pending == added
+        mesh.away.clear()
         ingester.flush(SECONDS)
         ingester.add_many(events(added, 5))
         ingester.flush(SECONDS)

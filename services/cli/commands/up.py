@@ -207,7 +207,7 @@ def _announce(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
 
 
 def doctor(data_dir: DataDirOption = DEFAULT_DATA_DIR, output: OutputOption = Format.TABLE) -> None:
-    """Check that this machine has what a mesh needs, and whether a mesh is running that knows your key."""
+    """Check that this machine has what a mesh needs, and whether a mesh is running."""
     # Imported here, as in `up`: other commands should not pay for it.
     from services.cli.doctor import examine  # noqa: PLC0415
 

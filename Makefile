@@ -58,6 +58,9 @@ lint: check-style check-types check-imports check-schemas check-breaking check-g
 generate: setup ## Write gen/ from proto/, and pages of docs/reference (PARTS="python sdk go jsonschema" for some)
 	@$(PY) tools/generate.py $(PARTS)
 	@$(PY) tools/event_page.py
+	@$(PY) tools/cli_page.py
+	@$(PY) tools/settings_page.py
+	@$(PY) tools/metrics_page.py
 
 unit: setup ## Only the tests that need no server and no database
 	@$(RUN)/pytest tests/unit -q
@@ -108,8 +111,11 @@ check-breaking: setup ## buf breaking, against the parent commit and the last re
 check-generated: setup ## gen/ matches proto/
 	@$(PY) tools/generate.py --check
 
-check-pages: setup ## docs/reference matches the event catalogue
+check-pages: setup ## docs/reference matches the event catalogue, the commands, the settings and the metrics
 	@$(PY) tools/event_page.py --check
+	@$(PY) tools/cli_page.py --check
+	@$(PY) tools/settings_page.py --check
+	@$(PY) tools/metrics_page.py --check
 
 check-gateway: setup ## gofmt, go vet and the facade's own tests; the Go example
 	@go=$$($(PY) tools/go_toolchain.py) && PATH="$$go:$$PATH" && export PATH && \

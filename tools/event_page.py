@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from services.events.store import catalogue
 from services.events.store.catalogue import Entry
 from services.runtime.outbox import registry
 from services.runtime.outbox.subjects import with_version
+from tools import pages
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = "docs/reference/events.md"
@@ -58,25 +58,9 @@ def main() -> int:
         "--check", action="store_true", help="change nothing; fail when it is stale"
     )
     check = parser.parse_args().check
-    path, text = ROOT / PAGE, page()
-    if not check:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        return 0
-    stale = difference(path.read_text(encoding="utf-8") if path.exists() else "", text)
-    if stale:
-        print(f"{PAGE} is stale; `make generate` writes it:\n{stale}", file=sys.stderr)
-        return 1
-    print("pages: as the catalogue gives them")
-    return 0
-
-
-def difference(found: str, wanted: str) -> str:
-    """Return how a page differs from what it should be; empty when it does not."""
-    lines = difflib.unified_diff(
-        found.splitlines(), wanted.splitlines(), "found", "wanted", lineterm=""
+    return pages.write_or_check(
+        ROOT, {PAGE: page()}, check=check, as_what="the catalogue gives them"
     )
-    return "\n".join(list(lines)[:40])
 
 
 def page() -> str:

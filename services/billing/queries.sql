@@ -6,11 +6,12 @@ Statements of billing. All run inside a unit of work, as the services' role, for
 -- statement which. Calls of the same request hold its record, so that only one of them gets here.
 INSERT INTO billing.charge (tenant_id, charge_id, org_id, start_at, end_at, currency_code, total_minor,
                             partner_total_minor, status, plan_id, plan_version, usage_snapshot, line_count,
-                            transfer_count, posting_round, created_at, due_at, lease_until, correlation_id, causation_id)
+                            transfer_count, posting_round, created_at, due_at, lease_until, correlation_id, causation_id,
+                            traceparent)
 VALUES (%(tenant_id)s, %(charge_id)s, %(org_id)s, %(start_at)s, %(end_at)s, %(currency_code)s, %(total_minor)s,
         %(partner_total_minor)s, %(status)s, %(plan_id)s, %(plan_version)s, %(usage_snapshot)s, %(line_count)s,
         %(transfer_count)s, %(posting_round)s, %(created_at)s, %(created_at)s,
-        clock_timestamp() + interval '60 seconds', %(correlation_id)s, %(causation_id)s)
+        clock_timestamp() + interval '60 seconds', %(correlation_id)s, %(causation_id)s, %(traceparent)s)
     ON CONFLICT DO NOTHING
 RETURNING charge_id;
 
@@ -58,7 +59,7 @@ UPDATE billing.charge SET posting_round = %(posting_round)s
 RETURNING charge_id;
 
 -- @claim_due
-SELECT tenant_id, item_id, epoch, tries, correlation_id, causation_id
+SELECT tenant_id, item_id, epoch, tries, correlation_id, causation_id, traceparent
   FROM billing.claim_due(%(now)s, %(owner)s, %(lease_ms)s, %(batch)s);
 
 -- @due_lag

@@ -165,6 +165,7 @@ def _charge_parameters(work: UnitOfWork, charge: Charge) -> dict[str, Any]:
         "created_at": charge.created_at,
         "correlation_id": call.correlation_id,
         "causation_id": call.causation_id,
+        "traceparent": call.traceparent,
     }
 
 

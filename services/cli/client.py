@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
+from services.cli import profiles
 from services.cli.errors import (
     EXIT_DENIED,
     EXIT_FAULT,
@@ -71,21 +72,48 @@ class Session:
         grpc: `host:port`.
         api_key: the bearer key; empty when none is known.
         rest: base URL of the REST facade, or an empty text.
+        profile: the profile that the address is from, or an empty text.
     """
 
     grpc: str
     api_key: str
     rest: str = ""
+    profile: str = ""
 
     @classmethod
     def find(cls, data_dir: Path | None = None) -> Session:
-        """Read TOLLMESH_ADDRESS and TOLLMESH_API_KEY; what is unset comes from the last `tollmesh up`."""
-        stored = _stored(data_dir or Path(os.environ.get("TOLLMESH_DATA_DIR", ".tollmesh")))
-        return cls(
-            grpc=os.environ.get("TOLLMESH_ADDRESS") or stored.get("grpc") or DEFAULT_ADDRESS,
-            api_key=os.environ.get("TOLLMESH_API_KEY") or stored.get("api_key") or "",
-            rest=stored.get("rest") or "",
+        """Find the mesh that a command talks to.
+
+        TOLLMESH_ADDRESS and TOLLMESH_API_KEY stand above all. What is unset comes from the profile that `--profile` or
+        TOLLMESH_PROFILE names, else from the `tollmesh up` of this directory, else from the profile in use.
+
+        Raises:
+            CliError: there is no such profile, or its key cannot be had.
+        """
+        return cls.located(data_dir)[0]
+
+    @classmethod
+    def located(cls, data_dir: Path | None = None) -> tuple[Session, str]:
+        """Find the mesh that a command talks to, and say in words what named its address. Raises as `find`."""
+        address, key = os.environ.get("TOLLMESH_ADDRESS"), os.environ.get("TOLLMESH_API_KEY")
+        rest = os.environ.get("TOLLMESH_REST_URL") or ""
+        folder = data_dir or Path(os.environ.get("TOLLMESH_DATA_DIR", ".tollmesh"))
+        profile = profiles.chosen()
+        stored = {} if profile else _stored(folder)
+        if not (stored or profile):
+            profile = profiles.in_use()
+        if profile is not None and address in (None, "", profile.grpc):
+            found = cls(profile.grpc, key or profile.api_key(), rest or profile.rest, profile.name)
+            return found, f"profile {profile.name}"
+        # A profile's key belongs to its address, and is sent to no other.
+        found = cls(
+            grpc=address or stored.get("grpc") or DEFAULT_ADDRESS,
+            api_key=key or stored.get("api_key") or "",
+            rest=rest or (_same(address, stored) and stored.get("rest")) or "",
         )
+        if address:
+            return found, "TOLLMESH_ADDRESS"
+        return found, f"the mesh of {folder}" if stored else "default"
 
 
 class Client:
@@ -93,7 +121,7 @@ class Client:
 
     def __init__(self, session: Session) -> None:
         """Raises CliError: the address or the key is malformed."""
-        _check(session)
+        check(session)
         self.session = session
         self.metadata: tuple[tuple[str, str | bytes], ...] = ()
         if session.api_key:
@@ -111,6 +139,11 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self._channel.close()
+
+    @property
+    def channel(self) -> grpc.Channel:
+        """The channel itself, for who makes calls without a stub."""
+        return self._channel
 
     def stub(self, stub_type: Callable[[grpc.Channel], StubT]) -> StubT:
         """Make a stub on the channel."""
@@ -159,11 +192,17 @@ class Client:
         exit_code = _EXITS.get(code, EXIT_REFUSED)
         if typed is None:
             message, *untyped_hints = self._untyped(error)
-            return CliError(message, *untyped_hints, exit_code=exit_code)
-        hints = [f"{field.field}: {field.description}" for field in typed.fields[1:20]]
-        if code == grpc.StatusCode.UNAUTHENTICATED:
-            hints.append(KEY_HINT)
-        return CliError(typed.message, *hints, exit_code=exit_code, reason=typed.reason)
+            return CliError(message, *untyped_hints, exit_code=exit_code, code=code.name)
+        return CliError(
+            typed.message,
+            *([self._key_hint()] if code == grpc.StatusCode.UNAUTHENTICATED else []),
+            exit_code=exit_code,
+            code=code.name,
+            reason=typed.reason,
+            metadata=typed.metadata,
+            fields=[(field.field, field.description) for field in typed.fields],
+            retry_after_ms=typed.retry_after_ms,
+        )
 
     def _untyped(self, error: grpc.RpcError) -> list[str]:
         """Explain an error that didn't come from our services but from gRPC or a proxy: message, then hints."""
@@ -185,7 +224,7 @@ class Client:
         found = {
             grpc.StatusCode.UNAUTHENTICATED: [
                 f"{address} rejected the API key ({details})",
-                KEY_HINT,
+                self._key_hint(),
             ],
             grpc.StatusCode.PERMISSION_DENIED: [f"{address} does not allow this ({details})"],
             grpc.StatusCode.RESOURCE_EXHAUSTED: [
@@ -200,22 +239,31 @@ class Client:
         }
         return found.get(code, [f"{address} failed ({cause})", _AGAIN])
 
+    def _key_hint(self) -> str:
+        if not self.session.profile:
+            return KEY_HINT
+        return f"store a key of this mesh: tollmesh profiles add {self.session.profile} --replace …"
+
     def _unavailable(self, details: str, *, answered: bool) -> list[str]:
-        address, lowered = self.session.grpc, details.lower()
+        address, lowered, profile = self.session.grpc, details.lower(), self.session.profile
+        of_profile = [
+            f"it is the address of profile {profile!r}: if the mesh has moved, tollmesh profiles add {profile} "
+            f"--replace …; if it is gone, tollmesh profiles remove {profile}"
+        ]
         if answered or not _speaks_of(lowered, _CORE):
             return [f"{address} answers, but the server behind it does not ({details})", _AGAIN]
         if _speaks_of(lowered, _NAMES):
-            return [f"cannot resolve the host name of {address} ({details})", _ADDRESS]
+            hints = of_profile if profile else [_ADDRESS]
+            return [f"cannot resolve the host name of {address} ({details})", *hints]
         if _speaks_of(lowered, _OTHER_PROTOCOL):
             return [
                 f"{address} answers, but not as gRPC without TLS ({details})",
                 "set TOLLMESH_ADDRESS to the gRPC port of a mesh, not to its REST port",
             ]
         if lowered.startswith(_NOT_CONNECTED) and not _speaks_of(lowered, _BROKEN):
-            return [
-                f"no mesh answers at {address} (unavailable: {details})",
-                "start one with `tollmesh up`, or set TOLLMESH_ADDRESS to the address of a running one",
-            ]
+            start = "start one with `tollmesh up`, or set TOLLMESH_ADDRESS to the address of a running one"
+            hints = of_profile if profile else [start]
+            return [f"no mesh answers at {address} (unavailable: {details})", *hints]
         return [f"the connection to {address} broke ({details})", _AGAIN]
 
 
@@ -228,7 +276,12 @@ def _was_answered(error: Any) -> bool:
     return bool(error.initial_metadata() or error.trailing_metadata())
 
 
-def _check(session: Session) -> None:
+def _same(address: str | None, stored: Mapping[str, str]) -> bool:
+    return not address or address == stored.get("grpc")
+
+
+def check(session: Session) -> None:
+    """Refuse an address or a key that no mesh can have. Raises CliError."""
     host, colon, port = session.grpc.rpartition(":")
     if not (host and colon and port.isascii() and port.isdigit()) or "/" in session.grpc:
         raise CliError(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import resources
 from itertools import chain
@@ -19,7 +20,6 @@ from typing import Any
 from uuid import uuid4
 
 from google.protobuf import json_format
-from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 from payments.billing.v1 import billing_pb2
 from payments.config.v1 import config_pb2
 from payments.contracts.v1 import contracts_service_pb2, contracts_service_pb2_grpc
@@ -34,6 +34,7 @@ from payments.orchestration.v1 import (
 from services.cli import periods, trace
 from services.cli.client import Client, Session
 from services.cli.commands import catalog, charges, ledger, payments
+from services.cli.commands.up import DEFAULT_DATA_DIR
 from services.cli.commands.usage import advance, bar
 from services.cli.errors import EXIT_FAULT, EXIT_UNAVAILABLE, CliError
 from services.cli.output import bold, enum_name, plain_money, print_table, say
@@ -43,7 +44,6 @@ from services.runtime.ids import derived_uuid
 from services.runtime.money import Money, format_money
 from services.runtime.processes import tied_to_parent
 
-TENANT = "demo"
 MERCHANT = "tollmesh-demo"
 PERIOD = "2023-11-16"
 ACCEPT_PAST_SECONDS = 3660 * 86_400
@@ -120,26 +120,6 @@ def mesh(data_dir: Path) -> Iterator[Session]:
         process.wait(60)
 
 
-@contextmanager
-def tenant_session(operator: Session) -> Iterator[Session]:
-    """Make a key of the demo's own tenant, for the length of the block."""
-    with Client(operator) as client:
-        stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
-        request = access_service_pb2.CreateApiKeyRequest(
-            request_id=str(uuid4()), name="tollmesh demo", scopes=["*"], tenant_id=TENANT
-        )
-        made = client.call(stub.CreateApiKey, request)
-    session = replace(operator, api_key=made.secret)
-    yield session
-    # Not after a failure: the mesh may be gone, and its error is the one to show.
-    with Client(session) as client:
-        stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
-        revoke = access_service_pb2.RevokeApiKeyRequest(
-            request_id=str(uuid4()), key_id=made.api_key.key_id
-        )
-        client.call(stub.RevokeApiKey, revoke)
-
-
 class Demo:
     """Drives a mesh through the five steps; `tell` also prints them."""
 
@@ -184,7 +164,7 @@ class Demo:
         rows = chain.from_iterable(trace.events(item) for item in trace.TRACES)
         with bar("ingest") as progress:
             progress.disable = progress.disable or not self._tell
-            task = progress.add_task("ingest", total=None, rate="")
+            task = progress.add_task("ingest", total=None, rate="", events=0)
             sender = Sender(self._client, lambda done: advance(progress, task, done))
             totals = Totals()
             sender.send(rows, totals)
@@ -232,12 +212,17 @@ class Demo:
     def _await_settlement(self) -> None:
         """Wait until the ledger has heard of the payments: they reach it as events. Raises CliError."""
         deadline = time.monotonic() + SETTLE_SECONDS
+        # The tenant may have debts of its own.
+        mine = {
+            f"receivable:{charge.org_id}:{charge.total.currency_code}"
+            for charge in self.story.charges
+        }
         while True:
             self.story.accounts = list(ledger.accounts(self._client))
             owed = [
                 account.balances.debits_posted - account.balances.credits_posted
                 for account in self.story.accounts
-                if account.account_id.startswith("receivable:")
+                if account.account_id in mine
             ]
             if not any(owed):
                 break
@@ -287,27 +272,31 @@ class Demo:
             say(f"    {text}")
 
 
-def show_next_steps(session: Session, story: Story, keeps: bool) -> None:
-    """Print the REST, grpcurl and CLI lines to look further."""
+def show_next_steps(session: Session, data_dir: Path, story: Story, *, keeps: bool) -> None:
+    """Print the lines to look further; with `keeps` the mesh of `session` serves on."""
     charge = story.charges[0].charge_id
     program = program_name()
     say()
     say(bold("Next steps"))
-    if keeps:
-        say("in another terminal:")
-        lines = [f"export TOLLMESH_ADDRESS={session.grpc} TOLLMESH_API_KEY={session.api_key}"]
+    if not keeps:
+        elsewhere = (
+            "" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {shlex.quote(str(data_dir))}"
+        )
+        say("run ", bold(f"{program} up{elsewhere}"), ", and in another terminal:")
     else:
-        say("run ", bold(f"{program} demo --keep"), ", and in another terminal:")
-        lines = ["export TOLLMESH_ADDRESS=… TOLLMESH_API_KEY=…   # as printed there"]
-    rest = session.rest or "http://127.0.0.1:7480"
-    lines += [
+        say("in another terminal:")
+    lines = [
         f"{program} explain {charge}",
         f"{program} events tail --subject 'payment.*'",
         f"{program} ledger entries receivable:code-assist:USD",
-        f'curl -H "Authorization: Bearer $TOLLMESH_API_KEY" {rest}/v1/billing/charges/{charge}',
-        'go -C services/gateway tool grpcurl -plaintext -H "authorization: Bearer $TOLLMESH_API_KEY" '
-        "$TOLLMESH_ADDRESS payments.ledger.v1.LedgerService/GetTrialBalance",
+        f"{program} api GET /v1/billing/charges/{charge}",
+        f"{program} api payments.ledger.v1.LedgerService/GetTrialBalance",
     ]
+    if data_dir != DEFAULT_DATA_DIR:
+        lines.insert(0, f"export TOLLMESH_DATA_DIR={shlex.quote(str(data_dir.absolute()))}")
+    if keeps and session.rest:
+        key = f"Authorization: Bearer {session.api_key}"
+        lines.append(f'curl -H "{key}" {session.rest}/v1/billing/charges/{charge}')
     for line in lines:
         say(f"  {line}")
 

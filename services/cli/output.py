@@ -7,12 +7,15 @@ import copy
 import json
 import os
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, Any, cast
+from itertools import islice, pairwise
+from typing import IO, Annotated, Any, cast
 
 import typer
 from google.protobuf import descriptor_pool, json_format
@@ -27,7 +30,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from services.cli.errors import CliError
+from services.cli.errors import EXIT_USAGE, CliError
 from services.runtime.money import Money, format_money
 
 
@@ -48,11 +51,23 @@ OutputOption = Annotated[
 # Without a terminal there is no width to keep to; 80 columns would fold ids.
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
 
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="do it without asking")]
+LimitOption = Annotated[int, typer.Option("--limit", min=0, help="maximum number; 0 lists all")]
+
 _TEXT_WIDTH_MIN = 16
+# What a document or a table of any number of items holds in memory.
+_DOCUMENT_BYTES_IN_MEMORY = 4 * 1024 * 1024
+_TABLE_ROWS_MAX = 1_000
+_COPY_CHARS = 65_536
 
 
 class ReaderGone(Exception):
     """Who read our standard output has closed it; nothing more can be printed."""
+
+
+def leave_reader() -> None:
+    """Send to nobody what is left for standard output, so that the process ends without a further fault."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Console(Console):
@@ -66,14 +81,78 @@ console = _Console(width=_WIDTH, emoji=False)
 progress_console = Console(stderr=True, emoji=False)
 
 
+@dataclass(slots=True)
+class _Document:
+    """The one JSON document of a command.
+
+    Attributes:
+        wanted: the command was asked for JSON.
+        printed: it has printed its result.
+    """
+
+    wanted: bool = False
+    printed: bool = False
+
+
+_document = _Document()
+
+
+def begin(arguments: Sequence[str]) -> bool:
+    """Begin a command; returns whether its arguments ask for JSON. Known before they are parsed, which may fail."""
+    options = list(arguments)
+    if "--" in options:
+        del options[options.index("--") :]
+    asked = {"-ojson", "--output=json"} & {*options}
+    _document.wanted = bool(asked) or any(
+        option in ("-o", "--output") and value == "json" for option, value in pairwise(options)
+    )
+    _document.printed = False
+    return _document.wanted
+
+
 def show_error(error: CliError) -> None:
-    """Print an error on standard error: message, reason, and what to do next, a line each."""
+    """Print an error on standard error: message, reason, and what to do next, a line each.
+
+    To a program that waits for a document it is printed on standard output too, unless the command's result is there.
+    """
+    _show_error(error)
+    if _document.wanted and not _document.printed:
+        try:
+            print_json(error.as_dict())
+        except ReaderGone:
+            leave_reader()
+
+
+def _show_error(error: CliError) -> None:
     line = Text.assemble(("error:", "bold red"), " ", _as_lines(error.message))
     if error.reason:
         line.append(f" ({printable(error.reason)})", style="dim")
     progress_console.print(line, highlight=False, soft_wrap=True)
-    for hint in error.hints:
-        progress_console.print(Text(f"  {_as_lines(hint)}"), highlight=False, soft_wrap=True)
+    for below in error.lines():
+        progress_console.print(Text(f"  {_as_lines(below)}"), highlight=False, soft_wrap=True)
+
+
+def confirm(what: str, *, yes: bool) -> None:
+    """Ask a person whether to do what cannot be undone, unless the command says yes.
+
+    Args:
+        what: what is about to happen, a sentence.
+        yes: the command line says that it is meant.
+
+    Raises:
+        CliError: the answer is no, or there is no terminal to ask at.
+    """
+    if yes:
+        return
+    if not (sys.stdin.isatty() and progress_console.is_terminal):
+        raise CliError(
+            f"{what}: this needs a confirmation, and there is no terminal to ask at",
+            "add --yes to the command if it is meant",
+            exit_code=EXIT_USAGE,
+        )
+    progress_console.print(Text(f"{printable(what)}. Continue? [y/N] "), end="", soft_wrap=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise CliError("not confirmed: nothing was done")
 
 
 def note(text: str) -> None:
@@ -110,15 +189,106 @@ def _as_lines(text: str) -> str:
     return "\n    ".join(map(printable, text.split("\n")))
 
 
-def print_json(value: Message | dict[str, Any] | Sequence[Any]) -> None:
-    """Print one JSON document; messages in the proto's own spelling."""
+def print_json(value: Message | dict[str, Any] | Sequence[Any], *, more: bool = False) -> None:
+    """Print one JSON document; messages in the proto's own spelling.
+
+    Args:
+        value: what is printed.
+        more: it is a line of many, among which an error is one more.
+    """
     plain = as_dict(value) if isinstance(value, Message) else value
+    _document.printed = not more
     try:
         sys.stdout.write(_json(plain) + "\n")
         sys.stdout.flush()
     except UnicodeEncodeError:
         # Under a locale without UTF-8, and for undecoded bytes.
         sys.stdout.write(json.dumps(plain) + "\n")
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+
+
+class JsonWriter:
+    """One JSON object of any size: lists item by item, and other members. It is printed once it is whole.
+
+    Use as a context manager; a failure inside of it prints nothing. What is more than a few megabytes is kept in a file
+    without a name until then.
+    """
+
+    def __init__(self) -> None:
+        self._kept = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - closed with this
+            max_size=_DOCUMENT_BYTES_IN_MEMORY, mode="w+", encoding="utf-8", newline=""
+        )
+        self._members = 0
+        self._is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+
+    def __enter__(self) -> JsonWriter:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        with self._kept:
+            if kind is None:
+                self._print()
+
+    def add_list(self, name: str, items: Iterable[Message | dict[str, Any]]) -> None:
+        """Add a member that is a list."""
+        self._begin(name)
+        self._write("[")
+        for number, item in enumerate(items):
+            plain = as_dict(item) if isinstance(item, Message) else item
+            self._write((", " if number else "") + self._text(plain))
+        self._write("]")
+
+    def add(self, name: str, value: Any) -> None:
+        """Add a member with a plain value."""
+        self._begin(name)
+        self._write(self._text(value))
+
+    def _begin(self, name: str) -> None:
+        self._write((", " if self._members else "{") + json.dumps(name) + ": ")
+        self._members += 1
+
+    def _text(self, plain: Any) -> str:
+        return _json(plain) if self._is_unicode else json.dumps(plain)
+
+    def _write(self, text: str) -> None:
+        try:
+            self._kept.write(text)
+        except OSError as error:
+            raise no_room(error) from error
+
+    def _print(self) -> None:
+        self._write("}\n" if self._members else "{}\n")
+        copy_out(self._kept)
+
+
+def no_room(error: OSError) -> CliError:
+    """Return the error of an answer that found no room for its file."""
+    return CliError(
+        f"cannot keep the answer until it is whole: {error.strerror or error}",
+        f"make room in {tempfile.gettempdir()}, or name another folder in TMPDIR",
+    )
+
+
+def copy_out(kept: IO[str]) -> None:
+    """Print a text that was kept in a file, as the command's result."""
+    _document.printed = True
+    try:
+        kept.seek(0)
+        while chunk := kept.read(_COPY_CHARS):
+            sys.stdout.write(chunk)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+
+
+def print_line(text: str) -> None:
+    """Print a line that holds nothing a terminal would obey, as it is."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except UnicodeEncodeError:  # under a locale without UTF-8
+        sys.stdout.write(text.encode("ascii", "backslashreplace").decode() + "\n")
     except BrokenPipeError as error:
         raise ReaderGone from error
 
@@ -131,22 +301,26 @@ def _json(plain: Any) -> str:
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-def as_dict(message: Message, *, zeros: bool = True) -> dict[str, Any]:
+def as_dict(
+    message: Message, *, zeros: bool = True, pool: DescriptorPool | None = None
+) -> dict[str, Any]:
     """Render a message as JSON does, with the proto's field names and, unless told otherwise, every scalar field.
 
     What an Any holds of a later release, or that JSON cannot say, is rendered as its bytes:
-    `{"@type": …, "value": <Base64>}`.
+    `{"@type": …, "value": <Base64>}`. What stands in an Any is looked up in `pool`; in this release's unless given.
     """
+    known = pool or descriptor_pool.Default()
     render = partial(
         json_format.MessageToDict,
         preserving_proto_field_name=True,
         always_print_fields_with_no_presence=zeros,
     )
     try:
-        return render(message)
+        return render(message, descriptor_pool=known)
     except _UNSAYABLE:
         copied = copy.deepcopy(message)
-        opaque = _Opaque({found.type_url for found in _any_messages(copied) if _is_opaque(found)})
+        urls = {found.type_url for found in _any_messages(copied) if _is_opaque(found, known)}
+        opaque = _Opaque(urls, known)
         for found in _any_messages(copied):
             if found.type_url in opaque.urls:
                 found.value = BytesValue(value=found.value).SerializeToString()
@@ -156,27 +330,28 @@ def as_dict(message: Message, *, zeros: bool = True) -> dict[str, Any]:
 class _Opaque:
     """Descriptors by name, for which an opaque type is a message of bytes."""
 
-    def __init__(self, urls: set[str]) -> None:
-        self.urls = urls
+    def __init__(self, urls: set[str], known: DescriptorPool) -> None:
+        self.urls, self._known = urls, known
         self._names = {url.rpartition("/")[2] for url in urls}
 
     def FindMessageTypeByName(self, name: str) -> Any:  # noqa: N802 - as protobuf calls it
         if name in self._names:
             return BytesValue.DESCRIPTOR
-        return descriptor_pool.Default().FindMessageTypeByName(name)
+        return self._known.FindMessageTypeByName(name)
 
 
-def _is_opaque(found: Any_) -> bool:
+def _is_opaque(found: Any_, known: DescriptorPool) -> bool:
     try:
-        json_format.MessageToDict(found)
+        json_format.MessageToDict(found, descriptor_pool=known)
     except _UNSAYABLE:
         return True
     return False
 
 
 def _any_messages(message: Message) -> Iterator[Any_]:
-    if isinstance(message, Any_):
-        yield message
+    # By its name: a server's own description makes classes of its own.
+    if message.DESCRIPTOR.full_name == Any_.DESCRIPTOR.full_name:
+        yield cast("Any_", message)
         return
     for field, value in message.ListFields():
         if field.message_type is None:
@@ -219,6 +394,17 @@ def print_table(
     for row in shown:
         table.add_row(*map(Text, row))
     console.print(table)
+
+
+def print_tables(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()
+) -> None:
+    """Print rows of any number: as one table, or as several when they are many."""
+    left = iter(rows)
+    shown = list(islice(left, _TABLE_ROWS_MAX))
+    print_table("", columns, shown, right=right)
+    while shown := list(islice(left, _TABLE_ROWS_MAX)):
+        print_table("", columns, shown, right=right)
 
 
 def _folded(heading: str, index: int, rows: Sequence[Sequence[str]]) -> str:

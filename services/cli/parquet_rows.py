@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from services.cli.errors import EXIT_USAGE, CliError
+from services.cli.streams import Meter
 
 BATCH_ROWS = 10_000
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -31,12 +32,13 @@ class Unreadable:
     problem: str
 
 
-def records(path: str, columns: Columns) -> Iterator[Mapping[str, Any]]:
+def records(path: str, columns: Columns, meter: Meter | None = None) -> Iterator[Mapping[str, Any]]:
     """Give the records of a file.
 
     Args:
         path: the file.
         columns: of the names of all columns, which are read.
+        meter: counts the rows.
 
     Raises:
         CliError: the file cannot be read. What was given before is right.
@@ -45,8 +47,11 @@ def records(path: str, columns: Columns) -> Iterator[Mapping[str, Any]]:
         # Legacy times of 96 bits wrap around beyond the year 2262 when they are read to the nanosecond.
         with parquet.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
             wanted = list(columns(list(file.schema_arrow.names)))
+            meter = meter or Meter()
+            meter.total = file.metadata.num_rows
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
                 read = [_cells(column) for column in batch.columns]
+                meter.done += batch.num_rows
                 for number in range(batch.num_rows):
                     yield {
                         name: cells[number]

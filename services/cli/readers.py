@@ -110,7 +110,11 @@ def detect(path: str, chosen: FileFormat | None) -> FileFormat:
 
 
 def read(
-    path: str, file_format: FileFormat, mapping: ColumnMapping, unread: Unread = lambda _: None
+    path: str,
+    file_format: FileFormat,
+    mapping: ColumnMapping,
+    unread: Unread = lambda _: None,
+    meter: streams.Meter | None = None,
 ) -> Rows:
     """Read the events of a file, one row at a time; `-` is standard input (not for Parquet).
 
@@ -119,6 +123,7 @@ def read(
         file_format: its format.
         mapping: which column fills which field.
         unread: told the columns, or the keys of JSON, that fill no field; each once.
+        meter: knows how much of the file was read.
 
     Raises:
         CliError: the file cannot be opened, its columns cannot be those of events, or it ends before its end. The
@@ -126,11 +131,11 @@ def read(
     """
     records = _Records(mapping, unread)
     if file_format is FileFormat.PARQUET:
-        yield from _parquet(path, records)
+        yield from _parquet(path, records, meter)
         return
     readers = {FileFormat.CSV: _csv, FileFormat.JSON: _json, FileFormat.JSONL: _json_lines}
     row = 0
-    with streams.opened(path) as stream:
+    with streams.opened(path, meter) as stream:
         try:
             for item in readers[file_format](stream, records):
                 row = item.row
@@ -245,7 +250,7 @@ def _document(text: str | None, place: strict_json.Place) -> Mapping[str, Any] |
     return found
 
 
-def _parquet(path: str, records: _Records) -> Rows:
+def _parquet(path: str, records: _Records, meter: streams.Meter | None) -> Rows:
     if path == "-":
         raise CliError(
             "Parquet cannot be read from standard input, because its index is at the end",
@@ -259,7 +264,7 @@ def _parquet(path: str, records: _Records) -> Rows:
         used = records.has_header(names).used()
         return [name for name in names if name in used]
 
-    for row, record in enumerate(parquet_rows.records(path, columns), start=1):
+    for row, record in enumerate(parquet_rows.records(path, columns, meter), start=1):
         yield records.row(row, record)
 
 

@@ -6,6 +6,7 @@ DUPLICATE.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
@@ -25,6 +26,28 @@ BATCH_BYTES = CALL_BYTES_MAX
 BATCHES_IN_FLIGHT = 6
 RECONNECTS_MAX = 5
 PROBLEMS_KEPT = 100
+EXAMPLES_KEPT = 3
+# What is wrong with rows that are no events is told in words: those that differ in values only are one reason.
+MALFORMED = "MALFORMED"
+REASONS_MAX = 50
+OTHER = "OTHER"
+_VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d,.]*")
+_REASON_CHARS_MAX = 120
+
+
+@dataclass(slots=True)
+class Reason:
+    """Rows that were not stored for the same reason.
+
+    Attributes:
+        name: the service's reason; for a row that is no event, MALFORMED and what is wrong, without its values.
+        count: how many.
+        examples: the first three.
+    """
+
+    name: str
+    count: int = 0
+    examples: list[BadRow] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -35,6 +58,7 @@ class Totals:
         accepted, duplicate, conflict, rejected: events by verdict.
         malformed: rows that were no events and were not sent.
         problems: the first hundred rows that were neither accepted nor duplicates, each with what is wrong.
+        reasons: all of those rows by reason; after fifty reasons the others count as one.
         seconds: time from the first to the last answer.
     """
 
@@ -44,6 +68,7 @@ class Totals:
     rejected: int = 0
     malformed: int = 0
     problems: list[BadRow] = field(default_factory=list)
+    reasons: dict[str, Reason] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -56,10 +81,18 @@ class Totals:
         """True when every row is stored."""
         return not (self.conflict or self.rejected or self.malformed)
 
-    def note(self, row: int, problem: str) -> None:
-        """Keep a problem, up to a bound."""
+    def note(self, row: int, problem: str, reason: str = "") -> None:
+        """Count a problem, and keep it up to a bound."""
+        found = BadRow(row, problem)
         if len(self.problems) < PROBLEMS_KEPT:
-            self.problems.append(BadRow(row, problem))
+            self.problems.append(found)
+        name = reason or f"{MALFORMED}: {_VALUE.sub('…', problem)[:_REASON_CHARS_MAX]}"
+        if name not in self.reasons and len(self.reasons) >= REASONS_MAX:
+            name = OTHER
+        same = self.reasons.setdefault(name, Reason(name))
+        same.count += 1
+        if len(same.examples) < EXAMPLES_KEPT:
+            same.examples.append(found)
 
 
 _Batch = list[GoodRow]
@@ -283,4 +316,4 @@ def _add(totals: Totals, batch: _Batch, result: metering_service_pb2.IngestEvent
     for problem in result.problems:
         if problem.outcome != type_pb2.OUTCOME_DUPLICATE:
             text = f"{problem.request_id}: {problem.reason}: {problem.message}"
-            totals.note(batch[problem.index].row, text)
+            totals.note(batch[problem.index].row, text, problem.reason)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import re
 import sys
 import zlib
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,9 +38,24 @@ class LineTooLong(csv.Error):
     """A line, or lines that belong together, that no event has; what is too much was read over."""
 
 
+@dataclass(slots=True)
+class Meter:
+    """How much of a file was read; another thread may look.
+
+    Attributes:
+        total: its bytes, or its rows if it is Parquet; None when nothing tells.
+        done: how many of them were read.
+    """
+
+    total: int | None = None
+    done: int = 0
+
+
 @contextmanager
-def opened(path: str) -> Iterator[IO[str]]:
+def opened(path: str, meter: Meter | None = None) -> Iterator[IO[str]]:
     """Open a text file, `-` for standard input; what gzip packed is unpacked, whatever its name.
+
+    `meter` counts the bytes as they are stored, packed or not.
 
     Bytes that are not UTF-8 become surrogates, which name their row later; a byte order mark is skipped.
 
@@ -47,8 +64,11 @@ def opened(path: str) -> Iterator[IO[str]]:
     """
     try:
         raw = sys.stdin.buffer if path == "-" else Path(path).open("rb")  # noqa: SIM115 - closed below
+        meter = meter or Meter()
+        # A pipe has no size, nor has what a device holds.
+        meter.total = os.fstat(raw.fileno()).st_size or None if path != "-" else None
         try:
-            yield _text(raw, path)
+            yield _text(raw, path, meter)
         finally:
             if path != "-":
                 raw.close()
@@ -58,14 +78,14 @@ def opened(path: str) -> Iterator[IO[str]]:
         ) from error
 
 
-def _text(raw: IO[bytes], path: str) -> IO[str]:
+def _text(raw: IO[bytes], path: str, meter: Meter) -> IO[str]:
     # Not `peek`, which gives what a pipe happens to hold.
     head = raw.read(2)
     if head in _UTF16:
         raise CliError(
             f"{path} is UTF-16", "convert it to UTF-8, e.g. with iconv", exit_code=EXIT_USAGE
         )
-    source: Any = io.BufferedReader(_Joined(head, raw), _CHUNK)
+    source: Any = io.BufferedReader(_Joined(head, raw, meter), _CHUNK)
     if head == _GZIP:
         source = io.BufferedReader(_Unpacked(source), _CHUNK)
     return io.TextIOWrapper(source, encoding="utf-8-sig", errors="surrogateescape", newline="")
@@ -74,8 +94,8 @@ def _text(raw: IO[bytes], path: str) -> IO[str]:
 class _Joined(io.RawIOBase):
     """The bytes that were looked at, and those after them. Closing it leaves the file open."""
 
-    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
-        self._head, self._rest = head, rest
+    def __init__(self, head: bytes, rest: IO[bytes], meter: Meter) -> None:
+        self._head, self._rest, self._meter = head, rest, meter
 
     def readable(self) -> bool:
         return True
@@ -87,6 +107,7 @@ class _Joined(io.RawIOBase):
             read = getattr(self._rest, "read1", self._rest.read)
             chunk = read(len(buffer))
         buffer[: len(chunk)] = chunk
+        self._meter.done += len(chunk)
         return len(chunk)
 
 

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from services.events import facts
 from services.events.adapters.webhooks_sender import ATTEMPT_SECONDS, BODY_SECONDS, Sender
 from services.events.app.webhooks import signing_key
+from services.events.domain import measures
 from services.events.domain import webhooks_bodies as bodies
 from services.events.domain import webhooks_policy as policy
 from services.events.domain import webhooks_signing as signing
@@ -61,7 +62,6 @@ PRUNE_BATCH = 1000
 LOST_MAX = 5
 PRINCIPAL = "mesh:events.webhooks"
 USER_AGENT = "Tollmesh-Webhooks/1"
-ATTEMPT_METRIC = "tollmesh.webhooks.attempt.duration"
 
 _START = ("", "")
 
@@ -123,6 +123,11 @@ class Sending:
     def causation_id(self) -> str:
         """The event."""
         return self.claim.event_id
+
+    @property
+    def traceparent(self) -> str:
+        """Not known before its event is read."""
+        return ""
 
     def __str__(self) -> str:
         return self.claim.attempt_id
@@ -284,7 +289,7 @@ class WebhookWorker:
     async def _settle(self, claimed: Claim, answer: Answer, *, for_good: bool = False) -> None:
         """Write down what came of an attempt; a database that is away for a moment is waited for."""
         self._telemetry.duration(
-            ATTEMPT_METRIC,
+            measures.ATTEMPTS.name,
             answer.latency_ms / 1000,
             outcome=answer.outcome.value.lower(),
             # Of which kind is enough: whose it was tells the log of attempts.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 from services.ledger import facts, store
-from services.ledger.domain import payments
+from services.ledger.domain import measures, payments
 from services.ledger.domain.accounts import (
     Account,
     AccountFilter,
@@ -146,7 +146,19 @@ async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork
         await store.insert_postings(work, evaluation.postings, batch_no)
         await store.update_balances(work, [balances[account_id] for account_id in moved])
         work.publish(facts.batch_posted(evaluation.postings, batch_no, len(moved), work.now))
+    _count(work, evaluation)
     return evaluation
+
+
+def _count(work: UnitOfWork, evaluation: Evaluation) -> None:
+    for result, count in Counter(verdict.result for verdict in evaluation.verdicts).items():
+        work.count(measures.TRANSFERS, count, result=result.name.lower())
+    posted: dict[str, list[int]] = defaultdict(list)
+    for posting in evaluation.postings:
+        posted[posting.transfer.currency_code].append(posting.transfer.amount_minor)
+    for currency, amounts in posted.items():
+        work.count(measures.ENTRIES, 2 * len(amounts), currency=currency)
+        work.count(measures.POSTED, sum(amounts), currency=currency)
 
 
 async def book_charge(work: UnitOfWork, charge: Charge) -> Transfer:

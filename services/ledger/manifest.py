@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.ledger.domain import measures
 from services.runtime.contracts import Contract, ContractKind
 from services.runtime.manifests import Manifest
 
@@ -26,5 +27,6 @@ CONTRACTS = (
 SERVICE = Manifest(
     name="ledger",
     contracts=CONTRACTS,
+    measures=measures.ALL,
     migrations="services.ledger.migrations",
 )

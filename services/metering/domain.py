@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from services.runtime import moments
 from services.runtime.errors import Code, DomainError
+from services.runtime.measures import Measure
 
 EVENTS_MAX = 10_000
 """Events in one batch: what one transaction stores in well under a second."""
@@ -33,6 +34,20 @@ OUTSIDE_WINDOW = frozenset({EVENT_TOO_OLD, EVENT_TOO_NEW})
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+EVENTS_ANSWERED = Measure(
+    "tollmesh.metering.events",
+    "{event}",
+    "Usage events answered, once their batch is stored.",
+    {"outcome": "`accepted`, `duplicate`, `conflict` or `rejected`"},
+)
+EVENTS_REJECTED = Measure(
+    "tollmesh.metering.rejections",
+    "{event}",
+    "Usage events rejected.",
+    {"reason": "as in the answer, e.g. `UNKNOWN_SKU`"},
+)
+MEASURES = (EVENTS_ANSWERED, EVENTS_REJECTED)
 
 
 class UnknownTimeZone(DomainError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.metering.domain import MEASURES
 from services.runtime.contracts import Contract, ContractKind
 from services.runtime.manifests import Manifest
 
@@ -20,5 +21,6 @@ SERVICE = Manifest(
     name="metering",
     needs=frozenset({"pricing:read"}),
     contracts=CONTRACTS,
+    measures=MEASURES,
     migrations="services.metering.migrations",
 )

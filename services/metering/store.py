@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from services.metering.domain import (
@@ -32,6 +32,8 @@ from services.runtime.database import UnitOfWork
 from services.runtime.postgres import sql
 from services.runtime.turns import in_slices
 
+ItemT = TypeVar("ItemT")
+
 RECEIPT_PREFIX = "rcp_"
 # Rows that are made before others have their turn.
 _PART_ROWS = 500
@@ -39,7 +41,8 @@ _PART_BYTES = 256 * 1024
 # Events that are stored without the staging table.
 FEW_MAX = 50
 _NULL = "\\N"
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+# The backslash first: the others bring theirs.
+_ESCAPES = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
 
 _SQL = sql.load("services.metering", "queries.sql")
 
@@ -97,7 +100,12 @@ def copy_text(rows: Iterable[Row]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text if text.isprintable() and "\\" not in text else text.translate(_ESCAPES)
+    if text.isprintable() and "\\" not in text:
+        return text
+    # Ten times as quick as `str.translate`, where one character becomes two.
+    for plain, escape in _ESCAPES:
+        text = text.replace(plain, escape)
+    return text
 
 
 async def _stage(work: UnitOfWork, rows: Sequence[Row]) -> None:
@@ -105,8 +113,13 @@ async def _stage(work: UnitOfWork, rows: Sequence[Row]) -> None:
     await _rows(work, "create_staging")
     connection = await work.raw()
     async with connection.cursor() as cursor, cursor.copy(_SQL["copy_staging"].encode()) as copy:
-        async for start in in_slices(range(0, len(rows), _PART_ROWS), 1):
-            await copy.write(copy_text(rows[start : start + _PART_ROWS]))
+        async for part in in_slices(_light_parts(rows, _row_weight), 1):
+            await copy.write(copy_text(part))
+
+
+def _row_weight(row: Row) -> int:
+    request_id, content, metadata, *_ = row
+    return len(request_id) + len(content) + len(metadata)
 
 
 async def known_events(work: UnitOfWork, receipt_id: str, batch: Batch) -> list[StoredEvent]:
@@ -247,7 +260,7 @@ async def insert_rejected(
     work: UnitOfWork, receipt_id: str, rejections: Sequence[Rejection]
 ) -> None:
     """Keep refused events with their reasons."""
-    for part in _light_parts(rejections):
+    for part in _light_parts(rejections, lambda item: len(item.content)):
         await _rows(
             work,
             "insert_rejected",
@@ -261,16 +274,17 @@ async def insert_rejected(
         )
 
 
-def _light_parts(rejections: Sequence[Rejection]) -> Iterator[list[Rejection]]:
+def _light_parts(items: Iterable[ItemT], weigh: Callable[[ItemT], int]) -> Iterator[list[ItemT]]:
     """Cut by rows and by bytes: how long the driver takes to write a part follows from both."""
-    part: list[Rejection] = []
+    part: list[ItemT] = []
     weight = 0
-    for item in rejections:
-        if part and (len(part) >= _PART_ROWS or weight + len(item.content) > _PART_BYTES):
+    for item in items:
+        bytes_ = weigh(item)
+        if part and (len(part) >= _PART_ROWS or weight + bytes_ > _PART_BYTES):
             yield part
             part, weight = [], 0
         part.append(item)
-        weight += len(item.content)
+        weight += bytes_
     if part:
         yield part
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.orchestration.domain import measures
 from services.runtime.contracts import Contract, ContractKind
 from services.runtime.manifests import Manifest
 
@@ -58,5 +59,6 @@ CONTRACTS = (
 SERVICE = Manifest(
     name="orchestration",
     contracts=CONTRACTS,
+    measures=measures.ALL,
     migrations="services.orchestration.migrations",
 )

@@ -4,11 +4,11 @@ Statements of payments. They run as the services' role, for the tenant of the tr
 -- Leased to its maker while there is something to do.
 INSERT INTO orchestration.payment
       (tenant_id, payment_id, request_key, merchant_id, order_id, person_id, org_id, currency, total_minor, context,
-       plan_id, config_version, status, correlation_id, causation_id, due_at, lease_owner, lease_until, epoch,
+       plan_id, config_version, status, correlation_id, causation_id, traceparent, due_at, lease_owner, lease_until, epoch,
        created_at, updated_at)
 VALUES (%(tenant_id)s, %(payment_id)s, %(request_key)s, %(merchant_id)s, %(order_id)s, %(person_id)s, %(org_id)s,
         %(currency)s, %(total_minor)s, %(context)s, %(plan_id)s, %(config_version)s, %(status)s, %(correlation_id)s,
-        %(causation_id)s, CASE WHEN %(under_way)s::boolean THEN %(now)s::timestamptz END,
+        %(causation_id)s, %(traceparent)s, CASE WHEN %(under_way)s::boolean THEN %(now)s::timestamptz END,
         CASE WHEN %(under_way)s::boolean THEN %(lease_owner)s END,
         CASE WHEN %(under_way)s::boolean
              THEN clock_timestamp() + make_interval(secs => %(lease_ms)s / 1000.0) END,
@@ -19,7 +19,8 @@ VALUES (%(tenant_id)s, %(payment_id)s, %(request_key)s, %(merchant_id)s, %(order
 UPDATE orchestration.payment AS p
    SET person_id = %(person_id)s, org_id = %(org_id)s, currency = %(currency)s, total_minor = %(total_minor)s::bigint,
        context = %(context)s::jsonb, plan_id = %(plan_id)s, config_version = %(config_version)s::integer,
-       status = %(status)s, correlation_id = %(correlation_id)s, causation_id = %(causation_id)s, epoch = p.epoch + 1,
+       status = %(status)s, correlation_id = %(correlation_id)s, causation_id = %(causation_id)s,
+       traceparent = %(traceparent)s, epoch = p.epoch + 1,
        due_at = CASE WHEN %(under_way)s::boolean THEN %(now)s::timestamptz END,
        lease_owner = CASE WHEN %(under_way)s::boolean THEN %(lease_owner)s END,
        lease_until = CASE WHEN %(under_way)s::boolean
@@ -78,11 +79,14 @@ UPDATE orchestration.attempt
 
 -- @claim_due
 -- Takes the lease of payments that are due, of every tenant; another sweeper's are skipped.
-SELECT tenant_id, item_id, epoch, tries, correlation_id, causation_id
+SELECT tenant_id, item_id, epoch, tries, correlation_id, causation_id, traceparent
   FROM orchestration.claim_due(%(now)s, %(owner)s, %(lease_ms)s, %(batch)s);
 
 -- @due_lag
 SELECT due, oldest_at FROM orchestration.due_lag(%(now)s);
+
+-- @unknown_outcomes
+SELECT unknown, oldest_at FROM orchestration.unknown_outcomes();
 
 -- @hold
 -- The first statement of every transition: locks the payment, and finds no row once another has taken the lease.

@@ -107,3 +107,14 @@ class MerchantConfigServicer(service_grpc.MerchantConfigServiceServicer):
         return service_pb.ListMerchantConfigVersionsResponse(
             configs=map(messages.config_message, configs), next_page_token=token
         )
+
+    async def ListMerchantConfigs(
+        self, request: service_pb.ListMerchantConfigsRequest, context: Any
+    ) -> service_pb.ListMerchantConfigsResponse:
+        """Give a page of merchants."""
+        page = Page.of(request, "merchant_configs", {"after": str})
+        found = await self._configs.current(after=page.after.get("after", ""), limit=page.limit)
+        configs, token = page.cut(found, lambda stored: {"after": stored.config.merchant_id})
+        return service_pb.ListMerchantConfigsResponse(
+            configs=map(messages.config_message, configs), next_page_token=token
+        )

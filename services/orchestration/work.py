@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from services.orchestration.app.engine import LEASE_MARGIN_MS, Engine
+from services.orchestration.domain import measures
 from services.orchestration.store import payments as store
 from services.runtime.context import current
 from services.runtime.contracts import INVARIANT
@@ -28,7 +29,14 @@ PRINCIPAL = "mesh:orchestration"
 class DuePayments:
     """The payments whose work is due."""
 
-    def __init__(self, database: Database, engine: Engine, violations: ViolationReporter) -> None:
+    def __init__(
+        self,
+        database: Database,
+        engine: Engine,
+        violations: ViolationReporter,
+        telemetry: Telemetry,
+    ) -> None:
+        self._telemetry = telemetry
         self._database = database
         self._engine = engine
         self._violations = violations
@@ -52,7 +60,10 @@ class DuePayments:
             )
 
     async def lag(self) -> Lag:
-        """Tell how many payments wait."""
+        """Tell how many payments wait, and show how many outcomes are unknown."""
+        unknown, oldest_s = await store.unknown_outcomes(self._database)
+        self._telemetry.gauge(measures.UNKNOWN.name, unknown)
+        self._telemetry.gauge(measures.UNKNOWN_OLDEST.name, oldest_s)
         return await store.due_lag(self._database)
 
 
@@ -72,7 +83,8 @@ class Runs:
         telemetry: Telemetry | None = None,
     ) -> None:
         self.owner = new_id("orc")
-        self._queue = DuePayments(database, engine, violations)
+        telemetry = telemetry or Silent()
+        self._queue = DuePayments(database, engine, violations, telemetry)
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self.worker = Worker(
             "payments",
@@ -81,7 +93,7 @@ class Runs:
             claiming="sweep of payments",
             serving="work on payments",
             principal_id=PRINCIPAL,
-            telemetry=telemetry or Silent(),
+            telemetry=telemetry,
             places=RUNS_MAX,
             batch=BATCH,
             poll_seconds=POLL_SECONDS,

@@ -43,6 +43,7 @@ class Settings(BaseSettings):
         otlp_endpoint: where traces and metrics go by OTLP; empty for nowhere.
         log_level: least level of the log lines.
         loop_holds_file: where stacks of what holds the event loop for 250 ms or longer are appended; none without it.
+        data_dir: where `tollmesh up` keeps its files; other processes leave it alone.
         secrets_keys: keys of 32 bytes in Base64 that secrets are kept under in the database, separated by commas;
             the first encrypts, all decrypt. Only services that keep secrets need it.
         webhook_allow: addresses, networks and hosts that webhooks may go to although they are not public,

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -30,11 +31,13 @@ from services.runtime.errors import (
     StorageLow,
 )
 from services.runtime.ids import new_ulid, new_uuid
+from services.runtime.measures import Measure
 from services.runtime.outbox import facts, publish
 from services.runtime.outbox import timer_setting as setting
 from services.runtime.postgres import pool, sql
 from services.runtime.postgres.session import Call, Rows, Session
 from services.runtime.postgres.statements import compiled, statement
+from services.runtime.telemetry import Silent, Telemetry
 
 STATEMENT_TIMEOUT_MS = 60_000
 POOL_WAIT_SECONDS = 10.0
@@ -95,6 +98,9 @@ NOBODY = CallContext("", "mesh", frozenset(), request_id="", correlation_id="")
 Parameters = Mapping[str, Any]
 
 
+_SILENT = Silent()
+
+
 class UnitOfWork:
     """One transaction on behalf of one tenant.
 
@@ -107,7 +113,12 @@ class UnitOfWork:
     """
 
     def __init__(
-        self, session: Session, call: CallContext, now: datetime, opening: Sequence[Call] = ()
+        self,
+        session: Session,
+        call: CallContext,
+        now: datetime,
+        opening: Sequence[Call] = (),
+        telemetry: Telemetry = _SILENT,
     ) -> None:
         self._session = session
         self.tenant_id = call.tenant_id
@@ -119,6 +130,7 @@ class UnitOfWork:
         self._audits: list[dict[str, Any]] = []
         self._told = False
         self._afterwards: list[Callable[[], None]] = []
+        self._telemetry = telemetry
         self.scheduled = False
 
     async def execute(
@@ -284,6 +296,11 @@ class UnitOfWork:
         """Have something done once this is committed, e.g. forget what is remembered of the state before."""
         self._afterwards.append(call)
 
+    def count(self, measure: Measure, amount: int, **labels: str) -> None:
+        """Add to a counter once this is committed; labels are those that the measure declares."""
+        if amount:
+            self.after_commit(partial(self._telemetry.count, measure, amount, labels))
+
     def committed(self) -> None:
         """Do what was to be done after the commit."""
         for call in self._afterwards:
@@ -324,6 +341,7 @@ class Database:
         scheduled: called after each commit that set a timer.
         pooled: a connection pooler in transaction mode stands in between.
         conditions: of the process, for the background work that uses it.
+        telemetry: told what units of work count.
     """
 
     def __init__(
@@ -336,7 +354,9 @@ class Database:
         scheduled: Callable[[], None] = lambda: None,
         pooled: bool = False,
         conditions: Conditions | None = None,
+        telemetry: Telemetry = _SILENT,
     ) -> None:
+        self._telemetry = telemetry
         self.conditions = conditions or Conditions()
         self._clock = clock
         self._wake = wake
@@ -387,7 +407,8 @@ class Database:
         """
         call = current()
         async with self.session() as session:
-            work = UnitOfWork(session, call, self._clock.now(), (_BEGIN, _opening(call)))
+            opening = (_BEGIN, _opening(call))
+            work = UnitOfWork(session, call, self._clock.now(), opening, self._telemetry)
             try:
                 yield work
                 rest = await work.rest()

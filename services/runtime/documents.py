@@ -1,4 +1,4 @@
-"""Documents that a person writes, in YAML or JSON: one reader for all of them, which guesses nothing.
+"""Documents that a person writes, in YAML or JSON: one reader for all of them, which guesses nothing, and its writer.
 
 Scalars are those of JSON, whichever of the two a document is written in: `on`, `12:30`, `010` and `2026-01-01` are
 texts, as they stand. A key is its text. What has two readings is refused: a key that stands twice, a number that a
@@ -19,6 +19,7 @@ import yaml
 BYTES_MAX = 16 * 1024 * 1024
 # Nodes that aliases stand for. A bomb of a few hundred bytes has billions.
 ALIASED_NODES_MAX = 1_000_000
+_LINE_CHARS_MAX = 1_000_000
 
 _TAG = "tag:yaml.org,2002:"
 _STR = f"{_TAG}str"
@@ -65,6 +66,14 @@ def read(content: bytes) -> Any:
     except UnicodeEncodeError as error:
         raise DocumentUnfit("a string in it contains half of a surrogate pair") from error
     return value
+
+
+def write(value: Any) -> str:
+    """Write a plain document as YAML that `read` and other readers of YAML take for the same."""
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=_LINE_CHARS_MAX
+    )
+    return text
 
 
 def _parsed(text: str) -> Any:
@@ -243,7 +252,21 @@ def _children(node: Any) -> Iterable[Any]:
     return node.value if isinstance(node, yaml.SequenceNode) else ()
 
 
+class _Dumper(yaml.SafeDumper):
+    """YAML that quotes what its own readers, or ours, would take for something else than a text."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write everything out: people read it."""
+        return True
+
+    def text(self, text: str) -> Any:
+        """Escape line breaks and what is not shown; the library's other styles do not keep all of them."""
+        return self.represent_scalar(_STR, text, style=None if text.isprintable() else '"')
+
+
 for _tag, (_pattern, _first) in _SCALARS.items():
     _Loader.add_implicit_resolver(_tag, _pattern, _first)
+    _Dumper.add_implicit_resolver(_tag, _pattern, _first)
+_Dumper.add_representer(str, _Dumper.text)
 _Loader.add_constructor(f"{_TAG}int", _placed(_whole))
 _Loader.add_constructor(f"{_TAG}float", _placed(_double))

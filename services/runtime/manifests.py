@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 import services
-from services.runtime import contracts
+from services.runtime import contracts, measures
 from services.runtime.contracts import Contract
+from services.runtime.measures import Measure
 from services.runtime.service import Runtime, Service
 
 Build = Callable[[Runtime], Service]
@@ -28,6 +29,7 @@ class Manifest:
         name: its folder, its principal in calls to others, and the schema of its tables, e.g. `ledger`.
         needs: scopes that it needs of other services. Its calls to them carry these and no others.
         contracts: what it promises.
+        measures: what it counts and shows at the metrics endpoint.
         migrations: package of its Alembic environment; empty when it has no tables of its own.
         builder: builds it; without one, `build` of its `bootstrap`.
     """
@@ -35,6 +37,7 @@ class Manifest:
     name: str
     needs: frozenset[str] = frozenset()
     contracts: tuple[Contract, ...] = ()
+    measures: tuple[Measure, ...] = ()
     migrations: str = ""
     builder: Build | None = None
 
@@ -82,4 +85,20 @@ def declared(running: Iterable[Manifest]) -> tuple[Contract, ...]:
             if contract.contract_id in known:
                 raise ValueError(f"contract {contract.contract_id} is declared twice")
             known[contract.contract_id] = contract
+    return tuple(known.values())
+
+
+def measured(running: Iterable[Manifest] = ()) -> tuple[Measure, ...]:
+    """Return the measures of the runtime, of the services that run here and of all others of this release.
+
+    Raises:
+        ValueError: a measure is declared twice.
+    """
+    everywhere = {manifest.name: manifest for manifest in (*found(), *running)}
+    known = {measure.name: measure for measure in measures.MESH}
+    for manifest in everywhere.values():
+        for measure in manifest.measures:
+            if measure.name in known:
+                raise ValueError(f"measure {measure.name} is declared twice")
+            known[measure.name] = measure
     return tuple(known.values())

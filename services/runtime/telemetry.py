@@ -26,6 +26,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFl
 from opentelemetry.trace.propagation import set_span_in_context
 
 from services.runtime.config import Settings
+from services.runtime.measures import MESH, Measure
 
 log = structlog.get_logger("tollmesh")
 
@@ -47,6 +48,11 @@ _TRACESTATE_MEMBERS_MAX = 32
 # A number that nobody has brought up to date for so long would be a lie: what takes it looks every 30 seconds.
 GAUGE_SECONDS_MAX = 90.0
 
+# Combinations of labels that a counter tells apart: names that tenants choose are among them, and each costs memory
+# here and at whoever collects. All others are counted together, under this name.
+LABELS_MAX = 1_000
+OTHER = "other"
+
 # Upper bounds of the buckets of a duration; OpenTelemetry's own are meant for milliseconds.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -66,6 +72,9 @@ class Telemetry(Protocol):
 
     def record(self, path: str, code: str, seconds: float, traceparent: str, parent: str) -> None:
         """Record one finished call: under which trace context it worked, and under whose span."""
+
+    def count(self, measure: Measure, amount: int, labels: Mapping[str, str]) -> None:
+        """Add to a counter."""
 
     def gauge(self, name: str, value: float, **attributes: str) -> None:
         """Record what something stands at now, e.g. a queue's length; the name ends in its unit."""
@@ -88,6 +97,9 @@ class Silent:
         return parent or new_traceparent()
 
     def record(self, path: str, code: str, seconds: float, traceparent: str, parent: str) -> None:
+        """Do nothing."""
+
+    def count(self, measure: Measure, amount: int, labels: Mapping[str, str]) -> None:
         """Do nothing."""
 
     def gauge(self, name: str, value: float, **attributes: str) -> None:
@@ -116,16 +128,18 @@ def _fresh(readings: _Readings) -> list[tuple[float, dict[str, str]]]:
 class OpenTelemetry:
     """Records calls as metrics and, with an OTLP endpoint, as spans."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, declared: Sequence[Measure] = MESH) -> None:
+        self._described = {measure.name: measure.description for measure in declared}
         resource = Resource.create({"service.name": "tollmesh"})
         self._meters = MeterProvider(metric_readers=_readers(settings), resource=resource)
         meter = self._meter = self._meters.get_meter("tollmesh")
         self._gauges: dict[str, _Readings] = {}
         self._durations: dict[str, Any] = {}
+        self._counters: dict[str, tuple[Any, set[tuple[tuple[str, str], ...]]]] = {}
         self._duration = meter.create_histogram(
             "rpc.server.call.duration",
             unit="s",
-            description="Duration of incoming calls.",
+            description=self._described.get("rpc.server.call.duration", ""),
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
         self._tracers: TracerProvider | None = None
@@ -148,6 +162,22 @@ class OpenTelemetry:
         if self._tracers is not None:
             self._span(path, seconds, traceparent, parent, attributes)
 
+    def count(self, measure: Measure, amount: int, labels: Mapping[str, str]) -> None:
+        """Add to a counter."""
+        if measure.name not in self._counters:
+            counter = self._meter.create_counter(
+                measure.name, unit=measure.unit, description=measure.description
+            )
+            self._counters[measure.name] = (counter, set())
+        counter, seen = self._counters[measure.name]
+        key = tuple(sorted(labels.items()))
+        if key not in seen:
+            if len(seen) >= LABELS_MAX:
+                labels = dict.fromkeys(labels, OTHER)
+            else:
+                seen.add(key)
+        counter.add(amount, dict(labels))
+
     def gauge(self, name: str, value: float, **attributes: str) -> None:
         """Record what something stands at now; it is shown for 90 seconds, then it is not known any more."""
         readings = self._gauges.get(name)
@@ -162,13 +192,18 @@ class OpenTelemetry:
         def observations(_: CallbackOptions) -> list[Observation]:
             return [Observation(value, dict(attributes)) for value, attributes in read()]
 
-        self._meter.create_observable_gauge(name, callbacks=[observations])
+        # Without the unit, with which names end already: the Prometheus exporter would add it again.
+        described = self._described.get(name, "")
+        self._meter.create_observable_gauge(name, [observations], description=described)
 
     def duration(self, name: str, seconds: float, **attributes: str) -> None:
         """Record how long one of many took."""
         if name not in self._durations:
             self._durations[name] = self._meter.create_histogram(
-                name, unit="s", explicit_bucket_boundaries_advisory=_SECONDS
+                name,
+                unit="s",
+                description=self._described.get(name, ""),
+                explicit_bucket_boundaries_advisory=_SECONDS,
             )
         self._durations[name].record(seconds, attributes)
 
@@ -214,10 +249,10 @@ class _ChosenIds(IdGenerator):
         return self._span
 
 
-def build(settings: Settings) -> Telemetry:
-    """Build what the settings ask for."""
+def build(settings: Settings, declared: Sequence[Measure] = MESH) -> Telemetry:
+    """Build what the settings ask for, with the descriptions of the measures that are declared."""
     if settings.metrics_listen or settings.otlp_endpoint:
-        return OpenTelemetry(settings)
+        return OpenTelemetry(settings, declared)
     return Silent()
 
 

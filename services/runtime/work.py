@@ -44,6 +44,10 @@ class Work(Protocol):
     def causation_id(self) -> str:
         """What caused it; empty when nothing did."""
 
+    @property
+    def traceparent(self) -> str:
+        """W3C trace context of who made it; empty when it is not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -53,6 +57,7 @@ class Claim:
         epoch: counts the holders; a stale one writes nothing.
         correlation_id: chain of calls that the work belongs to.
         causation_id: event or call that caused it.
+        traceparent: W3C trace context of that call, or an empty text.
         tries: which try this is, from 1, since it was last put off with success.
     """
 
@@ -61,6 +66,7 @@ class Claim:
     epoch: int
     correlation_id: str
     causation_id: str = ""
+    traceparent: str = ""
     tries: int = 1
 
     def __str__(self) -> str:
@@ -240,7 +246,10 @@ class Worker(Generic[WorkT]):
 
     async def _serve(self, work: WorkT, serve: Serve[WorkT]) -> None:
         async with self._places:
-            with acting(self.call(work.tenant_id, work.correlation_id, work.causation_id)):
+            call = self.call(
+                work.tenant_id, work.correlation_id, work.causation_id, work.traceparent
+            )
+            with acting(call):
                 try:
                     await serve(work)
                 except LeaseLost:
@@ -261,7 +270,13 @@ class Worker(Generic[WorkT]):
             # Its lease runs out, and it is claimed again.
             self._serving.failed(again, work=str(work))
 
-    def call(self, tenant_id: str, correlation_id: str = "", causation_id: str = "") -> CallContext:
+    def call(
+        self,
+        tenant_id: str,
+        correlation_id: str = "",
+        causation_id: str = "",
+        traceparent: str = "",
+    ) -> CallContext:
         """Return the call that serves something of a tenant."""
         request_id = new_id("run")
         seconds = self._serve_seconds
@@ -273,6 +288,7 @@ class Worker(Generic[WorkT]):
             request_id=request_id,
             correlation_id=correlation_id or request_id,
             causation_id=causation_id,
+            traceparent=traceparent,
             deadline_at=None if seconds is None else self._clock() + seconds,
         )
 

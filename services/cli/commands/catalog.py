@@ -1,14 +1,11 @@
-"""`tollmesh catalog apply` and `tollmesh estimate`."""
+"""`tollmesh catalog apply|diff|get|export` and `tollmesh estimate`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
-from google.protobuf.struct_pb2 import ListValue, Struct
 from payments.pricing.v1 import (
     catalog_service_pb2,
     catalog_service_pb2_grpc,
@@ -17,9 +14,12 @@ from payments.pricing.v1 import (
 )
 
 from services.cli import strict_json
+from services.cli.catalog_parts import parts
+from services.cli.changes import field_changes
 from services.cli.client import Client, Session
+from services.cli.commands import price_lists
 from services.cli.documents import read_document
-from services.cli.errors import EXIT_USAGE, CliError
+from services.cli.errors import EXIT_DIFFERENT, EXIT_USAGE, CliError
 from services.cli.output import (
     Format,
     OutputOption,
@@ -37,26 +37,53 @@ catalog = typer.Typer(help="The catalogue: SKUs, plans, prices, partners.", no_a
 _MARKS = {"created": ("+", "green"), "updated": ("~", "yellow"), "unchanged": (" ", "")}
 
 
+_FileArgument = Annotated[
+    str,
+    typer.Argument(
+        help="YAML or JSON, in the shape of payments.pricing.v1.Catalog; - for standard input"
+    ),
+]
+
+
 @catalog.command("apply")
 def apply(
-    file: Annotated[
-        str,
-        typer.Argument(
-            help="YAML or JSON, in the shape of payments.pricing.v1.Catalog; - for standard input"
-        ),
-    ],
+    file: _FileArgument,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show the changes without making them")
     ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Bring the catalogue in line with a file. What the file leaves out stays as it is."""
+    """Bring the catalogue in line with a file. What the file leaves out stays as it is.
+
+    A file is applied in one piece: all of it or nothing. One that is too large for that is applied in several, in the
+    order in which its parts refer to one another.
+    """
     with Client(Session.find()) as client:
         response = apply_catalog(client, read_catalog(file), validate_only=dry_run)
     if output is Format.JSON:
         print_json(response)
         return
     show_changes(response, dry_run)
+
+
+@catalog.command("diff")
+def diff(
+    file: _FileArgument,
+    exit_code: Annotated[
+        bool,
+        typer.Option("--exit-code", help=f"end with {EXIT_DIFFERENT} if anything would change"),
+    ] = False,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show what `catalog apply` of the file would change, and change nothing. Needs a key that may apply it."""
+    with Client(Session.find()) as client:
+        response = apply_catalog(client, read_catalog(file), validate_only=True)
+    if output is Format.JSON:
+        print_json(response)
+    else:
+        show_changes(response, dry_run=True)
+    if exit_code and any(enum_name(change, "kind") != "unchanged" for change in response.changes):
+        raise CliError(f"{file} differs from the catalogue", exit_code=EXIT_DIFFERENT)
 
 
 def read_catalog(file: str) -> catalog_service_pb2.Catalog:
@@ -91,12 +118,28 @@ def parse_catalog(document: Any, name: str) -> catalog_service_pb2.Catalog:
 def apply_catalog(
     client: Client, wanted: catalog_service_pb2.Catalog, *, validate_only: bool = False
 ) -> catalog_service_pb2.ApplyCatalogResponse:
-    """Apply a catalogue."""
-    request = catalog_service_pb2.ApplyCatalogRequest(
-        catalog=wanted, validate_only=validate_only, request_id=str(uuid4())
-    )
+    """Apply a catalogue, in parts if it is too large for one call.
+
+    Raises:
+        CliError: a part was refused; those before it were applied.
+    """
     stub = client.stub(catalog_service_pb2_grpc.CatalogServiceStub)
-    return client.call(stub.ApplyCatalog, request)
+    done = catalog_service_pb2.ApplyCatalogResponse()
+    for number, part in enumerate(parts(wanted)):
+        request = catalog_service_pb2.ApplyCatalogRequest(
+            catalog=part, validate_only=validate_only, request_id=str(uuid4())
+        )
+        try:
+            done.changes.extend(client.call(stub.ApplyCatalog, request).changes)
+        except CliError as error:
+            if number and validate_only:
+                hint = "the file is checked in parts: what another part of it declares counts only once it is applied"
+                error.hints = [*error.hints, hint]
+            elif number:
+                hint = f"the first {len(done.changes):,} entries are applied: repeat the command for the rest"
+                error.hints = [*error.hints, hint]
+            raise
+    return done
 
 
 def show_changes(response: catalog_service_pb2.ApplyCatalogResponse, dry_run: bool) -> None:
@@ -109,35 +152,11 @@ def show_changes(response: catalog_service_pb2.ApplyCatalogResponse, dry_run: bo
             continue
         mark, style = _MARKS.get(kind, ("?", ""))
         say(bold(mark, style), f" {change.entity} {change.id}")
-        for line in _field_changes(change.before, change.after):
+        for line in field_changes(change.before, change.after):
             say(f"    {line}")
     would = "would be " if dry_run else ""
     parts = (f"{counts[kind]} {would}{kind}" for kind in ("created", "updated"))
     say(f"{', '.join(parts)}, {counts['unchanged']} unchanged")
-
-
-def _field_changes(before: Struct, after: Struct) -> list[str]:
-    """Name each value that differs by its path: `prices[llm.requests].price.flat.amount: 1 -> 2`."""
-    old, new = dict(_leaves(before, "")), dict(_leaves(after, ""))
-    if not old:
-        return [f"{path}: {value}" for path, value in new.items()]
-    names = [path for path in {**old, **new} if old.get(path) != new.get(path)]
-    return [f"{path}: {old.get(path, '-')} -> {new.get(path, '-')}" for path in names]
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Give the values of a document by their paths; what a list holds goes by its SKU where it has one."""
-    if isinstance(value, Struct):
-        for key in sorted(value):
-            yield from _leaves(value[key], f"{path}.{key}" if path else key)
-    elif isinstance(value, ListValue):
-        for index, item in enumerate(value):
-            name = item["sku"] if isinstance(item, Struct) and "sku" in item else index
-            yield from _leaves(item, f"{path}[{name}]")
-    else:
-        whole = isinstance(value, float) and value.is_integer()
-        shown = int(value) if isinstance(value, float) and whole else value
-        yield path, shown if isinstance(shown, str) else json.dumps(shown)
 
 
 def estimate(
@@ -177,5 +196,6 @@ def _uses(text: str) -> tuple[str, str]:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    price_lists.register(app, catalog)
     app.add_typer(catalog, name="catalog")
     app.command()(estimate)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.client import Client, Session, forget_session, save_session
+from services.cli.client import Client
 from services.cli.commands.up import DEFAULT_DATA_DIR, DataDirOption
 from services.cli.output import Format, OutputOption, print_json, say
 
@@ -24,25 +24,23 @@ def demo(
     # Imported here: the other commands should not pay for loading it.
     from services.cli import demo as story_of  # noqa: PLC0415
 
-    with story_of.mesh(data_dir) as operator, story_of.tenant_session(operator) as session:
+    with story_of.mesh(data_dir) as session:
         with Client(session) as client:
             story = story_of.Demo(client, tell=output is Format.TABLE).run()
         if output is Format.JSON:
             print_json(story.as_json())
         else:
-            story_of.show_next_steps(session, story, keep)
+            story_of.show_next_steps(session, data_dir, story, keeps=keep)
         if keep:
-            _serve_until_interrupted(session, data_dir)
+            _serve_until_interrupted()
 
 
-def _serve_until_interrupted(session: Session, data_dir: DataDirOption) -> None:
-    save_session(data_dir, session)
+def _serve_until_interrupted() -> None:
     say()
     say("serving; press Ctrl-C to stop")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
-    forget_session(data_dir)
 
 
 def register(app: typer.Typer) -> None:

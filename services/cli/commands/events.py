@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import IO, Annotated
+from typing import Annotated
 
 import typer
 from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
 from payments.type.v1 import type_pb2
 
-from services.cli import streams, strict_json
+from services.cli import items, streams
 from services.cli.batches import cut
 from services.cli.client import Client, Session
 from services.cli.commands import event_operations, event_types
@@ -31,10 +29,6 @@ from services.cli.output import (
 from services.runtime.outbox import registry
 
 EVENTS_PER_CALL = 500
-# A payload may weigh 1 MiB; the event around it needs room.
-EVENT_CHARS_MAX = 2 * 1024 * 1024
-_HEAD_CHARS = 4_096
-_LIST = re.compile(r'\{\s*"events"\s*:\s*\[')
 _TAKEN = (type_pb2.OUTCOME_ACCEPTED, type_pb2.OUTCOME_DUPLICATE)
 
 events = typer.Typer(
@@ -69,7 +63,7 @@ def tail(
             for number, (event, cursor) in enumerate(feed, start=1):
                 after = cursor
                 if output is Format.JSON:
-                    print_json({"event": as_dict(event), "cursor": cursor})
+                    print_json({"event": as_dict(event), "cursor": cursor}, more=True)
                 else:
                     _show(event)
                 if number == limit:
@@ -136,7 +130,9 @@ def publish(
     done = events_service_pb2.PublishEventsResponse()
     with Client(Session.find()) as client, streams.opened(file) as stream:
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
-        for batch in cut(event_texts(stream), lambda text: len(text.body), EVENTS_PER_CALL):
+        for batch in cut(
+            items.texts(stream, "events"), lambda text: len(text.body), EVENTS_PER_CALL
+        ):
             done.results.extend(_published(client, stub, batch, len(done.results)))
     if output is Format.JSON:
         print_json(done)
@@ -148,98 +144,10 @@ def publish(
         raise CliError(f"{what} not published", exit_code=EXIT_INCOMPLETE)
 
 
-# A text that may be too long, and where it starts.
-_Placed = tuple[str | None, strict_json.Place]
-
-
-@dataclass(frozen=True, slots=True)
-class EventText:
-    """An event of a file.
-
-    Attributes:
-        body: its text, unchanged.
-        problem: why it is not sent; empty when it can be.
-    """
-
-    body: bytes
-    problem: str = ""
-
-
-def event_texts(stream: IO[str]) -> Iterator[EventText]:
-    """Split a text into events; payloads keep their text.
-
-    Raises:
-        CliError: it isn't valid JSON, or is cut off.
-    """
-    try:
-        yield from map(_checked, _texts(stream))
-    except streams.Damaged as error:
-        raise CliError(f"the file isn't valid JSON: {error}", exit_code=EXIT_USAGE) from error
-
-
-def _texts(stream: IO[str]) -> Iterator[_Placed]:
-    start = strict_json.START
-    while (first := stream.read(1)).isspace():
-        start = start.behind(first)
-    if first == "[":
-        return streams.elements(stream, EVENT_CHARS_MAX, start=start.behind(first))
-    if first != "{":
-        raise streams.Damaged("it starts with neither { nor [")
-    head = first + stream.read(_HEAD_CHARS)
-    if found := _LIST.match(head):
-        rest = streams.Ahead(head[found.end() :], stream)
-        start = start.behind(found[0])
-        return streams.elements(rest, EVENT_CHARS_MAX, behind="}", start=start)
-    return _lines_or_one(streams.Ahead(head, stream), start)
-
-
-def _lines_or_one(stream: streams.Ahead, start: strict_json.Place) -> Iterator[_Placed]:
-    """Give one event per line, or a single event that spans several lines."""
-    begun = stream.readline(EVENT_CHARS_MAX + 1)
-    if not _is_json(begun):
-        begun += stream.read(EVENT_CHARS_MAX + 1 - len(begun))
-        if _is_json(begun):
-            yield begun, start
-            return
-    yield from _lines(streams.Ahead(begun, stream), start)
-
-
-def _lines(stream: streams.Ahead, start: strict_json.Place) -> Iterator[_Placed]:
-    lines = streams.Lines(stream, before=start.line - 1, chars_max=EVENT_CHARS_MAX)
-    for number, line in lines.numbered():
-        at = strict_json.Place(number, start.column if number == start.line else 1)
-        if line is None:
-            yield None, at
-        else:
-            yield line.strip(), at.behind(line[: len(line) - len(line.lstrip())])
-
-
-def _is_json(text: str) -> bool:
-    try:
-        # Its numbers are the services' to judge, event by event.
-        json.loads(text, parse_int=str, parse_float=str)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _checked(placed: _Placed) -> EventText:
-    text, place = placed
-    if text is None:
-        return EventText(b"", f"is longer than {EVENT_CHARS_MAX:,} characters")
-    try:
-        strict_json.decode(text, place)
-        return EventText(text.encode())
-    except UnicodeEncodeError:
-        return EventText(b"", "has bytes that aren't UTF-8")
-    except ValueError as error:
-        return EventText(b"", f"is not valid JSON: {error}")
-
-
 def _published(
     client: Client,
     stub: events_service_pb2_grpc.EventServiceStub,
-    batch: list[EventText],
+    batch: list[items.ItemText],
     first: int,
 ) -> Iterator[events_service_pb2.PublishEventResult]:
     """Publish some events; gives a verdict on each, in order, also on those that are not sent."""

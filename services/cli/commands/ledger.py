@@ -1,4 +1,4 @@
-"""`tollmesh ledger balances|entries|trial-balance`."""
+"""`tollmesh ledger balances|entries|trial-balance`, `tollmesh ledger post` and `tollmesh accounts`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import typer
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
 from services.cli.client import Client, Session
+from services.cli.commands import accounts as accounts_group
+from services.cli.commands import transfers
 from services.cli.output import (
     Format,
     OutputOption,
@@ -144,4 +146,6 @@ def _amount(account: ledger_pb2.Account, minor_units: int) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    transfers.register(ledger)
+    accounts_group.register(app)
     app.add_typer(ledger, name="ledger")

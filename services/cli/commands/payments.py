@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from uuid import uuid4
 
 import typer
-from payments.billing.v1 import charge_service_pb2, charge_service_pb2_grpc
+from payments.billing.v1 import billing_pb2, charge_service_pb2, charge_service_pb2_grpc
 from payments.orchestration.v1 import (
     orchestration_pb2,
     orchestration_service_pb2,
@@ -29,6 +29,7 @@ from services.cli.output import (
     enum_name,
     money,
     note,
+    plain_money,
     print_json,
     print_table,
     say,
@@ -52,11 +53,17 @@ def pay(
         str, typer.Argument(help="a payment request as JSON; - for standard input")
     ] = "",
     merchant: Annotated[str, typer.Option(help="merchant_id")] = "",
+    charge: Annotated[
+        str,
+        typer.Option(
+            help="a charge, chg_…, that is paid: with --merchant; payer, amount and order are the charge's"
+        ),
+    ] = "",
     order: Annotated[str, typer.Option(help="order_id, e.g. the charge")] = "",
     person: Annotated[str, typer.Option(help="person_id of the payer")] = "",
     org: Annotated[str, typer.Option(help="org_id whose debt is paid, as in the charge")] = "",
     amount: Annotated[str, typer.Option(help="amount in major units, e.g. 56.84")] = "",
-    currency: Annotated[str, typer.Option(help="ISO 4217 code")] = "USD",
+    currency: Annotated[str, typer.Option(help="ISO 4217 code; USD by default")] = "",
     method: Annotated[
         list[str] | None,
         typer.Option(help="payment method; may be repeated, in order of preference"),
@@ -69,23 +76,26 @@ def pay(
     ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Pay: send a payment request from a file, or build one from the options.
+    """Pay: a charge, a payment request from a file, or one that is built from the options.
 
     Repeating a command doesn't pay twice; --again makes another payment on purpose. An order that is a charge
     (chg_…) is never paid beyond its open amount.
     """
-    if file:
-        body = _body(file)
-    elif merchant and amount:
-        body = external_request(merchant, order, person, amount, currency, method or [], org=org)
-    else:
-        raise CliError("give a file, or --merchant and --amount", exit_code=EXIT_USAGE)
+    if charge:
+        _check_alone(merchant, file=file, order=order, org=org, currency=currency)
+    elif not (file or (merchant and amount)):
+        raise CliError("give a file, or --merchant with --charge or --amount", exit_code=EXIT_USAGE)
     if again and request_id:
         raise CliError(
             "--again makes its own request id: use it without --request-id", exit_code=EXIT_USAGE
         )
     drawn = str(uuid4()) if again else ""
     with Client(Session.find()) as client, Resumable(f"--request-id {drawn}" if again else ""):
+        if charge:
+            body = _request_for(client, charge, merchant, person, amount, method or [])
+        else:
+            made_up = (merchant, order, person, amount, currency or "USD", method or [])
+            body = _body(file) if file else external_request(*made_up, org=org)
         read = _reading(client, body)
         read_key = None if read is None else read.idempotency_key
         key = drawn or request_id or key_of(body, read_key)
@@ -112,6 +122,52 @@ def pay(
         show_payment(made)
     if not made.result.success and made.status != orchestration_pb2.PAYMENT_STATUS_PENDING:
         raise CliError(f"payment {enum_name(made, 'status')}", exit_code=EXIT_REFUSED)
+
+
+def _check_alone(merchant: str, **others: str) -> None:
+    """Refuse what stands beside --charge and would contradict it."""
+    given = ["FILE" if name == "file" else f"--{name}" for name, value in others.items() if value]
+    if given:
+        raise CliError(
+            f"--charge takes that from the charge: leave out {', '.join(given)}",
+            exit_code=EXIT_USAGE,
+        )
+    if not merchant:
+        raise CliError(
+            "give the --merchant that is paid",
+            "`tollmesh merchants list` shows them",
+            exit_code=EXIT_USAGE,
+        )
+
+
+def _request_for(
+    client: Client, charge_id: str, merchant: str, person: str, amount: str, methods: list[str]
+) -> bytes:
+    """Build the request that pays a charge: its total, unless an amount is given."""
+    owed = _charge(client, charge_id)
+    if owed.total.minor_units <= 0 and not amount:
+        raise CliError(f"nothing is owed for {charge_id}: its total is {money(owed.total)}")
+    return external_request(
+        merchant,
+        owed.charge_id,
+        person or owed.org_id,
+        amount or plain_money(owed.total),
+        owed.total.currency_code,
+        methods,
+        org=owed.org_id,
+    )
+
+
+def _charge(client: Client, charge_id: str) -> billing_pb2.Charge:
+    """Read a charge that is to be paid. Raises CliError."""
+    stub = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
+    try:
+        asked = charge_service_pb2.GetChargeRequest(charge_id=charge_id)
+        return client.call(stub.GetCharge, asked).charge
+    except CliError as error:
+        if error.reason == "NOT_FOUND":
+            error.hints = ["nothing was paid; `tollmesh charges` lists the charges"]
+        raise
 
 
 def external_request(
@@ -223,13 +279,9 @@ def _check_open_amount(
     """
     if not read.order_id.startswith("chg_"):
         return
-    charges = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
     try:
-        asked = charge_service_pb2.GetChargeRequest(charge_id=read.order_id)
-        charge = client.call(charges.GetCharge, asked).charge
+        charge = _charge(client, read.order_id)
     except CliError as error:
-        if error.reason == "NOT_FOUND":
-            error.hints = ["nothing was paid; `tollmesh charges` lists the charges"]
         if error.reason == "SCOPE_MISSING":
             return
         raise
@@ -245,9 +297,11 @@ def _check_open_amount(
         )
     if read.amount_cents > left:
         total = money(charge.total)
-        open_ = money(type_pb2.Money(currency_code=read.currency, minor_units=max(left, 0)))
+        rest = type_pb2.Money(currency_code=read.currency, minor_units=max(left, 0))
+        pay_rest = [f"to pay the rest: --amount {plain_money(rest)}"] if left > 0 else []
         raise CliError(
-            f"the payment is too large: {open_} of {total} is open on {charge.charge_id}",
+            f"the payment is too large: {money(rest)} of {total} is open on {charge.charge_id}",
+            *pay_rest,
             f"see what was paid: tollmesh payments --order {charge.charge_id}",
         )
 

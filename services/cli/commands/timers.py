@@ -16,6 +16,8 @@ from services.cli.errors import EXIT_USAGE, CliError
 from services.cli.output import (
     Format,
     OutputOption,
+    YesOption,
+    confirm,
     enum_name,
     print_json,
     print_table,
@@ -169,9 +171,11 @@ def put(
 @schedules.command("delete")
 def delete(
     name: Annotated[str, typer.Argument(help="name of the schedule")],
+    yes: YesOption = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Delete a schedule. The events it published stay."""
+    confirm(f"This deletes the schedule {name}", yes=yes)
     request = events_service_pb2.DeleteScheduleRequest(request_id=str(uuid4()), name=name)
     with Client(Session.find()) as client:
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)

@@ -1,4 +1,4 @@
-"""`tollmesh up`, `doctor`, `version`, and the keys of the mesh."""
+"""`tollmesh up`, `doctor` and `version`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import uuid4
 
 import typer
-from payments.access.v1 import access_pb2, access_service_pb2, access_service_pb2_grpc
 
-from services.cli.client import Client, Session, forget_session, left_key, save_session
+from services.cli.client import Session, forget_session, left_key, save_session
 from services.cli.errors import EXIT_UNAVAILABLE, EXIT_USAGE, CliError
-from services.cli.output import Format, OutputOption, bold, print_json, print_table, say, when
+from services.cli.output import Format, OutputOption, bold, print_json, print_table, say
 from services.runtime.process.heap import loading
 
 if TYPE_CHECKING:
@@ -31,8 +29,6 @@ DataDirOption = Annotated[
 DEFAULT_DATA_DIR = Path(".tollmesh")
 PORT_MAX = 65_535
 _TENANT = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-
-keys = typer.Typer(help="API keys: make, list, revoke.", no_args_is_help=True)
 
 
 def up(
@@ -239,97 +235,8 @@ def version(output: OutputOption = Format.TABLE) -> None:
             say(f"{name} {value}")
 
 
-@keys.command("create")
-def keys_create(
-    name: Annotated[str, typer.Argument(help="what the key is for")],
-    scope: Annotated[list[str], typer.Option(help="may be repeated; * grants every scope")],
-    tenant: Annotated[str, typer.Option(help="a tenant other than your own (operators only)")] = "",
-    days: Annotated[
-        int, typer.Option(min=0, max=3650, help="days until it expires; 0 for never")
-    ] = 0,
-    output: OutputOption = Format.TABLE,
-) -> None:
-    """Create an API key. It is shown only once."""
-    request = access_service_pb2.CreateApiKeyRequest(
-        request_id=str(uuid4()), name=name, scopes=scope, tenant_id=tenant
-    )
-    if days:
-        request.lifetime.seconds = days * 86_400
-    with Client(Session.find()) as client:
-        stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
-        response = client.call(stub.CreateApiKey, request)
-    if output is Format.JSON:
-        print_json(response)
-        return
-    say(response.secret)
-    made = response.api_key
-    say(f"key {made.key_id} of tenant {made.tenant_id} (shown only once)", style="dim")
-
-
-@keys.command("list")
-def keys_list(output: OutputOption = Format.TABLE) -> None:
-    """List the tenant's API keys."""
-    with Client(Session.find()) as client:
-        stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
-        response = client.call(
-            stub.ListApiKeys, access_service_pb2.ListApiKeysRequest(page_size=1000)
-        )
-    if output is Format.JSON:
-        print_json(response)
-        return
-    rows = [
-        (
-            key.key_id,
-            key.prefix,
-            key.name,
-            " ".join(key.scopes),
-            when(key.created_at),
-            key.parent_key_id or "-",
-            _until(key),
-        )
-        for key in response.api_keys
-    ]
-    print_table(
-        "", ("key", "prefix", "name", "scopes", "created at", "created with", "until"), rows
-    )
-
-
-def _until(key: access_pb2.ApiKey) -> str:
-    if not key.HasField("revoked_at"):
-        return when(key.expires_at) or "works"
-    return f"revoked with {key.revoked_with_key_id}" if key.revoked_with_key_id else "revoked"
-
-
-@keys.command("revoke")
-def keys_revoke(
-    key_id: Annotated[str, typer.Argument(help="id of the key, key_…")],
-    keep_made: Annotated[
-        bool,
-        typer.Option(
-            "--keep-made",
-            help="keep the keys that were created with it (for rotation; not after a leak)",
-        ),
-    ] = False,
-    output: OutputOption = Format.TABLE,
-) -> None:
-    """Revoke a key and the keys created with it, for good. Within a second every process of the mesh rejects them."""
-    with Client(Session.find()) as client:
-        stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
-        request = access_service_pb2.RevokeApiKeyRequest(
-            request_id=str(uuid4()), key_id=key_id, keep_made_keys=keep_made
-        )
-        response = client.call(stub.RevokeApiKey, request)
-    if output is Format.JSON:
-        print_json(response)
-        return
-    ended = response.api_key.keys_ended
-    with_it = f", and {ended} created with it" if ended else ""
-    say(f"{response.api_key.key_id} revoked{with_it}")
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(up)
     app.command()(doctor)
     app.command()(version)
-    app.add_typer(keys, name="keys")

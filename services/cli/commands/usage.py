@@ -9,9 +9,17 @@ from typing import Annotated, Any
 import typer
 from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
 from payments.type.v1 import type_pb2
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from typer.core import TyperGroup
 
-from services.cli import periods
+from services.cli import lists, periods
 from services.cli.client import Client, Session
 from services.cli.columns import ColumnMapping
 from services.cli.errors import (
@@ -23,6 +31,7 @@ from services.cli.errors import (
 )
 from services.cli.output import (
     Format,
+    LimitOption,
     OutputOption,
     note,
     print_json,
@@ -33,10 +42,10 @@ from services.cli.output import (
     when_in,
 )
 from services.cli.readers import FileFormat, detect, read
-from services.cli.sender import Sender, Totals
+from services.cli.sender import Reason, Sender, Totals
+from services.cli.streams import Meter
 from services.runtime import moments
 
-PROBLEMS_SHOWN = 20
 COLUMNS_SHOWN = 10
 
 
@@ -58,18 +67,19 @@ def ingest(
 ) -> None:
     """Send usage events. Each is stored once, however often it is sent.
 
-    Rows that aren't valid events, or that the mesh refuses, are listed with their row number, and the exit code is 6;
-    all others are stored.
+    Rows that aren't valid events, or that the mesh refuses, are counted by reason, with the row numbers of examples,
+    and the exit code is 6; all others are stored. `--output json` names the first hundred of them.
 
     Fields: request_id, org_id, project_id, sku, quantity, event_time, source, metadata.<key>. Column names
     may be in any case. Metadata comes from one column per key, or from a `metadata` column that holds an object; --map
     overrides a key of the row, and --set overrides both. Null and empty CSV cells count as missing.
     """
     mapping = ColumnMapping.parse(map or [], set or [])
-    rows = read(file, detect(file, format), mapping, _tell_unread)
+    meter = Meter()
+    rows = read(file, detect(file, format), mapping, _tell_unread, meter)
     with Client(Session.find()) as client, bar("ingest") as progress:
-        task = progress.add_task("ingest", total=None, rate="")
-        sender = Sender(client, lambda done: advance(progress, task, done))
+        task = progress.add_task("ingest", total=None, rate="", events=0)
+        sender = Sender(client, lambda done: advance(progress, task, done, meter))
         totals = Totals()
         failure: CliError | None = None
         try:
@@ -79,7 +89,7 @@ def ingest(
     if failure is None or totals.sent or totals.malformed:
         report(totals, output)
     if failure is not None:
-        raise _unfinished(failure) from failure
+        raise _unfinished(failure)
     if not totals.complete:
         left = totals.conflict + totals.rejected + totals.malformed
         raise CliError(f"{left} rows were not stored", exit_code=EXIT_INCOMPLETE)
@@ -95,9 +105,8 @@ def _unfinished(error: CliError) -> CliError:
     if error.exit_code not in (EXIT_UNAVAILABLE, EXIT_FAULT):
         return error
     again = "then send the file again: what is already stored counts as a duplicate"
-    return CliError(
-        error.message, *error.hints, again, exit_code=error.exit_code, reason=error.reason
-    )
+    error.hints = [*error.hints, again]
+    return error
 
 
 def report(totals: Totals, output: Format) -> None:
@@ -108,17 +117,28 @@ def report(totals: Totals, output: Format) -> None:
     if output is Format.JSON:
         named = [{"row": problem.row, "problem": problem.problem} for problem in problems]
         plain = {name: getattr(totals, name) for name in counts}
-        print_json({**plain, "seconds": round(totals.seconds, 3), "problems": named})
+        reasons = [
+            {"reason": each.name, "count": each.count, "rows": [row.row for row in each.examples]}
+            for each in _by_count(totals)
+        ]
+        plain |= {"seconds": round(totals.seconds, 3), "reasons": reasons, "problems": named}
+        print_json(plain)
         return
     rows = [(name, f"{getattr(totals, name):,}") for name in counts if getattr(totals, name)]
     print_table("", ("verdict", "events"), rows or [("accepted", "0")], right=["events"])
     if totals.seconds and totals.sent:
         rate = totals.sent / totals.seconds
         say(f"{totals.sent:,} events in {totals.seconds:.1f} s, {rate:,.0f}/s")
-    for problem in problems[:PROBLEMS_SHOWN]:
-        say(f"row {problem.row}: {problem.problem}")
-    if len(problems) > PROBLEMS_SHOWN:
-        say("… more with --output json")
+    for each in _by_count(totals):
+        say(f"{each.name} ({each.count:,} {'row' if each.count == 1 else 'rows'})")
+        for problem in each.examples:
+            say(f"  row {problem.row}: {problem.problem}")
+        if each.count > len(each.examples):
+            say(f"  … and {each.count - len(each.examples):,} more")
+
+
+def _by_count(totals: Totals) -> list[Reason]:
+    return sorted(totals.reasons.values(), key=lambda each: (-each.count, each.name))
 
 
 def bar(name: str) -> Progress:
@@ -126,7 +146,8 @@ def bar(name: str) -> Progress:
     return Progress(
         TextColumn(name),
         BarColumn(),
-        TextColumn("{task.completed:,.0f} events"),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[events]:,.0f} events"),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         console=progress_console,
@@ -135,11 +156,12 @@ def bar(name: str) -> Progress:
     )
 
 
-def advance(progress: Progress, task: TaskID, done: int) -> None:
-    """Show how many events are answered, and how many a second."""
+def advance(progress: Progress, task: TaskID, done: int, meter: Meter | None = None) -> None:
+    """Show how many events are answered, how many a second, and how much of the file was read."""
     elapsed = progress.tasks[task].elapsed or 0.0
     rate = f"{done / elapsed:,.0f}/s" if elapsed else ""
-    progress.update(task, completed=done, rate=rate)
+    meter = meter or Meter()
+    progress.update(task, completed=meter.done, total=meter.total, rate=rate, events=done)
 
 
 def usage(
@@ -200,38 +222,30 @@ def _zone(name: str) -> tzinfo:
 def late_usage(
     org_id: Annotated[str, typer.Argument(help="organisation; all by default")] = "",
     period: Annotated[str, typer.Option(help=periods.HELP)] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="maximum number")] = 100,
+    limit: LimitOption = 0,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List late usage: stored after a charge had closed its period, so no charge bills it."""
-    request = metering_service_pb2.ListLateEventsRequest(org_id=org_id, page_size=limit)
+    request = metering_service_pb2.ListLateEventsRequest(org_id=org_id)
     if period:
         request.period.CopyFrom(periods.parse(period))
     with Client(Session.find()) as client:
         stub = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
-        response = client.call(stub.ListLateEvents, request)
-    if output is Format.JSON:
-        print_json(response)
-        return
-    rows = [
-        (
-            item.org_id,
-            item.sku,
-            item.quantity,
-            when(item.event_time),
-            when(item.recorded_at),
-            item.request_id,
-            item.charge_id,
+        found = lists.pages(client, stub.ListLateEvents, request, "late_events")
+        lists.show(
+            output,
+            "late_events",
+            found,
+            ("organisation", "sku", "quantity", "used, UTC", "stored, UTC", "event", "closed by"),
+            _late_row,
+            right=("quantity",),
+            limit=limit,
         )
-        for item in response.late_events
-    ]
-    if not rows:
-        say(f"no late usage{org_id and ' of '}{org_id}")
-        return
-    columns = ("organisation", "sku", "quantity", "used, UTC", "stored, UTC", "event", "closed by")
-    print_table("", columns, rows, right=["quantity"])
-    if response.next_page_token:
-        say(f"more than {limit}: give a period, or raise --limit")
+
+
+def _late_row(item: metering_pb2.LateEvent) -> tuple[str, ...]:
+    moments_ = (when(item.event_time), when(item.recorded_at))
+    return item.org_id, item.sku, item.quantity, *moments_, item.request_id, item.charge_id
 
 
 def _enum(enum: Any, prefix: str, text: str) -> Any:
@@ -246,8 +260,25 @@ def _enum(enum: Any, prefix: str, text: str) -> Any:
         ) from error
 
 
+class _UsageGroup(TyperGroup):
+    """`tollmesh usage ORG` is `tollmesh usage show ORG`: what names no command belongs to it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Add the name of the command that is meant."""
+        if not args or args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(ingest)
-    app.command()(usage)
-    app.command()(late_usage)
+    group = typer.Typer(
+        help="Usage of an organisation, by SKU and project; `usage late` lists what came too late to be billed.",
+        cls=_UsageGroup,
+    )
+    group.command("show")(usage)
+    group.command("late")(late_usage)
+    app.add_typer(group, name="usage")
+    # As it was called at first.
+    app.command("late-usage", hidden=True)(late_usage)

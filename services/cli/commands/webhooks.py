@@ -1,9 +1,7 @@
-"""`tollmesh webhooks create|list|update|delete|rotate|test|deliveries|attempts|redeliver`."""
+"""`tollmesh webhooks create|list|update|delete|rotate|test|deliveries|attempts|redeliver`, and `listen`."""
 
 from __future__ import annotations
 
-import re
-from datetime import timedelta
 from typing import Annotated
 from uuid import uuid4
 
@@ -11,12 +9,15 @@ import typer
 from payments.events.v1 import events_service_pb2 as service_pb2
 from payments.events.v1 import events_service_pb2_grpc, webhooks_pb2
 
-from services.cli import periods
+from services.cli import durations, periods
 from services.cli.client import Client, Session
+from services.cli.commands import webhooks_listen
 from services.cli.errors import EXIT_REFUSED, EXIT_USAGE, CliError
 from services.cli.output import (
     Format,
     OutputOption,
+    YesOption,
+    confirm,
     enum_name,
     print_json,
     print_table,
@@ -41,8 +42,6 @@ _ConcurrencyOption = Annotated[
     int, typer.Option(min=0, max=16, help="maximum concurrent requests; 0 keeps the current value")
 ]
 
-_OVERLAP = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[smhd]?)")
-_UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SUCCEEDED = webhooks_pb2.WEBHOOK_ATTEMPT_OUTCOME_SUCCEEDED
 
 
@@ -146,8 +145,11 @@ def update(
 
 
 @webhooks.command("delete")
-def delete(endpoint_id: _Endpoint, output: OutputOption = Format.TABLE) -> None:
+def delete(
+    endpoint_id: _Endpoint, yes: YesOption = False, output: OutputOption = Format.TABLE
+) -> None:
     """Delete an endpoint. Undelivered events are dropped."""
+    confirm(f"This deletes {endpoint_id} and drops what was not delivered to it", yes=yes)
     request = service_pb2.DeleteWebhookEndpointRequest(
         request_id=str(uuid4()), endpoint_id=endpoint_id
     )
@@ -180,7 +182,7 @@ def rotate(
     request = service_pb2.RotateWebhookSecretRequest(
         request_id=str(uuid4()), endpoint_id=endpoint_id
     )
-    request.overlap.FromTimedelta(overlap_of(overlap))
+    request.overlap.FromTimedelta(durations.parse(overlap))
     if ed25519 is not None:
         request.signing = (
             webhooks_pb2.WEBHOOK_SIGNING_ED25519 if ed25519 else webhooks_pb2.WEBHOOK_SIGNING_HMAC
@@ -314,20 +316,6 @@ def redeliver(
         say(f"{done.redelivered} queued for redelivery")
 
 
-def overlap_of(text: str) -> timedelta:
-    """Parse how long an old secret keeps signing: `0`, `90s`, `30m`, `24h`, `7d`.
-
-    Raises:
-        CliError: it is none of these.
-    """
-    found = _OVERLAP.fullmatch(text)
-    if found is None:
-        raise CliError(
-            f"{text!r} is not a duration: write 90s, 30m, 24h, 7d or 0", exit_code=EXIT_USAGE
-        )
-    return timedelta(**{_UNITS[found["unit"]]: int(found["count"])})
-
-
 def _stub(client: Client) -> events_service_pb2_grpc.EventServiceStub:
     return client.stub(events_service_pb2_grpc.EventServiceStub)
 
@@ -396,4 +384,5 @@ def _show_attempts(*found: webhooks_pb2.WebhookAttempt) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    webhooks_listen.register(webhooks)
     app.add_typer(webhooks, name="webhooks")

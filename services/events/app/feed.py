@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from services.events.app import types
 from services.events.domain.feed import FeedEvent, StreamEnded
@@ -27,6 +27,13 @@ TAIL_PAGE_SECONDS = 10.0
 TAILS_MAX = 64
 # Of them one tenant may take a quarter: its readers never keep all others out.
 TAILS_OF_TENANT_MAX = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a tail starts: behind this place of the feed."""
+
+    position: int
 
 
 class EventReader:
@@ -53,8 +60,10 @@ class EventReader:
 
     async def tail(
         self, patterns: Sequence[Pattern], after: int | None
-    ) -> AsyncGenerator[FeedEvent, None]:
-        """Give events as they are committed, one page in memory at a time; without `after` from now on.
+    ) -> AsyncGenerator[Start | FeedEvent, None]:
+        """Give where it starts, and then events as they are committed, one page in memory at a time.
+
+        Without `after` it starts with what is committed from now on.
 
         Raises:
             TypeUnknown: there is no type of a subject.
@@ -68,6 +77,7 @@ class EventReader:
         try:
             with self._bus.listener() as bell:
                 position = await self._begin(patterns, after)
+                yield Start(position)
                 while not bell.closed:
                     events, more = await self._next(patterns, position)
                     for event in events:

@@ -219,10 +219,14 @@ def _cut(text: bytes) -> Cut | Fault:
 
 
 def _decoded(text: bytes, members: Mapping[str, Place]) -> dict[str, Any]:
-    """Read what stands around a payload. Raises ValueError."""
+    """Read what stands around a payload. Raises ValueError, InvalidField."""
     for name, (start, end) in members.items():
         if end - start > MEMBER_BYTES_MAX and name not in _PAYLOADS:
-            raise ValueError(f"{name[:100]!r} is longer than any field name")
+            raise InvalidField.one(
+                name[:100],
+                f"is {end - start:,} bytes long; only a payload may have more than {MEMBER_BYTES_MAX:,}",
+                payloads.pointer([name[:100]]),
+            )
     return {name: payloads.DECODER.decode(text[s:e].decode()) for name, (s, e) in members.items()}
 
 

@@ -10,6 +10,7 @@ from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
 
 from services.events.app.feed import EventReader
 from services.events.domain.cloudevents import render_batch
+from services.events.domain.feed import FeedEvent
 from services.events.messages import cloudevents
 from services.events.messages import feed as messages
 from services.runtime.context import current
@@ -48,11 +49,19 @@ class FeedRpcs(events_service_pb2_grpc.EventServiceServicer):
         """Follow the feed."""
         cursors = _Cursors(request.subjects)
         after = cursors.read(request.after) if request.after else None
-        async with aclosing(self._reader.tail(_patterns(request.subjects), after)) as events:
-            async for event in events:
-                yield events_service_pb2.TailEventsResponse(
-                    event=messages.event(event), cursor=cursors.write(event.position)
-                )
+        patterns = _patterns(request.subjects)
+        async with aclosing(self._reader.tail(patterns, after)) as answers:
+            async for found in answers:
+                if isinstance(found, FeedEvent):
+                    yield events_service_pb2.TailEventsResponse(
+                        event=messages.event(found),
+                        cursor=cursors.write(found.position),
+                        position=found.position,
+                    )
+                elif request.announce:
+                    yield events_service_pb2.TailEventsResponse(
+                        cursor=cursors.write(found.position), position=found.position
+                    )
 
 
 class _Cursors:

@@ -26,6 +26,7 @@ from services.metering.domain import (
     StoreBatch,
     Usage,
     UsageQuery,
+    Verdict,
 )
 from services.runtime.clock import Clock
 from services.runtime.commands import Commands
@@ -247,6 +248,11 @@ async def store_batch(command: StoreBatch, work: UnitOfWork) -> Receipt:
     store.insert_receipt(work, receipt, totals, current().principal_id)
     if totals:
         work.publish(facts.reported(receipt, totals))
+    for verdict in Verdict:
+        outcome = verdict.value.lower()
+        work.count(domain.EVENTS_ANSWERED, getattr(receipt, outcome), outcome=outcome)
+    for reason, count in domain.rejections_by_reason(batch).items():
+        work.count(domain.EVENTS_REJECTED, count, reason=reason)
     return receipt
 
 

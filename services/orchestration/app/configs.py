@@ -58,3 +58,8 @@ class MerchantConfigs:
         if not found and not before:
             raise NotFound("merchant_config", merchant_id)
         return found
+
+    async def current(self, *, after: str, limit: int) -> list[StoredConfig]:
+        """Return the current version of each merchant behind an id, by merchant_id."""
+        async with self._database.read() as work:
+            return await store.find_current(work, after=after, limit=limit)

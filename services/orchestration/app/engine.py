@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TypeVar
 
 from services.orchestration import facts
-from services.orchestration.domain import outcome
+from services.orchestration.domain import measures, outcome
 from services.orchestration.domain.payment import (
     FINAL,
     OPEN,
@@ -318,10 +318,13 @@ class Engine:
         violation: tuple[str, str, str] | None = None,
     ) -> Payment:
         """Store an attempt's new state with its events; the last one ends the payment in the same transaction."""
+        before = {each.attempt_id: each.status for each in payment.work.attempts}
         payment = payment.with_attempt(attempt)
         async with self._database.unit_of_work("orchestration.attempt.settle") as work:
             await self._hold(work, lease, payment)
             store.update_attempt(work, attempt)
+            if before.get(attempt.attempt_id) is not attempt.status:
+                _count(work, payment, attempt)
             self._publish_attempt(work, payment, attempt)
             if violation is not None:
                 _report(work, payment, *violation)
@@ -344,6 +347,8 @@ class Engine:
         self, work: UnitOfWork, lease: Claim, payment: Payment, action: Finish
     ) -> Payment:
         await store.release(work, lease, action.status, None)
+        status = action.status.value.lower()
+        work.count(measures.PAYMENTS, 1, status=status, currency=payment.currency)
         for event in facts.of_end(payment, action.status, work.now):
             work.publish(event)
         return payment.with_status(action.status)
@@ -356,6 +361,13 @@ class Engine:
         self, work: UnitOfWork, lease: Claim, payment: Payment, lease_ms: int = LEASE_MARGIN_MS
     ) -> None:
         await store.hold(work, lease, status_of(payment.work), lease_ms)
+
+
+def _count(work: UnitOfWork, payment: Payment, attempt: Attempt) -> None:
+    by = {"processor": attempt.processor_id, "operation": attempt.operation.value.lower()}
+    work.count(measures.ATTEMPTS, 1, **by, outcome=attempt.status.value.lower())
+    if attempt.status is AttemptStatus.SUCCEEDED:
+        work.count(measures.PROCESSED, attempt.amount_minor, **by, currency=payment.currency)
 
 
 async def _bounded(call: Awaitable[ResultT], payment: Payment) -> ResultT | Unknown:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 
 from services.orchestration.app.engine import LEASE_MARGIN_MS
+from services.orchestration.domain import measures
 from services.orchestration.domain import plan as planner
 from services.orchestration.domain.issues import Findings, Issue, Severity
 from services.orchestration.domain.payment import PaymentStatus, Progress
@@ -103,6 +104,8 @@ class Payments:
         epoch: int | None = None
         if made_now:
             epoch = store.insert_payment(work, payment, leasing)
+            if payment.status is PaymentStatus.REFUSED:
+                work.count(measures.PAYMENTS, 1, status="refused", currency=payment.currency)
         else:
             (before,) = await store.load(work, [payment_id])
             again = _planned_again(before, planned)
@@ -117,7 +120,14 @@ class Payments:
         return _AcceptedPayment(
             payment_id,
             epoch,
-            Claim(call.tenant_id, payment_id, epoch, call.correlation_id, call.causation_id),
+            Claim(
+                call.tenant_id,
+                payment_id,
+                epoch,
+                call.correlation_id,
+                call.causation_id,
+                call.traceparent,
+            ),
         )
 
     async def plan(self, incoming: Incoming) -> Planned:

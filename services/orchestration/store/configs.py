@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from services.orchestration.domain.config import MerchantConfig, StoredConfig
 from services.orchestration.store import codec
@@ -54,6 +54,19 @@ async def find_configs(
         query = query.where(table.c.version < before)
     rows = await work.execute(query.order_by(table.c.version.desc()).limit(limit))
     return [_config(row) for row in rows]
+
+
+async def find_current(work: UnitOfWork, *, after: str, limit: int) -> list[StoredConfig]:
+    """Return the current version of each merchant behind an id, by merchant_id."""
+    table = MERCHANT_CONFIG
+    query = (
+        sa.select(table)
+        .where(table.c.tenant_id == work.tenant_id, table.c.merchant_id > after)
+        .ext(distinct_on(table.c.merchant_id))
+        .order_by(table.c.merchant_id, table.c.version.desc())
+        .limit(limit)
+    )
+    return [_config(row) for row in await work.execute(query)]
 
 
 def _config(row: Any) -> StoredConfig:

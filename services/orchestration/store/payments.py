@@ -23,8 +23,8 @@ from services.orchestration.domain.plan import Plan, Step
 from services.orchestration.domain.record import Filter, Payment
 from services.orchestration.store import codec
 from services.orchestration.tables import PAYMENT
-from services.runtime.context import CallContext
-from services.runtime.database import Database, UnitOfWork
+from services.runtime.context import CallContext, acting
+from services.runtime.database import NOBODY, Database, UnitOfWork
 from services.runtime.leases import LeaseLost
 from services.runtime.postgres import sql
 from services.runtime.work import Claim, Lag, claims, lag
@@ -76,6 +76,7 @@ def _planned(work: UnitOfWork, payment: Payment, leasing: Leasing) -> dict[str, 
         "status": payment.status.value,
         "correlation_id": leasing.call.correlation_id,
         "causation_id": leasing.call.causation_id,
+        "traceparent": leasing.call.traceparent,
         "under_way": payment.plan is not None,
         "lease_owner": leasing.owner,
         "lease_ms": leasing.lease_ms,
@@ -187,6 +188,14 @@ async def claim_due(work: UnitOfWork, owner: str, lease_ms: int, limit: int) -> 
 async def due_lag(database: Database) -> Lag:
     """Tell how many payments are due and held by nobody."""
     return await lag(database, _SQL["due_lag"])
+
+
+async def unknown_outcomes(database: Database) -> tuple[int, float]:
+    """Tell how many attempts of all tenants have an unknown outcome, and for how many seconds the oldest has."""
+    with acting(NOBODY):
+        found = (await database.ask(_SQL["unknown_outcomes"], {})).one()
+    age = 0.0 if found.oldest_at is None else (database.now() - found.oldest_at).total_seconds()
+    return found.unknown, max(age, 0.0)
 
 
 async def hold(work: UnitOfWork, lease: Claim, status: PaymentStatus, lease_ms: int) -> None:

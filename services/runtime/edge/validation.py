@@ -5,8 +5,9 @@ Source of the rules: the `buf.validate` options in `proto/`.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -49,7 +50,7 @@ def violations(message: Message, prefix: str = "", *, nul_too: bool = True) -> l
             for fault in odd[:VIOLATIONS_MAX]
         ]
     found = _VALIDATOR.collect_violations(message)
-    return [_own(item, prefix) for item in found[:VIOLATIONS_MAX]]
+    return [_own(message, item, prefix) for item in found[:VIOLATIONS_MAX]]
 
 
 def check(message: Message) -> None:
@@ -72,6 +73,7 @@ async def check_in_turns(message: Message) -> None:
     if message.ByteSize() <= PART_BYTES:
         check(message)
         return
+    await asyncio.sleep(0)  # to read it has taken its time
     found: list[FieldViolation] = []
     async for part in in_slices(_parts(message), _PARTS):
         if part.crowded:
@@ -111,7 +113,7 @@ def _without_lists(
     """Return what is left of a large message without what is in its lists, which goes to `items`."""
     if message.ByteSize() <= PART_BYTES or _RULES in message.DESCRIPTOR.GetOptions().Extensions:
         return message
-    changes: list[tuple[str, Any]] = []
+    changes: dict[str, Any] = {}
     for field, value in message.ListFields():
         limit, ignored, is_map = _limits(field)
         path = prefix + field.name
@@ -120,23 +122,36 @@ def _without_lists(
         if not field.is_repeated:
             inside = _without_lists(value, f"{path}.", items, crowded)
             if inside is not value:
-                changes.append((field.name, inside))
+                changes[field.name] = inside
         elif limit is not None and len(value) > limit:
             crowded.append(FieldViolation(path, f"must have at most {limit} items"))
         elif (kept := _kept(field)) is not None:
-            changes.append((field.name, value[:kept]))
+            changes[field.name] = value[:kept]
             items += ((f"{path}[{at}].", value[at]) for at in range(kept, len(value)))
-    if not changes:
-        return message
+    return _with(message, changes) if changes else message
+
+
+def _with(message: Message, changes: Mapping[str, Any]) -> Message:
+    """Return a copy in which some fields have other values."""
     left = type(message)()
-    left.CopyFrom(message)
-    for name, value in changes:
-        left.ClearField(name)
-        if isinstance(value, list):
+    # Not all of it and then less: the lists are what takes long to copy.
+    values: dict[str, Any] = {field.name: value for field, value in message.ListFields()}
+    for name, value in (values | dict(changes)).items():
+        field = message.DESCRIPTOR.fields_by_name[name]
+        if field.is_repeated and not _is_map(field):
             getattr(left, name).extend(value)
-        else:
+        elif field.is_repeated:
+            getattr(left, name).MergeFrom(value)
+        elif field.message_type is not None:
+            getattr(left, name).SetInParent()  # empty is not absent
             getattr(left, name).CopyFrom(value)
+        else:
+            setattr(left, name, value)
     return left
+
+
+def _is_map(field: Any) -> bool:
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
 @cache
@@ -200,7 +215,7 @@ def _limits(field: FieldDescriptor) -> tuple[int | None, bool, bool]:
         return None, True, False
     if rules.repeated.HasField("max_items"):
         return rules.repeated.max_items, ignored, False
-    is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
+    is_map = _is_map(field)
     limit = rules.map.max_pairs if rules.map.HasField("max_pairs") else None
     return limit, ignored, is_map
 
@@ -211,11 +226,34 @@ def warm_up(messages: Iterable[Message]) -> None:
         violations(message)
 
 
-def _own(violation: protovalidate.Violation, prefix: str) -> FieldViolation:
+def _own(message: Message, violation: protovalidate.Violation, prefix: str) -> FieldViolation:
     path = _path(violation.proto.field)
+    if violation.proto.rule_id.startswith("enum."):
+        return FieldViolation(prefix + path, _names_allowed(message, violation))
     if path == "request_id" and violation.proto.rule_id == "string.uuid_empty":
         return FieldViolation(prefix + path, _NO_REQUEST_ID)
     return FieldViolation(prefix + path, patterns.reworded(violation.proto.message))
+
+
+def _names_allowed(message: Message, violation: protovalidate.Violation) -> str:
+    """Say which names of its enum a field takes: the rules know only numbers."""
+    descriptor: Any = message.DESCRIPTOR
+    for element in getattr(violation.proto.field, "elements", ()):
+        field = descriptor.fields_by_name[element.field_name]
+        if field.message_type is not None and _is_map(field):
+            field = field.message_type.fields_by_name["value"]
+        descriptor = field.message_type or field.enum_type
+    rules = violation.proto.rule_id.removeprefix("enum.")
+    numbers = violation.rule_value if rules in ("in", "not_in") else ()
+    allowed = [
+        value.name
+        for value in descriptor.values
+        # The first says that nothing was chosen.
+        if value.number
+        and (rules != "in" or value.number in numbers)
+        and (rules != "not_in" or value.number not in numbers)
+    ]
+    return f"must be one of {', '.join(allowed)}"
 
 
 def _path(field_path: object) -> str:

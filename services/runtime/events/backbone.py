@@ -23,7 +23,7 @@ from services.runtime.loops import stop_all
 from services.runtime.outbox import registry
 from services.runtime.postgres.roles import DatabaseUnfit, RoleNames
 from services.runtime.postgres.session import Session
-from services.runtime.telemetry import Telemetry
+from services.runtime.telemetry import Silent, Telemetry
 
 _DRAIN_POLL_SECONDS = 0.02
 
@@ -75,7 +75,7 @@ class EventBackbone:
             relay_url, lease_ms=lease_ms, workers=workers, pooled=pooled, conditions=conditions
         )
         self._sequencer = Sequencer(self._relay, bus)
-        self._dispatcher = Dispatcher(self._relay, reactions, bus, clock)
+        self._dispatcher = Dispatcher(self._relay, reactions, bus, clock, telemetry or Silent())
         self._back_fill = BackFill(self._relay, bus)
         self._maintenance = Maintenance(
             self._relay, retention_days=retention_days, telemetry=telemetry

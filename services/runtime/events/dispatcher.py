@@ -39,6 +39,7 @@ from services.runtime.interruptions import Interruptions
 from services.runtime.leases import LeaseLost, Term
 from services.runtime.loops import Backoff, Loop
 from services.runtime.postgres.session import Session
+from services.runtime.telemetry import Telemetry
 
 # Savepoints in one transaction stay below the 64 that Postgres keeps in shared memory.
 BATCH_MAX = 50
@@ -113,8 +114,14 @@ class Dispatcher:
     """Runs the reactions of one process."""
 
     def __init__(
-        self, relay_: Relay, reactions: Sequence[Reaction], bus: EventBus, clock: Clock
+        self,
+        relay_: Relay,
+        reactions: Sequence[Reaction],
+        bus: EventBus,
+        clock: Clock,
+        telemetry: Telemetry,
     ) -> None:
+        self._telemetry = telemetry
         self._relay = relay_
         self._reactions: Mapping[str, Reaction] = {r.consumer: r for r in reactions}
         self._bus = bus
@@ -149,7 +156,7 @@ class Dispatcher:
             self._bell.ring()
 
     async def _hold_session(self) -> None:
-        handling = Handling(self._relay, self._bus, self._clock, self._role)
+        handling = Handling(self._relay, self._bus, self._clock, self._role, self._telemetry)
         with self._bus.listener() as self._bell:
             async with await self._relay.control() as session:
                 await self._work(session, handling, self._bell)

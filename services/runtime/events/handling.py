@@ -34,7 +34,7 @@ from services.runtime.outbox.facts import VIOLATED
 from services.runtime.postgres import pool
 from services.runtime.postgres.session import Call, Session
 from services.runtime.postgres.statements import statement
-from services.runtime.telemetry import read_traceparent
+from services.runtime.telemetry import Telemetry, read_traceparent
 
 # Of a transaction's time: when no further event of the batch is begun.
 CUT_SHARE = 0.25
@@ -143,9 +143,13 @@ class Handling:
         bus: told when something was published.
         clock: business time, for the handlers.
         role: the services' role, as which handlers run.
+        telemetry: told what handlers count.
     """
 
-    def __init__(self, relay_: Relay, bus: EventBus, clock: Clock, role: str) -> None:
+    def __init__(
+        self, relay_: Relay, bus: EventBus, clock: Clock, role: str, telemetry: Telemetry
+    ) -> None:
+        self._telemetry = telemetry
         self._relay = relay_
         self._bus = bus
         self._clock = clock
@@ -321,7 +325,7 @@ class Handling:
         """
         call = _call(reaction, group[-1])
         with acting(call):
-            work = UnitOfWork(session, call, self._clock.now())
+            work = UnitOfWork(session, call, self._clock.now(), telemetry=self._telemetry)
             await reaction.handle_batch(work, [envelope_of(each, reaction) for each in group])
         return work
 
@@ -392,7 +396,7 @@ class Handling:
         """Call the handler as its event's tenant; returns what it worked with."""
         call = _call(reaction, delivery)
         with acting(call):
-            work = UnitOfWork(session, call, self._clock.now())
+            work = UnitOfWork(session, call, self._clock.now(), telemetry=self._telemetry)
             await reaction.handle(work, envelope_of(delivery, reaction))
         return work
 
@@ -447,7 +451,7 @@ class Handling:
             act_for = {"tenant_id": delivery.tenant_id, "role": self._role}
             await session.run(_BEGIN_EVENT, relay.call("act_for", act_for))
             call = _call(lane.reaction, delivery)
-            work = UnitOfWork(session, call, self._clock.now())
+            work = UnitOfWork(session, call, self._clock.now(), telemetry=self._telemetry)
             work.violation(
                 DEAD_LETTER,
                 "CRITICAL" if lane.reaction.on_dead == "park_key" else "HIGH",

@@ -87,7 +87,7 @@ _CLAIM_DUE = """
 CREATE FUNCTION {schema}.claim_due(
   p_now timestamptz, p_owner text, p_lease_ms integer, p_batch integer,
   OUT tenant_id text, OUT item_id text, OUT epoch bigint, OUT tries integer, OUT correlation_id text,
-  OUT causation_id text
+  OUT causation_id text{out}
 ) RETURNS SETOF record
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -100,7 +100,7 @@ BEGIN ATOMIC
      SET lease_owner = p_owner, lease_until = clock_timestamp() + make_interval(secs => p_lease_ms / 1000.0),
          epoch = p.epoch + 1, tries = p.tries + 1
     FROM due WHERE p.tenant_id = due.tenant_id AND p.{item} = due.{item}
-  RETURNING p.tenant_id, p.{item}, p.epoch, p.tries, p.correlation_id, p.causation_id;
+  RETURNING p.tenant_id, p.{item}, p.epoch, p.tries, p.correlation_id, p.causation_id{returned};
 END
 """
 
@@ -116,7 +116,7 @@ END
 """
 
 
-def queue(op: Operations, schema: str, table: str, item: str) -> None:
+def queue(op: Operations, schema: str, table: str, item: str, *, traced: bool = False) -> None:
     """Make a table's rows due work (see `work`): functions that hand out what is due of all tenants.
 
     Work of every tenant is found by the owner's rights; what comes out are ids to be worked on as their tenant.
@@ -127,8 +127,15 @@ def queue(op: Operations, schema: str, table: str, item: str) -> None:
         table: has tenant_id, due_at (null: nothing to do), lease_owner, lease_until, epoch, tries, correlation_id and
             causation_id, and an index that begins with due_at.
         item: its column that names a row within its tenant.
+        traced: it has a column traceparent too, which is handed out with the rest.
     """
-    names = {"schema": _quoted(schema), "table": _quoted(table), "item": _quoted(item)}
+    names = {
+        "schema": _quoted(schema),
+        "table": _quoted(table),
+        "item": _quoted(item),
+        "out": ", OUT traceparent text" if traced else "",
+        "returned": ", p.traceparent" if traced else "",
+    }
     for text in (_CLAIM_DUE, _DUE_LAG):
         op.execute(text.format(**names))
     grant_function(op, f"{_quoted(schema)}.claim_due(timestamptz, text, integer, integer)")

@@ -23,7 +23,7 @@ from services.runtime.events.backbone import EventBackbone
 from services.runtime.events.bus import EventBus
 from services.runtime.events.jetstream import Options as TransportOptions
 from services.runtime.events.jetstream import Transport
-from services.runtime.manifests import Manifest
+from services.runtime.manifests import Manifest, measured
 from services.runtime.process.readiness import TIMERS, DatabaseProbe, Feed, Readiness
 from services.runtime.service import Runtime, Service
 from services.runtime.storage import Storage, room_in
@@ -67,7 +67,9 @@ class Node:
         """
         settings = self._settings
         # In a thread: it imports exporters.
-        self.telemetry = await asyncio.to_thread(telemetry.build, settings)
+        self.telemetry = await asyncio.to_thread(
+            telemetry.build, settings, measured(self._manifests)
+        )
         self._undo.callback(self.telemetry.close)
         self.database = Database(
             settings.database_url,
@@ -77,6 +79,7 @@ class Node:
             scheduled=self.bus.scheduled,
             pooled=settings.pooled,
             conditions=self.conditions,
+            telemetry=self.telemetry,
         )
         self._undo.push_async_callback(self.database.close)
         loops.observe(self.telemetry, self.conditions)

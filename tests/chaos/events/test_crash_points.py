@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from services.runtime.events import sequencer
 from services.runtime.events.relay import Relay
 from tests.support.events.lab import Lab, inversions, new_tenant
 from tests.support.events.worker import CONSUMERS
+from tests.support.processes.forked import ForkedProcess
 
 REPOSITORY = Path(__file__).parents[3]
 SECONDS_MAX = 60
@@ -23,21 +22,14 @@ SECONDS_MAX = 60
 
 async def _worker(lab: Lab, crash_at: str) -> int:
     """Run a worker until it has drained everything or was killed; returns its exit code."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.support.events.worker",
-        json.dumps(asdict(lab.urls)),
-        "--drain",
-        cwd=REPOSITORY,
-        env={**os.environ, "TOLLMESH_CRASHPOINT": crash_at},
+    process = ForkedProcess(
+        *("tests.support.events.worker", json.dumps(asdict(lab.urls)), "--drain"),
+        environment={**os.environ, "TOLLMESH_CRASHPOINT": crash_at},
     )
     try:
-        return await asyncio.wait_for(process.wait(), SECONDS_MAX)
+        return await process.ended(SECONDS_MAX)
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        process.kill()
 
 
 @pytest.mark.parametrize(

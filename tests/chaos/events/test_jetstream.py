@@ -7,17 +7,16 @@ import json
 import os
 import random
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from services.runtime.events.jetstream.broker import Broker
-from services.runtime.processes import tied_to_parent
 from tests.support.events.lab import Lab, effects_reaction, inversions, new_tenant
 from tests.support.jetstream import nats
 from tests.support.jetstream.sites import arrived, eventually, options, running, sent
 from tests.support.postgres.server import DatabaseUrls
+from tests.support.processes.forked import ForkedProcess
 
 REPOSITORY = Path(__file__).parents[3]
 DEATH_SECONDS = 60
@@ -155,19 +154,11 @@ async def test_sink_and_source_are_killed_and_started_again(
 
 async def _die(lab: Lab, point: str, *arguments: str) -> None:
     """Run a site until it is killed at a point."""
-    process = await asyncio.create_subprocess_exec(
-        *tied_to_parent(
-            [
-                *(sys.executable, "-m", "tests.support.jetstream.worker"),
-                *(json.dumps(asdict(lab.urls)), *arguments),
-            ]
-        ),
-        cwd=REPOSITORY,
-        env={**os.environ, "TOLLMESH_CRASHPOINT": point},
+    process = ForkedProcess(
+        *("tests.support.jetstream.worker", json.dumps(asdict(lab.urls)), *arguments),
+        environment={**os.environ, "TOLLMESH_CRASHPOINT": point},
     )
     try:
-        assert await process.wait() == -signal.SIGKILL, point
+        assert await process.ended(DEATH_SECONDS) == -signal.SIGKILL, point
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        process.kill()

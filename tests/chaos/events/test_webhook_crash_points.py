@@ -204,8 +204,7 @@ async def die_at(point: str, job: Job, urls: str, keys: str) -> None:
                     await job.run(stub)
                 except grpc.aio.AioRpcError as error:
                     assert error.code() is grpc.StatusCode.UNAVAILABLE, error
-        async with asyncio.timeout(DEATH_SECONDS):
-            assert await process.wait() == -signal.SIGKILL, f"{point} was never passed"
+        assert await process.ended(DEATH_SECONDS) == -signal.SIGKILL, f"{point} was never passed"
 
 
 class channel:  # noqa: N801 - reads as a statement at its place of use

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import asdict
@@ -24,6 +23,7 @@ from services.runtime.timers.schedules import Schedule
 from tests.support.events.lab import call, new_tenant
 from tests.support.mesh.serving import running
 from tests.support.postgres.server import Server
+from tests.support.processes.forked import ForkedProcess
 from tests.support.timers.lab import TimerLab
 from tests.support.timers.seasoning import build_seasoning
 from tests.support.timers.worker import CANCELLED_KEY, ask, timer_of
@@ -45,18 +45,15 @@ async def lab(postgres_server: Server) -> AsyncIterator[TimerLab]:
 
 async def _worker(lab: TimerLab, tenant: str, job: str, seconds: int, crash_at: str) -> int:
     """Run a worker until it is done or was killed; returns its exit code."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.support.timers.worker"),
+    process = ForkedProcess(
+        "tests.support.timers.worker",
         *(json.dumps(asdict(lab.urls)), tenant, job, str(seconds)),
-        cwd=REPOSITORY,
-        env={**os.environ, "TOLLMESH_CRASHPOINT": crash_at},
+        environment={**os.environ, "TOLLMESH_CRASHPOINT": crash_at},
     )
     try:
-        return await asyncio.wait_for(process.wait(), SECONDS_MAX)
+        return await process.ended(SECONDS_MAX)
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        process.kill()
 
 
 @pytest.mark.parametrize("point", ["timers.fire.before_commit", "timers.fire.after_commit"])

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceAsyncStub
 
 DEMO = (("llm.input_tokens", 5015), ("llm.output_tokens", 219), ("llm.requests", 450))
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e47aa-00f067aa0ba902b7-00"
 DAY = datetime(2023, 11, 16, tzinfo=UTC)
 
 
@@ -487,7 +488,8 @@ async def left_half_way(tenant: Tenant, monkeypatch: pytest.MonkeyPatch, **field
         patched.setattr(database_module, "crashpoint", crash)
         async with grpc.aio.insecure_channel(tenant.world.mesh.address) as channel:
             call = ChargeServiceStub(channel).CreateCharge(
-                request, metadata=(("authorization", f"Mesh {token}"),)
+                request,
+                metadata=(("authorization", f"Mesh {token}"), ("traceparent", TRACE)),
             )
             assert (await refused(call)).reason == "INTERNAL"
 
@@ -505,6 +507,10 @@ async def test_a_resumed_charge_belongs_to_the_chain_of_its_first_call(
     assert {"usage.rated", "rating.completed", "charge.created", "ledger.batch.posted"} <= subjects
     trails = {(event.subject, event.correlation_id, event.causation_id) for event in told}
     assert trails == {(subject, "the-chain", "the-cause") for subject in subjects}
+    with acting(as_lab(tenant)):
+        async with runtime.database.read() as work:
+            found = await work.execute("SELECT DISTINCT traceparent FROM mesh.event")
+    assert list(found.scalars()) == [TRACE]
 
 
 async def test_a_charge_that_cannot_be_resumed_is_put_off_and_a_zombie_changes_nothing(

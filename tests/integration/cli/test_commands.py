@@ -141,7 +141,10 @@ def test_right_rows_are_stored_and_wrong_ones_named(
     assert "error: 10 rows were not stored" in done.err
     table = tollmesh("ingest", str(file))
     assert table.exit_code == EXIT_INCOMPLETE
-    assert "row 5: " in table.out
+    assert "UNKNOWN_SKU (1 row)\n  row 5: " in table.out
+    reasons = {item["reason"]: item for item in counted["reasons"]}
+    assert reasons["UNKNOWN_SKU"] == {"reason": "UNKNOWN_SKU", "count": 1, "rows": [5]}
+    assert sum(item["count"] for item in reasons.values()) == 10
     usage = tollmesh("usage", org_id, "--period", DAY, "-o", "json").json()
     assert [row["value"] for row in usage["rows"]] == ["3.5"]
 
@@ -233,12 +236,19 @@ def test_a_charge_of_an_open_period_is_closed_at_the_call(tollmesh: Tollmesh, or
 def test_late_usage_is_listed(tollmesh: Tollmesh, org_id: str) -> None:
     assert tollmesh("charge", org_id, "--period", DAY).exit_code == 0
     used(tollmesh, org_id, 2)
-    found = tollmesh("late-usage", org_id, "--period", DAY, "-o", "json").json()["late_events"]
+    found = tollmesh("usage", "late", org_id, "--period", DAY, "-o", "json").json()["late_events"]
     assert [item["org_id"] for item in found] == [org_id] * 2
-    shown = tollmesh("late-usage", org_id)
+    shown = tollmesh("usage", "late", org_id)
     assert (shown.exit_code, found[0]["charge_id"] in shown.out) == (0, True)
-    assert tollmesh("late-usage", f"{org_id}-other", "-o", "json").json()["late_events"] == []
-    assert tollmesh("late-usage", f"{org_id}-no").out == f"no late usage of {org_id}-no\n"
+    first = tollmesh("usage", "late", org_id, "--limit", "1", "-o", "json").json()
+    assert first == {"late_events": found[:1], "more": True}
+    assert tollmesh("usage", "late", f"{org_id}-other", "-o", "json").json()["late_events"] == []
+    assert tollmesh("usage", "late", f"{org_id}-no").out == "nothing found\n"
+    # As it was called at first; and an organisation may be called as the command is.
+    assert tollmesh("late-usage", org_id).out == shown.out
+    for named in (("usage", "show", "late"), ("usage", "--period", DAY, "show")):
+        own = tollmesh(*named, *(() if "--period" in named else ("--period", DAY)))
+        assert (own.exit_code, "has no such usage" in own.out) == (0, True)
 
 
 def test_what_cannot_exist_is_refused_and_what_has_nothing_says_so(
@@ -272,6 +282,23 @@ def test_what_cannot_be_charged_is_refused(tollmesh: Tollmesh, org_id: str) -> N
         assert done.exit_code == code, done
         assert part in done.err
         assert done.out == ""
+
+
+def test_what_the_mesh_refuses_is_a_document_with_its_reason(
+    tollmesh: Tollmesh, org_id: str
+) -> None:
+    missing = tollmesh("explain", "chg_none", "-o", "json")
+    assert missing.exit_code == EXIT_REFUSED
+    error = missing.json()["error"]
+    assert (error["code"], error["reason"]) == ("NOT_FOUND", "NOT_FOUND")
+    assert error["metadata"] == {"resource": "charge", "id": "chg_none"}
+    assert error["message"] in missing.err
+    odd = tollmesh("charge", "not an org", "--period", DAY, "-o", "json").json()["error"]
+    assert (odd["reason"], odd["fields"][0]["field"]) == ("INVALID_FIELD", "org_id")
+    used(tollmesh, org_id, 1)
+    repeated = f"{HEADER}{org_id}-0,{org_id},p,none,1,{AT}\n".encode()
+    counted = tollmesh("ingest", "-", "--format", "csv", "-o", "json", stdin=repeated)
+    assert (counted.exit_code, "error" in counted.json()) == (EXIT_INCOMPLETE, False)
 
 
 # ---- Payments
@@ -482,7 +509,7 @@ def test_an_equal_webhook_is_made_on_purpose_only(tollmesh: Tollmesh) -> None:
     assert tollmesh(*asked, "--again").exit_code == 0
     for endpoint in tollmesh("webhooks", "list", "-o", "json").json()["endpoints"]:
         if endpoint["url"] == url:
-            assert tollmesh("webhooks", "delete", endpoint["endpoint_id"]).exit_code == 0
+            assert tollmesh("webhooks", "delete", endpoint["endpoint_id"], "--yes").exit_code == 0
     assert tollmesh(*asked).exit_code == 0, "what was deleted can be made again"
 
 
@@ -623,7 +650,7 @@ def test_a_key_does_what_its_scopes_say_until_it_is_revoked(
         assert denied.exit_code == EXIT_DENIED
         assert "SCOPE_MISSING" in denied.err
     monkeypatch.setenv("TOLLMESH_API_KEY", mesh.ready["api_key"])
-    ended = tollmesh("keys", "revoke", key_id)
+    ended = tollmesh("keys", "revoke", key_id, "--yes")
     assert (ended.exit_code, ended.out.strip()) == (0, f"{key_id} revoked")
     monkeypatch.setenv("TOLLMESH_API_KEY", made["secret"])
     give_up_at = time.monotonic() + 20
@@ -644,7 +671,7 @@ def test_a_revoked_key_takes_what_it_made_with_it(
         made = tollmesh(*makes).json()["api_key"]["key_id"]
         monkeypatch.setenv("TOLLMESH_API_KEY", mesh.ready["api_key"])
         maker_id = maker["api_key"]["key_id"]
-        told = tollmesh("keys", "revoke", maker_id, *(["--keep-made"] if keep else [])).out
+        told = tollmesh("keys", "revoke", maker_id, "--yes", *(["--keep-made"] if keep else [])).out
         assert told.strip() == f"{maker_id} revoked" + ("" if keep else ", and 1 created with it")
         listed = {k["key_id"]: k for k in tollmesh("keys", "list", "-o", "json").json()["api_keys"]}
         assert listed[made].get("revoked_with_key_id", "") == ("" if keep else maker_id)
@@ -775,6 +802,14 @@ def test_doctor_and_version(
         ("events", "types"),
         ("violations", "--limit", "1"),
         ("keys", "list"),
+        ("usage", "late"),
+        ("catalog", "get"),
+        ("skus", "list"),
+        ("plans", "list"),
+        ("entitlements", "list"),
+        ("merchants", "list"),
+        ("accounts", "list"),
+        ("settings", "get"),
         ("doctor",),
         ("version",),
     ],

@@ -59,8 +59,8 @@ def test_a_schedule_is_put_shown_and_deleted(tollmesh: Tollmesh, subject: str) -
     assert [item["cron"] for item in found if item["name"] == subject] == ["0 9 * * MON"]
     wrong = tollmesh(*put, "--cron", "61 * * * *")
     assert (wrong.exit_code, "SCHEDULE_INVALID" in wrong.err) == (EXIT_REFUSED, True)
-    assert tollmesh("schedules", "delete", subject).exit_code == 0
-    assert tollmesh("schedules", "delete", subject, "-o", "json").exit_code == EXIT_REFUSED
+    assert tollmesh("schedules", "delete", subject, "--yes").exit_code == 0
+    assert tollmesh("schedules", "delete", subject, "-y", "-o", "json").exit_code == EXIT_REFUSED
 
 
 def test_a_journey_is_shown_with_its_steps(tollmesh: Tollmesh, mesh: MeshProcess) -> None:

@@ -2,56 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from services.cli.commands.webhooks import overlap_of
+from services.cli import durations
 from services.cli.errors import EXIT_REFUSED, EXIT_USAGE, CliError
-from tests.integration.cli.conftest import Tollmesh
+from tests.integration.cli.conftest import Receiver, Tollmesh
 
 pytestmark = pytest.mark.xdist_group("cli")
-
-
-class Receiver:
-    """Takes requests down and answers with a status."""
-
-    def __init__(self) -> None:
-        self.status = 200
-        self.received: list[tuple[dict[str, str], bytes]] = []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.received.append((dict(self.headers.items()), body))
-                self.send_response(receiver.status)
-                self.end_headers()
-                self.wfile.write(b"heard")
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}/hook"
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    made = Receiver()
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.01,))
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
 
 
 @pytest.fixture
@@ -61,7 +22,7 @@ def endpoint(tollmesh: Tollmesh, receiver: Receiver) -> Iterator[dict[str, str]]
     assert made.exit_code == 0, made.err
     found = made.json()
     yield {"id": found["endpoint"]["endpoint_id"], "secret": found["secret"]}
-    assert tollmesh("webhooks", "delete", found["endpoint"]["endpoint_id"]).exit_code == 0
+    assert tollmesh("webhooks", "delete", found["endpoint"]["endpoint_id"], "--yes").exit_code == 0
 
 
 def test_a_secret_is_shown_once_with_its_hint(tollmesh: Tollmesh, receiver: Receiver) -> None:
@@ -71,7 +32,7 @@ def test_a_secret_is_shown_once_with_its_hint(tollmesh: Tollmesh, receiver: Rece
     assert "shown only once" in made.out
     listed = tollmesh("webhooks", "list", "-o", "json")
     (found,) = [each for each in listed.json()["endpoints"] if each["url"] == receiver.url]
-    assert tollmesh("webhooks", "delete", found["endpoint_id"], "-o", "json").json() == {}
+    assert tollmesh("webhooks", "delete", found["endpoint_id"], "-y", "-o", "json").json() == {}
 
 
 def test_a_test_shows_what_came_back(
@@ -188,8 +149,8 @@ def test_settings_that_do_not_read_are_told_before_anything_starts(
 
 
 def test_overlaps_are_read() -> None:
-    assert [overlap_of(text).total_seconds() for text in ("0", "90", "90s", "2m", "24h", "7d")] == [
-        *(0, 90, 90, 120, 86_400, 604_800)
-    ]
+    assert [
+        durations.parse(text).total_seconds() for text in ("0", "90", "90s", "2m", "24h", "7d")
+    ] == [*(0, 90, 90, 120, 86_400, 604_800)]
     with pytest.raises(CliError):
-        overlap_of("1w")
+        durations.parse("1w")

@@ -15,7 +15,7 @@ from payments.events.v1 import events_service_pb2 as service_pb2
 from payments.events.v1.pricing_events_pb2 import PlanCreated
 
 from services.events import manifest, reactions
-from services.events.work import ATTEMPT_METRIC
+from services.events.domain.measures import ATTEMPTS
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
 from services.runtime.events.envelope import Envelope
@@ -84,7 +84,7 @@ class Durations(Silent):
         self.seen: list[tuple[str, str]] = []
 
     def duration(self, name: str, seconds: float, **attributes: str) -> None:
-        assert name == ATTEMPT_METRIC
+        assert name == ATTEMPTS.name
         assert 0 <= seconds < 60
         self.seen.append((attributes["outcome"], attributes["status"]))
 

@@ -44,6 +44,31 @@ async def test_versions_are_immutable_audited_and_listed(bench: Bench) -> None:
     assert ([c.version for c in page.configs], page.next_page_token) == ([1], "")
 
 
+async def test_every_merchant_is_listed_with_its_current_version(bench: Bench) -> None:
+    for merchant_id in ("b", "a", "c"):
+        config = config_pb2.MerchantConfig(merchant_id=merchant_id)
+        config.methods.add(**CARD)
+        for partial_allowed in (False, True)[: 1 + (merchant_id == "b")]:
+            config.partial_allowed = partial_allowed
+            put = service_pb.PutMerchantConfigRequest(request_id=str(uuid.uuid4()), config=config)
+            await bench.configs.PutMerchantConfig(put)
+    listing = service_pb.ListMerchantConfigsRequest(page_size=2)
+    page = await bench.configs.ListMerchantConfigs(listing)
+    assert [(c.merchant_id, c.version) for c in page.configs] == [("a", 1), ("b", 2)]
+    get = service_pb.GetMerchantConfigRequest(merchant_id="b")
+    assert page.configs[1] == (await bench.configs.GetMerchantConfig(get)).config
+    listing.page_token = page.next_page_token
+    page = await bench.configs.ListMerchantConfigs(listing)
+    assert ([c.merchant_id for c in page.configs], page.next_page_token) == (["c"], "")
+    versions = service_pb.ListMerchantConfigVersionsRequest(merchant_id="b", page_size=1)
+    token = (await bench.configs.ListMerchantConfigVersions(versions)).next_page_token
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await bench.configs.ListMerchantConfigs(
+            service_pb.ListMerchantConfigsRequest(page_token=token)
+        )
+    assert reason(refused.value) == "INVALID_PAGE_TOKEN"
+
+
 async def test_a_payment_keeps_the_version_that_it_was_planned_with(bench: Bench) -> None:
     await bench.configure(CARD)
     first = await bench.pay()

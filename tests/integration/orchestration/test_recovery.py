@@ -35,6 +35,7 @@ class Died(BaseException):
     """Stands for kill -9: no handler of Exception sees it."""
 
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e47aa-00f067aa0ba902b7-00"
 POINTS = [
     "orchestration.attempt.send.before_commit",
     "orchestration.attempt.send.after_commit",
@@ -178,7 +179,10 @@ async def test_a_payment_that_is_continued_belongs_to_the_chain_of_its_first_cal
 ) -> None:
     await bench.configure(CARD_WITH_FALLBACK)
     principal = Principal(bench.tenant_id, "caller", frozenset({"*"}), "the-chain", "the-cause")
-    metadata = (("authorization", f"Mesh {MeshTokens(MESH_SECRET).issue(principal)}"),)
+    metadata = (
+        ("authorization", f"Mesh {MeshTokens(MESH_SECRET).issue(principal)}"),
+        ("traceparent", TRACE),
+    )
     with monkeypatch.context() as patched:
         patched.setattr(Runs, "begin", lambda self, lease: None)
         async with grpc.aio.insecure_channel(bench.mesh.address) as channel:
@@ -190,7 +194,7 @@ async def test_a_payment_that_is_continued_belongs_to_the_chain_of_its_first_cal
         )
         await bench.later(4)
     trails = bench.rows(
-        "SELECT subject, correlation_id, causation_id FROM mesh.event"
+        "SELECT subject, correlation_id, causation_id, traceparent FROM mesh.event"
         " WHERE tenant_id = %(tenant)s AND subject LIKE 'payment.%%'"
     )
     subjects = {row["subject"] for row in trails}
@@ -198,6 +202,18 @@ async def test_a_payment_that_is_continued_belongs_to_the_chain_of_its_first_cal
     assert {(row["correlation_id"], row["causation_id"]) for row in trails} == {
         ("the-chain", "the-cause")
     }
+    # Unsampled stays unsampled.
+    assert {row["traceparent"] for row in trails} == {TRACE}
+
+
+async def test_a_payment_belongs_to_the_trace_of_its_call(bench: Bench) -> None:
+    await bench.configure(CARD_WITH_FALLBACK)
+    await bench.payments.CreatePayment(bench.request(), metadata=(("traceparent", TRACE),))
+    found = bench.rows(
+        "SELECT traceparent FROM mesh.event WHERE tenant_id = %(tenant)s AND subject LIKE 'payment.%%'"
+    )
+    assert len(found) >= 3
+    assert {row["traceparent"] for row in found} == {TRACE}
 
 
 @pytest.mark.parametrize(

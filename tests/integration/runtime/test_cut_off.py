@@ -34,6 +34,7 @@ from services.runtime.leases import LeaseLost
 from services.runtime.postgres.pool import transaction
 from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.postgres.session import Session
+from services.runtime.telemetry import Silent
 from tests.support.mesh.cutting import cut_at
 
 # The driver's pipeline, cut off twice, complains of its closed connection when its generator is collected. It is
@@ -148,7 +149,7 @@ async def look_up_key(shared: Shared) -> None:
 
 async def handle(shared: Shared) -> None:
     """What a dispatcher does with its connections."""
-    handling = Handling(shared.relay, EventBus(), SystemClock(), shared.role)
+    handling = Handling(shared.relay, EventBus(), SystemClock(), shared.role, Silent())
     async with handling.session() as session, transaction(session):
         await rows(session, "limit_transaction", limit_ms="5000")
         await session.execute("SAVEPOINT event", prepare=False)

@@ -136,6 +136,9 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     "orchestration.v1.MerchantConfigService.GetMerchantConfig": lambda own: (
         orchestration_service_pb2.GetMerchantConfigRequest(merchant_id=own.name("shop"))
     ),
+    "orchestration.v1.MerchantConfigService.ListMerchantConfigs": lambda own: (
+        orchestration_service_pb2.ListMerchantConfigsRequest(page_size=1000)
+    ),
     "orchestration.v1.MerchantConfigService.ListMerchantConfigVersions": lambda own: (
         orchestration_service_pb2.ListMerchantConfigVersionsRequest(merchant_id=own.name("shop"))
     ),

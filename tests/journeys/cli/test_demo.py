@@ -13,10 +13,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from payments.billing.v1 import charge_service_pb2, charge_service_pb2_grpc
 
 from services.local.postgres.server import EmbeddedPostgres
 from tests.support.billing import demo_job
 from tests.support.billing.demo_job import EVENTS, REPOSITORY, TRACES
+from tests.support.mesh.process import start
 
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -132,6 +134,14 @@ def test_a_second_run_stores_nothing_and_prints_the_same_bill(
     assert books(data_dir) == found
 
 
+def test_a_mesh_on_the_same_data_shows_what_was_billed(first: Any, data_dir: Path) -> None:
+    assert first
+    with start(data_dir) as mesh, mesh.client() as client:
+        stub = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
+        listed = client.call(stub.ListCharges, charge_service_pb2.ListChargesRequest()).charges
+    assert {charge.org_id for charge in listed} == set(TRACES)
+
+
 def test_people_are_told_the_story(first: tuple[dict[str, Any], Any], data_dir: Path) -> None:
     """With `--keep` the mesh serves on, until it is asked to end."""
     assert first
@@ -168,5 +178,5 @@ def test_people_are_told_the_story(first: tuple[dict[str, Any], Any], data_dir: 
         assert f"{step}/5" in told
     for part in ("56.84 USD", "129.55 USD", "84,555 duplicates", "trial balance USD: 0.00"):
         assert part in told, told
-    for line in ("tollmesh explain chg_", "grpcurl", "curl -H"):
+    for line in ("tollmesh explain chg_", "tollmesh api GET /v1/", "curl -H"):
         assert line in told, told

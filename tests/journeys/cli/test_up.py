@@ -14,7 +14,8 @@ from urllib.error import URLError
 import pytest
 
 from tests.support.http.rest import Rest
-from tests.support.mesh.up import REPOSITORY, tollmesh_up
+from tests.support.mesh.up import tollmesh_up
+from tests.support.processes.forked import REPOSITORY
 
 pytestmark = pytest.mark.xdist_group("gateway-journeys")
 

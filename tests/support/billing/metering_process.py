@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from services.runtime.access import MeshTokens, Principal
 from services.runtime.postgres.roles import DatabaseUrls
 from tests.support.mesh.process import service
 from tests.support.mesh.serving import MESH_SECRET
+from tests.support.processes.forked import ForkedProcess
 
 SKUS = ("llm.input_tokens", "llm.output_tokens", "llm.requests")
 """What its catalogue has."""
@@ -29,7 +29,7 @@ class MeteringProcess:
     """
 
     address: str
-    process: subprocess.Popen[str]
+    process: ForkedProcess
     urls: DatabaseUrls
 
     def headers(self, tenant: str) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ from services.runtime.events.dispatcher import Dispatcher
 from services.runtime.events.relay import Relay
 from services.runtime.events.sequencer import Sequencer
 from services.runtime.postgres.roles import DatabaseUrls
-from services.runtime.telemetry import configure_logs
+from services.runtime.telemetry import Silent, configure_logs
 from tests.support.events import worker as event_worker
 from tests.support.events.lab import Effect, Lab, call, inversions
 
@@ -98,7 +98,7 @@ async def _sequence(urls: DatabaseUrls) -> None:
 
 async def _dispatch(urls: DatabaseUrls, role: str) -> None:
     relay = Relay(urls.relay, lease_ms=event_worker.LEASE_MS, workers=2)
-    dispatcher = Dispatcher(relay, event_worker.reactions(), EventBus(), SystemClock())
+    dispatcher = Dispatcher(relay, event_worker.reactions(), EventBus(), SystemClock(), Silent())
     dispatcher.start(role)
     await asyncio.Event().wait()
 

@@ -41,6 +41,8 @@ _VARIES = (
     (r"\b(whsec|whsk|whpk)_[A-Za-z0-9+/=]+", r"\1_<secret>"),
     (r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:.]+(Z|\+00:00)?", "<time>"),
     (r"\b[0-9]+(\.[0-9]+)? ?(ms|s|min)\b", "<duration>"),
+    (r"\b[0-9,]+/s\b", "<rate>"),
+    (r"\busage snapshot [0-9:,]+", "usage snapshot <snapshot>"),
     (r"127\.0\.0\.1:[0-9]+", "<address>"),
     (r"\beyJ[A-Za-z0-9_=-]+|\b[A-Za-z0-9_-]{40,}={0,2}", "<token>"),
     (r"\"latency_ms\": \"[0-9]+\"", "<duration>"),

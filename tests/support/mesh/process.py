@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from services.cli.client import Client, Session
 from services.runtime.postgres.roles import DatabaseUrls
 from tests.support.measures import loop_holds
 from tests.support.mesh.serving import MESH_SECRET
+from tests.support.processes.forked import ForkedProcess
 
 READY_SECONDS = 60.0
 DEATH_SECONDS = 60.0
@@ -24,7 +24,7 @@ DEATH_SECONDS = 60.0
 @contextmanager
 def service(
     urls: DatabaseUrls, module: str, *arguments: str, crashpoint: str = ""
-) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+) -> Iterator[tuple[str, ForkedProcess]]:
     """Run a service alone until the block ends, or until it dies at its crash point.
 
     Gives the address of its server, from the end of the first line that it prints, and the process to wait for.
@@ -37,8 +37,7 @@ def service(
         "TOLLMESH_LISTEN": "127.0.0.1:0",
         "TOLLMESH_CRASHPOINT": crashpoint,
     }
-    command = [sys.executable, "-m", module, *arguments]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with ForkedProcess(module, *arguments, environment=environment, capture=True) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
@@ -76,17 +75,12 @@ class MeshProcess:
         environment[loop_holds.SETTING] = os.environ.get(loop_holds.SETTING, "")
         ports = ["--grpc-port", "0", *(["--rest-port", "0"] if rest else ["--no-rest"])]
         self._errors = (data_dir.parent / f"{data_dir.name}.stderr").open("a+")
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                *("-m", "services.cli", "up", "--output", "json"),
-                *("--data-dir", str(data_dir), *ports, *arguments),
-            ],
-            stdout=subprocess.PIPE,
+        self.process = ForkedProcess(
+            *("services.cli", "up", "--output", "json"),
+            *("--data-dir", str(data_dir), *ports, *arguments),
+            environment=environment,
+            capture=True,
             stderr=self._errors,
-            text=True,
-            env=environment,
-            cwd=Path(__file__).parents[3],
         )
         self.ready: dict[str, str] = {}
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.runtime.processes import tied_to_parent
 from tests.support.http import rest
+from tests.support.processes.forked import ForkedProcess
 
-REPOSITORY = Path(__file__).parents[3]
 STOPS_WITHIN_S = 60
 
 
@@ -41,16 +38,13 @@ class Running:
 @contextmanager
 def tollmesh_up(data_dir: Path, *arguments: str) -> Iterator[Running]:
     """Run a whole mesh on free ports, with the facade of this tree, until the block ends."""
-    command = [sys.executable, "-m", "services.cli", "up", "--data-dir", str(data_dir)]
     with (data_dir.parent / f"{data_dir.name}.log").open("w+") as log:
-        process = subprocess.Popen(
-            tied_to_parent(
-                [*command, "--grpc-port", "0", "--rest-port", "0", "--output", "json", *arguments]
-            ),
-            cwd=REPOSITORY,
-            stdout=subprocess.PIPE,
+        process = ForkedProcess(
+            *("services.cli", "up", "--data-dir", str(data_dir), "--grpc-port", "0"),
+            *("--rest-port", "0", "--output", "json", *arguments),
+            environment=os.environ | {"TOLLMESH_GATEWAY": str(rest.binary())},
+            capture=True,
             stderr=log,
-            env=os.environ | {"TOLLMESH_GATEWAY": str(rest.binary())},
         )
         assert process.stdout is not None
         try:

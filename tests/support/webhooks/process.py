@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -23,9 +22,10 @@ from services.runtime.process.node import Node
 from services.runtime.service import Runtime, Service
 from services.runtime.telemetry import configure_logs
 from tests.support.mesh.serving import MESH_SECRET
+from tests.support.processes.forked import ForkedProcess
 from tests.support.webhooks.lab import ALLOW
 
-REPOSITORY = Path(__file__).parents[3]
+ENDS_WITHIN_S = 60
 
 
 async def serve(urls: DatabaseUrls, keys: str) -> None:
@@ -55,22 +55,18 @@ async def serve(urls: DatabaseUrls, keys: str) -> None:
 @asynccontextmanager
 async def webhook_process(
     urls: str, keys: str, environment: dict[str, str]
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+) -> AsyncIterator[tuple[ForkedProcess, int]]:
     """Run the service in a process; gives it with its port, 0 when it died before it served."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "tests.support.webhooks.process", urls, keys),
-        cwd=REPOSITORY,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
+    process = ForkedProcess(
+        *("tests.support.webhooks.process", urls, keys), environment=environment, capture=True
     )
     assert process.stdout is not None
-    try:
-        yield process, int(await process.stdout.readline() or b"0")
-    finally:
-        if process.returncode is None:
+    with process.stdout:
+        try:
+            yield process, int(await asyncio.to_thread(process.stdout.readline) or "0")
+        finally:
             process.kill()
-        await process.wait()
+            await process.ended(ENDS_WITHIN_S)
 
 
 if __name__ == "__main__":

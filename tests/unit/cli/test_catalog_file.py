@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from payments.pricing.v1 import catalog_service_pb2
 
+from services.cli.changes import field_changes
 from services.cli.commands import catalog
 from services.cli.errors import EXIT_USAGE, CliError
 
@@ -142,9 +143,9 @@ def test_a_diff_names_what_changes_by_its_path() -> None:
         version=2,
         prices=[{"sku": "s", "price": {"flat": {"amount": "2"}}}, {"sku": "t", "price": {}}],
     )
-    assert catalog._field_changes(before, after) == [
+    assert field_changes(before, after) == [
         "prices[s].price.flat.amount: 1 -> 2",
         "version: 1 -> 2",
         "prices[t].sku: - -> t",
     ]
-    assert catalog._field_changes(Struct(), struct(name="A")) == ["name: A"]
+    assert field_changes(Struct(), struct(name="A")) == ["name: A"]

@@ -7,15 +7,15 @@ import json
 
 import pytest
 
-from services.cli.commands import events
+from services.cli import items
 from services.cli.errors import EXIT_USAGE, CliError
 
 ONE = '{"id": "1", "subject": "a.b", "data": {"n": 1.50, "t": "]},{["}}'
 TWO = '{"id":"2","subject":"a.b","data":{"n":123456789012345678901}}'
 
 
-def texts(content: str) -> list[events.EventText]:
-    return list(events.event_texts(io.StringIO(content, newline="")))
+def texts(content: str) -> list[items.ItemText]:
+    return list(items.texts(io.StringIO(content, newline=""), "events"))
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from services.cli import parquet_rows, readers, streams
 from services.cli.columns import ColumnMapping
 from services.cli.errors import EXIT_INCOMPLETE, EXIT_USAGE, CliError
 from services.cli.readers import BadRow, FileFormat, GoodRow, parse_event_time
+from services.cli.streams import Meter
 
 HEADER = "request_id,org_id,sku,quantity,event_time\n"
 PLAIN = ColumnMapping()
@@ -957,3 +958,30 @@ def test_times_are_cut_to_microseconds_and_are_utc_without_a_zone(text: str, exp
 def test_what_could_be_another_time_is_none(text: str) -> None:
     with pytest.raises(ValueError):
         parse_event_time(text)
+
+
+# ---- How much was read
+
+
+def test_the_meter_ends_at_the_size_of_the_file(tmp_path: Path) -> None:
+    lines = "".join(f'{{"request_id": "r-{n}"}}\n' for n in range(5_000)).encode()
+    plain, packed = tmp_path / "a.jsonl", tmp_path / "a.jsonl.gz"
+    plain.write_bytes(lines)
+    packed.write_bytes(gzip.compress(lines))
+    table = tmp_path / "a.parquet"
+    names = [f"r-{n}" for n in range(25_000)]
+    columns = {name: names for name in ("request_id", "org_id", "sku", "quantity", "event_time")}
+    parquet.write_table(pa.table(columns), table)
+    for file, kind, total in (
+        (plain, FileFormat.JSONL, len(lines)),
+        (packed, FileFormat.JSONL, packed.stat().st_size),
+        (table, FileFormat.PARQUET, 25_000),
+    ):
+        meter = Meter()
+        rows = readers.read(str(file), kind, PLAIN, meter=meter)
+        next(rows)
+        assert meter.total == total
+        assert 0 < meter.done <= total
+        for _ in rows:
+            pass
+        assert meter.done == total

@@ -193,3 +193,29 @@ def test_a_row_that_no_call_carries_is_named_and_costs_no_other() -> None:
     assert (totals.accepted, totals.malformed, mesh.stored) == (2, 1, ["1", "3"])
     assert [problem.row for problem in totals.problems] == [2]
     assert "more than fits into a call" in totals.problems[0].problem
+
+
+# ---- Reasons
+
+
+def test_rows_that_fail_alike_are_one_reason_with_a_count_and_examples() -> None:
+    totals = sender.Totals()
+    for row in range(1, 501):
+        totals.note(row, f"r-{row}: EVENT_TOO_OLD: is of 1999", "EVENT_TOO_OLD")
+        totals.note(row, f"event_time: 'noon {row}' is not a time", "")
+        totals.note(row, f"has {row} columns, but the header has 6", "")
+    assert {name: each.count for name, each in totals.reasons.items()} == {
+        "EVENT_TOO_OLD": 500,
+        "MALFORMED: event_time: … is not a time": 500,
+        "MALFORMED: has … columns, but the header has …": 500,
+    }
+    assert [each.row for each in totals.reasons["EVENT_TOO_OLD"].examples] == [1, 2, 3]
+    assert len(totals.problems) == sender.PROBLEMS_KEPT
+
+
+def test_reasons_are_bounded() -> None:
+    totals = sender.Totals()
+    for number in range(10 * sender.REASONS_MAX):
+        totals.note(number, "wrong", f"REASON_{'I' * number}")
+    assert len(totals.reasons) == sender.REASONS_MAX + 1
+    assert totals.reasons[sender.OTHER].count == 9 * sender.REASONS_MAX

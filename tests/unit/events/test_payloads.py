@@ -156,6 +156,15 @@ def test_an_event_that_does_not_read_is_refused_alone(item: str, event_id: str) 
     assert isinstance(last, events_pb2.Event)
 
 
+@pytest.mark.parametrize("name", ["id", "key", "unheard_of"])
+def test_a_value_that_is_too_long_is_called_so(name: str) -> None:
+    (refused,) = body.read(json.dumps([{name: "x" * 70_000}]).encode())
+    assert isinstance(refused, body.Fault)
+    assert isinstance(refused.error, InvalidField)
+    assert refused.error.pointer == f"/{name}"
+    assert "70,002 bytes" in refused.error.message
+
+
 def test_bytes_that_are_no_text_are_refused_alone() -> None:
     refused, fine = body.read(b'[{"id": "a\xff"}, {"id": "fine"}]')
     assert isinstance(refused, body.Fault)

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.runtime import documents
@@ -27,6 +28,17 @@ JSON = st.recursive(
 def test_json_is_read_as_any_reader_reads_it(value: Any) -> None:
     assert documents.read(json.dumps(value).encode()) == value
     assert documents.read(json.dumps(value, ensure_ascii=False, indent="\t").encode()) == value
+
+
+@given(JSON)
+@example(
+    ["1e5", "no", "010", "1_000", "12:30", "~", "<<", "=", ".5", "\x85", "\u2028", "a\r\nb", "é"]
+)
+def test_what_is_written_reads_back(value: Any) -> None:
+    written = documents.write(value)
+    assert documents.read(written.encode()) == value
+    # By the rules of YAML 1.1 too, where a text may look like a day or a number of its own.
+    assert yaml.safe_load(written) == value
 
 
 @given(st.binary(max_size=200))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from services.events.work import ATTEMPT_METRIC
+from services.events.domain.measures import ATTEMPTS
 from services.runtime import loops, telemetry
 from services.runtime.conditions import Conditions
 from services.runtime.config import Settings
@@ -107,7 +107,7 @@ def test_a_duration_is_counted_by_what_came_of_it() -> None:
     recorder = telemetry.build(Settings(metrics_listen=f"127.0.0.1:{port}"))
     try:
         for outcome in ("succeeded", "refused", "succeeded"):
-            recorder.duration(ATTEMPT_METRIC, 0.25, outcome=outcome, status="")
+            recorder.duration(ATTEMPTS.name, 0.25, outcome=outcome, status="")
         text = _scraped(port)
     finally:
         recorder.close()
@@ -126,6 +126,6 @@ def test_a_duration_is_counted_by_what_came_of_it() -> None:
 def test_without_an_endpoint_nothing_is_recorded() -> None:
     recorder = telemetry.build(Settings())
     recorder.gauge("tollmesh.events.alarm", 1.0, alarm="no_tick")
-    recorder.duration(ATTEMPT_METRIC, 0.25, outcome="succeeded")
+    recorder.duration(ATTEMPTS.name, 0.25, outcome="succeeded")
     recorder.observe("tollmesh.events.tick_age_s", lambda: [(1.0, {})])
     recorder.close()

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from services.events.store import catalogue
-from tools import event_page
+from tools import event_page, pages
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_the_page_is_fresh() -> None:
-    assert event_page.difference((ROOT / event_page.PAGE).read_text(), event_page.page()) == ""
+    assert pages.difference((ROOT / event_page.PAGE).read_text(), event_page.page()) == ""
 
 
 def test_every_event_is_on_it() -> None:

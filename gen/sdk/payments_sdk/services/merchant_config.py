@@ -34,6 +34,13 @@ _LIST_MERCHANT_CONFIG_VERSIONS = Method(
     repeatable=True,
     has_request_id=False,
 )
+_LIST_MERCHANT_CONFIGS = Method(
+    "/payments.orchestration.v1.MerchantConfigService/ListMerchantConfigs",
+    orchestration_v1.ListMerchantConfigsRequest,
+    orchestration_v1.ListMerchantConfigsResponse,
+    repeatable=True,
+    has_request_id=False,
+)
 
 
 class MerchantConfigService:
@@ -77,6 +84,25 @@ class MerchantConfigService:
 
         return items(page, request, "configs", BY_TOKEN)
 
+    def list_merchant_configs(
+        self, request: orchestration_v1.ListMerchantConfigsRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.ListMerchantConfigsResponse:
+        """ListMerchantConfigs answers with the current version of every merchant, by merchant_id."""
+        return self._caller.unary(_LIST_MERCHANT_CONFIGS, request, timeout)
+
+    def all_merchant_configs(
+        self, request: orchestration_v1.ListMerchantConfigsRequest, *, timeout: float | None = None
+    ) -> Iterator[config_v1.MerchantConfig]:
+        """Yield the configs of all pages of list_merchant_configs, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: orchestration_v1.ListMerchantConfigsRequest) -> orchestration_v1.ListMerchantConfigsResponse:
+            return self.list_merchant_configs(asked, timeout=timeout)
+
+        return items(page, request, "configs", BY_TOKEN)
+
 
 class AsyncMerchantConfigService:
     """MerchantConfigService keeps how each merchant wants to be paid, in immutable versions."""
@@ -116,5 +142,24 @@ class AsyncMerchantConfigService:
 
         async def page(asked: orchestration_v1.ListMerchantConfigVersionsRequest) -> orchestration_v1.ListMerchantConfigVersionsResponse:
             return await self.list_merchant_config_versions(asked, timeout=timeout)
+
+        return items_async(page, request, "configs", BY_TOKEN)
+
+    async def list_merchant_configs(
+        self, request: orchestration_v1.ListMerchantConfigsRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.ListMerchantConfigsResponse:
+        """ListMerchantConfigs answers with the current version of every merchant, by merchant_id."""
+        return await self._caller.unary(_LIST_MERCHANT_CONFIGS, request, timeout)
+
+    def all_merchant_configs(
+        self, request: orchestration_v1.ListMerchantConfigsRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[config_v1.MerchantConfig]:
+        """Yield the configs of all pages of list_merchant_configs, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: orchestration_v1.ListMerchantConfigsRequest) -> orchestration_v1.ListMerchantConfigsResponse:
+            return await self.list_merchant_configs(asked, timeout=timeout)
 
         return items_async(page, request, "configs", BY_TOKEN)

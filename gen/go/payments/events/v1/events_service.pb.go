@@ -226,7 +226,10 @@ type TailEventsRequest struct {
 	Subjects []string `protobuf:"bytes,1,rep,name=subjects,proto3" json:"subjects,omitempty"`
 	// Cursor of ListEvents or TailEvents for the same subjects; empty to start with what is committed
 	// from now on.
-	After         string `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	After string `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	// True for a first answer without an event, once it is settled where the stream starts: what is committed after it
+	// comes in the stream, and its cursor is that place.
+	Announce      bool `protobuf:"varint,3,opt,name=announce,proto3" json:"announce,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -275,13 +278,22 @@ func (x *TailEventsRequest) GetAfter() string {
 	return ""
 }
 
+func (x *TailEventsRequest) GetAnnounce() bool {
+	if x != nil {
+		return x.Announce
+	}
+	return false
+}
+
 // Answer of TailEvents: one event each.
 type TailEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The event.
+	// The event; absent in the first answer when it was asked for with `announce`.
 	Event *Event `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
 	// Cursor with which a later call continues after this event.
-	Cursor        string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Place of the event in the feed of the tenant, as webhooks carry it: it grows, with gaps.
+	Position      int64 `protobuf:"varint,3,opt,name=position,proto3" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -328,6 +340,13 @@ func (x *TailEventsResponse) GetCursor() string {
 		return x.Cursor
 	}
 	return ""
+}
+
+func (x *TailEventsResponse) GetPosition() int64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
 }
 
 // Request of RegisterEventTypes.
@@ -3607,13 +3626,15 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\x06events\x18\x01 \x03(\v2\x19.payments.events.v1.EventR\x06events\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
 	"nextCursor\x12!\n" +
-	"\fcloud_events\x18\x03 \x01(\fR\vcloudEvents\"\x88\x01\n" +
+	"\fcloud_events\x18\x03 \x01(\fR\vcloudEvents\"\xa4\x01\n" +
 	"\x11TailEventsRequest\x12S\n" +
 	"\bsubjects\x18\x01 \x03(\tB7\xbaH4\x92\x011\x102\"-r+\x18\xc8\x012&^([a-z0-9_-]+\\.){1,4}([a-z0-9_-]+|\\*)$R\bsubjects\x12\x1e\n" +
-	"\x05after\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x05after\"]\n" +
+	"\x05after\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x05after\x12\x1a\n" +
+	"\bannounce\x18\x03 \x01(\bR\bannounce\"y\n" +
 	"\x12TailEventsResponse\x12/\n" +
 	"\x05event\x18\x01 \x01(\v2\x19.payments.events.v1.EventR\x05event\x12\x16\n" +
-	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"c\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x1a\n" +
+	"\bposition\x18\x03 \x01(\x03R\bposition\"c\n" +
 	"\x19RegisterEventTypesRequest\x12F\n" +
 	"\vevent_types\x18\x01 \x03(\v2\x1d.payments.events.v1.EventTypeB\x06\xbaH\x03\xd8\x01\x03R\n" +
 	"eventTypes\"\xe4\x01\n" +

@@ -888,6 +888,116 @@ func (x *ListMerchantConfigVersionsResponse) GetNextPageToken() string {
 	return ""
 }
 
+// ListMerchantConfigsRequest asks for a page of the tenant's merchants.
+type ListMerchantConfigsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most merchants in one answer; 0 means 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where the page before ended; empty for the first page.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMerchantConfigsRequest) Reset() {
+	*x = ListMerchantConfigsRequest{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMerchantConfigsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMerchantConfigsRequest) ProtoMessage() {}
+
+func (x *ListMerchantConfigsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMerchantConfigsRequest.ProtoReflect.Descriptor instead.
+func (*ListMerchantConfigsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListMerchantConfigsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListMerchantConfigsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListMerchantConfigsResponse is one page of merchants.
+type ListMerchantConfigsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The current version of each merchant, by merchant_id.
+	Configs []*v11.MerchantConfig `protobuf:"bytes,1,rep,name=configs,proto3" json:"configs,omitempty"`
+	// Asks for the next page; empty when this was the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMerchantConfigsResponse) Reset() {
+	*x = ListMerchantConfigsResponse{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMerchantConfigsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMerchantConfigsResponse) ProtoMessage() {}
+
+func (x *ListMerchantConfigsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMerchantConfigsResponse.ProtoReflect.Descriptor instead.
+func (*ListMerchantConfigsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListMerchantConfigsResponse) GetConfigs() []*v11.MerchantConfig {
+	if x != nil {
+		return x.Configs
+	}
+	return nil
+}
+
+func (x *ListMerchantConfigsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_payments_orchestration_v1_orchestration_service_proto protoreflect.FileDescriptor
 
 const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
@@ -952,6 +1062,14 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x8a\x01\n" +
 	"\"ListMerchantConfigVersionsResponse\x12<\n" +
 	"\aconfigs\x18\x01 \x03(\v2\".payments.config.v1.MerchantConfigR\aconfigs\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"n\n" +
+	"\x1aListMerchantConfigsRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x83\x01\n" +
+	"\x1bListMerchantConfigsResponse\x12<\n" +
+	"\aconfigs\x18\x01 \x03(\v2\".payments.config.v1.MerchantConfigR\aconfigs\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xb7\x05\n" +
 	"\x0ePaymentService\x12\xaf\x01\n" +
 	"\rCreatePayment\x12/.payments.orchestration.v1.CreatePaymentRequest\x1a0.payments.orchestration.v1.CreatePaymentResponse\";\x8a\xe7\x18\x17\n" +
@@ -962,14 +1080,16 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"GetPayment\x12,.payments.orchestration.v1.GetPaymentRequest\x1a-.payments.orchestration.v1.GetPaymentResponse\"B\x8a\xe7\x18\x14\n" +
 	"\x12orchestration:read\x82\xd3\xe4\x93\x02$b\apayment\x12\x19/v1/payments/{payment_id}\x12\x9d\x01\n" +
 	"\fListPayments\x12..payments.orchestration.v1.ListPaymentsRequest\x1a/.payments.orchestration.v1.ListPaymentsResponse\",\x8a\xe7\x18\x14\n" +
-	"\x12orchestration:read\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/payments2\x9f\x05\n" +
+	"\x12orchestration:read\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/payments2\xdc\x06\n" +
 	"\x15MerchantConfigService\x12\xcf\x01\n" +
 	"\x11PutMerchantConfig\x123.payments.orchestration.v1.PutMerchantConfigRequest\x1a4.payments.orchestration.v1.PutMerchantConfigResponse\"O\x8a\xe7\x18\x17\n" +
 	"\x13orchestration:admin\x10\x01\x82\xd3\xe4\x93\x02.:\x01*\x1a)/v1/merchant-configs/{config.merchant_id}\x12\xca\x01\n" +
 	"\x11GetMerchantConfig\x123.payments.orchestration.v1.GetMerchantConfigRequest\x1a4.payments.orchestration.v1.GetMerchantConfigResponse\"J\x8a\xe7\x18\x14\n" +
 	"\x12orchestration:read\x82\xd3\xe4\x93\x02,b\x06config\x12\"/v1/merchant-configs/{merchant_id}\x12\xe6\x01\n" +
 	"\x1aListMerchantConfigVersions\x12<.payments.orchestration.v1.ListMerchantConfigVersionsRequest\x1a=.payments.orchestration.v1.ListMerchantConfigVersionsResponse\"K\x8a\xe7\x18\x14\n" +
-	"\x12orchestration:read\x82\xd3\xe4\x93\x02-\x12+/v1/merchant-configs/{merchant_id}/versionsB\xff\x01\n" +
+	"\x12orchestration:read\x82\xd3\xe4\x93\x02-\x12+/v1/merchant-configs/{merchant_id}/versions\x12\xba\x01\n" +
+	"\x13ListMerchantConfigs\x125.payments.orchestration.v1.ListMerchantConfigsRequest\x1a6.payments.orchestration.v1.ListMerchantConfigsResponse\"4\x8a\xe7\x18\x14\n" +
+	"\x12orchestration:read\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/merchant-configsB\xff\x01\n" +
 	"\x1dcom.payments.orchestration.v1B\x19OrchestrationServiceProtoP\x01Z=tollmesh.dev/gen/go/payments/orchestration/v1;orchestrationv1\xa2\x02\x03POX\xaa\x02\x19Payments.Orchestration.V1\xca\x02\x19Payments\\Orchestration\\V1\xe2\x02%Payments\\Orchestration\\V1\\GPBMetadata\xea\x02\x1bPayments::Orchestration::V1b\x06proto3"
 
 var (
@@ -984,7 +1104,7 @@ func file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP() []
 	return file_payments_orchestration_v1_orchestration_service_proto_rawDescData
 }
 
-var file_payments_orchestration_v1_orchestration_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_payments_orchestration_v1_orchestration_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_payments_orchestration_v1_orchestration_service_proto_goTypes = []any{
 	(*CreatePaymentRequest)(nil),               // 0: payments.orchestration.v1.CreatePaymentRequest
 	(*CreatePaymentResponse)(nil),              // 1: payments.orchestration.v1.CreatePaymentResponse
@@ -1000,46 +1120,51 @@ var file_payments_orchestration_v1_orchestration_service_proto_goTypes = []any{
 	(*GetMerchantConfigResponse)(nil),          // 11: payments.orchestration.v1.GetMerchantConfigResponse
 	(*ListMerchantConfigVersionsRequest)(nil),  // 12: payments.orchestration.v1.ListMerchantConfigVersionsRequest
 	(*ListMerchantConfigVersionsResponse)(nil), // 13: payments.orchestration.v1.ListMerchantConfigVersionsResponse
-	(*structpb.Struct)(nil),                    // 14: google.protobuf.Struct
-	(*Payment)(nil),                            // 15: payments.orchestration.v1.Payment
-	(*CoreRequestContext)(nil),                 // 16: payments.orchestration.v1.CoreRequestContext
-	(*v1.PaymentPlan)(nil),                     // 17: payments.plan.v1.PaymentPlan
-	(*Decision)(nil),                           // 18: payments.orchestration.v1.Decision
-	(PaymentStatus)(0),                         // 19: payments.orchestration.v1.PaymentStatus
-	(*v11.MerchantConfig)(nil),                 // 20: payments.config.v1.MerchantConfig
+	(*ListMerchantConfigsRequest)(nil),         // 14: payments.orchestration.v1.ListMerchantConfigsRequest
+	(*ListMerchantConfigsResponse)(nil),        // 15: payments.orchestration.v1.ListMerchantConfigsResponse
+	(*structpb.Struct)(nil),                    // 16: google.protobuf.Struct
+	(*Payment)(nil),                            // 17: payments.orchestration.v1.Payment
+	(*CoreRequestContext)(nil),                 // 18: payments.orchestration.v1.CoreRequestContext
+	(*v1.PaymentPlan)(nil),                     // 19: payments.plan.v1.PaymentPlan
+	(*Decision)(nil),                           // 20: payments.orchestration.v1.Decision
+	(PaymentStatus)(0),                         // 21: payments.orchestration.v1.PaymentStatus
+	(*v11.MerchantConfig)(nil),                 // 22: payments.config.v1.MerchantConfig
 }
 var file_payments_orchestration_v1_orchestration_service_proto_depIdxs = []int32{
-	14, // 0: payments.orchestration.v1.CreatePaymentRequest.external_request:type_name -> google.protobuf.Struct
-	15, // 1: payments.orchestration.v1.CreatePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	14, // 2: payments.orchestration.v1.PlanPaymentRequest.external_request:type_name -> google.protobuf.Struct
-	16, // 3: payments.orchestration.v1.PlanPaymentResponse.context:type_name -> payments.orchestration.v1.CoreRequestContext
-	17, // 4: payments.orchestration.v1.PlanPaymentResponse.plan:type_name -> payments.plan.v1.PaymentPlan
-	18, // 5: payments.orchestration.v1.PlanPaymentResponse.decisions:type_name -> payments.orchestration.v1.Decision
-	15, // 6: payments.orchestration.v1.GetPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	19, // 7: payments.orchestration.v1.ListPaymentsRequest.status:type_name -> payments.orchestration.v1.PaymentStatus
-	15, // 8: payments.orchestration.v1.ListPaymentsResponse.payments:type_name -> payments.orchestration.v1.Payment
-	20, // 9: payments.orchestration.v1.PutMerchantConfigRequest.config:type_name -> payments.config.v1.MerchantConfig
-	20, // 10: payments.orchestration.v1.GetMerchantConfigResponse.config:type_name -> payments.config.v1.MerchantConfig
-	20, // 11: payments.orchestration.v1.ListMerchantConfigVersionsResponse.configs:type_name -> payments.config.v1.MerchantConfig
-	0,  // 12: payments.orchestration.v1.PaymentService.CreatePayment:input_type -> payments.orchestration.v1.CreatePaymentRequest
-	2,  // 13: payments.orchestration.v1.PaymentService.PlanPayment:input_type -> payments.orchestration.v1.PlanPaymentRequest
-	4,  // 14: payments.orchestration.v1.PaymentService.GetPayment:input_type -> payments.orchestration.v1.GetPaymentRequest
-	6,  // 15: payments.orchestration.v1.PaymentService.ListPayments:input_type -> payments.orchestration.v1.ListPaymentsRequest
-	8,  // 16: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:input_type -> payments.orchestration.v1.PutMerchantConfigRequest
-	10, // 17: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:input_type -> payments.orchestration.v1.GetMerchantConfigRequest
-	12, // 18: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:input_type -> payments.orchestration.v1.ListMerchantConfigVersionsRequest
-	1,  // 19: payments.orchestration.v1.PaymentService.CreatePayment:output_type -> payments.orchestration.v1.CreatePaymentResponse
-	3,  // 20: payments.orchestration.v1.PaymentService.PlanPayment:output_type -> payments.orchestration.v1.PlanPaymentResponse
-	5,  // 21: payments.orchestration.v1.PaymentService.GetPayment:output_type -> payments.orchestration.v1.GetPaymentResponse
-	7,  // 22: payments.orchestration.v1.PaymentService.ListPayments:output_type -> payments.orchestration.v1.ListPaymentsResponse
-	9,  // 23: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:output_type -> payments.orchestration.v1.PutMerchantConfigResponse
-	11, // 24: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:output_type -> payments.orchestration.v1.GetMerchantConfigResponse
-	13, // 25: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:output_type -> payments.orchestration.v1.ListMerchantConfigVersionsResponse
-	19, // [19:26] is the sub-list for method output_type
-	12, // [12:19] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	16, // 0: payments.orchestration.v1.CreatePaymentRequest.external_request:type_name -> google.protobuf.Struct
+	17, // 1: payments.orchestration.v1.CreatePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	16, // 2: payments.orchestration.v1.PlanPaymentRequest.external_request:type_name -> google.protobuf.Struct
+	18, // 3: payments.orchestration.v1.PlanPaymentResponse.context:type_name -> payments.orchestration.v1.CoreRequestContext
+	19, // 4: payments.orchestration.v1.PlanPaymentResponse.plan:type_name -> payments.plan.v1.PaymentPlan
+	20, // 5: payments.orchestration.v1.PlanPaymentResponse.decisions:type_name -> payments.orchestration.v1.Decision
+	17, // 6: payments.orchestration.v1.GetPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	21, // 7: payments.orchestration.v1.ListPaymentsRequest.status:type_name -> payments.orchestration.v1.PaymentStatus
+	17, // 8: payments.orchestration.v1.ListPaymentsResponse.payments:type_name -> payments.orchestration.v1.Payment
+	22, // 9: payments.orchestration.v1.PutMerchantConfigRequest.config:type_name -> payments.config.v1.MerchantConfig
+	22, // 10: payments.orchestration.v1.GetMerchantConfigResponse.config:type_name -> payments.config.v1.MerchantConfig
+	22, // 11: payments.orchestration.v1.ListMerchantConfigVersionsResponse.configs:type_name -> payments.config.v1.MerchantConfig
+	22, // 12: payments.orchestration.v1.ListMerchantConfigsResponse.configs:type_name -> payments.config.v1.MerchantConfig
+	0,  // 13: payments.orchestration.v1.PaymentService.CreatePayment:input_type -> payments.orchestration.v1.CreatePaymentRequest
+	2,  // 14: payments.orchestration.v1.PaymentService.PlanPayment:input_type -> payments.orchestration.v1.PlanPaymentRequest
+	4,  // 15: payments.orchestration.v1.PaymentService.GetPayment:input_type -> payments.orchestration.v1.GetPaymentRequest
+	6,  // 16: payments.orchestration.v1.PaymentService.ListPayments:input_type -> payments.orchestration.v1.ListPaymentsRequest
+	8,  // 17: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:input_type -> payments.orchestration.v1.PutMerchantConfigRequest
+	10, // 18: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:input_type -> payments.orchestration.v1.GetMerchantConfigRequest
+	12, // 19: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:input_type -> payments.orchestration.v1.ListMerchantConfigVersionsRequest
+	14, // 20: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:input_type -> payments.orchestration.v1.ListMerchantConfigsRequest
+	1,  // 21: payments.orchestration.v1.PaymentService.CreatePayment:output_type -> payments.orchestration.v1.CreatePaymentResponse
+	3,  // 22: payments.orchestration.v1.PaymentService.PlanPayment:output_type -> payments.orchestration.v1.PlanPaymentResponse
+	5,  // 23: payments.orchestration.v1.PaymentService.GetPayment:output_type -> payments.orchestration.v1.GetPaymentResponse
+	7,  // 24: payments.orchestration.v1.PaymentService.ListPayments:output_type -> payments.orchestration.v1.ListPaymentsResponse
+	9,  // 25: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:output_type -> payments.orchestration.v1.PutMerchantConfigResponse
+	11, // 26: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:output_type -> payments.orchestration.v1.GetMerchantConfigResponse
+	13, // 27: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:output_type -> payments.orchestration.v1.ListMerchantConfigVersionsResponse
+	15, // 28: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:output_type -> payments.orchestration.v1.ListMerchantConfigsResponse
+	21, // [21:29] is the sub-list for method output_type
+	13, // [13:21] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_payments_orchestration_v1_orchestration_service_proto_init() }
@@ -1062,7 +1187,7 @@ func file_payments_orchestration_v1_orchestration_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orchestration_v1_orchestration_service_proto_rawDesc), len(file_payments_orchestration_v1_orchestration_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

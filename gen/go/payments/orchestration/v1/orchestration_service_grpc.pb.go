@@ -260,6 +260,7 @@ const (
 	MerchantConfigService_PutMerchantConfig_FullMethodName          = "/payments.orchestration.v1.MerchantConfigService/PutMerchantConfig"
 	MerchantConfigService_GetMerchantConfig_FullMethodName          = "/payments.orchestration.v1.MerchantConfigService/GetMerchantConfig"
 	MerchantConfigService_ListMerchantConfigVersions_FullMethodName = "/payments.orchestration.v1.MerchantConfigService/ListMerchantConfigVersions"
+	MerchantConfigService_ListMerchantConfigs_FullMethodName        = "/payments.orchestration.v1.MerchantConfigService/ListMerchantConfigs"
 )
 
 // MerchantConfigServiceClient is the client API for MerchantConfigService service.
@@ -275,6 +276,8 @@ type MerchantConfigServiceClient interface {
 	GetMerchantConfig(ctx context.Context, in *GetMerchantConfigRequest, opts ...grpc.CallOption) (*GetMerchantConfigResponse, error)
 	// ListMerchantConfigVersions answers with the versions of a merchant, the newest first; NOT_FOUND when it has none.
 	ListMerchantConfigVersions(ctx context.Context, in *ListMerchantConfigVersionsRequest, opts ...grpc.CallOption) (*ListMerchantConfigVersionsResponse, error)
+	// ListMerchantConfigs answers with the current version of every merchant, by merchant_id.
+	ListMerchantConfigs(ctx context.Context, in *ListMerchantConfigsRequest, opts ...grpc.CallOption) (*ListMerchantConfigsResponse, error)
 }
 
 type merchantConfigServiceClient struct {
@@ -315,6 +318,16 @@ func (c *merchantConfigServiceClient) ListMerchantConfigVersions(ctx context.Con
 	return out, nil
 }
 
+func (c *merchantConfigServiceClient) ListMerchantConfigs(ctx context.Context, in *ListMerchantConfigsRequest, opts ...grpc.CallOption) (*ListMerchantConfigsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListMerchantConfigsResponse)
+	err := c.cc.Invoke(ctx, MerchantConfigService_ListMerchantConfigs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MerchantConfigServiceServer is the server API for MerchantConfigService service.
 // All implementations must embed UnimplementedMerchantConfigServiceServer
 // for forward compatibility.
@@ -328,6 +341,8 @@ type MerchantConfigServiceServer interface {
 	GetMerchantConfig(context.Context, *GetMerchantConfigRequest) (*GetMerchantConfigResponse, error)
 	// ListMerchantConfigVersions answers with the versions of a merchant, the newest first; NOT_FOUND when it has none.
 	ListMerchantConfigVersions(context.Context, *ListMerchantConfigVersionsRequest) (*ListMerchantConfigVersionsResponse, error)
+	// ListMerchantConfigs answers with the current version of every merchant, by merchant_id.
+	ListMerchantConfigs(context.Context, *ListMerchantConfigsRequest) (*ListMerchantConfigsResponse, error)
 	mustEmbedUnimplementedMerchantConfigServiceServer()
 }
 
@@ -346,6 +361,9 @@ func (UnimplementedMerchantConfigServiceServer) GetMerchantConfig(context.Contex
 }
 func (UnimplementedMerchantConfigServiceServer) ListMerchantConfigVersions(context.Context, *ListMerchantConfigVersionsRequest) (*ListMerchantConfigVersionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListMerchantConfigVersions not implemented")
+}
+func (UnimplementedMerchantConfigServiceServer) ListMerchantConfigs(context.Context, *ListMerchantConfigsRequest) (*ListMerchantConfigsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListMerchantConfigs not implemented")
 }
 func (UnimplementedMerchantConfigServiceServer) mustEmbedUnimplementedMerchantConfigServiceServer() {}
 func (UnimplementedMerchantConfigServiceServer) testEmbeddedByValue()                               {}
@@ -422,6 +440,24 @@ func _MerchantConfigService_ListMerchantConfigVersions_Handler(srv interface{}, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MerchantConfigService_ListMerchantConfigs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListMerchantConfigsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MerchantConfigServiceServer).ListMerchantConfigs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MerchantConfigService_ListMerchantConfigs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MerchantConfigServiceServer).ListMerchantConfigs(ctx, req.(*ListMerchantConfigsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // MerchantConfigService_ServiceDesc is the grpc.ServiceDesc for MerchantConfigService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -440,6 +476,10 @@ var MerchantConfigService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListMerchantConfigVersions",
 			Handler:    _MerchantConfigService_ListMerchantConfigVersions_Handler,
+		},
+		{
+			MethodName: "ListMerchantConfigs",
+			Handler:    _MerchantConfigService_ListMerchantConfigs_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

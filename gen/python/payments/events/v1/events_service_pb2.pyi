@@ -130,9 +130,14 @@ class TailEventsRequest(_message.Message):
 
     SUBJECTS_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
+    ANNOUNCE_FIELD_NUMBER: _builtins.int
     after: _builtins.str
     """Cursor of ListEvents or TailEvents for the same subjects; empty to start with what is committed
     from now on.
+    """
+    announce: _builtins.bool
+    """True for a first answer without an event, once it is settled where the stream starts: what is committed after it
+    comes in the stream, and its cursor is that place.
     """
     @_builtins.property
     def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -143,10 +148,11 @@ class TailEventsRequest(_message.Message):
         *,
         subjects: _abc.Iterable[_builtins.str] | None = ...,
         after: _builtins.str = ...,
+        announce: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "subjects", b"subjects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "announce", b"announce", "subjects", b"subjects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -160,21 +166,25 @@ class TailEventsResponse(_message.Message):
 
     EVENT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Cursor with which a later call continues after this event."""
+    position: _builtins.int
+    """Place of the event in the feed of the tenant, as webhooks carry it: it grows, with gaps."""
     @_builtins.property
     def event(self) -> _events_pb2.Event:
-        """The event."""
+        """The event; absent in the first answer when it was asked for with `announce`."""
 
     def __init__(
         self,
         *,
         event: _events_pb2.Event | None = ...,
         cursor: _builtins.str = ...,
+        position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "event", b"event"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "event", b"event", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

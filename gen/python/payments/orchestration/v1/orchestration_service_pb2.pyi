@@ -423,3 +423,57 @@ class ListMerchantConfigVersionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListMerchantConfigVersionsResponse: _TypeAlias = ListMerchantConfigVersionsResponse  # noqa: Y015
+
+@_typing.final
+class ListMerchantConfigsRequest(_message.Message):
+    """ListMerchantConfigsRequest asks for a page of the tenant's merchants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most merchants in one answer; 0 means 100."""
+    page_token: _builtins.str
+    """Where the page before ended; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMerchantConfigsRequest: _TypeAlias = ListMerchantConfigsRequest  # noqa: Y015
+
+@_typing.final
+class ListMerchantConfigsResponse(_message.Message):
+    """ListMerchantConfigsResponse is one page of merchants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIGS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty when this was the last."""
+    @_builtins.property
+    def configs(self) -> _containers.RepeatedCompositeFieldContainer[_config_pb2.MerchantConfig]:
+        """The current version of each merchant, by merchant_id."""
+
+    def __init__(
+        self,
+        *,
+        configs: _abc.Iterable[_config_pb2.MerchantConfig] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configs", b"configs", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMerchantConfigsResponse: _TypeAlias = ListMerchantConfigsResponse  # noqa: Y015

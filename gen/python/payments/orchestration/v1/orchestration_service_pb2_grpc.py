@@ -263,6 +263,11 @@ class MerchantConfigServiceStub:
                 request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListMerchantConfigVersionsRequest.SerializeToString,
                 response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListMerchantConfigVersionsResponse.FromString,
                 _registered_method=True)
+        self.ListMerchantConfigs = channel.unary_unary(
+                '/payments.orchestration.v1.MerchantConfigService/ListMerchantConfigs',
+                request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListMerchantConfigsRequest.SerializeToString,
+                response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListMerchantConfigsResponse.FromString,
+                _registered_method=True)
 
 
 class MerchantConfigServiceServicer:
@@ -291,6 +296,13 @@ class MerchantConfigServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListMerchantConfigs(self, request, context):
+        """ListMerchantConfigs answers with the current version of every merchant, by merchant_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MerchantConfigServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -308,6 +320,11 @@ def add_MerchantConfigServiceServicer_to_server(servicer, server):
                     servicer.ListMerchantConfigVersions,
                     request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListMerchantConfigVersionsRequest.FromString,
                     response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListMerchantConfigVersionsResponse.SerializeToString,
+            ),
+            'ListMerchantConfigs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMerchantConfigs,
+                    request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListMerchantConfigsRequest.FromString,
+                    response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListMerchantConfigsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -392,6 +409,33 @@ class MerchantConfigService:
             '/payments.orchestration.v1.MerchantConfigService/ListMerchantConfigVersions',
             payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListMerchantConfigVersionsRequest.SerializeToString,
             payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListMerchantConfigVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMerchantConfigs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.orchestration.v1.MerchantConfigService/ListMerchantConfigs',
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListMerchantConfigsRequest.SerializeToString,
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListMerchantConfigsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -129,6 +129,8 @@ class MerchantConfigServiceStub:
     """GetMerchantConfig answers with the current version, or with the one asked for."""
     ListMerchantConfigVersions: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.ListMerchantConfigVersionsRequest, _orchestration_service_pb2.ListMerchantConfigVersionsResponse]
     """ListMerchantConfigVersions answers with the versions of a merchant, the newest first; NOT_FOUND when it has none."""
+    ListMerchantConfigs: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.ListMerchantConfigsRequest, _orchestration_service_pb2.ListMerchantConfigsResponse]
+    """ListMerchantConfigs answers with the current version of every merchant, by merchant_id."""
 
 @_typing.type_check_only
 class MerchantConfigServiceAsyncStub(MerchantConfigServiceStub):
@@ -143,6 +145,8 @@ class MerchantConfigServiceAsyncStub(MerchantConfigServiceStub):
     """GetMerchantConfig answers with the current version, or with the one asked for."""
     ListMerchantConfigVersions: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.ListMerchantConfigVersionsRequest, _orchestration_service_pb2.ListMerchantConfigVersionsResponse]  # type: ignore[assignment]
     """ListMerchantConfigVersions answers with the versions of a merchant, the newest first; NOT_FOUND when it has none."""
+    ListMerchantConfigs: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.ListMerchantConfigsRequest, _orchestration_service_pb2.ListMerchantConfigsResponse]  # type: ignore[assignment]
+    """ListMerchantConfigs answers with the current version of every merchant, by merchant_id."""
 
 class MerchantConfigServiceServicer(metaclass=_abc_1.ABCMeta):
     """MerchantConfigService keeps how each merchant wants to be paid, in immutable versions."""
@@ -172,5 +176,13 @@ class MerchantConfigServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestration_service_pb2.ListMerchantConfigVersionsResponse, _abc.Awaitable[_orchestration_service_pb2.ListMerchantConfigVersionsResponse]]:
         """ListMerchantConfigVersions answers with the versions of a merchant, the newest first; NOT_FOUND when it has none."""
+
+    @_abc_1.abstractmethod
+    def ListMerchantConfigs(
+        self,
+        request: _orchestration_service_pb2.ListMerchantConfigsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestration_service_pb2.ListMerchantConfigsResponse, _abc.Awaitable[_orchestration_service_pb2.ListMerchantConfigsResponse]]:
+        """ListMerchantConfigs answers with the current version of every merchant, by merchant_id."""
 
 def add_MerchantConfigServiceServicer_to_server(servicer: MerchantConfigServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3396,6 +3396,12 @@ class TailEventsRequest(CheckedMessage):
     from now on.
     """
 
+    announce: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    True for a first answer without an event, once it is settled where the stream starts: what is committed after it
+    comes in the stream, and its cursor is that place.
+    """
+
 
 default_message_pool.register_message("payments.events.v1", "TailEventsRequest", TailEventsRequest)
 
@@ -3408,12 +3414,17 @@ class TailEventsResponse(CheckedMessage):
 
     event: "Event | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The event.
+    The event; absent in the first answer when it was asked for with `announce`.
     """
 
     cursor: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
     Cursor with which a later call continues after this event.
+    """
+
+    position: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+    """
+    Place of the event in the feed of the tenant, as webhooks carry it: it grows, with gaps.
     """
 
 

@@ -17,6 +17,8 @@ __all__ = (
     "IssueSeverity",
     "ListMerchantConfigVersionsRequest",
     "ListMerchantConfigVersionsResponse",
+    "ListMerchantConfigsRequest",
+    "ListMerchantConfigsResponse",
     "ListPaymentsRequest",
     "ListPaymentsResponse",
     "MethodPreference",
@@ -641,6 +643,52 @@ class GetPaymentResponse(CheckedMessage):
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "GetPaymentResponse", GetPaymentResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListMerchantConfigsRequest(CheckedMessage):
+    """
+    ListMerchantConfigsRequest asks for a page of the tenant's merchants.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    Most merchants in one answer; 0 means 100.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Where the page before ended; empty for the first page.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "ListMerchantConfigsRequest", ListMerchantConfigsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListMerchantConfigsResponse(CheckedMessage):
+    """
+    ListMerchantConfigsResponse is one page of merchants.
+    """
+
+    configs: "list[__config__v1__.MerchantConfig]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The current version of each merchant, by merchant_id.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Asks for the next page; empty when this was the last.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "ListMerchantConfigsResponse", ListMerchantConfigsResponse
 )
 
 

@@ -1,0 +1,320 @@
+"""`tollmesh api`: any RPC by the server's own description, any route of the REST facade."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import ssl
+import sys
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import typer
+
+from services.cli import strict_json
+from services.cli.client import CALL_TIMEOUT_SECONDS, Client, Session, check
+from services.cli.documents import read_bytes
+from services.cli.errors import (
+    EXIT_DENIED,
+    EXIT_FAULT,
+    EXIT_REFUSED,
+    EXIT_UNAVAILABLE,
+    EXIT_USAGE,
+    CliError,
+)
+from services.cli.output import as_dict, note, print_line, say
+
+BODY_BYTES_MAX = 16 * 1024 * 1024
+_VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_HEADERS_MAX = 50
+_INDENT = "  "
+
+
+def api(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="service/method | METHOD | list | describe",
+            help="an RPC such as LedgerService/GetTrialBalance; or a method of HTTP, followed by a path",
+        ),
+    ],
+    second: Annotated[
+        str,
+        typer.Argument(
+            metavar="[BODY | PATH | NAME]",
+            help="the request as JSON, @file, or - for standard input; after METHOD the path, e.g. /v1/billing/charges",
+        ),
+    ] = "",
+    third: Annotated[str, typer.Argument(metavar="[BODY]", help="after METHOD PATH")] = "",
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", "-H", help="name: value; may be repeated"),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0, help="seconds that a call may take; 0 for no limit")
+    ] = CALL_TIMEOUT_SECONDS,
+) -> None:
+    """Call any RPC, or any route of the REST facade, and print the answer as JSON.
+
+    tollmesh api LedgerService/GetTrialBalance
+
+    tollmesh api metering/QueryUsage '{"org_id": "acme", "period": {…}}'
+
+    tollmesh api GET '/v1/billing/charges?org_id=acme'
+
+    tollmesh api list [service], tollmesh api describe LedgerService/ListEntries
+
+    RPCs are found by the server's own description (reflection), so newer ones work too. Of the service's name the
+    package, and the ending Service, may be left out. Answers of a stream are printed one a line. A request that needs
+    a request_id and has none gets a new one, which is shown: with it the call can be repeated.
+    """
+    given = [_header(each) for each in header or ()]
+    limit = timeout or None
+    if target.upper() in _VERBS:
+        _rest(target.upper(), second, third, given, limit)
+        return
+    if third:
+        raise CliError(f"{third[:100]!r} is one argument too many", exit_code=EXIT_USAGE)
+    with Client(Session.find()) as client:
+        _grpc(client, target, second, given, limit)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not (colon and name.strip()):
+        raise CliError(f"--header {text[:100]!r} is not name: value", exit_code=EXIT_USAGE)
+    return name.strip(), value.strip()
+
+
+def _body(argument: str) -> bytes:
+    """Return a body: the argument itself, a file's or standard input's."""
+    if argument != "-" and not argument.startswith("@"):
+        return argument.encode()
+    body = read_bytes(argument.removeprefix("@"), BODY_BYTES_MAX + 1)
+    if len(body) > BODY_BYTES_MAX:
+        raise CliError(f"the body has more than {BODY_BYTES_MAX:,} bytes", exit_code=EXIT_USAGE)
+    return body
+
+
+# ---- gRPC
+
+
+def _grpc(
+    client: Client,
+    target: str,
+    second: str,
+    headers: list[tuple[str, str]],
+    timeout: float | None,
+) -> None:
+    # Imported here: REST needs none of it.
+    from services.cli import reflection  # noqa: PLC0415
+
+    server = reflection.Server(client)
+    if target == "list":
+        names = [each.path for each in server.methods(second)] if second else server.services()
+        for name in names:
+            say(name)
+        return
+    if target == "describe":
+        _describe(server, second)
+        return
+    method = server.method(target)
+    text = _body(second or "{}").decode("utf-8", "surrogateescape")
+    documents = reflection.body(text if text.strip() else "{}")
+    if "request_id" in method.descriptor.input_type.fields_by_name:
+        for each in documents:
+            _with_request_id(each)
+    metadata = [(name.lower(), value) for name, value in headers]
+    stops = contextlib.suppress(KeyboardInterrupt) if method.descriptor.server_streaming else None
+    with stops or contextlib.nullcontext():
+        for answer in server.call(
+            method, documents, metadata, None if method.descriptor.server_streaming else timeout
+        ):
+            _print(as_dict(answer, pool=server.pool), one_line=method.descriptor.server_streaming)
+
+
+def _with_request_id(document: Any) -> None:
+    if isinstance(document, dict) and not {"request_id", "requestId"} & document.keys():
+        document["request_id"] = str(uuid4())
+        note(f"request_id {document['request_id']}: repeat the call with it, and it is done once")
+
+
+def _describe(server: Any, name: str) -> None:
+    if not name:
+        raise CliError(
+            "name what to describe: a service, service/Method, or a message in full",
+            exit_code=EXIT_USAGE,
+        )
+    if "/" in name:
+        method = server.method(name)
+        say(method.signature)
+        for each in (method.descriptor.input_type, method.descriptor.output_type):
+            _show_fields(each)
+        return
+    with contextlib.suppress(CliError):
+        for method in server.methods(name):
+            say(method.signature)
+        return
+    found = server.describe(name)
+    if hasattr(found, "fields"):
+        _show_fields(found)
+        return
+    say(found.full_name)
+    for value in found.values:
+        say(f"  {value.number:>3}  {value.name}")
+
+
+def _show_fields(message: Any) -> None:
+    from services.cli import reflection  # noqa: PLC0415 - as in `_grpc`
+
+    say(message.full_name)
+    rows = list(reflection.fields(message))
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, kind in rows:
+        say(f"  {name:<{width}}  {kind}")
+
+
+def _print(plain: Any, *, one_line: bool) -> None:
+    """Print an answer: a line for programs, indented for people."""
+    is_for_people = sys.stdout.isatty() and not one_line
+    for line in json_text(plain, "" if is_for_people else None).split("\n"):
+        print_line(line)
+
+
+def json_text(value: Any, pad: str | None) -> str:
+    """Write JSON; numbers that were read as text keep all their digits.
+
+    Args:
+        pad: what stands before a line; None for all in one line.
+    """
+    if isinstance(value, strict_json.Number):
+        return str(value)
+    if not isinstance(value, dict | list) or not value:
+        text = json.dumps(value, ensure_ascii=False)
+        return text if text.isprintable() else json.dumps(value)
+    inner = None if pad is None else pad + _INDENT
+    if isinstance(value, dict):
+        items = [
+            f"{json_text(name, None)}: {json_text(each, inner)}" for name, each in value.items()
+        ]
+    else:
+        items = [json_text(each, inner) for each in value]
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    if pad is None:
+        return start + ", ".join(items) + end
+    lines = f",\n{inner}".join(items)
+    return f"{start}\n{inner}{lines}\n{pad}{end}"
+
+
+# ---- REST
+
+
+def _rest(
+    verb: str, path: str, body: str, headers: list[tuple[str, str]], timeout: float | None
+) -> None:
+    if not path.startswith("/"):
+        raise CliError(
+            f"{verb} needs a path, e.g. tollmesh api {verb} /v1/billing/charges",
+            exit_code=EXIT_USAGE,
+        )
+    session = Session.find()
+    check(session)
+    if not session.rest:
+        raise CliError(
+            "no REST facade is known for this mesh",
+            "set TOLLMESH_REST_URL, or add it to the profile with --rest; without one, call the RPC: "
+            "tollmesh api list",
+            exit_code=EXIT_USAGE,
+        )
+    content = _body(body) if body else None
+    sent = {"Accept": "application/json", "User-Agent": "tollmesh"}
+    if session.api_key:
+        sent["Authorization"] = f"Bearer {session.api_key}"
+    if content is not None:
+        sent["Content-Type"] = "application/json"
+    sent |= {name.title(): value for name, value in headers}
+    status, kind, answer = _exchange(session.rest, verb, path, content, sent, timeout)
+    if status >= 400:
+        raise _refused(status, answer)
+    if not answer:
+        return
+    if "json" in kind:
+        with contextlib.suppress(ValueError):
+            _print(strict_json.decode(answer.decode()), one_line=False)
+            return
+    if sys.stdout.isatty():
+        for line in answer.decode(errors="replace").splitlines():
+            say(line)
+        return
+    sys.stdout.buffer.write(answer)
+    sys.stdout.flush()
+
+
+def _exchange(
+    base: str,
+    verb: str,
+    path: str,
+    body: bytes | None,
+    headers: dict[str, str],
+    timeout: float | None,
+) -> tuple[int, str, bytes]:
+    """Make one request; returns status, content type and body."""
+    url = urlsplit(base)
+    try:
+        port = url.port
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError
+        connection: http.client.HTTPConnection = (
+            http.client.HTTPSConnection(
+                url.hostname, port, timeout=timeout, context=ssl.create_default_context()
+            )
+            if url.scheme == "https"
+            else http.client.HTTPConnection(url.hostname, port, timeout=timeout)
+        )
+    except ValueError as error:
+        raise CliError(
+            f"{base[:200]!r} is no URL of a REST facade: write http://host:port",
+            exit_code=EXIT_USAGE,
+        ) from error
+    with contextlib.closing(connection):
+        try:
+            connection.request(verb, url.path.rstrip("/") + path, body, headers)
+            response = connection.getresponse()
+            return response.status, response.headers.get("Content-Type", ""), response.read()
+        except (http.client.InvalidURL, UnicodeError, ValueError) as error:
+            raise CliError(
+                f"{path[:200]!r} is no path: escape what a URL cannot hold ({error})",
+                exit_code=EXIT_USAGE,
+            ) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise CliError(
+                f"no REST facade answers at {base} ({error or type(error).__name__})",
+                "start one with `tollmesh up`, or correct TOLLMESH_REST_URL or the profile",
+                exit_code=EXIT_UNAVAILABLE,
+            ) from error
+
+
+def _refused(status: int, answer: bytes) -> CliError:
+    """Say what the facade said; its error body is google.rpc.Status."""
+    exits = {401: EXIT_DENIED, 403: EXIT_DENIED, 503: EXIT_UNAVAILABLE, 504: EXIT_UNAVAILABLE}
+    code = exits.get(status, EXIT_FAULT if status == 500 else EXIT_REFUSED)
+    message, hints, reason = f"HTTP {status}", [], ""
+    try:
+        told = json.loads(answer)
+        message = f"HTTP {status}: {told['message']}"
+        for detail in told.get("details", ()):
+            reason = reason or str(detail.get("reason", ""))
+            hints += [
+                f"{each.get('field', '')}: {each.get('description', '')}"
+                for each in detail.get("field_violations", ())
+            ]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        hints = [answer[:1000].decode(errors="replace")] if answer else []
+    return CliError(message, *hints[:20], exit_code=code, reason=reason)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(no_args_is_help=True)(api)

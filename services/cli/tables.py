@@ -1,0 +1,642 @@
+"""What `tollmesh export` writes: tables with their columns, and the pages that their rows come from.
+
+A column keeps its name, its kind and its place; new ones are added at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+from enum import StrEnum
+from itertools import islice
+from typing import Any
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from payments.billing.v1 import charge_service_pb2, charge_service_pb2_grpc
+from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
+from payments.ledger.v1 import ledger_service_pb2, ledger_service_pb2_grpc
+from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
+from payments.orchestration.v1 import (
+    orchestration_pb2,
+    orchestration_service_pb2,
+    orchestration_service_pb2_grpc,
+)
+from payments.type.v1 import type_pb2
+
+from services.cli import payloads
+from services.cli.client import CALL_TIMEOUT_SECONDS, Client
+from services.cli.errors import CliError
+from services.cli.output import as_dict, enum_name
+
+PAGE_ROWS = 1_000
+# Accounts whose first page is asked for before it is needed: most have only one.
+ACCOUNTS_AHEAD = 8
+TRIES_MAX = 5
+_MICROS = 1_000_000
+_AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+class Kind(StrEnum):
+    """What stands in a column, and how each format holds it."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    TIME = "time"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column.
+
+    Attributes:
+        about: what it says, for the reference page.
+        read: takes the value of an item. A text is None when it is empty; a time is microseconds since 1970, a
+            decimal its text.
+    """
+
+    name: str
+    kind: Kind
+    about: str
+    read: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table. `about` says what one row is."""
+
+    name: str
+    about: str
+    columns: Sequence[Column]
+
+    def take(self, items: Sequence[Any]) -> list[list[Any]]:
+        """Read a page of items into columns."""
+        return [[column.read(item) for item in items] for column in self.columns]
+
+
+Page = Sequence[Any]
+
+
+# ---- Pages
+
+
+@dataclass(slots=True)
+class Pages:
+    """The pages of a List RPC: the next one is asked for while one is worked on, so at most two are in memory.
+
+    A page that the mesh does not answer is asked for again, up to five times; one that is too large for a message is
+    asked for in half.
+
+    Args:
+        request: of the first page; it is changed.
+        items: field of the response that holds the rows.
+        place: field of the request that says where a page begins.
+        following: field of the response that says where the next one does.
+        endless: whether the response says so on the last page too; the first page without rows ends it then.
+    """
+
+    client: Client
+    method: Any
+    request: Any
+    items: str
+    place: str = "page_token"
+    following: str = "next_page_token"
+    endless: bool = False
+    last_token: str = ""
+    _asked: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._asked = self._ask()
+
+    def _ask(self) -> Any:
+        return self.method.future(
+            self.request, timeout=CALL_TIMEOUT_SECONDS, metadata=self.client.metadata
+        )
+
+    def _response(self) -> Any:
+        failed = 0
+        while True:
+            try:
+                return self._asked.result()
+            except grpc.RpcError as error:
+                is_too_large = (
+                    error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                    and "larger than max" in str(error.details() or "").lower()
+                )
+                if is_too_large and self.request.page_size > 1:
+                    self.request.page_size //= 2
+                elif error.code() in _AGAIN and failed < TRIES_MAX:
+                    failed += 1
+                    time.sleep(0.1 * 2**failed)
+                else:
+                    raise self.client.explain(error) from error
+                self._asked = self._ask()
+
+    def __iter__(self) -> Iterator[Page]:
+        """Give the pages that have rows. Raises CliError: the mesh refuses one or stays away."""
+        try:
+            while True:
+                response = self._response()
+                found = getattr(response, self.items)
+                following = getattr(response, self.following)
+                goes_on = bool(found) if self.endless else bool(following)
+                self.last_token = following
+                if goes_on:
+                    setattr(self.request, self.place, following)
+                    self._asked = self._ask()
+                if found:
+                    yield found
+                if not goes_on:
+                    return
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give up what was asked for."""
+        self._asked.cancel()
+
+
+def within(
+    pages: Iterable[Page], period: type_pb2.Period | None, moment: Callable[[Any], Timestamp]
+) -> Iterator[Page]:
+    """Keep what lies in a period, half open; all without one."""
+    if period is None:
+        yield from pages
+        return
+    start, end = _micros(period.start_at), _micros(period.end_at)
+    for page in pages:
+        if kept := [item for item in page if start <= _micros(moment(item)) < end]:
+            yield kept
+
+
+# ---- Entries
+
+
+def entries(
+    client: Client, period: type_pb2.Period | None, accounts: Sequence[str], owner: str
+) -> Iterator[Page]:
+    """Give the entries of the ledger, account by account, each in its order."""
+    stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+
+    def of_account(account_id: str) -> Pages:
+        request = ledger_service_pb2.ListEntriesRequest(account_id=account_id, page_size=PAGE_ROWS)
+        return Pages(client, stub.ListEntries, request, "entries")
+
+    listed = ledger_service_pb2.ListAccountsRequest(owner=owner, page_size=500)
+    names: Iterator[str] = iter(accounts)
+    if not accounts:
+        found = Pages(client, stub.ListAccounts, listed, "accounts")
+        names = (account.account_id for page in found for account in page)
+    pages = _in_turn(names, of_account)
+    yield from within(pages, period, lambda entry: entry.recorded_at)
+
+
+def _in_turn(names: Iterator[str], of_account: Callable[[str], Pages]) -> Iterator[Page]:
+    ahead = deque(map(of_account, islice(names, ACCOUNTS_AHEAD)))
+    try:
+        while ahead:
+            current = ahead.popleft()
+            yield from current
+            ahead.extend(map(of_account, islice(names, 1)))
+    finally:
+        for each in ahead:
+            each.close()
+
+
+def _text(read: Callable[[Any], str]) -> Callable[[Any], str | None]:
+    return lambda item: read(item) or None
+
+
+def _name(attribute: str) -> Callable[[Any], Any]:
+    return lambda item: getattr(item, attribute) or None
+
+
+def _number(attribute: str) -> Callable[[Any], Any]:
+    return lambda item: getattr(item, attribute)
+
+
+def _enum(attribute: str) -> Callable[[Any], str]:
+    names: dict[int, str] = {}
+
+    def read(item: Any) -> str:
+        number = getattr(item, attribute)
+        if number not in names:
+            names[number] = enum_name(item, attribute)
+        return names[number]
+
+    return read
+
+
+def _minor(attribute: str) -> Callable[[Any], int | None]:
+    def read(item: Any) -> int | None:
+        amount = getattr(item, attribute)
+        return amount.minor_units if amount.currency_code else None
+
+    return read
+
+
+def _micros(moment: Timestamp) -> int:
+    return moment.seconds * _MICROS + moment.nanos // 1000
+
+
+def _time(attribute: str) -> Callable[[Any], int | None]:
+    def read(item: Any) -> int | None:
+        return _micros(getattr(item, attribute)) if item.HasField(attribute) else None
+
+    return read
+
+
+def _map(attribute: str) -> Callable[[Any], str | None]:
+    def read(item: Any) -> str | None:
+        found = dict(getattr(item, attribute))
+        return json.dumps(found, sort_keys=True, ensure_ascii=False) if found else None
+
+    return read
+
+
+ENTRIES = Table(
+    "entries",
+    "one entry of a ledger account; every transfer leaves two",
+    (
+        Column("account_id", Kind.TEXT, "account of the entry", _name("account_id")),
+        Column("seq", Kind.INTEGER, "place among the account's entries, from 1", _number("seq")),
+        Column("transfer_id", Kind.TEXT, "transfer that made it", _name("transfer_id")),
+        Column("direction", Kind.TEXT, "`debit` or `credit`", _enum("direction")),
+        Column("amount_minor", Kind.INTEGER, "amount, positive", _minor("amount")),
+        Column(
+            "balance_after_minor",
+            Kind.INTEGER,
+            "balance once the entry was made, on the side that the account's type grows on",
+            _minor("balance_after"),
+        ),
+        Column(
+            "currency_code",
+            Kind.TEXT,
+            "currency of both amounts",
+            lambda entry: entry.amount.currency_code or None,
+        ),
+        Column(
+            "counter_account_id",
+            Kind.TEXT,
+            "the transfer's other account",
+            _name("counter_account_id"),
+        ),
+        Column("code", Kind.INTEGER, "the transfer's code", _number("code")),
+        Column("recorded_at", Kind.TIME, "when it was recorded", _time("recorded_at")),
+        Column("effective_at", Kind.TIME, "when it takes effect", _time("effective_at")),
+        Column("metadata", Kind.JSON, "the transfer's metadata", _map("metadata")),
+    ),
+)
+
+
+# ---- Charges
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeRow:
+    """A line of a charge; the line is None for a charge without lines."""
+
+    charge: Any
+    line: Any
+
+
+def charges(
+    client: Client, period: type_pb2.Period | None, organisations: Sequence[str]
+) -> Iterator[Page]:
+    """Give the lines of charges whose period has an instant in common with this one."""
+    stub = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
+    for org_id in organisations or ("",):
+        request = charge_service_pb2.ListChargesRequest(org_id=org_id, period=period, page_size=100)
+        for page in Pages(client, stub.ListCharges, request, "charges"):
+            yield [ChargeRow(charge, line) for charge in page for line in charge.lines or (None,)]
+
+
+def _of(
+    part: str, read: Callable[[Callable[[Any], Any]], Any] | Callable[[Any], Any]
+) -> Callable[[Any], Any]:
+    def taken(row: ChargeRow) -> Any:
+        found = getattr(row, part)
+        return None if found is None else read(found)
+
+    return taken
+
+
+def _bound(attribute: str) -> Callable[[Any], int]:
+    return lambda charge: _micros(getattr(charge.period, attribute))
+
+
+CHARGES = Table(
+    "charges",
+    "one line of a charge: what the usage of a SKU in a project costs; a charge without lines is one row too",
+    (
+        Column("charge_id", Kind.TEXT, "the charge", _of("charge", _name("charge_id"))),
+        Column("org_id", Kind.TEXT, "organisation that owes it", _of("charge", _name("org_id"))),
+        Column(
+            "period_start_at", Kind.TIME, "start of its period", _of("charge", _bound("start_at"))
+        ),
+        Column("period_end_at", Kind.TIME, "end of its period", _of("charge", _bound("end_at"))),
+        Column(
+            "charge_status", Kind.TEXT, "`pending`, `settled`, …", _of("charge", _enum("status"))
+        ),
+        Column(
+            "currency_code",
+            Kind.TEXT,
+            "currency of all amounts of the row",
+            _of("charge", _text(lambda charge: charge.total.currency_code)),
+        ),
+        Column(
+            "total_minor",
+            Kind.INTEGER,
+            "total of the whole charge, the same in each of its rows",
+            _of("charge", _minor("total")),
+        ),
+        Column(
+            "partner_total_minor",
+            Kind.INTEGER,
+            "partners' share of the whole charge",
+            _of("charge", _minor("partner_total")),
+        ),
+        Column("plan_id", Kind.TEXT, "plan that rated it", _of("charge", _name("plan_id"))),
+        Column(
+            "plan_version",
+            Kind.INTEGER,
+            "version of its price list",
+            _of("charge", _number("plan_version")),
+        ),
+        Column("created_at", Kind.TIME, "when it was made", _of("charge", _time("created_at"))),
+        Column(
+            "settled_at", Kind.TIME, "when it was in the ledger", _of("charge", _time("settled_at"))
+        ),
+        Column("line_id", Kind.TEXT, "line within the charge", _of("line", _name("line_id"))),
+        Column("sku", Kind.TEXT, "SKU that was used", _of("line", _name("sku"))),
+        Column("project_id", Kind.TEXT, "project that used it", _of("line", _name("project_id"))),
+        Column("quantity", Kind.DECIMAL, "metered quantity", _of("line", _name("quantity"))),
+        Column(
+            "exact_amount",
+            Kind.DECIMAL,
+            "amount before rounding, in units of the currency",
+            _of("line", _name("exact_amount")),
+        ),
+        Column(
+            "amount_gross_minor",
+            Kind.INTEGER,
+            "what the organisation pays for the line",
+            _of("line", _minor("amount_gross")),
+        ),
+        Column(
+            "partner_id", Kind.TEXT, "partner that earns on it", _of("line", _name("partner_id"))
+        ),
+        Column(
+            "partner_pct",
+            Kind.DECIMAL,
+            "the partner's share, per cent",
+            _of("line", _name("partner_pct")),
+        ),
+        Column(
+            "partner_amount_minor",
+            Kind.INTEGER,
+            "the partner's share",
+            _of("line", _minor("partner_amount")),
+        ),
+        Column("net_minor", Kind.INTEGER, "what stays with us", _of("line", _minor("net"))),
+        Column("line_status", Kind.TEXT, "how far the line has come", _of("line", _enum("status"))),
+    ),
+)
+
+
+# ---- Payments
+
+
+def payments(
+    client: Client, period: type_pb2.Period | None, merchant_id: str, status: int
+) -> Iterator[Page]:
+    """Give payments, the newest first; of a period by when their request was stored."""
+    stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
+    request = orchestration_service_pb2.ListPaymentsRequest(
+        merchant_id=merchant_id,
+        status=orchestration_pb2.PaymentStatus.ValueType(status),
+        page_size=PAGE_ROWS,
+    )
+    pages = Pages(client, stub.ListPayments, request, "payments")
+    yield from within(pages, period, lambda payment: payment.created_at)
+
+
+def _asked(payment: Any) -> int | None:
+    return payment.plan.total_amount.minor_units if payment.HasField("plan") else None
+
+
+def _result(attribute: str) -> Callable[[Any], int | None]:
+    read = _minor(attribute)
+    return lambda payment: read(payment.result) if payment.HasField("result") else None
+
+
+def _final_error(payment: Any) -> str | None:
+    if not payment.HasField("result") or not payment.result.final_error:
+        return None
+    return enum_name(payment.result, "final_error")
+
+
+PAYMENTS = Table(
+    "payments",
+    "one payment",
+    (
+        Column("payment_id", Kind.TEXT, "the payment", _name("payment_id")),
+        Column("merchant_id", Kind.TEXT, "merchant who is paid", _name("merchant_id")),
+        Column("order_id", Kind.TEXT, "what is paid for", _name("order_id")),
+        Column("person_id", Kind.TEXT, "who pays", _name("person_id")),
+        Column("org_id", Kind.TEXT, "organisation whose debt is paid", _name("org_id")),
+        Column("status", Kind.TEXT, "`succeeded`, `failed`, …", _enum("status")),
+        Column(
+            "currency_code",
+            Kind.TEXT,
+            "currency of all amounts",
+            _text(lambda payment: payment.plan.total_amount.currency_code),
+        ),
+        Column("amount_minor", Kind.INTEGER, "amount to be collected; empty if refused", _asked),
+        Column(
+            "processed_minor",
+            Kind.INTEGER,
+            "what was charged and not given back",
+            _result("total_processed"),
+        ),
+        Column("remaining_minor", Kind.INTEGER, "what is left", _result("remaining_amount")),
+        Column("final_error", Kind.TEXT, "why it ended without success", _final_error),
+        Column(
+            "attempts",
+            Kind.INTEGER,
+            "calls to processors",
+            lambda payment: len(payment.attempts),
+        ),
+        Column(
+            "config_version",
+            Kind.INTEGER,
+            "version of the merchant's configuration",
+            _number("config_version"),
+        ),
+        Column("created_at", Kind.TIME, "when the request was stored", _time("created_at")),
+        Column("updated_at", Kind.TIME, "when it last changed", _time("updated_at")),
+    ),
+)
+
+
+# ---- Events
+
+
+def events(
+    client: Client, period: type_pb2.Period | None, subjects: Sequence[str], after: str
+) -> tuple[Pages, Iterator[Page]]:
+    """Give events of the feed in their order; the pages know the cursor to continue from."""
+    stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+    request = events_service_pb2.ListEventsRequest(
+        subjects=subjects, after=after, page_size=PAGE_ROWS
+    )
+    pages = Pages(client, stub.ListEvents, request, "events", "after", "next_cursor", endless=True)
+    return pages, within(pages, period, lambda event: event.created_at)
+
+
+def _payload(event: Any) -> str | None:
+    data = payloads.json_of(event)
+    if data is None:
+        return json.dumps(as_dict(event.message))
+    return data.decode(errors="replace")
+
+
+EVENTS = Table(
+    "events",
+    "one event of the feed",
+    (
+        Column("id", Kind.TEXT, "the event", _name("id")),
+        Column("subject", Kind.TEXT, "what happened", _name("subject")),
+        Column("schema_version", Kind.INTEGER, "version of the payload", _number("schema_version")),
+        Column("key", Kind.TEXT, "what it is ordered by", _name("key")),
+        Column("created_at", Kind.TIME, "when the fact came to be", _time("created_at")),
+        Column(
+            "correlation_id",
+            Kind.TEXT,
+            "id that the whole chain shares",
+            _text(lambda event: event.metadata.correlation_id),
+        ),
+        Column(
+            "causation_id",
+            Kind.TEXT,
+            "what caused it",
+            _text(lambda event: event.metadata.causation_id),
+        ),
+        Column(
+            "payload_type",
+            Kind.TEXT,
+            "message of the payload; empty for JSON of an outside producer",
+            _text(lambda event: event.message.type_url.rpartition("/")[2]),
+        ),
+        Column("payload", Kind.JSON, "the payload, as webhooks carry it in `data`", _payload),
+    ),
+)
+
+
+# ---- Usage
+
+
+@dataclass(frozen=True, slots=True)
+class UsageOf:
+    """Usage of an organisation in a window."""
+
+    org_id: str
+    row: Any
+
+
+@dataclass(frozen=True, slots=True)
+class UsageAsked:
+    """What `export usage` asks for, as QueryUsage takes it."""
+
+    organisations: Sequence[str]
+    period: type_pb2.Period
+    window: metering_pb2.Window.ValueType
+    aggregation: type_pb2.Aggregation.ValueType
+    time_zone: str
+    zone: tzinfo
+    skus: Sequence[str]
+    project_id: str
+    group_by: Sequence[str]
+
+
+def usage(client: Client, asked: UsageAsked) -> Iterator[Page]:
+    """Give usage, organisation by organisation and month by month; day by day where a month has too many rows."""
+    for org_id in asked.organisations:
+        if asked.window == metering_pb2.WINDOW_NONE:
+            yield from _usage_of(client, asked, org_id, asked.period)
+            continue
+        for month in split(asked.period, asked.zone, months=True):
+            try:
+                yield from _usage_of(client, asked, org_id, month)
+            except CliError as error:
+                if error.reason != "USAGE_TOO_WIDE" or asked.window == metering_pb2.WINDOW_MONTH:
+                    raise
+                for day in split(month, asked.zone, months=False):
+                    yield from _usage_of(client, asked, org_id, day)
+
+
+def _usage_of(
+    client: Client, asked: UsageAsked, org_id: str, period: type_pb2.Period
+) -> Iterator[Page]:
+    stub = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
+    request = metering_service_pb2.QueryUsageRequest(
+        org_id=org_id,
+        project_id=asked.project_id,
+        skus=asked.skus,
+        period=period,
+        window=asked.window,
+        time_zone=asked.time_zone,
+        group_by=asked.group_by,
+        aggregation=asked.aggregation,
+    )
+    found = client.call(stub.QueryUsage, request)
+    if found.rows:
+        yield [UsageOf(org_id, row) for row in found.rows]
+
+
+def split(period: type_pb2.Period, zone: tzinfo, *, months: bool) -> Iterator[type_pb2.Period]:
+    """Cut a period at the months, or days, of a zone, where windows begin in any case."""
+    at, end = period.start_at.ToDatetime(UTC), period.end_at.ToDatetime(UTC)
+    while at < end:
+        local = at.astimezone(zone)
+        day = local.date().replace(day=1) if months else local.date()
+        day += timedelta(days=32 if months else 1)
+        day = day.replace(day=1) if months else day
+        following = datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
+        part = type_pb2.Period()
+        part.start_at.FromDatetime(at)
+        part.end_at.FromDatetime(min(following, end))
+        yield part
+        at = following
+
+
+def _used(read: Callable[[Any], Any]) -> Callable[[UsageOf], Any]:
+    return lambda item: read(item.row)
+
+
+USAGE = Table(
+    "usage",
+    "usage of an organisation, by SKU, project and window",
+    (
+        Column("org_id", Kind.TEXT, "organisation", lambda item: item.org_id),
+        Column("sku", Kind.TEXT, "what was used", _used(_name("sku"))),
+        Column("project_id", Kind.TEXT, "project that used it", _used(_name("project_id"))),
+        Column(
+            "window_start_at", Kind.TIME, "start of the window", _used(_time("window_start_at"))
+        ),
+        Column("window_end_at", Kind.TIME, "end of the window", _used(_time("window_end_at"))),
+        Column("group", Kind.JSON, "values of the keys of --group-by", _used(_map("group"))),
+        Column("value", Kind.DECIMAL, "the aggregate", _used(_name("value"))),
+        Column("event_count", Kind.INTEGER, "events it was made of", _used(_number("event_count"))),
+        Column("first_event_at", Kind.TIME, "earliest event_time", _used(_time("first_event_at"))),
+        Column("last_event_at", Kind.TIME, "latest event_time", _used(_time("last_event_at"))),
+    ),
+)
+
+TABLES = (USAGE, CHARGES, ENTRIES, PAYMENTS, EVENTS)

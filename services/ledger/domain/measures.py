@@ -1,0 +1,25 @@
+"""What the ledger counts."""
+
+from __future__ import annotations
+
+from services.runtime.measures import Measure
+
+TRANSFERS = Measure(
+    "tollmesh.ledger.transfers",
+    "{transfer}",
+    "Transfers answered, once their batch is stored.",
+    {"result": "`TransferResult` in small letters, e.g. `ok`, `exists`"},
+)
+ENTRIES = Measure(
+    "tollmesh.ledger.entries",
+    "{entry}",
+    "Entries written: two for each transfer that is posted.",
+    {"currency": "ISO 4217 code"},
+)
+POSTED = Measure(
+    "tollmesh.ledger.posted",
+    "{minor_unit}",
+    "Amounts of the transfers that are posted, in minor units of the currency.",
+    {"currency": "ISO 4217 code"},
+)
+ALL = (TRANSFERS, ENTRIES, POSTED)

@@ -1,0 +1,1 @@
+"""Processes of ours that tests start by the hundred."""

@@ -33,7 +33,11 @@ type options struct {
 	bodyBytesMax   int64
 	inFlightMax    int
 	exitWithParent bool
+	showVersion    bool
 }
+
+// version is that of the release: what `tollmesh doctor` compares with its own.
+const version = "0.1.0"
 
 const (
 	exitFailure = 1
@@ -50,6 +54,10 @@ func main() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gateway:", err)
 		os.Exit(exitUsage)
+	}
+	if options.showVersion {
+		fmt.Println(version)
+		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -85,6 +93,7 @@ func parse(arguments []string, getenv func(string) string) (options, error) {
 		"calls at a time; more are answered 429 with Retry-After")
 	flags.BoolVar(&o.exitWithParent, "exit-with-parent", false,
 		"stop when the process that started this one is gone")
+	flags.BoolVar(&o.showVersion, "version", false, "print the version and end")
 	if err := flags.Parse(arguments); err != nil {
 		return o, err
 	}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from services.events.app import types
@@ -52,9 +52,18 @@ class EventReader:
             return events
 
     async def tail(
-        self, patterns: Sequence[Pattern], after: int | None
+        self,
+        patterns: Sequence[Pattern],
+        after: int | None,
+        *,
+        begun: Callable[[], Awaitable[None]],
     ) -> AsyncGenerator[FeedEvent, None]:
         """Give events as they are committed, one page in memory at a time; without `after` from now on.
+
+        Args:
+            patterns: subjects to give; none for all.
+            after: position to go on behind.
+            begun: called once what is committed from now on is sure to be given.
 
         Raises:
             TypeUnknown: there is no type of a subject.
@@ -68,6 +77,7 @@ class EventReader:
         try:
             with self._bus.listener() as bell:
                 position = await self._begin(patterns, after)
+                await begun()
                 while not bell.closed:
                     events, more = await self._next(patterns, position)
                     for event in events:

@@ -14,6 +14,7 @@ from services.events.messages import cloudevents
 from services.events.messages import feed as messages
 from services.runtime.context import current
 from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
+from services.runtime.edge.streams import stream_begun
 from services.runtime.errors import InvalidField, InvalidPageToken
 from services.runtime.outbox.subjects import Pattern
 
@@ -47,8 +48,12 @@ class FeedRpcs(events_service_pb2_grpc.EventServiceServicer):
     ) -> AsyncIterator[events_service_pb2.TailEventsResponse]:
         """Follow the feed."""
         cursors = _Cursors(request.subjects)
-        after = cursors.read(request.after) if request.after else None
-        async with aclosing(self._reader.tail(_patterns(request.subjects), after)) as events:
+        if request.from_start and request.after:
+            raise InvalidField.one("from_start", "give either after or from_start, not both")
+        start = 0 if request.from_start else None
+        after = cursors.read(request.after) if request.after else start
+        tail = self._reader.tail(_patterns(request.subjects), after, begun=stream_begun)
+        async with aclosing(tail) as events:
             async for event in events:
                 yield events_service_pb2.TailEventsResponse(
                     event=messages.event(event), cursor=cursors.write(event.position)

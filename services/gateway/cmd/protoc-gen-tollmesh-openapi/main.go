@@ -152,7 +152,8 @@ func complete(description object, methods map[string]protoreflect.MethodDescript
 		for verb, operation := range item.(object) {
 			operation := operation.(object)
 			id, _ := operation["operationId"].(string)
-			method, known := methods[id]
+			// A further route of an RPC is numbered from 2.
+			method, known := methods[strings.TrimRight(id, "0123456789")]
 			if !known {
 				return fmt.Errorf("%s %s: no RPC is called %q", verb, path, id)
 			}

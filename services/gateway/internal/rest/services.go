@@ -93,8 +93,8 @@ func allowedMethods(path string) []string {
 	switch path {
 	case livePath, readyPath:
 		return []string{http.MethodGet, http.MethodHead}
-	case "/openapi.json":
-		return []string{http.MethodGet}
+	case descriptionPath:
+		return []string{http.MethodGet, http.MethodHead}
 	}
 	var ofActions, ofResources []string
 	eachRule(func(_ protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
@@ -119,7 +119,7 @@ func allowedMethods(path string) []string {
 		allowed = ofActions
 	}
 	slices.Sort(allowed)
-	return slices.Compact(allowed)
+	return withHead(slices.Compact(allowed))
 }
 
 // methodAndPath is what an HTTP rule binds an RPC to.

@@ -3396,6 +3396,11 @@ class TailEventsRequest(CheckedMessage):
     from now on.
     """
 
+    from_start: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Start with the first event that is kept. Not together with `after`.
+    """
+
 
 default_message_pool.register_message("payments.events.v1", "TailEventsRequest", TailEventsRequest)
 

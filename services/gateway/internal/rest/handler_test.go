@@ -829,13 +829,13 @@ func TestDescription(t *testing.T) {
 	if responses("/v1/metering/events", "post")["202"] == nil || responses("/v1/payments", "post")["201"] == nil {
 		t.Errorf("the description tells other statuses than the facade gives")
 	}
-	event := answer.want(200)["definitions"].(map[string]any)["payments.metering.v1.UsageEvent"].(map[string]any)
+	event := answer.want(200)["components"].(map[string]any)["schemas"].(map[string]any)["payments.metering.v1.UsageEvent"].(map[string]any)
 	properties := event["properties"].(map[string]any)
 	if event["additionalProperties"] != false || properties["time"] == nil || properties["event_time"] == nil ||
 		properties["quantity"].(map[string]any)["pattern"] == nil {
 		t.Errorf("the description leaves rules out: %v", event)
 	}
-	committed, err := os.ReadFile("../../../../gen/openapi/tollmesh.swagger.json")
+	committed, err := os.ReadFile("../../../../gen/openapi/tollmesh.openapi.json")
 	if err != nil || !json.Valid(committed) || !bytes.Equal(committed, answer.body) {
 		t.Errorf("the served description is not the committed one (%v)", err)
 	}

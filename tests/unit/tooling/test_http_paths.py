@@ -34,7 +34,7 @@ SMALL: Description = {
                 "responses": {"200": {"$ref": "#/components/responses/Thing"}},
             }
         }
-    }
+    },
 }
 
 

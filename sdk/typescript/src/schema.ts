@@ -747,26 +747,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/payments:plan": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Plan payment
-         * @description PlanPayment shows what CreatePayment would do: nothing is stored, nothing is charged.
-         */
-        post: operations["PaymentService_PlanPayment"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/v1/payments/{payment_id}": {
         parameters: {
             query?: never;
@@ -781,6 +761,26 @@ export interface paths {
         get: operations["PaymentService_GetPayment"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/payments:plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Plan payment
+         * @description PlanPayment shows what CreatePayment would do: nothing is stored, nothing is charged.
+         */
+        post: operations["PaymentService_PlanPayment"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1401,36 +1401,36 @@ export interface components {
              */
             created_at?: string;
             /** @description Principal that made it. */
-            created_by?: string;
+            created_by: string;
             /**
              * Format: date-time
              * @description When it ceases to work; absent when it does not.
              */
             expires_at?: string;
             /** @description Id that Tollmesh gave, `key_…`. */
-            key_id?: string;
+            key_id: string;
             /**
              * Format: int64
              * @description How many keys ended with this one: those that it had made, those that these had made, and so on.
              */
-            keys_ended?: string;
+            keys_ended: string;
             /** @description What the key is for, in its owner's words. */
-            name?: string;
+            name: string;
             /** @description Key that made it, with which it ends; empty when no key did. It may be another tenant's, the operator's. */
-            parent_key_id?: string;
+            parent_key_id: string;
             /** @description First characters of the key, by which people tell keys apart in lists, e.g. `tmk_1f0e9a3c`. */
-            prefix?: string;
+            prefix: string;
             /**
              * Format: date-time
              * @description When it was revoked; absent while it works.
              */
             revoked_at?: string;
             /** @description Key with whose revocation it ended; empty when it was revoked itself. */
-            revoked_with_key_id?: string;
+            revoked_with_key_id: string;
             /** @description What it may do, e.g. `metering:write`; `*` is every scope of its tenant. */
-            scopes?: string[];
+            scopes: string[];
             /** @description Tenant that the key belongs to. Output only. */
-            readonly tenant_id?: string;
+            readonly tenant_id: string;
         };
         /** @description CreateApiKeyRequest asks for a key. */
         "payments.access.v1.CreateApiKeyRequest": {
@@ -1456,14 +1456,14 @@ export interface components {
             /** @description The record that was stored. */
             api_key?: components["schemas"]["payments.access.v1.ApiKey"];
             /** @description The key itself: `authorization: Bearer <secret>`. Empty when the request was answered before. */
-            secret?: string;
+            secret: string;
         };
         /** @description ListApiKeysResponse is a page of keys, in order of making. */
         "payments.access.v1.ListApiKeysResponse": {
             /** @description The keys. */
-            api_keys?: components["schemas"]["payments.access.v1.ApiKey"][];
+            api_keys: components["schemas"]["payments.access.v1.ApiKey"][];
             /** @description Token of the next page; empty on the last. */
-            next_page_token?: string;
+            next_page_token: string;
         };
         /**
          * @description Charge is what one organisation owes for one period. Once made, its lines never change. Number 8 is kept
@@ -1471,16 +1471,16 @@ export interface components {
          */
         "payments.billing.v1.Charge": {
             /** @description Id of the charge, `chg_` and a UUID. */
-            charge_id?: string;
+            charge_id: string;
             /**
              * Format: date-time
              * @description When it was made, in microseconds.
              */
             created_at?: string;
             /** @description The lines, by SKU and project. */
-            lines?: components["schemas"]["payments.billing.v1.ChargeLine"][];
+            lines: components["schemas"]["payments.billing.v1.ChargeLine"][];
             /** @description Organisation that owes it. */
-            org_id?: string;
+            org_id: string;
             /** @description Sum of partner_amount of all lines. */
             partner_total?: components["schemas"]["payments.type.v1.Money"];
             /**
@@ -1489,41 +1489,41 @@ export interface components {
              */
             period?: components["schemas"]["payments.type.v1.Period"];
             /** @description Plan that rated it. */
-            plan_id?: string;
+            plan_id: string;
             /**
              * Format: int32
              * @description Version of the plan's price list.
              */
-            plan_version?: number;
+            plan_version: number;
             /**
              * Format: date-time
              * @description When its transfers were known to be in the ledger; absent while it is PENDING.
              */
             settled_at?: string;
             /** @description How far it has come. */
-            status?: components["schemas"]["payments.billing.v1.ChargeStatus"];
+            status: components["schemas"]["payments.billing.v1.ChargeStatus"];
             /** @description Sum of amount_gross of all lines. */
             total?: components["schemas"]["payments.type.v1.Money"];
             /** @description Ids of all its ledger transfers, in the order of posting. */
-            transfer_ids?: string[];
+            transfer_ids: string[];
             /**
              * @description State of the usage that it saw, in metering's own words. What becomes visible later for its period is
              *     exactly its adjustment.
              */
-            usage_snapshot?: string;
+            usage_snapshot: string;
         };
         /** @description ChargeExplanation shows where each line of a charge comes from and where it went. */
         "payments.billing.v1.ChargeExplanation": {
             /** @description The charge that is explained. */
-            charge_id?: string;
+            charge_id: string;
             /** @description One explanation per line, in their order. */
-            lines?: components["schemas"]["payments.billing.v1.LineExplanation"][];
+            lines: components["schemas"]["payments.billing.v1.LineExplanation"][];
             /** @description Organisation that owes it. */
-            org_id?: string;
+            org_id: string;
             /** @description Period whose usage it covers. */
             period?: components["schemas"]["payments.type.v1.Period"];
             /** @description How far the charge has come. */
-            status?: components["schemas"]["payments.billing.v1.ChargeStatus"];
+            status: components["schemas"]["payments.billing.v1.ChargeStatus"];
             /** @description Sum of the lines. */
             total?: components["schemas"]["payments.type.v1.Money"];
         };
@@ -1532,27 +1532,27 @@ export interface components {
             /** @description What the organisation pays: exact_amount rounded once, half up. */
             amount_gross?: components["schemas"]["payments.type.v1.Money"];
             /** @description Amount before rounding, a decimal with 18 places. */
-            exact_amount?: string;
+            exact_amount: string;
             /** Id of the line within its charge: `1`, `2`, … */
-            line_id?: string;
+            line_id: string;
             /** @description What stays with us: amount_gross minus partner_amount. */
             net?: components["schemas"]["payments.type.v1.Money"];
             /** @description The partner's share, rounded; an exact half goes to us. Zero without a partner. */
             partner_amount?: components["schemas"]["payments.type.v1.Money"];
             /** @description Partner that earns on the line; empty if there is none. */
-            partner_id?: string;
+            partner_id: string;
             /** @description The partner's share of amount_gross in per cent, a decimal; empty without a partner. */
-            partner_pct?: string;
+            partner_pct: string;
             /** @description Project that used it; empty when the amount is due without usage. */
-            project_id?: string;
+            project_id: string;
             /** @description What led from the metered usage to the amount. */
             proof?: components["schemas"]["payments.pricing.v1.LineProof"];
             /** @description Metered quantity, a decimal. */
-            quantity?: string;
+            quantity: string;
             /** @description SKU that was used. */
-            sku?: string;
+            sku: string;
             /** @description How far the line has come. */
-            status?: components["schemas"]["payments.billing.v1.ChargeStatus"];
+            status: components["schemas"]["payments.billing.v1.ChargeStatus"];
         };
         /**
          * @description ChargeStatus is the progress of a charge, or of a line of it. Number 3 is reserved for REVERSED.
@@ -1587,27 +1587,27 @@ export interface components {
             /** @description The line, with its proof: event range and count, usage snapshot, price and its version, tier steps. */
             line?: components["schemas"]["payments.billing.v1.ChargeLine"];
             /** @description What was posted for the line, or will be while the charge is PENDING; empty when its amount is zero. */
-            postings?: components["schemas"]["payments.billing.v1.LinePosting"][];
+            postings: components["schemas"]["payments.billing.v1.LinePosting"][];
             /** @description The same as sentences for people, one a step. */
-            steps?: string[];
+            steps: string[];
         };
         /** @description LinePosting is a ledger transfer made for a line. */
         "payments.billing.v1.LinePosting": {
             /** @description What moves. */
             amount?: components["schemas"]["payments.type.v1.Money"];
             /** @description Account that is credited. */
-            credit_account_id?: string;
+            credit_account_id: string;
             /** @description Account that is debited. */
-            debit_account_id?: string;
+            debit_account_id: string;
             /** @description Id of the transfer in the ledger. */
-            transfer_id?: string;
+            transfer_id: string;
         };
         /** @description ListChargesResponse is one page of charges. */
         "payments.billing.v1.ListChargesResponse": {
             /** @description The charges with their lines, the latest period first. Proofs are left out: GetCharge has them. */
-            charges?: components["schemas"]["payments.billing.v1.Charge"][];
+            charges: components["schemas"]["payments.billing.v1.Charge"][];
             /** @description Token of the next page; empty when this is the last. */
-            next_page_token?: string;
+            next_page_token: string;
         };
         /**
          * @description MerchantConfig is one immutable version of a merchant's configuration. A payment keeps the version that
@@ -1620,16 +1620,16 @@ export interface components {
              */
             readonly created_at?: string;
             /** @description Principal who stored the version. Output only. */
-            readonly created_by?: string;
+            readonly created_by: string;
             /** @description The merchant, an id of the tenant's own. */
-            merchant_id?: string;
+            merchant_id: string;
             /** @description Methods in the order of their priority: the first takes as much as its cap allows, the next what is left. */
-            methods?: components["schemas"]["payments.config.v1.MethodConfig"][];
+            methods: components["schemas"]["payments.config.v1.MethodConfig"][];
             /**
              * @description What happens when a later step fails after an earlier one was charged: false gives the earlier steps
              *     back and fails the payment, true keeps them and leaves the payment partially paid.
              */
-            partial_allowed?: boolean;
+            partial_allowed: boolean;
             /** @description When an attempt is repeated. */
             retry_policy?: components["schemas"]["payments.config.v1.RetryPolicy"];
             /** @description How long processors may take. */
@@ -1638,7 +1638,7 @@ export interface components {
              * Format: int32
              * @description Version, counted from 1. Output only: a value sent is ignored.
              */
-            version?: number;
+            version: number;
         };
         /** @description MethodConfig says through which processors a payment method is charged. */
         "payments.config.v1.MethodConfig": {
@@ -1756,16 +1756,16 @@ export interface components {
         /** @description ListContractsResponse is a page of contracts. */
         "payments.contracts.v1.ListContractsResponse": {
             /** @description Contracts, by contract_id. */
-            contracts?: components["schemas"]["payments.contracts.v1.Contract"][];
+            contracts: components["schemas"]["payments.contracts.v1.Contract"][];
             /** @description Token of the next page; empty when there is none. */
-            next_page_token?: string;
+            next_page_token: string;
         };
         /** @description ListViolationsResponse is a page of violations. */
         "payments.contracts.v1.ListViolationsResponse": {
             /** @description Token of the next page; empty when there is none. */
-            next_page_token?: string;
+            next_page_token: string;
             /** @description Violations, the last recorded first. */
-            violations?: components["schemas"]["payments.contracts.v1.ContractViolation"][];
+            violations: components["schemas"]["payments.contracts.v1.ContractViolation"][];
         };
         /** @description RecordViolationsRequest carries violations. */
         "payments.contracts.v1.RecordViolationsRequest": {
@@ -1778,43 +1778,43 @@ export interface components {
              * Format: int32
              * @description Violations that were recorded.
              */
-            accepted?: number;
+            accepted: number;
             /**
              * Format: int32
              * @description Violations that were recorded before.
              */
-            duplicate?: number;
+            duplicate: number;
             /** @description Verdicts on those that were not accepted, in their order. */
-            problems?: components["schemas"]["payments.contracts.v1.ViolationProblem"][];
+            problems: components["schemas"]["payments.contracts.v1.ViolationProblem"][];
             /**
              * Format: int32
              * @description Violations that break a rule; nothing of them was recorded.
              */
-            rejected?: number;
+            rejected: number;
         };
         /** @description RegisterContractResult is the verdict on one contract. */
         "payments.contracts.v1.RegisterContractResult": {
             /** @description Contract that the verdict is about. */
-            contract_id?: string;
+            contract_id: string;
             /**
              * Format: int32
              * @description Place of the contract in the request, from 0.
              */
-            index?: number;
+            index: number;
             /** @description What is wrong and what would be right, in words; else empty. */
-            message?: string;
+            message: string;
             /**
              * @description OUTCOME_ACCEPTED when it was registered or changed, OUTCOME_DUPLICATE when it stood there already,
              *     OUTCOME_REJECTED when it breaks a rule.
              */
-            outcome?: components["schemas"]["payments.type.v1.Outcome"];
+            outcome: components["schemas"]["payments.type.v1.Outcome"];
             /** @description Why it was rejected, as a name of payments.errors.v1.ErrorReason without its prefix; else empty. */
-            reason?: string;
+            reason: string;
             /**
              * Format: int32
              * @description Version that is registered now; 0 when the contract was rejected.
              */
-            version?: number;
+            version: number;
         };
         /** @description RegisterContractsRequest carries the contracts to register. */
         "payments.contracts.v1.RegisterContractsRequest": {
@@ -1824,7 +1824,7 @@ export interface components {
         /** @description RegisterContractsResponse answers for each contract. */
         "payments.contracts.v1.RegisterContractsResponse": {
             /** @description One verdict per contract, in their order. */
-            results?: components["schemas"]["payments.contracts.v1.RegisterContractResult"][];
+            results: components["schemas"]["payments.contracts.v1.RegisterContractResult"][];
         };
         /** @description ViolationProblem is the verdict on a violation that was not recorded anew. */
         "payments.contracts.v1.ViolationProblem": {
@@ -1832,13 +1832,13 @@ export interface components {
              * Format: int32
              * @description Place of the violation in the request, from 0.
              */
-            index?: number;
+            index: number;
             /** @description What is wrong and what would be right, in words; else empty. */
-            message?: string;
+            message: string;
             /** @description OUTCOME_DUPLICATE when it was recorded before, OUTCOME_REJECTED when it breaks a rule. */
-            outcome?: components["schemas"]["payments.type.v1.Outcome"];
+            outcome: components["schemas"]["payments.type.v1.Outcome"];
             /** @description Why it was rejected, as a name of payments.errors.v1.ErrorReason without its prefix; else empty. */
-            reason?: string;
+            reason: string;
         };
         /** @description Answer of CancelTimer. */
         "payments.events.v1.CancelTimerResponse": {
@@ -1848,14 +1848,14 @@ export interface components {
         /** @description Consumer is a reader of the feed inside the mesh, and how far it got with the tenant's events. */
         "payments.events.v1.Consumer": {
             /** @description Its name: service and what it does, e.g. `ledger.payments`. */
-            consumer?: string;
+            consumer: string;
             /**
              * Format: int64
              * @description Events that it gave up on; ListDeadLetters shows them. Counted up to 100,000.
              */
-            dead_letter_count?: string;
+            dead_letter_count: string;
             /** @description Blocked keys, parked ones first, at most 20. */
-            failing_keys?: components["schemas"]["payments.events.v1.FailingKey"][];
+            failing_keys: components["schemas"]["payments.events.v1.FailingKey"][];
             /**
              * Format: date-time
              * @description When the oldest of them was recorded; absent when none waits.
@@ -1865,21 +1865,21 @@ export interface components {
              * @description Whether an event that it gave up on blocks later events of the same key until it is replayed. Where money
              *     moves it does.
              */
-            parks_keys?: boolean;
+            parks_keys: boolean;
             /** @description Whether ReplayEvents may bring it a period again. */
-            replayable?: boolean;
+            replayable: boolean;
             /**
              * Format: int64
              * @description Of those that wait, how many have failed at least once. Counted up to 100,000.
              */
-            retrying_count?: string;
+            retrying_count: string;
             /** @description What it reads: exact subjects, or prefixes such as `invoice.*`. */
-            subjects?: string[];
+            subjects: string[];
             /**
              * Format: int64
              * @description Events that it still has to handle: its lag. Counted up to 100,000.
              */
-            waiting_count?: string;
+            waiting_count: string;
         };
         /** @description Request of CreateWebhookEndpoint. */
         "payments.events.v1.CreateWebhookEndpointRequest": {
@@ -1912,7 +1912,7 @@ export interface components {
             /** @description The endpoint. */
             endpoint?: components["schemas"]["payments.events.v1.WebhookEndpoint"];
             /** @description What signatures are checked with: `whsec_…`, or for ed25519 the public key `whpk_…`. Shown once: keep it. */
-            secret?: string;
+            secret: string;
         };
         /** @description DeadLetter is an event that a consumer gave up on after its last try. */
         "payments.events.v1.DeadLetter": {
@@ -1922,27 +1922,27 @@ export interface components {
              */
             buried_at?: string;
             /** @description Who gave it up. */
-            consumer?: string;
+            consumer: string;
             /** @description The event. */
-            event_id?: string;
+            event_id: string;
             /**
              * Format: int32
              * @description 0, or the number of the replay that had brought it again.
              */
-            generation?: number;
+            generation: number;
             /** @description What it is ordered by. */
-            key?: string;
+            key: string;
             /** @description What the last of them said. */
-            last_error?: string;
+            last_error: string;
             /** @description Whether later events of its key wait for it. */
-            parked?: boolean;
+            parked: boolean;
             /** @description What happened. */
-            subject?: string;
+            subject: string;
             /**
              * Format: int32
              * @description Failed tries.
              */
-            tries?: number;
+            tries: number;
         };
         /** @description Answer of DeleteSchedule. */
         "payments.events.v1.DeleteScheduleResponse": {
@@ -1970,14 +1970,14 @@ export interface components {
              * @description Id of the event: a ULID for ours, any text of 1 to 128 characters for an outside one. A reader that
              *     keeps the ids it has worked on does nothing twice.
              */
-            id?: string;
+            id: string;
             /** @description JSON of an outside producer, exactly as it was sent. */
             json?: string;
             /**
              * @description What the event is ordered by, e.g. a payment's id: events of one key come in the order in which
              *     they were committed. Left out by a producer, it is what the type's `key_field` names, else the event's id.
              */
-            key?: string;
+            key: string;
             /** @description A message of ours; its bytes are passed on untouched. */
             message?: components["schemas"]["google.protobuf.Any"];
             /** @description Where it came from and how far it got. */
@@ -1987,14 +1987,14 @@ export interface components {
              * @description Version of the payload's schema, from 1. Within a version fields are only ever added. A producer may
              *     leave it out: the subject tells it.
              */
-            schema_version?: number;
+            schema_version: number;
             /**
              * @description What happened, `<resource>.<verb>[.<modifier>]`, e.g. `payment.received`. From the second version of its
              *     schema on with the version as suffix: `order.created.v2`.
              */
-            subject?: string;
+            subject: string;
             /** @description Tenant whose fact it is. A producer leaves it out: its credentials tell it. */
-            tenant_id?: string;
+            tenant_id: string;
         };
         /**
          * @description EventMetadata is the trail of an event. The outbox fields show the state of its delivery inside the
@@ -2002,11 +2002,11 @@ export interface components {
          */
         "payments.events.v1.EventMetadata": {
             /** @description Id of the event or call that caused this one; empty at the start of a chain. */
-            causation_id?: string;
+            causation_id: string;
             /** @description Id that every call and event of one chain shares. */
-            correlation_id?: string;
+            correlation_id: string;
             /** @description What the last failed try said, at most 1,000 characters; empty without one. */
-            outbox_last_error?: string;
+            outbox_last_error: string;
             /**
              * Format: date-time
              * @description When the next try is due; absent when none waits.
@@ -2016,16 +2016,16 @@ export interface components {
              * Format: int32
              * @description Most failed tries of one consumer so far.
              */
-            outbox_retry_count?: number;
+            outbox_retry_count: number;
             /**
              * @description `pending`: some consumer has yet to work on it; `retrying`: one failed and will try again; `dead`:
              *     one gave up; `published`: all are done.
              */
-            outbox_status?: string;
+            outbox_status: string;
             /** @description Tenant whose fact it is, once more, for readers that pass metadata on alone. */
-            tenant_id?: string;
+            tenant_id: string;
             /** @description W3C trace context of the work that published the event; empty when it was not traced. */
-            traceparent?: string;
+            traceparent: string;
         };
         /** @description Request of CancelTimer. */
         "payments.events.v1.EventService.CancelTimerBody": {
@@ -2046,7 +2046,7 @@ export interface components {
         /** @description Request of RedeliverWebhook: an event, or a period. */
         "payments.events.v1.EventService.RedeliverWebhookBody": {
             /** @description One event, whatever became of it. */
-            event_id: string;
+            event_id?: string;
             /** @description Deliveries made in this period that failed or were skipped, the oldest first. */
             period?: components["schemas"]["payments.type.v1.Period"];
             /**
@@ -2098,7 +2098,7 @@ export interface components {
             /** @description Subjects that it gets from now on; none leaves them as they are. */
             subjects?: string[];
             /** @description Where deliveries go from now on, those that wait too. */
-            url: string;
+            url?: string;
         };
         /** @description EventType is a kind of event: who publishes it, who reads it, and what its payload looks like. */
         "payments.events.v1.EventType": {
@@ -2144,30 +2144,30 @@ export interface components {
         /** @description FailingKey is a key whose first waiting event fails, or was given up. */
         "payments.events.v1.FailingKey": {
             /** @description The event that failed. */
-            event_id?: string;
+            event_id: string;
             /** @description The key. */
-            key?: string;
+            key: string;
             /** @description What the last of them said. */
-            last_error?: string;
+            last_error: string;
             /**
              * Format: date-time
              * @description When the next try is due; absent for a parked key, which waits for a replay.
              */
             next_try_at?: string;
             /** @description Whether its events wait until the dead letter was replayed. */
-            parked?: boolean;
+            parked: boolean;
             /**
              * Format: int32
              * @description Failed tries.
              */
-            tries?: number;
+            tries: number;
         };
         /** @description Journey is a piece of work that waits, for events and for time, with everything that happened to it. */
         "payments.events.v1.Journey": {
             /** @description Chain of calls and events that began it. */
-            correlation_id?: string;
+            correlation_id: string;
             /** @description What it knows, as JSON text. */
-            data?: string;
+            data: string;
             /**
              * Format: date-time
              * @description When its state's deadline passes; absent without one.
@@ -2179,27 +2179,27 @@ export interface components {
              */
             ended_at?: string;
             /** @description Id within its kind. */
-            journey_id?: string;
+            journey_id: string;
             /** @description Kind of journey, e.g. `seasoning`. */
-            journey_type?: string;
+            journey_type: string;
             /** @description Why it failed or was cancelled; empty else. */
-            reason?: string;
+            reason: string;
             /**
              * Format: date-time
              * @description When it began.
              */
             started_at?: string;
             /** @description State that it is in. */
-            state?: string;
+            state: string;
             /** @description Whether it is running. */
-            status?: components["schemas"]["payments.events.v1.JourneyStatus"];
+            status: components["schemas"]["payments.events.v1.JourneyStatus"];
             /**
              * Format: int64
              * @description How many steps it took.
              */
-            step_count?: string;
+            step_count: string;
             /** @description What happened to it, oldest first, the last 500; given by GetJourney alone. */
-            steps?: components["schemas"]["payments.events.v1.JourneyStep"][];
+            steps: components["schemas"]["payments.events.v1.JourneyStep"][];
             /**
              * Format: date-time
              * @description When something last happened to it.
@@ -2209,7 +2209,7 @@ export interface components {
              * Format: int32
              * @description Version of the definition that it was started with and keeps.
              */
-            version?: number;
+            version: number;
         };
         /**
          * @description JourneyStatus says whether a journey is running, or how it ended.
@@ -2232,17 +2232,17 @@ export interface components {
              */
             at?: string;
             /** @description Its cause: subject of an event, name of a timer, `start`, `cancel`, or the name of what was undone. */
-            cause?: string;
+            cause: string;
             /** @description Id of the event or call that brought it about. */
-            cause_id?: string;
+            cause_id: string;
             /** @description What it commanded, as a JSON list. */
-            commands?: string;
+            commands: string;
             /** @description State before it; empty for the first step. */
-            from_state?: string;
+            from_state: string;
             /** @description What happened. */
-            kind?: components["schemas"]["payments.events.v1.JourneyStepKind"];
+            kind: components["schemas"]["payments.events.v1.JourneyStepKind"];
             /** @description State after it. */
-            to_state?: string;
+            to_state: string;
         };
         /**
          * @description JourneyStepKind says what happened in a step of a journey.
@@ -2263,16 +2263,23 @@ export interface components {
         /** @description Answer of ListConsumers. */
         "payments.events.v1.ListConsumersResponse": {
             /** @description Consumers, by name. */
-            consumers?: components["schemas"]["payments.events.v1.Consumer"][];
+            consumers: components["schemas"]["payments.events.v1.Consumer"][];
             /** @description Token of the next page; empty when there is none. */
-            next_page_token?: string;
+            next_page_token: string;
         };
         /** @description Answer of ListDeadLetters. */
         "payments.events.v1.ListDeadLettersResponse": {
             /** @description Letters, by consumer and in the order of the feed. */
-            dead_letters?: components["schemas"]["payments.events.v1.DeadLetter"][];
+            dead_letters: components["schemas"]["payments.events.v1.DeadLetter"][];
             /** @description Token of the next page; empty when there is none. */
-            next_page_token?: string;
+            next_page_token: string;
+        };
+        /** @description Answer of ListEventTypes. */
+        "payments.events.v1.ListEventTypesResponse": {
+            /** @description Types, by subject. */
+            event_types: components["schemas"]["payments.events.v1.EventType"][];
+            /** @description Token of the next page; empty when there is none. */
+            next_page_token: string;
         };
         /** @description Answer of ListEvents. */
         "payments.events.v1.ListEventsResponse": {
@@ -2280,63 +2287,56 @@ export interface components {
              * @description The same as a JSON batch of CloudEvents 1.0 (`application/cloudevents-batch+json`), when RENDERING_CLOUD_EVENTS was
              *     asked for; else empty. Messages of ours stand in it as proto3 JSON, JSON of outside producers byte for byte.
              */
-            cloud_events?: string;
+            cloud_events: string;
             /** @description The events, oldest first; empty when another rendering was asked for. */
-            events?: components["schemas"]["payments.events.v1.Event"][];
+            events: components["schemas"]["payments.events.v1.Event"][];
             /**
              * @description Where the next page starts. It is given on the last page too: asked again later, it yields what was
              *     committed in between.
              */
-            next_cursor?: string;
-        };
-        /** @description Answer of ListEventTypes. */
-        "payments.events.v1.ListEventTypesResponse": {
-            /** @description Types, by subject. */
-            event_types?: components["schemas"]["payments.events.v1.EventType"][];
-            /** @description Token of the next page; empty when there is none. */
-            next_page_token?: string;
+            next_cursor: string;
         };
         /** @description Answer of ListJourneys. */
         "payments.events.v1.ListJourneysResponse": {
             /** @description Journeys, by kind and id. */
-            journeys?: components["schemas"]["payments.events.v1.Journey"][];
+            journeys: components["schemas"]["payments.events.v1.Journey"][];
             /** @description Token of the next page; empty when there is none. */
-            next_page_token?: string;
+            next_page_token: string;
         };
         /** @description Answer of ListSchedules. */
         "payments.events.v1.ListSchedulesResponse": {
             /** @description Token of the next page; empty when there is none. */
-            next_page_token?: string;
+            next_page_token: string;
             /** @description Schedules, by name. */
-            schedules?: components["schemas"]["payments.events.v1.Schedule"][];
+            schedules: components["schemas"]["payments.events.v1.Schedule"][];
         };
         /** @description Answer of ListTimers. */
         "payments.events.v1.ListTimersResponse": {
             /** @description Token of the next page; empty when there is none. */
-            next_page_token?: string;
+            next_page_token: string;
             /** @description Timers, by key. */
-            timers?: components["schemas"]["payments.events.v1.Timer"][];
+            timers: components["schemas"]["payments.events.v1.Timer"][];
         };
         /** @description Answer of ListWebhookAttempts. */
         "payments.events.v1.ListWebhookAttemptsResponse": {
             /** @description Attempts, the newest first. */
-            attempts?: components["schemas"]["payments.events.v1.WebhookAttempt"][];
+            attempts: components["schemas"]["payments.events.v1.WebhookAttempt"][];
             /** @description Token of the next page; empty when there is none. */
-            next_page_token?: string;
+            next_page_token: string;
         };
         /** @description Answer of ListWebhookDeliveries. */
         "payments.events.v1.ListWebhookDeliveriesResponse": {
             /** @description Deliveries, the newest first. */
-            deliveries?: components["schemas"]["payments.events.v1.WebhookDelivery"][];
+            deliveries: components["schemas"]["payments.events.v1.WebhookDelivery"][];
             /** @description Token of the next page; empty when there is none. */
-            next_page_token?: string;
+            next_page_token: string;
         };
         /** @description Answer of ListWebhookEndpoints. */
         "payments.events.v1.ListWebhookEndpointsResponse": {
             /** @description Endpoints, oldest first. */
-            endpoints?: components["schemas"]["payments.events.v1.WebhookEndpoint"][];
+            endpoints: components["schemas"]["payments.events.v1.WebhookEndpoint"][];
             /** @description Token of the next page; empty when there is none. */
-            next_page_token?: string;
+            next_page_token: string;
         };
         /**
          * @description MissedPolicy says what happens to the runs of a schedule that were missed while no process was up: those that are more
@@ -2356,36 +2356,36 @@ export interface components {
              * @description One verdict per event, in their order. Pointers lead to attributes of the CloudEvent, except those of
              *     EVENT_PAYLOAD_INVALID, which lead into its data.
              */
-            results?: components["schemas"]["payments.events.v1.PublishEventResult"][];
+            results: components["schemas"]["payments.events.v1.PublishEventResult"][];
         };
         /** @description PublishEventResult is the verdict on one event. */
         "payments.events.v1.PublishEventResult": {
             /** @description Id of the event: the producer's, or the one that was given to it. */
-            id?: string;
+            id: string;
             /**
              * Format: int32
              * @description Place of the event in the request, from 0.
              */
-            index?: number;
+            index: number;
             /** @description What is wrong and what would be right, in words; else empty. */
-            message?: string;
+            message: string;
             /**
              * @description OUTCOME_ACCEPTED when it was published, OUTCOME_DUPLICATE when it was before, OUTCOME_CONFLICT when another
              *     event has this id, OUTCOME_REJECTED when it breaks a rule.
              */
-            outcome?: components["schemas"]["payments.type.v1.Outcome"];
+            outcome: components["schemas"]["payments.type.v1.Outcome"];
             /**
              * @description JSON pointer of the fault: into the payload for EVENT_PAYLOAD_INVALID, else into the event; empty when the
              *     whole is meant.
              */
-            pointer?: string;
+            pointer: string;
             /** @description Why it was not published, as a name of payments.errors.v1.ErrorReason without its prefix; else empty. */
-            reason?: string;
+            reason: string;
         };
         /** @description Answer of PublishEvents. */
         "payments.events.v1.PublishEventsResponse": {
             /** @description One verdict per event, in their order. */
-            results?: components["schemas"]["payments.events.v1.PublishEventResult"][];
+            results: components["schemas"]["payments.events.v1.PublishEventResult"][];
         };
         /** @description Request of PutSchedule. */
         "payments.events.v1.PutScheduleRequest": {
@@ -2405,12 +2405,12 @@ export interface components {
         /** @description Answer of RedeliverWebhook. */
         "payments.events.v1.RedeliverWebhookResponse": {
             /** @description True when the period holds more: call again with another request_id. */
-            more?: boolean;
+            more: boolean;
             /**
              * Format: int32
              * @description How many deliveries restart.
              */
-            redelivered?: number;
+            redelivered: number;
         };
         /** @description RegisterEventTypeResult is the verdict on one type. */
         "payments.events.v1.RegisterEventTypeResult": {
@@ -2418,28 +2418,28 @@ export interface components {
              * Format: int32
              * @description Place of the type in the request, from 0.
              */
-            index?: number;
+            index: number;
             /** @description What is wrong and what would be right, in words; else empty. */
-            message?: string;
+            message: string;
             /**
              * @description OUTCOME_ACCEPTED when it was registered or changed, OUTCOME_DUPLICATE when it stood there already,
              *     OUTCOME_REJECTED when it breaks a rule; then nothing of it was registered.
              */
-            outcome?: components["schemas"]["payments.type.v1.Outcome"];
+            outcome: components["schemas"]["payments.type.v1.Outcome"];
             /**
              * @description JSON pointer of the fault: into the JSON Schema for EVENT_SCHEMA_INVALID and EVENT_SCHEMA_BREAKING, else
              *     into the type; empty when the whole is meant.
              */
-            pointer?: string;
+            pointer: string;
             /** @description Why it was rejected, as a name of payments.errors.v1.ErrorReason without its prefix; else empty. */
-            reason?: string;
+            reason: string;
             /** @description Subject that the verdict is about. */
-            subject?: string;
+            subject: string;
             /**
              * Format: int32
              * @description Newest version that is registered now; 0 when there is none.
              */
-            version?: number;
+            version: number;
         };
         /** @description Request of RegisterEventTypes. */
         "payments.events.v1.RegisterEventTypesRequest": {
@@ -2449,7 +2449,7 @@ export interface components {
         /** @description Answer of RegisterEventTypes. */
         "payments.events.v1.RegisterEventTypesResponse": {
             /** @description One verdict per type, in their order. */
-            results?: components["schemas"]["payments.events.v1.RegisterEventTypeResult"][];
+            results: components["schemas"]["payments.events.v1.RegisterEventTypeResult"][];
         };
         /** @description Request of ReplayDeadLetters: all of a consumer, those of a key, or some events. */
         "payments.events.v1.ReplayDeadLettersRequest": {
@@ -2468,12 +2468,12 @@ export interface components {
         /** @description Answer of ReplayDeadLetters. */
         "payments.events.v1.ReplayDeadLettersResponse": {
             /** @description True when more of them are left: call again with another request_id. */
-            more?: boolean;
+            more: boolean;
             /**
              * Format: int32
              * @description Letters that are back in the queue, 1,000 at most.
              */
-            replayed_count?: number;
+            replayed_count: number;
         };
         /** @description Request of ReplayEvents. */
         "payments.events.v1.ReplayEventsRequest": {
@@ -2497,21 +2497,21 @@ export interface components {
              * Format: int32
              * @description Number of this replay, the same for all its calls; handlers see it in the envelope.
              */
-            generation?: number;
+            generation: number;
             /** @description Continues where this call stopped; empty when the period is done. */
-            next_page_token?: string;
+            next_page_token: string;
             /**
              * Format: int32
              * @description Events that this call put into the queue.
              */
-            replayed_count?: number;
+            replayed_count: number;
         };
         /** @description Answer of RotateWebhookSecret. */
         "payments.events.v1.RotateWebhookSecretResponse": {
             /** @description The endpoint. */
             endpoint?: components["schemas"]["payments.events.v1.WebhookEndpoint"];
             /** @description What signatures are checked with, as in CreateWebhookEndpointResponse. Shown once: keep it. */
-            secret?: string;
+            secret: string;
         };
         /**
          * @description Schedule is an event of a registered type that is published again and again. The `causation_id` of each is
@@ -2557,7 +2557,7 @@ export interface components {
         /** @description Answer of TailEvents: one event each. */
         "payments.events.v1.TailEventsResponse": {
             /** @description Cursor with which a later call continues after this event. */
-            cursor?: string;
+            cursor: string;
             /** @description The event. */
             event?: components["schemas"]["payments.events.v1.Event"];
         };
@@ -2566,14 +2566,14 @@ export interface components {
             /** @description The attempt; absent when it was not made within the call's time. ListWebhookAttempts shows it later. */
             attempt?: components["schemas"]["payments.events.v1.WebhookAttempt"];
             /** @description Event that was published for it. */
-            event_id?: string;
+            event_id: string;
         };
         /** @description Timer is an event that will be published at a given time, once. */
         "payments.events.v1.Timer": {
             /** @description Id of the event or call that set it. */
-            causation_id?: string;
+            causation_id: string;
             /** @description Chain of calls and events that it belongs to. */
-            correlation_id?: string;
+            correlation_id: string;
             /**
              * Format: date-time
              * @description When it was set.
@@ -2585,43 +2585,43 @@ export interface components {
              */
             due_at?: string;
             /** @description What the event will be ordered by. */
-            event_key?: string;
+            event_key: string;
             /** @description What it is replaced and cancelled by; a tenant has one timer of a key at most. */
-            key?: string;
+            key: string;
             /**
              * Format: int32
              * @description Version of the event's payload.
              */
-            schema_version?: number;
+            schema_version: number;
             /** @description What the event will be called. */
-            subject?: string;
+            subject: string;
             /** @description Id of the timer, and of the event that it becomes. */
-            timer_id?: string;
+            timer_id: string;
         };
         /** @description WebhookAttempt is one request to an endpoint and its response. */
         "payments.events.v1.WebhookAttempt": {
             /** @description Id of the attempt. */
-            attempt_id?: string;
+            attempt_id: string;
             /** @description Endpoint that it went to. */
-            endpoint_id?: string;
+            endpoint_id: string;
             /** @description What went wrong and what to do, in words; empty after a success. */
-            error?: string;
+            error: string;
             /** @description Event that it brought. */
-            event_id?: string;
+            event_id: string;
             /**
              * Format: int32
              * @description How long it took.
              */
-            latency_ms?: number;
+            latency_ms: number;
             /**
              * Format: int32
              * @description Which attempt of the delivery it was, from 1.
              */
-            number?: number;
+            number: number;
             /** @description Its outcome. */
-            outcome?: components["schemas"]["payments.events.v1.WebhookAttemptOutcome"];
+            outcome: components["schemas"]["payments.events.v1.WebhookAttemptOutcome"];
             /** @description First 16 KiB of the answer's body, with invalid text replaced. */
-            response?: string;
+            response: string;
             /**
              * Format: date-time
              * @description When it began.
@@ -2631,9 +2631,9 @@ export interface components {
              * Format: int32
              * @description HTTP status of the answer; 0 without one.
              */
-            status_code?: number;
+            status_code: number;
             /** @description What happened. */
-            subject?: string;
+            subject: string;
         };
         /**
          * @description WebhookAttemptOutcome is the outcome of one request to an endpoint.
@@ -2660,23 +2660,23 @@ export interface components {
              */
             created_at?: string;
             /** @description Endpoint that gets it. */
-            endpoint_id?: string;
+            endpoint_id: string;
             /** @description Event that it gets; travels as header webhook-id. */
-            event_id?: string;
+            event_id: string;
             /**
              * Format: date-time
              * @description When the next attempt is due; absent when none waits.
              */
             next_attempt_at?: string;
             /** @description How far it got. */
-            status?: components["schemas"]["payments.events.v1.WebhookDeliveryStatus"];
+            status: components["schemas"]["payments.events.v1.WebhookDeliveryStatus"];
             /** @description What happened. */
-            subject?: string;
+            subject: string;
             /**
              * Format: int32
              * @description Attempts so far that count, since it was made or last redelivered.
              */
-            tries?: number;
+            tries: number;
             /**
              * Format: date-time
              * @description When its status last changed.
@@ -2712,53 +2712,53 @@ export interface components {
              * Format: int32
              * @description Most requests to it at once, over all processes.
              */
-            concurrency?: number;
+            concurrency: number;
             /**
              * Format: int32
              * @description Failed attempts since the last success.
              */
-            consecutive_failures?: number;
+            consecutive_failures: number;
             /**
              * Format: date-time
              * @description When it was made.
              */
             created_at?: string;
             /** @description What it is for. */
-            description?: string;
+            description: string;
             /** @description True when nothing is sent; events are then kept as SKIPPED. */
-            disabled?: boolean;
+            disabled: boolean;
             /**
              * Format: date-time
              * @description When it was disabled; absent when it is not.
              */
             disabled_at?: string;
             /** @description Why it is disabled. */
-            disabled_reason?: components["schemas"]["payments.events.v1.WebhookDisabledReason"];
+            disabled_reason: components["schemas"]["payments.events.v1.WebhookDisabledReason"];
             /** @description Id of the endpoint. */
-            endpoint_id?: string;
+            endpoint_id: string;
             /**
              * Format: date-time
              * @description First failure since the last success; absent when the last attempt succeeded.
              */
             failing_since?: string;
             /** @description How bodies look. */
-            format?: components["schemas"]["payments.events.v1.WebhookFormat"];
+            format: components["schemas"]["payments.events.v1.WebhookFormat"];
             /**
              * Format: date-time
              * @description Until when nothing is sent, because it failed often or asked for a pause; absent when it is not paused.
              */
             paused_until?: string;
             /** @description Secrets that sign now, the newest first, without what must be kept secret. */
-            secrets?: components["schemas"]["payments.events.v1.WebhookSecret"][];
+            secrets: components["schemas"]["payments.events.v1.WebhookSecret"][];
             /** @description Subjects that it gets, exact (`invoice.paid`), all below a first part (`invoice.*`) or all (`*`). */
-            subjects?: string[];
+            subjects: string[];
             /**
              * Format: date-time
              * @description When its configuration was last changed.
              */
             updated_at?: string;
             /** @description Where deliveries go. */
-            url?: string;
+            url: string;
         };
         /**
          * @description WebhookFormat is how the body of a delivery looks.
@@ -2785,11 +2785,11 @@ export interface components {
              */
             expires_at?: string;
             /** @description Key that signatures are checked with, `whpk_…`; empty for HMAC, where the secret itself does. */
-            public_key?: string;
+            public_key: string;
             /** @description Id of the secret. */
-            secret_id?: string;
+            secret_id: string;
             /** @description What it signs with. */
-            signing?: components["schemas"]["payments.events.v1.WebhookSigning"];
+            signing: components["schemas"]["payments.events.v1.WebhookSigning"];
         };
         /**
          * @description WebhookSigning is how deliveries are signed.
@@ -2890,16 +2890,16 @@ export interface components {
         /** @description CreateAccountResult is the verdict on one account. */
         "payments.ledger.v1.CreateAccountResult": {
             /** @description Account that the verdict is about. */
-            account_id?: string;
+            account_id: string;
             /**
              * Format: int32
              * @description Place of the account in the request, from 0.
              */
-            index?: number;
+            index: number;
             /** @description What is wrong, in words; empty for OK and EXISTS. */
-            message?: string;
+            message: string;
             /** @description The verdict. */
-            result?: components["schemas"]["payments.ledger.v1.AccountResult"];
+            result: components["schemas"]["payments.ledger.v1.AccountResult"];
         };
         /** @description CreateAccountsRequest carries the accounts to create. */
         "payments.ledger.v1.CreateAccountsRequest": {
@@ -2909,20 +2909,20 @@ export interface components {
         /** @description CreateAccountsResponse answers for each account. */
         "payments.ledger.v1.CreateAccountsResponse": {
             /** @description One verdict per account, in their order. */
-            results?: components["schemas"]["payments.ledger.v1.CreateAccountResult"][];
+            results: components["schemas"]["payments.ledger.v1.CreateAccountResult"][];
         };
         /** @description CurrencyTrialBalance is the trial balance of one currency. */
         "payments.ledger.v1.CurrencyTrialBalance": {
             /** @description Sum of all credits. */
             credits?: components["schemas"]["payments.type.v1.Money"];
             /** @description ISO 4217 code. */
-            currency_code?: string;
+            currency_code: string;
             /** @description Sum of all debits. */
             debits?: components["schemas"]["payments.type.v1.Money"];
             /** @description debits minus credits: zero, or the books are broken. */
             difference?: components["schemas"]["payments.type.v1.Money"];
             /** @description The same by account type, those that have accounts. */
-            types?: components["schemas"]["payments.ledger.v1.TypeTrialBalance"][];
+            types: components["schemas"]["payments.ledger.v1.TypeTrialBalance"][];
         };
         /**
          * @description Direction is the side of an account that an entry stands on.
@@ -2937,7 +2937,7 @@ export interface components {
         /** @description Entry is what a transfer left on one of its two accounts. */
         "payments.ledger.v1.Entry": {
             /** @description Account of the entry. */
-            account_id?: string;
+            account_id: string;
             /** @description Amount of the transfer, positive. */
             amount?: components["schemas"]["payments.type.v1.Money"];
             /**
@@ -2949,18 +2949,18 @@ export interface components {
              * Format: int32
              * @description The transfer's code.
              */
-            code?: number;
+            code: number;
             /** @description The transfer's other account. */
-            counter_account_id?: string;
+            counter_account_id: string;
             /** @description Side of the account. */
-            direction?: components["schemas"]["payments.ledger.v1.Direction"];
+            direction: components["schemas"]["payments.ledger.v1.Direction"];
             /**
              * Format: date-time
              * @description When the transfer takes effect in the books, in microseconds.
              */
             effective_at?: string;
             /** @description The transfer's metadata. */
-            metadata?: {
+            metadata: {
                 [key: string]: string;
             };
             /**
@@ -2972,9 +2972,9 @@ export interface components {
              * Format: int64
              * @description Place among the entries of the account: 1, 2, 3, … without a gap.
              */
-            seq?: string;
+            seq: string;
             /** @description Transfer that made the entry. */
-            transfer_id?: string;
+            transfer_id: string;
         };
         /**
          * @description Kind is what a transfer does. Further kinds (pending, and the two that end a pending one) come later.
@@ -2988,16 +2988,16 @@ export interface components {
         /** @description ListAccountsResponse is one page of accounts. */
         "payments.ledger.v1.ListAccountsResponse": {
             /** @description The accounts, by account_id. */
-            accounts?: components["schemas"]["payments.ledger.v1.Account"][];
+            accounts: components["schemas"]["payments.ledger.v1.Account"][];
             /** @description Token of the next page; empty when this is the last. */
-            next_page_token?: string;
+            next_page_token: string;
         };
         /** @description ListEntriesResponse is one page of entries. */
         "payments.ledger.v1.ListEntriesResponse": {
             /** @description The entries, by seq. */
-            entries?: components["schemas"]["payments.ledger.v1.Entry"][];
+            entries: components["schemas"]["payments.ledger.v1.Entry"][];
             /** @description Token of the next page; empty when this is the last. */
-            next_page_token?: string;
+            next_page_token: string;
         };
         /** @description PostTransferResult is the verdict on one transfer. */
         "payments.ledger.v1.PostTransferResult": {
@@ -3005,15 +3005,15 @@ export interface components {
              * Format: int32
              * @description Place of the transfer in the request, from 0.
              */
-            index?: number;
+            index: number;
             /** @description What is wrong with which field, in words, when the result is INVALID_TRANSFER. */
-            message?: string;
+            message: string;
             /** @description The refusal that burnt the id, when the result is ID_ALREADY_FAILED. */
-            original_result?: components["schemas"]["payments.ledger.v1.TransferResult"];
+            original_result: components["schemas"]["payments.ledger.v1.TransferResult"];
             /** @description The verdict. */
-            result?: components["schemas"]["payments.ledger.v1.TransferResult"];
+            result: components["schemas"]["payments.ledger.v1.TransferResult"];
             /** @description Transfer that the verdict is about. */
-            transfer_id?: string;
+            transfer_id: string;
         };
         /** @description PostTransfersRequest carries the transfers to post. */
         "payments.ledger.v1.PostTransfersRequest": {
@@ -3023,7 +3023,7 @@ export interface components {
         /** @description PostTransfersResponse answers for each transfer. */
         "payments.ledger.v1.PostTransfersResponse": {
             /** @description One verdict per transfer, in their order. */
-            results?: components["schemas"]["payments.ledger.v1.PostTransferResult"][];
+            results: components["schemas"]["payments.ledger.v1.PostTransferResult"][];
         };
         /**
          * @description Transfer moves one amount from one account to another. It is never changed or deleted; a mistake is
@@ -3110,7 +3110,7 @@ export interface components {
         /** @description TrialBalance adds up all accounts of the tenant, as of one instant. */
         "payments.ledger.v1.TrialBalance": {
             /** @description One element per currency, by currency code. */
-            currencies?: components["schemas"]["payments.ledger.v1.CurrencyTrialBalance"][];
+            currencies: components["schemas"]["payments.ledger.v1.CurrencyTrialBalance"][];
             /**
              * Format: date-time
              * @description Instant of the database snapshot that was added up, in microseconds.
@@ -3123,7 +3123,7 @@ export interface components {
              * Format: int64
              * @description How many accounts were added up.
              */
-            accounts?: string;
+            accounts: string;
             /** @description Their balance on the side that the type grows on (see AccountType). */
             balance?: components["schemas"]["payments.type.v1.Money"];
             /** @description Sum of their credits. */
@@ -3131,7 +3131,7 @@ export interface components {
             /** @description Sum of their debits. */
             debits?: components["schemas"]["payments.type.v1.Money"];
             /** @description Type of the accounts. */
-            type?: components["schemas"]["payments.ledger.v1.AccountType"];
+            type: components["schemas"]["payments.ledger.v1.AccountType"];
         };
         /** @description EventProblem says what became of an event that was not accepted. */
         "payments.metering.v1.EventProblem": {
@@ -3139,15 +3139,15 @@ export interface components {
              * Format: int32
              * @description Position of the event in its batch, from 0.
              */
-            index?: number;
+            index: number;
             /** @description What is wrong and what to do, for people. Empty for duplicates, with which nothing is wrong. */
-            message?: string;
+            message: string;
             /** @description Verdict: DUPLICATE, CONFLICT or REJECTED. */
-            outcome?: components["schemas"]["payments.type.v1.Outcome"];
+            outcome: components["schemas"]["payments.type.v1.Outcome"];
             /** @description Name of the payments.errors.v1.ErrorReason, without its prefix, e.g. `UNKNOWN_SKU`. */
-            reason?: string;
+            reason: string;
             /** @description Id of the event, as it was sent. */
-            request_id?: string;
+            request_id: string;
         };
         /** @description IngestEventsResponse is the receipt of a batch, given after the commit. */
         "payments.metering.v1.IngestEventsResponse": {
@@ -3155,29 +3155,29 @@ export interface components {
              * Format: int32
              * @description How many events were stored now.
              */
-            accepted?: number;
+            accepted: number;
             /**
              * Format: int32
              * @description How many have the id of a stored event and other content; the stored content stands.
              */
-            conflict?: number;
+            conflict: number;
             /**
              * Format: int32
              * @description How many were stored before, with the same content.
              */
-            duplicate?: number;
+            duplicate: number;
             /**
              * @description One entry for each event that was not accepted, by index: as many as duplicate, conflict and
              *     rejected say.
              */
-            problems?: components["schemas"]["payments.metering.v1.EventProblem"][];
+            problems: components["schemas"]["payments.metering.v1.EventProblem"][];
             /** @description Id of the durable receipt; `usage.reported` carries it too. */
-            receipt_id?: string;
+            receipt_id: string;
             /**
              * Format: int32
              * @description How many break a rule. They are kept with the reason, apart from usage.
              */
-            rejected?: number;
+            rejected: number;
         };
         /** @description IngestSettings is how far from now an event may lie, for one tenant. */
         "payments.metering.v1.IngestSettings": {
@@ -3194,52 +3194,52 @@ export interface components {
         /** @description LateEvent is a usage event that was stored for a period after a charge had closed it: no charge bills it yet. */
         "payments.metering.v1.LateEvent": {
             /** @description Charge that had closed the period. */
-            charge_id?: string;
+            charge_id: string;
             /**
              * Format: date-time
              * @description When it was used, in microseconds.
              */
             event_time?: string;
             /** @description Free labels. */
-            metadata?: {
+            metadata: {
                 [key: string]: string;
             };
             /** @description Organisation that used it. */
-            org_id?: string;
+            org_id: string;
             /** @description Project of that organisation; empty when the use belongs to none. */
-            project_id?: string;
+            project_id: string;
             /** @description How much, a decimal. */
-            quantity?: string;
+            quantity: string;
             /** @description Receipt of the batch that brought the event. */
-            receipt_id?: string;
+            receipt_id: string;
             /**
              * Format: date-time
              * @description When it was stored, in microseconds.
              */
             recorded_at?: string;
             /** @description Id of the event, as it was sent; the other fields too, as UsageEvent has them. */
-            request_id?: string;
+            request_id: string;
             /** @description What was used. */
-            sku?: string;
+            sku: string;
             /** @description What kind of system reported it. */
-            source?: components["schemas"]["payments.metering.v1.Source"];
+            source: components["schemas"]["payments.metering.v1.Source"];
         };
         /** @description ListLateEventsResponse is a page of late events. */
         "payments.metering.v1.ListLateEventsResponse": {
             /** @description The events, by organisation and event_time. */
-            late_events?: components["schemas"]["payments.metering.v1.LateEvent"][];
+            late_events: components["schemas"]["payments.metering.v1.LateEvent"][];
             /** @description Token of the next page; empty when this is the last. */
-            next_page_token?: string;
+            next_page_token: string;
         };
         /** @description QueryUsageResponse is the usage found. */
         "payments.metering.v1.QueryUsageResponse": {
             /** @description Ordered by sku, project_id, window and group; at most 10,000. */
-            rows?: components["schemas"]["payments.metering.v1.UsageRow"][];
+            rows: components["schemas"]["payments.metering.v1.UsageRow"][];
             /**
              * @description The snapshot that the rows were read in, as Postgres writes it. An event of the same period that
              *     this snapshot does not contain became visible later.
              */
-            usage_snapshot?: string;
+            usage_snapshot: string;
         };
         /**
          * @description Source is the kind of system that reports an event.
@@ -3316,14 +3316,14 @@ export interface components {
              * Format: int64
              * @description How many events it was made of.
              */
-            event_count?: string;
+            event_count: string;
             /**
              * Format: date-time
              * @description Earliest event_time among them.
              */
             first_event_at?: string;
             /** @description Values of the metadata keys in group_by. A key that the events do not have is absent. */
-            group?: {
+            group: {
                 [key: string]: string;
             };
             /**
@@ -3332,11 +3332,11 @@ export interface components {
              */
             last_event_at?: string;
             /** @description Project that used it; empty when the use belongs to none. */
-            project_id?: string;
+            project_id: string;
             /** @description What was used. */
-            sku?: string;
+            sku: string;
             /** @description The aggregate, as a decimal string, e.g. `18059974`. */
-            value?: string;
+            value: string;
             /**
              * Format: date-time
              * @description First instant after the window.
@@ -3353,40 +3353,40 @@ export interface components {
             /** @description Amount asked for. */
             amount?: components["schemas"]["payments.type.v1.Money"];
             /** @description Id, `att_` and a UUIDv7; the processor gets it as our reference. */
-            attempt_id?: string;
+            attempt_id: string;
             /**
              * Format: int32
              * @description Count within the step, from 1.
              */
-            attempt_number?: number;
+            attempt_number: number;
             /**
              * Format: date-time
              * @description When the attempt was stored.
              */
             created_at?: string;
             /** @description Why it failed, the same words for every processor. */
-            error_code?: components["schemas"]["payments.result.v1.ErrorCode"];
+            error_code: components["schemas"]["payments.result.v1.ErrorCode"];
             /** Why it failed in the words of `payment.failed`: `card_declined`, `insufficient_funds`, `timeout`, … */
-            failure_code?: string;
+            failure_code: string;
             /**
              * Format: int64
              * @description Time from sending to settling, in milliseconds.
              */
-            latency_ms?: string;
+            latency_ms: string;
             /** @description The processor's own words; not to be parsed. */
-            message?: string;
+            message: string;
             /** @description What the processor was asked for. */
-            operation?: components["schemas"]["payments.orchestration.v1.Operation"];
+            operation: components["schemas"]["payments.orchestration.v1.Operation"];
             /** @description Charge that is given back; empty unless the operation is a refund. */
-            parent_attempt_id?: string;
+            parent_attempt_id: string;
             /** @description Payment method of the step. */
-            payment_method?: string;
+            payment_method: string;
             /** @description Processor that was asked. */
-            processor_id?: string;
+            processor_id: string;
             /** @description The processor's own id of the charge. */
-            provider_ref?: string;
+            provider_ref: string;
             /** @description True when another attempt could succeed without anything being changed by the payer. */
-            retryable?: boolean;
+            retryable: boolean;
             /**
              * Format: date-time
              * @description When it was marked as sent, before the call left.
@@ -3398,12 +3398,12 @@ export interface components {
              */
             settled_at?: string;
             /** @description Where the attempt stands. */
-            status?: components["schemas"]["payments.orchestration.v1.AttemptStatus"];
+            status: components["schemas"]["payments.orchestration.v1.AttemptStatus"];
             /**
              * Format: int32
              * @description Step of the plan, from 0.
              */
-            step_index?: number;
+            step_index: number;
         };
         /**
          * @description AttemptStatus is where an attempt stands.
@@ -3428,45 +3428,45 @@ export interface components {
              * Format: int64
              * @description Amount in minor units of the currency; 0 when it could not be read beyond doubt.
              */
-            amount_cents?: string;
+            amount_cents: string;
             /** @description ISO 4217 code; empty when it is missing or unknown. */
-            currency?: string;
+            currency: string;
             /**
              * @description UUID under which a repeat of the request is recognised: the caller's own, or one derived from what he
              *     sent (his odd key; without a key the merchant, the order and the bytes of the body).
              */
-            idempotency_key?: string;
+            idempotency_key: string;
             /** @description Merchant who is paid. */
-            merchant_id?: string;
+            merchant_id: string;
             /** @description Further text of the merchant's own. */
-            metadata?: {
+            metadata: {
                 [key: string]: string;
             };
             /** @description What is paid for. */
-            order_id?: string;
+            order_id: string;
             /** @description Organisation whose debt is paid. */
-            org_id?: string;
+            org_id: string;
             /** @description Method that the payer prefers: the first of payment_methods; empty when the merchant's order holds. */
-            payment_method?: string;
+            payment_method: string;
             /** @description Methods that the payer wants to use, in order; empty: the merchant's order holds. */
-            payment_methods?: components["schemas"]["payments.orchestration.v1.MethodPreference"][];
+            payment_methods: components["schemas"]["payments.orchestration.v1.MethodPreference"][];
             /** @description Who pays. */
-            person_id?: string;
+            person_id: string;
             /** @description Everything that was odd about the request, in the order of the fields; at most 50. */
-            validation_errors?: components["schemas"]["payments.orchestration.v1.ValidationIssue"][];
+            validation_errors: components["schemas"]["payments.orchestration.v1.ValidationIssue"][];
         };
         /** @description Decision is one thing that planning or routing settled, and why. */
         "payments.orchestration.v1.Decision": {
             /** @description True when the method got a step. */
-            chosen?: boolean;
+            chosen: boolean;
             /** @description The decision for people. */
-            message?: string;
+            message: string;
             /** @description Payment method that it is about. */
-            method?: string;
+            method: string;
             /** @description Processors in the order in which they would be asked. */
-            processor_ids?: string[];
+            processor_ids: string[];
             /** @description Why, a stable name, e.g. `CAPPED_BY_MERCHANT`, `NOT_CONFIGURED`. */
-            reason?: string;
+            reason: string;
         };
         /**
          * @description IssueSeverity is what a finding means for the payment.
@@ -3482,16 +3482,16 @@ export interface components {
         /** @description ListMerchantConfigVersionsResponse is one page of versions. */
         "payments.orchestration.v1.ListMerchantConfigVersionsResponse": {
             /** @description Versions, the newest first. */
-            configs?: components["schemas"]["payments.config.v1.MerchantConfig"][];
+            configs: components["schemas"]["payments.config.v1.MerchantConfig"][];
             /** @description Asks for the next page; empty when this was the last. */
-            next_page_token?: string;
+            next_page_token: string;
         };
         /** @description ListPaymentsResponse is one page of payments. */
         "payments.orchestration.v1.ListPaymentsResponse": {
             /** @description Asks for the next page; empty when this was the last. */
-            next_page_token?: string;
+            next_page_token: string;
             /** @description Payments, the newest first. */
-            payments?: components["schemas"]["payments.orchestration.v1.Payment"][];
+            payments: components["schemas"]["payments.orchestration.v1.Payment"][];
         };
         /** @description PutMerchantConfigRequest carries a new configuration. */
         "payments.orchestration.v1.MerchantConfigService.PutMerchantConfigBody": {
@@ -3533,11 +3533,11 @@ export interface components {
         /** @description MethodPreference is one method that a payer offers. */
         "payments.orchestration.v1.MethodPreference": {
             /** @description True when the request named an instrument by its token. The token itself is never shown. */
-            has_token?: boolean;
+            has_token: boolean;
             /** @description Most that may be taken from it; absent: no limit of the payer's. */
             max_amount?: components["schemas"]["payments.type.v1.Money"];
             /** @description Payment method, e.g. `card`. */
-            method?: string;
+            method: string;
         };
         /**
          * @description Operation is what a processor is asked for.
@@ -3552,12 +3552,12 @@ export interface components {
         /** @description Payment collects one amount, in one step or more, and knows of each step whether it was charged. */
         "payments.orchestration.v1.Payment": {
             /** @description Every call to a processor, in the order in which they were started. */
-            attempts?: components["schemas"]["payments.orchestration.v1.Attempt"][];
+            attempts: components["schemas"]["payments.orchestration.v1.Attempt"][];
             /**
              * Format: int32
              * @description Version of the merchant's configuration that the plan was made with; 0 when there was none.
              */
-            config_version?: number;
+            config_version: number;
             /** @description What was understood of the request, with every finding. */
             context?: components["schemas"]["payments.orchestration.v1.CoreRequestContext"];
             /**
@@ -3566,21 +3566,21 @@ export interface components {
              */
             created_at?: string;
             /** @description Merchant who is paid; empty when the request named none. */
-            merchant_id?: string;
+            merchant_id: string;
             /** @description What is paid for; the payment_id when the request named nothing. */
-            order_id?: string;
+            order_id: string;
             /** @description Organisation whose debt is paid; empty when the request named none. The books then take person_id for it. */
-            org_id?: string;
+            org_id: string;
             /** @description Id, `pay_` and a UUIDv7. */
-            payment_id?: string;
+            payment_id: string;
             /** @description Who pays; `anonymous` when the request named nobody. */
-            person_id?: string;
+            person_id: string;
             /** @description How the amount is spread; absent when the payment was refused. */
             plan?: components["schemas"]["payments.plan.v1.PaymentPlan"];
             /** @description What was charged so far; absent when the payment was refused. */
             result?: components["schemas"]["payments.result.v1.CompositeResult"];
             /** @description Where the payment stands. */
-            status?: components["schemas"]["payments.orchestration.v1.PaymentStatus"];
+            status: components["schemas"]["payments.orchestration.v1.PaymentStatus"];
             /**
              * Format: date-time
              * @description When the payment last changed.
@@ -3609,11 +3609,11 @@ export interface components {
              * Format: int32
              * @description Version of the merchant's configuration that was used; 0 when there is none.
              */
-            config_version?: number;
+            config_version: number;
             /** @description What was understood of the request, with every finding. */
             context?: components["schemas"]["payments.orchestration.v1.CoreRequestContext"];
             /** @description Why, method by method. */
-            decisions?: components["schemas"]["payments.orchestration.v1.Decision"][];
+            decisions: components["schemas"]["payments.orchestration.v1.Decision"][];
             /** @description How the amount would be spread; absent when the payment would be refused. */
             plan?: components["schemas"]["payments.plan.v1.PaymentPlan"];
         };
@@ -3623,18 +3623,18 @@ export interface components {
              * Format: int32
              * @description Version that holds from now on.
              */
-            version?: number;
+            version: number;
         };
         /** @description ValidationIssue is one finding about a request from outside. */
         "payments.orchestration.v1.ValidationIssue": {
             /** @description What was found, a stable name, e.g. `AMOUNT_AMBIGUOUS`. */
-            code?: string;
+            code: string;
             /** @description Field in the request's own spelling, e.g. `payment_methods[1].max_amount`; empty for the whole request. */
-            field?: string;
+            field: string;
             /** @description The finding for people; it never repeats a value that could be an instrument. */
-            message?: string;
+            message: string;
             /** @description What it means for the payment. */
-            severity?: components["schemas"]["payments.orchestration.v1.IssueSeverity"];
+            severity: components["schemas"]["payments.orchestration.v1.IssueSeverity"];
         };
         /**
          * @description PaymentPlan is what a payment will try: steps that are worked on in order, the amounts of which sum to
@@ -3643,25 +3643,25 @@ export interface components {
          */
         "payments.plan.v1.PaymentPlan": {
             /** @description Id, derived from the context and the version of the configuration. */
-            plan_id?: string;
+            plan_id: string;
             /** @description Steps in the order in which they are worked on; at least one. */
-            steps?: components["schemas"]["payments.plan.v1.PaymentStep"][];
+            steps: components["schemas"]["payments.plan.v1.PaymentStep"][];
             /** @description Amount to be collected: the sum of the steps. */
             total_amount?: components["schemas"]["payments.type.v1.Money"];
         };
         /** @description PaymentStep takes one part of the total from one payment method. */
         "payments.plan.v1.PaymentStep": {
             /** @description Processors that are asked after it, in order, when it is certain that the one before did not charge. */
-            fallback_processor_ids?: string[];
+            fallback_processor_ids: string[];
             /**
              * @description Amount that this step charges, and never more. It does not exceed the cap of the method, neither
              *     the merchant's nor the request's.
              */
             max_amount?: components["schemas"]["payments.type.v1.Money"];
             /** Payment method, an open set: `card`, `wallet`, `ach`, `credit_balance`, … */
-            method?: string;
+            method: string;
             /** @description Processor that is asked first. */
-            processor_id?: string;
+            processor_id: string;
         };
         /** @description Request of ApplyCatalog. */
         "payments.pricing.v1.ApplyCatalogRequest": {
@@ -3679,7 +3679,7 @@ export interface components {
         /** @description Response of ApplyCatalog. */
         "payments.pricing.v1.ApplyCatalogResponse": {
             /** @description One change for everything declared, in the order in which it is applied. */
-            changes?: components["schemas"]["payments.pricing.v1.CatalogChange"][];
+            changes: components["schemas"]["payments.pricing.v1.CatalogChange"][];
         };
         /** @description BusinessModel groups plans under one way of doing business and one currency. */
         "payments.pricing.v1.BusinessModel": {
@@ -3740,11 +3740,11 @@ export interface components {
              * @description What it is, in the singular: `sku`, `plan`, `business_model`, `org_business_model`, `entitlement`, `partner`,
              *     `partner_of_record`, `commission_rate`.
              */
-            entity?: string;
+            entity: string;
             /** @description Its key; parts are joined by `/`, e.g. `acme/2026-01-01T00:00:00Z`. */
-            id?: string;
+            id: string;
             /** @description What became of it. */
-            kind?: components["schemas"]["payments.pricing.v1.CatalogChange.Kind"];
+            kind: components["schemas"]["payments.pricing.v1.CatalogChange.Kind"];
         };
         /**
          * @description What became of it.
@@ -3783,11 +3783,11 @@ export interface components {
         /** @description EstimateLine is what the expected usage of one SKU adds to the base. */
         "payments.pricing.v1.EstimateLine": {
             /** @description Units that the plan includes. */
-            included?: string;
+            included: string;
             /** @description Units beyond them. */
-            overage?: string;
+            overage: string;
             /** @description The SKU. */
-            sku?: string;
+            sku: string;
             /** @description What the usage adds. */
             total?: components["schemas"]["payments.type.v1.Money"];
         };
@@ -3811,7 +3811,7 @@ export interface components {
             /** @description The base and all lines. */
             grand_total?: components["schemas"]["payments.type.v1.Money"];
             /** @description One line a SKU of the request, by its id. */
-            lines?: components["schemas"]["payments.pricing.v1.EstimateLine"][];
+            lines: components["schemas"]["payments.pricing.v1.EstimateLine"][];
         };
         /** @description Request of EvaluatePrice. */
         "payments.pricing.v1.EvaluatePriceRequest": {
@@ -3827,11 +3827,11 @@ export interface components {
             /** @description The amount, rounded once, half up, from the unrounded value. */
             amount?: components["schemas"]["payments.type.v1.Money"];
             /** @description Units that were left after included units. */
-            billable_quantity?: string;
+            billable_quantity: string;
             /** @description The amount before rounding, printed with 18 places. */
-            exact_amount?: string;
+            exact_amount: string;
             /** @description The arithmetic. */
-            lines?: components["schemas"]["payments.pricing.v1.PriceStep"][];
+            lines: components["schemas"]["payments.pricing.v1.PriceStep"][];
         };
         /** @description FlatPrice is due once a period, used or not. */
         "payments.pricing.v1.FlatPrice": {
@@ -3846,9 +3846,9 @@ export interface components {
         /** @description LineProof is everything that leads from metered usage to a line's amount: with it, anybody can do the sum again. */
         "payments.pricing.v1.LineProof": {
             /** @description How events became the quantity. */
-            aggregation?: components["schemas"]["payments.type.v1.Aggregation"];
+            aggregation: components["schemas"]["payments.type.v1.Aggregation"];
             /** @description Units of this line that are left to be priced. */
-            billable_quantity?: string;
+            billable_quantity: string;
             /**
              * Format: date-time
              * @description From when the entitlement held; set when plan_source is PLAN_SOURCE_ENTITLEMENT.
@@ -3858,49 +3858,49 @@ export interface components {
              * Format: int64
              * @description Events behind the quantity.
              */
-            event_count?: string;
+            event_count: string;
             /**
              * Format: date-time
              * @description When the earliest of them happened; unset without events.
              */
             first_event_at?: string;
             /** @description Units of this line that included_qty covers. */
-            included_qty_used?: string;
+            included_qty_used: string;
             /**
              * Format: date-time
              * @description When the latest of them happened.
              */
             last_event_at?: string;
             /** @description True when the price is the entitlement's own, not the plan's. */
-            overridden?: boolean;
+            overridden: boolean;
             /** @description Period whose usage was read. */
             period?: components["schemas"]["payments.type.v1.Period"];
             /** @description The plan. */
-            plan_id?: string;
+            plan_id: string;
             /** @description How the plan was found. */
-            plan_source?: components["schemas"]["payments.pricing.v1.LineProof.PlanSource"];
+            plan_source: components["schemas"]["payments.pricing.v1.LineProof.PlanSource"];
             /**
              * Format: int32
              * @description Version of its price list.
              */
-            plan_version?: number;
+            plan_version: number;
             /** @description The price, whole. */
             price?: components["schemas"]["payments.pricing.v1.Price"];
             /** @description Quantity of the same SKU in projects rated before this one; tiers, packages and included units count on from it. */
-            prior_quantity?: string;
+            prior_quantity: string;
             /** @description How the amount was rounded from it: always ROUNDING_HALF_UP, once. */
-            rounding?: components["schemas"]["payments.pricing.v1.Rounding"];
+            rounding: components["schemas"]["payments.pricing.v1.Rounding"];
             /**
              * Format: int32
              * @description Decimal places of the amount: the currency's exponent in ISO 4217.
              */
-            rounding_places?: number;
+            rounding_places: number;
             /** @description The arithmetic. */
-            steps?: components["schemas"]["payments.pricing.v1.PriceStep"][];
+            steps: components["schemas"]["payments.pricing.v1.PriceStep"][];
             /** @description The sum of the steps, exact: up to 36 places. */
-            unrounded?: string;
+            unrounded: string;
             /** @description Which state of the usage was read, in metering's own words. */
-            usage_snapshot?: string;
+            usage_snapshot: string;
         };
         /**
          * @description How the plan was found.
@@ -3916,23 +3916,23 @@ export interface components {
         /** @description Response of ListEntitlements. */
         "payments.pricing.v1.ListEntitlementsResponse": {
             /** @description The entitlements. */
-            entitlements?: components["schemas"]["payments.pricing.v1.Entitlement"][];
+            entitlements: components["schemas"]["payments.pricing.v1.Entitlement"][];
             /** @description Asks for the next page; empty: this is the last one. */
-            next_page_token?: string;
+            next_page_token: string;
         };
         /** @description Response of ListPlans. */
         "payments.pricing.v1.ListPlansResponse": {
             /** @description Asks for the next page; empty: this is the last one. */
-            next_page_token?: string;
+            next_page_token: string;
             /** @description The plans. */
-            plans?: components["schemas"]["payments.pricing.v1.Plan"][];
+            plans: components["schemas"]["payments.pricing.v1.Plan"][];
         };
         /** @description Response of ListSkus. */
         "payments.pricing.v1.ListSkusResponse": {
             /** @description Asks for the next page; empty: this is the last one. */
-            next_page_token?: string;
+            next_page_token: string;
             /** @description The SKUs. */
-            skus?: components["schemas"]["payments.pricing.v1.Sku"][];
+            skus: components["schemas"]["payments.pricing.v1.Sku"][];
         };
         /** @description OrgBusinessModel puts an organisation on a business model. An organisation is on one at most. */
         "payments.pricing.v1.OrgBusinessModel": {
@@ -4093,22 +4093,22 @@ export interface components {
          */
         "payments.pricing.v1.PriceStep": {
             /** @description units × unit_amount + flat_amount, exact: up to 36 places. */
-            amount?: string;
+            amount: string;
             /** @description Amount due whatever the units. */
-            flat_amount?: string;
+            flat_amount: string;
             /**
              * @description Units of the period before the first one of this step. KIND_INCLUDED counts all units, the others what is left
              *     after included_qty.
              */
-            from_quantity?: string;
+            from_quantity: string;
             /** @description What the step stands for. */
-            kind?: components["schemas"]["payments.pricing.v1.PriceStep.Kind"];
+            kind: components["schemas"]["payments.pricing.v1.PriceStep.Kind"];
             /** @description Units of the period up to and including the last one of this step. */
-            to_quantity?: string;
+            to_quantity: string;
             /** @description Amount of one unit or package, in the currency's major unit. */
-            unit_amount?: string;
+            unit_amount: string;
             /** @description What unit_amount is multiplied by: units, or packages. */
-            units?: string;
+            units: string;
         };
         /**
          * @description What the step stands for.
@@ -4123,25 +4123,6 @@ export interface components {
          * @enum {string}
          */
         "payments.pricing.v1.PriceStep.Kind": "KIND_UNSPECIFIED" | "KIND_INCLUDED" | "KIND_FLAT" | "KIND_PER_UNIT" | "KIND_TIER" | "KIND_PACKAGE";
-        /** @description RatedLine is what the usage of one SKU in one project costs. */
-        "payments.pricing.v1.RatedLine": {
-            /** @description The amount. */
-            amount?: components["schemas"]["payments.type.v1.Money"];
-            /** @description The amount before rounding, printed with 18 places; proof.unrounded has all of them. */
-            exact_amount?: string;
-            /** @description Partner that earns on the line; empty: nobody. */
-            partner_id?: string;
-            /** @description Its share of the amount in per cent; empty when nobody earns. */
-            partner_pct?: string;
-            /** @description The project; empty when the amount is due without usage. */
-            project_id?: string;
-            /** @description What led to the amount. */
-            proof?: components["schemas"]["payments.pricing.v1.LineProof"];
-            /** @description The metered quantity. */
-            quantity?: string;
-            /** @description The SKU. */
-            sku?: string;
-        };
         /** @description Request of RateUsage. */
         "payments.pricing.v1.RateUsageRequest": {
             /** @description The organisation. */
@@ -4152,18 +4133,37 @@ export interface components {
         /** @description Response of RateUsage. */
         "payments.pricing.v1.RateUsageResponse": {
             /** @description Lines by SKU and project. */
-            lines?: components["schemas"]["payments.pricing.v1.RatedLine"][];
+            lines: components["schemas"]["payments.pricing.v1.RatedLine"][];
             /** @description Plan that rated them. */
-            plan_id?: string;
+            plan_id: string;
             /**
              * Format: int32
              * @description Version of its price list.
              */
-            plan_version?: number;
+            plan_version: number;
             /** @description Sum of the lines. */
             total?: components["schemas"]["payments.type.v1.Money"];
             /** @description Which state of the usage was read, in metering's own words. */
-            usage_snapshot?: string;
+            usage_snapshot: string;
+        };
+        /** @description RatedLine is what the usage of one SKU in one project costs. */
+        "payments.pricing.v1.RatedLine": {
+            /** @description The amount. */
+            amount?: components["schemas"]["payments.type.v1.Money"];
+            /** @description The amount before rounding, printed with 18 places; proof.unrounded has all of them. */
+            exact_amount: string;
+            /** @description Partner that earns on the line; empty: nobody. */
+            partner_id: string;
+            /** @description Its share of the amount in per cent; empty when nobody earns. */
+            partner_pct: string;
+            /** @description The project; empty when the amount is due without usage. */
+            project_id: string;
+            /** @description What led to the amount. */
+            proof?: components["schemas"]["payments.pricing.v1.LineProof"];
+            /** @description The metered quantity. */
+            quantity: string;
+            /** @description The SKU. */
+            sku: string;
         };
         /**
          * @description Rounding is how a number of units becomes a whole number.
@@ -4228,13 +4228,13 @@ export interface components {
          */
         "payments.result.v1.CompositeResult": {
             /** @description Why the payment ended without success; unset while it is under way and when it succeeded. */
-            final_error?: components["schemas"]["payments.result.v1.ErrorCode"];
+            final_error: components["schemas"]["payments.result.v1.ErrorCode"];
             /** @description What is left of the total. */
             remaining_amount?: components["schemas"]["payments.type.v1.Money"];
             /** @description One result for each step that ended, in the order of the plan. */
-            step_results?: components["schemas"]["payments.result.v1.Result"][];
+            step_results: components["schemas"]["payments.result.v1.Result"][];
             /** @description True once the whole amount was charged. */
-            success?: boolean;
+            success: boolean;
             /** @description Sum of what the steps charged and what was not given back since. */
             total_processed?: components["schemas"]["payments.type.v1.Money"];
         };
@@ -4256,18 +4256,18 @@ export interface components {
             /** @description What was charged; zero on failure, and after it was given back. */
             amount_processed?: components["schemas"]["payments.type.v1.Money"];
             /** @description Why it failed; unset on success. */
-            error_code?: components["schemas"]["payments.result.v1.ErrorCode"];
+            error_code: components["schemas"]["payments.result.v1.ErrorCode"];
             /**
              * Format: int64
              * @description Time from sending to settling, in milliseconds.
              */
-            latency_ms?: string;
+            latency_ms: string;
             /** @description Processor that was asked last. */
-            processor_id?: string;
+            processor_id: string;
             /** @description True when another attempt could succeed without anything being changed by the payer. */
-            retryable?: boolean;
+            retryable: boolean;
             /** @description True when the processor charged the step's amount and it was not given back. */
-            success?: boolean;
+            success: boolean;
         };
         /**
          * @description Aggregation is how the events of a window become one value.
@@ -4336,6 +4336,32 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
+                /**
+                 * @example {
+                 *       "code": 3,
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "domain": "tollmesh.dev",
+                 *           "metadata": {
+                 *             "fields": "page_size"
+                 *           },
+                 *           "reason": "INVALID_FIELD"
+                 *         },
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.BadRequest",
+                 *           "field_violations": [
+                 *             {
+                 *               "description": "must be greater than or equal to 0 and less than or equal to 1000",
+                 *               "field": "page_size",
+                 *               "reason": ""
+                 *             }
+                 *           ]
+                 *         }
+                 *       ],
+                 *       "message": "page_size: must be greater than or equal to 0 and less than or equal to 1000"
+                 *     }
+                 */
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
@@ -4346,6 +4372,22 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
+                /**
+                 * @example {
+                 *       "code": 6,
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "domain": "tollmesh.dev",
+                 *           "metadata": {
+                 *             "request_id": "019ca1d0-0000-7000-8000-000000000028"
+                 *           },
+                 *           "reason": "REQUEST_ID_REUSED"
+                 *         }
+                 *       ],
+                 *       "message": "request_id 019ca1d0-0000-7000-8000-000000000028 was already used with a different body; a new request needs a new one"
+                 *     }
+                 */
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
@@ -4356,6 +4398,22 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
+                /**
+                 * @example {
+                 *       "code": 4,
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "domain": "tollmesh.dev",
+                 *           "metadata": {
+                 *             "method": "/payments.billing.v1.ChargeService/ListCharges"
+                 *           },
+                 *           "reason": "DEADLINE_EXCEEDED"
+                 *         }
+                 *       ],
+                 *       "message": "the call did not finish before its deadline"
+                 *     }
+                 */
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
@@ -4376,6 +4434,23 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
+                /**
+                 * @example {
+                 *       "code": 7,
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "domain": "tollmesh.dev",
+                 *           "metadata": {
+                 *             "method": "/payments.ledger.v1.LedgerService/ListAccounts",
+                 *             "scope": "ledger:read"
+                 *           },
+                 *           "reason": "SCOPE_MISSING"
+                 *         }
+                 *       ],
+                 *       "message": "/payments.ledger.v1.LedgerService/ListAccounts needs scope ledger:read; use a key that has it, or create one with `tollmesh keys create --scope`"
+                 *     }
+                 */
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
@@ -4386,6 +4461,23 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
+                /**
+                 * @example {
+                 *       "code": 5,
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "domain": "tollmesh.dev",
+                 *           "metadata": {
+                 *             "id": "chg_nothing",
+                 *             "resource": "charge"
+                 *           },
+                 *           "reason": "NOT_FOUND"
+                 *         }
+                 *       ],
+                 *       "message": "charge chg_nothing does not exist"
+                 *     }
+                 */
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
@@ -4396,6 +4488,22 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
+                /**
+                 * @example {
+                 *       "code": 3,
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "domain": "tollmesh.dev",
+                 *           "metadata": {
+                 *             "bytes_max": "1048576"
+                 *           },
+                 *           "reason": "MESSAGE_TOO_LARGE"
+                 *         }
+                 *       ],
+                 *       "message": "the body is larger than 1048576 bytes; split it"
+                 *     }
+                 */
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
@@ -4407,6 +4515,26 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
+                /**
+                 * @example {
+                 *       "code": 8,
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "domain": "tollmesh.dev",
+                 *           "metadata": {
+                 *             "limit": "1"
+                 *           },
+                 *           "reason": "OVERLOADED"
+                 *         },
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.RetryInfo",
+                 *           "retry_delay": "1s"
+                 *         }
+                 *       ],
+                 *       "message": "too many concurrent calls; try again in a second"
+                 *     }
+                 */
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
@@ -4417,6 +4545,22 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
+                /**
+                 * @example {
+                 *       "code": 16,
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "domain": "tollmesh.dev",
+                 *           "metadata": {
+                 *             "cause": "no_key"
+                 *           },
+                 *           "reason": "UNAUTHENTICATED"
+                 *         }
+                 *       ],
+                 *       "message": "send an API key: `authorization: Bearer <key>`"
+                 *     }
+                 */
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
@@ -4428,6 +4572,26 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
+                /**
+                 * @example {
+                 *       "code": 14,
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "domain": "tollmesh.dev",
+                 *           "metadata": {
+                 *             "service": "payments.billing.v1.ChargeService"
+                 *           },
+                 *           "reason": "DEPENDENCY_UNAVAILABLE"
+                 *         },
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.RetryInfo",
+                 *           "retry_delay": "1s"
+                 *         }
+                 *       ],
+                 *       "message": "the mesh is unavailable; the same call can be repeated safely"
+                 *     }
+                 */
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
@@ -4438,6 +4602,22 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
+                /**
+                 * @example {
+                 *       "code": 3,
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "domain": "tollmesh.dev",
+                 *           "metadata": {
+                 *             "content_type": "text/plain"
+                 *           },
+                 *           "reason": "CONTENT_TYPE_UNSUPPORTED"
+                 *         }
+                 *       ],
+                 *       "message": "a body of type \"text/plain\" is not read here: send JSON in UTF-8, as `Content-Type: application/json`"
+                 *     }
+                 */
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
@@ -4472,7 +4652,10 @@ export interface operations {
     AccessService_ListApiKeys: {
         parameters: {
             query?: {
-                /** @description Keys a page; 0 means 100. */
+                /**
+                 * @description Keys a page; 0 means 100.
+                 * @example 1
+                 */
                 page_size?: number;
                 /** @description next_page_token of the page before; empty for the first. */
                 page_token?: string;
@@ -4491,6 +4674,27 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "api_keys": [
+                     *         {
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "created_by": "test:acme-platform",
+                     *           "key_id": "key_019ca1d0-0000-7000-8000-000000000020",
+                     *           "keys_ended": "0",
+                     *           "name": "test",
+                     *           "parent_key_id": "",
+                     *           "prefix": "tmk_ceab5d68",
+                     *           "revoked_with_key_id": "",
+                     *           "scopes": [
+                     *             "*"
+                     *           ],
+                     *           "tenant_id": "acme-platform"
+                     *         }
+                     *       ],
+                     *       "next_page_token": "eyJwb3NpdGlvbiI6MX0"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.access.v1.ListApiKeysResponse"];
                 };
             };
@@ -4516,6 +4720,15 @@ export interface operations {
         /** @description CreateApiKeyRequest asks for a key. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "reports",
+                 *       "request_id": "019ca1d0-0000-7000-8000-000000000093",
+                 *       "scopes": [
+                 *         "billing:read"
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.access.v1.CreateApiKeyRequest"];
             };
         };
@@ -4528,6 +4741,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "api_key": {
+                     *         "created_at": "2026-03-02T09:30:00Z",
+                     *         "created_by": "key_019ca1d0-0000-7000-8000-000000000020",
+                     *         "key_id": "key_019ca1d0-0000-7000-8000-00000000008e",
+                     *         "keys_ended": "0",
+                     *         "name": "reports",
+                     *         "parent_key_id": "key_019ca1d0-0000-7000-8000-000000000020",
+                     *         "prefix": "tmk_4df57497",
+                     *         "revoked_with_key_id": "",
+                     *         "scopes": [
+                     *           "billing:read"
+                     *         ],
+                     *         "tenant_id": "acme-platform"
+                     *       },
+                     *       "secret": "tmk_0a1b2c3d_shown-only-once"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.access.v1.CreateApiKeyResponse"];
                 };
             };
@@ -4551,13 +4783,21 @@ export interface operations {
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
             };
             path: {
-                /** @description The key. */
+                /**
+                 * @description The key.
+                 * @example key_019ca1d0-0000-7000-8000-00000000008e
+                 */
                 key_id: string;
             };
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "request_id": "019ca1d0-0000-7000-8000-000000000097"
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.access.v1.AccessService.RevokeApiKeyBody"];
             };
         };
@@ -4569,6 +4809,23 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-02T09:30:00Z",
+                     *       "created_by": "key_019ca1d0-0000-7000-8000-000000000020",
+                     *       "key_id": "key_019ca1d0-0000-7000-8000-00000000008e",
+                     *       "keys_ended": "0",
+                     *       "name": "reports",
+                     *       "parent_key_id": "key_019ca1d0-0000-7000-8000-000000000020",
+                     *       "prefix": "tmk_4df57497",
+                     *       "revoked_at": "2026-03-02T09:30:00Z",
+                     *       "revoked_with_key_id": "",
+                     *       "scopes": [
+                     *         "billing:read"
+                     *       ],
+                     *       "tenant_id": "acme-platform"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.access.v1.ApiKey"];
                 };
             };
@@ -4588,19 +4845,29 @@ export interface operations {
     ChargeService_ListCharges: {
         parameters: {
             query?: {
-                /** @description Only charges of this organisation. */
+                /**
+                 * @description Only charges of this organisation.
+                 * @example acme
+                 */
                 org_id?: string;
+                /**
+                 * @description First instant of the period, in microseconds.
+                 * @example 2026-01-01T00:00:00Z
+                 */
+                "period.start_at"?: string;
+                /**
+                 * @description First instant after the period, in microseconds.
+                 * @example 2026-02-01T00:00:00Z
+                 */
+                "period.end_at"?: string;
                 /**
                  * @description Most charges in one answer; 0 means 20, and more than 100 count as 100. A page ends sooner when its
                  *     charges have more than 10,000 lines.
+                 * @example 20
                  */
                 page_size?: number;
                 /** @description next_page_token of the page before; empty for the first. */
                 page_token?: string;
-                /** @description First instant after the period, in microseconds. */
-                "period.end_at"?: string;
-                /** @description First instant of the period, in microseconds. */
-                "period.start_at"?: string;
             };
             header?: never;
             path?: never;
@@ -4616,6 +4883,62 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "charges": [
+                     *         {
+                     *           "charge_id": "chg_019ca1d0-0000-7000-8000-000000000010",
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "lines": [
+                     *             {
+                     *               "amount_gross": {
+                     *                 "currency_code": "USD",
+                     *                 "minor_units": "213"
+                     *               },
+                     *               "exact_amount": "2.125000000000000000",
+                     *               "line_id": "1",
+                     *               "net": {
+                     *                 "currency_code": "USD",
+                     *                 "minor_units": "213"
+                     *               },
+                     *               "partner_amount": {
+                     *                 "currency_code": "USD",
+                     *                 "minor_units": "0"
+                     *               },
+                     *               "partner_id": "",
+                     *               "partner_pct": "",
+                     *               "project_id": "web",
+                     *               "quantity": "42.5",
+                     *               "sku": "sms",
+                     *               "status": "CHARGE_STATUS_SETTLED"
+                     *             }
+                     *           ],
+                     *           "org_id": "acme",
+                     *           "partner_total": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "0"
+                     *           },
+                     *           "period": {
+                     *             "end_at": "2026-02-01T00:00:00Z",
+                     *             "start_at": "2026-01-01T00:00:00Z"
+                     *           },
+                     *           "plan_id": "p",
+                     *           "plan_version": 1,
+                     *           "settled_at": "2026-03-02T09:30:00Z",
+                     *           "status": "CHARGE_STATUS_SETTLED",
+                     *           "total": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "213"
+                     *           },
+                     *           "transfer_ids": [
+                     *             "019ca1d0-0000-7000-8000-000000000012"
+                     *           ],
+                     *           "usage_snapshot": "796:796:"
+                     *         }
+                     *       ],
+                     *       "next_page_token": ""
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.billing.v1.ListChargesResponse"];
                 };
             };
@@ -4641,6 +4964,16 @@ export interface operations {
         /** @description CreateChargeRequest names the organisation and the period. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "org_id": "acme",
+                 *       "period": {
+                 *         "end_at": "2026-02-01T00:00:00Z",
+                 *         "start_at": "2026-01-01T00:00:00Z"
+                 *       },
+                 *       "request_id": "019ca1d0-0000-7000-8000-000000000016"
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.billing.v1.CreateChargeRequest"];
             };
         };
@@ -4653,6 +4986,96 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "charge_id": "chg_019ca1d0-0000-7000-8000-000000000010",
+                     *       "created_at": "2026-03-02T09:30:00Z",
+                     *       "lines": [
+                     *         {
+                     *           "amount_gross": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "213"
+                     *           },
+                     *           "exact_amount": "2.125000000000000000",
+                     *           "line_id": "1",
+                     *           "net": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "213"
+                     *           },
+                     *           "partner_amount": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "0"
+                     *           },
+                     *           "partner_id": "",
+                     *           "partner_pct": "",
+                     *           "project_id": "web",
+                     *           "proof": {
+                     *             "aggregation": "AGGREGATION_SUM",
+                     *             "billable_quantity": "42.5",
+                     *             "entitlement_effective_at": "2025-01-01T00:00:00Z",
+                     *             "event_count": "2",
+                     *             "first_event_at": "2026-01-10T12:00:00Z",
+                     *             "included_qty_used": "0",
+                     *             "last_event_at": "2026-01-10T12:00:00Z",
+                     *             "overridden": false,
+                     *             "period": {
+                     *               "end_at": "2026-02-01T00:00:00Z",
+                     *               "start_at": "2026-01-01T00:00:00Z"
+                     *             },
+                     *             "plan_id": "p",
+                     *             "plan_source": "PLAN_SOURCE_ENTITLEMENT",
+                     *             "plan_version": 1,
+                     *             "price": {
+                     *               "included_qty": "",
+                     *               "per_unit": {
+                     *                 "unit_amount": "0.05"
+                     *               }
+                     *             },
+                     *             "prior_quantity": "0",
+                     *             "rounding": "ROUNDING_HALF_UP",
+                     *             "rounding_places": 2,
+                     *             "steps": [
+                     *               {
+                     *                 "amount": "2.125",
+                     *                 "flat_amount": "0",
+                     *                 "from_quantity": "0",
+                     *                 "kind": "KIND_PER_UNIT",
+                     *                 "to_quantity": "42.5",
+                     *                 "unit_amount": "0.05",
+                     *                 "units": "42.5"
+                     *               }
+                     *             ],
+                     *             "unrounded": "2.125",
+                     *             "usage_snapshot": "796:796:"
+                     *           },
+                     *           "quantity": "42.5",
+                     *           "sku": "sms",
+                     *           "status": "CHARGE_STATUS_SETTLED"
+                     *         }
+                     *       ],
+                     *       "org_id": "acme",
+                     *       "partner_total": {
+                     *         "currency_code": "USD",
+                     *         "minor_units": "0"
+                     *       },
+                     *       "period": {
+                     *         "end_at": "2026-02-01T00:00:00Z",
+                     *         "start_at": "2026-01-01T00:00:00Z"
+                     *       },
+                     *       "plan_id": "p",
+                     *       "plan_version": 1,
+                     *       "settled_at": "2026-03-02T09:30:00Z",
+                     *       "status": "CHARGE_STATUS_SETTLED",
+                     *       "total": {
+                     *         "currency_code": "USD",
+                     *         "minor_units": "213"
+                     *       },
+                     *       "transfer_ids": [
+                     *         "019ca1d0-0000-7000-8000-000000000012"
+                     *       ],
+                     *       "usage_snapshot": "796:796:"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.billing.v1.Charge"];
                 };
             };
@@ -4676,7 +5099,10 @@ export interface operations {
                 "If-None-Match"?: components["parameters"]["IfNoneMatch"];
             };
             path: {
-                /** @description Id of the charge. */
+                /**
+                 * @description Id of the charge.
+                 * @example chg_019ca1d0-0000-7000-8000-000000000010
+                 */
                 charge_id: string;
             };
             cookie?: never;
@@ -4691,6 +5117,96 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "charge_id": "chg_019ca1d0-0000-7000-8000-000000000010",
+                     *       "created_at": "2026-03-02T09:30:00Z",
+                     *       "lines": [
+                     *         {
+                     *           "amount_gross": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "213"
+                     *           },
+                     *           "exact_amount": "2.125000000000000000",
+                     *           "line_id": "1",
+                     *           "net": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "213"
+                     *           },
+                     *           "partner_amount": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "0"
+                     *           },
+                     *           "partner_id": "",
+                     *           "partner_pct": "",
+                     *           "project_id": "web",
+                     *           "proof": {
+                     *             "aggregation": "AGGREGATION_SUM",
+                     *             "billable_quantity": "42.5",
+                     *             "entitlement_effective_at": "2025-01-01T00:00:00Z",
+                     *             "event_count": "2",
+                     *             "first_event_at": "2026-01-10T12:00:00Z",
+                     *             "included_qty_used": "0",
+                     *             "last_event_at": "2026-01-10T12:00:00Z",
+                     *             "overridden": false,
+                     *             "period": {
+                     *               "end_at": "2026-02-01T00:00:00Z",
+                     *               "start_at": "2026-01-01T00:00:00Z"
+                     *             },
+                     *             "plan_id": "p",
+                     *             "plan_source": "PLAN_SOURCE_ENTITLEMENT",
+                     *             "plan_version": 1,
+                     *             "price": {
+                     *               "included_qty": "",
+                     *               "per_unit": {
+                     *                 "unit_amount": "0.05"
+                     *               }
+                     *             },
+                     *             "prior_quantity": "0",
+                     *             "rounding": "ROUNDING_HALF_UP",
+                     *             "rounding_places": 2,
+                     *             "steps": [
+                     *               {
+                     *                 "amount": "2.125",
+                     *                 "flat_amount": "0",
+                     *                 "from_quantity": "0",
+                     *                 "kind": "KIND_PER_UNIT",
+                     *                 "to_quantity": "42.5",
+                     *                 "unit_amount": "0.05",
+                     *                 "units": "42.5"
+                     *               }
+                     *             ],
+                     *             "unrounded": "2.125",
+                     *             "usage_snapshot": "796:796:"
+                     *           },
+                     *           "quantity": "42.5",
+                     *           "sku": "sms",
+                     *           "status": "CHARGE_STATUS_SETTLED"
+                     *         }
+                     *       ],
+                     *       "org_id": "acme",
+                     *       "partner_total": {
+                     *         "currency_code": "USD",
+                     *         "minor_units": "0"
+                     *       },
+                     *       "period": {
+                     *         "end_at": "2026-02-01T00:00:00Z",
+                     *         "start_at": "2026-01-01T00:00:00Z"
+                     *       },
+                     *       "plan_id": "p",
+                     *       "plan_version": 1,
+                     *       "settled_at": "2026-03-02T09:30:00Z",
+                     *       "status": "CHARGE_STATUS_SETTLED",
+                     *       "total": {
+                     *         "currency_code": "USD",
+                     *         "minor_units": "213"
+                     *       },
+                     *       "transfer_ids": [
+                     *         "019ca1d0-0000-7000-8000-000000000012"
+                     *       ],
+                     *       "usage_snapshot": "796:796:"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.billing.v1.Charge"];
                 };
             };
@@ -4720,7 +5236,10 @@ export interface operations {
                 "If-None-Match"?: components["parameters"]["IfNoneMatch"];
             };
             path: {
-                /** @description Id of the charge. */
+                /**
+                 * @description Id of the charge.
+                 * @example chg_019ca1d0-0000-7000-8000-000000000010
+                 */
                 charge_id: string;
             };
             cookie?: never;
@@ -4735,6 +5254,103 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "charge_id": "chg_019ca1d0-0000-7000-8000-000000000010",
+                     *       "lines": [
+                     *         {
+                     *           "line": {
+                     *             "amount_gross": {
+                     *               "currency_code": "USD",
+                     *               "minor_units": "213"
+                     *             },
+                     *             "exact_amount": "2.125000000000000000",
+                     *             "line_id": "1",
+                     *             "net": {
+                     *               "currency_code": "USD",
+                     *               "minor_units": "213"
+                     *             },
+                     *             "partner_amount": {
+                     *               "currency_code": "USD",
+                     *               "minor_units": "0"
+                     *             },
+                     *             "partner_id": "",
+                     *             "partner_pct": "",
+                     *             "project_id": "web",
+                     *             "proof": {
+                     *               "aggregation": "AGGREGATION_SUM",
+                     *               "billable_quantity": "42.5",
+                     *               "entitlement_effective_at": "2025-01-01T00:00:00Z",
+                     *               "event_count": "2",
+                     *               "first_event_at": "2026-01-10T12:00:00Z",
+                     *               "included_qty_used": "0",
+                     *               "last_event_at": "2026-01-10T12:00:00Z",
+                     *               "overridden": false,
+                     *               "period": {
+                     *                 "end_at": "2026-02-01T00:00:00Z",
+                     *                 "start_at": "2026-01-01T00:00:00Z"
+                     *               },
+                     *               "plan_id": "p",
+                     *               "plan_source": "PLAN_SOURCE_ENTITLEMENT",
+                     *               "plan_version": 1,
+                     *               "price": {
+                     *                 "included_qty": "",
+                     *                 "per_unit": {
+                     *                   "unit_amount": "0.05"
+                     *                 }
+                     *               },
+                     *               "prior_quantity": "0",
+                     *               "rounding": "ROUNDING_HALF_UP",
+                     *               "rounding_places": 2,
+                     *               "steps": [
+                     *                 {
+                     *                   "amount": "2.125",
+                     *                   "flat_amount": "0",
+                     *                   "from_quantity": "0",
+                     *                   "kind": "KIND_PER_UNIT",
+                     *                   "to_quantity": "42.5",
+                     *                   "unit_amount": "0.05",
+                     *                   "units": "42.5"
+                     *                 }
+                     *               ],
+                     *               "unrounded": "2.125",
+                     *               "usage_snapshot": "796:796:"
+                     *             },
+                     *             "quantity": "42.5",
+                     *             "sku": "sms",
+                     *             "status": "CHARGE_STATUS_SETTLED"
+                     *           },
+                     *           "postings": [
+                     *             {
+                     *               "amount": {
+                     *                 "currency_code": "USD",
+                     *                 "minor_units": "213"
+                     *               },
+                     *               "credit_account_id": "revenue:sms:USD",
+                     *               "debit_account_id": "receivable:acme:USD",
+                     *               "transfer_id": "019ca1d0-0000-7000-8000-000000000012"
+                     *             }
+                     *           ],
+                     *           "steps": [
+                     *             "SUM of 2 events of sms in project web is 42.5, events from 2026-01-10T12:00:00Z to 2026-01-10T12:00:00Z; usage snapshot 794:794:.",
+                     *             "Plan p, version 1, holds from the organisation's entitlement: a per unit price; 0 units are included, 42.5 billable.",
+                     *             "Per unit: units 0 to 42.5, 42.5 x 0.05 + 0 = 2.125 USD.",
+                     *             "The steps add up to 2.125 USD, rounded once, half up, to 2 places: 2.13 USD."
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "org_id": "acme",
+                     *       "period": {
+                     *         "end_at": "2026-02-01T00:00:00Z",
+                     *         "start_at": "2026-01-01T00:00:00Z"
+                     *       },
+                     *       "status": "CHARGE_STATUS_SETTLED",
+                     *       "total": {
+                     *         "currency_code": "USD",
+                     *         "minor_units": "213"
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.billing.v1.ChargeExplanation"];
                 };
             };
@@ -4759,7 +5375,10 @@ export interface operations {
     EventService_ListConsumers: {
         parameters: {
             query?: {
-                /** @description Most consumers to give; 0 for 100. */
+                /**
+                 * @description Most consumers to give; 0 for 100.
+                 * @example 2
+                 */
                 page_size?: number;
                 /** @description The next_page_token of the page before; empty for the first page. */
                 page_token?: string;
@@ -4778,6 +5397,40 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "consumers": [
+                     *         {
+                     *           "consumer": "events.webhooks",
+                     *           "dead_letter_count": "0",
+                     *           "failing_keys": [],
+                     *           "parks_keys": false,
+                     *           "replayable": true,
+                     *           "retrying_count": "0",
+                     *           "subjects": [
+                     *             "*"
+                     *           ],
+                     *           "waiting_count": "0"
+                     *         },
+                     *         {
+                     *           "consumer": "ledger.payments",
+                     *           "dead_letter_count": "0",
+                     *           "failing_keys": [],
+                     *           "parks_keys": true,
+                     *           "replayable": true,
+                     *           "retrying_count": "0",
+                     *           "subjects": [
+                     *             "payment.failed",
+                     *             "payment.received",
+                     *             "payment.step.refunded",
+                     *             "payment.step.succeeded"
+                     *           ],
+                     *           "waiting_count": "0"
+                     *         }
+                     *       ],
+                     *       "next_page_token": "eyJwb3NpdGlvbiI6MX0"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.ListConsumersResponse"];
                 };
             };
@@ -4793,7 +5446,10 @@ export interface operations {
     EventService_ListDeadLetters: {
         parameters: {
             query?: {
-                /** @description Of one consumer; empty for all. */
+                /**
+                 * @description Of one consumer; empty for all.
+                 * @example ledger.payments
+                 */
                 consumer?: string;
                 /** @description Most letters to give; 0 for 100. */
                 page_size?: number;
@@ -4814,6 +5470,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "dead_letters": [],
+                     *       "next_page_token": ""
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.ListDeadLettersResponse"];
                 };
             };
@@ -4839,6 +5501,12 @@ export interface operations {
         /** @description Request of ReplayDeadLetters: all of a consumer, those of a key, or some events. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "consumer": "ledger.payments",
+                 *       "request_id": "019ca1d0-0000-7000-8000-000000000081"
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.events.v1.ReplayDeadLettersRequest"];
             };
         };
@@ -4850,6 +5518,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "more": false,
+                     *       "replayed_count": 0
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.ReplayDeadLettersResponse"];
                 };
             };
@@ -4868,7 +5542,10 @@ export interface operations {
     EventService_ListEventTypes: {
         parameters: {
             query?: {
-                /** @description Most types to give; 0 for 100. A page ends sooner when its schemas are large. */
+                /**
+                 * @description Most types to give; 0 for 100. A page ends sooner when its schemas are large.
+                 * @example 2
+                 */
                 page_size?: number;
                 /** @description The next_page_token of the page before; empty for the first page. */
                 page_token?: string;
@@ -4887,6 +5564,47 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "event_types": [
+                     *         {
+                     *           "built_in": true,
+                     *           "consumers": [
+                     *             "invoicing"
+                     *           ],
+                     *           "description": "A billing cycle ended.",
+                     *           "key_field": "org_id",
+                     *           "owner": "scheduler",
+                     *           "subject": "billing.cycle.closed",
+                     *           "versions": [
+                     *             {
+                     *               "json_schema": "{\n  \"$schema\": \"https://json-schema.org/draft/2020-12/schema\",\n  \"title\": \"billing.cycle.closed payload v1\",\n  \"type\": \"object\",\n  \"additionalProperties\": false,\n  \"required\": [\n    \"cycle_id\",\n    \"org_id\",\n    \"period\",\n    \"closed_at\"\n  ],\n  \"properties\": {\n    \"cycle_id\": {\n      \"type\": \"string\",\n      \"minLength\": 1,\n      \"maxLength\": 200\n    },\n    \"org_id\": {\n      \"type\": \"string\",\n      \"minLength\": 1,\n      \"maxLength\": 200\n    },\n    \"period\": {\n      \"type\": \"object\",\n      \"additionalProperties\": false,\n      \"required\": [\n        \"start\",\n        \"end\"\n      ],\n      \"properties\": {\n        \"start\": {\n          \"type\": \"string\",\n          \"format\": \"date-time\"\n        },\n        \"end\": {\n          \"type\": \"string\",\n          \"format\": \"date-time\"\n        }\n      }\n    },\n    \"closed_at\": {\n      \"type\": \"string\",\n      \"format\": \"date-time\"\n    }\n  }\n}",
+                     *               "published_at": "2026-03-02T09:30:00Z",
+                     *               "version": 1
+                     *             }
+                     *           ]
+                     *         },
+                     *         {
+                     *           "built_in": true,
+                     *           "consumers": [
+                     *             "invoicing"
+                     *           ],
+                     *           "description": "A cycle is closed and waits for its invoice.",
+                     *           "key_field": "org_id",
+                     *           "owner": "scheduler",
+                     *           "subject": "billing.invoice.pending",
+                     *           "versions": [
+                     *             {
+                     *               "json_schema": "{\n  \"$schema\": \"https://json-schema.org/draft/2020-12/schema\",\n  \"title\": \"billing.invoice.pending payload v1\",\n  \"type\": \"object\",\n  \"additionalProperties\": false,\n  \"required\": [\n    \"cycle_id\",\n    \"org_id\",\n    \"period\",\n    \"pending_since_at\"\n  ],\n  \"properties\": {\n    \"cycle_id\": {\n      \"type\": \"string\",\n      \"minLength\": 1,\n      \"maxLength\": 200\n    },\n    \"org_id\": {\n      \"type\": \"string\",\n      \"minLength\": 1,\n      \"maxLength\": 200\n    },\n    \"period\": {\n      \"type\": \"object\",\n      \"additionalProperties\": false,\n      \"required\": [\n        \"start\",\n        \"end\"\n      ],\n      \"properties\": {\n        \"start\": {\n          \"type\": \"string\",\n          \"format\": \"date-time\"\n        },\n        \"end\": {\n          \"type\": \"string\",\n          \"format\": \"date-time\"\n        }\n      }\n    },\n    \"pending_since_at\": {\n      \"type\": \"string\",\n      \"format\": \"date-time\"\n    }\n  }\n}",
+                     *               "published_at": "2026-03-02T09:30:00Z",
+                     *               "version": 1
+                     *             }
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "next_page_token": "eyJwb3NpdGlvbiI6MX0"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.ListEventTypesResponse"];
                 };
             };
@@ -4909,6 +5627,23 @@ export interface operations {
         /** @description Request of RegisterEventTypes. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "event_types": [
+                 *         {
+                 *           "description": "Goods came or went.",
+                 *           "owner": "depot",
+                 *           "subject": "stock.moved",
+                 *           "versions": [
+                 *             {
+                 *               "json_schema": "{\"type\": \"object\", \"required\": [\"sku\"]}",
+                 *               "version": 1
+                 *             }
+                 *           ]
+                 *         }
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.events.v1.RegisterEventTypesRequest"];
             };
         };
@@ -4920,6 +5655,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "index": 0,
+                     *           "message": "",
+                     *           "outcome": "OUTCOME_ACCEPTED",
+                     *           "pointer": "",
+                     *           "reason": "",
+                     *           "subject": "stock.moved",
+                     *           "version": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.RegisterEventTypesResponse"];
                 };
             };
@@ -4943,7 +5693,10 @@ export interface operations {
                 "If-None-Match"?: components["parameters"]["IfNoneMatch"];
             };
             path: {
-                /** @description Subject, with or without the suffix of a version. */
+                /**
+                 * @description Subject, with or without the suffix of a version.
+                 * @example stock.moved
+                 */
                 subject: string;
             };
             cookie?: never;
@@ -4958,6 +5711,23 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "built_in": false,
+                     *       "consumers": [],
+                     *       "description": "Goods came or went.",
+                     *       "key_field": "",
+                     *       "owner": "depot",
+                     *       "subject": "stock.moved",
+                     *       "versions": [
+                     *         {
+                     *           "json_schema": "{\"type\": \"object\", \"required\": [\"sku\"]}",
+                     *           "published_at": "2026-03-02T09:30:00Z",
+                     *           "version": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.EventType"];
                 };
             };
@@ -4982,9 +5752,19 @@ export interface operations {
     EventService_ListEvents: {
         parameters: {
             query?: {
+                /**
+                 * @description Subjects to give, exact (`invoice.paid`) or all below a leading part (`invoice.*`); none for all.
+                 * @example [
+                 *       "stock.moved"
+                 *     ]
+                 */
+                subjects?: string[];
                 /** @description `next_cursor` of an earlier answer for the same subjects; empty to start with the oldest event. */
                 after?: string;
-                /** @description Most events to give; 0 for 100. A page ends sooner when its events are large. */
+                /**
+                 * @description Most events to give; 0 for 100. A page ends sooner when its events are large.
+                 * @example 10
+                 */
                 page_size?: number;
                 /**
                  * @description How to write the events.
@@ -4994,8 +5774,6 @@ export interface operations {
                  *      - RENDERING_CLOUD_EVENTS: As CloudEvents 1.0 in JSON.
                  */
                 rendering?: "RENDERING_UNSPECIFIED" | "RENDERING_EVENTS" | "RENDERING_CLOUD_EVENTS";
-                /** @description Subjects to give, exact (`invoice.paid`) or all below a leading part (`invoice.*`); none for all. */
-                subjects?: string[];
             };
             header?: never;
             path?: never;
@@ -5012,7 +5790,56 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/cloudevents-batch+json": Record<string, never>[];
+                    "application/cloudevents-batch+json": {
+                        id: string;
+                        source: string;
+                        specversion: string;
+                        type: string;
+                    }[];
+                    /**
+                     * @example {
+                     *       "cloud_events": "",
+                     *       "events": [
+                     *         {
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "id": "m-1",
+                     *           "json": "eyJza3UiOiAiYm9sdCJ9",
+                     *           "key": "bolt",
+                     *           "metadata": {
+                     *             "causation_id": "",
+                     *             "correlation_id": "019ca1d0-0000-7000-8000-000000000041",
+                     *             "outbox_last_error": "",
+                     *             "outbox_retry_count": 0,
+                     *             "outbox_status": "published",
+                     *             "tenant_id": "acme-platform",
+                     *             "traceparent": "00-00000000000000000000000000000045-0000000000000043-01"
+                     *           },
+                     *           "schema_version": 1,
+                     *           "subject": "stock.moved",
+                     *           "tenant_id": "acme-platform"
+                     *         },
+                     *         {
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "id": "m-2",
+                     *           "json": "eyJza3UiOiAibnV0In0=",
+                     *           "key": "m-2",
+                     *           "metadata": {
+                     *             "causation_id": "",
+                     *             "correlation_id": "019ca1d0-0000-7000-8000-000000000048",
+                     *             "outbox_last_error": "",
+                     *             "outbox_retry_count": 0,
+                     *             "outbox_status": "published",
+                     *             "tenant_id": "acme-platform",
+                     *             "traceparent": "00-0000000000000000000000000000004c-000000000000004a-01"
+                     *           },
+                     *           "schema_version": 1,
+                     *           "subject": "stock.moved",
+                     *           "tenant_id": "acme-platform"
+                     *         }
+                     *       ],
+                     *       "next_cursor": "eyJwb3NpdGlvbiI6MX0"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.ListEventsResponse"];
                 };
             };
@@ -5035,6 +5862,20 @@ export interface operations {
         /** @description The request as it is, in whatever form the sender has it: it travels to the service byte for byte, malformed or not. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "events": [
+                 *         {
+                 *           "data": {
+                 *             "sku": "bolt"
+                 *           },
+                 *           "id": "m-1",
+                 *           "key": "bolt",
+                 *           "subject": "stock.moved"
+                 *         }
+                 *       ]
+                 *     }
+                 */
                 "application/json": unknown;
             };
         };
@@ -5046,6 +5887,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "id": "m-1",
+                     *           "index": 0,
+                     *           "message": "",
+                     *           "outcome": "OUTCOME_ACCEPTED",
+                     *           "pointer": "",
+                     *           "reason": ""
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.PublishEventsResponse"];
                 };
             };
@@ -5071,8 +5926,41 @@ export interface operations {
         /** @description The request as it is, in whatever form the sender has it: it travels to the service byte for byte, malformed or not. */
         requestBody: {
             content: {
-                "application/cloudevents-batch+json": unknown;
+                /**
+                 * @example {
+                 *       "data": {
+                 *         "sku": "nut"
+                 *       },
+                 *       "id": "m-2",
+                 *       "source": "/depot/7",
+                 *       "specversion": "1.0",
+                 *       "type": "stock.moved"
+                 *     }
+                 */
                 "application/cloudevents+json": unknown;
+                /**
+                 * @example {
+                 *       "data": {
+                 *         "sku": "nut"
+                 *       },
+                 *       "id": "m-2",
+                 *       "source": "/depot/7",
+                 *       "specversion": "1.0",
+                 *       "type": "stock.moved"
+                 *     }
+                 */
+                "application/cloudevents-batch+json": unknown;
+                /**
+                 * @example {
+                 *       "data": {
+                 *         "sku": "nut"
+                 *       },
+                 *       "id": "m-2",
+                 *       "source": "/depot/7",
+                 *       "specversion": "1.0",
+                 *       "type": "stock.moved"
+                 *     }
+                 */
                 "application/json": unknown;
             };
         };
@@ -5084,6 +5972,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "id": "m-2",
+                     *           "index": 0,
+                     *           "message": "",
+                     *           "outcome": "OUTCOME_ACCEPTED",
+                     *           "pointer": "",
+                     *           "reason": ""
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.PublishCloudEventsResponse"];
                 };
             };
@@ -5112,6 +6014,16 @@ export interface operations {
         /** @description Request of ReplayEvents. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "consumer": "ledger.payments",
+                 *       "period": {
+                 *         "end_at": "2026-03-02T09:30:00Z",
+                 *         "start_at": "2026-03-02T09:30:00Z"
+                 *       },
+                 *       "request_id": "019ca1d0-0000-7000-8000-000000000083"
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.events.v1.ReplayEventsRequest"];
             };
         };
@@ -5124,6 +6036,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "generation": 1,
+                     *       "next_page_token": "",
+                     *       "replayed_count": 3
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.ReplayEventsResponse"];
                 };
             };
@@ -5143,14 +6062,22 @@ export interface operations {
         parameters: {
             query?: {
                 /**
+                 * @description Subjects to give, as in ListEvents.
+                 * @example [
+                 *       "stock.moved"
+                 *     ]
+                 */
+                subjects?: string[];
+                /**
                  * @description Cursor of ListEvents or TailEvents for the same subjects; empty to start with what is committed
                  *     from now on.
                  */
                 after?: string;
-                /** @description Start with the first event that is kept. Not together with `after`. */
+                /**
+                 * @description Start with the first event that is kept. Not together with `after`.
+                 * @example true
+                 */
                 from_start?: boolean;
-                /** @description Subjects to give, as in ListEvents. */
-                subjects?: string[];
             };
             header?: {
                 /** @description With `Accept: text/event-stream`: the stream goes on exactly behind the event with this id. It counts instead of `after` and `from_start`. */
@@ -5168,10 +6095,39 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "result": {
+                     *         "cursor": "eyJwb3NpdGlvbiI6MX0",
+                     *         "event": {
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "id": "m-1",
+                     *           "json": "eyJza3UiOiAiYm9sdCJ9",
+                     *           "key": "bolt",
+                     *           "metadata": {
+                     *             "causation_id": "",
+                     *             "correlation_id": "019ca1d0-0000-7000-8000-000000000041",
+                     *             "outbox_last_error": "",
+                     *             "outbox_retry_count": 0,
+                     *             "outbox_status": "published",
+                     *             "tenant_id": "acme-platform",
+                     *             "traceparent": "00-00000000000000000000000000000045-0000000000000043-01"
+                     *           },
+                     *           "schema_version": 1,
+                     *           "subject": "stock.moved",
+                     *           "tenant_id": "acme-platform"
+                     *         }
+                     *       }
+                     *     }
+                     */
                     "application/json": {
                         error?: components["schemas"]["google.rpc.Status"];
                         result?: components["schemas"]["payments.events.v1.TailEventsResponse"];
                     };
+                    /**
+                     * @example id: eyJwb3NpdGlvbiI6MX0
+                     *     data: {"event": {"id": "m-1", "subject": "stock.moved", "schema_version": 1, "tenant_id": "acme-platform", "key": "bolt", "metadata": {"tenant_id": "acme-platform", "correlation_id": "019ca1d0-0000-7000-8000-000000000041", "causation_id": "", "outbox_status": "published", "outbox_retry_count": 0, "outbox_last_error": "", "traceparent": "00-00000000000000000000000000000045-0000000000000043-01"}, "json": "eyJza3UiOiAiYm9sdCJ9", "created_at": "2026-03-02T09:30:00Z"}, "cursor": "eyJwb3NpdGlvbiI6MX0"}
+                     */
                     "text/event-stream": string;
                 };
             };
@@ -5187,12 +6143,11 @@ export interface operations {
     EventService_ListJourneys: {
         parameters: {
             query?: {
-                /** @description Kind of journey; empty for all. */
+                /**
+                 * @description Kind of journey; empty for all.
+                 * @example seasoning
+                 */
                 journey_type?: string;
-                /** @description Most journeys to give; 0 for 100. A page ends sooner when its journeys are large. */
-                page_size?: number;
-                /** @description The next_page_token of the page before; empty for the first page. */
-                page_token?: string;
                 /** @description State that they are in; empty for all. */
                 state?: string;
                 /**
@@ -5206,6 +6161,10 @@ export interface operations {
                  *      - JOURNEY_STATUS_CANCELLED: It was cancelled, and what it did was undone.
                  */
                 status?: "JOURNEY_STATUS_UNSPECIFIED" | "JOURNEY_STATUS_RUNNING" | "JOURNEY_STATUS_COMPENSATING" | "JOURNEY_STATUS_COMPLETED" | "JOURNEY_STATUS_FAILED" | "JOURNEY_STATUS_CANCELLED";
+                /** @description Most journeys to give; 0 for 100. A page ends sooner when its journeys are large. */
+                page_size?: number;
+                /** @description The next_page_token of the page before; empty for the first page. */
+                page_token?: string;
             };
             header?: never;
             path?: never;
@@ -5221,6 +6180,28 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "journeys": [
+                     *         {
+                     *           "correlation_id": "01KK0000000000000000000124",
+                     *           "data": "{\"payment_id\": \"pay-7\", \"reminders\": 0}",
+                     *           "deadline_at": "2026-03-02T09:30:00Z",
+                     *           "journey_id": "pay-7",
+                     *           "journey_type": "seasoning",
+                     *           "reason": "",
+                     *           "started_at": "2026-03-02T09:30:00Z",
+                     *           "state": "held",
+                     *           "status": "JOURNEY_STATUS_RUNNING",
+                     *           "step_count": "1",
+                     *           "steps": [],
+                     *           "updated_at": "2026-03-02T09:30:00Z",
+                     *           "version": 1
+                     *         }
+                     *       ],
+                     *       "next_page_token": ""
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.ListJourneysResponse"];
                 };
             };
@@ -5241,10 +6222,16 @@ export interface operations {
                 "If-None-Match"?: components["parameters"]["IfNoneMatch"];
             };
             path: {
-                /** @description Id within its kind. */
-                journey_id: string;
-                /** @description Kind of journey. */
+                /**
+                 * @description Kind of journey.
+                 * @example seasoning
+                 */
                 journey_type: string;
+                /**
+                 * @description Id within its kind.
+                 * @example pay-7
+                 */
+                journey_id: string;
             };
             cookie?: never;
         };
@@ -5258,6 +6245,33 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "correlation_id": "01KK0000000000000000000124",
+                     *       "data": "{\"payment_id\": \"pay-7\", \"reminders\": 0}",
+                     *       "deadline_at": "2026-03-02T09:30:00Z",
+                     *       "journey_id": "pay-7",
+                     *       "journey_type": "seasoning",
+                     *       "reason": "",
+                     *       "started_at": "2026-03-02T09:30:00Z",
+                     *       "state": "held",
+                     *       "status": "JOURNEY_STATUS_RUNNING",
+                     *       "step_count": "1",
+                     *       "steps": [
+                     *         {
+                     *           "at": "2026-03-02T09:30:00Z",
+                     *           "cause": "start",
+                     *           "cause_id": "01KK0000000000000000000127",
+                     *           "commands": "[{\"publish\": \"payments.events.v1.StepSucceeded\"}, {\"set_timer\": \"reminder\", \"after\": \"7 days, 0:00:00\"}]",
+                     *           "from_state": "",
+                     *           "kind": "JOURNEY_STEP_KIND_STARTED",
+                     *           "to_state": "held"
+                     *         }
+                     *       ],
+                     *       "updated_at": "2026-03-02T09:30:00Z",
+                     *       "version": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.Journey"];
                 };
             };
@@ -5282,14 +6296,13 @@ export interface operations {
     LedgerService_ListAccounts: {
         parameters: {
             query?: {
+                /**
+                 * @description Only accounts of this owner.
+                 * @example shop
+                 */
+                owner?: string;
                 /** @description Only accounts of this currency. */
                 currency_code?: string;
-                /** @description Only accounts of this owner. */
-                owner?: string;
-                /** @description Most accounts in one answer; 0 means 100. */
-                page_size?: number;
-                /** @description next_page_token of the page before; empty for the first. */
-                page_token?: string;
                 /**
                  * @description Only accounts of this type.
                  *
@@ -5301,6 +6314,13 @@ export interface operations {
                  *      - ACCOUNT_TYPE_EXPENSE: What was spent, e.g. `commission:USD`. Its balance is debits minus credits.
                  */
                 type?: "ACCOUNT_TYPE_UNSPECIFIED" | "ACCOUNT_TYPE_ASSET" | "ACCOUNT_TYPE_LIABILITY" | "ACCOUNT_TYPE_EQUITY" | "ACCOUNT_TYPE_INCOME" | "ACCOUNT_TYPE_EXPENSE";
+                /**
+                 * @description Most accounts in one answer; 0 means 100.
+                 * @example 1
+                 */
+                page_size?: number;
+                /** @description next_page_token of the page before; empty for the first. */
+                page_token?: string;
             };
             header?: never;
             path?: never;
@@ -5316,6 +6336,30 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "accounts": [
+                     *         {
+                     *           "account_id": "cash:USD",
+                     *           "balances": {
+                     *             "credits_posted": "0",
+                     *             "debits_posted": "0"
+                     *           },
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "currency_code": "USD",
+                     *           "flags": {
+                     *             "closed": false,
+                     *             "credits_must_not_exceed_debits": false,
+                     *             "debits_must_not_exceed_credits": false
+                     *           },
+                     *           "metadata": {},
+                     *           "owner": "shop",
+                     *           "type": "ACCOUNT_TYPE_ASSET"
+                     *         }
+                     *       ],
+                     *       "next_page_token": "eyJwb3NpdGlvbiI6MX0"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.ledger.v1.ListAccountsResponse"];
                 };
             };
@@ -5338,6 +6382,24 @@ export interface operations {
         /** @description CreateAccountsRequest carries the accounts to create. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "accounts": [
+                 *         {
+                 *           "account_id": "cash:USD",
+                 *           "currency_code": "USD",
+                 *           "owner": "shop",
+                 *           "type": "ACCOUNT_TYPE_ASSET"
+                 *         },
+                 *         {
+                 *           "account_id": "fees:USD",
+                 *           "currency_code": "USD",
+                 *           "owner": "shop",
+                 *           "type": "ACCOUNT_TYPE_INCOME"
+                 *         }
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.ledger.v1.CreateAccountsRequest"];
             };
         };
@@ -5349,6 +6411,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "account_id": "cash:USD",
+                     *           "index": 0,
+                     *           "message": "",
+                     *           "result": "ACCOUNT_RESULT_OK"
+                     *         },
+                     *         {
+                     *           "account_id": "fees:USD",
+                     *           "index": 1,
+                     *           "message": "",
+                     *           "result": "ACCOUNT_RESULT_OK"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.ledger.v1.CreateAccountsResponse"];
                 };
             };
@@ -5372,7 +6452,10 @@ export interface operations {
                 "If-None-Match"?: components["parameters"]["IfNoneMatch"];
             };
             path: {
-                /** @description Name of the account. */
+                /**
+                 * @description Name of the account.
+                 * @example cash:USD
+                 */
                 account_id: string;
             };
             cookie?: never;
@@ -5387,6 +6470,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "account_id": "cash:USD",
+                     *       "balances": {
+                     *         "credits_posted": "0",
+                     *         "debits_posted": "1250"
+                     *       },
+                     *       "created_at": "2026-03-02T09:30:00Z",
+                     *       "currency_code": "USD",
+                     *       "flags": {
+                     *         "closed": false,
+                     *         "credits_must_not_exceed_debits": false,
+                     *         "debits_must_not_exceed_credits": false
+                     *       },
+                     *       "metadata": {},
+                     *       "owner": "shop",
+                     *       "type": "ACCOUNT_TYPE_ASSET"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.ledger.v1.Account"];
                 };
             };
@@ -5411,7 +6513,10 @@ export interface operations {
     LedgerService_ListEntries: {
         parameters: {
             query?: {
-                /** @description True lists the newest entry first; the default is the oldest first. */
+                /**
+                 * @description True lists the newest entry first; the default is the oldest first.
+                 * @example true
+                 */
                 newest_first?: boolean;
                 /** @description Most entries in one answer; 0 means 100. */
                 page_size?: number;
@@ -5420,7 +6525,10 @@ export interface operations {
             };
             header?: never;
             path: {
-                /** @description Account whose entries are listed. */
+                /**
+                 * @description Account whose entries are listed.
+                 * @example cash:USD
+                 */
                 account_id: string;
             };
             cookie?: never;
@@ -5435,6 +6543,32 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "entries": [
+                     *         {
+                     *           "account_id": "cash:USD",
+                     *           "amount": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "1250"
+                     *           },
+                     *           "balance_after": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "1250"
+                     *           },
+                     *           "code": 7,
+                     *           "counter_account_id": "fees:USD",
+                     *           "direction": "DIRECTION_DEBIT",
+                     *           "effective_at": "2026-03-02T09:30:00Z",
+                     *           "metadata": {},
+                     *           "recorded_at": "2026-03-02T09:30:00Z",
+                     *           "seq": "1",
+                     *           "transfer_id": "019ca1d0-0000-7000-8000-000000000019"
+                     *         }
+                     *       ],
+                     *       "next_page_token": ""
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.ledger.v1.ListEntriesResponse"];
                 };
             };
@@ -5458,6 +6592,23 @@ export interface operations {
         /** @description PostTransfersRequest carries the transfers to post. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "transfers": [
+                 *         {
+                 *           "amount": {
+                 *             "currency_code": "USD",
+                 *             "minor_units": "1250"
+                 *           },
+                 *           "code": 7,
+                 *           "credit_account_id": "fees:USD",
+                 *           "debit_account_id": "cash:USD",
+                 *           "kind": "KIND_POSTED",
+                 *           "transfer_id": "019ca1d0-0000-7000-8000-000000000019"
+                 *         }
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.ledger.v1.PostTransfersRequest"];
             };
         };
@@ -5469,6 +6620,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "index": 0,
+                     *           "message": "",
+                     *           "original_result": "TRANSFER_RESULT_UNSPECIFIED",
+                     *           "result": "TRANSFER_RESULT_OK",
+                     *           "transfer_id": "019ca1d0-0000-7000-8000-000000000019"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.ledger.v1.PostTransfersResponse"];
                 };
             };
@@ -5504,6 +6668,62 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "currencies": [
+                     *         {
+                     *           "credits": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "1463"
+                     *           },
+                     *           "currency_code": "USD",
+                     *           "debits": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "1463"
+                     *           },
+                     *           "difference": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "0"
+                     *           },
+                     *           "types": [
+                     *             {
+                     *               "accounts": "2",
+                     *               "balance": {
+                     *                 "currency_code": "USD",
+                     *                 "minor_units": "1463"
+                     *               },
+                     *               "credits": {
+                     *                 "currency_code": "USD",
+                     *                 "minor_units": "0"
+                     *               },
+                     *               "debits": {
+                     *                 "currency_code": "USD",
+                     *                 "minor_units": "1463"
+                     *               },
+                     *               "type": "ACCOUNT_TYPE_ASSET"
+                     *             },
+                     *             {
+                     *               "accounts": "2",
+                     *               "balance": {
+                     *                 "currency_code": "USD",
+                     *                 "minor_units": "1463"
+                     *               },
+                     *               "credits": {
+                     *                 "currency_code": "USD",
+                     *                 "minor_units": "1463"
+                     *               },
+                     *               "debits": {
+                     *                 "currency_code": "USD",
+                     *                 "minor_units": "0"
+                     *               },
+                     *               "type": "ACCOUNT_TYPE_INCOME"
+                     *             }
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "recorded_at": "2026-03-02T09:30:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.ledger.v1.TrialBalance"];
                 };
             };
@@ -5535,7 +6755,10 @@ export interface operations {
                 "If-None-Match"?: components["parameters"]["IfNoneMatch"];
             };
             path: {
-                /** @description The merchant. */
+                /**
+                 * @description The merchant.
+                 * @example shop
+                 */
                 merchant_id: string;
             };
             cookie?: never;
@@ -5550,6 +6773,28 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-02T09:30:00Z",
+                     *       "created_by": "key_019ca1d0-0000-7000-8000-000000000020",
+                     *       "merchant_id": "shop",
+                     *       "methods": [
+                     *         {
+                     *           "fallback_processor_ids": [],
+                     *           "method": "card",
+                     *           "processor_id": "sandbox-card"
+                     *         }
+                     *       ],
+                     *       "partial_allowed": false,
+                     *       "retry_policy": {
+                     *         "attempts_per_processor_max": 2
+                     *       },
+                     *       "timeouts": {
+                     *         "call_timeout": "5s"
+                     *       },
+                     *       "version": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.config.v1.MerchantConfig"];
                 };
             };
@@ -5579,13 +6824,29 @@ export interface operations {
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
             };
             path: {
-                /** @description The merchant, an id of the tenant's own. */
+                /**
+                 * @description The merchant, an id of the tenant's own.
+                 * @example shop
+                 */
                 merchant_id: string;
             };
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "config": {
+                 *         "methods": [
+                 *           {
+                 *             "method": "card",
+                 *             "processor_id": "sandbox-card"
+                 *           }
+                 *         ]
+                 *       },
+                 *       "request_id": "019ca1d0-0000-7000-8000-00000000001d"
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.orchestration.v1.MerchantConfigService.PutMerchantConfigBody"];
             };
         };
@@ -5597,6 +6858,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "version": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.orchestration.v1.PutMerchantConfigResponse"];
                 };
             };
@@ -5623,7 +6889,10 @@ export interface operations {
             };
             header?: never;
             path: {
-                /** @description The merchant. */
+                /**
+                 * @description The merchant.
+                 * @example shop
+                 */
                 merchant_id: string;
             };
             cookie?: never;
@@ -5638,6 +6907,33 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "configs": [
+                     *         {
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "created_by": "key_019ca1d0-0000-7000-8000-000000000020",
+                     *           "merchant_id": "shop",
+                     *           "methods": [
+                     *             {
+                     *               "fallback_processor_ids": [],
+                     *               "method": "card",
+                     *               "processor_id": "sandbox-card"
+                     *             }
+                     *           ],
+                     *           "partial_allowed": false,
+                     *           "retry_policy": {
+                     *             "attempts_per_processor_max": 2
+                     *           },
+                     *           "timeouts": {
+                     *             "call_timeout": "5s"
+                     *           },
+                     *           "version": 1
+                     *         }
+                     *       ],
+                     *       "next_page_token": ""
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.orchestration.v1.ListMerchantConfigVersionsResponse"];
                 };
             };
@@ -5664,6 +6960,26 @@ export interface operations {
          */
         requestBody: {
             content: {
+                /**
+                 * @example [
+                 *       {
+                 *         "org_id": "acme",
+                 *         "project_id": "web",
+                 *         "quantity": "40",
+                 *         "request_id": "use-1",
+                 *         "sku": "sms",
+                 *         "time": "2026-01-10T12:00:00Z"
+                 *       },
+                 *       {
+                 *         "org_id": "acme",
+                 *         "project_id": "web",
+                 *         "quantity": "2.5",
+                 *         "request_id": "use-2",
+                 *         "sku": "sms",
+                 *         "time": "2026-01-10T12:00:00Z"
+                 *       }
+                 *     ]
+                 */
                 "application/json": components["schemas"]["payments.metering.v1.UsageEvent"][];
             };
         };
@@ -5675,6 +6991,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "accepted": 2,
+                     *       "conflict": 0,
+                     *       "duplicate": 0,
+                     *       "problems": [],
+                     *       "receipt_id": "rcp_019ca1d0-0000-7000-8000-000000000009",
+                     *       "rejected": 0
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.metering.v1.IngestEventsResponse"];
                 };
             };
@@ -5710,6 +7036,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "accept_future": "300s",
+                     *       "accept_past": "315360000s",
+                     *       "updated_at": "2026-03-02T09:30:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.metering.v1.IngestSettings"];
                 };
             };
@@ -5743,6 +7076,12 @@ export interface operations {
         /** @description UpdateIngestSettingsRequest changes what it names and leaves the rest. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "accept_past": "315360000s",
+                 *       "request_id": "019ca1d0-0000-7000-8000-000000000007"
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.metering.v1.UpdateIngestSettingsRequest"];
             };
         };
@@ -5754,6 +7093,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "accept_future": "300s",
+                     *       "accept_past": "315360000s",
+                     *       "updated_at": "2026-03-02T09:30:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.metering.v1.IngestSettings"];
                 };
             };
@@ -5772,16 +7118,25 @@ export interface operations {
     MeteringService_ListLateEvents: {
         parameters: {
             query?: {
-                /** @description Only of this organisation. */
+                /**
+                 * @description Only of this organisation.
+                 * @example acme
+                 */
                 org_id?: string;
+                /**
+                 * @description First instant of the period, in microseconds.
+                 * @example 2026-01-01T00:00:00Z
+                 */
+                "period.start_at"?: string;
+                /**
+                 * @description First instant after the period, in microseconds.
+                 * @example 2026-02-01T00:00:00Z
+                 */
+                "period.end_at"?: string;
                 /** @description Events on a page; 0 means 100. */
                 page_size?: number;
                 /** @description The next_page_token of the page before; empty for the first page. */
                 page_token?: string;
-                /** @description First instant after the period, in microseconds. */
-                "period.end_at"?: string;
-                /** @description First instant of the period, in microseconds. */
-                "period.start_at"?: string;
             };
             header?: never;
             path?: never;
@@ -5797,6 +7152,26 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "late_events": [
+                     *         {
+                     *           "charge_id": "chg_019ca1d0-0000-7000-8000-000000000010",
+                     *           "event_time": "2026-01-10T12:00:00Z",
+                     *           "metadata": {},
+                     *           "org_id": "acme",
+                     *           "project_id": "web",
+                     *           "quantity": "1",
+                     *           "receipt_id": "rcp_019ca1d0-0000-7000-8000-00000000008b",
+                     *           "recorded_at": "2026-03-02T09:30:00Z",
+                     *           "request_id": "use-late",
+                     *           "sku": "sms",
+                     *           "source": "SOURCE_BACKEND"
+                     *         }
+                     *       ],
+                     *       "next_page_token": ""
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.metering.v1.ListLateEventsResponse"];
                 };
             };
@@ -5812,6 +7187,40 @@ export interface operations {
     MeteringService_QueryUsage: {
         parameters: {
             query?: {
+                /**
+                 * @description Organisation whose usage it is.
+                 * @example acme
+                 */
+                org_id?: string;
+                /** @description Only this project's usage; empty for all projects, each in rows of its own. */
+                project_id?: string;
+                /** @description Only these SKUs; empty for all that the organisation used. */
+                skus?: string[];
+                /**
+                 * @description First instant of the period, in microseconds.
+                 * @example 2026-01-01T00:00:00Z
+                 */
+                "period.start_at"?: string;
+                /**
+                 * @description First instant after the period, in microseconds.
+                 * @example 2026-02-01T00:00:00Z
+                 */
+                "period.end_at"?: string;
+                /**
+                 * @description Length of a window; absent means WINDOW_NONE.
+                 *
+                 *      - WINDOW_UNSPECIFIED: Not known to this reader; in an input, taken for WINDOW_NONE.
+                 *      - WINDOW_NONE: One window: the whole period.
+                 *      - WINDOW_HOUR: Hours.
+                 *      - WINDOW_DAY: Days, of 23 to 25 hours where the zone changes its clocks.
+                 *      - WINDOW_MONTH: Calendar months.
+                 * @example WINDOW_DAY
+                 */
+                window?: "WINDOW_UNSPECIFIED" | "WINDOW_NONE" | "WINDOW_HOUR" | "WINDOW_DAY" | "WINDOW_MONTH";
+                /** @description IANA name of the zone whose hours, days and months the windows are, e.g. `Europe/Berlin`; empty means UTC. */
+                time_zone?: string;
+                /** @description Metadata keys whose values get rows of their own. */
+                group_by?: string[];
                 /**
                  * @description How events become one value; absent means AGGREGATION_SUM.
                  *
@@ -5829,30 +7238,6 @@ export interface operations {
                  *      - AGGREGATION_P99: 99th percentile of the quantities.
                  */
                 aggregation?: "AGGREGATION_UNSPECIFIED" | "AGGREGATION_SUM" | "AGGREGATION_COUNT" | "AGGREGATION_MAX" | "AGGREGATION_MIN" | "AGGREGATION_AVG" | "AGGREGATION_LATEST" | "AGGREGATION_UNIQUE" | "AGGREGATION_WEIGHTED_SUM" | "AGGREGATION_P50" | "AGGREGATION_P95" | "AGGREGATION_P99";
-                /** @description Metadata keys whose values get rows of their own. */
-                group_by?: string[];
-                /** @description Organisation whose usage it is. */
-                org_id?: string;
-                /** @description First instant after the period, in microseconds. */
-                "period.end_at"?: string;
-                /** @description First instant of the period, in microseconds. */
-                "period.start_at"?: string;
-                /** @description Only this project's usage; empty for all projects, each in rows of its own. */
-                project_id?: string;
-                /** @description Only these SKUs; empty for all that the organisation used. */
-                skus?: string[];
-                /** @description IANA name of the zone whose hours, days and months the windows are, e.g. `Europe/Berlin`; empty means UTC. */
-                time_zone?: string;
-                /**
-                 * @description Length of a window; absent means WINDOW_NONE.
-                 *
-                 *      - WINDOW_UNSPECIFIED: Not known to this reader; in an input, taken for WINDOW_NONE.
-                 *      - WINDOW_NONE: One window: the whole period.
-                 *      - WINDOW_HOUR: Hours.
-                 *      - WINDOW_DAY: Days, of 23 to 25 hours where the zone changes its clocks.
-                 *      - WINDOW_MONTH: Calendar months.
-                 */
-                window?: "WINDOW_UNSPECIFIED" | "WINDOW_NONE" | "WINDOW_HOUR" | "WINDOW_DAY" | "WINDOW_MONTH";
             };
             header?: {
                 /** @description Tags of representations that the caller has; one that still holds is not sent again. */
@@ -5871,6 +7256,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "rows": [
+                     *         {
+                     *           "event_count": "2",
+                     *           "first_event_at": "2026-01-10T12:00:00Z",
+                     *           "group": {},
+                     *           "last_event_at": "2026-01-10T12:00:00Z",
+                     *           "project_id": "web",
+                     *           "sku": "sms",
+                     *           "value": "42.5",
+                     *           "window_end_at": "2026-01-11T00:00:00Z",
+                     *           "window_start_at": "2026-01-10T00:00:00Z"
+                     *         }
+                     *       ],
+                     *       "usage_snapshot": "796:796:"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.metering.v1.QueryUsageResponse"];
                 };
             };
@@ -5894,7 +7297,10 @@ export interface operations {
     ContractMonitorService_ListContracts: {
         parameters: {
             query?: {
-                /** @description Contracts on a page; 0 means 100. */
+                /**
+                 * @description Contracts on a page; 0 means 100.
+                 * @example 2
+                 */
                 page_size?: number;
                 /** @description The next_page_token of the page before; empty for the first page. */
                 page_token?: string;
@@ -5913,6 +7319,36 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "contracts": [
+                     *         {
+                     *           "built_in": false,
+                     *           "contract_id": "checkout/answers",
+                     *           "description": "Every checkout is answered within 2 s.",
+                     *           "kind": "CONTRACT_KIND_OBJECTIVE",
+                     *           "owner": "checkout",
+                     *           "registered_at": "2026-03-02T09:30:00Z",
+                     *           "runbook": "https://runbooks.example/checkout",
+                     *           "severity": "HIGH",
+                     *           "title": "Checkout answers",
+                     *           "version": 1
+                     *         },
+                     *         {
+                     *           "built_in": true,
+                     *           "contract_id": "ledger/payment-in-suspense",
+                     *           "description": "An account refused what a processor had charged or refunded: it is closed, full, limited or of another type. The money is on a suspense account until somebody moves it.",
+                     *           "kind": "CONTRACT_KIND_POLICY",
+                     *           "owner": "ledger",
+                     *           "runbook": "",
+                     *           "severity": "HIGH",
+                     *           "title": "Payments are booked on the accounts of processor and payer",
+                     *           "version": 1
+                     *         }
+                     *       ],
+                     *       "next_page_token": "eyJwb3NpdGlvbiI6MX0"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.contracts.v1.ListContractsResponse"];
                 };
             };
@@ -5935,6 +7371,21 @@ export interface operations {
         /** @description RegisterContractsRequest carries the contracts to register. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "contracts": [
+                 *         {
+                 *           "contract_id": "checkout/answers",
+                 *           "description": "Every checkout is answered within 2 s.",
+                 *           "kind": "CONTRACT_KIND_OBJECTIVE",
+                 *           "owner": "checkout",
+                 *           "runbook": "https://runbooks.example/checkout",
+                 *           "severity": "high",
+                 *           "title": "Checkout answers"
+                 *         }
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.contracts.v1.RegisterContractsRequest"];
             };
         };
@@ -5946,6 +7397,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "contract_id": "checkout/answers",
+                     *           "index": 0,
+                     *           "message": "",
+                     *           "outcome": "OUTCOME_ACCEPTED",
+                     *           "reason": "",
+                     *           "version": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.contracts.v1.RegisterContractsResponse"];
                 };
             };
@@ -5964,22 +7429,25 @@ export interface operations {
     ContractMonitorService_ListViolations: {
         parameters: {
             query?: {
-                /** @description Only of this contract. */
+                /**
+                 * @description Only of this contract.
+                 * @example checkout/answers
+                 */
                 contract_id?: string;
+                /** @description Only of this severity: `LOW`, `MEDIUM`, `HIGH` or `CRITICAL`. */
+                severity?: string;
+                /** @description Only of this request. */
+                request_id?: string;
                 /** @description Only of this group, see ContractViolation.fingerprint. */
                 fingerprint?: string;
+                /** @description First instant of the period, in microseconds. */
+                "period.start_at"?: string;
+                /** @description First instant after the period, in microseconds. */
+                "period.end_at"?: string;
                 /** @description Violations on a page; 0 means 100. */
                 page_size?: number;
                 /** @description The next_page_token of the page before; empty for the first page. */
                 page_token?: string;
-                /** @description First instant after the period, in microseconds. */
-                "period.end_at"?: string;
-                /** @description First instant of the period, in microseconds. */
-                "period.start_at"?: string;
-                /** @description Only of this request. */
-                request_id?: string;
-                /** @description Only of this severity: `LOW`, `MEDIUM`, `HIGH` or `CRITICAL`. */
-                severity?: string;
             };
             header?: never;
             path?: never;
@@ -5995,6 +7463,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "next_page_token": "",
+                     *       "violations": []
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.contracts.v1.ListViolationsResponse"];
                 };
             };
@@ -6017,6 +7491,20 @@ export interface operations {
         /** @description RecordViolationsRequest carries violations. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "violations": [
+                 *         {
+                 *           "contract_id": "checkout/answers",
+                 *           "message": "answered after 2350 ms",
+                 *           "occurred_at": "2026-03-02T09:30:00Z",
+                 *           "service": "checkout",
+                 *           "severity": "high",
+                 *           "violation_id": "019ca1d0-0000-7000-8000-000000000088"
+                 *         }
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.contracts.v1.RecordViolationsRequest"];
             };
         };
@@ -6028,6 +7516,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "accepted": 0,
+                     *       "duplicate": 0,
+                     *       "problems": [
+                     *         {
+                     *           "index": 0,
+                     *           "message": "request_id: must be at least 1 characters",
+                     *           "outcome": "OUTCOME_REJECTED",
+                     *           "reason": "INVALID_FIELD"
+                     *         }
+                     *       ],
+                     *       "rejected": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.contracts.v1.RecordViolationsResponse"];
                 };
             };
@@ -6046,14 +7549,13 @@ export interface operations {
     PaymentService_ListPayments: {
         parameters: {
             query?: {
-                /** @description Only payments to this merchant. */
+                /**
+                 * @description Only payments to this merchant.
+                 * @example shop
+                 */
                 merchant_id?: string;
                 /** @description Only payments for this order. */
                 order_id?: string;
-                /** @description Most payments in one answer; 0 means 100. */
-                page_size?: number;
-                /** @description Where the page before ended; empty for the first page. */
-                page_token?: string;
                 /**
                  * @description Only payments in this status.
                  *
@@ -6066,8 +7568,13 @@ export interface operations {
                  *      - PAYMENT_STATUS_PARTIALLY_PAID: A part was charged and kept, as the merchant's policy allows.
                  *      - PAYMENT_STATUS_FAILED: Nothing is charged: no step was, or each was given back.
                  *      - PAYMENT_STATUS_REFUSED: The request could not be charged beyond doubt; no processor was asked.
+                 * @example PAYMENT_STATUS_SUCCEEDED
                  */
                 status?: "PAYMENT_STATUS_UNSPECIFIED" | "PAYMENT_STATUS_PENDING" | "PAYMENT_STATUS_RESOLVING" | "PAYMENT_STATUS_COMPENSATING" | "PAYMENT_STATUS_COMPENSATION_STUCK" | "PAYMENT_STATUS_SUCCEEDED" | "PAYMENT_STATUS_PARTIALLY_PAID" | "PAYMENT_STATUS_FAILED" | "PAYMENT_STATUS_REFUSED";
+                /** @description Most payments in one answer; 0 means 100. */
+                page_size?: number;
+                /** @description Where the page before ended; empty for the first page. */
+                page_token?: string;
             };
             header?: never;
             path?: never;
@@ -6083,6 +7590,117 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "next_page_token": "",
+                     *       "payments": [
+                     *         {
+                     *           "attempts": [
+                     *             {
+                     *               "amount": {
+                     *                 "currency_code": "USD",
+                     *                 "minor_units": "1250"
+                     *               },
+                     *               "attempt_id": "att_019ca1d0-0000-7000-8000-00000000002a",
+                     *               "attempt_number": 1,
+                     *               "created_at": "2026-03-02T09:30:00Z",
+                     *               "error_code": "ERROR_CODE_UNSPECIFIED",
+                     *               "failure_code": "",
+                     *               "latency_ms": "12",
+                     *               "message": "",
+                     *               "operation": "OPERATION_CHARGE",
+                     *               "parent_attempt_id": "",
+                     *               "payment_method": "card",
+                     *               "processor_id": "sandbox-card",
+                     *               "provider_ref": "sbx_019ca1d0-0000-7000-8000-00000000002c",
+                     *               "retryable": false,
+                     *               "sent_at": "2026-03-02T09:30:00Z",
+                     *               "settled_at": "2026-03-02T09:30:00Z",
+                     *               "status": "ATTEMPT_STATUS_SUCCEEDED",
+                     *               "step_index": 0
+                     *             }
+                     *           ],
+                     *           "config_version": 1,
+                     *           "context": {
+                     *             "amount_cents": "1250",
+                     *             "currency": "USD",
+                     *             "idempotency_key": "019ca1d0-0000-7000-8000-000000000028",
+                     *             "merchant_id": "shop",
+                     *             "metadata": {},
+                     *             "order_id": "o-1",
+                     *             "org_id": "",
+                     *             "payment_method": "card",
+                     *             "payment_methods": [
+                     *               {
+                     *                 "has_token": false,
+                     *                 "method": "card"
+                     *               }
+                     *             ],
+                     *             "person_id": "anonymous",
+                     *             "validation_errors": [
+                     *               {
+                     *                 "code": "ODD_IDEMPOTENCY_KEY",
+                     *                 "field": "request_id",
+                     *                 "message": "the idempotency key is not a UUID; it was mapped to one",
+                     *                 "severity": "ISSUE_SEVERITY_INFO"
+                     *               }
+                     *             ]
+                     *           },
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "merchant_id": "shop",
+                     *           "order_id": "o-1",
+                     *           "org_id": "",
+                     *           "payment_id": "pay_019ca1d0-0000-7000-8000-000000000026",
+                     *           "person_id": "anonymous",
+                     *           "plan": {
+                     *             "plan_id": "pln_019ca1d0-0000-7000-8000-000000000024",
+                     *             "steps": [
+                     *               {
+                     *                 "fallback_processor_ids": [],
+                     *                 "max_amount": {
+                     *                   "currency_code": "USD",
+                     *                   "minor_units": "1250"
+                     *                 },
+                     *                 "method": "card",
+                     *                 "processor_id": "sandbox-card"
+                     *               }
+                     *             ],
+                     *             "total_amount": {
+                     *               "currency_code": "USD",
+                     *               "minor_units": "1250"
+                     *             }
+                     *           },
+                     *           "result": {
+                     *             "final_error": "ERROR_CODE_UNSPECIFIED",
+                     *             "remaining_amount": {
+                     *               "currency_code": "USD",
+                     *               "minor_units": "0"
+                     *             },
+                     *             "step_results": [
+                     *               {
+                     *                 "amount_processed": {
+                     *                   "currency_code": "USD",
+                     *                   "minor_units": "1250"
+                     *                 },
+                     *                 "error_code": "ERROR_CODE_UNSPECIFIED",
+                     *                 "latency_ms": "12",
+                     *                 "processor_id": "sandbox-card",
+                     *                 "retryable": false,
+                     *                 "success": true
+                     *               }
+                     *             ],
+                     *             "success": true,
+                     *             "total_processed": {
+                     *               "currency_code": "USD",
+                     *               "minor_units": "1250"
+                     *             }
+                     *           },
+                     *           "status": "PAYMENT_STATUS_SUCCEEDED",
+                     *           "updated_at": "2026-03-02T09:30:00Z"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.orchestration.v1.ListPaymentsResponse"];
                 };
             };
@@ -6108,6 +7726,17 @@ export interface operations {
         /** @description The request as it is, in whatever form the sender has it: it travels to the service byte for byte, malformed or not. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "amount": "12.50",
+                 *       "currency": "USD",
+                 *       "merchant_id": "shop",
+                 *       "order_id": "o-1",
+                 *       "payment_methods": [
+                 *         "card"
+                 *       ]
+                 *     }
+                 */
                 "application/json": unknown;
             };
         };
@@ -6120,43 +7749,113 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "attempts": [
+                     *         {
+                     *           "amount": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "1250"
+                     *           },
+                     *           "attempt_id": "att_019ca1d0-0000-7000-8000-00000000002a",
+                     *           "attempt_number": 1,
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "error_code": "ERROR_CODE_UNSPECIFIED",
+                     *           "failure_code": "",
+                     *           "latency_ms": "12",
+                     *           "message": "",
+                     *           "operation": "OPERATION_CHARGE",
+                     *           "parent_attempt_id": "",
+                     *           "payment_method": "card",
+                     *           "processor_id": "sandbox-card",
+                     *           "provider_ref": "sbx_019ca1d0-0000-7000-8000-00000000002c",
+                     *           "retryable": false,
+                     *           "sent_at": "2026-03-02T09:30:00Z",
+                     *           "settled_at": "2026-03-02T09:30:00Z",
+                     *           "status": "ATTEMPT_STATUS_SUCCEEDED",
+                     *           "step_index": 0
+                     *         }
+                     *       ],
+                     *       "config_version": 1,
+                     *       "context": {
+                     *         "amount_cents": "1250",
+                     *         "currency": "USD",
+                     *         "idempotency_key": "019ca1d0-0000-7000-8000-000000000028",
+                     *         "merchant_id": "shop",
+                     *         "metadata": {},
+                     *         "order_id": "o-1",
+                     *         "org_id": "",
+                     *         "payment_method": "card",
+                     *         "payment_methods": [
+                     *           {
+                     *             "has_token": false,
+                     *             "method": "card"
+                     *           }
+                     *         ],
+                     *         "person_id": "anonymous",
+                     *         "validation_errors": [
+                     *           {
+                     *             "code": "ODD_IDEMPOTENCY_KEY",
+                     *             "field": "request_id",
+                     *             "message": "the idempotency key is not a UUID; it was mapped to one",
+                     *             "severity": "ISSUE_SEVERITY_INFO"
+                     *           }
+                     *         ]
+                     *       },
+                     *       "created_at": "2026-03-02T09:30:00Z",
+                     *       "merchant_id": "shop",
+                     *       "order_id": "o-1",
+                     *       "org_id": "",
+                     *       "payment_id": "pay_019ca1d0-0000-7000-8000-000000000026",
+                     *       "person_id": "anonymous",
+                     *       "plan": {
+                     *         "plan_id": "pln_019ca1d0-0000-7000-8000-000000000024",
+                     *         "steps": [
+                     *           {
+                     *             "fallback_processor_ids": [],
+                     *             "max_amount": {
+                     *               "currency_code": "USD",
+                     *               "minor_units": "1250"
+                     *             },
+                     *             "method": "card",
+                     *             "processor_id": "sandbox-card"
+                     *           }
+                     *         ],
+                     *         "total_amount": {
+                     *           "currency_code": "USD",
+                     *           "minor_units": "1250"
+                     *         }
+                     *       },
+                     *       "result": {
+                     *         "final_error": "ERROR_CODE_UNSPECIFIED",
+                     *         "remaining_amount": {
+                     *           "currency_code": "USD",
+                     *           "minor_units": "0"
+                     *         },
+                     *         "step_results": [
+                     *           {
+                     *             "amount_processed": {
+                     *               "currency_code": "USD",
+                     *               "minor_units": "1250"
+                     *             },
+                     *             "error_code": "ERROR_CODE_UNSPECIFIED",
+                     *             "latency_ms": "12",
+                     *             "processor_id": "sandbox-card",
+                     *             "retryable": false,
+                     *             "success": true
+                     *           }
+                     *         ],
+                     *         "success": true,
+                     *         "total_processed": {
+                     *           "currency_code": "USD",
+                     *           "minor_units": "1250"
+                     *         }
+                     *       },
+                     *       "status": "PAYMENT_STATUS_SUCCEEDED",
+                     *       "updated_at": "2026-03-02T09:30:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.orchestration.v1.Payment"];
-                };
-            };
-            400: components["responses"]["BadRequest"];
-            401: components["responses"]["Unauthenticated"];
-            403: components["responses"]["Forbidden"];
-            409: components["responses"]["Conflict"];
-            413: components["responses"]["TooLarge"];
-            415: components["responses"]["UnsupportedMediaType"];
-            429: components["responses"]["TooManyCalls"];
-            503: components["responses"]["Unavailable"];
-            504: components["responses"]["DeadlineExceeded"];
-            default: components["responses"]["Error"];
-        };
-    };
-    PaymentService_PlanPayment: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** @description The request as it is, in whatever form the sender has it: it travels to the service byte for byte, malformed or not. */
-        requestBody: {
-            content: {
-                "application/json": unknown;
-            };
-        };
-        responses: {
-            /** @description A successful response. */
-            200: {
-                headers: {
-                    "X-Request-Id": components["headers"]["RequestId"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["payments.orchestration.v1.PlanPaymentResponse"];
                 };
             };
             400: components["responses"]["BadRequest"];
@@ -6179,7 +7878,10 @@ export interface operations {
                 "If-None-Match"?: components["parameters"]["IfNoneMatch"];
             };
             path: {
-                /** @description Id of the payment. */
+                /**
+                 * @description Id of the payment.
+                 * @example pay_019ca1d0-0000-7000-8000-000000000026
+                 */
                 payment_id: string;
             };
             cookie?: never;
@@ -6194,6 +7896,112 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "attempts": [
+                     *         {
+                     *           "amount": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "1250"
+                     *           },
+                     *           "attempt_id": "att_019ca1d0-0000-7000-8000-00000000002a",
+                     *           "attempt_number": 1,
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "error_code": "ERROR_CODE_UNSPECIFIED",
+                     *           "failure_code": "",
+                     *           "latency_ms": "12",
+                     *           "message": "",
+                     *           "operation": "OPERATION_CHARGE",
+                     *           "parent_attempt_id": "",
+                     *           "payment_method": "card",
+                     *           "processor_id": "sandbox-card",
+                     *           "provider_ref": "sbx_019ca1d0-0000-7000-8000-00000000002c",
+                     *           "retryable": false,
+                     *           "sent_at": "2026-03-02T09:30:00Z",
+                     *           "settled_at": "2026-03-02T09:30:00Z",
+                     *           "status": "ATTEMPT_STATUS_SUCCEEDED",
+                     *           "step_index": 0
+                     *         }
+                     *       ],
+                     *       "config_version": 1,
+                     *       "context": {
+                     *         "amount_cents": "1250",
+                     *         "currency": "USD",
+                     *         "idempotency_key": "019ca1d0-0000-7000-8000-000000000028",
+                     *         "merchant_id": "shop",
+                     *         "metadata": {},
+                     *         "order_id": "o-1",
+                     *         "org_id": "",
+                     *         "payment_method": "card",
+                     *         "payment_methods": [
+                     *           {
+                     *             "has_token": false,
+                     *             "method": "card"
+                     *           }
+                     *         ],
+                     *         "person_id": "anonymous",
+                     *         "validation_errors": [
+                     *           {
+                     *             "code": "ODD_IDEMPOTENCY_KEY",
+                     *             "field": "request_id",
+                     *             "message": "the idempotency key is not a UUID; it was mapped to one",
+                     *             "severity": "ISSUE_SEVERITY_INFO"
+                     *           }
+                     *         ]
+                     *       },
+                     *       "created_at": "2026-03-02T09:30:00Z",
+                     *       "merchant_id": "shop",
+                     *       "order_id": "o-1",
+                     *       "org_id": "",
+                     *       "payment_id": "pay_019ca1d0-0000-7000-8000-000000000026",
+                     *       "person_id": "anonymous",
+                     *       "plan": {
+                     *         "plan_id": "pln_019ca1d0-0000-7000-8000-000000000024",
+                     *         "steps": [
+                     *           {
+                     *             "fallback_processor_ids": [],
+                     *             "max_amount": {
+                     *               "currency_code": "USD",
+                     *               "minor_units": "1250"
+                     *             },
+                     *             "method": "card",
+                     *             "processor_id": "sandbox-card"
+                     *           }
+                     *         ],
+                     *         "total_amount": {
+                     *           "currency_code": "USD",
+                     *           "minor_units": "1250"
+                     *         }
+                     *       },
+                     *       "result": {
+                     *         "final_error": "ERROR_CODE_UNSPECIFIED",
+                     *         "remaining_amount": {
+                     *           "currency_code": "USD",
+                     *           "minor_units": "0"
+                     *         },
+                     *         "step_results": [
+                     *           {
+                     *             "amount_processed": {
+                     *               "currency_code": "USD",
+                     *               "minor_units": "1250"
+                     *             },
+                     *             "error_code": "ERROR_CODE_UNSPECIFIED",
+                     *             "latency_ms": "12",
+                     *             "processor_id": "sandbox-card",
+                     *             "retryable": false,
+                     *             "success": true
+                     *           }
+                     *         ],
+                     *         "success": true,
+                     *         "total_processed": {
+                     *           "currency_code": "USD",
+                     *           "minor_units": "1250"
+                     *         }
+                     *       },
+                     *       "status": "PAYMENT_STATUS_SUCCEEDED",
+                     *       "updated_at": "2026-03-02T09:30:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.orchestration.v1.Payment"];
                 };
             };
@@ -6215,6 +8023,105 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    PaymentService_PlanPayment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The request as it is, in whatever form the sender has it: it travels to the service byte for byte, malformed or not. */
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "amount": "12.50",
+                 *       "currency": "USD",
+                 *       "merchant_id": "shop",
+                 *       "order_id": "o-1",
+                 *       "payment_methods": [
+                 *         "card"
+                 *       ]
+                 *     }
+                 */
+                "application/json": unknown;
+            };
+        };
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "config_version": 1,
+                     *       "context": {
+                     *         "amount_cents": "1250",
+                     *         "currency": "USD",
+                     *         "idempotency_key": "019ca1d0-0000-7000-8000-000000000022",
+                     *         "merchant_id": "shop",
+                     *         "metadata": {},
+                     *         "order_id": "o-1",
+                     *         "org_id": "",
+                     *         "payment_method": "card",
+                     *         "payment_methods": [
+                     *           {
+                     *             "has_token": false,
+                     *             "method": "card"
+                     *           }
+                     *         ],
+                     *         "person_id": "anonymous",
+                     *         "validation_errors": []
+                     *       },
+                     *       "decisions": [
+                     *         {
+                     *           "chosen": true,
+                     *           "message": "takes 12.50 USD; 0.00 USD is left",
+                     *           "method": "card",
+                     *           "processor_ids": [
+                     *             "sandbox-card"
+                     *           ],
+                     *           "reason": "TAKES_THE_REST"
+                     *         }
+                     *       ],
+                     *       "plan": {
+                     *         "plan_id": "pln_019ca1d0-0000-7000-8000-000000000024",
+                     *         "steps": [
+                     *           {
+                     *             "fallback_processor_ids": [],
+                     *             "max_amount": {
+                     *               "currency_code": "USD",
+                     *               "minor_units": "1250"
+                     *             },
+                     *             "method": "card",
+                     *             "processor_id": "sandbox-card"
+                     *           }
+                     *         ],
+                     *         "total_amount": {
+                     *           "currency_code": "USD",
+                     *           "minor_units": "1250"
+                     *         }
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["payments.orchestration.v1.PlanPaymentResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyCalls"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["DeadlineExceeded"];
+            default: components["responses"]["Error"];
+        };
+    };
     CatalogService_ApplyCatalog: {
         parameters: {
             query?: never;
@@ -6228,6 +8135,46 @@ export interface operations {
         /** @description Request of ApplyCatalog. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "catalog": {
+                 *         "entitlements": [
+                 *           {
+                 *             "effective_at": "2025-01-01T00:00:00Z",
+                 *             "org_id": "acme",
+                 *             "plan_id": "p"
+                 *           }
+                 *         ],
+                 *         "plans": [
+                 *           {
+                 *             "currency_code": "USD",
+                 *             "name": "P",
+                 *             "plan_id": "p",
+                 *             "prices": [
+                 *               {
+                 *                 "price": {
+                 *                   "per_unit": {
+                 *                     "unit_amount": "0.05"
+                 *                   }
+                 *                 },
+                 *                 "sku": "sms"
+                 *               }
+                 *             ],
+                 *             "status": "STATUS_ACTIVE"
+                 *           }
+                 *         ],
+                 *         "skus": [
+                 *           {
+                 *             "aggregation": "AGGREGATION_SUM",
+                 *             "sku": "sms",
+                 *             "type": "SKU_TYPE_ACTION",
+                 *             "unit": "message"
+                 *           }
+                 *         ]
+                 *       },
+                 *       "request_id": "019ca1d0-0000-7000-8000-000000000003"
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.pricing.v1.ApplyCatalogRequest"];
             };
         };
@@ -6239,6 +8186,56 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "changes": [
+                     *         {
+                     *           "after": {
+                     *             "aggregation": "AGGREGATION_SUM",
+                     *             "sku": "sms",
+                     *             "type": "SKU_TYPE_ACTION",
+                     *             "unit": "message"
+                     *           },
+                     *           "entity": "sku",
+                     *           "id": "sms",
+                     *           "kind": "KIND_CREATED"
+                     *         },
+                     *         {
+                     *           "after": {
+                     *             "currency_code": "USD",
+                     *             "effective_at": "1970-01-01T00:00:00Z",
+                     *             "name": "P",
+                     *             "plan_id": "p",
+                     *             "prices": [
+                     *               {
+                     *                 "price": {
+                     *                   "per_unit": {
+                     *                     "unit_amount": "0.05"
+                     *                   }
+                     *                 },
+                     *                 "sku": "sms"
+                     *               }
+                     *             ],
+                     *             "status": "STATUS_ACTIVE",
+                     *             "version": 1
+                     *           },
+                     *           "entity": "plan",
+                     *           "id": "p",
+                     *           "kind": "KIND_CREATED"
+                     *         },
+                     *         {
+                     *           "after": {
+                     *             "effective_at": "2025-01-01T00:00:00Z",
+                     *             "org_id": "acme",
+                     *             "plan_id": "p"
+                     *           },
+                     *           "entity": "entitlement",
+                     *           "id": "acme/2025-01-01T00:00:00Z",
+                     *           "kind": "KIND_CREATED"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.pricing.v1.ApplyCatalogResponse"];
                 };
             };
@@ -6257,7 +8254,10 @@ export interface operations {
     CatalogService_ListEntitlements: {
         parameters: {
             query?: {
-                /** @description Only those of this organisation, when set. */
+                /**
+                 * @description Only those of this organisation, when set.
+                 * @example acme
+                 */
                 org_id?: string;
                 /** @description Entitlements in one answer; 0: 100. */
                 page_size?: number;
@@ -6278,6 +8278,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "entitlements": [
+                     *         {
+                     *           "effective_at": "2025-01-01T00:00:00Z",
+                     *           "org_id": "acme",
+                     *           "overrides": [],
+                     *           "plan_id": "p"
+                     *         }
+                     *       ],
+                     *       "next_page_token": ""
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.pricing.v1.ListEntitlementsResponse"];
                 };
             };
@@ -6300,6 +8313,16 @@ export interface operations {
         /** @description Request of Estimate. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "leads": "100",
+                 *       "org_id": "acme",
+                 *       "project_id": "web",
+                 *       "skus": {
+                 *         "sms": "2"
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.pricing.v1.EstimateRequest"];
             };
         };
@@ -6311,6 +8334,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "base": {
+                     *         "currency_code": "USD",
+                     *         "minor_units": "0"
+                     *       },
+                     *       "grand_total": {
+                     *         "currency_code": "USD",
+                     *         "minor_units": "1000"
+                     *       },
+                     *       "lines": [
+                     *         {
+                     *           "included": "0",
+                     *           "overage": "200",
+                     *           "sku": "sms",
+                     *           "total": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "1000"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.pricing.v1.EstimateResponse"];
                 };
             };
@@ -6336,6 +8382,20 @@ export interface operations {
         /** @description Request of EvaluatePrice. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "currency_code": "USD",
+                 *       "input": {
+                 *         "quantity": "150"
+                 *       },
+                 *       "price": {
+                 *         "included_qty": "100",
+                 *         "per_unit": {
+                 *           "unit_amount": "0.05"
+                 *         }
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.pricing.v1.EvaluatePriceRequest"];
             };
         };
@@ -6347,6 +8407,36 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "amount": {
+                     *         "currency_code": "USD",
+                     *         "minor_units": "250"
+                     *       },
+                     *       "billable_quantity": "50",
+                     *       "exact_amount": "2.500000000000000000",
+                     *       "lines": [
+                     *         {
+                     *           "amount": "0",
+                     *           "flat_amount": "0",
+                     *           "from_quantity": "0",
+                     *           "kind": "KIND_INCLUDED",
+                     *           "to_quantity": "100",
+                     *           "unit_amount": "0",
+                     *           "units": "100"
+                     *         },
+                     *         {
+                     *           "amount": "2.5",
+                     *           "flat_amount": "0",
+                     *           "from_quantity": "0",
+                     *           "kind": "KIND_PER_UNIT",
+                     *           "to_quantity": "50",
+                     *           "unit_amount": "0.05",
+                     *           "units": "50"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.pricing.v1.EvaluatePriceResponse"];
                 };
             };
@@ -6386,6 +8476,35 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "next_page_token": "",
+                     *       "plans": [
+                     *         {
+                     *           "currency_code": "USD",
+                     *           "effective_at": "1970-01-01T00:00:00Z",
+                     *           "model_id": "",
+                     *           "name": "P",
+                     *           "notes": "",
+                     *           "plan_id": "p",
+                     *           "prices": [
+                     *             {
+                     *               "price": {
+                     *                 "included_qty": "",
+                     *                 "per_unit": {
+                     *                   "unit_amount": "0.05"
+                     *                 }
+                     *               },
+                     *               "sku": "sms"
+                     *             }
+                     *           ],
+                     *           "status": "STATUS_ACTIVE",
+                     *           "tier": "",
+                     *           "version": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.pricing.v1.ListPlansResponse"];
                 };
             };
@@ -6409,7 +8528,10 @@ export interface operations {
                 "If-None-Match"?: components["parameters"]["IfNoneMatch"];
             };
             path: {
-                /** @description The plan. */
+                /**
+                 * @description The plan.
+                 * @example p
+                 */
                 plan_id: string;
             };
             cookie?: never;
@@ -6424,6 +8546,30 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "currency_code": "USD",
+                     *       "effective_at": "1970-01-01T00:00:00Z",
+                     *       "model_id": "",
+                     *       "name": "P",
+                     *       "notes": "",
+                     *       "plan_id": "p",
+                     *       "prices": [
+                     *         {
+                     *           "price": {
+                     *             "included_qty": "",
+                     *             "per_unit": {
+                     *               "unit_amount": "0.05"
+                     *             }
+                     *           },
+                     *           "sku": "sms"
+                     *         }
+                     *       ],
+                     *       "status": "STATUS_ACTIVE",
+                     *       "tier": "",
+                     *       "version": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.pricing.v1.Plan"];
                 };
             };
@@ -6455,6 +8601,15 @@ export interface operations {
         /** @description Request of RateUsage. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "org_id": "acme",
+                 *       "period": {
+                 *         "end_at": "2026-02-01T00:00:00Z",
+                 *         "start_at": "2026-01-01T00:00:00Z"
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.pricing.v1.RateUsageRequest"];
             };
         };
@@ -6466,6 +8621,70 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "lines": [
+                     *         {
+                     *           "amount": {
+                     *             "currency_code": "USD",
+                     *             "minor_units": "213"
+                     *           },
+                     *           "exact_amount": "2.125000000000000000",
+                     *           "partner_id": "",
+                     *           "partner_pct": "",
+                     *           "project_id": "web",
+                     *           "proof": {
+                     *             "aggregation": "AGGREGATION_SUM",
+                     *             "billable_quantity": "42.5",
+                     *             "entitlement_effective_at": "2025-01-01T00:00:00Z",
+                     *             "event_count": "2",
+                     *             "first_event_at": "2026-01-10T12:00:00Z",
+                     *             "included_qty_used": "0",
+                     *             "last_event_at": "2026-01-10T12:00:00Z",
+                     *             "overridden": false,
+                     *             "period": {
+                     *               "end_at": "2026-02-01T00:00:00Z",
+                     *               "start_at": "2026-01-01T00:00:00Z"
+                     *             },
+                     *             "plan_id": "p",
+                     *             "plan_source": "PLAN_SOURCE_ENTITLEMENT",
+                     *             "plan_version": 1,
+                     *             "price": {
+                     *               "included_qty": "",
+                     *               "per_unit": {
+                     *                 "unit_amount": "0.05"
+                     *               }
+                     *             },
+                     *             "prior_quantity": "0",
+                     *             "rounding": "ROUNDING_HALF_UP",
+                     *             "rounding_places": 2,
+                     *             "steps": [
+                     *               {
+                     *                 "amount": "2.125",
+                     *                 "flat_amount": "0",
+                     *                 "from_quantity": "0",
+                     *                 "kind": "KIND_PER_UNIT",
+                     *                 "to_quantity": "42.5",
+                     *                 "unit_amount": "0.05",
+                     *                 "units": "42.5"
+                     *               }
+                     *             ],
+                     *             "unrounded": "2.125",
+                     *             "usage_snapshot": "796:796:"
+                     *           },
+                     *           "quantity": "42.5",
+                     *           "sku": "sms"
+                     *         }
+                     *       ],
+                     *       "plan_id": "p",
+                     *       "plan_version": 1,
+                     *       "total": {
+                     *         "currency_code": "USD",
+                     *         "minor_units": "213"
+                     *       },
+                     *       "usage_snapshot": "796:796:"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.pricing.v1.RateUsageResponse"];
                 };
             };
@@ -6484,12 +8703,12 @@ export interface operations {
     CatalogService_ListSkus: {
         parameters: {
             query?: {
+                /** @description Only these SKUs, when given; those that do not exist are simply missing in the answer. */
+                skus?: string[];
                 /** @description SKUs in one answer; 0: 100. */
                 page_size?: number;
                 /** @description Where to go on: the next_page_token of the answer before. */
                 page_token?: string;
-                /** @description Only these SKUs, when given; those that do not exist are simply missing in the answer. */
-                skus?: string[];
             };
             header?: never;
             path?: never;
@@ -6505,6 +8724,23 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "next_page_token": "",
+                     *       "skus": [
+                     *         {
+                     *           "aggregation": "AGGREGATION_SUM",
+                     *           "cost": "",
+                     *           "metadata": {},
+                     *           "retail": "",
+                     *           "sku": "sms",
+                     *           "tax_code": "",
+                     *           "type": "SKU_TYPE_ACTION",
+                     *           "unit": "message"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.pricing.v1.ListSkusResponse"];
                 };
             };
@@ -6539,6 +8775,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "next_page_token": "",
+                     *       "schedules": [
+                     *         {
+                     *           "cron": "0 8 * * MON",
+                     *           "json": "eyJza3UiOiJib2x0In0=",
+                     *           "key": "monday-report",
+                     *           "missed": "MISSED_POLICY_ONE",
+                     *           "name": "monday-report",
+                     *           "next_at": "2026-03-02T09:30:00Z",
+                     *           "subject": "stock.moved",
+                     *           "time_zone": "Europe/Berlin",
+                     *           "updated_at": "2026-03-02T09:30:00Z"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.ListSchedulesResponse"];
                 };
             };
@@ -6564,6 +8818,20 @@ export interface operations {
         /** @description Request of PutSchedule. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "request_id": "019ca1d0-0000-7000-8000-00000000006e",
+                 *       "schedule": {
+                 *         "cron": "0 8 * * MON",
+                 *         "data": {
+                 *           "sku": "bolt"
+                 *         },
+                 *         "name": "monday-report",
+                 *         "subject": "stock.moved",
+                 *         "time_zone": "Europe/Berlin"
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.events.v1.PutScheduleRequest"];
             };
         };
@@ -6575,6 +8843,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "schedule": {
+                     *         "cron": "0 8 * * MON",
+                     *         "json": "eyJza3UiOiJib2x0In0=",
+                     *         "key": "monday-report",
+                     *         "missed": "MISSED_POLICY_ONE",
+                     *         "name": "monday-report",
+                     *         "next_at": "2026-03-02T09:30:00Z",
+                     *         "subject": "stock.moved",
+                     *         "time_zone": "Europe/Berlin",
+                     *         "updated_at": "2026-03-02T09:30:00Z"
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.PutScheduleResponse"];
                 };
             };
@@ -6601,7 +8884,10 @@ export interface operations {
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
             };
             path: {
-                /** @description The schedule. */
+                /**
+                 * @description The schedule.
+                 * @example monday-report
+                 */
                 name: string;
             };
             cookie?: never;
@@ -6615,6 +8901,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "schedule": {
+                     *         "cron": "0 8 * * MON",
+                     *         "json": "eyJza3UiOiJib2x0In0=",
+                     *         "key": "monday-report",
+                     *         "missed": "MISSED_POLICY_ONE",
+                     *         "name": "monday-report",
+                     *         "next_at": "2026-03-02T09:30:00Z",
+                     *         "subject": "stock.moved",
+                     *         "time_zone": "Europe/Berlin",
+                     *         "updated_at": "2026-03-02T09:30:00Z"
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.DeleteScheduleResponse"];
                 };
             };
@@ -6637,13 +8938,21 @@ export interface operations {
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
             };
             path: {
-                /** @description The schedule. */
+                /**
+                 * @description The schedule.
+                 * @example monday-report
+                 */
                 name: string;
             };
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "request_id": "019ca1d0-0000-7000-8000-000000000070"
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.events.v1.EventService.DeleteScheduleBody"];
             };
         };
@@ -6655,6 +8964,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "schedule": {
+                     *         "cron": "0 8 * * MON",
+                     *         "json": "eyJza3UiOiJib2x0In0=",
+                     *         "key": "monday-report",
+                     *         "missed": "MISSED_POLICY_ONE",
+                     *         "name": "monday-report",
+                     *         "next_at": "2026-03-02T09:30:00Z",
+                     *         "subject": "stock.moved",
+                     *         "time_zone": "Europe/Berlin",
+                     *         "updated_at": "2026-03-02T09:30:00Z"
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.DeleteScheduleResponse"];
                 };
             };
@@ -6674,10 +8998,13 @@ export interface operations {
     EventService_ListTimers: {
         parameters: {
             query?: {
+                /**
+                 * @description What the keys start with, e.g. `event-type/`; empty for all.
+                 * @example event-type
+                 */
+                key_prefix?: string;
                 /** @description Only timers that are due before this time; absent for all. */
                 due_before?: string;
-                /** @description What the keys start with, e.g. `event-type/`; empty for all. */
-                key_prefix?: string;
                 /** @description Most timers to give; 0 for 100. */
                 page_size?: number;
                 /** @description The next_page_token of the page before; empty for the first page. */
@@ -6697,6 +9024,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "next_page_token": "",
+                     *       "timers": [
+                     *         {
+                     *           "causation_id": "",
+                     *           "correlation_id": "019ca1d0-0000-7000-8000-000000000076",
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "due_at": "2026-03-02T09:30:00Z",
+                     *           "event_key": "stock.moved",
+                     *           "key": "event-type/stock.moved/2",
+                     *           "schema_version": 1,
+                     *           "subject": "event-type.cutover",
+                     *           "timer_id": "01KK0000000000000000000115"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.ListTimersResponse"];
                 };
             };
@@ -6717,13 +9062,21 @@ export interface operations {
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
             };
             path: {
-                /** @description The timer. */
+                /**
+                 * @description The timer.
+                 * @example 01KK0000000000000000000115
+                 */
                 timer_id: string;
             };
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "request_id": "019ca1d0-0000-7000-8000-000000000079"
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.events.v1.EventService.CancelTimerBody"];
             };
         };
@@ -6735,6 +9088,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "timer": {
+                     *         "causation_id": "",
+                     *         "correlation_id": "019ca1d0-0000-7000-8000-000000000076",
+                     *         "created_at": "2026-03-02T09:30:00Z",
+                     *         "due_at": "2026-03-02T09:30:00Z",
+                     *         "event_key": "stock.moved",
+                     *         "key": "event-type/stock.moved/2",
+                     *         "schema_version": 1,
+                     *         "subject": "event-type.cutover",
+                     *         "timer_id": "01KK0000000000000000000115"
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.CancelTimerResponse"];
                 };
             };
@@ -6754,7 +9122,10 @@ export interface operations {
     EventService_ListWebhookAttempts: {
         parameters: {
             query?: {
-                /** @description To one endpoint; empty for all. */
+                /**
+                 * @description To one endpoint; empty for all.
+                 * @example whe_019ca1d0-0000-7000-8000-000000000034
+                 */
                 endpoint_id?: string;
                 /** @description Of one event; empty for all. */
                 event_id?: string;
@@ -6792,6 +9163,39 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "attempts": [
+                     *         {
+                     *           "attempt_id": "wha_019ca1d0-0000-7000-8000-000000000053",
+                     *           "endpoint_id": "whe_019ca1d0-0000-7000-8000-000000000034",
+                     *           "error": "",
+                     *           "event_id": "m-2",
+                     *           "latency_ms": 12,
+                     *           "number": 1,
+                     *           "outcome": "WEBHOOK_ATTEMPT_OUTCOME_SUCCEEDED",
+                     *           "response": "",
+                     *           "started_at": "2026-03-02T09:30:00Z",
+                     *           "status_code": 204,
+                     *           "subject": "stock.moved"
+                     *         },
+                     *         {
+                     *           "attempt_id": "wha_019ca1d0-0000-7000-8000-000000000056",
+                     *           "endpoint_id": "whe_019ca1d0-0000-7000-8000-000000000034",
+                     *           "error": "",
+                     *           "event_id": "m-1",
+                     *           "latency_ms": 12,
+                     *           "number": 1,
+                     *           "outcome": "WEBHOOK_ATTEMPT_OUTCOME_SUCCEEDED",
+                     *           "response": "",
+                     *           "started_at": "2026-03-02T09:30:00Z",
+                     *           "status_code": 204,
+                     *           "subject": "stock.moved"
+                     *         }
+                     *       ],
+                     *       "next_page_token": ""
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.ListWebhookAttemptsResponse"];
                 };
             };
@@ -6807,12 +9211,11 @@ export interface operations {
     EventService_ListWebhookDeliveries: {
         parameters: {
             query?: {
-                /** @description Of one endpoint. */
+                /**
+                 * @description Of one endpoint.
+                 * @example whe_019ca1d0-0000-7000-8000-000000000034
+                 */
                 endpoint_id?: string;
-                /** @description Most deliveries to give; 0 for 100. */
-                page_size?: number;
-                /** @description The next_page_token of the page before; empty for the first page. */
-                page_token?: string;
                 /**
                  * @description In one status; unspecified for all.
                  *
@@ -6821,8 +9224,13 @@ export interface operations {
                  *      - WEBHOOK_DELIVERY_STATUS_DELIVERED: The endpoint answered 2xx.
                  *      - WEBHOOK_DELIVERY_STATUS_FAILED: No attempt is left; RedeliverWebhook restarts it.
                  *      - WEBHOOK_DELIVERY_STATUS_SKIPPED: The endpoint was disabled; RedeliverWebhook sends it.
+                 * @example WEBHOOK_DELIVERY_STATUS_DELIVERED
                  */
                 status?: "WEBHOOK_DELIVERY_STATUS_UNSPECIFIED" | "WEBHOOK_DELIVERY_STATUS_PENDING" | "WEBHOOK_DELIVERY_STATUS_DELIVERED" | "WEBHOOK_DELIVERY_STATUS_FAILED" | "WEBHOOK_DELIVERY_STATUS_SKIPPED";
+                /** @description Most deliveries to give; 0 for 100. */
+                page_size?: number;
+                /** @description The next_page_token of the page before; empty for the first page. */
+                page_token?: string;
             };
             header?: never;
             path?: never;
@@ -6838,6 +9246,31 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "deliveries": [
+                     *         {
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "endpoint_id": "whe_019ca1d0-0000-7000-8000-000000000034",
+                     *           "event_id": "m-2",
+                     *           "status": "WEBHOOK_DELIVERY_STATUS_DELIVERED",
+                     *           "subject": "stock.moved",
+                     *           "tries": 1,
+                     *           "updated_at": "2026-03-02T09:30:00Z"
+                     *         },
+                     *         {
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "endpoint_id": "whe_019ca1d0-0000-7000-8000-000000000034",
+                     *           "event_id": "m-1",
+                     *           "status": "WEBHOOK_DELIVERY_STATUS_DELIVERED",
+                     *           "subject": "stock.moved",
+                     *           "tries": 1,
+                     *           "updated_at": "2026-03-02T09:30:00Z"
+                     *         }
+                     *       ],
+                     *       "next_page_token": ""
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.ListWebhookDeliveriesResponse"];
                 };
             };
@@ -6872,6 +9305,36 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "endpoints": [
+                     *         {
+                     *           "concurrency": 4,
+                     *           "consecutive_failures": 0,
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "description": "",
+                     *           "disabled": false,
+                     *           "disabled_reason": "WEBHOOK_DISABLED_REASON_UNSPECIFIED",
+                     *           "endpoint_id": "whe_019ca1d0-0000-7000-8000-000000000034",
+                     *           "format": "WEBHOOK_FORMAT_JSON",
+                     *           "secrets": [
+                     *             {
+                     *               "created_at": "2026-03-02T09:30:00Z",
+                     *               "public_key": "",
+                     *               "secret_id": "whs_019ca1d0-0000-7000-8000-000000000038",
+                     *               "signing": "WEBHOOK_SIGNING_HMAC"
+                     *             }
+                     *           ],
+                     *           "subjects": [
+                     *             "stock.*"
+                     *           ],
+                     *           "updated_at": "2026-03-02T09:30:00Z",
+                     *           "url": "https://partner.example/hook/hook"
+                     *         }
+                     *       ],
+                     *       "next_page_token": ""
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.ListWebhookEndpointsResponse"];
                 };
             };
@@ -6897,6 +9360,15 @@ export interface operations {
         /** @description Request of CreateWebhookEndpoint. */
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "request_id": "019ca1d0-0000-7000-8000-00000000003d",
+                 *       "subjects": [
+                 *         "stock.*"
+                 *       ],
+                 *       "url": "https://partner.example/hook/hook"
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.events.v1.CreateWebhookEndpointRequest"];
             };
         };
@@ -6909,6 +9381,34 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "endpoint": {
+                     *         "concurrency": 4,
+                     *         "consecutive_failures": 0,
+                     *         "created_at": "2026-03-02T09:30:00Z",
+                     *         "description": "",
+                     *         "disabled": false,
+                     *         "disabled_reason": "WEBHOOK_DISABLED_REASON_UNSPECIFIED",
+                     *         "endpoint_id": "whe_019ca1d0-0000-7000-8000-000000000034",
+                     *         "format": "WEBHOOK_FORMAT_JSON",
+                     *         "secrets": [
+                     *           {
+                     *             "created_at": "2026-03-02T09:30:00Z",
+                     *             "public_key": "",
+                     *             "secret_id": "whs_019ca1d0-0000-7000-8000-000000000038",
+                     *             "signing": "WEBHOOK_SIGNING_HMAC"
+                     *           }
+                     *         ],
+                     *         "subjects": [
+                     *           "stock.*"
+                     *         ],
+                     *         "updated_at": "2026-03-02T09:30:00Z",
+                     *         "url": "https://partner.example/hook/hook"
+                     *       },
+                     *       "secret": "whsec_c2hvd24gb25seSBvbmNl"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.CreateWebhookEndpointResponse"];
                 };
             };
@@ -6932,7 +9432,10 @@ export interface operations {
                 "If-None-Match"?: components["parameters"]["IfNoneMatch"];
             };
             path: {
-                /** @description The endpoint. */
+                /**
+                 * @description The endpoint.
+                 * @example whe_019ca1d0-0000-7000-8000-000000000034
+                 */
                 endpoint_id: string;
             };
             cookie?: never;
@@ -6947,6 +9450,31 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "concurrency": 4,
+                     *       "consecutive_failures": 0,
+                     *       "created_at": "2026-03-02T09:30:00Z",
+                     *       "description": "",
+                     *       "disabled": false,
+                     *       "disabled_reason": "WEBHOOK_DISABLED_REASON_UNSPECIFIED",
+                     *       "endpoint_id": "whe_019ca1d0-0000-7000-8000-000000000034",
+                     *       "format": "WEBHOOK_FORMAT_JSON",
+                     *       "secrets": [
+                     *         {
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "public_key": "",
+                     *           "secret_id": "whs_019ca1d0-0000-7000-8000-000000000038",
+                     *           "signing": "WEBHOOK_SIGNING_HMAC"
+                     *         }
+                     *       ],
+                     *       "subjects": [
+                     *         "stock.*"
+                     *       ],
+                     *       "updated_at": "2026-03-02T09:30:00Z",
+                     *       "url": "https://partner.example/hook/hook"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.WebhookEndpoint"];
                 };
             };
@@ -6979,7 +9507,10 @@ export interface operations {
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
             };
             path: {
-                /** @description The endpoint. */
+                /**
+                 * @description The endpoint.
+                 * @example whe_019ca1d0-0000-7000-8000-000000000034
+                 */
                 endpoint_id: string;
             };
             cookie?: never;
@@ -6993,6 +9524,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example {} */
                     "application/json": components["schemas"]["payments.events.v1.DeleteWebhookEndpointResponse"];
                 };
             };
@@ -7015,13 +9547,22 @@ export interface operations {
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
             };
             path: {
-                /** @description The endpoint. */
+                /**
+                 * @description The endpoint.
+                 * @example whe_019ca1d0-0000-7000-8000-000000000034
+                 */
                 endpoint_id: string;
             };
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "description": "stock of the depot",
+                 *       "request_id": "019ca1d0-0000-7000-8000-00000000006a"
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.events.v1.EventService.UpdateWebhookEndpointBody"];
             };
         };
@@ -7033,6 +9574,38 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "concurrency": 4,
+                     *       "consecutive_failures": 0,
+                     *       "created_at": "2026-03-02T09:30:00Z",
+                     *       "description": "stock of the depot",
+                     *       "disabled": false,
+                     *       "disabled_reason": "WEBHOOK_DISABLED_REASON_UNSPECIFIED",
+                     *       "endpoint_id": "whe_019ca1d0-0000-7000-8000-000000000034",
+                     *       "format": "WEBHOOK_FORMAT_JSON",
+                     *       "secrets": [
+                     *         {
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "public_key": "",
+                     *           "secret_id": "whs_019ca1d0-0000-7000-8000-000000000062",
+                     *           "signing": "WEBHOOK_SIGNING_HMAC"
+                     *         },
+                     *         {
+                     *           "created_at": "2026-03-02T09:30:00Z",
+                     *           "expires_at": "2026-03-02T09:30:00Z",
+                     *           "public_key": "",
+                     *           "secret_id": "whs_019ca1d0-0000-7000-8000-000000000038",
+                     *           "signing": "WEBHOOK_SIGNING_HMAC"
+                     *         }
+                     *       ],
+                     *       "subjects": [
+                     *         "stock.*"
+                     *       ],
+                     *       "updated_at": "2026-03-02T09:30:00Z",
+                     *       "url": "https://partner.example/hook/hook"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.WebhookEndpoint"];
                 };
             };
@@ -7057,13 +9630,22 @@ export interface operations {
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
             };
             path: {
-                /** @description The endpoint. */
+                /**
+                 * @description The endpoint.
+                 * @example whe_019ca1d0-0000-7000-8000-000000000034
+                 */
                 endpoint_id: string;
             };
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "event_id": "m-1",
+                 *       "request_id": "019ca1d0-0000-7000-8000-000000000060"
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.events.v1.EventService.RedeliverWebhookBody"];
             };
         };
@@ -7075,6 +9657,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "more": false,
+                     *       "redelivered": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.RedeliverWebhookResponse"];
                 };
             };
@@ -7099,13 +9687,22 @@ export interface operations {
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
             };
             path: {
-                /** @description The endpoint. */
+                /**
+                 * @description The endpoint.
+                 * @example whe_019ca1d0-0000-7000-8000-000000000034
+                 */
                 endpoint_id: string;
             };
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "overlap": "86400s",
+                 *       "request_id": "019ca1d0-0000-7000-8000-000000000067"
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.events.v1.EventService.RotateWebhookSecretBody"];
             };
         };
@@ -7117,6 +9714,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "endpoint": {
+                     *         "concurrency": 4,
+                     *         "consecutive_failures": 0,
+                     *         "created_at": "2026-03-02T09:30:00Z",
+                     *         "description": "",
+                     *         "disabled": false,
+                     *         "disabled_reason": "WEBHOOK_DISABLED_REASON_UNSPECIFIED",
+                     *         "endpoint_id": "whe_019ca1d0-0000-7000-8000-000000000034",
+                     *         "format": "WEBHOOK_FORMAT_JSON",
+                     *         "secrets": [
+                     *           {
+                     *             "created_at": "2026-03-02T09:30:00Z",
+                     *             "public_key": "",
+                     *             "secret_id": "whs_019ca1d0-0000-7000-8000-000000000062",
+                     *             "signing": "WEBHOOK_SIGNING_HMAC"
+                     *           },
+                     *           {
+                     *             "created_at": "2026-03-02T09:30:00Z",
+                     *             "expires_at": "2026-03-02T09:30:00Z",
+                     *             "public_key": "",
+                     *             "secret_id": "whs_019ca1d0-0000-7000-8000-000000000038",
+                     *             "signing": "WEBHOOK_SIGNING_HMAC"
+                     *           }
+                     *         ],
+                     *         "subjects": [
+                     *           "stock.*"
+                     *         ],
+                     *         "updated_at": "2026-03-02T09:30:00Z",
+                     *         "url": "https://partner.example/hook/hook"
+                     *       },
+                     *       "secret": "whsec_c2hvd24gb25seSBvbmNl"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.RotateWebhookSecretResponse"];
                 };
             };
@@ -7141,13 +9773,21 @@ export interface operations {
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
             };
             path: {
-                /** @description The endpoint. */
+                /**
+                 * @description The endpoint.
+                 * @example whe_019ca1d0-0000-7000-8000-000000000034
+                 */
                 endpoint_id: string;
             };
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "request_id": "019ca1d0-0000-7000-8000-00000000005e"
+                 *     }
+                 */
                 "application/json": components["schemas"]["payments.events.v1.EventService.TestWebhookEndpointBody"];
             };
         };
@@ -7159,6 +9799,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "attempt": {
+                     *         "attempt_id": "wha_019ca1d0-0000-7000-8000-00000000005b",
+                     *         "endpoint_id": "whe_019ca1d0-0000-7000-8000-000000000034",
+                     *         "error": "",
+                     *         "event_id": "01KK0000000000000000000089",
+                     *         "latency_ms": 12,
+                     *         "number": 1,
+                     *         "outcome": "WEBHOOK_ATTEMPT_OUTCOME_SUCCEEDED",
+                     *         "response": "",
+                     *         "started_at": "2026-03-02T09:30:00Z",
+                     *         "status_code": 204,
+                     *         "subject": "webhook-endpoint.tested"
+                     *       },
+                     *       "event_id": "01KK0000000000000000000089"
+                     *     }
+                     */
                     "application/json": components["schemas"]["payments.events.v1.TestWebhookEndpointResponse"];
                 };
             };

@@ -212,7 +212,6 @@ async def promises_and_keys(play: Any) -> None:
     await play("POST", "/v1/monitoring/contracts", {"contracts": [contract]})
     await play("GET", "/v1/monitoring/contracts?page_size=2")
     violation = {
-        "violation_id": new_id(),
         "contract_id": "checkout/answers",
         "service": "checkout",
         "severity": "high",

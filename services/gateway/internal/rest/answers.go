@@ -51,7 +51,7 @@ func (a *wholeAnswer) Write(text []byte) (int, error) {
 func (a *wholeAnswer) send() {
 	a.WriteHeader(http.StatusOK)
 	header := a.Header()
-	header.Add("Vary", "Accept-Encoding")
+	header.Set("Vary", strings.Join(append(header.Values("Vary"), "Accept-Encoding"), ", "))
 	suffix := ""
 	if len(a.body) >= gzipBytesMin && header.Get("Content-Encoding") == "" && acceptsGzip(a.request.Header) {
 		suffix = gzipTag

@@ -28,6 +28,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"tollmesh.dev/gateway/internal/docs"
 	"tollmesh.dev/gen/go/openapi"
 )
 
@@ -148,7 +149,7 @@ func (s *mortalStream) RecvMsg(message any) error {
 	return err
 }
 
-// NewHandler is the whole facade: every annotated RPC, /healthz, /readyz and /openapi.json. It is not ready any more once
+// NewHandler is the whole facade: every annotated RPC, /healthz, /readyz, /openapi.json and /docs. It is not ready any more once
 // ctx ends.
 func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits) (http.Handler, error) {
 	plain := newCodec()
@@ -177,12 +178,16 @@ func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits)
 			return nil, fmt.Errorf("register routes: %w", err)
 		}
 	}
-	for path, serve := range map[string]runtime.HandlerFunc{
+	fixed := map[string]runtime.HandlerFunc{
 		descriptionPath: serveDescription,
 		// Served before they are routed; known here, so that another method is answered with 405.
 		livePath:  nil,
 		readyPath: nil,
-	} {
+	}
+	for path, file := range docs.Files {
+		fixed[path] = serveDocs(file)
+	}
+	for path, serve := range fixed {
 		if err := mux.HandlePath(http.MethodGet, path, serve); err != nil {
 			return nil, err
 		}
@@ -196,6 +201,16 @@ func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits)
 
 func serveDescription(w http.ResponseWriter, r *http.Request, _ map[string]string) {
 	serveFixed(w, r, jsonType, openapi.Description)
+}
+
+// serveDocs answers with a file of the page at /docs.
+func serveDocs(file docs.File) runtime.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request, _ map[string]string) {
+		w.Header().Set("Content-Security-Policy", docs.Policy)
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		serveFixed(w, r, file.ContentType, file.Content)
+	}
 }
 
 // serveFixed answers with what is the same for everybody until the next release.

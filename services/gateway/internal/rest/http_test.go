@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -458,6 +459,35 @@ func TestATailThatIsRefusedHasAnOrdinaryError(t *testing.T) {
 	client := newClient(t, mesh.address, defaults)
 	client.do("GET", "/v1/events:tail", "", "Accept", "text/event-stream", "Last-Event-ID", "a", "Last-Event-ID", "b").
 		wantReason(400, "INVALID_FIELD")
+}
+
+// The page loads what stands in it from here, and nothing else: no address of others stands in it, and none may be loaded.
+func TestThePageOfTheDescriptionNeedsNobodyElse(t *testing.T) {
+	client := newClient(t, newMesh(t, nil).address, defaults)
+	page := client.do("GET", "/docs", "")
+	policy := page.header.Get("Content-Security-Policy")
+	if page.status != 200 || page.header.Get("Content-Type") != "text/html; charset=utf-8" ||
+		!strings.HasPrefix(policy, "default-src 'none'; ") || strings.Contains(policy, "http") || strings.Contains(policy, "unsafe-eval") {
+		t.Fatalf("%d %v", page.status, page.header)
+	}
+	loaded := regexp.MustCompile(`(?:src|href)="([^"]*)"`).FindAllStringSubmatch(string(page.body), -1)
+	if len(loaded) < 4 || strings.Contains(string(page.body), "://") {
+		t.Errorf("%s", page.body)
+	}
+	for _, match := range loaded {
+		if strings.HasPrefix(match[1], "data:") {
+			continue
+		}
+		file := client.do("GET", match[1], "", "Accept-Encoding", "gzip")
+		if file.status != 200 || file.header.Get("Content-Encoding") != "gzip" && len(file.body) > gzipBytesMin {
+			t.Errorf("%s: %d %v", match[1], file.status, file.header)
+		}
+		if client.do("GET", match[1], "", "If-None-Match", file.header.Get("ETag")).status != 304 {
+			t.Errorf("%s is sent again", match[1])
+		}
+	}
+	client.do("POST", "/docs", "{}").wantReason(405, "METHOD_NOT_ALLOWED")
+	client.do("GET", "/docs/x", "").wantReason(404, "NO_ROUTE")
 }
 
 // Each list and each thing of the schemas is told apart by its shape; a new one that is neither would be a surprise.

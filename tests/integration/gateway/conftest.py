@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -22,7 +23,7 @@ MakeCaller = Callable[..., Awaitable[Rest]]
 @pytest_asyncio.fixture(scope="session")
 async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
     """Every service on one port."""
-    settings = {"secrets_keys": new_key(), "webhook_allow": ALLOW}
+    settings: dict[str, Any] = {"secrets_keys": new_key(), "webhook_allow": ALLOW}
     async with running(database, manifests.found(), **settings) as served:
         yield served
 

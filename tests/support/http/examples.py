@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
+from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from tests.support.http.rest import REPOSITORY, Reply, Rest
@@ -199,7 +199,7 @@ def _joined(one: Any, other: Any) -> Any:
 def faults(value: Any, schema: Mapping[str, Any]) -> list[str]:
     """Where a value does not fit a schema of the description."""
     root = "urn:tollmesh"
-    resource = Resource(contents=description(), specification=DRAFT202012)
+    resource = DRAFT202012.create_resource(description())
     registry: Registry[Any] = Registry().with_resource(root, resource)
     absolute = json.loads(json.dumps(schema).replace('"#/components/', f'"{root}#/components/'))
     validator = Draft202012Validator(

@@ -30,7 +30,7 @@ export GOFLAGS := -buildvcs=false
 # tools/go_toolchain.py chooses a Go that is new enough; it must not fetch another one.
 export GOTOOLCHAIN := local
 
-.PHONY: help setup demo up test lint generate bench chaos gateway grpcurl wheel \
+.PHONY: help setup demo up test lint generate examples bench chaos gateway grpcurl wheel \
 	check-style check-types check-imports check-schemas check-breaking check-generated check-pages check-gateway \
 	suites unit release-image clean
 
@@ -61,6 +61,10 @@ generate: setup ## Write gen/ from proto/, and pages of docs/reference (PARTS="p
 	@$(PY) tools/cli_page.py
 	@$(PY) tools/settings_page.py
 	@$(PY) tools/metrics_page.py
+
+examples: setup gateway ## Record the examples of the OpenAPI description anew, from calls to a mesh
+	@TOLLMESH_WRITE_EXAMPLES=1 $(RUN)/pytest -q tests/integration/gateway/test_examples.py
+	@$(PY) tools/generate.py go
 
 unit: setup ## Only the tests that need no server and no database
 	@$(RUN)/pytest tests/unit -q

@@ -98,6 +98,7 @@ async def payments(play: Any) -> None:
     config = {"request_id": new_id(), "config": {"methods": methods}}
     await play("PUT", "/v1/merchant-configs/shop", config)
     await play("GET", "/v1/merchant-configs/shop")
+    await play("GET", "/v1/merchant-configs")
     await play("GET", "/v1/merchant-configs/shop/versions")
     wanted = {
         "merchant_id": "shop",

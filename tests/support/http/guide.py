@@ -50,8 +50,8 @@ _VARIES = (
     (r"\b[0-9]+(\.[0-9]+)? ?(ms|s|min)\b", "<duration>"),
     (r"(?<=, )[0-9,]+/s\b", "<rate>"),
     (r"127\.0\.0\.1:[0-9]+", "<address>"),
-    # A snapshot of Postgres: its oldest transaction, its newest, and those between that had not ended.
-    (r"\b[0-9]+:[0-9]+:[0-9,]*", "<snapshot>"),
+    (r"(?<=\?after=)[\w-]+|(?<=Tollmesh-Next-Cursor: )[\w-]+", "<cursor>"),
+    (r"(?<=usage snapshot )\S+", "<snapshot>"),
     (r"\beyJ[A-Za-z0-9_=-]+|\b[A-Za-z0-9_-]{40,}={0,2}", "<token>"),
     (r"\"latency_ms\": \"[0-9]+\"", "<duration>"),
     # Status and milliseconds of an attempt.

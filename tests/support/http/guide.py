@@ -54,6 +54,8 @@ _VARIES = (
     (r"(?<=usage snapshot )\S+", "<snapshot>"),
     (r"\beyJ[A-Za-z0-9_=-]+|\b[A-Za-z0-9_-]{40,}={0,2}", "<token>"),
     (r"\"latency_ms\": \"[0-9]+\"", "<duration>"),
+    # Place in the feed, which all pages share.
+    (r"\"(sequence|position)\": ?\"?[0-9]+", r"\1 <position>"),
     # Status and milliseconds of an attempt.
     (r"│ ([0-9]{3}) │ [0-9]+ │", r"│ \1 │ <duration> │"),
     (r"[─━═]+", "<rule>"),

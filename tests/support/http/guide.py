@@ -36,7 +36,7 @@ STARTS_MESHES = frozenset({"jetstream"})
 SETTLES_WITHIN_S = 30.0
 # When a page is written: longer than three retries of a reaction take.
 SETTLE_BEFORE_WRITING_S = 12.0
-COMMAND_WITHIN_S = 60.0
+COMMAND_WITHIN_S = 180.0
 
 _BLOCK = re.compile(r"^```console( settles)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _END = "guide-command-ended"
@@ -48,6 +48,7 @@ _VARIES = (
     (r"\b(whsec|whsk|whpk)_[A-Za-z0-9+/=]+", r"\1_<secret>"),
     (r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:.]+(Z|\+00:00)?", "<time>"),
     (r"\b[0-9]+(\.[0-9]+)? ?(ms|s|min)\b", "<duration>"),
+    (r"\bNATS [0-9.]+", "NATS <version>"),
     (r"(?<=, )[0-9,]+/s\b", "<rate>"),
     (r"127\.0\.0\.1:[0-9]+", "<address>"),
     (r"(?<=\?after=)[\w-]+|(?<=Tollmesh-Next-Cursor: )[\w-]+", "<cursor>"),
@@ -121,7 +122,7 @@ class Shell:
         """Run a command and return what it printed.
 
         Raises:
-            RuntimeError: it took more than a minute, or ended the shell.
+            RuntimeError: it took too long, or ended the shell.
         """
         overdue = threading.Timer(COMMAND_WITHIN_S, self._end)
         overdue.start()

@@ -46,6 +46,7 @@ _VARIES = (
     (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "<uuid>"),
     (r"\b[0-9A-HJKMNP-TV-Z]{26}\b", "<ulid>"),
     (r"\b(whsec|whsk|whpk)_[A-Za-z0-9+/=]+", r"\1_<secret>"),
+    (r"\btmk_[0-9a-f]{4,8}\b", "tmk_<prefix>"),
     (r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:.]+(Z|\+00:00)?", "<time>"),
     (r"\b[0-9]+(\.[0-9]+)? ?(ms|s|min)\b", "<duration>"),
     (r"\bNATS [0-9.]+", "NATS <version>"),

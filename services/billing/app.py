@@ -30,6 +30,7 @@ from services.runtime.context import current
 from services.runtime.crashpoints import crashpoint
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import DomainError, NotFound
+from services.runtime.turns import aside
 
 
 class Charges:
@@ -95,11 +96,17 @@ class Charges:
         if other is not None:
             raise overlaps(order.org_id, other)
         rating = await self._rater.rate(order.org_id, period)
+        # Before the transaction, which is not to wait for it.
+        charge = await aside(
+            len(rating.lines),
+            lambda: postings.planned(
+                freeze(charge_id, order.org_id, period, rating, self._database.now())
+            ),
+        )
         async with claimed.step("billing.freeze_charge") as work:
             winner = await store.read_charge(work, charge_id)
             if winner is not None:
                 return winner
-            charge = postings.planned(freeze(charge_id, order.org_id, period, rating, work.now))
             if await store.insert_charge(work, charge):
                 work.publish(facts.usage_aggregated(charge))
                 work.publish(facts.usage_rated(charge))

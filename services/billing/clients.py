@@ -14,6 +14,7 @@ from services.runtime.edge import values as edge
 from services.runtime.edge.channels import Channels
 from services.runtime.errors import DomainError, Internal
 from services.runtime.money import parse_decimal
+from services.runtime.turns import aside
 
 # An account that the tenant made before, with an owner, limit or metadata of its own, serves as well.
 _SERVES = frozenset(
@@ -40,21 +41,7 @@ class PricingClient:
         )
         stub = pricing_service_pb2_grpc.PricingServiceStub(self._channels.channel("pricing"))
         response = await stub.RateUsage(request)
-        try:
-            lines = [_rated_line(line) for line in response.lines]
-        except DomainError as error:
-            # Not the caller's fault, so not an answer to store.
-            raise Internal(f"pricing returned a line that cannot be read: {error}") from error
-        rating = Rating(
-            lines=lines,
-            currency_code=response.total.currency_code,
-            plan_id=response.plan_id,
-            plan_version=response.plan_version,
-            usage_snapshot=response.usage_snapshot,
-        )
-        if sum(line.amount.minor_units for line in rating.lines) != response.total.minor_units:
-            raise Internal(f"the rated lines of {org_id} do not add up to their total")
-        return rating
+        return await aside(len(response.lines), _rating, org_id, response)
 
 
 class LedgerClient:
@@ -99,6 +86,24 @@ class LedgerClient:
         stub: ledger_service_pb2_grpc.LedgerServiceAsyncStub
         stub = ledger_service_pb2_grpc.LedgerServiceStub(self._channels.channel("ledger"))
         return stub
+
+
+def _rating(org_id: str, response: pricing_service_pb2.RateUsageResponse) -> Rating:
+    try:
+        lines = [_rated_line(line) for line in response.lines]
+    except DomainError as error:
+        # Not the caller's fault, so not an answer to store.
+        raise Internal(f"pricing returned a line that cannot be read: {error}") from error
+    rating = Rating(
+        lines=lines,
+        currency_code=response.total.currency_code,
+        plan_id=response.plan_id,
+        plan_version=response.plan_version,
+        usage_snapshot=response.usage_snapshot,
+    )
+    if sum(line.amount.minor_units for line in rating.lines) != response.total.minor_units:
+        raise Internal(f"the rated lines of {org_id} do not add up to their total")
+    return rating
 
 
 def _rated_line(line: pricing_pb2.RatedLine) -> RatedLine:

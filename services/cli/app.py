@@ -113,6 +113,7 @@ def main(
         typer.Option(
             "--profile",
             envvar="TOLLMESH_PROFILE",
+            autocompletion=profiles.complete,
             help="the mesh of this name, see `tollmesh profiles`; it stands before the command",
         ),
     ] = "",

@@ -16,8 +16,17 @@ def read_document(file: str) -> Any:
     Raises:
         CliError: it cannot be read, is neither, or is ambiguous.
     """
+    return parse_document(read_bytes(file, documents.BYTES_MAX + 1), file)
+
+
+def parse_document(content: bytes, file: str) -> Any:
+    """Read JSON, or YAML whose scalars are those of JSON, from the bytes of a file, or of standard input for `-`.
+
+    Raises:
+        CliError: it is neither, or is ambiguous.
+    """
     try:
-        return documents.read(read_bytes(file, documents.BYTES_MAX + 1))
+        return documents.read(content)
     except documents.DocumentUnfit as error:
         name = "standard input" if file == "-" else file
         too_long = isinstance(error, documents.DocumentTooLong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -11,8 +12,7 @@ import signal
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -21,11 +21,13 @@ from services.cli.errors import EXIT_USAGE, CliError
 from services.cli.output import ReaderGone
 from services.cli.tables import Kind, Page, Table
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Without a zone, because all is UTC: thus it writes three times as fast.
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 # A group of rows of a Parquet file ends with either.
 _GROUP_ROWS = 65_536
 _GROUP_BYTES = 32 * 1024 * 1024
 _BUFFER_BYTES = 1024 * 1024
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class FileFormat(StrEnum):
@@ -44,6 +46,9 @@ class Writer(Protocol):
 
     def close(self) -> None:
         """Write what is left; the file underneath stays open."""
+
+    def abandon(self) -> None:
+        """Give up; the file underneath stays open."""
 
 
 def format_of(chosen: FileFormat | None, path: str) -> FileFormat:
@@ -80,18 +85,22 @@ def export(
     rows = 0
     with _opened(path) as file:
         writer = _WRITERS[file_format](file, table)
-        for page in pages:
-            writer.write(table.take(page))
-            rows += len(page)
-            progress(rows)
-        writer.close()
+        try:
+            for page in pages:
+                writer.write(table.take(page))
+                rows += len(page)
+                progress(rows)
+            writer.close()
+        except BaseException:
+            writer.abandon()
+            raise
     return rows
 
 
 # ---- Where to
 
 
-@contextmanager
+@contextlib.contextmanager
 def _opened(path: str) -> Iterator[IO[bytes]]:
     if not path:
         try:
@@ -125,7 +134,7 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
         ) from error
 
 
-@contextmanager
+@contextlib.contextmanager
 def _whole(target: Path) -> Iterator[IO[bytes]]:
     """Give a file that takes its name only once all is in it and on the disk."""
     new = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
@@ -144,7 +153,7 @@ def _whole(target: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-@contextmanager
+@contextlib.contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
     """Let SIGTERM end it as Ctrl-C does, so that nothing half written stays behind."""
 
@@ -163,12 +172,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 def written_time(micros: int) -> str:
     """Write microseconds since 1970 as RFC 3339 in UTC, always with six places."""
-    moment = _EPOCH + timedelta(microseconds=micros)
-    return (
-        f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"
-        if moment.year >= 1000
-        else f"{moment.isoformat(timespec='microseconds')[:-6]}Z"
-    )
+    return (_EPOCH + timedelta(microseconds=micros)).isoformat(timespec="microseconds") + "Z"
 
 
 def _times_as_text(table: Table, columns: Sequence[Sequence[Any]]) -> Iterator[Sequence[Any]]:
@@ -195,15 +199,20 @@ class _Csv:
         self._text.flush()
         self._text.detach()
 
+    def abandon(self) -> None:
+        with contextlib.suppress(ValueError, OSError):
+            self._text.detach()
+
 
 class _JsonLines:
     """An object a line; integers of 64 bits and decimals are strings, as everywhere in our JSON; absent is null."""
 
     def __init__(self, file: IO[bytes], table: Table) -> None:
         self._file, self._table = file, table
-        self._names = [column.name for column in table.columns]
-        # Payloads stand in it as they are, not as a text of JSON.
-        self._nested = {column.name for column in table.columns if column.kind is Kind.JSON}
+        names = [(index, column.name) for index, column in enumerate(table.columns)]
+        is_json = [column.kind is Kind.JSON for column in table.columns]
+        self._flat = [each for each in names if not is_json[each[0]]]
+        self._nested = [each for each in names if is_json[each[0]]]
         self._integers = [
             index for index, column in enumerate(table.columns) if column.kind is Kind.INTEGER
         ]
@@ -216,19 +225,18 @@ class _JsonLines:
         self._file.write("".join(lines).encode("utf-8", "replace"))
 
     def _line(self, row: Sequence[Any]) -> str:
-        cells = (
-            f"{json.dumps(name)}:{self._cell(name, value)}"
-            for name, value in zip(self._names, row, strict=True)
+        flat = _ENCODE({name: row[index] for index, name in self._flat})
+        # Their texts stand in it as they are, numbers with all their digits; only what would break the line goes.
+        nested = (
+            f',"{name}":{(row[index] or "null")}'.replace("\r", " ").replace("\n", " ")
+            for index, name in self._nested
         )
-        return "{" + ",".join(cells) + "}\n"
-
-    def _cell(self, name: str, value: Any) -> str:
-        if value is not None and name in self._nested:
-            # Numbers keep their text. What an outside producer indented must not break the line.
-            return str(value).replace("\r", " ").replace("\n", " ")
-        return json.dumps(value, ensure_ascii=False)
+        return f"{flat[:-1]}{''.join(nested)}}}\n"
 
     def close(self) -> None:
+        """Nothing is held."""
+
+    def abandon(self) -> None:
         """Nothing is held."""
 
 
@@ -289,6 +297,10 @@ class _Parquet:
     def close(self) -> None:
         self._flush()
         self._writer.close()
+
+    def abandon(self) -> None:
+        # Closed, it would write the end that makes the part a whole file.
+        self._writer.is_open = False
 
 
 _WRITERS: dict[FileFormat, Callable[[IO[bytes], Table], Writer]] = {

@@ -104,6 +104,7 @@ class Forwarder:
             "webhook-signature": f"v1,{signature}",
             "User-Agent": USER_AGENT,
             "Accept": "*/*",
+            "Connection": "close",
         }
 
     def _post(self, body: bytes, headers: dict[str, str]) -> int:
@@ -117,9 +118,11 @@ class Forwarder:
         )
         path = self._url.path or "/"
         with contextlib.closing(connection):
-            connection.request(
-                "POST", f"{path}?{self._url.query}" if self._url.query else path, body, headers
-            )
+            asked = f"{path}?{self._url.query}" if self._url.query else path
+            connection.putrequest("POST", asked, skip_accept_encoding=True)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                connection.putheader(name, value)
+            connection.endheaders(body)
             return connection.getresponse().status
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import IO, TypeVar
@@ -12,7 +13,7 @@ from typing import IO, TypeVar
 from google.protobuf.message import Message
 
 from services.cli import streams, strict_json
-from services.cli.documents import read_document
+from services.cli.documents import parse_document
 from services.cli.errors import EXIT_USAGE, CliError
 from services.runtime import documents
 from services.runtime.edge import json_messages
@@ -42,7 +43,7 @@ class ItemText:
     problem: str = ""
 
 
-def texts(stream: IO[str], name: str) -> Iterator[ItemText]:
+def texts(stream: IO[str] | streams.Ahead, name: str) -> Iterator[ItemText]:
     """Split a text of JSON into items; each keeps its text.
 
     Args:
@@ -59,7 +60,10 @@ def texts(stream: IO[str], name: str) -> Iterator[ItemText]:
 
 
 def messages(file: str, name: str, kind: type[_MessageT]) -> Iterator[_MessageT]:
-    """Read the messages of a file: YAML if its name says so, else JSON or JSON Lines, optionally gzipped.
+    """Read the messages of a file: YAML, JSON or JSON Lines, optionally gzipped.
+
+    JSON is read item by item, whatever its length. YAML is what starts with neither a brace nor a bracket, or whose
+    name says so.
 
     Args:
         file: its name; - for standard input.
@@ -69,11 +73,15 @@ def messages(file: str, name: str, kind: type[_MessageT]) -> Iterator[_MessageT]
     Raises:
         CliError: it cannot be read; an item is none, whose place is named, and those before it were given.
     """
-    if PurePath(file).suffix.lower() in _YAML:
-        yield from _of_document(read_document(file), file, name, kind)
-        return
-    with streams.opened(file) as stream:
-        for text in texts(stream, name):
+    with _opened(file) as stream:
+        start = _start_of(stream)
+        whole = streams.Ahead(start, stream)
+        is_named_yaml = PurePath(file).suffix.lower() in _YAML
+        if is_named_yaml or start[-1:] not in ("{", "["):
+            content = whole.read(documents.BYTES_MAX + 1).encode(errors="surrogateescape")
+            yield from _of_document(parse_document(content, file), file, name, kind)
+            return
+        for text in texts(whole, name):
             place = f"line {text.line}"
             if text.problem:
                 raise CliError(f"{place} {text.problem}", exit_code=EXIT_USAGE)
@@ -84,6 +92,23 @@ def messages(file: str, name: str, kind: type[_MessageT]) -> Iterator[_MessageT]
             yield message_of(document, place, kind)
 
 
+@contextmanager
+def _opened(file: str) -> Iterator[IO[str]]:
+    try:
+        with streams.opened(file) as stream:
+            yield stream
+    except streams.Damaged as error:
+        raise CliError(f"cannot read {file}: {error}", exit_code=EXIT_USAGE) from error
+
+
+def _start_of(stream: IO[str]) -> str:
+    """Read up to the first character that is no space."""
+    start = ""
+    while (character := stream.read(1)).isspace() and len(start) < _HEAD_CHARS:
+        start += character
+    return start + character
+
+
 def _of_document(
     document: object, file: str, name: str, kind: type[_MessageT]
 ) -> Iterator[_MessageT]:
@@ -92,7 +117,7 @@ def _of_document(
         found = document[name] if [*document] == [name] else [document]
     if not isinstance(found, list):
         raise CliError(
-            f"{file} holds no {name}",
+            f"{'standard input' if file == '-' else file} holds no {name}",
             f"write a list of them, or {name}: with a list below it",
             exit_code=EXIT_USAGE,
         )
@@ -115,7 +140,7 @@ def message_of(document: object, place: str, kind: type[_MessageT]) -> _MessageT
         raise CliError(f"{place} is not a valid {what}: {error}", exit_code=EXIT_USAGE) from error
 
 
-def _texts(stream: IO[str], name: str) -> Iterator[_Placed]:
+def _texts(stream: IO[str] | streams.Ahead, name: str) -> Iterator[_Placed]:
     start = strict_json.START
     while (first := stream.read(1)).isspace():
         start = start.behind(first)

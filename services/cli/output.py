@@ -282,6 +282,17 @@ def copy_out(kept: IO[str]) -> None:
         raise ReaderGone from error
 
 
+def print_line(text: str) -> None:
+    """Print a line that holds nothing a terminal would obey, as it is."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except UnicodeEncodeError:  # under a locale without UTF-8
+        sys.stdout.write(text.encode("ascii", "backslashreplace").decode() + "\n")
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+
+
 def _json(plain: Any) -> str:
     """Write JSON that means the same to programs, and that no terminal obeys."""
     text = json.dumps(plain, ensure_ascii=False)

@@ -152,6 +152,14 @@ def _profile(name: str, plain: Mapping[str, Any]) -> Profile:
     )
 
 
+def complete(incomplete: str) -> list[str]:
+    """Return the names that begin so, for completion, which fails in silence."""
+    try:
+        return sorted(name for name in read().by_name if name.startswith(incomplete))
+    except CliError:
+        return []
+
+
 def add(profile: Profile, api_key: str, place: KeyPlace | None, *, overwrite: bool) -> Profile:
     """Store a profile and its key; returns it as stored.
 

@@ -15,10 +15,10 @@ from services.cli.errors import EXIT_FAULT, EXIT_USAGE, CliError
 USAGE = "usage.csv"
 DOCUMENTS = ("catalog.yaml", "merchant.yaml")
 ORG_ID = "acme"
-# Of the usage: with the plan of catalog.yaml they make a bill of 33.10 USD.
+# Of the usage: with the plan of catalog.yaml they make a bill of 35.30 USD.
 EVENTS = 240
 CALLS = 100
-GIGABYTES = 11
+GIGABYTE_HOURS = (100, 110, 120)
 
 _COLUMNS = ("request_id", "org_id", "project_id", "sku", "quantity", "event_time")
 
@@ -72,10 +72,9 @@ def _rows(now: datetime) -> Iterator[tuple[str, ...]]:
     for number in range(EVENTS):
         moment = _whole_ms(start_at + number * step)
         yield (f"calls-{moment}", ORG_ID, "website", "api.calls", str(CALLS), moment)
-    for number in range(3):
-        moment = _whole_ms(start_at + number * (now - start_at) / 3)
-        held = str(GIGABYTES - 2 + number)
-        yield (f"storage-{moment}", ORG_ID, "website", "storage.gb", held, moment)
+    for number, quantity in enumerate(GIGABYTE_HOURS):
+        moment = _whole_ms(start_at + number * (now - start_at) / len(GIGABYTE_HOURS))
+        yield (f"storage-{moment}", ORG_ID, "website", "storage.gb_hours", str(quantity), moment)
 
 
 def _whole_ms(moment: datetime) -> str:

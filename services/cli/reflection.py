@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pool, json_format, message_factory
+from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from services.cli import strict_json
 from services.cli.client import Client
 from services.cli.errors import EXIT_REFUSED, EXIT_USAGE, CliError
+from services.runtime.edge import json_messages
 
 _SHOWN_MAX = 10
 _TYPES = {
@@ -135,9 +136,9 @@ class Server:
         requests = [self._request(kind, each) for each in documents]
         if not method.descriptor.client_streaming and len(requests) != 1:
             raise CliError(f"{method.path} takes one request", exit_code=EXIT_USAGE)
-        answers = self._start(method, requests, [*self._client.metadata, *metadata], timeout)
         try:
-            yield from answers
+            # One answer is waited for here already.
+            yield from self._start(method, requests, [*self._client.metadata, *metadata], timeout)
         except grpc.RpcError as error:
             raise self._client.explain(error) from error
 
@@ -164,8 +165,8 @@ class Server:
 
     def _request(self, kind: type[Message], document: Any) -> Message:
         try:
-            return json_format.ParseDict(document, kind(), descriptor_pool=self.pool)
-        except (json_format.ParseError, ValueError, TypeError, AttributeError) as error:
+            return json_messages.parse(document, kind())
+        except json_messages.NotThisMessage as error:
             name = kind.DESCRIPTOR.full_name
             raise CliError(
                 f"the body is no {name}: {error}",
@@ -190,7 +191,9 @@ class Server:
                 f"{given[:100]!r} may be {' or '.join(found[:_SHOWN_MAX])}: name one of them",
                 exit_code=EXIT_USAGE,
             )
-        raise _unknown(f"the server has no service {given[:100]!r}", given, known)
+        short = {name.rpartition(".")[2].lower().removesuffix("service"): name for name in known}
+        close = [short[each] for each in difflib.get_close_matches(wanted, short, 3, 0.5)]
+        raise _unknown(f"the server has no service {given[:100]!r}", given, close or known)
 
 
 def body(text: str) -> list[Any]:
@@ -254,6 +257,6 @@ def fields(message: Descriptor) -> Iterator[tuple[str, str]]:
 
 
 def _unknown(message: str, given: str, known: Sequence[str]) -> CliError:
-    close = difflib.get_close_matches(given, known, 3, 0.5)
+    close = difflib.get_close_matches(given, known, 3, 0.5) or (known if len(known) <= 3 else [])
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
     return CliError(message, hint, exit_code=EXIT_USAGE if known else EXIT_REFUSED)

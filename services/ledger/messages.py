@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from uuid import UUID
 
 from payments.ledger.v1 import ledger_pb2 as pb
@@ -131,7 +130,7 @@ def entry(view: EntryView, account_type: AccountType) -> pb.Entry:
     """Write an entry of an account."""
     is_debit = view.amount_minor > 0
     balance_after = account_type.balance(view.balance_after_minor)
-    message = pb.Entry(
+    return pb.Entry(
         account_id=view.account_id,
         seq=view.seq,
         transfer_id=str(view.transfer_id),
@@ -141,10 +140,9 @@ def entry(view: EntryView, account_type: AccountType) -> pb.Entry:
         counter_account_id=view.credit_account_id if is_debit else view.debit_account_id,
         code=view.code,
         metadata=view.metadata,
+        recorded_at=edge.stamp(view.recorded_at),
+        effective_at=edge.stamp(view.effective_at),
     )
-    message.recorded_at.FromDatetime(view.recorded_at.astimezone(UTC))
-    message.effective_at.FromDatetime(view.effective_at.astimezone(UTC))
-    return message
 
 
 def currency_sums(sums: CurrencySums) -> pb.CurrencyTrialBalance:

@@ -168,21 +168,25 @@ class LocalMesh:
     async def _prepare_database(self) -> DatabaseUrls:
         options = self._options
         admin_url = options.database_url
+        files = [secrets.MESH_SECRET_FILE]
+        if not os.environ.get(SECRETS_SETTING):
+            files.append(secrets.SECRETS_KEYS_FILE)
         if admin_url:
             folder = options.data_dir.absolute()
             self._directory = await asyncio.to_thread(take_directory, folder)
             if not options.take_over:
-                await asyncio.to_thread(secrets.refuse_a_part, folder)
+                await asyncio.to_thread(secrets.refuse_a_part, folder, files)
         else:
             self._postgres = EmbeddedPostgres(options.data_dir)
             await self._postgres.start_async()
             admin_url = await asyncio.to_thread(self._postgres.create_database, DATABASE)
-        secret_file, passwords_file = (
-            options.data_dir / name for name in (secrets.MESH_SECRET_FILE, secrets.PASSWORDS_FILE)
-        )
-        new = [path for path in (secret_file, passwords_file) if not path.exists()]
-        # Made before the passwords: whoever has those without it has a part of another directory.
+        passwords_file = options.data_dir / secrets.PASSWORDS_FILE
+        kept = [*(options.data_dir / name for name in files), passwords_file]
+        new = [path for path in kept if not path.exists()]
+        # Made before the passwords: whoever has those without them has a part of another directory.
         self._secret = await asyncio.to_thread(secrets.mesh_secret, options.data_dir)
+        if secrets.SECRETS_KEYS_FILE in files:
+            await asyncio.to_thread(secrets.secrets_keys, options.data_dir)
         try:
             urls = await roles.prepare(
                 admin_url,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from services.local.errors import MeshSecretDamaged, SecretsKeysDamaged
@@ -47,11 +48,16 @@ def secrets_keys(data_dir: Path) -> str:
     return keys
 
 
-def refuse_a_part(data_dir: Path) -> None:
-    """Refuse a directory that has the passwords of a mesh and not its secret. Raises DatabaseTaken."""
-    if (data_dir / PASSWORDS_FILE).exists() and not (data_dir / MESH_SECRET_FILE).exists():
+def refuse_a_part(data_dir: Path, others: Iterable[str]) -> None:
+    """Refuse a directory that has the passwords of a mesh and not its other secrets, files named `others`.
+
+    Raises:
+        DatabaseTaken: one is missing.
+    """
+    missing = [name for name in others if not (data_dir / name).exists()]
+    if missing and (data_dir / PASSWORDS_FILE).exists():
         raise DatabaseTaken(
-            f"{data_dir} holds the passwords of a mesh but not its secret ({MESH_SECRET_FILE}): two meshes that do "
+            f"{data_dir} holds the passwords of a mesh but not its secret ({', '.join(missing)}): two meshes that do "
             "not know each other would share one database"
         )
 

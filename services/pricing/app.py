@@ -26,11 +26,11 @@ from services.pricing.domain.rating import (
     estimate,
     rate,
 )
-from services.pricing.ports import UsageReader
+from services.pricing.ports import UsageReader, UsageSnapshot
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import NotFound
 from services.runtime.money import Money, round_to_minor
-from services.runtime.turns import in_slices
+from services.runtime.turns import aside, in_slices
 
 # Price lists of a page hold this many prices and tiers at most, unless a single plan has more: an answer stays
 # well below the largest message.
@@ -143,11 +143,15 @@ class Pricing:
             terms = await terms_at(work, org_id, start_at, end_at)
         # The transaction has ended: none is held open across the network.
         seen = await self._usage.read(org_id, start_at, end_at)
-        lines = rate(terms, seen.usages)
-        total = Money(terms.currency_code, 0)
-        for line in lines:
-            total += line.amount
-        return Rated(terms, lines, total, seen.snapshot)
+        return await aside(len(seen.usages), _rated, terms, seen)
+
+
+def _rated(terms: Terms, seen: UsageSnapshot) -> Rated:
+    lines = rate(terms, seen.usages)
+    total = Money(terms.currency_code, 0)
+    for line in lines:
+        total += line.amount
+    return Rated(terms, lines, total, seen.snapshot)
 
 
 async def terms_at(work: UnitOfWork, org_id: str, start_at: datetime, end_at: datetime) -> Terms:

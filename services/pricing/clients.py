@@ -12,6 +12,7 @@ from services.pricing.ports import UsageSnapshot
 from services.runtime.edge import values as edge
 from services.runtime.edge.channels import Channels
 from services.runtime.money import CONTEXT
+from services.runtime.turns import aside
 
 
 class MeteringClient:
@@ -35,8 +36,11 @@ class MeteringClient:
         )
         stub = metering_service_pb2_grpc.MeteringServiceStub(self._channels.channel("metering"))
         response = await stub.QueryUsage(request)
-        usages = tuple(_usage(row) for row in response.rows)
-        return UsageSnapshot(usages, response.usage_snapshot)
+        return await aside(len(response.rows), _snapshot, response)
+
+
+def _snapshot(response: metering_service_pb2.QueryUsageResponse) -> UsageSnapshot:
+    return UsageSnapshot(tuple(map(_usage, response.rows)), response.usage_snapshot)
 
 
 def _usage(row: metering_pb2.UsageRow) -> Usage:

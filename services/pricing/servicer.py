@@ -20,6 +20,7 @@ from services.runtime.commands import Commands, UseCase
 from services.runtime.edge.paging import Page
 from services.runtime.edge.values import moment_of
 from services.runtime.money import parse_decimal
+from services.runtime.turns import aside
 
 # One page of plans and entitlements carries their price lists.
 _WITH_PRICES_MAX = 200
@@ -133,4 +134,4 @@ class PricingServicer(pricing_service_pb2_grpc.PricingServiceServicer):
         period = request.period
         start_at, end_at = moment_of(period.start_at), moment_of(period.end_at)
         rated = await self._pricing.rate_usage(request.org_id, start_at, end_at)
-        return messages.rated(rated, period)
+        return await aside(len(rated.lines), messages.rated, rated, period)

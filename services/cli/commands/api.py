@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import typer
 
+from services.cli import strict_json
 from services.cli.client import CALL_TIMEOUT_SECONDS, Client, Session, check
 from services.cli.documents import read_bytes
 from services.cli.errors import (
@@ -23,12 +24,12 @@ from services.cli.errors import (
     EXIT_USAGE,
     CliError,
 )
-from services.cli.output import as_dict, note, print_json, printable, say
+from services.cli.output import as_dict, note, print_line, say
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
 _VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _HEADERS_MAX = 50
-_INDENT = 2
+_INDENT = "  "
 
 
 def api(
@@ -177,11 +178,34 @@ def _show_fields(message: Any) -> None:
 
 def _print(plain: Any, *, one_line: bool) -> None:
     """Print an answer: a line for programs, indented for people."""
-    if one_line or not sys.stdout.isatty():
-        print_json(plain)
-        return
-    for line in json.dumps(plain, ensure_ascii=False, indent=_INDENT).split("\n"):
-        sys.stdout.write(printable(line) + "\n")
+    is_for_people = sys.stdout.isatty() and not one_line
+    for line in json_text(plain, "" if is_for_people else None).split("\n"):
+        print_line(line)
+
+
+def json_text(value: Any, pad: str | None) -> str:
+    """Write JSON; numbers that were read as text keep all their digits.
+
+    Args:
+        pad: what stands before a line; None for all in one line.
+    """
+    if isinstance(value, strict_json.Number):
+        return str(value)
+    if not isinstance(value, dict | list) or not value:
+        text = json.dumps(value, ensure_ascii=False)
+        return text if text.isprintable() else json.dumps(value)
+    inner = None if pad is None else pad + _INDENT
+    if isinstance(value, dict):
+        items = [
+            f"{json_text(name, None)}: {json_text(each, inner)}" for name, each in value.items()
+        ]
+    else:
+        items = [json_text(each, inner) for each in value]
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    if pad is None:
+        return start + ", ".join(items) + end
+    lines = f",\n{inner}".join(items)
+    return f"{start}\n{inner}{lines}\n{pad}{end}"
 
 
 # ---- REST
@@ -216,30 +240,16 @@ def _rest(
         raise _refused(status, answer)
     if not answer:
         return
-    if "json" not in kind:
-        sys.stdout.buffer.write(answer)
-        sys.stdout.flush()
-        return
-    try:
-        # Numbers keep their text: what is printed is what was answered.
-        _print(json.loads(answer, parse_float=_Written), one_line=False)
-    except ValueError:
+    if "json" in kind:
+        with contextlib.suppress(ValueError):
+            _print(strict_json.decode(answer.decode()), one_line=False)
+            return
+    if sys.stdout.isatty():
         for line in answer.decode(errors="replace").splitlines():
             say(line)
-
-
-class _Written(float):
-    """A number that is written as it was read."""
-
-    def __new__(cls, text: str) -> _Written:
-        made = super().__new__(cls, text)
-        made.text = text
-        return made
-
-    text: str
-
-    def __repr__(self) -> str:
-        return self.text
+        return
+    sys.stdout.buffer.write(answer)
+    sys.stdout.flush()
 
 
 def _exchange(

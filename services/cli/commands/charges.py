@@ -33,12 +33,18 @@ def charge(
     allow_open: Annotated[
         bool, typer.Option(help="charge a period that hasn't ended yet, up to now")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="print only the id of the charge")
+    ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Rate an organisation's usage of a period, charge it and post it. A repeated command returns the same charge."""
     wanted = periods.parse(period)
     with Client(Session.find()) as client:
         made = create_charge(client, org_id, wanted, request_id, allow_open=allow_open)
+    if quiet:
+        say(made.charge_id)
+        return
     if output is Format.JSON:
         print_json(made)
         return

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 from typer.completion import get_completion_script  # type: ignore[attr-defined]
+
+from services.cli.output import say
 
 
 class Shell(StrEnum):
@@ -27,11 +28,11 @@ def completion(shell: Annotated[Shell, typer.Argument(help="the shell that will 
 
     fish: tollmesh completion fish > ~/.config/fish/completions/tollmesh.fish
     """
-    sys.stdout.write(
-        get_completion_script(
-            prog_name="tollmesh", complete_var="_TOLLMESH_COMPLETE", shell=shell.value
-        )
+    script = get_completion_script(
+        prog_name="tollmesh", complete_var="_TOLLMESH_COMPLETE", shell=shell.value
     )
+    for line in script.splitlines():
+        say(line)
 
 
 def register(app: typer.Typer) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from time import sleep
 from typing import Annotated
 from uuid import uuid4
 
@@ -150,7 +150,7 @@ def _retire(client: Client, key_id: str, wait: timedelta) -> None:
             note(
                 f"the old key works on for {wait}, then it is revoked. To revoke it yourself: {by_hand}"
             )
-            time.sleep(wait.total_seconds())
+            sleep(wait.total_seconds())
         _revoked(client, key_id, keep_made=True)
     except KeyboardInterrupt:
         note(f"the new key works, and the old one too until you revoke it: {by_hand}")

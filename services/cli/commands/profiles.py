@@ -111,7 +111,9 @@ def list_(output: OutputOption = Format.TABLE) -> None:
 
 @profiles.command("use")
 def use(
-    name: Annotated[str, typer.Argument(help="profile; leave it out with --none")] = "",
+    name: Annotated[
+        str, typer.Argument(help="profile; leave it out with --none", autocompletion=store.complete)
+    ] = "",
     none: Annotated[bool, typer.Option("--none", help="use no profile")] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
@@ -130,7 +132,8 @@ def use(
 
 @profiles.command("remove")
 def remove(
-    name: Annotated[str, typer.Argument(help="profile")], output: OutputOption = Format.TABLE
+    name: Annotated[str, typer.Argument(help="profile", autocompletion=store.complete)],
+    output: OutputOption = Format.TABLE,
 ) -> None:
     """Forget a profile and its key. The key itself works on: `tollmesh keys revoke` ends it."""
     store.remove(name)
@@ -143,7 +146,11 @@ def remove(
 @profiles.command("show")
 def show(
     name: Annotated[
-        str, typer.Argument(help="profile; without it: what commands use here, and why")
+        str,
+        typer.Argument(
+            help="profile; without it: what commands use here, and why",
+            autocompletion=store.complete,
+        ),
     ] = "",
     output: OutputOption = Format.TABLE,
 ) -> None:

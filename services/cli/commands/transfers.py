@@ -57,6 +57,16 @@ _BURNING = (
 )
 
 
+_BURNING_NAMES = {
+    ledger_service_pb2.TransferResult.Name(result).removeprefix("TRANSFER_RESULT_").lower()
+    for result in _BURNING
+}
+_BURNT = (
+    "the same command will not post those that hang on their accounts later either: once that is put right, post them "
+    "from a file of their own with --again"
+)
+
+
 def post(
     file: Annotated[
         str,
@@ -267,7 +277,11 @@ def _post_file(file: str, salt: str, to_repeat: str, output: Format) -> None:
         )
     if refused:
         what = "1 transfer was" if refused == 1 else f"{refused:,} transfers were"
-        raise CliError(f"{what} not posted", exit_code=EXIT_INCOMPLETE)
+        raise CliError(
+            f"{what} not posted",
+            *([_BURNT] if counts.keys() & _BURNING_NAMES else []),
+            exit_code=EXIT_INCOMPLETE,
+        )
 
 
 def _show_counts(counts: Counter[str], problems: list[str]) -> None:
@@ -304,7 +318,8 @@ def _money(amount: str, currency: str) -> type_pb2.Money:
     except (DomainError, ArithmeticError) as error:
         told = error.message if isinstance(error, DomainError) else "it is too large"
         raise CliError(f"--amount {amount} {currency}: {told}", exit_code=EXIT_USAGE) from error
-    if minor != int(minor) or not 0 < minor <= _MINOR_UNITS_MAX:
+    # As it is written, zeros too: who writes 1.000 JPY may mean a thousand.
+    if len(amount.partition(".")[2]) > places or not 0 < minor <= _MINOR_UNITS_MAX:
         raise CliError(
             f"--amount {amount} is not an amount of {currency}: more than zero, with up to {places} decimal places",
             exit_code=EXIT_USAGE,

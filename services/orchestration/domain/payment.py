@@ -254,7 +254,8 @@ def status_of(progress: Progress) -> PaymentStatus:
     if isinstance(action, Verify) and action.attempt.operation is Operation.CHARGE:
         return PaymentStatus.RESOLVING
     refunds = [a for a in progress.attempts if a.operation is Operation.REFUND]
-    if refunds and refunds[-1].status is AttemptStatus.DECLINED:
+    waits = isinstance(action, Rest) or (isinstance(action, Refund) and action.not_before)
+    if waits and any(a.status is AttemptStatus.DECLINED for a in refunds):
         return PaymentStatus.COMPENSATION_STUCK
     if refunds or isinstance(action, Refund | Rest):
         return PaymentStatus.COMPENSATING
@@ -302,11 +303,22 @@ def _give_up(progress: Progress) -> Action:
     refunds = [a for a in progress.attempts if a.operation is Operation.REFUND]
     if progress.policy.partial_allowed and not refunds:
         return Finish(PaymentStatus.PARTIALLY_PAID)
-    parent = kept[-1]
+    # A refund that a processor refuses does not keep the other steps from being given back.
+    due = [refund for parent in reversed(kept) if (refund := _refund(parent, refunds)) is not None]
+    waiting = {
+        refund.not_before: refund for refund in reversed(due) if refund.not_before is not None
+    }
+    if len(waiting) < len(due):
+        return next(refund for refund in due if refund.not_before is None)
+    return waiting[min(waiting)] if waiting else Rest()
+
+
+def _refund(parent: Attempt, refunds: list[Attempt]) -> Refund | None:
+    """Return the next try to give a charge back; None when it was tried for a day."""
     tries = [a for a in refunds if a.parent_id == parent.attempt_id]
     failed = [a for a in tries if a.status is not AttemptStatus.VOIDED_UNSENT]
     if len(failed) > len(REFUND_SCHEDULE):
-        return Rest()
+        return None
     not_before = None
     if failed and failed[-1].settled_at is not None:
         not_before = failed[-1].settled_at + REFUND_SCHEDULE[len(failed) - 1]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from google.protobuf import descriptor_pool, json_format
+from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -29,6 +29,7 @@ _ANY = "google.protobuf.Any"
 _STRUCT = "google.protobuf.Struct"
 _LIST = "google.protobuf.ListValue"
 # Their JSON is any JSON.
+_MINOR_UNITS = "payments.type.v1.Money.minor_units"
 _FREE = frozenset({_STRUCT, _LIST, "google.protobuf.Value"})
 # Their JSON is a text, in a form of its own.
 _SPAN = re.compile(r"-?(?P<seconds>0|[1-9][0-9]{0,11})(?:\.[0-9]{1,9})?s")
@@ -63,7 +64,9 @@ def parse(document: Any, message: _MessageT) -> _MessageT:
     """
     descriptor = message.DESCRIPTOR
     try:
-        return json_format.ParseDict(_message(document, descriptor, "", 0), message)
+        plain = _message(document, descriptor, "", 0)
+        pool: Any = descriptor.file.pool
+        return json_format.ParseDict(plain, message, descriptor_pool=pool)
     except NotThisMessage:
         raise
     except RecursionError as error:
@@ -88,17 +91,17 @@ def _message(value: Any, descriptor: Any, path: str, depth: int) -> Any:
     if depth > DEPTH_MAX:
         raise NotThisMessage(_TOO_DEEP)
     if descriptor.full_name == _ANY:
-        return _any(value, path, depth)
+        return _any(value, descriptor.file.pool, path, depth)
     return _fields(value, descriptor, path, depth)
 
 
-def _any(value: Mapping[str, Any], path: str, depth: int) -> dict[str, Any]:
+def _any(value: Mapping[str, Any], pool: Any, path: str, depth: int) -> dict[str, Any]:
     url = value.get("@type")
     if not isinstance(url, str):
         raise NotThisMessage(f"{path}.@type must be a string with the name of a message")
     _whole_characters(url, f"{path}.@type")
     try:
-        inner = descriptor_pool.Default().FindMessageTypeByName(url.rpartition("/")[2])
+        inner = pool.FindMessageTypeByName(url.rpartition("/")[2])
     except KeyError as error:
         message = f"{path}.@type is not a known message: {url[:200]!r}"
         raise NotThisMessage(message) from error
@@ -173,6 +176,8 @@ def _item(value: Any, field: FieldDescriptor, path: str, depth: int) -> Any:
         fits, what = _is_base64, "Base64"
     elif field.enum_type is not None:
         what = f"one of {', '.join(field.enum_type.values_by_name)}"
+    elif field.full_name == _MINOR_UNITS:
+        what = "a whole number, written with digits alone; 10.50 USD are 1050"
     if isinstance(value, str):
         _whole_characters(value, path)
     if not fits(value, field):
@@ -304,6 +309,8 @@ def _is_whole(value: Any, field: FieldDescriptor) -> bool:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return False
+    if field.full_name == _MINOR_UNITS and not isinstance(value, int):
+        return False  # 1.000 is a thousand to who writes it so
     lowest, highest = _BOUNDS[field.cpp_type]
     # Compared before it is made an integer: 1e1000000000 would be one of a billion digits, and NaN is none.
     return _within(value, lowest, highest) and value == int(value)

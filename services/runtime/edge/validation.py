@@ -50,7 +50,7 @@ def violations(message: Message, prefix: str = "", *, nul_too: bool = True) -> l
             for fault in odd[:VIOLATIONS_MAX]
         ]
     found = _VALIDATOR.collect_violations(message)
-    return [_own(item, prefix) for item in found[:VIOLATIONS_MAX]]
+    return [_own(message, item, prefix) for item in found[:VIOLATIONS_MAX]]
 
 
 def check(message: Message) -> None:
@@ -226,11 +226,34 @@ def warm_up(messages: Iterable[Message]) -> None:
         violations(message)
 
 
-def _own(violation: protovalidate.Violation, prefix: str) -> FieldViolation:
+def _own(message: Message, violation: protovalidate.Violation, prefix: str) -> FieldViolation:
     path = _path(violation.proto.field)
+    if violation.proto.rule_id.startswith("enum."):
+        return FieldViolation(prefix + path, _names_allowed(message, violation))
     if path == "request_id" and violation.proto.rule_id == "string.uuid_empty":
         return FieldViolation(prefix + path, _NO_REQUEST_ID)
     return FieldViolation(prefix + path, patterns.reworded(violation.proto.message))
+
+
+def _names_allowed(message: Message, violation: protovalidate.Violation) -> str:
+    """Say which names of its enum a field takes: the rules know only numbers."""
+    descriptor: Any = message.DESCRIPTOR
+    for element in getattr(violation.proto.field, "elements", ()):
+        field = descriptor.fields_by_name[element.field_name]
+        if field.message_type is not None and _is_map(field):
+            field = field.message_type.fields_by_name["value"]
+        descriptor = field.message_type or field.enum_type
+    rules = violation.proto.rule_id.removeprefix("enum.")
+    numbers = violation.rule_value if rules in ("in", "not_in") else ()
+    allowed = [
+        value.name
+        for value in descriptor.values
+        # The first says that nothing was chosen.
+        if value.number
+        and (rules != "in" or value.number in numbers)
+        and (rules != "not_in" or value.number not in numbers)
+    ]
+    return f"must be one of {', '.join(allowed)}"
 
 
 def _path(field_path: object) -> str:

@@ -235,12 +235,19 @@ def test_a_charge_of_an_open_period_is_closed_at_the_call(tollmesh: Tollmesh, or
 def test_late_usage_is_listed(tollmesh: Tollmesh, org_id: str) -> None:
     assert tollmesh("charge", org_id, "--period", DAY).exit_code == 0
     used(tollmesh, org_id, 2)
-    found = tollmesh("late-usage", org_id, "--period", DAY, "-o", "json").json()["late_events"]
+    found = tollmesh("usage", "late", org_id, "--period", DAY, "-o", "json").json()["late_events"]
     assert [item["org_id"] for item in found] == [org_id] * 2
-    shown = tollmesh("late-usage", org_id)
+    shown = tollmesh("usage", "late", org_id)
     assert (shown.exit_code, found[0]["charge_id"] in shown.out) == (0, True)
-    assert tollmesh("late-usage", f"{org_id}-other", "-o", "json").json()["late_events"] == []
-    assert tollmesh("late-usage", f"{org_id}-no").out == f"no late usage of {org_id}-no\n"
+    first = tollmesh("usage", "late", org_id, "--limit", "1", "-o", "json").json()
+    assert first == {"late_events": found[:1], "more": True}
+    assert tollmesh("usage", "late", f"{org_id}-other", "-o", "json").json()["late_events"] == []
+    assert tollmesh("usage", "late", f"{org_id}-no").out == "nothing found\n"
+    # As it was called at first; and an organisation may be called as the command is.
+    assert tollmesh("late-usage", org_id).out == shown.out
+    for named in (("usage", "show", "late"), ("usage", "--period", DAY, "show")):
+        own = tollmesh(*named, *(() if "--period" in named else ("--period", DAY)))
+        assert (own.exit_code, "has no such usage" in own.out) == (0, True)
 
 
 def test_what_cannot_exist_is_refused_and_what_has_nothing_says_so(
@@ -763,6 +770,14 @@ def test_doctor_and_version(tollmesh: Tollmesh, monkeypatch: pytest.MonkeyPatch)
         ("events", "types"),
         ("violations", "--limit", "1"),
         ("keys", "list"),
+        ("usage", "late"),
+        ("catalog", "get"),
+        ("skus", "list"),
+        ("plans", "list"),
+        ("entitlements", "list"),
+        ("merchants", "list"),
+        ("accounts", "list"),
+        ("settings", "get"),
         ("doctor",),
         ("version",),
     ],

@@ -115,7 +115,12 @@ def test_an_existing_postgres_is_used_by_a_plain_login(existing: str, tmp_path: 
         shutil.copy(tmp_path / "data" / "passwords.json", tmp_path / "part")
         part = up(tmp_path / "part", "--database-url", existing)
         assert part.returncode == EXIT_UNAVAILABLE
-        assert "not its secret (mesh.secret)" in part.stderr
+        assert "not its secret (mesh.secret, secrets.keys)" in part.stderr
+        shutil.copy(tmp_path / "data" / "mesh.secret", tmp_path / "part")
+        part = up(tmp_path / "part", "--database-url", existing)
+        assert part.returncode == EXIT_UNAVAILABLE
+        assert "not its secret (secrets.keys)" in part.stderr
+        assert not (tmp_path / "part" / "secrets.keys").exists()
         psycopg.connect(mesh.ready["database_url"]).close()
         mesh.kill()
     with start(tmp_path / "data", arguments=("--database-url", existing)) as again:

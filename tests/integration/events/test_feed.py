@@ -390,6 +390,26 @@ async def test_a_tail_starts_now_and_follows(lab: Lab, mesh: Mesh) -> None:
     following.cancel()
 
 
+async def test_a_tail_says_where_it_starts_when_asked(lab: Lab, mesh: Mesh) -> None:
+    tenant = new_tenant()
+    await publish(lab, tenant, PlanCreated(plan_id="before"))
+    await mesh.drain_events()
+    reader = stub(mesh, tenant)
+    following = reader.TailEvents(TailEventsRequest(announce=True))
+    tail = aiter(following)
+    async with asyncio.timeout(10):
+        start = await anext(tail)
+        assert not start.HasField("event")
+        ids = await publish(lab, tenant, PlanCreated(plan_id="a"), PlanUpdated(plan_id="b"))
+        found = [await anext(tail) for _ in ids]
+    following.cancel()
+    assert [answer.event.id for answer in found] == ids
+    assert start.position < found[0].position < found[1].position
+    # The cursor of the start is good for pages too.
+    page = await reader.ListEvents(ListEventsRequest(after=start.cursor))
+    assert [event.id for event in page.events] == ids
+
+
 async def test_a_tail_goes_on_behind_its_cursor_without_a_gap(lab: Lab, mesh: Mesh) -> None:
     tenant = new_tenant()
     reader = stub(mesh, tenant)

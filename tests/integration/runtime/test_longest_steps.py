@@ -12,7 +12,12 @@ from google.protobuf import struct_pb2
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 from payments.metering.v1 import metering_service_pb2_grpc
 from payments.orchestration.v1 import orchestration_service_pb2, orchestration_service_pb2_grpc
-from payments.pricing.v1 import catalog_service_pb2, catalog_service_pb2_grpc
+from payments.pricing.v1 import (
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+    pricing_service_pb2,
+    pricing_service_pb2_grpc,
+)
 from payments.type.v1 import type_pb2
 
 from services.ledger import manifest as ledger
@@ -224,6 +229,40 @@ async def test_usage_whose_labels_have_to_be_escaped(mesh: Mesh, tenant: str, la
     async with watching() as watch:
         answer = await stub.IngestEvents(sent)
     assert answer.accepted == 600
+    assert watch.longest_s < STEP_S
+
+
+async def test_rating_as_many_projects_as_there_can_be(mesh: Mesh, tenant: str) -> None:
+    stub = metering_service_pb2_grpc.MeteringServiceStub(mesh.channel(tenant))
+    known = catalog_service_pb2_grpc.CatalogServiceStub(mesh.channel(tenant))
+    tiers = [{"up_to": str(100 * (n + 1)), "unit_amount": f"0.{n + 10}"} for n in range(30)]
+    price = {"graduated": {"tiers": [*tiers, {"unit_amount": "0.01"}]}}
+    plan: dict[str, Any] = {
+        "plan_id": "p",
+        "name": "P",
+        "currency_code": "USD",
+        "status": "STATUS_ACTIVE",
+    }
+    plan["prices"] = [{"sku": "llm.tokens", "price": price}]
+    catalog = {
+        "skus": [{"sku": "llm.tokens", "unit": "token"}],
+        "plans": [plan],
+        "entitlements": [{"org_id": "org", "plan_id": "p", "effective_at": "2020-01-01T00:00:00Z"}],
+    }
+    await known.ApplyCatalog(declaration(catalog))
+    at = NOW - timedelta(hours=1)
+    used = [
+        event(f"e-{n}", at=at, org_id="org", project_id=f"p-{n}", quantity="90")
+        for n in range(5_000)
+    ]
+    assert (await stub.IngestEvents(batch(*used))).accepted == 5_000
+    request = pricing_service_pb2.RateUsageRequest(org_id="org")
+    request.period.start_at.FromDatetime(at - timedelta(minutes=1))
+    request.period.end_at.FromDatetime(at + timedelta(minutes=1))
+    rating = pricing_service_pb2_grpc.PricingServiceStub(mesh.channel(tenant))
+    async with watching() as watch:
+        rated = await rating.RateUsage(request)
+    assert len(rated.lines) == 5_000
     assert watch.longest_s < STEP_S
 
 

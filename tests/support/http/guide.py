@@ -50,10 +50,10 @@ _VARIES = (
     (r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:.]+(Z|\+00:00)?", "<time>"),
     (r"\b[0-9]+(\.[0-9]+)? ?(ms|s|min)\b", "<duration>"),
     (r"\bNATS [0-9.]+", "NATS <version>"),
-    (r"(?<=, )[0-9,]+/s\b", "<rate>"),
+    (r"\b[0-9,]+/s\b", "<rate>"),
+    (r"\busage snapshot [0-9:,]+", "usage snapshot <snapshot>"),
     (r"127\.0\.0\.1:[0-9]+", "<address>"),
     (r"(?<=\?after=)[\w-]+|(?<=Tollmesh-Next-Cursor: )[\w-]+", "<cursor>"),
-    (r"(?<=usage snapshot )\S+", "<snapshot>"),
     (r"\beyJ[A-Za-z0-9_=-]+|\b[A-Za-z0-9_-]{40,}={0,2}", "<token>"),
     (r"\"latency_ms\": \"[0-9]+\"", "<duration>"),
     # Place in the feed, which all pages share.
@@ -197,6 +197,8 @@ class Stage:
         if self._mesh is None:
             self._mesh = self._ends.enter_context(tollmesh_up(data_dir, *ARGUMENTS))
         operator = {"TOLLMESH_DATA_DIR": str(data_dir), "TOLLMESH_API_KEY": self._mesh.api_key}
+        if name == "default":
+            return operator | {"REST": self._mesh.rest}
         made = subprocess.run(
             ["tollmesh", "keys", "create", "guide", "--scope=*", f"--tenant={name}", "-o", "json"],
             env=self._environment | operator,
@@ -212,6 +214,13 @@ def stage(folder: Path) -> Iterator[Stage]:
     """Give pages a stage until the block ends; its mesh starts with the first one that needs it."""
     with ExitStack() as ends:
         yield Stage(folder, ends)
+
+
+@contextmanager
+def playing(folder: Path) -> Iterator[Shell]:
+    """Run a shell beside a mesh of its own, with the operator's key."""
+    with stage(folder) as alone, alone.shell(Path("default.md")) as shell:
+        yield shell
 
 
 def differences(page: str, shell: Shell) -> list[str]:

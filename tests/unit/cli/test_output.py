@@ -359,10 +359,13 @@ def test_help_names_every_command_and_exit_code() -> None:
     for command in (
         *("up", "demo", "ingest", "usage", "catalog", "estimate", "charge", "explain", "pay"),
         *("payment", "ledger", "events", "violations", "keys", "doctor", "version"),
+        *("skus", "plans", "entitlements", "merchants", "accounts", "settings"),
     ):
         assert f"│ {command} " in shown.stdout
     assert "6 done in part: some rows or events were not accepted" in shown.stdout
+    assert "7 there are differences" in shown.stdout
     assert "TOLLMESH_ADDRESS" in shown.stdout
+    assert "late-usage" not in shown.stdout, "it is called `usage late` now"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -373,9 +376,55 @@ def test_shells_complete_commands(shell: str) -> None:
     assert f"_TOLLMESH_COMPLETE=complete_{shell}" in shown.stdout
 
 
-def test_what_is_begun_is_completed() -> None:
-    asked = {"_TOLLMESH_COMPLETE": "complete_bash", "COMP_WORDS": "tollmesh led", "COMP_CWORD": "1"}
-    assert tollmesh(**asked).stdout.split() == ["ledger"]
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("tollmesh led", ["ledger"]),
+        ("tollmesh export en", ["entries"]),
+        ("tollmesh completion z", ["zsh"]),
+    ],
+)
+def test_what_is_begun_is_completed(words: str, completed: list[str]) -> None:
+    at = str(len(words.split()) - 1)
+    asked = {"_TOLLMESH_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": at}
+    assert tollmesh(**asked).stdout.split() == completed
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_script(shell: str) -> None:
+    shown = tollmesh("completion", shell)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert f"_TOLLMESH_COMPLETE=complete_{shell}" in shown.stdout
+    if shell == "bash":
+        assert (
+            subprocess.run(["bash", "-n"], input=shown.stdout, text=True, check=False).returncode
+            == 0
+        )
+    assert tollmesh("completion", "tcsh").returncode == EXIT_USAGE
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"_TOLLMESH_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": "tollmesh "}]
+)
+def test_help_and_the_first_word_load_no_command(asked: dict[str, str]) -> None:
+    """So that they take a third of a second of CPU, not two thirds."""
+    probe = (
+        "import atexit, sys; sys.argv = ['tollmesh', *sys.argv[1:]]\n"
+        "loaded = lambda: {'grpc', 'google.protobuf', 'pyarrow', 'keyring'} & sys.modules.keys()\n"
+        "atexit.register(lambda: print('loaded', sorted(loaded()), file=sys.stderr))\n"
+        "from services.cli.__main__ import main; main()"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", probe, *([] if asked else ["--help"])],
+        cwd=REPOSITORY,
+        env={**os.environ, **asked},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "trial" not in shown.stdout and "ledger" in shown.stdout
+    assert shown.stderr == "loaded []\n"
 
 
 def test_who_stops_reading_ends_the_command_in_peace() -> None:

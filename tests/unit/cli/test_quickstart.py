@@ -29,8 +29,8 @@ def test_usage_lies_in_the_month_and_is_never_ahead(now: datetime) -> None:
     for row in rows:
         assert start_at <= moments.read(row["event_time"]) <= now
     calls = sum(int(row["quantity"]) for row in rows if row["sku"] == "api.calls")
-    held = max(int(row["quantity"]) for row in rows if row["sku"] == "storage.gb")
-    assert (calls, held) == (24_000, 11)
+    stored = sum(int(row["quantity"]) for row in rows if row["sku"] == "storage.gb_hours")
+    assert (calls, stored) == (24_000, 330)
 
 
 def test_no_two_events_share_an_id_a_minute_into_the_month() -> None:

@@ -273,6 +273,39 @@ def test_refunds_wait_on_schedule_and_rest_after_a_day() -> None:
     assert status_of(progress(paid, lost, *tries)) is PaymentStatus.COMPENSATION_STUCK
 
 
+def test_a_refused_refund_does_not_keep_the_other_steps() -> None:
+    first = charge(0, 1, "w", AttemptStatus.SUCCEEDED)
+    second = charge(1, 1, "c", AttemptStatus.SUCCEEDED)
+    lost = charge(1, 1, "c", AttemptStatus.DECLINED, error_code="declined")
+    lost = replace(lost, attempt_id="lost", step_index=2)
+    steps = (*STEPS, STEPS[-1])
+
+    def refund(parent: Attempt, status: AttemptStatus, number: int = 1) -> Attempt:
+        attempt_id = f"{parent.attempt_id}-r{number}"
+        found = replace(parent, operation=Operation.REFUND, parent_id=parent.attempt_id)
+        return replace(found, attempt_id=attempt_id, status=status, settled_at=NOW)
+
+    def after(*refunds: Attempt) -> Progress:
+        return progress(first, second, lost, *refunds, steps=steps)
+
+    assert decide(after()) == Refund(second, 1, None)
+    refused = refund(second, AttemptStatus.DECLINED)
+    assert decide(after(refused)) == Refund(first, 1, None)
+    assert status_of(after(refused)) is PaymentStatus.COMPENSATING
+    given_back = refund(first, AttemptStatus.SUCCEEDED)
+    assert decide(after(refused, given_back)) == Refund(second, 2, NOW + SECOND)
+    assert status_of(after(refused, given_back)) is PaymentStatus.COMPENSATION_STUCK
+    # Both refused: whose turn comes first is asked first.
+    later = replace(refund(first, AttemptStatus.DECLINED), settled_at=NOW + SECOND / 2)
+    assert decide(after(refused, later)) == Refund(second, 2, NOW + SECOND)
+    again = replace(refund(second, AttemptStatus.DECLINED, 2), settled_at=NOW + SECOND)
+    assert decide(after(refused, later, again)) == Refund(first, 2, NOW + SECOND * 3 / 2)
+    # One that is given up after a day leaves the other.
+    tries = [refund(second, AttemptStatus.DECLINED, n) for n in range(len(REFUND_SCHEDULE) + 1)]
+    assert decide(after(*tries)) == Refund(first, 1, None)
+    assert isinstance(decide(after(*tries, given_back)), Rest)
+
+
 def test_questions_follow_the_schedule_and_never_stop() -> None:
     waits = [next_question(n, NOW) - NOW for n in range(8)]
     assert waits == [*VERIFY_SCHEDULE, *[timedelta(hours=1)] * 3]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from payments.config.v1 import config_pb2
 from payments.events.v1 import events_pb2, orchestration_events_pb2
 from payments.pricing.v1 import catalog_service_pb2
+from payments.type.v1.type_pb2 import Money
 
 from services.runtime.edge import json_messages
 
@@ -143,6 +144,16 @@ def test_spans_of_time_are_seconds(written: Any, is_one: bool) -> None:
 @pytest.mark.parametrize("written", [Decimal("2.0"), "2", 2, 2.0])
 def test_a_whole_number_may_be_written_in_other_ways(written: Any) -> None:
     assert json_messages.parse({"schemaVersion": written}, EVENT()).schema_version == 2
+
+
+@pytest.mark.parametrize("written", [Decimal("250.000"), 5.0, Decimal("1E+3"), "7.000", "1e3"])
+def test_minor_units_are_written_with_digits_alone(written: Any) -> None:
+    """Who writes a thousand as 1.000 must not get 1."""
+    document = {"currency_code": "VND", "minor_units": written}
+    with pytest.raises(json_messages.NotThisMessage, match=r"minor_units must be .* digits alone"):
+        json_messages.parse(document, Money())
+    for digits in ("250", 250):
+        assert json_messages.parse({**document, "minor_units": digits}, Money()).minor_units == 250
 
 
 def test_a_name_that_an_enum_does_not_have_is_told_with_those_that_it_has() -> None:

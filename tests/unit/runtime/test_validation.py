@@ -11,7 +11,7 @@ from payments.access.v1 import access_service_pb2
 from payments.billing.v1 import charge_service_pb2
 from payments.contracts.v1 import contracts_service_pb2
 from payments.events.v1 import events_service_pb2
-from payments.ledger.v1 import ledger_service_pb2
+from payments.ledger.v1 import ledger_pb2, ledger_service_pb2
 from payments.metering.v1 import metering_service_pb2
 from payments.orchestration.v1 import orchestration_service_pb2
 from payments.pricing.v1 import catalog_service_pb2, pricing_service_pb2
@@ -85,3 +85,26 @@ async def test_a_list_that_is_too_long_is_told_before_its_items_are_looked_at() 
     for _ in range(1_001):
         request.catalog.skus.add(sku="!" * 40)
     assert [said.field for said in await in_turns(request)] == ["catalog.skus"]
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "allowed"),
+    [
+        (
+            declaration({"skus": [{"sku": "a", "aggregation": 5}]}),
+            "catalog.skus[0].aggregation",
+            "must be one of AGGREGATION_SUM, AGGREGATION_COUNT",
+        ),
+        *(
+            (
+                ledger_pb2.Account(account_id="a", currency_code="USD", type=number),
+                "type",
+                "must be one of ACCOUNT_TYPE_ASSET, ACCOUNT_TYPE_LIABILITY, ACCOUNT_TYPE_EQUITY,"
+                " ACCOUNT_TYPE_INCOME, ACCOUNT_TYPE_EXPENSE",
+            )
+            for number in map(ledger_pb2.AccountType.ValueType, (0, 99))
+        ),
+    ],
+)
+def test_an_enum_names_what_it_may_be(message: Message, field: str, allowed: str) -> None:
+    assert FieldViolation(field, allowed) in validation.violations(message)

@@ -174,33 +174,37 @@ class Stage:
         self._mesh: Running | None = None
 
     @contextmanager
-    def shell(self, page: Path) -> Iterator[Shell]:
+    def shell(self, page: Path, *, as_operator: bool = False) -> Iterator[Shell]:
         """Run a shell for a page, in a folder of its own, until the block ends.
 
         It finds the mesh, in a tenant of its own: what one page leaves behind shows on no other. `$REST` and
         `$TOLLMESH_API_KEY` are set. A page that starts meshes itself finds NATS servers instead.
+
+        Args:
+            page: what is played; its name is that of folder and tenant.
+            as_operator: with the key that `tollmesh up` prints, in the tenant `default`.
         """
         work = self._folder / page.stem
         work.mkdir()
         if page.stem in STARTS_MESHES:
             found = {"TOLLMESH_NATS_URL": self._ends.enter_context(nats.serving(work)).url}
         else:
-            found = self._tenant(page.stem)
+            found = self._access(None if as_operator else page.stem)
         shell = Shell(work, self._environment | {"HOME": str(work)} | found)
         try:
             yield shell
         finally:
             shell.close()
 
-    def _tenant(self, name: str) -> dict[str, str]:
+    def _access(self, tenant: str | None) -> dict[str, str]:
         data_dir = self._folder / "data"
         if self._mesh is None:
             self._mesh = self._ends.enter_context(tollmesh_up(data_dir, *ARGUMENTS))
         operator = {"TOLLMESH_DATA_DIR": str(data_dir), "TOLLMESH_API_KEY": self._mesh.api_key}
-        if name == "default":
+        if tenant is None:
             return operator | {"REST": self._mesh.rest}
         made = subprocess.run(
-            ["tollmesh", "keys", "create", "guide", "--scope=*", f"--tenant={name}", "-o", "json"],
+            f"tollmesh keys create guide --scope=* --tenant={tenant} -o json".split(),
             env=self._environment | operator,
             check=True,
             stdout=subprocess.PIPE,
@@ -219,7 +223,7 @@ def stage(folder: Path) -> Iterator[Stage]:
 @contextmanager
 def playing(folder: Path) -> Iterator[Shell]:
     """Run a shell beside a mesh of its own, with the operator's key."""
-    with stage(folder) as alone, alone.shell(Path("default.md")) as shell:
+    with stage(folder) as alone, alone.shell(Path("page"), as_operator=True) as shell:
         yield shell
 
 

@@ -98,7 +98,9 @@ class Resumable:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         # A refusal already says what to fix; the same call would be refused again.
         if isinstance(error, CliError) and error.exit_code not in (EXIT_DENIED, EXIT_REFUSED):
+            again = f"repeat the command{self._options and ' with '}{self._options}"
+            wrong = error.exit_code == EXIT_USAGE
             error.hints = [
                 *error.hints,
-                f"repeat the command{self._options and ' with '}{self._options}: nothing is done twice",
+                f"{'correct this and ' if wrong else ''}{again}: nothing is done twice",
             ]

@@ -410,6 +410,71 @@ def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
     assert list(broken_links(document)) == ["#other", "absent.md"]
 
 
+def reachable(start: Path) -> set[Path]:
+    """Documents that can be found from one, link by link."""
+    found, left = {start}, [start]
+    while left:
+        document = left.pop()
+        for link in LINK.findall(document.read_text()):
+            target = (document.parent / link.partition("#")[0]).resolve()
+            if target.suffix == ".md" and target.is_file() and target not in found:
+                found.add(target)
+                left.append(target)
+    return found
+
+
+def test_every_page_is_found_from_the_front_page() -> None:
+    front = ROOT / "docs/README.md"
+    pages = {path for path in documents() if path.is_relative_to(ROOT / "docs")}
+    assert sorted(path.name for path in pages - reachable(front)) == []
+    # What a reader looks for stands on the front page itself.
+    shown = {
+        (front.parent / link.partition("#")[0]).resolve()
+        for link in LINK.findall(front.read_text())
+    }
+    wanted = {*front.parent.glob("*.md"), *front.parent.glob("guides/*.md")} - {front}
+    wanted |= {*front.parent.glob("reference/*.md"), front.parent / "decisions/README.md"}
+    assert sorted(path.name for path in wanted - shown) == []
+
+
+def test_each_promise_names_tests_that_hold_it() -> None:
+    text = (ROOT / "docs/promises.md").read_text()
+    rows = re.findall(r"^\| (?!promise)([^|-][^|]*) \| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) > 25
+    for promise, holders in rows:
+        files = LINK.findall(holders)
+        assert files, promise
+        for file in files:
+            assert (ROOT / "docs" / file).resolve().is_relative_to(ROOT / "tests"), file
+
+
+# What a shell could be given; blocks of `console` are played by tests/journeys/cli/test_guides.py.
+BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SHELLS = {"sh", "bash", "shell", "zsh", "shell-session"}
+COMMAND = re.compile(r"^(\$ |(tollmesh|curl|grpcurl|make|nats|psql)\b)", re.MULTILINE)
+
+
+def unplayed(guide: str) -> list[str]:
+    """First lines of blocks with a command that no test plays."""
+    return [
+        text.splitlines()[0]
+        for kind, text in BLOCK.findall(guide)
+        if kind in SHELLS or (kind.partition(" ")[0] != "console" and COMMAND.search(text))
+    ]
+
+
+def test_every_command_of_a_guide_is_played() -> None:
+    for guide in (ROOT / "docs/guides").glob("*.md"):
+        text = guide.read_text()
+        assert unplayed(text) == [], guide.name
+        assert "```console\n" in text, f"{guide.name} shows nothing to type"
+
+
+def test_a_command_that_nobody_plays_is_noticed() -> None:
+    guide = "```sh\nls\n```\n```\ncurl x\n```\n```console\n$ ls\na\n```\n```yaml\ncurl: 1\n```\n"
+    assert unplayed(guide.replace("curl: 1", "a: 1")) == ["ls", "curl x"]
+
+
 def test_decisions_are_numbered_once() -> None:
     numbers = [path.name[:4] for path in (ROOT / "docs/decisions").glob("[0-9]*.md")]
     assert sorted(numbers) == sorted(set(numbers))

@@ -63,7 +63,7 @@ def _write(
     if output is Format.JSON:
         print_json({"table": table.name, "rows": rows, "file": out, "format": file_format.value})
     elif out:
-        say(f"{rows:,} rows written to {out}")
+        say(f"{rows:,} {'row' if rows == 1 else 'rows'} written to {out}")
     else:
         note(f"{rows:,} rows")
     return rows

@@ -395,13 +395,15 @@ def show_payment(made: orchestration_pb2.Payment) -> None:
         )
         for attempt in made.attempts
     ]
-    title = f"{_payer(made)} pays {money(made.plan.total_amount)}: {enum_name(made, 'status')}"
-    print_table(
-        f"{title}  ({made.payment_id})",
-        ("step", "method", "processor", "amount", "attempt", "note"),
-        rows,
-        right=["amount"],
-    )
+    # What could not be read has no amount.
+    planned = made.plan.HasField("total_amount")
+    what = f"pays {money(made.plan.total_amount)}" if planned else "would pay"
+    title = f"{_payer(made)} {what}: {enum_name(made, 'status')}  ({made.payment_id})"
+    if rows:
+        columns = ("step", "method", "processor", "amount", "attempt", "note")
+        print_table(title, columns, rows, right=["amount"])
+    else:
+        say(title)
     for issue in made.context.validation_errors:
         say(f"{enum_name(issue, 'severity')}: {issue.field}: {issue.message}")
 

@@ -128,7 +128,8 @@ def report(totals: Totals, output: Format) -> None:
     print_table("", ("verdict", "events"), rows or [("accepted", "0")], right=["events"])
     if totals.seconds and totals.sent:
         rate = totals.sent / totals.seconds
-        say(f"{totals.sent:,} events in {totals.seconds:.1f} s, {rate:,.0f}/s")
+        noun = "event" if totals.sent == 1 else "events"
+        say(f"{totals.sent:,} {noun} in {totals.seconds:.1f} s, {rate:,.0f}/s")
     for each in _by_count(totals):
         say(f"{each.name} ({each.count:,} {'row' if each.count == 1 else 'rows'})")
         for problem in each.examples:

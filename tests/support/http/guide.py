@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import signal
@@ -20,16 +21,22 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.support.mesh.up import tollmesh_up
+from tests.support.jetstream import nats
+from tests.support.mesh.up import Running, tollmesh_up
+
+# Of `tollmesh up`, for pages with webhooks.
+ARGUMENTS = ("--webhook-allow", "127.0.0.1/32")
+# Pages about meshes rather than about one: they start theirs.
+STARTS_MESHES = frozenset({"jetstream"})
 
 SETTLES_WITHIN_S = 30.0
 # When a page is written: longer than three retries of a reaction take.
 SETTLE_BEFORE_WRITING_S = 12.0
-COMMAND_WITHIN_S = 60.0
+COMMAND_WITHIN_S = 180.0
 
 _BLOCK = re.compile(r"^```console( settles)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _END = "guide-command-ended"
@@ -39,13 +46,21 @@ _VARIES = (
     (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "<uuid>"),
     (r"\b[0-9A-HJKMNP-TV-Z]{26}\b", "<ulid>"),
     (r"\b(whsec|whsk|whpk)_[A-Za-z0-9+/=]+", r"\1_<secret>"),
+    (r"\btmk_[0-9a-f]{4,8}\b", "tmk_<prefix>"),
     (r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:.]+(Z|\+00:00)?", "<time>"),
     (r"\b[0-9]+(\.[0-9]+)? ?(ms|s|min)\b", "<duration>"),
+    (r"\bNATS [0-9.]+", "NATS <version>"),
     (r"\b[0-9,]+/s\b", "<rate>"),
     (r"\busage snapshot [0-9:,]+", "usage snapshot <snapshot>"),
     (r"127\.0\.0\.1:[0-9]+", "<address>"),
+    (
+        r"(?<=\?after=)[\w-]+|(?<=Tollmesh-Next-Cursor: )[\w-]+|(?<=\bid: )[\w-]{20,}|(?<=\"cursor\":\")[\w-]+",
+        "<cursor>",
+    ),
     (r"\beyJ[A-Za-z0-9_=-]+|\b[A-Za-z0-9_-]{40,}={0,2}", "<token>"),
     (r"\"latency_ms\": \"[0-9]+\"", "<duration>"),
+    # Place in the feed, which all pages share.
+    (r"\"(sequence|position)\": ?\"?[0-9]+", r"\1 <position>"),
     # Status and milliseconds of an attempt.
     (r"│ ([0-9]{3}) │ [0-9]+ │", r"│ \1 │ <duration> │"),
     (r"[─━═]+", "<rule>"),
@@ -111,7 +126,7 @@ class Shell:
         """Run a command and return what it printed.
 
         Raises:
-            RuntimeError: it took more than a minute, or ended the shell.
+            RuntimeError: it took too long, or ended the shell.
         """
         overdue = threading.Timer(COMMAND_WITHIN_S, self._end)
         overdue.start()
@@ -147,27 +162,72 @@ class Shell:
             pipe.close()
 
 
-@contextmanager
-def playing(folder: Path, *arguments: str) -> Iterator[Shell]:
-    """Run a mesh and a shell beside it that finds it, with `$REST` and `$TOLLMESH_API_KEY`."""
-    work = folder / "work"
-    work.mkdir()
-    with tollmesh_up(folder / "data", *arguments) as mesh:
-        environment = {
+class Stage:
+    """Shells in which pages are played, beside one mesh for all of them."""
+
+    def __init__(self, folder: Path, ends: ExitStack) -> None:
+        self._folder = folder
+        self._ends = ends
+        self._environment = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HOME": str(work),
             "COLUMNS": "320",
             "LANG": "C.UTF-8",
             "TZ": "UTC",
-            "TOLLMESH_DATA_DIR": str(folder / "data"),
-            "TOLLMESH_API_KEY": mesh.api_key,
-            "REST": mesh.rest,
         }
-        shell = Shell(work, environment)
+        self._mesh: Running | None = None
+
+    @contextmanager
+    def shell(self, page: Path, *, as_operator: bool = False) -> Iterator[Shell]:
+        """Run a shell for a page, in a folder of its own, until the block ends.
+
+        It finds the mesh, in a tenant of its own: what one page leaves behind shows on no other. `$REST` and
+        `$TOLLMESH_API_KEY` are set. A page that starts meshes itself finds NATS servers instead.
+
+        Args:
+            page: what is played; its name is that of folder and tenant.
+            as_operator: with the key that `tollmesh up` prints, in the tenant `default`.
+        """
+        work = self._folder / page.stem
+        work.mkdir()
+        if page.stem in STARTS_MESHES:
+            found = {"TOLLMESH_NATS_URL": self._ends.enter_context(nats.serving(work)).url}
+        else:
+            found = self._access(None if as_operator else page.stem)
+        shell = Shell(work, self._environment | {"HOME": str(work)} | found)
         try:
             yield shell
         finally:
             shell.close()
+
+    def _access(self, tenant: str | None) -> dict[str, str]:
+        data_dir = self._folder / "data"
+        if self._mesh is None:
+            self._mesh = self._ends.enter_context(tollmesh_up(data_dir, *ARGUMENTS))
+        operator = {"TOLLMESH_DATA_DIR": str(data_dir), "TOLLMESH_API_KEY": self._mesh.api_key}
+        if tenant is None:
+            return operator | {"REST": self._mesh.rest}
+        made = subprocess.run(
+            f"tollmesh keys create guide --scope=* --tenant={tenant} -o json".split(),
+            env=self._environment | operator,
+            check=True,
+            stdout=subprocess.PIPE,
+        )
+        key = json.loads(made.stdout)["secret"]
+        return operator | {"TOLLMESH_API_KEY": key, "REST": self._mesh.rest}
+
+
+@contextmanager
+def stage(folder: Path) -> Iterator[Stage]:
+    """Give pages a stage until the block ends; its mesh starts with the first one that needs it."""
+    with ExitStack() as ends:
+        yield Stage(folder, ends)
+
+
+@contextmanager
+def playing(folder: Path) -> Iterator[Shell]:
+    """Run a shell beside a mesh of its own, with the operator's key."""
+    with stage(folder) as alone, alone.shell(Path("page"), as_operator=True) as shell:
+        yield shell
 
 
 def differences(page: str, shell: Shell) -> list[str]:
@@ -210,12 +270,13 @@ def written(page: str, shell: Shell) -> str:
 def main() -> None:
     """Write what is printed into pages."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("page", type=Path)
-    parser.add_argument("arguments", nargs="*", help="of `tollmesh up`, behind --")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, playing(Path(folder), *given.arguments) as shell:
-        page = given.page.read_text(encoding="utf-8")
-        given.page.write_text(written(page, shell), encoding="utf-8")
+    parser.add_argument("pages", type=Path, nargs="+")
+    pages: list[Path] = parser.parse_args().pages
+    with tempfile.TemporaryDirectory() as folder, stage(Path(folder)) as playing:
+        for page in pages:
+            with playing.shell(page) as shell:
+                text = written(page.read_text(encoding="utf-8"), shell)
+            page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from services.cli.errors import (
     EXIT_UNAVAILABLE,
     EXIT_USAGE,
     CliError,
+    Resumable,
 )
 from services.runtime.edge.status import DETAILS_KEY
 from services.runtime.edge.weight import MESSAGE_BYTES_MAX
@@ -186,3 +187,17 @@ def test_words_of_grpc_are_sorted() -> None:
     ):
         assert told in client._unavailable(details, answered=False)[0]
     assert clients._AGAIN in client._unavailable("Socket closed", answered=False)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "hints"),
+    [
+        (EXIT_UNAVAILABLE, ["repeat the command with --again: nothing is done twice"]),
+        (EXIT_USAGE, ["correct this and repeat the command with --again: nothing is done twice"]),
+        (EXIT_REFUSED, []),
+    ],
+)
+def test_how_a_command_is_repeated(exit_code: int, hints: list[str]) -> None:
+    with pytest.raises(CliError) as caught, Resumable("--again"):
+        raise CliError("stopped half-way", exit_code=exit_code)
+    assert [*caught.value.hints] == hints

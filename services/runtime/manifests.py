@@ -92,13 +92,16 @@ def measured(running: Iterable[Manifest] = ()) -> tuple[Measure, ...]:
     """Return the measures of the runtime, of the services that run here and of all others of this release.
 
     Raises:
-        ValueError: a measure is declared twice.
+        ValueError: a measure is declared twice, or two would have one name in Prometheus, which has no dots.
     """
     everywhere = {manifest.name: manifest for manifest in (*found(), *running)}
-    known = {measure.name: measure for measure in measures.MESH}
+    known = {measure.name.replace(".", "_"): measure for measure in measures.MESH}
     for manifest in everywhere.values():
         for measure in manifest.measures:
-            if measure.name in known:
-                raise ValueError(f"measure {measure.name} is declared twice")
-            known[measure.name] = measure
+            name = measure.name.replace(".", "_")
+            if name in known:
+                raise ValueError(
+                    f"measure {measure.name} is declared twice, once as {known[name].name}"
+                )
+            known[name] = measure
     return tuple(known.values())

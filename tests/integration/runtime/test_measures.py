@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from payments.billing.v1 import charge_service_pb2, charge_service_pb2_grpc
 from payments.config.v1 import config_pb2
 from payments.metering.v1 import metering_service_pb2_grpc
@@ -21,8 +22,8 @@ from payments.pricing.v1 import catalog_service_pb2_grpc
 
 import services
 from services.runtime.clock import ManualClock
-from services.runtime.manifests import found, measured
-from services.runtime.measures import MESH
+from services.runtime.manifests import Manifest, found, measured
+from services.runtime.measures import MESH, Measure
 from tests.support.billing.metering import NOW, batch, event
 from tests.support.billing.pricing import declaration
 from tests.support.mesh.serving import running
@@ -136,6 +137,17 @@ def _scraped(port: int) -> dict[str, dict[tuple[str, ...], float]]:
         values = tuple(value for key, value in pairs if not key.startswith("otel_scope"))
         read.setdefault(name, {})[values] = float(value)
     return read
+
+
+def test_no_two_measures_have_one_name_in_prometheus() -> None:
+    first, second = (
+        Measure(name, "{row}", "Rows.") for name in ("tollmesh.a.b_c", "tollmesh.a.b.c")
+    )
+    assert measured([Manifest("one", measures=(first,))])[-1] is first
+    with pytest.raises(
+        ValueError, match=r"tollmesh\.a\.b\.c is declared twice, once as tollmesh\.a\.b_c"
+    ):
+        measured([Manifest("one", measures=(first,)), Manifest("two", measures=(second,))])
 
 
 def test_alert_rules_ask_for_nothing_that_is_not_measured() -> None:

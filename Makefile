@@ -30,7 +30,7 @@ export GOFLAGS := -buildvcs=false
 # tools/go_toolchain.py chooses a Go that is new enough; it must not fetch another one.
 export GOTOOLCHAIN := local
 
-.PHONY: help setup demo up test lint generate bench chaos gateway grpcurl \
+.PHONY: help setup demo up test lint generate examples bench chaos gateway grpcurl wheel \
 	check-style check-types check-imports check-schemas check-breaking check-generated check-pages check-gateway \
 	suites unit release-image clean
 
@@ -62,6 +62,10 @@ generate: setup ## Write gen/ from proto/, and pages of docs/reference (PARTS="p
 	@$(PY) tools/settings_page.py
 	@$(PY) tools/metrics_page.py
 
+examples: setup gateway ## Record the examples of the OpenAPI description anew, from calls to a mesh
+	@TOLLMESH_WRITE_EXAMPLES=1 $(RUN)/pytest -q tests/integration/gateway/test_examples.py
+	@$(PY) tools/generate.py go
+
 unit: setup ## Only the tests that need no server and no database
 	@$(RUN)/pytest tests/unit -q
 
@@ -80,6 +84,12 @@ grpcurl: setup ## Build grpcurl to build/grpcurl, to list and call the services 
 	@go=$$($(PY) tools/go_toolchain.py) && PATH="$$go:$$PATH" \
 		go -C services/gateway build -o ../../build/grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl
 
+wheel: setup ## Build the wheels of the server, facade included, and of the Python client to dist/
+	@go=$$($(PY) tools/go_toolchain.py) && PATH="$$go:$$PATH" CGO_ENABLED=0 \
+		go -C services/gateway build -trimpath -ldflags="-s -w" -o ../../build/wheel/gateway .
+	@TOLLMESH_GATEWAY=$(CURDIR)/build/wheel/gateway $(UV) build --quiet --no-build-isolation --wheel --out-dir dist .
+	@$(UV) build --quiet --no-build-isolation --wheel --out-dir dist sdk/python
+
 ##@ Pieces of `make test`
 
 check-style: setup ## ruff: rules and format
@@ -87,8 +97,9 @@ check-style: setup ## ruff: rules and format
 	@$(RUN)/ruff format --check --quiet .
 	@echo "style: clean"
 
-check-types: setup ## mypy --strict
-	@$(RUN)/mypy --strict services tests tools
+check-types: setup ## mypy --strict; the client as Python 3.10 too
+	@$(RUN)/mypy --strict services tests tools sdk/python/src
+	@$(RUN)/mypy --strict --python-version 3.10 sdk/python/src
 
 check-imports: setup ## import-linter: who may import whom
 	@$(RUN)/lint-imports
@@ -110,11 +121,11 @@ check-pages: setup ## docs/reference matches the event catalogue, the commands, 
 	@$(PY) tools/settings_page.py --check
 	@$(PY) tools/metrics_page.py --check
 
-check-gateway: setup ## gofmt, go vet and the facade's own tests
+check-gateway: setup ## gofmt, go vet and the facade's own tests; the Go example
 	@go=$$($(PY) tools/go_toolchain.py) && PATH="$$go:$$PATH" && export PATH && \
-		unformatted=$$(gofmt -l services/gateway) && \
+		unformatted=$$(gofmt -l services/gateway sdk/go) && \
 		if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted" >&2; exit 1; fi && \
-		go -C services/gateway vet ./... && go -C services/gateway test ./...
+		go -C services/gateway vet ./... && go -C services/gateway test ./... && go -C sdk/go/example vet ./...
 
 suites: setup gateway ## Every pytest suite except bench
 	@$(RUN)/pytest tests --ignore tests/bench -n $(TEST_WORKERS) --dist loadgroup

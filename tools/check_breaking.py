@@ -23,7 +23,7 @@ BUF = Path(sysconfig.get_path("scripts"), "buf")
 
 COMPATIBLE, BROKEN_CHECK, BREAKING = 0, 2, 100
 
-OPENAPI = "gen/openapi/tollmesh.swagger.json"
+OPENAPI = "gen/openapi/tollmesh.openapi.json"
 MAIN_BRANCHES = ("origin/main", "main")
 
 

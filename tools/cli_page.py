@@ -78,7 +78,11 @@ def commands() -> dict[str, tuple[str, Any]]:
 def index() -> str:
     """Return the index, which lets the command line load only what is asked for."""
     found = {
-        name: {"module": noun, "help": _help(command).partition("\n\n")[0].replace("\n", " ")}
+        name: {
+            "module": noun,
+            "help": _help(command).partition("\n\n")[0].replace("\n", " "),
+            **({"hidden": "true"} if command.hidden else {}),
+        }
         for name, (noun, command) in commands().items()
     }
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"

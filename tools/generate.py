@@ -23,16 +23,38 @@ from google.protobuf import descriptor_pb2
 if __package__ in (None, ""):  # run as a script: our own folder's parent is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tools import go_toolchain
+from tools import go_toolchain, sdk_services
 
 ROOT = Path(__file__).resolve().parent.parent
 
-GO_MOD = """\
-// Written by tools/generate.py. The versions that count are those of services/gateway/go.mod.
+GATEWAY_MODULE = "services/gateway/go.mod"
+GO_MODULE = """\
+// Written by tools/generate.py, with the versions of services/gateway/go.mod.
 module tollmesh.dev/gen/go
 
-go 1.24
+go {go}
+
+require (
+{direct}
+)
+
+require (
+{indirect}
+)
 """
+# What the generated code imports, and what a build of that needs besides.
+GO_DIRECT = (
+    "github.com/grpc-ecosystem/grpc-gateway/v2",
+    "google.golang.org/genproto/googleapis/api",
+    "google.golang.org/grpc",
+    "google.golang.org/protobuf",
+)
+GO_INDIRECT = (
+    "golang.org/x/net",
+    "golang.org/x/sys",
+    "golang.org/x/text",
+    "google.golang.org/genproto/googleapis/rpc",
+)
 
 
 def finish_python(stage: Path) -> None:
@@ -46,20 +68,23 @@ def leave(stage: Path) -> None:
 
 
 def finish_sdk(stage: Path) -> None:
-    """Put the generated messages on the base that refuses what does not fit its field."""
+    """Put the messages on the base that refuses what does not fit its field, and add the services' methods."""
     package = stage / "gen/sdk/payments_sdk"
-    names = json_names(stage)
+    image = stage / "image.binpb"
+    run_buf("build", "--path", "proto/payments", "--output", str(image))
+    names = json_names(image.read_bytes())
     for path in package.rglob("*.py"):
         path.write_text(with_json_names(on_checked_base(path.read_text()), names))
     shutil.copyfile(ROOT / "tools/sdk_checked.py", package / "checked.py")
+    rpc = (ROOT / "tools/sdk_rpc.py").read_text()
+    (package / "rpc.py").write_text(rpc.replace("from tools.sdk_checked ", "from .checked "))
+    sdk_services.write(image.read_bytes(), package / "services")
 
 
-def json_names(stage: Path) -> dict[tuple[str, str], dict[str, str]]:
+def json_names(image: bytes) -> dict[tuple[str, str], dict[str, str]]:
     """Return the fields that the proto gives a name of their own in JSON, by package and message."""
-    image = stage / "image.binpb"
-    run_buf("build", "--path", "proto/payments", "--output", str(image))
     found: dict[tuple[str, str], dict[str, str]] = {}
-    for file in descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes()).file:
+    for file in descriptor_pb2.FileDescriptorSet.FromString(image).file:
         for message in file.message_type:
             own = {
                 field.name: field.json_name
@@ -107,8 +132,25 @@ def on_checked_base(source: str) -> str:
 
 
 def finish_go(stage: Path) -> None:
-    """Make the Go code a module, so that the facade's go.mod can name it."""
-    (stage / "gen/go/go.mod").write_text(GO_MOD)
+    """Make the Go code a module that builds by itself, so that others can import it."""
+    folder, gateway = stage / "gen/go", ROOT / GATEWAY_MODULE
+    (folder / "go.mod").write_text(go_module(gateway.read_text()))
+    # More than this module needs, which does no harm: each line is a checksum.
+    shutil.copyfile(gateway.with_name("go.sum"), folder / "go.sum")
+
+
+def go_module(gateway: str) -> str:
+    """Return the go.mod of the generated code, from that of the facade. Raises GenerationFailed."""
+    versions = dict(re.findall(r"^\s+(\S+) (v\S+)", gateway, re.MULTILINE))
+    go = re.search(r"^go (\S+)$", gateway, re.MULTILINE)
+    missing = [name for name in (*GO_DIRECT, *GO_INDIRECT) if name not in versions]
+    if missing or go is None:
+        raise GenerationFailed(f"{GATEWAY_MODULE} names no version of {', '.join(missing) or 'Go'}")
+    return GO_MODULE.format(
+        go=go[1],
+        direct="\n".join(f"\t{name} {versions[name]}" for name in GO_DIRECT),
+        indirect="\n".join(f"\t{name} {versions[name]} // indirect" for name in GO_INDIRECT),
+    )
 
 
 @dataclass(frozen=True)
@@ -125,7 +167,7 @@ class Part:
 PARTS = {
     "python": Part("buf.gen.yaml", ("gen/python",), finish_python),
     "sdk": Part("buf.gen.sdk.yaml", ("gen/sdk",), finish_sdk),
-    "go": Part("buf.gen.go.yaml", ("gen/go", "gen/openapi"), finish_go, "services/gateway/go.mod"),
+    "go": Part("buf.gen.go.yaml", ("gen/go", "gen/openapi"), finish_go, GATEWAY_MODULE),
     "jsonschema": Part(
         "buf.gen.jsonschema.yaml", ("gen/jsonschema",), leave, "tools/jsonschema/go.mod"
     ),

@@ -1,6 +1,6 @@
 """Find what REST callers would miss: `buf breaking` does not look at HTTP annotations.
 
-Works on OpenAPI v2 as protoc-gen-openapiv2 writes it.
+Works on OpenAPI 3.1, and on the v2 in which earlier releases were described.
 """
 
 import json
@@ -21,8 +21,44 @@ def operations(description: Description) -> dict[tuple[str, str], Description]:
 
 
 def parameters(operation: Description) -> dict[tuple[str, str], Description]:
-    """Parameters of an operation by (place, name)."""
-    return {(item["in"], item["name"]): item for item in operation.get("parameters", [])}
+    """Parameters of an operation by (place, name); its body is one of them."""
+    found: dict[tuple[str, str], Description] = {}
+    for item in operation.get("parameters", []):
+        name = "body" if item["in"] == "body" else item["name"]
+        found[item["in"], name] = item
+    if "requestBody" in operation:
+        found["body", "body"] = operation["requestBody"]
+    return found
+
+
+def resolved(description: Description) -> Description:
+    """Return the description with shared parameters and answers put where they are used.
+
+    References to messages stay, by the bare name of the message.
+    """
+    shared = description.get("components", {})
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, list):
+            return [walk(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        target = value.get("$ref")
+        if isinstance(target, str):
+            *_, kind, name = target.split("/")
+            if kind in {"definitions", "schemas"}:
+                return {"$ref": name}
+            return walk(shared[kind][name])
+        return {key: walk(item) for key, item in value.items()}
+
+    return {"paths": walk(description.get("paths", {}))}
+
+
+def answer_schema(answer: Description) -> Any:
+    """The schema of an answer in JSON."""
+    if "content" in answer:
+        return answer["content"].get("application/json", {}).get("schema")
+    return answer.get("schema")
 
 
 def lost(before: Description, after: Description) -> Iterator[str]:
@@ -31,8 +67,8 @@ def lost(before: Description, after: Description) -> Iterator[str]:
     An operation that is gone or became another RPC, a parameter that is gone, one that became required,
     an answer of another shape.
     """
-    current = operations(after)
-    for (path, method), operation in operations(before).items():
+    current = operations(resolved(after))
+    for (path, method), operation in operations(resolved(before)).items():
         name = f"{method.upper()} {path}"
         now = current.get((path, method))
         if now is None:
@@ -57,7 +93,7 @@ def lost_answers(before: Description, after: Description) -> Iterator[str]:
     """Status codes whose answer has another schema."""
     new = after.get("responses", {})
     for status, answer in before.get("responses", {}).items():
-        if new.get(status, {}).get("schema") != answer.get("schema"):
+        if answer_schema(new.get(status, {})) != answer_schema(answer):
             yield f"answer {status} has another schema"
 
 

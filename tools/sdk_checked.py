@@ -14,14 +14,15 @@ import math
 import re
 import struct
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import betterproto2
 from betterproto2 import FieldMetadata
 from betterproto2.casing import safe_snake_case
+from typing_extensions import Self  # noqa: UP035 - Python 3.10, which the package supports, has none in typing
 
 _INTEGERS = {
     **dict.fromkeys(("int32", "sint32", "sfixed32", "enum"), (-(2**31), 2**31 - 1)),
@@ -51,7 +52,9 @@ _DIGITS_MAX = 40
 # Of a decimal that a double gives back as it was.
 _EXACT_DIGITS = 15
 _MICROSECOND = timedelta(microseconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Python 3.10 has no datetime.UTC.
+_UTC = timezone.utc  # noqa: UP017
+_EPOCH = datetime(1970, 1, 1, tzinfo=_UTC)
 _NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 _DURATION = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,9}))?s")
 _TIMESTAMP = re.compile(
@@ -249,7 +252,7 @@ class CheckedTimestamp(CheckedMessage):
             )
         nanos = _nanos("Timestamp", value, found[2])
         try:
-            second = datetime.fromisoformat(f"{found[1]}{found[3]}".upper()).astimezone(UTC)
+            second = datetime.fromisoformat(f"{found[1]}{found[3]}".upper()).astimezone(_UTC)
         except (ValueError, OverflowError) as error:
             raise FieldMisfit(f"Timestamp: {_shown(value)} is no time of a calendar") from error
         elapsed = second - _EPOCH

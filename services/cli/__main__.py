@@ -25,7 +25,7 @@ def main() -> None:
         # Imported here: Ctrl-C may come while it loads.
         with loading():
             from services.cli.app import app  # noqa: PLC0415
-            from services.cli.output import begin  # noqa: PLC0415
+            from services.cli.asked import begin  # noqa: PLC0415
 
         if begin(sys.argv[1:]):
             # Its own errors are ours to print then; an exit, as after --help, comes back as its code.

@@ -68,7 +68,7 @@ class _Commands(TyperGroup):
         if known is None:
             return None
         if self._only_names:
-            return TyperCommand(cmd_name, help=known["help"])
+            return TyperCommand(cmd_name, help=known["help"], hidden="hidden" in known)
         if cmd_name not in self.commands:
             self.commands.update(load(known["module"]))
         return self.commands.get(cmd_name)

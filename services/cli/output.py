@@ -10,11 +10,10 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from enum import StrEnum
 from functools import partial
-from itertools import islice, pairwise
+from itertools import islice
 from typing import IO, Annotated, Any, cast
 
 import typer
@@ -30,6 +29,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from services.cli.asked import document
 from services.cli.errors import EXIT_USAGE, CliError
 from services.runtime.money import Money, format_money
 
@@ -81,42 +81,13 @@ console = _Console(width=_WIDTH, emoji=False)
 progress_console = Console(stderr=True, emoji=False)
 
 
-@dataclass(slots=True)
-class _Document:
-    """The one JSON document of a command.
-
-    Attributes:
-        wanted: the command was asked for JSON.
-        printed: it has printed its result.
-    """
-
-    wanted: bool = False
-    printed: bool = False
-
-
-_document = _Document()
-
-
-def begin(arguments: Sequence[str]) -> bool:
-    """Begin a command; returns whether its arguments ask for JSON. Known before they are parsed, which may fail."""
-    options = list(arguments)
-    if "--" in options:
-        del options[options.index("--") :]
-    asked = {"-ojson", "--output=json"} & {*options}
-    _document.wanted = bool(asked) or any(
-        option in ("-o", "--output") and value == "json" for option, value in pairwise(options)
-    )
-    _document.printed = False
-    return _document.wanted
-
-
 def show_error(error: CliError) -> None:
     """Print an error on standard error: message, reason, and what to do next, a line each.
 
     To a program that waits for a document it is printed on standard output too, unless the command's result is there.
     """
     _show_error(error)
-    if _document.wanted and not _document.printed:
+    if document.wanted and not document.printed:
         try:
             print_json(error.as_dict())
         except ReaderGone:
@@ -197,7 +168,7 @@ def print_json(value: Message | dict[str, Any] | Sequence[Any], *, more: bool = 
         more: it is a line of many, among which an error is one more.
     """
     plain = as_dict(value) if isinstance(value, Message) else value
-    _document.printed = not more
+    document.printed = not more
     try:
         sys.stdout.write(_json(plain) + "\n")
         sys.stdout.flush()
@@ -272,7 +243,7 @@ def no_room(error: OSError) -> CliError:
 
 def copy_out(kept: IO[str]) -> None:
     """Print a text that was kept in a file, as the command's result."""
-    _document.printed = True
+    document.printed = True
     try:
         kept.seek(0)
         while chunk := kept.read(_COPY_CHARS):

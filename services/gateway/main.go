@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -32,10 +33,19 @@ type options struct {
 	drainNotice    time.Duration
 	bodyBytesMax   int64
 	inFlightMax    int
+	originList     string
+	origins        []string
 	exitWithParent bool
+	showVersion    bool
 }
 
+// version is that of the release: what `tollmesh doctor` compares with its own.
+const version = "0.1.0"
+
 const (
+	// gcPercent lets the few MiB that live here grow before they are collected: at Go's own 100 it collects every
+	// hundred calls.
+	gcPercent   = 800
 	exitFailure = 1
 	exitUsage   = 2
 	// parentPoll is how often the parent is looked for.
@@ -50,6 +60,13 @@ func main() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gateway:", err)
 		os.Exit(exitUsage)
+	}
+	if options.showVersion {
+		fmt.Println(version)
+		return
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -83,19 +100,23 @@ func parse(arguments []string, getenv func(string) string) (options, error) {
 		"largest request body, in bytes")
 	flags.IntVar(&o.inFlightMax, "in-flight-max", rest.InFlightMax,
 		"calls at a time; more are answered 429 with Retry-After")
+	flags.StringVar(&o.originList, "cors-origins", env("TOLLMESH_REST_CORS_ORIGINS", ""),
+		"origins whose pages may call from a browser, separated by commas, as https://console.example; * for any (TOLLMESH_REST_CORS_ORIGINS)")
 	flags.BoolVar(&o.exitWithParent, "exit-with-parent", false,
 		"stop when the process that started this one is gone")
+	flags.BoolVar(&o.showVersion, "version", false, "print the version and end")
 	if err := flags.Parse(arguments); err != nil {
 		return o, err
 	}
+	o.origins = strings.FieldsFunc(o.originList, func(r rune) bool { return r == ',' || r == ' ' })
 	return o, check(o, flags.Args())
 }
 
 // check refuses values that would only fail later, or never.
-func check(o options, rest []string) error {
+func check(o options, more []string) error {
 	switch {
-	case len(rest) > 0:
-		return fmt.Errorf("unknown argument %q; see --help", rest[0])
+	case len(more) > 0:
+		return fmt.Errorf("unknown argument %q; see --help", more[0])
 	case !hasPort(o.listen, 0):
 		return fmt.Errorf("--listen is %q; give it a port from 0 to 65535", o.listen)
 	case !hasPort(o.grpcAddress, 1):
@@ -106,6 +127,9 @@ func check(o options, rest []string) error {
 		return fmt.Errorf("--drain-notice is %s; it must not be negative", o.drainNotice)
 	case o.bodyBytesMax <= 0 || o.inFlightMax <= 0:
 		return errors.New("--body-bytes-max and --in-flight-max must be positive")
+	}
+	if err := rest.CheckOrigins(o.origins); err != nil {
+		return fmt.Errorf("--cors-origins: %w", err)
 	}
 	return nil
 }
@@ -154,6 +178,7 @@ func newServer(ctx context.Context, connection *grpc.ClientConn, o options) (*ht
 		BodyBytesMax: o.bodyBytesMax,
 		InFlightMax:  o.inFlightMax,
 		Deadline:     o.deadline,
+		Origins:      o.origins,
 	})
 	if err != nil {
 		return nil, err

@@ -18,9 +18,38 @@ from services.local.postgres.processes import exited
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = ROOT / "build" / "gateway"
+# Where a wheel has it.
+PACKAGED = Path(__file__).with_name("bin") / "gateway"
 SOURCE = ROOT / "services" / "gateway"
 START_SECONDS = 15.0
+VERSION_SECONDS = 30.0
 STOP_SECONDS = 10.0
+
+
+def find() -> Path | None:
+    """Return the gateway's program: the one that TOLLMESH_GATEWAY names, a wheel's, or what was built; else None."""
+    chosen = os.environ.get("TOLLMESH_GATEWAY")
+    if chosen:
+        return Path(chosen)
+    return next((path for path in (PACKAGED, BINARY) if path.exists()), None)
+
+
+def version(program: Path) -> str:
+    """Return the version that a gateway's program tells.
+
+    Raises:
+        OSError: it does not run.
+        subprocess.SubprocessError: it ended with an error, or does not end.
+    """
+    run = subprocess.run(  # noqa: S603 - our own program
+        [str(program), "--version"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=VERSION_SECONDS,
+        check=True,
+    )
+    return run.stdout.strip()
 
 
 async def find_or_build() -> Path | None:
@@ -28,11 +57,9 @@ async def find_or_build() -> Path | None:
 
     A build takes up to minutes, in which a mesh that serves already goes on serving.
     """
-    chosen = os.environ.get("TOLLMESH_GATEWAY")
-    if chosen:
-        return Path(chosen)
-    if BINARY.exists():
-        return BINARY
+    built = find()
+    if built is not None:
+        return built
     go = await asyncio.to_thread(_go)
     if go is None or not SOURCE.is_dir():
         return None

@@ -3,7 +3,7 @@ package openapi
 
 import _ "embed"
 
-// Description is OpenAPI v2, as JSON.
+// Description is OpenAPI 3.1, as JSON.
 //
-//go:embed tollmesh.swagger.json
+//go:embed tollmesh.openapi.json
 var Description []byte

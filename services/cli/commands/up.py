@@ -6,7 +6,6 @@ import asyncio
 import platform
 import re
 import shlex
-import shutil
 import sys
 from functools import partial
 from importlib import metadata
@@ -14,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
-from services.cli.client import Client, Session, forget_session, left_key, save_session
-from services.cli.errors import EXIT_DENIED, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
+from services.cli.client import Session, forget_session, left_key, save_session
+from services.cli.errors import EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from services.cli.output import Format, OutputOption, bold, print_json, print_table, say
 from services.runtime.process.heap import loading
 
@@ -206,20 +204,18 @@ def _announce(mesh: LocalMesh, data_dir: Path, output: Format) -> None:
 
 def doctor(data_dir: DataDirOption = DEFAULT_DATA_DIR, output: OutputOption = Format.TABLE) -> None:
     """Check that this machine has what a mesh needs, and whether a mesh is running."""
-    checks = [
-        *_machine_checks(data_dir),
-        *_nats_checks(),
-        *_mesh_checks(Session.find(data_dir)),
-    ]
+    # Imported here, as in `up`: other commands should not pay for it.
+    from services.cli.doctor import examine  # noqa: PLC0415
+
+    checks = examine(data_dir, Session.find(data_dir))
     if output is Format.JSON:
-        print_json(
-            {"checks": [dict(zip(("name", "ok", "detail"), c, strict=True)) for c in checks]}
-        )
+        print_json({"checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in checks]})
     else:
-        rows = [(name, "ok" if ok else "missing", detail) for name, ok, detail in checks]
+        rows = [(c.name, "ok" if c.ok else "failed", c.detail) for c in checks]
         print_table("", ("check", "state", "detail"), rows)
-    if not all(ok for _, ok, _ in checks):
-        raise CliError("something is missing: see the table", exit_code=EXIT_UNAVAILABLE)
+    if not all(check.ok for check in checks):
+        failed = ", ".join(check.name for check in checks if not check.ok)
+        raise CliError(f"not in order: {failed}", exit_code=EXIT_UNAVAILABLE)
 
 
 def version(output: OutputOption = Format.TABLE) -> None:
@@ -237,68 +233,6 @@ def version(output: OutputOption = Format.TABLE) -> None:
     else:
         for name, value in versions.items():
             say(f"{name} {value}")
-
-
-def _machine_checks(data_dir: Path) -> list[tuple[str, bool, str]]:
-    # Imported here, as in `up`: other commands should not pay for it.
-    from services.local.postgres.server import major_version, programs_dir  # noqa: PLC0415
-
-    go = shutil.which("go") is not None
-    gateway = (Path(__file__).resolve().parents[3] / "build" / "gateway").exists()
-    return [
-        ("python", sys.version_info >= (3, 11), platform.python_version()),
-        ("postgres programs", programs_dir().is_dir(), f"PostgreSQL {major_version()}"),
-        (
-            "data directory",
-            True,
-            f"{data_dir} ({'exists' if data_dir.exists() else 'created by up'})",
-        ),
-        (
-            "rest gateway",
-            gateway or go,
-            "built"
-            if gateway
-            else ("built on first use" if go else "not built: run `make gateway`"),
-        ),
-    ]
-
-
-def _nats_checks() -> list[tuple[str, bool, str]]:
-    """Look at the NATS that the environment names, if it names one."""
-    # Imported here, as in `up`: other commands should not pay for it.
-    from services.runtime import telemetry  # noqa: PLC0415
-    from services.runtime.config import Settings, SettingsUnfit  # noqa: PLC0415
-    from services.runtime.events import jetstream  # noqa: PLC0415
-
-    telemetry.configure_logs("error")  # the table says it
-    try:
-        options = jetstream.Options.of(Settings.load())
-    except SettingsUnfit as error:
-        return [("nats", False, str(error))]
-    return [] if options is None else [("nats", *asyncio.run(jetstream.look_at(options)))]
-
-
-def _mesh_checks(session: Session) -> list[tuple[str, bool, str]]:
-    with Client(session) as client:
-        stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
-        try:
-            client.call(
-                stub.ListApiKeys, access_service_pb2.ListApiKeysRequest(page_size=1), timeout=5
-            )
-        except CliError as error:
-            if error.exit_code == EXIT_DENIED and error.reason == "SCOPE_MISSING":
-                return [
-                    (
-                        "mesh",
-                        True,
-                        f"running at {session.grpc}; this key is not allowed to list keys",
-                    )
-                ]
-            return [
-                ("mesh", False, error.message),
-                *[("hint", False, hint) for hint in error.lines()],
-            ]
-    return [("mesh", True, f"running at {session.grpc}")]
 
 
 def register(app: typer.Typer) -> None:

@@ -65,6 +65,10 @@ class EventReader:
 
         Without `after` it starts with what is committed from now on.
 
+        Args:
+            patterns: subjects to give; none for all.
+            after: position to go on behind.
+
         Raises:
             TypeUnknown: there is no type of a subject.
             Overloaded: 64 streams are open in this process, or 16 of this tenant.

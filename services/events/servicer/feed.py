@@ -15,6 +15,7 @@ from services.events.messages import cloudevents
 from services.events.messages import feed as messages
 from services.runtime.context import current
 from services.runtime.edge.paging import clamp_page_size, decode_token, encode_token
+from services.runtime.edge.streams import stream_begun
 from services.runtime.errors import InvalidField, InvalidPageToken
 from services.runtime.outbox.subjects import Pattern
 
@@ -48,9 +49,11 @@ class FeedRpcs(events_service_pb2_grpc.EventServiceServicer):
     ) -> AsyncIterator[events_service_pb2.TailEventsResponse]:
         """Follow the feed."""
         cursors = _Cursors(request.subjects)
-        after = cursors.read(request.after) if request.after else None
-        patterns = _patterns(request.subjects)
-        async with aclosing(self._reader.tail(patterns, after)) as answers:
+        if request.from_start and request.after:
+            raise InvalidField.one("from_start", "give either after or from_start, not both")
+        start = 0 if request.from_start else None
+        after = cursors.read(request.after) if request.after else start
+        async with aclosing(self._reader.tail(_patterns(request.subjects), after)) as answers:
             async for found in answers:
                 if isinstance(found, FeedEvent):
                     yield events_service_pb2.TailEventsResponse(
@@ -58,7 +61,9 @@ class FeedRpcs(events_service_pb2_grpc.EventServiceServicer):
                         cursor=cursors.write(found.position),
                         position=found.position,
                     )
-                elif request.announce:
+                    continue
+                await stream_begun()
+                if request.announce:
                     yield events_service_pb2.TailEventsResponse(
                         cursor=cursors.write(found.position), position=found.position
                     )

@@ -10,6 +10,7 @@ import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc
@@ -24,6 +25,7 @@ from services.runtime.contracts import INVARIANT, REQUEST_VALIDATION
 from services.runtime.edge import methods, validation, weight
 from services.runtime.edge.methods import Method
 from services.runtime.edge.status import RemoteError, grpc_code, to_status, trailers
+from services.runtime.edge.streams import on_begin
 from services.runtime.errors import (
     DeadlineExceeded,
     DomainError,
@@ -228,6 +230,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
                     if streaming_in
                     else await self._request(call, data, decode)
                 )
+                on_begin(partial(self._name, call))
                 # Closed here: what the handler still works on ends before its call does.
                 async with self._watched(call), aclosing(behaviour(request, context)) as responses:
                     async for response in responses:

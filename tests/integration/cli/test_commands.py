@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -748,14 +749,45 @@ def test_commands_find_the_mesh_that_up_started(
     assert (mesh.data_dir / "session.json").stat().st_mode & 0o077 == 0
 
 
-def test_doctor_and_version(tollmesh: Tollmesh, monkeypatch: pytest.MonkeyPatch) -> None:
-    checks = tollmesh("doctor", "-o", "json").json()["checks"]
-    assert {"name": "mesh", "ok": True}.items() <= checks[-1].items()
+def test_doctor_and_version(
+    tollmesh: Tollmesh, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def doctor(*arguments: str) -> dict[str, tuple[bool, str]]:
+        checks = tollmesh("doctor", "-o", "json", *arguments).json()["checks"]
+        return {check["name"]: (check["ok"], check["detail"]) for check in checks}
+
     assert tollmesh("version", "-o", "json").json()["postgres"] == "18"
-    monkeypatch.setenv("TOLLMESH_ADDRESS", "127.0.0.1:1")
-    ill = tollmesh("doctor")
+    found = doctor()
+    assert all(ok for ok, _ in found.values()), found
+    assert found["API key"] == (True, "valid")
+    assert found["postgres programs"][1].startswith("postgres (PostgreSQL) 18")
+    with monkeypatch.context() as changed:
+        changed.setenv("TOLLMESH_API_KEY", "tmk_wrong")
+        found = doctor()
+        assert (found["mesh"][0], found["API key"][0]) == (True, False)
+    with monkeypatch.context() as changed, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        changed.setattr("services.cli.doctor.PORTS", (("gRPC port", port, "--grpc-port"),))
+        changed.setenv("TOLLMESH_ADDRESS", "127.0.0.1:1")
+        # A program of another release, one that does not run, and a disk that has not so much room.
+        (tmp_path / "old").write_text("#!/bin/sh\necho 0.0.9\n")
+        (tmp_path / "old").chmod(0o755)
+        (tmp_path / "none").write_text("")
+        for program, told in (("old", "is 0.0.9, this is"), ("none", "does not run")):
+            changed.setenv("TOLLMESH_GATEWAY", str(tmp_path / program))
+            assert told in doctor()["rest gateway"][1]
+        changed.setattr("services.cli.doctor.storage.FLOOR_BYTES", 2**80)
+        found = doctor("--data-dir", str(tmp_path / "old" / "data"))
+        assert {name for name, (ok, _) in found.items() if not ok} == {
+            *("data directory", "disk room", "rest gateway", "gRPC port", "mesh")
+        }
+        assert "no mesh answers" in found["mesh"][1]
+        assert "choose another with --grpc-port" in found["gRPC port"][1]
+        ill = tollmesh("doctor")
     assert ill.exit_code == EXIT_UNAVAILABLE
-    assert "no mesh answers" in ill.out
+    assert "not in order: disk room, rest gateway, gRPC port, mesh" in ill.err
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
 from services.runtime import manifests
+from services.runtime.secrets import new_key
 from tests.support.http.rest import Rest, facade
 from tests.support.mesh.serving import Mesh, running
 from tests.support.postgres.server import DatabaseUrls
+from tests.support.webhooks.lab import ALLOW
 
 MakeCaller = Callable[..., Awaitable[Rest]]
 
@@ -20,7 +23,8 @@ MakeCaller = Callable[..., Awaitable[Rest]]
 @pytest_asyncio.fixture(scope="session")
 async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
     """Every service on one port."""
-    async with running(database, manifests.found()) as served:
+    settings: dict[str, Any] = {"secrets_keys": new_key(), "webhook_allow": ALLOW}
+    async with running(database, manifests.found(), **settings) as served:
         yield served
 
 

@@ -51,10 +51,6 @@ def test_every_command_of_tollmesh_exists() -> None:
         assert {word for word in words if word.startswith("--")} <= known
 
 
-def test_it_is_short_enough_to_be_read() -> None:
-    assert len(README.split()) <= 650
-
-
 def test_every_file_it_points_to_exists() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         if "://" not in target:

@@ -36,7 +36,7 @@ CHECKS = [
 ]
 EXAMPLES = 8
 DESCRIPTION = schemathesis.openapi.from_path(
-    REPOSITORY / "gen" / "openapi" / "tollmesh.swagger.json"
+    REPOSITORY / "gen" / "openapi" / "tollmesh.openapi.json"
 ).exclude(
     # Never ends of itself; tests/integration/gateway tails it.
     path="/v1/events:tail"

@@ -50,6 +50,11 @@ class Curl:
             file = self.folder / "body"
             file.write_bytes(body)
             arguments += ["--data-binary", f"@{file}"]
+            if not any(header.lower().startswith("content-type:") for header in headers):
+                arguments += [
+                    "--header",
+                    "Content-Type: application/json",
+                ]  # else curl says it is a form
         run = subprocess.run(
             [*program(), *arguments, f"{self.url}{path}"],
             cwd=REPOSITORY,

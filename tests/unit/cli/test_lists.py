@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from payments.pricing.v1 import catalog_service_pb2, pricing_pb2
 
-from services.cli import lists, output
+from services.cli import asked, lists, output
 from services.cli.errors import EXIT_USAGE, CliError
 from services.cli.output import Format, JsonWriter
 
@@ -70,12 +70,12 @@ def test_a_list_is_read_to_its_end_or_to_its_limit(
 def test_a_list_that_breaks_off_prints_no_half_of_a_document(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    output.begin(("-o", "json"))
+    asked.begin(("-o", "json"))
     with pytest.raises(CliError) as failed:
         shown(Paged(2_500, fails_at=2_000), Format.JSON, 0)
     output.show_error(failed.value)
     assert json.loads(capsys.readouterr().out)["error"]["message"] == "the mesh is gone"
-    output.begin(())
+    asked.begin(())
 
 
 def test_a_list_without_items_says_so(capsys: pytest.CaptureFixture[str]) -> None:

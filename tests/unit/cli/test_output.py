@@ -19,7 +19,7 @@ from payments.billing.v1 import billing_pb2
 from payments.events.v1 import billing_events_pb2, events_service_pb2, pricing_events_pb2
 from payments.type.v1 import type_pb2
 
-from services.cli import __main__, output
+from services.cli import __main__, asked, output
 from services.cli.errors import (
     EXIT_DENIED,
     EXIT_FAULT,
@@ -37,7 +37,7 @@ REPOSITORY = Path(__file__).parents[3]
 def as_for_people() -> Iterator[None]:
     """No test is asked for JSON because the one before was."""
     yield
-    output.begin(())
+    asked.begin(())
 
 
 def usd(minor_units: int) -> type_pb2.Money:
@@ -239,7 +239,7 @@ def test_an_error_says_what_is_wrong_and_what_to_do(capsys: pytest.CaptureFixtur
 def test_a_program_that_waits_for_json_gets_the_error_as_its_document(
     arguments: str, wanted: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert output.begin(arguments.split()) is wanted
+    assert asked.begin(arguments.split()) is wanted
     error = CliError(
         "amount: must be more than zero",
         "give more",
@@ -275,12 +275,12 @@ def test_a_program_that_waits_for_json_gets_the_error_as_its_document(
         }
     }
     # A result is the document, whatever is said after it; of many lines an error is one more.
-    output.begin(arguments.split())
+    asked.begin(arguments.split())
     output.print_json({"event": 1}, more=True)
     output.show_error(CliError("broke"))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [next(iter(line)) for line in lines] == ["event", "error"]
-    output.begin(arguments.split())
+    asked.begin(arguments.split())
     output.print_json({"accepted": 1})
     output.show_error(CliError("2 rows were not stored"))
     assert json.loads(capsys.readouterr().out) == {"accepted": 1}
@@ -386,8 +386,8 @@ def test_shells_complete_commands(shell: str) -> None:
 )
 def test_what_is_begun_is_completed(words: str, completed: list[str]) -> None:
     at = str(len(words.split()) - 1)
-    asked = {"_TOLLMESH_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": at}
-    assert tollmesh(**asked).stdout.split() == completed
+    given = {"_TOLLMESH_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": at}
+    assert tollmesh(**given).stdout.split() == completed
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -404,9 +404,9 @@ def test_a_shell_gets_its_script(shell: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [{}, {"_TOLLMESH_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": "tollmesh "}]
+    "given", [{}, {"_TOLLMESH_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": "tollmesh "}]
 )
-def test_help_and_the_first_word_load_no_command(asked: dict[str, str]) -> None:
+def test_help_and_the_first_word_load_no_command(given: dict[str, str]) -> None:
     """So that they take a third of a second of CPU, not two thirds."""
     probe = (
         "import atexit, sys; sys.argv = ['tollmesh', *sys.argv[1:]]\n"
@@ -415,9 +415,9 @@ def test_help_and_the_first_word_load_no_command(asked: dict[str, str]) -> None:
         "from services.cli.__main__ import main; main()"
     )
     shown = subprocess.run(
-        [sys.executable, "-c", probe, *([] if asked else ["--help"])],
+        [sys.executable, "-c", probe, *([] if given else ["--help"])],
         cwd=REPOSITORY,
-        env={**os.environ, **asked},
+        env={**os.environ, **given},
         capture_output=True,
         text=True,
         timeout=60,

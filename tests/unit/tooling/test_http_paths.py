@@ -13,6 +13,16 @@ ROOT = Path(__file__).resolve().parents[3]
 CURRENT = ROOT / check_breaking.OPENAPI
 
 SMALL: Description = {
+    "components": {
+        "responses": {
+            "Thing": {
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}
+            },
+            "Other": {
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Other"}}}
+            },
+        }
+    },
     "paths": {
         "/v1/things/{id}": {
             "get": {
@@ -21,10 +31,10 @@ SMALL: Description = {
                     {"name": "id", "in": "path", "required": True},
                     {"name": "view", "in": "query", "required": False},
                 ],
-                "responses": {"200": {"schema": {"$ref": "#/definitions/Thing"}}},
+                "responses": {"200": {"$ref": "#/components/responses/Thing"}},
             }
         }
-    }
+    },
 }
 
 
@@ -55,7 +65,7 @@ def require_parameter(description: Description) -> None:
 
 
 def change_answer(description: Description) -> None:
-    operation(description)["responses"]["200"]["schema"]["$ref"] = "#/definitions/Other"
+    operation(description)["responses"]["200"]["$ref"] = "#/components/responses/Other"
 
 
 @pytest.mark.parametrize(
@@ -73,6 +83,14 @@ def test_a_planted_loss_is_caught(plant: Any) -> None:
     changed = copy.deepcopy(SMALL)
     plant(changed)
     assert len(list(http_paths.lost(SMALL, changed))) == 1
+
+
+def test_another_version_of_openapi_is_no_loss() -> None:
+    old = copy.deepcopy(SMALL)
+    operation(old)["responses"] = {"200": {"schema": {"$ref": "#/definitions/Thing"}}}
+    assert list(http_paths.lost(old, SMALL)) == []
+    change_answer(changed := copy.deepcopy(SMALL))
+    assert len(list(http_paths.lost(old, changed))) == 1
 
 
 def test_additions_pass() -> None:

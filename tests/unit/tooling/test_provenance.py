@@ -8,11 +8,12 @@ import pytest
 
 PROTO = Path(__file__).resolve().parents[3] / "proto"
 VENDORED = ("google", "buf")
+PAGE = PROTO.parent / "services" / "gateway" / "internal" / "docs" / "swagger-ui"
 
 
-def provenance(name: str) -> tuple[dict[str, str], dict[str, str]]:
+def provenance(name: str, root: Path = PROTO) -> tuple[dict[str, str], dict[str, str]]:
     """The facts and the hashes by path that a PROVENANCE file states."""
-    head, _, tail = (PROTO / name / "PROVENANCE").read_text().partition("sha256:\n")
+    head, _, tail = (root / name / "PROVENANCE").read_text().partition("sha256:\n")
     facts = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
     hashes = {path: digest for digest, path in (line.split() for line in tail.splitlines())}
     return facts, hashes
@@ -40,6 +41,13 @@ def test_package_version_and_licence_are_stated(name: str) -> None:
     facts, _ = provenance(name)
     assert facts["licence"] == "Apache-2.0"
     assert facts["package"] and facts["version"]
+
+
+def test_files_of_the_page_are_listed_and_unaltered() -> None:
+    facts, hashes = provenance("", PAGE)
+    assert (facts["package"], facts["licence"]) == ("swagger-ui-dist", "Apache-2.0")
+    assert {path.name for path in PAGE.iterdir()} == {*hashes, "PROVENANCE"}
+    assert altered(PAGE, hashes) == []
 
 
 def test_google_files_are_those_of_the_stated_wheel() -> None:

@@ -14,10 +14,11 @@ const definitionPrefix = "#/definitions/"
 // describeDefinitions adds to the messages what their rules say.
 //
 // Messages that only callers send are described strictly. In those that are answers too an empty text stands
-// for an absent one, so their rules are softened by that.
+// for an absent one, so their rules are softened by that. Of those that only answer it is said what is always there.
 func describeDefinitions(description object, files *protoregistry.Files, rules *rules) error {
 	definitions := members(description, "definitions")
 	answered := reachable(definitions, answers(description))
+	sent := reachable(definitions, requests(description))
 	for name, definition := range definitions {
 		definition := definition.(object)
 		message := messageOf(files, name)
@@ -29,6 +30,9 @@ func describeDefinitions(description object, files *protoregistry.Files, rules *
 		}
 		if answered[name] {
 			soften(definition)
+			if !sent[name] {
+				promise(definition, message)
+			}
 		} else {
 			definition["additionalProperties"] = false
 		}
@@ -113,6 +117,31 @@ func soften(definition object) {
 			property["pattern"] = "^$|" + pattern
 		}
 	}
+}
+
+// promise says which fields an answer always has: those that are written also when they are zero or empty.
+func promise(definition object, message protoreflect.MessageDescriptor) {
+	var always []string
+	for name := range members(definition, "properties") {
+		field := message.Fields().ByName(protoreflect.Name(name))
+		if field != nil && !field.HasPresence() {
+			always = append(always, name)
+		}
+	}
+	if slices.Sort(always); len(always) > 0 {
+		definition["required"] = always
+	}
+}
+
+// requests are the parameters of all calls.
+func requests(description object) []any {
+	var found []any
+	for _, item := range members(description, "paths") {
+		for _, operation := range item.(object) {
+			found = append(found, operation.(object)["parameters"])
+		}
+	}
+	return found
 }
 
 // answers are the schemas of all answers.

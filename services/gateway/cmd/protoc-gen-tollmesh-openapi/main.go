@@ -1,6 +1,7 @@
 // Command protoc-gen-tollmesh-openapi is a plugin of buf: it runs protoc-gen-openapiv2 and adds what that one
 // cannot know about this API — which calls answer 201 or 202, which bodies travel untouched, how callers
-// authenticate, what rules the fields keep. It writes the description twice, for readers and for the facade to serve.
+// authenticate, what rules the fields keep — and says it in OpenAPI 3.1, with examples of real calls. It writes the
+// description twice, for readers and for the facade to serve.
 package main
 
 import (
@@ -29,15 +30,17 @@ import (
 )
 
 const (
-	fileName = "tollmesh.swagger.json"
-	embedder = `// Package openapi holds the description of the REST facade.
+	fileName = "tollmesh.openapi.json"
+	// examplesFolder is seen from services/gateway, where this program runs.
+	examplesFolder = "examples"
+	embedder       = `// Package openapi holds the description of the REST facade.
 package openapi
 
 import _ "embed"
 
-// Description is OpenAPI v2, as JSON.
+// Description is OpenAPI 3.1, as JSON.
 //
-//go:embed tollmesh.swagger.json
+//go:embed tollmesh.openapi.json
 var Description []byte
 `
 )
@@ -83,7 +86,15 @@ func run(in io.Reader, out io.Writer) error {
 	if err := describeDefinitions(description, files, rules); err != nil {
 		return err
 	}
-	return respond(out, description)
+	told, err := readExamples(examplesFolder)
+	if err != nil {
+		return err
+	}
+	newer, err := modern(description, methods(files), told)
+	if err != nil {
+		return err
+	}
+	return respond(out, newer)
 }
 
 // describe runs the standard plugin on the request.
@@ -152,7 +163,8 @@ func complete(description object, methods map[string]protoreflect.MethodDescript
 		for verb, operation := range item.(object) {
 			operation := operation.(object)
 			id, _ := operation["operationId"].(string)
-			method, known := methods[id]
+			// A further route of an RPC is numbered from 2.
+			method, known := methods[strings.TrimRight(id, "0123456789")]
 			if !known {
 				return fmt.Errorf("%s %s: no RPC is called %q", verb, path, id)
 			}

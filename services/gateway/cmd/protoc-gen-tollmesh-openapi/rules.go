@@ -80,7 +80,8 @@ func (r *rules) require(field protoreflect.FieldDescriptor) (bool, error) {
 	if required := value(rules, "required"); required.IsValid() && required.Bool() {
 		return true, nil
 	}
-	if field.Kind() != protoreflect.StringKind || field.IsList() || value(rules, "ignore").IsValid() {
+	// What tells absent from empty may be absent: its rule is of what is sent.
+	if field.Kind() != protoreflect.StringKind || field.IsList() || field.HasPresence() || value(rules, "ignore").IsValid() {
 		return false, nil
 	}
 	text := part(rules, "string")

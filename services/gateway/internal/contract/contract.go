@@ -98,3 +98,44 @@ func HeaderFields(request protoreflect.MessageDescriptor) (contentType, attribut
 	}
 	return contentType, attributes
 }
+
+// EventStreamType is the media type of Server-Sent Events.
+const EventStreamType = "text/event-stream"
+
+// StartParameters say where a stream begins; the id of the last event that a client got says it better.
+var StartParameters = []string{"after", "from_start", "fromStart"}
+
+// IsSingle tells whether a call that only reads is about one thing, and not a page of a list or a stream.
+func IsSingle(method protoreflect.MethodDescriptor) bool {
+	fields := method.Input().Fields()
+	return !method.IsStreamingServer() && fields.ByName("page_size") == nil && PagingOf(method) == nil
+}
+
+// CursorField is the field of a stream's message that says where a later call goes on behind it, or nil.
+func CursorField(message protoreflect.MessageDescriptor) protoreflect.FieldDescriptor {
+	field := message.Fields().ByName("cursor")
+	if field == nil || field.Kind() != protoreflect.StringKind || field.IsList() {
+		return nil
+	}
+	return field
+}
+
+// Paging is how a list goes on.
+type Paging struct {
+	// Token is the field of the request that asks for a later page, Next that of the answer which names it.
+	Token, Next protoreflect.FieldDescriptor
+	// Endless lists name a next page even behind the last one: it comes later.
+	Endless bool
+}
+
+// PagingOf is how the list of an RPC goes on, or nil when it is none.
+func PagingOf(method protoreflect.MethodDescriptor) *Paging {
+	request, response := method.Input().Fields(), method.Output().Fields()
+	if token, next := request.ByName("page_token"), response.ByName("next_page_token"); token != nil && next != nil {
+		return &Paging{Token: token, Next: next}
+	}
+	if after, next := request.ByName("after"), response.ByName("next_cursor"); after != nil && next != nil {
+		return &Paging{Token: after, Next: next, Endless: true}
+	}
+	return nil
+}

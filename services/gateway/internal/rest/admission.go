@@ -41,8 +41,8 @@ var travelling = []string{
 
 // admit refuses what no route can read. What it lets through is UTF-8 and says each thing once.
 func admit(r *http.Request) error {
-	if encodings := r.Header.Values("Content-Encoding"); slices.ContainsFunc(encodings, isEncoding) {
-		return encodingUnsupported(shown(strings.ToValidUTF8(strings.Join(encodings, ", "), "\uFFFD")))
+	if err := admitEncoding(r.Header); err != nil {
+		return err
 	}
 	if _, err := single(r.Header, requestIDHeader); err != nil {
 		return err
@@ -68,21 +68,6 @@ func admit(r *http.Request) error {
 		return err
 	}
 	return admitTarget(r)
-}
-
-// isEncoding tells whether a Content-Encoding, which may be a list, changes the body.
-func isEncoding(encodings string) bool {
-	return slices.ContainsFunc(strings.Split(strings.ToLower(encodings), ","), func(encoding string) bool {
-		encoding = strings.TrimSpace(encoding)
-		return encoding != "" && encoding != "identity"
-	})
-}
-
-func encodingUnsupported(encoding string) error {
-	return withHTTP(http.StatusUnsupportedMediaType, fault(
-		codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED,
-		"compressed bodies are not supported: send it without Content-Encoding",
-		map[string]string{"content_encoding": encoding}))
 }
 
 // single is the value of a header that says one thing, however often it does. Which of two values counts would be a guess.

@@ -1,8 +1,6 @@
 package rest
 
 import (
-	"context"
-	"fmt"
 	"maps"
 	"mime"
 	"net/http"
@@ -41,16 +39,13 @@ func batchPaths() map[string]bool {
 }
 
 // chooseBatch asks for CloudEvents in the caller's stead when its Accept header prefers them.
-func chooseBatch(r *http.Request, body *requestBody) {
-	accepted := r.Header.Values("Accept")
+func chooseBatch(r *http.Request, body *requestBody, accepted []string) {
 	wanted := quality(accepted, contract.BatchMediaType)
-	r.Header.Del("Accept") // the runtime would compare the whole header with one media type
 	query, err := url.ParseQuery(r.URL.RawQuery)
-	if wanted == 0 || wanted < quality(accepted, "application/json") || err != nil {
+	if wanted == 0 || wanted < quality(accepted, jsonType) || err != nil {
 		return // a query that does not read is refused further on
 	}
 	r.Header.Set("Accept", batchCodecName)
-	body.self = *r.URL
 	body.batch = true
 	query.Set(contract.RenderingField, contract.CloudEventsRendering)
 	changed := *r.URL
@@ -107,23 +102,6 @@ func batchOf(answer any) []byte {
 		return nil
 	}
 	return message.ProtoReflect().Get(field).Bytes()
-}
-
-// linkNextPage says in headers where a bare batch goes on, since its body has no place for it.
-func linkNextPage(ctx context.Context, w http.ResponseWriter, response proto.Message) error {
-	body, ok := ctx.Value(bodyKey{}).(*requestBody)
-	if !ok || !body.batch || batchOf(response) == nil {
-		return nil
-	}
-	message := response.ProtoReflect()
-	cursor := message.Get(message.Descriptor().Fields().ByName("next_cursor")).String()
-	query := body.self.Query()
-	query.Set("after", cursor)
-	next := url.URL{Path: body.self.Path, RawQuery: query.Encode()}
-	w.Header().Set(nextCursorHeader, cursor)
-	w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", next.String()))
-	w.Header().Add("Vary", "Accept")
-	return nil
 }
 
 // setHeaders hands the content type and the attributes of a raw body over, to requests that have fields for them. None

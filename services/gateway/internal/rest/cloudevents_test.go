@@ -142,7 +142,7 @@ func TestBareBatchOfCloudEvents(t *testing.T) {
 			"Content-Type":         "application/cloudevents-batch+json",
 			"Tollmesh-Next-Cursor": "c+/=",
 			"Link":                 `</v1/events?after=c%2B%2F%3D&page_size=2&subjects=a.b&subjects=c.%2A>; rel="next"`,
-			"Vary":                 "Accept",
+			"Vary":                 "Accept, Accept-Encoding",
 		} {
 			if answer.header.Get(name) != want {
 				t.Errorf("%q: %s: %q", accept, name, answer.header.Get(name))

@@ -127,7 +127,7 @@ func writeError(ctx context.Context, mux *runtime.ServeMux, marshaler runtime.Ma
 		header.Set("WWW-Authenticate", authenticate)
 	}
 	if httpStatus == http.StatusUnsupportedMediaType && reasonOf(complete) == reasonName(errorsv1.ErrorReason_ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED) {
-		header.Set("Accept-Encoding", "identity") // RFC 9110, 15.5.16
+		header.Set("Accept-Encoding", "gzip") // RFC 9110, 15.5.16
 	}
 	header.Set("Content-Type", "application/json")
 	text := render(complete)
@@ -321,15 +321,19 @@ func methodOf(ctx context.Context) protoreflect.MethodDescriptor {
 // writeRoutingError answers calls that no annotation covers.
 func writeRoutingError(ctx context.Context, mux *runtime.ServeMux, marshaler runtime.Marshaler,
 	w http.ResponseWriter, r *http.Request, httpStatus int) {
+	verb := r.Method
+	if body, ok := ctx.Value(bodyKey{}).(*requestBody); ok {
+		verb = body.verb
+	}
 	err := withHTTP(httpStatus, fault(codes.NotFound, errorsv1.ErrorReason_ERROR_REASON_NO_ROUTE,
-		fmt.Sprintf("there is no %s %s; see /openapi.json", r.Method, r.URL.Path),
-		map[string]string{"method": r.Method, "path": r.URL.Path}))
+		fmt.Sprintf("there is no %s %s; see /openapi.json", verb, r.URL.Path),
+		map[string]string{"method": verb, "path": r.URL.Path}))
 	if httpStatus == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", strings.Join(allowedMethods(r.URL.Path), ", "))
 		err = withHTTP(httpStatus, fault(
 			codes.Unimplemented, errorsv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED,
-			fmt.Sprintf("%s does not take %s; see /openapi.json", r.URL.Path, r.Method),
-			map[string]string{"method": r.Method, "path": r.URL.Path}))
+			fmt.Sprintf("%s does not take %s; see /openapi.json", r.URL.Path, verb),
+			map[string]string{"method": verb, "path": r.URL.Path}))
 	}
 	writeError(ctx, mux, marshaler, w, r, err)
 }

@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
-	"strconv"
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -24,9 +23,12 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 
+	"tollmesh.dev/gateway/internal/docs"
 	"tollmesh.dev/gen/go/openapi"
 )
 
@@ -41,6 +43,8 @@ const (
 	bodyTimeout = 30 * time.Second
 	// writeSlack is what a client gets on top of the call's deadline to read the answer.
 	writeSlack = 30 * time.Second
+	// descriptionPath is where the OpenAPI description is.
+	descriptionPath = "/openapi.json"
 	// reconnectMax keeps the pause short after the mesh was restarted.
 	reconnectMax = 2 * time.Second
 )
@@ -51,6 +55,8 @@ type Limits struct {
 	InFlightMax  int
 	// Deadline of calls that bring none.
 	Deadline time.Duration
+	// Origins are those whose pages may call from a browser, such as https://console.example; `*` for any. None by default.
+	Origins []string
 }
 
 // Dial prepares the connection to the mesh; it is made with the first call. Unary calls without a
@@ -102,13 +108,32 @@ type mortalStream struct {
 	release  context.CancelFunc
 	// named is set once the answer names the call.
 	named bool
+	// ended is how a stream without any message ended.
+	ended error
+}
+
+// Header waits for the stream to begin. One that is refused instead says so here, where it is answered as any other
+// refusal.
+func (s *mortalStream) Header() (metadata.MD, error) {
+	header, err := s.ClientStream.Header()
+	if header != nil || err != nil {
+		setAnsweredID(s.Context(), header)
+		return header, err
+	}
+	if s.ended = s.RecvMsg(&emptypb.Empty{}); !errors.Is(s.ended, io.EOF) {
+		return nil, s.ended
+	}
+	return nil, nil
 }
 
 // RecvMsg waits for the next message.
 func (s *mortalStream) RecvMsg(message any) error {
+	if s.ended != nil {
+		return s.ended
+	}
 	err := s.ClientStream.RecvMsg(message)
 	if !s.named {
-		header, _ := s.Header() // its error is that of the message
+		header, _ := s.ClientStream.Header() // its error is that of the message
 		setAnsweredID(s.Context(), header)
 		if err != nil {
 			setAnsweredID(s.Context(), s.Trailer())
@@ -124,24 +149,27 @@ func (s *mortalStream) RecvMsg(message any) error {
 	return err
 }
 
-// NewHandler is the whole facade: every annotated RPC, /healthz, /readyz and /openapi.json. It is not ready any more once
+// NewHandler is the whole facade: every annotated RPC, /healthz, /readyz, /openapi.json and /docs. It is not ready any more once
 // ctx ends.
 func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits) (http.Handler, error) {
 	plain := newCodec()
 	mux := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, plain),
 		runtime.WithMarshalerOption(batchCodecName, batchCodec{plain}),
+		runtime.WithMarshalerOption(eventStreamCodecName, eventStreamCodec{plain}),
 		runtime.WithIncomingHeaderMatcher(incomingHeader),
 		runtime.WithOutgoingHeaderMatcher(outgoingHeader),
 		runtime.WithOutgoingTrailerMatcher(outgoingHeader),
 		runtime.WithForwardResponseOption(extendWriteDeadline(limits.Deadline+writeSlack)),
+		runtime.WithForwardResponseOption(beginStream),
+		runtime.WithForwardResponseOption(tagSingle),
 		runtime.WithForwardResponseOption(setStatus),
 		runtime.WithForwardResponseOption(linkNextPage),
 		runtime.WithErrorHandler(writeError),
 		runtime.WithRoutingErrorHandler(writeRoutingError),
 		runtime.WithStreamErrorHandler(streamError),
 		runtime.SetQueryParameterParser(strictQuery{}),
-		runtime.WithMiddlewares(refuseQueries(), refuseBodies(), notePath),
+		runtime.WithMiddlewares(refuseQueries(), refuseBodies(), refuseMediaTypes(), notePath),
 		// A form is no request of this API, so POST never stands in for GET.
 		runtime.WithDisablePathLengthFallback(),
 	)
@@ -150,37 +178,60 @@ func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits)
 			return nil, fmt.Errorf("register routes: %w", err)
 		}
 	}
-	for path, serve := range map[string]runtime.HandlerFunc{
-		"/openapi.json": serveDescription,
+	fixed := map[string]runtime.HandlerFunc{
+		descriptionPath: serveDescription,
 		// Served before they are routed; known here, so that another method is answered with 405.
 		livePath:  nil,
 		readyPath: nil,
-	} {
+	}
+	for path, file := range docs.Files {
+		fixed[path] = serveDocs(file)
+	}
+	for path, serve := range fixed {
 		if err := mux.HandlePath(http.MethodGet, path, serve); err != nil {
 			return nil, err
 		}
 	}
-	return &facade{
-		mux: mux, limits: limits, rawPaths: rawPaths(), batchPaths: batchPaths(),
+	return withCORS(&facade{
+		mux: mux, limits: limits, rawPaths: rawPaths(), batchPaths: batchPaths(), streamPaths: streamPaths(),
 		slots:  make(chan struct{}, limits.InFlightMax),
 		probes: &probes{health: healthpb.NewHealthClient(connection), lifetime: ctx},
-	}, nil
+	}, limits.Origins)
 }
 
-func serveDescription(w http.ResponseWriter, _ *http.Request, _ map[string]string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(openapi.Description)))
-	_, _ = w.Write(openapi.Description) // a client that has gone needs no answer
+func serveDescription(w http.ResponseWriter, r *http.Request, _ map[string]string) {
+	serveFixed(w, r, jsonType, openapi.Description)
+}
+
+// serveDocs answers with a file of the page at /docs.
+func serveDocs(file docs.File) runtime.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request, _ map[string]string) {
+		w.Header().Set("Content-Security-Policy", docs.Policy)
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		serveFixed(w, r, file.ContentType, file.Content)
+	}
+}
+
+// serveFixed answers with what is the same for everybody until the next release.
+func serveFixed(w http.ResponseWriter, r *http.Request, contentType string, content []byte) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Cache-Control", "no-cache")
+	if body, ok := r.Context().Value(bodyKey{}).(*requestBody); ok && body.answer != nil {
+		body.answer.tagged = true
+	}
+	_, _ = w.Write(content) // a client that has gone needs no answer
 }
 
 // facade stands before the generated routes: limits, request ids, and the body read whole.
 type facade struct {
-	mux        *runtime.ServeMux
-	limits     Limits
-	rawPaths   map[string]int64
-	batchPaths map[string]bool
-	slots      chan struct{}
-	probes     *probes
+	mux         *runtime.ServeMux
+	limits      Limits
+	rawPaths    map[string]int64
+	batchPaths  map[string]bool
+	streamPaths map[string]bool
+	slots       chan struct{}
+	probes      *probes
 }
 
 func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -206,7 +257,11 @@ func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(time.Now().Add(bodyTimeout + f.limits.Deadline + writeSlack))
-	route := r.Method + " " + r.URL.Path
+	verb := r.Method
+	if verb == http.MethodHead { // the same, and the server leaves the body out
+		verb = http.MethodGet
+	}
+	route := verb + " " + r.URL.Path
 	bytesMax, raw := f.rawPaths[route]
 	if !raw || bytesMax > f.limits.BodyBytesMax {
 		bytesMax = f.limits.BodyBytesMax
@@ -216,15 +271,42 @@ func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.refuse(w, r, err)
 		return
 	}
-	body := &requestBody{Reader: bytes.NewReader(text), raw: raw, header: r.Header}
-	if f.batchPaths[route] {
-		chooseBatch(r, body)
-	}
-	r = r.WithContext(context.WithValue(context.WithValue(r.Context(), bodyKey{}, body), answerKey{}, w.Header()))
+	body := &requestBody{Reader: bytes.NewReader(text), raw: raw, header: r.Header, self: *r.URL, verb: r.Method}
+	accepted := r.Header.Values("Accept")
+	ctx := context.WithValue(context.WithValue(r.Context(), bodyKey{}, body), answerKey{}, w.Header())
+	f.route(w, r.WithContext(ctx), verb, body, accepted)
+}
+
+// route hands a call to its route, as a copy: the server goes on to know the method that was asked.
+func (f *facade) route(w http.ResponseWriter, r *http.Request, verb string, body *requestBody, accepted []string) {
+	route := verb + " " + r.URL.Path
+	head := r.Method == http.MethodHead
+	r.Method = verb
 	r.Body = body
+	r.Header.Del("Accept") // the runtime would compare the whole header with one media type
+	r.Header.Del("Te")     // trailers say nothing that the answer does not say
+	if f.streamPaths[route] {
+		events, err := chooseEvents(r, accepted)
+		if err != nil {
+			f.answer(w, r, err)
+			return
+		}
+		ctx, end := context.WithCancel(r.Context())
+		answer := newStream(w, f.limits.Deadline+writeSlack, events, head, end)
+		defer answer.close()
+		r = r.WithContext(context.WithValue(ctx, streamKey{}, answer))
+		r.Form, r.PostForm = r.URL.Query(), url.Values{}
+		f.mux.ServeHTTP(answer, r)
+		return
+	}
+	if body.pages = f.batchPaths[route]; body.pages {
+		chooseBatch(r, body, accepted)
+	}
+	body.answer = &wholeAnswer{ResponseWriter: w, request: r}
 	// The generated code would take a form in the body for a part of the query.
 	r.Form, r.PostForm = r.URL.Query(), url.Values{}
-	f.mux.ServeHTTP(w, r)
+	f.mux.ServeHTTP(body.answer, r)
+	body.answer.send()
 }
 
 // recovered answers a call whose handler panicked as any other fault of ours.
@@ -251,6 +333,9 @@ func readBody(w http.ResponseWriter, r *http.Request, control *http.ResponseCont
 		return nil, bodyFault(err)
 	}
 	_ = control.SetReadDeadline(time.Time{}) // a tail stays open for as long as its reader does
+	if len(codingsOf(r.Header)) > 0 {
+		return decompressed(text, bytesMax)
+	}
 	return text, nil
 }
 
@@ -274,12 +359,19 @@ type requestBody struct {
 	header http.Header
 	// path is what the path says of the request's fields.
 	path map[string]string
-	// self is the address that was called, when a bare batch of CloudEvents was asked for.
-	self  url.URL
-	batch bool
+	// self is the address that was called, verb the HTTP method.
+	self url.URL
+	verb string
+	// pages may be a bare batch of CloudEvents; batch when they are.
+	pages, batch bool
+	// answer is held back until it is whole; nil for streams.
+	answer *wholeAnswer
 	// fault is why the body does not read as its message.
 	fault error
 }
+
+// reads tells whether the call asks for a representation.
+func (b *requestBody) reads() bool { return b.verb == http.MethodGet || b.verb == http.MethodHead }
 
 // Close does nothing: the bytes are in memory.
 func (*requestBody) Close() error { return nil }

@@ -422,8 +422,8 @@ func TestAllowNamesTheMethodsOfTheActionOrOfTheResource(t *testing.T) {
 	client := newClient(t, mesh.address, defaults)
 	for path, want := range map[string]string{
 		"/v1/access/keys/k:revoke":             "POST",
-		"/v1/ledger/accounts/receivable:a:USD": "GET",
-		"/v1/events":                           "GET, POST",
+		"/v1/ledger/accounts/receivable:a:USD": "GET, HEAD",
+		"/v1/events":                           "GET, HEAD, POST",
 		"/v1/events:cloudevents":               "POST",
 	} {
 		answer := client.do("PUT", path, "{}")
@@ -524,8 +524,8 @@ func TestErrorsOfTheFacadeHaveReasons(t *testing.T) {
 	client.do("GET", "/v1/nothing", "").wantReason(404, "NO_ROUTE")
 	client.do("GET", "/", "").wantReason(404, "NO_ROUTE")
 	for path, allow := range map[string]string{
-		"/v1/payments": "GET, POST", "/v1/ledger/accounts/a:b": "GET", "/v1/access/keys/k:revoke": "POST",
-		"/v1/merchant-configs/shop": "GET, PUT",
+		"/v1/payments": "GET, HEAD, POST", "/v1/ledger/accounts/a:b": "GET, HEAD", "/v1/access/keys/k:revoke": "POST",
+		"/v1/merchant-configs/shop": "GET, HEAD, PUT",
 	} {
 		answer := client.do("DELETE", path, "")
 		answer.wantReason(405, "METHOD_NOT_ALLOWED")
@@ -725,7 +725,7 @@ func TestProbesTakeNoSlot(t *testing.T) {
 
 func TestProbesAreOnlyAsked(t *testing.T) {
 	client := newClient(t, newMesh(t, nil).address, defaults)
-	for path, allow := range map[string]string{"/healthz": "GET, HEAD", "/readyz": "GET, HEAD", "/openapi.json": "GET"} {
+	for path, allow := range map[string]string{"/healthz": "GET, HEAD", "/readyz": "GET, HEAD", "/openapi.json": "GET, HEAD"} {
 		answer := client.do("POST", path, "{}")
 		answer.wantReason(405, "METHOD_NOT_ALLOWED")
 		if got := answer.header.Get("Allow"); got != allow {
@@ -829,13 +829,13 @@ func TestDescription(t *testing.T) {
 	if responses("/v1/metering/events", "post")["202"] == nil || responses("/v1/payments", "post")["201"] == nil {
 		t.Errorf("the description tells other statuses than the facade gives")
 	}
-	event := answer.want(200)["definitions"].(map[string]any)["payments.metering.v1.UsageEvent"].(map[string]any)
+	event := answer.want(200)["components"].(map[string]any)["schemas"].(map[string]any)["payments.metering.v1.UsageEvent"].(map[string]any)
 	properties := event["properties"].(map[string]any)
 	if event["additionalProperties"] != false || properties["time"] == nil || properties["event_time"] == nil ||
 		properties["quantity"].(map[string]any)["pattern"] == nil {
 		t.Errorf("the description leaves rules out: %v", event)
 	}
-	committed, err := os.ReadFile("../../../../gen/openapi/tollmesh.swagger.json")
+	committed, err := os.ReadFile("../../../../gen/openapi/tollmesh.openapi.json")
 	if err != nil || !json.Valid(committed) || !bytes.Equal(committed, answer.body) {
 		t.Errorf("the served description is not the committed one (%v)", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"tollmesh.dev/gateway/internal/contract"
+	"tollmesh.dev/gateway/internal/docs"
 	"tollmesh.dev/gen/go/buf/validate"
 	accessv1 "tollmesh.dev/gen/go/payments/access/v1"
 	billingv1 "tollmesh.dev/gen/go/payments/billing/v1"
@@ -90,11 +91,8 @@ var pathVariable = regexp.MustCompile(`\{[^}]*\}`)
 // allowedMethods are the HTTP methods that a path answers to, for the Allow header of a 405. Where a path names an action
 // (`…/{endpoint_id}:test`), they are those of the action: read as an id, `…/x:test` would be another resource's.
 func allowedMethods(path string) []string {
-	switch path {
-	case livePath, readyPath:
+	if _, ofDocs := docs.Files[path]; ofDocs || path == livePath || path == readyPath || path == descriptionPath {
 		return []string{http.MethodGet, http.MethodHead}
-	case "/openapi.json":
-		return []string{http.MethodGet}
 	}
 	var ofActions, ofResources []string
 	eachRule(func(_ protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
@@ -119,7 +117,7 @@ func allowedMethods(path string) []string {
 		allowed = ofActions
 	}
 	slices.Sort(allowed)
-	return slices.Compact(allowed)
+	return withHead(slices.Compact(allowed))
 }
 
 // methodAndPath is what an HTTP rule binds an RPC to.

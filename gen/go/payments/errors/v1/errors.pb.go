@@ -483,11 +483,11 @@ const (
 	//
 	//	{"reason": "MESSAGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "16777216"}}
 	ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE ErrorReason = 902
-	// The body is compressed or otherwise encoded, which is not read here. Send it as it is, without Content-Encoding.
+	// The body is encoded in a way that is not read here. Send it compressed once with gzip, or as it is.
 	//
 	// Metadata: `content_encoding`.
 	//
-	//	{"reason": "CONTENT_ENCODING_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_encoding": "gzip"}}
+	//	{"reason": "CONTENT_ENCODING_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_encoding": "br"}}
 	ErrorReason_ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED ErrorReason = 903
 	// What came is no HTTP request as this facade reads it: its first line, a header, an escape in its path, or how its
 	// body is transferred.
@@ -502,6 +502,12 @@ const (
 	//
 	//	{"reason": "HEADERS_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "8192"}}
 	ErrorReason_ERROR_REASON_HEADERS_TOO_LARGE ErrorReason = 905
+	// The body is of a media type that this call does not read. Send JSON, in UTF-8, as `Content-Type: application/json`.
+	//
+	// Metadata: `content_type`.
+	//
+	//	{"reason": "CONTENT_TYPE_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
+	ErrorReason_ERROR_REASON_CONTENT_TYPE_UNSUPPORTED ErrorReason = 906
 )
 
 // Enum value maps for ErrorReason.
@@ -583,6 +589,7 @@ var (
 		903: "ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED",
 		904: "ERROR_REASON_MALFORMED_HTTP",
 		905: "ERROR_REASON_HEADERS_TOO_LARGE",
+		906: "ERROR_REASON_CONTENT_TYPE_UNSUPPORTED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                  0,
@@ -661,6 +668,7 @@ var (
 		"ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED": 903,
 		"ERROR_REASON_MALFORMED_HTTP":               904,
 		"ERROR_REASON_HEADERS_TOO_LARGE":            905,
+		"ERROR_REASON_CONTENT_TYPE_UNSUPPORTED":     906,
 	}
 )
 
@@ -695,7 +703,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xfb\x15\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xa7\x16\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -773,7 +781,8 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x10\x86\a\x12.\n" +
 	")ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED\x10\x87\a\x12 \n" +
 	"\x1bERROR_REASON_MALFORMED_HTTP\x10\x88\a\x12#\n" +
-	"\x1eERROR_REASON_HEADERS_TOO_LARGE\x10\x89\aB\xc0\x01\n" +
+	"\x1eERROR_REASON_HEADERS_TOO_LARGE\x10\x89\a\x12*\n" +
+	"%ERROR_REASON_CONTENT_TYPE_UNSUPPORTED\x10\x8a\aB\xc0\x01\n" +
 	"\x16com.payments.errors.v1B\vErrorsProtoP\x01Z/tollmesh.dev/gen/go/payments/errors/v1;errorsv1\xa2\x02\x03PEX\xaa\x02\x12Payments.Errors.V1\xca\x02\x12Payments\\Errors\\V1\xe2\x02\x1ePayments\\Errors\\V1\\GPBMetadata\xea\x02\x14Payments::Errors::V1b\x06proto3"
 
 var (

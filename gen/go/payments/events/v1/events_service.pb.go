@@ -229,7 +229,9 @@ type TailEventsRequest struct {
 	After string `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
 	// True for a first answer without an event, once it is settled where the stream starts: what is committed after it
 	// comes in the stream, and its cursor is that place.
-	Announce      bool `protobuf:"varint,3,opt,name=announce,proto3" json:"announce,omitempty"`
+	Announce bool `protobuf:"varint,3,opt,name=announce,proto3" json:"announce,omitempty"`
+	// Start with the first event that is kept. Not together with `after`.
+	FromStart     bool `protobuf:"varint,4,opt,name=from_start,json=fromStart,proto3" json:"from_start,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -281,6 +283,13 @@ func (x *TailEventsRequest) GetAfter() string {
 func (x *TailEventsRequest) GetAnnounce() bool {
 	if x != nil {
 		return x.Announce
+	}
+	return false
+}
+
+func (x *TailEventsRequest) GetFromStart() bool {
+	if x != nil {
+		return x.FromStart
 	}
 	return false
 }
@@ -3626,11 +3635,13 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\x06events\x18\x01 \x03(\v2\x19.payments.events.v1.EventR\x06events\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
 	"nextCursor\x12!\n" +
-	"\fcloud_events\x18\x03 \x01(\fR\vcloudEvents\"\xa4\x01\n" +
+	"\fcloud_events\x18\x03 \x01(\fR\vcloudEvents\"\xc3\x01\n" +
 	"\x11TailEventsRequest\x12S\n" +
 	"\bsubjects\x18\x01 \x03(\tB7\xbaH4\x92\x011\x102\"-r+\x18\xc8\x012&^([a-z0-9_-]+\\.){1,4}([a-z0-9_-]+|\\*)$R\bsubjects\x12\x1e\n" +
 	"\x05after\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x05after\x12\x1a\n" +
-	"\bannounce\x18\x03 \x01(\bR\bannounce\"y\n" +
+	"\bannounce\x18\x03 \x01(\bR\bannounce\x12\x1d\n" +
+	"\n" +
+	"from_start\x18\x04 \x01(\bR\tfromStart\"y\n" +
 	"\x12TailEventsResponse\x12/\n" +
 	"\x05event\x18\x01 \x01(\v2\x19.payments.events.v1.EventR\x05event\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x1a\n" +
@@ -3896,7 +3907,7 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\tRendering\x12\x19\n" +
 	"\x15RENDERING_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10RENDERING_EVENTS\x10\x01\x12\x1a\n" +
-	"\x16RENDERING_CLOUD_EVENTS\x10\x022\x89$\n" +
+	"\x16RENDERING_CLOUD_EVENTS\x10\x022\xa1$\n" +
 	"\fEventService\x12\xa3\x01\n" +
 	"\x12RegisterEventTypes\x12-.payments.events.v1.RegisterEventTypesRequest\x1a..payments.events.v1.RegisterEventTypesResponse\".\x8a\xe7\x18\x10\n" +
 	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/event-types\x12\x91\x01\n" +
@@ -3929,9 +3940,9 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\vPutSchedule\x12&.payments.events.v1.PutScheduleRequest\x1a'.payments.events.v1.PutScheduleResponse\",\x8a\xe7\x18\x10\n" +
 	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/v1/schedules\x12\x8c\x01\n" +
 	"\rListSchedules\x12(.payments.events.v1.ListSchedulesRequest\x1a).payments.events.v1.ListSchedulesResponse\"&\x8a\xe7\x18\r\n" +
-	"\vevents:read\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/schedules\x12\xa3\x01\n" +
-	"\x0eDeleteSchedule\x12).payments.events.v1.DeleteScheduleRequest\x1a*.payments.events.v1.DeleteScheduleResponse\":\x8a\xe7\x18\x10\n" +
-	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/schedules/{name}:delete\x12\xaa\x01\n" +
+	"\vevents:read\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/schedules\x12\xbb\x01\n" +
+	"\x0eDeleteSchedule\x12).payments.events.v1.DeleteScheduleRequest\x1a*.payments.events.v1.DeleteScheduleResponse\"R\x8a\xe7\x18\x10\n" +
+	"\fevents:admin\x10\x01\x82\xd3\xe4\x93\x028:\x01*Z\x16*\x14/v1/schedules/{name}\"\x1b/v1/schedules/{name}:delete\x12\xaa\x01\n" +
 	"\x12PublishCloudEvents\x12-.payments.events.v1.PublishCloudEventsRequest\x1a..payments.events.v1.PublishCloudEventsResponse\"5\x8a\xe7\x18\x10\n" +
 	"\fevents:write\x10\x01\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/events:cloudevents\x12\xb2\x01\n" +
 	"\x15CreateWebhookEndpoint\x120.payments.events.v1.CreateWebhookEndpointRequest\x1a1.payments.events.v1.CreateWebhookEndpointResponse\"4\x8a\xe7\x18\x10\n" +

@@ -90,10 +90,14 @@ type EventServiceClient interface {
 	// Errors: INVALID_FIELD for a subject that breaks the grammar; INVALID_PAGE_TOKEN for a cursor that
 	// this tenant was not given for these subjects.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
-	// TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
-	// `cursor` of the last answer goes on without a gap.
+	// TailEvents sends events as they are committed, until the caller ends the stream. It starts with what is committed
+	// from now on, unless `after` or `from_start` say otherwise; initial metadata comes once that start is settled, so
+	// that nothing committed later is missed. After a break, the `cursor` of the last answer goes on without a gap.
 	//
-	// Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+	// Over REST, `Accept: text/event-stream` answers with Server-Sent Events, each with its cursor as `id`; the header
+	// Last-Event-ID goes on after that event.
+	//
+	// Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; INVALID_FIELD for `from_start` beside `after`; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
 	// STREAM_ENDED when the server is about to stop.
 	TailEvents(ctx context.Context, in *TailEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailEventsResponse], error)
 	// ListTimers lists the pending timers, by key.
@@ -550,10 +554,14 @@ type EventServiceServer interface {
 	// Errors: INVALID_FIELD for a subject that breaks the grammar; INVALID_PAGE_TOKEN for a cursor that
 	// this tenant was not given for these subjects.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
-	// TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
-	// `cursor` of the last answer goes on without a gap.
+	// TailEvents sends events as they are committed, until the caller ends the stream. It starts with what is committed
+	// from now on, unless `after` or `from_start` say otherwise; initial metadata comes once that start is settled, so
+	// that nothing committed later is missed. After a break, the `cursor` of the last answer goes on without a gap.
 	//
-	// Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+	// Over REST, `Accept: text/event-stream` answers with Server-Sent Events, each with its cursor as `id`; the header
+	// Last-Event-ID goes on after that event.
+	//
+	// Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; INVALID_FIELD for `from_start` beside `after`; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
 	// STREAM_ENDED when the server is about to stop.
 	TailEvents(*TailEventsRequest, grpc.ServerStreamingServer[TailEventsResponse]) error
 	// ListTimers lists the pending timers, by key.

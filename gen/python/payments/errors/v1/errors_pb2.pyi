@@ -567,11 +567,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "MESSAGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "16777216"}}
     """
     ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED: _ErrorReason.ValueType  # 903
-    """The body is compressed or otherwise encoded, which is not read here. Send it as it is, without Content-Encoding.
+    """The body is encoded in a way that is not read here. Send it compressed once with gzip, or as it is.
 
     Metadata: `content_encoding`.
 
-        {"reason": "CONTENT_ENCODING_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_encoding": "gzip"}}
+        {"reason": "CONTENT_ENCODING_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_encoding": "br"}}
     """
     ERROR_REASON_MALFORMED_HTTP: _ErrorReason.ValueType  # 904
     """What came is no HTTP request as this facade reads it: its first line, a header, an escape in its path, or how its
@@ -587,6 +587,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `bytes_max`.
 
         {"reason": "HEADERS_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "8192"}}
+    """
+    ERROR_REASON_CONTENT_TYPE_UNSUPPORTED: _ErrorReason.ValueType  # 906
+    """The body is of a media type that this call does not read. Send JSON, in UTF-8, as `Content-Type: application/json`.
+
+    Metadata: `content_type`.
+
+        {"reason": "CONTENT_TYPE_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -1140,11 +1147,11 @@ Metadata: `bytes_max` (optional).
     {"reason": "MESSAGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "16777216"}}
 """
 ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED: ErrorReason.ValueType  # 903
-"""The body is compressed or otherwise encoded, which is not read here. Send it as it is, without Content-Encoding.
+"""The body is encoded in a way that is not read here. Send it compressed once with gzip, or as it is.
 
 Metadata: `content_encoding`.
 
-    {"reason": "CONTENT_ENCODING_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_encoding": "gzip"}}
+    {"reason": "CONTENT_ENCODING_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_encoding": "br"}}
 """
 ERROR_REASON_MALFORMED_HTTP: ErrorReason.ValueType  # 904
 """What came is no HTTP request as this facade reads it: its first line, a header, an escape in its path, or how its
@@ -1160,5 +1167,12 @@ ERROR_REASON_HEADERS_TOO_LARGE: ErrorReason.ValueType  # 905
 Metadata: `bytes_max`.
 
     {"reason": "HEADERS_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "8192"}}
+"""
+ERROR_REASON_CONTENT_TYPE_UNSUPPORTED: ErrorReason.ValueType  # 906
+"""The body is of a media type that this call does not read. Send JSON, in UTF-8, as `Content-Type: application/json`.
+
+Metadata: `content_type`.
+
+    {"reason": "CONTENT_TYPE_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -131,6 +131,7 @@ class TailEventsRequest(_message.Message):
     SUBJECTS_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     ANNOUNCE_FIELD_NUMBER: _builtins.int
+    FROM_START_FIELD_NUMBER: _builtins.int
     after: _builtins.str
     """Cursor of ListEvents or TailEvents for the same subjects; empty to start with what is committed
     from now on.
@@ -139,6 +140,8 @@ class TailEventsRequest(_message.Message):
     """True for a first answer without an event, once it is settled where the stream starts: what is committed after it
     comes in the stream, and its cursor is that place.
     """
+    from_start: _builtins.bool
+    """Start with the first event that is kept. Not together with `after`."""
     @_builtins.property
     def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Subjects to give, as in ListEvents."""
@@ -149,10 +152,11 @@ class TailEventsRequest(_message.Message):
         subjects: _abc.Iterable[_builtins.str] | None = ...,
         after: _builtins.str = ...,
         announce: _builtins.bool = ...,
+        from_start: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "announce", b"announce", "subjects", b"subjects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "announce", b"announce", "from_start", b"from_start", "subjects", b"subjects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -243,10 +243,14 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TailEvents(self, request, context):
-        """TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
-        `cursor` of the last answer goes on without a gap.
+        """TailEvents sends events as they are committed, until the caller ends the stream. It starts with what is committed
+        from now on, unless `after` or `from_start` say otherwise; initial metadata comes once that start is settled, so
+        that nothing committed later is missed. After a break, the `cursor` of the last answer goes on without a gap.
 
-        Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+        Over REST, `Accept: text/event-stream` answers with Server-Sent Events, each with its cursor as `id`; the header
+        Last-Event-ID goes on after that event.
+
+        Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; INVALID_FIELD for `from_start` beside `after`; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
         STREAM_ENDED when the server is about to stop.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

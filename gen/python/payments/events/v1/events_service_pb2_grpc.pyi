@@ -74,10 +74,14 @@ class EventServiceStub:
     this tenant was not given for these subjects.
     """
     TailEvents: _grpc.UnaryStreamMultiCallable[_events_service_pb2.TailEventsRequest, _events_service_pb2.TailEventsResponse]
-    """TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
-    `cursor` of the last answer goes on without a gap.
+    """TailEvents sends events as they are committed, until the caller ends the stream. It starts with what is committed
+    from now on, unless `after` or `from_start` say otherwise; initial metadata comes once that start is settled, so
+    that nothing committed later is missed. After a break, the `cursor` of the last answer goes on without a gap.
 
-    Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+    Over REST, `Accept: text/event-stream` answers with Server-Sent Events, each with its cursor as `id`; the header
+    Last-Event-ID goes on after that event.
+
+    Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; INVALID_FIELD for `from_start` beside `after`; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
     STREAM_ENDED when the server is about to stop.
     """
     ListTimers: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListTimersRequest, _events_service_pb2.ListTimersResponse]
@@ -263,10 +267,14 @@ class EventServiceAsyncStub(EventServiceStub):
     this tenant was not given for these subjects.
     """
     TailEvents: _aio.UnaryStreamMultiCallable[_events_service_pb2.TailEventsRequest, _events_service_pb2.TailEventsResponse]  # type: ignore[assignment]
-    """TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
-    `cursor` of the last answer goes on without a gap.
+    """TailEvents sends events as they are committed, until the caller ends the stream. It starts with what is committed
+    from now on, unless `after` or `from_start` say otherwise; initial metadata comes once that start is settled, so
+    that nothing committed later is missed. After a break, the `cursor` of the last answer goes on without a gap.
 
-    Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+    Over REST, `Accept: text/event-stream` answers with Server-Sent Events, each with its cursor as `id`; the header
+    Last-Event-ID goes on after that event.
+
+    Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; INVALID_FIELD for `from_start` beside `after`; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
     STREAM_ENDED when the server is about to stop.
     """
     ListTimers: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListTimersRequest, _events_service_pb2.ListTimersResponse]  # type: ignore[assignment]
@@ -485,10 +493,14 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _events_service_pb2.TailEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_events_service_pb2.TailEventsResponse], _abc.AsyncIterator[_events_service_pb2.TailEventsResponse]]:
-        """TailEvents sends events as they are committed, until the caller ends the stream. After a break, the
-        `cursor` of the last answer goes on without a gap.
+        """TailEvents sends events as they are committed, until the caller ends the stream. It starts with what is committed
+        from now on, unless `after` or `from_start` say otherwise; initial metadata comes once that start is settled, so
+        that nothing committed later is missed. After a break, the `cursor` of the last answer goes on without a gap.
 
-        Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
+        Over REST, `Accept: text/event-stream` answers with Server-Sent Events, each with its cursor as `id`; the header
+        Last-Event-ID goes on after that event.
+
+        Errors: as ListEvents, EVENT_TYPE_UNKNOWN whenever there is no type; INVALID_FIELD for `from_start` beside `after`; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16);
         STREAM_ENDED when the server is about to stop.
         """
 

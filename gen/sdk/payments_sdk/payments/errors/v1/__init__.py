@@ -714,11 +714,11 @@ class ErrorReason(betterproto2.Enum):
 
     CONTENT_ENCODING_UNSUPPORTED = 903
     """
-    The body is compressed or otherwise encoded, which is not read here. Send it as it is, without Content-Encoding.
+    The body is encoded in a way that is not read here. Send it compressed once with gzip, or as it is.
 
     Metadata: `content_encoding`.
 
-        {"reason": "CONTENT_ENCODING_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_encoding": "gzip"}}
+        {"reason": "CONTENT_ENCODING_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_encoding": "br"}}
     """
 
     MALFORMED_HTTP = 904
@@ -738,6 +738,15 @@ class ErrorReason(betterproto2.Enum):
     Metadata: `bytes_max`.
 
         {"reason": "HEADERS_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"bytes_max": "8192"}}
+    """
+
+    CONTENT_TYPE_UNSUPPORTED = 906
+    """
+    The body is of a media type that this call does not read. Send JSON, in UTF-8, as `Content-Type: application/json`.
+
+    Metadata: `content_type`.
+
+        {"reason": "CONTENT_TYPE_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
     """
 
     @classmethod
@@ -819,6 +828,7 @@ class ErrorReason(betterproto2.Enum):
             903: "ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED",
             904: "ERROR_REASON_MALFORMED_HTTP",
             905: "ERROR_REASON_HEADERS_TOO_LARGE",
+            906: "ERROR_REASON_CONTENT_TYPE_UNSUPPORTED",
         }
 
     @classmethod
@@ -900,4 +910,5 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED": 903,
             "ERROR_REASON_MALFORMED_HTTP": 904,
             "ERROR_REASON_HEADERS_TOO_LARGE": 905,
+            "ERROR_REASON_CONTENT_TYPE_UNSUPPORTED": 906,
         }

@@ -3402,6 +3402,11 @@ class TailEventsRequest(CheckedMessage):
     comes in the stream, and its cursor is that place.
     """
 
+    from_start: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    Start with the first event that is kept. Not together with `after`.
+    """
+
 
 default_message_pool.register_message("payments.events.v1", "TailEventsRequest", TailEventsRequest)
 

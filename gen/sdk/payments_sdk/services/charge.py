@@ -1,0 +1,156 @@
+"""ChargeService turns metered usage into what an organisation owes.
+
+Written by `make generate` from payments/billing/v1/charge_service.proto. DO NOT EDIT!
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+
+from ..payments.billing import v1 as billing_v1
+from ..rpc import BY_CURSOR, BY_TOKEN, AsyncCaller, Caller, Method, items, items_async
+
+__all__ = ("AsyncChargeService", "ChargeService")
+
+_CREATE_CHARGE = Method(
+    "/payments.billing.v1.ChargeService/CreateCharge",
+    billing_v1.CreateChargeRequest,
+    billing_v1.CreateChargeResponse,
+    repeatable=True,
+    has_request_id=True,
+)
+_GET_CHARGE = Method(
+    "/payments.billing.v1.ChargeService/GetCharge",
+    billing_v1.GetChargeRequest,
+    billing_v1.GetChargeResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_LIST_CHARGES = Method(
+    "/payments.billing.v1.ChargeService/ListCharges",
+    billing_v1.ListChargesRequest,
+    billing_v1.ListChargesResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_EXPLAIN_CHARGE = Method(
+    "/payments.billing.v1.ChargeService/ExplainCharge",
+    billing_v1.ExplainChargeRequest,
+    billing_v1.ExplainChargeResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+
+
+class ChargeService:
+    """ChargeService turns metered usage into what an organisation owes."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def create_charge(
+        self, request: billing_v1.CreateChargeRequest, *, timeout: float | None = None
+    ) -> billing_v1.CreateChargeResponse:
+        """CreateCharge rates the usage of an organisation in a period, stores the lines permanently,
+        posts them to the ledger and answers once they are there. The same request_id gives the same
+        charge, whatever was metered meanwhile, and finishes one that an earlier call left half-way.
+
+        Usage that is stored later for the charge's period is not billed by it:
+        MeteringService.ListLateEvents lists it.
+
+        Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say
+        otherwise, CHARGE_OVERLAPS when a charge of the organisation covers part of the period
+        already, CHARGE_TOO_LARGE, POSTING_REFUSED when the ledger does not take a transfer, and
+        those of PricingService.RateUsage, such as NO_PLAN.
+        """
+        return self._caller.unary(_CREATE_CHARGE, request, timeout)
+
+    def get_charge(
+        self, request: billing_v1.GetChargeRequest, *, timeout: float | None = None
+    ) -> billing_v1.GetChargeResponse:
+        """GetCharge returns a charge with its lines; NOT_FOUND when there is none of that id."""
+        return self._caller.unary(_GET_CHARGE, request, timeout)
+
+    def list_charges(
+        self, request: billing_v1.ListChargesRequest, *, timeout: float | None = None
+    ) -> billing_v1.ListChargesResponse:
+        """ListCharges lists charges, the latest period first."""
+        return self._caller.unary(_LIST_CHARGES, request, timeout)
+
+    def all_charges(
+        self, request: billing_v1.ListChargesRequest, *, timeout: float | None = None
+    ) -> Iterator[billing_v1.Charge]:
+        """Yield the charges of all pages of list_charges, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: billing_v1.ListChargesRequest) -> billing_v1.ListChargesResponse:
+            return self.list_charges(asked, timeout=timeout)
+
+        return items(page, request, "charges", BY_TOKEN)
+
+    def explain_charge(
+        self, request: billing_v1.ExplainChargeRequest, *, timeout: float | None = None
+    ) -> billing_v1.ExplainChargeResponse:
+        """ExplainCharge shows for each line the events, meter, price version, tiers and rounding
+        behind it, and the transfers that it made; NOT_FOUND when there is no charge of that id.
+        """
+        return self._caller.unary(_EXPLAIN_CHARGE, request, timeout)
+
+
+class AsyncChargeService:
+    """ChargeService turns metered usage into what an organisation owes."""
+
+    def __init__(self, caller: AsyncCaller) -> None:
+        self._caller = caller
+
+    async def create_charge(
+        self, request: billing_v1.CreateChargeRequest, *, timeout: float | None = None
+    ) -> billing_v1.CreateChargeResponse:
+        """CreateCharge rates the usage of an organisation in a period, stores the lines permanently,
+        posts them to the ledger and answers once they are there. The same request_id gives the same
+        charge, whatever was metered meanwhile, and finishes one that an earlier call left half-way.
+
+        Usage that is stored later for the charge's period is not billed by it:
+        MeteringService.ListLateEvents lists it.
+
+        Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say
+        otherwise, CHARGE_OVERLAPS when a charge of the organisation covers part of the period
+        already, CHARGE_TOO_LARGE, POSTING_REFUSED when the ledger does not take a transfer, and
+        those of PricingService.RateUsage, such as NO_PLAN.
+        """
+        return await self._caller.unary(_CREATE_CHARGE, request, timeout)
+
+    async def get_charge(
+        self, request: billing_v1.GetChargeRequest, *, timeout: float | None = None
+    ) -> billing_v1.GetChargeResponse:
+        """GetCharge returns a charge with its lines; NOT_FOUND when there is none of that id."""
+        return await self._caller.unary(_GET_CHARGE, request, timeout)
+
+    async def list_charges(
+        self, request: billing_v1.ListChargesRequest, *, timeout: float | None = None
+    ) -> billing_v1.ListChargesResponse:
+        """ListCharges lists charges, the latest period first."""
+        return await self._caller.unary(_LIST_CHARGES, request, timeout)
+
+    def all_charges(
+        self, request: billing_v1.ListChargesRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[billing_v1.Charge]:
+        """Yield the charges of all pages of list_charges, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: billing_v1.ListChargesRequest) -> billing_v1.ListChargesResponse:
+            return await self.list_charges(asked, timeout=timeout)
+
+        return items_async(page, request, "charges", BY_TOKEN)
+
+    async def explain_charge(
+        self, request: billing_v1.ExplainChargeRequest, *, timeout: float | None = None
+    ) -> billing_v1.ExplainChargeResponse:
+        """ExplainCharge shows for each line the events, meter, price version, tiers and rounding
+        behind it, and the transfers that it made; NOT_FOUND when there is no charge of that id.
+        """
+        return await self._caller.unary(_EXPLAIN_CHARGE, request, timeout)

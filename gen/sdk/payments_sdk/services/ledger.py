@@ -1,0 +1,226 @@
+"""LedgerService keeps the books: every amount leaves one account and enters another of the same
+currency.
+
+
+Written by `make generate` from payments/ledger/v1/ledger_service.proto. DO NOT EDIT!
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+
+from ..payments.ledger import v1 as ledger_v1
+from ..rpc import BY_CURSOR, BY_TOKEN, AsyncCaller, Caller, Method, items, items_async
+
+__all__ = ("AsyncLedgerService", "LedgerService")
+
+_CREATE_ACCOUNTS = Method(
+    "/payments.ledger.v1.LedgerService/CreateAccounts",
+    ledger_v1.CreateAccountsRequest,
+    ledger_v1.CreateAccountsResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_POST_TRANSFERS = Method(
+    "/payments.ledger.v1.LedgerService/PostTransfers",
+    ledger_v1.PostTransfersRequest,
+    ledger_v1.PostTransfersResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_GET_ACCOUNT = Method(
+    "/payments.ledger.v1.LedgerService/GetAccount",
+    ledger_v1.GetAccountRequest,
+    ledger_v1.GetAccountResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_LIST_ACCOUNTS = Method(
+    "/payments.ledger.v1.LedgerService/ListAccounts",
+    ledger_v1.ListAccountsRequest,
+    ledger_v1.ListAccountsResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_LIST_ENTRIES = Method(
+    "/payments.ledger.v1.LedgerService/ListEntries",
+    ledger_v1.ListEntriesRequest,
+    ledger_v1.ListEntriesResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_GET_TRIAL_BALANCE = Method(
+    "/payments.ledger.v1.LedgerService/GetTrialBalance",
+    ledger_v1.GetTrialBalanceRequest,
+    ledger_v1.GetTrialBalanceResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+
+
+class LedgerService:
+    """LedgerService keeps the books: every amount leaves one account and enters another of the same
+    currency.
+    """
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def create_accounts(
+        self, request: ledger_v1.CreateAccountsRequest, *, timeout: float | None = None
+    ) -> ledger_v1.CreateAccountsResponse:
+        """CreateAccounts creates up to 8,190 accounts and answers for each. An account that exists
+        with the same content is left alone and answered ACCOUNT_RESULT_EXISTS, so that a call may
+        be repeated.
+        """
+        return self._caller.unary(_CREATE_ACCOUNTS, request, timeout)
+
+    def post_transfers(
+        self, request: ledger_v1.PostTransfersRequest, *, timeout: float | None = None
+    ) -> ledger_v1.PostTransfersResponse:
+        """PostTransfers posts up to 8,190 transfers in one transaction, in their order, and answers
+        for each: one that is refused does not disturb the others, unless they are linked to it. The
+        answer comes after the commit. A caller that lost the answer sends the same call again and
+        learns the same.
+        """
+        return self._caller.unary(_POST_TRANSFERS, request, timeout)
+
+    def get_account(
+        self, request: ledger_v1.GetAccountRequest, *, timeout: float | None = None
+    ) -> ledger_v1.GetAccountResponse:
+        """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
+        return self._caller.unary(_GET_ACCOUNT, request, timeout)
+
+    def list_accounts(
+        self, request: ledger_v1.ListAccountsRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ListAccountsResponse:
+        """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an
+        unknown currency.
+        """
+        return self._caller.unary(_LIST_ACCOUNTS, request, timeout)
+
+    def all_accounts(
+        self, request: ledger_v1.ListAccountsRequest, *, timeout: float | None = None
+    ) -> Iterator[ledger_v1.Account]:
+        """Yield the accounts of all pages of list_accounts, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: ledger_v1.ListAccountsRequest) -> ledger_v1.ListAccountsResponse:
+            return self.list_accounts(asked, timeout=timeout)
+
+        return items(page, request, "accounts", BY_TOKEN)
+
+    def list_entries(
+        self, request: ledger_v1.ListEntriesRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ListEntriesResponse:
+        """ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such
+        account.
+        """
+        return self._caller.unary(_LIST_ENTRIES, request, timeout)
+
+    def all_entries(
+        self, request: ledger_v1.ListEntriesRequest, *, timeout: float | None = None
+    ) -> Iterator[ledger_v1.Entry]:
+        """Yield the entries of all pages of list_entries, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: ledger_v1.ListEntriesRequest) -> ledger_v1.ListEntriesResponse:
+            return self.list_entries(asked, timeout=timeout)
+
+        return items(page, request, "entries", BY_TOKEN)
+
+    def get_trial_balance(
+        self, request: ledger_v1.GetTrialBalanceRequest, *, timeout: float | None = None
+    ) -> ledger_v1.GetTrialBalanceResponse:
+        """GetTrialBalance adds up all accounts in one snapshot of the database. Answers
+        AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
+        """
+        return self._caller.unary(_GET_TRIAL_BALANCE, request, timeout)
+
+
+class AsyncLedgerService:
+    """LedgerService keeps the books: every amount leaves one account and enters another of the same
+    currency.
+    """
+
+    def __init__(self, caller: AsyncCaller) -> None:
+        self._caller = caller
+
+    async def create_accounts(
+        self, request: ledger_v1.CreateAccountsRequest, *, timeout: float | None = None
+    ) -> ledger_v1.CreateAccountsResponse:
+        """CreateAccounts creates up to 8,190 accounts and answers for each. An account that exists
+        with the same content is left alone and answered ACCOUNT_RESULT_EXISTS, so that a call may
+        be repeated.
+        """
+        return await self._caller.unary(_CREATE_ACCOUNTS, request, timeout)
+
+    async def post_transfers(
+        self, request: ledger_v1.PostTransfersRequest, *, timeout: float | None = None
+    ) -> ledger_v1.PostTransfersResponse:
+        """PostTransfers posts up to 8,190 transfers in one transaction, in their order, and answers
+        for each: one that is refused does not disturb the others, unless they are linked to it. The
+        answer comes after the commit. A caller that lost the answer sends the same call again and
+        learns the same.
+        """
+        return await self._caller.unary(_POST_TRANSFERS, request, timeout)
+
+    async def get_account(
+        self, request: ledger_v1.GetAccountRequest, *, timeout: float | None = None
+    ) -> ledger_v1.GetAccountResponse:
+        """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
+        return await self._caller.unary(_GET_ACCOUNT, request, timeout)
+
+    async def list_accounts(
+        self, request: ledger_v1.ListAccountsRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ListAccountsResponse:
+        """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an
+        unknown currency.
+        """
+        return await self._caller.unary(_LIST_ACCOUNTS, request, timeout)
+
+    def all_accounts(
+        self, request: ledger_v1.ListAccountsRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[ledger_v1.Account]:
+        """Yield the accounts of all pages of list_accounts, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: ledger_v1.ListAccountsRequest) -> ledger_v1.ListAccountsResponse:
+            return await self.list_accounts(asked, timeout=timeout)
+
+        return items_async(page, request, "accounts", BY_TOKEN)
+
+    async def list_entries(
+        self, request: ledger_v1.ListEntriesRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ListEntriesResponse:
+        """ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such
+        account.
+        """
+        return await self._caller.unary(_LIST_ENTRIES, request, timeout)
+
+    def all_entries(
+        self, request: ledger_v1.ListEntriesRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[ledger_v1.Entry]:
+        """Yield the entries of all pages of list_entries, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: ledger_v1.ListEntriesRequest) -> ledger_v1.ListEntriesResponse:
+            return await self.list_entries(asked, timeout=timeout)
+
+        return items_async(page, request, "entries", BY_TOKEN)
+
+    async def get_trial_balance(
+        self, request: ledger_v1.GetTrialBalanceRequest, *, timeout: float | None = None
+    ) -> ledger_v1.GetTrialBalanceResponse:
+        """GetTrialBalance adds up all accounts in one snapshot of the database. Answers
+        AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
+        """
+        return await self._caller.unary(_GET_TRIAL_BALANCE, request, timeout)

@@ -1,0 +1,34 @@
+"""A contract of one's own, a violation of it, and who broke what in the last hour."""
+
+from datetime import datetime, timedelta, timezone
+
+from payments_sdk.payments.contracts import v1 as contracts
+from payments_sdk.payments.type.v1 import Period
+from tollmesh_client import Client
+
+contract = contracts.Contract(
+    contract_id="depot/stock-in-time",
+    title="Stock is told in time",
+    description="A movement of stock is published within a minute.",
+    owner="depot",
+    severity="MEDIUM",
+    version=1,
+    kind=contracts.ContractKind.OBJECTIVE,
+)
+now = datetime.now(timezone.utc)
+violation = contracts.ContractViolation(
+    contract_id=contract.contract_id, message="told after 95 s", occurred_at=now
+)
+
+with Client() as client:
+    answer = client.contract_monitor.register_contracts(
+        contracts.RegisterContractsRequest(contracts=[contract])
+    )
+    print([result.outcome.name for result in answer.results])
+    client.contract_monitor.record_violations(
+        contracts.RecordViolationsRequest(violations=[violation])
+    )
+    asked = contracts.ListViolationsRequest(contract_id=contract.contract_id)
+    asked.period = Period(start_at=now - timedelta(hours=1), end_at=now + timedelta(hours=1))
+    for found in client.contract_monitor.all_violations(asked):
+        print(found.severity, found.message)

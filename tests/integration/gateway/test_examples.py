@@ -1,0 +1,315 @@
+"""Every operation of the OpenAPI description has an example, and each is a call that was really made.
+
+`make examples` writes them anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import pytest_asyncio
+
+from tests.integration.gateway.conftest import MakeCaller
+from tests.integration.gateway.test_http import event_stream, read_events
+from tests.integration.gateway.test_rest import CATALOG, JANUARY, event, new_id
+from tests.support.http import examples
+from tests.support.http.examples import Recorder
+from tests.support.http.rest import Rest, facade
+from tests.support.mesh.serving import Mesh
+from tests.support.postgres.server import DatabaseUrls
+from tests.support.timers.journeys import start_seasoning
+from tests.support.webhooks.lab import receiving
+
+WRITES = bool(os.environ.get("TOLLMESH_WRITE_EXAMPLES"))
+PERIOD = f"period.start_at={JANUARY['start_at']}&period.end_at={JANUARY['end_at']}"
+SETTLES_WITHIN_S = 30
+
+
+async def settled(recorder: Recorder, path: str, name: str, status: str = "") -> Any:
+    """Ask a list until it holds something that came to a status."""
+    give_up_at = time.monotonic() + SETTLES_WITHIN_S
+    while True:
+        found = (await recorder.rest.acall("GET", path)).json()[name]
+        if found and (not status or all(item["status"] == status for item in found)):
+            return found
+        assert time.monotonic() < give_up_at, (path, found)
+        await asyncio.sleep(0.05)
+
+
+async def usage_to_money(play: Any) -> None:
+    """Catalogue, usage, a charge and how it came about, the books."""
+    catalog = json.loads(json.dumps(CATALOG).replace("0.05", '"0.05"'))
+    applied = {"request_id": new_id(), "catalog": catalog}
+    await play("POST", "/v1/pricing/catalog", applied)
+    for path in ("skus", "plans", "plans/p", "entitlements?org_id=acme"):
+        await play("GET", f"/v1/pricing/{path}")
+    price = {"per_unit": {"unit_amount": "0.05"}, "included_qty": "100"}
+    evaluated = {"currency_code": "USD", "price": price, "input": {"quantity": "150"}}
+    await play("POST", "/v1/pricing/evaluate", evaluated)
+    asked = {"org_id": "acme", "project_id": "web", "skus": {"sms": "2"}, "leads": "100"}
+    await play("POST", "/v1/pricing/estimate", asked)
+    window = {"request_id": new_id(), "accept_past": "315360000s"}
+    await play("PATCH", "/v1/metering/ingest-settings", window)
+    await play("GET", "/v1/metering/ingest-settings")
+    await play("POST", "/v1/metering/events", [event("use-1", "40"), event("use-2", "2.5")])
+    await play("GET", f"/v1/metering/usage?org_id=acme&{PERIOD}&window=WINDOW_DAY")
+    await play("POST", "/v1/pricing/rate-usage", {"org_id": "acme", "period": JANUARY})
+    wanted = {"request_id": new_id(), "org_id": "acme", "period": JANUARY}
+    charge = (await play("POST", "/v1/billing/charges", wanted))["charge_id"]
+    await play("GET", f"/v1/billing/charges?org_id=acme&{PERIOD}&page_size=20")
+    await play("GET", f"/v1/billing/charges/{charge}")
+    await play("GET", f"/v1/billing/charges/{charge}/explanation")
+
+
+async def books(play: Any) -> None:
+    """Accounts and transfers of one's own."""
+    kinds = {"cash:USD": "ACCOUNT_TYPE_ASSET", "fees:USD": "ACCOUNT_TYPE_INCOME"}
+    accounts = [
+        {"account_id": account, "currency_code": "USD", "type": kind, "owner": "shop"}
+        for account, kind in kinds.items()
+    ]
+    await play("POST", "/v1/ledger/accounts", {"accounts": accounts})
+    await play("GET", "/v1/ledger/accounts?owner=shop&page_size=1")
+    transfer = {
+        "transfer_id": new_id(),
+        "debit_account_id": "cash:USD",
+        "credit_account_id": "fees:USD",
+        "amount": {"currency_code": "USD", "minor_units": "1250"},
+        "code": 7,
+        "kind": "KIND_POSTED",
+    }
+    await play("POST", "/v1/ledger/transfers", {"transfers": [transfer]})
+    await play("GET", "/v1/ledger/accounts/cash:USD")
+    await play("GET", "/v1/ledger/accounts/cash:USD/entries?newest_first=true")
+    await play("GET", "/v1/ledger/trial-balance")
+
+
+async def payments(play: Any) -> None:
+    """A merchant's configuration and a payment."""
+    methods = [{"method": "card", "processor_id": "sandbox-card"}]
+    config = {"request_id": new_id(), "config": {"methods": methods}}
+    await play("PUT", "/v1/merchant-configs/shop", config)
+    await play("GET", "/v1/merchant-configs/shop")
+    await play("GET", "/v1/merchant-configs")
+    await play("GET", "/v1/merchant-configs/shop/versions")
+    wanted = {
+        "merchant_id": "shop",
+        "order_id": "o-1",
+        "amount": "12.50",
+        "currency": "USD",
+        "payment_methods": ["card"],
+    }
+    await play("POST", "/v1/payments:plan", wanted)
+    made = await play("POST", "/v1/payments", wanted, {"Idempotency-Key": "order o-1"})
+    assert made["status"] == "PAYMENT_STATUS_SUCCEEDED", made
+    await play("GET", f"/v1/payments/{made['payment_id']}")
+    await play("GET", "/v1/payments?merchant_id=shop&status=PAYMENT_STATUS_SUCCEEDED")
+
+
+async def events(recorder: Recorder, mesh: Mesh, url: str) -> str:
+    """Events of one's own, and webhooks; gives the id of an event."""
+    play = recorder.play
+    schema = '{"type": "object", "required": ["sku"]}'
+    soon = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    first = {"version": 1, "json_schema": schema}
+    kind = {"subject": "stock.moved", "owner": "depot", "description": "Goods came or went."}
+    await play("POST", "/v1/event-types", {"event_types": [{**kind, "versions": [first]}]})
+    await play("GET", "/v1/event-types/stock.moved")
+    await play("GET", "/v1/event-types?page_size=2")
+    hook = {"request_id": new_id(), "url": f"{url}/hook", "subjects": ["stock.*"]}
+    endpoint = (await play("POST", "/v1/webhook-endpoints", hook))["endpoint"]["endpoint_id"]
+    path = f"/v1/webhook-endpoints/{endpoint}"
+    moved = {"id": "m-1", "subject": "stock.moved", "key": "bolt", "data": {"sku": "bolt"}}
+    await play("POST", "/v1/events", {"events": [moved]})
+    cloud = {"specversion": "1.0", "id": "m-2", "source": "/depot/7", "type": "stock.moved"}
+    body = json.dumps({**cloud, "data": {"sku": "nut"}}).encode()
+    media = {"Content-Type": "application/cloudevents+json"}
+    await play("POST", "/v1/events:cloudevents", body, media)
+    await mesh.drain_events()
+    await play("GET", "/v1/events?subjects=stock.moved&page_size=10")
+    tail = "subjects=stock.moved&from_start=true"
+    async with event_stream(recorder.rest, tail) as stream:
+        ((cursor, data),) = await asyncio.to_thread(read_events, stream, 1)
+    text = recorder.stable({"cursor": cursor, "data": data})
+    shown = f"id: {text['cursor']}\ndata: {json.dumps(text['data'])}\n\n"
+    line = {"result": data}
+    recorder.keep("GET", f"/v1/events:tail?{tail}", None, line, event_stream=shown)
+    delivered = "WEBHOOK_DELIVERY_STATUS_DELIVERED"
+    await settled(
+        recorder, f"/v1/webhook-deliveries?endpoint_id={endpoint}", "deliveries", delivered
+    )
+    await play("GET", path)
+    await play("GET", "/v1/webhook-endpoints")
+    await play("GET", f"/v1/webhook-deliveries?endpoint_id={endpoint}&status={delivered}")
+    await play("GET", f"/v1/webhook-attempts?endpoint_id={endpoint}")
+    await play("POST", f"{path}:test", {"request_id": new_id()})
+    again = {"request_id": new_id(), "event_id": "m-1"}
+    await play("POST", f"{path}:redeliver", again)
+    await play("POST", f"{path}:rotate-secret", {"request_id": new_id(), "overlap": "86400s"})
+    await play("PATCH", path, {"request_id": new_id(), "description": "stock of the depot"})
+    await play("DELETE", path, None, {"Idempotency-Key": "endpoint of the depot"})
+    second = {"version": 2, "json_schema": schema, "cutover_at": soon}
+    await play("POST", "/v1/event-types", {"event_types": [{**kind, "versions": [first, second]}]})
+    return "m-1"
+
+
+async def time_and_failures(
+    recorder: Recorder, mesh: Mesh, tenant: str, urls: DatabaseUrls
+) -> None:
+    """Schedules, timers, journeys, consumers and what failed."""
+    play = recorder.play
+    schedule = {
+        "name": "monday-report",
+        "cron": "0 8 * * MON",
+        "time_zone": "Europe/Berlin",
+        "subject": "stock.moved",
+        "data": {"sku": "bolt"},
+    }
+    for method, path in (("POST", ":delete"), ("DELETE", "")):
+        await play("POST", "/v1/schedules", {"request_id": new_id(), "schedule": schedule})
+        await play("GET", "/v1/schedules")
+        body = {"request_id": new_id()} if path else None
+        headers = None if path else {"Idempotency-Key": "no more reports"}
+        await play(method, f"/v1/schedules/monday-report{path}", body, headers)
+    timers = (await play("GET", "/v1/timers?key_prefix=event-type"))["timers"]
+    cancel = {"request_id": new_id()}
+    await play("POST", f"/v1/timers/{timers[0]['timer_id']}:cancel", cancel)
+    await asyncio.to_thread(start_seasoning, urls.service, tenant, "pay-7")
+    await play("GET", "/v1/journeys?journey_type=seasoning")
+    await play("GET", "/v1/journeys/seasoning/pay-7")
+    await mesh.drain_events()
+    await play("GET", "/v1/consumers?page_size=2")
+    await play("GET", "/v1/dead-letters?consumer=ledger.payments")
+    replayed = {"request_id": new_id(), "consumer": "ledger.payments"}
+    await play("POST", "/v1/dead-letters:replay", replayed)
+    now = datetime.now(UTC)
+    period = {
+        "start_at": (now - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "end_at": (now + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    again = {"request_id": new_id(), "consumer": "ledger.payments", "period": period}
+    await play("POST", "/v1/events:replay", again)
+
+
+async def promises_and_keys(play: Any) -> None:
+    """Contracts with their violations, late usage, keys."""
+    contract = {
+        "contract_id": "checkout/answers",
+        "title": "Checkout answers",
+        "kind": "CONTRACT_KIND_OBJECTIVE",
+        "severity": "high",
+        "owner": "checkout",
+        "description": "Every checkout is answered within 2 s.",
+        "runbook": "https://runbooks.example/checkout",
+    }
+    await play("POST", "/v1/monitoring/contracts", {"contracts": [contract]})
+    await play("GET", "/v1/monitoring/contracts?page_size=2")
+    violation = {
+        "contract_id": "checkout/answers",
+        "service": "checkout",
+        "severity": "high",
+        "message": "answered after 2350 ms",
+        "occurred_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    await play("POST", "/v1/monitoring/violations", {"violations": [violation]})
+    await play("GET", "/v1/monitoring/violations?contract_id=checkout/answers")
+    await play("POST", "/v1/metering/events", [event("use-late", "1")])
+    await play("GET", f"/v1/metering/late-events?org_id=acme&{PERIOD}")
+    named = {"request_id": new_id(), "name": "reports", "scopes": ["billing:read"]}
+    key = (await play("POST", "/v1/access/keys", named))["api_key"]["key_id"]
+    await play("GET", "/v1/access/keys?page_size=1")
+    await play("POST", f"/v1/access/keys/{quote(key)}:revoke", {"request_id": new_id()})
+
+
+async def errors(recorder: Recorder, mesh: Mesh, reader: Rest) -> None:
+    """One error of each status that the description names."""
+    rest = recorder.rest
+    ask = "/v1/billing/charges"
+    keep = recorder.keep_error
+    keep(await rest.acall("GET", f"{ask}?page_size=1001"), 400)
+    keep(await Rest(rest.url).acall("GET", ask), 401)
+    keep(await reader.acall("GET", "/v1/ledger/accounts"), 403)
+    keep(await rest.acall("GET", f"{ask}/chg_nothing"), 404)
+    used = {"Idempotency-Key": "order o-1"}
+    keep(await rest.acall("POST", "/v1/payments", {"order_id": "o-2"}, used), 409)
+    keep(await rest.acall("POST", ask, {"org_id": "acme"}, {"Content-Type": "text/plain"}), 415)
+    keep(await rest.acall("GET", ask, None, {"Grpc-Timeout": "1n"}), 504)
+    with facade(mesh.address, "--in-flight-max", "1", "--body-bytes-max", "1048576") as busy:
+        small = Rest(busy, rest.key)
+        keep(await small.acall("POST", ask, b" " * 1_048_577), 413)
+        async with event_stream(small, ""):
+            keep(await small.acall("GET", ask), 429)
+    with facade("127.0.0.1:9") as alone:
+        keep(await Rest(alone, rest.key).acall("GET", ask), 503)
+
+
+@pytest_asyncio.fixture
+async def recorder(
+    mesh: Mesh, rest: Rest, caller: MakeCaller, tenant: str, database: DatabaseUrls
+) -> AsyncIterator[Recorder]:
+    """Every operation was called."""
+    recorder = Recorder(rest)
+    await usage_to_money(recorder.play)
+    await books(recorder.play)
+    await payments(recorder.play)
+    async with receiving() as receiver:
+        await events(recorder, mesh, receiver.url)
+    await time_and_failures(recorder, mesh, tenant, database)
+    await promises_and_keys(recorder.play)
+    await errors(recorder, mesh, await caller("billing:read"))
+    yield recorder
+
+
+async def test_every_operation_has_an_example_that_is_true(recorder: Recorder) -> None:
+    described = examples.operations()
+    assert recorder.calls.keys() == described.keys(), "the scenario calls every operation"
+    if WRITES:
+        recorder.write()
+        return  # the description is made of them next
+    wrong: list[str] = []
+    for name, (_, _, operation) in described.items():
+        file = examples.FOLDER / f"{name}.json"
+        if not file.exists():
+            wrong.append(f"{name}: has no example")
+            continue
+        kept, made = json.loads(file.read_text()), recorder.calls[name]
+        if examples.shape(kept) != examples.shape(made):
+            wrong.append(f"{name}: calls look different now: {json.dumps(made)[:2000]}")
+        checks = [(kept["response"], examples.answer_of(operation)["schema"], "response")]
+        if "request" in kept:
+            checks.append((kept["request"], examples.request_schema(operation), "request"))
+        schemas = examples.parameter_schemas(operation)
+        checks += [
+            (kept["parameters"][key], schemas[key], key) for key in kept.get("parameters", {})
+        ]
+        for value, schema, what in checks:
+            wrong += [f"{name}, {what}: {fault}" for fault in examples.faults(value, schema)]
+        if examples.answer_of(operation).get("example") != kept["response"]:
+            wrong.append(f"{name}: the description holds another example; run `make generate`")
+    kept_errors = json.loads((examples.FOLDER / f"{examples.ERRORS}.json").read_text())
+    status = {"$ref": "#/components/schemas/google.rpc.Status"}
+    if examples.shape(kept_errors) != examples.shape(recorder.errors):
+        wrong.append("errors look different now")
+    for code, error in kept_errors.items():
+        wrong += [f"error {code}: {fault}" for fault in examples.faults(error, status)]
+    assert not wrong, "\n".join([*wrong, "`make examples` writes them anew."])
+
+
+def test_an_example_that_does_not_fit_is_found() -> None:
+    _, _, operation = examples.operations()["ChargeService_GetCharge"]
+    schema = examples.answer_of(operation)["schema"]
+    assert examples.faults({"charge_id": 5}, schema)
+    assert examples.shape({"a": [{"b": 1}, {"c": ""}]}) == {"a": [{"b": "int", "c": "str"}]}
+    assert examples.shape({"a": []}) != examples.shape({"a": [1]})
+    with pytest.raises(LookupError):
+        examples.operation_of("GET", "/v1/nothing")
+    name, variables = examples.operation_of("POST", "/v1/webhook-endpoints/x:test")
+    assert (name, variables) == ("EventService_TestWebhookEndpoint", {"endpoint_id": "x"})

@@ -1,0 +1,1 @@
+"""Node.js and the TypeScript client in tests."""

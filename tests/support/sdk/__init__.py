@@ -1,0 +1,1 @@
+"""Built packages, and environments that hold nothing but them."""

@@ -287,7 +287,7 @@ def show_next_steps(session: Session, data_dir: Path, story: Story, *, keeps: bo
         say("in another terminal:")
     lines = [
         f"{program} explain {charge}",
-        f"{program} events tail --subject 'payment.*'",
+        f"{program} events tail --from-start --subject 'payment.*'",
         f"{program} ledger entries receivable:code-assist:USD",
         f"{program} api GET /v1/billing/charges/{charge}",
         f"{program} api payments.ledger.v1.LedgerService/GetTrialBalance",

@@ -45,20 +45,22 @@ _SubjectOption = Annotated[
 def tail(
     subject: _SubjectOption = None,
     after: Annotated[
-        str, typer.Option(help="cursor to continue from; the oldest event by default")
+        str, typer.Option(help="cursor to continue from; by default only what comes from now on")
     ] = "",
-    new: Annotated[bool, typer.Option("--new", help="only events from now on")] = False,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="begin with the first event that is kept")
+    ] = False,
     limit: Annotated[
         int, typer.Option(min=0, help="stop after this many events; 0 for no limit")
     ] = 0,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Follow the feed, in order, until Ctrl-C. With --output json: one document per line, each with its cursor."""
-    if new and after:
-        raise CliError("use --after or --new, not both", exit_code=EXIT_USAGE)
+    if from_start and after:
+        raise CliError("use --after or --from-start, not both", exit_code=EXIT_USAGE)
     registry.all_types()
     with Client(Session.find()) as client, contextlib.suppress(KeyboardInterrupt):
-        feed = _follow(client, subject or [], after, from_start=not (after or new))
+        feed = _follow(client, subject or [], after, from_start=from_start)
         try:
             for number, (event, cursor) in enumerate(feed, start=1):
                 after = cursor
@@ -77,14 +79,11 @@ def tail(
 def _follow(
     client: Client, subjects: list[str], after: str, *, from_start: bool
 ) -> Iterator[tuple[events_pb2.Event, str]]:
-    """Give events with their cursors. TailEvents starts from now on; the first page tells where the feed starts."""
+    """Give events with their cursors."""
     stub = client.stub(events_service_pb2_grpc.EventServiceStub)
-    if from_start:
-        first = events_service_pb2.ListEventsRequest(subjects=subjects, page_size=1)
-        page = client.call(stub.ListEvents, first)
-        after = page.next_cursor
-        yield from ((event, after) for event in page.events)
-    request = events_service_pb2.TailEventsRequest(subjects=subjects, after=after)
+    request = events_service_pb2.TailEventsRequest(
+        subjects=subjects, after=after, from_start=from_start
+    )
     for answer in client.stream(stub.TailEvents, request):
         yield answer.event, answer.cursor
 

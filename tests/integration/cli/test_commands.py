@@ -556,17 +556,17 @@ def test_the_feed_starts_at_its_beginning_and_goes_on_from_a_cursor(
         # Three events at least, whatever ran before.
         tollmesh("catalog", "apply", "-", stdin=catalog_of(org_id, name=name))
     listed = tollmesh("events", "list", "--limit", "3", "-o", "json").json()["events"]
-    tailed = tollmesh("events", "tail", "--limit", "3", "-o", "json")
+    tailed = tollmesh("events", "tail", "--from-start", "--limit", "3", "-o", "json")
     assert tailed.exit_code == 0
     lines = [json.loads(line) for line in tailed.out.splitlines()]
     assert [line["event"]["id"] for line in lines] == [event["id"] for event in listed]
     rest = tollmesh("events", "tail", "--limit", "1", "--after", lines[0]["cursor"], "-o", "json")
     assert rest.json()["event"]["id"] == listed[1]["id"]
-    people = tollmesh("events", "tail", "--subject", "plan.*", "--limit", "1")
+    people = tollmesh("events", "tail", "--from-start", "--subject", "plan.*", "--limit", "1")
     assert "plan.created  basic" in people.out
     for arguments in (("--after", "nonsense"), ("--subject", "no subject")):
         assert tollmesh("events", "list", *arguments).exit_code == EXIT_REFUSED
-    assert tollmesh("events", "tail", "--new", "--after", "x").exit_code == EXIT_USAGE
+    assert tollmesh("events", "tail", "--from-start", "--after", "x").exit_code == EXIT_USAGE
 
 
 def test_events_of_outside_are_published(tollmesh: Tollmesh, org_id: str, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from _pytest.nodeid import NodeId
 from hypothesis import HealthCheck, settings
 
 from services.runtime import telemetry
@@ -30,14 +31,14 @@ settings.load_profile("tollmesh")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give every test an id of its own, and every module of the integration tests one worker.
 
     Generated REST tests come with the id of the function that they were made from, and of tests that share
     one, pytest-xdist runs a single one and calls the rest done.
 
     Raises:
-        pytest.UsageError: two tests share an id all the same.
+        pytest.UsageError: two tests share an id all the same, or a test cannot be given to its group.
     """
     for item in items:
         if not item.nodeid.endswith(item.name):
@@ -52,6 +53,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(INTEGRATION) and not item.get_closest_marker("xdist_group"):
             module = item.path.relative_to(INTEGRATION).with_suffix("")
             item.add_marker(pytest.mark.xdist_group(module.as_posix()))
+        # pytest-xdist 3.8 writes the group where pytest 9.2 no longer reads it: every module was run by both workers.
+        if getattr(config.option, "loadgroup", False) and (group := _group(item)):
+            item._id = NodeId.parse(f"{item.nodeid}@{group}")
+            if not item.nodeid.endswith(f"@{group}"):
+                raise pytest.UsageError(
+                    "pytest reads ids of tests elsewhere: groups would be split"
+                )
+
+
+def _group(item: pytest.Item) -> str:
+    marker = item.get_closest_marker("xdist_group")
+    return "" if marker is None else str(marker.args[0])
 
 
 def pytest_collection_finish() -> None:

@@ -111,9 +111,9 @@ def mesh(data_dir: Path) -> Iterator[Session]:
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        if not line:
+        up = json.loads(line or "{}")
+        if "grpc" not in up:
             raise CliError("the mesh did not start", exit_code=EXIT_UNAVAILABLE)
-        up = json.loads(line)
         yield Session(up["grpc"], up["api_key"], up["rest"] or "")
     finally:
         process.terminate()

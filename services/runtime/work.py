@@ -57,8 +57,8 @@ class Claim:
         epoch: counts the holders; a stale one writes nothing.
         correlation_id: chain of calls that the work belongs to.
         causation_id: event or call that caused it.
-        traceparent: W3C trace context of that call, or an empty text.
         tries: which try this is, from 1, since it was last put off with success.
+        traceparent: W3C trace context of that call, or an empty text.
     """
 
     tenant_id: str
@@ -66,8 +66,8 @@ class Claim:
     epoch: int
     correlation_id: str
     causation_id: str = ""
-    traceparent: str = ""
     tries: int = 1
+    traceparent: str = ""
 
     def __str__(self) -> str:
         return self.item_id

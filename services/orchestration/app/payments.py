@@ -52,12 +52,10 @@ class _AcceptedPayment:
 
     Attributes:
         epoch: of who works on it; None when it stood before and is left as it is.
-        lease: the right to work on it, if there is anything to do.
     """
 
     payment_id: str
     epoch: int | None = None
-    lease: Claim | None = None
 
 
 class Payments:
@@ -82,8 +80,6 @@ class Payments:
         taken = await self._commands.apply(
             "orchestration.payment.create", self._take, _NewPayment(incoming, context, key)
         )
-        if taken.lease is not None and not self._runs.full:
-            self._runs.begin(taken.lease)
         return await self._reached(taken.payment_id), taken.epoch is None
 
     async def _take(self, command: _NewPayment, work: UnitOfWork) -> _AcceptedPayment:
@@ -115,20 +111,22 @@ class Payments:
         if epoch is None:
             return _AcceptedPayment(payment_id)
         _report(work, payment_id, key, planned.context)
-        if payment.plan is None:
-            return _AcceptedPayment(payment_id, epoch)
-        return _AcceptedPayment(
+        lease = Claim(
+            call.tenant_id,
             payment_id,
             epoch,
-            Claim(
-                call.tenant_id,
-                payment_id,
-                epoch,
-                call.correlation_id,
-                call.causation_id,
-                call.traceparent,
-            ),
+            call.correlation_id,
+            call.causation_id,
+            traceparent=call.traceparent,
         )
+        if payment.plan is not None:
+            # With the commit: a repeat that finds the payment waits for whoever works on it.
+            work.after_commit(lambda: self._begin(lease))
+        return _AcceptedPayment(payment_id, epoch)
+
+    def _begin(self, lease: Claim) -> None:
+        if not self._runs.full:
+            self._runs.begin(lease)
 
     async def plan(self, incoming: Incoming) -> Planned:
         """Show what `create` would do; stores and charges nothing."""

@@ -168,12 +168,16 @@ def test_what_is_due_is_handed_out_once_the_oldest_first_and_nothing_else_is_sho
         ]
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="names no tenant"):
             connection.execute("SELECT count(*) FROM billing.charge")
-    assert names == ["tenant_id", "item_id", "epoch", "tries", "correlation_id", "causation_id"]
+    assert names == [
+        *("tenant_id", "item_id", "epoch", "tries", "correlation_id", "causation_id", "traceparent")
+    ]
     ours = [row for batch in claimed for row in batch if row[0] == tenant]
     assert [len(batch) for batch in claimed] == [10, 10]
     expected = [f"chg_{n}" for n in range(CHARGES, 0, -1)][: len(ours)]
     assert sorted(row[1] for row in ours) == sorted(expected)
-    assert {row[2:] for row in ours if row[1] == "chg_3000"} == {(1, 1, "chain-3000", "cause-3000")}
+    assert {row[2:] for row in ours if row[1] == "chg_3000"} == {
+        (1, 1, "chain-3000", "cause-3000", "")
+    }
 
 
 def test_what_is_due_is_found_by_its_index(database: DatabaseUrls, tenant: str) -> None:

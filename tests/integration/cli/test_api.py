@@ -108,7 +108,7 @@ def test_routes_of_the_facade_are_called(
     assert posted.json()["results"][0]["account_id"] == f"{account}-2"
     refused = tollmesh("api", "POST", "/v1/ledger/accounts", '{"accounts": []}')
     assert (refused.exit_code, "HTTP 400" in refused.err) == (EXIT_REFUSED, True)
-    assert "swagger" in tollmesh("api", "GET", "/openapi.json").json()
+    assert "openapi" in tollmesh("api", "GET", "/openapi.json").json()
     monkeypatch.setenv("TOLLMESH_API_KEY", "tmk_nobody")
     assert tollmesh("api", "GET", "/v1/ledger/accounts").exit_code == EXIT_DENIED
     monkeypatch.setenv("TOLLMESH_REST_URL", "http://127.0.0.1:1")

@@ -61,7 +61,7 @@ def test_what_is_forwarded_is_what_the_mesh_sends(
         assert set(ours) == set(theirs)
         differ = {name for name in ours if ours[name] != theirs[name]}
         assert differ <= {"webhook-signature", "webhook-timestamp"}
-    assert tollmesh("webhooks", "delete", endpoint_id).exit_code == 0
+    assert tollmesh("webhooks", "delete", endpoint_id, "--yes").exit_code == 0
 
 
 def _of(receiver: Receiver, secret: str, ids: list[str]) -> dict[str, tuple[dict[str, str], bytes]]:

@@ -58,6 +58,7 @@ OWNERS_FUNCTIONS = {
     "mesh.resolve_api_key": "finds a key by the digest of its secret alone",
     "orchestration.claim_due": "names payments to go on with, a few at a time, and their chain of calls",
     "orchestration.due_lag": "counts payments that wait, of all tenants, and says since when",
+    "orchestration.unknown_outcomes": "counts attempts of all tenants, and says since when the oldest is",
 }
 
 # Tables that may be empty after a tenant has done everything once.

@@ -12,6 +12,9 @@ from tests.support.http import guide
 from tests.support.http.guide import Shell
 from tests.support.processes.forked import REPOSITORY
 
+# One mesh for all, and the last test goes on where the one before it ended.
+pytestmark = pytest.mark.xdist_group("quickstart")
+
 PAGE = REPOSITORY / "examples/quickstart/README.md"
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 

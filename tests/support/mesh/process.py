@@ -92,6 +92,9 @@ class MeshProcess:
             self.process.wait(DEATH_SECONDS)
             return False
         self.ready = json.loads(line)
+        if "error" in self.ready:
+            self.process.wait(DEATH_SECONDS)
+            return False
         return True
 
     @property

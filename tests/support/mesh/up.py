@@ -50,7 +50,7 @@ def tollmesh_up(data_dir: Path, *arguments: str) -> Iterator[Running]:
         try:
             with process.stdout as announced:
                 line = announced.readline()
-                if not line:
+                if not line or "error" in json.loads(line):
                     process.wait(STOPS_WITHIN_S)
                     log.seek(0)
                     raise RuntimeError(f"`tollmesh up` did not start:\n{log.read()[-4000:]}")

@@ -167,5 +167,5 @@ def test_a_tail_that_breaks_off_says_how_it_goes_on(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(events, "Client", lambda _session: Answers())
     monkeypatch.setattr(events, "_follow", follow)
     with pytest.raises(CliError) as caught:
-        events.tail(new=True)
+        events.tail()
     assert "--after c-2" in caught.value.hints[-1]

@@ -54,13 +54,13 @@ _VARIES = (
     (r"\busage snapshot [0-9:,]+", "usage snapshot <snapshot>"),
     (r"127\.0\.0\.1:[0-9]+", "<address>"),
     (
-        r"(?<=\?after=)[\w-]+|(?<=Tollmesh-Next-Cursor: )[\w-]+|(?<=\bid: )[\w-]{20,}|(?<=\"cursor\":\")[\w-]+",
+        r"(?<=\?after=)[\w-]+|(?<=Tollmesh-Next-Cursor: )[\w-]+|(?<=\bid: )[\w-]{20,}|(?<=\"cursor\":\")[\w-]+|(?<=\"cursor\": \")[\w-]+",
         "<cursor>",
     ),
     (r"\beyJ[A-Za-z0-9_=-]+|\b[A-Za-z0-9_-]{40,}={0,2}", "<token>"),
     (r"\"latency_ms\": \"[0-9]+\"", "<duration>"),
     # Place in the feed, which all pages share.
-    (r"\"(sequence|position)\": ?\"?[0-9]+", r"\1 <position>"),
+    (r"\"(sequence|position)\": ?\"?[0-9]+\"?", r'"\1":<position>'),
     # Status and milliseconds of an attempt.
     (r"│ ([0-9]{3}) │ [0-9]+ │", r"│ \1 │ <duration> │"),
     (r"[─━═]+", "<rule>"),

@@ -53,10 +53,8 @@ _VARIES = (
     (r"\b[0-9,]+/s\b", "<rate>"),
     (r"\busage snapshot [0-9:,]+", "usage snapshot <snapshot>"),
     (r"127\.0\.0\.1:[0-9]+", "<address>"),
-    (
-        r"(?<=\?after=)[\w-]+|(?<=Tollmesh-Next-Cursor: )[\w-]+|(?<=\bid: )[\w-]{20,}|(?<=\"cursor\":\")[\w-]+|(?<=\"cursor\": \")[\w-]+",
-        "<cursor>",
-    ),
+    (r"(?<=\?after=)[\w-]+|(?<=Tollmesh-Next-Cursor: )[\w-]+", "<cursor>"),
+    (r"(?<=\bid: )[\w-]{20,}|(?<=\"cursor\":\")[\w-]+|(?<=\"cursor\": \")[\w-]+", "<cursor>"),
     (r"\beyJ[A-Za-z0-9_=-]+|\b[A-Za-z0-9_-]{40,}={0,2}", "<token>"),
     (r"\"latency_ms\": \"[0-9]+\"", "<duration>"),
     # Place in the feed, which all pages share.

@@ -86,6 +86,8 @@ async def test_every_service_follows_the_database_and_watchers_are_told(
 
     watching = asyncio.create_task(watch())
     try:
+        while not watched:
+            await asyncio.sleep(0.01)
         with capture_logs() as lines:
             fault(wire)
             await become(mesh, False)

@@ -78,16 +78,17 @@ async def test_every_service_follows_the_database_and_watchers_are_told(
     wire, mesh = far
     await become(mesh, True)
     watched: list[int] = []
+    seen = asyncio.Event()
 
     async def watch() -> None:
         request = health_pb2.HealthCheckRequest(service="payments.ledger.v1.LedgerService")
         async for answer in health(mesh).Watch(request):
             watched.append(answer.status)
+            seen.set()
 
     watching = asyncio.create_task(watch())
     try:
-        while not watched:
-            await asyncio.sleep(0.01)
+        await seen.wait()
         with capture_logs() as lines:
             fault(wire)
             await become(mesh, False)

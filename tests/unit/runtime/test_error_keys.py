@@ -34,6 +34,7 @@ AS_THEY_CAME = {"RemoteError", "StoredRefusal"}
 # Who writes metadata other than through a constructor.
 WRITE_METADATA = {
     "cli/client.py": "of its calls, which is no error's",
+    "cli/errors.py": "as the mesh gave it, for who reads the error as JSON",
     "runtime/commands.py": "a stored refusal, as it was",
     "runtime/edge/status.py": "to the wire and back",
     "runtime/errors.py": "the constructor",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import median
 
 STEP_S = 0.15
-"""The longest step that is taken for short: 50 ms are the rule, and a slow machine beside others takes thrice as long."""
+"""The longest step that is taken for short: 50 ms are the rule; a slow machine that is shared takes thrice as long."""
 _SAMPLE_S = 0.0025
 """What the sample of work takes on a machine that does nothing else."""
 _SAMPLES = 5

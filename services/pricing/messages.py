@@ -79,22 +79,26 @@ def price(message: pricing_pb2.Price) -> Price:
 
 async def applied(changes: list[Change]) -> catalog_service_pb2.ApplyCatalogResponse:
     """Return the result message of a declaration; in a thread, because a large one takes long."""
-    written_ = await asyncio.to_thread(lambda: [_change(item) for item in changes])
-    return catalog_service_pb2.ApplyCatalogResponse(changes=written_)
+    return await asyncio.to_thread(_applied, changes)
 
 
-def _change(change: Change) -> catalog_service_pb2.CatalogChange:
-    message = catalog_service_pb2.CatalogChange(
-        kind=_CHANGES.write(change.kind),
-        entity=change.after.entity,
-        id=entity_id(change.after),
-    )
+def _applied(changes: list[Change]) -> catalog_service_pb2.ApplyCatalogResponse:
+    response = catalog_service_pb2.ApplyCatalogResponse()
+    # Each in its place: to copy all of them at once is one long step.
+    for change in changes:
+        _write_change(response.changes.add(), change)
+    return response
+
+
+def _write_change(message: catalog_service_pb2.CatalogChange, change: Change) -> None:
+    message.kind = _CHANGES.write(change.kind)
+    message.entity = change.after.entity
+    message.id = entity_id(change.after)
     if change.kind is ChangeKind.UNCHANGED:
-        return message
+        return
     if change.before is not None:
         message.before.update(document(change.before))
     message.after.update(document(change.after))
-    return message
 
 
 def _line(rated: Rated, line: Line, period: type_pb2.Period) -> pricing_pb2.RatedLine:

@@ -333,7 +333,7 @@ REGISTRY_HOSTS = tuple(
 MACHINE_PATHS = re.compile(r"(?<![\w./-])/(?:work|root)/")
 # A lock file names where it found what it locks; that is its purpose.
 LOCK_FILES = {"uv.lock"}
-README_WORDS_MAX = 650
+README_WORDS_MAX = 600
 
 
 def tracked_files() -> list[Path]:

@@ -36,7 +36,7 @@ STARTS_MESHES = frozenset({"jetstream"})
 SETTLES_WITHIN_S = 30.0
 # When a page is written: longer than three retries of a reaction take.
 SETTLE_BEFORE_WRITING_S = 12.0
-COMMAND_WITHIN_S = 180.0
+COMMAND_WITHIN_S = 60.0
 
 _BLOCK = re.compile(r"^```console( settles)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _END = "guide-command-ended"

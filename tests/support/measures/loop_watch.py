@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from statistics import median
 
-STEP_S = 0.15
-"""The longest step that is taken for short: 50 ms are the rule; a slow machine that is shared takes thrice as long."""
+STEP_S = 0.1
+"""The longest step that is taken for short: 50 ms are the rule, and a slow machine takes twice as long."""
 _SAMPLE_S = 0.0025
 """What the sample of work takes on a machine that does nothing else."""
 _SAMPLES = 5

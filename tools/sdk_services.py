@@ -175,13 +175,18 @@ def _calls(method: MethodDescriptor, doc: str, *, asynchronous: bool) -> Iterato
 
 
 def _paged(method: MethodDescriptor) -> FieldDescriptor | None:
-    """The list that the pages of an RPC hold; None when it has no pages, or changes something with each."""
+    """The list that the pages of an RPC hold; None when it has no pages, or changes something with each.
+
+    A page without a list holds columns, which are read a page at a time.
+    """
     asked, told = method.input_type.fields_by_name, method.output_type.fields_by_name
     by_token = "page_token" in asked and "next_page_token" in told
     by_cursor = "after" in asked and "next_cursor" in told
     if not (by_token or by_cursor) or method.GetOptions().Extensions[options_pb2.access].mutates:
         return None
     lists = [field for field in method.output_type.fields if field.is_repeated]
+    if not lists:
+        return None
     if len(lists) != 1 or lists[0].message_type is None:
         raise ValueError(f"{method.full_name}: a page holds one list of messages")
     return lists[0]

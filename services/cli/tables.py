@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
-from itertools import islice
 from typing import Any
 
 import grpc
@@ -34,8 +32,9 @@ from services.cli.errors import CliError
 from services.cli.output import as_dict, enum_name
 
 PAGE_ROWS = 1_000
-# Accounts whose first page is asked for before it is needed: most have only one.
-ACCOUNTS_AHEAD = 8
+# Entries that one page looks at, and accounts that it can be asked for.
+ENTRIES_PAGE_ROWS = 5_000
+ACCOUNTS_MAX = 1_000
 TRIES_MAX = 5
 _MICROS = 1_000_000
 _AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -75,12 +74,21 @@ class Table:
     about: str
     columns: Sequence[Column]
 
-    def take(self, items: Sequence[Any]) -> list[list[Any]]:
+    def take(self, page: Any) -> list[list[Any]]:
         """Read a page of items into columns."""
-        return [[column.read(item) for item in items] for column in self.columns]
+        return [[column.read(item) for item in page] for column in self.columns]
 
 
-Page = Sequence[Any]
+@dataclass(frozen=True, slots=True)
+class ColumnTable(Table):
+    """A table whose pages come by column: `read` takes all values of the page at once."""
+
+    def take(self, page: Any) -> list[list[Any]]:
+        """Read the columns of a page."""
+        return [list(column.read(page.columns)) for column in self.columns]
+
+
+Page = Sized
 
 
 # ---- Pages
@@ -138,7 +146,7 @@ class Pages:
                     raise self.client.explain(error) from error
                 self._asked = self._ask()
 
-    def __iter__(self) -> Iterator[Page]:
+    def __iter__(self) -> Iterator[Any]:
         """Give the pages that have rows. Raises CliError: the mesh refuses one or stays away."""
         try:
             while True:
@@ -163,7 +171,7 @@ class Pages:
 
 
 def within(
-    pages: Iterable[Page], period: type_pb2.Period | None, moment: Callable[[Any], Timestamp]
+    pages: Iterable[Any], period: type_pb2.Period | None, moment: Callable[[Any], Timestamp]
 ) -> Iterator[Page]:
     """Keep what lies in a period, half open; all without one."""
     if period is None:
@@ -181,32 +189,29 @@ def within(
 def entries(
     client: Client, period: type_pb2.Period | None, accounts: Sequence[str], owner: str
 ) -> Iterator[Page]:
-    """Give the entries of the ledger, account by account, each in its order."""
+    """Give the entries of the ledger by account and number; of a period, those that were recorded in it."""
     stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+    named = sorted(set(accounts))
+    for start in range(0, len(named) or 1, ACCOUNTS_MAX):
+        request = ledger_service_pb2.ExportEntriesRequest(
+            account_ids=named[start : start + ACCOUNTS_MAX],
+            owner=owner,
+            recorded_in=period,
+            page_size=ENTRIES_PAGE_ROWS,
+        )
+        for columns in Pages(client, stub.ExportEntries, request, "entries"):
+            if columns.seqs:
+                yield EntryPage(columns)
 
-    def of_account(account_id: str) -> Pages:
-        request = ledger_service_pb2.ListEntriesRequest(account_id=account_id, page_size=PAGE_ROWS)
-        return Pages(client, stub.ListEntries, request, "entries")
 
-    listed = ledger_service_pb2.ListAccountsRequest(owner=owner, page_size=500)
-    names: Iterator[str] = iter(accounts)
-    if not accounts:
-        found = Pages(client, stub.ListAccounts, listed, "accounts")
-        names = (account.account_id for page in found for account in page)
-    pages = _in_turn(names, of_account)
-    yield from within(pages, period, lambda entry: entry.recorded_at)
+@dataclass(frozen=True, slots=True)
+class EntryPage:
+    """Entries by column, as long as one of them."""
 
+    columns: ledger_service_pb2.EntryColumns
 
-def _in_turn(names: Iterator[str], of_account: Callable[[str], Pages]) -> Iterator[Page]:
-    ahead = deque(map(of_account, islice(names, ACCOUNTS_AHEAD)))
-    try:
-        while ahead:
-            current = ahead.popleft()
-            yield from current
-            ahead.extend(map(of_account, islice(names, 1)))
-    finally:
-        for each in ahead:
-            each.close()
+    def __len__(self) -> int:
+        return len(self.columns.seqs)
 
 
 def _text(read: Callable[[Any], str]) -> Callable[[Any], str | None]:
@@ -260,37 +265,58 @@ def _map(attribute: str) -> Callable[[Any], str | None]:
     return read
 
 
-ENTRIES = Table(
+def _filled(texts: Sequence[str]) -> list[str | None]:
+    return [text or None for text in texts]
+
+
+ENTRIES = ColumnTable(
     "entries",
     "one entry of a ledger account; every transfer leaves two",
     (
-        Column("account_id", Kind.TEXT, "account of the entry", _name("account_id")),
-        Column("seq", Kind.INTEGER, "place among the account's entries, from 1", _number("seq")),
-        Column("transfer_id", Kind.TEXT, "transfer that made it", _name("transfer_id")),
-        Column("direction", Kind.TEXT, "`debit` or `credit`", _enum("direction")),
-        Column("amount_minor", Kind.INTEGER, "amount, positive", _minor("amount")),
+        Column("account_id", Kind.TEXT, "account of the entry", lambda of: of.account_ids),
+        Column(
+            "seq", Kind.INTEGER, "place among the account's entries, from 1", lambda of: of.seqs
+        ),
+        Column("transfer_id", Kind.TEXT, "transfer that made it", lambda of: of.transfer_ids),
+        Column(
+            "direction",
+            Kind.TEXT,
+            "`debit` or `credit`",
+            lambda of: ["debit" if amount > 0 else "credit" for amount in of.amounts_minor],
+        ),
+        Column(
+            "amount_minor",
+            Kind.INTEGER,
+            "amount, positive",
+            lambda of: list(map(abs, of.amounts_minor)),
+        ),
         Column(
             "balance_after_minor",
             Kind.INTEGER,
             "balance once the entry was made, on the side that the account's type grows on",
-            _minor("balance_after"),
+            lambda of: of.balances_after_minor,
         ),
         Column(
             "currency_code",
             Kind.TEXT,
             "currency of both amounts",
-            lambda entry: entry.amount.currency_code or None,
+            lambda of: of.currency_codes,
         ),
         Column(
             "counter_account_id",
             Kind.TEXT,
             "the transfer's other account",
-            _name("counter_account_id"),
+            lambda of: of.counter_account_ids,
         ),
-        Column("code", Kind.INTEGER, "the transfer's code", _number("code")),
-        Column("recorded_at", Kind.TIME, "when it was recorded", _time("recorded_at")),
-        Column("effective_at", Kind.TIME, "when it takes effect", _time("effective_at")),
-        Column("metadata", Kind.JSON, "the transfer's metadata", _map("metadata")),
+        Column("code", Kind.INTEGER, "the transfer's code", lambda of: of.codes),
+        Column("recorded_at", Kind.TIME, "when it was recorded", lambda of: of.recorded_at_us),
+        Column("effective_at", Kind.TIME, "when it takes effect", lambda of: of.effective_at_us),
+        Column(
+            "metadata",
+            Kind.JSON,
+            "the transfer's metadata",
+            lambda of: _filled(of.metadata),
+        ),
     ),
 )
 

@@ -14,6 +14,9 @@ from services.ledger.domain.accounts import (
     AccountFilter,
     AccountResult,
     AccountView,
+    EntryColumns,
+    EntryFilter,
+    EntryPlace,
     EntryView,
     compare,
 )
@@ -87,6 +90,22 @@ class Ledger:
                 work, account_id, after, limit, newest_first=newest_first
             )
         return account, entries
+
+    async def export_entries(
+        self, wanted: EntryFilter, after: EntryPlace, limit: int
+    ) -> tuple[EntryColumns, EntryPlace | None]:
+        """Read entries behind a place by column, and say behind which place more may stand.
+
+        Raises:
+            NotFound: an account that was named does not exist.
+        """
+        async with self._database.read() as work:
+            if wanted.account_ids:
+                known = await store.read_accounts(work, wanted.account_ids)
+                for account_id in wanted.account_ids:
+                    if account_id not in known:
+                        raise NotFound("account", account_id)
+            return await store.export_entries(work, wanted, after, limit)
 
     async def trial_balance(self) -> tuple[datetime, list[CurrencySums]]:
         """Add up all accounts in one snapshot, and say when; a difference is reported as a violation.

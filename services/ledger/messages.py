@@ -13,6 +13,8 @@ from services.ledger.domain.accounts import (
     AccountResult,
     AccountType,
     AccountView,
+    EntryColumns,
+    EntryFilter,
     EntryView,
     Flags,
 )
@@ -21,6 +23,7 @@ from services.ledger.domain.transfers import KIND_POSTED, Malformed, Transfer
 from services.ledger.domain.trial_balance import CurrencySums, TypeSums
 from services.runtime.edge import validation
 from services.runtime.edge import values as edge
+from services.runtime.errors import InvalidField
 from services.runtime.money import EXPONENTS
 
 # ---- In
@@ -142,6 +145,39 @@ def entry(view: EntryView, account_type: AccountType) -> pb.Entry:
         metadata=view.metadata,
         recorded_at=edge.stamp(view.recorded_at),
         effective_at=edge.stamp(view.effective_at),
+    )
+
+
+def entry_filter(request: service_pb.ExportEntriesRequest) -> EntryFilter:
+    """Read which entries are asked for. Raises InvalidField."""
+    if request.account_ids and request.owner:
+        raise InvalidField.one("owner", "give either account_ids or owner, not both")
+    account_ids = sorted(set(request.account_ids))
+    if not request.HasField("recorded_in"):
+        return EntryFilter(account_ids, request.owner)
+    period = request.recorded_in
+    return EntryFilter(
+        account_ids,
+        request.owner,
+        edge.moment_of(period.start_at),
+        edge.moment_of(period.end_at),
+    )
+
+
+def entry_columns(entries: EntryColumns) -> service_pb.EntryColumns:
+    """Write entries by column."""
+    return service_pb.EntryColumns(
+        account_ids=entries.account_ids,
+        seqs=entries.seqs,
+        transfer_ids=entries.transfer_ids,
+        amounts_minor=entries.amounts_minor,
+        balances_after_minor=entries.balances_after_minor,
+        currency_codes=entries.currency_codes,
+        counter_account_ids=entries.counter_account_ids,
+        codes=entries.codes,
+        recorded_at_us=entries.recorded_at_us,
+        effective_at_us=entries.effective_at_us,
+        metadata=entries.metadata,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import grpc
@@ -12,7 +13,7 @@ from payments.ledger.v1 import ledger_service_pb2_grpc
 
 from services.ledger import messages
 from services.ledger.app import Ledger
-from services.ledger.domain.accounts import AccountFilter, AccountType
+from services.ledger.domain.accounts import AccountFilter, AccountType, EntryPlace
 from services.ledger.domain.transfers import Malformed
 from services.runtime.contracts import REQUEST_VALIDATION
 from services.runtime.edge import validation
@@ -23,6 +24,7 @@ from services.runtime.violations import ViolationReporter
 
 SERVICE = "payments.ledger.v1.LedgerService"
 BATCH_ITEMS_MAX = 8190
+EXPORT_ITEMS = 5000
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 # Between two looks at what else is to be done.
@@ -118,6 +120,22 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         return service_pb.ListEntriesResponse(
             entries=[messages.entry(entry, view.account.type) for entry in entries],
             next_page_token=token,
+        )
+
+    async def ExportEntries(
+        self, request: service_pb.ExportEntriesRequest, context: _Context
+    ) -> service_pb.ExportEntriesResponse:
+        """Read the entries of many accounts by column."""
+        wanted = messages.entry_filter(request)
+        named = ",".join(wanted.account_ids)
+        scope = f"export|{named}|{wanted.owner}|{wanted.recorded_from}|{wanted.recorded_before}"
+        kinds = {"account_id": str, "seq": int}
+        page = Page.of(request, scope, kinds, default=EXPORT_ITEMS, maximum=EXPORT_ITEMS)
+        after = EntryPlace(**page.after)
+        found, place = await self._ledger.export_entries(wanted, after, page.size)
+        return service_pb.ExportEntriesResponse(
+            entries=messages.entry_columns(found),
+            next_page_token=page.token([place], asdict, more=True) if place else "",
         )
 
     async def GetTrialBalance(

@@ -14,6 +14,9 @@ from services.ledger.domain.accounts import (
     AccountFilter,
     AccountType,
     AccountView,
+    EntryColumns,
+    EntryFilter,
+    EntryPlace,
     EntryView,
     Flags,
 )
@@ -33,6 +36,7 @@ RowT = TypeVar("RowT")
 _SQL = sql.load("services.ledger", "queries.sql")
 # Rows of a statement: the driver writes all of them before anybody else has a turn.
 _PART_ROWS = 500
+_GROW_BY_DEBIT = [int(each) for each in AccountType if each.grows_by_debit]
 
 
 # ---- Accounts
@@ -306,6 +310,30 @@ async def list_entries(
         "limit": limit,
     }
     return [EntryView(**row._asdict()) for row in await work.execute(_SQL[statement], parameters)]
+
+
+async def export_entries(
+    work: UnitOfWork, wanted: EntryFilter, after: EntryPlace, limit: int
+) -> tuple[EntryColumns, EntryPlace | None]:
+    """Read entries behind a place by column, by account and number, and say behind which place more may stand.
+
+    `limit` is the number of entries that are looked at, whether they were recorded in time or not.
+    """
+    parameters = {
+        "tenant_id": work.tenant_id,
+        "account_id": after.account_id,
+        "seq": after.seq,
+        "limit": limit,
+        "owner": wanted.owner,
+        "account_ids": list(wanted.account_ids),
+        "grow_by_debit": _GROW_BY_DEBIT,
+        "recorded_from": wanted.recorded_from,
+        "recorded_before": wanted.recorded_before,
+    }
+    rows = await work.execute(_SQL["export_entries"], parameters)
+    ((looked_at, account_id, seq, *columns),) = rows.tuples()
+    entries = EntryColumns(*(column or [] for column in columns))
+    return entries, EntryPlace(account_id, seq) if looked_at == limit else None
 
 
 async def sum_accounts(work: UnitOfWork) -> list[TypeSums]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
@@ -119,3 +119,52 @@ class AccountFilter:
     owner: str = ""
     currency_code: str = ""
     type: AccountType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFilter:
+    """Which entries to export; empty and None mean any.
+
+    Attributes:
+        account_ids: only of these accounts.
+        owner: only of this owner's accounts.
+        recorded_from: only what was recorded at this instant or later.
+        recorded_before: only what was recorded before this instant.
+    """
+
+    account_ids: Sequence[str] = ()
+    owner: str = ""
+    recorded_from: datetime | None = None
+    recorded_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPlace:
+    """A place among all entries, in the order of account and number; the empty one is before the first."""
+
+    account_id: str = ""
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EntryColumns:
+    """Entries by column: the values of one entry stand at the same place of each.
+
+    Attributes:
+        amounts_minor: positive for a debit, negative for a credit.
+        balances_after_minor: on the side that the account's type grows on.
+        recorded_at_us: microseconds since 1970 in UTC; `effective_at_us` too.
+        metadata: JSON objects; empty texts where there is none.
+    """
+
+    account_ids: Sequence[str]
+    seqs: Sequence[int]
+    transfer_ids: Sequence[str]
+    amounts_minor: Sequence[int]
+    balances_after_minor: Sequence[int]
+    currency_codes: Sequence[str]
+    counter_account_ids: Sequence[str]
+    codes: Sequence[int]
+    recorded_at_us: Sequence[int]
+    effective_at_us: Sequence[int]
+    metadata: Sequence[str]

@@ -89,6 +89,7 @@ async def books(play: Any) -> None:
     await play("POST", "/v1/ledger/transfers", {"transfers": [transfer]})
     await play("GET", "/v1/ledger/accounts/cash:USD")
     await play("GET", "/v1/ledger/accounts/cash:USD/entries?newest_first=true")
+    await play("GET", "/v1/ledger/entries:export?account_ids=cash:USD")
     await play("GET", "/v1/ledger/trial-balance")
 
 

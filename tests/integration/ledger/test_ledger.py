@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
-from payments.type.v1.type_pb2 import Money
+from payments.type.v1.type_pb2 import Money, Period
 
 from services.ledger import manifest as ledger
 from tests.support.mesh.serving import Mesh, running
@@ -345,6 +347,102 @@ async def test_lists_page_to_the_end_and_refuse_foreign_tokens(books: Books) -> 
             service_pb.ListEntriesRequest(account_id="acct:1", page_token=first.next_page_token)
         )
     assert reason(refused.value) == "INVALID_PAGE_TOKEN"
+
+
+async def exported(
+    books: Books, page_size: int = 0, **asked: Any
+) -> tuple[list[tuple[Any, ...]], int]:
+    """Return the entries of all pages, each as what all columns say of it, and the number of pages."""
+    entries: list[tuple[Any, ...]] = []
+    pages, token = 0, ""
+    while True:
+        page = await books.stub.ExportEntries(
+            service_pb.ExportEntriesRequest(page_size=page_size, page_token=token, **asked)
+        )
+        columns = [getattr(page.entries, field.name) for field in page.entries.DESCRIPTOR.fields]
+        entries += zip(*columns, strict=True)
+        pages, token = pages + 1, page.next_page_token
+        if not token:
+            return entries, pages
+
+
+async def test_entries_are_exported_by_column_as_they_are_listed(books: Books) -> None:
+    await books.open("a", "b", "empty")
+    owed = account("owed")
+    owed.type, owed.owner = pb.ACCOUNT_TYPE_LIABILITY, "acme"
+    await books.stub.CreateAccounts(service_pb.CreateAccountsRequest(accounts=[owed]))
+    posted = [
+        transfer("a", "b", 5, code=7),
+        transfer("b", "owed", 3, metadata={"ä": 'quote " and \\ and\nline', "z": ""}),
+        transfer("owed", "a", 1, effective_at=Timestamp(seconds=86_400, nanos=123_456_000)),
+    ]
+    assert await books.post(*posted) == ["OK"] * 3
+    listed = []
+    for account_id in ("a", "b", "owed"):
+        page = await books.stub.ListEntries(service_pb.ListEntriesRequest(account_id=account_id))
+        listed += [
+            (
+                entry.account_id,
+                entry.seq,
+                entry.transfer_id,
+                entry.amount.minor_units * (1 if entry.direction == pb.DIRECTION_DEBIT else -1),
+                entry.balance_after.minor_units,
+                entry.amount.currency_code,
+                entry.counter_account_id,
+                entry.code,
+                entry.recorded_at.ToMicroseconds(),
+                entry.effective_at.ToMicroseconds(),
+                dict(entry.metadata),
+            )
+            for entry in page.entries
+        ]
+
+    def read(entries: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        return [(*entry[:-1], json.loads(entry[-1] or "{}")) for entry in entries]
+
+    for page_size in (0, 1, 2, 6):
+        entries, pages = await exported(books, page_size)
+        assert read(entries) == listed
+        # A full page may be the last.
+        assert pages == (6 // page_size + 1 if page_size else 1)
+    assert [entry[4] for entry in listed if entry[0] == "owed"] == [3, 2]
+    assert listed[-1][9] == 86_400_123_456
+    assert read((await exported(books, owner="acme"))[0]) == listed[4:]
+    assert read((await exported(books, 1, account_ids=["owed", "b", "b"]))[0]) == listed[2:]
+    assert (await exported(books, account_ids=["empty"]))[0] == []
+
+
+async def test_an_export_of_a_period_looks_at_all_and_keeps_what_was_recorded_in_it(
+    books: Books,
+) -> None:
+    await books.open("a", "b")
+    await books.post(transfer("a", "b", 1), transfer("b", "a", 1))
+    (first, *_), _ = await exported(books)
+    recorded = Timestamp()
+    recorded.FromMicroseconds(first[8])
+    after = Timestamp()
+    after.FromMicroseconds(first[8] + 1)
+    within = Period(start_at=recorded, end_at=after)
+    before = Period(start_at=Timestamp(seconds=1), end_at=recorded)
+    assert len((await exported(books, 1, recorded_in=within))[0]) == 4
+    entries, pages = await exported(books, 1, recorded_in=before)
+    assert (entries, pages) == ([], 5)
+
+
+async def test_an_export_refuses_what_it_cannot_mean(books: Books) -> None:
+    await books.open("a", "b")
+    await books.post(transfer("a", "b", 1))
+    page = await books.stub.ExportEntries(service_pb.ExportEntriesRequest(page_size=1))
+    for asked, expected in (
+        ({"account_ids": ["nobody", "a"]}, "NOT_FOUND"),
+        ({"account_ids": ["a"], "owner": "acme"}, "INVALID_FIELD"),
+        ({"account_ids": ["a b"]}, "INVALID_FIELD"),
+        ({"page_size": 5001}, "INVALID_FIELD"),
+        ({"account_ids": ["a"], "page_token": page.next_page_token}, "INVALID_PAGE_TOKEN"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await books.stub.ExportEntries(service_pb.ExportEntriesRequest(**asked))  # type: ignore[arg-type]
+        assert reason(refused.value) == expected
 
 
 async def test_missing_accounts_scopes_and_bad_fields_are_typed(mesh: Mesh, books: Books) -> None:

@@ -75,6 +75,29 @@ def test_entries_are_read_by_their_key(
     assert "Seq Scan on entry" not in found, found
 
 
+@pytest.mark.parametrize("owner", ["", "owner-7"])
+@pytest.mark.parametrize("named", [[], ["a0", "a7"]])
+def test_an_export_reads_its_page_by_keys(
+    service: psycopg.Connection, tenant: str, owner: str, named: list[str]
+) -> None:
+    parameters = {
+        "tenant_id": tenant,
+        "account_id": "a0",
+        "seq": 2000,
+        "limit": 100,
+        "owner": owner,
+        "account_ids": named,
+        "grow_by_debit": [1, 5],
+        "recorded_from": None,
+        "recorded_before": None,
+    }
+    found = plan(service, QUERIES["export_entries"], parameters)
+    assert re.search(r"Index Scan using entry_pkey", found), found
+    assert re.search(r"Index Cond: .*account_id = account.*seq > ", found), found
+    assert re.search(r"Index Scan using transfer_pkey", found), found
+    assert "Seq Scan on entry" not in found, found
+
+
 def test_accounts_of_an_owner_are_read_by_their_index(
     service: psycopg.Connection, tenant: str
 ) -> None:

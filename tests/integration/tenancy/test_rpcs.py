@@ -123,6 +123,7 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     "ledger.v1.LedgerService.ListEntries": lambda own: ledger_service_pb2.ListEntriesRequest(
         account_id="commission:USD"
     ),
+    "ledger.v1.LedgerService.ExportEntries": lambda own: ledger_service_pb2.ExportEntriesRequest(),
     "ledger.v1.LedgerService.GetTrialBalance": lambda own: (
         ledger_service_pb2.GetTrialBalanceRequest()
     ),
@@ -249,6 +250,10 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     ),
     "ledger.v1.LedgerService.ListEntries": (
         lambda other: ledger_service_pb2.ListEntriesRequest(account_id=receivable(other)),
+        "NOT_FOUND",
+    ),
+    "ledger.v1.LedgerService.ExportEntries": (
+        lambda other: ledger_service_pb2.ExportEntriesRequest(account_ids=[receivable(other)]),
         "NOT_FOUND",
     ),
     "metering.v1.MeteringService.QueryUsage": (lambda other: usage_of(other.name("org")), ""),

@@ -35,7 +35,13 @@ _SPAN = re.compile(r"(?<=-)[0-9a-f]{16}(?=-)")
 _FINGERPRINT = re.compile(r"\b[0-9a-f]{32,64}\b")
 _TOKENS = {"next_page_token", "next_cursor", "cursor", "page_token", "after"}
 # Counted by machines: of a run, not of what it shows.
-_MEASURES: dict[str, Any] = {"latency_ms": 12, "lag_ms": "12", "usage_snapshot": "796:796:"}
+_MEASURES: dict[str, Any] = {
+    "latency_ms": 12,
+    "lag_ms": "12",
+    "usage_snapshot": "796:796:",
+    "recorded_at_us": "1772443800000000",
+    "effective_at_us": "1772443800000000",
+}
 
 
 @functools.cache

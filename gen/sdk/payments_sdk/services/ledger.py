@@ -49,6 +49,13 @@ _LIST_ENTRIES = Method(
     repeatable=True,
     has_request_id=False,
 )
+_EXPORT_ENTRIES = Method(
+    "/payments.ledger.v1.LedgerService/ExportEntries",
+    ledger_v1.ExportEntriesRequest,
+    ledger_v1.ExportEntriesResponse,
+    repeatable=True,
+    has_request_id=False,
+)
 _GET_TRIAL_BALANCE = Method(
     "/payments.ledger.v1.LedgerService/GetTrialBalance",
     ledger_v1.GetTrialBalanceRequest,
@@ -133,6 +140,16 @@ class LedgerService:
 
         return items(page, request, "entries", BY_TOKEN)
 
+    def export_entries(
+        self, request: ledger_v1.ExportEntriesRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ExportEntriesResponse:
+        """ExportEntries reads the entries of many accounts by column: of all accounts, of some or of
+        an owner's, by account_id and seq. It is how whole books are copied; ListEntries shows one
+        account. NOT_FOUND when there is no account of a name that was given; INVALID_FIELD for
+        account_ids beside an owner.
+        """
+        return self._caller.unary(_EXPORT_ENTRIES, request, timeout)
+
     def get_trial_balance(
         self, request: ledger_v1.GetTrialBalanceRequest, *, timeout: float | None = None
     ) -> ledger_v1.GetTrialBalanceResponse:
@@ -216,6 +233,16 @@ class AsyncLedgerService:
             return await self.list_entries(asked, timeout=timeout)
 
         return items_async(page, request, "entries", BY_TOKEN)
+
+    async def export_entries(
+        self, request: ledger_v1.ExportEntriesRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ExportEntriesResponse:
+        """ExportEntries reads the entries of many accounts by column: of all accounts, of some or of
+        an owner's, by account_id and seq. It is how whole books are copied; ListEntries shows one
+        account. NOT_FOUND when there is no account of a name that was given; INVALID_FIELD for
+        account_ids beside an owner.
+        """
+        return await self._caller.unary(_EXPORT_ENTRIES, request, timeout)
 
     async def get_trial_balance(
         self, request: ledger_v1.GetTrialBalanceRequest, *, timeout: float | None = None

@@ -16,6 +16,7 @@ import (
 	sync "sync"
 	_ "tollmesh.dev/gen/go/buf/validate"
 	_ "tollmesh.dev/gen/go/payments/options/v1"
+	v1 "tollmesh.dev/gen/go/payments/type/v1"
 	unsafe "unsafe"
 )
 
@@ -965,6 +966,279 @@ func (x *ListEntriesResponse) GetNextPageToken() string {
 	return ""
 }
 
+// ExportEntriesRequest names the accounts and the page. All accounts when none are named.
+type ExportEntriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only these accounts.
+	AccountIds []string `protobuf:"bytes,1,rep,name=account_ids,json=accountIds,proto3" json:"account_ids,omitempty"`
+	// Only accounts of this owner.
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Only entries that were recorded in this period.
+	RecordedIn *v1.Period `protobuf:"bytes,3,opt,name=recorded_in,json=recordedIn,proto3" json:"recorded_in,omitempty"`
+	// Most entries that are looked at for one answer; 0 means 5,000.
+	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportEntriesRequest) Reset() {
+	*x = ExportEntriesRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportEntriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportEntriesRequest) ProtoMessage() {}
+
+func (x *ExportEntriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportEntriesRequest.ProtoReflect.Descriptor instead.
+func (*ExportEntriesRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ExportEntriesRequest) GetAccountIds() []string {
+	if x != nil {
+		return x.AccountIds
+	}
+	return nil
+}
+
+func (x *ExportEntriesRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ExportEntriesRequest) GetRecordedIn() *v1.Period {
+	if x != nil {
+		return x.RecordedIn
+	}
+	return nil
+}
+
+func (x *ExportEntriesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ExportEntriesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// EntryColumns holds entries by column: the values of one entry stand at the same place of each.
+type EntryColumns struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Account of the entry.
+	AccountIds []string `protobuf:"bytes,1,rep,name=account_ids,json=accountIds,proto3" json:"account_ids,omitempty"`
+	// Place among the account's entries, from 1.
+	Seqs []int64 `protobuf:"varint,2,rep,packed,name=seqs,proto3" json:"seqs,omitempty"`
+	// Transfer that made the entry.
+	TransferIds []string `protobuf:"bytes,3,rep,name=transfer_ids,json=transferIds,proto3" json:"transfer_ids,omitempty"`
+	// Amount in minor units: positive for a debit, negative for a credit.
+	AmountsMinor []int64 `protobuf:"varint,4,rep,packed,name=amounts_minor,json=amountsMinor,proto3" json:"amounts_minor,omitempty"`
+	// Balance once the entry was made, in minor units, on the side that the account's type grows on.
+	BalancesAfterMinor []int64 `protobuf:"varint,5,rep,packed,name=balances_after_minor,json=balancesAfterMinor,proto3" json:"balances_after_minor,omitempty"`
+	// Currency of both amounts.
+	CurrencyCodes []string `protobuf:"bytes,6,rep,name=currency_codes,json=currencyCodes,proto3" json:"currency_codes,omitempty"`
+	// The transfer's other account.
+	CounterAccountIds []string `protobuf:"bytes,7,rep,name=counter_account_ids,json=counterAccountIds,proto3" json:"counter_account_ids,omitempty"`
+	// The transfer's code.
+	Codes []int32 `protobuf:"varint,8,rep,packed,name=codes,proto3" json:"codes,omitempty"`
+	// When the entry was recorded, in microseconds since 1970-01-01T00:00:00Z.
+	RecordedAtUs []int64 `protobuf:"varint,9,rep,packed,name=recorded_at_us,json=recordedAtUs,proto3" json:"recorded_at_us,omitempty"`
+	// When it takes effect, in microseconds since 1970-01-01T00:00:00Z.
+	EffectiveAtUs []int64 `protobuf:"varint,10,rep,packed,name=effective_at_us,json=effectiveAtUs,proto3" json:"effective_at_us,omitempty"`
+	// The transfer's metadata as a JSON object; empty where it has none.
+	Metadata      []string `protobuf:"bytes,11,rep,name=metadata,proto3" json:"metadata,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EntryColumns) Reset() {
+	*x = EntryColumns{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EntryColumns) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EntryColumns) ProtoMessage() {}
+
+func (x *EntryColumns) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EntryColumns.ProtoReflect.Descriptor instead.
+func (*EntryColumns) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *EntryColumns) GetAccountIds() []string {
+	if x != nil {
+		return x.AccountIds
+	}
+	return nil
+}
+
+func (x *EntryColumns) GetSeqs() []int64 {
+	if x != nil {
+		return x.Seqs
+	}
+	return nil
+}
+
+func (x *EntryColumns) GetTransferIds() []string {
+	if x != nil {
+		return x.TransferIds
+	}
+	return nil
+}
+
+func (x *EntryColumns) GetAmountsMinor() []int64 {
+	if x != nil {
+		return x.AmountsMinor
+	}
+	return nil
+}
+
+func (x *EntryColumns) GetBalancesAfterMinor() []int64 {
+	if x != nil {
+		return x.BalancesAfterMinor
+	}
+	return nil
+}
+
+func (x *EntryColumns) GetCurrencyCodes() []string {
+	if x != nil {
+		return x.CurrencyCodes
+	}
+	return nil
+}
+
+func (x *EntryColumns) GetCounterAccountIds() []string {
+	if x != nil {
+		return x.CounterAccountIds
+	}
+	return nil
+}
+
+func (x *EntryColumns) GetCodes() []int32 {
+	if x != nil {
+		return x.Codes
+	}
+	return nil
+}
+
+func (x *EntryColumns) GetRecordedAtUs() []int64 {
+	if x != nil {
+		return x.RecordedAtUs
+	}
+	return nil
+}
+
+func (x *EntryColumns) GetEffectiveAtUs() []int64 {
+	if x != nil {
+		return x.EffectiveAtUs
+	}
+	return nil
+}
+
+func (x *EntryColumns) GetMetadata() []string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+// ExportEntriesResponse is one page of entries. It may be without any, and others follow all the same.
+type ExportEntriesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entries, by account_id and seq.
+	Entries *EntryColumns `protobuf:"bytes,1,opt,name=entries,proto3" json:"entries,omitempty"`
+	// Token of the next page; empty when this is the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportEntriesResponse) Reset() {
+	*x = ExportEntriesResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportEntriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportEntriesResponse) ProtoMessage() {}
+
+func (x *ExportEntriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportEntriesResponse.ProtoReflect.Descriptor instead.
+func (*ExportEntriesResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ExportEntriesResponse) GetEntries() *EntryColumns {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *ExportEntriesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // GetTrialBalanceRequest asks for the books as they stand now. Points in time come later.
 type GetTrialBalanceRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -974,7 +1248,7 @@ type GetTrialBalanceRequest struct {
 
 func (x *GetTrialBalanceRequest) Reset() {
 	*x = GetTrialBalanceRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1260,7 @@ func (x *GetTrialBalanceRequest) String() string {
 func (*GetTrialBalanceRequest) ProtoMessage() {}
 
 func (x *GetTrialBalanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1273,7 @@ func (x *GetTrialBalanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialBalanceRequest.ProtoReflect.Descriptor instead.
 func (*GetTrialBalanceRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{12}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{15}
 }
 
 // GetTrialBalanceResponse carries the trial balance.
@@ -1013,7 +1287,7 @@ type GetTrialBalanceResponse struct {
 
 func (x *GetTrialBalanceResponse) Reset() {
 	*x = GetTrialBalanceResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1025,7 +1299,7 @@ func (x *GetTrialBalanceResponse) String() string {
 func (*GetTrialBalanceResponse) ProtoMessage() {}
 
 func (x *GetTrialBalanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1038,7 +1312,7 @@ func (x *GetTrialBalanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialBalanceResponse.ProtoReflect.Descriptor instead.
 func (*GetTrialBalanceResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{13}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetTrialBalanceResponse) GetTrialBalance() *TrialBalance {
@@ -1052,7 +1326,7 @@ var File_payments_ledger_v1_ledger_service_proto protoreflect.FileDescriptor
 
 const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a!payments/options/v1/options.proto\"X\n" +
+	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"X\n" +
 	"\x15CreateAccountsRequest\x12?\n" +
 	"\baccounts\x18\x01 \x03(\v2\x1b.payments.ledger.v1.AccountB\x06\xbaH\x03\xd8\x01\x03R\baccounts\"\x9f\x01\n" +
 	"\x13CreateAccountResult\x12\x14\n" +
@@ -1100,6 +1374,33 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"r\n" +
 	"\x13ListEntriesResponse\x123\n" +
 	"\aentries\x18\x01 \x03(\v2\x19.payments.ledger.v1.EntryR\aentries\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa3\x02\n" +
+	"\x14ExportEntriesRequest\x12H\n" +
+	"\vaccount_ids\x18\x01 \x03(\tB'\xbaH$\x92\x01!\x10\xe8\a\"\x1cr\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\n" +
+	"accountIds\x124\n" +
+	"\x05owner\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\x05owner\x129\n" +
+	"\vrecorded_in\x18\x03 \x01(\v2\x18.payments.type.v1.PeriodR\n" +
+	"recordedIn\x12'\n" +
+	"\tpage_size\x18\x04 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\x88'(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x94\x03\n" +
+	"\fEntryColumns\x12\x1f\n" +
+	"\vaccount_ids\x18\x01 \x03(\tR\n" +
+	"accountIds\x12\x12\n" +
+	"\x04seqs\x18\x02 \x03(\x03R\x04seqs\x12!\n" +
+	"\ftransfer_ids\x18\x03 \x03(\tR\vtransferIds\x12#\n" +
+	"\ramounts_minor\x18\x04 \x03(\x03R\famountsMinor\x120\n" +
+	"\x14balances_after_minor\x18\x05 \x03(\x03R\x12balancesAfterMinor\x12%\n" +
+	"\x0ecurrency_codes\x18\x06 \x03(\tR\rcurrencyCodes\x12.\n" +
+	"\x13counter_account_ids\x18\a \x03(\tR\x11counterAccountIds\x12\x14\n" +
+	"\x05codes\x18\b \x03(\x05R\x05codes\x12$\n" +
+	"\x0erecorded_at_us\x18\t \x03(\x03R\frecordedAtUs\x12&\n" +
+	"\x0feffective_at_us\x18\n" +
+	" \x03(\x03R\reffectiveAtUs\x12\x1a\n" +
+	"\bmetadata\x18\v \x03(\tR\bmetadata\"{\n" +
+	"\x15ExportEntriesResponse\x12:\n" +
+	"\aentries\x18\x01 \x01(\v2 .payments.ledger.v1.EntryColumnsR\aentries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x18\n" +
 	"\x16GetTrialBalanceRequest\"`\n" +
 	"\x17GetTrialBalanceResponse\x12E\n" +
@@ -1145,7 +1446,7 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	" TRANSFER_RESULT_OVERFLOWS_DEBITS\x10F\x12%\n" +
 	"!TRANSFER_RESULT_OVERFLOWS_CREDITS\x10G\x12#\n" +
 	"\x1fTRANSFER_RESULT_EXCEEDS_CREDITS\x10P\x12\"\n" +
-	"\x1eTRANSFER_RESULT_EXCEEDS_DEBITS\x10Q2\xd0\a\n" +
+	"\x1eTRANSFER_RESULT_EXCEEDS_DEBITS\x10Q2\xeb\b\n" +
 	"\rLedgerService\x12\x9b\x01\n" +
 	"\x0eCreateAccounts\x12).payments.ledger.v1.CreateAccountsRequest\x1a*.payments.ledger.v1.CreateAccountsResponse\"2\x8a\xe7\x18\x10\n" +
 	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/ledger/accounts\x12\x99\x01\n" +
@@ -1157,7 +1458,9 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\fListAccounts\x12'.payments.ledger.v1.ListAccountsRequest\x1a(.payments.ledger.v1.ListAccountsResponse\",\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/ledger/accounts\x12\xa1\x01\n" +
 	"\vListEntries\x12&.payments.ledger.v1.ListEntriesRequest\x1a'.payments.ledger.v1.ListEntriesResponse\"A\x8a\xe7\x18\r\n" +
-	"\vledger:read\x82\xd3\xe4\x93\x02*\x12(/v1/ledger/accounts/{account_id}/entries\x12\xac\x01\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02*\x12(/v1/ledger/accounts/{account_id}/entries\x12\x98\x01\n" +
+	"\rExportEntries\x12(.payments.ledger.v1.ExportEntriesRequest\x1a).payments.ledger.v1.ExportEntriesResponse\"2\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/ledger/entries:export\x12\xac\x01\n" +
 	"\x0fGetTrialBalance\x12*.payments.ledger.v1.GetTrialBalanceRequest\x1a+.payments.ledger.v1.GetTrialBalanceResponse\"@\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02)b\rtrial_balance\x12\x18/v1/ledger/trial-balanceB\xc7\x01\n" +
 	"\x16com.payments.ledger.v1B\x12LedgerServiceProtoP\x01Z/tollmesh.dev/gen/go/payments/ledger/v1;ledgerv1\xa2\x02\x03PLX\xaa\x02\x12Payments.Ledger.V1\xca\x02\x12Payments\\Ledger\\V1\xe2\x02\x1ePayments\\Ledger\\V1\\GPBMetadata\xea\x02\x14Payments::Ledger::V1b\x06proto3"
@@ -1175,7 +1478,7 @@ func file_payments_ledger_v1_ledger_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_ledger_v1_ledger_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(AccountResult)(0),              // 0: payments.ledger.v1.AccountResult
 	(TransferResult)(0),             // 1: payments.ledger.v1.TransferResult
@@ -1191,44 +1494,52 @@ var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(*ListAccountsResponse)(nil),    // 11: payments.ledger.v1.ListAccountsResponse
 	(*ListEntriesRequest)(nil),      // 12: payments.ledger.v1.ListEntriesRequest
 	(*ListEntriesResponse)(nil),     // 13: payments.ledger.v1.ListEntriesResponse
-	(*GetTrialBalanceRequest)(nil),  // 14: payments.ledger.v1.GetTrialBalanceRequest
-	(*GetTrialBalanceResponse)(nil), // 15: payments.ledger.v1.GetTrialBalanceResponse
-	(*Account)(nil),                 // 16: payments.ledger.v1.Account
-	(*Transfer)(nil),                // 17: payments.ledger.v1.Transfer
-	(AccountType)(0),                // 18: payments.ledger.v1.AccountType
-	(*Entry)(nil),                   // 19: payments.ledger.v1.Entry
-	(*TrialBalance)(nil),            // 20: payments.ledger.v1.TrialBalance
+	(*ExportEntriesRequest)(nil),    // 14: payments.ledger.v1.ExportEntriesRequest
+	(*EntryColumns)(nil),            // 15: payments.ledger.v1.EntryColumns
+	(*ExportEntriesResponse)(nil),   // 16: payments.ledger.v1.ExportEntriesResponse
+	(*GetTrialBalanceRequest)(nil),  // 17: payments.ledger.v1.GetTrialBalanceRequest
+	(*GetTrialBalanceResponse)(nil), // 18: payments.ledger.v1.GetTrialBalanceResponse
+	(*Account)(nil),                 // 19: payments.ledger.v1.Account
+	(*Transfer)(nil),                // 20: payments.ledger.v1.Transfer
+	(AccountType)(0),                // 21: payments.ledger.v1.AccountType
+	(*Entry)(nil),                   // 22: payments.ledger.v1.Entry
+	(*v1.Period)(nil),               // 23: payments.type.v1.Period
+	(*TrialBalance)(nil),            // 24: payments.ledger.v1.TrialBalance
 }
 var file_payments_ledger_v1_ledger_service_proto_depIdxs = []int32{
-	16, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
+	19, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
 	0,  // 1: payments.ledger.v1.CreateAccountResult.result:type_name -> payments.ledger.v1.AccountResult
 	3,  // 2: payments.ledger.v1.CreateAccountsResponse.results:type_name -> payments.ledger.v1.CreateAccountResult
-	17, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
+	20, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
 	1,  // 4: payments.ledger.v1.PostTransferResult.result:type_name -> payments.ledger.v1.TransferResult
 	1,  // 5: payments.ledger.v1.PostTransferResult.original_result:type_name -> payments.ledger.v1.TransferResult
 	6,  // 6: payments.ledger.v1.PostTransfersResponse.results:type_name -> payments.ledger.v1.PostTransferResult
-	16, // 7: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
-	18, // 8: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
-	16, // 9: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
-	19, // 10: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
-	20, // 11: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
-	2,  // 12: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
-	5,  // 13: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
-	8,  // 14: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
-	10, // 15: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
-	12, // 16: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
-	14, // 17: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
-	4,  // 18: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
-	7,  // 19: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
-	9,  // 20: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
-	11, // 21: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
-	13, // 22: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
-	15, // 23: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
-	18, // [18:24] is the sub-list for method output_type
-	12, // [12:18] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	19, // 7: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
+	21, // 8: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
+	19, // 9: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
+	22, // 10: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
+	23, // 11: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	15, // 12: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
+	24, // 13: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
+	2,  // 14: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
+	5,  // 15: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
+	8,  // 16: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
+	10, // 17: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
+	12, // 18: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
+	14, // 19: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
+	17, // 20: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
+	4,  // 21: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
+	7,  // 22: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
+	9,  // 23: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
+	11, // 24: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
+	13, // 25: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
+	16, // 26: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
+	18, // 27: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
+	21, // [21:28] is the sub-list for method output_type
+	14, // [14:21] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_service_proto_init() }
@@ -1243,7 +1554,7 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_ledger_v1_ledger_service_proto_rawDesc), len(file_payments_ledger_v1_ledger_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   14,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

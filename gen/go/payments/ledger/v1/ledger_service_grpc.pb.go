@@ -26,6 +26,7 @@ const (
 	LedgerService_GetAccount_FullMethodName      = "/payments.ledger.v1.LedgerService/GetAccount"
 	LedgerService_ListAccounts_FullMethodName    = "/payments.ledger.v1.LedgerService/ListAccounts"
 	LedgerService_ListEntries_FullMethodName     = "/payments.ledger.v1.LedgerService/ListEntries"
+	LedgerService_ExportEntries_FullMethodName   = "/payments.ledger.v1.LedgerService/ExportEntries"
 	LedgerService_GetTrialBalance_FullMethodName = "/payments.ledger.v1.LedgerService/GetTrialBalance"
 )
 
@@ -48,6 +49,10 @@ type LedgerServiceClient interface {
 	ListAccounts(ctx context.Context, in *ListAccountsRequest, opts ...grpc.CallOption) (*ListAccountsResponse, error)
 	// ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account.
 	ListEntries(ctx context.Context, in *ListEntriesRequest, opts ...grpc.CallOption) (*ListEntriesResponse, error)
+	// ExportEntries reads the entries of many accounts by column: of all accounts, of some or of an owner's, by
+	// account_id and seq. It is how whole books are copied; ListEntries shows one account. NOT_FOUND when there is no
+	// account of a name that was given; INVALID_FIELD for account_ids beside an owner.
+	ExportEntries(ctx context.Context, in *ExportEntriesRequest, opts ...grpc.CallOption) (*ExportEntriesResponse, error)
 	// GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
 	// sum leaves the range of 64-bit minor units.
 	GetTrialBalance(ctx context.Context, in *GetTrialBalanceRequest, opts ...grpc.CallOption) (*GetTrialBalanceResponse, error)
@@ -111,6 +116,16 @@ func (c *ledgerServiceClient) ListEntries(ctx context.Context, in *ListEntriesRe
 	return out, nil
 }
 
+func (c *ledgerServiceClient) ExportEntries(ctx context.Context, in *ExportEntriesRequest, opts ...grpc.CallOption) (*ExportEntriesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExportEntriesResponse)
+	err := c.cc.Invoke(ctx, LedgerService_ExportEntries_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *ledgerServiceClient) GetTrialBalance(ctx context.Context, in *GetTrialBalanceRequest, opts ...grpc.CallOption) (*GetTrialBalanceResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetTrialBalanceResponse)
@@ -140,6 +155,10 @@ type LedgerServiceServer interface {
 	ListAccounts(context.Context, *ListAccountsRequest) (*ListAccountsResponse, error)
 	// ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account.
 	ListEntries(context.Context, *ListEntriesRequest) (*ListEntriesResponse, error)
+	// ExportEntries reads the entries of many accounts by column: of all accounts, of some or of an owner's, by
+	// account_id and seq. It is how whole books are copied; ListEntries shows one account. NOT_FOUND when there is no
+	// account of a name that was given; INVALID_FIELD for account_ids beside an owner.
+	ExportEntries(context.Context, *ExportEntriesRequest) (*ExportEntriesResponse, error)
 	// GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
 	// sum leaves the range of 64-bit minor units.
 	GetTrialBalance(context.Context, *GetTrialBalanceRequest) (*GetTrialBalanceResponse, error)
@@ -167,6 +186,9 @@ func (UnimplementedLedgerServiceServer) ListAccounts(context.Context, *ListAccou
 }
 func (UnimplementedLedgerServiceServer) ListEntries(context.Context, *ListEntriesRequest) (*ListEntriesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListEntries not implemented")
+}
+func (UnimplementedLedgerServiceServer) ExportEntries(context.Context, *ExportEntriesRequest) (*ExportEntriesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExportEntries not implemented")
 }
 func (UnimplementedLedgerServiceServer) GetTrialBalance(context.Context, *GetTrialBalanceRequest) (*GetTrialBalanceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetTrialBalance not implemented")
@@ -282,6 +304,24 @@ func _LedgerService_ListEntries_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LedgerService_ExportEntries_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExportEntriesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).ExportEntries(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_ExportEntries_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).ExportEntries(ctx, req.(*ExportEntriesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LedgerService_GetTrialBalance_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetTrialBalanceRequest)
 	if err := dec(in); err != nil {
@@ -326,6 +366,10 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListEntries",
 			Handler:    _LedgerService_ListEntries_Handler,
+		},
+		{
+			MethodName: "ExportEntries",
+			Handler:    _LedgerService_ExportEntries_Handler,
 		},
 		{
 			MethodName: "GetTrialBalance",

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from payments.ledger.v1 import ledger_pb2 as _ledger_pb2
+from payments.type.v1 import type_pb2 as _type_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -552,6 +553,160 @@ class ListEntriesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEntriesResponse: _TypeAlias = ListEntriesResponse  # noqa: Y015
+
+@_typing.final
+class ExportEntriesRequest(_message.Message):
+    """ExportEntriesRequest names the accounts and the page. All accounts when none are named."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    RECORDED_IN_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """Only accounts of this owner."""
+    page_size: _builtins.int
+    """Most entries that are looked at for one answer; 0 means 5,000."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    @_builtins.property
+    def account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these accounts."""
+
+    @_builtins.property
+    def recorded_in(self) -> _type_pb2.Period:
+        """Only entries that were recorded in this period."""
+
+    def __init__(
+        self,
+        *,
+        account_ids: _abc.Iterable[_builtins.str] | None = ...,
+        owner: _builtins.str = ...,
+        recorded_in: _type_pb2.Period | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recorded_in", b"recorded_in"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "recorded_in", b"recorded_in"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportEntriesRequest: _TypeAlias = ExportEntriesRequest  # noqa: Y015
+
+@_typing.final
+class EntryColumns(_message.Message):
+    """EntryColumns holds entries by column: the values of one entry stand at the same place of each."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
+    SEQS_FIELD_NUMBER: _builtins.int
+    TRANSFER_IDS_FIELD_NUMBER: _builtins.int
+    AMOUNTS_MINOR_FIELD_NUMBER: _builtins.int
+    BALANCES_AFTER_MINOR_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODES_FIELD_NUMBER: _builtins.int
+    COUNTER_ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
+    CODES_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_US_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_AT_US_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Account of the entry."""
+
+    @_builtins.property
+    def seqs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Place among the account's entries, from 1."""
+
+    @_builtins.property
+    def transfer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Transfer that made the entry."""
+
+    @_builtins.property
+    def amounts_minor(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Amount in minor units: positive for a debit, negative for a credit."""
+
+    @_builtins.property
+    def balances_after_minor(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Balance once the entry was made, in minor units, on the side that the account's type grows on."""
+
+    @_builtins.property
+    def currency_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Currency of both amounts."""
+
+    @_builtins.property
+    def counter_account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The transfer's other account."""
+
+    @_builtins.property
+    def codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The transfer's code."""
+
+    @_builtins.property
+    def recorded_at_us(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """When the entry was recorded, in microseconds since 1970-01-01T00:00:00Z."""
+
+    @_builtins.property
+    def effective_at_us(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """When it takes effect, in microseconds since 1970-01-01T00:00:00Z."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The transfer's metadata as a JSON object; empty where it has none."""
+
+    def __init__(
+        self,
+        *,
+        account_ids: _abc.Iterable[_builtins.str] | None = ...,
+        seqs: _abc.Iterable[_builtins.int] | None = ...,
+        transfer_ids: _abc.Iterable[_builtins.str] | None = ...,
+        amounts_minor: _abc.Iterable[_builtins.int] | None = ...,
+        balances_after_minor: _abc.Iterable[_builtins.int] | None = ...,
+        currency_codes: _abc.Iterable[_builtins.str] | None = ...,
+        counter_account_ids: _abc.Iterable[_builtins.str] | None = ...,
+        codes: _abc.Iterable[_builtins.int] | None = ...,
+        recorded_at_us: _abc.Iterable[_builtins.int] | None = ...,
+        effective_at_us: _abc.Iterable[_builtins.int] | None = ...,
+        metadata: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "amounts_minor", b"amounts_minor", "balances_after_minor", b"balances_after_minor", "codes", b"codes", "counter_account_ids", b"counter_account_ids", "currency_codes", b"currency_codes", "effective_at_us", b"effective_at_us", "metadata", b"metadata", "recorded_at_us", b"recorded_at_us", "seqs", b"seqs", "transfer_ids", b"transfer_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EntryColumns: _TypeAlias = EntryColumns  # noqa: Y015
+
+@_typing.final
+class ExportEntriesResponse(_message.Message):
+    """ExportEntriesResponse is one page of entries. It may be without any, and others follow all the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty when this is the last."""
+    @_builtins.property
+    def entries(self) -> Global___EntryColumns:
+        """The entries, by account_id and seq."""
+
+    def __init__(
+        self,
+        *,
+        entries: Global___EntryColumns | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportEntriesResponse: _TypeAlias = ExportEntriesResponse  # noqa: Y015
 
 @_typing.final
 class GetTrialBalanceRequest(_message.Message):

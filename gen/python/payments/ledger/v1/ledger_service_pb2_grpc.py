@@ -60,6 +60,11 @@ class LedgerServiceStub:
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListEntriesRequest.SerializeToString,
                 response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListEntriesResponse.FromString,
                 _registered_method=True)
+        self.ExportEntries = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/ExportEntries',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ExportEntriesRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ExportEntriesResponse.FromString,
+                _registered_method=True)
         self.GetTrialBalance = channel.unary_unary(
                 '/payments.ledger.v1.LedgerService/GetTrialBalance',
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTrialBalanceRequest.SerializeToString,
@@ -109,6 +114,15 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportEntries(self, request, context):
+        """ExportEntries reads the entries of many accounts by column: of all accounts, of some or of an owner's, by
+        account_id and seq. It is how whole books are copied; ListEntries shows one account. NOT_FOUND when there is no
+        account of a name that was given; INVALID_FIELD for account_ids beside an owner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetTrialBalance(self, request, context):
         """GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
         sum leaves the range of 64-bit minor units.
@@ -144,6 +158,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.ListEntries,
                     request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListEntriesRequest.FromString,
                     response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'ExportEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportEntries,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ExportEntriesRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ExportEntriesResponse.SerializeToString,
             ),
             'GetTrialBalance': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTrialBalance,
@@ -287,6 +306,33 @@ class LedgerService:
             '/payments.ledger.v1.LedgerService/ListEntries',
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListEntriesRequest.SerializeToString,
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/ExportEntries',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ExportEntriesRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ExportEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,11 @@ class LedgerServiceStub:
     """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency."""
     ListEntries: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]
     """ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account."""
+    ExportEntries: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ExportEntriesRequest, _ledger_service_pb2.ExportEntriesResponse]
+    """ExportEntries reads the entries of many accounts by column: of all accounts, of some or of an owner's, by
+    account_id and seq. It is how whole books are copied; ListEntries shows one account. NOT_FOUND when there is no
+    account of a name that was given; INVALID_FIELD for account_ids beside an owner.
+    """
     GetTrialBalance: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetTrialBalanceRequest, _ledger_service_pb2.GetTrialBalanceResponse]
     """GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
     sum leaves the range of 64-bit minor units.
@@ -73,6 +78,11 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency."""
     ListEntries: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account."""
+    ExportEntries: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ExportEntriesRequest, _ledger_service_pb2.ExportEntriesResponse]  # type: ignore[assignment]
+    """ExportEntries reads the entries of many accounts by column: of all accounts, of some or of an owner's, by
+    account_id and seq. It is how whole books are copied; ListEntries shows one account. NOT_FOUND when there is no
+    account of a name that was given; INVALID_FIELD for account_ids beside an owner.
+    """
     GetTrialBalance: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetTrialBalanceRequest, _ledger_service_pb2.GetTrialBalanceResponse]  # type: ignore[assignment]
     """GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
     sum leaves the range of 64-bit minor units.
@@ -125,6 +135,17 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.ListEntriesResponse, _abc.Awaitable[_ledger_service_pb2.ListEntriesResponse]]:
         """ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account."""
+
+    @_abc_1.abstractmethod
+    def ExportEntries(
+        self,
+        request: _ledger_service_pb2.ExportEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.ExportEntriesResponse, _abc.Awaitable[_ledger_service_pb2.ExportEntriesResponse]]:
+        """ExportEntries reads the entries of many accounts by column: of all accounts, of some or of an owner's, by
+        account_id and seq. It is how whole books are copied; ListEntries shows one account. NOT_FOUND when there is no
+        account of a name that was given; INVALID_FIELD for account_ids beside an owner.
+        """
 
     @_abc_1.abstractmethod
     def GetTrialBalance(

@@ -15,6 +15,9 @@ __all__ = (
     "CurrencyTrialBalance",
     "Direction",
     "Entry",
+    "EntryColumns",
+    "ExportEntriesRequest",
+    "ExportEntriesResponse",
     "GetAccountRequest",
     "GetAccountResponse",
     "GetTrialBalanceRequest",
@@ -776,6 +779,136 @@ class Entry(CheckedMessage):
 
 
 default_message_pool.register_message("payments.ledger.v1", "Entry", Entry)
+
+
+@dataclass(eq=False, repr=False)
+class EntryColumns(CheckedMessage):
+    """
+    EntryColumns holds entries by column: the values of one entry stand at the same place of each.
+    """
+
+    account_ids: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Account of the entry.
+    """
+
+    seqs: "list[int]" = betterproto2.field(2, betterproto2.TYPE_INT64, repeated=True)
+    """
+    Place among the account's entries, from 1.
+    """
+
+    transfer_ids: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Transfer that made the entry.
+    """
+
+    amounts_minor: "list[int]" = betterproto2.field(4, betterproto2.TYPE_INT64, repeated=True)
+    """
+    Amount in minor units: positive for a debit, negative for a credit.
+    """
+
+    balances_after_minor: "list[int]" = betterproto2.field(
+        5, betterproto2.TYPE_INT64, repeated=True
+    )
+    """
+    Balance once the entry was made, in minor units, on the side that the account's type grows on.
+    """
+
+    currency_codes: "list[str]" = betterproto2.field(6, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Currency of both amounts.
+    """
+
+    counter_account_ids: "list[str]" = betterproto2.field(
+        7, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    The transfer's other account.
+    """
+
+    codes: "list[int]" = betterproto2.field(8, betterproto2.TYPE_INT32, repeated=True)
+    """
+    The transfer's code.
+    """
+
+    recorded_at_us: "list[int]" = betterproto2.field(9, betterproto2.TYPE_INT64, repeated=True)
+    """
+    When the entry was recorded, in microseconds since 1970-01-01T00:00:00Z.
+    """
+
+    effective_at_us: "list[int]" = betterproto2.field(10, betterproto2.TYPE_INT64, repeated=True)
+    """
+    When it takes effect, in microseconds since 1970-01-01T00:00:00Z.
+    """
+
+    metadata: "list[str]" = betterproto2.field(11, betterproto2.TYPE_STRING, repeated=True)
+    """
+    The transfer's metadata as a JSON object; empty where it has none.
+    """
+
+
+default_message_pool.register_message("payments.ledger.v1", "EntryColumns", EntryColumns)
+
+
+@dataclass(eq=False, repr=False)
+class ExportEntriesRequest(CheckedMessage):
+    """
+    ExportEntriesRequest names the accounts and the page. All accounts when none are named.
+    """
+
+    account_ids: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Only these accounts.
+    """
+
+    owner: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Only accounts of this owner.
+    """
+
+    recorded_in: "__type__v1__.Period | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Only entries that were recorded in this period.
+    """
+
+    page_size: "int" = betterproto2.field(4, betterproto2.TYPE_INT32)
+    """
+    Most entries that are looked at for one answer; 0 means 5,000.
+    """
+
+    page_token: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    next_page_token of the page before; empty for the first.
+    """
+
+
+default_message_pool.register_message(
+    "payments.ledger.v1", "ExportEntriesRequest", ExportEntriesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ExportEntriesResponse(CheckedMessage):
+    """
+    ExportEntriesResponse is one page of entries. It may be without any, and others follow all the same.
+    """
+
+    entries: "EntryColumns | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The entries, by account_id and seq.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Token of the next page; empty when this is the last.
+    """
+
+
+default_message_pool.register_message(
+    "payments.ledger.v1", "ExportEntriesResponse", ExportEntriesResponse
+)
 
 
 @dataclass(eq=False, repr=False)

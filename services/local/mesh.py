@@ -185,9 +185,13 @@ class LocalMesh:
         new = [path for path in kept if not path.exists()]
         # Made before the passwords: whoever has those without them has a part of another directory.
         self._secret = await asyncio.to_thread(secrets.mesh_secret, options.data_dir)
+        keys: str | None = None
         if secrets.SECRETS_KEYS_FILE in files:
-            await asyncio.to_thread(secrets.secrets_keys, options.data_dir)
+            keys = await asyncio.to_thread(secrets.secrets_keys, options.data_dir)
+        together = (options.data_dir, self._secret, keys)
         try:
+            if self._postgres is None and not options.take_over:
+                await asyncio.to_thread(secrets.refuse_others, *together)
             urls = await roles.prepare(
                 admin_url,
                 passwords_file=passwords_file,
@@ -199,6 +203,7 @@ class LocalMesh:
             for path in new:
                 path.unlink(missing_ok=True)
             raise
+        await asyncio.to_thread(secrets.remember_together, *together)
         await asyncio.to_thread(migrations.upgrade, admin_url, manifests.environments())
         return urls
 

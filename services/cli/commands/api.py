@@ -121,7 +121,7 @@ def _grpc(
         _describe(server, second)
         return
     method = server.method(target)
-    text = _body(second or "{}").decode("utf-8", "surrogateescape")
+    text = _body(second or "{}").decode("utf-8-sig", "surrogateescape")
     documents = reflection.body(text if text.strip() else "{}")
     if "request_id" in method.descriptor.input_type.fields_by_name:
         for each in documents:

@@ -97,6 +97,7 @@ def pay(
             made_up = (merchant, order, person, amount, currency or "USD", method or [])
             body = _body(file) if file else external_request(*made_up, org=org)
         read = _reading(client, body)
+        body = body if file else _as_read(body, read)
         read_key = None if read is None else read.idempotency_key
         key = drawn or request_id or key_of(body, read_key)
         if read is not None:
@@ -268,6 +269,18 @@ def _reading(client: Client, body: bytes) -> orchestration_pb2.CoreRequestContex
     request = orchestration_service_pb2.PlanPaymentRequest(raw_request=body)
     planned = _seen(client, stub.PlanPayment, request)
     return None if planned is None else planned.context
+
+
+def _as_read(body: bytes, read: orchestration_pb2.CoreRequestContext | None) -> bytes:
+    """Return a request that options made, with the amount as the mesh reads it: 5 and 5.00 are one payment.
+
+    As it is where the mesh reads none in it, or was not asked.
+    """
+    if read is None or read.amount_cents <= 0:
+        return body
+    amount = type_pb2.Money(currency_code=read.currency, minor_units=read.amount_cents)
+    document = {**json.loads(body), "amount": plain_money(amount), "currency": read.currency}
+    return json.dumps(document).encode()
 
 
 def _check_open_amount(

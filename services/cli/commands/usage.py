@@ -72,7 +72,8 @@ def ingest(
 
     Fields: request_id, org_id, project_id, sku, quantity, event_time, source, metadata.<key>. Column names
     may be in any case. Metadata comes from one column per key, or from a `metadata` column that holds an object; --map
-    overrides a key of the row, and --set overrides both. Null and empty CSV cells count as missing.
+    overrides a key of the row, and --set overrides both. Null and empty CSV cells count as missing. An event_time
+    without a time zone is in UTC, and a day alone is its midnight.
     """
     mapping = ColumnMapping.parse(map or [], set or [])
     meter = Meter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.events.app import types
 from services.events.domain.operations import (
     Consumer,
     ConsumerNotReplayable,
@@ -16,6 +17,7 @@ from services.events.store import operations as store
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import NotFound
 from services.runtime.events.bus import EventBus
+from services.runtime.outbox.subjects import Pattern
 
 # Each locks lanes that dispatchers work on until it commits, so one call takes no more.
 LETTERS_MAX = 1_000
@@ -51,10 +53,16 @@ class Operations:
     async def replay_dead_letters(
         self, command: ReplayLetters, work: UnitOfWork
     ) -> ReplayedLetters:
-        """Replay dead letters. Raises NotFound: there is no such consumer."""
+        """Replay dead letters.
+
+        Raises:
+            NotFound: there is no such consumer, or none of the events that were named is a dead letter of it.
+        """
         consumer, key, event_ids = command.consumer, command.key, command.event_ids
         await _known(work, consumer)
         count, more = await store.replay_dead_letters(work, consumer, key, event_ids, LETTERS_MAX)
+        if event_ids and not count:
+            raise NotFound("dead letter", event_ids[0])
         work.audit(
             "dead_letters",
             consumer,
@@ -69,6 +77,7 @@ class Operations:
 
         Raises:
             NotFound: there is no such consumer or replay.
+            TypeUnknown: there is no type of a subject.
             ConsumerNotReplayable: it may not be given events again.
         """
         if not await _known(work, command.consumer):
@@ -89,6 +98,7 @@ class Operations:
 
 async def _begun(command: ReplayPeriod, work: UnitOfWork) -> Replay:
     period = command.period
+    await types.check_subjects(work, [Pattern.parse(subject) for subject in period.subjects])
     replay = await store.begin_replay(
         work, command.consumer, period.start_at, period.end_at, period.subjects
     )

@@ -11,7 +11,7 @@ _NOISE = re.compile(
     r"|connection to client lost|too many clients|connection slots|canceling authentication"
 )
 _LINE = re.compile(
-    r"(?:^|(?P<pid>\[\d+\])?\s)(?P<level>PANIC|FATAL|ERROR|DETAIL|HINT|LOG):\s+(?P<text>.*)"
+    r"(?:^|(?P<pid>\[\d+\])?\s)(?P<level>PANIC|FATAL|ERROR|WARNING|NOTICE|DETAIL|HINT|CONTEXT|STATEMENT|QUERY|LOG):\s+(?P<text>.*)"
 )
 # A line that goes on with the sentence before it.
 _GOES_ON = re.compile(r"but |and |Expected to find it ")
@@ -88,8 +88,11 @@ def _last_words(text: str) -> str:
                     break
                 more.append(following["text"].strip())
             return ": ".join([cause["text"].strip(), *more])[:600]
-    # A program that could not even be started leaves other words.
-    rest = [line.strip() for line in text.splitlines() if line.strip()]
+    # A program that could not even be started leaves other words. The server indents what goes on on a further line,
+    # such as the text of a statement.
+    rest = [
+        line.strip() for line in text.splitlines() if line.strip() and not line.startswith("\t")
+    ]
     for number in range(len(rest) - 1, -1, -1):
         line = rest[number]
         if _NO_SPACE in line or (

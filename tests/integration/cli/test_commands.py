@@ -333,6 +333,11 @@ def test_the_same_command_pays_once(tollmesh: Tollmesh, tmp_path: Path) -> None:
     listed = tollmesh("payments", "--order", order, "-o", "json").json()
     assert {item["payment_id"] for item in listed["payments"]} == ids
     assert len(ids) == 4
+    for spelt in ("007.25", "7.26"):
+        same = tollmesh(*asked[:-3], spelt, "-o", "json")
+        assert same.json()["payment_id"] in ids and "--again makes another" in same.err, spelt
+    whole = [tollmesh(*asked[:-3], spelt, "-o", "json").json() for spelt in ("5", "5.00", "05.0")]
+    assert len({made["payment_id"] for made in whole}) == 1
     both = tollmesh(*asked, "--again", "--request-id", str(uuid4()))
     assert both.exit_code == EXIT_USAGE
 
@@ -612,6 +617,12 @@ def test_consumers_are_shown_and_handle_again(tollmesh: Tollmesh, org_id: str) -
     assert tollmesh(*replay, "--dead-letters", "-o", "json").json()["replayed_count"] == 0
 
     assert tollmesh(*replay).exit_code == EXIT_USAGE
+    mistyped = tollmesh(*replay, "--from", "2020-01-01", "--subject", "payment.recieved")
+    assert mistyped.exit_code == EXIT_REFUSED and "payment.received" in mistyped.err
+    none = tollmesh(*replay, "--dead-letters", "--event", "01KK0000000000000000000000")
+    assert none.exit_code == EXIT_REFUSED and "does not exist" in none.err
+    after = tollmesh(*replay, "--from", "2020-01-01", "--to", "2020-01-02", "-o", "json").json()
+    assert after["generation"] == again["generation"] + 2, "what is refused uses no generation"
     nobody = tollmesh("events", "replay", "nobody", "--dead-letters")
     assert nobody.exit_code == EXIT_REFUSED
     assert "consumer nobody does not exist" in nobody.err

@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from services.cli.errors import EXIT_UNAVAILABLE, EXIT_USAGE
 from services.local.postgres.server import EmbeddedPostgres
+from services.runtime.secrets import new_key
 from tests.support.events.outside import payload_of
 from tests.support.jetstream import nats
 from tests.support.mesh.process import MeshProcess, start
@@ -87,6 +88,10 @@ def existing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"postgresql://{ADMIN}:{PASSWORD.replace(' ', '%20')}@/{DATABASE}?host={host}"
 
 
+def _only_secrets(_: object, names: list[str]) -> set[str]:
+    return set(names) - {"passwords.json", "mesh.secret", "secrets.keys"}
+
+
 def test_an_existing_postgres_is_used_by_a_plain_login(existing: str, tmp_path: Path) -> None:
     with start(tmp_path / "data", arguments=("--database-url", existing)) as mesh:
         given = conninfo_to_dict(mesh.ready["database_url"])
@@ -121,6 +126,14 @@ def test_an_existing_postgres_is_used_by_a_plain_login(existing: str, tmp_path: 
         assert part.returncode == EXIT_UNAVAILABLE
         assert "not its secret (secrets.keys)" in part.stderr
         assert not (tmp_path / "part" / "secrets.keys").exists()
+        # And with the passwords beside secrets that are whole, but of another mesh.
+        for other in ("mesh.secret", "secrets.keys"):
+            shutil.rmtree(tmp_path / "part")
+            shutil.copytree(tmp_path / "data", tmp_path / "part", ignore=_only_secrets)
+            (tmp_path / "part" / other).write_text(new_key() + "\n")
+            part = up(tmp_path / "part", "--database-url", existing)
+            assert part.returncode == EXIT_UNAVAILABLE
+            assert f"the secret of another ({other})" in part.stderr
         psycopg.connect(mesh.ready["database_url"]).close()
         mesh.kill()
     with start(tmp_path / "data", arguments=("--database-url", existing)) as again:

@@ -441,7 +441,7 @@ async def test_an_export_refuses_what_it_cannot_mean(books: Books) -> None:
         ({"account_ids": ["a"], "page_token": page.next_page_token}, "INVALID_PAGE_TOKEN"),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await books.stub.ExportEntries(service_pb.ExportEntriesRequest(**asked))  # type: ignore[arg-type]
+            await books.stub.ExportEntries(service_pb.ExportEntriesRequest(**asked))
         assert reason(refused.value) == expected
 
 

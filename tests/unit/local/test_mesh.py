@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import stat
 import threading
@@ -21,11 +22,16 @@ from services.local.errors import (
     StartRefused,
 )
 from services.local.mesh import LocalMesh, Options
-from services.local.secrets import mesh_secret, secrets_keys
+from services.local.secrets import (
+    mesh_secret,
+    refuse_others,
+    remember_together,
+    secrets_keys,
+)
 from services.runtime.edge.server import PortInUse
 from services.runtime.errors import DatabaseUnavailable
 from services.runtime.postgres.roles import DatabaseTaken
-from services.runtime.secrets import parse_keys
+from services.runtime.secrets import new_key, parse_keys
 
 
 class Gateway:
@@ -114,6 +120,35 @@ def test_damaged_keys_are_never_replaced(tmp_path: Path, damaged: bytes) -> None
     assert told.exit_code == EXIT_REFUSED
     assert "backup" in told.hints[0]
     assert path.read_bytes() == damaged
+
+
+def test_passwords_know_the_secrets_that_they_are_kept_with(tmp_path: Path) -> None:
+    path = tmp_path / "passwords.json"
+    stored = {"service": "a", "relay": "b"}
+    path.write_text(json.dumps(stored))
+    ours, first, second = "s" * 40, new_key(), new_key()
+    refuse_others(tmp_path, ours, first)  # written before it was noted
+    remember_together(tmp_path, ours, first)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    noted = path.read_text()
+    assert json.loads(noted).items() > stored.items()
+    assert ours not in noted and first not in noted
+    remember_together(tmp_path, ours, first)
+    assert path.read_text() == noted
+    with pytest.raises(DatabaseTaken, match=r"mesh\.secret\)"):
+        refuse_others(tmp_path, "t" * 40, first)
+    with pytest.raises(DatabaseTaken, match=r"\(secrets\.keys\)"):
+        refuse_others(tmp_path, ours, second)
+    with pytest.raises(DatabaseTaken, match=r"mesh\.secret, secrets\.keys"):
+        refuse_others(tmp_path, "t" * 40, second)
+    # Keys that are exchanged one by one are of one mesh, and keys that are kept elsewhere are looked at elsewhere.
+    refuse_others(tmp_path, ours, f"{second}\n{first}")
+    remember_together(tmp_path, ours, f"{second}\n{first}")
+    refuse_others(tmp_path, ours, second)
+    refuse_others(tmp_path, ours, None)
+    remember_together(tmp_path, ours, None)
+    with pytest.raises(DatabaseTaken):
+        refuse_others(tmp_path, ours, new_key())
 
 
 def test_the_environment_stands_above_the_file(

@@ -103,6 +103,19 @@ def test_the_cause_is_the_last_panic_or_fatal_with_advice(text: str, cause: str)
     assert cause_of(text, exit_code=1) == cause
 
 
+def test_the_text_of_a_statement_is_no_cause() -> None:
+    text = (
+        f"{AT}ERROR:  canceling statement due to user request\n"
+        f"{AT}CONTEXT:  SQL function error_of\n"
+        f"{AT}STATEMENT:  SELECT count(*) AS dead,\n"
+        "\t       max(x.last_error) AS last_error\n"
+        "\t  FROM x -- cannot be empty\n"
+        f"{AT}LOG:  could not send data to client: Broken pipe\n"
+        f"{AT}STATEMENT:  SELECT last_error\n"
+    )
+    assert cause_of(text, exit_code=-9) == "it was killed by signal 9"
+
+
 @pytest.mark.parametrize(
     ("exit_code", "free", "cause"),
     [

@@ -649,7 +649,8 @@ class EventService:
         and with a fresh set of tries. Later events of a key go on once none of its letters is left.
         A letter had no effect yet, so this is always safe; mend what made it fail first.
 
-        Errors: NOT_FOUND when there is no such consumer.
+        Errors: NOT_FOUND when there is no such consumer, or none of the events that are named is a
+        dead letter of it.
         """
         return self._caller.unary(_REPLAY_DEAD_LETTERS, request, timeout)
 
@@ -664,7 +665,7 @@ class EventService:
         another request_id until it is empty.
 
         Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE;
-        INVALID_PAGE_TOKEN.
+        EVENT_TYPE_UNKNOWN for a subject of which there is no type; INVALID_PAGE_TOKEN.
         """
         return self._caller.unary(_REPLAY_EVENTS, request, timeout)
 
@@ -1106,7 +1107,8 @@ class AsyncEventService:
         and with a fresh set of tries. Later events of a key go on once none of its letters is left.
         A letter had no effect yet, so this is always safe; mend what made it fail first.
 
-        Errors: NOT_FOUND when there is no such consumer.
+        Errors: NOT_FOUND when there is no such consumer, or none of the events that are named is a
+        dead letter of it.
         """
         return await self._caller.unary(_REPLAY_DEAD_LETTERS, request, timeout)
 
@@ -1121,6 +1123,6 @@ class AsyncEventService:
         another request_id until it is empty.
 
         Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE;
-        INVALID_PAGE_TOKEN.
+        EVENT_TYPE_UNKNOWN for a subject of which there is no type; INVALID_PAGE_TOKEN.
         """
         return await self._caller.unary(_REPLAY_EVENTS, request, timeout)

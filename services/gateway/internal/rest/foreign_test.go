@@ -273,6 +273,21 @@ func spoken(t *testing.T, address, text string) reply {
 	return reply{t, response.StatusCode, response.Header, body}
 }
 
+// What net/http refuses by its first line arrives, however much of the request nobody has read.
+func TestARefusalArrivesAheadOfWhatIsUnread(t *testing.T) {
+	mesh := newMesh(t, nil)
+	address := startTyped(t, mesh)
+	for _, text := range []string{
+		"POST /v1/access/keys/%zz:revoke HTTP/1.1\r\nHost: a\r\nTracestate: " + strings.Repeat("a=b,", 1_500) +
+			"\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100_000),
+		"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n" + strings.Repeat("y", 200_000),
+	} {
+		for range 20 {
+			spoken(t, address, text).wantReason(400, "MALFORMED_HTTP")
+		}
+	}
+}
+
 // A handler that panics is a fault of ours, told as every other.
 func TestAPanicIsToldAsAFault(t *testing.T) {
 	mesh := newMesh(t, nil)

@@ -3,9 +3,12 @@ package rest
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -27,10 +30,20 @@ func (l typedListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &typedConnection{connection}, nil
+	return &typedConnection{Conn: connection}, nil
 }
 
-type typedConnection struct{ net.Conn }
+type typedConnection struct {
+	net.Conn
+	// refused is true once net/http has refused a request by itself.
+	refused atomic.Bool
+}
+
+const (
+	// unreadBytesMax and unreadWaitMax bound what is read of a request behind its refusal.
+	unreadBytesMax = 256 << 10
+	unreadWaitMax  = 500 * time.Millisecond
+)
 
 var (
 	statusLine = []byte("HTTP/1.1 ")
@@ -50,7 +63,19 @@ func (c *typedConnection) Write(data []byte) (int, error) {
 	if _, err := c.Conn.Write(refusalOf(code)); err != nil {
 		return 0, err
 	}
+	c.refused.Store(true)
 	return len(data), nil
+}
+
+// Close ends the connection. Behind a refusal the rest of the request is read first, within bounds: closed over bytes
+// that nobody has read, the connection would be reset, and with it the answer lost.
+func (c *typedConnection) Close() error {
+	if c.refused.Load() {
+		_ = c.CloseWrite()
+		_ = c.SetReadDeadline(time.Now().Add(unreadWaitMax))
+		_, _ = io.CopyN(io.Discard, c.Conn, unreadBytesMax)
+	}
+	return c.Conn.Close()
 }
 
 // CloseWrite tells the client that nothing more comes. net/http asks for it after a refusal, so that the client reads

@@ -204,7 +204,7 @@ type EventServiceClient interface {
 	// of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
 	// always safe; mend what made it fail first.
 	//
-	// Errors: NOT_FOUND when there is no such consumer.
+	// Errors: NOT_FOUND when there is no such consumer, or none of the events that are named is a dead letter of it.
 	ReplayDeadLetters(ctx context.Context, in *ReplayDeadLettersRequest, opts ...grpc.CallOption) (*ReplayDeadLettersResponse, error)
 	// ReplayEvents has a consumer handle the events of a period again, those that it handled before. Its effects happen
 	// again, as far as its handler does not find them done by ids of its own; each replay has a generation, which
@@ -212,7 +212,8 @@ type EventServiceClient interface {
 	// itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
 	// `next_page_token` and another request_id until it is empty.
 	//
-	// Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+	// Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; EVENT_TYPE_UNKNOWN for a subject of which
+	// there is no type; INVALID_PAGE_TOKEN.
 	ReplayEvents(ctx context.Context, in *ReplayEventsRequest, opts ...grpc.CallOption) (*ReplayEventsResponse, error)
 }
 
@@ -668,7 +669,7 @@ type EventServiceServer interface {
 	// of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
 	// always safe; mend what made it fail first.
 	//
-	// Errors: NOT_FOUND when there is no such consumer.
+	// Errors: NOT_FOUND when there is no such consumer, or none of the events that are named is a dead letter of it.
 	ReplayDeadLetters(context.Context, *ReplayDeadLettersRequest) (*ReplayDeadLettersResponse, error)
 	// ReplayEvents has a consumer handle the events of a period again, those that it handled before. Its effects happen
 	// again, as far as its handler does not find them done by ids of its own; each replay has a generation, which
@@ -676,7 +677,8 @@ type EventServiceServer interface {
 	// itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
 	// `next_page_token` and another request_id until it is empty.
 	//
-	// Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+	// Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; EVENT_TYPE_UNKNOWN for a subject of which
+	// there is no type; INVALID_PAGE_TOKEN.
 	ReplayEvents(context.Context, *ReplayEventsRequest) (*ReplayEventsResponse, error)
 	mustEmbedUnimplementedEventServiceServer()
 }

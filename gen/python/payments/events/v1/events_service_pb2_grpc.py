@@ -462,7 +462,7 @@ class EventServiceServicer:
         of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
         always safe; mend what made it fail first.
 
-        Errors: NOT_FOUND when there is no such consumer.
+        Errors: NOT_FOUND when there is no such consumer, or none of the events that are named is a dead letter of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -475,7 +475,8 @@ class EventServiceServicer:
         itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
         `next_page_token` and another request_id until it is empty.
 
-        Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+        Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; EVENT_TYPE_UNKNOWN for a subject of which
+        there is no type; INVALID_PAGE_TOKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

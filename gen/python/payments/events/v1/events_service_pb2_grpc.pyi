@@ -209,7 +209,7 @@ class EventServiceStub:
     of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
     always safe; mend what made it fail first.
 
-    Errors: NOT_FOUND when there is no such consumer.
+    Errors: NOT_FOUND when there is no such consumer, or none of the events that are named is a dead letter of it.
     """
     ReplayEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ReplayEventsRequest, _events_service_pb2.ReplayEventsResponse]
     """ReplayEvents has a consumer handle the events of a period again, those that it handled before. Its effects happen
@@ -218,7 +218,8 @@ class EventServiceStub:
     itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
     `next_page_token` and another request_id until it is empty.
 
-    Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+    Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; EVENT_TYPE_UNKNOWN for a subject of which
+    there is no type; INVALID_PAGE_TOKEN.
     """
 
 @_typing.type_check_only
@@ -402,7 +403,7 @@ class EventServiceAsyncStub(EventServiceStub):
     of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
     always safe; mend what made it fail first.
 
-    Errors: NOT_FOUND when there is no such consumer.
+    Errors: NOT_FOUND when there is no such consumer, or none of the events that are named is a dead letter of it.
     """
     ReplayEvents: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ReplayEventsRequest, _events_service_pb2.ReplayEventsResponse]  # type: ignore[assignment]
     """ReplayEvents has a consumer handle the events of a period again, those that it handled before. Its effects happen
@@ -411,7 +412,8 @@ class EventServiceAsyncStub(EventServiceStub):
     itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
     `next_page_token` and another request_id until it is empty.
 
-    Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+    Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; EVENT_TYPE_UNKNOWN for a subject of which
+    there is no type; INVALID_PAGE_TOKEN.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -754,7 +756,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         of tries. Later events of a key go on once none of its letters is left. A letter had no effect yet, so this is
         always safe; mend what made it fail first.
 
-        Errors: NOT_FOUND when there is no such consumer.
+        Errors: NOT_FOUND when there is no such consumer, or none of the events that are named is a dead letter of it.
         """
 
     @_abc_1.abstractmethod
@@ -769,7 +771,8 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         itself, or lies in the dead letters, is left out. A call takes in 10,000 places of the feed at most: go on with
         `next_page_token` and another request_id until it is empty.
 
-        Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; INVALID_PAGE_TOKEN.
+        Errors: NOT_FOUND when there is no such consumer; CONSUMER_NOT_REPLAYABLE; EVENT_TYPE_UNKNOWN for a subject of which
+        there is no type; INVALID_PAGE_TOKEN.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

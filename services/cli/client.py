@@ -280,19 +280,19 @@ def _same(address: str | None, stored: Mapping[str, str]) -> bool:
     return not address or address == stored.get("grpc")
 
 
-def check(session: Session) -> None:
-    """Refuse an address or a key that no mesh can have. Raises CliError."""
+def check(session: Session, how: str = _ADDRESS) -> None:
+    """Refuse an address or a key that no mesh can have; `how` says where the address is given. Raises CliError."""
     host, colon, port = session.grpc.rpartition(":")
     if not (host and colon and port.isascii() and port.isdigit()) or "/" in session.grpc:
         raise CliError(
             f"{session.grpc!r} is not an address of the form host:port",
-            _ADDRESS,
+            how,
             exit_code=EXIT_USAGE,
         )
     try:
         check_port(session.grpc)
     except ValueError as error:
-        raise CliError(str(error), _ADDRESS, exit_code=EXIT_USAGE) from error
+        raise CliError(str(error), how, exit_code=EXIT_USAGE) from error
     if len(session.api_key) > _KEY_CHARS_MAX:
         raise CliError(
             f"the API key has {len(session.api_key):,} characters: no valid key is that long",

@@ -118,18 +118,34 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
             raise
         return
     try:
-        # What a symbolic link leads to is replaced, not the link.
-        target = Path(path).resolve()
-        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
-            with _ended_by_sigterm(), target.open("wb") as file:
+        # A pipe or a device has no name that could be replaced; one in /dev/fd leads to no path at all.
+        if Path(path).exists() and not stat.S_ISREG(Path(path).stat().st_mode):
+            with _ended_by_sigterm(), _poured(path) as file:
                 yield file
             return
-        with _ended_by_sigterm(), _whole(target) as file:
+        # What a symbolic link leads to is replaced, not the link.
+        with _ended_by_sigterm(), _whole(Path(path).resolve()) as file:
             yield file
     except OSError as error:
         raise CliError(
             f"cannot write {path}: {error.strerror or error}",
             "nothing was written; make room or choose another place with --out",
+            exit_code=EXIT_USAGE,
+        ) from error
+
+
+@contextlib.contextmanager
+def _poured(path: str) -> Iterator[IO[bytes]]:
+    """Give what is no file, such as a pipe: what is written is gone at once. Raises ReaderGone: nobody reads it."""
+    try:
+        with Path(path).open("wb") as file:
+            yield file
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+    except OSError as error:
+        raise CliError(
+            f"cannot write {path}: {error.strerror or error}",
+            "it is no file, so what was written before stays written",
             exit_code=EXIT_USAGE,
         ) from error
 

@@ -7,6 +7,7 @@ import http.client
 import json
 import ssl
 import sys
+import time
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -29,6 +30,7 @@ from services.cli.output import as_dict, note, print_line, say
 BODY_BYTES_MAX = 16 * 1024 * 1024
 _VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _HEADERS_MAX = 50
+_PART_BYTES = 64 * 1024
 _INDENT = "  "
 
 
@@ -53,8 +55,13 @@ def api(
         typer.Option("--header", "-H", help="name: value; may be repeated"),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(min=0, help="seconds that a call may take; 0 for no limit")
-    ] = CALL_TIMEOUT_SECONDS,
+        float | None,
+        typer.Option(
+            min=0,
+            help=f"seconds that a call may take, 0 for no limit; by default {CALL_TIMEOUT_SECONDS:.0f}, and no limit "
+            "for a stream",
+        ),
+    ] = None,
 ) -> None:
     """Call any RPC, or any route of the REST facade, and print the answer as JSON.
 
@@ -71,7 +78,7 @@ def api(
     a request_id and has none gets a new one, which is shown: with it the call can be repeated.
     """
     given = [_header(each) for each in header or ()]
-    limit = timeout or None
+    limit = _Limit(timeout)
     if target.upper() in _VERBS:
         _rest(target.upper(), second, third, given, limit)
         return
@@ -79,6 +86,34 @@ def api(
         raise CliError(f"{third[:100]!r} is one argument too many", exit_code=EXIT_USAGE)
     with Client(Session.find()) as client:
         _grpc(client, target, second, given, limit)
+
+
+class _Limit:
+    """How long a call may take, from now on.
+
+    Args:
+        given: seconds, 0 for no limit; None where the kind of the call decides.
+    """
+
+    def __init__(self, given: float | None) -> None:
+        self._given = given
+        self._began = time.monotonic()
+
+    def seconds(self, *, streams: bool) -> float | None:
+        """Return the whole limit; None for none."""
+        if self._given is None:
+            return None if streams else CALL_TIMEOUT_SECONDS
+        return self._given or None
+
+    def left(self, *, streams: bool) -> float | None:
+        """Return what is left of it. Raises TimeoutError when nothing is."""
+        whole = self.seconds(streams=streams)
+        if whole is None:
+            return None
+        rest = self._began + whole - time.monotonic()
+        if rest <= 0:
+            raise TimeoutError
+        return rest
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -106,7 +141,7 @@ def _grpc(
     target: str,
     second: str,
     headers: list[tuple[str, str]],
-    timeout: float | None,
+    limit: _Limit,
 ) -> None:
     # Imported here: REST needs none of it.
     from services.cli import reflection  # noqa: PLC0415
@@ -127,12 +162,23 @@ def _grpc(
         for each in documents:
             _with_request_id(each)
     metadata = [(name.lower(), value) for name, value in headers]
-    stops = contextlib.suppress(KeyboardInterrupt) if method.descriptor.server_streaming else None
-    with stops or contextlib.nullcontext():
-        for answer in server.call(
-            method, documents, metadata, None if method.descriptor.server_streaming else timeout
-        ):
-            _print(as_dict(answer, pool=server.pool), one_line=method.descriptor.server_streaming)
+    streams = method.descriptor.server_streaming
+    timeout = limit.seconds(streams=streams)
+    stops = contextlib.suppress(KeyboardInterrupt) if streams else None
+    try:
+        with stops or contextlib.nullcontext():
+            for answer in server.call(method, documents, metadata, timeout):
+                _print(as_dict(answer, pool=server.pool), one_line=streams)
+    except CliError as error:
+        if streams and timeout and error.code == "DEADLINE_EXCEEDED":
+            raise _ended(timeout) from error
+        raise
+
+
+def _ended(timeout: float) -> CliError:
+    return CliError(
+        f"the stream was ended after {timeout:g} s, as --timeout says", exit_code=EXIT_UNAVAILABLE
+    )
 
 
 def _with_request_id(document: Any) -> None:
@@ -211,9 +257,7 @@ def json_text(value: Any, pad: str | None) -> str:
 # ---- REST
 
 
-def _rest(
-    verb: str, path: str, body: str, headers: list[tuple[str, str]], timeout: float | None
-) -> None:
+def _rest(verb: str, path: str, body: str, headers: list[tuple[str, str]], limit: _Limit) -> None:
     if not path.startswith("/"):
         raise CliError(
             f"{verb} needs a path, e.g. tollmesh api {verb} /v1/billing/charges",
@@ -235,9 +279,10 @@ def _rest(
     if content is not None:
         sent["Content-Type"] = "application/json"
     sent |= {name.title(): value for name, value in headers}
-    status, kind, answer = _exchange(session.rest, verb, path, content, sent, timeout)
-    if status >= 400:
-        raise _refused(status, answer)
+    _exchange(session.rest, (verb, path, content, sent), limit)
+
+
+def _show(kind: str, answer: bytes) -> None:
     if not answer:
         return
     if "json" in kind:
@@ -253,47 +298,97 @@ def _rest(
 
 
 def _exchange(
-    base: str,
-    verb: str,
-    path: str,
-    body: bytes | None,
-    headers: dict[str, str],
-    timeout: float | None,
-) -> tuple[int, str, bytes]:
-    """Make one request; returns status, content type and body."""
-    url = urlsplit(base)
-    try:
-        port = url.port
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValueError
-        connection: http.client.HTTPConnection = (
-            http.client.HTTPSConnection(
-                url.hostname, port, timeout=timeout, context=ssl.create_default_context()
-            )
-            if url.scheme == "https"
-            else http.client.HTTPConnection(url.hostname, port, timeout=timeout)
-        )
-    except ValueError as error:
-        raise CliError(
-            f"{base[:200]!r} is no URL of a REST facade: write http://host:port",
-            exit_code=EXIT_USAGE,
-        ) from error
+    base: str, request: tuple[str, str, bytes | None, dict[str, str]], limit: _Limit
+) -> None:
+    """Make one request (method, path, body, headers) and print what is answered. Raises CliError."""
+    connection = _connection(base, limit)
+    verb, path, body, headers = request
     with contextlib.closing(connection):
+        streams, kind, answer = False, "", b""
         try:
-            connection.request(verb, url.path.rstrip("/") + path, body, headers)
+            connection.request(verb, urlsplit(base).path.rstrip("/") + path, body, headers)
+            sock = connection.sock
             response = connection.getresponse()
-            return response.status, response.headers.get("Content-Type", ""), response.read()
+            kind = response.headers.get("Content-Type", "")
+            streams = response.status < 400 and response.length is None and verb != "HEAD"
+            with contextlib.suppress(KeyboardInterrupt) if streams else contextlib.nullcontext():
+                answer = _streamed(response, sock, limit, kind) if streams else response.read()
         except (http.client.InvalidURL, UnicodeError, ValueError) as error:
             raise CliError(
                 f"{path[:200]!r} is no path: escape what a URL cannot hold ({error})",
                 exit_code=EXIT_USAGE,
             ) from error
+        except TimeoutError as error:
+            seconds = limit.seconds(streams=streams) or 0
+            if streams:
+                raise _ended(seconds) from error
+            raise CliError(
+                f"{base} did not answer within {seconds:g} s",
+                "what changes something may have been done: repeat it with the same ids, and it is done only once",
+                "--timeout allows it more time",
+                exit_code=EXIT_UNAVAILABLE,
+            ) from error
         except (OSError, http.client.HTTPException) as error:
+            if streams:
+                raise CliError(
+                    f"the stream of {base} broke ({error or type(error).__name__})",
+                    "call again; where the answers have a cursor, with the last one as `after`",
+                    exit_code=EXIT_UNAVAILABLE,
+                ) from error
             raise CliError(
                 f"no REST facade answers at {base} ({error or type(error).__name__})",
                 "start one with `tollmesh up`, or correct TOLLMESH_REST_URL or the profile",
                 exit_code=EXIT_UNAVAILABLE,
             ) from error
+    if response.status >= 400:
+        raise _refused(response.status, answer)
+    _show(kind, answer)
+
+
+def _connection(base: str, limit: _Limit) -> http.client.HTTPConnection:
+    url = urlsplit(base)
+    timeout = limit.seconds(streams=False)
+    try:
+        port = url.port
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError
+    except ValueError as error:
+        raise CliError(
+            f"{base[:200]!r} is no URL of a REST facade: write http://host:port",
+            exit_code=EXIT_USAGE,
+        ) from error
+    if url.scheme == "http":
+        return http.client.HTTPConnection(url.hostname, port, timeout=timeout)
+    context = ssl.create_default_context()
+    return http.client.HTTPSConnection(url.hostname, port, timeout=timeout, context=context)
+
+
+def _streamed(response: http.client.HTTPResponse, sock: Any, limit: _Limit, kind: str) -> bytes:
+    """Print an answer of unknown length line by line as it comes.
+
+    Returns:
+        What had no line end: the whole answer where it was no stream.
+    """
+    held: list[bytes] = []
+    while True:
+        sock.settimeout(limit.left(streams=True))
+        # Not `readline`, which takes a connection that breaks for the end of the answer.
+        came = response.read1(_PART_BYTES)
+        if not came:
+            return b"".join(held)
+        first, *others = came.split(b"\n")
+        held.append(first)
+        for other in others:
+            _show_line(kind, b"".join(held).decode(errors="replace").rstrip("\r"))
+            held = [other]
+
+
+def _show_line(kind: str, text: str) -> None:
+    if "json" in kind:
+        with contextlib.suppress(ValueError):
+            _print(strict_json.decode(text), one_line=True)
+            return
+    print_line(text)
 
 
 def _refused(status: int, answer: bytes) -> CliError:

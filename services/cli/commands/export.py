@@ -62,10 +62,12 @@ def _write(
         )
     if output is Format.JSON:
         print_json({"table": table.name, "rows": rows, "file": out, "format": file_format.value})
-    elif out:
-        say(f"{rows:,} {'row' if rows == 1 else 'rows'} written to {out}")
+        return rows
+    told = f"{rows:,} {'row' if rows == 1 else 'rows'}"
+    if out:
+        say(f"{told} written to {out}")
     else:
-        note(f"{rows:,} rows")
+        note(told)
     return rows
 
 

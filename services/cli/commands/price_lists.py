@@ -15,7 +15,7 @@ from payments.pricing.v1 import catalog_service_pb2_grpc, pricing_pb2
 
 from services.cli import lists
 from services.cli.client import Client, Session
-from services.cli.errors import CliError
+from services.cli.errors import EXIT_USAGE, CliError
 from services.cli.output import (
     Format,
     JsonWriter,
@@ -116,7 +116,9 @@ def _place(kept: Any, to: Path) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             new.unlink()
-        raise CliError(f"cannot write {to}: {error.strerror or error}") from error
+        raise CliError(
+            f"cannot write {to}: {error.strerror or error}", exit_code=EXIT_USAGE
+        ) from error
 
 
 @skus.command("list")

@@ -63,7 +63,7 @@ def add(
     if rest and not rest.startswith(("http://", "https://")):
         raise CliError(f"--rest is {rest!r}: write http://host:port", exit_code=EXIT_USAGE)
     key = _key(key_file)
-    check(Session(address, key))
+    check(Session(address, key), "give --address host:port of a gRPC server, e.g. 127.0.0.1:7443")
     place = None if keep_in is Keep.AUTO else KeyPlace(keep_in.value)
     stored = store.add(Profile(name, address, rest.rstrip("/")), key, place, overwrite=replace)
     if use_it:

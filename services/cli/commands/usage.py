@@ -93,7 +93,8 @@ def ingest(
         raise _unfinished(failure)
     if not totals.complete:
         left = totals.conflict + totals.rejected + totals.malformed
-        raise CliError(f"{left} rows were not stored", exit_code=EXIT_INCOMPLETE)
+        told = "1 row was" if left == 1 else f"{left:,} rows were"
+        raise CliError(f"{told} not stored", exit_code=EXIT_INCOMPLETE)
 
 
 def _tell_unread(names: Sequence[str]) -> None:

@@ -24,6 +24,7 @@ from pyarrow import parquet
 from services.cli import export_files, periods, tables
 from services.cli.errors import EXIT_USAGE, CliError
 from services.cli.export_files import FileFormat, export
+from services.cli.output import ReaderGone
 from services.cli.tables import Column, Kind, Pages, Table
 
 
@@ -167,6 +168,19 @@ def test_a_link_and_a_mode_stay_and_a_device_is_written_to(tmp_path: Path) -> No
     assert stat.S_IMODE(real.stat().st_mode) == 0o640
     assert real.read_text().startswith("text,integer")
     assert export(TABLE, pages(), FileFormat.CSV, "/dev/null") == 3
+
+
+def test_a_pipe_is_written_to_whatever_its_name_leads_to() -> None:
+    """As of `>(…)` in a shell: a link in /dev/fd whose target is no path."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as got:
+        with os.fdopen(writing, "wb"):
+            assert export(TABLE, pages(), FileFormat.CSV, f"/dev/fd/{writing}") == 3
+        assert got.readline().startswith(b"text,integer")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb"), pytest.raises(ReaderGone):
+        export(TABLE, pages(), FileFormat.CSV, f"/dev/fd/{writing}")
 
 
 def test_the_ending_tells_the_format() -> None:

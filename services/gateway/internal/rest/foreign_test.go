@@ -330,6 +330,10 @@ func TestParametersSayEachThingOnce(t *testing.T) {
 		"/v1/metering/usage?period.endAt=9999-12-31T23:59:59-01:00":                                   "is not a time",
 		"/v1/timers?due_before=2026-01-01T00:00:00Z&due_before=2026-01-01T00:00:00Z":                  "it is given 2 times",
 		"/v1/timers?due_before=yesterday":                                                             `"yesterday" is not a time`,
+		"/v1/payments?status=4294967296":                                                              "is not one of PAYMENT_STATUS_UNSPECIFIED",
+		"/v1/payments?status=-4294967294":                                                             "is not one of PAYMENT_STATUS_UNSPECIFIED",
+		"/v1/payments?status=99999999999999999999":                                                    "is not one of PAYMENT_STATUS_UNSPECIFIED",
+		"/v1/metering/usage?aggregation=%2B4294967298":                                                "is not one of AGGREGATION_UNSPECIFIED",
 		"/v1/merchant-configs/shop?version=x":                                                         "a whole number that fits",
 	} {
 		answer := client.do("GET", path, "")

@@ -459,6 +459,8 @@ func TestATailThatIsRefusedHasAnOrdinaryError(t *testing.T) {
 	client := newClient(t, mesh.address, defaults)
 	client.do("GET", "/v1/events:tail", "", "Accept", "text/event-stream", "Last-Event-ID", "a", "Last-Event-ID", "b").
 		wantReason(400, "INVALID_FIELD")
+	client.do("GET", "/v1/events:tail", "", "Accept", "text/event-stream", "Last-Event-ID", "c\xff").
+		wantReason(400, "INVALID_FIELD")
 }
 
 // The page loads what stands in it from here, and nothing else: no address of others stands in it, and none may be loaded.
@@ -500,7 +502,8 @@ func TestEveryGetIsAPageAStreamOrAThing(t *testing.T) {
 			return
 		}
 		answer := client.do("GET", pathVariable.ReplaceAllString(rule.GetGet(), "x"), "")
-		isList := strings.HasPrefix(string(method.Name()), "List")
+		name := string(method.Name())
+		isList := strings.HasPrefix(name, "List") || strings.HasPrefix(name, "Export")
 		if has := answer.header.Get("ETag") != ""; has == isList {
 			t.Errorf("%s: tag %v, list %v", method.FullName(), has, isList)
 		} else if has {

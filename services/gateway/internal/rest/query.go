@@ -1,10 +1,12 @@
 package rest
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -39,6 +41,9 @@ func (s strictQuery) Parse(message proto.Message, values url.Values, filter *uti
 		}
 		// One by one, so that the one at fault is known; the parser's own words are those of Go's libraries.
 		given, err := asGoReads(field, values[name])
+		if err == nil && field.Kind() == protoreflect.EnumKind {
+			err = fitsEnum(given)
+		}
 		if err == nil {
 			err = s.DefaultQueryParser.Parse(message, url.Values{name: given}, filter)
 		}
@@ -65,6 +70,16 @@ func asGoReads(field protoreflect.FieldDescriptor, texts []string) ([]string, er
 		read[i] = moment
 	}
 	return read, nil
+}
+
+// fitsEnum refuses numbers beyond 32 bits: the parser would cut them down to some other value.
+func fitsEnum(texts []string) error {
+	for _, text := range texts {
+		if _, err := strconv.ParseInt(text, 10, 32); errors.Is(err, strconv.ErrRange) {
+			return err
+		}
+	}
+	return nil
 }
 
 const parameterPrefix = "query parameter "

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/genproto/googleapis/api/annotations"
@@ -55,6 +56,9 @@ func chooseEvents(r *http.Request, accepted []string) (bool, error) {
 	last, err := single(r.Header, lastEventIDHeader)
 	if err != nil || last == "" {
 		return true, err
+	}
+	if !utf8.ValidString(last) {
+		return true, invalid(lastEventIDHeader, "it is not UTF-8")
 	}
 	// A client that connects again calls the address that it began with: what it got last is where it is now.
 	query := r.URL.Query()

@@ -129,6 +129,14 @@ func start(t *testing.T, kind string, arguments ...string) (*exec.Cmd, io.WriteC
 	return command, in, announced.Listen
 }
 
+func TestHalfOfTheProcessorsAreLeftToTheMesh(t *testing.T) {
+	for ofMachine, want := range map[int]int{1: 1, 2: 1, 3: 2, 4: 2, 16: 8} {
+		if got := processors(ofMachine); got != want {
+			t.Errorf("of %d processors %d, not %d", ofMachine, got, want)
+		}
+	}
+}
+
 func TestTermIsTakenBackBeforeTheListenerGoes(t *testing.T) {
 	_, address := startSlowMesh(t)
 	command, _, rest := start(t, "yes", "--grpc", address, "--drain-notice", "500ms")

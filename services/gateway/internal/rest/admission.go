@@ -190,9 +190,12 @@ func refuseBodies() runtime.Middleware {
 		return func(w http.ResponseWriter, r *http.Request, path map[string]string) {
 			pattern, known := runtime.HTTPPattern(r.Context())
 			body, read := r.Context().Value(bodyKey{}).(*requestBody)
-			if known && read && without[r.Method+" "+pattern.String()] != "" && !noBody.MatchReader(body) {
-				writeError(r.Context(), nil, nil, w, r, invalid("body", without[r.Method+" "+pattern.String()]))
-				return
+			if known && read && body.Size() > 0 {
+				description := without[r.Method+" "+pattern.String()]
+				if description != "" && !noBody.MatchReader(body) {
+					writeError(r.Context(), nil, nil, w, r, invalid("body", description))
+					return
+				}
 			}
 			next(w, r, path)
 		}

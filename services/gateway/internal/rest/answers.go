@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
-
-	"tollmesh.dev/gateway/internal/contract"
 )
 
 const (
@@ -106,8 +104,8 @@ func matching(given []string, tag, suffix string) string {
 // tagSingle gives the answers that are about one thing a tag.
 func tagSingle(ctx context.Context, _ http.ResponseWriter, _ proto.Message) error {
 	body, read := ctx.Value(bodyKey{}).(*requestBody)
-	if method := methodOf(ctx); read && body.answer != nil && body.reads() && method != nil {
-		body.answer.tagged = contract.IsSingle(method)
+	if rpc := traitsOf(ctx); read && body.answer != nil && body.reads() && rpc != nil {
+		body.answer.tagged = rpc.single
 	}
 	return nil
 }

@@ -308,8 +308,13 @@ func undecodable(ctx context.Context, cause error) *status.Status {
 
 // methodOf is the RPC that a call was routed to, or nil.
 func methodOf(ctx context.Context) protoreflect.MethodDescriptor {
-	method, _ := runtime.RPCMethod(ctx)
-	name := strings.ReplaceAll(strings.TrimPrefix(method, "/"), "/", ".")
+	path, _ := runtime.RPCMethod(ctx)
+	return methodAt(path)
+}
+
+// methodAt is the RPC at a path of gRPC, or nil.
+func methodAt(path string) protoreflect.MethodDescriptor {
+	name := strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", ".")
 	found, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
 	if err != nil {
 		return nil

@@ -54,6 +54,10 @@ func newMesh(t *testing.T, answers map[string]answer) *mesh {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newMeshOn(t, listener, answers)
+}
+
+func newMeshOn(t *testing.T, listener net.Listener, answers map[string]answer) *mesh {
 	m := &mesh{t: t, address: listener.Addr().String(), health: health.NewServer(), answers: answers}
 	m.server = grpc.NewServer(grpc.UnknownServiceHandler(m.serve), grpc.MaxRecvMsgSize(1<<20))
 	healthpb.RegisterHealthServer(m.server, m.health)

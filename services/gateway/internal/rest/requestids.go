@@ -30,13 +30,14 @@ var hexIDs = regexp.MustCompile(
 // setRequestID gives the call its request id, and the answer one that may be shown.
 func setRequestID(w http.ResponseWriter, r *http.Request) {
 	id, err := single(r.Header, requestIDHeader)
-	if id == "" || len(id) > requestIDBytesMax || !printable(id) {
+	brought := id != "" && len(id) <= requestIDBytesMax && printable(id)
+	if !brought {
 		id = uuid.NewString()
 	}
 	if err == nil { // else it is refused
 		r.Header.Set(requestIDHeader, id)
 	}
-	if mayHoldCardNumber(id) {
+	if brought && mayHoldCardNumber(id) {
 		id = uuid.NewString()
 	}
 	w.Header().Set(requestIDHeader, id)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"sync"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/protobuf/proto"
@@ -12,18 +13,43 @@ import (
 	"tollmesh.dev/gateway/internal/contract"
 )
 
-// setStatus answers with the status of the RPC's contract, and names where a created resource is found.
-func setStatus(ctx context.Context, w http.ResponseWriter, response proto.Message) error {
-	method := methodOf(ctx)
-	if method == nil || response == nil {
+// traits are what an answer takes from the schema of its RPC.
+type traits struct {
+	method protoreflect.MethodDescriptor
+	status int
+	single bool
+	paging *contract.Paging
+}
+
+// traitsByPath keeps what was read from the schemas, for it is the same with each call.
+var traitsByPath sync.Map
+
+// traitsOf are those of the RPC that a call was routed to; nil where there is none.
+func traitsOf(ctx context.Context) *traits {
+	path, _ := runtime.RPCMethod(ctx)
+	if known, ok := traitsByPath.Load(path); ok {
+		return known.(*traits)
+	}
+	method := methodAt(path)
+	if method == nil {
 		return nil
 	}
-	code := contract.SuccessStatus(method)
-	if code == http.StatusCreated {
+	read := &traits{method, contract.SuccessStatus(method), contract.IsSingle(method), contract.PagingOf(method)}
+	traitsByPath.Store(path, read)
+	return read
+}
+
+// setStatus answers with the status of the RPC's contract, and names where a created resource is found.
+func setStatus(ctx context.Context, w http.ResponseWriter, response proto.Message) error {
+	rpc := traitsOf(ctx)
+	if rpc == nil || response == nil {
+		return nil
+	}
+	if rpc.status == http.StatusCreated {
 		setLocation(ctx, w.Header(), response.ProtoReflect())
 	}
-	if code != http.StatusOK {
-		w.WriteHeader(code)
+	if rpc.status != http.StatusOK {
+		w.WriteHeader(rpc.status)
 	}
 	return nil
 }

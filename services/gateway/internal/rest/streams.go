@@ -252,14 +252,11 @@ var (
 // linkNextPage says in a header where a list goes on: partners' clients follow it without knowing how pages are named.
 func linkNextPage(ctx context.Context, w http.ResponseWriter, response proto.Message) error {
 	body, ok := ctx.Value(bodyKey{}).(*requestBody)
-	method := methodOf(ctx)
-	if !ok || response == nil || method == nil || method.IsStreamingServer() {
+	rpc := traitsOf(ctx)
+	if !ok || response == nil || rpc == nil || rpc.paging == nil || rpc.method.IsStreamingServer() {
 		return nil
 	}
-	paging := contract.PagingOf(method)
-	if paging == nil {
-		return nil
-	}
+	paging := rpc.paging
 	next := response.ProtoReflect().Get(paging.Next).String()
 	if body.batch && batchOf(response) != nil {
 		w.Header().Set(nextCursorHeader, next)
@@ -272,7 +269,7 @@ func linkNextPage(ctx context.Context, w http.ResponseWriter, response proto.Mes
 	}
 	query := body.self.Query()
 	for name := range query {
-		if _, field := fieldAt(method.Input(), name); field == paging.Token {
+		if _, field := fieldAt(rpc.method.Input(), name); field == paging.Token {
 			query.Del(name)
 		}
 	}

@@ -9,7 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.ledger.domain.accounts import Account, AccountResult, AccountType
-from services.ledger.domain.transfers import Transfer, TransferResult
+from services.ledger.domain.transfers import Transfer, TransferResult, moved
 from services.runtime.errors import Code, DomainError
 from services.runtime.ids import derived_uuid
 from services.runtime.money import EXPONENTS
@@ -27,6 +27,8 @@ _DEBIT_AT_FAULT = frozenset(
         TransferResult.DEBIT_ACCOUNT_CLOSED,
         TransferResult.OVERFLOWS_DEBITS,
         TransferResult.EXCEEDS_CREDITS,
+        TransferResult.DEBIT_ACCOUNT_BELOW_FLOOR,
+        TransferResult.DEBIT_ACCOUNT_ABOVE_CEILING,
     }
 )
 _CREDIT_AT_FAULT = frozenset(
@@ -35,6 +37,8 @@ _CREDIT_AT_FAULT = frozenset(
         TransferResult.CREDIT_ACCOUNT_CLOSED,
         TransferResult.OVERFLOWS_CREDITS,
         TransferResult.EXCEEDS_DEBITS,
+        TransferResult.CREDIT_ACCOUNT_BELOW_FLOOR,
+        TransferResult.CREDIT_ACCOUNT_ABOVE_CEILING,
     }
 )
 
@@ -161,7 +165,7 @@ def book_refund(
         debits=_with_stand_ins(debit, attempt_id),
         credits=_with_stand_ins(credit, attempt_id),
         currency_code=booked.currency_code,
-        amount_minor=booked.amount_minor,
+        amount_minor=moved(booked),
         code=CODE_REFUND,
         effective_at=refunded_at,
         metadata={**_metadata(charge, attempt_id), "refund_of": charge.attempt_id},

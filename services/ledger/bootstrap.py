@@ -7,12 +7,14 @@ from payments.ledger.v1 import ledger_service_pb2_grpc
 from services.ledger.app import Ledger
 from services.ledger.reactions import REACTIONS
 from services.ledger.servicer import SERVICE, LedgerServicer
+from services.ledger.work import expiring
 from services.runtime.service import Runtime, Service, Servicer
 
 
 def build(runtime: Runtime) -> Service:
     """Build the service."""
     ledger = Ledger(runtime.database, runtime.commands, runtime.violations)
+    worker = expiring(runtime.database, runtime.telemetry)
     return Service(
         servicers=[
             Servicer(
@@ -22,4 +24,6 @@ def build(runtime: Runtime) -> Service:
             )
         ],
         reactions=REACTIONS,
+        start=worker.start,
+        stop=worker.stop,
     )

@@ -9,6 +9,7 @@ from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.type.v1 import type_pb2
 
 from services.ledger.domain.accounts import (
+    NO_LIMITS,
     Account,
     AccountResult,
     AccountType,
@@ -17,9 +18,16 @@ from services.ledger.domain.accounts import (
     EntryFilter,
     EntryView,
     Flags,
+    Limits,
 )
 from services.ledger.domain.posting import Verdict
-from services.ledger.domain.transfers import KIND_POSTED, Malformed, Transfer
+from services.ledger.domain.transfers import (
+    NO_FLAGS,
+    Kind,
+    Malformed,
+    Transfer,
+    TransferFlags,
+)
 from services.ledger.domain.trial_balance import CurrencySums, TypeSums
 from services.runtime.edge import validation
 from services.runtime.edge import values as edge
@@ -38,6 +46,14 @@ def refused_account(index: int, item: pb.Account) -> service_pb.CreateAccountRes
     if item.currency_code not in EXPONENTS:
         message = f"currency_code: {item.currency_code!r} is not an ISO 4217 code"
         return account_result(index, item.account_id, AccountResult.UNKNOWN_CURRENCY, message)
+    for name in ("floor", "ceiling"):
+        if item.limits.HasField(name):
+            code = getattr(item.limits, name).currency_code
+            if code != item.currency_code:
+                message = f"limits.{name}: must be in {item.currency_code}, the account's currency"
+                return account_result(
+                    index, item.account_id, AccountResult.INVALID_ACCOUNT, message
+                )
     return None
 
 
@@ -54,7 +70,14 @@ def account_of(item: pb.Account) -> Account:
         ),
         owner=item.owner,
         metadata=dict(item.metadata),
+        limits=_limits_of(item.limits) if item.HasField("limits") else NO_LIMITS,
     )
+
+
+def _limits_of(limits: pb.AccountLimits) -> Limits:
+    floor = limits.floor.minor_units if limits.HasField("floor") else None
+    ceiling = limits.ceiling.minor_units if limits.HasField("ceiling") else None
+    return NO_LIMITS if floor is None and ceiling is None else Limits(floor, ceiling)
 
 
 def transfer_of(item: pb.Transfer) -> Transfer | Malformed:
@@ -63,18 +86,35 @@ def transfer_of(item: pb.Transfer) -> Transfer | Malformed:
     if broken:
         message = "; ".join(f"{v.field}: {v.description}" for v in broken[:5])
         return Malformed(message, item.linked)
+    if item.timeout.nanos % 1_000_000:
+        return Malformed("timeout: must be of whole milliseconds", item.linked)
+    has_amount = item.HasField("amount")
     return Transfer(
         transfer_id=UUID(item.transfer_id),
         debit_account_id=item.debit_account_id,
         credit_account_id=item.credit_account_id,
-        currency_code=item.amount.currency_code,
-        amount_minor=item.amount.minor_units,
+        currency_code=item.amount.currency_code if has_amount else "",
+        amount_minor=item.amount.minor_units if has_amount else None,
         code=item.code,
-        kind=item.kind or KIND_POSTED,
+        kind=Kind(item.kind or Kind.POSTED),
         linked=item.linked,
         effective_at=edge.moment_or_none(item, "effective_at"),
         metadata=dict(item.metadata),
+        pending_id=UUID(item.pending_id) if item.pending_id else None,
+        timeout_ms=item.timeout.seconds * 1000 + item.timeout.nanos // 1_000_000,
+        flags=_flags_of(item),
     )
+
+
+def _flags_of(item: pb.Transfer) -> TransferFlags:
+    flags = TransferFlags(
+        balancing_debit=item.balancing_debit,
+        balancing_credit=item.balancing_credit,
+        closing_debit=item.closing_debit,
+        closing_credit=item.closing_credit,
+        multi_capture=item.multi_capture,
+    )
+    return flags if flags.is_special else NO_FLAGS
 
 
 # ---- Out
@@ -111,7 +151,7 @@ def transfer_result(
 def account(view: AccountView) -> pb.Account:
     """Write an account with its balances."""
     shown = view.account
-    flags = shown.flags
+    flags, limits = shown.flags, shown.limits
     message = pb.Account(
         account_id=shown.account_id,
         currency_code=shown.currency_code,
@@ -119,12 +159,21 @@ def account(view: AccountView) -> pb.Account:
         flags=pb.AccountFlags(
             debits_must_not_exceed_credits=flags.debits_must_not_exceed_credits,
             credits_must_not_exceed_debits=flags.credits_must_not_exceed_debits,
-            closed=flags.closed,
+            closed=view.closed,
         ),
         owner=shown.owner,
         metadata=shown.metadata,
-        balances=pb.Balances(debits_posted=view.debits_posted, credits_posted=view.credits_posted),
+        balances=pb.Balances(
+            debits_posted=view.debits_posted,
+            credits_posted=view.credits_posted,
+            debits_pending=view.debits_pending,
+            credits_pending=view.credits_pending,
+        ),
     )
+    if limits.floor_minor is not None:
+        message.limits.floor.CopyFrom(_minor(shown.currency_code, limits.floor_minor))
+    if limits.ceiling_minor is not None:
+        message.limits.ceiling.CopyFrom(_minor(shown.currency_code, limits.ceiling_minor))
     message.created_at.FromDatetime(view.created_at)
     return message
 

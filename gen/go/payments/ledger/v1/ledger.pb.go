@@ -551,9 +551,9 @@ type Transfer struct {
 	// True moves at most what the credit account can take until its credits, holds counted, equal its debits. Refused with
 	// TRANSFER_RESULT_EXCEEDS_DEBITS when that is nothing.
 	BalancingCredit bool `protobuf:"varint,10,opt,name=balancing_credit,json=balancingCredit,proto3" json:"balancing_credit,omitempty"`
-	// True closes the debit account while the hold is open, and for good once it is posted. Only of a hold.
+	// True closes the debit account until the hold is voided or expires: it cannot be posted. Only of a hold.
 	ClosingDebit bool `protobuf:"varint,11,opt,name=closing_debit,json=closingDebit,proto3" json:"closing_debit,omitempty"`
-	// True closes the credit account while the hold is open, and for good once it is posted. Only of a hold.
+	// True closes the credit account until the hold is voided or expires: it cannot be posted. Only of a hold.
 	ClosingCredit bool `protobuf:"varint,12,opt,name=closing_credit,json=closingCredit,proto3" json:"closing_credit,omitempty"`
 	// How long a hold stands: what is left of it is given up after that. Only of a hold; absent means for ever.
 	Timeout *durationpb.Duration `protobuf:"bytes,13,opt,name=timeout,proto3" json:"timeout,omitempty"`

@@ -375,9 +375,9 @@ class Transfer(_message.Message):
     TRANSFER_RESULT_EXCEEDS_DEBITS when that is nothing.
     """
     closing_debit: _builtins.bool
-    """True closes the debit account while the hold is open, and for good once it is posted. Only of a hold."""
+    """True closes the debit account until the hold is voided or expires: it cannot be posted. Only of a hold."""
     closing_credit: _builtins.bool
-    """True closes the credit account while the hold is open, and for good once it is posted. Only of a hold."""
+    """True closes the credit account until the hold is voided or expires: it cannot be posted. Only of a hold."""
     multi_capture: _builtins.bool
     """True lets a hold be posted in several parts, until all of it is posted or the rest is voided. Otherwise the first
     part gives up the rest. Only of a hold.

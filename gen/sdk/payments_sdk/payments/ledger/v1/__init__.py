@@ -1495,12 +1495,12 @@ class Transfer(CheckedMessage):
 
     closing_debit: "bool" = betterproto2.field(11, betterproto2.TYPE_BOOL)
     """
-    True closes the debit account while the hold is open, and for good once it is posted. Only of a hold.
+    True closes the debit account until the hold is voided or expires: it cannot be posted. Only of a hold.
     """
 
     closing_credit: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
     """
-    True closes the credit account while the hold is open, and for good once it is posted. Only of a hold.
+    True closes the credit account until the hold is voided or expires: it cannot be posted. Only of a hold.
     """
 
     timeout: "datetime.timedelta | None" = betterproto2.field(

@@ -10,8 +10,8 @@ from tollmesh_client.errors import UsedAfterFork
 
 SUPPORT_VARIABLE = "GRPC_ENABLE_FORK_SUPPORT"
 _SUPPORTED = os.environ.get(SUPPORT_VARIABLE, "").lower() in ("1", "t", "true", "y", "yes")
-# The process that opened the last channel, as far as this one knows.
-_opened_in: int | None = None
+# Processes that opened a channel: this one, and those that it was forked from.
+_opened_in: set[int] = set()
 
 
 class Owner:
@@ -45,11 +45,10 @@ def opening_channel() -> None:
     Raises:
         UsedAfterFork: it was forked from one that had opened some, where gRPC's calls hang without end.
     """
-    global _opened_in
     here = os.getpid()
-    if _opened_in not in (None, here) and not _SUPPORTED:
+    if _opened_in - {here} and not _SUPPORTED:
         raise UsedAfterFork(
             f"process {here} was forked from one that had made a client, and gRPC hangs in it: fork before the first "
             f"client is made, start processes by `spawn`, or set {SUPPORT_VARIABLE}=1 before Python starts"
         )
-    _opened_in = here
+    _opened_in.add(here)

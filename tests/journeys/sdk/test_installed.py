@@ -41,7 +41,7 @@ SAID = {
     "ledger": ("OK\nEXISTS\n[100000]\n", "EUR difference 0"),
     "merchant_config": ("version 1", "['wallet', 'card']"),
     "payment": ("[('wallet', 2000), ('card', 3684)]", "SUCCEEDED True", "[5684]", "page_size"),
-    "contract_monitor": ("['ACCEPTED']",),
+    "contract_monitor": ("['ACCEPTED']", "1 recorded []", "MEDIUM told after 95 s"),
     "event": ("REJECTED EVENT_PAYLOAD_INVALID", 'told: b\'{"sku": "bolt"', "stock.moved bolt"),
     "access": ("1 charges", "SCOPE_MISSING metering:write", "UNAUTHENTICATED"),
 }
@@ -50,7 +50,7 @@ SAID_AGAIN = SAID | {
     "metering": ("REJECTED UNKNOWN_SKU: call-", "example.calls 10 in 1 events"),
     "ledger": ("OK\nEXISTS\n[100000, 200000]\n", "EUR difference 0"),
     "merchant_config": ("version ", "['wallet', 'card']"),
-    "contract_monitor": ("['DUPLICATE']",),
+    "contract_monitor": ("['DUPLICATE']", "1 recorded []", "MEDIUM told after 95 s"),
 }
 # Runs them in one process, which saves the loading.
 DRIVER = """

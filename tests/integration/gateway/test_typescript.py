@@ -13,7 +13,7 @@ import yaml
 
 from tests.integration.gateway.test_http import published
 from tests.support.http import examples
-from tests.support.http.rest import Rest, facade
+from tests.support.http.rest import REPOSITORY, Rest, facade
 from tests.support.mesh.serving import Mesh
 from tests.support.node import packages
 
@@ -76,7 +76,7 @@ def test_linters_find_nothing() -> None:
 
 
 async def apply_quickstart(rest: Rest) -> None:
-    page = packages.REPOSITORY / "examples/quickstart/catalog.yaml"
+    page = REPOSITORY / "examples/quickstart/catalog.yaml"
     catalog = yaml.safe_load(page.read_text(encoding="utf-8"))
     await rest.acall("POST", "/v1/pricing/catalog", {"catalog": catalog})
 

@@ -86,9 +86,9 @@ def transfer_of(item: pb.Transfer) -> Transfer | Malformed:
     if broken:
         message = "; ".join(f"{v.field}: {v.description}" for v in broken[:5])
         return Malformed(message, item.linked)
-    if item.timeout.nanos % 1_000_000:
-        return Malformed("timeout: must be of whole milliseconds", item.linked)
     has_amount = item.HasField("amount")
+    if problem := _problem(item, has_amount=has_amount):
+        return Malformed(problem, item.linked)
     return Transfer(
         transfer_id=UUID(item.transfer_id),
         debit_account_id=item.debit_account_id,
@@ -104,6 +104,19 @@ def transfer_of(item: pb.Transfer) -> Transfer | Malformed:
         timeout_ms=item.timeout.seconds * 1000 + item.timeout.nanos // 1_000_000,
         flags=_flags_of(item),
     )
+
+
+def _problem(item: pb.Transfer, *, has_amount: bool) -> str:
+    """Say what is missing, or odd, in a transfer of its kind; an empty text for nothing."""
+    if item.kind not in (pb.KIND_POST_PENDING, pb.KIND_VOID_PENDING):
+        for name in ("debit_account_id", "credit_account_id"):
+            if not getattr(item, name):
+                return f"{name}: is required, unless the transfer posts or voids a hold"
+        if not (has_amount or item.balancing_debit or item.balancing_credit):
+            return "amount: is required, unless the transfer posts or voids a hold or is balancing"
+    if item.timeout.nanos % 1_000_000:
+        return "timeout: must be of whole milliseconds"
+    return ""
 
 
 def _flags_of(item: pb.Transfer) -> TransferFlags:

@@ -480,7 +480,12 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
                 amount=usd(99),
                 code=9,
                 kind=ledger_pb2.KIND_POSTED,
-            )
+            ),
+            ledger_pb2.Transfer(
+                transfer_id=str(uuid4()),
+                pending_id=other.ids["hold"],
+                kind=ledger_pb2.KIND_VOID_PENDING,
+            ),
         ]
     ),
     "contracts.v1.ContractMonitorService.RegisterContracts": lambda other: (

@@ -1101,13 +1101,12 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x06limits\x18\t \x01(\v2!.payments.ledger.v1.AccountLimitsR\x06limits\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xce\n" +
-	"\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\a\n" +
 	"\bTransfer\x12)\n" +
 	"\vtransfer_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\n" +
-	"transferId\x12I\n" +
-	"\x10debit_account_id\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{0,200}$R\x0edebitAccountId\x12K\n" +
-	"\x11credit_account_id\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{0,200}$R\x0fcreditAccountId\x12/\n" +
+	"transferId\x12L\n" +
+	"\x10debit_account_id\x18\x02 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\x0edebitAccountId\x12N\n" +
+	"\x11credit_account_id\x18\x03 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\x0fcreditAccountId\x12/\n" +
 	"\x06amount\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyR\x06amount\x12\x1f\n" +
 	"\x04code\x18\x05 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00R\x04code\x126\n" +
 	"\x04kind\x18\x06 \x01(\x0e2\x18.payments.ledger.v1.KindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12*\n" +
@@ -1125,9 +1124,7 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\rmulti_capture\x18\x11 \x01(\bR\fmultiCapture\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:\xa7\x03\xbaH\xa3\x03\x1a\xd6\x01\n" +
-	"\x11transfer.accounts\x12^debit_account_id and credit_account_id are required, unless the transfer posts or voids a hold\x1aa(this.debit_account_id != '' && this.credit_account_id != '') || this.kind == 3 || this.kind == 4\x1a\xc7\x01\n" +
-	"\x0ftransfer.amount\x12Mamount is required, unless the transfer posts or voids a hold or is balancing\x1aehas(this.amount) || this.kind == 3 || this.kind == 4 || this.balancing_debit || this.balancing_credit\"\xc5\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc5\x04\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x12\x10\n" +

@@ -20,6 +20,7 @@ from services.ledger.domain.accounts import (
     Flags,
     Limits,
 )
+from services.ledger.domain.holds import TransferView
 from services.ledger.domain.posting import Verdict
 from services.ledger.domain.transfers import (
     NO_FLAGS,
@@ -27,6 +28,7 @@ from services.ledger.domain.transfers import (
     Malformed,
     Transfer,
     TransferFlags,
+    moved,
 )
 from services.ledger.domain.trial_balance import CurrencySums, TypeSums
 from services.runtime.edge import validation
@@ -189,6 +191,38 @@ def account(view: AccountView) -> pb.Account:
         message.limits.ceiling.CopyFrom(_minor(shown.currency_code, limits.ceiling_minor))
     message.created_at.FromDatetime(view.created_at)
     return message
+
+
+def recorded_transfer(view: TransferView) -> pb.RecordedTransfer:
+    """Write a transfer as it is in the books."""
+    shown = view.transfer
+    flags = shown.flags
+    transfer = pb.Transfer(
+        transfer_id=str(shown.transfer_id),
+        debit_account_id=shown.debit_account_id,
+        credit_account_id=shown.credit_account_id,
+        amount=_minor(shown.currency_code, moved(shown)),
+        code=shown.code,
+        kind=int(shown.kind),  # type: ignore[arg-type] # numbers agree, see the tests
+        pending_id=str(shown.pending_id or ""),
+        linked=shown.linked,
+        balancing_debit=flags.balancing_debit,
+        balancing_credit=flags.balancing_credit,
+        closing_debit=flags.closing_debit,
+        closing_credit=flags.closing_credit,
+        multi_capture=flags.multi_capture,
+        effective_at=edge.stamp(view.effective_at),
+        metadata=shown.metadata,
+    )
+    if shown.timeout_ms:
+        transfer.timeout.FromMilliseconds(shown.timeout_ms)
+    found = pb.RecordedTransfer(transfer=transfer, recorded_at=edge.stamp(view.recorded_at))
+    if view.hold is not None:
+        found.hold.state = int(view.hold.state)  # type: ignore[assignment]
+        found.hold.remaining.CopyFrom(_minor(shown.currency_code, view.hold.remaining_minor))
+        if view.hold.expires_at is not None:
+            found.hold.expires_at.CopyFrom(edge.stamp(view.hold.expires_at))
+    return found
 
 
 def entry(view: EntryView, account_type: AccountType) -> pb.Entry:

@@ -419,6 +419,8 @@ def _restore(item: Balance | Hold, stood: Balance | Hold) -> None:
 def _content_refusal(transfer: Transfer) -> TransferResult | None:
     """Judge what can be judged of a transfer without the books."""
     is_hold, flags, amount = transfer.kind is Kind.PENDING, transfer.flags, transfer.amount_minor
+    if transfer.is_plain and transfer.debit_account_id != transfer.credit_account_id:
+        return None if moved(transfer) > 0 else _R.AMOUNT_MUST_BE_POSITIVE
     is_zero_allowed = is_hold and flags.is_closing
     rules = (
         (flags.multi_capture and not is_hold, _R.FLAGS_ARE_MUTUALLY_EXCLUSIVE),

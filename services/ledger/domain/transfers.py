@@ -186,7 +186,7 @@ class Transfer:
             and self.amount_minor is not None
             and self.pending_id is None
             and not self.timeout_ms
-            and self.flags == NO_FLAGS
+            and (self.flags is NO_FLAGS or self.flags == NO_FLAGS)
         )
 
 

@@ -252,6 +252,10 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
         lambda other: ledger_service_pb2.ListEntriesRequest(account_id=receivable(other)),
         "NOT_FOUND",
     ),
+    "ledger.v1.LedgerService.GetTransfer": (
+        OWN["ledger.v1.LedgerService.GetTransfer"],
+        "NOT_FOUND",
+    ),
     "ledger.v1.LedgerService.ExportEntries": (
         lambda other: ledger_service_pb2.ExportEntriesRequest(account_ids=[receivable(other)]),
         "NOT_FOUND",

@@ -262,9 +262,13 @@ class _Evaluator:
             return refused
         debit = self.balances[asked.debit_account_id]
         credit = self.balances[asked.credit_account_id]
-        resolved = _fits(asked, debit, credit) or _capped(asked, debit, credit)
+        refused = _fits(asked, debit, credit)
+        if refused:
+            return refused
+        resolved = _capped(asked, debit, credit)
         if isinstance(resolved, TransferResult):
-            return resolved
+            # Nothing moves, so no sum overflows: of the rules that come first only that of the timeout is left.
+            return self._timeout_overflow(asked) or resolved
         refused = self._overflow(resolved, debit, credit) or _beyond_limits(resolved, debit, credit)
         if refused:
             return refused
@@ -359,6 +363,9 @@ class _Evaluator:
             return _R.OVERFLOWS_DEBITS
         if credit.credits_posted + credit.credits_pending + amount > MINOR_UNITS_MAX:
             return _R.OVERFLOWS_CREDITS
+        return self._timeout_overflow(transfer)
+
+    def _timeout_overflow(self, transfer: Transfer) -> TransferResult | None:
         if transfer.timeout_ms:
             left = datetime.max.replace(tzinfo=UTC) - self.books.now
             if transfer.timeout_ms > left // timedelta(milliseconds=1):

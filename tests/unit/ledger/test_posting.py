@@ -25,6 +25,7 @@ from services.ledger.domain.transfers import (
     Kind,
     Malformed,
     Transfer,
+    TransferFlags,
     TransferResult,
     fingerprint,
 )
@@ -214,3 +215,12 @@ def test_the_contract_says_which_refusals_burn_the_id() -> None:
     contract = CONTRACT.read_text(encoding="utf-8")
     burning = re.findall(r"Burns the id\.\n +TRANSFER_RESULT_(\w+) =", contract)
     assert {TransferResult[name] for name in burning} == BURNING == BURNS
+
+
+def test_a_timeout_beyond_all_time_comes_before_nothing_to_balance() -> None:
+    asked = transfer(
+        1, kind=Kind.PENDING, timeout_ms=10**15, flags=TransferFlags(balancing_debit=True)
+    )
+    done = judge([asked], book())
+    assert results(done) == ["OVERFLOWS_TIMEOUT"]
+    assert not done.burnt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -30,7 +31,7 @@ from services.ledger.domain.transfers import (
     fingerprint,
 )
 from services.runtime.money import MINOR_UNITS_MAX
-from tests.support.ledger.books import NOW
+from tests.support.ledger.books import NOW, Ledger
 from tests.support.ledger.model import BURNS
 
 R = TransferResult
@@ -224,3 +225,20 @@ def test_a_timeout_beyond_all_time_comes_before_nothing_to_balance() -> None:
     done = judge([asked], book())
     assert results(done) == ["OVERFLOWS_TIMEOUT"]
     assert not done.burnt
+
+
+def test_a_chain_that_is_undone_has_moved_no_hold() -> None:
+    ledger = Ledger()
+    ledger.open("a", "b")
+    hold = transfer(1, kind=Kind.PENDING, flags=TransferFlags(multi_capture=True))
+    assert results(ledger.post([hold])) == ["OK"]
+    part = transfer(2, "", "", 4, kind=Kind.POST_PENDING, pending_id=hold.transfer_id, linked=True)
+    failing = transfer(3, "missing")
+    undone = ledger.post([part, failing])
+    assert results(undone) == ["LINKED_EVENT_FAILED", "DEBIT_ACCOUNT_NOT_FOUND"]
+    assert not undone.moved_holds
+    # Undone after a part that stands, it leaves that part.
+    alone = replace(part, transfer_id=UUID(int=4), linked=False)
+    both = ledger.post([alone, part, replace(failing, transfer_id=UUID(int=5))])
+    assert results(both)[0] == "OK"
+    assert both.moved_holds[hold.transfer_id].remaining_minor == 6

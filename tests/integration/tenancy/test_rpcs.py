@@ -123,6 +123,9 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     "ledger.v1.LedgerService.ListEntries": lambda own: ledger_service_pb2.ListEntriesRequest(
         account_id="commission:USD"
     ),
+    "ledger.v1.LedgerService.GetTransfer": lambda own: ledger_service_pb2.GetTransferRequest(
+        transfer_id=own.ids["hold"]
+    ),
     "ledger.v1.LedgerService.ExportEntries": lambda own: ledger_service_pb2.ExportEntriesRequest(),
     "ledger.v1.LedgerService.GetTrialBalance": lambda own: (
         ledger_service_pb2.GetTrialBalanceRequest()

@@ -116,10 +116,6 @@ SELECT tenant_id, item_id, epoch, tries, correlation_id, causation_id, tracepare
 -- @due_lag
 SELECT due, oldest_at FROM ledger.due_lag(%(now)s);
 
--- @put_off
-UPDATE ledger.hold SET due_at = %(due_at)s, lease_owner = NULL, lease_until = NULL
- WHERE tenant_id = %(tenant_id)s AND transfer_id = %(transfer_id)s AND epoch = %(epoch)s AND state = 1;
-
 -- @booked_of_payment
 -- Charges (2001) less refunds (2002); the index transfer_of_payment has the same condition.
 SELECT coalesce(sum(CASE code WHEN 2001 THEN amount_minor ELSE -amount_minor END), 0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -469,17 +468,6 @@ async def claim_due(work: UnitOfWork, owner: str, lease_ms: int, limit: int) -> 
 async def due_lag(database: Database) -> Lag:
     """Tell how many holds are over and not given up yet."""
     return await lag(database, _SQL["due_lag"])
-
-
-async def put_off(work: UnitOfWork, claim: Claim, due_at: datetime) -> None:
-    """Give a hold back, due later; one that has ended meanwhile, or is another's, stays as it is."""
-    parameters = {
-        "tenant_id": work.tenant_id,
-        "transfer_id": UUID(claim.item_id),
-        "epoch": claim.epoch,
-        "due_at": due_at,
-    }
-    await work.execute(_SQL["put_off"], parameters)
 
 
 # ---- Reading the books

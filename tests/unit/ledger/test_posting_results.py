@@ -530,3 +530,19 @@ def test_a_closing_hold_closes_until_it_is_voided_or_expires(amount: int, by_tim
         assert end(17, Kind.VOID_PENDING, THIS) is R.OK
     assert answer(18) is R.OK
     assert all(b.debits_pending == b.credits_pending == 0 for b in books.balances.values())
+
+
+@pytest.mark.parametrize("side", ["closing_debit", "closing_credit"])
+def test_a_hold_opens_what_it_has_closed_and_nothing_else(side: str) -> None:
+    books = ledger()
+    closing = replace(PENDING, flags=TransferFlags(**{side: True}))
+    assert books.post([closing]).verdicts[0].result is R.OK
+    name = "a" if side == "closing_debit" else "b"
+
+    def void(number: int, pending_id: UUID) -> set[str]:
+        asked = replace(VOID, transfer_id=UUID(int=number), pending_id=pending_id)
+        assert books.post([asked]).verdicts[0].result is R.OK
+        return {b.account_id for b in books.balances.values() if b.closed}
+
+    assert void(10, HOLD) == {name}
+    assert void(11, THIS) == set()

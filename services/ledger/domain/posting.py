@@ -492,15 +492,17 @@ def _capped(transfer: Transfer, debit: Balance, credit: Balance) -> Transfer | T
     if not flags.is_balancing:
         return transfer
     amount = MINOR_UNITS_MAX if transfer.amount_minor is None else transfer.amount_minor
+    # What closes an account may be of nothing, as when the account is even.
+    closes = transfer.kind is Kind.PENDING and flags.is_closing
     if flags.balancing_debit:
         left = debit.credits_posted - debit.debits_posted - debit.debits_pending
-        amount = min(amount, left)
-        if amount <= 0:
+        amount = max(min(amount, left), 0)
+        if amount == 0 and not closes:
             return _R.EXCEEDS_CREDITS
     if flags.balancing_credit:
         left = credit.debits_posted - credit.credits_posted - credit.credits_pending
-        amount = min(amount, left)
-        if amount <= 0:
+        amount = max(min(amount, left), 0)
+        if amount == 0 and not closes:
             return _R.EXCEEDS_DEBITS
     return replace(
         transfer,

@@ -264,8 +264,9 @@ def _digest(content: str) -> bytes:
 def first_difference(existing: Transfer, asked: Transfer) -> TransferResult:
     """Name what differs between two transfers of one id whose fingerprints differ; EXISTS when nothing does.
 
-    `existing` has the accounts and the amount that moved, whatever was left open by its sender: what is asked for
-    differs from it only where it is given. Of a balancing transfer the amount is the most that may move, so any that
+    `existing` has the accounts and the code that it came to, whatever was left open by its sender: what is asked for
+    differs in these only where it is given. All and so much are different amounts, even where they come to the same;
+    of a balancing transfer the amount is the most that may move, so any that
     allows what moved, in its currency, is the same (TigerBeetle's rule).
     """
     differences = (

@@ -266,6 +266,8 @@ class Model:
             yield R.OVERFLOWS_CREDITS
 
     def _unbalanced(self, asked: Transfer) -> Iterator[TransferResult]:
+        if _closes(asked):
+            return  # what closes an account may be of nothing
         cap, debit_room, credit_room = self._rooms(asked)
         if asked.flags.balancing_debit and min(cap, debit_room) <= 0:
             yield R.EXCEEDS_CREDITS
@@ -443,7 +445,11 @@ class Model:
             amount = min(amount, debit_room)
         if asked.flags.balancing_credit:
             amount = min(amount, credit_room)
-        return amount
+        return max(amount, 0) if _closes(asked) and asked.flags.is_balancing else amount
+
+
+def _closes(asked: Transfer) -> bool:
+    return asked.kind is Kind.PENDING and (asked.flags.closing_debit or asked.flags.closing_credit)
 
 
 def _rises_by_debit(account: Account) -> bool:

@@ -276,8 +276,8 @@ type AccountFlags struct {
 	// A transfer that would make credits_posted larger than debits_posted is refused with
 	// TRANSFER_RESULT_EXCEEDS_DEBITS: a receivable that cannot be overpaid.
 	CreditsMustNotExceedDebits bool `protobuf:"varint,2,opt,name=credits_must_not_exceed_debits,json=creditsMustNotExceedDebits,proto3" json:"credits_must_not_exceed_debits,omitempty"`
-	// A closed account refuses every transfer, but for the end of a hold that stood before. An account is also closed by
-	// a hold with closing_debit or closing_credit, and then opened again when that hold is voided or expires.
+	// A closed account refuses every transfer, but for one that voids a hold. An account is also closed by a hold with
+	// closing_debit or closing_credit, and then opened again when that hold is voided or expires.
 	Closed        bool `protobuf:"varint,3,opt,name=closed,proto3" json:"closed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -607,10 +607,11 @@ type Transfer struct {
 	// last transfer of a chain has linked = false.
 	Linked bool `protobuf:"varint,8,opt,name=linked,proto3" json:"linked,omitempty"`
 	// True moves at most what the debit account can give until its debits, holds counted, equal its credits: amount is the
-	// most that moves. Refused with TRANSFER_RESULT_EXCEEDS_CREDITS when that is nothing.
+	// most that moves. Refused with TRANSFER_RESULT_EXCEEDS_CREDITS when that is nothing, unless it is a hold that closes
+	// an account.
 	BalancingDebit bool `protobuf:"varint,9,opt,name=balancing_debit,json=balancingDebit,proto3" json:"balancing_debit,omitempty"`
 	// True moves at most what the credit account can take until its credits, holds counted, equal its debits. Refused with
-	// TRANSFER_RESULT_EXCEEDS_DEBITS when that is nothing.
+	// TRANSFER_RESULT_EXCEEDS_DEBITS when that is nothing, unless it is a hold that closes an account.
 	BalancingCredit bool `protobuf:"varint,10,opt,name=balancing_credit,json=balancingCredit,proto3" json:"balancing_credit,omitempty"`
 	// True closes the debit account until the hold is voided or expires: it cannot be posted. Only of a hold.
 	ClosingDebit bool `protobuf:"varint,11,opt,name=closing_debit,json=closingDebit,proto3" json:"closing_debit,omitempty"`

@@ -184,7 +184,7 @@ const (
 	TransferResult_TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CURRENCY TransferResult = 94
 	// The hold has another code.
 	TransferResult_TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CODE TransferResult = 95
-	// More is posted than is left of the hold.
+	// More is posted than is left of the hold, or more is posted or voided than was held at first.
 	TransferResult_TRANSFER_RESULT_EXCEEDS_PENDING_TRANSFER_AMOUNT TransferResult = 96
 	// Another amount is voided than is left of the hold.
 	TransferResult_TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT TransferResult = 97

@@ -164,8 +164,8 @@ class AccountFlags(_message.Message):
     TRANSFER_RESULT_EXCEEDS_DEBITS: a receivable that cannot be overpaid.
     """
     closed: _builtins.bool
-    """A closed account refuses every transfer, but for the end of a hold that stood before. An account is also closed by
-    a hold with closing_debit or closing_credit, and then opened again when that hold is voided or expires.
+    """A closed account refuses every transfer, but for one that voids a hold. An account is also closed by a hold with
+    closing_debit or closing_credit, and then opened again when that hold is voided or expires.
     """
     def __init__(
         self,
@@ -400,11 +400,12 @@ class Transfer(_message.Message):
     """
     balancing_debit: _builtins.bool
     """True moves at most what the debit account can give until its debits, holds counted, equal its credits: amount is the
-    most that moves. Refused with TRANSFER_RESULT_EXCEEDS_CREDITS when that is nothing.
+    most that moves. Refused with TRANSFER_RESULT_EXCEEDS_CREDITS when that is nothing, unless it is a hold that closes
+    an account.
     """
     balancing_credit: _builtins.bool
     """True moves at most what the credit account can take until its credits, holds counted, equal its debits. Refused with
-    TRANSFER_RESULT_EXCEEDS_DEBITS when that is nothing.
+    TRANSFER_RESULT_EXCEEDS_DEBITS when that is nothing, unless it is a hold that closes an account.
     """
     closing_debit: _builtins.bool
     """True closes the debit account until the hold is voided or expires: it cannot be posted. Only of a hold."""

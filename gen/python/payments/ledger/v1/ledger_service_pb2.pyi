@@ -149,7 +149,7 @@ class _TransferResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transf
     TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CODE: _TransferResult.ValueType  # 95
     """The hold has another code."""
     TRANSFER_RESULT_EXCEEDS_PENDING_TRANSFER_AMOUNT: _TransferResult.ValueType  # 96
-    """More is posted than is left of the hold."""
+    """More is posted than is left of the hold, or more is posted or voided than was held at first."""
     TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT: _TransferResult.ValueType  # 97
     """Another amount is voided than is left of the hold."""
     TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_POSTED: _TransferResult.ValueType  # 98
@@ -275,7 +275,7 @@ TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CURRENCY: TransferResult.ValueTyp
 TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CODE: TransferResult.ValueType  # 95
 """The hold has another code."""
 TRANSFER_RESULT_EXCEEDS_PENDING_TRANSFER_AMOUNT: TransferResult.ValueType  # 96
-"""More is posted than is left of the hold."""
+"""More is posted than is left of the hold, or more is posted or voided than was held at first."""
 TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT: TransferResult.ValueType  # 97
 """Another amount is voided than is left of the hold."""
 TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_POSTED: TransferResult.ValueType  # 98

@@ -508,7 +508,7 @@ class TransferResult(betterproto2.Enum):
 
     EXCEEDS_PENDING_TRANSFER_AMOUNT = 96
     """
-    More is posted than is left of the hold.
+    More is posted than is left of the hold, or more is posted or voided than was held at first.
     """
 
     PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT = 97
@@ -840,8 +840,8 @@ class AccountFlags(CheckedMessage):
 
     closed: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
     """
-    A closed account refuses every transfer, but for the end of a hold that stood before. An account is also closed by
-    a hold with closing_debit or closing_credit, and then opened again when that hold is voided or expires.
+    A closed account refuses every transfer, but for one that voids a hold. An account is also closed by a hold with
+    closing_debit or closing_credit, and then opened again when that hold is voided or expires.
     """
 
 
@@ -1692,13 +1692,14 @@ class Transfer(CheckedMessage):
     balancing_debit: "bool" = betterproto2.field(9, betterproto2.TYPE_BOOL)
     """
     True moves at most what the debit account can give until its debits, holds counted, equal its credits: amount is the
-    most that moves. Refused with TRANSFER_RESULT_EXCEEDS_CREDITS when that is nothing.
+    most that moves. Refused with TRANSFER_RESULT_EXCEEDS_CREDITS when that is nothing, unless it is a hold that closes
+    an account.
     """
 
     balancing_credit: "bool" = betterproto2.field(10, betterproto2.TYPE_BOOL)
     """
     True moves at most what the credit account can take until its credits, holds counted, equal its debits. Refused with
-    TRANSFER_RESULT_EXCEEDS_DEBITS when that is nothing.
+    TRANSFER_RESULT_EXCEEDS_DEBITS when that is nothing, unless it is a hold that closes an account.
     """
 
     closing_debit: "bool" = betterproto2.field(11, betterproto2.TYPE_BOOL)

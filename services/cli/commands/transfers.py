@@ -102,7 +102,7 @@ _HELP = {
         "a hold is voided whole, or what is left of it: leave out the amount"
     ),
     ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_POSTED: (
-        "it was captured, and that gave up the rest: a hold for several parts is made with --multi-capture"
+        "nothing is held any more: the first capture gives up the rest, unless the hold is made with --multi-capture"
     ),
     ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_VOIDED: (
         "nothing is held any more: make another hold, with --again if it is the same"

@@ -1,4 +1,4 @@
-"""Puts the REST facade's program into the server's wheel, and names the platform that it runs on.
+"""Puts the REST facade's program and the quickstart into the server's wheel, and names the platform that it runs on.
 
 The program is the one that TOLLMESH_GATEWAY names, else build/gateway; without one the wheel runs everywhere, and has
 no REST. `make wheel` builds it linked statically, so that a wheel of Linux needs no particular libc.
@@ -17,6 +17,8 @@ from packaging import tags
 
 # Where services/local/gateway.py looks for it.
 PLACE = "services/local/bin/gateway"
+# Where services/cli/quickstart.py looks for its documents.
+QUICKSTART = "services/cli/data/quickstart"
 _ELF = b"\x7fELF"
 _PT_INTERP = 3
 # A static program asks nothing of a libc. These are the oldest that installers tell apart.
@@ -24,12 +26,14 @@ _STATIC = ("manylinux_2_17_{machine}", "musllinux_1_1_{machine}")
 
 
 class WithFacade(BuildHookInterface[Any]):
-    """Adds the program to a wheel."""
+    """Adds the program and the quickstart to a wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Name program and platform to the build; an editable install takes it from build/."""
         if version == "editable":
             return
+        for document in Path(self.root, "examples/quickstart").glob("*.yaml"):
+            build_data["force_include"][str(document)] = f"{QUICKSTART}/{document.name}"
         chosen = os.environ.get("TOLLMESH_GATEWAY")
         program = Path(chosen) if chosen else Path(self.root, "build/gateway")
         if not program.is_file():

@@ -20,7 +20,7 @@ from services.ledger.domain.accounts import (
     EntryView,
     compare,
 )
-from services.ledger.domain.holds import HoldState
+from services.ledger.domain.holds import HoldState, TransferView
 from services.ledger.domain.payments import Booking, Charge
 from services.ledger.domain.posting import Books, Evaluation, Verdict, evaluate, release
 from services.ledger.domain.transfers import (
@@ -77,6 +77,13 @@ class Ledger:
     async def get_account(self, account_id: str) -> AccountView:
         """Return an account with its balances. Raises NotFound."""
         return _existing(await store.find_account(self._database, account_id), account_id)
+
+    async def get_transfer(self, transfer_id: UUID) -> TransferView:
+        """Return a transfer that is in the books. Raises NotFound."""
+        found = await store.find_transfer(self._database, transfer_id)
+        if found is None:
+            raise NotFound("transfer", str(transfer_id))
+        return found
 
     async def list_accounts(
         self, wanted: AccountFilter, after: str, limit: int

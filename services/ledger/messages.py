@@ -20,6 +20,7 @@ from services.ledger.domain.accounts import (
     Flags,
     Limits,
 )
+from services.ledger.domain.holds import TransferView
 from services.ledger.domain.posting import Verdict
 from services.ledger.domain.transfers import (
     NO_FLAGS,
@@ -27,6 +28,7 @@ from services.ledger.domain.transfers import (
     Malformed,
     Transfer,
     TransferFlags,
+    moved,
 )
 from services.ledger.domain.trial_balance import CurrencySums, TypeSums
 from services.runtime.edge import validation
@@ -86,9 +88,9 @@ def transfer_of(item: pb.Transfer) -> Transfer | Malformed:
     if broken:
         message = "; ".join(f"{v.field}: {v.description}" for v in broken[:5])
         return Malformed(message, item.linked)
-    if item.timeout.nanos % 1_000_000:
-        return Malformed("timeout: must be of whole milliseconds", item.linked)
     has_amount = item.HasField("amount")
+    if problem := _problem(item, has_amount=has_amount):
+        return Malformed(problem, item.linked)
     return Transfer(
         transfer_id=UUID(item.transfer_id),
         debit_account_id=item.debit_account_id,
@@ -104,6 +106,19 @@ def transfer_of(item: pb.Transfer) -> Transfer | Malformed:
         timeout_ms=item.timeout.seconds * 1000 + item.timeout.nanos // 1_000_000,
         flags=_flags_of(item),
     )
+
+
+def _problem(item: pb.Transfer, *, has_amount: bool) -> str:
+    """Say what is missing, or odd, in a transfer of its kind; an empty text for nothing."""
+    if item.kind not in (pb.KIND_POST_PENDING, pb.KIND_VOID_PENDING):
+        for name in ("debit_account_id", "credit_account_id"):
+            if not getattr(item, name):
+                return f"{name}: is required, unless the transfer posts or voids a hold"
+        if not (has_amount or item.balancing_debit or item.balancing_credit):
+            return "amount: is required, unless the transfer posts or voids a hold or is balancing"
+    if item.timeout.nanos % 1_000_000:
+        return "timeout: must be of whole milliseconds"
+    return ""
 
 
 def _flags_of(item: pb.Transfer) -> TransferFlags:
@@ -176,6 +191,38 @@ def account(view: AccountView) -> pb.Account:
         message.limits.ceiling.CopyFrom(_minor(shown.currency_code, limits.ceiling_minor))
     message.created_at.FromDatetime(view.created_at)
     return message
+
+
+def recorded_transfer(view: TransferView) -> pb.RecordedTransfer:
+    """Write a transfer as it is in the books."""
+    shown = view.transfer
+    flags = shown.flags
+    transfer = pb.Transfer(
+        transfer_id=str(shown.transfer_id),
+        debit_account_id=shown.debit_account_id,
+        credit_account_id=shown.credit_account_id,
+        amount=_minor(shown.currency_code, moved(shown)),
+        code=shown.code,
+        kind=int(shown.kind),  # type: ignore[arg-type] # numbers agree, see the tests
+        pending_id=str(shown.pending_id or ""),
+        linked=shown.linked,
+        balancing_debit=flags.balancing_debit,
+        balancing_credit=flags.balancing_credit,
+        closing_debit=flags.closing_debit,
+        closing_credit=flags.closing_credit,
+        multi_capture=flags.multi_capture,
+        effective_at=edge.stamp(view.effective_at),
+        metadata=shown.metadata,
+    )
+    if shown.timeout_ms:
+        transfer.timeout.FromMilliseconds(shown.timeout_ms)
+    found = pb.RecordedTransfer(transfer=transfer, recorded_at=edge.stamp(view.recorded_at))
+    if view.hold is not None:
+        found.hold.state = int(view.hold.state)  # type: ignore[assignment]
+        found.hold.remaining.CopyFrom(_minor(shown.currency_code, view.hold.remaining_minor))
+        if view.hold.expires_at is not None:
+            found.hold.expires_at.CopyFrom(edge.stamp(view.hold.expires_at))
+    return found
 
 
 def entry(view: EntryView, account_type: AccountType) -> pb.Entry:

@@ -61,6 +61,14 @@ SELECT transfer_id, debit_account_id, credit_account_id, currency_code, amount_m
   FROM ledger.transfer
  WHERE tenant_id = %(tenant_id)s AND transfer_id = ANY (%(transfer_ids)s::uuid[]);
 
+-- @read_transfer
+SELECT t.transfer_id, t.debit_account_id, t.credit_account_id, t.currency_code, t.amount_minor, t.code, t.kind, t.linked,
+       t.effective_at, t.recorded_at, t.metadata, t.pending_id, t.timeout_ms, t.flags, t.asked_all, h.remaining_minor,
+       h.state, h.expires_at
+  FROM ledger.transfer AS t
+  LEFT JOIN ledger.hold AS h ON h.tenant_id = t.tenant_id AND h.transfer_id = t.transfer_id
+ WHERE t.tenant_id = %(tenant_id)s AND t.transfer_id = %(transfer_id)s;
+
 -- @read_posted
 SELECT transfer_id FROM ledger.transfer
  WHERE tenant_id = %(tenant_id)s AND transfer_id = ANY (%(transfer_ids)s::uuid[]);

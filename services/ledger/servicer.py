@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
+from uuid import UUID
 
 import grpc
 from payments.ledger.v1 import ledger_pb2 as pb
@@ -83,6 +84,13 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         """Return one account."""
         view = await self._ledger.get_account(request.account_id)
         return service_pb.GetAccountResponse(account=messages.account(view))
+
+    async def GetTransfer(
+        self, request: service_pb.GetTransferRequest, context: _Context
+    ) -> service_pb.GetTransferResponse:
+        """Return one transfer."""
+        view = await self._ledger.get_transfer(UUID(request.transfer_id))
+        return service_pb.GetTransferResponse(transfer=messages.recorded_transfer(view))
 
     async def ListAccounts(
         self, request: service_pb.ListAccountsRequest, context: _Context

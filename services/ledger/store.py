@@ -24,7 +24,7 @@ from services.ledger.domain.accounts import (
     Flags,
     Limits,
 )
-from services.ledger.domain.holds import Hold, HoldState
+from services.ledger.domain.holds import Hold, HoldState, HoldView, TransferView
 from services.ledger.domain.posting import (
     Balance,
     Evaluation,
@@ -253,6 +253,18 @@ async def read_known(
                 stored.fingerprint, stored.result, transfer
             )
     return known
+
+
+async def find_transfer(database: Database, transfer_id: UUID) -> TransferView | None:
+    """Read one transfer of the current tenant, and how it stands if it is a hold."""
+    keys = {"tenant_id": current().tenant_id, "transfer_id": transfer_id}
+    row = (await database.ask(_SQL["read_transfer"], keys)).one_or_none()
+    if row is None:
+        return None
+    hold = None
+    if row.state is not None:
+        hold = HoldView(HoldState(row.state), row.remaining_minor, row.expires_at)
+    return TransferView(_transfer(row), row.effective_at, row.recorded_at, hold)
 
 
 async def booked_of_payment(work: UnitOfWork, payment_id: str) -> int:

@@ -17,7 +17,8 @@ with Client() as client:
     )
     with Client(client.settings.address, made.secret) as reports:
         print(
-            len(reports.charge.list_charges(ListChargesRequest(org_id="acme")).charges), "charges"
+            len(reports.charge.list_charges(ListChargesRequest(org_id="example-python")).charges),
+            "charges",
         )
         try:
             reports.metering.ingest_events(IngestEventsRequest())

@@ -18,7 +18,9 @@ async def explain(client: AsyncClient, charge_id: str) -> str:
 async def main() -> None:
     """Read all pages, and explain what they hold."""
     async with AsyncClient() as client:
-        charges = client.charge.all_charges(ListChargesRequest(org_id="acme", page_size=50))
+        charges = client.charge.all_charges(
+            ListChargesRequest(org_id="example-python", page_size=50)
+        )
         ids = [charge.charge_id async for charge in charges]
         print(*await asyncio.gather(*(explain(client, charge_id) for charge_id in ids)), sep="\n")
 

@@ -7,10 +7,10 @@ from payments_sdk.payments.type.v1 import Money
 from tollmesh_client import Client
 
 bank = ledger.Account(
-    account_id="bank:main:EUR", currency_code="EUR", type=ledger.AccountType.ASSET
+    account_id="bank:example:EUR", currency_code="EUR", type=ledger.AccountType.ASSET
 )
 equity = ledger.Account(
-    account_id="capital:EUR", currency_code="EUR", type=ledger.AccountType.EQUITY
+    account_id="capital:example:EUR", currency_code="EUR", type=ledger.AccountType.EQUITY
 )
 # The id is the transfer's for ever: sent again, with it, it is posted once.
 transfer = ledger.Transfer(

@@ -5,7 +5,7 @@ from payments_sdk.payments.orchestration import v1 as orchestration
 from payments_sdk.payments.type.v1 import Money
 from tollmesh_client import Client
 
-config = MerchantConfig(merchant_id="acme-shop")
+config = MerchantConfig(merchant_id="example-shop")
 limit = Money(currency_code="USD", minor_units=2000)
 config.methods = [
     MethodConfig(method="wallet", max_amount=limit, processor_id="sandbox-wallet"),
@@ -17,6 +17,6 @@ with Client() as client:
         orchestration.PutMerchantConfigRequest(config=config)
     )
     print("version", put.version)
-    asked = orchestration.GetMerchantConfigRequest(merchant_id="acme-shop")
+    asked = orchestration.GetMerchantConfigRequest(merchant_id="example-shop")
     stored = client.merchant_config.get_merchant_config(asked).config
     print([method.method for method in stored.methods])

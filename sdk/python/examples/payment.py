@@ -7,9 +7,9 @@ from payments_sdk.payments.orchestration import v1 as orchestration
 from tollmesh_client import Client, InvalidArgument
 
 body = {
-    "merchant_id": "acme-shop",
+    "merchant_id": "example-shop",
     "order_id": f"order-{uuid4()}",
-    "org_id": "acme",
+    "org_id": "example-python",
     "currency": "USD",
     "amount": "56.84",
     "payment_methods": [

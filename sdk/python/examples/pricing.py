@@ -16,11 +16,13 @@ with Client() as client:
     answer = client.pricing.evaluate_price(asked)
     print(f"1,500 units: {answer.amount.minor_units} cents, exactly {answer.exact_amount}")
     estimate = client.pricing.estimate(
-        pricing.EstimateRequest(org_id="acme", skus={"api.calls": "3"}, leads="200")
+        pricing.EstimateRequest(org_id="example-python", skus={"example.calls": "3"}, leads="200")
     )
     print(f"3 calls for each of 200 leads: {estimate.grand_total.minor_units} cents")
     today = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
     period = Period(start_at=today - timedelta(days=1), end_at=today)
-    rated = client.pricing.rate_usage(pricing.RateUsageRequest(org_id="acme", period=period))
+    rated = client.pricing.rate_usage(
+        pricing.RateUsageRequest(org_id="example-python", period=period)
+    )
     for line in rated.lines:
         print(f"{line.sku}: {line.quantity} for {line.exact_amount}")

@@ -103,3 +103,22 @@ class Hold:
             code=self.code,
             asked_all=given is None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class HoldView:
+    """How a hold stands; amounts in minor units."""
+
+    state: HoldState
+    remaining_minor: int
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TransferView:
+    """A transfer in the books, `effective_at` given or not; `hold` says how it stands, if it is one."""
+
+    transfer: Transfer
+    effective_at: datetime
+    recorded_at: datetime
+    hold: HoldView | None

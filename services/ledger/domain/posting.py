@@ -171,11 +171,18 @@ def _chains(batch: Sequence[Transfer | Malformed]) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """How things stood before a member of a chain was accepted."""
+    """How things stood before a member of a chain was accepted.
+
+    Attributes:
+        balances, hold: what it changes, each with a copy.
+        opened: it made a hold.
+        moves_first: nothing of the batch had moved the hold before.
+    """
 
     balances: tuple[tuple[Balance, Balance], ...]
     hold: tuple[Hold, Hold] | None
     opened: bool
+    moves_first: bool
 
 
 class _Evaluator:
@@ -262,9 +269,13 @@ class _Evaluator:
             return refused
         debit = self.balances[asked.debit_account_id]
         credit = self.balances[asked.credit_account_id]
-        resolved = _fits(asked, debit, credit) or _capped(asked, debit, credit)
+        refused = _fits(asked, debit, credit)
+        if refused:
+            return refused
+        resolved = _capped(asked, debit, credit)
         if isinstance(resolved, TransferResult):
-            return resolved
+            # Nothing moves, so no sum overflows: of the rules that come first only that of the timeout is left.
+            return self._timeout_overflow(asked) or resolved
         refused = self._overflow(resolved, debit, credit) or _beyond_limits(resolved, debit, credit)
         if refused:
             return refused
@@ -359,6 +370,9 @@ class _Evaluator:
             return _R.OVERFLOWS_DEBITS
         if credit.credits_posted + credit.credits_pending + amount > MINOR_UNITS_MAX:
             return _R.OVERFLOWS_CREDITS
+        return self._timeout_overflow(transfer)
+
+    def _timeout_overflow(self, transfer: Transfer) -> TransferResult | None:
         if transfer.timeout_ms:
             left = datetime.max.replace(tzinfo=UTC) - self.books.now
             if transfer.timeout_ms > left // timedelta(milliseconds=1):
@@ -381,7 +395,11 @@ class _Evaluator:
         if self.journal is not None:
             balances = ((debit, replace(debit)), (credit, replace(credit)))
             held = None if hold is None else (hold, replace(hold))
-            self.journal.append(_Before(balances, held, opens))
+            moves_first = hold is not None and not (
+                hold.transfer_id in self.outcome.opened
+                or hold.transfer_id in self.outcome.moved_holds
+            )
+            self.journal.append(_Before(balances, held, opens, moves_first))
 
     def _undo(self) -> None:
         for before in reversed(self.journal or ()):
@@ -392,6 +410,8 @@ class _Evaluator:
                 _restore(balance, stood)
             if before.hold is not None:
                 _restore(*before.hold)
+                if before.moves_first:
+                    del self.outcome.moved_holds[before.hold[0].transfer_id]
             if before.opened:
                 del self.outcome.opened[transfer_id]
         self.journal = None
@@ -419,6 +439,8 @@ def _restore(item: Balance | Hold, stood: Balance | Hold) -> None:
 def _content_refusal(transfer: Transfer) -> TransferResult | None:
     """Judge what can be judged of a transfer without the books."""
     is_hold, flags, amount = transfer.kind is Kind.PENDING, transfer.flags, transfer.amount_minor
+    if transfer.is_plain and transfer.debit_account_id != transfer.credit_account_id:
+        return None if moved(transfer) > 0 else _R.AMOUNT_MUST_BE_POSITIVE
     is_zero_allowed = is_hold and flags.is_closing
     rules = (
         (flags.multi_capture and not is_hold, _R.FLAGS_ARE_MUTUALLY_EXCLUSIVE),

@@ -186,7 +186,7 @@ class Transfer:
             and self.amount_minor is not None
             and self.pending_id is None
             and not self.timeout_ms
-            and self.flags == NO_FLAGS
+            and (self.flags is NO_FLAGS or self.flags == NO_FLAGS)
         )
 
 
@@ -262,7 +262,7 @@ def first_difference(existing: Transfer, asked: Transfer) -> TransferResult:
 
     `existing` has the accounts and the amount that moved, whatever was left open by its sender: what is asked for
     differs from it only where it is given. Of a balancing transfer the amount is the most that may move, so any that
-    allows what moved is the same (TigerBeetle's rule).
+    allows what moved, in its currency, is the same (TigerBeetle's rule).
     """
     differences = (
         (existing.linked != asked.linked, TransferResult.EXISTS_WITH_DIFFERENT_LINKED),
@@ -305,7 +305,10 @@ def _open(asked: Transfer, existing: str) -> tuple[str, ...]:
 def _amount_differs(existing: Transfer, asked: Transfer) -> bool:
     assert existing.amount_minor is not None, "what is decided on has an amount"
     if asked.flags.is_balancing:
-        return asked.amount_minor is not None and asked.amount_minor < existing.amount_minor
+        return asked.amount_minor is not None and (
+            asked.currency_code != existing.currency_code
+            or asked.amount_minor < existing.amount_minor
+        )
     if asked.amount_minor is None or existing.asked_all:
         return (asked.amount_minor is None) != existing.asked_all
     return (existing.currency_code, existing.amount_minor) != (

@@ -6,12 +6,14 @@ import asyncio
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import openapi_spec_validator
+import yaml
 
 from tests.integration.gateway.test_http import published
 from tests.support.http import examples
-from tests.support.http.rest import Rest, facade
+from tests.support.http.rest import REPOSITORY, Rest, facade
 from tests.support.mesh.serving import Mesh
 from tests.support.node import packages
 
@@ -73,6 +75,18 @@ def test_linters_find_nothing() -> None:
     assert said["totals"] == {"errors": 0, "warnings": 0, "ignored": 0}, said["problems"][:5]
 
 
+async def apply_quickstart(rest: Rest) -> None:
+    page = REPOSITORY / "examples/quickstart/catalog.yaml"
+    catalog = yaml.safe_load(page.read_text(encoding="utf-8"))
+    await rest.acall("POST", "/v1/pricing/catalog", {"catalog": catalog})
+
+
+async def entitlements_of_acme(rest: Rest) -> Any:
+    listed = (await rest.acall("GET", "/v1/pricing/entitlements?org_id=acme")).json()
+    assert len(listed["entitlements"]) == 1
+    return listed
+
+
 async def test_the_packed_client_bills_usage(mesh: Mesh, rest: Rest, tmp_path: Path) -> None:
     stock = {
         "subject": "stock.moved",
@@ -82,6 +96,8 @@ async def test_the_packed_client_bills_usage(mesh: Mesh, rest: Rest, tmp_path: P
     await rest.acall("POST", "/v1/event-types", {"event_types": [stock]})
     await published(mesh, rest, "one", "two", "three")
 
+    await apply_quickstart(rest)
+    before = await entitlements_of_acme(rest)
     readme = (packages.SDK / "README.md").read_text()
     (program,) = re.findall(r"^```ts\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
     assert len([line for line in program.splitlines() if line.strip()]) <= 30
@@ -115,6 +131,9 @@ async def test_the_packed_client_bills_usage(mesh: Mesh, rest: Rest, tmp_path: P
     assert re.fullmatch(
         r"1 accepted, 1 again\nchg_\S+: 200 cents\ncharge\.\S+\nCHARGE_STATUS_SETTLED\n", billed
     ), billed
+    again = await asyncio.to_thread(packages.run, "node", "bill.js", folder=user, env=env)
+    assert again == billed.replace("1 accepted, 1 again", "0 accepted, 2 again")
+    assert await entitlements_of_acme(rest) == before
     more = await asyncio.to_thread(packages.run, "node", "more.js", folder=user, env=env)
     assert more.splitlines() == [
         "404 NOT_FOUND charge true",

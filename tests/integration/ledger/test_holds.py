@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
@@ -157,6 +159,39 @@ async def test_a_hold_may_be_posted_in_several_parts(books: Books) -> None:
     ]
     assert await books.sums("a") == (10, 0, 0, 0)
     assert await books.entries("b") == [4, 5, 1]
+
+
+async def test_a_transfer_is_read_as_it_came_to_stand(books: Books) -> None:
+    await books.open("a")
+    await books.open("b")
+    day = Timestamp(seconds=86_400)
+    metadata = {"why": "deposit"}
+    more = {"code": 3, "effective_at": day, "metadata": metadata}
+    held = hold("a", "b", 10, timeout=Duration(seconds=60), multi_capture=True, **more)
+    part, rest = end(held, POST, 4), end(held, VOID)
+    assert await books.post(held, part) == ["OK", "OK"]
+
+    async def read(transfer_id: str) -> pb.RecordedTransfer:
+        request = service_pb.GetTransferRequest(transfer_id=transfer_id)
+        return (await books.stub.GetTransfer(request)).transfer
+
+    found = await read(held.transfer_id)
+    assert found.transfer == held
+    assert (found.hold.state, found.hold.remaining) == (pb.HOLD_STATE_OPEN, usd(6))
+    expires_in = found.hold.expires_at.ToDatetime() - found.recorded_at.ToDatetime()
+    assert expires_in == timedelta(seconds=60)
+    assert await books.post(rest) == ["OK"]
+    ended = (await read(held.transfer_id)).hold
+    assert (ended.state, ended.remaining) == (pb.HOLD_STATE_VOIDED, usd(0))
+    posted = await read(part.transfer_id)
+    assert not posted.HasField("hold")
+    assert (posted.transfer.debit_account_id, posted.transfer.credit_account_id) == ("a", "b")
+    assert (posted.transfer.amount, posted.transfer.code) == (usd(4), 3)
+    assert posted.transfer.effective_at == posted.recorded_at
+    assert (await read(rest.transfer_id)).transfer.amount == usd(6)
+    with pytest.raises(grpc.aio.AioRpcError) as missing:
+        await read(str(uuid4()))
+    assert missing.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_a_repeat_says_which_field_differs(books: Books) -> None:

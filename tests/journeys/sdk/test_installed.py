@@ -1,11 +1,14 @@
 """What users install works without this tree: the server's wheel, the Python client's, the Go module."""
 
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
 import urllib.request
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,23 +23,34 @@ pytestmark = pytest.mark.xdist_group("sdk")
 EXAMPLES = REPOSITORY / "sdk/python/examples"
 # In this order, since some look at what others made; each with what it says when all went well.
 SAID = {
-    "billing": (r"chg_", ": 700 USD", "receivable:acme:USD DEBIT 700, from revenue:api.calls:USD"),
-    "billing_async": ("api.calls in ",),
-    "metering": ("REJECTED UNKNOWN_SKU: call-", "api.calls 10 in 1 events", " in 5 events"),
+    "billing": (
+        "chg_",
+        ": 700 USD",
+        "receivable:example-python:USD DEBIT 700, from revenue:example.calls:USD",
+    ),
+    "billing_async": ("example.calls in ",),
+    "metering": ("REJECTED UNKNOWN_SKU: call-", "example.calls 10 in 1 events", " in 5 events"),
     "catalog": (
         "would change: {",
-        "api.calls by the call",
-        "starter USD ['api.calls']",
+        "example.calls by the call",
+        "example-python USD ['example.calls']",
         "not there: NOT_FOUND",
         "refused: INVALID_FIELD ['catalog.skus[0].sku']",
     ),
-    "pricing": ("1,500 units: 2500 cents", "api.calls: 240 for 7.0", "3 calls for each of 200"),
+    "pricing": ("1,500 units: 2500 cents", "example.calls: 240 for 7.0", "3 calls for each of 200"),
     "ledger": ("OK\nEXISTS\n[100000]\n", "EUR difference 0"),
     "merchant_config": ("version 1", "['wallet', 'card']"),
     "payment": ("[('wallet', 2000), ('card', 3684)]", "SUCCEEDED True", "[5684]", "page_size"),
-    "contract_monitor": ("['ACCEPTED']",),
+    "contract_monitor": ("['ACCEPTED']", "1 recorded []", "MEDIUM told after 95 s"),
     "event": ("REJECTED EVENT_PAYLOAD_INVALID", 'told: b\'{"sku": "bolt"', "stock.moved bolt"),
     "access": ("1 charges", "SCOPE_MISSING metering:write", "UNAUTHENTICATED"),
+}
+# What they say the second time, where it is something else.
+SAID_AGAIN = SAID | {
+    "metering": ("REJECTED UNKNOWN_SKU: call-", "example.calls 10 in 1 events"),
+    "ledger": ("OK\nEXISTS\n[100000, 200000]\n", "EUR difference 0"),
+    "merchant_config": ("version ", "['wallet', 'card']"),
+    "contract_monitor": ("['DUPLICATE']", "1 recorded []", "MEDIUM told after 95 s"),
 }
 # Runs them in one process, which saves the loading.
 DRIVER = """
@@ -78,18 +92,64 @@ def test_the_client_installs_without_the_server(python: Environment) -> None:
     assert run(python.program("python"), "-c", version, cwd=python.folder) == "0.1.0\n"
 
 
-def test_every_service_has_an_example_that_runs(
-    python: Environment, new_tenant: Callable[[], dict[str, str]], tmp_path: Path
+def bill_by_quickstart(mesh: Installed, tenant: dict[str, str], folder: Path) -> Callable[[], str]:
+    """Take a tenant through the README's quickstart up to its charge; gives what tells its state."""
+
+    def tollmesh(*arguments: str) -> str:
+        program = mesh.environment.program("tollmesh")
+        return run(program, *arguments, cwd=folder, environment=tenant)
+
+    tollmesh("quickstart")
+    tollmesh("catalog", "apply", "quickstart/catalog.yaml")
+    tollmesh("merchants", "put", "quickstart/merchant.yaml")
+    tollmesh("ingest", "quickstart/usage.csv")
+    month = f"{datetime.now(UTC):%Y-%m}"
+    charge = tollmesh("charge", "acme", "--period", month, "--allow-open", "--quiet").strip()
+
+    def state() -> str:
+        return (
+            tollmesh("catalog", "diff", "quickstart/catalog.yaml")
+            + tollmesh("usage", "acme", "--period", month)
+            + tollmesh("explain", charge)
+        )
+
+    return state
+
+
+def test_every_service_has_an_example_that_runs_twice_beside_the_quickstart(
+    mesh: Installed,
+    python: Environment,
+    new_tenant: Callable[[], dict[str, str]],
+    tmp_path: Path,
 ) -> None:
     assert set(SAID) == {path.stem for path in EXAMPLES.glob("*.py")}
+    tenant = new_tenant()
+    state = bill_by_quickstart(mesh, tenant, tmp_path)
+    before = state()
     folder = tmp_path / "examples"
     shutil.copytree(EXAMPLES, folder)
     program = python.program("python")
-    said = run(program, "-c", DRIVER, folder, *SAID, cwd=tmp_path, environment=new_tenant())
-    parts = dict(part.split("\n", 1) for part in said.split("== ")[1:])
-    for name, expected in SAID.items():
-        for text in expected:
-            assert text in parts[name], parts[name]
+    for all_expected in (SAID, SAID_AGAIN):
+        said = run(program, "-c", DRIVER, folder, *SAID, cwd=tmp_path, environment=tenant)
+        parts = dict(part.split("\n", 1) for part in said.split("== ")[1:])
+        for name, expected in all_expected.items():
+            for text in expected:
+                assert text in parts[name], parts[name]
+    assert state() == before
+
+
+def test_the_page_of_the_client_runs_as_printed(
+    python: Environment, new_tenant: Callable[[], dict[str, str]], tmp_path: Path
+) -> None:
+    page = (REPOSITORY / "sdk/python/README.md").read_text(encoding="utf-8")
+    charges, usage = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    tenant, program = new_tenant(), python.program("python")
+    run(program, EXAMPLES / "billing.py", cwd=tmp_path, environment=tenant)
+    said = run(program, "-c", charges, cwd=tmp_path, environment=tenant)
+    assert re.fullmatch(r"chg_\S+ 700 USD\n", said)
+    for _ in range(2):
+        said = run(program, "-c", usage, cwd=tmp_path, environment=tenant)
+        assert said == "1 accepted\n"
 
 
 INGEST = """
@@ -175,26 +235,28 @@ def test_no_event_is_lost_or_counted_twice_when_mesh_or_sender_are_away(
 
 
 def test_the_go_module_is_imported_from_elsewhere_and_bills(
-    new_tenant: Callable[[], dict[str, str]], tmp_path: Path
+    mesh: Installed, new_tenant: Callable[[], dict[str, str]], tmp_path: Path
 ) -> None:
-    shutil.copy(REPOSITORY / "sdk/go/example/main.go", tmp_path)
-    module = REPOSITORY / "gen/go"
-    shutil.copy(module / "go.sum", tmp_path)
-    go = str(rest.go())
+    """As the guide has it typed, in a module beside the clone."""
+    guide = (REPOSITORY / "docs/guides/clients.md").read_text(encoding="utf-8")
+    (commands,) = re.findall(r"^```sh\n([^`]*go mod edit[^`]*)^```$", guide, re.MULTILINE)
+    (tmp_path / "tollmesh").symlink_to(REPOSITORY)
+    user = tmp_path / "bill"
+    user.mkdir()
+    shutil.copy(REPOSITORY / "sdk/go/example/main.go", user)
     # Its versions come from the module alone.
-    tidy = {"GOFLAGS": "-mod=mod -buildvcs=false", "GOTOOLCHAIN": "local"}
-    run(go, "mod", "init", "example.com/bill", cwd=tmp_path, environment=tidy)
-    run(
-        *(go, "mod", "edit", "-require=tollmesh.dev/gen/go@v0.0.0"),
-        f"-replace=tollmesh.dev/gen/go={module}",
-        cwd=tmp_path,
-        environment=tidy,
-    )
-    run(go, "build", "-o", "bill", ".", cwd=tmp_path, environment=tidy)
+    shutil.copy(REPOSITORY / "gen/go/go.sum", user)
+    go = Path(rest.go())
+    tidy = {"GOTOOLCHAIN": "local", "PATH": f"{go.parent}:{os.environ['PATH']}"}
+    run(go, "mod", "init", "example.com/bill", cwd=user, environment=tidy)
+    run("bash", "-ec", commands, cwd=user, environment=tidy)
     tenant = new_tenant()
-    said = run(tmp_path / "bill", cwd=tmp_path, environment=tenant)
+    state = bill_by_quickstart(mesh, tenant, tmp_path)
+    before = state()
+    said = run(user / "bill", cwd=user, environment=tenant)
     assert "24 accepted, 0 duplicate, 0 problems" in said
     assert ": 700 USD" in said
-    assert "receivable:acme:USD DIRECTION_DEBIT 700 from revenue:api.calls:USD" in said
-    again = run(tmp_path / "bill", cwd=tmp_path, environment=tenant)
+    assert "receivable:example-go:USD DIRECTION_DEBIT 700 from revenue:example.calls:USD" in said
+    again = run(user / "bill", cwd=user, environment=tenant)
     assert again == said.replace("24 accepted, 0 duplicate, 0", "0 accepted, 24 duplicate, 24")
+    assert state() == before

@@ -152,8 +152,9 @@ class Recorder:
             return
         example: dict[str, Any] = {"response": answer}
         parameters: dict[str, Any] = dict(variables)
+        schemas = parameter_schemas(operations()[name][2])
         for key, value in parse_qsl(url.query):
-            if key == "subjects":
+            if schemas.get(key, {}).get("type") == "array":
                 parameters.setdefault(key, []).append(value)
             else:
                 is_json = value.isdigit() or value in {"true", "false"}

@@ -1,6 +1,7 @@
 """What becomes of a call: its settings, its tries, its errors."""
 
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -47,8 +48,6 @@ def failed(code: str, retry_after: float | None = None) -> errors.CallError:
 
 
 def test_an_error_has_its_class_and_all_that_the_mesh_says() -> None:
-    from datetime import timedelta
-
     violation = BadRequestFieldViolation(field="period", description="is needed")
     data = status(
         ("ErrorInfo", ErrorInfo("PERIOD_NOT_ENDED", "tollmesh.dev", {"end_at": "2026"})),
@@ -79,6 +78,25 @@ def test_details_that_are_none_are_none(details: Any) -> None:
     error = errors.call_error("UNAVAILABLE", "gone", [(errors.DETAILS_KEY, details)], "")
     assert isinstance(error, errors.Unavailable)
     assert str(error) == "UNAVAILABLE: gone"
+
+
+def test_details_with_any_byte_of_them_damaged_leave_the_code_readable() -> None:
+    violation = BadRequestFieldViolation(field="period", description="is needed")
+    whole = status(
+        ("ErrorInfo", ErrorInfo("R", "d", {"key": "value"})),
+        ("BadRequest", BadRequest(field_violations=[violation])),
+        ("RetryInfo", RetryInfo(retry_delay=timedelta(seconds=1.5))),
+    )
+    # Field 1 as a number where it is a message, and a wait of more seconds than a timedelta has.
+    odd = [("BadRequest", b"\x08\x01"), ("RetryInfo", b"\x0a\x0a\x08" + b"\xff" * 8 + b"\x7f")]
+    damaged = [
+        whole[:at] + bytes([byte]) + whole[at + 1 :]
+        for at in range(len(whole))
+        for byte in (0, 8, 9, 0x0D, 0xFF)
+    ]
+    for details in (*damaged, *(whole[:at] for at in range(len(whole))), *map(status, odd)):
+        error = errors.call_error("NOT_FOUND", "gone", [(errors.DETAILS_KEY, details)], "")
+        assert isinstance(error, errors.NotFound)
 
 
 def test_every_code_of_grpc_has_its_class() -> None:

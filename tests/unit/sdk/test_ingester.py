@@ -33,6 +33,7 @@ from tollmesh_client import (
     Verdict,
 )
 from tollmesh_client.errors import IngestError
+from tollmesh_client.forks import Owner
 
 SECONDS = 60.0
 Answer = Callable[[list[UsageEvent]], IngestEventsResponse]
@@ -66,6 +67,7 @@ class Mesh:
 
     def __init__(self) -> None:
         self.transport = self
+        self.owner = Owner("client")
         self.away = threading.Event()
         self.stored: dict[str, UsageEvent] = {}
         self.sizes: list[int] = []

@@ -35,6 +35,13 @@ _GET_ACCOUNT = Method(
     repeatable=True,
     has_request_id=False,
 )
+_GET_TRANSFER = Method(
+    "/payments.ledger.v1.LedgerService/GetTransfer",
+    ledger_v1.GetTransferRequest,
+    ledger_v1.GetTransferResponse,
+    repeatable=True,
+    has_request_id=False,
+)
 _LIST_ACCOUNTS = Method(
     "/payments.ledger.v1.LedgerService/ListAccounts",
     ledger_v1.ListAccountsRequest,
@@ -97,6 +104,14 @@ class LedgerService:
     ) -> ledger_v1.GetAccountResponse:
         """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
         return self._caller.unary(_GET_ACCOUNT, request, timeout)
+
+    def get_transfer(
+        self, request: ledger_v1.GetTransferRequest, *, timeout: float | None = None
+    ) -> ledger_v1.GetTransferResponse:
+        """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold;
+        NOT_FOUND when there is none of this id, or one that was refused.
+        """
+        return self._caller.unary(_GET_TRANSFER, request, timeout)
 
     def list_accounts(
         self, request: ledger_v1.ListAccountsRequest, *, timeout: float | None = None
@@ -191,6 +206,14 @@ class AsyncLedgerService:
     ) -> ledger_v1.GetAccountResponse:
         """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
         return await self._caller.unary(_GET_ACCOUNT, request, timeout)
+
+    async def get_transfer(
+        self, request: ledger_v1.GetTransferRequest, *, timeout: float | None = None
+    ) -> ledger_v1.GetTransferResponse:
+        """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold;
+        NOT_FOUND when there is none of this id, or one that was refused.
+        """
+        return await self._caller.unary(_GET_TRANSFER, request, timeout)
 
     async def list_accounts(
         self, request: ledger_v1.ListAccountsRequest, *, timeout: float | None = None

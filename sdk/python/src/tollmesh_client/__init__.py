@@ -42,6 +42,7 @@ from tollmesh_client.errors import (
     Unavailable,
     Unimplemented,
     UnknownError,
+    UsedAfterFork,
     Verdict,
 )
 from tollmesh_client.ingest import IngestOptions, Receipt, Stats, UsageIngester
@@ -96,5 +97,6 @@ __all__ = [
     "Unimplemented",
     "UnknownError",
     "UsageIngester",
+    "UsedAfterFork",
     "Verdict",
 ]

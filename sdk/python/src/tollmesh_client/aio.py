@@ -10,7 +10,7 @@ import grpc
 from payments_sdk.rpc import Method, RequestT, ResponseT
 from payments_sdk.services import AsyncServices
 
-from tollmesh_client import calls
+from tollmesh_client import calls, forks
 from tollmesh_client.errors import CallError, ClientClosed
 from tollmesh_client.retries import Attempts, Retries
 from tollmesh_client.settings import TIMEOUT_DEFAULT, Settings, Tls
@@ -19,7 +19,8 @@ from tollmesh_client.settings import TIMEOUT_DEFAULT, Settings, Tls
 class AsyncClient(AsyncServices):
     """Calls a mesh from an event loop: `await client.charge.create_charge(CreateChargeRequest(…))`.
 
-    Use as an asynchronous context manager, or close it. Arguments and errors are those of Client.
+    Use as an asynchronous context manager, or close it. Arguments and errors are those of Client. It belongs to the
+    process of its first call.
     """
 
     def __init__(
@@ -55,23 +56,26 @@ class AsyncTransport:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._headers = settings.headers()
+        self._owner = forks.Owner("client")
         self._opened: Any = None
         self._callables: dict[str, Any] = {}
         self._closed = False
 
     @property
     def _channel(self) -> Any:
-        """The channel, made in the loop that uses it. Raises ClientClosed."""
+        """The channel, made in the loop that uses it. Raises ClientClosed, UsedAfterFork."""
         if self._closed:
             raise ClientClosed("the client is closed")
         if self._opened is None:
-            self._opened = _channel(self._settings)
+            opened = _channel(self._settings)
+            self._owner, self._opened = forks.Owner("client"), opened
+        self._owner.check()
         return self._opened
 
     async def close(self) -> None:
-        """End the connection."""
+        """End the connection, if it is of this process."""
         self._closed = True
-        if self._opened is not None:
+        if self._opened is not None and self._owner.is_here:
             await self._opened.close()
 
     async def unary(
@@ -96,11 +100,10 @@ class AsyncTransport:
                 return method.response.parse(answer)
 
     async def _once(self, path: str, payload: bytes, timeout: float | None) -> bytes:
+        channel = self._channel
         call = self._callables.get(path)
         if call is None:
-            call = self._callables[path] = self._channel.unary_unary(path)
-        elif self._closed:
-            raise ClientClosed("the client is closed")
+            call = self._callables[path] = channel.unary_unary(path)
         try:
             answer: bytes = await call(payload, timeout=timeout, metadata=self._headers)
         except grpc.RpcError as error:
@@ -130,6 +133,7 @@ class AsyncTransport:
             try:
                 async for request in requests:
                     yield calls.prepare(method, request).payload
+            # Whatever the caller's iterator raises: gRPC would swallow it; `_read` raises it to the caller.
             except Exception as error:
                 failed.append(error)
 
@@ -146,17 +150,21 @@ class AsyncTransport:
         failed: Iterable[BaseException] = (),
     ) -> AsyncIterator[ResponseT]:
         try:
+            self._owner.check()
             async for answer in answers:
                 yield method.response.parse(answer)
+                self._owner.check()
         except grpc.RpcError as error:
             raise prepared.told(calls.explained(error, method.path)) from error
         finally:
-            answers.cancel()
+            if self._owner.is_here:
+                answers.cancel()
         for why in failed:
             raise why
 
 
 def _channel(settings: Settings) -> grpc.aio.Channel:
+    forks.opening_channel()
     options = settings.options()
     if settings.tls is None:
         return grpc.aio.insecure_channel(settings.address, options)

@@ -1,4 +1,4 @@
-"""The client that waits for its answers. Safe to use from many threads."""
+"""The client that waits for its answers. Safe to use from many threads, in the process that made it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import grpc
 from payments_sdk.rpc import Method, RequestT, ResponseT
 from payments_sdk.services import Services
 
-from tollmesh_client import calls
+from tollmesh_client import calls, forks
 from tollmesh_client.errors import CallError, ClientClosed
 from tollmesh_client.retries import Attempts, Retries
 from tollmesh_client.settings import TIMEOUT_DEFAULT, Settings, Tls
@@ -18,6 +18,8 @@ from tollmesh_client.settings import TIMEOUT_DEFAULT, Settings, Tls
 
 class Client(Services):
     """Calls a mesh: `client.charge.create_charge(CreateChargeRequest(…))`. Use as a context manager, or close it.
+
+    In a process that was forked from its own every call raises UsedAfterFork, and closing it does nothing.
 
     Args:
         address: `host:port` of the gRPC port; else TOLLMESH_ADDRESS, else 127.0.0.1:7443.
@@ -30,6 +32,7 @@ class Client(Services):
 
     Raises:
         ConfigurationError: one of them cannot be used.
+        UsedAfterFork: this process was forked from one that had made a client.
     """
 
     def __init__(
@@ -76,14 +79,22 @@ class Transport:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._headers = settings.headers()
-        self._channel: Any = _channel(settings)
+        self.owner = forks.Owner("client")
+        self._opened: Any = _channel(settings)
         self._callables: dict[str, Any] = {}
         self._closed = threading.Event()
 
+    @property
+    def _channel(self) -> Any:
+        """The channel, in the process that opened it. Raises UsedAfterFork."""
+        self.owner.check()
+        return self._opened
+
     def close(self) -> None:
-        """End the connection."""
-        self._closed.set()
-        self._channel.close()
+        """End the connection, if it is of this process."""
+        if self.owner.is_here:
+            self._closed.set()
+            self._opened.close()
 
     def unary(
         self, method: Method[RequestT, ResponseT], request: RequestT, timeout: float | None
@@ -106,7 +117,7 @@ class Transport:
                 return method.response.parse(answer)
 
     def once(self, path: str, payload: bytes, timeout: float | None) -> bytes:
-        """Make one try of a call with an encoded request. Raises CallError, ClientClosed."""
+        """Make one try of a call with an encoded request. Raises CallError, ClientClosed, UsedAfterFork."""
         try:
             answer: bytes = self._callable(path)(payload, timeout=timeout, metadata=self._headers)
         except grpc.RpcError as error:
@@ -116,17 +127,18 @@ class Transport:
         return answer
 
     def begin(self, path: str, payload: bytes, timeout: float | None) -> Any:
-        """Begin one try of a call; the future has `result` and `cancel`. Raises ClientClosed."""
+        """Begin one try of a call; the future has `result` and `cancel`. Raises ClientClosed, UsedAfterFork."""
         try:
             return self._callable(path).future(payload, timeout=timeout, metadata=self._headers)
         except ValueError as error:
             raise self._why_closed(error) from error
 
     def _callable(self, path: str) -> Any:
+        channel = self._channel
         call = self._callables.get(path)
         if call is None:
             # No serializers: messages are encoded by us, whose errors gRPC would swallow.
-            call = self._callables[path] = self._channel.unary_unary(path)
+            call = self._callables[path] = channel.unary_unary(path)
         return call
 
     def stream(
@@ -151,6 +163,7 @@ class Transport:
             try:
                 for request in requests:
                     yield calls.prepare(method, request).payload
+            # Whatever the caller's iterator raises: gRPC would swallow it; `_read` raises it to the caller.
             except Exception as error:
                 failed.append(error)
 
@@ -172,12 +185,15 @@ class Transport:
         failed: Iterable[BaseException] = (),
     ) -> Iterator[ResponseT]:
         try:
+            self.owner.check()
             for answer in answers:
                 yield method.response.parse(answer)
+                self.owner.check()
         except grpc.RpcError as error:
             raise prepared.told(calls.explained(error, method.path)) from error
         finally:
-            answers.cancel()
+            if self.owner.is_here:
+                answers.cancel()
         for why in failed:
             raise why
 
@@ -186,6 +202,7 @@ class Transport:
 
 
 def _channel(settings: Settings) -> grpc.Channel:
+    forks.opening_channel()
     options = settings.options()
     if settings.tls is None:
         return grpc.insecure_channel(settings.address, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,12 @@ from payments_sdk.payments.metering.v1 import UsageEvent
 
 DETAILS_KEY = "grpc-status-details-bin"
 CALL_ID_KEY = "x-request-id"
+# Of bytes that are no such message. betterproto2 does not check wire types: a value of another one fails where it is
+# first used as what it is not.
+_UNREADABLE = (
+    *(ValueError, EOFError, struct.error, OverflowError),
+    *(AttributeError, LookupError, TypeError),
+)
 
 
 class TollmeshError(Exception):
@@ -23,6 +30,13 @@ class ConfigurationError(TollmeshError, ValueError):
 
 class ClientClosed(TollmeshError):
     """The client was closed before the call."""
+
+
+class UsedAfterFork(TollmeshError):
+    """A client or ingester was used in a process forked from its own, or cannot be made there. Nothing was done.
+
+    Threads, connections and locks do not come along: make one in each process, after the fork.
+    """
 
 
 class MessageTooLarge(TollmeshError, ValueError):
@@ -252,17 +266,17 @@ def read_details(data: str | bytes) -> Details:
             elif name == "google.rpc.RetryInfo":
                 delay = RetryInfo.parse(detail.value).retry_delay
                 retry_after = None if delay is None else max(delay.total_seconds(), 0.0)
-    except Exception:
+        return Details(
+            reason=info.reason,
+            domain=info.domain,
+            metadata=dict(info.metadata),
+            field_violations=tuple(
+                FieldViolation(at.field, at.description) for at in fields.field_violations
+            ),
+            retry_after=retry_after,
+        )
+    except _UNREADABLE:
         return Details()
-    return Details(
-        reason=info.reason,
-        domain=info.domain,
-        metadata=dict(info.metadata),
-        field_violations=tuple(
-            FieldViolation(at.field, at.description) for at in fields.field_violations
-        ),
-        retry_after=retry_after,
-    )
 
 
 # ---- Ingest

@@ -18,7 +18,7 @@ import grpc
 from payments_sdk.payments.metering.v1 import IngestEventsResponse, UsageEvent
 from payments_sdk.payments.type.v1 import Outcome
 
-from tollmesh_client import calls, wire
+from tollmesh_client import calls, forks, wire
 from tollmesh_client.client import Client
 from tollmesh_client.errors import (
     CallError,
@@ -166,9 +166,14 @@ class UsageIngester:
 
     Callbacks run in threads of the ingester; what they raise is logged.
 
+    It belongs to the process that made it: in one that was forked from that, each method and `stats` raise
+    UsedAfterFork, and the end of a `with` block or of the program leaves the ingester alone. Make one in each process,
+    after the fork, with a spool of its own.
+
     Raises:
         SpoolError: the spool cannot be used.
         ConfigurationError: the spool has no room for a batch.
+        UsedAfterFork: the client was made before this process was forked.
     """
 
     def __init__(
@@ -187,6 +192,8 @@ class UsageIngester:
             raise ConfigurationError(
                 f"SpoolOptions.bytes_max must be {room:,} at least for batches of this size"
             )
+        client.transport.owner.check()
+        self.owner = forks.Owner("ingester")
         self._transport = client.transport
         self._spooled = spool is not None
         self._queue: Queue = (
@@ -233,7 +240,9 @@ class UsageIngester:
             FieldMisfit: a value does not fit its field.
             EventTooLarge: the event alone is larger than a batch.
             IngesterClosed: the ingester is closed.
+            UsedAfterFork: another process made the ingester.
         """
+        self.owner.check()
         request_id = event.request_id or str(uuid4())
         self._take_over([self._framed(event, request_id)], timeout)
         return request_id
@@ -244,6 +253,7 @@ class UsageIngester:
         Raises as `add` does; those before the error, in steps of 500, were taken over. So give events whose source
         can be asked again request_ids of their own: adding them again counts nothing twice.
         """
+        self.owner.check()
         ends_at = None if timeout is None else time.monotonic() + timeout
         rows_max = min(_STEP, self._options.batch_rows)
         ids: list[str] = []
@@ -370,6 +380,8 @@ class UsageIngester:
                 if error.code in _OF_CONTENT:
                     return self._deliver_apart(rows, error)
                 wait = max(self._waits.backoff(attempt), error.retry_after or 0.0)
+            # A closed client, an answer that is none: whatever it is, the events stay, and a sender that ended here
+            # would leave them unsent.
             except Exception as error:
                 self._trouble(error)
                 wait = self._waits.backoff(attempt)
@@ -448,6 +460,7 @@ class UsageIngester:
             return
         try:
             told(what)
+        # Callbacks are the caller's and raise what they like; a sender outlives it.
         except Exception:
             log.exception("a callback of the ingester failed")
 
@@ -467,7 +480,8 @@ class UsageIngester:
 
     @property
     def stats(self) -> Stats:
-        """Counts at this moment."""
+        """Counts at this moment. Raises UsedAfterFork."""
+        self.owner.check()
         with self._state:
             return dataclasses.replace(self._stats)
 
@@ -477,7 +491,9 @@ class UsageIngester:
         Raises:
             EventsUnsent: time ran out; its cause is the last trouble with the mesh. All are kept, and still sent.
             SpoolError: the spool cannot be read.
+            UsedAfterFork: another process made the ingester.
         """
+        self.owner.check()
         with self._state:
             target = self._taken_over
             self._flush_to = max(self._flush_to, target)
@@ -502,7 +518,9 @@ class UsageIngester:
         Raises:
             EventsUnsent: time ran out, and there is no spool: these events are lost with the ingester.
             SpoolError: the spool cannot be read.
+            UsedAfterFork: another process made the ingester, and closes it.
         """
+        self.owner.check()
         with self._state:
             if self._closed:
                 return dataclasses.replace(self._stats)
@@ -534,6 +552,8 @@ class UsageIngester:
         atexit.unregister(self._at_exit)
 
     def _at_exit(self) -> None:
+        if not self.owner.is_here:
+            return
         with contextlib.suppress(SystemExit):
             try:
                 self.close(_AT_EXIT_SECONDS)
@@ -549,7 +569,9 @@ class UsageIngester:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        # What a fork made of the block has nothing to send: `add` took nothing over there.
+        if self.owner.is_here:
+            self.close()
 
 
 def _left(ends_at: float | None) -> float | None:

@@ -66,6 +66,7 @@ class AsyncUsageIngester:
     ) -> list[str]:
         """Take events over; returns their request_ids. See UsageIngester.add_many."""
         inner = self._inner
+        inner.owner.check()
         if self._in_thread:
             return await asyncio.to_thread(
                 inner.add_many, events, timeout=timeout if self._waits else 0.0
@@ -87,10 +88,12 @@ class AsyncUsageIngester:
 
     async def flush(self, timeout: float | None = None) -> None:
         """Wait until all that was taken over before is answered. See UsageIngester.flush."""
+        self._inner.owner.check()
         await asyncio.to_thread(self._inner.flush, timeout)
 
     async def close(self, timeout: float | None = 30.0) -> Stats:
         """Send what waits and stop. See UsageIngester.close."""
+        self._inner.owner.check()
         try:
             return await asyncio.to_thread(self._inner.close, timeout)
         finally:
@@ -100,4 +103,5 @@ class AsyncUsageIngester:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.close()
+        if self._inner.owner.is_here:
+            await self.close()

@@ -17,6 +17,7 @@ import os
 import shutil
 import struct
 import threading
+import weakref
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -108,7 +109,7 @@ class _Segment:
 
 
 class Spool:
-    """The queue. Safe to use from many threads.
+    """The queue. Safe to use from many threads, in the process that made it.
 
     Args:
         options: where and how.
@@ -143,6 +144,7 @@ class Spool:
         except BaseException:
             self._let_go()
             raise
+        _held.add(self)
         if options.fsync == "interval":
             threading.Thread(target=self._sync_now_and_then, daemon=True).start()
 
@@ -326,9 +328,17 @@ class Spool:
             self._let_go()
 
     def _let_go(self) -> None:
+        _held.discard(self)
         while self._segments:
             os.close(self._segments.popleft().descriptor)
         os.close(self._lock)
+
+    def _let_go_of_copies(self) -> None:
+        descriptors = [self._lock, *(segment.descriptor for segment in self._segments)]
+        self._segments.clear()
+        for descriptor in descriptors:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
     def _take_directory(self) -> int:
         descriptor = os.open(self.directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -476,6 +486,21 @@ class Spool:
                 path,
             )
         return SpoolError(f"the spool {path} {what}: {error.strerror or error}", path)
+
+
+# Those that this process holds open.
+_held: weakref.WeakSet[Spool] = weakref.WeakSet()
+
+
+def _let_go_after_fork() -> None:
+    """Close what the fork copied: a lock is free only once all copies are closed, and its owner may end first."""
+    for spool in tuple(_held):
+        spool._let_go_of_copies()
+    _held.clear()
+
+
+if fcntl is not None:
+    os.register_at_fork(after_in_child=_let_go_after_fork)
 
 
 def _write_at(descriptor: int, data: bytes, offset: int) -> None:

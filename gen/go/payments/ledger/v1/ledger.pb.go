@@ -153,6 +153,67 @@ func (Kind) EnumDescriptor() ([]byte, []int) {
 	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{1}
 }
 
+// HoldState says how a hold stands.
+type HoldState int32
+
+const (
+	// Not known to this reader.
+	HoldState_HOLD_STATE_UNSPECIFIED HoldState = 0
+	// It can be posted or voided.
+	HoldState_HOLD_STATE_OPEN HoldState = 1
+	// It was posted, in full or by a part that gave up the rest.
+	HoldState_HOLD_STATE_POSTED HoldState = 2
+	// It was voided, or its rest was.
+	HoldState_HOLD_STATE_VOIDED HoldState = 3
+	// What was left of it was given up when its time was over.
+	HoldState_HOLD_STATE_EXPIRED HoldState = 4
+)
+
+// Enum value maps for HoldState.
+var (
+	HoldState_name = map[int32]string{
+		0: "HOLD_STATE_UNSPECIFIED",
+		1: "HOLD_STATE_OPEN",
+		2: "HOLD_STATE_POSTED",
+		3: "HOLD_STATE_VOIDED",
+		4: "HOLD_STATE_EXPIRED",
+	}
+	HoldState_value = map[string]int32{
+		"HOLD_STATE_UNSPECIFIED": 0,
+		"HOLD_STATE_OPEN":        1,
+		"HOLD_STATE_POSTED":      2,
+		"HOLD_STATE_VOIDED":      3,
+		"HOLD_STATE_EXPIRED":     4,
+	}
+)
+
+func (x HoldState) Enum() *HoldState {
+	p := new(HoldState)
+	*p = x
+	return p
+}
+
+func (x HoldState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HoldState) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_ledger_v1_ledger_proto_enumTypes[2].Descriptor()
+}
+
+func (HoldState) Type() protoreflect.EnumType {
+	return &file_payments_ledger_v1_ledger_proto_enumTypes[2]
+}
+
+func (x HoldState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HoldState.Descriptor instead.
+func (HoldState) EnumDescriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{2}
+}
+
 // Direction is the side of an account that an entry stands on.
 type Direction int32
 
@@ -190,11 +251,11 @@ func (x Direction) String() string {
 }
 
 func (Direction) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_ledger_v1_ledger_proto_enumTypes[2].Descriptor()
+	return file_payments_ledger_v1_ledger_proto_enumTypes[3].Descriptor()
 }
 
 func (Direction) Type() protoreflect.EnumType {
-	return &file_payments_ledger_v1_ledger_proto_enumTypes[2]
+	return &file_payments_ledger_v1_ledger_proto_enumTypes[3]
 }
 
 func (x Direction) Number() protoreflect.EnumNumber {
@@ -203,7 +264,7 @@ func (x Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Direction.Descriptor instead.
 func (Direction) EnumDescriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{2}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{3}
 }
 
 // AccountFlags bound what an account accepts. They are set when the account is created.
@@ -710,6 +771,134 @@ func (x *Transfer) GetMultiCapture() bool {
 	return false
 }
 
+// Hold is how a transfer of KIND_PENDING stands now.
+type Hold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How it stands. A hold whose time is over may be open for a moment until it is given up; it cannot be posted any more.
+	State HoldState `protobuf:"varint,1,opt,name=state,proto3,enum=payments.ledger.v1.HoldState" json:"state,omitempty"`
+	// What can still be posted or voided; zero once the hold has ended.
+	Remaining *v1.Money `protobuf:"bytes,2,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// When what is left of it is given up; absent for never.
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hold) Reset() {
+	*x = Hold{}
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hold) ProtoMessage() {}
+
+func (x *Hold) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hold.ProtoReflect.Descriptor instead.
+func (*Hold) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Hold) GetState() HoldState {
+	if x != nil {
+		return x.State
+	}
+	return HoldState_HOLD_STATE_UNSPECIFIED
+}
+
+func (x *Hold) GetRemaining() *v1.Money {
+	if x != nil {
+		return x.Remaining
+	}
+	return nil
+}
+
+func (x *Hold) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+// RecordedTransfer is a transfer in the books. It never changes; of a hold, how it stands does.
+type RecordedTransfer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The transfer, with the accounts, the amount and the code that it came to, and when it takes effect.
+	Transfer *Transfer `protobuf:"bytes,1,opt,name=transfer,proto3" json:"transfer,omitempty"`
+	// When it was recorded, in microseconds.
+	RecordedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	// How it stands, if it is a hold.
+	Hold          *Hold `protobuf:"bytes,3,opt,name=hold,proto3" json:"hold,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordedTransfer) Reset() {
+	*x = RecordedTransfer{}
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordedTransfer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordedTransfer) ProtoMessage() {}
+
+func (x *RecordedTransfer) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordedTransfer.ProtoReflect.Descriptor instead.
+func (*RecordedTransfer) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RecordedTransfer) GetTransfer() *Transfer {
+	if x != nil {
+		return x.Transfer
+	}
+	return nil
+}
+
+func (x *RecordedTransfer) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
+}
+
+func (x *RecordedTransfer) GetHold() *Hold {
+	if x != nil {
+		return x.Hold
+	}
+	return nil
+}
+
 // Entry is what a transfer left on one of its two accounts.
 type Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -742,7 +931,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[5]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +943,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[5]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +956,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{5}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Entry) GetAccountId() string {
@@ -860,7 +1049,7 @@ type TrialBalance struct {
 
 func (x *TrialBalance) Reset() {
 	*x = TrialBalance{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[6]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +1061,7 @@ func (x *TrialBalance) String() string {
 func (*TrialBalance) ProtoMessage() {}
 
 func (x *TrialBalance) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[6]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +1074,7 @@ func (x *TrialBalance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrialBalance.ProtoReflect.Descriptor instead.
 func (*TrialBalance) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TrialBalance) GetCurrencies() []*CurrencyTrialBalance {
@@ -921,7 +1110,7 @@ type CurrencyTrialBalance struct {
 
 func (x *CurrencyTrialBalance) Reset() {
 	*x = CurrencyTrialBalance{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[7]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +1122,7 @@ func (x *CurrencyTrialBalance) String() string {
 func (*CurrencyTrialBalance) ProtoMessage() {}
 
 func (x *CurrencyTrialBalance) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[7]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +1135,7 @@ func (x *CurrencyTrialBalance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CurrencyTrialBalance.ProtoReflect.Descriptor instead.
 func (*CurrencyTrialBalance) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{7}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CurrencyTrialBalance) GetCurrencyCode() string {
@@ -1003,7 +1192,7 @@ type TypeTrialBalance struct {
 
 func (x *TypeTrialBalance) Reset() {
 	*x = TypeTrialBalance{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[8]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1015,7 +1204,7 @@ func (x *TypeTrialBalance) String() string {
 func (*TypeTrialBalance) ProtoMessage() {}
 
 func (x *TypeTrialBalance) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[8]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1028,7 +1217,7 @@ func (x *TypeTrialBalance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypeTrialBalance.ProtoReflect.Descriptor instead.
 func (*TypeTrialBalance) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{8}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TypeTrialBalance) GetType() AccountType {
@@ -1101,13 +1290,12 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x06limits\x18\t \x01(\v2!.payments.ledger.v1.AccountLimitsR\x06limits\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xce\n" +
-	"\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\a\n" +
 	"\bTransfer\x12)\n" +
 	"\vtransfer_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\n" +
-	"transferId\x12I\n" +
-	"\x10debit_account_id\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{0,200}$R\x0edebitAccountId\x12K\n" +
-	"\x11credit_account_id\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{0,200}$R\x0fcreditAccountId\x12/\n" +
+	"transferId\x12L\n" +
+	"\x10debit_account_id\x18\x02 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\x0edebitAccountId\x12N\n" +
+	"\x11credit_account_id\x18\x03 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\x0fcreditAccountId\x12/\n" +
 	"\x06amount\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyR\x06amount\x12\x1f\n" +
 	"\x04code\x18\x05 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00R\x04code\x126\n" +
 	"\x04kind\x18\x06 \x01(\x0e2\x18.payments.ledger.v1.KindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12*\n" +
@@ -1125,9 +1313,17 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\rmulti_capture\x18\x11 \x01(\bR\fmultiCapture\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:\xa7\x03\xbaH\xa3\x03\x1a\xd6\x01\n" +
-	"\x11transfer.accounts\x12^debit_account_id and credit_account_id are required, unless the transfer posts or voids a hold\x1aa(this.debit_account_id != '' && this.credit_account_id != '') || this.kind == 3 || this.kind == 4\x1a\xc7\x01\n" +
-	"\x0ftransfer.amount\x12Mamount is required, unless the transfer posts or voids a hold or is balancing\x1aehas(this.amount) || this.kind == 3 || this.kind == 4 || this.balancing_debit || this.balancing_credit\"\xc5\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xad\x01\n" +
+	"\x04Hold\x123\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1d.payments.ledger.v1.HoldStateR\x05state\x125\n" +
+	"\tremaining\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\tremaining\x129\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xb7\x01\n" +
+	"\x10RecordedTransfer\x128\n" +
+	"\btransfer\x18\x01 \x01(\v2\x1c.payments.ledger.v1.TransferR\btransfer\x12;\n" +
+	"\vrecorded_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"recordedAt\x12,\n" +
+	"\x04hold\x18\x03 \x01(\v2\x18.payments.ledger.v1.HoldR\x04hold\"\xc5\x04\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x12\x10\n" +
@@ -1179,7 +1375,13 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\vKIND_POSTED\x10\x01\x12\x10\n" +
 	"\fKIND_PENDING\x10\x02\x12\x15\n" +
 	"\x11KIND_POST_PENDING\x10\x03\x12\x15\n" +
-	"\x11KIND_VOID_PENDING\x10\x04*Q\n" +
+	"\x11KIND_VOID_PENDING\x10\x04*\x82\x01\n" +
+	"\tHoldState\x12\x1a\n" +
+	"\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fHOLD_STATE_OPEN\x10\x01\x12\x15\n" +
+	"\x11HOLD_STATE_POSTED\x10\x02\x12\x15\n" +
+	"\x11HOLD_STATE_VOIDED\x10\x03\x12\x16\n" +
+	"\x12HOLD_STATE_EXPIRED\x10\x04*Q\n" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fDIRECTION_DEBIT\x10\x01\x12\x14\n" +
@@ -1198,63 +1400,72 @@ func file_payments_ledger_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_payments_ledger_v1_ledger_proto_rawDescData
 }
 
-var file_payments_ledger_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_payments_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_payments_ledger_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_payments_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_payments_ledger_v1_ledger_proto_goTypes = []any{
 	(AccountType)(0),              // 0: payments.ledger.v1.AccountType
 	(Kind)(0),                     // 1: payments.ledger.v1.Kind
-	(Direction)(0),                // 2: payments.ledger.v1.Direction
-	(*AccountFlags)(nil),          // 3: payments.ledger.v1.AccountFlags
-	(*AccountLimits)(nil),         // 4: payments.ledger.v1.AccountLimits
-	(*Balances)(nil),              // 5: payments.ledger.v1.Balances
-	(*Account)(nil),               // 6: payments.ledger.v1.Account
-	(*Transfer)(nil),              // 7: payments.ledger.v1.Transfer
-	(*Entry)(nil),                 // 8: payments.ledger.v1.Entry
-	(*TrialBalance)(nil),          // 9: payments.ledger.v1.TrialBalance
-	(*CurrencyTrialBalance)(nil),  // 10: payments.ledger.v1.CurrencyTrialBalance
-	(*TypeTrialBalance)(nil),      // 11: payments.ledger.v1.TypeTrialBalance
-	nil,                           // 12: payments.ledger.v1.Account.MetadataEntry
-	nil,                           // 13: payments.ledger.v1.Transfer.MetadataEntry
-	nil,                           // 14: payments.ledger.v1.Entry.MetadataEntry
-	(*v1.Money)(nil),              // 15: payments.type.v1.Money
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
+	(HoldState)(0),                // 2: payments.ledger.v1.HoldState
+	(Direction)(0),                // 3: payments.ledger.v1.Direction
+	(*AccountFlags)(nil),          // 4: payments.ledger.v1.AccountFlags
+	(*AccountLimits)(nil),         // 5: payments.ledger.v1.AccountLimits
+	(*Balances)(nil),              // 6: payments.ledger.v1.Balances
+	(*Account)(nil),               // 7: payments.ledger.v1.Account
+	(*Transfer)(nil),              // 8: payments.ledger.v1.Transfer
+	(*Hold)(nil),                  // 9: payments.ledger.v1.Hold
+	(*RecordedTransfer)(nil),      // 10: payments.ledger.v1.RecordedTransfer
+	(*Entry)(nil),                 // 11: payments.ledger.v1.Entry
+	(*TrialBalance)(nil),          // 12: payments.ledger.v1.TrialBalance
+	(*CurrencyTrialBalance)(nil),  // 13: payments.ledger.v1.CurrencyTrialBalance
+	(*TypeTrialBalance)(nil),      // 14: payments.ledger.v1.TypeTrialBalance
+	nil,                           // 15: payments.ledger.v1.Account.MetadataEntry
+	nil,                           // 16: payments.ledger.v1.Transfer.MetadataEntry
+	nil,                           // 17: payments.ledger.v1.Entry.MetadataEntry
+	(*v1.Money)(nil),              // 18: payments.type.v1.Money
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
 }
 var file_payments_ledger_v1_ledger_proto_depIdxs = []int32{
-	15, // 0: payments.ledger.v1.AccountLimits.floor:type_name -> payments.type.v1.Money
-	15, // 1: payments.ledger.v1.AccountLimits.ceiling:type_name -> payments.type.v1.Money
+	18, // 0: payments.ledger.v1.AccountLimits.floor:type_name -> payments.type.v1.Money
+	18, // 1: payments.ledger.v1.AccountLimits.ceiling:type_name -> payments.type.v1.Money
 	0,  // 2: payments.ledger.v1.Account.type:type_name -> payments.ledger.v1.AccountType
-	3,  // 3: payments.ledger.v1.Account.flags:type_name -> payments.ledger.v1.AccountFlags
-	12, // 4: payments.ledger.v1.Account.metadata:type_name -> payments.ledger.v1.Account.MetadataEntry
-	5,  // 5: payments.ledger.v1.Account.balances:type_name -> payments.ledger.v1.Balances
-	16, // 6: payments.ledger.v1.Account.created_at:type_name -> google.protobuf.Timestamp
-	4,  // 7: payments.ledger.v1.Account.limits:type_name -> payments.ledger.v1.AccountLimits
-	15, // 8: payments.ledger.v1.Transfer.amount:type_name -> payments.type.v1.Money
+	4,  // 3: payments.ledger.v1.Account.flags:type_name -> payments.ledger.v1.AccountFlags
+	15, // 4: payments.ledger.v1.Account.metadata:type_name -> payments.ledger.v1.Account.MetadataEntry
+	6,  // 5: payments.ledger.v1.Account.balances:type_name -> payments.ledger.v1.Balances
+	19, // 6: payments.ledger.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	5,  // 7: payments.ledger.v1.Account.limits:type_name -> payments.ledger.v1.AccountLimits
+	18, // 8: payments.ledger.v1.Transfer.amount:type_name -> payments.type.v1.Money
 	1,  // 9: payments.ledger.v1.Transfer.kind:type_name -> payments.ledger.v1.Kind
-	17, // 10: payments.ledger.v1.Transfer.timeout:type_name -> google.protobuf.Duration
-	16, // 11: payments.ledger.v1.Transfer.effective_at:type_name -> google.protobuf.Timestamp
-	13, // 12: payments.ledger.v1.Transfer.metadata:type_name -> payments.ledger.v1.Transfer.MetadataEntry
-	2,  // 13: payments.ledger.v1.Entry.direction:type_name -> payments.ledger.v1.Direction
-	15, // 14: payments.ledger.v1.Entry.amount:type_name -> payments.type.v1.Money
-	15, // 15: payments.ledger.v1.Entry.balance_after:type_name -> payments.type.v1.Money
-	16, // 16: payments.ledger.v1.Entry.recorded_at:type_name -> google.protobuf.Timestamp
-	16, // 17: payments.ledger.v1.Entry.effective_at:type_name -> google.protobuf.Timestamp
-	14, // 18: payments.ledger.v1.Entry.metadata:type_name -> payments.ledger.v1.Entry.MetadataEntry
-	10, // 19: payments.ledger.v1.TrialBalance.currencies:type_name -> payments.ledger.v1.CurrencyTrialBalance
-	16, // 20: payments.ledger.v1.TrialBalance.recorded_at:type_name -> google.protobuf.Timestamp
-	15, // 21: payments.ledger.v1.CurrencyTrialBalance.debits:type_name -> payments.type.v1.Money
-	15, // 22: payments.ledger.v1.CurrencyTrialBalance.credits:type_name -> payments.type.v1.Money
-	15, // 23: payments.ledger.v1.CurrencyTrialBalance.difference:type_name -> payments.type.v1.Money
-	11, // 24: payments.ledger.v1.CurrencyTrialBalance.types:type_name -> payments.ledger.v1.TypeTrialBalance
-	0,  // 25: payments.ledger.v1.TypeTrialBalance.type:type_name -> payments.ledger.v1.AccountType
-	15, // 26: payments.ledger.v1.TypeTrialBalance.debits:type_name -> payments.type.v1.Money
-	15, // 27: payments.ledger.v1.TypeTrialBalance.credits:type_name -> payments.type.v1.Money
-	15, // 28: payments.ledger.v1.TypeTrialBalance.balance:type_name -> payments.type.v1.Money
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	20, // 10: payments.ledger.v1.Transfer.timeout:type_name -> google.protobuf.Duration
+	19, // 11: payments.ledger.v1.Transfer.effective_at:type_name -> google.protobuf.Timestamp
+	16, // 12: payments.ledger.v1.Transfer.metadata:type_name -> payments.ledger.v1.Transfer.MetadataEntry
+	2,  // 13: payments.ledger.v1.Hold.state:type_name -> payments.ledger.v1.HoldState
+	18, // 14: payments.ledger.v1.Hold.remaining:type_name -> payments.type.v1.Money
+	19, // 15: payments.ledger.v1.Hold.expires_at:type_name -> google.protobuf.Timestamp
+	8,  // 16: payments.ledger.v1.RecordedTransfer.transfer:type_name -> payments.ledger.v1.Transfer
+	19, // 17: payments.ledger.v1.RecordedTransfer.recorded_at:type_name -> google.protobuf.Timestamp
+	9,  // 18: payments.ledger.v1.RecordedTransfer.hold:type_name -> payments.ledger.v1.Hold
+	3,  // 19: payments.ledger.v1.Entry.direction:type_name -> payments.ledger.v1.Direction
+	18, // 20: payments.ledger.v1.Entry.amount:type_name -> payments.type.v1.Money
+	18, // 21: payments.ledger.v1.Entry.balance_after:type_name -> payments.type.v1.Money
+	19, // 22: payments.ledger.v1.Entry.recorded_at:type_name -> google.protobuf.Timestamp
+	19, // 23: payments.ledger.v1.Entry.effective_at:type_name -> google.protobuf.Timestamp
+	17, // 24: payments.ledger.v1.Entry.metadata:type_name -> payments.ledger.v1.Entry.MetadataEntry
+	13, // 25: payments.ledger.v1.TrialBalance.currencies:type_name -> payments.ledger.v1.CurrencyTrialBalance
+	19, // 26: payments.ledger.v1.TrialBalance.recorded_at:type_name -> google.protobuf.Timestamp
+	18, // 27: payments.ledger.v1.CurrencyTrialBalance.debits:type_name -> payments.type.v1.Money
+	18, // 28: payments.ledger.v1.CurrencyTrialBalance.credits:type_name -> payments.type.v1.Money
+	18, // 29: payments.ledger.v1.CurrencyTrialBalance.difference:type_name -> payments.type.v1.Money
+	14, // 30: payments.ledger.v1.CurrencyTrialBalance.types:type_name -> payments.ledger.v1.TypeTrialBalance
+	0,  // 31: payments.ledger.v1.TypeTrialBalance.type:type_name -> payments.ledger.v1.AccountType
+	18, // 32: payments.ledger.v1.TypeTrialBalance.debits:type_name -> payments.type.v1.Money
+	18, // 33: payments.ledger.v1.TypeTrialBalance.credits:type_name -> payments.type.v1.Money
+	18, // 34: payments.ledger.v1.TypeTrialBalance.balance:type_name -> payments.type.v1.Money
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_proto_init() }
@@ -1267,8 +1478,8 @@ func file_payments_ledger_v1_ledger_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_ledger_v1_ledger_proto_rawDesc), len(file_payments_ledger_v1_ledger_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   12,
+			NumEnums:      4,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

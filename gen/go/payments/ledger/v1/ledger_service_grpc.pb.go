@@ -24,6 +24,7 @@ const (
 	LedgerService_CreateAccounts_FullMethodName  = "/payments.ledger.v1.LedgerService/CreateAccounts"
 	LedgerService_PostTransfers_FullMethodName   = "/payments.ledger.v1.LedgerService/PostTransfers"
 	LedgerService_GetAccount_FullMethodName      = "/payments.ledger.v1.LedgerService/GetAccount"
+	LedgerService_GetTransfer_FullMethodName     = "/payments.ledger.v1.LedgerService/GetTransfer"
 	LedgerService_ListAccounts_FullMethodName    = "/payments.ledger.v1.LedgerService/ListAccounts"
 	LedgerService_ListEntries_FullMethodName     = "/payments.ledger.v1.LedgerService/ListEntries"
 	LedgerService_ExportEntries_FullMethodName   = "/payments.ledger.v1.LedgerService/ExportEntries"
@@ -45,6 +46,9 @@ type LedgerServiceClient interface {
 	PostTransfers(ctx context.Context, in *PostTransfersRequest, opts ...grpc.CallOption) (*PostTransfersResponse, error)
 	// GetAccount returns an account with its balances; NOT_FOUND when there is none of that name.
 	GetAccount(ctx context.Context, in *GetAccountRequest, opts ...grpc.CallOption) (*GetAccountResponse, error)
+	// GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
+	// of this id, or one that was refused.
+	GetTransfer(ctx context.Context, in *GetTransferRequest, opts ...grpc.CallOption) (*GetTransferResponse, error)
 	// ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency.
 	ListAccounts(ctx context.Context, in *ListAccountsRequest, opts ...grpc.CallOption) (*ListAccountsResponse, error)
 	// ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account.
@@ -90,6 +94,16 @@ func (c *ledgerServiceClient) GetAccount(ctx context.Context, in *GetAccountRequ
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetAccountResponse)
 	err := c.cc.Invoke(ctx, LedgerService_GetAccount_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) GetTransfer(ctx context.Context, in *GetTransferRequest, opts ...grpc.CallOption) (*GetTransferResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetTransferResponse)
+	err := c.cc.Invoke(ctx, LedgerService_GetTransfer_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +165,9 @@ type LedgerServiceServer interface {
 	PostTransfers(context.Context, *PostTransfersRequest) (*PostTransfersResponse, error)
 	// GetAccount returns an account with its balances; NOT_FOUND when there is none of that name.
 	GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error)
+	// GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
+	// of this id, or one that was refused.
+	GetTransfer(context.Context, *GetTransferRequest) (*GetTransferResponse, error)
 	// ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency.
 	ListAccounts(context.Context, *ListAccountsRequest) (*ListAccountsResponse, error)
 	// ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account.
@@ -180,6 +197,9 @@ func (UnimplementedLedgerServiceServer) PostTransfers(context.Context, *PostTran
 }
 func (UnimplementedLedgerServiceServer) GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAccount not implemented")
+}
+func (UnimplementedLedgerServiceServer) GetTransfer(context.Context, *GetTransferRequest) (*GetTransferResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTransfer not implemented")
 }
 func (UnimplementedLedgerServiceServer) ListAccounts(context.Context, *ListAccountsRequest) (*ListAccountsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAccounts not implemented")
@@ -264,6 +284,24 @@ func _LedgerService_GetAccount_Handler(srv interface{}, ctx context.Context, dec
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(LedgerServiceServer).GetAccount(ctx, req.(*GetAccountRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_GetTransfer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTransferRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).GetTransfer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_GetTransfer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).GetTransfer(ctx, req.(*GetTransferRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -358,6 +396,10 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetAccount",
 			Handler:    _LedgerService_GetAccount_Handler,
+		},
+		{
+			MethodName: "GetTransfer",
+			Handler:    _LedgerService_GetTransfer_Handler,
 		},
 		{
 			MethodName: "ListAccounts",

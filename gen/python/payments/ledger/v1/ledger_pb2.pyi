@@ -90,6 +90,38 @@ KIND_VOID_PENDING: Kind.ValueType  # 4
 """Gives a hold up, or what is left of it."""
 Global___Kind: _TypeAlias = Kind  # noqa: Y015
 
+class _HoldState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HoldStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HOLD_STATE_UNSPECIFIED: _HoldState.ValueType  # 0
+    """Not known to this reader."""
+    HOLD_STATE_OPEN: _HoldState.ValueType  # 1
+    """It can be posted or voided."""
+    HOLD_STATE_POSTED: _HoldState.ValueType  # 2
+    """It was posted, in full or by a part that gave up the rest."""
+    HOLD_STATE_VOIDED: _HoldState.ValueType  # 3
+    """It was voided, or its rest was."""
+    HOLD_STATE_EXPIRED: _HoldState.ValueType  # 4
+    """What was left of it was given up when its time was over."""
+
+class HoldState(_HoldState, metaclass=_HoldStateEnumTypeWrapper):
+    """HoldState says how a hold stands."""
+
+HOLD_STATE_UNSPECIFIED: HoldState.ValueType  # 0
+"""Not known to this reader."""
+HOLD_STATE_OPEN: HoldState.ValueType  # 1
+"""It can be posted or voided."""
+HOLD_STATE_POSTED: HoldState.ValueType  # 2
+"""It was posted, in full or by a part that gave up the rest."""
+HOLD_STATE_VOIDED: HoldState.ValueType  # 3
+"""It was voided, or its rest was."""
+HOLD_STATE_EXPIRED: HoldState.ValueType  # 4
+"""What was left of it was given up when its time was over."""
+Global___HoldState: _TypeAlias = HoldState  # noqa: Y015
+
 class _Direction:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -427,6 +459,76 @@ class Transfer(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Transfer: _TypeAlias = Transfer  # noqa: Y015
+
+@_typing.final
+class Hold(_message.Message):
+    """Hold is how a transfer of KIND_PENDING stands now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    state: Global___HoldState.ValueType
+    """How it stands. A hold whose time is over may be open for a moment until it is given up; it cannot be posted any more."""
+    @_builtins.property
+    def remaining(self) -> _type_pb2.Money:
+        """What can still be posted or voided; zero once the hold has ended."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When what is left of it is given up; absent for never."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___HoldState.ValueType = ...,
+        remaining: _type_pb2.Money | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "remaining", b"remaining"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "remaining", b"remaining", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hold: _TypeAlias = Hold  # noqa: Y015
+
+@_typing.final
+class RecordedTransfer(_message.Message):
+    """RecordedTransfer is a transfer in the books. It never changes; of a hold, how it stands does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transfer(self) -> Global___Transfer:
+        """The transfer, with the accounts, the amount and the code that it came to, and when it takes effect."""
+
+    @_builtins.property
+    def recorded_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was recorded, in microseconds."""
+
+    @_builtins.property
+    def hold(self) -> Global___Hold:
+        """How it stands, if it is a hold."""
+
+    def __init__(
+        self,
+        *,
+        transfer: Global___Transfer | None = ...,
+        recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        hold: Global___Hold | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "recorded_at", b"recorded_at", "transfer", b"transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "recorded_at", b"recorded_at", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordedTransfer: _TypeAlias = RecordedTransfer  # noqa: Y015
 
 @_typing.final
 class Entry(_message.Message):

@@ -50,6 +50,11 @@ class LedgerServiceStub:
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetAccountRequest.SerializeToString,
                 response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetAccountResponse.FromString,
                 _registered_method=True)
+        self.GetTransfer = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/GetTransfer',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTransferRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTransferResponse.FromString,
+                _registered_method=True)
         self.ListAccounts = channel.unary_unary(
                 '/payments.ledger.v1.LedgerService/ListAccounts',
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListAccountsRequest.SerializeToString,
@@ -95,6 +100,14 @@ class LedgerServiceServicer:
 
     def GetAccount(self, request, context):
         """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTransfer(self, request, context):
+        """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
+        of this id, or one that was refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,6 +161,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.GetAccount,
                     request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetAccountRequest.FromString,
                     response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetAccountResponse.SerializeToString,
+            ),
+            'GetTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTransfer,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTransferRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTransferResponse.SerializeToString,
             ),
             'ListAccounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAccounts,
@@ -252,6 +270,33 @@ class LedgerService:
             '/payments.ledger.v1.LedgerService/GetAccount',
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetAccountRequest.SerializeToString,
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/GetTransfer',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTransferRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTransferResponse.FromString,
             options,
             channel_credentials,
             insecure,

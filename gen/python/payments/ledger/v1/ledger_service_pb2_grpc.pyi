@@ -44,6 +44,10 @@ class LedgerServiceStub:
     """
     GetAccount: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetAccountRequest, _ledger_service_pb2.GetAccountResponse]
     """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
+    GetTransfer: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetTransferRequest, _ledger_service_pb2.GetTransferResponse]
+    """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
+    of this id, or one that was refused.
+    """
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListAccountsRequest, _ledger_service_pb2.ListAccountsResponse]
     """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency."""
     ListEntries: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]
@@ -74,6 +78,10 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """
     GetAccount: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetAccountRequest, _ledger_service_pb2.GetAccountResponse]  # type: ignore[assignment]
     """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
+    GetTransfer: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetTransferRequest, _ledger_service_pb2.GetTransferResponse]  # type: ignore[assignment]
+    """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
+    of this id, or one that was refused.
+    """
     ListAccounts: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListAccountsRequest, _ledger_service_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency."""
     ListEntries: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]  # type: ignore[assignment]
@@ -119,6 +127,16 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.GetAccountResponse, _abc.Awaitable[_ledger_service_pb2.GetAccountResponse]]:
         """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
+
+    @_abc_1.abstractmethod
+    def GetTransfer(
+        self,
+        request: _ledger_service_pb2.GetTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.GetTransferResponse, _abc.Awaitable[_ledger_service_pb2.GetTransferResponse]]:
+        """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
+        of this id, or one that was refused.
+        """
 
     @_abc_1.abstractmethod
     def ListAccounts(

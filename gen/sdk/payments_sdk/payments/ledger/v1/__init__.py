@@ -21,8 +21,12 @@ __all__ = (
     "ExportEntriesResponse",
     "GetAccountRequest",
     "GetAccountResponse",
+    "GetTransferRequest",
+    "GetTransferResponse",
     "GetTrialBalanceRequest",
     "GetTrialBalanceResponse",
+    "Hold",
+    "HoldState",
     "Kind",
     "ListAccountsRequest",
     "ListAccountsResponse",
@@ -31,6 +35,7 @@ __all__ = (
     "PostTransferResult",
     "PostTransfersRequest",
     "PostTransfersResponse",
+    "RecordedTransfer",
     "Transfer",
     "TransferResult",
     "TrialBalance",
@@ -235,6 +240,57 @@ class Direction(betterproto2.Enum):
             "DIRECTION_UNSPECIFIED": 0,
             "DIRECTION_DEBIT": 1,
             "DIRECTION_CREDIT": 2,
+        }
+
+
+class HoldState(betterproto2.Enum):
+    """
+    HoldState says how a hold stands.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not known to this reader.
+    """
+
+    OPEN = 1
+    """
+    It can be posted or voided.
+    """
+
+    POSTED = 2
+    """
+    It was posted, in full or by a part that gave up the rest.
+    """
+
+    VOIDED = 3
+    """
+    It was voided, or its rest was.
+    """
+
+    EXPIRED = 4
+    """
+    What was left of it was given up when its time was over.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "HOLD_STATE_UNSPECIFIED",
+            1: "HOLD_STATE_OPEN",
+            2: "HOLD_STATE_POSTED",
+            3: "HOLD_STATE_VOIDED",
+            4: "HOLD_STATE_EXPIRED",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "HOLD_STATE_UNSPECIFIED": 0,
+            "HOLD_STATE_OPEN": 1,
+            "HOLD_STATE_POSTED": 2,
+            "HOLD_STATE_VOIDED": 3,
+            "HOLD_STATE_EXPIRED": 4,
         }
 
 
@@ -1206,6 +1262,42 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class GetTransferRequest(CheckedMessage):
+    """
+    GetTransferRequest names the transfer.
+    """
+
+    transfer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its id.
+    """
+
+
+default_message_pool.register_message(
+    "payments.ledger.v1", "GetTransferRequest", GetTransferRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class GetTransferResponse(CheckedMessage):
+    """
+    GetTransferResponse carries the transfer.
+    """
+
+    transfer: "RecordedTransfer | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The transfer as it is in the books.
+    """
+
+
+default_message_pool.register_message(
+    "payments.ledger.v1", "GetTransferResponse", GetTransferResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class GetTrialBalanceRequest(CheckedMessage):
     """
     GetTrialBalanceRequest asks for the books as they stand now. Points in time come later.
@@ -1236,6 +1328,37 @@ class GetTrialBalanceResponse(CheckedMessage):
 default_message_pool.register_message(
     "payments.ledger.v1", "GetTrialBalanceResponse", GetTrialBalanceResponse
 )
+
+
+@dataclass(eq=False, repr=False)
+class Hold(CheckedMessage):
+    """
+    Hold is how a transfer of KIND_PENDING stands now.
+    """
+
+    state: "HoldState" = betterproto2.field(
+        1, betterproto2.TYPE_ENUM, default_factory=lambda: HoldState(0)
+    )
+    """
+    How it stands. A hold whose time is over may be open for a moment until it is given up; it cannot be posted any more.
+    """
+
+    remaining: "__type__v1__.Money | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What can still be posted or voided; zero once the hold has ended.
+    """
+
+    expires_at: "datetime.datetime | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When what is left of it is given up; absent for never.
+    """
+
+
+default_message_pool.register_message("payments.ledger.v1", "Hold", Hold)
 
 
 @dataclass(eq=False, repr=False)
@@ -1428,6 +1551,33 @@ class PostTransfersResponse(CheckedMessage):
 default_message_pool.register_message(
     "payments.ledger.v1", "PostTransfersResponse", PostTransfersResponse
 )
+
+
+@dataclass(eq=False, repr=False)
+class RecordedTransfer(CheckedMessage):
+    """
+    RecordedTransfer is a transfer in the books. It never changes; of a hold, how it stands does.
+    """
+
+    transfer: "Transfer | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The transfer, with the accounts, the amount and the code that it came to, and when it takes effect.
+    """
+
+    recorded_at: "datetime.datetime | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it was recorded, in microseconds.
+    """
+
+    hold: "Hold | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    How it stands, if it is a hold.
+    """
+
+
+default_message_pool.register_message("payments.ledger.v1", "RecordedTransfer", RecordedTransfer)
 
 
 @dataclass(eq=False, repr=False)

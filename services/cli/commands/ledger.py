@@ -1,4 +1,4 @@
-"""`tollmesh ledger balances|entries|trial-balance`, with its other commands, and `tollmesh accounts`."""
+"""`tollmesh ledger balances|entries|transfer|trial-balance`, with its other commands, and `tollmesh accounts`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from services.cli.output import (
     plain_money,
     print_json,
     print_table,
+    say,
     when,
 )
 
@@ -104,6 +105,38 @@ def entries(
     ]
     columns = ("seq", "recorded at, UTC", "side", "amount", "balance after", "other account")
     print_table(account_id, columns, rows, right=("seq", "amount", "balance after"))
+
+
+@ledger.command("transfer")
+def transfer(
+    transfer_id: Annotated[str, typer.Argument(help="id of the transfer, or of the hold")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show a transfer with the amount that it came to, and how it stands if it is a hold."""
+    request = ledger_service_pb2.GetTransferRequest(transfer_id=transfers.uuid_of(transfer_id))
+    with Client(Session.find()) as client:
+        stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+        found = client.call(stub.GetTransfer, request).transfer
+    if output is Format.JSON:
+        print_json(found)
+        return
+    shown, hold = found.transfer, found.hold
+    cells = {
+        "kind": enum_name(shown, "kind").replace("_", "-"),
+        "amount": money(shown.amount),
+        "debit account": shown.debit_account_id,
+        "credit account": shown.credit_account_id,
+        "of hold": shown.pending_id,
+        "hold": enum_name(hold, "state") if found.HasField("hold") else "",
+        "left": money(hold.remaining) if found.HasField("hold") else "",
+        "expires at, UTC": when(hold.expires_at),
+        "recorded at, UTC": when(found.recorded_at),
+    }
+    optional = ("of hold", "hold", "left", "expires at, UTC")
+    numbers = ("amount", "left")
+    print_table(shown.transfer_id, [*cells], [[*cells.values()]], right=numbers, optional=optional)
+    for key, value in sorted(shown.metadata.items()):
+        say(f"{key}: {value}")
 
 
 @ledger.command("trial-balance")

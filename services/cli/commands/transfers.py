@@ -72,6 +72,14 @@ BURNING = (
     ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_NOT_FOUND,
     _FAILED_BEFORE,
 )
+# Refusals that hang on how a hold stands.
+_OF_HOLD = (
+    ledger_service_pb2.TRANSFER_RESULT_EXCEEDS_PENDING_TRANSFER_AMOUNT,
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT,
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_POSTED,
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_VOIDED,
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_EXPIRED,
+)
 # What helps, where the name of a refusal does not say so.
 _HELP = {
     ledger_service_pb2.TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE: (
@@ -474,9 +482,11 @@ def _tell_more(transfer: ledger_pb2.Transfer) -> None:
     ):
         if is_closing:
             say(f"{account} is closed until the hold is voided or expires")
-    if transfer.balancing_debit or transfer.balancing_credit:
-        where = "accounts get" if transfer.kind == ledger_pb2.KIND_PENDING else "ledger entries"
-        say(f"how much that was: tollmesh {where} {transfer.debit_account_id}")
+    is_open = (
+        transfer.balancing_debit or transfer.balancing_credit or not transfer.HasField("amount")
+    )
+    if is_open and transfer.kind != ledger_pb2.KIND_VOID_PENDING:
+        say(f"how much that was: tollmesh ledger transfer {transfer.transfer_id}")
 
 
 def _post_file(file: str, salt: str, to_repeat: str, output: Format) -> None:
@@ -554,6 +564,8 @@ def _hints(
         yield f"its limits, and what holds leave available: tollmesh accounts get {name}"
     if result.result in _HELP:
         yield _HELP[result.result]
+    if result.result in _OF_HOLD:
+        yield f"how it stands: tollmesh ledger transfer {transfer.pending_id}"
     if result.result in BURNING:
         yield f"the same command will not {words.do} it later either: --again makes a new attempt"
 

@@ -285,6 +285,8 @@ def test_a_hold_is_made_once_and_captured_in_part(tollmesh: Tollmesh, funded: st
     part = ("ledger", "capture", hold, "--amount", "12.50")
     too_much = tollmesh("ledger", "capture", hold, "--amount", "30.01")
     assert "not captured: exceeds_pending_transfer_amount" in too_much.err
+    assert f"tollmesh ledger transfer {hold}" in too_much.err
+    assert "expires at, UTC" in tollmesh("ledger", "transfer", hold).out
     for told in ("", "nothing more was captured"):
         done = tollmesh(*part)
         assert (done.exit_code, told in done.err) == (0, True)
@@ -301,6 +303,8 @@ def test_a_hold_is_captured_in_several_parts_and_voided(tollmesh: Tollmesh, fund
     part = ("ledger", "capture", hold, "--amount", "10")
     assert tollmesh(*part).exit_code == tollmesh(*part, "--again").exit_code == 0
     assert sums(tollmesh, funded) == (2000, 5000, 1000, 0)
+    stands = tollmesh("ledger", "transfer", hold).out
+    assert "│ open" in stands and "│ 10.00 USD │" in stands and "expires" not in stands
     for told in ("", "there was nothing to do"):
         done = tollmesh("ledger", "void", hold.upper())
         assert (done.exit_code, told in done.err) == (0, True)
@@ -308,7 +312,16 @@ def test_a_hold_is_captured_in_several_parts_and_voided(tollmesh: Tollmesh, fund
     assert sums(tollmesh, funded) == (2000, 5000, 0, 0)
     assert "already_voided" in tollmesh("ledger", "capture", hold).err
     rest = hold_of(tollmesh, funded, "30")
-    assert "all that was left of hold" in tollmesh("ledger", "capture", rest).out
+    captured = tollmesh("ledger", "capture", rest, "--metadata", "order=o-1").out
+    assert "all that was left of hold" in captured
+    part_id = captured.partition("(")[2].partition(")")[0]
+    shown = tollmesh("ledger", "transfer", part_id)
+    assert "post-pending" in shown.out and rest in shown.out and "order: o-1\n" in shown.out
+    assert "left" not in shown.out, "it is no hold"
+    as_json = tollmesh("ledger", "transfer", part_id, "-o", "json").json()
+    assert as_json["transfer"]["amount"] == {"currency_code": "USD", "minor_units": "3000"}
+    assert tollmesh("ledger", "transfer", str(uuid4())).exit_code == EXIT_REFUSED
+    assert tollmesh("ledger", "transfer", "x").exit_code == EXIT_USAGE
     assert sums(tollmesh, funded) == (5000, 5000, 0, 0)
 
 
@@ -365,7 +378,9 @@ def test_an_account_is_emptied_closed_and_opened(tollmesh: Tollmesh, funded: str
     assert f"posted up to 20.00 USD: {funded} → bank" in most.out
     everything = tollmesh("ledger", "post", *sides, "--balancing-debit")
     assert f"posted what balances: {funded} → bank" in everything.out
-    assert f"tollmesh ledger entries {funded}" in everything.out
+    moved = everything.out.partition("(")[2].partition(")")[0]
+    assert f"tollmesh ledger transfer {moved}" in everything.out
+    assert "│ 30.00 USD │" in tollmesh("ledger", "transfer", moved).out
     assert sums(tollmesh, funded) == (5000, 5000, 0, 0)
     nothing = tollmesh("ledger", "post", *sides, "--balancing-debit", "--again")
     assert "exceeds_credits" in nothing.err

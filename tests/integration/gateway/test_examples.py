@@ -111,7 +111,8 @@ async def books(play: Any) -> None:
     ]
     await play("POST", "/v1/ledger/accounts", {"accounts": accounts})
     await play("GET", "/v1/ledger/accounts?owner=shop&page_size=1")
-    posted = await play("POST", "/v1/ledger/transfers", {"transfers": transfers_of_every_form()})
+    forms = transfers_of_every_form()
+    posted = await play("POST", "/v1/ledger/transfers", {"transfers": forms})
     assert {item["result"] for item in posted["results"]} == {"TRANSFER_RESULT_OK"}
     cash = await play("GET", "/v1/ledger/accounts/cash:USD")
     assert cash["balances"] == {
@@ -120,6 +121,8 @@ async def books(play: Any) -> None:
         "debits_pending": "200",
         "credits_pending": "0",
     }
+    held = await play("GET", f"/v1/ledger/transfers/{forms[1]['transfer_id']}")
+    assert (held["hold"]["state"], held["hold"]["remaining"]) == ("HOLD_STATE_OPEN", usd(200))
     await play("GET", "/v1/ledger/accounts/cash:USD/entries?newest_first=true")
     await play("GET", "/v1/ledger/entries:export?account_ids=cash:USD")
     await play("GET", "/v1/ledger/trial-balance")

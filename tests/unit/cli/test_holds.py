@@ -97,6 +97,15 @@ def test_a_refusal_names_the_account_that_it_hangs_on(result: str, told: str) ->
     assert ("not post it later" in hints) == (number in transfers.BURNING)
 
 
+@pytest.mark.parametrize("name", ["ALREADY_POSTED", "ALREADY_VOIDED", "EXPIRED"])
+def test_the_refused_end_of_a_hold_tells_where_it_is_seen(name: str) -> None:
+    number = ledger_service_pb2.TransferResult.Value(f"TRANSFER_RESULT_PENDING_TRANSFER_{name}")
+    verdict = ledger_service_pb2.PostTransferResult(result=number)
+    sent = ledger_pb2.Transfer(kind=ledger_pb2.KIND_VOID_PENDING, pending_id=HOLD)
+    *_, last = transfers._hints(verdict, sent)
+    assert last == f"how it stands: tollmesh ledger transfer {HOLD}"
+
+
 def test_a_hold_without_an_end_has_no_timeout() -> None:
     sent = ledger_pb2.Transfer()
     for span in ("", "0", "0d"):

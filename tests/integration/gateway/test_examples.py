@@ -126,6 +126,8 @@ async def books(play: Any) -> None:
     await play("GET", "/v1/ledger/accounts/cash:USD/entries?newest_first=true")
     await play("GET", "/v1/ledger/entries:export?account_ids=cash:USD")
     await play("GET", "/v1/ledger/trial-balance")
+    reversal = {"request_id": new_id(), "reason": "booked twice"}
+    await play("POST", f"/v1/ledger/transfers/{forms[0]['transfer_id']}:reverse", reversal)
 
 
 async def payments(play: Any) -> None:

@@ -23,6 +23,12 @@ from services.ledger.domain.accounts import (
 from services.ledger.domain.holds import HoldState, TransferView
 from services.ledger.domain.payments import Booking, Charge
 from services.ledger.domain.posting import Books, Evaluation, Verdict, evaluate, release
+from services.ledger.domain.reversals import (
+    Reversal,
+    ReversalRefused,
+    TransferAlreadyReversed,
+    opposite,
+)
 from services.ledger.domain.transfers import (
     Malformed,
     Transfer,
@@ -193,6 +199,36 @@ async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork
         )
     _count(work, evaluation)
     return evaluation
+
+
+async def reverse_transfer(command: Reversal, work: UnitOfWork) -> TransferView:
+    """Post the opposite of a transfer, once.
+
+    Raises:
+        NotFound: there is no such transfer in the books.
+        TransferNotReversible: it posted nothing.
+        TransferAlreadyReversed: its opposite was posted before.
+        ReversalRefused: an account refuses the opposite.
+    """
+    view = await store.read_transfer(work, command.transfer_id)
+    if view is None:
+        raise NotFound("transfer", str(command.transfer_id))
+    reversal = opposite(view.transfer, command.reason)
+    (verdict,) = (await post_transfers([reversal], work)).verdicts
+    if verdict.result is TransferResult.EXISTS or view.reversed_by_id is not None:
+        raise TransferAlreadyReversed(
+            f"transfer {command.transfer_id} was reversed by {reversal.transfer_id}",
+            transfer_id=str(command.transfer_id),
+            reversal_id=str(reversal.transfer_id),
+        )
+    if verdict.result is not TransferResult.OK:
+        # The refusal undoes the transaction, and with it the claim of the reversal's id: it can be tried again.
+        raise ReversalRefused(
+            f"transfer {command.transfer_id} is not reversed: {verdict.result.name}",
+            transfer_id=str(command.transfer_id),
+            result=verdict.result.name,
+        )
+    return TransferView(reversal, work.now, work.now, None, None)
 
 
 async def expire_hold(work: UnitOfWork, transfer_id: UUID) -> bool:

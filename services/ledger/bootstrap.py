@@ -19,7 +19,7 @@ def build(runtime: Runtime) -> Service:
         servicers=[
             Servicer(
                 ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server,
-                LedgerServicer(ledger, runtime.violations),
+                LedgerServicer(ledger, runtime.commands, runtime.violations),
                 SERVICE,
             )
         ],

@@ -216,13 +216,23 @@ def recorded_transfer(view: TransferView) -> pb.RecordedTransfer:
     )
     if shown.timeout_ms:
         transfer.timeout.FromMilliseconds(shown.timeout_ms)
-    found = pb.RecordedTransfer(transfer=transfer, recorded_at=edge.stamp(view.recorded_at))
+    found = pb.RecordedTransfer(
+        transfer=transfer,
+        recorded_at=edge.stamp(view.recorded_at),
+        reverses_transfer_id=str(shown.reverses_id or ""),
+        reversed_by_transfer_id=str(view.reversed_by_id or ""),
+    )
     if view.hold is not None:
         found.hold.state = int(view.hold.state)  # type: ignore[assignment]
         found.hold.remaining.CopyFrom(_minor(shown.currency_code, view.hold.remaining_minor))
         if view.hold.expires_at is not None:
             found.hold.expires_at.CopyFrom(edge.stamp(view.hold.expires_at))
     return found
+
+
+def reversed_(view: TransferView) -> service_pb.ReverseTransferResponse:
+    """Write the transfer that reverses another."""
+    return service_pb.ReverseTransferResponse(transfer=recorded_transfer(view))
 
 
 def entry(view: EntryView, account_type: AccountType) -> pb.Entry:

@@ -57,16 +57,17 @@ SELECT transfer_id, fingerprint, result FROM ledger.transfer_id
 
 -- @read_transfers
 SELECT transfer_id, debit_account_id, credit_account_id, currency_code, amount_minor, code, kind, linked, effective_at,
-       recorded_at, metadata, pending_id, timeout_ms, flags, asked_all
+       recorded_at, metadata, pending_id, timeout_ms, flags, asked_all, reverses_id
   FROM ledger.transfer
  WHERE tenant_id = %(tenant_id)s AND transfer_id = ANY (%(transfer_ids)s::uuid[]);
 
 -- @read_transfer
 SELECT t.transfer_id, t.debit_account_id, t.credit_account_id, t.currency_code, t.amount_minor, t.code, t.kind, t.linked,
-       t.effective_at, t.recorded_at, t.metadata, t.pending_id, t.timeout_ms, t.flags, t.asked_all, h.remaining_minor,
-       h.state, h.expires_at
+       t.effective_at, t.recorded_at, t.metadata, t.pending_id, t.timeout_ms, t.flags, t.asked_all, t.reverses_id,
+       h.remaining_minor, h.state, h.expires_at, r.transfer_id AS reversed_by_id
   FROM ledger.transfer AS t
   LEFT JOIN ledger.hold AS h ON h.tenant_id = t.tenant_id AND h.transfer_id = t.transfer_id
+  LEFT JOIN ledger.transfer AS r ON r.tenant_id = t.tenant_id AND r.reverses_id = t.transfer_id
  WHERE t.tenant_id = %(tenant_id)s AND t.transfer_id = %(transfer_id)s;
 
 -- @read_posted
@@ -115,10 +116,6 @@ SELECT tenant_id, item_id, epoch, tries, correlation_id, causation_id, tracepare
 -- @due_lag
 SELECT due, oldest_at FROM ledger.due_lag(%(now)s);
 
--- @put_off
-UPDATE ledger.hold SET due_at = %(due_at)s, lease_owner = NULL, lease_until = NULL
- WHERE tenant_id = %(tenant_id)s AND transfer_id = %(transfer_id)s AND epoch = %(epoch)s AND state = 1;
-
 -- @booked_of_payment
 -- Charges (2001) less refunds (2002); the index transfer_of_payment has the same condition.
 SELECT coalesce(sum(CASE code WHEN 2001 THEN amount_minor ELSE -amount_minor END), 0)
@@ -151,16 +148,17 @@ UPDATE ledger.transfer_id AS i
 -- @insert_transfers
 INSERT INTO ledger.transfer (tenant_id, transfer_id, batch_no, position, debit_account_id, credit_account_id,
                              currency_code, amount_minor, code, kind, linked, effective_at, recorded_at, metadata,
-                             pending_id, timeout_ms, flags, asked_all)
+                             pending_id, timeout_ms, flags, asked_all, reverses_id)
 SELECT %(tenant_id)s, t.transfer_id, %(batch_no)s, t.position, t.debit_account_id, t.credit_account_id, t.currency_code,
        t.amount_minor, t.code, t.kind, t.linked, coalesce(t.effective_at, %(now)s), %(now)s, t.metadata::jsonb,
-       t.pending_id, t.timeout_ms, t.flags, t.asked_all
+       t.pending_id, t.timeout_ms, t.flags, t.asked_all, t.reverses_id
   FROM unnest(%(transfer_ids)s::uuid[], %(positions)s::integer[], %(debit_account_ids)s::text[],
               %(credit_account_ids)s::text[], %(currency_codes)s::text[], %(amounts)s::bigint[], %(codes)s::integer[],
               %(kinds)s::smallint[], %(linked)s::boolean[], %(effective_at)s::timestamptz[], %(metadata)s::text[],
-              %(pending_ids)s::uuid[], %(timeouts_ms)s::bigint[], %(flags)s::smallint[], %(asked_all)s::boolean[])
+              %(pending_ids)s::uuid[], %(timeouts_ms)s::bigint[], %(flags)s::smallint[], %(asked_all)s::boolean[],
+              %(reverses_ids)s::uuid[])
        AS t (transfer_id, position, debit_account_id, credit_account_id, currency_code, amount_minor, code, kind,
-             linked, effective_at, metadata, pending_id, timeout_ms, flags, asked_all);
+             linked, effective_at, metadata, pending_id, timeout_ms, flags, asked_all, reverses_id);
 
 -- @insert_entries
 INSERT INTO ledger.entry (tenant_id, account_id, seq, transfer_id, amount_minor, balance_after_minor)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -256,15 +255,24 @@ async def read_known(
 
 
 async def find_transfer(database: Database, transfer_id: UUID) -> TransferView | None:
-    """Read one transfer of the current tenant, and how it stands if it is a hold."""
+    """Read one transfer of the current tenant, how it stands if it is a hold, and what reversed it."""
     keys = {"tenant_id": current().tenant_id, "transfer_id": transfer_id}
-    row = (await database.ask(_SQL["read_transfer"], keys)).one_or_none()
+    return _transfer_view((await database.ask(_SQL["read_transfer"], keys)).one_or_none())
+
+
+async def read_transfer(work: UnitOfWork, transfer_id: UUID) -> TransferView | None:
+    """Read one transfer, how it stands if it is a hold, and what reversed it."""
+    keys = {"tenant_id": work.tenant_id, "transfer_id": transfer_id}
+    return _transfer_view((await work.execute(_SQL["read_transfer"], keys)).one_or_none())
+
+
+def _transfer_view(row: Any) -> TransferView | None:
     if row is None:
         return None
     hold = None
     if row.state is not None:
         hold = HoldView(HoldState(row.state), row.remaining_minor, row.expires_at)
-    return TransferView(_transfer(row), row.effective_at, row.recorded_at, hold)
+    return TransferView(_transfer(row), row.effective_at, row.recorded_at, hold, row.reversed_by_id)
 
 
 async def booked_of_payment(work: UnitOfWork, payment_id: str) -> int:
@@ -370,6 +378,7 @@ def _insert_transfers(work: UnitOfWork, postings: Sequence[Posting], batch_no: i
         "timeouts_ms": [t.timeout_ms for t in transfers],
         "flags": [_flag_bits(t.flags) for t in transfers],
         "asked_all": [t.asked_all for t in transfers],
+        "reverses_ids": [t.reverses_id for t in transfers],
     }
     work.later(_SQL["insert_transfers"], parameters)
 
@@ -459,17 +468,6 @@ async def claim_due(work: UnitOfWork, owner: str, lease_ms: int, limit: int) -> 
 async def due_lag(database: Database) -> Lag:
     """Tell how many holds are over and not given up yet."""
     return await lag(database, _SQL["due_lag"])
-
-
-async def put_off(work: UnitOfWork, claim: Claim, due_at: datetime) -> None:
-    """Give a hold back, due later; one that has ended meanwhile, or is another's, stays as it is."""
-    parameters = {
-        "tenant_id": work.tenant_id,
-        "transfer_id": UUID(claim.item_id),
-        "epoch": claim.epoch,
-        "due_at": due_at,
-    }
-    await work.execute(_SQL["put_off"], parameters)
 
 
 # ---- Reading the books
@@ -565,6 +563,7 @@ def _transfer(row: Any) -> Transfer:
         timeout_ms=row.timeout_ms,
         flags=_flags_of(row.flags),
         asked_all=row.asked_all,
+        reverses_id=row.reverses_id,
     )
 
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from uuid import UUID
 
 from services.ledger import store
 from services.ledger.app import expire_hold
 from services.runtime.database import Database
 from services.runtime.telemetry import Telemetry
-from services.runtime.work import Claim, Lag, Worker, backoff
+from services.runtime.work import Claim, Lag, Worker
 
 LEASE_MS = 30_000
 CALL_SECONDS = 10.0
 POLL_SECONDS = 1.0
 PLACES = 8
 BATCH = 64
-AGAIN_FIRST = timedelta(seconds=5)
-AGAIN_MAX = timedelta(minutes=10)
 PRINCIPAL = "mesh:ledger.holds"
 
 
@@ -39,12 +36,8 @@ class DueHolds:
         async with self._database.unit_of_work("ledger.expire_hold") as work:
             await expire_hold(work, UUID(claim.item_id))
 
-    async def failed(self, claim: Claim, _error: Exception) -> None:
-        """Try again later, twice as late each time."""
-        async with self._database.unit_of_work("ledger.put_off") as work:
-            await store.put_off(
-                work, claim, work.now + backoff(claim.tries, AGAIN_FIRST, AGAIN_MAX)
-            )
+    async def failed(self, _claim: Claim, _error: Exception) -> None:
+        """Leave it: it is tried again when the lease has run out."""
 
     async def lag(self) -> Lag:
         """Tell how many holds wait for it."""

@@ -116,9 +116,16 @@ class HoldView:
 
 @dataclass(frozen=True, slots=True)
 class TransferView:
-    """A transfer in the books, `effective_at` given or not; `hold` says how it stands, if it is one."""
+    """A transfer in the books.
+
+    Attributes:
+        effective_at: when it takes effect, given or not.
+        hold: how it stands, if it is one.
+        reversed_by_id: the transfer that reversed it.
+    """
 
     transfer: Transfer
     effective_at: datetime
     recorded_at: datetime
     hold: HoldView | None
+    reversed_by_id: UUID | None

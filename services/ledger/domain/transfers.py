@@ -160,6 +160,7 @@ class Transfer:
         linked: tied to the next transfer of the batch.
         pending_id: the hold that is posted or voided.
         timeout_ms: how long a hold stands, in milliseconds; 0 for ever.
+        reverses_id: the transfer whose opposite it is; no caller can say so but by reversing it.
         asked_all: what moved was all that could, as the caller had asked; of a transfer that is decided on.
     """
 
@@ -177,6 +178,7 @@ class Transfer:
     timeout_ms: int = 0
     flags: TransferFlags = NO_FLAGS
     asked_all: bool = False
+    reverses_id: UUID | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -185,6 +187,7 @@ class Transfer:
             self.kind is Kind.POSTED
             and self.amount_minor is not None
             and self.pending_id is None
+            and self.reverses_id is None
             and not self.timeout_ms
             and (self.flags is NO_FLAGS or self.flags == NO_FLAGS)
         )
@@ -228,6 +231,7 @@ def fingerprint(transfer: Transfer) -> bytes:
         "effective": transfer.effective_at and transfer.effective_at.isoformat(),
         "metadata": dict(transfer.metadata) or None,
         "pending": transfer.pending_id and str(transfer.pending_id),
+        "reverses": transfer.reverses_id and str(transfer.reverses_id),
         "timeout_ms": transfer.timeout_ms,
         "balancing_debit": flags.balancing_debit,
         "balancing_credit": flags.balancing_credit,

@@ -13,6 +13,8 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
@@ -192,6 +194,85 @@ async def test_a_transfer_is_read_as_it_came_to_stand(books: Books) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as missing:
         await read(str(uuid4()))
     assert missing.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def reverse(transfer_id: str, request_id: str = "") -> service_pb.ReverseTransferRequest:
+    return service_pb.ReverseTransferRequest(
+        request_id=request_id or str(uuid4()), transfer_id=transfer_id, reason="typing error"
+    )
+
+
+async def refusal(call: Any) -> tuple[str, dict[str, str]]:
+    """Reason and metadata of what a call is refused with."""
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    status = rpc_status.from_call(refused.value)  # type: ignore[arg-type]
+    assert status is not None
+    info = error_details_pb2.ErrorInfo()
+    status.details[0].Unpack(info)
+    return info.reason, dict(info.metadata)
+
+
+async def test_a_transfer_is_reversed_once(books: Books) -> None:
+    await books.open("a")
+    flags = pb.AccountFlags(debits_must_not_exceed_credits=True)
+    await books.open("b", flags=flags)
+    sent = move("a", "b", 10, code=3)
+    spent = move("b", "a", 8)
+    assert await books.post(sent, spent) == ["OK", "OK"]
+    # The money is gone; once it is back, the same call reverses it.
+    request = reverse(sent.transfer_id)
+    expected = {"transfer_id": sent.transfer_id, "result": "EXCEEDS_CREDITS"}
+    for _ in range(2):
+        found = await refusal(books.stub.ReverseTransfer(request))
+        assert found == ("REVERSAL_REFUSED", expected)
+    await books.stub.ReverseTransfer(reverse(spent.transfer_id))
+    made = (await books.stub.ReverseTransfer(request)).transfer
+    assert (await books.stub.ReverseTransfer(request)).transfer == made
+    assert await books.sums("a") == (18, 18, 0, 0)
+    reversal = made.transfer
+    assert (reversal.debit_account_id, reversal.credit_account_id, reversal.code) == ("b", "a", 3)
+    assert (reversal.amount, dict(reversal.metadata)) == (usd(10), {"reason": "typing error"})
+    assert made.reverses_transfer_id == sent.transfer_id
+    reason, metadata = await refusal(books.stub.ReverseTransfer(reverse(sent.transfer_id)))
+    assert (reason, metadata["reversal_id"]) == ("TRANSFER_ALREADY_REVERSED", reversal.transfer_id)
+
+    async def read(transfer_id: str) -> pb.RecordedTransfer:
+        asked = service_pb.GetTransferRequest(transfer_id=transfer_id)
+        return (await books.stub.GetTransfer(asked)).transfer
+
+    assert (await read(sent.transfer_id)).reversed_by_transfer_id == reversal.transfer_id
+    assert await read(reversal.transfer_id) == made
+    # A reversal that was a mistake is reversed itself.
+    await books.stub.ReverseTransfer(reverse(reversal.transfer_id))
+    assert (await read(reversal.transfer_id)).reversed_by_transfer_id
+
+
+async def test_only_what_was_posted_is_reversed(books: Books) -> None:
+    await books.open("a")
+    await books.open("b")
+    held, other = hold("a", "b", 10), hold("a", "b", 10)
+    part, void = end(held, POST, 4), end(other, VOID)
+    assert await books.post(held, other, part, void) == ["OK"] * 4
+    for transfer, kind in ((held, "PENDING"), (void, "VOID_PENDING")):
+        reason, metadata = await refusal(books.stub.ReverseTransfer(reverse(transfer.transfer_id)))
+        assert (reason, metadata["kind"]) == ("TRANSFER_NOT_REVERSIBLE", kind)
+    reason, _ = await refusal(books.stub.ReverseTransfer(reverse(str(uuid4()))))
+    assert reason == "NOT_FOUND"
+    await books.stub.ReverseTransfer(reverse(part.transfer_id))
+    assert await books.sums("a") == (4, 4, 0, 0)
+
+
+async def test_of_many_reversals_at_once_one_is_posted(books: Books) -> None:
+    await books.open("a")
+    await books.open("b")
+    sent = move("a", "b", 10)
+    await books.post(sent)
+    calls = [books.stub.ReverseTransfer(reverse(sent.transfer_id)) for _ in range(8)]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    made = [answer for answer in answers if not isinstance(answer, BaseException)]
+    assert len(made) == 1
+    assert await books.sums("a") == (10, 10, 0, 0)
 
 
 async def test_a_repeat_says_which_field_differs(books: Books) -> None:

@@ -478,6 +478,11 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
             ]
         )
     ),
+    "ledger.v1.LedgerService.ReverseTransfer": lambda other: (
+        ledger_service_pb2.ReverseTransferRequest(
+            request_id=str(uuid4()), transfer_id=other.ids["transfer 0"], reason="not ours"
+        )
+    ),
     "ledger.v1.LedgerService.PostTransfers": lambda other: ledger_service_pb2.PostTransfersRequest(
         transfers=[
             ledger_pb2.Transfer(
@@ -539,6 +544,7 @@ REFUSED = {
     "access.v1.AccessService.CreateApiKey": "TENANT_MISMATCH",
     "access.v1.AccessService.RevokeApiKey": "NOT_FOUND",
     "events.v1.EventService.CancelTimer": "NOT_FOUND",
+    "ledger.v1.LedgerService.ReverseTransfer": "NOT_FOUND",
     "events.v1.EventService.UpdateWebhookEndpoint": "NOT_FOUND",
     "events.v1.EventService.DeleteWebhookEndpoint": "NOT_FOUND",
     "events.v1.EventService.RotateWebhookSecret": "NOT_FOUND",

@@ -12,7 +12,7 @@ import pytest
 from payments.ledger.v1 import ledger_pb2 as ledger_pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 
-from services.ledger.domain.accounts import AccountResult, AccountType, Flags
+from services.ledger.domain.accounts import AccountResult, AccountType, Flags, Limits
 from services.ledger.domain.posting import (
     Balance,
     Books,
@@ -242,3 +242,49 @@ def test_a_chain_that_is_undone_has_moved_no_hold() -> None:
     both = ledger.post([alone, part, replace(failing, transfer_id=UUID(int=5))])
     assert results(both)[0] == "OK"
     assert both.moved_holds[hold.transfer_id].remaining_minor == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "flags", "limits", "refusal"),
+    [
+        ("a", AccountType.ASSET, Flags(), Limits(ceiling_minor=10), R.DEBIT_ACCOUNT_ABOVE_CEILING),
+        ("a", AccountType.EQUITY, Flags(), Limits(floor_minor=-10), R.DEBIT_ACCOUNT_BELOW_FLOOR),
+        ("b", AccountType.ASSET, Flags(), Limits(floor_minor=-10), R.CREDIT_ACCOUNT_BELOW_FLOOR),
+        ("b", AccountType.INCOME, Flags(), Limits(None, 10), R.CREDIT_ACCOUNT_ABOVE_CEILING),
+        ("a", AccountType.LIABILITY, Flags(True), Limits(), R.EXCEEDS_CREDITS),
+        ("b", AccountType.LIABILITY, Flags(False, True), Limits(), R.EXCEEDS_DEBITS),
+    ],
+)
+@pytest.mark.parametrize("held", [10, 6, 0])
+def test_limits_count_holds_and_bite_on_the_exact_unit(
+    name: str, kind: AccountType, flags: Flags, limits: Limits, refusal: TransferResult, held: int
+) -> None:
+    ledger = Ledger()
+    ledger.open("a", "b")
+    ledger.open(name, kind=kind, flags=flags, limits=limits)
+    if flags != Flags():
+        ledger.open("c")
+        fill = transfer(90, "c", "a") if name == "a" else transfer(90, "b", "c")
+        assert results(ledger.post([fill])) == ["OK"]
+    hold = transfer(1, amount=held, kind=Kind.PENDING)
+    rest = transfer(2, amount=10 - held)
+    sound = [part for part in (hold, rest) if part.amount_minor]
+    assert results(ledger.post(sound)) == ["OK"] * len(sound)
+    assert results(ledger.post([transfer(3, amount=1)])) == [refusal.name]
+    assert results(ledger.post([transfer(4, amount=1, kind=Kind.PENDING)])) == [refusal.name]
+    if held:
+        post = transfer(5, amount=held, kind=Kind.POST_PENDING, pending_id=UUID(int=1))
+        assert results(ledger.post([post])) == ["OK"], "the hold had reserved it"
+
+
+def test_holds_count_against_the_range() -> None:
+    ledger = Ledger()
+    ledger.open("a", "b", "c")
+    hold = transfer(1, amount=MINOR_UNITS_MAX, kind=Kind.PENDING)
+    asked = [hold, transfer(2, "a", "c", 1), transfer(3, "c", "b", 1)]
+    assert results(ledger.post(asked)) == ["OK", "OVERFLOWS_DEBITS", "OVERFLOWS_CREDITS"]
+
+
+def test_a_transfer_of_the_same_batch_that_is_no_hold() -> None:
+    post = transfer(2, kind=Kind.POST_PENDING, pending_id=UUID(int=1))
+    assert results(judge([transfer(1), post], book())) == ["OK", "PENDING_TRANSFER_NOT_PENDING"]

@@ -342,4 +342,4 @@ def _recent(ids: list[UUID], back: int | None) -> UUID | None:
 
 
 TestBothBooks = BothBooks.TestCase
-TestBothBooks.settings = settings(max_examples=300, stateful_step_count=20, deadline=None)
+TestBothBooks.settings = settings(max_examples=200, stateful_step_count=20, deadline=None)

@@ -214,6 +214,7 @@ def test_a_balancing_transfer_exists_for_every_cap_that_allows_what_moved(
     books = ledger()
     done = books.post([first])
     assert done.postings[0].transfer.amount_minor == moved
+    assert done.postings[0].transfer.asked_all == (cap is None)
     for other in caps_that_exist:
         assert again(first, replace(first, **_capped(other))) is R.EXISTS
     less = replace(first, **_capped(cap_that_differs))
@@ -270,3 +271,6 @@ def test_fingerprints_tell_all_contents_apart() -> None:
     # The id is the key, and what it came to is no part of what was sent.
     assert fingerprint(replace(FIRST, transfer_id=HOLD)) == fingerprint(FIRST)
     assert fingerprint(replace(ENDING, asked_all=True)) == fingerprint(ENDING)
+    # Nothing is an amount, and not all.
+    nothing, everything = (replace(VOIDING, amount_minor=amount) for amount in (0, None))
+    assert fingerprint(nothing) != fingerprint(everything)

@@ -28,6 +28,13 @@ _POST_TRANSFERS = Method(
     repeatable=True,
     has_request_id=False,
 )
+_REVERSE_TRANSFER = Method(
+    "/payments.ledger.v1.LedgerService/ReverseTransfer",
+    ledger_v1.ReverseTransferRequest,
+    ledger_v1.ReverseTransferResponse,
+    repeatable=True,
+    has_request_id=True,
+)
 _GET_ACCOUNT = Method(
     "/payments.ledger.v1.LedgerService/GetAccount",
     ledger_v1.GetAccountRequest,
@@ -98,6 +105,19 @@ class LedgerService:
         learns the same.
         """
         return self._caller.unary(_POST_TRANSFERS, request, timeout)
+
+    def reverse_transfer(
+        self, request: ledger_v1.ReverseTransferRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ReverseTransferResponse:
+        """ReverseTransfer posts the opposite of a transfer that was posted, once: the same amount from
+        the account that was credited to the one that was debited, with the same code, now. Both
+        stay in the books and name each other. The accounts' limits hold for it as for every
+        transfer.
+
+        Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for
+        what voided one; TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+        """
+        return self._caller.unary(_REVERSE_TRANSFER, request, timeout)
 
     def get_account(
         self, request: ledger_v1.GetAccountRequest, *, timeout: float | None = None
@@ -200,6 +220,19 @@ class AsyncLedgerService:
         learns the same.
         """
         return await self._caller.unary(_POST_TRANSFERS, request, timeout)
+
+    async def reverse_transfer(
+        self, request: ledger_v1.ReverseTransferRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ReverseTransferResponse:
+        """ReverseTransfer posts the opposite of a transfer that was posted, once: the same amount from
+        the account that was credited to the one that was debited, with the same code, now. Both
+        stay in the books and name each other. The accounts' limits hold for it as for every
+        transfer.
+
+        Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for
+        what voided one; TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+        """
+        return await self._caller.unary(_REVERSE_TRANSFER, request, timeout)
 
     async def get_account(
         self, request: ledger_v1.GetAccountRequest, *, timeout: float | None = None

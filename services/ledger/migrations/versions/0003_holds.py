@@ -1,4 +1,4 @@
-"""Holds, limits of balances, and what transfers say beside their amount."""
+"""Holds, limits of balances, reversals, and what transfers say beside their amount."""
 
 from __future__ import annotations
 
@@ -47,9 +47,12 @@ _UP = (
     " ADD COLUMN credits_pending bigint NOT NULL DEFAULT 0 CHECK (credits_pending >= 0)",
     "ALTER TABLE ledger.transfer ADD COLUMN pending_id uuid, ADD COLUMN timeout_ms bigint NOT NULL DEFAULT 0,"
     " ADD COLUMN flags smallint NOT NULL DEFAULT 0, ADD COLUMN asked_all boolean NOT NULL DEFAULT false,"
+    " ADD COLUMN reverses_id uuid,"
     " DROP CONSTRAINT transfer_amount_minor_check,"
     # A hold that only closes an account is of nothing, and so is its end.
     " ADD CONSTRAINT transfer_amount_minor_check CHECK (amount_minor > 0 OR amount_minor = 0 AND kind IN (2, 4))",
+    # Of two that reverse the same transfer at once, one is refused.
+    "CREATE UNIQUE INDEX transfer_reverses ON ledger.transfer (tenant_id, reverses_id) WHERE reverses_id IS NOT NULL",
     _HOLD,
     "CREATE INDEX hold_due ON ledger.hold (due_at) WHERE due_at IS NOT NULL",
 )
@@ -65,7 +68,7 @@ _DOWN = (
     "UPDATE ledger.transfer_id SET result = CASE result WHEN 90 THEN 50 WHEN 82 THEN 80 WHEN 83 THEN 80 ELSE 81 END"
     " WHERE result IN (82, 83, 84, 85, 90)",
     "ALTER TABLE ledger.transfer DROP COLUMN pending_id, DROP COLUMN timeout_ms, DROP COLUMN flags,"
-    " DROP COLUMN asked_all, DROP CONSTRAINT transfer_amount_minor_check,"
+    " DROP COLUMN asked_all, DROP COLUMN reverses_id, DROP CONSTRAINT transfer_amount_minor_check,"
     " ADD CONSTRAINT transfer_amount_minor_check CHECK (amount_minor > 0)",
     # An account that a hold had closed is what it was made as.
     "UPDATE ledger.balance b SET closed = a.closed FROM ledger.account a"

@@ -843,9 +843,13 @@ type RecordedTransfer struct {
 	// When it was recorded, in microseconds.
 	RecordedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
 	// How it stands, if it is a hold.
-	Hold          *Hold `protobuf:"bytes,3,opt,name=hold,proto3" json:"hold,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Hold *Hold `protobuf:"bytes,3,opt,name=hold,proto3" json:"hold,omitempty"`
+	// The transfer that it reverses, if it was made by ReverseTransfer.
+	ReversesTransferId string `protobuf:"bytes,4,opt,name=reverses_transfer_id,json=reversesTransferId,proto3" json:"reverses_transfer_id,omitempty"`
+	// The transfer that reversed it; empty when none did.
+	ReversedByTransferId string `protobuf:"bytes,5,opt,name=reversed_by_transfer_id,json=reversedByTransferId,proto3" json:"reversed_by_transfer_id,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *RecordedTransfer) Reset() {
@@ -897,6 +901,20 @@ func (x *RecordedTransfer) GetHold() *Hold {
 		return x.Hold
 	}
 	return nil
+}
+
+func (x *RecordedTransfer) GetReversesTransferId() string {
+	if x != nil {
+		return x.ReversesTransferId
+	}
+	return ""
+}
+
+func (x *RecordedTransfer) GetReversedByTransferId() string {
+	if x != nil {
+		return x.ReversedByTransferId
+	}
+	return ""
 }
 
 // Entry is what a transfer left on one of its two accounts.
@@ -1318,12 +1336,14 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x05state\x18\x01 \x01(\x0e2\x1d.payments.ledger.v1.HoldStateR\x05state\x125\n" +
 	"\tremaining\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\tremaining\x129\n" +
 	"\n" +
-	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xb7\x01\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xa0\x02\n" +
 	"\x10RecordedTransfer\x128\n" +
 	"\btransfer\x18\x01 \x01(\v2\x1c.payments.ledger.v1.TransferR\btransfer\x12;\n" +
 	"\vrecorded_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"recordedAt\x12,\n" +
-	"\x04hold\x18\x03 \x01(\v2\x18.payments.ledger.v1.HoldR\x04hold\"\xc5\x04\n" +
+	"\x04hold\x18\x03 \x01(\v2\x18.payments.ledger.v1.HoldR\x04hold\x120\n" +
+	"\x14reverses_transfer_id\x18\x04 \x01(\tR\x12reversesTransferId\x125\n" +
+	"\x17reversed_by_transfer_id\x18\x05 \x01(\tR\x14reversedByTransferId\"\xc5\x04\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x12\x10\n" +

@@ -722,6 +722,116 @@ func (x *PostTransfersResponse) GetResults() []*PostTransferResult {
 	return nil
 }
 
+// ReverseTransferRequest names the transfer and says why.
+type ReverseTransferRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key of the idempotency of this call.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The transfer to reverse.
+	TransferId string `protobuf:"bytes,2,opt,name=transfer_id,json=transferId,proto3" json:"transfer_id,omitempty"`
+	// Why; kept as `reason` in the metadata of the reversal.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReverseTransferRequest) Reset() {
+	*x = ReverseTransferRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReverseTransferRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReverseTransferRequest) ProtoMessage() {}
+
+func (x *ReverseTransferRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReverseTransferRequest.ProtoReflect.Descriptor instead.
+func (*ReverseTransferRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReverseTransferRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ReverseTransferRequest) GetTransferId() string {
+	if x != nil {
+		return x.TransferId
+	}
+	return ""
+}
+
+func (x *ReverseTransferRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ReverseTransferResponse carries the reversal.
+type ReverseTransferResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The transfer that reverses it, as it is in the books.
+	Transfer      *RecordedTransfer `protobuf:"bytes,1,opt,name=transfer,proto3" json:"transfer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReverseTransferResponse) Reset() {
+	*x = ReverseTransferResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReverseTransferResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReverseTransferResponse) ProtoMessage() {}
+
+func (x *ReverseTransferResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReverseTransferResponse.ProtoReflect.Descriptor instead.
+func (*ReverseTransferResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ReverseTransferResponse) GetTransfer() *RecordedTransfer {
+	if x != nil {
+		return x.Transfer
+	}
+	return nil
+}
+
 // GetAccountRequest names the account.
 type GetAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -733,7 +843,7 @@ type GetAccountRequest struct {
 
 func (x *GetAccountRequest) Reset() {
 	*x = GetAccountRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[6]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -745,7 +855,7 @@ func (x *GetAccountRequest) String() string {
 func (*GetAccountRequest) ProtoMessage() {}
 
 func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[6]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -758,7 +868,7 @@ func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountRequest.ProtoReflect.Descriptor instead.
 func (*GetAccountRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{6}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetAccountRequest) GetAccountId() string {
@@ -779,7 +889,7 @@ type GetAccountResponse struct {
 
 func (x *GetAccountResponse) Reset() {
 	*x = GetAccountResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[7]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +901,7 @@ func (x *GetAccountResponse) String() string {
 func (*GetAccountResponse) ProtoMessage() {}
 
 func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[7]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +914,7 @@ func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountResponse.ProtoReflect.Descriptor instead.
 func (*GetAccountResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{7}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetAccountResponse) GetAccount() *Account {
@@ -825,7 +935,7 @@ type GetTransferRequest struct {
 
 func (x *GetTransferRequest) Reset() {
 	*x = GetTransferRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[8]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -837,7 +947,7 @@ func (x *GetTransferRequest) String() string {
 func (*GetTransferRequest) ProtoMessage() {}
 
 func (x *GetTransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[8]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -850,7 +960,7 @@ func (x *GetTransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTransferRequest.ProtoReflect.Descriptor instead.
 func (*GetTransferRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{8}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetTransferRequest) GetTransferId() string {
@@ -871,7 +981,7 @@ type GetTransferResponse struct {
 
 func (x *GetTransferResponse) Reset() {
 	*x = GetTransferResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[9]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +993,7 @@ func (x *GetTransferResponse) String() string {
 func (*GetTransferResponse) ProtoMessage() {}
 
 func (x *GetTransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[9]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +1006,7 @@ func (x *GetTransferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTransferResponse.ProtoReflect.Descriptor instead.
 func (*GetTransferResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{9}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetTransferResponse) GetTransfer() *RecordedTransfer {
@@ -925,7 +1035,7 @@ type ListAccountsRequest struct {
 
 func (x *ListAccountsRequest) Reset() {
 	*x = ListAccountsRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[10]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +1047,7 @@ func (x *ListAccountsRequest) String() string {
 func (*ListAccountsRequest) ProtoMessage() {}
 
 func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[10]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,7 +1060,7 @@ func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{10}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListAccountsRequest) GetOwner() string {
@@ -1001,7 +1111,7 @@ type ListAccountsResponse struct {
 
 func (x *ListAccountsResponse) Reset() {
 	*x = ListAccountsResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[11]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1123,7 @@ func (x *ListAccountsResponse) String() string {
 func (*ListAccountsResponse) ProtoMessage() {}
 
 func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[11]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1136,7 @@ func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{11}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListAccountsResponse) GetAccounts() []*Account {
@@ -1060,7 +1170,7 @@ type ListEntriesRequest struct {
 
 func (x *ListEntriesRequest) Reset() {
 	*x = ListEntriesRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1072,7 +1182,7 @@ func (x *ListEntriesRequest) String() string {
 func (*ListEntriesRequest) ProtoMessage() {}
 
 func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1085,7 +1195,7 @@ func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{12}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListEntriesRequest) GetAccountId() string {
@@ -1129,7 +1239,7 @@ type ListEntriesResponse struct {
 
 func (x *ListEntriesResponse) Reset() {
 	*x = ListEntriesResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1251,7 @@ func (x *ListEntriesResponse) String() string {
 func (*ListEntriesResponse) ProtoMessage() {}
 
 func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1264,7 @@ func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{13}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListEntriesResponse) GetEntries() []*Entry {
@@ -1190,7 +1300,7 @@ type ExportEntriesRequest struct {
 
 func (x *ExportEntriesRequest) Reset() {
 	*x = ExportEntriesRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1202,7 +1312,7 @@ func (x *ExportEntriesRequest) String() string {
 func (*ExportEntriesRequest) ProtoMessage() {}
 
 func (x *ExportEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1215,7 +1325,7 @@ func (x *ExportEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ExportEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{14}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ExportEntriesRequest) GetAccountIds() []string {
@@ -1284,7 +1394,7 @@ type EntryColumns struct {
 
 func (x *EntryColumns) Reset() {
 	*x = EntryColumns{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1296,7 +1406,7 @@ func (x *EntryColumns) String() string {
 func (*EntryColumns) ProtoMessage() {}
 
 func (x *EntryColumns) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1309,7 +1419,7 @@ func (x *EntryColumns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntryColumns.ProtoReflect.Descriptor instead.
 func (*EntryColumns) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{15}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EntryColumns) GetAccountIds() []string {
@@ -1402,7 +1512,7 @@ type ExportEntriesResponse struct {
 
 func (x *ExportEntriesResponse) Reset() {
 	*x = ExportEntriesResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1414,7 +1524,7 @@ func (x *ExportEntriesResponse) String() string {
 func (*ExportEntriesResponse) ProtoMessage() {}
 
 func (x *ExportEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1427,7 +1537,7 @@ func (x *ExportEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ExportEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{16}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExportEntriesResponse) GetEntries() *EntryColumns {
@@ -1453,7 +1563,7 @@ type GetTrialBalanceRequest struct {
 
 func (x *GetTrialBalanceRequest) Reset() {
 	*x = GetTrialBalanceRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1465,7 +1575,7 @@ func (x *GetTrialBalanceRequest) String() string {
 func (*GetTrialBalanceRequest) ProtoMessage() {}
 
 func (x *GetTrialBalanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1478,7 +1588,7 @@ func (x *GetTrialBalanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialBalanceRequest.ProtoReflect.Descriptor instead.
 func (*GetTrialBalanceRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{17}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{19}
 }
 
 // GetTrialBalanceResponse carries the trial balance.
@@ -1492,7 +1602,7 @@ type GetTrialBalanceResponse struct {
 
 func (x *GetTrialBalanceResponse) Reset() {
 	*x = GetTrialBalanceResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +1614,7 @@ func (x *GetTrialBalanceResponse) String() string {
 func (*GetTrialBalanceResponse) ProtoMessage() {}
 
 func (x *GetTrialBalanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +1627,7 @@ func (x *GetTrialBalanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialBalanceResponse.ProtoReflect.Descriptor instead.
 func (*GetTrialBalanceResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{18}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetTrialBalanceResponse) GetTrialBalance() *TrialBalance {
@@ -1552,7 +1662,16 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\x0foriginal_result\x18\x04 \x01(\x0e2\".payments.ledger.v1.TransferResultR\x0eoriginalResult\x12\x18\n" +
 	"\amessage\x18\x05 \x01(\tR\amessage\"Y\n" +
 	"\x15PostTransfersResponse\x12@\n" +
-	"\aresults\x18\x01 \x03(\v2&.payments.ledger.v1.PostTransferResultR\aresults\"S\n" +
+	"\aresults\x18\x01 \x03(\v2&.payments.ledger.v1.PostTransferResultR\aresults\"\x90\x01\n" +
+	"\x16ReverseTransferRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12)\n" +
+	"\vtransfer_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\n" +
+	"transferId\x12\"\n" +
+	"\x06reason\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\x06reason\"[\n" +
+	"\x17ReverseTransferResponse\x12@\n" +
+	"\btransfer\x18\x01 \x01(\v2$.payments.ledger.v1.RecordedTransferR\btransfer\"S\n" +
 	"\x11GetAccountRequest\x12>\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\"K\n" +
@@ -1684,13 +1803,14 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	")TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR\x10R\x12/\n" +
 	"+TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING\x10S\x12.\n" +
 	"*TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR\x10T\x120\n" +
-	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U2\x93\n" +
-	"\n" +
+	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U2\xd5\v\n" +
 	"\rLedgerService\x12\x9b\x01\n" +
 	"\x0eCreateAccounts\x12).payments.ledger.v1.CreateAccountsRequest\x1a*.payments.ledger.v1.CreateAccountsResponse\"2\x8a\xe7\x18\x10\n" +
 	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/ledger/accounts\x12\x99\x01\n" +
 	"\rPostTransfers\x12(.payments.ledger.v1.PostTransfersRequest\x1a).payments.ledger.v1.PostTransfersResponse\"3\x8a\xe7\x18\x10\n" +
-	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/ledger/transfers\x12\x9f\x01\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/ledger/transfers\x12\xbf\x01\n" +
+	"\x0fReverseTransfer\x12*.payments.ledger.v1.ReverseTransferRequest\x1a+.payments.ledger.v1.ReverseTransferResponse\"S\x8a\xe7\x18\x10\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x029:\x01*b\btransfer\"*/v1/ledger/transfers/{transfer_id}:reverse\x12\x9f\x01\n" +
 	"\n" +
 	"GetAccount\x12%.payments.ledger.v1.GetAccountRequest\x1a&.payments.ledger.v1.GetAccountResponse\"B\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02+b\aaccount\x12 /v1/ledger/accounts/{account_id}\x12\xa5\x01\n" +
@@ -1719,7 +1839,7 @@ func file_payments_ledger_v1_ledger_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_ledger_v1_ledger_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(AccountResult)(0),              // 0: payments.ledger.v1.AccountResult
 	(TransferResult)(0),             // 1: payments.ledger.v1.TransferResult
@@ -1729,64 +1849,69 @@ var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(*PostTransfersRequest)(nil),    // 5: payments.ledger.v1.PostTransfersRequest
 	(*PostTransferResult)(nil),      // 6: payments.ledger.v1.PostTransferResult
 	(*PostTransfersResponse)(nil),   // 7: payments.ledger.v1.PostTransfersResponse
-	(*GetAccountRequest)(nil),       // 8: payments.ledger.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),      // 9: payments.ledger.v1.GetAccountResponse
-	(*GetTransferRequest)(nil),      // 10: payments.ledger.v1.GetTransferRequest
-	(*GetTransferResponse)(nil),     // 11: payments.ledger.v1.GetTransferResponse
-	(*ListAccountsRequest)(nil),     // 12: payments.ledger.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),    // 13: payments.ledger.v1.ListAccountsResponse
-	(*ListEntriesRequest)(nil),      // 14: payments.ledger.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),     // 15: payments.ledger.v1.ListEntriesResponse
-	(*ExportEntriesRequest)(nil),    // 16: payments.ledger.v1.ExportEntriesRequest
-	(*EntryColumns)(nil),            // 17: payments.ledger.v1.EntryColumns
-	(*ExportEntriesResponse)(nil),   // 18: payments.ledger.v1.ExportEntriesResponse
-	(*GetTrialBalanceRequest)(nil),  // 19: payments.ledger.v1.GetTrialBalanceRequest
-	(*GetTrialBalanceResponse)(nil), // 20: payments.ledger.v1.GetTrialBalanceResponse
-	(*Account)(nil),                 // 21: payments.ledger.v1.Account
-	(*Transfer)(nil),                // 22: payments.ledger.v1.Transfer
-	(*RecordedTransfer)(nil),        // 23: payments.ledger.v1.RecordedTransfer
-	(AccountType)(0),                // 24: payments.ledger.v1.AccountType
-	(*Entry)(nil),                   // 25: payments.ledger.v1.Entry
-	(*v1.Period)(nil),               // 26: payments.type.v1.Period
-	(*TrialBalance)(nil),            // 27: payments.ledger.v1.TrialBalance
+	(*ReverseTransferRequest)(nil),  // 8: payments.ledger.v1.ReverseTransferRequest
+	(*ReverseTransferResponse)(nil), // 9: payments.ledger.v1.ReverseTransferResponse
+	(*GetAccountRequest)(nil),       // 10: payments.ledger.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),      // 11: payments.ledger.v1.GetAccountResponse
+	(*GetTransferRequest)(nil),      // 12: payments.ledger.v1.GetTransferRequest
+	(*GetTransferResponse)(nil),     // 13: payments.ledger.v1.GetTransferResponse
+	(*ListAccountsRequest)(nil),     // 14: payments.ledger.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),    // 15: payments.ledger.v1.ListAccountsResponse
+	(*ListEntriesRequest)(nil),      // 16: payments.ledger.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),     // 17: payments.ledger.v1.ListEntriesResponse
+	(*ExportEntriesRequest)(nil),    // 18: payments.ledger.v1.ExportEntriesRequest
+	(*EntryColumns)(nil),            // 19: payments.ledger.v1.EntryColumns
+	(*ExportEntriesResponse)(nil),   // 20: payments.ledger.v1.ExportEntriesResponse
+	(*GetTrialBalanceRequest)(nil),  // 21: payments.ledger.v1.GetTrialBalanceRequest
+	(*GetTrialBalanceResponse)(nil), // 22: payments.ledger.v1.GetTrialBalanceResponse
+	(*Account)(nil),                 // 23: payments.ledger.v1.Account
+	(*Transfer)(nil),                // 24: payments.ledger.v1.Transfer
+	(*RecordedTransfer)(nil),        // 25: payments.ledger.v1.RecordedTransfer
+	(AccountType)(0),                // 26: payments.ledger.v1.AccountType
+	(*Entry)(nil),                   // 27: payments.ledger.v1.Entry
+	(*v1.Period)(nil),               // 28: payments.type.v1.Period
+	(*TrialBalance)(nil),            // 29: payments.ledger.v1.TrialBalance
 }
 var file_payments_ledger_v1_ledger_service_proto_depIdxs = []int32{
-	21, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
+	23, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
 	0,  // 1: payments.ledger.v1.CreateAccountResult.result:type_name -> payments.ledger.v1.AccountResult
 	3,  // 2: payments.ledger.v1.CreateAccountsResponse.results:type_name -> payments.ledger.v1.CreateAccountResult
-	22, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
+	24, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
 	1,  // 4: payments.ledger.v1.PostTransferResult.result:type_name -> payments.ledger.v1.TransferResult
 	1,  // 5: payments.ledger.v1.PostTransferResult.original_result:type_name -> payments.ledger.v1.TransferResult
 	6,  // 6: payments.ledger.v1.PostTransfersResponse.results:type_name -> payments.ledger.v1.PostTransferResult
-	21, // 7: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
-	23, // 8: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	24, // 9: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
-	21, // 10: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
-	25, // 11: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
-	26, // 12: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
-	17, // 13: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
-	27, // 14: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
-	2,  // 15: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
-	5,  // 16: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
-	8,  // 17: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
-	10, // 18: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
-	12, // 19: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
-	14, // 20: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
-	16, // 21: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
-	19, // 22: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
-	4,  // 23: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
-	7,  // 24: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
-	9,  // 25: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
-	11, // 26: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
-	13, // 27: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
-	15, // 28: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
-	18, // 29: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
-	20, // 30: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
-	23, // [23:31] is the sub-list for method output_type
-	15, // [15:23] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	25, // 7: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	23, // 8: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
+	25, // 9: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	26, // 10: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
+	23, // 11: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
+	27, // 12: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
+	28, // 13: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	19, // 14: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
+	29, // 15: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
+	2,  // 16: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
+	5,  // 17: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
+	8,  // 18: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
+	10, // 19: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
+	12, // 20: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
+	14, // 21: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
+	16, // 22: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
+	18, // 23: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
+	21, // 24: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
+	4,  // 25: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
+	7,  // 26: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
+	9,  // 27: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
+	11, // 28: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
+	13, // 29: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
+	15, // 30: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
+	17, // 31: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
+	20, // 32: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
+	22, // 33: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
+	25, // [25:34] is the sub-list for method output_type
+	16, // [16:25] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_service_proto_init() }
@@ -1801,7 +1926,7 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_ledger_v1_ledger_service_proto_rawDesc), len(file_payments_ledger_v1_ledger_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

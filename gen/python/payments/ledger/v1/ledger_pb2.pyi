@@ -503,6 +503,12 @@ class RecordedTransfer(_message.Message):
     TRANSFER_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
+    REVERSES_TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    REVERSED_BY_TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    reverses_transfer_id: _builtins.str
+    """The transfer that it reverses, if it was made by ReverseTransfer."""
+    reversed_by_transfer_id: _builtins.str
+    """The transfer that reversed it; empty when none did."""
     @_builtins.property
     def transfer(self) -> Global___Transfer:
         """The transfer, with the accounts, the amount and the code that it came to, and when it takes effect."""
@@ -521,10 +527,12 @@ class RecordedTransfer(_message.Message):
         transfer: Global___Transfer | None = ...,
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
         hold: Global___Hold | None = ...,
+        reverses_transfer_id: _builtins.str = ...,
+        reversed_by_transfer_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "recorded_at", b"recorded_at", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "recorded_at", b"recorded_at", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "recorded_at", b"recorded_at", "reversed_by_transfer_id", b"reversed_by_transfer_id", "reverses_transfer_id", b"reverses_transfer_id", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

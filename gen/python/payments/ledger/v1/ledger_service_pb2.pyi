@@ -497,6 +497,60 @@ class PostTransfersResponse(_message.Message):
 Global___PostTransfersResponse: _TypeAlias = PostTransfersResponse  # noqa: Y015
 
 @_typing.final
+class ReverseTransferRequest(_message.Message):
+    """ReverseTransferRequest names the transfer and says why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Key of the idempotency of this call."""
+    transfer_id: _builtins.str
+    """The transfer to reverse."""
+    reason: _builtins.str
+    """Why; kept as `reason` in the metadata of the reversal."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        transfer_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "request_id", b"request_id", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReverseTransferRequest: _TypeAlias = ReverseTransferRequest  # noqa: Y015
+
+@_typing.final
+class ReverseTransferResponse(_message.Message):
+    """ReverseTransferResponse carries the reversal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transfer(self) -> _ledger_pb2.RecordedTransfer:
+        """The transfer that reverses it, as it is in the books."""
+
+    def __init__(
+        self,
+        *,
+        transfer: _ledger_pb2.RecordedTransfer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReverseTransferResponse: _TypeAlias = ReverseTransferResponse  # noqa: Y015
+
+@_typing.final
 class GetAccountRequest(_message.Message):
     """GetAccountRequest names the account."""
 

@@ -45,6 +45,11 @@ class LedgerServiceStub:
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostTransfersRequest.SerializeToString,
                 response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostTransfersResponse.FromString,
                 _registered_method=True)
+        self.ReverseTransfer = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/ReverseTransfer',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferResponse.FromString,
+                _registered_method=True)
         self.GetAccount = channel.unary_unary(
                 '/payments.ledger.v1.LedgerService/GetAccount',
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetAccountRequest.SerializeToString,
@@ -93,6 +98,18 @@ class LedgerServiceServicer:
         """PostTransfers posts up to 8,190 transfers in one transaction, in their order, and answers for each:
         one that is refused does not disturb the others, unless they are linked to it. The answer comes
         after the commit. A caller that lost the answer sends the same call again and learns the same.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReverseTransfer(self, request, context):
+        """ReverseTransfer posts the opposite of a transfer that was posted, once: the same amount from the account that was
+        credited to the one that was debited, with the same code, now. Both stay in the books and name each other. The
+        accounts' limits hold for it as for every transfer.
+
+        Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
+        TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,6 +173,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.PostTransfers,
                     request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostTransfersRequest.FromString,
                     response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostTransfersResponse.SerializeToString,
+            ),
+            'ReverseTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReverseTransfer,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferResponse.SerializeToString,
             ),
             'GetAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAccount,
@@ -243,6 +265,33 @@ class LedgerService:
             '/payments.ledger.v1.LedgerService/PostTransfers',
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostTransfersRequest.SerializeToString,
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReverseTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/ReverseTransfer',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferResponse.FromString,
             options,
             channel_credentials,
             insecure,

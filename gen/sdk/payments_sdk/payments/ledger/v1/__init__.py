@@ -36,6 +36,8 @@ __all__ = (
     "PostTransfersRequest",
     "PostTransfersResponse",
     "RecordedTransfer",
+    "ReverseTransferRequest",
+    "ReverseTransferResponse",
     "Transfer",
     "TransferResult",
     "TrialBalance",
@@ -1576,8 +1578,64 @@ class RecordedTransfer(CheckedMessage):
     How it stands, if it is a hold.
     """
 
+    reverses_transfer_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The transfer that it reverses, if it was made by ReverseTransfer.
+    """
+
+    reversed_by_transfer_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    The transfer that reversed it; empty when none did.
+    """
+
 
 default_message_pool.register_message("payments.ledger.v1", "RecordedTransfer", RecordedTransfer)
+
+
+@dataclass(eq=False, repr=False)
+class ReverseTransferRequest(CheckedMessage):
+    """
+    ReverseTransferRequest names the transfer and says why.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Key of the idempotency of this call.
+    """
+
+    transfer_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The transfer to reverse.
+    """
+
+    reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Why; kept as `reason` in the metadata of the reversal.
+    """
+
+
+default_message_pool.register_message(
+    "payments.ledger.v1", "ReverseTransferRequest", ReverseTransferRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ReverseTransferResponse(CheckedMessage):
+    """
+    ReverseTransferResponse carries the reversal.
+    """
+
+    transfer: "RecordedTransfer | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The transfer that reverses it, as it is in the books.
+    """
+
+
+default_message_pool.register_message(
+    "payments.ledger.v1", "ReverseTransferResponse", ReverseTransferResponse
+)
 
 
 @dataclass(eq=False, repr=False)

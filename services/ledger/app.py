@@ -37,6 +37,7 @@ from services.ledger.domain.transfers import (
     moved,
 )
 from services.ledger.domain.trial_balance import CurrencySums, add_up
+from services.ledger.store import Claimed
 from services.runtime.commands import Commands
 from services.runtime.contracts import INVARIANT
 from services.runtime.database import Database, UnitOfWork
@@ -176,14 +177,9 @@ async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork
     others = {
         transfer_id: asked[transfer_id] for transfer_id in first.keys() - claimed.transfer_ids
     }
-    strange = pending_ids - between.keys()
-    books = Books(
-        claimed.balances,
-        work.now,
-        known=await store.read_known(work, others),
-        holds=claimed.holds,
-        no_holds=await store.posted_among(work, strange) if strange else (),
-    )
+    known = await store.read_known(work, others)
+    no_holds = await _late_holds(work, claimed, pending_ids - between.keys())
+    books = Books(claimed.balances, work.now, known=known, holds=claimed.holds, no_holds=no_holds)
     evaluation = await aside(len(batch), evaluate, batch, books)
     await store.settle_ids(
         work, {transfer_id: first[transfer_id] for transfer_id in claimed.transfer_ids}, evaluation
@@ -199,6 +195,23 @@ async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork
         )
     _count(work, evaluation)
     return evaluation
+
+
+async def _late_holds(work: UnitOfWork, claimed: Claimed, strange: set[UUID]) -> set[UUID]:
+    """Lock the holds that were committed while this batch waited for its locks; return the ids that are none.
+
+    They are locked out of order: of two that wait for each other Postgres ends one, and that one starts over.
+    """
+    no_holds: set[UUID] = set()
+    while strange:
+        late, no_holds = await store.known_among(work, strange)
+        if not late:
+            break
+        claimed.holds.update(await store.lock_holds(work, late.keys()))
+        missing = {name for names in late.values() for name in names} - claimed.balances.keys()
+        claimed.balances.update(await store.lock_balances(work, missing))
+        strange = strange - late.keys()
+    return no_holds
 
 
 async def reverse_transfer(command: Reversal, work: UnitOfWork) -> TransferView:
@@ -233,7 +246,7 @@ async def reverse_transfer(command: Reversal, work: UnitOfWork) -> TransferView:
 
 async def expire_hold(work: UnitOfWork, transfer_id: UUID) -> bool:
     """Give up what is left of a hold whose time is over; says whether it was open until now."""
-    hold = await store.lock_hold(work, transfer_id)
+    hold = (await store.lock_holds(work, {transfer_id})).get(transfer_id)
     if hold is None or hold.state is not HoldState.OPEN or not hold.is_due(work.now):
         return False
     balances = await store.lock_balances(work, {hold.debit_account_id, hold.credit_account_id})

@@ -71,8 +71,11 @@ SELECT t.transfer_id, t.debit_account_id, t.credit_account_id, t.currency_code, 
  WHERE t.tenant_id = %(tenant_id)s AND t.transfer_id = %(transfer_id)s;
 
 -- @read_posted
-SELECT transfer_id FROM ledger.transfer
- WHERE tenant_id = %(tenant_id)s AND transfer_id = ANY (%(transfer_ids)s::uuid[]);
+-- In one statement, so that no hold is taken for another transfer: it may have been committed since holds were looked for.
+SELECT t.transfer_id, h.debit_account_id, h.credit_account_id
+  FROM ledger.transfer AS t
+  LEFT JOIN ledger.hold AS h ON h.tenant_id = t.tenant_id AND h.transfer_id = t.transfer_id
+ WHERE t.tenant_id = %(tenant_id)s AND t.transfer_id = ANY (%(transfer_ids)s::uuid[]);
 
 -- @read_hold_accounts
 -- Without a lock, to know which balances to lock: the accounts of a hold never change.
@@ -118,9 +121,11 @@ SELECT due, oldest_at FROM ledger.due_lag(%(now)s);
 
 -- @booked_of_payment
 -- Charges (2001) less refunds (2002); the index transfer_of_payment has the same condition.
+-- Holds, and what gives them up, move nothing.
 SELECT coalesce(sum(CASE code WHEN 2001 THEN amount_minor ELSE -amount_minor END), 0)
   FROM ledger.transfer
- WHERE tenant_id = %(tenant_id)s AND metadata ->> 'payment_id' = %(payment_id)s AND code IN (2001, 2002);
+ WHERE tenant_id = %(tenant_id)s AND metadata ->> 'payment_id' = %(payment_id)s AND code IN (2001, 2002)
+   AND kind IN (1, 3);
 
 -- @lock_balances
 SELECT account_id, currency_code, type, debits_must_not_exceed_credits, credits_must_not_exceed_debits, closed,

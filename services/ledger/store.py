@@ -216,19 +216,29 @@ async def hold_accounts(
     return found
 
 
-async def posted_among(work: UnitOfWork, transfer_ids: Collection[UUID]) -> set[UUID]:
-    """Return which of these ids are transfers in the books."""
-    found: set[UUID] = set()
+async def known_among(
+    work: UnitOfWork, transfer_ids: Collection[UUID]
+) -> tuple[dict[UUID, tuple[str, str]], set[UUID]]:
+    """Return which of these ids are holds, with the accounts that they are between, and which are other transfers."""
+    holds: dict[UUID, tuple[str, str]] = {}
+    others: set[UUID] = set()
     for ids in _parts(list(transfer_ids)):
         keys = {"tenant_id": work.tenant_id, "transfer_ids": ids}
-        found.update(row[0] for row in await _hot(work, "read_posted", keys))
+        for transfer_id, debit, credit in await _hot(work, "read_posted", keys):
+            if debit is None:
+                others.add(transfer_id)
+            else:
+                holds[transfer_id] = (debit, credit)
+    return holds, others
+
+
+async def lock_holds(work: UnitOfWork, transfer_ids: Collection[UUID]) -> dict[UUID, Hold]:
+    """Lock holds, in the order of their ids, until the transaction ends."""
+    found: dict[UUID, Hold] = {}
+    for ids in _parts(sorted(transfer_ids)):
+        keys = {"tenant_id": work.tenant_id, "transfer_ids": ids}
+        found |= _holds(await work.execute(_SQL["lock_holds"], keys))
     return found
-
-
-async def lock_hold(work: UnitOfWork, transfer_id: UUID) -> Hold | None:
-    """Lock one hold until the transaction ends."""
-    keys = {"tenant_id": work.tenant_id, "transfer_ids": [transfer_id]}
-    return _holds(await work.execute(_SQL["lock_holds"], keys)).get(transfer_id)
 
 
 async def read_known(

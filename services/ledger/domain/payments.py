@@ -9,7 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.ledger.domain.accounts import Account, AccountResult, AccountType
-from services.ledger.domain.transfers import Transfer, TransferResult, moved
+from services.ledger.domain.transfers import Kind, Transfer, TransferResult, moved
 from services.runtime.errors import Code, DomainError
 from services.runtime.ids import derived_uuid
 from services.runtime.money import EXPONENTS
@@ -109,13 +109,13 @@ class Booking:
         )
 
     def is_done_by(self, transfer: Transfer) -> bool:
-        """True when a transfer is this booking, whichever accounts it is between.
+        """True when a transfer is this booking, whichever accounts it is between; a hold, or its end, is none.
 
         `linked` and `effective_at` do not count: earlier releases booked the steps of a payment together, at its end.
         """
         return (
-            (transfer.currency_code, transfer.amount_minor, transfer.code)
-            == (self.currency_code, self.amount_minor, self.code)
+            (transfer.kind, transfer.currency_code, transfer.amount_minor, transfer.code)
+            == (Kind.POSTED, self.currency_code, self.amount_minor, self.code)
         ) and transfer.metadata.get("attempt_id") == self.metadata["attempt_id"]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import grpc
+import psycopg
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -52,6 +53,7 @@ class Books:
     """One tenant's ledger, in few words."""
 
     stub: LedgerServiceAsyncStub
+    tenant: str
 
     async def open(self, name: str, account_type: str = "ASSET", **more: Any) -> None:
         """Create an account."""
@@ -98,7 +100,8 @@ class Books:
 
 @pytest.fixture
 def books(mesh: Mesh) -> Books:
-    return Books(LedgerServiceStub(mesh.channel(f"t-{uuid4().hex[:12]}")))
+    tenant = f"t-{uuid4().hex[:12]}"
+    return Books(LedgerServiceStub(mesh.channel(tenant)), tenant)
 
 
 def move(debit: str, credit: str, amount: int | None, **more: Any) -> pb.Transfer:
@@ -412,6 +415,39 @@ async def test_of_two_ends_at_once_one_is_the_end(books: Books) -> None:
     debits, _, pending, _ = await books.sums("a")
     assert pending == 0
     assert debits == sum(await books.entries("a"))
+
+
+async def test_an_end_that_waited_for_its_hold_is_judged_by_it(
+    books: Books, database: DatabaseUrls
+) -> None:
+    await books.open("a")
+    await books.open("b")
+    waiting = (
+        "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+        " WHERE NOT l.granted AND a.datname = current_database()"
+    )
+
+    async def queued(count: int) -> None:
+        async with await psycopg.AsyncConnection.connect(database.owner_admin) as owner:
+            while (await (await owner.execute(waiting)).fetchone()) != (count,):
+                await owner.rollback()
+                await asyncio.sleep(0.01)
+
+    for chained in (False, True):
+        held = hold("a", "b", 10)
+        ending = move("a", "b", None, kind=POST, pending_id=held.transfer_id)
+        async with await psycopg.AsyncConnection.connect(database.service) as other:
+            await other.execute("SELECT set_config('mesh.tenant', %s, true)", [books.tenant])
+            await other.execute("SELECT FROM ledger.balance WHERE account_id = 'a' FOR UPDATE")
+            first = asyncio.create_task(books.post(held))
+            await queued(1)
+            again = [held, ending] if chained else [ending]
+            second = asyncio.create_task(books.post(*again))
+            await queued(2)
+            await other.rollback()
+        assert await first == ["OK"]
+        assert await second == (["EXISTS", "OK"] if chained else ["OK"])
+    assert await books.entries("a") == [10, 10]
 
 
 async def test_fields_that_make_no_sense_are_named(books: Books) -> None:

@@ -23,6 +23,7 @@ from services.cli.output import (
     say,
     when,
 )
+from services.runtime.ids import derived_uuid
 
 ledger = typer.Typer(help="The double-entry ledger.", no_args_is_help=True)
 
@@ -116,7 +117,26 @@ def transfer(
     request = ledger_service_pb2.GetTransferRequest(transfer_id=transfers.uuid_of(transfer_id))
     with Client(Session.find()) as client:
         stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
-        found = client.call(stub.GetTransfer, request).transfer
+        _show_transfer(client.call(stub.GetTransfer, request).transfer, output)
+
+
+@ledger.command("reverse")
+def reverse(
+    transfer_id: Annotated[str, typer.Argument(help="id of the transfer to reverse")],
+    reason: Annotated[str, typer.Option(help="why; kept in the metadata of the reversal")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Post the opposite of a transfer that was posted. A transfer is reversed once, however often this is repeated."""
+    asked = transfers.uuid_of(transfer_id)
+    request = ledger_service_pb2.ReverseTransferRequest(
+        request_id=str(derived_uuid("reverse", asked, reason)), transfer_id=asked, reason=reason
+    )
+    with Client(Session.find()) as client:
+        stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+        _show_transfer(client.call(stub.ReverseTransfer, request).transfer, output)
+
+
+def _show_transfer(found: ledger_pb2.RecordedTransfer, output: Format) -> None:
     if output is Format.JSON:
         print_json(found)
         return
@@ -127,12 +147,14 @@ def transfer(
         "debit account": shown.debit_account_id,
         "credit account": shown.credit_account_id,
         "of hold": shown.pending_id,
+        "reverses": found.reverses_transfer_id,
+        "reversed by": found.reversed_by_transfer_id,
         "hold": enum_name(hold, "state") if found.HasField("hold") else "",
         "left": money(hold.remaining) if found.HasField("hold") else "",
         "expires at, UTC": when(hold.expires_at),
         "recorded at, UTC": when(found.recorded_at),
     }
-    optional = ("of hold", "hold", "left", "expires at, UTC")
+    optional = ("of hold", "reverses", "reversed by", "hold", "left", "expires at, UTC")
     numbers = ("amount", "left")
     print_table(shown.transfer_id, [*cells], [[*cells.values()]], right=numbers, optional=optional)
     for key, value in sorted(shown.metadata.items()):

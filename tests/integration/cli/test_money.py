@@ -561,3 +561,24 @@ def test_what_destroys_asks_first(tollmesh: Tollmesh) -> None:
     listed = tollmesh("keys", "list", "-o", "json").json()["api_keys"]
     (still,) = [key for key in listed if key["key_id"] == made["api_key"]["key_id"]]
     assert "revoked_at" not in still
+
+
+def test_a_transfer_is_reversed_once(tollmesh: Tollmesh) -> None:
+    name = f"r{uuid4().hex[:8]}"
+    for side in ("from", "to"):
+        created = tollmesh("accounts", "create", f"{name}:{side}", "--type", "asset")
+        assert created.exit_code == 0, created.err
+    post = ("ledger", "post", "--debit", f"{name}:from", "--credit", f"{name}:to")
+    posted = tollmesh(*post, "--amount", "3.00", "-o", "json")
+    assert posted.exit_code == 0, posted.err
+    transfer_id = posted.json()["results"][0]["transfer_id"]
+    reverse = ("ledger", "reverse", transfer_id, "--reason")
+    made = tollmesh(*reverse, "typing error", "-o", "json")
+    assert made.exit_code == 0, made.err
+    assert made.json()["reverses_transfer_id"] == transfer_id
+    assert tollmesh(*reverse, "typing error", "-o", "json").json() == made.json()
+    other = tollmesh(*reverse, "another reason")
+    assert other.exit_code == EXIT_REFUSED and "TRANSFER_ALREADY_REVERSED" in other.err
+    shown = tollmesh("ledger", "transfer", transfer_id, "-o", "json").json()
+    assert shown["reversed_by_transfer_id"] == made.json()["transfer"]["transfer_id"]
+    assert "reversed by" in tollmesh("ledger", "transfer", transfer_id).out

@@ -617,7 +617,8 @@ type Transfer struct {
 	ClosingDebit bool `protobuf:"varint,11,opt,name=closing_debit,json=closingDebit,proto3" json:"closing_debit,omitempty"`
 	// True closes the credit account until the hold is voided or expires: it cannot be posted. Only of a hold.
 	ClosingCredit bool `protobuf:"varint,12,opt,name=closing_credit,json=closingCredit,proto3" json:"closing_credit,omitempty"`
-	// How long a hold stands: what is left of it is given up after that. Only of a hold; absent means for ever.
+	// How long a hold stands, in whole milliseconds, for a hundred years at most: what is left of it is given up after
+	// that. Only of a hold; absent means for ever.
 	Timeout *durationpb.Duration `protobuf:"bytes,13,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// When the transfer takes effect in the books, in microseconds; absent means when it is recorded.
 	EffectiveAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
@@ -1309,7 +1310,7 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x06limits\x18\t \x01(\v2!.payments.ledger.v1.AccountLimitsR\x06limits\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\a\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb2\a\n" +
 	"\bTransfer\x12)\n" +
 	"\vtransfer_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\n" +
 	"transferId\x12L\n" +
@@ -1325,8 +1326,8 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x10balancing_credit\x18\n" +
 	" \x01(\bR\x0fbalancingCredit\x12#\n" +
 	"\rclosing_debit\x18\v \x01(\bR\fclosingDebit\x12%\n" +
-	"\x0eclosing_credit\x18\f \x01(\bR\rclosingCredit\x12A\n" +
-	"\atimeout\x18\r \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x062\x04\x10\xc0\x84=R\atimeout\x12a\n" +
+	"\x0eclosing_credit\x18\f \x01(\bR\rclosingCredit\x12I\n" +
+	"\atimeout\x18\r \x01(\v2\x19.google.protobuf.DurationB\x14\xbaH\x11\xaa\x01\x0e\"\x06\b\x80\xa7\xe4\xe0\v2\x04\x10\xc0\x84=R\atimeout\x12a\n" +
 	"\feffective_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\veffectiveAt\x12_\n" +
 	"\bmetadata\x18\x10 \x03(\v2*.payments.ledger.v1.Transfer.MetadataEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x04R\bmetadata\x12#\n" +
 	"\rmulti_capture\x18\x11 \x01(\bR\fmultiCapture\x1a;\n" +

@@ -423,7 +423,9 @@ class Transfer(_message.Message):
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """How long a hold stands: what is left of it is given up after that. Only of a hold; absent means for ever."""
+        """How long a hold stands, in whole milliseconds, for a hundred years at most: what is left of it is given up after
+        that. Only of a hold; absent means for ever.
+        """
 
     @_builtins.property
     def effective_at(self) -> _timestamp_pb2.Timestamp:

@@ -1716,7 +1716,8 @@ class Transfer(CheckedMessage):
         13, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
-    How long a hold stands: what is left of it is given up after that. Only of a hold; absent means for ever.
+    How long a hold stands, in whole milliseconds, for a hundred years at most: what is left of it is given up after
+    that. Only of a hold; absent means for ever.
     """
 
     effective_at: "datetime.datetime | None" = betterproto2.field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -60,7 +60,8 @@ def show(
     columns: Sequence[str],
     row: Callable[[ItemT], Sequence[str]],
     *,
-    right: Iterable[str] = (),
+    right: Collection[str] = (),
+    optional: Collection[str] = (),
     limit: int = 0,
 ) -> None:
     """Print a list: as tables, or as `{"<name>": [...], "more": false}`.
@@ -72,6 +73,7 @@ def show(
         columns: headings of the table.
         row: an item's cells.
         right: columns that are numbers.
+        optional: columns that a table leaves out when all their cells are empty.
         limit: most items; 0 for all.
     """
     limited = Limited(items, limit)
@@ -80,6 +82,6 @@ def show(
             document.add_list(name, limited)
             document.add("more", limited.more)
         return
-    print_tables(columns, map(row, limited), right=right)
+    print_tables(columns, map(row, limited), right=right, optional=optional)
     if limited.more:
         say(f"there are more than {limit}: raise --limit, or use --limit 0")

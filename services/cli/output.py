@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, tzinfo
 from enum import StrEnum
 from functools import partial
@@ -337,11 +337,17 @@ def _any_messages(message: Message) -> Iterator[Any_]:
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Iterable[str] = (),
+    optional: Iterable[str] = (),
 ) -> None:
     """Print a table; columns named in `right` are numbers. What is too wide is printed cell by cell.
 
-    Without a row it says so: the columns alone would leave open whether anything was looked for.
+    Columns named in `optional` are left out when all their cells are empty. Without a row it says so: the columns alone
+    would leave open whether anything was looked for.
     """
     if title:
         say(title, style="bold")
@@ -349,6 +355,7 @@ def print_table(
     if not shown:
         say("nothing found")
         return
+    columns, shown = _without_empty(columns, shown, set(optional))
     # Names and ids keep their line, so that they can be copied; text gives way.
     solid = [not any(" " in row[index] for row in shown) for index in range(len(columns))]
     headings = list(columns)
@@ -367,15 +374,31 @@ def print_table(
     console.print(table)
 
 
+def _without_empty(
+    columns: Sequence[str], rows: list[list[str]], optional: Collection[str]
+) -> tuple[Sequence[str], list[list[str]]]:
+    """Leave out the optional columns in which nothing stands."""
+    kept = [
+        index
+        for index, column in enumerate(columns)
+        if column not in optional or any(row[index] for row in rows)
+    ]
+    return [columns[index] for index in kept], [[row[index] for index in kept] for row in rows]
+
+
 def print_tables(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Collection[str] = (),
+    optional: Collection[str] = (),
 ) -> None:
     """Print rows of any number: as one table, or as several when they are many."""
     left = iter(rows)
     shown = list(islice(left, _TABLE_ROWS_MAX))
-    print_table("", columns, shown, right=right)
+    print_table("", columns, shown, right=right, optional=optional)
     while shown := list(islice(left, _TABLE_ROWS_MAX)):
-        print_table("", columns, shown, right=right)
+        print_table("", columns, shown, right=right, optional=optional)
 
 
 def _folded(heading: str, index: int, rows: Sequence[Sequence[str]]) -> str:

@@ -7,19 +7,23 @@ from payments.ledger.v1 import ledger_service_pb2_grpc
 from services.ledger.app import Ledger
 from services.ledger.reactions import REACTIONS
 from services.ledger.servicer import SERVICE, LedgerServicer
+from services.ledger.work import expiring
 from services.runtime.service import Runtime, Service, Servicer
 
 
 def build(runtime: Runtime) -> Service:
     """Build the service."""
     ledger = Ledger(runtime.database, runtime.commands, runtime.violations)
+    worker = expiring(runtime.database, runtime.telemetry)
     return Service(
         servicers=[
             Servicer(
                 ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server,
-                LedgerServicer(ledger, runtime.violations),
+                LedgerServicer(ledger, runtime.commands, runtime.violations),
                 SERVICE,
             )
         ],
         reactions=REACTIONS,
+        start=worker.start,
+        stop=worker.stop,
     )

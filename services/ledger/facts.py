@@ -9,6 +9,7 @@ from datetime import datetime
 from payments.events.v1.ledger_events_pb2 import LedgerBatchPosted
 
 from services.ledger.domain.posting import Posting
+from services.ledger.domain.transfers import moved
 from services.runtime.money import MINOR_UNITS_MAX
 
 
@@ -18,7 +19,8 @@ def batch_posted(
     """Tell what a batch posted."""
     sums: dict[str, int] = defaultdict(int)
     for posting in postings:
-        sums[posting.transfer.currency_code] += posting.transfer.amount_minor
+        if posting.legs:
+            sums[posting.transfer.currency_code] += moved(posting.transfer)
     event = LedgerBatchPosted(
         batch_no=batch_no, transfer_count=len(postings), account_count=account_count
     )

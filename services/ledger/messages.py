@@ -9,6 +9,7 @@ from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.type.v1 import type_pb2
 
 from services.ledger.domain.accounts import (
+    NO_LIMITS,
     Account,
     AccountResult,
     AccountType,
@@ -17,9 +18,18 @@ from services.ledger.domain.accounts import (
     EntryFilter,
     EntryView,
     Flags,
+    Limits,
 )
+from services.ledger.domain.holds import TransferView
 from services.ledger.domain.posting import Verdict
-from services.ledger.domain.transfers import KIND_POSTED, Malformed, Transfer
+from services.ledger.domain.transfers import (
+    NO_FLAGS,
+    Kind,
+    Malformed,
+    Transfer,
+    TransferFlags,
+    moved,
+)
 from services.ledger.domain.trial_balance import CurrencySums, TypeSums
 from services.runtime.edge import validation
 from services.runtime.edge import values as edge
@@ -38,6 +48,14 @@ def refused_account(index: int, item: pb.Account) -> service_pb.CreateAccountRes
     if item.currency_code not in EXPONENTS:
         message = f"currency_code: {item.currency_code!r} is not an ISO 4217 code"
         return account_result(index, item.account_id, AccountResult.UNKNOWN_CURRENCY, message)
+    for name in ("floor", "ceiling"):
+        if item.limits.HasField(name):
+            code = getattr(item.limits, name).currency_code
+            if code != item.currency_code:
+                message = f"limits.{name}: must be in {item.currency_code}, the account's currency"
+                return account_result(
+                    index, item.account_id, AccountResult.INVALID_ACCOUNT, message
+                )
     return None
 
 
@@ -54,7 +72,14 @@ def account_of(item: pb.Account) -> Account:
         ),
         owner=item.owner,
         metadata=dict(item.metadata),
+        limits=_limits_of(item.limits) if item.HasField("limits") else NO_LIMITS,
     )
+
+
+def _limits_of(limits: pb.AccountLimits) -> Limits:
+    floor = limits.floor.minor_units if limits.HasField("floor") else None
+    ceiling = limits.ceiling.minor_units if limits.HasField("ceiling") else None
+    return NO_LIMITS if floor is None and ceiling is None else Limits(floor, ceiling)
 
 
 def transfer_of(item: pb.Transfer) -> Transfer | Malformed:
@@ -63,18 +88,48 @@ def transfer_of(item: pb.Transfer) -> Transfer | Malformed:
     if broken:
         message = "; ".join(f"{v.field}: {v.description}" for v in broken[:5])
         return Malformed(message, item.linked)
+    has_amount = item.HasField("amount")
+    if problem := _problem(item, has_amount=has_amount):
+        return Malformed(problem, item.linked)
     return Transfer(
         transfer_id=UUID(item.transfer_id),
         debit_account_id=item.debit_account_id,
         credit_account_id=item.credit_account_id,
-        currency_code=item.amount.currency_code,
-        amount_minor=item.amount.minor_units,
+        currency_code=item.amount.currency_code if has_amount else "",
+        amount_minor=item.amount.minor_units if has_amount else None,
         code=item.code,
-        kind=item.kind or KIND_POSTED,
+        kind=Kind(item.kind or Kind.POSTED),
         linked=item.linked,
         effective_at=edge.moment_or_none(item, "effective_at"),
         metadata=dict(item.metadata),
+        pending_id=UUID(item.pending_id) if item.pending_id else None,
+        timeout_ms=item.timeout.seconds * 1000 + item.timeout.nanos // 1_000_000,
+        flags=_flags_of(item),
     )
+
+
+def _problem(item: pb.Transfer, *, has_amount: bool) -> str:
+    """Say what is missing, or odd, in a transfer of its kind; an empty text for nothing."""
+    if item.kind not in (pb.KIND_POST_PENDING, pb.KIND_VOID_PENDING):
+        for name in ("debit_account_id", "credit_account_id"):
+            if not getattr(item, name):
+                return f"{name}: is required, unless the transfer posts or voids a hold"
+        if not (has_amount or item.balancing_debit or item.balancing_credit):
+            return "amount: is required, unless the transfer posts or voids a hold or is balancing"
+    if item.timeout.nanos % 1_000_000:
+        return "timeout: must be of whole milliseconds"
+    return ""
+
+
+def _flags_of(item: pb.Transfer) -> TransferFlags:
+    flags = TransferFlags(
+        balancing_debit=item.balancing_debit,
+        balancing_credit=item.balancing_credit,
+        closing_debit=item.closing_debit,
+        closing_credit=item.closing_credit,
+        multi_capture=item.multi_capture,
+    )
+    return flags if flags.is_special else NO_FLAGS
 
 
 # ---- Out
@@ -111,7 +166,7 @@ def transfer_result(
 def account(view: AccountView) -> pb.Account:
     """Write an account with its balances."""
     shown = view.account
-    flags = shown.flags
+    flags, limits = shown.flags, shown.limits
     message = pb.Account(
         account_id=shown.account_id,
         currency_code=shown.currency_code,
@@ -119,14 +174,65 @@ def account(view: AccountView) -> pb.Account:
         flags=pb.AccountFlags(
             debits_must_not_exceed_credits=flags.debits_must_not_exceed_credits,
             credits_must_not_exceed_debits=flags.credits_must_not_exceed_debits,
-            closed=flags.closed,
+            closed=view.closed,
         ),
         owner=shown.owner,
         metadata=shown.metadata,
-        balances=pb.Balances(debits_posted=view.debits_posted, credits_posted=view.credits_posted),
+        balances=pb.Balances(
+            debits_posted=view.debits_posted,
+            credits_posted=view.credits_posted,
+            debits_pending=view.debits_pending,
+            credits_pending=view.credits_pending,
+        ),
     )
+    if limits.floor_minor is not None:
+        message.limits.floor.CopyFrom(_minor(shown.currency_code, limits.floor_minor))
+    if limits.ceiling_minor is not None:
+        message.limits.ceiling.CopyFrom(_minor(shown.currency_code, limits.ceiling_minor))
     message.created_at.FromDatetime(view.created_at)
     return message
+
+
+def recorded_transfer(view: TransferView) -> pb.RecordedTransfer:
+    """Write a transfer as it is in the books."""
+    shown = view.transfer
+    flags = shown.flags
+    transfer = pb.Transfer(
+        transfer_id=str(shown.transfer_id),
+        debit_account_id=shown.debit_account_id,
+        credit_account_id=shown.credit_account_id,
+        amount=_minor(shown.currency_code, moved(shown)),
+        code=shown.code,
+        kind=int(shown.kind),  # type: ignore[arg-type] # numbers agree, see the tests
+        pending_id=str(shown.pending_id or ""),
+        linked=shown.linked,
+        balancing_debit=flags.balancing_debit,
+        balancing_credit=flags.balancing_credit,
+        closing_debit=flags.closing_debit,
+        closing_credit=flags.closing_credit,
+        multi_capture=flags.multi_capture,
+        effective_at=edge.stamp(view.effective_at),
+        metadata=shown.metadata,
+    )
+    if shown.timeout_ms:
+        transfer.timeout.FromMilliseconds(shown.timeout_ms)
+    found = pb.RecordedTransfer(
+        transfer=transfer,
+        recorded_at=edge.stamp(view.recorded_at),
+        reverses_transfer_id=str(shown.reverses_id or ""),
+        reversed_by_transfer_id=str(view.reversed_by_id or ""),
+    )
+    if view.hold is not None:
+        found.hold.state = int(view.hold.state)  # type: ignore[assignment]
+        found.hold.remaining.CopyFrom(_minor(shown.currency_code, view.hold.remaining_minor))
+        if view.hold.expires_at is not None:
+            found.hold.expires_at.CopyFrom(edge.stamp(view.hold.expires_at))
+    return found
+
+
+def reversed_(view: TransferView) -> service_pb.ReverseTransferResponse:
+    """Write the transfer that reverses another."""
+    return service_pb.ReverseTransferResponse(transfer=recorded_transfer(view))
 
 
 def entry(view: EntryView, account_type: AccountType) -> pb.Entry:

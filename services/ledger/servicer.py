@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
+from uuid import UUID
 
 import grpc
 from payments.ledger.v1 import ledger_pb2 as pb
@@ -12,9 +13,11 @@ from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1 import ledger_service_pb2_grpc
 
 from services.ledger import messages
-from services.ledger.app import Ledger
+from services.ledger.app import Ledger, reverse_transfer
 from services.ledger.domain.accounts import AccountFilter, AccountType, EntryPlace
+from services.ledger.domain.reversals import Reversal
 from services.ledger.domain.transfers import Malformed
+from services.runtime.commands import Commands, UseCase
 from services.runtime.contracts import REQUEST_VALIDATION
 from services.runtime.edge import validation
 from services.runtime.edge.paging import Page
@@ -26,6 +29,13 @@ SERVICE = "payments.ledger.v1.LedgerService"
 BATCH_ITEMS_MAX = 8190
 EXPORT_ITEMS = 5000
 
+_REVERSE = UseCase(
+    "ledger.reverse_transfer",
+    reverse_transfer,
+    messages.reversed_,
+    service_pb.ReverseTransferResponse,
+)
+
 _Context = grpc.aio.ServicerContext[Any, Any]
 # Between two looks at what else is to be done.
 SLICE_ITEMS = 100
@@ -34,8 +44,9 @@ SLICE_ITEMS = 100
 class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     """Answers the RPCs of LedgerService."""
 
-    def __init__(self, ledger: Ledger, violations: ViolationReporter) -> None:
+    def __init__(self, ledger: Ledger, commands: Commands, violations: ViolationReporter) -> None:
         self._ledger = ledger
+        self._commands = commands
         self._violations = violations
 
     async def CreateAccounts(
@@ -83,6 +94,20 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         """Return one account."""
         view = await self._ledger.get_account(request.account_id)
         return service_pb.GetAccountResponse(account=messages.account(view))
+
+    async def ReverseTransfer(
+        self, request: service_pb.ReverseTransferRequest, context: _Context
+    ) -> service_pb.ReverseTransferResponse:
+        """Post the opposite of a transfer, once."""
+        reversal = Reversal(UUID(request.transfer_id), request.reason)
+        return await self._commands.run(_REVERSE, reversal, request)
+
+    async def GetTransfer(
+        self, request: service_pb.GetTransferRequest, context: _Context
+    ) -> service_pb.GetTransferResponse:
+        """Return one transfer."""
+        view = await self._ledger.get_transfer(UUID(request.transfer_id))
+        return service_pb.GetTransferResponse(transfer=messages.recorded_transfer(view))
 
     async def ListAccounts(
         self, request: service_pb.ListAccountsRequest, context: _Context

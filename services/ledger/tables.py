@@ -28,6 +28,8 @@ account = Table(
     Column("closed", Boolean, nullable=False),
     Column("owner", Text, nullable=False),
     Column("metadata", JSONB, nullable=False),
+    Column("floor_minor", BigInteger),
+    Column("ceiling_minor", BigInteger),
     Column("created_at", DateTime(timezone=True), nullable=False),
 )
 
@@ -38,4 +40,7 @@ balance = Table(
     Column("account_id", Text, primary_key=True),
     Column("debits_posted", BigInteger, nullable=False),
     Column("credits_posted", BigInteger, nullable=False),
+    Column("debits_pending", BigInteger, nullable=False),
+    Column("credits_pending", BigInteger, nullable=False),
+    Column("closed", Boolean, nullable=False),
 )

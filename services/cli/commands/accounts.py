@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
-from services.cli import items, lists
+from services.cli import amounts, items, lists
 from services.cli.batches import cut
 from services.cli.client import Client, Session
 from services.cli.errors import EXIT_INCOMPLETE, EXIT_USAGE, CliError, Resumable
@@ -32,7 +32,9 @@ accounts = typer.Typer(help="Accounts of the ledger.", no_args_is_help=True)
 
 ACCOUNTS_PER_CALL = 8_190
 _THERE = (ledger_service_pb2.ACCOUNT_RESULT_OK, ledger_service_pb2.ACCOUNT_RESULT_EXISTS)
-_NUMBERS = ("debits", "credits", "debits - credits")
+# Shown where an account has open holds.
+HELD = ("pending debits", "pending credits", "available")
+_NUMBERS = ("debits", "credits", "debits - credits", *HELD)
 _COLUMNS = ("account", "type", "owner", *_NUMBERS, "currency", "limits")
 
 
@@ -63,6 +65,18 @@ def create(
     no_overpayment: Annotated[
         bool, typer.Option("--no-overpayment", help="credits may not exceed debits: a receivable")
     ] = False,
+    floor: Annotated[
+        str,
+        typer.Option(
+            help="lowest balance in major units, zero or less: -500.00 is an overdraft of 500.00"
+        ),
+    ] = "",
+    ceiling: Annotated[
+        str,
+        typer.Option(
+            help="highest balance in major units, zero or more: 500.00 on a receivable is a credit line"
+        ),
+    ] = "",
     metadata: Annotated[list[str] | None, typer.Option(help="key=value; may be repeated")] = None,
     file: Annotated[
         str,
@@ -91,6 +105,12 @@ def create(
     if no_overdraft or no_overpayment:
         account.flags.debits_must_not_exceed_credits = no_overdraft
         account.flags.credits_must_not_exceed_debits = no_overpayment
+    if floor:
+        lowest = amounts.parse("--floor", floor, currency, amounts.Range.NOT_POSITIVE)
+        account.limits.floor.CopyFrom(lowest)
+    if ceiling:
+        highest = amounts.parse("--ceiling", ceiling, currency, amounts.Range.NOT_NEGATIVE)
+        account.limits.ceiling.CopyFrom(highest)
     _create_one(account, output)
 
 
@@ -139,7 +159,7 @@ def get(
     if output is Format.JSON:
         print_json(found)
         return
-    print_table("", _COLUMNS, [_row(found)], right=_NUMBERS)
+    print_table("", _COLUMNS, [_row(found)], right=_NUMBERS, optional=HELD)
     for key, value in sorted(found.metadata.items()):
         say(f"{key}: {value}")
     say(
@@ -161,7 +181,12 @@ def list_(
         request.type = ledger_pb2.AccountType.Value(f"ACCOUNT_TYPE_{account_type.upper()}")
     with Client(Session.find()) as client:
         found = lists.pages(client, _stub(client).ListAccounts, request, "accounts")
-        lists.show(output, "accounts", found, _COLUMNS, _row, right=_NUMBERS, limit=limit)
+        lists.show(
+            *(output, "accounts", found, _COLUMNS, _row),
+            right=_NUMBERS,
+            optional=HELD,
+            limit=limit,
+        )
 
 
 def _stub(client: Client) -> ledger_service_pb2_grpc.LedgerServiceStub:
@@ -191,19 +216,47 @@ def _row(account: ledger_pb2.Account) -> tuple[str, ...]:
         account.account_id,
         enum_name(account, "type"),
         account.owner or "-",
-        *(format_money(Money(account.currency_code, amount)) for amount in sums),
+        *(amount(account, each) for each in sums),
+        *held(account),
         account.currency_code,
-        _limits(account.flags),
+        limits(account) or "-",
     )
 
 
-def _limits(flags: ledger_pb2.AccountFlags) -> str:
+def held(account: ledger_pb2.Account) -> tuple[str, ...]:
+    """Write the cells of HELD: empty for an account without open holds.
+
+    What is available is the balance on the side that the type grows on, less what open holds would take from it.
+    """
+    sums = account.balances
+    if not (sums.debits_pending or sums.credits_pending):
+        return ("",) * len(HELD)
+    balance = sums.debits_posted - sums.credits_posted
+    grows_by_debit = account.type in (
+        ledger_pb2.ACCOUNT_TYPE_ASSET,
+        ledger_pb2.ACCOUNT_TYPE_EXPENSE,
+    )
+    available = balance - sums.credits_pending if grows_by_debit else -balance - sums.debits_pending
+    cells = (sums.debits_pending, sums.credits_pending, available)
+    return tuple(amount(account, each) for each in cells)
+
+
+def limits(account: ledger_pb2.Account) -> str:
+    """Write the limits of an account, and whether it is closed; empty for none."""
+    flags, bounds = account.flags, account.limits
     found = {
         "no overdraft": flags.debits_must_not_exceed_credits,
         "no overpayment": flags.credits_must_not_exceed_debits,
+        f"floor {amount(account, bounds.floor.minor_units)}": bounds.HasField("floor"),
+        f"ceiling {amount(account, bounds.ceiling.minor_units)}": bounds.HasField("ceiling"),
         "closed": flags.closed,
     }
-    return ", ".join(name for name, is_set in found.items() if is_set) or "-"
+    return ", ".join(name for name, is_set in found.items() if is_set)
+
+
+def amount(account: ledger_pb2.Account, minor_units: int) -> str:
+    """Write an amount in the currency of an account, without its code."""
+    return format_money(Money(account.currency_code, minor_units))
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""`tollmesh ledger balances|entries|trial-balance`, `tollmesh ledger post` and `tollmesh accounts`."""
+"""`tollmesh ledger balances|entries|transfer|trial-balance`, with its other commands, and `tollmesh accounts`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb
 
 from services.cli.client import Client, Session
 from services.cli.commands import accounts as accounts_group
-from services.cli.commands import transfers
+from services.cli.commands import holds, transfers
 from services.cli.output import (
     Format,
     OutputOption,
@@ -20,9 +20,10 @@ from services.cli.output import (
     plain_money,
     print_json,
     print_table,
+    say,
     when,
 )
-from services.runtime.money import Money, format_money
+from services.runtime.ids import derived_uuid
 
 ledger = typer.Typer(help="The double-entry ledger.", no_args_is_help=True)
 
@@ -54,20 +55,26 @@ def accounts(client: Client, owner: str = "") -> Iterator[ledger_pb2.Account]:
 
 
 def show_balances(found: list[ledger_pb2.Account]) -> None:
-    """Print accounts with debits, credits and balance."""
+    """Print accounts with debits, credits and balance, and what holds and limits leave of it where there are any."""
     rows = [
         (
             account.account_id,
             enum_name(account, "type"),
-            _amount(account, account.balances.debits_posted),
-            _amount(account, account.balances.credits_posted),
-            _amount(account, account.balances.debits_posted - account.balances.credits_posted),
+            accounts_group.amount(account, account.balances.debits_posted),
+            accounts_group.amount(account, account.balances.credits_posted),
+            accounts_group.amount(
+                account, account.balances.debits_posted - account.balances.credits_posted
+            ),
+            *accounts_group.held(account),
             account.currency_code,
+            accounts_group.limits(account),
         )
         for account in found
     ]
-    columns = ("account", "type", "debits", "credits", "debits - credits", "")
-    print_table("", columns, rows, right=columns[2:5])
+    numbers = ("debits", "credits", "debits - credits", *accounts_group.HELD)
+    columns = ("account", "type", *numbers, "", "limits")
+    optional = (*accounts_group.HELD, "limits")
+    print_table("", columns, rows, right=numbers, optional=optional)
 
 
 @ledger.command("entries")
@@ -99,6 +106,59 @@ def entries(
     ]
     columns = ("seq", "recorded at, UTC", "side", "amount", "balance after", "other account")
     print_table(account_id, columns, rows, right=("seq", "amount", "balance after"))
+
+
+@ledger.command("transfer")
+def transfer(
+    transfer_id: Annotated[str, typer.Argument(help="id of the transfer, or of the hold")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show a transfer with the amount that it came to, and how it stands if it is a hold."""
+    request = ledger_service_pb2.GetTransferRequest(transfer_id=transfers.uuid_of(transfer_id))
+    with Client(Session.find()) as client:
+        stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+        _show_transfer(client.call(stub.GetTransfer, request).transfer, output)
+
+
+@ledger.command("reverse")
+def reverse(
+    transfer_id: Annotated[str, typer.Argument(help="id of the transfer to reverse")],
+    reason: Annotated[str, typer.Option(help="why; kept in the metadata of the reversal")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Post the opposite of a transfer that was posted. A transfer is reversed once, however often this is repeated."""
+    asked = transfers.uuid_of(transfer_id)
+    request = ledger_service_pb2.ReverseTransferRequest(
+        request_id=str(derived_uuid("reverse", asked, reason)), transfer_id=asked, reason=reason
+    )
+    with Client(Session.find()) as client:
+        stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+        _show_transfer(client.call(stub.ReverseTransfer, request).transfer, output)
+
+
+def _show_transfer(found: ledger_pb2.RecordedTransfer, output: Format) -> None:
+    if output is Format.JSON:
+        print_json(found)
+        return
+    shown, hold = found.transfer, found.hold
+    cells = {
+        "kind": enum_name(shown, "kind").replace("_", "-"),
+        "amount": money(shown.amount),
+        "debit account": shown.debit_account_id,
+        "credit account": shown.credit_account_id,
+        "of hold": shown.pending_id,
+        "reverses": found.reverses_transfer_id,
+        "reversed by": found.reversed_by_transfer_id,
+        "hold": enum_name(hold, "state") if found.HasField("hold") else "",
+        "left": money(hold.remaining) if found.HasField("hold") else "",
+        "expires at, UTC": when(hold.expires_at),
+        "recorded at, UTC": when(found.recorded_at),
+    }
+    optional = ("of hold", "reverses", "reversed by", "hold", "left", "expires at, UTC")
+    numbers = ("amount", "left")
+    print_table(shown.transfer_id, [*cells], [[*cells.values()]], right=numbers, optional=optional)
+    for key, value in sorted(shown.metadata.items()):
+        say(f"{key}: {value}")
 
 
 @ledger.command("trial-balance")
@@ -140,12 +200,9 @@ def show_trial_balance(found: ledger_pb2.TrialBalance) -> None:
         print_table(title, columns, rows, right=columns[1:])
 
 
-def _amount(account: ledger_pb2.Account, minor_units: int) -> str:
-    return format_money(Money(account.currency_code, minor_units))
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     transfers.register(ledger)
+    holds.register(ledger)
     accounts_group.register(app)
     app.add_typer(ledger, name="ledger")

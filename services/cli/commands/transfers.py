@@ -1,4 +1,4 @@
-"""`tollmesh ledger post`."""
+"""`tollmesh ledger post`, and how a transfer of one's own is made and posted."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated
 from uuid import UUID, uuid4
 
 import typer
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
-from payments.type.v1 import type_pb2
 
-from services.cli import items, periods
+from services.cli import amounts, durations, items, periods
 from services.cli.batches import CALL_BYTES_MAX, ITEM_BYTES
 from services.cli.client import Client, Session
 from services.cli.errors import EXIT_INCOMPLETE, EXIT_USAGE, CliError, Resumable
@@ -29,15 +30,12 @@ from services.cli.output import (
     say,
 )
 from services.cli.pairs import metadata_of
-from services.runtime.errors import DomainError
 from services.runtime.ids import derived_uuid
-from services.runtime.money import CONTEXT, exponent, parse_decimal
 
 TRANSFERS_PER_CALL = 8_190
 # Each transfer without an id of its own is remembered, so that the second of two equal ones gets another.
 DERIVED_IDS_MAX = 200_000
 PROBLEMS_SHOWN = 20
-_MINOR_UNITS_MAX = 2**63 - 1
 
 _OK = ledger_service_pb2.TRANSFER_RESULT_OK
 _EXISTS = ledger_service_pb2.TRANSFER_RESULT_EXISTS
@@ -46,25 +44,164 @@ _NO_ACCOUNT = (
     ledger_service_pb2.TRANSFER_RESULT_DEBIT_ACCOUNT_NOT_FOUND,
     ledger_service_pb2.TRANSFER_RESULT_CREDIT_ACCOUNT_NOT_FOUND,
 )
-# Refusals after which the id is used up: they hang on the state of the accounts, which may change.
-_BURNING = (
-    *_NO_ACCOUNT,
+_CLOSED = (
     ledger_service_pb2.TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED,
     ledger_service_pb2.TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED,
+)
+_LIMITED = (
     ledger_service_pb2.TRANSFER_RESULT_EXCEEDS_CREDITS,
     ledger_service_pb2.TRANSFER_RESULT_EXCEEDS_DEBITS,
+    ledger_service_pb2.TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR,
+    ledger_service_pb2.TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING,
+    ledger_service_pb2.TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR,
+    ledger_service_pb2.TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING,
+)
+# Refusals that hang on the debit account.
+_OF_DEBIT = (
+    _NO_ACCOUNT[0],
+    _CLOSED[0],
+    ledger_service_pb2.TRANSFER_RESULT_EXCEEDS_CREDITS,
+    ledger_service_pb2.TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR,
+    ledger_service_pb2.TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING,
+)
+# Refusals after which the id is used up: they hang on the state of the accounts, which may change.
+BURNING = (
+    *_NO_ACCOUNT,
+    *_CLOSED,
+    *_LIMITED,
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_NOT_FOUND,
     _FAILED_BEFORE,
 )
-
+# Refusals that hang on how a hold stands.
+_OF_HOLD = (
+    ledger_service_pb2.TRANSFER_RESULT_EXCEEDS_PENDING_TRANSFER_AMOUNT,
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT,
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_POSTED,
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_VOIDED,
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_EXPIRED,
+)
+# What helps, where the name of a refusal does not say so.
+_HELP = {
+    ledger_service_pb2.TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE: (
+        "a hold may be --multi-capture; what captures or voids one is neither that, nor balancing, nor closing"
+    ),
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_ID_MUST_BE_ZERO: (
+        "--pending-id goes with --kind post-pending and --kind void-pending"
+    ),
+    ledger_service_pb2.TRANSFER_RESULT_TIMEOUT_RESERVED_FOR_PENDING_TRANSFER: (
+        "--timeout goes with --kind pending"
+    ),
+    ledger_service_pb2.TRANSFER_RESULT_CLOSING_TRANSFER_MUST_BE_PENDING: (
+        "--closing-debit and --closing-credit go with --kind pending"
+    ),
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_NOT_FOUND: (
+        "a hold goes by the id that `tollmesh ledger hold` printed for it"
+    ),
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_NOT_PENDING: (
+        "what is posted is no hold: its opposite reverses it"
+    ),
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CURRENCY: (
+        "name the currency of the hold with --currency"
+    ),
+    ledger_service_pb2.TRANSFER_RESULT_EXCEEDS_PENDING_TRANSFER_AMOUNT: (
+        "more than is left of the hold: without --amount all of that is captured"
+    ),
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT: (
+        "a hold is voided whole, or what is left of it: leave out the amount"
+    ),
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_POSTED: (
+        "nothing is held any more: the first capture gives up the rest, unless the hold is made with --multi-capture"
+    ),
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_VOIDED: (
+        "nothing is held any more: make another hold, with --again if it is the same"
+    ),
+    ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_EXPIRED: (
+        "its time is over, and what was left of it is given up: make another hold, with --again if it is the same"
+    ),
+}
 
 _BURNING_NAMES = {
     ledger_service_pb2.TransferResult.Name(result).removeprefix("TRANSFER_RESULT_").lower()
-    for result in _BURNING
+    for result in BURNING
 }
 _BURNT = (
     "the same command will not post those that hang on their accounts later either: once that is put right, post them "
     "from a file of their own with --again"
 )
+
+
+class TransferKind(StrEnum):
+    """What a transfer does."""
+
+    POSTED = "posted"
+    PENDING = "pending"
+    POST_PENDING = "post-pending"
+    VOID_PENDING = "void-pending"
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """How a kind of transfer is told: what is done, what was done, and what if the same was done before."""
+
+    do: str
+    done: str
+    before: str
+
+
+_POSTED = _Words(
+    "post",
+    "posted",
+    "this transfer was posted before: nothing more was posted; --again posts another one",
+)
+_WORDS = {
+    ledger_pb2.KIND_PENDING: _Words(
+        "hold",
+        "held",
+        "this hold was made before, and may have ended since: nothing more was held; --again makes another one",
+    ),
+    ledger_pb2.KIND_POST_PENDING: _Words(
+        "capture",
+        "captured",
+        "this was captured before: nothing more was captured; --again captures once more",
+    ),
+    ledger_pb2.KIND_VOID_PENDING: _Words(
+        "void", "voided", "this hold was voided before: there was nothing to do"
+    ),
+}
+
+DebitOption = Annotated[str, typer.Option(help="account that is debited")]
+CreditOption = Annotated[str, typer.Option(help="account that is credited")]
+CurrencyOption = Annotated[str, typer.Option(help="ISO 4217 code")]
+CodeOption = Annotated[int, typer.Option(min=0, max=65_535, help="your own number for its reason")]
+TimeoutOption = Annotated[
+    str,
+    typer.Option(
+        help=f"how long the hold stands: {durations.HELP}; for ever by default and with 0"
+    ),
+]
+MultiCaptureOption = Annotated[
+    bool,
+    typer.Option(
+        "--multi-capture",
+        help="the hold may be captured in several parts; otherwise the first gives up the rest",
+    ),
+]
+ClosingDebitOption = Annotated[
+    bool,
+    typer.Option(
+        "--closing-debit", help="the hold closes the debit account until it is voided or expires"
+    ),
+]
+ClosingCreditOption = Annotated[
+    bool,
+    typer.Option(
+        "--closing-credit", help="the hold closes the credit account until it is voided or expires"
+    ),
+]
+MetadataOption = Annotated[list[str] | None, typer.Option(help="key=value; may be repeated")]
+RequestIdOption = Annotated[
+    str, typer.Option(help="UUID; by default the ids derive from the transfers themselves")
+]
 
 
 def post(
@@ -75,20 +212,50 @@ def post(
             "gzipped; - for standard input"
         ),
     ] = "",
-    debit: Annotated[str, typer.Option(help="account that is debited")] = "",
-    credit: Annotated[str, typer.Option(help="account that is credited")] = "",
-    amount: Annotated[str, typer.Option(help="amount in major units, e.g. 56.84")] = "",
-    currency: Annotated[str, typer.Option(help="ISO 4217 code")] = "USD",
-    code: Annotated[
-        int, typer.Option(min=0, max=65_535, help="your own number for its reason")
-    ] = 0,
+    debit: DebitOption = "",
+    credit: CreditOption = "",
+    amount: Annotated[
+        str,
+        typer.Option(
+            help="amount in major units, e.g. 56.84; without one a balancing transfer moves all that it can, and the "
+            "end of a hold what is left of it"
+        ),
+    ] = "",
+    currency: CurrencyOption = "USD",
+    kind: Annotated[
+        TransferKind | None,
+        typer.Option(
+            help="pending holds the amount, post-pending captures a hold and void-pending gives it up: the same as "
+            "`ledger hold`, `ledger capture` and `ledger void`; posted by default"
+        ),
+    ] = None,
+    pending_id: Annotated[
+        str, typer.Option(help="the hold that is captured or voided, by its transfer_id")
+    ] = "",
+    timeout: TimeoutOption = "",
+    multi_capture: MultiCaptureOption = False,
+    balancing_debit: Annotated[
+        bool,
+        typer.Option(
+            "--balancing-debit",
+            help="move at most what brings the debits of the debit account, holds counted, up to its credits",
+        ),
+    ] = False,
+    balancing_credit: Annotated[
+        bool,
+        typer.Option(
+            "--balancing-credit",
+            help="move at most what brings the credits of the credit account, holds counted, up to its debits",
+        ),
+    ] = False,
+    closing_debit: ClosingDebitOption = False,
+    closing_credit: ClosingCreditOption = False,
+    code: CodeOption = 0,
     effective_at: Annotated[
         str, typer.Option(help="when it takes effect, ISO 8601; when it is recorded by default")
     ] = "",
-    metadata: Annotated[list[str] | None, typer.Option(help="key=value; may be repeated")] = None,
-    request_id: Annotated[
-        str, typer.Option(help="UUID; by default the ids derive from the transfers themselves")
-    ] = "",
+    metadata: MetadataOption = None,
+    request_id: RequestIdOption = "",
     again: Annotated[
         bool, typer.Option("--again", help="post again what the same command has already posted")
     ] = False,
@@ -100,29 +267,36 @@ def post(
     and the second of two equal ones in a file another. --again posts them once more on purpose. Linked transfers are
     posted together or not at all. A transfer that cannot be read ends the command; those before it are posted.
     """
-    options = (debit, credit, amount)
-    if bool(file) == any(options) or (not file and not all(options)):
-        raise CliError("give a file, or --debit, --credit and --amount", exit_code=EXIT_USAGE)
-    if file and (code or effective_at or metadata):
-        raise CliError(
-            "--code, --effective-at and --metadata go with --debit, --credit and --amount",
-            exit_code=EXIT_USAGE,
-        )
-    if again and request_id:
-        raise CliError(
-            "--again makes its own request id: use it without --request-id", exit_code=EXIT_USAGE
-        )
-    salt = str(uuid4()) if again else _uuid(request_id)
+    of_one = (debit, credit, amount, kind, pending_id, timeout, code, effective_at, metadata)
+    flags = (multi_capture, balancing_debit, balancing_credit, closing_debit, closing_credit)
     if file:
+        if any(of_one) or any(flags):
+            raise CliError(
+                "the options of a single transfer do not go with a file: write them into it",
+                exit_code=EXIT_USAGE,
+            )
+        salt = salt_of(request_id, again=again)
         _post_file(file, salt, f"--request-id {salt}" if again else "", output)
         return
+    if kind in (TransferKind.POST_PENDING, TransferKind.VOID_PENDING):
+        if not pending_id:
+            raise CliError("give the hold with --pending-id", exit_code=EXIT_USAGE)
+    elif not (debit and credit and (amount or balancing_debit or balancing_credit)):
+        raise CliError("give a file, or --debit, --credit and --amount", exit_code=EXIT_USAGE)
     transfer = ledger_pb2.Transfer(
         debit_account_id=debit,
         credit_account_id=credit,
-        amount=_money(amount, currency),
         code=code,
+        pending_id=uuid_of(pending_id),
+        multi_capture=multi_capture,
+        balancing_debit=balancing_debit,
+        balancing_credit=balancing_credit,
+        closing_debit=closing_debit,
+        closing_credit=closing_credit,
         metadata=metadata_of(metadata or []),
     )
+    if kind is not None:
+        transfer.kind = ledger_pb2.Kind.Value(f"KIND_{kind.name}")
     if effective_at:
         try:
             transfer.effective_at.FromDatetime(periods.moment(effective_at))
@@ -130,9 +304,37 @@ def post(
             raise CliError(
                 f"{effective_at!r} is not a time: {error}", exit_code=EXIT_USAGE
             ) from error
-    (transfer,) = with_ids([transfer], "")
-    transfer.transfer_id = salt or transfer.transfer_id
-    _post_one(transfer, f"--request-id {salt}" if again else "", output)
+    set_amount(transfer, amount, currency)
+    set_timeout(transfer, timeout)
+    post_one(transfer, request_id, again=again, output=output)
+
+
+def set_amount(transfer: ledger_pb2.Transfer, amount: str, currency: str) -> None:
+    """Give a transfer an amount in major units; none where none is written. Raises CliError."""
+    if amount:
+        # A hold that closes an account may hold nothing.
+        is_closing = transfer.closing_debit or transfer.closing_credit
+        allowed = amounts.Range.NOT_NEGATIVE if is_closing else amounts.Range.POSITIVE
+        transfer.amount.CopyFrom(amounts.parse("--amount", amount, currency, allowed))
+
+
+def set_timeout(transfer: ledger_pb2.Transfer, timeout: str) -> None:
+    """Give a hold the span that it stands; `0` and nothing mean for ever. Raises CliError."""
+    if timeout and (span := durations.parse(timeout)):
+        transfer.timeout.FromTimedelta(span)
+
+
+def salt_of(request_id: str, *, again: bool) -> str:
+    """Return what other ids are made with: the caller's own request id, one drawn for --again, or nothing.
+
+    Raises:
+        CliError: both are given, or the request id is no UUID.
+    """
+    if again and request_id:
+        raise CliError(
+            "--again makes its own request id: use it without --request-id", exit_code=EXIT_USAGE
+        )
+    return str(uuid4()) if again else uuid_of(request_id)
 
 
 def with_ids(transfers: Iterable[ledger_pb2.Transfer], salt: str) -> Iterator[ledger_pb2.Transfer]:
@@ -224,20 +426,67 @@ def _posted(
         done += len(batch)
 
 
-def _post_one(transfer: ledger_pb2.Transfer, to_repeat: str, output: Format) -> None:
-    with Client(Session.find()) as client, Resumable(to_repeat):
+def post_one(
+    transfer: ledger_pb2.Transfer, request_id: str, *, again: bool, output: Format
+) -> None:
+    """Post a transfer under an id that follows from its content, and tell what came of it.
+
+    Args:
+        transfer: without its id.
+        request_id: its id, a UUID; empty for the one that follows.
+        again: under a new id, which an error names.
+        output: how.
+
+    Raises:
+        CliError: it was refused, which is explained, or the ledger did not answer.
+    """
+    salt = salt_of(request_id, again=again)
+    (transfer,) = with_ids([transfer], "")
+    transfer.transfer_id = salt or transfer.transfer_id
+    words = _WORDS.get(transfer.kind, _POSTED)
+    with Client(Session.find()) as client, Resumable(f"--request-id {salt}" if again else ""):
         (result,) = _posted(client, [transfer])
     if output is Format.JSON:
         with JsonWriter() as document:
             document.add_list("results", [result])
     is_there = result.result in (_OK, _EXISTS)
     if is_there and output is Format.TABLE:
-        sides = f"{transfer.debit_account_id} → {transfer.credit_account_id}"
-        say(f"posted {money(transfer.amount)}: {sides}  ({transfer.transfer_id})")
+        say(f"{words.done} {_told(transfer)}  ({transfer.transfer_id})")
+        if result.result == _OK:
+            _tell_more(transfer)
     if result.result == _EXISTS:
-        note("this transfer was posted before: nothing more was posted; --again posts another one")
+        note(words.before)
     if not is_there:
-        raise CliError(f"not posted: {_why(result)}", *_hints(result, transfer))
+        raise CliError(f"not {words.done}: {_why(result)}", *_hints(result, transfer))
+
+
+def _told(transfer: ledger_pb2.Transfer) -> str:
+    """Say what a transfer moves, holds or ends, as far as its sender knows."""
+    amount = money(transfer.amount) if transfer.HasField("amount") else ""
+    if transfer.kind == ledger_pb2.KIND_VOID_PENDING:
+        return f"hold {transfer.pending_id}"
+    if transfer.kind == ledger_pb2.KIND_POST_PENDING:
+        return f"{amount or 'all that was left'} of hold {transfer.pending_id}"
+    if transfer.balancing_debit or transfer.balancing_credit:
+        amount = f"up to {amount}" if amount else "what balances"
+    if transfer.HasField("timeout"):
+        amount = f"{amount} for {durations.describe(transfer.timeout)}"
+    return f"{amount}: {transfer.debit_account_id} → {transfer.credit_account_id}"
+
+
+def _tell_more(transfer: ledger_pb2.Transfer) -> None:
+    """Say what a transfer has done besides, or where that is seen."""
+    for is_closing, account in (
+        (transfer.closing_debit, transfer.debit_account_id),
+        (transfer.closing_credit, transfer.credit_account_id),
+    ):
+        if is_closing:
+            say(f"{account} is closed until the hold is voided or expires")
+    is_open = (
+        transfer.balancing_debit or transfer.balancing_credit or not transfer.HasField("amount")
+    )
+    if is_open and transfer.kind != ledger_pb2.KIND_VOID_PENDING:
+        say(f"how much that was: tollmesh ledger transfer {transfer.transfer_id}")
 
 
 def _post_file(file: str, salt: str, to_repeat: str, output: Format) -> None:
@@ -302,32 +551,27 @@ def _why(result: ledger_service_pb2.PostTransferResult) -> str:
 def _hints(
     result: ledger_service_pb2.PostTransferResult, transfer: ledger_pb2.Transfer
 ) -> Iterator[str]:
+    words = _WORDS.get(transfer.kind, _POSTED)
+    is_debit = result.result in _OF_DEBIT
+    # The end of a hold need not name the accounts.
+    name = (transfer.debit_account_id if is_debit else transfer.credit_account_id) or "…"
     if result.result in _NO_ACCOUNT:
-        is_debit = result.result == _NO_ACCOUNT[0]
-        name = transfer.debit_account_id if is_debit else transfer.credit_account_id
-        yield f"create it: tollmesh accounts create {name} --type … --currency {transfer.amount.currency_code}"
-    if result.result in _BURNING:
-        yield "the same command will not post it later either: --again makes a new attempt"
+        currency = transfer.amount.currency_code or "…"
+        yield f"create it: tollmesh accounts create {name} --type … --currency {currency}"
+    if result.result in _CLOSED:
+        yield f"an account that a hold has closed opens once that is voided: tollmesh accounts get {name}"
+    if result.result in _LIMITED:
+        yield f"its limits, and what holds leave available: tollmesh accounts get {name}"
+    if result.result in _HELP:
+        yield _HELP[result.result]
+    if result.result in _OF_HOLD:
+        yield f"how it stands: tollmesh ledger transfer {transfer.pending_id}"
+    if result.result in BURNING:
+        yield f"the same command will not {words.do} it later either: --again makes a new attempt"
 
 
-def _money(amount: str, currency: str) -> type_pb2.Money:
-    """Read an amount in major units. Raises CliError."""
-    try:
-        places = exponent(currency)
-        minor = parse_decimal(amount, "amount").scaleb(places, context=CONTEXT)
-    except (DomainError, ArithmeticError) as error:
-        told = error.message if isinstance(error, DomainError) else "it is too large"
-        raise CliError(f"--amount {amount} {currency}: {told}", exit_code=EXIT_USAGE) from error
-    # As it is written, zeros too: who writes 1.000 JPY may mean a thousand.
-    if len(amount.partition(".")[2]) > places or not 0 < minor <= _MINOR_UNITS_MAX:
-        raise CliError(
-            f"--amount {amount} is not an amount of {currency}: more than zero, with up to {places} decimal places",
-            exit_code=EXIT_USAGE,
-        )
-    return type_pb2.Money(currency_code=currency, minor_units=int(minor))
-
-
-def _uuid(text: str) -> str:
+def uuid_of(text: str) -> str:
+    """Read a UUID, as it is usually written; empty for nothing. Raises CliError."""
     try:
         return str(UUID(text)) if text else ""
     except ValueError as error:

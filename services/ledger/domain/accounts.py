@@ -40,6 +40,7 @@ class AccountResult(IntEnum):
     EXISTS_WITH_DIFFERENT_OWNER = 13
     EXISTS_WITH_DIFFERENT_METADATA = 14
     EXISTS = 15
+    EXISTS_WITH_DIFFERENT_LIMITS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,17 @@ class Flags:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a balance on the side that the account's type grows on, in minor units; None for none."""
+
+    floor_minor: int | None = None
+    ceiling_minor: int | None = None
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """What is fixed about an account when it is created."""
 
@@ -67,15 +79,19 @@ class Account:
     flags: Flags = Flags()
     owner: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """An account as it stands: sums in minor units."""
+    """An account as it stands: sums in minor units, `closed` whether it is closed now, by itself or by a hold."""
 
     account: Account
     debits_posted: int
     credits_posted: int
+    debits_pending: int
+    credits_pending: int
+    closed: bool
     created_at: datetime
 
 
@@ -87,6 +103,7 @@ def compare(existing: Account, asked: Account) -> AccountResult:
         (existing.flags != asked.flags, "FLAGS"),
         (existing.owner != asked.owner, "OWNER"),
         (dict(existing.metadata) != dict(asked.metadata), "METADATA"),
+        (existing.limits != asked.limits, "LIMITS"),
     )
     for differs, name in differences:
         if differs:

@@ -9,7 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.ledger.domain.accounts import Account, AccountResult, AccountType
-from services.ledger.domain.transfers import Transfer, TransferResult
+from services.ledger.domain.transfers import Kind, Transfer, TransferResult, moved
 from services.runtime.errors import Code, DomainError
 from services.runtime.ids import derived_uuid
 from services.runtime.money import EXPONENTS
@@ -27,6 +27,8 @@ _DEBIT_AT_FAULT = frozenset(
         TransferResult.DEBIT_ACCOUNT_CLOSED,
         TransferResult.OVERFLOWS_DEBITS,
         TransferResult.EXCEEDS_CREDITS,
+        TransferResult.DEBIT_ACCOUNT_BELOW_FLOOR,
+        TransferResult.DEBIT_ACCOUNT_ABOVE_CEILING,
     }
 )
 _CREDIT_AT_FAULT = frozenset(
@@ -35,6 +37,8 @@ _CREDIT_AT_FAULT = frozenset(
         TransferResult.CREDIT_ACCOUNT_CLOSED,
         TransferResult.OVERFLOWS_CREDITS,
         TransferResult.EXCEEDS_DEBITS,
+        TransferResult.CREDIT_ACCOUNT_BELOW_FLOOR,
+        TransferResult.CREDIT_ACCOUNT_ABOVE_CEILING,
     }
 )
 
@@ -105,13 +109,13 @@ class Booking:
         )
 
     def is_done_by(self, transfer: Transfer) -> bool:
-        """True when a transfer is this booking, whichever accounts it is between.
+        """True when a transfer is this booking, whichever accounts it is between; a hold, or its end, is none.
 
         `linked` and `effective_at` do not count: earlier releases booked the steps of a payment together, at its end.
         """
         return (
-            (transfer.currency_code, transfer.amount_minor, transfer.code)
-            == (self.currency_code, self.amount_minor, self.code)
+            (transfer.kind, transfer.currency_code, transfer.amount_minor, transfer.code)
+            == (Kind.POSTED, self.currency_code, self.amount_minor, self.code)
         ) and transfer.metadata.get("attempt_id") == self.metadata["attempt_id"]
 
 
@@ -161,7 +165,7 @@ def book_refund(
         debits=_with_stand_ins(debit, attempt_id),
         credits=_with_stand_ins(credit, attempt_id),
         currency_code=booked.currency_code,
-        amount_minor=booked.amount_minor,
+        amount_minor=moved(booked),
         code=CODE_REFUND,
         effective_at=refunded_at,
         metadata={**_metadata(charge, attempt_id), "refund_of": charge.attempt_id},

@@ -6,18 +6,22 @@ was accepted. A refusal undoes a list and raises nothing, so a batch of mixed fa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from services.ledger.domain.accounts import AccountType, Flags
+from services.ledger.domain.accounts import NO_LIMITS, AccountType, Flags, Limits
+from services.ledger.domain.holds import Hold, HoldState
 from services.ledger.domain.transfers import (
     BURNING,
+    Kind,
     Malformed,
     Transfer,
     TransferResult,
     fingerprint,
     first_difference,
+    moved,
 )
 from services.runtime.money import MINOR_UNITS_MAX
 
@@ -26,7 +30,10 @@ _R = TransferResult
 
 @dataclass(slots=True)
 class Balance:
-    """A locked account while its batch is judged. Sums in minor units; `last_seq` counts its entries."""
+    """A locked account while its batch is judged. Sums in minor units; `last_seq` counts its entries.
+
+    `closed` says whether it is closed now; its flags, whether it was created so.
+    """
 
     account_id: str
     currency_code: str
@@ -35,6 +42,10 @@ class Balance:
     debits_posted: int = 0
     credits_posted: int = 0
     last_seq: int = 0
+    debits_pending: int = 0
+    credits_pending: int = 0
+    closed: bool = False
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +74,23 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """An accepted transfer with its two entries; `index` is its place in the batch."""
+    """An accepted transfer with its two entries, or with none where nothing was posted.
+
+    Attributes:
+        index: its place in the batch.
+        transfer: with the accounts and the amount that it came to, whatever its sender had left open.
+    """
 
     index: int
     transfer: Transfer
     fingerprint: bytes
-    debit: Leg
-    credit: Leg
+    debit: Leg | None
+    credit: Leg | None
+
+    @property
+    def legs(self) -> tuple[Leg, ...]:
+        """The entries to write."""
+        return tuple(leg for leg in (self.debit, self.credit) if leg is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +109,52 @@ class Evaluation:
         verdicts: one a transfer, in their order.
         postings: what to write, in order.
         burnt: ids that this batch burns, with the fingerprint and refusal of the burning attempt.
+        opened: holds that this batch made, as they stand at its end.
+        moved_holds: holds of earlier batches that this one posted or voided.
+        moved: accounts whose balances it changed.
     """
 
     verdicts: list[Verdict]
     postings: list[Posting] = field(default_factory=list)
     burnt: dict[UUID, StoredTransfer] = field(default_factory=dict)
+    opened: dict[UUID, Hold] = field(default_factory=dict)
+    moved_holds: dict[UUID, Hold] = field(default_factory=dict)
+
+    @property
+    def moved(self) -> set[str]:
+        """The accounts whose balances were changed."""
+        return {
+            account_id
+            for posting in self.postings
+            for account_id in (
+                posting.transfer.debit_account_id,
+                posting.transfer.credit_account_id,
+            )
+        }
 
 
-def evaluate(
-    batch: Sequence[Transfer | Malformed],
-    balances: Mapping[str, Balance],
-    known: Mapping[UUID, StoredTransfer],
-) -> Evaluation:
-    """Judge a batch in its order and move the balances of what it accepts.
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What a batch is judged by: all locked, and changed by what is accepted.
 
-    `balances` holds the accounts of the batch that exist, and is changed; `known` what earlier batches left of its ids.
+    Attributes:
+        balances: the accounts of the batch that exist, those of its holds among them.
+        now: time of recording.
+        known: what earlier batches left of its ids.
+        holds: the holds that it posts or voids.
+        no_holds: the transfers that it takes for holds and that are none.
     """
-    evaluator = _Evaluator(batch, balances, known)
+
+    balances: Mapping[str, Balance]
+    now: datetime
+    known: Mapping[UUID, StoredTransfer] = field(default_factory=dict)
+    holds: Mapping[UUID, Hold] = field(default_factory=dict)
+    no_holds: Collection[UUID] = ()
+
+
+def evaluate(batch: Sequence[Transfer | Malformed], books: Books) -> Evaluation:
+    """Judge a batch in its order and move the balances and the holds of what it accepts."""
+    evaluator = _Evaluator(batch, books)
     for start, stop in _chains(batch):
         evaluator.post(start, stop)
     return evaluator.outcome
@@ -119,18 +169,31 @@ def _chains(batch: Sequence[Transfer | Malformed]) -> Iterator[tuple[int, int]]:
             start = index + 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """How things stood before a member of a chain was accepted.
+
+    Attributes:
+        balances, hold: what it changes, each with a copy.
+        opened: it made a hold.
+        moves_first: nothing of the batch had moved the hold before.
+    """
+
+    balances: tuple[tuple[Balance, Balance], ...]
+    hold: tuple[Hold, Hold] | None
+    opened: bool
+    moves_first: bool
+
+
 class _Evaluator:
-    def __init__(
-        self,
-        batch: Sequence[Transfer | Malformed],
-        balances: Mapping[str, Balance],
-        known: Mapping[UUID, StoredTransfer],
-    ) -> None:
+    def __init__(self, batch: Sequence[Transfer | Malformed], books: Books) -> None:
         self.batch = batch
-        self.balances = balances
-        self.known = known
+        self.books = books
+        self.balances = books.balances
         self.posted: dict[UUID, Posting] = {}
         self.outcome = Evaluation([Verdict(_R.LINKED_EVENT_FAILED)] * len(batch))
+        # Of the chain that is being judged; a transfer alone is judged before it changes anything.
+        self.journal: list[_Before] | None = None
 
     def post(self, start: int, stop: int) -> None:
         """Post one chain whole or not at all."""
@@ -141,11 +204,11 @@ class _Evaluator:
         if stop - start > 1 and self._all_exist(start, stop):
             self.outcome.verdicts[start:stop] = [Verdict(_R.EXISTS)] * (stop - start)
             return
-        mark = len(self.outcome.postings)
+        self.journal = [] if stop - start > 1 else None
         for index in range(start, stop):
             verdict = self._post_one(index, start)
             if verdict.result is not _R.OK:
-                self._fail(index, mark, verdict)
+                self._fail(index, verdict)
                 return
         self.outcome.verdicts[start:stop] = [Verdict(_R.OK)] * (stop - start)
 
@@ -158,9 +221,9 @@ class _Evaluator:
                 return False
         return True
 
-    def _fail(self, index: int, mark: int, verdict: Verdict) -> None:
+    def _fail(self, index: int, verdict: Verdict) -> None:
         """Undo the chain so far, keep the refusal of its first failing member, burn that id if it must be."""
-        self._undo(mark)
+        self._undo()
         self.outcome.verdicts[index] = verdict
         if verdict.result in BURNING:
             transfer = self.batch[index]
@@ -178,16 +241,15 @@ class _Evaluator:
         existing = self._existing(transfer.transfer_id)
         if existing is not None:
             return self._repeated(existing, transfer)
-        result = self._judge(transfer)
-        if result is _R.OK:
-            self._apply(index, transfer)
-        return Verdict(result)
+        if transfer.kind.ends_hold:
+            return Verdict(self._end_hold(index, transfer))
+        return Verdict(self._move(index, transfer))
 
     def _existing(self, transfer_id: UUID) -> StoredTransfer | None:
         posted = self.posted.get(transfer_id)
         if posted is not None:
             return StoredTransfer(posted.fingerprint, _R.OK, posted.transfer)
-        return self.outcome.burnt.get(transfer_id) or self.known.get(transfer_id)
+        return self.outcome.burnt.get(transfer_id) or self.books.known.get(transfer_id)
 
     @staticmethod
     def _repeated(existing: StoredTransfer, asked: Transfer) -> Verdict:
@@ -200,67 +262,289 @@ class _Evaluator:
         )
         return Verdict(first_difference(existing.transfer, asked))
 
-    def _judge(self, transfer: Transfer) -> TransferResult:
-        if transfer.debit_account_id == transfer.credit_account_id:
-            return _R.ACCOUNTS_MUST_BE_DIFFERENT
-        if transfer.amount_minor <= 0:
-            return _R.AMOUNT_MUST_BE_POSITIVE
-        debit = self.balances.get(transfer.debit_account_id)
-        credit = self.balances.get(transfer.credit_account_id)
-        if debit is None:
+    def _move(self, index: int, asked: Transfer) -> TransferResult:
+        """Judge a transfer that moves or holds an amount, and do it."""
+        refused = _content_refusal(asked) or self._account_missing(asked)
+        if refused:
+            return refused
+        debit = self.balances[asked.debit_account_id]
+        credit = self.balances[asked.credit_account_id]
+        refused = _fits(asked, debit, credit)
+        if refused:
+            return refused
+        resolved = _capped(asked, debit, credit)
+        if isinstance(resolved, TransferResult):
+            # Nothing moves, so no sum overflows: of the rules that come first only that of the timeout is left.
+            return self._timeout_overflow(asked) or resolved
+        refused = self._overflow(resolved, debit, credit) or _beyond_limits(resolved, debit, credit)
+        if refused:
+            return refused
+        self._remember(debit, credit, None, opens=asked.kind is Kind.PENDING)
+        if asked.kind is Kind.PENDING:
+            self._hold(index, asked, resolved, debit, credit)
+        else:
+            self._post(index, asked, resolved, debit, credit)
+        return _R.OK
+
+    def _account_missing(self, transfer: Transfer) -> TransferResult | None:
+        if transfer.debit_account_id not in self.balances:
             return _R.DEBIT_ACCOUNT_NOT_FOUND
-        if credit is None:
+        if transfer.credit_account_id not in self.balances:
             return _R.CREDIT_ACCOUNT_NOT_FOUND
-        return _fits(transfer, debit, credit) or _within_limits(transfer, debit, credit)
+        return None
 
-    def _apply(self, index: int, transfer: Transfer) -> None:
-        debit = self.balances[transfer.debit_account_id]
-        credit = self.balances[transfer.credit_account_id]
-        debit.debits_posted += transfer.amount_minor
-        credit.credits_posted += transfer.amount_minor
-        posting = Posting(
-            index, transfer, fingerprint(transfer), _next_leg(debit), _next_leg(credit)
+    def _post(
+        self, index: int, asked: Transfer, resolved: Transfer, debit: Balance, credit: Balance
+    ) -> None:
+        debit.debits_posted += moved(resolved)
+        credit.credits_posted += moved(resolved)
+        self._accept(index, asked, resolved, _next_leg(debit), _next_leg(credit))
+
+    def _hold(
+        self, index: int, asked: Transfer, resolved: Transfer, debit: Balance, credit: Balance
+    ) -> None:
+        amount, flags = moved(resolved), asked.flags
+        debit.debits_pending += amount
+        credit.credits_pending += amount
+        debit.closed |= flags.closing_debit
+        credit.closed |= flags.closing_credit
+        timeout = timedelta(milliseconds=asked.timeout_ms)
+        self.outcome.opened[asked.transfer_id] = Hold(
+            transfer_id=asked.transfer_id,
+            debit_account_id=debit.account_id,
+            credit_account_id=credit.account_id,
+            currency_code=debit.currency_code,
+            code=asked.code,
+            amount_minor=amount,
+            remaining_minor=amount,
+            expires_at=self.books.now + timeout if asked.timeout_ms else None,
+            closing_debit=flags.closing_debit,
+            closing_credit=flags.closing_credit,
+            multi_capture=flags.multi_capture,
         )
-        self.outcome.postings.append(posting)
-        self.posted[transfer.transfer_id] = posting
+        self._accept(index, asked, resolved, None, None)
 
-    def _undo(self, mark: int) -> None:
-        for posting in reversed(self.outcome.postings[mark:]):
-            transfer = posting.transfer
-            debit = self.balances[transfer.debit_account_id]
-            credit = self.balances[transfer.credit_account_id]
-            debit.debits_posted -= transfer.amount_minor
-            credit.credits_posted -= transfer.amount_minor
-            debit.last_seq -= 1
-            credit.last_seq -= 1
-            del self.posted[transfer.transfer_id]
-        del self.outcome.postings[mark:]
+    def _end_hold(self, index: int, asked: Transfer) -> TransferResult:
+        """Judge a transfer that posts or voids a hold, and do it. Limits were kept when the hold was made."""
+        hold = _ending_refusal(asked) or self._hold_of(asked.pending_id)
+        if isinstance(hold, TransferResult):
+            return hold
+        debit = self.balances[hold.debit_account_id]
+        credit = self.balances[hold.credit_account_id]
+        is_void = asked.kind.voids_hold
+        refused = hold.refusal(asked, self.books.now)
+        if refused is None and not is_void:
+            refused = _closed(debit, credit)
+        if refused is not None:
+            return refused
+        self._remember(debit, credit, hold, opens=False)
+        resolved = hold.ending(asked)
+        released = moved(resolved) if hold.multi_capture else hold.remaining_minor
+        release(hold, debit, credit, released, HoldState.VOIDED if is_void else HoldState.POSTED)
+        if hold.transfer_id not in self.outcome.opened:
+            self.outcome.moved_holds[hold.transfer_id] = hold
+        if is_void:
+            self._accept(index, asked, resolved, None, None)
+        else:
+            self._post(index, asked, resolved, debit, credit)
+        return _R.OK
+
+    def _hold_of(self, pending_id: UUID | None) -> Hold | TransferResult:
+        assert pending_id is not None
+        hold = self.outcome.opened.get(pending_id) or self.books.holds.get(pending_id)
+        if hold is not None:
+            return hold
+        is_other = pending_id in self.posted or pending_id in self.books.no_holds
+        return _R.PENDING_TRANSFER_NOT_PENDING if is_other else _R.PENDING_TRANSFER_NOT_FOUND
+
+    def _overflow(
+        self, transfer: Transfer, debit: Balance, credit: Balance
+    ) -> TransferResult | None:
+        amount = moved(transfer)
+        if transfer.kind is Kind.PENDING:
+            if debit.debits_pending + amount > MINOR_UNITS_MAX:
+                return _R.OVERFLOWS_DEBITS_PENDING
+            if credit.credits_pending + amount > MINOR_UNITS_MAX:
+                return _R.OVERFLOWS_CREDITS_PENDING
+        if debit.debits_posted + debit.debits_pending + amount > MINOR_UNITS_MAX:
+            return _R.OVERFLOWS_DEBITS
+        if credit.credits_posted + credit.credits_pending + amount > MINOR_UNITS_MAX:
+            return _R.OVERFLOWS_CREDITS
+        return self._timeout_overflow(transfer)
+
+    def _timeout_overflow(self, transfer: Transfer) -> TransferResult | None:
+        if transfer.timeout_ms:
+            left = datetime.max.replace(tzinfo=UTC) - self.books.now
+            if transfer.timeout_ms > left // timedelta(milliseconds=1):
+                return _R.OVERFLOWS_TIMEOUT
+        return None
+
+    def _accept(
+        self,
+        index: int,
+        asked: Transfer,
+        resolved: Transfer,
+        debit: Leg | None,
+        credit: Leg | None,
+    ) -> None:
+        posting = Posting(index, resolved, fingerprint(asked), debit, credit)
+        self.outcome.postings.append(posting)
+        self.posted[asked.transfer_id] = posting
+
+    def _remember(self, debit: Balance, credit: Balance, hold: Hold | None, *, opens: bool) -> None:
+        if self.journal is not None:
+            balances = ((debit, replace(debit)), (credit, replace(credit)))
+            held = None if hold is None else (hold, replace(hold))
+            moves_first = hold is not None and not (
+                hold.transfer_id in self.outcome.opened
+                or hold.transfer_id in self.outcome.moved_holds
+            )
+            self.journal.append(_Before(balances, held, opens, moves_first))
+
+    def _undo(self) -> None:
+        for before in reversed(self.journal or ()):
+            posting = self.outcome.postings.pop()
+            transfer_id = posting.transfer.transfer_id
+            del self.posted[transfer_id]
+            for balance, stood in before.balances:
+                _restore(balance, stood)
+            if before.hold is not None:
+                _restore(*before.hold)
+                if before.moves_first:
+                    del self.outcome.moved_holds[before.hold[0].transfer_id]
+            if before.opened:
+                del self.outcome.opened[transfer_id]
+        self.journal = None
+
+
+def release(
+    hold: Hold, debit: Balance, credit: Balance, amount_minor: int, ended: HoldState
+) -> None:
+    """Take an amount out of a hold and off the pending sums; once nothing is left it has ended, in this state."""
+    debit.debits_pending -= amount_minor
+    credit.credits_pending -= amount_minor
+    hold.remaining_minor -= amount_minor
+    if hold.remaining_minor == 0:
+        hold.state = ended
+    if ended is not HoldState.POSTED:
+        debit.closed &= not hold.closing_debit
+        credit.closed &= not hold.closing_credit
+
+
+def _restore(item: Balance | Hold, stood: Balance | Hold) -> None:
+    for name in type(item).__dataclass_fields__:
+        setattr(item, name, getattr(stood, name))
+
+
+def _content_refusal(transfer: Transfer) -> TransferResult | None:
+    """Judge what can be judged of a transfer without the books."""
+    is_hold, flags, amount = transfer.kind is Kind.PENDING, transfer.flags, transfer.amount_minor
+    if transfer.is_plain and transfer.debit_account_id != transfer.credit_account_id:
+        return None if moved(transfer) > 0 else _R.AMOUNT_MUST_BE_POSITIVE
+    is_zero_allowed = is_hold and flags.is_closing
+    rules = (
+        (flags.multi_capture and not is_hold, _R.FLAGS_ARE_MUTUALLY_EXCLUSIVE),
+        (transfer.timeout_ms and not is_hold, _R.TIMEOUT_RESERVED_FOR_PENDING_TRANSFER),
+        (
+            transfer.debit_account_id == transfer.credit_account_id,
+            _R.ACCOUNTS_MUST_BE_DIFFERENT,
+        ),
+        (transfer.pending_id is not None, _R.PENDING_ID_MUST_BE_ZERO),
+        (flags.is_closing and not is_hold, _R.CLOSING_TRANSFER_MUST_BE_PENDING),
+        (
+            amount is not None and amount < (0 if is_zero_allowed else 1),
+            _R.AMOUNT_MUST_BE_POSITIVE,
+        ),
+    )
+    return next((result for broken, result in rules if broken), None)
+
+
+def _ending_refusal(transfer: Transfer) -> TransferResult | None:
+    """Judge what can be judged of a transfer that ends a hold without the books."""
+    if transfer.flags.is_special:
+        return _R.FLAGS_ARE_MUTUALLY_EXCLUSIVE
+    if transfer.pending_id is None:
+        return _R.PENDING_ID_MUST_NOT_BE_ZERO
+    if transfer.pending_id == transfer.transfer_id:
+        return _R.PENDING_ID_MUST_BE_DIFFERENT
+    if transfer.timeout_ms:
+        return _R.TIMEOUT_RESERVED_FOR_PENDING_TRANSFER
+    return None
 
 
 def _fits(transfer: Transfer, debit: Balance, credit: Balance) -> TransferResult | None:
     if debit.currency_code != credit.currency_code:
         return _R.ACCOUNTS_MUST_HAVE_THE_SAME_CURRENCY
-    if transfer.currency_code != debit.currency_code:
+    if transfer.amount_minor is not None and transfer.currency_code != debit.currency_code:
         return _R.AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS
-    if debit.flags.closed:
+    return _closed(debit, credit)
+
+
+def _closed(debit: Balance, credit: Balance) -> TransferResult | None:
+    if debit.closed:
         return _R.DEBIT_ACCOUNT_CLOSED
-    if credit.flags.closed:
-        return _R.CREDIT_ACCOUNT_CLOSED
-    return None
+    return _R.CREDIT_ACCOUNT_CLOSED if credit.closed else None
 
 
-def _within_limits(transfer: Transfer, debit: Balance, credit: Balance) -> TransferResult:
-    debits = debit.debits_posted + transfer.amount_minor
-    credits = credit.credits_posted + transfer.amount_minor
-    if debits > MINOR_UNITS_MAX:
-        return _R.OVERFLOWS_DEBITS
-    if credits > MINOR_UNITS_MAX:
-        return _R.OVERFLOWS_CREDITS
+def _capped(transfer: Transfer, debit: Balance, credit: Balance) -> Transfer | TransferResult:
+    """Return a transfer with the amount that it comes to, or why nothing can move."""
+    flags = transfer.flags
+    if not flags.is_balancing:
+        return transfer
+    amount = MINOR_UNITS_MAX if transfer.amount_minor is None else transfer.amount_minor
+    # What closes an account may be of nothing, as when the account is even.
+    closes = transfer.kind is Kind.PENDING and flags.is_closing
+    if flags.balancing_debit:
+        left = debit.credits_posted - debit.debits_posted - debit.debits_pending
+        amount = max(min(amount, left), 0)
+        if amount == 0 and not closes:
+            return _R.EXCEEDS_CREDITS
+    if flags.balancing_credit:
+        left = credit.debits_posted - credit.credits_posted - credit.credits_pending
+        amount = max(min(amount, left), 0)
+        if amount == 0 and not closes:
+            return _R.EXCEEDS_DEBITS
+    return replace(
+        transfer,
+        amount_minor=amount,
+        currency_code=debit.currency_code,
+        asked_all=transfer.amount_minor is None,
+    )
+
+
+def _beyond_limits(transfer: Transfer, debit: Balance, credit: Balance) -> TransferResult | None:
+    """Judge by the limits of both accounts; holds count as if they were posted where that is the worse case."""
+    amount = moved(transfer)
+    debits = debit.debits_posted + debit.debits_pending + amount
+    credits = credit.credits_posted + credit.credits_pending + amount
     if debit.flags.debits_must_not_exceed_credits and debits > debit.credits_posted:
         return _R.EXCEEDS_CREDITS
     if credit.flags.credits_must_not_exceed_debits and credits > credit.debits_posted:
         return _R.EXCEEDS_DEBITS
-    return _R.OK
+    if debit.limits is not NO_LIMITS and not _debit_within(debit, debits):
+        is_above = debit.type.grows_by_debit
+        return _R.DEBIT_ACCOUNT_ABOVE_CEILING if is_above else _R.DEBIT_ACCOUNT_BELOW_FLOOR
+    if credit.limits is not NO_LIMITS and not _credit_within(credit, credits):
+        is_below = credit.type.grows_by_debit
+        return _R.CREDIT_ACCOUNT_BELOW_FLOOR if is_below else _R.CREDIT_ACCOUNT_ABOVE_CEILING
+    return None
+
+
+def _debit_within(balance: Balance, debits: int) -> bool:
+    """True where so many debits keep the limit that a debit comes nearer to."""
+    return _within(balance, debits - balance.credits_posted, rises=balance.type.grows_by_debit)
+
+
+def _credit_within(balance: Balance, credits: int) -> bool:
+    """True where so many credits keep the limit that a credit comes nearer to."""
+    return _within(balance, credits - balance.debits_posted, rises=not balance.type.grows_by_debit)
+
+
+def _within(balance: Balance, net: int, *, rises: bool) -> bool:
+    limits = balance.limits
+    if rises:
+        return limits.ceiling_minor is None or net <= limits.ceiling_minor
+    return limits.floor_minor is None or -net >= limits.floor_minor
 
 
 def _next_leg(balance: Balance) -> Leg:

@@ -100,7 +100,7 @@ BEGIN ATOMIC
      SET lease_owner = p_owner, lease_until = clock_timestamp() + make_interval(secs => p_lease_ms / 1000.0),
          epoch = p.epoch + 1, tries = p.tries + 1
     FROM due WHERE p.tenant_id = due.tenant_id AND p.{item} = due.{item}
-  RETURNING p.tenant_id, p.{item}, p.epoch, p.tries, p.correlation_id, p.causation_id{returned};
+  RETURNING p.tenant_id, p.{item}::text, p.epoch, p.tries, p.correlation_id, p.causation_id{returned};
 END
 """
 

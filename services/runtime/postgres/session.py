@@ -222,7 +222,11 @@ class Session(psycopg.AsyncConnection[Any]):
                 break
         else:
             synced = await self._fetch()
-            assert synced is not None and synced.status == ExecStatus.PIPELINE_SYNC
+            if synced is None or synced.status != ExecStatus.PIPELINE_SYNC:
+                # The backend ended between the last answer and this.
+                raise psycopg.OperationalError(
+                    pgconn.get_error_message() or "the connection is lost"
+                )
             pgconn.exit_pipeline_mode()
         return answers, failed
 

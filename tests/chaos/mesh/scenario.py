@@ -37,6 +37,8 @@ TOTAL_MINOR = 15_000
 """300 uses at 0.50 USD."""
 COMMISSION_MINOR = 1_500
 BACK_MINOR = 5_000
+SHORT_MINOR = 5
+HELD_MINOR = 4
 """What is charged for the payment that then fails, and given back."""
 TOLD = 5
 SETTLE_SECONDS = 30.0
@@ -115,6 +117,7 @@ class Scenario:
             self._charge(client)
             self._charge_refused(client)
             self._pay(client)
+            self._hold(client)
             self._watch(client)
             self._tell(client)
             self._revoke(client)
@@ -310,6 +313,42 @@ class Scenario:
         )
         assert client.call(stub.ReplayDeadLetters, letters).replayed_count == 0
 
+    def _hold(self, client: Client) -> None:
+        """Hold an amount that is given up at once, and one that is posted and then reversed."""
+        stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+        accounts = [
+            ledger_pb2.Account(
+                account_id=name, currency_code="USD", type=ledger_pb2.ACCOUNT_TYPE_ASSET
+            )
+            for name in ("held:from", "held:to")
+        ]
+        client.call(
+            stub.CreateAccounts, ledger_service_pb2.CreateAccountsRequest(accounts=accounts)
+        )
+        short, held = (
+            ledger_pb2.Transfer(
+                transfer_id=self.request_id(name),
+                debit_account_id="held:from",
+                credit_account_id="held:to",
+                amount=type_pb2.Money(currency_code="USD", minor_units=amount),
+                kind=ledger_pb2.KIND_PENDING,
+            )
+            for name, amount in (("short", SHORT_MINOR), ("hold", HELD_MINOR))
+        )
+        short.timeout.FromMilliseconds(1)
+        part = ledger_pb2.Transfer(
+            transfer_id=self.request_id("part"),
+            pending_id=held.transfer_id,
+            kind=ledger_pb2.KIND_POST_PENDING,
+        )
+        batch = ledger_service_pb2.PostTransfersRequest(transfers=[short, held, part])
+        for result in client.call(stub.PostTransfers, batch).results:
+            assert result.result in _POSTED, result
+        reverse = ledger_service_pb2.ReverseTransferRequest(
+            request_id=self.request_id("reverse"), transfer_id=part.transfer_id, reason="again"
+        )
+        client.call(stub.ReverseTransfer, reverse)
+
     def _revoke(self, client: Client) -> None:
         """Make a key and revoke it."""
         stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
@@ -349,6 +388,10 @@ class Scenario:
             given_back = BACK_MINOR if person == "returner" else 0
             if balances.credits_posted < paid or balances.debits_posted < given_back:
                 waiting.append(account)
+        short = ledger_service_pb2.GetTransferRequest(transfer_id=self.request_id("short"))
+        held = client.call(ledger.GetTransfer, short).transfer.hold
+        if held.state != ledger_pb2.HOLD_STATE_EXPIRED:
+            waiting.append("the end of a hold")
         told = ["mesh/request-validation"] + ["router/timeout"] * self.loses_an_answer
         for contract_id in told:
             seen = contracts_service_pb2.ListViolationsRequest(contract_id=contract_id)
@@ -357,14 +400,15 @@ class Scenario:
         return waiting
 
     def let_leases_run_out(self, database_url: str) -> None:
-        """Make payments that a dead process held free, as they are some seconds later."""
+        """Make payments and holds that a dead process held free, as they are some seconds later."""
         with psycopg.connect(database_url) as connection:
             connection.execute("SELECT set_config('mesh.tenant', %s, true)", [self.tenant])
-            connection.execute(
-                "UPDATE orchestration.payment SET lease_until = clock_timestamp()"
-                " WHERE tenant_id = %s AND lease_until IS NOT NULL",
-                [self.tenant],
-            )
+            for table in ("orchestration.payment", "ledger.hold"):
+                connection.execute(
+                    f"UPDATE {table} SET lease_until = clock_timestamp()"
+                    " WHERE tenant_id = %s AND lease_until IS NOT NULL",
+                    [self.tenant],
+                )
 
     def check(self, database_url: str) -> None:
         """Compare what the services' role sees of the tenant with what must be: nothing lost, nothing doubled."""
@@ -387,6 +431,7 @@ class Scenario:
         assert not wrong, wrong
 
 
+_POSTED = (ledger_service_pb2.TRANSFER_RESULT_OK, ledger_service_pb2.TRANSFER_RESULT_EXISTS)
 _NEW_OR_KNOWN = (type_pb2.OUTCOME_ACCEPTED, type_pb2.OUTCOME_DUPLICATE)
 _EVENT_COUNT = "SELECT count(*) FROM mesh.event WHERE tenant_id = %(t)s AND subject = "
 
@@ -404,8 +449,27 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
     ),
     "transfers": (
         "SELECT count(*), sum(amount_minor)::bigint FROM ledger.transfer WHERE tenant_id = %(t)s",
-        # Charge and commission; two steps of the split payment and one of the lost one; one there and back.
-        (7, TOTAL_MINOR + COMMISSION_MINOR + TOTAL_MINOR + 700 + 2 * BACK_MINOR),
+        # Charge and commission; two steps of the split payment and one of the lost one; one there and back; two holds,
+        # what was posted of one, and its reversal.
+        (
+            7 + 4,
+            TOTAL_MINOR
+            + COMMISSION_MINOR
+            + TOTAL_MINOR
+            + 700
+            + 2 * BACK_MINOR
+            + SHORT_MINOR
+            + 3 * HELD_MINOR,
+        ),
+    ),
+    "holds": (
+        "SELECT count(*), sum(remaining_minor)::bigint, array_agg(state ORDER BY state) FROM ledger.hold"
+        " WHERE tenant_id = %(t)s",
+        (2, 0, [2, 4]),
+    ),
+    "pending sums": (
+        "SELECT sum(debits_pending + credits_pending)::bigint FROM ledger.balance WHERE tenant_id = %(t)s",
+        (0,),
     ),
     "sandbox charges": (
         "SELECT count(*), sum(amount_minor)::bigint FROM orchestration.sandbox_order"
@@ -445,7 +509,15 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
 
 # The same without the payment whose answer gets lost.
 _WITHOUT_THE_LOST: dict[str, tuple[object, ...]] = {
-    "transfers": (6, TOTAL_MINOR + COMMISSION_MINOR + TOTAL_MINOR + 2 * BACK_MINOR),
+    "transfers": (
+        6 + 4,
+        TOTAL_MINOR
+        + COMMISSION_MINOR
+        + TOTAL_MINOR
+        + 2 * BACK_MINOR
+        + SHORT_MINOR
+        + 3 * HELD_MINOR,
+    ),
     "sandbox charges": (3, TOTAL_MINOR + BACK_MINOR),
     "payments": (1,),
     "payment.received": (1,),

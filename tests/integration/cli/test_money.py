@@ -82,9 +82,43 @@ def test_accounts_are_created_once_shown_and_listed(
         ((wallet, "--type", "asset", "--metadata", "x"), EXIT_USAGE),
         (("not an id", "--type", "asset"), EXIT_REFUSED),
         (("a", "--type", "asset", "--no-overdraft", "--no-overpayment"), EXIT_REFUSED),
+        (("a", "--type", "asset", "--floor", "0.01"), EXIT_USAGE),
+        (("a", "--type", "asset", "--ceiling", "-0.01"), EXIT_USAGE),
+        (("a", "--type", "asset", "--ceiling", "1.50", "--currency", "JPY"), EXIT_USAGE),
     ):
         assert tollmesh("accounts", "create", *arguments).exit_code == code, arguments
     assert tollmesh("accounts", "get", "none").exit_code == EXIT_REFUSED
+
+
+def test_an_account_with_limits_shows_and_keeps_them(tollmesh: Tollmesh, tmp_path: Path) -> None:
+    owner = f"o-{uuid4()}"
+    wallet, line = f"{owner}:wallet", f"{owner}:line"
+    create = ("accounts", "create", wallet, "--type", "liability", "--owner", owner)
+    for told in ("created", "exists already"):
+        made = tollmesh(*create, "--floor", "-5.00", "--ceiling", "100")
+        assert made.out == f"{wallet} {told}\n"
+    other = tollmesh(*create, "--floor", "-5.01", "--ceiling", "100")
+    assert (other.exit_code, "exists_with_different_limits" in other.err) == (EXIT_REFUSED, True)
+    file = tmp_path / "accounts.yaml"
+    file.write_text(
+        f"- {{account_id: '{line}', currency_code: USD, type: ACCOUNT_TYPE_ASSET, owner: {owner},"
+        " limits: {ceiling: {currency_code: USD, minor_units: 500}}}\n"
+    )
+    assert tollmesh("accounts", "create", "--file", str(file)).exit_code == 0
+    for command in (("accounts", "list"), ("ledger", "balances")):
+        shown = tollmesh(*command, "--owner", owner).out
+        assert "floor -5.00, ceiling 100.00" in shown and "ceiling 5.00 " in shown
+        assert "pending" not in shown, "nothing is held"
+    found = tollmesh("accounts", "get", wallet, "-o", "json").json()["limits"]
+    assert found["floor"] == {"currency_code": "USD", "minor_units": "-500"}
+    move = ("ledger", "post", "--debit", wallet, "--credit", line, "--amount")
+    assert tollmesh(*move, "5").exit_code == 0
+    below = tollmesh(*move, "0.01")
+    assert (below.exit_code, below.out) == (EXIT_REFUSED, "")
+    assert "not posted: debit_account_below_floor" in below.err
+    assert f"tollmesh accounts get {wallet}" in below.err
+    back = ("ledger", "post", "--debit", line, "--credit", wallet, "--amount", "10.01")
+    assert "not posted: debit_account_above_ceiling" in tollmesh(*back).err
 
 
 # ---- Transfers
@@ -205,6 +239,190 @@ def test_a_transfer_that_cannot_be_read_ends_the_file(tollmesh: Tollmesh, wallet
     mended = content.replace(b'{"debit": "bank"}', json.dumps(transfer(wallet, 8)).encode())
     assert tollmesh("ledger", "post", "-", stdin=mended).exit_code == 0
     assert balance(tollmesh, wallet) == (0, 5 + 6 + 8 + 7)
+
+
+# ---- Holds
+
+
+def hold_of(tollmesh: Tollmesh, wallet: str, amount: str, *more: str) -> str:
+    """Hold an amount of a wallet and return the id of the hold."""
+    asked = ("ledger", "hold", "--debit", wallet, "--credit", "bank", "--amount", amount, *more)
+    (made,) = tollmesh(*asked, "-o", "json").json()["results"]
+    assert made["result"] == "TRANSFER_RESULT_OK"
+    return str(made["transfer_id"])
+
+
+def sums(tollmesh: Tollmesh, account_id: str) -> tuple[int, ...]:
+    """Debits and credits posted, debits and credits pending."""
+    found = tollmesh("accounts", "get", account_id, "-o", "json").json()["balances"]
+    names = ("debits_posted", "credits_posted", "debits_pending", "credits_pending")
+    return tuple(int(found[name]) for name in names)
+
+
+@pytest.fixture
+def funded(tollmesh: Tollmesh, wallet: str) -> str:
+    """A wallet with 50.00 USD."""
+    filled = tollmesh("ledger", "post", "--debit", "bank", "--credit", wallet, "--amount", "50")
+    assert filled.exit_code == 0
+    return wallet
+
+
+def test_a_hold_is_made_once_and_captured_in_part(tollmesh: Tollmesh, funded: str) -> None:
+    asked = ("ledger", "hold", "--debit", funded, "--credit", "bank", "--amount", "30")
+    made = tollmesh(*asked, "--timeout", "7d")
+    assert (made.exit_code, made.err) == (0, "")
+    assert f"held 30.00 USD for 7d: {funded} → bank" in made.out
+    again = tollmesh(*asked, "--timeout", "7d")
+    assert (again.exit_code, again.out) == (0, made.out)
+    assert "nothing more was held" in again.err
+    assert sums(tollmesh, funded) == (0, 5000, 3000, 0)
+    shown = tollmesh("accounts", "get", funded).out
+    assert "pending debits" in shown and "│     20.00 │" in shown
+    refused = tollmesh(*asked, "--amount", "20.01")
+    assert (refused.exit_code, refused.out) == (EXIT_REFUSED, "")
+    assert "not held: exceeds_credits" in refused.err
+    hold = made.out.rpartition("(")[2].rstrip(")\n")
+    part = ("ledger", "capture", hold, "--amount", "12.50")
+    too_much = tollmesh("ledger", "capture", hold, "--amount", "30.01")
+    assert "not captured: exceeds_pending_transfer_amount" in too_much.err
+    assert f"tollmesh ledger transfer {hold}" in too_much.err
+    assert "expires at, UTC" in tollmesh("ledger", "transfer", hold).out
+    for told in ("", "nothing more was captured"):
+        done = tollmesh(*part)
+        assert (done.exit_code, told in done.err) == (0, True)
+        assert f"captured 12.50 USD of hold {hold}" in done.out
+    assert sums(tollmesh, funded) == (1250, 5000, 0, 0)
+    ended = tollmesh("ledger", "void", hold)
+    assert (ended.exit_code, ended.out) == (EXIT_REFUSED, "")
+    assert "not voided: pending_transfer_already_posted" in ended.err
+    assert "--multi-capture" in ended.err
+
+
+def test_a_hold_is_captured_in_several_parts_and_voided(tollmesh: Tollmesh, funded: str) -> None:
+    hold = hold_of(tollmesh, funded, "30", "--multi-capture")
+    part = ("ledger", "capture", hold, "--amount", "10")
+    assert tollmesh(*part).exit_code == tollmesh(*part, "--again").exit_code == 0
+    assert sums(tollmesh, funded) == (2000, 5000, 1000, 0)
+    stands = tollmesh("ledger", "transfer", hold).out
+    assert "│ open" in stands and "│ 10.00 USD │" in stands and "expires" not in stands
+    for told in ("", "there was nothing to do"):
+        done = tollmesh("ledger", "void", hold.upper())
+        assert (done.exit_code, told in done.err) == (0, True)
+        assert f"voided hold {hold}" in done.out
+    assert sums(tollmesh, funded) == (2000, 5000, 0, 0)
+    assert "already_voided" in tollmesh("ledger", "capture", hold).err
+    rest = hold_of(tollmesh, funded, "30")
+    captured = tollmesh("ledger", "capture", rest, "--metadata", "order=o-1").out
+    assert "all that was left of hold" in captured
+    part_id = captured.partition("(")[2].partition(")")[0]
+    shown = tollmesh("ledger", "transfer", part_id)
+    assert "post-pending" in shown.out and rest in shown.out and "order: o-1\n" in shown.out
+    assert "left" not in shown.out, "it is no hold"
+    as_json = tollmesh("ledger", "transfer", part_id, "-o", "json").json()
+    assert as_json["transfer"]["amount"] == {"currency_code": "USD", "minor_units": "3000"}
+    assert tollmesh("ledger", "transfer", str(uuid4())).exit_code == EXIT_REFUSED
+    assert tollmesh("ledger", "transfer", "x").exit_code == EXIT_USAGE
+    assert sums(tollmesh, funded) == (5000, 5000, 0, 0)
+
+
+def test_the_forms_of_post_are_those_of_the_short_commands(tollmesh: Tollmesh, funded: str) -> None:
+    sides = ("--debit", funded, "--credit", "bank", "--amount", "8")
+    hold = hold_of(tollmesh, funded, "8", "--timeout", "1h", "--multi-capture", "--code", "3")
+    long = tollmesh(
+        *("ledger", "post", "--kind", "pending", *sides, "--timeout", "60m", "--multi-capture"),
+        *("--code", "3"),
+    )
+    assert (long.exit_code, f"({hold})" in long.out) == (0, True)
+    assert "nothing more was held" in long.err
+    assert tollmesh("ledger", "capture", hold, "--amount", "3").exit_code == 0
+    capture = ("ledger", "post", "--kind", "post-pending", "--pending-id", hold)
+    assert "captured before" in tollmesh(*capture, "--amount", "3").err
+    void = tollmesh("ledger", "post", "--kind", "void-pending", "--pending-id", hold)
+    assert (void.exit_code, void.err) == (0, "")
+    assert sums(tollmesh, funded) == (300, 5000, 0, 0)
+    for arguments, told in (
+        (("--pending-id", hold), "pending_id_must_be_zero"),
+        (("--timeout", "1h"), "--timeout goes with --kind pending"),
+        (("--closing-debit",), "closing_transfer_must_be_pending"),
+        (("--multi-capture",), "flags_are_mutually_exclusive"),
+    ):
+        refused = tollmesh("ledger", "post", *sides, *arguments)
+        assert (refused.exit_code, told in refused.err) == (EXIT_REFUSED, True), arguments
+    nobody = str(uuid4())
+    unknown = tollmesh("ledger", "capture", nobody)
+    assert "pending_transfer_not_found" in unknown.err
+    assert "will not capture it later either" in unknown.err
+    assert "refused before" in tollmesh("ledger", "capture", nobody).err
+    for command in (
+        ("post", "--kind", "void-pending"),
+        ("post", "--kind", "pending", *sides[:4]),
+        ("post", "-", "--balancing-debit"),
+        ("post", "-", "--kind", "pending"),
+        ("capture", "x"),
+        ("capture", ""),
+        ("capture", hold, "--amount", "0"),
+        ("void", hold, "--again", "--request-id", nobody),
+        ("hold", *sides, "--timeout", "soon"),
+        ("hold", *sides[:5], "0"),
+        ("hold", *sides[:5], ""),
+        ("hold", *sides[:4]),
+    ):
+        done = tollmesh("ledger", *command)
+        assert (done.exit_code, done.out) == (EXIT_USAGE, ""), command
+    assert sums(tollmesh, funded) == (300, 5000, 0, 0)
+
+
+def test_an_account_is_emptied_closed_and_opened(tollmesh: Tollmesh, funded: str) -> None:
+    sides = ("--debit", funded, "--credit", "bank")
+    most = tollmesh("ledger", "post", *sides, "--amount", "20", "--balancing-debit")
+    assert f"posted up to 20.00 USD: {funded} → bank" in most.out
+    everything = tollmesh("ledger", "post", *sides, "--balancing-debit")
+    assert f"posted what balances: {funded} → bank" in everything.out
+    moved = everything.out.partition("(")[2].partition(")")[0]
+    assert f"tollmesh ledger transfer {moved}" in everything.out
+    assert "│ 30.00 USD │" in tollmesh("ledger", "transfer", moved).out
+    assert sums(tollmesh, funded) == (5000, 5000, 0, 0)
+    nothing = tollmesh("ledger", "post", *sides, "--balancing-debit", "--again")
+    assert "exceeds_credits" in nothing.err
+    closed = tollmesh("ledger", "hold", *sides, "--amount", "0", "--closing-debit")
+    assert f"{funded} is closed until the hold is voided or expires\n" in closed.out
+    assert "│ no overdraft, closed" in tollmesh("accounts", "get", funded).out
+    fill = ("ledger", "post", "--debit", "bank", "--credit", funded, "--amount", "1")
+    refused = tollmesh(*fill)
+    assert "not posted: credit_account_closed" in refused.err
+    assert "opens once that is voided" in refused.err
+    hold = closed.out.partition("(")[2].partition(")")[0]
+    assert tollmesh("ledger", "void", hold).exit_code == 0
+    assert tollmesh(*fill, "--again").exit_code == 0
+    assert sums(tollmesh, funded) == (5000, 5100, 0, 0)
+
+
+def test_holds_of_a_file_are_made_and_ended_once(
+    tollmesh: Tollmesh, funded: str, tmp_path: Path
+) -> None:
+    own = [str(uuid4()) for _ in range(2)]
+    usd = "{currency_code: USD, minor_units: 1000}"
+    held = (
+        f"kind: KIND_PENDING, debit_account_id: '{funded}', credit_account_id: bank, amount: {usd}"
+    )
+    file = tmp_path / "holds.yaml"
+    file.write_text(
+        f"- {{transfer_id: {own[0]}, {held}, timeout: 3600s, multi_capture: true}}\n"
+        f"- {{transfer_id: {own[1]}, {held}}}\n"
+        f"- {{kind: KIND_POST_PENDING, pending_id: {own[0]}, amount: {{currency_code: USD, minor_units: 400}}}}\n"
+        f"- {{kind: KIND_POST_PENDING, pending_id: {own[0]}, amount: {{currency_code: USD, minor_units: 400}}}}\n"
+        f"- {{kind: KIND_VOID_PENDING, pending_id: {own[1]}}}\n"
+        f"- {{debit_account_id: '{funded}', credit_account_id: bank, balancing_debit: true}}\n"
+        f"- {{kind: KIND_POST_PENDING, pending_id: {own[1]}}}\n"
+    )
+    names = [*["OK"] * 6, "PENDING_TRANSFER_ALREADY_VOIDED"]
+    for expected in (names, [name.replace("OK", "EXISTS") for name in names]):
+        done = tollmesh("ledger", "post", str(file), "-o", "json")
+        assert done.exit_code == EXIT_INCOMPLETE
+        results = [item["result"] for item in done.json()["results"]]
+        assert [name.removeprefix("TRANSFER_RESULT_") for name in results] == expected
+        # 8.00 captured, 2.00 still held, and all others moved.
+        assert sums(tollmesh, funded) == (4800, 5000, 200, 0)
 
 
 # ---- Charges
@@ -343,3 +561,24 @@ def test_what_destroys_asks_first(tollmesh: Tollmesh) -> None:
     listed = tollmesh("keys", "list", "-o", "json").json()["api_keys"]
     (still,) = [key for key in listed if key["key_id"] == made["api_key"]["key_id"]]
     assert "revoked_at" not in still
+
+
+def test_a_transfer_is_reversed_once(tollmesh: Tollmesh) -> None:
+    name = f"r{uuid4().hex[:8]}"
+    for side in ("from", "to"):
+        created = tollmesh("accounts", "create", f"{name}:{side}", "--type", "asset")
+        assert created.exit_code == 0, created.err
+    post = ("ledger", "post", "--debit", f"{name}:from", "--credit", f"{name}:to")
+    posted = tollmesh(*post, "--amount", "3.00", "-o", "json")
+    assert posted.exit_code == 0, posted.err
+    transfer_id = posted.json()["results"][0]["transfer_id"]
+    reverse = ("ledger", "reverse", transfer_id, "--reason")
+    made = tollmesh(*reverse, "typing error", "-o", "json")
+    assert made.exit_code == 0, made.err
+    assert made.json()["reverses_transfer_id"] == transfer_id
+    assert tollmesh(*reverse, "typing error", "-o", "json").json() == made.json()
+    other = tollmesh(*reverse, "another reason")
+    assert other.exit_code == EXIT_REFUSED and "TRANSFER_ALREADY_REVERSED" in other.err
+    shown = tollmesh("ledger", "transfer", transfer_id, "-o", "json").json()
+    assert shown["reversed_by_transfer_id"] == made.json()["transfer"]["transfer_id"]
+    assert "reversed by" in tollmesh("ledger", "transfer", transfer_id).out

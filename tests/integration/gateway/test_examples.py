@@ -69,28 +69,65 @@ async def usage_to_money(play: Any) -> None:
     await play("GET", f"/v1/billing/charges/{charge}/explanation")
 
 
+def usd(minor_units: int) -> dict[str, str]:
+    return {"currency_code": "USD", "minor_units": str(minor_units)}
+
+
+def transfers_of_every_form() -> list[dict[str, Any]]:
+    """One at once; a hold, captured in part; a hold that is voided; what balances; a hold that closes an account."""
+    sides = {"debit_account_id": "cash:USD", "credit_account_id": "fees:USD"}
+    held, voided = new_id(), new_id()
+    back = {"debit_account_id": "fees:USD", "credit_account_id": "cash:USD"}
+    of_old = {"debit_account_id": "old:USD", "credit_account_id": "fees:USD"}
+    forms: list[dict[str, Any]] = [
+        {**sides, "amount": usd(1250), "code": 7, "kind": "KIND_POSTED"},
+        {
+            "transfer_id": held,
+            "kind": "KIND_PENDING",
+            **sides,
+            "amount": usd(500),
+            "timeout": "604800s",
+            "multi_capture": True,
+        },
+        {"kind": "KIND_POST_PENDING", "pending_id": held, "amount": usd(300)},
+        {"transfer_id": voided, "kind": "KIND_PENDING", **sides, "amount": usd(80)},
+        {"kind": "KIND_VOID_PENDING", "pending_id": voided},
+        {**back, "amount": usd(100), "balancing_debit": True},
+        {"kind": "KIND_PENDING", **of_old, "amount": usd(0), "closing_debit": True},
+    ]
+    return [{"transfer_id": new_id(), **form} for form in forms]
+
+
 async def books(play: Any) -> None:
     """Accounts and transfers of one's own."""
-    kinds = {"cash:USD": "ACCOUNT_TYPE_ASSET", "fees:USD": "ACCOUNT_TYPE_INCOME"}
+    limits = {"floor": usd(0), "ceiling": usd(100_000)}
     accounts = [
-        {"account_id": account, "currency_code": "USD", "type": kind, "owner": "shop"}
-        for account, kind in kinds.items()
+        {"account_id": account, "currency_code": "USD", "type": kind, "owner": "shop", **more}
+        for account, kind, more in (
+            ("cash:USD", "ACCOUNT_TYPE_ASSET", {"limits": limits}),
+            ("fees:USD", "ACCOUNT_TYPE_INCOME", {}),
+            ("old:USD", "ACCOUNT_TYPE_ASSET", {}),
+        )
     ]
     await play("POST", "/v1/ledger/accounts", {"accounts": accounts})
     await play("GET", "/v1/ledger/accounts?owner=shop&page_size=1")
-    transfer = {
-        "transfer_id": new_id(),
-        "debit_account_id": "cash:USD",
-        "credit_account_id": "fees:USD",
-        "amount": {"currency_code": "USD", "minor_units": "1250"},
-        "code": 7,
-        "kind": "KIND_POSTED",
+    forms = transfers_of_every_form()
+    posted = await play("POST", "/v1/ledger/transfers", {"transfers": forms})
+    assert {item["result"] for item in posted["results"]} == {"TRANSFER_RESULT_OK"}
+    cash = await play("GET", "/v1/ledger/accounts/cash:USD")
+    assert cash["balances"] == {
+        "debits_posted": "1550",
+        "credits_posted": "100",
+        "debits_pending": "200",
+        "credits_pending": "0",
     }
-    await play("POST", "/v1/ledger/transfers", {"transfers": [transfer]})
-    await play("GET", "/v1/ledger/accounts/cash:USD")
+    held = await play("GET", f"/v1/ledger/transfers/{forms[1]['transfer_id']}")
+    assert (held["hold"]["state"], held["hold"]["remaining"]) == ("HOLD_STATE_OPEN", usd(200))
     await play("GET", "/v1/ledger/accounts/cash:USD/entries?newest_first=true")
     await play("GET", "/v1/ledger/entries:export?account_ids=cash:USD")
     await play("GET", "/v1/ledger/trial-balance")
+    reversal = {"request_id": new_id(), "reason": "booked twice"}
+    await play("POST", f"/v1/ledger/transfers/{forms[0]['transfer_id']}:reverse", reversal)
 
 
 async def payments(play: Any) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import openapi_spec_validator
-import yaml
 
+from services.runtime import documents
 from tests.integration.gateway.test_http import published
 from tests.support.http import examples
 from tests.support.http.rest import REPOSITORY, Rest, facade
@@ -77,7 +77,7 @@ def test_linters_find_nothing() -> None:
 
 async def apply_quickstart(rest: Rest) -> None:
     page = REPOSITORY / "examples/quickstart/catalog.yaml"
-    catalog = yaml.safe_load(page.read_text(encoding="utf-8"))
+    catalog = documents.read(page.read_bytes())
     await rest.acall("POST", "/v1/pricing/catalog", {"catalog": catalog})
 
 

@@ -6,6 +6,8 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -18,8 +20,9 @@ from payments.type.v1.type_pb2 import Money
 
 from services.ledger import manifest as ledger
 from services.ledger.domain.accounts import AccountType, Flags
-from services.ledger.domain.posting import Balance, StoredTransfer, evaluate
-from services.ledger.domain.transfers import Transfer, TransferResult, fingerprint
+from services.ledger.domain.holds import Hold
+from services.ledger.domain.posting import Balance, Books, evaluate
+from services.ledger.domain.transfers import Kind, Transfer, TransferFlags, TransferResult
 from tests.support.mesh.serving import Mesh, running
 from tests.support.postgres.server import DatabaseUrls
 
@@ -72,19 +75,45 @@ def message(
     )
 
 
-def batch_of(dice: random.Random, shared: list[UUID]) -> list[pb.Transfer]:
-    """Opposite transfers over few accounts; a tenth under ids that other clients use too, a fifth in chains."""
-    batch = []
+def end_of(dice: random.Random, hold_id: UUID, amount: int) -> pb.Transfer:
+    """A transfer that posts, in part or whole, or voids a hold."""
+    kind = pb.KIND_VOID_PENDING if dice.random() < 0.3 else pb.KIND_POST_PENDING
+    part = dice.randint(1, amount) if dice.random() < 0.5 and kind == pb.KIND_POST_PENDING else None
+    return pb.Transfer(
+        transfer_id=str(uuid4()),
+        pending_id=str(hold_id),
+        kind=kind,
+        amount=None if part is None else Money(currency_code="USD", minor_units=part),
+    )
+
+
+def batch_of(
+    dice: random.Random, shared: list[UUID], holds: list[tuple[UUID, int]]
+) -> list[pb.Transfer]:
+    """Opposite transfers over few accounts; a tenth under ids that other clients use too, a fifth in chains.
+
+    A fifth are holds, another fifth end one, of this client or of any other.
+    """
+    batch: list[pb.Transfer] = []
     for place in range(BATCH_SIZE):
         debit, credit = dice.sample(ACCOUNTS, 2)
-        if dice.random() < 0.1:
+        choice = dice.random()
+        if choice < 0.1:
             # The same id always means the same transfer, so that the rivals agree on its content.
             transfer_id = dice.choice(shared)
             debit, credit = (ACCOUNTS[transfer_id.int % 4], ACCOUNTS[(transfer_id.int + 1) % 4])
             batch.append(message(transfer_id, debit, credit, 7))
+            continue
+        if choice < 0.3 and holds:
+            batch.append(end_of(dice, *dice.choice(holds)))
         else:
-            linked = dice.random() < 0.2 and place < BATCH_SIZE - 1
-            batch.append(message(uuid4(), debit, credit, dice.randint(1, 9), linked=linked))
+            amount = dice.randint(1, 9)
+            batch.append(message(uuid4(), debit, credit, amount))
+            if choice < 0.5:
+                batch[-1].kind = pb.KIND_PENDING
+                batch[-1].multi_capture = dice.random() < 0.5
+                holds.append((UUID(batch[-1].transfer_id), amount))
+        batch[-1].linked = dice.random() < 0.2 and place < BATCH_SIZE - 1
     return batch
 
 
@@ -93,11 +122,12 @@ async def test_opposite_transfers_of_many_clients(
 ) -> None:
     dice = random.Random(20261120)
     shared = [UUID(int=n + 1) for n in range(20)]
+    holds: list[tuple[UUID, int]] = []
     answers: dict[UUID, list[str]] = {}
 
     async def client() -> None:
         for _ in range(BATCHES):
-            batch = batch_of(dice, shared)
+            batch = batch_of(dice, shared, holds)
             response = await stub.PostTransfers(service_pb.PostTransfersRequest(transfers=batch))
             for asked, result in zip(batch, response.results, strict=True):
                 name = service_pb.TransferResult.Name(result.result)
@@ -107,24 +137,37 @@ async def test_opposite_transfers_of_many_clients(
     acknowledged = {i for i, names in answers.items() if "TRANSFER_RESULT_OK" in names}
     assert len(acknowledged) > CLIENTS * BATCHES * BATCH_SIZE / 4
     assert all(names.count("TRANSFER_RESULT_OK") <= 1 for names in answers.values())
-    stored = books_as_stored(database, tenant)
+    stored, books = books_as_stored(database, tenant)
     assert {row.transfer_id for row in stored} == acknowledged
-    replay(stored)
+    assert {transfer.kind for transfer in stored} == set(Kind)
+    replay(stored, books)
 
 
-def books_as_stored(database: DatabaseUrls, tenant: str) -> list[Transfer]:
-    """Check the sums of the stored books and return their transfers in order of posting."""
+@dataclass(frozen=True)
+class Stored:
+    """What is stored of accounts (both sums posted, both pending) and of holds (what is left, and their state)."""
+
+    sums: dict[str, tuple[int, int, int, int]]
+    holds: dict[UUID, tuple[int, int]]
+
+
+def books_as_stored(database: DatabaseUrls, tenant: str) -> tuple[list[Transfer], Stored]:
+    """Check the sums of the stored books and return their transfers in order of posting, and what they led to."""
     with psycopg.connect(database.service) as connection:
         connection.execute("SELECT set_config('mesh.tenant', %s, true)", (tenant,))
         rows = connection.execute(
-            "SELECT transfer_id, debit_account_id, credit_account_id, currency_code, amount_minor"
-            " FROM ledger.transfer ORDER BY batch_no, position"
+            "SELECT transfer_id, debit_account_id, credit_account_id, currency_code, amount_minor, kind, pending_id,"
+            " flags FROM ledger.transfer ORDER BY batch_no, position"
         ).fetchall()
         entries = connection.execute(
             "SELECT account_id, seq, amount_minor, balance_after_minor FROM ledger.entry ORDER BY account_id, seq"
         ).fetchall()
         balances = connection.execute(
-            "SELECT account_id, debits_posted, credits_posted, last_seq FROM ledger.balance"
+            "SELECT account_id, debits_posted, credits_posted, last_seq, debits_pending, credits_pending"
+            " FROM ledger.balance"
+        ).fetchall()
+        holds = connection.execute(
+            "SELECT transfer_id, debit_account_id, credit_account_id, remaining_minor, state FROM ledger.hold"
         ).fetchall()
     running_balance: Counter[str] = Counter()
     count: Counter[str] = Counter()
@@ -138,27 +181,62 @@ def books_as_stored(database: DatabaseUrls, tenant: str) -> list[Transfer]:
             "each balance follows from the one before"
         )
     assert sum(running_balance.values()) == 0
-    assert len(entries) == 2 * len(rows)
-    for account_id, debits_posted, credits_posted, last_seq in balances:
+    assert len(entries) == 2 * sum(row[5] in (Kind.POSTED, Kind.POST_PENDING) for row in rows)
+    for (
+        account_id,
+        debits_posted,
+        credits_posted,
+        last_seq,
+        debits_pending,
+        credits_pending,
+    ) in balances:
         assert last_seq == count[account_id]
         assert debits_posted == debits[account_id]
         assert debits_posted - credits_posted == running_balance[account_id]
-    return [Transfer(*row) for row in rows]
+        assert debits_pending == sum(left for _, debit, _, left, _ in holds if debit == account_id)
+        assert credits_pending == sum(
+            left for _, _, credit, left, _ in holds if credit == account_id
+        )
+    sums = {
+        row[0]: (row[1], row[2], row[4], row[5]) for row in balances if any((*row[1:3], *row[4:]))
+    }
+    transfers = [
+        replace(
+            Transfer(*row[:5]),
+            kind=Kind(row[5]),
+            pending_id=row[6],
+            flags=TransferFlags(multi_capture=bool(row[7])),
+        )
+        for row in rows
+    ]
+    return transfers, Stored(sums, {row[0]: (row[3], row[4]) for row in holds})
 
 
-def replay(stored: list[Transfer]) -> None:
-    """Post what is stored one by one in its order: a single-threaded ledger accepts all of it."""
+def replay(stored: list[Transfer], found: Stored) -> None:
+    """Post what is stored one by one in its order: a single-threaded ledger accepts all of it and comes to the same."""
     balances = {
         name: Balance(name, "USD", AccountType.ASSET, Flags(name == LIMITED, False))
         for name in ACCOUNTS
     }
-    known: dict[UUID, StoredTransfer] = {}
+    books = Books(balances, datetime(2026, 1, 1, tzinfo=UTC))
+    holds: dict[UUID, Hold] = {}
     for transfer in stored:
-        [verdict] = evaluate([transfer], balances, known).verdicts
-        assert verdict.result is TransferResult.OK
-        known[transfer.transfer_id] = StoredTransfer(
-            fingerprint(transfer), TransferResult.OK, transfer
+        done = evaluate([transfer], replace(books, holds=holds))
+        assert done.verdicts[0].result is TransferResult.OK
+        holds |= done.opened
+    sums = {
+        name: (
+            balance.debits_posted,
+            balance.credits_posted,
+            balance.debits_pending,
+            balance.credits_pending,
         )
+        for name, balance in balances.items()
+    }
+    assert {name: each for name, each in sums.items() if any(each)} == found.sums
+    assert {
+        hold.transfer_id: (hold.remaining_minor, int(hold.state)) for hold in holds.values()
+    } == found.holds
 
 
 async def test_a_limit_holds_against_everybody_at_once(stub: LedgerServiceAsyncStub) -> None:

@@ -234,9 +234,25 @@ class Estate:
             owner=self.name("owner"),
             metadata={"who": self.marker},
         )
-        request = ledger_service_pb2.CreateAccountsRequest(accounts=[account])
-        (result,) = client.call(stub.CreateAccounts, request).results
-        assert result.result == ledger_service_pb2.ACCOUNT_RESULT_OK
+        other = ledger_pb2.Account(
+            account_id=self.name("held"),
+            currency_code="USD",
+            type=ledger_pb2.ACCOUNT_TYPE_LIABILITY,
+        )
+        request = ledger_service_pb2.CreateAccountsRequest(accounts=[account, other])
+        for result in client.call(stub.CreateAccounts, request).results:
+            assert result.result == ledger_service_pb2.ACCOUNT_RESULT_OK
+        self.ids["hold"] = str(uuid4())
+        hold = ledger_pb2.Transfer(
+            transfer_id=self.ids["hold"],
+            debit_account_id=SHARED_ACCOUNT,
+            credit_account_id=self.name("held"),
+            amount=type_pb2.Money(currency_code="USD", minor_units=self.uses),
+            kind=ledger_pb2.KIND_PENDING,
+        )
+        posting = ledger_service_pb2.PostTransfersRequest(transfers=[hold])
+        (posted,) = client.call(stub.PostTransfers, posting).results
+        assert posted.result == ledger_service_pb2.TRANSFER_RESULT_OK
 
     def _pay(self, client: Client) -> None:
         body = external_request(

@@ -49,6 +49,8 @@ OWNERS_FUNCTIONS = {
     "events.claim_webhooks": "names deliveries to send, a few at a time, nothing of what is in them",
     "events.prune_webhooks": "counts what is older than it is kept",
     "events.webhooks_lag": "counts deliveries that wait, of all tenants, and says since when",
+    "ledger.claim_due": "names holds whose time is over, a few at a time, and their chain of calls",
+    "ledger.due_lag": "counts holds that are over, of all tenants, and says since when",
     "mesh.end_keys_made_by": "ends what a key of the transaction's tenant has made, of whichever tenant",
     "mesh.hold_api_key": "tells whether the key of a given id works, and holds it: its maker may be another tenant's",
     "mesh.is_of_key": "says of two keys, of any tenant, whether one was made with the other",

@@ -123,6 +123,9 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     "ledger.v1.LedgerService.ListEntries": lambda own: ledger_service_pb2.ListEntriesRequest(
         account_id="commission:USD"
     ),
+    "ledger.v1.LedgerService.GetTransfer": lambda own: ledger_service_pb2.GetTransferRequest(
+        transfer_id=own.ids["hold"]
+    ),
     "ledger.v1.LedgerService.ExportEntries": lambda own: ledger_service_pb2.ExportEntriesRequest(),
     "ledger.v1.LedgerService.GetTrialBalance": lambda own: (
         ledger_service_pb2.GetTrialBalanceRequest()
@@ -250,6 +253,10 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     ),
     "ledger.v1.LedgerService.ListEntries": (
         lambda other: ledger_service_pb2.ListEntriesRequest(account_id=receivable(other)),
+        "NOT_FOUND",
+    ),
+    "ledger.v1.LedgerService.GetTransfer": (
+        OWN["ledger.v1.LedgerService.GetTransfer"],
         "NOT_FOUND",
     ),
     "ledger.v1.LedgerService.ExportEntries": (
@@ -471,6 +478,11 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
             ]
         )
     ),
+    "ledger.v1.LedgerService.ReverseTransfer": lambda other: (
+        ledger_service_pb2.ReverseTransferRequest(
+            request_id=str(uuid4()), transfer_id=other.ids["transfer 0"], reason="not ours"
+        )
+    ),
     "ledger.v1.LedgerService.PostTransfers": lambda other: ledger_service_pb2.PostTransfersRequest(
         transfers=[
             ledger_pb2.Transfer(
@@ -480,7 +492,12 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
                 amount=usd(99),
                 code=9,
                 kind=ledger_pb2.KIND_POSTED,
-            )
+            ),
+            ledger_pb2.Transfer(
+                transfer_id=str(uuid4()),
+                pending_id=other.ids["hold"],
+                kind=ledger_pb2.KIND_VOID_PENDING,
+            ),
         ]
     ),
     "contracts.v1.ContractMonitorService.RegisterContracts": lambda other: (
@@ -527,6 +544,7 @@ REFUSED = {
     "access.v1.AccessService.CreateApiKey": "TENANT_MISMATCH",
     "access.v1.AccessService.RevokeApiKey": "NOT_FOUND",
     "events.v1.EventService.CancelTimer": "NOT_FOUND",
+    "ledger.v1.LedgerService.ReverseTransfer": "NOT_FOUND",
     "events.v1.EventService.UpdateWebhookEndpoint": "NOT_FOUND",
     "events.v1.EventService.DeleteWebhookEndpoint": "NOT_FOUND",
     "events.v1.EventService.RotateWebhookSecret": "NOT_FOUND",

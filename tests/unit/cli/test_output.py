@@ -111,6 +111,18 @@ def test_a_table_shows_text_as_it_is(capsys: pytest.CaptureFixture[str]) -> None
     assert "\x1b" not in printed
 
 
+def test_an_optional_column_is_left_out_when_it_is_empty(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    columns = ("name", "held", "note")
+    for cells, shown in ((("", ""), False), (("", "5"), True)):
+        rows = [("a", cells[0], ""), ("b", cells[1], "")]
+        output.print_table("", columns, rows, right=["held"], optional=["held"])
+        printed = capsys.readouterr().out
+        assert ("held" in printed) == shown
+        assert "note" in printed
+
+
 # What a terminal obeys, hides or turns round: CSI in 7 and 8 bits, OSC, BEL, DEL, line breaks, bidi, half a pair.
 CONTROLS = [
     "\x1b",

@@ -28,10 +28,24 @@ _POST_TRANSFERS = Method(
     repeatable=True,
     has_request_id=False,
 )
+_REVERSE_TRANSFER = Method(
+    "/payments.ledger.v1.LedgerService/ReverseTransfer",
+    ledger_v1.ReverseTransferRequest,
+    ledger_v1.ReverseTransferResponse,
+    repeatable=True,
+    has_request_id=True,
+)
 _GET_ACCOUNT = Method(
     "/payments.ledger.v1.LedgerService/GetAccount",
     ledger_v1.GetAccountRequest,
     ledger_v1.GetAccountResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_GET_TRANSFER = Method(
+    "/payments.ledger.v1.LedgerService/GetTransfer",
+    ledger_v1.GetTransferRequest,
+    ledger_v1.GetTransferResponse,
     repeatable=True,
     has_request_id=False,
 )
@@ -92,11 +106,32 @@ class LedgerService:
         """
         return self._caller.unary(_POST_TRANSFERS, request, timeout)
 
+    def reverse_transfer(
+        self, request: ledger_v1.ReverseTransferRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ReverseTransferResponse:
+        """ReverseTransfer posts the opposite of a transfer that was posted, once: the same amount from
+        the account that was credited to the one that was debited, with the same code, now. Both
+        stay in the books and name each other. The accounts' limits hold for it as for every
+        transfer.
+
+        Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for
+        what voided one; TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+        """
+        return self._caller.unary(_REVERSE_TRANSFER, request, timeout)
+
     def get_account(
         self, request: ledger_v1.GetAccountRequest, *, timeout: float | None = None
     ) -> ledger_v1.GetAccountResponse:
         """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
         return self._caller.unary(_GET_ACCOUNT, request, timeout)
+
+    def get_transfer(
+        self, request: ledger_v1.GetTransferRequest, *, timeout: float | None = None
+    ) -> ledger_v1.GetTransferResponse:
+        """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold;
+        NOT_FOUND when there is none of this id, or one that was refused.
+        """
+        return self._caller.unary(_GET_TRANSFER, request, timeout)
 
     def list_accounts(
         self, request: ledger_v1.ListAccountsRequest, *, timeout: float | None = None
@@ -186,11 +221,32 @@ class AsyncLedgerService:
         """
         return await self._caller.unary(_POST_TRANSFERS, request, timeout)
 
+    async def reverse_transfer(
+        self, request: ledger_v1.ReverseTransferRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ReverseTransferResponse:
+        """ReverseTransfer posts the opposite of a transfer that was posted, once: the same amount from
+        the account that was credited to the one that was debited, with the same code, now. Both
+        stay in the books and name each other. The accounts' limits hold for it as for every
+        transfer.
+
+        Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for
+        what voided one; TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+        """
+        return await self._caller.unary(_REVERSE_TRANSFER, request, timeout)
+
     async def get_account(
         self, request: ledger_v1.GetAccountRequest, *, timeout: float | None = None
     ) -> ledger_v1.GetAccountResponse:
         """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
         return await self._caller.unary(_GET_ACCOUNT, request, timeout)
+
+    async def get_transfer(
+        self, request: ledger_v1.GetTransferRequest, *, timeout: float | None = None
+    ) -> ledger_v1.GetTransferResponse:
+        """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold;
+        NOT_FOUND when there is none of this id, or one that was refused.
+        """
+        return await self._caller.unary(_GET_TRANSFER, request, timeout)
 
     async def list_accounts(
         self, request: ledger_v1.ListAccountsRequest, *, timeout: float | None = None

@@ -307,6 +307,25 @@ const (
 	//
 	//	{"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "refused": "XXQ", "result": "UNKNOWN_CURRENCY"}}
 	ErrorReason_ERROR_REASON_PAYMENT_NOT_BOOKABLE ErrorReason = 500
+	// Only what was posted can be reversed: a hold is voided instead, and what voided one moved nothing.
+	//
+	// Metadata: `transfer_id`, `kind`.
+	//
+	//	{"reason": "TRANSFER_NOT_REVERSIBLE", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "kind": "PENDING"}}
+	ErrorReason_ERROR_REASON_TRANSFER_NOT_REVERSIBLE ErrorReason = 501
+	// The transfer was reversed before; `reversal_id` is the transfer that did it. A reversal can be reversed in its turn.
+	//
+	// Metadata: `transfer_id`, `reversal_id`.
+	//
+	//	{"reason": "TRANSFER_ALREADY_REVERSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "reversal_id": "6f1c2c64-93d1-5c8a-9e0a-5a1d4a1f3b11"}}
+	ErrorReason_ERROR_REASON_TRANSFER_ALREADY_REVERSED ErrorReason = 502
+	// The accounts refuse the opposite of the transfer: `result` says why, as PostTransfers would. Nothing was posted; once the
+	// accounts take it, the same call posts it.
+	//
+	// Metadata: `transfer_id`, `result`.
+	//
+	//	{"reason": "REVERSAL_REFUSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "result": "EXCEEDS_CREDITS"}}
+	ErrorReason_ERROR_REASON_REVERSAL_REFUSED ErrorReason = 503
 	// A merchant's configuration names a processor that this mesh has no adapter for; use one of those that the message lists.
 	//
 	// Metadata: `processor_id`, `method`.
@@ -558,6 +577,9 @@ var (
 		402: "ERROR_REASON_POSTING_REFUSED",
 		403: "ERROR_REASON_PERIOD_NOT_ENDED",
 		500: "ERROR_REASON_PAYMENT_NOT_BOOKABLE",
+		501: "ERROR_REASON_TRANSFER_NOT_REVERSIBLE",
+		502: "ERROR_REASON_TRANSFER_ALREADY_REVERSED",
+		503: "ERROR_REASON_REVERSAL_REFUSED",
 		600: "ERROR_REASON_UNKNOWN_PROCESSOR",
 		800: "ERROR_REASON_EVENT_TOO_LARGE",
 		801: "ERROR_REASON_STREAM_ENDED",
@@ -637,6 +659,9 @@ var (
 		"ERROR_REASON_POSTING_REFUSED":              402,
 		"ERROR_REASON_PERIOD_NOT_ENDED":             403,
 		"ERROR_REASON_PAYMENT_NOT_BOOKABLE":         500,
+		"ERROR_REASON_TRANSFER_NOT_REVERSIBLE":      501,
+		"ERROR_REASON_TRANSFER_ALREADY_REVERSED":    502,
+		"ERROR_REASON_REVERSAL_REFUSED":             503,
 		"ERROR_REASON_UNKNOWN_PROCESSOR":            600,
 		"ERROR_REASON_EVENT_TOO_LARGE":              800,
 		"ERROR_REASON_STREAM_ENDED":                 801,
@@ -703,7 +728,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xa7\x16\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xa3\x17\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -750,7 +775,10 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1dERROR_REASON_CHARGE_TOO_LARGE\x10\x91\x03\x12!\n" +
 	"\x1cERROR_REASON_POSTING_REFUSED\x10\x92\x03\x12\"\n" +
 	"\x1dERROR_REASON_PERIOD_NOT_ENDED\x10\x93\x03\x12&\n" +
-	"!ERROR_REASON_PAYMENT_NOT_BOOKABLE\x10\xf4\x03\x12#\n" +
+	"!ERROR_REASON_PAYMENT_NOT_BOOKABLE\x10\xf4\x03\x12)\n" +
+	"$ERROR_REASON_TRANSFER_NOT_REVERSIBLE\x10\xf5\x03\x12+\n" +
+	"&ERROR_REASON_TRANSFER_ALREADY_REVERSED\x10\xf6\x03\x12\"\n" +
+	"\x1dERROR_REASON_REVERSAL_REFUSED\x10\xf7\x03\x12#\n" +
 	"\x1eERROR_REASON_UNKNOWN_PROCESSOR\x10\xd8\x04\x12!\n" +
 	"\x1cERROR_REASON_EVENT_TOO_LARGE\x10\xa0\x06\x12\x1e\n" +
 	"\x19ERROR_REASON_STREAM_ENDED\x10\xa1\x06\x12$\n" +

@@ -11,6 +11,7 @@ package ledgerv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -91,7 +92,7 @@ func (AccountType) EnumDescriptor() ([]byte, []int) {
 	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{0}
 }
 
-// Kind is what a transfer does. Further kinds (pending, and the two that end a pending one) come later.
+// Kind is what a transfer does.
 type Kind int32
 
 const (
@@ -99,6 +100,12 @@ const (
 	Kind_KIND_UNSPECIFIED Kind = 0
 	// Moves the amount immediately and finally.
 	Kind_KIND_POSTED Kind = 1
+	// Holds the amount: it counts against all limits and can be posted, whole or in part, or voided later.
+	Kind_KIND_PENDING Kind = 2
+	// Posts a hold, or a part of it.
+	Kind_KIND_POST_PENDING Kind = 3
+	// Gives a hold up, or what is left of it.
+	Kind_KIND_VOID_PENDING Kind = 4
 )
 
 // Enum value maps for Kind.
@@ -106,10 +113,16 @@ var (
 	Kind_name = map[int32]string{
 		0: "KIND_UNSPECIFIED",
 		1: "KIND_POSTED",
+		2: "KIND_PENDING",
+		3: "KIND_POST_PENDING",
+		4: "KIND_VOID_PENDING",
 	}
 	Kind_value = map[string]int32{
-		"KIND_UNSPECIFIED": 0,
-		"KIND_POSTED":      1,
+		"KIND_UNSPECIFIED":  0,
+		"KIND_POSTED":       1,
+		"KIND_PENDING":      2,
+		"KIND_POST_PENDING": 3,
+		"KIND_VOID_PENDING": 4,
 	}
 )
 
@@ -138,6 +151,67 @@ func (x Kind) Number() protoreflect.EnumNumber {
 // Deprecated: Use Kind.Descriptor instead.
 func (Kind) EnumDescriptor() ([]byte, []int) {
 	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{1}
+}
+
+// HoldState says how a hold stands.
+type HoldState int32
+
+const (
+	// Not known to this reader.
+	HoldState_HOLD_STATE_UNSPECIFIED HoldState = 0
+	// It can be posted or voided.
+	HoldState_HOLD_STATE_OPEN HoldState = 1
+	// It was posted, in full or by a part that gave up the rest.
+	HoldState_HOLD_STATE_POSTED HoldState = 2
+	// It was voided, or its rest was.
+	HoldState_HOLD_STATE_VOIDED HoldState = 3
+	// What was left of it was given up when its time was over.
+	HoldState_HOLD_STATE_EXPIRED HoldState = 4
+)
+
+// Enum value maps for HoldState.
+var (
+	HoldState_name = map[int32]string{
+		0: "HOLD_STATE_UNSPECIFIED",
+		1: "HOLD_STATE_OPEN",
+		2: "HOLD_STATE_POSTED",
+		3: "HOLD_STATE_VOIDED",
+		4: "HOLD_STATE_EXPIRED",
+	}
+	HoldState_value = map[string]int32{
+		"HOLD_STATE_UNSPECIFIED": 0,
+		"HOLD_STATE_OPEN":        1,
+		"HOLD_STATE_POSTED":      2,
+		"HOLD_STATE_VOIDED":      3,
+		"HOLD_STATE_EXPIRED":     4,
+	}
+)
+
+func (x HoldState) Enum() *HoldState {
+	p := new(HoldState)
+	*p = x
+	return p
+}
+
+func (x HoldState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HoldState) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_ledger_v1_ledger_proto_enumTypes[2].Descriptor()
+}
+
+func (HoldState) Type() protoreflect.EnumType {
+	return &file_payments_ledger_v1_ledger_proto_enumTypes[2]
+}
+
+func (x HoldState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HoldState.Descriptor instead.
+func (HoldState) EnumDescriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{2}
 }
 
 // Direction is the side of an account that an entry stands on.
@@ -177,11 +251,11 @@ func (x Direction) String() string {
 }
 
 func (Direction) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_ledger_v1_ledger_proto_enumTypes[2].Descriptor()
+	return file_payments_ledger_v1_ledger_proto_enumTypes[3].Descriptor()
 }
 
 func (Direction) Type() protoreflect.EnumType {
-	return &file_payments_ledger_v1_ledger_proto_enumTypes[2]
+	return &file_payments_ledger_v1_ledger_proto_enumTypes[3]
 }
 
 func (x Direction) Number() protoreflect.EnumNumber {
@@ -190,7 +264,7 @@ func (x Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Direction.Descriptor instead.
 func (Direction) EnumDescriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{2}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{3}
 }
 
 // AccountFlags bound what an account accepts. They are set when the account is created.
@@ -202,7 +276,8 @@ type AccountFlags struct {
 	// A transfer that would make credits_posted larger than debits_posted is refused with
 	// TRANSFER_RESULT_EXCEEDS_DEBITS: a receivable that cannot be overpaid.
 	CreditsMustNotExceedDebits bool `protobuf:"varint,2,opt,name=credits_must_not_exceed_debits,json=creditsMustNotExceedDebits,proto3" json:"credits_must_not_exceed_debits,omitempty"`
-	// A closed account refuses every transfer.
+	// A closed account refuses every transfer, but for one that voids a hold. An account is also closed by a hold with
+	// closing_debit or closing_credit, and then opened again when that hold is voided or expires.
 	Closed        bool `protobuf:"varint,3,opt,name=closed,proto3" json:"closed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -259,21 +334,83 @@ func (x *AccountFlags) GetClosed() bool {
 	return false
 }
 
-// Balances are what an account's transfers add up to, in minor units of its currency. Both sides only
-// ever grow. Numbers 3 and 4 are kept for the pending sides.
+// AccountLimits bound the balance of an account, on the side that its type grows on (see AccountType). Holds count as
+// if they were posted wherever that brings the balance nearer to a limit. They are set when the account is created.
+type AccountLimits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Lowest balance, zero or less: a transfer that would bring the balance below is refused. An overdraft of 500.00 USD
+	// on a wallet (a liability) is a floor of -500.00 USD. Absent means none.
+	Floor *v1.Money `protobuf:"bytes,1,opt,name=floor,proto3" json:"floor,omitempty"`
+	// Highest balance, zero or more: a transfer that would bring the balance above is refused. A credit line of
+	// 500.00 USD on a receivable is a ceiling of 500.00 USD. Absent means none.
+	Ceiling       *v1.Money `protobuf:"bytes,2,opt,name=ceiling,proto3" json:"ceiling,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountLimits) Reset() {
+	*x = AccountLimits{}
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountLimits) ProtoMessage() {}
+
+func (x *AccountLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountLimits.ProtoReflect.Descriptor instead.
+func (*AccountLimits) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AccountLimits) GetFloor() *v1.Money {
+	if x != nil {
+		return x.Floor
+	}
+	return nil
+}
+
+func (x *AccountLimits) GetCeiling() *v1.Money {
+	if x != nil {
+		return x.Ceiling
+	}
+	return nil
+}
+
+// Balances are what an account's transfers add up to, in minor units of its currency. Both posted sides only
+// ever grow.
 type Balances struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Sum of the debits posted.
 	DebitsPosted int64 `protobuf:"varint,1,opt,name=debits_posted,json=debitsPosted,proto3" json:"debits_posted,omitempty"`
 	// Sum of the credits posted.
 	CreditsPosted int64 `protobuf:"varint,2,opt,name=credits_posted,json=creditsPosted,proto3" json:"credits_posted,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Sum of what open holds would debit.
+	DebitsPending int64 `protobuf:"varint,3,opt,name=debits_pending,json=debitsPending,proto3" json:"debits_pending,omitempty"`
+	// Sum of what open holds would credit.
+	CreditsPending int64 `protobuf:"varint,4,opt,name=credits_pending,json=creditsPending,proto3" json:"credits_pending,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Balances) Reset() {
 	*x = Balances{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[1]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -285,7 +422,7 @@ func (x *Balances) String() string {
 func (*Balances) ProtoMessage() {}
 
 func (x *Balances) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[1]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -298,7 +435,7 @@ func (x *Balances) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Balances.ProtoReflect.Descriptor instead.
 func (*Balances) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{1}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Balances) GetDebitsPosted() int64 {
@@ -311,6 +448,20 @@ func (x *Balances) GetDebitsPosted() int64 {
 func (x *Balances) GetCreditsPosted() int64 {
 	if x != nil {
 		return x.CreditsPosted
+	}
+	return 0
+}
+
+func (x *Balances) GetDebitsPending() int64 {
+	if x != nil {
+		return x.DebitsPending
+	}
+	return 0
+}
+
+func (x *Balances) GetCreditsPending() int64 {
+	if x != nil {
+		return x.CreditsPending
 	}
 	return 0
 }
@@ -333,14 +484,16 @@ type Account struct {
 	// What its transfers add up to. Output only: what a caller sends here is ignored.
 	Balances *Balances `protobuf:"bytes,7,opt,name=balances,proto3" json:"balances,omitempty"`
 	// When the account was created. Output only.
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// Limits of the balance; absent means none.
+	Limits        *AccountLimits `protobuf:"bytes,9,opt,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[2]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +505,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[2]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,7 +518,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{2}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Account) GetAccountId() string {
@@ -424,37 +577,63 @@ func (x *Account) GetCreatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Account) GetLimits() *AccountLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 // Transfer moves one amount from one account to another. It is never changed or deleted; a mistake is
-// reversed by its opposite. Numbers 7, 9 to 13 and 15 are kept for what api.md plans for pending,
-// balancing, closing and scheduled transfers.
+// reversed by its opposite. Number 15 is kept for what api.md plans for scheduled transfers.
 type Transfer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of this transfer and the key of its idempotency: sent again, it is answered and not repeated.
 	TransferId string `protobuf:"bytes,1,opt,name=transfer_id,json=transferId,proto3" json:"transfer_id,omitempty"`
-	// Account that is debited.
+	// Account that is debited. Empty, in a transfer that posts or voids a hold, means that of the hold.
 	DebitAccountId string `protobuf:"bytes,2,opt,name=debit_account_id,json=debitAccountId,proto3" json:"debit_account_id,omitempty"`
-	// Account that is credited; another one than the debited.
+	// Account that is credited; another one than the debited. Empty as above.
 	CreditAccountId string `protobuf:"bytes,3,opt,name=credit_account_id,json=creditAccountId,proto3" json:"credit_account_id,omitempty"`
-	// What moves: more than zero, in the currency of both accounts.
+	// What moves: more than zero, in the currency of both accounts. Absent means all: of a balancing transfer what the
+	// balance allows, of one that posts or voids a hold what is left of it. A hold that closes an account may be of zero.
 	Amount *v1.Money `protobuf:"bytes,4,opt,name=amount,proto3" json:"amount,omitempty"`
 	// The caller's own number for the reason of the transfer; 0 is none.
 	Code int32 `protobuf:"varint,5,opt,name=code,proto3" json:"code,omitempty"`
 	// What the transfer does.
 	Kind Kind `protobuf:"varint,6,opt,name=kind,proto3,enum=payments.ledger.v1.Kind" json:"kind,omitempty"`
+	// The hold that is posted or voided, by its transfer_id.
+	PendingId string `protobuf:"bytes,7,opt,name=pending_id,json=pendingId,proto3" json:"pending_id,omitempty"`
 	// True ties this transfer to the next one of the batch: a chain is posted whole or not at all. The
 	// last transfer of a chain has linked = false.
 	Linked bool `protobuf:"varint,8,opt,name=linked,proto3" json:"linked,omitempty"`
+	// True moves at most what the debit account can give until its debits, holds counted, equal its credits: amount is the
+	// most that moves. Refused with TRANSFER_RESULT_EXCEEDS_CREDITS when that is nothing, unless it is a hold that closes
+	// an account.
+	BalancingDebit bool `protobuf:"varint,9,opt,name=balancing_debit,json=balancingDebit,proto3" json:"balancing_debit,omitempty"`
+	// True moves at most what the credit account can take until its credits, holds counted, equal its debits. Refused with
+	// TRANSFER_RESULT_EXCEEDS_DEBITS when that is nothing, unless it is a hold that closes an account.
+	BalancingCredit bool `protobuf:"varint,10,opt,name=balancing_credit,json=balancingCredit,proto3" json:"balancing_credit,omitempty"`
+	// True closes the debit account until the hold is voided or expires: it cannot be posted. Only of a hold.
+	ClosingDebit bool `protobuf:"varint,11,opt,name=closing_debit,json=closingDebit,proto3" json:"closing_debit,omitempty"`
+	// True closes the credit account until the hold is voided or expires: it cannot be posted. Only of a hold.
+	ClosingCredit bool `protobuf:"varint,12,opt,name=closing_credit,json=closingCredit,proto3" json:"closing_credit,omitempty"`
+	// How long a hold stands, in whole milliseconds, for a hundred years at most: what is left of it is given up after
+	// that. Only of a hold; absent means for ever.
+	Timeout *durationpb.Duration `protobuf:"bytes,13,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// When the transfer takes effect in the books, in microseconds; absent means when it is recorded.
 	EffectiveAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
 	// Free facts about the transfer, up to 32.
-	Metadata      map[string]string `protobuf:"bytes,16,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Metadata map[string]string `protobuf:"bytes,16,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// True lets a hold be posted in several parts, until all of it is posted or the rest is voided. Otherwise the first
+	// part gives up the rest. Only of a hold.
+	MultiCapture  bool `protobuf:"varint,17,opt,name=multi_capture,json=multiCapture,proto3" json:"multi_capture,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Transfer) Reset() {
 	*x = Transfer{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[3]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -466,7 +645,7 @@ func (x *Transfer) String() string {
 func (*Transfer) ProtoMessage() {}
 
 func (x *Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[3]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -479,7 +658,7 @@ func (x *Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
 func (*Transfer) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{3}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Transfer) GetTransferId() string {
@@ -524,11 +703,53 @@ func (x *Transfer) GetKind() Kind {
 	return Kind_KIND_UNSPECIFIED
 }
 
+func (x *Transfer) GetPendingId() string {
+	if x != nil {
+		return x.PendingId
+	}
+	return ""
+}
+
 func (x *Transfer) GetLinked() bool {
 	if x != nil {
 		return x.Linked
 	}
 	return false
+}
+
+func (x *Transfer) GetBalancingDebit() bool {
+	if x != nil {
+		return x.BalancingDebit
+	}
+	return false
+}
+
+func (x *Transfer) GetBalancingCredit() bool {
+	if x != nil {
+		return x.BalancingCredit
+	}
+	return false
+}
+
+func (x *Transfer) GetClosingDebit() bool {
+	if x != nil {
+		return x.ClosingDebit
+	}
+	return false
+}
+
+func (x *Transfer) GetClosingCredit() bool {
+	if x != nil {
+		return x.ClosingCredit
+	}
+	return false
+}
+
+func (x *Transfer) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
 }
 
 func (x *Transfer) GetEffectiveAt() *timestamppb.Timestamp {
@@ -543,6 +764,159 @@ func (x *Transfer) GetMetadata() map[string]string {
 		return x.Metadata
 	}
 	return nil
+}
+
+func (x *Transfer) GetMultiCapture() bool {
+	if x != nil {
+		return x.MultiCapture
+	}
+	return false
+}
+
+// Hold is how a transfer of KIND_PENDING stands now.
+type Hold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How it stands. A hold whose time is over may be open for a moment until it is given up; it cannot be posted any more.
+	State HoldState `protobuf:"varint,1,opt,name=state,proto3,enum=payments.ledger.v1.HoldState" json:"state,omitempty"`
+	// What can still be posted or voided; zero once the hold has ended.
+	Remaining *v1.Money `protobuf:"bytes,2,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// When what is left of it is given up; absent for never.
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hold) Reset() {
+	*x = Hold{}
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hold) ProtoMessage() {}
+
+func (x *Hold) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hold.ProtoReflect.Descriptor instead.
+func (*Hold) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Hold) GetState() HoldState {
+	if x != nil {
+		return x.State
+	}
+	return HoldState_HOLD_STATE_UNSPECIFIED
+}
+
+func (x *Hold) GetRemaining() *v1.Money {
+	if x != nil {
+		return x.Remaining
+	}
+	return nil
+}
+
+func (x *Hold) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+// RecordedTransfer is a transfer in the books. It never changes; of a hold, how it stands does.
+type RecordedTransfer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The transfer, with the accounts, the amount and the code that it came to, and when it takes effect.
+	Transfer *Transfer `protobuf:"bytes,1,opt,name=transfer,proto3" json:"transfer,omitempty"`
+	// When it was recorded, in microseconds.
+	RecordedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	// How it stands, if it is a hold.
+	Hold *Hold `protobuf:"bytes,3,opt,name=hold,proto3" json:"hold,omitempty"`
+	// The transfer that it reverses, if it was made by ReverseTransfer.
+	ReversesTransferId string `protobuf:"bytes,4,opt,name=reverses_transfer_id,json=reversesTransferId,proto3" json:"reverses_transfer_id,omitempty"`
+	// The transfer that reversed it; empty when none did.
+	ReversedByTransferId string `protobuf:"bytes,5,opt,name=reversed_by_transfer_id,json=reversedByTransferId,proto3" json:"reversed_by_transfer_id,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *RecordedTransfer) Reset() {
+	*x = RecordedTransfer{}
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordedTransfer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordedTransfer) ProtoMessage() {}
+
+func (x *RecordedTransfer) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordedTransfer.ProtoReflect.Descriptor instead.
+func (*RecordedTransfer) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RecordedTransfer) GetTransfer() *Transfer {
+	if x != nil {
+		return x.Transfer
+	}
+	return nil
+}
+
+func (x *RecordedTransfer) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
+}
+
+func (x *RecordedTransfer) GetHold() *Hold {
+	if x != nil {
+		return x.Hold
+	}
+	return nil
+}
+
+func (x *RecordedTransfer) GetReversesTransferId() string {
+	if x != nil {
+		return x.ReversesTransferId
+	}
+	return ""
+}
+
+func (x *RecordedTransfer) GetReversedByTransferId() string {
+	if x != nil {
+		return x.ReversedByTransferId
+	}
+	return ""
 }
 
 // Entry is what a transfer left on one of its two accounts.
@@ -577,7 +951,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[4]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -589,7 +963,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[4]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -602,7 +976,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{4}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Entry) GetAccountId() string {
@@ -695,7 +1069,7 @@ type TrialBalance struct {
 
 func (x *TrialBalance) Reset() {
 	*x = TrialBalance{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[5]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -707,7 +1081,7 @@ func (x *TrialBalance) String() string {
 func (*TrialBalance) ProtoMessage() {}
 
 func (x *TrialBalance) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[5]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -720,7 +1094,7 @@ func (x *TrialBalance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrialBalance.ProtoReflect.Descriptor instead.
 func (*TrialBalance) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{5}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TrialBalance) GetCurrencies() []*CurrencyTrialBalance {
@@ -756,7 +1130,7 @@ type CurrencyTrialBalance struct {
 
 func (x *CurrencyTrialBalance) Reset() {
 	*x = CurrencyTrialBalance{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[6]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +1142,7 @@ func (x *CurrencyTrialBalance) String() string {
 func (*CurrencyTrialBalance) ProtoMessage() {}
 
 func (x *CurrencyTrialBalance) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[6]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +1155,7 @@ func (x *CurrencyTrialBalance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CurrencyTrialBalance.ProtoReflect.Descriptor instead.
 func (*CurrencyTrialBalance) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CurrencyTrialBalance) GetCurrencyCode() string {
@@ -838,7 +1212,7 @@ type TypeTrialBalance struct {
 
 func (x *TypeTrialBalance) Reset() {
 	*x = TypeTrialBalance{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[7]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +1224,7 @@ func (x *TypeTrialBalance) String() string {
 func (*TypeTrialBalance) ProtoMessage() {}
 
 func (x *TypeTrialBalance) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[7]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +1237,7 @@ func (x *TypeTrialBalance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypeTrialBalance.ProtoReflect.Descriptor instead.
 func (*TypeTrialBalance) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{7}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TypeTrialBalance) GetType() AccountType {
@@ -905,15 +1279,21 @@ var File_payments_ledger_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/ledger/v1/ledger.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xf9\x02\n" +
+	"\x1fpayments/ledger/v1/ledger.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xf9\x02\n" +
 	"\fAccountFlags\x12B\n" +
 	"\x1edebits_must_not_exceed_credits\x18\x01 \x01(\bR\x1adebitsMustNotExceedCredits\x12B\n" +
 	"\x1ecredits_must_not_exceed_debits\x18\x02 \x01(\bR\x1acreditsMustNotExceedDebits\x12\x16\n" +
 	"\x06closed\x18\x03 \x01(\bR\x06closed:\xc8\x01\xbaH\xc4\x01\x1a\xc1\x01\n" +
-	"\x17account_flags.one_limit\x12Wan account may bound its debits or its credits, not both: nothing could be posted to it\x1aM!(this.debits_must_not_exceed_credits && this.credits_must_not_exceed_debits)\"V\n" +
+	"\x17account_flags.one_limit\x12Wan account may bound its debits or its credits, not both: nothing could be posted to it\x1aM!(this.debits_must_not_exceed_credits && this.credits_must_not_exceed_debits)\"\xd5\x02\n" +
+	"\rAccountLimits\x12-\n" +
+	"\x05floor\x18\x01 \x01(\v2\x17.payments.type.v1.MoneyR\x05floor\x121\n" +
+	"\aceiling\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\aceiling:\xe1\x01\xbaH\xdd\x01\x1a\xda\x01\n" +
+	"\x17account_limits.not_zero\x12Sthe balance of a new account is zero: floor must not be above it, nor ceiling below\x1aj(!has(this.floor) || this.floor.minor_units <= 0) && (!has(this.ceiling) || this.ceiling.minor_units >= 0)\"\xa6\x01\n" +
 	"\bBalances\x12#\n" +
 	"\rdebits_posted\x18\x01 \x01(\x03R\fdebitsPosted\x12%\n" +
-	"\x0ecredits_posted\x18\x02 \x01(\x03R\rcreditsPosted\"\xd2\x04\n" +
+	"\x0ecredits_posted\x18\x02 \x01(\x03R\rcreditsPosted\x12%\n" +
+	"\x0edebits_pending\x18\x03 \x01(\x03R\rdebitsPending\x12'\n" +
+	"\x0fcredits_pending\x18\x04 \x01(\x03R\x0ecreditsPending\"\x8d\x05\n" +
 	"\aAccount\x12>\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\x126\n" +
@@ -926,24 +1306,46 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\bmetadata\x18\x06 \x03(\v2).payments.ledger.v1.Account.MetadataEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x04R\bmetadata\x12@\n" +
 	"\bbalances\x18\a \x01(\v2\x1c.payments.ledger.v1.BalancesB\x06\xbaH\x03\xd8\x01\x03R\bbalances\x12A\n" +
 	"\n" +
-	"created_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xd8\x01\x03R\tcreatedAt\x1a;\n" +
+	"created_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xd8\x01\x03R\tcreatedAt\x129\n" +
+	"\x06limits\x18\t \x01(\v2!.payments.ledger.v1.AccountLimitsR\x06limits\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf8\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb2\a\n" +
 	"\bTransfer\x12)\n" +
 	"\vtransfer_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\n" +
-	"transferId\x12I\n" +
-	"\x10debit_account_id\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\x0edebitAccountId\x12K\n" +
-	"\x11credit_account_id\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\x0fcreditAccountId\x127\n" +
-	"\x06amount\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x06amount\x12\x1f\n" +
+	"transferId\x12L\n" +
+	"\x10debit_account_id\x18\x02 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\x0edebitAccountId\x12N\n" +
+	"\x11credit_account_id\x18\x03 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\x0fcreditAccountId\x12/\n" +
+	"\x06amount\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyR\x06amount\x12\x1f\n" +
 	"\x04code\x18\x05 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00R\x04code\x126\n" +
-	"\x04kind\x18\x06 \x01(\x0e2\x18.payments.ledger.v1.KindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12\x16\n" +
-	"\x06linked\x18\b \x01(\bR\x06linked\x12a\n" +
+	"\x04kind\x18\x06 \x01(\x0e2\x18.payments.ledger.v1.KindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12*\n" +
+	"\n" +
+	"pending_id\x18\a \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\tpendingId\x12\x16\n" +
+	"\x06linked\x18\b \x01(\bR\x06linked\x12'\n" +
+	"\x0fbalancing_debit\x18\t \x01(\bR\x0ebalancingDebit\x12)\n" +
+	"\x10balancing_credit\x18\n" +
+	" \x01(\bR\x0fbalancingCredit\x12#\n" +
+	"\rclosing_debit\x18\v \x01(\bR\fclosingDebit\x12%\n" +
+	"\x0eclosing_credit\x18\f \x01(\bR\rclosingCredit\x12I\n" +
+	"\atimeout\x18\r \x01(\v2\x19.google.protobuf.DurationB\x14\xbaH\x11\xaa\x01\x0e\"\x06\b\x80\xa7\xe4\xe0\v2\x04\x10\xc0\x84=R\atimeout\x12a\n" +
 	"\feffective_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\veffectiveAt\x12_\n" +
-	"\bmetadata\x18\x10 \x03(\v2*.payments.ledger.v1.Transfer.MetadataEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x04R\bmetadata\x1a;\n" +
+	"\bmetadata\x18\x10 \x03(\v2*.payments.ledger.v1.Transfer.MetadataEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x04R\bmetadata\x12#\n" +
+	"\rmulti_capture\x18\x11 \x01(\bR\fmultiCapture\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc5\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xad\x01\n" +
+	"\x04Hold\x123\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1d.payments.ledger.v1.HoldStateR\x05state\x125\n" +
+	"\tremaining\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\tremaining\x129\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xa0\x02\n" +
+	"\x10RecordedTransfer\x128\n" +
+	"\btransfer\x18\x01 \x01(\v2\x1c.payments.ledger.v1.TransferR\btransfer\x12;\n" +
+	"\vrecorded_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"recordedAt\x12,\n" +
+	"\x04hold\x18\x03 \x01(\v2\x18.payments.ledger.v1.HoldR\x04hold\x120\n" +
+	"\x14reverses_transfer_id\x18\x04 \x01(\tR\x12reversesTransferId\x125\n" +
+	"\x17reversed_by_transfer_id\x18\x05 \x01(\tR\x14reversedByTransferId\"\xc5\x04\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x12\x10\n" +
@@ -989,10 +1391,19 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x16ACCOUNT_TYPE_LIABILITY\x10\x02\x12\x17\n" +
 	"\x13ACCOUNT_TYPE_EQUITY\x10\x03\x12\x17\n" +
 	"\x13ACCOUNT_TYPE_INCOME\x10\x04\x12\x18\n" +
-	"\x14ACCOUNT_TYPE_EXPENSE\x10\x05*-\n" +
+	"\x14ACCOUNT_TYPE_EXPENSE\x10\x05*m\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
-	"\vKIND_POSTED\x10\x01*Q\n" +
+	"\vKIND_POSTED\x10\x01\x12\x10\n" +
+	"\fKIND_PENDING\x10\x02\x12\x15\n" +
+	"\x11KIND_POST_PENDING\x10\x03\x12\x15\n" +
+	"\x11KIND_VOID_PENDING\x10\x04*\x82\x01\n" +
+	"\tHoldState\x12\x1a\n" +
+	"\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fHOLD_STATE_OPEN\x10\x01\x12\x15\n" +
+	"\x11HOLD_STATE_POSTED\x10\x02\x12\x15\n" +
+	"\x11HOLD_STATE_VOIDED\x10\x03\x12\x16\n" +
+	"\x12HOLD_STATE_EXPIRED\x10\x04*Q\n" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fDIRECTION_DEBIT\x10\x01\x12\x14\n" +
@@ -1011,57 +1422,72 @@ func file_payments_ledger_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_payments_ledger_v1_ledger_proto_rawDescData
 }
 
-var file_payments_ledger_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_payments_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_payments_ledger_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_payments_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_payments_ledger_v1_ledger_proto_goTypes = []any{
 	(AccountType)(0),              // 0: payments.ledger.v1.AccountType
 	(Kind)(0),                     // 1: payments.ledger.v1.Kind
-	(Direction)(0),                // 2: payments.ledger.v1.Direction
-	(*AccountFlags)(nil),          // 3: payments.ledger.v1.AccountFlags
-	(*Balances)(nil),              // 4: payments.ledger.v1.Balances
-	(*Account)(nil),               // 5: payments.ledger.v1.Account
-	(*Transfer)(nil),              // 6: payments.ledger.v1.Transfer
-	(*Entry)(nil),                 // 7: payments.ledger.v1.Entry
-	(*TrialBalance)(nil),          // 8: payments.ledger.v1.TrialBalance
-	(*CurrencyTrialBalance)(nil),  // 9: payments.ledger.v1.CurrencyTrialBalance
-	(*TypeTrialBalance)(nil),      // 10: payments.ledger.v1.TypeTrialBalance
-	nil,                           // 11: payments.ledger.v1.Account.MetadataEntry
-	nil,                           // 12: payments.ledger.v1.Transfer.MetadataEntry
-	nil,                           // 13: payments.ledger.v1.Entry.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*v1.Money)(nil),              // 15: payments.type.v1.Money
+	(HoldState)(0),                // 2: payments.ledger.v1.HoldState
+	(Direction)(0),                // 3: payments.ledger.v1.Direction
+	(*AccountFlags)(nil),          // 4: payments.ledger.v1.AccountFlags
+	(*AccountLimits)(nil),         // 5: payments.ledger.v1.AccountLimits
+	(*Balances)(nil),              // 6: payments.ledger.v1.Balances
+	(*Account)(nil),               // 7: payments.ledger.v1.Account
+	(*Transfer)(nil),              // 8: payments.ledger.v1.Transfer
+	(*Hold)(nil),                  // 9: payments.ledger.v1.Hold
+	(*RecordedTransfer)(nil),      // 10: payments.ledger.v1.RecordedTransfer
+	(*Entry)(nil),                 // 11: payments.ledger.v1.Entry
+	(*TrialBalance)(nil),          // 12: payments.ledger.v1.TrialBalance
+	(*CurrencyTrialBalance)(nil),  // 13: payments.ledger.v1.CurrencyTrialBalance
+	(*TypeTrialBalance)(nil),      // 14: payments.ledger.v1.TypeTrialBalance
+	nil,                           // 15: payments.ledger.v1.Account.MetadataEntry
+	nil,                           // 16: payments.ledger.v1.Transfer.MetadataEntry
+	nil,                           // 17: payments.ledger.v1.Entry.MetadataEntry
+	(*v1.Money)(nil),              // 18: payments.type.v1.Money
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
 }
 var file_payments_ledger_v1_ledger_proto_depIdxs = []int32{
-	0,  // 0: payments.ledger.v1.Account.type:type_name -> payments.ledger.v1.AccountType
-	3,  // 1: payments.ledger.v1.Account.flags:type_name -> payments.ledger.v1.AccountFlags
-	11, // 2: payments.ledger.v1.Account.metadata:type_name -> payments.ledger.v1.Account.MetadataEntry
-	4,  // 3: payments.ledger.v1.Account.balances:type_name -> payments.ledger.v1.Balances
-	14, // 4: payments.ledger.v1.Account.created_at:type_name -> google.protobuf.Timestamp
-	15, // 5: payments.ledger.v1.Transfer.amount:type_name -> payments.type.v1.Money
-	1,  // 6: payments.ledger.v1.Transfer.kind:type_name -> payments.ledger.v1.Kind
-	14, // 7: payments.ledger.v1.Transfer.effective_at:type_name -> google.protobuf.Timestamp
-	12, // 8: payments.ledger.v1.Transfer.metadata:type_name -> payments.ledger.v1.Transfer.MetadataEntry
-	2,  // 9: payments.ledger.v1.Entry.direction:type_name -> payments.ledger.v1.Direction
-	15, // 10: payments.ledger.v1.Entry.amount:type_name -> payments.type.v1.Money
-	15, // 11: payments.ledger.v1.Entry.balance_after:type_name -> payments.type.v1.Money
-	14, // 12: payments.ledger.v1.Entry.recorded_at:type_name -> google.protobuf.Timestamp
-	14, // 13: payments.ledger.v1.Entry.effective_at:type_name -> google.protobuf.Timestamp
-	13, // 14: payments.ledger.v1.Entry.metadata:type_name -> payments.ledger.v1.Entry.MetadataEntry
-	9,  // 15: payments.ledger.v1.TrialBalance.currencies:type_name -> payments.ledger.v1.CurrencyTrialBalance
-	14, // 16: payments.ledger.v1.TrialBalance.recorded_at:type_name -> google.protobuf.Timestamp
-	15, // 17: payments.ledger.v1.CurrencyTrialBalance.debits:type_name -> payments.type.v1.Money
-	15, // 18: payments.ledger.v1.CurrencyTrialBalance.credits:type_name -> payments.type.v1.Money
-	15, // 19: payments.ledger.v1.CurrencyTrialBalance.difference:type_name -> payments.type.v1.Money
-	10, // 20: payments.ledger.v1.CurrencyTrialBalance.types:type_name -> payments.ledger.v1.TypeTrialBalance
-	0,  // 21: payments.ledger.v1.TypeTrialBalance.type:type_name -> payments.ledger.v1.AccountType
-	15, // 22: payments.ledger.v1.TypeTrialBalance.debits:type_name -> payments.type.v1.Money
-	15, // 23: payments.ledger.v1.TypeTrialBalance.credits:type_name -> payments.type.v1.Money
-	15, // 24: payments.ledger.v1.TypeTrialBalance.balance:type_name -> payments.type.v1.Money
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	18, // 0: payments.ledger.v1.AccountLimits.floor:type_name -> payments.type.v1.Money
+	18, // 1: payments.ledger.v1.AccountLimits.ceiling:type_name -> payments.type.v1.Money
+	0,  // 2: payments.ledger.v1.Account.type:type_name -> payments.ledger.v1.AccountType
+	4,  // 3: payments.ledger.v1.Account.flags:type_name -> payments.ledger.v1.AccountFlags
+	15, // 4: payments.ledger.v1.Account.metadata:type_name -> payments.ledger.v1.Account.MetadataEntry
+	6,  // 5: payments.ledger.v1.Account.balances:type_name -> payments.ledger.v1.Balances
+	19, // 6: payments.ledger.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	5,  // 7: payments.ledger.v1.Account.limits:type_name -> payments.ledger.v1.AccountLimits
+	18, // 8: payments.ledger.v1.Transfer.amount:type_name -> payments.type.v1.Money
+	1,  // 9: payments.ledger.v1.Transfer.kind:type_name -> payments.ledger.v1.Kind
+	20, // 10: payments.ledger.v1.Transfer.timeout:type_name -> google.protobuf.Duration
+	19, // 11: payments.ledger.v1.Transfer.effective_at:type_name -> google.protobuf.Timestamp
+	16, // 12: payments.ledger.v1.Transfer.metadata:type_name -> payments.ledger.v1.Transfer.MetadataEntry
+	2,  // 13: payments.ledger.v1.Hold.state:type_name -> payments.ledger.v1.HoldState
+	18, // 14: payments.ledger.v1.Hold.remaining:type_name -> payments.type.v1.Money
+	19, // 15: payments.ledger.v1.Hold.expires_at:type_name -> google.protobuf.Timestamp
+	8,  // 16: payments.ledger.v1.RecordedTransfer.transfer:type_name -> payments.ledger.v1.Transfer
+	19, // 17: payments.ledger.v1.RecordedTransfer.recorded_at:type_name -> google.protobuf.Timestamp
+	9,  // 18: payments.ledger.v1.RecordedTransfer.hold:type_name -> payments.ledger.v1.Hold
+	3,  // 19: payments.ledger.v1.Entry.direction:type_name -> payments.ledger.v1.Direction
+	18, // 20: payments.ledger.v1.Entry.amount:type_name -> payments.type.v1.Money
+	18, // 21: payments.ledger.v1.Entry.balance_after:type_name -> payments.type.v1.Money
+	19, // 22: payments.ledger.v1.Entry.recorded_at:type_name -> google.protobuf.Timestamp
+	19, // 23: payments.ledger.v1.Entry.effective_at:type_name -> google.protobuf.Timestamp
+	17, // 24: payments.ledger.v1.Entry.metadata:type_name -> payments.ledger.v1.Entry.MetadataEntry
+	13, // 25: payments.ledger.v1.TrialBalance.currencies:type_name -> payments.ledger.v1.CurrencyTrialBalance
+	19, // 26: payments.ledger.v1.TrialBalance.recorded_at:type_name -> google.protobuf.Timestamp
+	18, // 27: payments.ledger.v1.CurrencyTrialBalance.debits:type_name -> payments.type.v1.Money
+	18, // 28: payments.ledger.v1.CurrencyTrialBalance.credits:type_name -> payments.type.v1.Money
+	18, // 29: payments.ledger.v1.CurrencyTrialBalance.difference:type_name -> payments.type.v1.Money
+	14, // 30: payments.ledger.v1.CurrencyTrialBalance.types:type_name -> payments.ledger.v1.TypeTrialBalance
+	0,  // 31: payments.ledger.v1.TypeTrialBalance.type:type_name -> payments.ledger.v1.AccountType
+	18, // 32: payments.ledger.v1.TypeTrialBalance.debits:type_name -> payments.type.v1.Money
+	18, // 33: payments.ledger.v1.TypeTrialBalance.credits:type_name -> payments.type.v1.Money
+	18, // 34: payments.ledger.v1.TypeTrialBalance.balance:type_name -> payments.type.v1.Money
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_proto_init() }
@@ -1074,8 +1500,8 @@ func file_payments_ledger_v1_ledger_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_ledger_v1_ledger_proto_rawDesc), len(file_payments_ledger_v1_ledger_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   11,
+			NumEnums:      4,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -50,6 +50,8 @@ const (
 	AccountResult_ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_OWNER AccountResult = 13
 	// An account of this id exists with other metadata.
 	AccountResult_ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_METADATA AccountResult = 14
+	// An account of this id exists with other limits.
+	AccountResult_ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_LIMITS AccountResult = 16
 	// The same account exists.
 	AccountResult_ACCOUNT_RESULT_EXISTS AccountResult = 15
 )
@@ -66,6 +68,7 @@ var (
 		12: "ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_FLAGS",
 		13: "ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_OWNER",
 		14: "ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_METADATA",
+		16: "ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_LIMITS",
 		15: "ACCOUNT_RESULT_EXISTS",
 	}
 	AccountResult_value = map[string]int32{
@@ -78,6 +81,7 @@ var (
 		"ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_FLAGS":    12,
 		"ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_OWNER":    13,
 		"ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_METADATA": 14,
+		"ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_LIMITS":   16,
 		"ACCOUNT_RESULT_EXISTS":                         15,
 	}
 )
@@ -137,6 +141,12 @@ const (
 	TransferResult_TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_LINKED TransferResult = 22
 	// A transfer of this id exists with another kind.
 	TransferResult_TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_KIND TransferResult = 23
+	// A transfer of this id exists with other values of balancing, closing or multi_capture.
+	TransferResult_TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_FLAGS TransferResult = 32
+	// A transfer of this id exists with another pending_id.
+	TransferResult_TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_PENDING_ID TransferResult = 24
+	// A transfer of this id exists with another timeout.
+	TransferResult_TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_TIMEOUT TransferResult = 33
 	// A transfer of this id exists with another debit_account_id.
 	TransferResult_TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID TransferResult = 25
 	// A transfer of this id exists with another credit_account_id.
@@ -153,8 +163,43 @@ const (
 	// posted before; a chain that mixes old and new transfers is refused, since its old part cannot
 	// hang on the new one any more.
 	TransferResult_TRANSFER_RESULT_EXISTS TransferResult = 31
+	// A transfer that posts or voids a hold is balancing, closing or multi_capture, or a transfer that is no hold is
+	// multi_capture.
+	TransferResult_TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE TransferResult = 34
+	// pending_id is empty in a transfer that posts or voids a hold.
+	TransferResult_TRANSFER_RESULT_PENDING_ID_MUST_NOT_BE_ZERO TransferResult = 35
+	// pending_id is the transfer's own id.
+	TransferResult_TRANSFER_RESULT_PENDING_ID_MUST_BE_DIFFERENT TransferResult = 36
+	// timeout is given in a transfer that is no hold.
+	TransferResult_TRANSFER_RESULT_TIMEOUT_RESERVED_FOR_PENDING_TRANSFER TransferResult = 37
+	// There is no hold of this pending_id. Burns the id.
+	TransferResult_TRANSFER_RESULT_PENDING_TRANSFER_NOT_FOUND TransferResult = 90
+	// The transfer of this pending_id is no hold.
+	TransferResult_TRANSFER_RESULT_PENDING_TRANSFER_NOT_PENDING TransferResult = 91
+	// The hold has another debit_account_id.
+	TransferResult_TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_DEBIT_ACCOUNT_ID TransferResult = 92
+	// The hold has another credit_account_id.
+	TransferResult_TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CREDIT_ACCOUNT_ID TransferResult = 93
+	// The hold is in another currency.
+	TransferResult_TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CURRENCY TransferResult = 94
+	// The hold has another code.
+	TransferResult_TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CODE TransferResult = 95
+	// More is posted than is left of the hold, or more is posted or voided than was held at first.
+	TransferResult_TRANSFER_RESULT_EXCEEDS_PENDING_TRANSFER_AMOUNT TransferResult = 96
+	// Another amount is voided than is left of the hold.
+	TransferResult_TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT TransferResult = 97
+	// The hold was posted.
+	TransferResult_TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_POSTED TransferResult = 98
+	// The hold was voided.
+	TransferResult_TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_VOIDED TransferResult = 99
+	// The hold has expired.
+	TransferResult_TRANSFER_RESULT_PENDING_TRANSFER_EXPIRED TransferResult = 100
 	// Debit and credit account are the same.
 	TransferResult_TRANSFER_RESULT_ACCOUNTS_MUST_BE_DIFFERENT TransferResult = 40
+	// pending_id is given in a transfer that neither posts nor voids a hold.
+	TransferResult_TRANSFER_RESULT_PENDING_ID_MUST_BE_ZERO TransferResult = 42
+	// closing_debit or closing_credit is given in a transfer that is no hold.
+	TransferResult_TRANSFER_RESULT_CLOSING_TRANSFER_MUST_BE_PENDING TransferResult = 43
 	// The amount is zero or negative.
 	TransferResult_TRANSFER_RESULT_AMOUNT_MUST_BE_POSITIVE TransferResult = 41
 	// There is no such debit account. Burns the id.
@@ -169,77 +214,145 @@ const (
 	TransferResult_TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED TransferResult = 60
 	// The credit account is closed. Burns the id.
 	TransferResult_TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED TransferResult = 61
-	// The debits of the debit account would leave the range of 64-bit minor units.
+	// The pending debits of the debit account would leave the range of 64-bit minor units.
+	TransferResult_TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING TransferResult = 72
+	// The pending credits of the credit account would leave the range of 64-bit minor units.
+	TransferResult_TRANSFER_RESULT_OVERFLOWS_CREDITS_PENDING TransferResult = 73
+	// The debits of the debit account, holds counted, would leave the range of 64-bit minor units.
 	TransferResult_TRANSFER_RESULT_OVERFLOWS_DEBITS TransferResult = 70
-	// The credits of the credit account would leave the range of 64-bit minor units.
+	// The credits of the credit account, holds counted, would leave the range of 64-bit minor units.
 	TransferResult_TRANSFER_RESULT_OVERFLOWS_CREDITS TransferResult = 71
-	// The debit account bounds its debits by its credits, and they do not suffice. Burns the id.
+	// The hold would end after the year 9999.
+	TransferResult_TRANSFER_RESULT_OVERFLOWS_TIMEOUT TransferResult = 74
+	// The debit account bounds its debits by its credits, and they do not suffice, holds counted. Burns the id.
 	TransferResult_TRANSFER_RESULT_EXCEEDS_CREDITS TransferResult = 80
-	// The credit account bounds its credits by its debits, and they do not suffice. Burns the id.
+	// The credit account bounds its credits by its debits, and they do not suffice, holds counted. Burns the id.
 	TransferResult_TRANSFER_RESULT_EXCEEDS_DEBITS TransferResult = 81
+	// The balance of the debit account would fall below its floor. Burns the id.
+	TransferResult_TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR TransferResult = 82
+	// The balance of the debit account would rise above its ceiling. Burns the id.
+	TransferResult_TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING TransferResult = 83
+	// The balance of the credit account would fall below its floor. Burns the id.
+	TransferResult_TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR TransferResult = 84
+	// The balance of the credit account would rise above its ceiling. Burns the id.
+	TransferResult_TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING TransferResult = 85
 )
 
 // Enum value maps for TransferResult.
 var (
 	TransferResult_name = map[int32]string{
-		0:  "TRANSFER_RESULT_UNSPECIFIED",
-		1:  "TRANSFER_RESULT_OK",
-		10: "TRANSFER_RESULT_LINKED_EVENT_CHAIN_OPEN",
-		11: "TRANSFER_RESULT_LINKED_EVENT_FAILED",
-		12: "TRANSFER_RESULT_INVALID_TRANSFER",
-		20: "TRANSFER_RESULT_DUPLICATE_IN_CHAIN",
-		21: "TRANSFER_RESULT_ID_ALREADY_FAILED",
-		22: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_LINKED",
-		23: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_KIND",
-		25: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID",
-		26: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID",
-		27: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_AMOUNT",
-		28: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CODE",
-		29: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA",
-		30: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT",
-		31: "TRANSFER_RESULT_EXISTS",
-		40: "TRANSFER_RESULT_ACCOUNTS_MUST_BE_DIFFERENT",
-		41: "TRANSFER_RESULT_AMOUNT_MUST_BE_POSITIVE",
-		50: "TRANSFER_RESULT_DEBIT_ACCOUNT_NOT_FOUND",
-		51: "TRANSFER_RESULT_CREDIT_ACCOUNT_NOT_FOUND",
-		52: "TRANSFER_RESULT_ACCOUNTS_MUST_HAVE_THE_SAME_CURRENCY",
-		53: "TRANSFER_RESULT_AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS",
-		60: "TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED",
-		61: "TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED",
-		70: "TRANSFER_RESULT_OVERFLOWS_DEBITS",
-		71: "TRANSFER_RESULT_OVERFLOWS_CREDITS",
-		80: "TRANSFER_RESULT_EXCEEDS_CREDITS",
-		81: "TRANSFER_RESULT_EXCEEDS_DEBITS",
+		0:   "TRANSFER_RESULT_UNSPECIFIED",
+		1:   "TRANSFER_RESULT_OK",
+		10:  "TRANSFER_RESULT_LINKED_EVENT_CHAIN_OPEN",
+		11:  "TRANSFER_RESULT_LINKED_EVENT_FAILED",
+		12:  "TRANSFER_RESULT_INVALID_TRANSFER",
+		20:  "TRANSFER_RESULT_DUPLICATE_IN_CHAIN",
+		21:  "TRANSFER_RESULT_ID_ALREADY_FAILED",
+		22:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_LINKED",
+		23:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_KIND",
+		32:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_FLAGS",
+		24:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_PENDING_ID",
+		33:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_TIMEOUT",
+		25:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID",
+		26:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID",
+		27:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_AMOUNT",
+		28:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CODE",
+		29:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA",
+		30:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT",
+		31:  "TRANSFER_RESULT_EXISTS",
+		34:  "TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE",
+		35:  "TRANSFER_RESULT_PENDING_ID_MUST_NOT_BE_ZERO",
+		36:  "TRANSFER_RESULT_PENDING_ID_MUST_BE_DIFFERENT",
+		37:  "TRANSFER_RESULT_TIMEOUT_RESERVED_FOR_PENDING_TRANSFER",
+		90:  "TRANSFER_RESULT_PENDING_TRANSFER_NOT_FOUND",
+		91:  "TRANSFER_RESULT_PENDING_TRANSFER_NOT_PENDING",
+		92:  "TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_DEBIT_ACCOUNT_ID",
+		93:  "TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CREDIT_ACCOUNT_ID",
+		94:  "TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CURRENCY",
+		95:  "TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CODE",
+		96:  "TRANSFER_RESULT_EXCEEDS_PENDING_TRANSFER_AMOUNT",
+		97:  "TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT",
+		98:  "TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_POSTED",
+		99:  "TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_VOIDED",
+		100: "TRANSFER_RESULT_PENDING_TRANSFER_EXPIRED",
+		40:  "TRANSFER_RESULT_ACCOUNTS_MUST_BE_DIFFERENT",
+		42:  "TRANSFER_RESULT_PENDING_ID_MUST_BE_ZERO",
+		43:  "TRANSFER_RESULT_CLOSING_TRANSFER_MUST_BE_PENDING",
+		41:  "TRANSFER_RESULT_AMOUNT_MUST_BE_POSITIVE",
+		50:  "TRANSFER_RESULT_DEBIT_ACCOUNT_NOT_FOUND",
+		51:  "TRANSFER_RESULT_CREDIT_ACCOUNT_NOT_FOUND",
+		52:  "TRANSFER_RESULT_ACCOUNTS_MUST_HAVE_THE_SAME_CURRENCY",
+		53:  "TRANSFER_RESULT_AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS",
+		60:  "TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED",
+		61:  "TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED",
+		72:  "TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING",
+		73:  "TRANSFER_RESULT_OVERFLOWS_CREDITS_PENDING",
+		70:  "TRANSFER_RESULT_OVERFLOWS_DEBITS",
+		71:  "TRANSFER_RESULT_OVERFLOWS_CREDITS",
+		74:  "TRANSFER_RESULT_OVERFLOWS_TIMEOUT",
+		80:  "TRANSFER_RESULT_EXCEEDS_CREDITS",
+		81:  "TRANSFER_RESULT_EXCEEDS_DEBITS",
+		82:  "TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR",
+		83:  "TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING",
+		84:  "TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR",
+		85:  "TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING",
 	}
 	TransferResult_value = map[string]int32{
-		"TRANSFER_RESULT_UNSPECIFIED":                                   0,
-		"TRANSFER_RESULT_OK":                                            1,
-		"TRANSFER_RESULT_LINKED_EVENT_CHAIN_OPEN":                       10,
-		"TRANSFER_RESULT_LINKED_EVENT_FAILED":                           11,
-		"TRANSFER_RESULT_INVALID_TRANSFER":                              12,
-		"TRANSFER_RESULT_DUPLICATE_IN_CHAIN":                            20,
-		"TRANSFER_RESULT_ID_ALREADY_FAILED":                             21,
-		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_LINKED":                  22,
-		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_KIND":                    23,
-		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID":        25,
-		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID":       26,
-		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_AMOUNT":                  27,
-		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CODE":                    28,
-		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA":                29,
-		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT":            30,
-		"TRANSFER_RESULT_EXISTS":                                        31,
-		"TRANSFER_RESULT_ACCOUNTS_MUST_BE_DIFFERENT":                    40,
-		"TRANSFER_RESULT_AMOUNT_MUST_BE_POSITIVE":                       41,
-		"TRANSFER_RESULT_DEBIT_ACCOUNT_NOT_FOUND":                       50,
-		"TRANSFER_RESULT_CREDIT_ACCOUNT_NOT_FOUND":                      51,
-		"TRANSFER_RESULT_ACCOUNTS_MUST_HAVE_THE_SAME_CURRENCY":          52,
-		"TRANSFER_RESULT_AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS": 53,
-		"TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED":                          60,
-		"TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED":                         61,
-		"TRANSFER_RESULT_OVERFLOWS_DEBITS":                              70,
-		"TRANSFER_RESULT_OVERFLOWS_CREDITS":                             71,
-		"TRANSFER_RESULT_EXCEEDS_CREDITS":                               80,
-		"TRANSFER_RESULT_EXCEEDS_DEBITS":                                81,
+		"TRANSFER_RESULT_UNSPECIFIED":                                      0,
+		"TRANSFER_RESULT_OK":                                               1,
+		"TRANSFER_RESULT_LINKED_EVENT_CHAIN_OPEN":                          10,
+		"TRANSFER_RESULT_LINKED_EVENT_FAILED":                              11,
+		"TRANSFER_RESULT_INVALID_TRANSFER":                                 12,
+		"TRANSFER_RESULT_DUPLICATE_IN_CHAIN":                               20,
+		"TRANSFER_RESULT_ID_ALREADY_FAILED":                                21,
+		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_LINKED":                     22,
+		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_KIND":                       23,
+		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_FLAGS":                      32,
+		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_PENDING_ID":                 24,
+		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_TIMEOUT":                    33,
+		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID":           25,
+		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID":          26,
+		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_AMOUNT":                     27,
+		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CODE":                       28,
+		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA":                   29,
+		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT":               30,
+		"TRANSFER_RESULT_EXISTS":                                           31,
+		"TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE":                     34,
+		"TRANSFER_RESULT_PENDING_ID_MUST_NOT_BE_ZERO":                      35,
+		"TRANSFER_RESULT_PENDING_ID_MUST_BE_DIFFERENT":                     36,
+		"TRANSFER_RESULT_TIMEOUT_RESERVED_FOR_PENDING_TRANSFER":            37,
+		"TRANSFER_RESULT_PENDING_TRANSFER_NOT_FOUND":                       90,
+		"TRANSFER_RESULT_PENDING_TRANSFER_NOT_PENDING":                     91,
+		"TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_DEBIT_ACCOUNT_ID":  92,
+		"TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CREDIT_ACCOUNT_ID": 93,
+		"TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CURRENCY":          94,
+		"TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CODE":              95,
+		"TRANSFER_RESULT_EXCEEDS_PENDING_TRANSFER_AMOUNT":                  96,
+		"TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT":            97,
+		"TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_POSTED":                  98,
+		"TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_VOIDED":                  99,
+		"TRANSFER_RESULT_PENDING_TRANSFER_EXPIRED":                         100,
+		"TRANSFER_RESULT_ACCOUNTS_MUST_BE_DIFFERENT":                       40,
+		"TRANSFER_RESULT_PENDING_ID_MUST_BE_ZERO":                          42,
+		"TRANSFER_RESULT_CLOSING_TRANSFER_MUST_BE_PENDING":                 43,
+		"TRANSFER_RESULT_AMOUNT_MUST_BE_POSITIVE":                          41,
+		"TRANSFER_RESULT_DEBIT_ACCOUNT_NOT_FOUND":                          50,
+		"TRANSFER_RESULT_CREDIT_ACCOUNT_NOT_FOUND":                         51,
+		"TRANSFER_RESULT_ACCOUNTS_MUST_HAVE_THE_SAME_CURRENCY":             52,
+		"TRANSFER_RESULT_AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS":    53,
+		"TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED":                             60,
+		"TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED":                            61,
+		"TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING":                         72,
+		"TRANSFER_RESULT_OVERFLOWS_CREDITS_PENDING":                        73,
+		"TRANSFER_RESULT_OVERFLOWS_DEBITS":                                 70,
+		"TRANSFER_RESULT_OVERFLOWS_CREDITS":                                71,
+		"TRANSFER_RESULT_OVERFLOWS_TIMEOUT":                                74,
+		"TRANSFER_RESULT_EXCEEDS_CREDITS":                                  80,
+		"TRANSFER_RESULT_EXCEEDS_DEBITS":                                   81,
+		"TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR":                        82,
+		"TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING":                      83,
+		"TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR":                       84,
+		"TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING":                     85,
 	}
 )
 
@@ -609,6 +722,116 @@ func (x *PostTransfersResponse) GetResults() []*PostTransferResult {
 	return nil
 }
 
+// ReverseTransferRequest names the transfer and says why.
+type ReverseTransferRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key of the idempotency of this call.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The transfer to reverse.
+	TransferId string `protobuf:"bytes,2,opt,name=transfer_id,json=transferId,proto3" json:"transfer_id,omitempty"`
+	// Why; kept as `reason` in the metadata of the reversal.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReverseTransferRequest) Reset() {
+	*x = ReverseTransferRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReverseTransferRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReverseTransferRequest) ProtoMessage() {}
+
+func (x *ReverseTransferRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReverseTransferRequest.ProtoReflect.Descriptor instead.
+func (*ReverseTransferRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReverseTransferRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ReverseTransferRequest) GetTransferId() string {
+	if x != nil {
+		return x.TransferId
+	}
+	return ""
+}
+
+func (x *ReverseTransferRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ReverseTransferResponse carries the reversal.
+type ReverseTransferResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The transfer that reverses it, as it is in the books.
+	Transfer      *RecordedTransfer `protobuf:"bytes,1,opt,name=transfer,proto3" json:"transfer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReverseTransferResponse) Reset() {
+	*x = ReverseTransferResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReverseTransferResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReverseTransferResponse) ProtoMessage() {}
+
+func (x *ReverseTransferResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReverseTransferResponse.ProtoReflect.Descriptor instead.
+func (*ReverseTransferResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ReverseTransferResponse) GetTransfer() *RecordedTransfer {
+	if x != nil {
+		return x.Transfer
+	}
+	return nil
+}
+
 // GetAccountRequest names the account.
 type GetAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -620,7 +843,7 @@ type GetAccountRequest struct {
 
 func (x *GetAccountRequest) Reset() {
 	*x = GetAccountRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[6]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +855,7 @@ func (x *GetAccountRequest) String() string {
 func (*GetAccountRequest) ProtoMessage() {}
 
 func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[6]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +868,7 @@ func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountRequest.ProtoReflect.Descriptor instead.
 func (*GetAccountRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{6}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetAccountRequest) GetAccountId() string {
@@ -666,7 +889,7 @@ type GetAccountResponse struct {
 
 func (x *GetAccountResponse) Reset() {
 	*x = GetAccountResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[7]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +901,7 @@ func (x *GetAccountResponse) String() string {
 func (*GetAccountResponse) ProtoMessage() {}
 
 func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[7]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,12 +914,104 @@ func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountResponse.ProtoReflect.Descriptor instead.
 func (*GetAccountResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{7}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetAccountResponse) GetAccount() *Account {
 	if x != nil {
 		return x.Account
+	}
+	return nil
+}
+
+// GetTransferRequest names the transfer.
+type GetTransferRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	TransferId    string `protobuf:"bytes,1,opt,name=transfer_id,json=transferId,proto3" json:"transfer_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTransferRequest) Reset() {
+	*x = GetTransferRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTransferRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTransferRequest) ProtoMessage() {}
+
+func (x *GetTransferRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTransferRequest.ProtoReflect.Descriptor instead.
+func (*GetTransferRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GetTransferRequest) GetTransferId() string {
+	if x != nil {
+		return x.TransferId
+	}
+	return ""
+}
+
+// GetTransferResponse carries the transfer.
+type GetTransferResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The transfer as it is in the books.
+	Transfer      *RecordedTransfer `protobuf:"bytes,1,opt,name=transfer,proto3" json:"transfer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTransferResponse) Reset() {
+	*x = GetTransferResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTransferResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTransferResponse) ProtoMessage() {}
+
+func (x *GetTransferResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTransferResponse.ProtoReflect.Descriptor instead.
+func (*GetTransferResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GetTransferResponse) GetTransfer() *RecordedTransfer {
+	if x != nil {
+		return x.Transfer
 	}
 	return nil
 }
@@ -720,7 +1035,7 @@ type ListAccountsRequest struct {
 
 func (x *ListAccountsRequest) Reset() {
 	*x = ListAccountsRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[8]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -732,7 +1047,7 @@ func (x *ListAccountsRequest) String() string {
 func (*ListAccountsRequest) ProtoMessage() {}
 
 func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[8]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -745,7 +1060,7 @@ func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{8}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListAccountsRequest) GetOwner() string {
@@ -796,7 +1111,7 @@ type ListAccountsResponse struct {
 
 func (x *ListAccountsResponse) Reset() {
 	*x = ListAccountsResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[9]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +1123,7 @@ func (x *ListAccountsResponse) String() string {
 func (*ListAccountsResponse) ProtoMessage() {}
 
 func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[9]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +1136,7 @@ func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{9}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListAccountsResponse) GetAccounts() []*Account {
@@ -855,7 +1170,7 @@ type ListEntriesRequest struct {
 
 func (x *ListEntriesRequest) Reset() {
 	*x = ListEntriesRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[10]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +1182,7 @@ func (x *ListEntriesRequest) String() string {
 func (*ListEntriesRequest) ProtoMessage() {}
 
 func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[10]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +1195,7 @@ func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{10}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListEntriesRequest) GetAccountId() string {
@@ -924,7 +1239,7 @@ type ListEntriesResponse struct {
 
 func (x *ListEntriesResponse) Reset() {
 	*x = ListEntriesResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[11]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +1251,7 @@ func (x *ListEntriesResponse) String() string {
 func (*ListEntriesResponse) ProtoMessage() {}
 
 func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[11]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +1264,7 @@ func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{11}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListEntriesResponse) GetEntries() []*Entry {
@@ -985,7 +1300,7 @@ type ExportEntriesRequest struct {
 
 func (x *ExportEntriesRequest) Reset() {
 	*x = ExportEntriesRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1312,7 @@ func (x *ExportEntriesRequest) String() string {
 func (*ExportEntriesRequest) ProtoMessage() {}
 
 func (x *ExportEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1325,7 @@ func (x *ExportEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ExportEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{12}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ExportEntriesRequest) GetAccountIds() []string {
@@ -1079,7 +1394,7 @@ type EntryColumns struct {
 
 func (x *EntryColumns) Reset() {
 	*x = EntryColumns{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1406,7 @@ func (x *EntryColumns) String() string {
 func (*EntryColumns) ProtoMessage() {}
 
 func (x *EntryColumns) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1419,7 @@ func (x *EntryColumns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntryColumns.ProtoReflect.Descriptor instead.
 func (*EntryColumns) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{13}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EntryColumns) GetAccountIds() []string {
@@ -1197,7 +1512,7 @@ type ExportEntriesResponse struct {
 
 func (x *ExportEntriesResponse) Reset() {
 	*x = ExportEntriesResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1524,7 @@ func (x *ExportEntriesResponse) String() string {
 func (*ExportEntriesResponse) ProtoMessage() {}
 
 func (x *ExportEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1537,7 @@ func (x *ExportEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ExportEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{14}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExportEntriesResponse) GetEntries() *EntryColumns {
@@ -1248,7 +1563,7 @@ type GetTrialBalanceRequest struct {
 
 func (x *GetTrialBalanceRequest) Reset() {
 	*x = GetTrialBalanceRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1575,7 @@ func (x *GetTrialBalanceRequest) String() string {
 func (*GetTrialBalanceRequest) ProtoMessage() {}
 
 func (x *GetTrialBalanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1588,7 @@ func (x *GetTrialBalanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialBalanceRequest.ProtoReflect.Descriptor instead.
 func (*GetTrialBalanceRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{15}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{19}
 }
 
 // GetTrialBalanceResponse carries the trial balance.
@@ -1287,7 +1602,7 @@ type GetTrialBalanceResponse struct {
 
 func (x *GetTrialBalanceResponse) Reset() {
 	*x = GetTrialBalanceResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1614,7 @@ func (x *GetTrialBalanceResponse) String() string {
 func (*GetTrialBalanceResponse) ProtoMessage() {}
 
 func (x *GetTrialBalanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1627,7 @@ func (x *GetTrialBalanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialBalanceResponse.ProtoReflect.Descriptor instead.
 func (*GetTrialBalanceResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{16}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetTrialBalanceResponse) GetTrialBalance() *TrialBalance {
@@ -1347,12 +1662,26 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\x0foriginal_result\x18\x04 \x01(\x0e2\".payments.ledger.v1.TransferResultR\x0eoriginalResult\x12\x18\n" +
 	"\amessage\x18\x05 \x01(\tR\amessage\"Y\n" +
 	"\x15PostTransfersResponse\x12@\n" +
-	"\aresults\x18\x01 \x03(\v2&.payments.ledger.v1.PostTransferResultR\aresults\"S\n" +
+	"\aresults\x18\x01 \x03(\v2&.payments.ledger.v1.PostTransferResultR\aresults\"\x90\x01\n" +
+	"\x16ReverseTransferRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12)\n" +
+	"\vtransfer_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\n" +
+	"transferId\x12\"\n" +
+	"\x06reason\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\x06reason\"[\n" +
+	"\x17ReverseTransferResponse\x12@\n" +
+	"\btransfer\x18\x01 \x01(\v2$.payments.ledger.v1.RecordedTransferR\btransfer\"S\n" +
 	"\x11GetAccountRequest\x12>\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\"K\n" +
 	"\x12GetAccountResponse\x125\n" +
-	"\aaccount\x18\x01 \x01(\v2\x1b.payments.ledger.v1.AccountR\aaccount\"\x97\x02\n" +
+	"\aaccount\x18\x01 \x01(\v2\x1b.payments.ledger.v1.AccountR\aaccount\"?\n" +
+	"\x12GetTransferRequest\x12)\n" +
+	"\vtransfer_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\n" +
+	"transferId\"W\n" +
+	"\x13GetTransferResponse\x12@\n" +
+	"\btransfer\x18\x01 \x01(\v2$.payments.ledger.v1.RecordedTransferR\btransfer\"\x97\x02\n" +
 	"\x13ListAccountsRequest\x124\n" +
 	"\x05owner\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\x05owner\x129\n" +
 	"\rcurrency_code\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f2\r^([A-Z]{3})?$R\fcurrencyCode\x12=\n" +
@@ -1404,7 +1733,7 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x18\n" +
 	"\x16GetTrialBalanceRequest\"`\n" +
 	"\x17GetTrialBalanceResponse\x12E\n" +
-	"\rtrial_balance\x18\x01 \x01(\v2 .payments.ledger.v1.TrialBalanceR\ftrialBalance*\x9f\x03\n" +
+	"\rtrial_balance\x18\x01 \x01(\v2 .payments.ledger.v1.TrialBalanceR\ftrialBalance*\xd0\x03\n" +
 	"\rAccountResult\x12\x1e\n" +
 	"\x1aACCOUNT_RESULT_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ACCOUNT_RESULT_OK\x10\x01\x12\"\n" +
@@ -1415,8 +1744,9 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	")ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_TYPE\x10\v\x12.\n" +
 	"*ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_FLAGS\x10\f\x12.\n" +
 	"*ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_OWNER\x10\r\x121\n" +
-	"-ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_METADATA\x10\x0e\x12\x19\n" +
-	"\x15ACCOUNT_RESULT_EXISTS\x10\x0f*\xf9\t\n" +
+	"-ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_METADATA\x10\x0e\x12/\n" +
+	"+ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_LIMITS\x10\x10\x12\x19\n" +
+	"\x15ACCOUNT_RESULT_EXISTS\x10\x0f*\xf7\x14\n" +
 	"\x0eTransferResult\x12\x1f\n" +
 	"\x1bTRANSFER_RESULT_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12TRANSFER_RESULT_OK\x10\x01\x12+\n" +
@@ -1427,34 +1757,65 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\"TRANSFER_RESULT_DUPLICATE_IN_CHAIN\x10\x14\x12%\n" +
 	"!TRANSFER_RESULT_ID_ALREADY_FAILED\x10\x15\x120\n" +
 	",TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_LINKED\x10\x16\x12.\n" +
-	"*TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_KIND\x10\x17\x12:\n" +
+	"*TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_KIND\x10\x17\x12/\n" +
+	"+TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_FLAGS\x10 \x124\n" +
+	"0TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_PENDING_ID\x10\x18\x121\n" +
+	"-TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_TIMEOUT\x10!\x12:\n" +
 	"6TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID\x10\x19\x12;\n" +
 	"7TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID\x10\x1a\x120\n" +
 	",TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_AMOUNT\x10\x1b\x12.\n" +
 	"*TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CODE\x10\x1c\x122\n" +
 	".TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA\x10\x1d\x126\n" +
 	"2TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT\x10\x1e\x12\x1a\n" +
-	"\x16TRANSFER_RESULT_EXISTS\x10\x1f\x12.\n" +
+	"\x16TRANSFER_RESULT_EXISTS\x10\x1f\x120\n" +
+	",TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE\x10\"\x12/\n" +
+	"+TRANSFER_RESULT_PENDING_ID_MUST_NOT_BE_ZERO\x10#\x120\n" +
+	",TRANSFER_RESULT_PENDING_ID_MUST_BE_DIFFERENT\x10$\x129\n" +
+	"5TRANSFER_RESULT_TIMEOUT_RESERVED_FOR_PENDING_TRANSFER\x10%\x12.\n" +
+	"*TRANSFER_RESULT_PENDING_TRANSFER_NOT_FOUND\x10Z\x120\n" +
+	",TRANSFER_RESULT_PENDING_TRANSFER_NOT_PENDING\x10[\x12C\n" +
+	"?TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_DEBIT_ACCOUNT_ID\x10\\\x12D\n" +
+	"@TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CREDIT_ACCOUNT_ID\x10]\x12;\n" +
+	"7TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CURRENCY\x10^\x127\n" +
+	"3TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CODE\x10_\x123\n" +
+	"/TRANSFER_RESULT_EXCEEDS_PENDING_TRANSFER_AMOUNT\x10`\x129\n" +
+	"5TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT\x10a\x123\n" +
+	"/TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_POSTED\x10b\x123\n" +
+	"/TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_VOIDED\x10c\x12,\n" +
+	"(TRANSFER_RESULT_PENDING_TRANSFER_EXPIRED\x10d\x12.\n" +
 	"*TRANSFER_RESULT_ACCOUNTS_MUST_BE_DIFFERENT\x10(\x12+\n" +
+	"'TRANSFER_RESULT_PENDING_ID_MUST_BE_ZERO\x10*\x124\n" +
+	"0TRANSFER_RESULT_CLOSING_TRANSFER_MUST_BE_PENDING\x10+\x12+\n" +
 	"'TRANSFER_RESULT_AMOUNT_MUST_BE_POSITIVE\x10)\x12+\n" +
 	"'TRANSFER_RESULT_DEBIT_ACCOUNT_NOT_FOUND\x102\x12,\n" +
 	"(TRANSFER_RESULT_CREDIT_ACCOUNT_NOT_FOUND\x103\x128\n" +
 	"4TRANSFER_RESULT_ACCOUNTS_MUST_HAVE_THE_SAME_CURRENCY\x104\x12A\n" +
 	"=TRANSFER_RESULT_AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS\x105\x12(\n" +
 	"$TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED\x10<\x12)\n" +
-	"%TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED\x10=\x12$\n" +
+	"%TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED\x10=\x12,\n" +
+	"(TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING\x10H\x12-\n" +
+	")TRANSFER_RESULT_OVERFLOWS_CREDITS_PENDING\x10I\x12$\n" +
 	" TRANSFER_RESULT_OVERFLOWS_DEBITS\x10F\x12%\n" +
-	"!TRANSFER_RESULT_OVERFLOWS_CREDITS\x10G\x12#\n" +
+	"!TRANSFER_RESULT_OVERFLOWS_CREDITS\x10G\x12%\n" +
+	"!TRANSFER_RESULT_OVERFLOWS_TIMEOUT\x10J\x12#\n" +
 	"\x1fTRANSFER_RESULT_EXCEEDS_CREDITS\x10P\x12\"\n" +
-	"\x1eTRANSFER_RESULT_EXCEEDS_DEBITS\x10Q2\xeb\b\n" +
+	"\x1eTRANSFER_RESULT_EXCEEDS_DEBITS\x10Q\x12-\n" +
+	")TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR\x10R\x12/\n" +
+	"+TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING\x10S\x12.\n" +
+	"*TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR\x10T\x120\n" +
+	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U2\xd5\v\n" +
 	"\rLedgerService\x12\x9b\x01\n" +
 	"\x0eCreateAccounts\x12).payments.ledger.v1.CreateAccountsRequest\x1a*.payments.ledger.v1.CreateAccountsResponse\"2\x8a\xe7\x18\x10\n" +
 	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/ledger/accounts\x12\x99\x01\n" +
 	"\rPostTransfers\x12(.payments.ledger.v1.PostTransfersRequest\x1a).payments.ledger.v1.PostTransfersResponse\"3\x8a\xe7\x18\x10\n" +
-	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/ledger/transfers\x12\x9f\x01\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/ledger/transfers\x12\xbf\x01\n" +
+	"\x0fReverseTransfer\x12*.payments.ledger.v1.ReverseTransferRequest\x1a+.payments.ledger.v1.ReverseTransferResponse\"S\x8a\xe7\x18\x10\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x029:\x01*b\btransfer\"*/v1/ledger/transfers/{transfer_id}:reverse\x12\x9f\x01\n" +
 	"\n" +
 	"GetAccount\x12%.payments.ledger.v1.GetAccountRequest\x1a&.payments.ledger.v1.GetAccountResponse\"B\x8a\xe7\x18\r\n" +
-	"\vledger:read\x82\xd3\xe4\x93\x02+b\aaccount\x12 /v1/ledger/accounts/{account_id}\x12\x8f\x01\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02+b\aaccount\x12 /v1/ledger/accounts/{account_id}\x12\xa5\x01\n" +
+	"\vGetTransfer\x12&.payments.ledger.v1.GetTransferRequest\x1a'.payments.ledger.v1.GetTransferResponse\"E\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02.b\btransfer\x12\"/v1/ledger/transfers/{transfer_id}\x12\x8f\x01\n" +
 	"\fListAccounts\x12'.payments.ledger.v1.ListAccountsRequest\x1a(.payments.ledger.v1.ListAccountsResponse\",\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/ledger/accounts\x12\xa1\x01\n" +
 	"\vListEntries\x12&.payments.ledger.v1.ListEntriesRequest\x1a'.payments.ledger.v1.ListEntriesResponse\"A\x8a\xe7\x18\r\n" +
@@ -1478,7 +1839,7 @@ func file_payments_ledger_v1_ledger_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_ledger_v1_ledger_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(AccountResult)(0),              // 0: payments.ledger.v1.AccountResult
 	(TransferResult)(0),             // 1: payments.ledger.v1.TransferResult
@@ -1488,58 +1849,69 @@ var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(*PostTransfersRequest)(nil),    // 5: payments.ledger.v1.PostTransfersRequest
 	(*PostTransferResult)(nil),      // 6: payments.ledger.v1.PostTransferResult
 	(*PostTransfersResponse)(nil),   // 7: payments.ledger.v1.PostTransfersResponse
-	(*GetAccountRequest)(nil),       // 8: payments.ledger.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),      // 9: payments.ledger.v1.GetAccountResponse
-	(*ListAccountsRequest)(nil),     // 10: payments.ledger.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),    // 11: payments.ledger.v1.ListAccountsResponse
-	(*ListEntriesRequest)(nil),      // 12: payments.ledger.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),     // 13: payments.ledger.v1.ListEntriesResponse
-	(*ExportEntriesRequest)(nil),    // 14: payments.ledger.v1.ExportEntriesRequest
-	(*EntryColumns)(nil),            // 15: payments.ledger.v1.EntryColumns
-	(*ExportEntriesResponse)(nil),   // 16: payments.ledger.v1.ExportEntriesResponse
-	(*GetTrialBalanceRequest)(nil),  // 17: payments.ledger.v1.GetTrialBalanceRequest
-	(*GetTrialBalanceResponse)(nil), // 18: payments.ledger.v1.GetTrialBalanceResponse
-	(*Account)(nil),                 // 19: payments.ledger.v1.Account
-	(*Transfer)(nil),                // 20: payments.ledger.v1.Transfer
-	(AccountType)(0),                // 21: payments.ledger.v1.AccountType
-	(*Entry)(nil),                   // 22: payments.ledger.v1.Entry
-	(*v1.Period)(nil),               // 23: payments.type.v1.Period
-	(*TrialBalance)(nil),            // 24: payments.ledger.v1.TrialBalance
+	(*ReverseTransferRequest)(nil),  // 8: payments.ledger.v1.ReverseTransferRequest
+	(*ReverseTransferResponse)(nil), // 9: payments.ledger.v1.ReverseTransferResponse
+	(*GetAccountRequest)(nil),       // 10: payments.ledger.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),      // 11: payments.ledger.v1.GetAccountResponse
+	(*GetTransferRequest)(nil),      // 12: payments.ledger.v1.GetTransferRequest
+	(*GetTransferResponse)(nil),     // 13: payments.ledger.v1.GetTransferResponse
+	(*ListAccountsRequest)(nil),     // 14: payments.ledger.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),    // 15: payments.ledger.v1.ListAccountsResponse
+	(*ListEntriesRequest)(nil),      // 16: payments.ledger.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),     // 17: payments.ledger.v1.ListEntriesResponse
+	(*ExportEntriesRequest)(nil),    // 18: payments.ledger.v1.ExportEntriesRequest
+	(*EntryColumns)(nil),            // 19: payments.ledger.v1.EntryColumns
+	(*ExportEntriesResponse)(nil),   // 20: payments.ledger.v1.ExportEntriesResponse
+	(*GetTrialBalanceRequest)(nil),  // 21: payments.ledger.v1.GetTrialBalanceRequest
+	(*GetTrialBalanceResponse)(nil), // 22: payments.ledger.v1.GetTrialBalanceResponse
+	(*Account)(nil),                 // 23: payments.ledger.v1.Account
+	(*Transfer)(nil),                // 24: payments.ledger.v1.Transfer
+	(*RecordedTransfer)(nil),        // 25: payments.ledger.v1.RecordedTransfer
+	(AccountType)(0),                // 26: payments.ledger.v1.AccountType
+	(*Entry)(nil),                   // 27: payments.ledger.v1.Entry
+	(*v1.Period)(nil),               // 28: payments.type.v1.Period
+	(*TrialBalance)(nil),            // 29: payments.ledger.v1.TrialBalance
 }
 var file_payments_ledger_v1_ledger_service_proto_depIdxs = []int32{
-	19, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
+	23, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
 	0,  // 1: payments.ledger.v1.CreateAccountResult.result:type_name -> payments.ledger.v1.AccountResult
 	3,  // 2: payments.ledger.v1.CreateAccountsResponse.results:type_name -> payments.ledger.v1.CreateAccountResult
-	20, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
+	24, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
 	1,  // 4: payments.ledger.v1.PostTransferResult.result:type_name -> payments.ledger.v1.TransferResult
 	1,  // 5: payments.ledger.v1.PostTransferResult.original_result:type_name -> payments.ledger.v1.TransferResult
 	6,  // 6: payments.ledger.v1.PostTransfersResponse.results:type_name -> payments.ledger.v1.PostTransferResult
-	19, // 7: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
-	21, // 8: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
-	19, // 9: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
-	22, // 10: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
-	23, // 11: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
-	15, // 12: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
-	24, // 13: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
-	2,  // 14: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
-	5,  // 15: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
-	8,  // 16: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
-	10, // 17: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
-	12, // 18: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
-	14, // 19: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
-	17, // 20: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
-	4,  // 21: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
-	7,  // 22: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
-	9,  // 23: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
-	11, // 24: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
-	13, // 25: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
-	16, // 26: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
-	18, // 27: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
-	21, // [21:28] is the sub-list for method output_type
-	14, // [14:21] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	25, // 7: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	23, // 8: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
+	25, // 9: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	26, // 10: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
+	23, // 11: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
+	27, // 12: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
+	28, // 13: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	19, // 14: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
+	29, // 15: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
+	2,  // 16: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
+	5,  // 17: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
+	8,  // 18: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
+	10, // 19: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
+	12, // 20: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
+	14, // 21: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
+	16, // 22: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
+	18, // 23: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
+	21, // 24: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
+	4,  // 25: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
+	7,  // 26: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
+	9,  // 27: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
+	11, // 28: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
+	13, // 29: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
+	15, // 30: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
+	17, // 31: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
+	20, // 32: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
+	22, // 33: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
+	25, // [25:34] is the sub-list for method output_type
+	16, // [16:25] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_service_proto_init() }
@@ -1554,7 +1926,7 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_ledger_v1_ledger_service_proto_rawDesc), len(file_payments_ledger_v1_ledger_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

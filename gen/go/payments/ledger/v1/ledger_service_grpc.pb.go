@@ -23,7 +23,9 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	LedgerService_CreateAccounts_FullMethodName  = "/payments.ledger.v1.LedgerService/CreateAccounts"
 	LedgerService_PostTransfers_FullMethodName   = "/payments.ledger.v1.LedgerService/PostTransfers"
+	LedgerService_ReverseTransfer_FullMethodName = "/payments.ledger.v1.LedgerService/ReverseTransfer"
 	LedgerService_GetAccount_FullMethodName      = "/payments.ledger.v1.LedgerService/GetAccount"
+	LedgerService_GetTransfer_FullMethodName     = "/payments.ledger.v1.LedgerService/GetTransfer"
 	LedgerService_ListAccounts_FullMethodName    = "/payments.ledger.v1.LedgerService/ListAccounts"
 	LedgerService_ListEntries_FullMethodName     = "/payments.ledger.v1.LedgerService/ListEntries"
 	LedgerService_ExportEntries_FullMethodName   = "/payments.ledger.v1.LedgerService/ExportEntries"
@@ -43,8 +45,18 @@ type LedgerServiceClient interface {
 	// one that is refused does not disturb the others, unless they are linked to it. The answer comes
 	// after the commit. A caller that lost the answer sends the same call again and learns the same.
 	PostTransfers(ctx context.Context, in *PostTransfersRequest, opts ...grpc.CallOption) (*PostTransfersResponse, error)
+	// ReverseTransfer posts the opposite of a transfer that was posted, once: the same amount from the account that was
+	// credited to the one that was debited, with the same code, now. Both stay in the books and name each other. The
+	// accounts' limits hold for it as for every transfer.
+	//
+	// Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
+	// TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+	ReverseTransfer(ctx context.Context, in *ReverseTransferRequest, opts ...grpc.CallOption) (*ReverseTransferResponse, error)
 	// GetAccount returns an account with its balances; NOT_FOUND when there is none of that name.
 	GetAccount(ctx context.Context, in *GetAccountRequest, opts ...grpc.CallOption) (*GetAccountResponse, error)
+	// GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
+	// of this id, or one that was refused.
+	GetTransfer(ctx context.Context, in *GetTransferRequest, opts ...grpc.CallOption) (*GetTransferResponse, error)
 	// ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency.
 	ListAccounts(ctx context.Context, in *ListAccountsRequest, opts ...grpc.CallOption) (*ListAccountsResponse, error)
 	// ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account.
@@ -86,10 +98,30 @@ func (c *ledgerServiceClient) PostTransfers(ctx context.Context, in *PostTransfe
 	return out, nil
 }
 
+func (c *ledgerServiceClient) ReverseTransfer(ctx context.Context, in *ReverseTransferRequest, opts ...grpc.CallOption) (*ReverseTransferResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReverseTransferResponse)
+	err := c.cc.Invoke(ctx, LedgerService_ReverseTransfer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *ledgerServiceClient) GetAccount(ctx context.Context, in *GetAccountRequest, opts ...grpc.CallOption) (*GetAccountResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetAccountResponse)
 	err := c.cc.Invoke(ctx, LedgerService_GetAccount_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) GetTransfer(ctx context.Context, in *GetTransferRequest, opts ...grpc.CallOption) (*GetTransferResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetTransferResponse)
+	err := c.cc.Invoke(ctx, LedgerService_GetTransfer_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -149,8 +181,18 @@ type LedgerServiceServer interface {
 	// one that is refused does not disturb the others, unless they are linked to it. The answer comes
 	// after the commit. A caller that lost the answer sends the same call again and learns the same.
 	PostTransfers(context.Context, *PostTransfersRequest) (*PostTransfersResponse, error)
+	// ReverseTransfer posts the opposite of a transfer that was posted, once: the same amount from the account that was
+	// credited to the one that was debited, with the same code, now. Both stay in the books and name each other. The
+	// accounts' limits hold for it as for every transfer.
+	//
+	// Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
+	// TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+	ReverseTransfer(context.Context, *ReverseTransferRequest) (*ReverseTransferResponse, error)
 	// GetAccount returns an account with its balances; NOT_FOUND when there is none of that name.
 	GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error)
+	// GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
+	// of this id, or one that was refused.
+	GetTransfer(context.Context, *GetTransferRequest) (*GetTransferResponse, error)
 	// ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency.
 	ListAccounts(context.Context, *ListAccountsRequest) (*ListAccountsResponse, error)
 	// ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account.
@@ -178,8 +220,14 @@ func (UnimplementedLedgerServiceServer) CreateAccounts(context.Context, *CreateA
 func (UnimplementedLedgerServiceServer) PostTransfers(context.Context, *PostTransfersRequest) (*PostTransfersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PostTransfers not implemented")
 }
+func (UnimplementedLedgerServiceServer) ReverseTransfer(context.Context, *ReverseTransferRequest) (*ReverseTransferResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReverseTransfer not implemented")
+}
 func (UnimplementedLedgerServiceServer) GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAccount not implemented")
+}
+func (UnimplementedLedgerServiceServer) GetTransfer(context.Context, *GetTransferRequest) (*GetTransferResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTransfer not implemented")
 }
 func (UnimplementedLedgerServiceServer) ListAccounts(context.Context, *ListAccountsRequest) (*ListAccountsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAccounts not implemented")
@@ -250,6 +298,24 @@ func _LedgerService_PostTransfers_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LedgerService_ReverseTransfer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReverseTransferRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).ReverseTransfer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_ReverseTransfer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).ReverseTransfer(ctx, req.(*ReverseTransferRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LedgerService_GetAccount_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetAccountRequest)
 	if err := dec(in); err != nil {
@@ -264,6 +330,24 @@ func _LedgerService_GetAccount_Handler(srv interface{}, ctx context.Context, dec
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(LedgerServiceServer).GetAccount(ctx, req.(*GetAccountRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_GetTransfer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTransferRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).GetTransfer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_GetTransfer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).GetTransfer(ctx, req.(*GetTransferRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -356,8 +440,16 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _LedgerService_PostTransfers_Handler,
 		},
 		{
+			MethodName: "ReverseTransfer",
+			Handler:    _LedgerService_ReverseTransfer_Handler,
+		},
+		{
 			MethodName: "GetAccount",
 			Handler:    _LedgerService_GetAccount_Handler,
+		},
+		{
+			MethodName: "GetTransfer",
+			Handler:    _LedgerService_GetTransfer_Handler,
 		},
 		{
 			MethodName: "ListAccounts",

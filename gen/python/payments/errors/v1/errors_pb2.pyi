@@ -356,6 +356,28 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "refused": "XXQ", "result": "UNKNOWN_CURRENCY"}}
     """
+    ERROR_REASON_TRANSFER_NOT_REVERSIBLE: _ErrorReason.ValueType  # 501
+    """Only what was posted can be reversed: a hold is voided instead, and what voided one moved nothing.
+
+    Metadata: `transfer_id`, `kind`.
+
+        {"reason": "TRANSFER_NOT_REVERSIBLE", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "kind": "PENDING"}}
+    """
+    ERROR_REASON_TRANSFER_ALREADY_REVERSED: _ErrorReason.ValueType  # 502
+    """The transfer was reversed before; `reversal_id` is the transfer that did it. A reversal can be reversed in its turn.
+
+    Metadata: `transfer_id`, `reversal_id`.
+
+        {"reason": "TRANSFER_ALREADY_REVERSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "reversal_id": "6f1c2c64-93d1-5c8a-9e0a-5a1d4a1f3b11"}}
+    """
+    ERROR_REASON_REVERSAL_REFUSED: _ErrorReason.ValueType  # 503
+    """The accounts refuse the opposite of the transfer: `result` says why, as PostTransfers would. Nothing was posted; once the
+    accounts take it, the same call posts it.
+
+    Metadata: `transfer_id`, `result`.
+
+        {"reason": "REVERSAL_REFUSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "result": "EXCEEDS_CREDITS"}}
+    """
     ERROR_REASON_UNKNOWN_PROCESSOR: _ErrorReason.ValueType  # 600
     """---- Orchestration: 600 to 699.
 
@@ -935,6 +957,28 @@ refuses is stood in for. No call is answered with this: the event waits as a dea
 Metadata: `payment_id`, `refused`, `result`.
 
     {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "refused": "XXQ", "result": "UNKNOWN_CURRENCY"}}
+"""
+ERROR_REASON_TRANSFER_NOT_REVERSIBLE: ErrorReason.ValueType  # 501
+"""Only what was posted can be reversed: a hold is voided instead, and what voided one moved nothing.
+
+Metadata: `transfer_id`, `kind`.
+
+    {"reason": "TRANSFER_NOT_REVERSIBLE", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "kind": "PENDING"}}
+"""
+ERROR_REASON_TRANSFER_ALREADY_REVERSED: ErrorReason.ValueType  # 502
+"""The transfer was reversed before; `reversal_id` is the transfer that did it. A reversal can be reversed in its turn.
+
+Metadata: `transfer_id`, `reversal_id`.
+
+    {"reason": "TRANSFER_ALREADY_REVERSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "reversal_id": "6f1c2c64-93d1-5c8a-9e0a-5a1d4a1f3b11"}}
+"""
+ERROR_REASON_REVERSAL_REFUSED: ErrorReason.ValueType  # 503
+"""The accounts refuse the opposite of the transfer: `result` says why, as PostTransfers would. Nothing was posted; once the
+accounts take it, the same call posts it.
+
+Metadata: `transfer_id`, `result`.
+
+    {"reason": "REVERSAL_REFUSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "result": "EXCEEDS_CREDITS"}}
 """
 ERROR_REASON_UNKNOWN_PROCESSOR: ErrorReason.ValueType  # 600
 """---- Orchestration: 600 to 699.

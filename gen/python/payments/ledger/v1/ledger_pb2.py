@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpayments/ledger/v1/ledger.proto\x12\x12payments.ledger.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xf9\x02\n\x0c\x41\x63\x63ountFlags\x12\x42\n\x1e\x64\x65\x62its_must_not_exceed_credits\x18\x01 \x01(\x08R\x1a\x64\x65\x62itsMustNotExceedCredits\x12\x42\n\x1e\x63redits_must_not_exceed_debits\x18\x02 \x01(\x08R\x1a\x63reditsMustNotExceedDebits\x12\x16\n\x06\x63losed\x18\x03 \x01(\x08R\x06\x63losed:\xc8\x01\xbaH\xc4\x01\x1a\xc1\x01\n\x17\x61\x63\x63ount_flags.one_limit\x12Wan account may bound its debits or its credits, not both: nothing could be posted to it\x1aM!(this.debits_must_not_exceed_credits && this.credits_must_not_exceed_debits)\"V\n\x08\x42\x61lances\x12#\n\rdebits_posted\x18\x01 \x01(\x03R\x0c\x64\x65\x62itsPosted\x12%\n\x0e\x63redits_posted\x18\x02 \x01(\x03R\rcreditsPosted\"\xd2\x04\n\x07\x41\x63\x63ount\x12>\n\naccount_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\x12\x36\n\rcurrency_code\x18\x02 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$R\x0c\x63urrencyCode\x12?\n\x04type\x18\x03 \x01(\x0e\x32\x1f.payments.ledger.v1.AccountTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04type\x12\x36\n\x05\x66lags\x18\x04 \x01(\x0b\x32 .payments.ledger.v1.AccountFlagsR\x05\x66lags\x12\x34\n\x05owner\x18\x05 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x05owner\x12^\n\x08metadata\x18\x06 \x03(\x0b\x32).payments.ledger.v1.Account.MetadataEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x04R\x08metadata\x12@\n\x08\x62\x61lances\x18\x07 \x01(\x0b\x32\x1c.payments.ledger.v1.BalancesB\x06\xbaH\x03\xd8\x01\x03R\x08\x62\x61lances\x12\x41\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xd8\x01\x03R\tcreatedAt\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xf8\x04\n\x08Transfer\x12)\n\x0btransfer_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\ntransferId\x12I\n\x10\x64\x65\x62it_account_id\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[A-Za-z0-9._:-]{1,200}$R\x0e\x64\x65\x62itAccountId\x12K\n\x11\x63redit_account_id\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[A-Za-z0-9._:-]{1,200}$R\x0f\x63reditAccountId\x12\x37\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x17.payments.type.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x06\x61mount\x12\x1f\n\x04\x63ode\x18\x05 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xff\xff\x03(\x00R\x04\x63ode\x12\x36\n\x04kind\x18\x06 \x01(\x0e\x32\x18.payments.ledger.v1.KindB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12\x16\n\x06linked\x18\x08 \x01(\x08R\x06linked\x12\x61\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\x08\xff\x82\xd1\xff\xaf\x07\x10\xff\x93\xeb\xdc\x03\x32\x0b\x08\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01R\x0b\x65\x66\x66\x65\x63tiveAt\x12_\n\x08metadata\x18\x10 \x03(\x0b\x32*.payments.ledger.v1.Transfer.MetadataEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x04R\x08metadata\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xc5\x04\n\x05\x45ntry\x12\x1d\n\naccount_id\x18\x01 \x01(\tR\taccountId\x12\x10\n\x03seq\x18\x02 \x01(\x03R\x03seq\x12\x1f\n\x0btransfer_id\x18\x03 \x01(\tR\ntransferId\x12;\n\tdirection\x18\x04 \x01(\x0e\x32\x1d.payments.ledger.v1.DirectionR\tdirection\x12/\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x06\x61mount\x12<\n\rbalance_after\x18\x06 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x0c\x62\x61lanceAfter\x12,\n\x12\x63ounter_account_id\x18\x07 \x01(\tR\x10\x63ounterAccountId\x12\x12\n\x04\x63ode\x18\x08 \x01(\x05R\x04\x63ode\x12;\n\x0brecorded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrecordedAt\x12=\n\x0c\x65\x66\x66\x65\x63tive_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x65\x66\x66\x65\x63tiveAt\x12\x43\n\x08metadata\x18\x0b \x03(\x0b\x32\'.payments.ledger.v1.Entry.MetadataEntryR\x08metadata\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x95\x01\n\x0cTrialBalance\x12H\n\ncurrencies\x18\x01 \x03(\x0b\x32(.payments.ledger.v1.CurrencyTrialBalanceR\ncurrencies\x12;\n\x0brecorded_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrecordedAt\"\x94\x02\n\x14\x43urrencyTrialBalance\x12#\n\rcurrency_code\x18\x01 \x01(\tR\x0c\x63urrencyCode\x12/\n\x06\x64\x65\x62its\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x06\x64\x65\x62its\x12\x31\n\x07\x63redits\x18\x03 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x07\x63redits\x12\x37\n\ndifference\x18\x04 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\ndifference\x12:\n\x05types\x18\x05 \x03(\x0b\x32$.payments.ledger.v1.TypeTrialBalanceR\x05types\"\xfa\x01\n\x10TypeTrialBalance\x12\x33\n\x04type\x18\x01 \x01(\x0e\x32\x1f.payments.ledger.v1.AccountTypeR\x04type\x12\x1a\n\x08\x61\x63\x63ounts\x18\x02 \x01(\x03R\x08\x61\x63\x63ounts\x12/\n\x06\x64\x65\x62its\x18\x03 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x06\x64\x65\x62its\x12\x31\n\x07\x63redits\x18\x04 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x07\x63redits\x12\x31\n\x07\x62\x61lance\x18\x05 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x07\x62\x61lance*\xab\x01\n\x0b\x41\x63\x63ountType\x12\x1c\n\x18\x41\x43\x43OUNT_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43\x43OUNT_TYPE_ASSET\x10\x01\x12\x1a\n\x16\x41\x43\x43OUNT_TYPE_LIABILITY\x10\x02\x12\x17\n\x13\x41\x43\x43OUNT_TYPE_EQUITY\x10\x03\x12\x17\n\x13\x41\x43\x43OUNT_TYPE_INCOME\x10\x04\x12\x18\n\x14\x41\x43\x43OUNT_TYPE_EXPENSE\x10\x05*-\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n\x0bKIND_POSTED\x10\x01*Q\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44IRECTION_DEBIT\x10\x01\x12\x14\n\x10\x44IRECTION_CREDIT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpayments/ledger/v1/ledger.proto\x12\x12payments.ledger.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xf9\x02\n\x0c\x41\x63\x63ountFlags\x12\x42\n\x1e\x64\x65\x62its_must_not_exceed_credits\x18\x01 \x01(\x08R\x1a\x64\x65\x62itsMustNotExceedCredits\x12\x42\n\x1e\x63redits_must_not_exceed_debits\x18\x02 \x01(\x08R\x1a\x63reditsMustNotExceedDebits\x12\x16\n\x06\x63losed\x18\x03 \x01(\x08R\x06\x63losed:\xc8\x01\xbaH\xc4\x01\x1a\xc1\x01\n\x17\x61\x63\x63ount_flags.one_limit\x12Wan account may bound its debits or its credits, not both: nothing could be posted to it\x1aM!(this.debits_must_not_exceed_credits && this.credits_must_not_exceed_debits)\"\xd5\x02\n\rAccountLimits\x12-\n\x05\x66loor\x18\x01 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x05\x66loor\x12\x31\n\x07\x63\x65iling\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x07\x63\x65iling:\xe1\x01\xbaH\xdd\x01\x1a\xda\x01\n\x17\x61\x63\x63ount_limits.not_zero\x12Sthe balance of a new account is zero: floor must not be above it, nor ceiling below\x1aj(!has(this.floor) || this.floor.minor_units <= 0) && (!has(this.ceiling) || this.ceiling.minor_units >= 0)\"\xa6\x01\n\x08\x42\x61lances\x12#\n\rdebits_posted\x18\x01 \x01(\x03R\x0c\x64\x65\x62itsPosted\x12%\n\x0e\x63redits_posted\x18\x02 \x01(\x03R\rcreditsPosted\x12%\n\x0e\x64\x65\x62its_pending\x18\x03 \x01(\x03R\rdebitsPending\x12\'\n\x0f\x63redits_pending\x18\x04 \x01(\x03R\x0e\x63reditsPending\"\x8d\x05\n\x07\x41\x63\x63ount\x12>\n\naccount_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\x12\x36\n\rcurrency_code\x18\x02 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$R\x0c\x63urrencyCode\x12?\n\x04type\x18\x03 \x01(\x0e\x32\x1f.payments.ledger.v1.AccountTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04type\x12\x36\n\x05\x66lags\x18\x04 \x01(\x0b\x32 .payments.ledger.v1.AccountFlagsR\x05\x66lags\x12\x34\n\x05owner\x18\x05 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x05owner\x12^\n\x08metadata\x18\x06 \x03(\x0b\x32).payments.ledger.v1.Account.MetadataEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x04R\x08metadata\x12@\n\x08\x62\x61lances\x18\x07 \x01(\x0b\x32\x1c.payments.ledger.v1.BalancesB\x06\xbaH\x03\xd8\x01\x03R\x08\x62\x61lances\x12\x41\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xd8\x01\x03R\tcreatedAt\x12\x39\n\x06limits\x18\t \x01(\x0b\x32!.payments.ledger.v1.AccountLimitsR\x06limits\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xb2\x07\n\x08Transfer\x12)\n\x0btransfer_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\ntransferId\x12L\n\x10\x64\x65\x62it_account_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[A-Za-z0-9._:-]{1,200}$\xd8\x01\x01R\x0e\x64\x65\x62itAccountId\x12N\n\x11\x63redit_account_id\x18\x03 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[A-Za-z0-9._:-]{1,200}$\xd8\x01\x01R\x0f\x63reditAccountId\x12/\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x06\x61mount\x12\x1f\n\x04\x63ode\x18\x05 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xff\xff\x03(\x00R\x04\x63ode\x12\x36\n\x04kind\x18\x06 \x01(\x0e\x32\x18.payments.ledger.v1.KindB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12*\n\npending_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\tpendingId\x12\x16\n\x06linked\x18\x08 \x01(\x08R\x06linked\x12\'\n\x0f\x62\x61lancing_debit\x18\t \x01(\x08R\x0e\x62\x61lancingDebit\x12)\n\x10\x62\x61lancing_credit\x18\n \x01(\x08R\x0f\x62\x61lancingCredit\x12#\n\rclosing_debit\x18\x0b \x01(\x08R\x0c\x63losingDebit\x12%\n\x0e\x63losing_credit\x18\x0c \x01(\x08R\rclosingCredit\x12I\n\x07timeout\x18\r \x01(\x0b\x32\x19.google.protobuf.DurationB\x14\xbaH\x11\xaa\x01\x0e\"\x06\x08\x80\xa7\xe4\xe0\x0b\x32\x04\x10\xc0\x84=R\x07timeout\x12\x61\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\x08\xff\x82\xd1\xff\xaf\x07\x10\xff\x93\xeb\xdc\x03\x32\x0b\x08\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01R\x0b\x65\x66\x66\x65\x63tiveAt\x12_\n\x08metadata\x18\x10 \x03(\x0b\x32*.payments.ledger.v1.Transfer.MetadataEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x04R\x08metadata\x12#\n\rmulti_capture\x18\x11 \x01(\x08R\x0cmultiCapture\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xad\x01\n\x04Hold\x12\x33\n\x05state\x18\x01 \x01(\x0e\x32\x1d.payments.ledger.v1.HoldStateR\x05state\x12\x35\n\tremaining\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\tremaining\x12\x39\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\"\xa0\x02\n\x10RecordedTransfer\x12\x38\n\x08transfer\x18\x01 \x01(\x0b\x32\x1c.payments.ledger.v1.TransferR\x08transfer\x12;\n\x0brecorded_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrecordedAt\x12,\n\x04hold\x18\x03 \x01(\x0b\x32\x18.payments.ledger.v1.HoldR\x04hold\x12\x30\n\x14reverses_transfer_id\x18\x04 \x01(\tR\x12reversesTransferId\x12\x35\n\x17reversed_by_transfer_id\x18\x05 \x01(\tR\x14reversedByTransferId\"\xc5\x04\n\x05\x45ntry\x12\x1d\n\naccount_id\x18\x01 \x01(\tR\taccountId\x12\x10\n\x03seq\x18\x02 \x01(\x03R\x03seq\x12\x1f\n\x0btransfer_id\x18\x03 \x01(\tR\ntransferId\x12;\n\tdirection\x18\x04 \x01(\x0e\x32\x1d.payments.ledger.v1.DirectionR\tdirection\x12/\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x06\x61mount\x12<\n\rbalance_after\x18\x06 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x0c\x62\x61lanceAfter\x12,\n\x12\x63ounter_account_id\x18\x07 \x01(\tR\x10\x63ounterAccountId\x12\x12\n\x04\x63ode\x18\x08 \x01(\x05R\x04\x63ode\x12;\n\x0brecorded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrecordedAt\x12=\n\x0c\x65\x66\x66\x65\x63tive_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x65\x66\x66\x65\x63tiveAt\x12\x43\n\x08metadata\x18\x0b \x03(\x0b\x32\'.payments.ledger.v1.Entry.MetadataEntryR\x08metadata\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x95\x01\n\x0cTrialBalance\x12H\n\ncurrencies\x18\x01 \x03(\x0b\x32(.payments.ledger.v1.CurrencyTrialBalanceR\ncurrencies\x12;\n\x0brecorded_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrecordedAt\"\x94\x02\n\x14\x43urrencyTrialBalance\x12#\n\rcurrency_code\x18\x01 \x01(\tR\x0c\x63urrencyCode\x12/\n\x06\x64\x65\x62its\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x06\x64\x65\x62its\x12\x31\n\x07\x63redits\x18\x03 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x07\x63redits\x12\x37\n\ndifference\x18\x04 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\ndifference\x12:\n\x05types\x18\x05 \x03(\x0b\x32$.payments.ledger.v1.TypeTrialBalanceR\x05types\"\xfa\x01\n\x10TypeTrialBalance\x12\x33\n\x04type\x18\x01 \x01(\x0e\x32\x1f.payments.ledger.v1.AccountTypeR\x04type\x12\x1a\n\x08\x61\x63\x63ounts\x18\x02 \x01(\x03R\x08\x61\x63\x63ounts\x12/\n\x06\x64\x65\x62its\x18\x03 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x06\x64\x65\x62its\x12\x31\n\x07\x63redits\x18\x04 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x07\x63redits\x12\x31\n\x07\x62\x61lance\x18\x05 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x07\x62\x61lance*\xab\x01\n\x0b\x41\x63\x63ountType\x12\x1c\n\x18\x41\x43\x43OUNT_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43\x43OUNT_TYPE_ASSET\x10\x01\x12\x1a\n\x16\x41\x43\x43OUNT_TYPE_LIABILITY\x10\x02\x12\x17\n\x13\x41\x43\x43OUNT_TYPE_EQUITY\x10\x03\x12\x17\n\x13\x41\x43\x43OUNT_TYPE_INCOME\x10\x04\x12\x18\n\x14\x41\x43\x43OUNT_TYPE_EXPENSE\x10\x05*m\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n\x0bKIND_POSTED\x10\x01\x12\x10\n\x0cKIND_PENDING\x10\x02\x12\x15\n\x11KIND_POST_PENDING\x10\x03\x12\x15\n\x11KIND_VOID_PENDING\x10\x04*\x82\x01\n\tHoldState\x12\x1a\n\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fHOLD_STATE_OPEN\x10\x01\x12\x15\n\x11HOLD_STATE_POSTED\x10\x02\x12\x15\n\x11HOLD_STATE_VOIDED\x10\x03\x12\x16\n\x12HOLD_STATE_EXPIRED\x10\x04*Q\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44IRECTION_DEBIT\x10\x01\x12\x14\n\x10\x44IRECTION_CREDIT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACCOUNTFLAGS']._loaded_options = None
   _globals['_ACCOUNTFLAGS']._serialized_options = b'\272H\304\001\032\301\001\n\027account_flags.one_limit\022Wan account may bound its debits or its credits, not both: nothing could be posted to it\032M!(this.debits_must_not_exceed_credits && this.credits_must_not_exceed_debits)'
+  _globals['_ACCOUNTLIMITS']._loaded_options = None
+  _globals['_ACCOUNTLIMITS']._serialized_options = b'\272H\335\001\032\332\001\n\027account_limits.not_zero\022Sthe balance of a new account is zero: floor must not be above it, nor ceiling below\032j(!has(this.floor) || this.floor.minor_units <= 0) && (!has(this.ceiling) || this.ceiling.minor_units >= 0)'
   _globals['_ACCOUNT_METADATAENTRY']._loaded_options = None
   _globals['_ACCOUNT_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_ACCOUNT'].fields_by_name['account_id']._loaded_options = None
@@ -57,47 +60,57 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSFER'].fields_by_name['transfer_id']._loaded_options = None
   _globals['_TRANSFER'].fields_by_name['transfer_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_TRANSFER'].fields_by_name['debit_account_id']._loaded_options = None
-  _globals['_TRANSFER'].fields_by_name['debit_account_id']._serialized_options = b'\272H\034r\0322\030^[A-Za-z0-9._:-]{1,200}$'
+  _globals['_TRANSFER'].fields_by_name['debit_account_id']._serialized_options = b'\272H\037r\0322\030^[A-Za-z0-9._:-]{1,200}$\330\001\001'
   _globals['_TRANSFER'].fields_by_name['credit_account_id']._loaded_options = None
-  _globals['_TRANSFER'].fields_by_name['credit_account_id']._serialized_options = b'\272H\034r\0322\030^[A-Za-z0-9._:-]{1,200}$'
-  _globals['_TRANSFER'].fields_by_name['amount']._loaded_options = None
-  _globals['_TRANSFER'].fields_by_name['amount']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_TRANSFER'].fields_by_name['credit_account_id']._serialized_options = b'\272H\037r\0322\030^[A-Za-z0-9._:-]{1,200}$\330\001\001'
   _globals['_TRANSFER'].fields_by_name['code']._loaded_options = None
   _globals['_TRANSFER'].fields_by_name['code']._serialized_options = b'\272H\010\032\006\030\377\377\003(\000'
   _globals['_TRANSFER'].fields_by_name['kind']._loaded_options = None
   _globals['_TRANSFER'].fields_by_name['kind']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_TRANSFER'].fields_by_name['pending_id']._loaded_options = None
+  _globals['_TRANSFER'].fields_by_name['pending_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_TRANSFER'].fields_by_name['timeout']._loaded_options = None
+  _globals['_TRANSFER'].fields_by_name['timeout']._serialized_options = b'\272H\021\252\001\016\"\006\010\200\247\344\340\0132\004\020\300\204='
   _globals['_TRANSFER'].fields_by_name['effective_at']._loaded_options = None
   _globals['_TRANSFER'].fields_by_name['effective_at']._serialized_options = b'\272H\037\262\001\034\"\r\010\377\202\321\377\257\007\020\377\223\353\334\0032\013\010\200\222\270\303\230\376\377\377\377\001'
   _globals['_TRANSFER'].fields_by_name['metadata']._loaded_options = None
   _globals['_TRANSFER'].fields_by_name['metadata']._serialized_options = b'\272H\024\232\001\021\020 \"\006r\004\020\001\030@*\005r\003\030\200\004'
   _globals['_ENTRY_METADATAENTRY']._loaded_options = None
   _globals['_ENTRY_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_ACCOUNTTYPE']._serialized_start=3115
-  _globals['_ACCOUNTTYPE']._serialized_end=3286
-  _globals['_KIND']._serialized_start=3288
-  _globals['_KIND']._serialized_end=3333
-  _globals['_DIRECTION']._serialized_start=3335
-  _globals['_DIRECTION']._serialized_end=3416
-  _globals['_ACCOUNTFLAGS']._serialized_start=147
-  _globals['_ACCOUNTFLAGS']._serialized_end=524
-  _globals['_BALANCES']._serialized_start=526
-  _globals['_BALANCES']._serialized_end=612
-  _globals['_ACCOUNT']._serialized_start=615
-  _globals['_ACCOUNT']._serialized_end=1209
-  _globals['_ACCOUNT_METADATAENTRY']._serialized_start=1150
-  _globals['_ACCOUNT_METADATAENTRY']._serialized_end=1209
-  _globals['_TRANSFER']._serialized_start=1212
-  _globals['_TRANSFER']._serialized_end=1844
-  _globals['_TRANSFER_METADATAENTRY']._serialized_start=1150
-  _globals['_TRANSFER_METADATAENTRY']._serialized_end=1209
-  _globals['_ENTRY']._serialized_start=1847
-  _globals['_ENTRY']._serialized_end=2428
-  _globals['_ENTRY_METADATAENTRY']._serialized_start=1150
-  _globals['_ENTRY_METADATAENTRY']._serialized_end=1209
-  _globals['_TRIALBALANCE']._serialized_start=2431
-  _globals['_TRIALBALANCE']._serialized_end=2580
-  _globals['_CURRENCYTRIALBALANCE']._serialized_start=2583
-  _globals['_CURRENCYTRIALBALANCE']._serialized_end=2859
-  _globals['_TYPETRIALBALANCE']._serialized_start=2862
-  _globals['_TYPETRIALBALANCE']._serialized_end=3112
+  _globals['_ACCOUNTTYPE']._serialized_start=4412
+  _globals['_ACCOUNTTYPE']._serialized_end=4583
+  _globals['_KIND']._serialized_start=4585
+  _globals['_KIND']._serialized_end=4694
+  _globals['_HOLDSTATE']._serialized_start=4697
+  _globals['_HOLDSTATE']._serialized_end=4827
+  _globals['_DIRECTION']._serialized_start=4829
+  _globals['_DIRECTION']._serialized_end=4910
+  _globals['_ACCOUNTFLAGS']._serialized_start=179
+  _globals['_ACCOUNTFLAGS']._serialized_end=556
+  _globals['_ACCOUNTLIMITS']._serialized_start=559
+  _globals['_ACCOUNTLIMITS']._serialized_end=900
+  _globals['_BALANCES']._serialized_start=903
+  _globals['_BALANCES']._serialized_end=1069
+  _globals['_ACCOUNT']._serialized_start=1072
+  _globals['_ACCOUNT']._serialized_end=1725
+  _globals['_ACCOUNT_METADATAENTRY']._serialized_start=1666
+  _globals['_ACCOUNT_METADATAENTRY']._serialized_end=1725
+  _globals['_TRANSFER']._serialized_start=1728
+  _globals['_TRANSFER']._serialized_end=2674
+  _globals['_TRANSFER_METADATAENTRY']._serialized_start=1666
+  _globals['_TRANSFER_METADATAENTRY']._serialized_end=1725
+  _globals['_HOLD']._serialized_start=2677
+  _globals['_HOLD']._serialized_end=2850
+  _globals['_RECORDEDTRANSFER']._serialized_start=2853
+  _globals['_RECORDEDTRANSFER']._serialized_end=3141
+  _globals['_ENTRY']._serialized_start=3144
+  _globals['_ENTRY']._serialized_end=3725
+  _globals['_ENTRY_METADATAENTRY']._serialized_start=1666
+  _globals['_ENTRY_METADATAENTRY']._serialized_end=1725
+  _globals['_TRIALBALANCE']._serialized_start=3728
+  _globals['_TRIALBALANCE']._serialized_end=3877
+  _globals['_CURRENCYTRIALBALANCE']._serialized_start=3880
+  _globals['_CURRENCYTRIALBALANCE']._serialized_end=4156
+  _globals['_TYPETRIALBALANCE']._serialized_start=4159
+  _globals['_TYPETRIALBALANCE']._serialized_end=4409
 # @@protoc_insertion_point(module_scope)

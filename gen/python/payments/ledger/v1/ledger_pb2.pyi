@@ -5,6 +5,7 @@ The double-entry ledger: accounts, transfers between them, and the entries that 
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -67,15 +68,59 @@ class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Kind.ValueType],
     """Not given, which means KIND_POSTED."""
     KIND_POSTED: _Kind.ValueType  # 1
     """Moves the amount immediately and finally."""
+    KIND_PENDING: _Kind.ValueType  # 2
+    """Holds the amount: it counts against all limits and can be posted, whole or in part, or voided later."""
+    KIND_POST_PENDING: _Kind.ValueType  # 3
+    """Posts a hold, or a part of it."""
+    KIND_VOID_PENDING: _Kind.ValueType  # 4
+    """Gives a hold up, or what is left of it."""
 
 class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
-    """Kind is what a transfer does. Further kinds (pending, and the two that end a pending one) come later."""
+    """Kind is what a transfer does."""
 
 KIND_UNSPECIFIED: Kind.ValueType  # 0
 """Not given, which means KIND_POSTED."""
 KIND_POSTED: Kind.ValueType  # 1
 """Moves the amount immediately and finally."""
+KIND_PENDING: Kind.ValueType  # 2
+"""Holds the amount: it counts against all limits and can be posted, whole or in part, or voided later."""
+KIND_POST_PENDING: Kind.ValueType  # 3
+"""Posts a hold, or a part of it."""
+KIND_VOID_PENDING: Kind.ValueType  # 4
+"""Gives a hold up, or what is left of it."""
 Global___Kind: _TypeAlias = Kind  # noqa: Y015
+
+class _HoldState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HoldStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HOLD_STATE_UNSPECIFIED: _HoldState.ValueType  # 0
+    """Not known to this reader."""
+    HOLD_STATE_OPEN: _HoldState.ValueType  # 1
+    """It can be posted or voided."""
+    HOLD_STATE_POSTED: _HoldState.ValueType  # 2
+    """It was posted, in full or by a part that gave up the rest."""
+    HOLD_STATE_VOIDED: _HoldState.ValueType  # 3
+    """It was voided, or its rest was."""
+    HOLD_STATE_EXPIRED: _HoldState.ValueType  # 4
+    """What was left of it was given up when its time was over."""
+
+class HoldState(_HoldState, metaclass=_HoldStateEnumTypeWrapper):
+    """HoldState says how a hold stands."""
+
+HOLD_STATE_UNSPECIFIED: HoldState.ValueType  # 0
+"""Not known to this reader."""
+HOLD_STATE_OPEN: HoldState.ValueType  # 1
+"""It can be posted or voided."""
+HOLD_STATE_POSTED: HoldState.ValueType  # 2
+"""It was posted, in full or by a part that gave up the rest."""
+HOLD_STATE_VOIDED: HoldState.ValueType  # 3
+"""It was voided, or its rest was."""
+HOLD_STATE_EXPIRED: HoldState.ValueType  # 4
+"""What was left of it was given up when its time was over."""
+Global___HoldState: _TypeAlias = HoldState  # noqa: Y015
 
 class _Direction:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -119,7 +164,9 @@ class AccountFlags(_message.Message):
     TRANSFER_RESULT_EXCEEDS_DEBITS: a receivable that cannot be overpaid.
     """
     closed: _builtins.bool
-    """A closed account refuses every transfer."""
+    """A closed account refuses every transfer, but for one that voids a hold. An account is also closed by a hold with
+    closing_debit or closing_credit, and then opened again when that hold is voided or expires.
+    """
     def __init__(
         self,
         *,
@@ -136,28 +183,72 @@ class AccountFlags(_message.Message):
 Global___AccountFlags: _TypeAlias = AccountFlags  # noqa: Y015
 
 @_typing.final
+class AccountLimits(_message.Message):
+    """AccountLimits bound the balance of an account, on the side that its type grows on (see AccountType). Holds count as
+    if they were posted wherever that brings the balance nearer to a limit. They are set when the account is created.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOOR_FIELD_NUMBER: _builtins.int
+    CEILING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def floor(self) -> _type_pb2.Money:
+        """Lowest balance, zero or less: a transfer that would bring the balance below is refused. An overdraft of 500.00 USD
+        on a wallet (a liability) is a floor of -500.00 USD. Absent means none.
+        """
+
+    @_builtins.property
+    def ceiling(self) -> _type_pb2.Money:
+        """Highest balance, zero or more: a transfer that would bring the balance above is refused. A credit line of
+        500.00 USD on a receivable is a ceiling of 500.00 USD. Absent means none.
+        """
+
+    def __init__(
+        self,
+        *,
+        floor: _type_pb2.Money | None = ...,
+        ceiling: _type_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ceiling", b"ceiling", "floor", b"floor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ceiling", b"ceiling", "floor", b"floor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountLimits: _TypeAlias = AccountLimits  # noqa: Y015
+
+@_typing.final
 class Balances(_message.Message):
-    """Balances are what an account's transfers add up to, in minor units of its currency. Both sides only
-    ever grow. Numbers 3 and 4 are kept for the pending sides.
+    """Balances are what an account's transfers add up to, in minor units of its currency. Both posted sides only
+    ever grow.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DEBITS_POSTED_FIELD_NUMBER: _builtins.int
     CREDITS_POSTED_FIELD_NUMBER: _builtins.int
+    DEBITS_PENDING_FIELD_NUMBER: _builtins.int
+    CREDITS_PENDING_FIELD_NUMBER: _builtins.int
     debits_posted: _builtins.int
     """Sum of the debits posted."""
     credits_posted: _builtins.int
     """Sum of the credits posted."""
+    debits_pending: _builtins.int
+    """Sum of what open holds would debit."""
+    credits_pending: _builtins.int
+    """Sum of what open holds would credit."""
     def __init__(
         self,
         *,
         debits_posted: _builtins.int = ...,
         credits_posted: _builtins.int = ...,
+        debits_pending: _builtins.int = ...,
+        credits_pending: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits_posted", b"credits_posted", "debits_posted", b"debits_posted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits_pending", b"credits_pending", "credits_posted", b"credits_posted", "debits_pending", b"debits_pending", "debits_posted", b"debits_posted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -197,6 +288,7 @@ class Account(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     BALANCES_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """The tenant's own name of the account, e.g. `receivable:acme:USD`."""
     currency_code: _builtins.str
@@ -221,6 +313,10 @@ class Account(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When the account was created. Output only."""
 
+    @_builtins.property
+    def limits(self) -> Global___AccountLimits:
+        """Limits of the balance; absent means none."""
+
     def __init__(
         self,
         *,
@@ -232,10 +328,11 @@ class Account(_message.Message):
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         balances: Global___Balances | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        limits: Global___AccountLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["balances", b"balances", "created_at", b"created_at", "flags", b"flags"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balances", b"balances", "created_at", b"created_at", "flags", b"flags", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "balances", b"balances", "created_at", b"created_at", "currency_code", b"currency_code", "flags", b"flags", "metadata", b"metadata", "owner", b"owner", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "balances", b"balances", "created_at", b"created_at", "currency_code", b"currency_code", "flags", b"flags", "limits", b"limits", "metadata", b"metadata", "owner", b"owner", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -244,8 +341,7 @@ Global___Account: _TypeAlias = Account  # noqa: Y015
 @_typing.final
 class Transfer(_message.Message):
     """Transfer moves one amount from one account to another. It is never changed or deleted; a mistake is
-    reversed by its opposite. Numbers 7, 9 to 13 and 15 are kept for what api.md plans for pending,
-    balancing, closing and scheduled transfers.
+    reversed by its opposite. Number 15 is kept for what api.md plans for scheduled transfers.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -276,26 +372,60 @@ class Transfer(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    PENDING_ID_FIELD_NUMBER: _builtins.int
     LINKED_FIELD_NUMBER: _builtins.int
+    BALANCING_DEBIT_FIELD_NUMBER: _builtins.int
+    BALANCING_CREDIT_FIELD_NUMBER: _builtins.int
+    CLOSING_DEBIT_FIELD_NUMBER: _builtins.int
+    CLOSING_CREDIT_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
     EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    MULTI_CAPTURE_FIELD_NUMBER: _builtins.int
     transfer_id: _builtins.str
     """Name of this transfer and the key of its idempotency: sent again, it is answered and not repeated."""
     debit_account_id: _builtins.str
-    """Account that is debited."""
+    """Account that is debited. Empty, in a transfer that posts or voids a hold, means that of the hold."""
     credit_account_id: _builtins.str
-    """Account that is credited; another one than the debited."""
+    """Account that is credited; another one than the debited. Empty as above."""
     code: _builtins.int
     """The caller's own number for the reason of the transfer; 0 is none."""
     kind: Global___Kind.ValueType
     """What the transfer does."""
+    pending_id: _builtins.str
+    """The hold that is posted or voided, by its transfer_id."""
     linked: _builtins.bool
     """True ties this transfer to the next one of the batch: a chain is posted whole or not at all. The
     last transfer of a chain has linked = false.
     """
+    balancing_debit: _builtins.bool
+    """True moves at most what the debit account can give until its debits, holds counted, equal its credits: amount is the
+    most that moves. Refused with TRANSFER_RESULT_EXCEEDS_CREDITS when that is nothing, unless it is a hold that closes
+    an account.
+    """
+    balancing_credit: _builtins.bool
+    """True moves at most what the credit account can take until its credits, holds counted, equal its debits. Refused with
+    TRANSFER_RESULT_EXCEEDS_DEBITS when that is nothing, unless it is a hold that closes an account.
+    """
+    closing_debit: _builtins.bool
+    """True closes the debit account until the hold is voided or expires: it cannot be posted. Only of a hold."""
+    closing_credit: _builtins.bool
+    """True closes the credit account until the hold is voided or expires: it cannot be posted. Only of a hold."""
+    multi_capture: _builtins.bool
+    """True lets a hold be posted in several parts, until all of it is posted or the rest is voided. Otherwise the first
+    part gives up the rest. Only of a hold.
+    """
     @_builtins.property
     def amount(self) -> _type_pb2.Money:
-        """What moves: more than zero, in the currency of both accounts."""
+        """What moves: more than zero, in the currency of both accounts. Absent means all: of a balancing transfer what the
+        balance allows, of one that posts or voids a hold what is left of it. A hold that closes an account may be of zero.
+        """
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """How long a hold stands, in whole milliseconds, for a hundred years at most: what is left of it is given up after
+        that. Only of a hold; absent means for ever.
+        """
 
     @_builtins.property
     def effective_at(self) -> _timestamp_pb2.Timestamp:
@@ -314,17 +444,102 @@ class Transfer(_message.Message):
         amount: _type_pb2.Money | None = ...,
         code: _builtins.int = ...,
         kind: Global___Kind.ValueType = ...,
+        pending_id: _builtins.str = ...,
         linked: _builtins.bool = ...,
+        balancing_debit: _builtins.bool = ...,
+        balancing_credit: _builtins.bool = ...,
+        closing_debit: _builtins.bool = ...,
+        closing_credit: _builtins.bool = ...,
+        timeout: _duration_pb2.Duration | None = ...,
         effective_at: _timestamp_pb2.Timestamp | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        multi_capture: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "effective_at", b"effective_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "effective_at", b"effective_at", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "code", b"code", "credit_account_id", b"credit_account_id", "debit_account_id", b"debit_account_id", "effective_at", b"effective_at", "kind", b"kind", "linked", b"linked", "metadata", b"metadata", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balancing_credit", b"balancing_credit", "balancing_debit", b"balancing_debit", "closing_credit", b"closing_credit", "closing_debit", b"closing_debit", "code", b"code", "credit_account_id", b"credit_account_id", "debit_account_id", b"debit_account_id", "effective_at", b"effective_at", "kind", b"kind", "linked", b"linked", "metadata", b"metadata", "multi_capture", b"multi_capture", "pending_id", b"pending_id", "timeout", b"timeout", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Transfer: _TypeAlias = Transfer  # noqa: Y015
+
+@_typing.final
+class Hold(_message.Message):
+    """Hold is how a transfer of KIND_PENDING stands now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    state: Global___HoldState.ValueType
+    """How it stands. A hold whose time is over may be open for a moment until it is given up; it cannot be posted any more."""
+    @_builtins.property
+    def remaining(self) -> _type_pb2.Money:
+        """What can still be posted or voided; zero once the hold has ended."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When what is left of it is given up; absent for never."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___HoldState.ValueType = ...,
+        remaining: _type_pb2.Money | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "remaining", b"remaining"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "remaining", b"remaining", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hold: _TypeAlias = Hold  # noqa: Y015
+
+@_typing.final
+class RecordedTransfer(_message.Message):
+    """RecordedTransfer is a transfer in the books. It never changes; of a hold, how it stands does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    REVERSES_TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    REVERSED_BY_TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    reverses_transfer_id: _builtins.str
+    """The transfer that it reverses, if it was made by ReverseTransfer."""
+    reversed_by_transfer_id: _builtins.str
+    """The transfer that reversed it; empty when none did."""
+    @_builtins.property
+    def transfer(self) -> Global___Transfer:
+        """The transfer, with the accounts, the amount and the code that it came to, and when it takes effect."""
+
+    @_builtins.property
+    def recorded_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was recorded, in microseconds."""
+
+    @_builtins.property
+    def hold(self) -> Global___Hold:
+        """How it stands, if it is a hold."""
+
+    def __init__(
+        self,
+        *,
+        transfer: Global___Transfer | None = ...,
+        recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        hold: Global___Hold | None = ...,
+        reverses_transfer_id: _builtins.str = ...,
+        reversed_by_transfer_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "recorded_at", b"recorded_at", "transfer", b"transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "recorded_at", b"recorded_at", "reversed_by_transfer_id", b"reversed_by_transfer_id", "reverses_transfer_id", b"reverses_transfer_id", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordedTransfer: _TypeAlias = RecordedTransfer  # noqa: Y015
 
 @_typing.final
 class Entry(_message.Message):

@@ -45,6 +45,8 @@ class _AccountResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Account
     """An account of this id exists with another owner."""
     ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_METADATA: _AccountResult.ValueType  # 14
     """An account of this id exists with other metadata."""
+    ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_LIMITS: _AccountResult.ValueType  # 16
+    """An account of this id exists with other limits."""
     ACCOUNT_RESULT_EXISTS: _AccountResult.ValueType  # 15
     """The same account exists."""
 
@@ -71,6 +73,8 @@ ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_OWNER: AccountResult.ValueType  # 13
 """An account of this id exists with another owner."""
 ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_METADATA: AccountResult.ValueType  # 14
 """An account of this id exists with other metadata."""
+ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_LIMITS: AccountResult.ValueType  # 16
+"""An account of this id exists with other limits."""
 ACCOUNT_RESULT_EXISTS: AccountResult.ValueType  # 15
 """The same account exists."""
 Global___AccountResult: _TypeAlias = AccountResult  # noqa: Y015
@@ -99,6 +103,12 @@ class _TransferResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transf
     """A transfer of this id exists with another linked. The first content stands, here and below."""
     TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_KIND: _TransferResult.ValueType  # 23
     """A transfer of this id exists with another kind."""
+    TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_FLAGS: _TransferResult.ValueType  # 32
+    """A transfer of this id exists with other values of balancing, closing or multi_capture."""
+    TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_PENDING_ID: _TransferResult.ValueType  # 24
+    """A transfer of this id exists with another pending_id."""
+    TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_TIMEOUT: _TransferResult.ValueType  # 33
+    """A transfer of this id exists with another timeout."""
     TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID: _TransferResult.ValueType  # 25
     """A transfer of this id exists with another debit_account_id."""
     TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID: _TransferResult.ValueType  # 26
@@ -116,8 +126,44 @@ class _TransferResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transf
     posted before; a chain that mixes old and new transfers is refused, since its old part cannot
     hang on the new one any more.
     """
+    TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE: _TransferResult.ValueType  # 34
+    """A transfer that posts or voids a hold is balancing, closing or multi_capture, or a transfer that is no hold is
+    multi_capture.
+    """
+    TRANSFER_RESULT_PENDING_ID_MUST_NOT_BE_ZERO: _TransferResult.ValueType  # 35
+    """pending_id is empty in a transfer that posts or voids a hold."""
+    TRANSFER_RESULT_PENDING_ID_MUST_BE_DIFFERENT: _TransferResult.ValueType  # 36
+    """pending_id is the transfer's own id."""
+    TRANSFER_RESULT_TIMEOUT_RESERVED_FOR_PENDING_TRANSFER: _TransferResult.ValueType  # 37
+    """timeout is given in a transfer that is no hold."""
+    TRANSFER_RESULT_PENDING_TRANSFER_NOT_FOUND: _TransferResult.ValueType  # 90
+    """There is no hold of this pending_id. Burns the id."""
+    TRANSFER_RESULT_PENDING_TRANSFER_NOT_PENDING: _TransferResult.ValueType  # 91
+    """The transfer of this pending_id is no hold."""
+    TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_DEBIT_ACCOUNT_ID: _TransferResult.ValueType  # 92
+    """The hold has another debit_account_id."""
+    TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CREDIT_ACCOUNT_ID: _TransferResult.ValueType  # 93
+    """The hold has another credit_account_id."""
+    TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CURRENCY: _TransferResult.ValueType  # 94
+    """The hold is in another currency."""
+    TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CODE: _TransferResult.ValueType  # 95
+    """The hold has another code."""
+    TRANSFER_RESULT_EXCEEDS_PENDING_TRANSFER_AMOUNT: _TransferResult.ValueType  # 96
+    """More is posted than is left of the hold, or more is posted or voided than was held at first."""
+    TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT: _TransferResult.ValueType  # 97
+    """Another amount is voided than is left of the hold."""
+    TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_POSTED: _TransferResult.ValueType  # 98
+    """The hold was posted."""
+    TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_VOIDED: _TransferResult.ValueType  # 99
+    """The hold was voided."""
+    TRANSFER_RESULT_PENDING_TRANSFER_EXPIRED: _TransferResult.ValueType  # 100
+    """The hold has expired."""
     TRANSFER_RESULT_ACCOUNTS_MUST_BE_DIFFERENT: _TransferResult.ValueType  # 40
     """Debit and credit account are the same."""
+    TRANSFER_RESULT_PENDING_ID_MUST_BE_ZERO: _TransferResult.ValueType  # 42
+    """pending_id is given in a transfer that neither posts nor voids a hold."""
+    TRANSFER_RESULT_CLOSING_TRANSFER_MUST_BE_PENDING: _TransferResult.ValueType  # 43
+    """closing_debit or closing_credit is given in a transfer that is no hold."""
     TRANSFER_RESULT_AMOUNT_MUST_BE_POSITIVE: _TransferResult.ValueType  # 41
     """The amount is zero or negative."""
     TRANSFER_RESULT_DEBIT_ACCOUNT_NOT_FOUND: _TransferResult.ValueType  # 50
@@ -132,14 +178,28 @@ class _TransferResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transf
     """The debit account is closed. Burns the id."""
     TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED: _TransferResult.ValueType  # 61
     """The credit account is closed. Burns the id."""
+    TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING: _TransferResult.ValueType  # 72
+    """The pending debits of the debit account would leave the range of 64-bit minor units."""
+    TRANSFER_RESULT_OVERFLOWS_CREDITS_PENDING: _TransferResult.ValueType  # 73
+    """The pending credits of the credit account would leave the range of 64-bit minor units."""
     TRANSFER_RESULT_OVERFLOWS_DEBITS: _TransferResult.ValueType  # 70
-    """The debits of the debit account would leave the range of 64-bit minor units."""
+    """The debits of the debit account, holds counted, would leave the range of 64-bit minor units."""
     TRANSFER_RESULT_OVERFLOWS_CREDITS: _TransferResult.ValueType  # 71
-    """The credits of the credit account would leave the range of 64-bit minor units."""
+    """The credits of the credit account, holds counted, would leave the range of 64-bit minor units."""
+    TRANSFER_RESULT_OVERFLOWS_TIMEOUT: _TransferResult.ValueType  # 74
+    """The hold would end after the year 9999."""
     TRANSFER_RESULT_EXCEEDS_CREDITS: _TransferResult.ValueType  # 80
-    """The debit account bounds its debits by its credits, and they do not suffice. Burns the id."""
+    """The debit account bounds its debits by its credits, and they do not suffice, holds counted. Burns the id."""
     TRANSFER_RESULT_EXCEEDS_DEBITS: _TransferResult.ValueType  # 81
-    """The credit account bounds its credits by its debits, and they do not suffice. Burns the id."""
+    """The credit account bounds its credits by its debits, and they do not suffice, holds counted. Burns the id."""
+    TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR: _TransferResult.ValueType  # 82
+    """The balance of the debit account would fall below its floor. Burns the id."""
+    TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING: _TransferResult.ValueType  # 83
+    """The balance of the debit account would rise above its ceiling. Burns the id."""
+    TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR: _TransferResult.ValueType  # 84
+    """The balance of the credit account would fall below its floor. Burns the id."""
+    TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING: _TransferResult.ValueType  # 85
+    """The balance of the credit account would rise above its ceiling. Burns the id."""
 
 class TransferResult(_TransferResult, metaclass=_TransferResultEnumTypeWrapper):
     """TransferResult is the verdict on one transfer of PostTransfers. When several apply, the first of this
@@ -169,6 +229,12 @@ TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_LINKED: TransferResult.ValueType  # 22
 """A transfer of this id exists with another linked. The first content stands, here and below."""
 TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_KIND: TransferResult.ValueType  # 23
 """A transfer of this id exists with another kind."""
+TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_FLAGS: TransferResult.ValueType  # 32
+"""A transfer of this id exists with other values of balancing, closing or multi_capture."""
+TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_PENDING_ID: TransferResult.ValueType  # 24
+"""A transfer of this id exists with another pending_id."""
+TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_TIMEOUT: TransferResult.ValueType  # 33
+"""A transfer of this id exists with another timeout."""
 TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID: TransferResult.ValueType  # 25
 """A transfer of this id exists with another debit_account_id."""
 TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID: TransferResult.ValueType  # 26
@@ -186,8 +252,44 @@ TRANSFER_RESULT_EXISTS: TransferResult.ValueType  # 31
 posted before; a chain that mixes old and new transfers is refused, since its old part cannot
 hang on the new one any more.
 """
+TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE: TransferResult.ValueType  # 34
+"""A transfer that posts or voids a hold is balancing, closing or multi_capture, or a transfer that is no hold is
+multi_capture.
+"""
+TRANSFER_RESULT_PENDING_ID_MUST_NOT_BE_ZERO: TransferResult.ValueType  # 35
+"""pending_id is empty in a transfer that posts or voids a hold."""
+TRANSFER_RESULT_PENDING_ID_MUST_BE_DIFFERENT: TransferResult.ValueType  # 36
+"""pending_id is the transfer's own id."""
+TRANSFER_RESULT_TIMEOUT_RESERVED_FOR_PENDING_TRANSFER: TransferResult.ValueType  # 37
+"""timeout is given in a transfer that is no hold."""
+TRANSFER_RESULT_PENDING_TRANSFER_NOT_FOUND: TransferResult.ValueType  # 90
+"""There is no hold of this pending_id. Burns the id."""
+TRANSFER_RESULT_PENDING_TRANSFER_NOT_PENDING: TransferResult.ValueType  # 91
+"""The transfer of this pending_id is no hold."""
+TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_DEBIT_ACCOUNT_ID: TransferResult.ValueType  # 92
+"""The hold has another debit_account_id."""
+TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CREDIT_ACCOUNT_ID: TransferResult.ValueType  # 93
+"""The hold has another credit_account_id."""
+TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CURRENCY: TransferResult.ValueType  # 94
+"""The hold is in another currency."""
+TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CODE: TransferResult.ValueType  # 95
+"""The hold has another code."""
+TRANSFER_RESULT_EXCEEDS_PENDING_TRANSFER_AMOUNT: TransferResult.ValueType  # 96
+"""More is posted than is left of the hold, or more is posted or voided than was held at first."""
+TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT: TransferResult.ValueType  # 97
+"""Another amount is voided than is left of the hold."""
+TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_POSTED: TransferResult.ValueType  # 98
+"""The hold was posted."""
+TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_VOIDED: TransferResult.ValueType  # 99
+"""The hold was voided."""
+TRANSFER_RESULT_PENDING_TRANSFER_EXPIRED: TransferResult.ValueType  # 100
+"""The hold has expired."""
 TRANSFER_RESULT_ACCOUNTS_MUST_BE_DIFFERENT: TransferResult.ValueType  # 40
 """Debit and credit account are the same."""
+TRANSFER_RESULT_PENDING_ID_MUST_BE_ZERO: TransferResult.ValueType  # 42
+"""pending_id is given in a transfer that neither posts nor voids a hold."""
+TRANSFER_RESULT_CLOSING_TRANSFER_MUST_BE_PENDING: TransferResult.ValueType  # 43
+"""closing_debit or closing_credit is given in a transfer that is no hold."""
 TRANSFER_RESULT_AMOUNT_MUST_BE_POSITIVE: TransferResult.ValueType  # 41
 """The amount is zero or negative."""
 TRANSFER_RESULT_DEBIT_ACCOUNT_NOT_FOUND: TransferResult.ValueType  # 50
@@ -202,14 +304,28 @@ TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED: TransferResult.ValueType  # 60
 """The debit account is closed. Burns the id."""
 TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED: TransferResult.ValueType  # 61
 """The credit account is closed. Burns the id."""
+TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING: TransferResult.ValueType  # 72
+"""The pending debits of the debit account would leave the range of 64-bit minor units."""
+TRANSFER_RESULT_OVERFLOWS_CREDITS_PENDING: TransferResult.ValueType  # 73
+"""The pending credits of the credit account would leave the range of 64-bit minor units."""
 TRANSFER_RESULT_OVERFLOWS_DEBITS: TransferResult.ValueType  # 70
-"""The debits of the debit account would leave the range of 64-bit minor units."""
+"""The debits of the debit account, holds counted, would leave the range of 64-bit minor units."""
 TRANSFER_RESULT_OVERFLOWS_CREDITS: TransferResult.ValueType  # 71
-"""The credits of the credit account would leave the range of 64-bit minor units."""
+"""The credits of the credit account, holds counted, would leave the range of 64-bit minor units."""
+TRANSFER_RESULT_OVERFLOWS_TIMEOUT: TransferResult.ValueType  # 74
+"""The hold would end after the year 9999."""
 TRANSFER_RESULT_EXCEEDS_CREDITS: TransferResult.ValueType  # 80
-"""The debit account bounds its debits by its credits, and they do not suffice. Burns the id."""
+"""The debit account bounds its debits by its credits, and they do not suffice, holds counted. Burns the id."""
 TRANSFER_RESULT_EXCEEDS_DEBITS: TransferResult.ValueType  # 81
-"""The credit account bounds its credits by its debits, and they do not suffice. Burns the id."""
+"""The credit account bounds its credits by its debits, and they do not suffice, holds counted. Burns the id."""
+TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR: TransferResult.ValueType  # 82
+"""The balance of the debit account would fall below its floor. Burns the id."""
+TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING: TransferResult.ValueType  # 83
+"""The balance of the debit account would rise above its ceiling. Burns the id."""
+TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR: TransferResult.ValueType  # 84
+"""The balance of the credit account would fall below its floor. Burns the id."""
+TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING: TransferResult.ValueType  # 85
+"""The balance of the credit account would rise above its ceiling. Burns the id."""
 Global___TransferResult: _TypeAlias = TransferResult  # noqa: Y015
 
 @_typing.final
@@ -381,6 +497,60 @@ class PostTransfersResponse(_message.Message):
 Global___PostTransfersResponse: _TypeAlias = PostTransfersResponse  # noqa: Y015
 
 @_typing.final
+class ReverseTransferRequest(_message.Message):
+    """ReverseTransferRequest names the transfer and says why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Key of the idempotency of this call."""
+    transfer_id: _builtins.str
+    """The transfer to reverse."""
+    reason: _builtins.str
+    """Why; kept as `reason` in the metadata of the reversal."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        transfer_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "request_id", b"request_id", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReverseTransferRequest: _TypeAlias = ReverseTransferRequest  # noqa: Y015
+
+@_typing.final
+class ReverseTransferResponse(_message.Message):
+    """ReverseTransferResponse carries the reversal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transfer(self) -> _ledger_pb2.RecordedTransfer:
+        """The transfer that reverses it, as it is in the books."""
+
+    def __init__(
+        self,
+        *,
+        transfer: _ledger_pb2.RecordedTransfer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReverseTransferResponse: _TypeAlias = ReverseTransferResponse  # noqa: Y015
+
+@_typing.final
 class GetAccountRequest(_message.Message):
     """GetAccountRequest names the account."""
 
@@ -425,6 +595,52 @@ class GetAccountResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetAccountResponse: _TypeAlias = GetAccountResponse  # noqa: Y015
+
+@_typing.final
+class GetTransferRequest(_message.Message):
+    """GetTransferRequest names the transfer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    transfer_id: _builtins.str
+    """Its id."""
+    def __init__(
+        self,
+        *,
+        transfer_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTransferRequest: _TypeAlias = GetTransferRequest  # noqa: Y015
+
+@_typing.final
+class GetTransferResponse(_message.Message):
+    """GetTransferResponse carries the transfer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transfer(self) -> _ledger_pb2.RecordedTransfer:
+        """The transfer as it is in the books."""
+
+    def __init__(
+        self,
+        *,
+        transfer: _ledger_pb2.RecordedTransfer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTransferResponse: _TypeAlias = GetTransferResponse  # noqa: Y015
 
 @_typing.final
 class ListAccountsRequest(_message.Message):

@@ -45,10 +45,20 @@ class LedgerServiceStub:
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostTransfersRequest.SerializeToString,
                 response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostTransfersResponse.FromString,
                 _registered_method=True)
+        self.ReverseTransfer = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/ReverseTransfer',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferResponse.FromString,
+                _registered_method=True)
         self.GetAccount = channel.unary_unary(
                 '/payments.ledger.v1.LedgerService/GetAccount',
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetAccountRequest.SerializeToString,
                 response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetAccountResponse.FromString,
+                _registered_method=True)
+        self.GetTransfer = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/GetTransfer',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTransferRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTransferResponse.FromString,
                 _registered_method=True)
         self.ListAccounts = channel.unary_unary(
                 '/payments.ledger.v1.LedgerService/ListAccounts',
@@ -93,8 +103,28 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReverseTransfer(self, request, context):
+        """ReverseTransfer posts the opposite of a transfer that was posted, once: the same amount from the account that was
+        credited to the one that was debited, with the same code, now. Both stay in the books and name each other. The
+        accounts' limits hold for it as for every transfer.
+
+        Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
+        TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAccount(self, request, context):
         """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTransfer(self, request, context):
+        """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
+        of this id, or one that was refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,10 +174,20 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostTransfersRequest.FromString,
                     response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostTransfersResponse.SerializeToString,
             ),
+            'ReverseTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReverseTransfer,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferResponse.SerializeToString,
+            ),
             'GetAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAccount,
                     request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetAccountRequest.FromString,
                     response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetAccountResponse.SerializeToString,
+            ),
+            'GetTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTransfer,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTransferRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTransferResponse.SerializeToString,
             ),
             'ListAccounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAccounts,
@@ -236,6 +276,33 @@ class LedgerService:
             _registered_method=True)
 
     @staticmethod
+    def ReverseTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/ReverseTransfer',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetAccount(request,
             target,
             options=(),
@@ -252,6 +319,33 @@ class LedgerService:
             '/payments.ledger.v1.LedgerService/GetAccount',
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetAccountRequest.SerializeToString,
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/GetTransfer',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTransferRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTransferResponse.FromString,
             options,
             channel_credentials,
             insecure,

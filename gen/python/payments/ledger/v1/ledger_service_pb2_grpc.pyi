@@ -42,8 +42,20 @@ class LedgerServiceStub:
     one that is refused does not disturb the others, unless they are linked to it. The answer comes
     after the commit. A caller that lost the answer sends the same call again and learns the same.
     """
+    ReverseTransfer: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ReverseTransferRequest, _ledger_service_pb2.ReverseTransferResponse]
+    """ReverseTransfer posts the opposite of a transfer that was posted, once: the same amount from the account that was
+    credited to the one that was debited, with the same code, now. Both stay in the books and name each other. The
+    accounts' limits hold for it as for every transfer.
+
+    Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
+    TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+    """
     GetAccount: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetAccountRequest, _ledger_service_pb2.GetAccountResponse]
     """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
+    GetTransfer: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetTransferRequest, _ledger_service_pb2.GetTransferResponse]
+    """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
+    of this id, or one that was refused.
+    """
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListAccountsRequest, _ledger_service_pb2.ListAccountsResponse]
     """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency."""
     ListEntries: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]
@@ -72,8 +84,20 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     one that is refused does not disturb the others, unless they are linked to it. The answer comes
     after the commit. A caller that lost the answer sends the same call again and learns the same.
     """
+    ReverseTransfer: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ReverseTransferRequest, _ledger_service_pb2.ReverseTransferResponse]  # type: ignore[assignment]
+    """ReverseTransfer posts the opposite of a transfer that was posted, once: the same amount from the account that was
+    credited to the one that was debited, with the same code, now. Both stay in the books and name each other. The
+    accounts' limits hold for it as for every transfer.
+
+    Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
+    TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+    """
     GetAccount: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetAccountRequest, _ledger_service_pb2.GetAccountResponse]  # type: ignore[assignment]
     """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
+    GetTransfer: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetTransferRequest, _ledger_service_pb2.GetTransferResponse]  # type: ignore[assignment]
+    """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
+    of this id, or one that was refused.
+    """
     ListAccounts: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListAccountsRequest, _ledger_service_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency."""
     ListEntries: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]  # type: ignore[assignment]
@@ -113,12 +137,36 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ReverseTransfer(
+        self,
+        request: _ledger_service_pb2.ReverseTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.ReverseTransferResponse, _abc.Awaitable[_ledger_service_pb2.ReverseTransferResponse]]:
+        """ReverseTransfer posts the opposite of a transfer that was posted, once: the same amount from the account that was
+        credited to the one that was debited, with the same code, now. Both stay in the books and name each other. The
+        accounts' limits hold for it as for every transfer.
+
+        Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
+        TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+        """
+
+    @_abc_1.abstractmethod
     def GetAccount(
         self,
         request: _ledger_service_pb2.GetAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.GetAccountResponse, _abc.Awaitable[_ledger_service_pb2.GetAccountResponse]]:
         """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
+
+    @_abc_1.abstractmethod
+    def GetTransfer(
+        self,
+        request: _ledger_service_pb2.GetTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.GetTransferResponse, _abc.Awaitable[_ledger_service_pb2.GetTransferResponse]]:
+        """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
+        of this id, or one that was refused.
+        """
 
     @_abc_1.abstractmethod
     def ListAccounts(

@@ -444,6 +444,34 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "refused": "XXQ", "result": "UNKNOWN_CURRENCY"}}
     """
 
+    TRANSFER_NOT_REVERSIBLE = 501
+    """
+    Only what was posted can be reversed: a hold is voided instead, and what voided one moved nothing.
+
+    Metadata: `transfer_id`, `kind`.
+
+        {"reason": "TRANSFER_NOT_REVERSIBLE", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "kind": "PENDING"}}
+    """
+
+    TRANSFER_ALREADY_REVERSED = 502
+    """
+    The transfer was reversed before; `reversal_id` is the transfer that did it. A reversal can be reversed in its turn.
+
+    Metadata: `transfer_id`, `reversal_id`.
+
+        {"reason": "TRANSFER_ALREADY_REVERSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "reversal_id": "6f1c2c64-93d1-5c8a-9e0a-5a1d4a1f3b11"}}
+    """
+
+    REVERSAL_REFUSED = 503
+    """
+    The accounts refuse the opposite of the transfer: `result` says why, as PostTransfers would. Nothing was posted; once the
+    accounts take it, the same call posts it.
+
+    Metadata: `transfer_id`, `result`.
+
+        {"reason": "REVERSAL_REFUSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "result": "EXCEEDS_CREDITS"}}
+    """
+
     UNKNOWN_PROCESSOR = 600
     """
     ---- Orchestration: 600 to 699.
@@ -797,6 +825,9 @@ class ErrorReason(betterproto2.Enum):
             402: "ERROR_REASON_POSTING_REFUSED",
             403: "ERROR_REASON_PERIOD_NOT_ENDED",
             500: "ERROR_REASON_PAYMENT_NOT_BOOKABLE",
+            501: "ERROR_REASON_TRANSFER_NOT_REVERSIBLE",
+            502: "ERROR_REASON_TRANSFER_ALREADY_REVERSED",
+            503: "ERROR_REASON_REVERSAL_REFUSED",
             600: "ERROR_REASON_UNKNOWN_PROCESSOR",
             800: "ERROR_REASON_EVENT_TOO_LARGE",
             801: "ERROR_REASON_STREAM_ENDED",
@@ -879,6 +910,9 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_POSTING_REFUSED": 402,
             "ERROR_REASON_PERIOD_NOT_ENDED": 403,
             "ERROR_REASON_PAYMENT_NOT_BOOKABLE": 500,
+            "ERROR_REASON_TRANSFER_NOT_REVERSIBLE": 501,
+            "ERROR_REASON_TRANSFER_ALREADY_REVERSED": 502,
+            "ERROR_REASON_REVERSAL_REFUSED": 503,
             "ERROR_REASON_UNKNOWN_PROCESSOR": 600,
             "ERROR_REASON_EVENT_TOO_LARGE": 800,
             "ERROR_REASON_STREAM_ENDED": 801,

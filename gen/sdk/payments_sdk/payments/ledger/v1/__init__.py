@@ -6,6 +6,7 @@
 __all__ = (
     "Account",
     "AccountFlags",
+    "AccountLimits",
     "AccountResult",
     "AccountType",
     "Balances",
@@ -20,8 +21,12 @@ __all__ = (
     "ExportEntriesResponse",
     "GetAccountRequest",
     "GetAccountResponse",
+    "GetTransferRequest",
+    "GetTransferResponse",
     "GetTrialBalanceRequest",
     "GetTrialBalanceResponse",
+    "Hold",
+    "HoldState",
     "Kind",
     "ListAccountsRequest",
     "ListAccountsResponse",
@@ -30,6 +35,9 @@ __all__ = (
     "PostTransferResult",
     "PostTransfersRequest",
     "PostTransfersResponse",
+    "RecordedTransfer",
+    "ReverseTransferRequest",
+    "ReverseTransferResponse",
     "Transfer",
     "TransferResult",
     "TrialBalance",
@@ -99,6 +107,11 @@ class AccountResult(betterproto2.Enum):
     An account of this id exists with other metadata.
     """
 
+    EXISTS_WITH_DIFFERENT_LIMITS = 16
+    """
+    An account of this id exists with other limits.
+    """
+
     EXISTS = 15
     """
     The same account exists.
@@ -116,6 +129,7 @@ class AccountResult(betterproto2.Enum):
             12: "ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_FLAGS",
             13: "ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_OWNER",
             14: "ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_METADATA",
+            16: "ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_LIMITS",
             15: "ACCOUNT_RESULT_EXISTS",
         }
 
@@ -131,6 +145,7 @@ class AccountResult(betterproto2.Enum):
             "ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_FLAGS": 12,
             "ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_OWNER": 13,
             "ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_METADATA": 14,
+            "ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_LIMITS": 16,
             "ACCOUNT_RESULT_EXISTS": 15,
         }
 
@@ -230,9 +245,60 @@ class Direction(betterproto2.Enum):
         }
 
 
+class HoldState(betterproto2.Enum):
+    """
+    HoldState says how a hold stands.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not known to this reader.
+    """
+
+    OPEN = 1
+    """
+    It can be posted or voided.
+    """
+
+    POSTED = 2
+    """
+    It was posted, in full or by a part that gave up the rest.
+    """
+
+    VOIDED = 3
+    """
+    It was voided, or its rest was.
+    """
+
+    EXPIRED = 4
+    """
+    What was left of it was given up when its time was over.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "HOLD_STATE_UNSPECIFIED",
+            1: "HOLD_STATE_OPEN",
+            2: "HOLD_STATE_POSTED",
+            3: "HOLD_STATE_VOIDED",
+            4: "HOLD_STATE_EXPIRED",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "HOLD_STATE_UNSPECIFIED": 0,
+            "HOLD_STATE_OPEN": 1,
+            "HOLD_STATE_POSTED": 2,
+            "HOLD_STATE_VOIDED": 3,
+            "HOLD_STATE_EXPIRED": 4,
+        }
+
+
 class Kind(betterproto2.Enum):
     """
-    Kind is what a transfer does. Further kinds (pending, and the two that end a pending one) come later.
+    Kind is what a transfer does.
     """
 
     UNSPECIFIED = 0
@@ -245,11 +311,29 @@ class Kind(betterproto2.Enum):
     Moves the amount immediately and finally.
     """
 
+    PENDING = 2
+    """
+    Holds the amount: it counts against all limits and can be posted, whole or in part, or voided later.
+    """
+
+    POST_PENDING = 3
+    """
+    Posts a hold, or a part of it.
+    """
+
+    VOID_PENDING = 4
+    """
+    Gives a hold up, or what is left of it.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
             0: "KIND_UNSPECIFIED",
             1: "KIND_POSTED",
+            2: "KIND_PENDING",
+            3: "KIND_POST_PENDING",
+            4: "KIND_VOID_PENDING",
         }
 
     @classmethod
@@ -257,6 +341,9 @@ class Kind(betterproto2.Enum):
         return {
             "KIND_UNSPECIFIED": 0,
             "KIND_POSTED": 1,
+            "KIND_PENDING": 2,
+            "KIND_POST_PENDING": 3,
+            "KIND_VOID_PENDING": 4,
         }
 
 
@@ -316,6 +403,21 @@ class TransferResult(betterproto2.Enum):
     A transfer of this id exists with another kind.
     """
 
+    EXISTS_WITH_DIFFERENT_FLAGS = 32
+    """
+    A transfer of this id exists with other values of balancing, closing or multi_capture.
+    """
+
+    EXISTS_WITH_DIFFERENT_PENDING_ID = 24
+    """
+    A transfer of this id exists with another pending_id.
+    """
+
+    EXISTS_WITH_DIFFERENT_TIMEOUT = 33
+    """
+    A transfer of this id exists with another timeout.
+    """
+
     EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID = 25
     """
     A transfer of this id exists with another debit_account_id.
@@ -353,9 +455,95 @@ class TransferResult(betterproto2.Enum):
     hang on the new one any more.
     """
 
+    FLAGS_ARE_MUTUALLY_EXCLUSIVE = 34
+    """
+    A transfer that posts or voids a hold is balancing, closing or multi_capture, or a transfer that is no hold is
+    multi_capture.
+    """
+
+    PENDING_ID_MUST_NOT_BE_ZERO = 35
+    """
+    pending_id is empty in a transfer that posts or voids a hold.
+    """
+
+    PENDING_ID_MUST_BE_DIFFERENT = 36
+    """
+    pending_id is the transfer's own id.
+    """
+
+    TIMEOUT_RESERVED_FOR_PENDING_TRANSFER = 37
+    """
+    timeout is given in a transfer that is no hold.
+    """
+
+    PENDING_TRANSFER_NOT_FOUND = 90
+    """
+    There is no hold of this pending_id. Burns the id.
+    """
+
+    PENDING_TRANSFER_NOT_PENDING = 91
+    """
+    The transfer of this pending_id is no hold.
+    """
+
+    PENDING_TRANSFER_HAS_DIFFERENT_DEBIT_ACCOUNT_ID = 92
+    """
+    The hold has another debit_account_id.
+    """
+
+    PENDING_TRANSFER_HAS_DIFFERENT_CREDIT_ACCOUNT_ID = 93
+    """
+    The hold has another credit_account_id.
+    """
+
+    PENDING_TRANSFER_HAS_DIFFERENT_CURRENCY = 94
+    """
+    The hold is in another currency.
+    """
+
+    PENDING_TRANSFER_HAS_DIFFERENT_CODE = 95
+    """
+    The hold has another code.
+    """
+
+    EXCEEDS_PENDING_TRANSFER_AMOUNT = 96
+    """
+    More is posted than is left of the hold, or more is posted or voided than was held at first.
+    """
+
+    PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT = 97
+    """
+    Another amount is voided than is left of the hold.
+    """
+
+    PENDING_TRANSFER_ALREADY_POSTED = 98
+    """
+    The hold was posted.
+    """
+
+    PENDING_TRANSFER_ALREADY_VOIDED = 99
+    """
+    The hold was voided.
+    """
+
+    PENDING_TRANSFER_EXPIRED = 100
+    """
+    The hold has expired.
+    """
+
     ACCOUNTS_MUST_BE_DIFFERENT = 40
     """
     Debit and credit account are the same.
+    """
+
+    PENDING_ID_MUST_BE_ZERO = 42
+    """
+    pending_id is given in a transfer that neither posts nor voids a hold.
+    """
+
+    CLOSING_TRANSFER_MUST_BE_PENDING = 43
+    """
+    closing_debit or closing_credit is given in a transfer that is no hold.
     """
 
     AMOUNT_MUST_BE_POSITIVE = 41
@@ -393,24 +581,59 @@ class TransferResult(betterproto2.Enum):
     The credit account is closed. Burns the id.
     """
 
+    OVERFLOWS_DEBITS_PENDING = 72
+    """
+    The pending debits of the debit account would leave the range of 64-bit minor units.
+    """
+
+    OVERFLOWS_CREDITS_PENDING = 73
+    """
+    The pending credits of the credit account would leave the range of 64-bit minor units.
+    """
+
     OVERFLOWS_DEBITS = 70
     """
-    The debits of the debit account would leave the range of 64-bit minor units.
+    The debits of the debit account, holds counted, would leave the range of 64-bit minor units.
     """
 
     OVERFLOWS_CREDITS = 71
     """
-    The credits of the credit account would leave the range of 64-bit minor units.
+    The credits of the credit account, holds counted, would leave the range of 64-bit minor units.
+    """
+
+    OVERFLOWS_TIMEOUT = 74
+    """
+    The hold would end after the year 9999.
     """
 
     EXCEEDS_CREDITS = 80
     """
-    The debit account bounds its debits by its credits, and they do not suffice. Burns the id.
+    The debit account bounds its debits by its credits, and they do not suffice, holds counted. Burns the id.
     """
 
     EXCEEDS_DEBITS = 81
     """
-    The credit account bounds its credits by its debits, and they do not suffice. Burns the id.
+    The credit account bounds its credits by its debits, and they do not suffice, holds counted. Burns the id.
+    """
+
+    DEBIT_ACCOUNT_BELOW_FLOOR = 82
+    """
+    The balance of the debit account would fall below its floor. Burns the id.
+    """
+
+    DEBIT_ACCOUNT_ABOVE_CEILING = 83
+    """
+    The balance of the debit account would rise above its ceiling. Burns the id.
+    """
+
+    CREDIT_ACCOUNT_BELOW_FLOOR = 84
+    """
+    The balance of the credit account would fall below its floor. Burns the id.
+    """
+
+    CREDIT_ACCOUNT_ABOVE_CEILING = 85
+    """
+    The balance of the credit account would rise above its ceiling. Burns the id.
     """
 
     @classmethod
@@ -425,6 +648,9 @@ class TransferResult(betterproto2.Enum):
             21: "TRANSFER_RESULT_ID_ALREADY_FAILED",
             22: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_LINKED",
             23: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_KIND",
+            32: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_FLAGS",
+            24: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_PENDING_ID",
+            33: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_TIMEOUT",
             25: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID",
             26: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID",
             27: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_AMOUNT",
@@ -432,7 +658,24 @@ class TransferResult(betterproto2.Enum):
             29: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA",
             30: "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT",
             31: "TRANSFER_RESULT_EXISTS",
+            34: "TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE",
+            35: "TRANSFER_RESULT_PENDING_ID_MUST_NOT_BE_ZERO",
+            36: "TRANSFER_RESULT_PENDING_ID_MUST_BE_DIFFERENT",
+            37: "TRANSFER_RESULT_TIMEOUT_RESERVED_FOR_PENDING_TRANSFER",
+            90: "TRANSFER_RESULT_PENDING_TRANSFER_NOT_FOUND",
+            91: "TRANSFER_RESULT_PENDING_TRANSFER_NOT_PENDING",
+            92: "TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_DEBIT_ACCOUNT_ID",
+            93: "TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CREDIT_ACCOUNT_ID",
+            94: "TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CURRENCY",
+            95: "TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CODE",
+            96: "TRANSFER_RESULT_EXCEEDS_PENDING_TRANSFER_AMOUNT",
+            97: "TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT",
+            98: "TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_POSTED",
+            99: "TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_VOIDED",
+            100: "TRANSFER_RESULT_PENDING_TRANSFER_EXPIRED",
             40: "TRANSFER_RESULT_ACCOUNTS_MUST_BE_DIFFERENT",
+            42: "TRANSFER_RESULT_PENDING_ID_MUST_BE_ZERO",
+            43: "TRANSFER_RESULT_CLOSING_TRANSFER_MUST_BE_PENDING",
             41: "TRANSFER_RESULT_AMOUNT_MUST_BE_POSITIVE",
             50: "TRANSFER_RESULT_DEBIT_ACCOUNT_NOT_FOUND",
             51: "TRANSFER_RESULT_CREDIT_ACCOUNT_NOT_FOUND",
@@ -440,10 +683,17 @@ class TransferResult(betterproto2.Enum):
             53: "TRANSFER_RESULT_AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS",
             60: "TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED",
             61: "TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED",
+            72: "TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING",
+            73: "TRANSFER_RESULT_OVERFLOWS_CREDITS_PENDING",
             70: "TRANSFER_RESULT_OVERFLOWS_DEBITS",
             71: "TRANSFER_RESULT_OVERFLOWS_CREDITS",
+            74: "TRANSFER_RESULT_OVERFLOWS_TIMEOUT",
             80: "TRANSFER_RESULT_EXCEEDS_CREDITS",
             81: "TRANSFER_RESULT_EXCEEDS_DEBITS",
+            82: "TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR",
+            83: "TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING",
+            84: "TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR",
+            85: "TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING",
         }
 
     @classmethod
@@ -458,6 +708,9 @@ class TransferResult(betterproto2.Enum):
             "TRANSFER_RESULT_ID_ALREADY_FAILED": 21,
             "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_LINKED": 22,
             "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_KIND": 23,
+            "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_FLAGS": 32,
+            "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_PENDING_ID": 24,
+            "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_TIMEOUT": 33,
             "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID": 25,
             "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID": 26,
             "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_AMOUNT": 27,
@@ -465,7 +718,24 @@ class TransferResult(betterproto2.Enum):
             "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA": 29,
             "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT": 30,
             "TRANSFER_RESULT_EXISTS": 31,
+            "TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE": 34,
+            "TRANSFER_RESULT_PENDING_ID_MUST_NOT_BE_ZERO": 35,
+            "TRANSFER_RESULT_PENDING_ID_MUST_BE_DIFFERENT": 36,
+            "TRANSFER_RESULT_TIMEOUT_RESERVED_FOR_PENDING_TRANSFER": 37,
+            "TRANSFER_RESULT_PENDING_TRANSFER_NOT_FOUND": 90,
+            "TRANSFER_RESULT_PENDING_TRANSFER_NOT_PENDING": 91,
+            "TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_DEBIT_ACCOUNT_ID": 92,
+            "TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CREDIT_ACCOUNT_ID": 93,
+            "TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CURRENCY": 94,
+            "TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_CODE": 95,
+            "TRANSFER_RESULT_EXCEEDS_PENDING_TRANSFER_AMOUNT": 96,
+            "TRANSFER_RESULT_PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT": 97,
+            "TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_POSTED": 98,
+            "TRANSFER_RESULT_PENDING_TRANSFER_ALREADY_VOIDED": 99,
+            "TRANSFER_RESULT_PENDING_TRANSFER_EXPIRED": 100,
             "TRANSFER_RESULT_ACCOUNTS_MUST_BE_DIFFERENT": 40,
+            "TRANSFER_RESULT_PENDING_ID_MUST_BE_ZERO": 42,
+            "TRANSFER_RESULT_CLOSING_TRANSFER_MUST_BE_PENDING": 43,
             "TRANSFER_RESULT_AMOUNT_MUST_BE_POSITIVE": 41,
             "TRANSFER_RESULT_DEBIT_ACCOUNT_NOT_FOUND": 50,
             "TRANSFER_RESULT_CREDIT_ACCOUNT_NOT_FOUND": 51,
@@ -473,10 +743,17 @@ class TransferResult(betterproto2.Enum):
             "TRANSFER_RESULT_AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS": 53,
             "TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED": 60,
             "TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED": 61,
+            "TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING": 72,
+            "TRANSFER_RESULT_OVERFLOWS_CREDITS_PENDING": 73,
             "TRANSFER_RESULT_OVERFLOWS_DEBITS": 70,
             "TRANSFER_RESULT_OVERFLOWS_CREDITS": 71,
+            "TRANSFER_RESULT_OVERFLOWS_TIMEOUT": 74,
             "TRANSFER_RESULT_EXCEEDS_CREDITS": 80,
             "TRANSFER_RESULT_EXCEEDS_DEBITS": 81,
+            "TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR": 82,
+            "TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING": 83,
+            "TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR": 84,
+            "TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING": 85,
         }
 
 
@@ -534,6 +811,11 @@ class Account(CheckedMessage):
     When the account was created. Output only.
     """
 
+    limits: "AccountLimits | None" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Limits of the balance; absent means none.
+    """
+
 
 default_message_pool.register_message("payments.ledger.v1", "Account", Account)
 
@@ -558,7 +840,8 @@ class AccountFlags(CheckedMessage):
 
     closed: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
     """
-    A closed account refuses every transfer.
+    A closed account refuses every transfer, but for one that voids a hold. An account is also closed by a hold with
+    closing_debit or closing_credit, and then opened again when that hold is voided or expires.
     """
 
 
@@ -566,10 +849,37 @@ default_message_pool.register_message("payments.ledger.v1", "AccountFlags", Acco
 
 
 @dataclass(eq=False, repr=False)
+class AccountLimits(CheckedMessage):
+    """
+    AccountLimits bound the balance of an account, on the side that its type grows on (see AccountType). Holds count as
+    if they were posted wherever that brings the balance nearer to a limit. They are set when the account is created.
+    """
+
+    floor: "__type__v1__.Money | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Lowest balance, zero or less: a transfer that would bring the balance below is refused. An overdraft of 500.00 USD
+    on a wallet (a liability) is a floor of -500.00 USD. Absent means none.
+    """
+
+    ceiling: "__type__v1__.Money | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Highest balance, zero or more: a transfer that would bring the balance above is refused. A credit line of
+    500.00 USD on a receivable is a ceiling of 500.00 USD. Absent means none.
+    """
+
+
+default_message_pool.register_message("payments.ledger.v1", "AccountLimits", AccountLimits)
+
+
+@dataclass(eq=False, repr=False)
 class Balances(CheckedMessage):
     """
-    Balances are what an account's transfers add up to, in minor units of its currency. Both sides only
-    ever grow. Numbers 3 and 4 are kept for the pending sides.
+    Balances are what an account's transfers add up to, in minor units of its currency. Both posted sides only
+    ever grow.
     """
 
     debits_posted: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
@@ -580,6 +890,16 @@ class Balances(CheckedMessage):
     credits_posted: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
     """
     Sum of the credits posted.
+    """
+
+    debits_pending: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+    """
+    Sum of what open holds would debit.
+    """
+
+    credits_pending: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+    """
+    Sum of what open holds would credit.
     """
 
 
@@ -944,6 +1264,42 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class GetTransferRequest(CheckedMessage):
+    """
+    GetTransferRequest names the transfer.
+    """
+
+    transfer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its id.
+    """
+
+
+default_message_pool.register_message(
+    "payments.ledger.v1", "GetTransferRequest", GetTransferRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class GetTransferResponse(CheckedMessage):
+    """
+    GetTransferResponse carries the transfer.
+    """
+
+    transfer: "RecordedTransfer | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The transfer as it is in the books.
+    """
+
+
+default_message_pool.register_message(
+    "payments.ledger.v1", "GetTransferResponse", GetTransferResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class GetTrialBalanceRequest(CheckedMessage):
     """
     GetTrialBalanceRequest asks for the books as they stand now. Points in time come later.
@@ -974,6 +1330,37 @@ class GetTrialBalanceResponse(CheckedMessage):
 default_message_pool.register_message(
     "payments.ledger.v1", "GetTrialBalanceResponse", GetTrialBalanceResponse
 )
+
+
+@dataclass(eq=False, repr=False)
+class Hold(CheckedMessage):
+    """
+    Hold is how a transfer of KIND_PENDING stands now.
+    """
+
+    state: "HoldState" = betterproto2.field(
+        1, betterproto2.TYPE_ENUM, default_factory=lambda: HoldState(0)
+    )
+    """
+    How it stands. A hold whose time is over may be open for a moment until it is given up; it cannot be posted any more.
+    """
+
+    remaining: "__type__v1__.Money | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What can still be posted or voided; zero once the hold has ended.
+    """
+
+    expires_at: "datetime.datetime | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When what is left of it is given up; absent for never.
+    """
+
+
+default_message_pool.register_message("payments.ledger.v1", "Hold", Hold)
 
 
 @dataclass(eq=False, repr=False)
@@ -1169,11 +1556,93 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class RecordedTransfer(CheckedMessage):
+    """
+    RecordedTransfer is a transfer in the books. It never changes; of a hold, how it stands does.
+    """
+
+    transfer: "Transfer | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The transfer, with the accounts, the amount and the code that it came to, and when it takes effect.
+    """
+
+    recorded_at: "datetime.datetime | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it was recorded, in microseconds.
+    """
+
+    hold: "Hold | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    How it stands, if it is a hold.
+    """
+
+    reverses_transfer_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The transfer that it reverses, if it was made by ReverseTransfer.
+    """
+
+    reversed_by_transfer_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    The transfer that reversed it; empty when none did.
+    """
+
+
+default_message_pool.register_message("payments.ledger.v1", "RecordedTransfer", RecordedTransfer)
+
+
+@dataclass(eq=False, repr=False)
+class ReverseTransferRequest(CheckedMessage):
+    """
+    ReverseTransferRequest names the transfer and says why.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Key of the idempotency of this call.
+    """
+
+    transfer_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The transfer to reverse.
+    """
+
+    reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Why; kept as `reason` in the metadata of the reversal.
+    """
+
+
+default_message_pool.register_message(
+    "payments.ledger.v1", "ReverseTransferRequest", ReverseTransferRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ReverseTransferResponse(CheckedMessage):
+    """
+    ReverseTransferResponse carries the reversal.
+    """
+
+    transfer: "RecordedTransfer | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The transfer that reverses it, as it is in the books.
+    """
+
+
+default_message_pool.register_message(
+    "payments.ledger.v1", "ReverseTransferResponse", ReverseTransferResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class Transfer(CheckedMessage):
     """
     Transfer moves one amount from one account to another. It is never changed or deleted; a mistake is
-    reversed by its opposite. Numbers 7, 9 to 13 and 15 are kept for what api.md plans for pending,
-    balancing, closing and scheduled transfers.
+    reversed by its opposite. Number 15 is kept for what api.md plans for scheduled transfers.
     """
 
     transfer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -1183,19 +1652,20 @@ class Transfer(CheckedMessage):
 
     debit_account_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Account that is debited.
+    Account that is debited. Empty, in a transfer that posts or voids a hold, means that of the hold.
     """
 
     credit_account_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Account that is credited; another one than the debited.
+    Account that is credited; another one than the debited. Empty as above.
     """
 
     amount: "__type__v1__.Money | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What moves: more than zero, in the currency of both accounts.
+    What moves: more than zero, in the currency of both accounts. Absent means all: of a balancing transfer what the
+    balance allows, of one that posts or voids a hold what is left of it. A hold that closes an account may be of zero.
     """
 
     code: "int" = betterproto2.field(5, betterproto2.TYPE_INT32)
@@ -1208,10 +1678,46 @@ class Transfer(CheckedMessage):
     What the transfer does.
     """
 
+    pending_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    The hold that is posted or voided, by its transfer_id.
+    """
+
     linked: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
     """
     True ties this transfer to the next one of the batch: a chain is posted whole or not at all. The
     last transfer of a chain has linked = false.
+    """
+
+    balancing_debit: "bool" = betterproto2.field(9, betterproto2.TYPE_BOOL)
+    """
+    True moves at most what the debit account can give until its debits, holds counted, equal its credits: amount is the
+    most that moves. Refused with TRANSFER_RESULT_EXCEEDS_CREDITS when that is nothing, unless it is a hold that closes
+    an account.
+    """
+
+    balancing_credit: "bool" = betterproto2.field(10, betterproto2.TYPE_BOOL)
+    """
+    True moves at most what the credit account can take until its credits, holds counted, equal its debits. Refused with
+    TRANSFER_RESULT_EXCEEDS_DEBITS when that is nothing, unless it is a hold that closes an account.
+    """
+
+    closing_debit: "bool" = betterproto2.field(11, betterproto2.TYPE_BOOL)
+    """
+    True closes the debit account until the hold is voided or expires: it cannot be posted. Only of a hold.
+    """
+
+    closing_credit: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
+    """
+    True closes the credit account until the hold is voided or expires: it cannot be posted. Only of a hold.
+    """
+
+    timeout: "datetime.timedelta | None" = betterproto2.field(
+        13, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How long a hold stands, in whole milliseconds, for a hundred years at most: what is left of it is given up after
+    that. Only of a hold; absent means for ever.
     """
 
     effective_at: "datetime.datetime | None" = betterproto2.field(
@@ -1228,6 +1734,12 @@ class Transfer(CheckedMessage):
     )
     """
     Free facts about the transfer, up to 32.
+    """
+
+    multi_capture: "bool" = betterproto2.field(17, betterproto2.TYPE_BOOL)
+    """
+    True lets a hold be posted in several parts, until all of it is posted or the rest is voided. Otherwise the first
+    part gives up the rest. Only of a hold.
     """
 
 

@@ -1,0 +1,92 @@
+"""Books go up and down between releases with all that is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import psycopg
+from payments.ledger.v1 import ledger_pb2 as pb
+from payments.ledger.v1 import ledger_service_pb2 as service_pb
+from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from payments.type.v1.type_pb2 import Money
+
+from services.ledger import manifest as ledger
+from services.runtime import migrations
+from tests.support.mesh.serving import running
+from tests.support.postgres.server import DatabaseUrls
+
+ENVIRONMENT = "services.ledger.migrations"
+_BOOKS = """
+SELECT b.account_id, b.debits_posted, b.credits_posted, b.closed,
+       (SELECT coalesce(sum(amount_minor), 0) FROM ledger.entry e WHERE e.account_id = b.account_id)
+  FROM ledger.balance b ORDER BY 1
+"""
+_KINDS = "SELECT kind, count(*) FROM ledger.transfer GROUP BY 1 ORDER BY 1"
+
+
+def transfer(amount: int | None, **more: object) -> pb.Transfer:
+    fields = {"debit_account_id": "a", "credit_account_id": "b", **more}
+    money = None if amount is None else Money(currency_code="USD", minor_units=amount)
+    return pb.Transfer(transfer_id=str(uuid4()), amount=money, **fields)  # type: ignore[arg-type]
+
+
+async def test_books_with_holds_go_down_and_up_again(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    urls = new_database()
+    plain = transfer(7, metadata={"why": "x"})
+    held = transfer(10, kind=pb.KIND_PENDING)
+    closing = transfer(0, kind=pb.KIND_PENDING, closing_credit=True, credit_account_id="c")
+    ends = {"debit_account_id": "", "credit_account_id": "", "pending_id": held.transfer_id}
+    part = transfer(4, kind=pb.KIND_POST_PENDING, **ends)
+    burnt = transfer(1, kind=pb.KIND_VOID_PENDING, **{**ends, "pending_id": str(uuid4())})
+    beyond = transfer(1_000, debit_account_id="limited")
+    async with running(urls, [ledger.SERVICE]) as mesh:
+        stub = LedgerServiceStub(mesh.channel("t"))
+        limits = pb.AccountLimits(ceiling=Money(currency_code="USD", minor_units=5))
+        accounts = [
+            pb.Account(
+                account_id=name,
+                currency_code="USD",
+                type=pb.ACCOUNT_TYPE_ASSET,
+                limits=limits if name == "limited" else None,
+            )
+            for name in ("a", "b", "c", "limited")
+        ]
+        await stub.CreateAccounts(service_pb.CreateAccountsRequest(accounts=accounts))
+        batch = [plain, held, part, closing, burnt, beyond]
+        answer = await stub.PostTransfers(service_pb.PostTransfersRequest(transfers=batch))
+        assert [each.result for each in answer.results] == [
+            *[service_pb.TRANSFER_RESULT_OK] * 4,
+            service_pb.TRANSFER_RESULT_PENDING_TRANSFER_NOT_FOUND,
+            service_pb.TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING,
+        ]
+    with psycopg.connect(urls.owner_admin) as owner:
+        before = owner.execute(_BOOKS).fetchall()
+        assert [row[3] for row in before] == [False, False, True, False]
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0002")
+    with psycopg.connect(urls.owner_admin) as owner:
+        # The books are what they were; an account that only a hold had closed is open.
+        assert owner.execute(_BOOKS).fetchall() == [(*row[:3], False, row[4]) for row in before]
+        assert owner.execute(_KINDS).fetchall() == [(1, 2)]
+        lost = owner.execute("SELECT count(*) FROM ledger.transfer_id WHERE result = 1").fetchone()
+        assert lost == (2,)
+        # As the release before would write it.
+        owner.execute(
+            "INSERT INTO ledger.transfer_id SELECT tenant_id, gen_random_uuid(), fingerprint, 1 FROM ledger.transfer_id"
+            " LIMIT 1"
+        )
+    migrations.upgrade(urls.owner_admin, [ENVIRONMENT])
+    async with running(urls, [ledger.SERVICE]) as mesh:
+        stub = LedgerServiceStub(mesh.channel("t"))
+        again = [plain, beyond, held, part, transfer(1)]
+        answer = await stub.PostTransfers(service_pb.PostTransfersRequest(transfers=again))
+        assert [each.result for each in answer.results] == [
+            service_pb.TRANSFER_RESULT_EXISTS,
+            service_pb.TRANSFER_RESULT_ID_ALREADY_FAILED,
+            # Its hold went with the release that knew it.
+            service_pb.TRANSFER_RESULT_OK,
+            service_pb.TRANSFER_RESULT_EXISTS,
+            service_pb.TRANSFER_RESULT_OK,
+        ]

@@ -164,18 +164,20 @@ async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork
     """Post a batch within a transaction. Locks: transfer ids, holds, then balances, each in sorted order."""
     transfers = [item for item in batch if isinstance(item, Transfer)]
     first: dict[UUID, bytes] = {}
-    asked: dict[UUID, set[bytes]] = defaultdict(set)
+    # Of ids that stand in the batch with several contents: of most there is one, and no set is made for it.
+    several: dict[UUID, set[bytes]] = {}
     async for transfer in in_slices(transfers, SLICE_ITEMS):
         content = fingerprint(transfer)
-        first.setdefault(transfer.transfer_id, content)
-        asked[transfer.transfer_id].add(content)
+        if first.setdefault(transfer.transfer_id, content) != content:
+            several.setdefault(transfer.transfer_id, set()).add(content)
     account_ids = {t.debit_account_id for t in transfers} | {t.credit_account_id for t in transfers}
     pending_ids = {t.pending_id for t in transfers if t.kind.ends_hold and t.pending_id is not None}
     between = await store.hold_accounts(work, pending_ids) if pending_ids else {}
     account_ids = account_ids.union(*between.values()) - {""}
     claimed = await store.claim(work, first, between, account_ids)
     others = {
-        transfer_id: asked[transfer_id] for transfer_id in first.keys() - claimed.transfer_ids
+        transfer_id: {first[transfer_id], *several.get(transfer_id, ())}
+        for transfer_id in first.keys() - claimed.transfer_ids
     }
     known = await store.read_known(work, others)
     no_holds = await _late_holds(work, claimed, pending_ids - between.keys())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from uuid import UUID
 
 from payments.ledger.v1 import ledger_pb2 as pb
@@ -35,6 +37,9 @@ from services.runtime.edge import validation
 from services.runtime.edge import values as edge
 from services.runtime.errors import InvalidField
 from services.runtime.money import EXPONENTS
+
+# One for all that have none: a batch of thousands would have as many for the garbage collector to look through.
+_NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 # ---- In
 
@@ -101,7 +106,7 @@ def transfer_of(item: pb.Transfer) -> Transfer | Malformed:
         kind=Kind(item.kind or Kind.POSTED),
         linked=item.linked,
         effective_at=edge.moment_or_none(item, "effective_at"),
-        metadata=dict(item.metadata),
+        metadata=dict(item.metadata) if item.metadata else _NO_METADATA,
         pending_id=UUID(item.pending_id) if item.pending_id else None,
         timeout_ms=item.timeout.seconds * 1000 + item.timeout.nanos // 1_000_000,
         flags=_flags_of(item),

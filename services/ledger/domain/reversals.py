@@ -15,7 +15,7 @@ class TransferNotReversible(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "TRANSFER_NOT_REVERSIBLE"
-    state_dependent = False
+    state_dependent = True
     transfer_id: str
     kind: str
 
@@ -25,7 +25,7 @@ class TransferAlreadyReversed(DomainError):
 
     code = Code.FAILED_PRECONDITION
     reason = "TRANSFER_ALREADY_REVERSED"
-    state_dependent = False
+    state_dependent = True
     transfer_id: str
     reversal_id: str
 

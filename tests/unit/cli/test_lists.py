@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import gc
 import json
 import os
 import sys
@@ -94,6 +95,7 @@ def test_a_long_list_is_not_held(form: Format, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(sys, "stdout", nowhere)
         monkeypatch.setattr(output.console, "_file", nowhere)
         for count in (1_500, 500, 1_500):
+            gc.collect()  # so that each begins as far from the next collection
             tracemalloc.start()
             shown(Paged(count), form, 0, page_size=50)
             peaks.append(tracemalloc.get_traced_memory()[1])

@@ -228,7 +228,7 @@ def recorded_transfer(view: TransferView) -> pb.RecordedTransfer:
         reversed_by_transfer_id=str(view.reversed_by_id or ""),
     )
     if view.hold is not None:
-        found.hold.state = int(view.hold.state)  # type: ignore[assignment]
+        found.hold.state = int(view.hold.state)  # type: ignore[assignment] # numbers agree
         found.hold.remaining.CopyFrom(_minor(shown.currency_code, view.hold.remaining_minor))
         if view.hold.expires_at is not None:
             found.hold.expires_at.CopyFrom(edge.stamp(view.hold.expires_at))

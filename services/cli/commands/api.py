@@ -164,6 +164,7 @@ def _grpc(
     metadata = [(name.lower(), value) for name, value in headers]
     streams = method.descriptor.server_streaming
     timeout = limit.seconds(streams=streams)
+    # Ctrl-C is how a stream is ended.
     stops = contextlib.suppress(KeyboardInterrupt) if streams else None
     try:
         with stops or contextlib.nullcontext():

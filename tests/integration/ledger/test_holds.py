@@ -209,7 +209,7 @@ async def refusal(call: Any) -> tuple[str, dict[str, str]]:
     """Reason and metadata of what a call is refused with."""
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await call
-    status = rpc_status.from_call(refused.value)  # type: ignore[arg-type]
+    status = rpc_status.from_call(refused.value)  # type: ignore[arg-type] # typed for the other API
     assert status is not None
     info = error_details_pb2.ErrorInfo()
     status.details[0].Unpack(info)
@@ -298,7 +298,7 @@ async def test_a_repeat_says_which_field_differs(books: Books) -> None:
         asked = pb.Transfer()
         asked.CopyFrom(sent)
         for field, value in fields.items():
-            asked.ClearField(field)  # type: ignore[arg-type]
+            asked.ClearField(field)  # type: ignore[arg-type] # a name, known to be a field
             asked.MergeFrom(pb.Transfer(**{field: value}))
         assert await books.post(asked) == [f"EXISTS_WITH_DIFFERENT_{name}"], name
     same = pb.Transfer()

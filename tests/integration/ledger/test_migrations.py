@@ -28,7 +28,7 @@ _KINDS = "SELECT kind, count(*) FROM ledger.transfer GROUP BY 1 ORDER BY 1"
 def transfer(amount: int | None, **more: object) -> pb.Transfer:
     fields = {"debit_account_id": "a", "credit_account_id": "b", **more}
     money = None if amount is None else Money(currency_code="USD", minor_units=amount)
-    return pb.Transfer(transfer_id=str(uuid4()), amount=money, **fields)  # type: ignore[arg-type]
+    return pb.Transfer(transfer_id=str(uuid4()), amount=money, **fields)  # type: ignore[arg-type] # of several types
 
 
 async def test_books_with_holds_go_down_and_up_again(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ledger.domain.payments import Charge, PaymentNotBookable, book_charge, book_refund
+from services.ledger.domain.transfers import Kind
 from services.runtime.money import MINOR_UNITS_MAX
 
 
@@ -61,3 +64,6 @@ def test_a_refund_is_the_opposite_of_its_charge(person: str, processor: str, amo
             amount,
         )
         assert not booking.is_done_by(opposite)
+        # A hold books nothing, under whichever id, nor does what ends one.
+        for kind in set(Kind) - {Kind.POSTED}:
+            assert not booking.is_done_by(replace(booked, kind=kind))

@@ -413,3 +413,21 @@ async def test_an_id_that_somebody_took_is_passed_over_but_not_for_ever(
         assert (await balances(mesh, call))["receivable:acme:USD"] == -5000
     (entry,) = await entries(mesh, call, "clearing:wallet-one:USD")
     assert UUID(entry.transfer_id) == derived_uuid("payment.received", "pay_1", "att_1", "2")
+
+
+async def test_what_is_only_held_does_not_count_as_booked(mesh: Mesh, call: CallContext) -> None:
+    await create(mesh, call, account("x"), account("y"))
+    held = pb.Transfer(
+        transfer_id=str(uuid4()),
+        debit_account_id="x",
+        credit_account_id="y",
+        amount=Money(currency_code="USD", minor_units=700),
+        code=2001,
+        kind=pb.KIND_PENDING,
+        metadata={"payment_id": "pay_1"},
+    )
+    stub = LedgerServiceStub(mesh.channel(call.tenant_id))
+    answer = await stub.PostTransfers(service_pb.PostTransfersRequest(transfers=[held]))
+    assert answer.results[0].result == service_pb.TRANSFER_RESULT_OK
+    await publish(mesh, call, charged(), charged(SECOND), received())
+    assert await told(mesh, call) == []

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.adapt import Transformer
+from psycopg.pq import ExecStatus
 
 from services.runtime.postgres import pool as pools
 from services.runtime.postgres.pool import CommitRefused, Pool
@@ -217,3 +218,20 @@ def test_names_and_percent_signs_are_read() -> None:
     values, formats = made.bind({"a": Decimal("1.50"), "b": b"\x00"})
     assert (values, formats) == ([b"1.50", b"\x00"], [0, 1])
     assert statement("SELECT %(a)s").bind({"a": UUID(int=1)})[1] is None
+
+
+async def test_a_backend_that_dies_behind_its_last_answer_is_a_lost_connection(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pool.session() as session:
+        fetched = session._fetch
+
+        async def cut_off() -> Any:
+            result = await fetched()
+            is_sync = result is not None and result.status == ExecStatus.PIPELINE_SYNC
+            return None if is_sync else result
+
+        monkeypatch.setattr(session, "_fetch", cut_off)
+        with pytest.raises(psycopg.OperationalError):
+            await session.run(call("SELECT 1"))
+        assert session.closed

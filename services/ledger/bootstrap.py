@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from payments.ledger.v1 import ledger_service_pb2_grpc
 
-from services.ledger.app import Ledger
+from services.ledger.app.ledger import Ledger
 from services.ledger.reactions import REACTIONS
 from services.ledger.servicer import SERVICE, LedgerServicer
 from services.ledger.work import expiring

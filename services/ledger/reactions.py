@@ -13,7 +13,7 @@ from payments.events.v1.orchestration_events_pb2 import (
     StepSucceeded,
 )
 
-from services.ledger.app import book_charge, book_refund, check_payment
+from services.ledger.app.payments import book_charge, book_refund, check_payment
 from services.ledger.domain.payments import Charge
 from services.runtime.database import UnitOfWork
 from services.runtime.edge.values import moment_of, moment_or_none

@@ -13,7 +13,8 @@ from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1 import ledger_service_pb2_grpc
 
 from services.ledger import messages
-from services.ledger.app import Ledger, reverse_transfer
+from services.ledger.app.ledger import Ledger
+from services.ledger.app.posting import reverse_transfer
 from services.ledger.domain.accounts import AccountFilter, AccountType, EntryPlace
 from services.ledger.domain.reversals import Reversal
 from services.ledger.domain.transfers import Malformed

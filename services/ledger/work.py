@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from services.ledger import store
-from services.ledger.app import expire_hold
+from services.ledger.app.posting import expire_hold
+from services.ledger.store import posting as store
 from services.runtime.database import Database
 from services.runtime.telemetry import Telemetry
 from services.runtime.work import Claim, Lag, Worker

@@ -18,7 +18,11 @@ from services.runtime.postgres import sql
 from tests.support.mesh.serving import running
 from tests.support.postgres.server import DatabaseUrls
 
-QUERIES = sql.load("services.ledger", "queries.sql")
+QUERIES = {
+    **sql.load("services.ledger", "queries/posting.sql"),
+    **sql.load("services.ledger", "queries/entries.sql"),
+    **sql.load("services.ledger", "queries/accounts.sql"),
+}
 
 
 @pytest.fixture(scope="module")

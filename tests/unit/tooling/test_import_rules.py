@@ -48,7 +48,7 @@ PLANTS = [
         "from services.orchestration import app as planted",
     ),
     (ROOMS, "ledger/helpers.py", ""),
-    (WORDS, "ledger/app.py", "from payments.ledger.v1 import ledger_pb2 as planted"),
+    (WORDS, "ledger/app/ledger.py", "from payments.ledger.v1 import ledger_pb2 as planted"),
     (WORDS, "events/app/feed.py", "from services.events.messages import feed as planted"),
     (
         "Domain rules do no I/O, read no clock and see no protobuf",

@@ -1,28 +1,14 @@
-"""Every statement of the ledger, from and to domain values. Nothing here decides."""
+"""What a batch of transfers locks, reads and writes; holds that fall due."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-
-from services.ledger.domain.accounts import (
-    NO_LIMITS,
-    Account,
-    AccountFilter,
-    AccountType,
-    AccountView,
-    EntryColumns,
-    EntryFilter,
-    EntryPlace,
-    EntryView,
-    Flags,
-    Limits,
-)
+from services.ledger.domain.accounts import AccountType, Flags
 from services.ledger.domain.holds import Hold, HoldState, HoldView, TransferView
 from services.ledger.domain.posting import (
     Balance,
@@ -39,9 +25,7 @@ from services.ledger.domain.transfers import (
     TransferResult,
     moved,
 )
-from services.ledger.domain.trial_balance import TypeSums
-from services.ledger.tables import account as account_table
-from services.ledger.tables import balance as balance_table
+from services.ledger.store.rows import hot, limits_of, parts
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.postgres import sql
@@ -49,105 +33,7 @@ from services.runtime.postgres.session import Rows
 from services.runtime.turns import in_slices
 from services.runtime.work import Claim, Lag, claims, lag
 
-RowT = TypeVar("RowT")
-
-_SQL = sql.load("services.ledger", "queries.sql")
-# Rows of a statement: the driver writes all of them before anybody else has a turn.
-_PART_ROWS = 500
-_GROW_BY_DEBIT = [int(each) for each in AccountType if each.grows_by_debit]
-
-
-# ---- Accounts
-
-
-async def insert_accounts(work: UnitOfWork, accounts: Sequence[Account]) -> set[str]:
-    """Create the accounts that do not exist, with empty balances; return the ids of those created."""
-    created: set[str] = set()
-    # Sorted, as locks are taken by the statement: two batches cannot wait for each other.
-    for part in _parts(sorted(accounts, key=lambda account: account.account_id)):
-        created |= await _insert_accounts(work, part)
-    return created
-
-
-async def _insert_accounts(work: UnitOfWork, accounts: Sequence[Account]) -> set[str]:
-    parameters = {
-        "tenant_id": work.tenant_id,
-        "now": work.now,
-        "account_ids": [a.account_id for a in accounts],
-        "currency_codes": [a.currency_code for a in accounts],
-        "types": [int(a.type) for a in accounts],
-        "no_overdrafts": [a.flags.debits_must_not_exceed_credits for a in accounts],
-        "no_overpays": [a.flags.credits_must_not_exceed_debits for a in accounts],
-        "closed": [a.flags.closed for a in accounts],
-        "owners": [a.owner for a in accounts],
-        "metadata": [json.dumps(dict(a.metadata)) for a in accounts],
-        "floors": [a.limits.floor_minor for a in accounts],
-        "ceilings": [a.limits.ceiling_minor for a in accounts],
-    }
-    rows = await work.execute(_SQL["insert_accounts"], parameters)
-    created = {row.account_id for row in rows}
-    if created:
-        keys = {"tenant_id": work.tenant_id, "account_ids": sorted(created)}
-        await work.execute(_SQL["insert_balances"], keys)
-    return created
-
-
-async def read_accounts(work: UnitOfWork, account_ids: Collection[str]) -> dict[str, Account]:
-    """Read what is fixed about accounts, by id."""
-    found: dict[str, Account] = {}
-    for ids in _parts(list(account_ids)):
-        keys = {"tenant_id": work.tenant_id, "account_ids": ids}
-        for row in await work.execute(_SQL["read_accounts"], keys):
-            found[row.account_id] = _account(row)
-    return found
-
-
-async def list_accounts(
-    work: UnitOfWork, wanted: AccountFilter, after: str, limit: int
-) -> list[AccountView]:
-    """List accounts with balances behind `after`, by id."""
-    table, sums = account_table, balance_table
-    query = (
-        select(
-            table,
-            sums.c.debits_posted,
-            sums.c.credits_posted,
-            sums.c.debits_pending,
-            sums.c.credits_pending,
-            sums.c.closed.label("closed_now"),
-        )
-        .join(
-            sums,
-            (sums.c.tenant_id == table.c.tenant_id) & (sums.c.account_id == table.c.account_id),
-        )
-        .where(table.c.tenant_id == work.tenant_id, table.c.account_id > after)
-        .order_by(table.c.account_id)
-        .limit(limit)
-    )
-    if wanted.owner:
-        query = query.where(table.c.owner == wanted.owner)
-    if wanted.currency_code:
-        query = query.where(table.c.currency_code == wanted.currency_code)
-    if wanted.type is not None:
-        query = query.where(table.c.type == int(wanted.type))
-    return [_view(row) for row in await work.execute(query)]
-
-
-async def find_account(database: Database, account_id: str) -> AccountView | None:
-    """Read one account of the current tenant with its balances."""
-    keys = {"tenant_id": current().tenant_id, "account_id": account_id}
-    row = (await database.ask(_SQL["read_account"], keys)).one_or_none()
-    return None if row is None else _view(row)
-
-
-async def read_account(work: UnitOfWork, account_id: str) -> AccountView | None:
-    """Read one account with its balances."""
-    keys = {"tenant_id": work.tenant_id, "account_id": account_id}
-    row = (await work.execute(_SQL["read_account"], keys)).one_or_none()
-    return None if row is None else _view(row)
-
-
-# ---- Posting
+_SQL = sql.load("services.ledger", "queries/posting.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,15 +69,15 @@ async def claim(
                 "fingerprints": [fingerprints[transfer_id] for transfer_id in part],
             },
         )
-        for part in _parts(sorted(fingerprints))
+        for part in parts(sorted(fingerprints))
     ]
     holds = [
         (_SQL["lock_holds"], {"tenant_id": work.tenant_id, "transfer_ids": part})
-        for part in _parts(sorted(hold_ids))
+        for part in parts(sorted(hold_ids))
     ]
     locks = [
         (_SQL["lock_balances"], {"tenant_id": work.tenant_id, "account_ids": part})
-        for part in _parts(sorted(account_ids))
+        for part in parts(sorted(account_ids))
     ]
     answers = await work.execute_all(*ids, *holds, *locks, (_SQL["next_batch_no"], {}))
     claimed = Claimed(set(), {}, {}, int(answers[-1].scalar_one()))
@@ -209,9 +95,9 @@ async def hold_accounts(
 ) -> dict[UUID, tuple[str, str]]:
     """Read which accounts, debited and credited, each of the holds is between."""
     found: dict[UUID, tuple[str, str]] = {}
-    for ids in _parts(list(transfer_ids)):
+    for ids in parts(list(transfer_ids)):
         keys = {"tenant_id": work.tenant_id, "transfer_ids": ids}
-        for transfer_id, debit, credit in await _hot(work, "read_hold_accounts", keys):
+        for transfer_id, debit, credit in await hot(work, _SQL["read_hold_accounts"], keys):
             found[transfer_id] = (debit, credit)
     return found
 
@@ -222,9 +108,9 @@ async def known_among(
     """Return which of these ids are holds, with the accounts that they are between, and which are other transfers."""
     holds: dict[UUID, tuple[str, str]] = {}
     others: set[UUID] = set()
-    for ids in _parts(list(transfer_ids)):
+    for ids in parts(list(transfer_ids)):
         keys = {"tenant_id": work.tenant_id, "transfer_ids": ids}
-        for transfer_id, debit, credit in await _hot(work, "read_posted", keys):
+        for transfer_id, debit, credit in await hot(work, _SQL["read_posted"], keys):
             if debit is None:
                 others.add(transfer_id)
             else:
@@ -235,7 +121,7 @@ async def known_among(
 async def lock_holds(work: UnitOfWork, transfer_ids: Collection[UUID]) -> dict[UUID, Hold]:
     """Lock holds, in the order of their ids, until the transaction ends."""
     found: dict[UUID, Hold] = {}
-    for ids in _parts(sorted(transfer_ids)):
+    for ids in parts(sorted(transfer_ids)):
         keys = {"tenant_id": work.tenant_id, "transfer_ids": ids}
         found |= _holds(await work.execute(_SQL["lock_holds"], keys))
     return found
@@ -246,16 +132,16 @@ async def read_known(
 ) -> dict[UUID, StoredTransfer]:
     """Read what is stored of ids that others claimed; the transfer too where `asked` has another fingerprint."""
     known: dict[UUID, StoredTransfer] = {}
-    for ids in _parts(list(asked)):
+    for ids in parts(list(asked)):
         keys = {"tenant_id": work.tenant_id, "transfer_ids": ids}
-        for transfer_id, content, result in await _hot(work, "read_ids", keys):
+        for transfer_id, content, result in await hot(work, _SQL["read_ids"], keys):
             known[transfer_id] = StoredTransfer(bytes(content), TransferResult(result))
     differing = [
         transfer_id
         for transfer_id, stored in known.items()
         if stored.result is TransferResult.OK and set(asked[transfer_id]) != {stored.fingerprint}
     ]
-    for ids in _parts(differing):
+    for ids in parts(differing):
         for transfer in await _read_transfers(work, ids):
             stored = known[transfer.transfer_id]
             known[transfer.transfer_id] = StoredTransfer(
@@ -294,7 +180,7 @@ async def booked_of_payment(work: UnitOfWork, payment_id: str) -> int:
 async def lock_balances(work: UnitOfWork, account_ids: Iterable[str]) -> dict[str, Balance]:
     """Lock the balances of accounts, in order of the ids, until the transaction ends."""
     balances: dict[str, Balance] = {}
-    for ids in _parts(sorted(account_ids)):
+    for ids in parts(sorted(account_ids)):
         keys = {"tenant_id": work.tenant_id, "account_ids": ids}
         balances |= _balances(await work.execute(_SQL["lock_balances"], keys))
     return balances
@@ -313,7 +199,7 @@ def _balances(rows: Rows) -> dict[str, Balance]:
             last_seq=row[8],
             debits_pending=row[9],
             credits_pending=row[10],
-            limits=_limits(row[11], row[12]),
+            limits=limits_of(row[11], row[12]),
         )
         for row in rows.tuples()
     }
@@ -323,12 +209,6 @@ def _holds(rows: Rows) -> dict[UUID, Hold]:
     return {
         row.transfer_id: Hold(**{**row._asdict(), "state": HoldState(row.state)}) for row in rows
     }
-
-
-def _limits(floor_minor: int | None, ceiling_minor: int | None) -> Limits:
-    if floor_minor is None and ceiling_minor is None:
-        return NO_LIMITS
-    return Limits(floor_minor, ceiling_minor)
 
 
 async def settle_ids(
@@ -348,9 +228,9 @@ async def settle_ids(
         for transfer_id, outcome in decided.items()
         if outcome.result is not TransferResult.OK or claimed[transfer_id] != outcome.fingerprint
     }
-    for ids in _parts(released):
+    for ids in parts(released):
         work.later(_SQL["release_ids"], {"tenant_id": work.tenant_id, "transfer_ids": ids})
-    for ids in _parts(list(corrected)):
+    for ids in parts(list(corrected)):
         parameters = {
             "tenant_id": work.tenant_id,
             "transfer_ids": ids,
@@ -362,7 +242,7 @@ async def settle_ids(
 
 async def insert_postings(work: UnitOfWork, postings: Sequence[Posting], batch_no: int) -> None:
     """Write accepted transfers and their entries."""
-    async for part in in_slices(list(_parts(postings)), 1):
+    async for part in in_slices(list(parts(postings)), 1):
         _insert_transfers(work, part, batch_no)
         _insert_entries(work, part)
 
@@ -415,7 +295,7 @@ def _insert_entries(work: UnitOfWork, postings: Sequence[Posting]) -> None:
 
 async def update_balances(work: UnitOfWork, balances: Collection[Balance]) -> None:
     """Write the balances that a batch moved."""
-    async for part in in_slices(list(_parts(list(balances))), 1):
+    async for part in in_slices(list(parts(list(balances))), 1):
         parameters = {
             "tenant_id": work.tenant_id,
             "now": work.now,
@@ -433,7 +313,7 @@ async def update_balances(work: UnitOfWork, balances: Collection[Balance]) -> No
 async def insert_holds(work: UnitOfWork, holds: Collection[Hold]) -> None:
     """Write the holds that a batch made, as they stand at its end."""
     call = current()
-    async for part in in_slices(list(_parts(list(holds))), 1):
+    async for part in in_slices(list(parts(list(holds))), 1):
         parameters = {
             **_hold_parameters(work, part),
             "debit_account_ids": [h.debit_account_id for h in part],
@@ -454,7 +334,7 @@ async def insert_holds(work: UnitOfWork, holds: Collection[Hold]) -> None:
 
 async def update_holds(work: UnitOfWork, holds: Collection[Hold]) -> None:
     """Write what became of holds of earlier batches; nobody has the lease of one after that."""
-    async for part in in_slices(list(_parts(list(holds))), 1):
+    async for part in in_slices(list(parts(list(holds))), 1):
         work.later(_SQL["update_holds"], _hold_parameters(work, part))
 
 
@@ -467,9 +347,6 @@ def _hold_parameters(work: UnitOfWork, holds: Sequence[Hold]) -> dict[str, Any]:
     }
 
 
-# ---- Holds that fall due
-
-
 async def claim_due(work: UnitOfWork, owner: str, lease_ms: int, limit: int) -> list[Claim]:
     """Lease holds of any tenant whose time is over and that nobody gives up yet."""
     return await claims(work, _SQL["claim_due"], owner=owner, lease_ms=lease_ms, batch=limit)
@@ -478,75 +355,6 @@ async def claim_due(work: UnitOfWork, owner: str, lease_ms: int, limit: int) -> 
 async def due_lag(database: Database) -> Lag:
     """Tell how many holds are over and not given up yet."""
     return await lag(database, _SQL["due_lag"])
-
-
-# ---- Reading the books
-
-
-async def list_entries(
-    work: UnitOfWork, account_id: str, after: int, limit: int, *, newest_first: bool
-) -> list[EntryView]:
-    """List entries of an account behind (or, newest first, before) place `after`."""
-    statement = "list_entries_newest_first" if newest_first else "list_entries_oldest_first"
-    parameters = {
-        "tenant_id": work.tenant_id,
-        "account_id": account_id,
-        "after": after,
-        "limit": limit,
-    }
-    return [EntryView(**row._asdict()) for row in await work.execute(_SQL[statement], parameters)]
-
-
-async def export_entries(
-    work: UnitOfWork, wanted: EntryFilter, after: EntryPlace, limit: int
-) -> tuple[EntryColumns, EntryPlace | None]:
-    """Read entries behind a place by column, by account and number, and say behind which place more may stand.
-
-    `limit` is the number of entries that are looked at, whether they were recorded in time or not.
-    """
-    parameters = {
-        "tenant_id": work.tenant_id,
-        "account_id": after.account_id,
-        "seq": after.seq,
-        "limit": limit,
-        "owner": wanted.owner,
-        "account_ids": list(wanted.account_ids),
-        "grow_by_debit": _GROW_BY_DEBIT,
-        "recorded_from": wanted.recorded_from,
-        "recorded_before": wanted.recorded_before,
-    }
-    rows = await work.execute(_SQL["export_entries"], parameters)
-    ((looked_at, account_id, seq, *columns),) = rows.tuples()
-    entries = EntryColumns(*(column or [] for column in columns))
-    return entries, EntryPlace(account_id, seq) if looked_at == limit else None
-
-
-async def sum_accounts(work: UnitOfWork) -> list[TypeSums]:
-    """Add all accounts up by currency and type, in one statement and so in one snapshot."""
-    rows = await work.execute(_SQL["sum_accounts"], {"tenant_id": work.tenant_id})
-    return [
-        TypeSums(
-            row.currency_code,
-            AccountType(row.type),
-            row.accounts,
-            int(row.debits),
-            int(row.credits),
-        )
-        for row in rows
-    ]
-
-
-# ---- Rows
-
-
-def _parts(rows: Sequence[RowT]) -> Iterator[Sequence[RowT]]:
-    for start in range(0, len(rows), _PART_ROWS):
-        yield rows[start : start + _PART_ROWS]
-
-
-async def _hot(work: UnitOfWork, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Run a statement of the posting path: thousands of rows without a row object each."""
-    return (await work.execute(_SQL[name], parameters)).tuples()
 
 
 async def _read_transfers(work: UnitOfWork, transfer_ids: Sequence[UUID]) -> list[Transfer]:
@@ -596,29 +404,3 @@ def _flags_of(bits: int) -> TransferFlags:
     if not bits:
         return NO_FLAGS
     return TransferFlags(**{name: bool(bits >> bit & 1) for bit, name in enumerate(_FLAG_NAMES)})
-
-
-def _account(row: Any) -> Account:
-    return Account(
-        account_id=row.account_id,
-        currency_code=row.currency_code,
-        type=AccountType(row.type),
-        flags=Flags(
-            row.debits_must_not_exceed_credits, row.credits_must_not_exceed_debits, row.closed
-        ),
-        owner=row.owner,
-        metadata=row.metadata,
-        limits=_limits(row.floor_minor, row.ceiling_minor),
-    )
-
-
-def _view(row: Any) -> AccountView:
-    return AccountView(
-        _account(row),
-        row.debits_posted,
-        row.credits_posted,
-        row.debits_pending,
-        row.credits_pending,
-        row.closed_now,
-        row.created_at,
-    )

@@ -1,0 +1,144 @@
+"""Posting batches of transfers, reversing one, giving up a hold."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from uuid import UUID
+
+from services.ledger import facts
+from services.ledger.domain import measures
+from services.ledger.domain.holds import HoldState, TransferView
+from services.ledger.domain.posting import Books, Evaluation, evaluate, release
+from services.ledger.domain.reversals import (
+    Reversal,
+    ReversalRefused,
+    TransferAlreadyReversed,
+    opposite,
+)
+from services.ledger.domain.transfers import (
+    Malformed,
+    Transfer,
+    TransferResult,
+    fingerprint,
+    moved,
+)
+from services.ledger.store import posting as store
+from services.ledger.store.posting import Claimed
+from services.runtime.database import UnitOfWork
+from services.runtime.errors import NotFound
+from services.runtime.turns import aside, in_slices
+
+# Between two looks at what else is to be done.
+SLICE_ITEMS = 100
+
+
+async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork) -> Evaluation:
+    """Post a batch within a transaction. Locks: transfer ids, holds, then balances, each in sorted order."""
+    transfers = [item for item in batch if isinstance(item, Transfer)]
+    first: dict[UUID, bytes] = {}
+    # Of ids that stand in the batch with several contents: of most there is one, and no set is made for it.
+    several: dict[UUID, set[bytes]] = {}
+    async for transfer in in_slices(transfers, SLICE_ITEMS):
+        content = fingerprint(transfer)
+        if first.setdefault(transfer.transfer_id, content) != content:
+            several.setdefault(transfer.transfer_id, set()).add(content)
+    account_ids = {t.debit_account_id for t in transfers} | {t.credit_account_id for t in transfers}
+    pending_ids = {t.pending_id for t in transfers if t.kind.ends_hold and t.pending_id is not None}
+    between = await store.hold_accounts(work, pending_ids) if pending_ids else {}
+    account_ids = account_ids.union(*between.values()) - {""}
+    claimed = await store.claim(work, first, between, account_ids)
+    others = {
+        transfer_id: {first[transfer_id], *several.get(transfer_id, ())}
+        for transfer_id in first.keys() - claimed.transfer_ids
+    }
+    known = await store.read_known(work, others)
+    no_holds = await _late_holds(work, claimed, pending_ids - between.keys())
+    books = Books(claimed.balances, work.now, known=known, holds=claimed.holds, no_holds=no_holds)
+    evaluation = await aside(len(batch), evaluate, batch, books)
+    await store.settle_ids(
+        work, {transfer_id: first[transfer_id] for transfer_id in claimed.transfer_ids}, evaluation
+    )
+    if evaluation.postings:
+        accounts = evaluation.moved
+        await store.insert_postings(work, evaluation.postings, claimed.batch_no)
+        await store.insert_holds(work, evaluation.opened.values())
+        await store.update_holds(work, evaluation.moved_holds.values())
+        await store.update_balances(work, [claimed.balances[account_id] for account_id in accounts])
+        work.publish(
+            facts.batch_posted(evaluation.postings, claimed.batch_no, len(accounts), work.now)
+        )
+    _count(work, evaluation)
+    return evaluation
+
+
+async def _late_holds(work: UnitOfWork, claimed: Claimed, strange: set[UUID]) -> set[UUID]:
+    """Lock the holds that were committed while this batch waited for its locks; return the ids that are none.
+
+    They are locked out of order: of two that wait for each other Postgres ends one, and that one starts over.
+    """
+    no_holds: set[UUID] = set()
+    while strange:
+        late, no_holds = await store.known_among(work, strange)
+        if not late:
+            break
+        claimed.holds.update(await store.lock_holds(work, late.keys()))
+        missing = {name for names in late.values() for name in names} - claimed.balances.keys()
+        claimed.balances.update(await store.lock_balances(work, missing))
+        strange = strange - late.keys()
+    return no_holds
+
+
+async def reverse_transfer(command: Reversal, work: UnitOfWork) -> TransferView:
+    """Post the opposite of a transfer, once.
+
+    Raises:
+        NotFound: there is no such transfer in the books.
+        TransferNotReversible: it posted nothing.
+        TransferAlreadyReversed: its opposite was posted before.
+        ReversalRefused: an account refuses the opposite.
+    """
+    view = await store.read_transfer(work, command.transfer_id)
+    if view is None:
+        raise NotFound("transfer", str(command.transfer_id))
+    reversal = opposite(view.transfer, command.reason)
+    (verdict,) = (await post_transfers([reversal], work)).verdicts
+    if verdict.result is TransferResult.EXISTS or view.reversed_by_id is not None:
+        raise TransferAlreadyReversed(
+            f"transfer {command.transfer_id} was reversed by {reversal.transfer_id}",
+            transfer_id=str(command.transfer_id),
+            reversal_id=str(reversal.transfer_id),
+        )
+    if verdict.result is not TransferResult.OK:
+        # The refusal undoes the transaction, and with it the claim of the reversal's id: it can be tried again.
+        raise ReversalRefused(
+            f"transfer {command.transfer_id} is not reversed: {verdict.result.name}",
+            transfer_id=str(command.transfer_id),
+            result=verdict.result.name,
+        )
+    return TransferView(reversal, work.now, work.now, None, None)
+
+
+async def expire_hold(work: UnitOfWork, transfer_id: UUID) -> bool:
+    """Give up what is left of a hold whose time is over; says whether it was open until now."""
+    hold = (await store.lock_holds(work, {transfer_id})).get(transfer_id)
+    if hold is None or hold.state is not HoldState.OPEN or not hold.is_due(work.now):
+        return False
+    balances = await store.lock_balances(work, {hold.debit_account_id, hold.credit_account_id})
+    debit, credit = balances[hold.debit_account_id], balances[hold.credit_account_id]
+    release(hold, debit, credit, hold.remaining_minor, HoldState.EXPIRED)
+    await store.update_holds(work, [hold])
+    await store.update_balances(work, [debit, credit])
+    return True
+
+
+def _count(work: UnitOfWork, evaluation: Evaluation) -> None:
+    for result, count in Counter(verdict.result for verdict in evaluation.verdicts).items():
+        work.count(measures.TRANSFERS, count, result=result.name.lower())
+    posted: dict[str, list[int]] = defaultdict(list)
+    for posting in evaluation.postings:
+        if posting.legs:
+            posted[posting.transfer.currency_code].append(moved(posting.transfer))
+    for currency, amounts in posted.items():
+        work.count(measures.ENTRIES, 2 * len(amounts), currency=currency)
+        work.count(measures.POSTED, sum(amounts), currency=currency)

@@ -1,0 +1,70 @@
+Reading the books.
+
+-- @list_entries_oldest_first
+-- The page is cut before the join: a page costs its own rows, however long the account's history is.
+SELECT e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor, t.debit_account_id,
+       t.credit_account_id, t.currency_code, t.code, t.recorded_at, t.effective_at, t.metadata
+  FROM (SELECT tenant_id, account_id, seq, transfer_id, amount_minor, balance_after_minor
+          FROM ledger.entry
+         WHERE tenant_id = %(tenant_id)s AND account_id = %(account_id)s AND seq > %(after)s
+         ORDER BY seq
+         LIMIT %(limit)s) AS e
+  JOIN ledger.transfer AS t ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id
+ ORDER BY e.seq;
+
+-- @list_entries_newest_first
+SELECT e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor, t.debit_account_id,
+       t.credit_account_id, t.currency_code, t.code, t.recorded_at, t.effective_at, t.metadata
+  FROM (SELECT tenant_id, account_id, seq, transfer_id, amount_minor, balance_after_minor
+          FROM ledger.entry
+         WHERE tenant_id = %(tenant_id)s AND account_id = %(account_id)s AND seq < %(after)s
+         ORDER BY seq DESC
+         LIMIT %(limit)s) AS e
+  JOIN ledger.transfer AS t ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id
+ ORDER BY e.seq DESC;
+
+-- @export_entries
+-- By account and place, a page at a time: what is looked at is bounded, be it in the period or not. Arrays, since a row
+-- object an entry would cost more than reading it.
+WITH looked_at AS MATERIALIZED (
+  SELECT a.account_id, a.type, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor
+    FROM (SELECT account_id, type
+            FROM ledger.account
+           WHERE tenant_id = %(tenant_id)s AND account_id >= %(account_id)s
+             AND (%(owner)s::text = '' OR owner = %(owner)s)
+             AND (%(account_ids)s::text[] = '{}' OR account_id = ANY (%(account_ids)s::text[]))
+           ORDER BY account_id) AS a
+   CROSS JOIN LATERAL
+         (SELECT seq, transfer_id, amount_minor, balance_after_minor
+            FROM ledger.entry
+           WHERE tenant_id = %(tenant_id)s AND account_id = a.account_id
+             AND seq > CASE WHEN a.account_id = %(account_id)s THEN %(seq)s::bigint ELSE 0 END
+           ORDER BY seq
+           LIMIT %(limit)s) AS e
+   LIMIT %(limit)s
+), found AS (
+  SELECT l.account_id, l.seq, l.transfer_id::text AS transfer_id, l.amount_minor, t.currency_code, t.code,
+         CASE WHEN l.type = ANY (%(grow_by_debit)s::smallint[]) THEN l.balance_after_minor
+              ELSE -l.balance_after_minor END AS balance_after_minor,
+         CASE WHEN l.amount_minor > 0 THEN t.credit_account_id ELSE t.debit_account_id END AS counter_account_id,
+         (extract(epoch FROM t.recorded_at) * 1000000)::bigint AS recorded_at_us,
+         (extract(epoch FROM t.effective_at) * 1000000)::bigint AS effective_at_us,
+         CASE WHEN t.metadata = '{}' THEN '' ELSE t.metadata::text END AS metadata
+    FROM looked_at AS l
+    JOIN ledger.transfer AS t ON t.tenant_id = %(tenant_id)s AND t.transfer_id = l.transfer_id
+   WHERE (%(recorded_from)s::timestamptz IS NULL OR t.recorded_at >= %(recorded_from)s)
+     AND (%(recorded_before)s::timestamptz IS NULL OR t.recorded_at < %(recorded_before)s)
+   ORDER BY l.account_id, l.seq
+)
+SELECT (SELECT count(*) FROM looked_at) AS looked_at, last.account_id AS last_account_id, last.seq AS last_seq, page.*
+  FROM (SELECT array_agg(account_id), array_agg(seq), array_agg(transfer_id), array_agg(amount_minor),
+               array_agg(balance_after_minor), array_agg(currency_code), array_agg(counter_account_id), array_agg(code),
+               array_agg(recorded_at_us), array_agg(effective_at_us), array_agg(metadata)
+          FROM found) AS page
+  LEFT JOIN (SELECT account_id, seq FROM looked_at ORDER BY account_id DESC, seq DESC LIMIT 1) AS last ON true;
+
+-- @sum_accounts
+SELECT currency_code, type, count(*) AS accounts, sum(debits_posted) AS debits, sum(credits_posted) AS credits
+  FROM ledger.balance
+ WHERE tenant_id = %(tenant_id)s
+ GROUP BY currency_code, type;

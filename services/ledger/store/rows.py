@@ -1,0 +1,34 @@
+"""What the statements of the ledger have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from services.ledger.domain.accounts import NO_LIMITS, Limits
+from services.runtime.database import UnitOfWork
+
+RowT = TypeVar("RowT")
+
+# Rows of a statement: the driver writes all of them before anybody else has a turn.
+_PART_ROWS = 500
+
+
+def parts(rows: Sequence[RowT]) -> Iterator[Sequence[RowT]]:
+    """Cut the rows of a statement into what one statement takes."""
+    for start in range(0, len(rows), _PART_ROWS):
+        yield rows[start : start + _PART_ROWS]
+
+
+async def hot(
+    work: UnitOfWork, statement: str, parameters: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    """Run a statement of the posting path: thousands of rows without a row object each."""
+    return (await work.execute(statement, parameters)).tuples()
+
+
+def limits_of(floor_minor: int | None, ceiling_minor: int | None) -> Limits:
+    """Read the limits of a row."""
+    if floor_minor is None and ceiling_minor is None:
+        return NO_LIMITS
+    return Limits(floor_minor, ceiling_minor)

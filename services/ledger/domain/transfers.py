@@ -53,6 +53,7 @@ class TransferResult(IntEnum):
     EXISTS_WITH_DIFFERENT_CODE = 28
     EXISTS_WITH_DIFFERENT_METADATA = 29
     EXISTS_WITH_DIFFERENT_EFFECTIVE_AT = 30
+    EXISTS_WITH_DIFFERENT_REFERENCE = 38
     EXISTS = 31
     FLAGS_ARE_MUTUALLY_EXCLUSIVE = 34
     PENDING_ID_MUST_NOT_BE_ZERO = 35
@@ -149,6 +150,24 @@ NO_FLAGS = TransferFlags()
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """What a transfer or a posting is for, in its sender's own names.
+
+    Attributes:
+        kind: what kind of thing it is, e.g. `charge`.
+        id: its id.
+        part: which part of it; empty for the whole.
+    """
+
+    kind: str
+    id: str
+    part: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}" + (f" ({self.part})" if self.part else "")
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer:
     """One amount from one account to another, now or held.
 
@@ -162,6 +181,8 @@ class Transfer:
         timeout_ms: how long a hold stands, in milliseconds; 0 for ever.
         reverses_id: the transfer whose opposite it is; no caller can say so but by reversing it.
         asked_all: what moved was all that could, as the caller had asked; of a transfer that is decided on.
+        reference: what it is for; None for nothing.
+        posting_id: the posting of a recipe that it belongs to; no caller can say so but by posting one.
     """
 
     transfer_id: UUID
@@ -179,6 +200,8 @@ class Transfer:
     flags: TransferFlags = NO_FLAGS
     asked_all: bool = False
     reverses_id: UUID | None = None
+    reference: Reference | None = None
+    posting_id: UUID | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -188,6 +211,8 @@ class Transfer:
             and self.amount_minor is not None
             and self.pending_id is None
             and self.reverses_id is None
+            and self.reference is None
+            and self.posting_id is None
             and not self.timeout_ms
             and (self.flags is NO_FLAGS or self.flags == NO_FLAGS)
         )
@@ -232,6 +257,9 @@ def fingerprint(transfer: Transfer) -> bytes:
         "metadata": dict(transfer.metadata) or None,
         "pending": transfer.pending_id and str(transfer.pending_id),
         "reverses": transfer.reverses_id and str(transfer.reverses_id),
+        "reference": transfer.reference
+        and [transfer.reference.kind, transfer.reference.id, transfer.reference.part],
+        "posting": transfer.posting_id and str(transfer.posting_id),
         "timeout_ms": transfer.timeout_ms,
         "balancing_debit": flags.balancing_debit,
         "balancing_credit": flags.balancing_credit,
@@ -298,6 +326,10 @@ def first_difference(existing: Transfer, asked: Transfer) -> TransferResult:
         (
             existing.effective_at != asked.effective_at,
             TransferResult.EXISTS_WITH_DIFFERENT_EFFECTIVE_AT,
+        ),
+        (
+            existing.reference != asked.reference,
+            TransferResult.EXISTS_WITH_DIFFERENT_REFERENCE,
         ),
     )
     return next((result for differs, result in differences if differs), TransferResult.EXISTS)

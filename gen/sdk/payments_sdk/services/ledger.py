@@ -35,6 +35,13 @@ _REVERSE_TRANSFER = Method(
     repeatable=True,
     has_request_id=True,
 )
+_POST_RECIPE = Method(
+    "/payments.ledger.v1.LedgerService/PostRecipe",
+    ledger_v1.PostRecipeRequest,
+    ledger_v1.PostRecipeResponse,
+    repeatable=True,
+    has_request_id=True,
+)
 _GET_ACCOUNT = Method(
     "/payments.ledger.v1.LedgerService/GetAccount",
     ledger_v1.GetAccountRequest,
@@ -118,6 +125,21 @@ class LedgerService:
         what voided one; TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
         """
         return self._caller.unary(_REVERSE_TRANSFER, request, timeout)
+
+    def post_recipe(
+        self, request: ledger_v1.PostRecipeRequest, *, timeout: float | None = None
+    ) -> ledger_v1.PostRecipeResponse:
+        """PostRecipe posts what a recipe makes of a fact, whole or not at all, in one transaction.
+        Accounts that the recipe declares and that do not exist yet are created. A recipe is posted
+        once for a reference: repeated, with this request_id or another, the posting of the first
+        time is answered.
+
+        Errors: RECIPE_NOT_FOUND; INVALID_FIELD for parameters that the recipe does not take;
+        POSTING_EXISTS when the reference was posted with other parameters; RECIPE_REFUSED when an
+        account refuses a leg: nothing was posted, and the same call can be repeated once the
+        account was put right.
+        """
+        return self._caller.unary(_POST_RECIPE, request, timeout)
 
     def get_account(
         self, request: ledger_v1.GetAccountRequest, *, timeout: float | None = None
@@ -233,6 +255,21 @@ class AsyncLedgerService:
         what voided one; TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
         """
         return await self._caller.unary(_REVERSE_TRANSFER, request, timeout)
+
+    async def post_recipe(
+        self, request: ledger_v1.PostRecipeRequest, *, timeout: float | None = None
+    ) -> ledger_v1.PostRecipeResponse:
+        """PostRecipe posts what a recipe makes of a fact, whole or not at all, in one transaction.
+        Accounts that the recipe declares and that do not exist yet are created. A recipe is posted
+        once for a reference: repeated, with this request_id or another, the posting of the first
+        time is answered.
+
+        Errors: RECIPE_NOT_FOUND; INVALID_FIELD for parameters that the recipe does not take;
+        POSTING_EXISTS when the reference was posted with other parameters; RECIPE_REFUSED when an
+        account refuses a leg: nothing was posted, and the same call can be repeated once the
+        account was put right.
+        """
+        return await self._caller.unary(_POST_RECIPE, request, timeout)
 
     async def get_account(
         self, request: ledger_v1.GetAccountRequest, *, timeout: float | None = None

@@ -626,7 +626,9 @@ type Transfer struct {
 	Metadata map[string]string `protobuf:"bytes,16,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// True lets a hold be posted in several parts, until all of it is posted or the rest is voided. Otherwise the first
 	// part gives up the rest. Only of a hold.
-	MultiCapture  bool `protobuf:"varint,17,opt,name=multi_capture,json=multiCapture,proto3" json:"multi_capture,omitempty"`
+	MultiCapture bool `protobuf:"varint,17,opt,name=multi_capture,json=multiCapture,proto3" json:"multi_capture,omitempty"`
+	// What the transfer is for, in the caller's own names; absent for nothing. ListTransfers finds it by this.
+	Reference     *Reference `protobuf:"bytes,18,opt,name=reference,proto3" json:"reference,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -773,6 +775,77 @@ func (x *Transfer) GetMultiCapture() bool {
 	return false
 }
 
+func (x *Transfer) GetReference() *Reference {
+	if x != nil {
+		return x.Reference
+	}
+	return nil
+}
+
+// Reference names what a transfer or a posting is for: a charge, a payment, an order, a provider's own id.
+type Reference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What kind of thing it is, e.g. `charge`, `payment`, `order`.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Its id, e.g. `chg_…`.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// Which part of it, where one has several: an attempt of a payment, a line of a charge. Empty for the whole.
+	Part          string `protobuf:"bytes,3,opt,name=part,proto3" json:"part,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reference) Reset() {
+	*x = Reference{}
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reference) ProtoMessage() {}
+
+func (x *Reference) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reference.ProtoReflect.Descriptor instead.
+func (*Reference) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Reference) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Reference) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Reference) GetPart() string {
+	if x != nil {
+		return x.Part
+	}
+	return ""
+}
+
 // Hold is how a transfer of KIND_PENDING stands now.
 type Hold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -788,7 +861,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[5]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +873,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[5]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +886,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{5}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Hold) GetState() HoldState {
@@ -850,13 +923,15 @@ type RecordedTransfer struct {
 	ReversesTransferId string `protobuf:"bytes,4,opt,name=reverses_transfer_id,json=reversesTransferId,proto3" json:"reverses_transfer_id,omitempty"`
 	// The transfer that reversed it; empty when none did.
 	ReversedByTransferId string `protobuf:"bytes,5,opt,name=reversed_by_transfer_id,json=reversedByTransferId,proto3" json:"reversed_by_transfer_id,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// The posting of a recipe that made it; empty for a transfer that was posted by itself.
+	PostingId     string `protobuf:"bytes,6,opt,name=posting_id,json=postingId,proto3" json:"posting_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RecordedTransfer) Reset() {
 	*x = RecordedTransfer{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[6]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -868,7 +943,7 @@ func (x *RecordedTransfer) String() string {
 func (*RecordedTransfer) ProtoMessage() {}
 
 func (x *RecordedTransfer) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[6]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -881,7 +956,7 @@ func (x *RecordedTransfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedTransfer.ProtoReflect.Descriptor instead.
 func (*RecordedTransfer) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RecordedTransfer) GetTransfer() *Transfer {
@@ -919,6 +994,13 @@ func (x *RecordedTransfer) GetReversedByTransferId() string {
 	return ""
 }
 
+func (x *RecordedTransfer) GetPostingId() string {
+	if x != nil {
+		return x.PostingId
+	}
+	return ""
+}
+
 // Entry is what a transfer left on one of its two accounts.
 type Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -944,14 +1026,16 @@ type Entry struct {
 	// When the transfer takes effect in the books, in microseconds.
 	EffectiveAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
 	// The transfer's metadata.
-	Metadata      map[string]string `protobuf:"bytes,11,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Metadata map[string]string `protobuf:"bytes,11,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The transfer's reference; absent when it has none.
+	Reference     *Reference `protobuf:"bytes,12,opt,name=reference,proto3" json:"reference,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[7]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1047,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[7]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1060,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{7}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Entry) GetAccountId() string {
@@ -1056,6 +1140,13 @@ func (x *Entry) GetMetadata() map[string]string {
 	return nil
 }
 
+func (x *Entry) GetReference() *Reference {
+	if x != nil {
+		return x.Reference
+	}
+	return nil
+}
+
 // TrialBalance adds up all accounts of the tenant, as of one instant.
 type TrialBalance struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1069,7 +1160,7 @@ type TrialBalance struct {
 
 func (x *TrialBalance) Reset() {
 	*x = TrialBalance{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[8]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1172,7 @@ func (x *TrialBalance) String() string {
 func (*TrialBalance) ProtoMessage() {}
 
 func (x *TrialBalance) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[8]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1185,7 @@ func (x *TrialBalance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrialBalance.ProtoReflect.Descriptor instead.
 func (*TrialBalance) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{8}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TrialBalance) GetCurrencies() []*CurrencyTrialBalance {
@@ -1130,7 +1221,7 @@ type CurrencyTrialBalance struct {
 
 func (x *CurrencyTrialBalance) Reset() {
 	*x = CurrencyTrialBalance{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[9]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1233,7 @@ func (x *CurrencyTrialBalance) String() string {
 func (*CurrencyTrialBalance) ProtoMessage() {}
 
 func (x *CurrencyTrialBalance) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[9]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1246,7 @@ func (x *CurrencyTrialBalance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CurrencyTrialBalance.ProtoReflect.Descriptor instead.
 func (*CurrencyTrialBalance) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{9}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CurrencyTrialBalance) GetCurrencyCode() string {
@@ -1212,7 +1303,7 @@ type TypeTrialBalance struct {
 
 func (x *TypeTrialBalance) Reset() {
 	*x = TypeTrialBalance{}
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[10]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1315,7 @@ func (x *TypeTrialBalance) String() string {
 func (*TypeTrialBalance) ProtoMessage() {}
 
 func (x *TypeTrialBalance) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[10]
+	mi := &file_payments_ledger_v1_ledger_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1328,7 @@ func (x *TypeTrialBalance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypeTrialBalance.ProtoReflect.Descriptor instead.
 func (*TypeTrialBalance) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{10}
+	return file_payments_ledger_v1_ledger_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TypeTrialBalance) GetType() AccountType {
@@ -1310,7 +1401,7 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x06limits\x18\t \x01(\v2!.payments.ledger.v1.AccountLimitsR\x06limits\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb2\a\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xef\a\n" +
 	"\bTransfer\x12)\n" +
 	"\vtransfer_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\n" +
 	"transferId\x12L\n" +
@@ -1330,22 +1421,30 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\atimeout\x18\r \x01(\v2\x19.google.protobuf.DurationB\x14\xbaH\x11\xaa\x01\x0e\"\x06\b\x80\xa7\xe4\xe0\v2\x04\x10\xc0\x84=R\atimeout\x12a\n" +
 	"\feffective_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\veffectiveAt\x12_\n" +
 	"\bmetadata\x18\x10 \x03(\v2*.payments.ledger.v1.Transfer.MetadataEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x04R\bmetadata\x12#\n" +
-	"\rmulti_capture\x18\x11 \x01(\bR\fmultiCapture\x1a;\n" +
+	"\rmulti_capture\x18\x11 \x01(\bR\fmultiCapture\x12;\n" +
+	"\treference\x18\x12 \x01(\v2\x1d.payments.ledger.v1.ReferenceR\treference\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xad\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"z\n" +
+	"\tReference\x123\n" +
+	"\x04kind\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[a-z][a-z0-9_.-]{0,63}$R\x04kind\x12\x1a\n" +
+	"\x02id\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x02id\x12\x1c\n" +
+	"\x04part\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x04part\"\xad\x01\n" +
 	"\x04Hold\x123\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1d.payments.ledger.v1.HoldStateR\x05state\x125\n" +
 	"\tremaining\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\tremaining\x129\n" +
 	"\n" +
-	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xa0\x02\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xbf\x02\n" +
 	"\x10RecordedTransfer\x128\n" +
 	"\btransfer\x18\x01 \x01(\v2\x1c.payments.ledger.v1.TransferR\btransfer\x12;\n" +
 	"\vrecorded_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"recordedAt\x12,\n" +
 	"\x04hold\x18\x03 \x01(\v2\x18.payments.ledger.v1.HoldR\x04hold\x120\n" +
 	"\x14reverses_transfer_id\x18\x04 \x01(\tR\x12reversesTransferId\x125\n" +
-	"\x17reversed_by_transfer_id\x18\x05 \x01(\tR\x14reversedByTransferId\"\xc5\x04\n" +
+	"\x17reversed_by_transfer_id\x18\x05 \x01(\tR\x14reversedByTransferId\x12\x1d\n" +
+	"\n" +
+	"posting_id\x18\x06 \x01(\tR\tpostingId\"\x82\x05\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x12\x10\n" +
@@ -1361,7 +1460,8 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"recordedAt\x12=\n" +
 	"\feffective_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\veffectiveAt\x12C\n" +
-	"\bmetadata\x18\v \x03(\v2'.payments.ledger.v1.Entry.MetadataEntryR\bmetadata\x1a;\n" +
+	"\bmetadata\x18\v \x03(\v2'.payments.ledger.v1.Entry.MetadataEntryR\bmetadata\x12;\n" +
+	"\treference\x18\f \x01(\v2\x1d.payments.ledger.v1.ReferenceR\treference\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x95\x01\n" +
@@ -1423,7 +1523,7 @@ func file_payments_ledger_v1_ledger_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_ledger_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_payments_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_payments_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_payments_ledger_v1_ledger_proto_goTypes = []any{
 	(AccountType)(0),              // 0: payments.ledger.v1.AccountType
 	(Kind)(0),                     // 1: payments.ledger.v1.Kind
@@ -1434,60 +1534,63 @@ var file_payments_ledger_v1_ledger_proto_goTypes = []any{
 	(*Balances)(nil),              // 6: payments.ledger.v1.Balances
 	(*Account)(nil),               // 7: payments.ledger.v1.Account
 	(*Transfer)(nil),              // 8: payments.ledger.v1.Transfer
-	(*Hold)(nil),                  // 9: payments.ledger.v1.Hold
-	(*RecordedTransfer)(nil),      // 10: payments.ledger.v1.RecordedTransfer
-	(*Entry)(nil),                 // 11: payments.ledger.v1.Entry
-	(*TrialBalance)(nil),          // 12: payments.ledger.v1.TrialBalance
-	(*CurrencyTrialBalance)(nil),  // 13: payments.ledger.v1.CurrencyTrialBalance
-	(*TypeTrialBalance)(nil),      // 14: payments.ledger.v1.TypeTrialBalance
-	nil,                           // 15: payments.ledger.v1.Account.MetadataEntry
-	nil,                           // 16: payments.ledger.v1.Transfer.MetadataEntry
-	nil,                           // 17: payments.ledger.v1.Entry.MetadataEntry
-	(*v1.Money)(nil),              // 18: payments.type.v1.Money
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
+	(*Reference)(nil),             // 9: payments.ledger.v1.Reference
+	(*Hold)(nil),                  // 10: payments.ledger.v1.Hold
+	(*RecordedTransfer)(nil),      // 11: payments.ledger.v1.RecordedTransfer
+	(*Entry)(nil),                 // 12: payments.ledger.v1.Entry
+	(*TrialBalance)(nil),          // 13: payments.ledger.v1.TrialBalance
+	(*CurrencyTrialBalance)(nil),  // 14: payments.ledger.v1.CurrencyTrialBalance
+	(*TypeTrialBalance)(nil),      // 15: payments.ledger.v1.TypeTrialBalance
+	nil,                           // 16: payments.ledger.v1.Account.MetadataEntry
+	nil,                           // 17: payments.ledger.v1.Transfer.MetadataEntry
+	nil,                           // 18: payments.ledger.v1.Entry.MetadataEntry
+	(*v1.Money)(nil),              // 19: payments.type.v1.Money
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
 }
 var file_payments_ledger_v1_ledger_proto_depIdxs = []int32{
-	18, // 0: payments.ledger.v1.AccountLimits.floor:type_name -> payments.type.v1.Money
-	18, // 1: payments.ledger.v1.AccountLimits.ceiling:type_name -> payments.type.v1.Money
+	19, // 0: payments.ledger.v1.AccountLimits.floor:type_name -> payments.type.v1.Money
+	19, // 1: payments.ledger.v1.AccountLimits.ceiling:type_name -> payments.type.v1.Money
 	0,  // 2: payments.ledger.v1.Account.type:type_name -> payments.ledger.v1.AccountType
 	4,  // 3: payments.ledger.v1.Account.flags:type_name -> payments.ledger.v1.AccountFlags
-	15, // 4: payments.ledger.v1.Account.metadata:type_name -> payments.ledger.v1.Account.MetadataEntry
+	16, // 4: payments.ledger.v1.Account.metadata:type_name -> payments.ledger.v1.Account.MetadataEntry
 	6,  // 5: payments.ledger.v1.Account.balances:type_name -> payments.ledger.v1.Balances
-	19, // 6: payments.ledger.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	20, // 6: payments.ledger.v1.Account.created_at:type_name -> google.protobuf.Timestamp
 	5,  // 7: payments.ledger.v1.Account.limits:type_name -> payments.ledger.v1.AccountLimits
-	18, // 8: payments.ledger.v1.Transfer.amount:type_name -> payments.type.v1.Money
+	19, // 8: payments.ledger.v1.Transfer.amount:type_name -> payments.type.v1.Money
 	1,  // 9: payments.ledger.v1.Transfer.kind:type_name -> payments.ledger.v1.Kind
-	20, // 10: payments.ledger.v1.Transfer.timeout:type_name -> google.protobuf.Duration
-	19, // 11: payments.ledger.v1.Transfer.effective_at:type_name -> google.protobuf.Timestamp
-	16, // 12: payments.ledger.v1.Transfer.metadata:type_name -> payments.ledger.v1.Transfer.MetadataEntry
-	2,  // 13: payments.ledger.v1.Hold.state:type_name -> payments.ledger.v1.HoldState
-	18, // 14: payments.ledger.v1.Hold.remaining:type_name -> payments.type.v1.Money
-	19, // 15: payments.ledger.v1.Hold.expires_at:type_name -> google.protobuf.Timestamp
-	8,  // 16: payments.ledger.v1.RecordedTransfer.transfer:type_name -> payments.ledger.v1.Transfer
-	19, // 17: payments.ledger.v1.RecordedTransfer.recorded_at:type_name -> google.protobuf.Timestamp
-	9,  // 18: payments.ledger.v1.RecordedTransfer.hold:type_name -> payments.ledger.v1.Hold
-	3,  // 19: payments.ledger.v1.Entry.direction:type_name -> payments.ledger.v1.Direction
-	18, // 20: payments.ledger.v1.Entry.amount:type_name -> payments.type.v1.Money
-	18, // 21: payments.ledger.v1.Entry.balance_after:type_name -> payments.type.v1.Money
-	19, // 22: payments.ledger.v1.Entry.recorded_at:type_name -> google.protobuf.Timestamp
-	19, // 23: payments.ledger.v1.Entry.effective_at:type_name -> google.protobuf.Timestamp
-	17, // 24: payments.ledger.v1.Entry.metadata:type_name -> payments.ledger.v1.Entry.MetadataEntry
-	13, // 25: payments.ledger.v1.TrialBalance.currencies:type_name -> payments.ledger.v1.CurrencyTrialBalance
-	19, // 26: payments.ledger.v1.TrialBalance.recorded_at:type_name -> google.protobuf.Timestamp
-	18, // 27: payments.ledger.v1.CurrencyTrialBalance.debits:type_name -> payments.type.v1.Money
-	18, // 28: payments.ledger.v1.CurrencyTrialBalance.credits:type_name -> payments.type.v1.Money
-	18, // 29: payments.ledger.v1.CurrencyTrialBalance.difference:type_name -> payments.type.v1.Money
-	14, // 30: payments.ledger.v1.CurrencyTrialBalance.types:type_name -> payments.ledger.v1.TypeTrialBalance
-	0,  // 31: payments.ledger.v1.TypeTrialBalance.type:type_name -> payments.ledger.v1.AccountType
-	18, // 32: payments.ledger.v1.TypeTrialBalance.debits:type_name -> payments.type.v1.Money
-	18, // 33: payments.ledger.v1.TypeTrialBalance.credits:type_name -> payments.type.v1.Money
-	18, // 34: payments.ledger.v1.TypeTrialBalance.balance:type_name -> payments.type.v1.Money
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	21, // 10: payments.ledger.v1.Transfer.timeout:type_name -> google.protobuf.Duration
+	20, // 11: payments.ledger.v1.Transfer.effective_at:type_name -> google.protobuf.Timestamp
+	17, // 12: payments.ledger.v1.Transfer.metadata:type_name -> payments.ledger.v1.Transfer.MetadataEntry
+	9,  // 13: payments.ledger.v1.Transfer.reference:type_name -> payments.ledger.v1.Reference
+	2,  // 14: payments.ledger.v1.Hold.state:type_name -> payments.ledger.v1.HoldState
+	19, // 15: payments.ledger.v1.Hold.remaining:type_name -> payments.type.v1.Money
+	20, // 16: payments.ledger.v1.Hold.expires_at:type_name -> google.protobuf.Timestamp
+	8,  // 17: payments.ledger.v1.RecordedTransfer.transfer:type_name -> payments.ledger.v1.Transfer
+	20, // 18: payments.ledger.v1.RecordedTransfer.recorded_at:type_name -> google.protobuf.Timestamp
+	10, // 19: payments.ledger.v1.RecordedTransfer.hold:type_name -> payments.ledger.v1.Hold
+	3,  // 20: payments.ledger.v1.Entry.direction:type_name -> payments.ledger.v1.Direction
+	19, // 21: payments.ledger.v1.Entry.amount:type_name -> payments.type.v1.Money
+	19, // 22: payments.ledger.v1.Entry.balance_after:type_name -> payments.type.v1.Money
+	20, // 23: payments.ledger.v1.Entry.recorded_at:type_name -> google.protobuf.Timestamp
+	20, // 24: payments.ledger.v1.Entry.effective_at:type_name -> google.protobuf.Timestamp
+	18, // 25: payments.ledger.v1.Entry.metadata:type_name -> payments.ledger.v1.Entry.MetadataEntry
+	9,  // 26: payments.ledger.v1.Entry.reference:type_name -> payments.ledger.v1.Reference
+	14, // 27: payments.ledger.v1.TrialBalance.currencies:type_name -> payments.ledger.v1.CurrencyTrialBalance
+	20, // 28: payments.ledger.v1.TrialBalance.recorded_at:type_name -> google.protobuf.Timestamp
+	19, // 29: payments.ledger.v1.CurrencyTrialBalance.debits:type_name -> payments.type.v1.Money
+	19, // 30: payments.ledger.v1.CurrencyTrialBalance.credits:type_name -> payments.type.v1.Money
+	19, // 31: payments.ledger.v1.CurrencyTrialBalance.difference:type_name -> payments.type.v1.Money
+	15, // 32: payments.ledger.v1.CurrencyTrialBalance.types:type_name -> payments.ledger.v1.TypeTrialBalance
+	0,  // 33: payments.ledger.v1.TypeTrialBalance.type:type_name -> payments.ledger.v1.AccountType
+	19, // 34: payments.ledger.v1.TypeTrialBalance.debits:type_name -> payments.type.v1.Money
+	19, // 35: payments.ledger.v1.TypeTrialBalance.credits:type_name -> payments.type.v1.Money
+	19, // 36: payments.ledger.v1.TypeTrialBalance.balance:type_name -> payments.type.v1.Money
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_proto_init() }
@@ -1501,7 +1604,7 @@ func file_payments_ledger_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_ledger_v1_ledger_proto_rawDesc), len(file_payments_ledger_v1_ledger_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

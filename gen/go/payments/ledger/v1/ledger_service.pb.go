@@ -12,6 +12,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	_ "tollmesh.dev/gen/go/buf/validate"
@@ -159,6 +160,8 @@ const (
 	TransferResult_TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA TransferResult = 29
 	// A transfer of this id exists with another effective_at, or with none where this one has it.
 	TransferResult_TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT TransferResult = 30
+	// A transfer of this id exists with another reference.
+	TransferResult_TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_REFERENCE TransferResult = 38
 	// The same transfer was posted before. Within a chain it is answered to all members when all were
 	// posted before; a chain that mixes old and new transfers is refused, since its old part cannot
 	// hang on the new one any more.
@@ -259,6 +262,7 @@ var (
 		28:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CODE",
 		29:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA",
 		30:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT",
+		38:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_REFERENCE",
 		31:  "TRANSFER_RESULT_EXISTS",
 		34:  "TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE",
 		35:  "TRANSFER_RESULT_PENDING_ID_MUST_NOT_BE_ZERO",
@@ -316,6 +320,7 @@ var (
 		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CODE":                       28,
 		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA":                   29,
 		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT":               30,
+		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_REFERENCE":                  38,
 		"TRANSFER_RESULT_EXISTS":                                           31,
 		"TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE":                     34,
 		"TRANSFER_RESULT_PENDING_ID_MUST_NOT_BE_ZERO":                      35,
@@ -832,6 +837,152 @@ func (x *ReverseTransferResponse) GetTransfer() *RecordedTransfer {
 	return nil
 }
 
+// PostRecipeRequest names the recipe and brings the fact.
+type PostRecipeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key of the idempotency of this call.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Name of the recipe.
+	Recipe string `protobuf:"bytes,2,opt,name=recipe,proto3" json:"recipe,omitempty"`
+	// Its version; 0 for the newest.
+	Version int32 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	// The values of its parameters, by name.
+	Parameters map[string]*Parameter `protobuf:"bytes,4,rep,name=parameters,proto3" json:"parameters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What it is posted for.
+	Reference *Reference `protobuf:"bytes,5,opt,name=reference,proto3" json:"reference,omitempty"`
+	// When the transfers take effect in the books, in microseconds; absent means when they are recorded.
+	EffectiveAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	// True answers what would be posted, and posts nothing.
+	ValidateOnly  bool `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PostRecipeRequest) Reset() {
+	*x = PostRecipeRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PostRecipeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PostRecipeRequest) ProtoMessage() {}
+
+func (x *PostRecipeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PostRecipeRequest.ProtoReflect.Descriptor instead.
+func (*PostRecipeRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PostRecipeRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *PostRecipeRequest) GetRecipe() string {
+	if x != nil {
+		return x.Recipe
+	}
+	return ""
+}
+
+func (x *PostRecipeRequest) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *PostRecipeRequest) GetParameters() map[string]*Parameter {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *PostRecipeRequest) GetReference() *Reference {
+	if x != nil {
+		return x.Reference
+	}
+	return nil
+}
+
+func (x *PostRecipeRequest) GetEffectiveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveAt
+	}
+	return nil
+}
+
+func (x *PostRecipeRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// PostRecipeResponse carries the posting.
+type PostRecipeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The posting as it is in the books.
+	Posting       *Posting `protobuf:"bytes,1,opt,name=posting,proto3" json:"posting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PostRecipeResponse) Reset() {
+	*x = PostRecipeResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PostRecipeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PostRecipeResponse) ProtoMessage() {}
+
+func (x *PostRecipeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PostRecipeResponse.ProtoReflect.Descriptor instead.
+func (*PostRecipeResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PostRecipeResponse) GetPosting() *Posting {
+	if x != nil {
+		return x.Posting
+	}
+	return nil
+}
+
 // GetAccountRequest names the account.
 type GetAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -843,7 +994,7 @@ type GetAccountRequest struct {
 
 func (x *GetAccountRequest) Reset() {
 	*x = GetAccountRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[8]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +1006,7 @@ func (x *GetAccountRequest) String() string {
 func (*GetAccountRequest) ProtoMessage() {}
 
 func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[8]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +1019,7 @@ func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountRequest.ProtoReflect.Descriptor instead.
 func (*GetAccountRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{8}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetAccountRequest) GetAccountId() string {
@@ -889,7 +1040,7 @@ type GetAccountResponse struct {
 
 func (x *GetAccountResponse) Reset() {
 	*x = GetAccountResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[9]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +1052,7 @@ func (x *GetAccountResponse) String() string {
 func (*GetAccountResponse) ProtoMessage() {}
 
 func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[9]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +1065,7 @@ func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountResponse.ProtoReflect.Descriptor instead.
 func (*GetAccountResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{9}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetAccountResponse) GetAccount() *Account {
@@ -935,7 +1086,7 @@ type GetTransferRequest struct {
 
 func (x *GetTransferRequest) Reset() {
 	*x = GetTransferRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[10]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -947,7 +1098,7 @@ func (x *GetTransferRequest) String() string {
 func (*GetTransferRequest) ProtoMessage() {}
 
 func (x *GetTransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[10]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -960,7 +1111,7 @@ func (x *GetTransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTransferRequest.ProtoReflect.Descriptor instead.
 func (*GetTransferRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{10}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetTransferRequest) GetTransferId() string {
@@ -981,7 +1132,7 @@ type GetTransferResponse struct {
 
 func (x *GetTransferResponse) Reset() {
 	*x = GetTransferResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[11]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -993,7 +1144,7 @@ func (x *GetTransferResponse) String() string {
 func (*GetTransferResponse) ProtoMessage() {}
 
 func (x *GetTransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[11]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1006,7 +1157,7 @@ func (x *GetTransferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTransferResponse.ProtoReflect.Descriptor instead.
 func (*GetTransferResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{11}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetTransferResponse) GetTransfer() *RecordedTransfer {
@@ -1035,7 +1186,7 @@ type ListAccountsRequest struct {
 
 func (x *ListAccountsRequest) Reset() {
 	*x = ListAccountsRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1198,7 @@ func (x *ListAccountsRequest) String() string {
 func (*ListAccountsRequest) ProtoMessage() {}
 
 func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1211,7 @@ func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{12}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListAccountsRequest) GetOwner() string {
@@ -1111,7 +1262,7 @@ type ListAccountsResponse struct {
 
 func (x *ListAccountsResponse) Reset() {
 	*x = ListAccountsResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +1274,7 @@ func (x *ListAccountsResponse) String() string {
 func (*ListAccountsResponse) ProtoMessage() {}
 
 func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +1287,7 @@ func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{13}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListAccountsResponse) GetAccounts() []*Account {
@@ -1170,7 +1321,7 @@ type ListEntriesRequest struct {
 
 func (x *ListEntriesRequest) Reset() {
 	*x = ListEntriesRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1333,7 @@ func (x *ListEntriesRequest) String() string {
 func (*ListEntriesRequest) ProtoMessage() {}
 
 func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1346,7 @@ func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{14}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListEntriesRequest) GetAccountId() string {
@@ -1239,7 +1390,7 @@ type ListEntriesResponse struct {
 
 func (x *ListEntriesResponse) Reset() {
 	*x = ListEntriesResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1251,7 +1402,7 @@ func (x *ListEntriesResponse) String() string {
 func (*ListEntriesResponse) ProtoMessage() {}
 
 func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1264,7 +1415,7 @@ func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{15}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListEntriesResponse) GetEntries() []*Entry {
@@ -1300,7 +1451,7 @@ type ExportEntriesRequest struct {
 
 func (x *ExportEntriesRequest) Reset() {
 	*x = ExportEntriesRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1463,7 @@ func (x *ExportEntriesRequest) String() string {
 func (*ExportEntriesRequest) ProtoMessage() {}
 
 func (x *ExportEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1476,7 @@ func (x *ExportEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ExportEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{16}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExportEntriesRequest) GetAccountIds() []string {
@@ -1394,7 +1545,7 @@ type EntryColumns struct {
 
 func (x *EntryColumns) Reset() {
 	*x = EntryColumns{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1406,7 +1557,7 @@ func (x *EntryColumns) String() string {
 func (*EntryColumns) ProtoMessage() {}
 
 func (x *EntryColumns) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1419,7 +1570,7 @@ func (x *EntryColumns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntryColumns.ProtoReflect.Descriptor instead.
 func (*EntryColumns) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{17}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EntryColumns) GetAccountIds() []string {
@@ -1512,7 +1663,7 @@ type ExportEntriesResponse struct {
 
 func (x *ExportEntriesResponse) Reset() {
 	*x = ExportEntriesResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1675,7 @@ func (x *ExportEntriesResponse) String() string {
 func (*ExportEntriesResponse) ProtoMessage() {}
 
 func (x *ExportEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1688,7 @@ func (x *ExportEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ExportEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{18}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ExportEntriesResponse) GetEntries() *EntryColumns {
@@ -1563,7 +1714,7 @@ type GetTrialBalanceRequest struct {
 
 func (x *GetTrialBalanceRequest) Reset() {
 	*x = GetTrialBalanceRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[19]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1726,7 @@ func (x *GetTrialBalanceRequest) String() string {
 func (*GetTrialBalanceRequest) ProtoMessage() {}
 
 func (x *GetTrialBalanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[19]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1739,7 @@ func (x *GetTrialBalanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialBalanceRequest.ProtoReflect.Descriptor instead.
 func (*GetTrialBalanceRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{19}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{21}
 }
 
 // GetTrialBalanceResponse carries the trial balance.
@@ -1602,7 +1753,7 @@ type GetTrialBalanceResponse struct {
 
 func (x *GetTrialBalanceResponse) Reset() {
 	*x = GetTrialBalanceResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[20]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1614,7 +1765,7 @@ func (x *GetTrialBalanceResponse) String() string {
 func (*GetTrialBalanceResponse) ProtoMessage() {}
 
 func (x *GetTrialBalanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[20]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +1778,7 @@ func (x *GetTrialBalanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialBalanceResponse.ProtoReflect.Descriptor instead.
 func (*GetTrialBalanceResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{20}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetTrialBalanceResponse) GetTrialBalance() *TrialBalance {
@@ -1641,7 +1792,7 @@ var File_payments_ledger_v1_ledger_service_proto protoreflect.FileDescriptor
 
 const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"X\n" +
+	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/posting.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"X\n" +
 	"\x15CreateAccountsRequest\x12?\n" +
 	"\baccounts\x18\x01 \x03(\v2\x1b.payments.ledger.v1.AccountB\x06\xbaH\x03\xd8\x01\x03R\baccounts\"\x9f\x01\n" +
 	"\x13CreateAccountResult\x12\x14\n" +
@@ -1671,7 +1822,23 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\x06reason\"[\n" +
 	"\x17ReverseTransferResponse\x12@\n" +
-	"\btransfer\x18\x01 \x01(\v2$.payments.ledger.v1.RecordedTransferR\btransfer\"S\n" +
+	"\btransfer\x18\x01 \x01(\v2$.payments.ledger.v1.RecordedTransferR\btransfer\"\xbf\x04\n" +
+	"\x11PostRecipeRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x126\n" +
+	"\x06recipe\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[a-z][a-z0-9_-]{0,63}$R\x06recipe\x12!\n" +
+	"\aversion\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aversion\x12{\n" +
+	"\n" +
+	"parameters\x18\x04 \x03(\v25.payments.ledger.v1.PostRecipeRequest.ParametersEntryB$\xbaH!\x9a\x01\x1e\x10@\"\x1ar\x182\x16^[a-z][a-z0-9_]{0,63}$R\n" +
+	"parameters\x12C\n" +
+	"\treference\x18\x05 \x01(\v2\x1d.payments.ledger.v1.ReferenceB\x06\xbaH\x03\xc8\x01\x01R\treference\x12a\n" +
+	"\feffective_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\veffectiveAt\x12#\n" +
+	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnly\x1a\\\n" +
+	"\x0fParametersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x123\n" +
+	"\x05value\x18\x02 \x01(\v2\x1d.payments.ledger.v1.ParameterR\x05value:\x028\x01\"K\n" +
+	"\x12PostRecipeResponse\x125\n" +
+	"\aposting\x18\x01 \x01(\v2\x1b.payments.ledger.v1.PostingR\aposting\"S\n" +
 	"\x11GetAccountRequest\x12>\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\"K\n" +
@@ -1746,7 +1913,7 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"*ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_OWNER\x10\r\x121\n" +
 	"-ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_METADATA\x10\x0e\x12/\n" +
 	"+ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_LIMITS\x10\x10\x12\x19\n" +
-	"\x15ACCOUNT_RESULT_EXISTS\x10\x0f*\xf7\x14\n" +
+	"\x15ACCOUNT_RESULT_EXISTS\x10\x0f*\xac\x15\n" +
 	"\x0eTransferResult\x12\x1f\n" +
 	"\x1bTRANSFER_RESULT_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12TRANSFER_RESULT_OK\x10\x01\x12+\n" +
@@ -1766,7 +1933,8 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	",TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_AMOUNT\x10\x1b\x12.\n" +
 	"*TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CODE\x10\x1c\x122\n" +
 	".TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA\x10\x1d\x126\n" +
-	"2TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT\x10\x1e\x12\x1a\n" +
+	"2TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT\x10\x1e\x123\n" +
+	"/TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_REFERENCE\x10&\x12\x1a\n" +
 	"\x16TRANSFER_RESULT_EXISTS\x10\x1f\x120\n" +
 	",TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE\x10\"\x12/\n" +
 	"+TRANSFER_RESULT_PENDING_ID_MUST_NOT_BE_ZERO\x10#\x120\n" +
@@ -1803,14 +1971,17 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	")TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR\x10R\x12/\n" +
 	"+TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING\x10S\x12.\n" +
 	"*TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR\x10T\x120\n" +
-	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U2\xd5\v\n" +
+	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U2\xfd\f\n" +
 	"\rLedgerService\x12\x9b\x01\n" +
 	"\x0eCreateAccounts\x12).payments.ledger.v1.CreateAccountsRequest\x1a*.payments.ledger.v1.CreateAccountsResponse\"2\x8a\xe7\x18\x10\n" +
 	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/ledger/accounts\x12\x99\x01\n" +
 	"\rPostTransfers\x12(.payments.ledger.v1.PostTransfersRequest\x1a).payments.ledger.v1.PostTransfersResponse\"3\x8a\xe7\x18\x10\n" +
 	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/ledger/transfers\x12\xbf\x01\n" +
 	"\x0fReverseTransfer\x12*.payments.ledger.v1.ReverseTransferRequest\x1a+.payments.ledger.v1.ReverseTransferResponse\"S\x8a\xe7\x18\x10\n" +
-	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x029:\x01*b\btransfer\"*/v1/ledger/transfers/{transfer_id}:reverse\x12\x9f\x01\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x029:\x01*b\btransfer\"*/v1/ledger/transfers/{transfer_id}:reverse\x12\xa5\x01\n" +
+	"\n" +
+	"PostRecipe\x12%.payments.ledger.v1.PostRecipeRequest\x1a&.payments.ledger.v1.PostRecipeResponse\"H\x8a\xe7\x18\x10\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02.:\x01*b\aposting\" /v1/ledger/recipes/{recipe}:post\x12\x9f\x01\n" +
 	"\n" +
 	"GetAccount\x12%.payments.ledger.v1.GetAccountRequest\x1a&.payments.ledger.v1.GetAccountResponse\"B\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02+b\aaccount\x12 /v1/ledger/accounts/{account_id}\x12\xa5\x01\n" +
@@ -1839,7 +2010,7 @@ func file_payments_ledger_v1_ledger_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_ledger_v1_ledger_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(AccountResult)(0),              // 0: payments.ledger.v1.AccountResult
 	(TransferResult)(0),             // 1: payments.ledger.v1.TransferResult
@@ -1851,67 +2022,81 @@ var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(*PostTransfersResponse)(nil),   // 7: payments.ledger.v1.PostTransfersResponse
 	(*ReverseTransferRequest)(nil),  // 8: payments.ledger.v1.ReverseTransferRequest
 	(*ReverseTransferResponse)(nil), // 9: payments.ledger.v1.ReverseTransferResponse
-	(*GetAccountRequest)(nil),       // 10: payments.ledger.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),      // 11: payments.ledger.v1.GetAccountResponse
-	(*GetTransferRequest)(nil),      // 12: payments.ledger.v1.GetTransferRequest
-	(*GetTransferResponse)(nil),     // 13: payments.ledger.v1.GetTransferResponse
-	(*ListAccountsRequest)(nil),     // 14: payments.ledger.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),    // 15: payments.ledger.v1.ListAccountsResponse
-	(*ListEntriesRequest)(nil),      // 16: payments.ledger.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),     // 17: payments.ledger.v1.ListEntriesResponse
-	(*ExportEntriesRequest)(nil),    // 18: payments.ledger.v1.ExportEntriesRequest
-	(*EntryColumns)(nil),            // 19: payments.ledger.v1.EntryColumns
-	(*ExportEntriesResponse)(nil),   // 20: payments.ledger.v1.ExportEntriesResponse
-	(*GetTrialBalanceRequest)(nil),  // 21: payments.ledger.v1.GetTrialBalanceRequest
-	(*GetTrialBalanceResponse)(nil), // 22: payments.ledger.v1.GetTrialBalanceResponse
-	(*Account)(nil),                 // 23: payments.ledger.v1.Account
-	(*Transfer)(nil),                // 24: payments.ledger.v1.Transfer
-	(*RecordedTransfer)(nil),        // 25: payments.ledger.v1.RecordedTransfer
-	(AccountType)(0),                // 26: payments.ledger.v1.AccountType
-	(*Entry)(nil),                   // 27: payments.ledger.v1.Entry
-	(*v1.Period)(nil),               // 28: payments.type.v1.Period
-	(*TrialBalance)(nil),            // 29: payments.ledger.v1.TrialBalance
+	(*PostRecipeRequest)(nil),       // 10: payments.ledger.v1.PostRecipeRequest
+	(*PostRecipeResponse)(nil),      // 11: payments.ledger.v1.PostRecipeResponse
+	(*GetAccountRequest)(nil),       // 12: payments.ledger.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),      // 13: payments.ledger.v1.GetAccountResponse
+	(*GetTransferRequest)(nil),      // 14: payments.ledger.v1.GetTransferRequest
+	(*GetTransferResponse)(nil),     // 15: payments.ledger.v1.GetTransferResponse
+	(*ListAccountsRequest)(nil),     // 16: payments.ledger.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),    // 17: payments.ledger.v1.ListAccountsResponse
+	(*ListEntriesRequest)(nil),      // 18: payments.ledger.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),     // 19: payments.ledger.v1.ListEntriesResponse
+	(*ExportEntriesRequest)(nil),    // 20: payments.ledger.v1.ExportEntriesRequest
+	(*EntryColumns)(nil),            // 21: payments.ledger.v1.EntryColumns
+	(*ExportEntriesResponse)(nil),   // 22: payments.ledger.v1.ExportEntriesResponse
+	(*GetTrialBalanceRequest)(nil),  // 23: payments.ledger.v1.GetTrialBalanceRequest
+	(*GetTrialBalanceResponse)(nil), // 24: payments.ledger.v1.GetTrialBalanceResponse
+	nil,                             // 25: payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	(*Account)(nil),                 // 26: payments.ledger.v1.Account
+	(*Transfer)(nil),                // 27: payments.ledger.v1.Transfer
+	(*RecordedTransfer)(nil),        // 28: payments.ledger.v1.RecordedTransfer
+	(*Reference)(nil),               // 29: payments.ledger.v1.Reference
+	(*timestamppb.Timestamp)(nil),   // 30: google.protobuf.Timestamp
+	(*Posting)(nil),                 // 31: payments.ledger.v1.Posting
+	(AccountType)(0),                // 32: payments.ledger.v1.AccountType
+	(*Entry)(nil),                   // 33: payments.ledger.v1.Entry
+	(*v1.Period)(nil),               // 34: payments.type.v1.Period
+	(*TrialBalance)(nil),            // 35: payments.ledger.v1.TrialBalance
+	(*Parameter)(nil),               // 36: payments.ledger.v1.Parameter
 }
 var file_payments_ledger_v1_ledger_service_proto_depIdxs = []int32{
-	23, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
+	26, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
 	0,  // 1: payments.ledger.v1.CreateAccountResult.result:type_name -> payments.ledger.v1.AccountResult
 	3,  // 2: payments.ledger.v1.CreateAccountsResponse.results:type_name -> payments.ledger.v1.CreateAccountResult
-	24, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
+	27, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
 	1,  // 4: payments.ledger.v1.PostTransferResult.result:type_name -> payments.ledger.v1.TransferResult
 	1,  // 5: payments.ledger.v1.PostTransferResult.original_result:type_name -> payments.ledger.v1.TransferResult
 	6,  // 6: payments.ledger.v1.PostTransfersResponse.results:type_name -> payments.ledger.v1.PostTransferResult
-	25, // 7: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	23, // 8: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
-	25, // 9: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	26, // 10: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
-	23, // 11: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
-	27, // 12: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
-	28, // 13: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
-	19, // 14: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
-	29, // 15: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
-	2,  // 16: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
-	5,  // 17: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
-	8,  // 18: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
-	10, // 19: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
-	12, // 20: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
-	14, // 21: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
-	16, // 22: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
-	18, // 23: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
-	21, // 24: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
-	4,  // 25: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
-	7,  // 26: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
-	9,  // 27: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
-	11, // 28: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
-	13, // 29: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
-	15, // 30: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
-	17, // 31: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
-	20, // 32: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
-	22, // 33: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
-	25, // [25:34] is the sub-list for method output_type
-	16, // [16:25] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	28, // 7: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	25, // 8: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	29, // 9: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
+	30, // 10: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
+	31, // 11: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
+	26, // 12: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
+	28, // 13: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	32, // 14: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
+	26, // 15: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
+	33, // 16: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
+	34, // 17: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	21, // 18: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
+	35, // 19: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
+	36, // 20: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
+	2,  // 21: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
+	5,  // 22: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
+	8,  // 23: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
+	10, // 24: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
+	12, // 25: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
+	14, // 26: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
+	16, // 27: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
+	18, // 28: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
+	20, // 29: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
+	23, // 30: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
+	4,  // 31: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
+	7,  // 32: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
+	9,  // 33: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
+	11, // 34: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
+	13, // 35: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
+	15, // 36: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
+	17, // 37: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
+	19, // 38: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
+	22, // 39: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
+	24, // 40: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
+	31, // [31:41] is the sub-list for method output_type
+	21, // [21:31] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_service_proto_init() }
@@ -1920,13 +2105,14 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 		return
 	}
 	file_payments_ledger_v1_ledger_proto_init()
+	file_payments_ledger_v1_posting_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_ledger_v1_ledger_service_proto_rawDesc), len(file_payments_ledger_v1_ledger_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -134,6 +134,51 @@ func local_request_LedgerService_ReverseTransfer_0(ctx context.Context, marshale
 	return msg, metadata, err
 }
 
+func request_LedgerService_PostRecipe_0(ctx context.Context, marshaler runtime.Marshaler, client LedgerServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq PostRecipeRequest
+		metadata runtime.ServerMetadata
+		err      error
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	val, ok := pathParams["recipe"]
+	if !ok {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "recipe")
+	}
+	protoReq.Recipe, err = runtime.String(val)
+	if err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "recipe", err)
+	}
+	msg, err := client.PostRecipe(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_LedgerService_PostRecipe_0(ctx context.Context, marshaler runtime.Marshaler, server LedgerServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq PostRecipeRequest
+		metadata runtime.ServerMetadata
+		err      error
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	val, ok := pathParams["recipe"]
+	if !ok {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "recipe")
+	}
+	protoReq.Recipe, err = runtime.String(val)
+	if err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "recipe", err)
+	}
+	msg, err := server.PostRecipe(ctx, &protoReq)
+	return msg, metadata, err
+}
+
 func request_LedgerService_GetAccount_0(ctx context.Context, marshaler runtime.Marshaler, client LedgerServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
 		protoReq GetAccountRequest
@@ -422,6 +467,26 @@ func RegisterLedgerServiceHandlerServer(ctx context.Context, mux *runtime.ServeM
 		}
 		forward_LedgerService_ReverseTransfer_0(annotatedContext, mux, outboundMarshaler, w, req, response_LedgerService_ReverseTransfer_0{resp.(*ReverseTransferResponse)}, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodPost, pattern_LedgerService_PostRecipe_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/payments.ledger.v1.LedgerService/PostRecipe", runtime.WithHTTPPathPattern("/v1/ledger/recipes/{recipe}:post"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_LedgerService_PostRecipe_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_LedgerService_PostRecipe_0(annotatedContext, mux, outboundMarshaler, w, req, response_LedgerService_PostRecipe_0{resp.(*PostRecipeResponse)}, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodGet, pattern_LedgerService_GetAccount_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -633,6 +698,23 @@ func RegisterLedgerServiceHandlerClient(ctx context.Context, mux *runtime.ServeM
 		}
 		forward_LedgerService_ReverseTransfer_0(annotatedContext, mux, outboundMarshaler, w, req, response_LedgerService_ReverseTransfer_0{resp.(*ReverseTransferResponse)}, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodPost, pattern_LedgerService_PostRecipe_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/payments.ledger.v1.LedgerService/PostRecipe", runtime.WithHTTPPathPattern("/v1/ledger/recipes/{recipe}:post"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_LedgerService_PostRecipe_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_LedgerService_PostRecipe_0(annotatedContext, mux, outboundMarshaler, w, req, response_LedgerService_PostRecipe_0{resp.(*PostRecipeResponse)}, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodGet, pattern_LedgerService_GetAccount_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -747,6 +829,15 @@ func (m response_LedgerService_ReverseTransfer_0) XXX_ResponseBody() interface{}
 	return response.Transfer
 }
 
+type response_LedgerService_PostRecipe_0 struct {
+	*PostRecipeResponse
+}
+
+func (m response_LedgerService_PostRecipe_0) XXX_ResponseBody() interface{} {
+	response := m.PostRecipeResponse
+	return response.Posting
+}
+
 type response_LedgerService_GetAccount_0 struct {
 	*GetAccountResponse
 }
@@ -778,6 +869,7 @@ var (
 	pattern_LedgerService_CreateAccounts_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "ledger", "accounts"}, ""))
 	pattern_LedgerService_PostTransfers_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "ledger", "transfers"}, ""))
 	pattern_LedgerService_ReverseTransfer_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "ledger", "transfers", "transfer_id"}, "reverse"))
+	pattern_LedgerService_PostRecipe_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "ledger", "recipes", "recipe"}, "post"))
 	pattern_LedgerService_GetAccount_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "ledger", "accounts", "account_id"}, ""))
 	pattern_LedgerService_GetTransfer_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "ledger", "transfers", "transfer_id"}, ""))
 	pattern_LedgerService_ListAccounts_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "ledger", "accounts"}, ""))
@@ -790,6 +882,7 @@ var (
 	forward_LedgerService_CreateAccounts_0  = runtime.ForwardResponseMessage
 	forward_LedgerService_PostTransfers_0   = runtime.ForwardResponseMessage
 	forward_LedgerService_ReverseTransfer_0 = runtime.ForwardResponseMessage
+	forward_LedgerService_PostRecipe_0      = runtime.ForwardResponseMessage
 	forward_LedgerService_GetAccount_0      = runtime.ForwardResponseMessage
 	forward_LedgerService_GetTransfer_0     = runtime.ForwardResponseMessage
 	forward_LedgerService_ListAccounts_0    = runtime.ForwardResponseMessage

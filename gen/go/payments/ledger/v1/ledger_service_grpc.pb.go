@@ -24,6 +24,7 @@ const (
 	LedgerService_CreateAccounts_FullMethodName  = "/payments.ledger.v1.LedgerService/CreateAccounts"
 	LedgerService_PostTransfers_FullMethodName   = "/payments.ledger.v1.LedgerService/PostTransfers"
 	LedgerService_ReverseTransfer_FullMethodName = "/payments.ledger.v1.LedgerService/ReverseTransfer"
+	LedgerService_PostRecipe_FullMethodName      = "/payments.ledger.v1.LedgerService/PostRecipe"
 	LedgerService_GetAccount_FullMethodName      = "/payments.ledger.v1.LedgerService/GetAccount"
 	LedgerService_GetTransfer_FullMethodName     = "/payments.ledger.v1.LedgerService/GetTransfer"
 	LedgerService_ListAccounts_FullMethodName    = "/payments.ledger.v1.LedgerService/ListAccounts"
@@ -52,6 +53,14 @@ type LedgerServiceClient interface {
 	// Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
 	// TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
 	ReverseTransfer(ctx context.Context, in *ReverseTransferRequest, opts ...grpc.CallOption) (*ReverseTransferResponse, error)
+	// PostRecipe posts what a recipe makes of a fact, whole or not at all, in one transaction. Accounts that the recipe
+	// declares and that do not exist yet are created. A recipe is posted once for a reference: repeated, with this request_id
+	// or another, the posting of the first time is answered.
+	//
+	// Errors: RECIPE_NOT_FOUND; INVALID_FIELD for parameters that the recipe does not take; POSTING_EXISTS when the reference
+	// was posted with other parameters; RECIPE_REFUSED when an account refuses a leg: nothing was posted, and the same call
+	// can be repeated once the account was put right.
+	PostRecipe(ctx context.Context, in *PostRecipeRequest, opts ...grpc.CallOption) (*PostRecipeResponse, error)
 	// GetAccount returns an account with its balances; NOT_FOUND when there is none of that name.
 	GetAccount(ctx context.Context, in *GetAccountRequest, opts ...grpc.CallOption) (*GetAccountResponse, error)
 	// GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
@@ -102,6 +111,16 @@ func (c *ledgerServiceClient) ReverseTransfer(ctx context.Context, in *ReverseTr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ReverseTransferResponse)
 	err := c.cc.Invoke(ctx, LedgerService_ReverseTransfer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) PostRecipe(ctx context.Context, in *PostRecipeRequest, opts ...grpc.CallOption) (*PostRecipeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PostRecipeResponse)
+	err := c.cc.Invoke(ctx, LedgerService_PostRecipe_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -188,6 +207,14 @@ type LedgerServiceServer interface {
 	// Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
 	// TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
 	ReverseTransfer(context.Context, *ReverseTransferRequest) (*ReverseTransferResponse, error)
+	// PostRecipe posts what a recipe makes of a fact, whole or not at all, in one transaction. Accounts that the recipe
+	// declares and that do not exist yet are created. A recipe is posted once for a reference: repeated, with this request_id
+	// or another, the posting of the first time is answered.
+	//
+	// Errors: RECIPE_NOT_FOUND; INVALID_FIELD for parameters that the recipe does not take; POSTING_EXISTS when the reference
+	// was posted with other parameters; RECIPE_REFUSED when an account refuses a leg: nothing was posted, and the same call
+	// can be repeated once the account was put right.
+	PostRecipe(context.Context, *PostRecipeRequest) (*PostRecipeResponse, error)
 	// GetAccount returns an account with its balances; NOT_FOUND when there is none of that name.
 	GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error)
 	// GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
@@ -222,6 +249,9 @@ func (UnimplementedLedgerServiceServer) PostTransfers(context.Context, *PostTran
 }
 func (UnimplementedLedgerServiceServer) ReverseTransfer(context.Context, *ReverseTransferRequest) (*ReverseTransferResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReverseTransfer not implemented")
+}
+func (UnimplementedLedgerServiceServer) PostRecipe(context.Context, *PostRecipeRequest) (*PostRecipeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PostRecipe not implemented")
 }
 func (UnimplementedLedgerServiceServer) GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAccount not implemented")
@@ -312,6 +342,24 @@ func _LedgerService_ReverseTransfer_Handler(srv interface{}, ctx context.Context
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(LedgerServiceServer).ReverseTransfer(ctx, req.(*ReverseTransferRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_PostRecipe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PostRecipeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).PostRecipe(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_PostRecipe_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).PostRecipe(ctx, req.(*PostRecipeRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -442,6 +490,10 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReverseTransfer",
 			Handler:    _LedgerService_ReverseTransfer_Handler,
+		},
+		{
+			MethodName: "PostRecipe",
+			Handler:    _LedgerService_PostRecipe_Handler,
 		},
 		{
 			MethodName: "GetAccount",

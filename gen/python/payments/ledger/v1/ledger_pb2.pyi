@@ -382,6 +382,7 @@ class Transfer(_message.Message):
     EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     MULTI_CAPTURE_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     transfer_id: _builtins.str
     """Name of this transfer and the key of its idempotency: sent again, it is answered and not repeated."""
     debit_account_id: _builtins.str
@@ -435,6 +436,10 @@ class Transfer(_message.Message):
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free facts about the transfer, up to 32."""
 
+    @_builtins.property
+    def reference(self) -> Global___Reference:
+        """What the transfer is for, in the caller's own names; absent for nothing. ListTransfers finds it by this."""
+
     def __init__(
         self,
         *,
@@ -454,14 +459,45 @@ class Transfer(_message.Message):
         effective_at: _timestamp_pb2.Timestamp | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         multi_capture: _builtins.bool = ...,
+        reference: Global___Reference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "effective_at", b"effective_at", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "effective_at", b"effective_at", "reference", b"reference", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balancing_credit", b"balancing_credit", "balancing_debit", b"balancing_debit", "closing_credit", b"closing_credit", "closing_debit", b"closing_debit", "code", b"code", "credit_account_id", b"credit_account_id", "debit_account_id", b"debit_account_id", "effective_at", b"effective_at", "kind", b"kind", "linked", b"linked", "metadata", b"metadata", "multi_capture", b"multi_capture", "pending_id", b"pending_id", "timeout", b"timeout", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balancing_credit", b"balancing_credit", "balancing_debit", b"balancing_debit", "closing_credit", b"closing_credit", "closing_debit", b"closing_debit", "code", b"code", "credit_account_id", b"credit_account_id", "debit_account_id", b"debit_account_id", "effective_at", b"effective_at", "kind", b"kind", "linked", b"linked", "metadata", b"metadata", "multi_capture", b"multi_capture", "pending_id", b"pending_id", "reference", b"reference", "timeout", b"timeout", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Transfer: _TypeAlias = Transfer  # noqa: Y015
+
+@_typing.final
+class Reference(_message.Message):
+    """Reference names what a transfer or a posting is for: a charge, a payment, an order, a provider's own id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """What kind of thing it is, e.g. `charge`, `payment`, `order`."""
+    id: _builtins.str
+    """Its id, e.g. `chg_…`."""
+    part: _builtins.str
+    """Which part of it, where one has several: an attempt of a payment, a line of a charge. Empty for the whole."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        id: _builtins.str = ...,
+        part: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "kind", b"kind", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reference: _TypeAlias = Reference  # noqa: Y015
 
 @_typing.final
 class Hold(_message.Message):
@@ -508,10 +544,13 @@ class RecordedTransfer(_message.Message):
     HOLD_FIELD_NUMBER: _builtins.int
     REVERSES_TRANSFER_ID_FIELD_NUMBER: _builtins.int
     REVERSED_BY_TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    POSTING_ID_FIELD_NUMBER: _builtins.int
     reverses_transfer_id: _builtins.str
     """The transfer that it reverses, if it was made by ReverseTransfer."""
     reversed_by_transfer_id: _builtins.str
     """The transfer that reversed it; empty when none did."""
+    posting_id: _builtins.str
+    """The posting of a recipe that made it; empty for a transfer that was posted by itself."""
     @_builtins.property
     def transfer(self) -> Global___Transfer:
         """The transfer, with the accounts, the amount and the code that it came to, and when it takes effect."""
@@ -532,10 +571,11 @@ class RecordedTransfer(_message.Message):
         hold: Global___Hold | None = ...,
         reverses_transfer_id: _builtins.str = ...,
         reversed_by_transfer_id: _builtins.str = ...,
+        posting_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "recorded_at", b"recorded_at", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "recorded_at", b"recorded_at", "reversed_by_transfer_id", b"reversed_by_transfer_id", "reverses_transfer_id", b"reverses_transfer_id", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "posting_id", b"posting_id", "recorded_at", b"recorded_at", "reversed_by_transfer_id", b"reversed_by_transfer_id", "reverses_transfer_id", b"reverses_transfer_id", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -578,6 +618,7 @@ class Entry(_message.Message):
     RECORDED_AT_FIELD_NUMBER: _builtins.int
     EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Account of the entry."""
     seq: _builtins.int
@@ -612,6 +653,10 @@ class Entry(_message.Message):
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The transfer's metadata."""
 
+    @_builtins.property
+    def reference(self) -> Global___Reference:
+        """The transfer's reference; absent when it has none."""
+
     def __init__(
         self,
         *,
@@ -626,10 +671,11 @@ class Entry(_message.Message):
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
         effective_at: _timestamp_pb2.Timestamp | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        reference: Global___Reference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balance_after", b"balance_after", "effective_at", b"effective_at", "recorded_at", b"recorded_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balance_after", b"balance_after", "effective_at", b"effective_at", "recorded_at", b"recorded_at", "reference", b"reference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "amount", b"amount", "balance_after", b"balance_after", "code", b"code", "counter_account_id", b"counter_account_id", "direction", b"direction", "effective_at", b"effective_at", "metadata", b"metadata", "recorded_at", b"recorded_at", "seq", b"seq", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "amount", b"amount", "balance_after", b"balance_after", "code", b"code", "counter_account_id", b"counter_account_id", "direction", b"direction", "effective_at", b"effective_at", "metadata", b"metadata", "recorded_at", b"recorded_at", "reference", b"reference", "seq", b"seq", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,9 +6,11 @@ The service of the ledger."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from payments.ledger.v1 import ledger_pb2 as _ledger_pb2
+from payments.ledger.v1 import posting_pb2 as _posting_pb2
 from payments.type.v1 import type_pb2 as _type_pb2
 import builtins as _builtins
 import sys
@@ -121,6 +123,8 @@ class _TransferResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transf
     """A transfer of this id exists with other metadata."""
     TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT: _TransferResult.ValueType  # 30
     """A transfer of this id exists with another effective_at, or with none where this one has it."""
+    TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_REFERENCE: _TransferResult.ValueType  # 38
+    """A transfer of this id exists with another reference."""
     TRANSFER_RESULT_EXISTS: _TransferResult.ValueType  # 31
     """The same transfer was posted before. Within a chain it is answered to all members when all were
     posted before; a chain that mixes old and new transfers is refused, since its old part cannot
@@ -247,6 +251,8 @@ TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA: TransferResult.ValueType  # 29
 """A transfer of this id exists with other metadata."""
 TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT: TransferResult.ValueType  # 30
 """A transfer of this id exists with another effective_at, or with none where this one has it."""
+TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_REFERENCE: TransferResult.ValueType  # 38
+"""A transfer of this id exists with another reference."""
 TRANSFER_RESULT_EXISTS: TransferResult.ValueType  # 31
 """The same transfer was posted before. Within a chain it is answered to all members when all were
 posted before; a chain that mixes old and new transfers is refused, since its old part cannot
@@ -549,6 +555,103 @@ class ReverseTransferResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReverseTransferResponse: _TypeAlias = ReverseTransferResponse  # noqa: Y015
+
+@_typing.final
+class PostRecipeRequest(_message.Message):
+    """PostRecipeRequest names the recipe and brings the fact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _posting_pb2.Parameter: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _posting_pb2.Parameter | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RECIPE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Key of the idempotency of this call."""
+    recipe: _builtins.str
+    """Name of the recipe."""
+    version: _builtins.int
+    """Its version; 0 for the newest."""
+    validate_only: _builtins.bool
+    """True answers what would be posted, and posts nothing."""
+    @_builtins.property
+    def parameters(self) -> _containers.MessageMap[_builtins.str, _posting_pb2.Parameter]:
+        """The values of its parameters, by name."""
+
+    @_builtins.property
+    def reference(self) -> _ledger_pb2.Reference:
+        """What it is posted for."""
+
+    @_builtins.property
+    def effective_at(self) -> _timestamp_pb2.Timestamp:
+        """When the transfers take effect in the books, in microseconds; absent means when they are recorded."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        recipe: _builtins.str = ...,
+        version: _builtins.int = ...,
+        parameters: _abc.Mapping[_builtins.str, _posting_pb2.Parameter] | None = ...,
+        reference: _ledger_pb2.Reference | None = ...,
+        effective_at: _timestamp_pb2.Timestamp | None = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at", "reference", b"reference"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at", "parameters", b"parameters", "recipe", b"recipe", "reference", b"reference", "request_id", b"request_id", "validate_only", b"validate_only", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostRecipeRequest: _TypeAlias = PostRecipeRequest  # noqa: Y015
+
+@_typing.final
+class PostRecipeResponse(_message.Message):
+    """PostRecipeResponse carries the posting."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSTING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def posting(self) -> _posting_pb2.Posting:
+        """The posting as it is in the books."""
+
+    def __init__(
+        self,
+        *,
+        posting: _posting_pb2.Posting | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["posting", b"posting"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["posting", b"posting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostRecipeResponse: _TypeAlias = PostRecipeResponse  # noqa: Y015
 
 @_typing.final
 class GetAccountRequest(_message.Message):

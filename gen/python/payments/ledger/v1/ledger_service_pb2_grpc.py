@@ -50,6 +50,11 @@ class LedgerServiceStub:
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferRequest.SerializeToString,
                 response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferResponse.FromString,
                 _registered_method=True)
+        self.PostRecipe = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/PostRecipe',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipeRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipeResponse.FromString,
+                _registered_method=True)
         self.GetAccount = channel.unary_unary(
                 '/payments.ledger.v1.LedgerService/GetAccount',
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetAccountRequest.SerializeToString,
@@ -110,6 +115,19 @@ class LedgerServiceServicer:
 
         Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
         TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PostRecipe(self, request, context):
+        """PostRecipe posts what a recipe makes of a fact, whole or not at all, in one transaction. Accounts that the recipe
+        declares and that do not exist yet are created. A recipe is posted once for a reference: repeated, with this request_id
+        or another, the posting of the first time is answered.
+
+        Errors: RECIPE_NOT_FOUND; INVALID_FIELD for parameters that the recipe does not take; POSTING_EXISTS when the reference
+        was posted with other parameters; RECIPE_REFUSED when an account refuses a leg: nothing was posted, and the same call
+        can be repeated once the account was put right.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +196,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.ReverseTransfer,
                     request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferRequest.FromString,
                     response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferResponse.SerializeToString,
+            ),
+            'PostRecipe': grpc.unary_unary_rpc_method_handler(
+                    servicer.PostRecipe,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipeRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipeResponse.SerializeToString,
             ),
             'GetAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAccount,
@@ -292,6 +315,33 @@ class LedgerService:
             '/payments.ledger.v1.LedgerService/ReverseTransfer',
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferRequest.SerializeToString,
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PostRecipe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/PostRecipe',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipeRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipeResponse.FromString,
             options,
             channel_credentials,
             insecure,

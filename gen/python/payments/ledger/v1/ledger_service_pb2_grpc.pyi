@@ -50,6 +50,15 @@ class LedgerServiceStub:
     Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
     TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
     """
+    PostRecipe: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.PostRecipeRequest, _ledger_service_pb2.PostRecipeResponse]
+    """PostRecipe posts what a recipe makes of a fact, whole or not at all, in one transaction. Accounts that the recipe
+    declares and that do not exist yet are created. A recipe is posted once for a reference: repeated, with this request_id
+    or another, the posting of the first time is answered.
+
+    Errors: RECIPE_NOT_FOUND; INVALID_FIELD for parameters that the recipe does not take; POSTING_EXISTS when the reference
+    was posted with other parameters; RECIPE_REFUSED when an account refuses a leg: nothing was posted, and the same call
+    can be repeated once the account was put right.
+    """
     GetAccount: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetAccountRequest, _ledger_service_pb2.GetAccountResponse]
     """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
     GetTransfer: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetTransferRequest, _ledger_service_pb2.GetTransferResponse]
@@ -91,6 +100,15 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
 
     Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
     TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+    """
+    PostRecipe: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.PostRecipeRequest, _ledger_service_pb2.PostRecipeResponse]  # type: ignore[assignment]
+    """PostRecipe posts what a recipe makes of a fact, whole or not at all, in one transaction. Accounts that the recipe
+    declares and that do not exist yet are created. A recipe is posted once for a reference: repeated, with this request_id
+    or another, the posting of the first time is answered.
+
+    Errors: RECIPE_NOT_FOUND; INVALID_FIELD for parameters that the recipe does not take; POSTING_EXISTS when the reference
+    was posted with other parameters; RECIPE_REFUSED when an account refuses a leg: nothing was posted, and the same call
+    can be repeated once the account was put right.
     """
     GetAccount: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetAccountRequest, _ledger_service_pb2.GetAccountResponse]  # type: ignore[assignment]
     """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
@@ -148,6 +166,21 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
         TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+        """
+
+    @_abc_1.abstractmethod
+    def PostRecipe(
+        self,
+        request: _ledger_service_pb2.PostRecipeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.PostRecipeResponse, _abc.Awaitable[_ledger_service_pb2.PostRecipeResponse]]:
+        """PostRecipe posts what a recipe makes of a fact, whole or not at all, in one transaction. Accounts that the recipe
+        declares and that do not exist yet are created. A recipe is posted once for a reference: repeated, with this request_id
+        or another, the posting of the first time is answered.
+
+        Errors: RECIPE_NOT_FOUND; INVALID_FIELD for parameters that the recipe does not take; POSTING_EXISTS when the reference
+        was posted with other parameters; RECIPE_REFUSED when an account refuses a leg: nothing was posted, and the same call
+        can be repeated once the account was put right.
         """
 
     @_abc_1.abstractmethod

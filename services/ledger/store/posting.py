@@ -46,6 +46,7 @@ from services.runtime.work import Claim, Lag, claims, lag
 _SQL = sql.load("services.ledger", "queries/posting.sql")
 # As Postgres sorts ids; comparing them themselves takes ten times as long.
 _by_bytes = attrgetter("int")
+_TYPES = {int(each): each for each in AccountType}
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +209,7 @@ def _balances(rows: Rows) -> dict[str, Balance]:
         row[0]: Balance(
             account_id=row[0],
             currency_code=row[1],
-            type=AccountType(row[2]),
+            type=_TYPES[row[2]],
             flags=flags_of(row[3], row[4], row[5]),
             closed=row[5],
             debits_posted=row[6],

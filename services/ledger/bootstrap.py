@@ -7,14 +7,18 @@ from payments.ledger.v1 import ledger_service_pb2_grpc
 from services.ledger.app.ledger import Ledger
 from services.ledger.reactions import REACTIONS
 from services.ledger.servicer import SERVICE, LedgerServicer
-from services.ledger.work import expiring
+from services.ledger.work.background import Background
+from services.ledger.work.holds import expiring
+from services.ledger.work.months import Months
 from services.runtime.service import Runtime, Service, Servicer
 
 
 def build(runtime: Runtime) -> Service:
     """Build the service."""
     ledger = Ledger(runtime.database, runtime.commands, runtime.violations)
-    worker = expiring(runtime.database, runtime.telemetry)
+    background = Background(
+        [expiring(runtime.database, runtime.telemetry), Months(runtime.database)]
+    )
     return Service(
         servicers=[
             Servicer(
@@ -24,6 +28,6 @@ def build(runtime: Runtime) -> Service:
             )
         ],
         reactions=REACTIONS,
-        start=worker.start,
-        stop=worker.stop,
+        start=background.start,
+        stop=background.stop,
     )

@@ -28,6 +28,7 @@ from services.ledger.domain.transfers import (
     NO_FLAGS,
     Kind,
     Malformed,
+    Reference,
     Transfer,
     TransferFlags,
     moved,
@@ -110,6 +111,7 @@ def transfer_of(item: pb.Transfer) -> Transfer | Malformed:
         pending_id=UUID(item.pending_id) if item.pending_id else None,
         timeout_ms=item.timeout.seconds * 1000 + item.timeout.nanos // 1_000_000,
         flags=_flags_of(item),
+        reference=reference_of(item.reference) if item.HasField("reference") else None,
     )
 
 
@@ -218,6 +220,7 @@ def recorded_transfer(view: TransferView) -> pb.RecordedTransfer:
         multi_capture=flags.multi_capture,
         effective_at=edge.stamp(view.effective_at),
         metadata=shown.metadata,
+        reference=reference(shown.reference),
     )
     if shown.timeout_ms:
         transfer.timeout.FromMilliseconds(shown.timeout_ms)
@@ -226,6 +229,7 @@ def recorded_transfer(view: TransferView) -> pb.RecordedTransfer:
         recorded_at=edge.stamp(view.recorded_at),
         reverses_transfer_id=str(shown.reverses_id or ""),
         reversed_by_transfer_id=str(view.reversed_by_id or ""),
+        posting_id=str(shown.posting_id or ""),
     )
     if view.hold is not None:
         found.hold.state = int(view.hold.state)  # type: ignore[assignment] # numbers agree
@@ -251,12 +255,23 @@ def entry(view: EntryView, account_type: AccountType) -> pb.Entry:
         direction=pb.DIRECTION_DEBIT if is_debit else pb.DIRECTION_CREDIT,
         amount=_minor(view.currency_code, abs(view.amount_minor)),
         balance_after=_minor(view.currency_code, balance_after),
-        counter_account_id=view.credit_account_id if is_debit else view.debit_account_id,
+        counter_account_id=view.counter_account_id,
         code=view.code,
         metadata=view.metadata,
         recorded_at=edge.stamp(view.recorded_at),
         effective_at=edge.stamp(view.effective_at),
+        reference=reference(view.reference),
     )
+
+
+def reference(shown: Reference | None) -> pb.Reference | None:
+    """Write a reference; None for none."""
+    return None if shown is None else pb.Reference(kind=shown.kind, id=shown.id, part=shown.part)
+
+
+def reference_of(item: pb.Reference) -> Reference:
+    """Read a reference."""
+    return Reference(item.kind, item.id, item.part)
 
 
 def entry_filter(request: service_pb.ExportEntriesRequest) -> EntryFilter:

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import IntEnum
 from uuid import UUID
 
+from services.ledger.domain.transfers import Reference
+
 
 class AccountType(IntEnum):
     """Side of the books; numbers as in payments.ledger.v1.AccountType."""
@@ -121,12 +123,12 @@ class EntryView:
     amount_minor: int
     balance_after_minor: int
     currency_code: str
-    debit_account_id: str
-    credit_account_id: str
+    counter_account_id: str
     code: int
     recorded_at: datetime
     effective_at: datetime
     metadata: Mapping[str, str]
+    reference: Reference | None
 
 
 @dataclass(frozen=True, slots=True)

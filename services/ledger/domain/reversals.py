@@ -70,4 +70,5 @@ def opposite(transfer: Transfer, reason: str) -> Transfer:
         code=transfer.code,
         metadata={"reason": reason},
         reverses_id=transfer.transfer_id,
+        reference=transfer.reference,
     )

@@ -1,33 +1,40 @@
 Reading the books.
 
+-- @by_index
+-- For the reads of a page: each month's entries come in the order of its index, whatever the statistics say of a month.
+-- Where the planner thinks that an account has few entries it would read and sort all that are left, for every page.
+SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true);
+
 -- @list_entries_oldest_first
 -- The page is cut before the join: a page costs its own rows, however long the account's history is.
-SELECT e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor, t.debit_account_id,
-       t.credit_account_id, t.currency_code, t.code, t.recorded_at, t.effective_at, t.metadata
-  FROM (SELECT tenant_id, account_id, seq, transfer_id, amount_minor, balance_after_minor
+SELECT e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor, e.counter_account_id, e.currency_code,
+       e.code, e.recorded_at, e.effective_at, t.metadata, t.reference_kind, t.reference_id, t.reference_part
+  FROM (SELECT *
           FROM ledger.entry
          WHERE tenant_id = %(tenant_id)s AND account_id = %(account_id)s AND seq > %(after)s
          ORDER BY seq
          LIMIT %(limit)s) AS e
-  JOIN ledger.transfer AS t ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id
+  JOIN ledger.transfer AS t
+    ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id AND t.recorded_at = e.recorded_at
  ORDER BY e.seq;
 
 -- @list_entries_newest_first
-SELECT e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor, t.debit_account_id,
-       t.credit_account_id, t.currency_code, t.code, t.recorded_at, t.effective_at, t.metadata
-  FROM (SELECT tenant_id, account_id, seq, transfer_id, amount_minor, balance_after_minor
+SELECT e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor, e.counter_account_id, e.currency_code,
+       e.code, e.recorded_at, e.effective_at, t.metadata, t.reference_kind, t.reference_id, t.reference_part
+  FROM (SELECT *
           FROM ledger.entry
          WHERE tenant_id = %(tenant_id)s AND account_id = %(account_id)s AND seq < %(after)s
          ORDER BY seq DESC
          LIMIT %(limit)s) AS e
-  JOIN ledger.transfer AS t ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id
+  JOIN ledger.transfer AS t
+    ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id AND t.recorded_at = e.recorded_at
  ORDER BY e.seq DESC;
 
 -- @export_entries
--- By account and place, a page at a time: what is looked at is bounded, be it in the period or not. Arrays, since a row
--- object an entry would cost more than reading it.
+-- By account and place, a page at a time: what is looked at is bounded, be it in the period or not, and in the months of
+-- the period only. Arrays, since a row object an entry would cost more than reading it.
 WITH looked_at AS MATERIALIZED (
-  SELECT a.account_id, a.type, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor
+  SELECT a.type, e.*
     FROM (SELECT account_id, type
             FROM ledger.account
            WHERE tenant_id = %(tenant_id)s AND account_id >= %(account_id)s
@@ -35,25 +42,27 @@ WITH looked_at AS MATERIALIZED (
              AND (%(account_ids)s::text[] = '{}' OR account_id = ANY (%(account_ids)s::text[]))
            ORDER BY account_id) AS a
    CROSS JOIN LATERAL
-         (SELECT seq, transfer_id, amount_minor, balance_after_minor
+         (SELECT *
             FROM ledger.entry
            WHERE tenant_id = %(tenant_id)s AND account_id = a.account_id
              AND seq > CASE WHEN a.account_id = %(account_id)s THEN %(seq)s::bigint ELSE 0 END
+             AND recorded_at >= %(month_from)s::timestamptz AND recorded_at < %(month_before)s::timestamptz
            ORDER BY seq
            LIMIT %(limit)s) AS e
    LIMIT %(limit)s
 ), found AS (
-  SELECT l.account_id, l.seq, l.transfer_id::text AS transfer_id, l.amount_minor, t.currency_code, t.code,
+  SELECT l.account_id, l.seq, l.transfer_id::text AS transfer_id, l.amount_minor, l.currency_code, l.code,
          CASE WHEN l.type = ANY (%(grow_by_debit)s::smallint[]) THEN l.balance_after_minor
               ELSE -l.balance_after_minor END AS balance_after_minor,
-         CASE WHEN l.amount_minor > 0 THEN t.credit_account_id ELSE t.debit_account_id END AS counter_account_id,
-         (extract(epoch FROM t.recorded_at) * 1000000)::bigint AS recorded_at_us,
-         (extract(epoch FROM t.effective_at) * 1000000)::bigint AS effective_at_us,
+         l.counter_account_id,
+         (extract(epoch FROM l.recorded_at) * 1000000)::bigint AS recorded_at_us,
+         (extract(epoch FROM l.effective_at) * 1000000)::bigint AS effective_at_us,
          CASE WHEN t.metadata = '{}' THEN '' ELSE t.metadata::text END AS metadata
     FROM looked_at AS l
-    JOIN ledger.transfer AS t ON t.tenant_id = %(tenant_id)s AND t.transfer_id = l.transfer_id
-   WHERE (%(recorded_from)s::timestamptz IS NULL OR t.recorded_at >= %(recorded_from)s)
-     AND (%(recorded_before)s::timestamptz IS NULL OR t.recorded_at < %(recorded_before)s)
+    JOIN ledger.transfer AS t
+      ON t.tenant_id = l.tenant_id AND t.transfer_id = l.transfer_id AND t.recorded_at = l.recorded_at
+   WHERE (%(recorded_from)s::timestamptz IS NULL OR l.recorded_at >= %(recorded_from)s)
+     AND (%(recorded_before)s::timestamptz IS NULL OR l.recorded_at < %(recorded_before)s)
    ORDER BY l.account_id, l.seq
 )
 SELECT (SELECT count(*) FROM looked_at) AS looked_at, last.account_id AS last_account_id, last.seq AS last_seq, page.*

@@ -6,8 +6,8 @@ wait for each other in a circle. Collation "C" of the ids makes Postgres and Pyt
 -- @claim_ids
 -- Optimistic: most ids are posted, so they are claimed as such and only the others are corrected. A concurrent batch
 -- with one of the same ids waits here until this one ends.
-INSERT INTO ledger.transfer_id (tenant_id, transfer_id, fingerprint, result)
-SELECT %(tenant_id)s, t.transfer_id, t.fingerprint, 1
+INSERT INTO ledger.transfer_id (tenant_id, transfer_id, fingerprint, result, recorded_at)
+SELECT %(tenant_id)s, t.transfer_id, t.fingerprint, 1, %(now)s
   FROM unnest(%(transfer_ids)s::uuid[], %(fingerprints)s::bytea[]) AS t (transfer_id, fingerprint)
  ORDER BY t.transfer_id
     ON CONFLICT DO NOTHING
@@ -18,26 +18,35 @@ SELECT transfer_id, fingerprint, result FROM ledger.transfer_id
  WHERE tenant_id = %(tenant_id)s AND transfer_id = ANY (%(transfer_ids)s::uuid[]);
 
 -- @read_transfers
-SELECT transfer_id, debit_account_id, credit_account_id, currency_code, amount_minor, code, kind, linked, effective_at,
-       recorded_at, metadata, pending_id, timeout_ms, flags, asked_all, reverses_id
-  FROM ledger.transfer
- WHERE tenant_id = %(tenant_id)s AND transfer_id = ANY (%(transfer_ids)s::uuid[]);
+-- By the time of recording too, which says in which partition a transfer is: so in each statement that has ids.
+SELECT t.transfer_id, t.debit_account_id, t.credit_account_id, t.currency_code, t.amount_minor, t.code, t.kind, t.linked,
+       t.effective_at, t.recorded_at, t.metadata, t.pending_id, t.timeout_ms, t.flags, t.asked_all, t.reverses_id,
+       t.reference_kind, t.reference_id, t.reference_part, t.posting_id
+  FROM ledger.transfer_id AS i
+  JOIN ledger.transfer AS t
+    ON t.tenant_id = i.tenant_id AND t.transfer_id = i.transfer_id AND t.recorded_at = i.recorded_at
+ WHERE i.tenant_id = %(tenant_id)s AND i.transfer_id = ANY (%(transfer_ids)s::uuid[]);
 
 -- @read_transfer
 SELECT t.transfer_id, t.debit_account_id, t.credit_account_id, t.currency_code, t.amount_minor, t.code, t.kind, t.linked,
        t.effective_at, t.recorded_at, t.metadata, t.pending_id, t.timeout_ms, t.flags, t.asked_all, t.reverses_id,
-       h.remaining_minor, h.state, h.expires_at, r.transfer_id AS reversed_by_id
-  FROM ledger.transfer AS t
+       t.reference_kind, t.reference_id, t.reference_part, t.posting_id, h.remaining_minor, h.state,
+       h.expires_at, r.transfer_id AS reversed_by_id
+  FROM ledger.transfer_id AS i
+  JOIN ledger.transfer AS t
+    ON t.tenant_id = i.tenant_id AND t.transfer_id = i.transfer_id AND t.recorded_at = i.recorded_at
   LEFT JOIN ledger.hold AS h ON h.tenant_id = t.tenant_id AND h.transfer_id = t.transfer_id
   LEFT JOIN ledger.transfer AS r ON r.tenant_id = t.tenant_id AND r.reverses_id = t.transfer_id
- WHERE t.tenant_id = %(tenant_id)s AND t.transfer_id = %(transfer_id)s;
+ WHERE i.tenant_id = %(tenant_id)s AND i.transfer_id = %(transfer_id)s;
 
 -- @read_posted
 -- In one statement, so that no hold is taken for another transfer: it may have been committed since holds were looked for.
 SELECT t.transfer_id, h.debit_account_id, h.credit_account_id
-  FROM ledger.transfer AS t
+  FROM ledger.transfer_id AS i
+  JOIN ledger.transfer AS t
+    ON t.tenant_id = i.tenant_id AND t.transfer_id = i.transfer_id AND t.recorded_at = i.recorded_at
   LEFT JOIN ledger.hold AS h ON h.tenant_id = t.tenant_id AND h.transfer_id = t.transfer_id
- WHERE t.tenant_id = %(tenant_id)s AND t.transfer_id = ANY (%(transfer_ids)s::uuid[]);
+ WHERE i.tenant_id = %(tenant_id)s AND i.transfer_id = ANY (%(transfer_ids)s::uuid[]);
 
 -- @read_hold_accounts
 -- Without a lock, to know which balances to lock: the accounts of a hold never change.
@@ -115,24 +124,32 @@ UPDATE ledger.transfer_id AS i
 -- @insert_transfers
 INSERT INTO ledger.transfer (tenant_id, transfer_id, batch_no, position, debit_account_id, credit_account_id,
                              currency_code, amount_minor, code, kind, linked, effective_at, recorded_at, metadata,
-                             pending_id, timeout_ms, flags, asked_all, reverses_id)
+                             pending_id, timeout_ms, flags, asked_all, reverses_id, reference_kind, reference_id,
+                             reference_part, posting_id)
 SELECT %(tenant_id)s, t.transfer_id, %(batch_no)s, t.position, t.debit_account_id, t.credit_account_id, t.currency_code,
        t.amount_minor, t.code, t.kind, t.linked, coalesce(t.effective_at, %(now)s), %(now)s, t.metadata::jsonb,
-       t.pending_id, t.timeout_ms, t.flags, t.asked_all, t.reverses_id
+       t.pending_id, t.timeout_ms, t.flags, t.asked_all, t.reverses_id, t.reference_kind, t.reference_id,
+       t.reference_part, t.posting_id
   FROM unnest(%(transfer_ids)s::uuid[], %(positions)s::integer[], %(debit_account_ids)s::text[],
               %(credit_account_ids)s::text[], %(currency_codes)s::text[], %(amounts)s::bigint[], %(codes)s::integer[],
               %(kinds)s::smallint[], %(linked)s::boolean[], %(effective_at)s::timestamptz[], %(metadata)s::text[],
               %(pending_ids)s::uuid[], %(timeouts_ms)s::bigint[], %(flags)s::smallint[], %(asked_all)s::boolean[],
-              %(reverses_ids)s::uuid[])
+              %(reverses_ids)s::uuid[], %(reference_kinds)s::text[], %(reference_ids)s::text[],
+              %(reference_parts)s::text[], %(posting_ids)s::uuid[])
        AS t (transfer_id, position, debit_account_id, credit_account_id, currency_code, amount_minor, code, kind,
-             linked, effective_at, metadata, pending_id, timeout_ms, flags, asked_all, reverses_id);
+             linked, effective_at, metadata, pending_id, timeout_ms, flags, asked_all, reverses_id, reference_kind,
+             reference_id, reference_part, posting_id);
 
 -- @insert_entries
-INSERT INTO ledger.entry (tenant_id, account_id, seq, transfer_id, amount_minor, balance_after_minor)
-SELECT %(tenant_id)s, e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor
+INSERT INTO ledger.entry (tenant_id, account_id, seq, transfer_id, amount_minor, balance_after_minor,
+                          counter_account_id, currency_code, code, recorded_at, effective_at)
+SELECT %(tenant_id)s, e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor, e.counter_account_id,
+       e.currency_code, e.code, %(now)s, coalesce(e.effective_at, %(now)s)
   FROM unnest(%(account_ids)s::text[], %(seqs)s::bigint[], %(transfer_ids)s::uuid[], %(amounts)s::bigint[],
-              %(balances)s::bigint[])
-       AS e (account_id, seq, transfer_id, amount_minor, balance_after_minor);
+              %(balances)s::bigint[], %(counter_account_ids)s::text[], %(currency_codes)s::text[], %(codes)s::integer[],
+              %(effective_at)s::timestamptz[])
+       AS e (account_id, seq, transfer_id, amount_minor, balance_after_minor, counter_account_id, currency_code, code,
+             effective_at);
 
 -- @update_balances
 UPDATE ledger.balance AS b

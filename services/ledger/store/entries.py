@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from services.ledger.domain.accounts import (
     AccountType,
     EntryColumns,
@@ -9,7 +11,9 @@ from services.ledger.domain.accounts import (
     EntryPlace,
     EntryView,
 )
+from services.ledger.domain.months import month_after, month_of
 from services.ledger.domain.trial_balance import TypeSums
+from services.ledger.store.rows import reference_of
 from services.runtime.database import UnitOfWork
 from services.runtime.postgres import sql
 
@@ -28,7 +32,8 @@ async def list_entries(
         "after": after,
         "limit": limit,
     }
-    return [EntryView(**row._asdict()) for row in await work.execute(_SQL[statement], parameters)]
+    _, found = await work.execute_all((_SQL["by_index"], {}), (_SQL[statement], parameters))
+    return [_entry(row) for row in found]
 
 
 async def export_entries(
@@ -48,8 +53,12 @@ async def export_entries(
         "grow_by_debit": _GROW_BY_DEBIT,
         "recorded_from": wanted.recorded_from,
         "recorded_before": wanted.recorded_before,
+        "month_from": month_of(wanted.recorded_from) if wanted.recorded_from else "-infinity",
+        "month_before": month_after(wanted.recorded_before)
+        if wanted.recorded_before
+        else "infinity",
     }
-    rows = await work.execute(_SQL["export_entries"], parameters)
+    _, rows = await work.execute_all((_SQL["by_index"], {}), (_SQL["export_entries"], parameters))
     ((looked_at, account_id, seq, *columns),) = rows.tuples()
     entries = EntryColumns(*(column or [] for column in columns))
     return entries, EntryPlace(account_id, seq) if looked_at == limit else None
@@ -68,3 +77,20 @@ async def sum_accounts(work: UnitOfWork) -> list[TypeSums]:
         )
         for row in rows
     ]
+
+
+def _entry(row: Any) -> EntryView:
+    return EntryView(
+        account_id=row.account_id,
+        seq=row.seq,
+        transfer_id=row.transfer_id,
+        amount_minor=row.amount_minor,
+        balance_after_minor=row.balance_after_minor,
+        currency_code=row.currency_code,
+        counter_account_id=row.counter_account_id,
+        code=row.code,
+        recorded_at=row.recorded_at,
+        effective_at=row.effective_at,
+        metadata=row.metadata,
+        reference=reference_of(row),
+    )

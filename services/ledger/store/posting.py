@@ -25,7 +25,7 @@ from services.ledger.domain.transfers import (
     TransferResult,
     moved,
 )
-from services.ledger.store.rows import hot, limits_of, parts
+from services.ledger.store.rows import hot, limits_of, parts, reference_of
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.postgres import sql
@@ -65,6 +65,7 @@ async def claim(
             _SQL["claim_ids"],
             {
                 "tenant_id": work.tenant_id,
+                "now": work.now,
                 "transfer_ids": part,
                 "fingerprints": [fingerprints[transfer_id] for transfer_id in part],
             },
@@ -269,26 +270,36 @@ def _insert_transfers(work: UnitOfWork, postings: Sequence[Posting], batch_no: i
         "flags": [_flag_bits(t.flags) for t in transfers],
         "asked_all": [t.asked_all for t in transfers],
         "reverses_ids": [t.reverses_id for t in transfers],
+        "reference_kinds": [t.reference and t.reference.kind for t in transfers],
+        "reference_ids": [t.reference and t.reference.id for t in transfers],
+        "reference_parts": [t.reference and t.reference.part for t in transfers],
+        "posting_ids": [t.posting_id for t in transfers],
     }
     work.later(_SQL["insert_transfers"], parameters)
 
 
 def _insert_entries(work: UnitOfWork, postings: Sequence[Posting]) -> None:
-    legs: list[tuple[Leg, UUID, int]] = []
+    legs: list[tuple[Leg, int, str, Transfer]] = []
     for posting in postings:
         transfer = posting.transfer
         if posting.debit is not None and posting.credit is not None:
-            legs.append((posting.debit, transfer.transfer_id, moved(transfer)))
-            legs.append((posting.credit, transfer.transfer_id, -moved(transfer)))
+            amount, debit, credit = moved(transfer), posting.debit, posting.credit
+            legs.append((debit, amount, credit.account_id, transfer))
+            legs.append((credit, -amount, debit.account_id, transfer))
     if not legs:
         return
     parameters = {
         "tenant_id": work.tenant_id,
-        "account_ids": [leg.account_id for leg, _, _ in legs],
-        "seqs": [leg.seq for leg, _, _ in legs],
-        "transfer_ids": [transfer_id for _, transfer_id, _ in legs],
-        "amounts": [amount for _, _, amount in legs],
-        "balances": [leg.balance_after for leg, _, _ in legs],
+        "now": work.now,
+        "account_ids": [leg.account_id for leg, _, _, _ in legs],
+        "seqs": [leg.seq for leg, _, _, _ in legs],
+        "transfer_ids": [transfer.transfer_id for _, _, _, transfer in legs],
+        "amounts": [amount for _, amount, _, _ in legs],
+        "balances": [leg.balance_after for leg, _, _, _ in legs],
+        "counter_account_ids": [counter for _, _, counter, _ in legs],
+        "currency_codes": [transfer.currency_code for _, _, _, transfer in legs],
+        "codes": [transfer.code for _, _, _, transfer in legs],
+        "effective_at": [transfer.effective_at for _, _, _, transfer in legs],
     }
     work.later(_SQL["insert_entries"], parameters)
 
@@ -382,6 +393,8 @@ def _transfer(row: Any) -> Transfer:
         flags=_flags_of(row.flags),
         asked_all=row.asked_all,
         reverses_id=row.reverses_id,
+        reference=reference_of(row),
+        posting_id=row.posting_id,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from services.ledger.domain.accounts import NO_LIMITS, Limits
+from services.ledger.domain.transfers import Reference
 from services.runtime.database import UnitOfWork
 
 RowT = TypeVar("RowT")
@@ -32,3 +33,10 @@ def limits_of(floor_minor: int | None, ceiling_minor: int | None) -> Limits:
     if floor_minor is None and ceiling_minor is None:
         return NO_LIMITS
     return Limits(floor_minor, ceiling_minor)
+
+
+def reference_of(row: Any) -> Reference | None:
+    """Read the reference of a row."""
+    if row.reference_kind is None:
+        return None
+    return Reference(row.reference_kind, row.reference_id, row.reference_part)

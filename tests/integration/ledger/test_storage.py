@@ -64,6 +64,7 @@ def service(database: DatabaseUrls, tenant: str) -> Iterator[psycopg.Connection]
 
 
 def plan(connection: psycopg.Connection, statement: str, parameters: Mapping[str, object]) -> str:
+    connection.execute(QUERIES["by_index"].encode())
     rows = connection.execute(f"EXPLAIN {statement}".encode(), parameters)
     return "\n".join(row[0] for row in rows)
 
@@ -74,9 +75,10 @@ def test_entries_are_read_by_their_key(
 ) -> None:
     parameters = {"tenant_id": tenant, "account_id": "a0", "after": 2000, "limit": 100}
     found = plan(service, QUERIES[f"list_entries_{order}"], parameters)
-    assert re.search(r"Index Scan( Backward)? using entry_pkey", found), found
+    assert re.search(r"Index Scan( Backward)? using entry_y\d+m\d+_pkey", found), found
     assert re.search(r"Index Cond: .*account_id = 'a0'.*seq [<>] ", found), found
     assert "Seq Scan on entry" not in found, found
+    assert "Sort Key: entry.seq" not in found or "Merge Append" in found, found
 
 
 @pytest.mark.parametrize("owner", ["", "owner-7"])
@@ -94,12 +96,15 @@ def test_an_export_reads_its_page_by_keys(
         "grow_by_debit": [1, 5],
         "recorded_from": None,
         "recorded_before": None,
+        "month_from": "-infinity",
+        "month_before": "infinity",
     }
     found = plan(service, QUERIES["export_entries"], parameters)
-    assert re.search(r"Index Scan using entry_pkey", found), found
+    assert re.search(r"Index Scan using entry_y\d+m\d+_pkey", found), found
     assert re.search(r"Index Cond: .*account_id = account.*seq > ", found), found
-    assert re.search(r"Index Scan using transfer_pkey", found), found
+    assert re.search(r"Index Scan using transfer_y\d+m\d+_pkey", found), found
     assert "Seq Scan on entry" not in found, found
+    assert "Sort Key: entry.seq" not in found or "Merge Append" in found, found
 
 
 def test_accounts_of_an_owner_are_read_by_their_index(

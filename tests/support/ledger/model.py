@@ -190,6 +190,7 @@ class Model:
             R.EXISTS_WITH_DIFFERENT_CODE: again.code in codes,
             R.EXISTS_WITH_DIFFERENT_METADATA: again.metadata == first.metadata,
             R.EXISTS_WITH_DIFFERENT_EFFECTIVE_AT: again.effective_at == first.effective_at,
+            R.EXISTS_WITH_DIFFERENT_REFERENCE: again.reference == first.reference,
         }
         return next((result for result, is_same in same.items() if not is_same), R.EXISTS)
 

@@ -14,6 +14,7 @@ import pytest
 from services.ledger.domain.transfers import (
     Kind,
     Malformed,
+    Reference,
     Transfer,
     TransferFlags,
     TransferResult,
@@ -127,6 +128,10 @@ CHANGES: dict[TransferResult, list[dict[str, Any]]] = {
     R.EXISTS_WITH_DIFFERENT_CODE: [{"code": 4}],
     R.EXISTS_WITH_DIFFERENT_METADATA: [{"metadata": {"k": "v"}}],
     R.EXISTS_WITH_DIFFERENT_EFFECTIVE_AT: [{"effective_at": MORNING}],
+    R.EXISTS_WITH_DIFFERENT_REFERENCE: [
+        {"reference": Reference("charge", "chg_1")},
+        {"reference": Reference("charge", "chg_1", "line-1")},
+    ],
 }
 
 
@@ -141,8 +146,8 @@ def test_the_changes_are_in_order_and_complete() -> None:
     named = [result for result in R if result.name.startswith("EXISTS_WITH")]
     assert list(CHANGES) == named
     changed = {name for several in CHANGES.values() for change in several for name in change}
-    # No sender can say the last two.
-    others = {"transfer_id", "asked_all", "reverses_id"}
+    # No sender can say the last three.
+    others = {"transfer_id", "asked_all", "reverses_id", "posting_id"}
     assert changed == {f.name for f in fields(Transfer)} - others
 
 

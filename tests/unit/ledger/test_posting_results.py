@@ -22,6 +22,7 @@ from services.ledger.domain.transfers import (
     BURNING,
     Kind,
     Malformed,
+    Reference,
     Transfer,
     TransferFlags,
     TransferResult,
@@ -316,6 +317,7 @@ DIFFERENCES: dict[TransferResult, dict[str, Any]] = {
     R.EXISTS_WITH_DIFFERENT_CODE: {"code": 4},
     R.EXISTS_WITH_DIFFERENT_METADATA: {"metadata": {"k": "v"}},
     R.EXISTS_WITH_DIFFERENT_EFFECTIVE_AT: {"effective_at": datetime(2026, 1, 1, tzinfo=UTC)},
+    R.EXISTS_WITH_DIFFERENT_REFERENCE: {"reference": Reference("charge", "chg_1")},
 }
 BATCHES: list[tuple[Sequence[Transfer | Malformed], list[TransferResult]]] = [
     ([POSTED], [R.OK]),

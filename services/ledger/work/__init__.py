@@ -1,0 +1,1 @@
+"""What falls due in the ledger, and what it does in the background."""

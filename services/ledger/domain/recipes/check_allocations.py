@@ -60,18 +60,18 @@ def _part_fault(part: Part, whole: AmountKind, scope: Mapping[str, Parameter]) -
     parameter = scope.get(part.share)
     if parameter is None:
         return f"there is no parameter {part.share!r} here"
-    if parameter.optional:
-        return f"{part.share!r} may be missing: a part needs a size"
-    if part.kind is ShareKind.RATE:
-        return "" if parameter.type is _T.RATE else f"{part.share!r} is no rate"
-    if not parameter.type.is_amount:
-        return f"{part.share!r} is no amount"
-    if currency_key(parameter) != whole.currency:
-        return (
-            f"the currency of {part.share!r} can differ from that of the whole: it needs"
-            f" same_currency_as {whole.currency!r}"
-        )
-    return ""
+    is_amount = part.kind is ShareKind.AMOUNT
+    faults = (
+        (parameter.optional, f"{part.share!r} may be missing: a part needs a size"),
+        (not is_amount and parameter.type is not _T.RATE, f"{part.share!r} is no rate"),
+        (is_amount and not parameter.type.is_amount, f"{part.share!r} is no amount"),
+        (
+            is_amount and currency_key(parameter) != whole.currency,
+            f"the currency of {part.share!r} can differ from that of the whole: it needs same_currency_as"
+            f" {whole.currency!r}",
+        ),
+    )
+    return next((fault for is_so, fault in faults if is_so), "")
 
 
 def _residual(allocation: Allocation, place: str) -> Iterator[Fault]:
@@ -79,7 +79,9 @@ def _residual(allocation: Allocation, place: str) -> Iterator[Fault]:
     if not allocation.residual_owner:
         yield Fault(place, "is required: it says who gets what cannot be split evenly")
         return
-    owner = next((each for each in allocation.parts if each.name == allocation.residual_owner), None)
+    owner = next(
+        (each for each in allocation.parts if each.name == allocation.residual_owner), None
+    )
     if owner is None:
         yield Fault(place, f"there is no part {allocation.residual_owner!r}")
     elif owner.kind is ShareKind.AMOUNT:
@@ -89,9 +91,7 @@ def _residual(allocation: Allocation, place: str) -> Iterator[Fault]:
 def _sum(allocation: Allocation, place: str) -> Iterator[Fault]:
     place = f"{place}.parts"
     kinds = [part.kind for part in allocation.parts]
-    percents = [
-        Decimal(part.share) for part in allocation.parts if part.kind is ShareKind.PERCENT
-    ]
+    percents = [Decimal(part.share) for part in allocation.parts if part.kind is ShareKind.PERCENT]
     total = sum(percents, Decimal(0))
     rests = kinds.count(ShareKind.REST)
     if total > _WHOLE:

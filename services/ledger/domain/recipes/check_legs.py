@@ -91,7 +91,10 @@ class _Leg:
 
     def _sides(self) -> Iterator[Fault]:
         leg = self.leg
-        has_debit, has_credit = bool(leg.debit or leg.debit_from), bool(leg.credit or leg.credit_from)
+        has_debit, has_credit = (
+            bool(leg.debit or leg.debit_from),
+            bool(leg.credit or leg.credit_from),
+        )
         if leg.debit and leg.debit_from:
             yield self._fault("debit_from", "is given beside debit")
         if leg.credit and leg.credit_from:
@@ -133,7 +136,8 @@ class _Leg:
         )
         if unseen:
             yield self._fault(
-                field, f"account {account.name!r} needs {', '.join(unseen)}, which the leg does not see"
+                field,
+                f"account {account.name!r} needs {', '.join(unseen)}, which the leg does not see",
             )
         elif currency_of_account(account, self.scope) != kind.currency:
             yield self._fault(
@@ -149,7 +153,9 @@ class _Leg:
             yield self._fault("amount", "may be negative, and cannot be taken from sources then")
         for at, source in enumerate(sources):
             if source.unbounded and not source.up_to and at < len(sources) - 1:
-                yield self._fault(f"{field}[{at}]", "takes all: no source behind it is ever reached")
+                yield self._fault(
+                    f"{field}[{at}]", "takes all: no source behind it is ever reached"
+                )
             if source.up_to:
                 yield from self._cap(f"{field}[{at}].up_to", source, kind)
         names = [source.account for source in sources]
@@ -194,4 +200,3 @@ class _Leg:
 
 def _templates(account: AccountTemplate) -> Iterator[str]:
     yield from (account.account_id, account.currency, account.owner)
-

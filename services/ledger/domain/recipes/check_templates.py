@@ -109,7 +109,9 @@ def _name_fault(found: Place, parameter: Parameter | None) -> str:
         return ""
     if parameter.type in (_T.PARTY, _T.NAME, _T.CURRENCY):
         return ""
-    return f"{found} is of type {parameter.type.name}, which names of accounts and owners do not hold"
+    return (
+        f"{found} is of type {parameter.type.name}, which names of accounts and owners do not hold"
+    )
 
 
 def _place_fault(found: Place, parameter: Parameter | None) -> str:

@@ -1,7 +1,7 @@
 """Whether a recipe is sound: all that it names is there, all that it declares is used, and it always balances.
 
-What balances is each leg by itself: one amount, between two accounts of its own currency. So what has to be shown is that
-the currencies agree whatever the parameters are, and that the parts of an allocation always sum to the whole.
+What balances is each leg by itself: one amount, between two accounts of its own currency. So what has to be shown is
+that the currencies agree whatever the parameters are, and that the parts of an allocation always sum to the whole.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ class PostingExists(DomainError):
     def of(cls, recipe: str, reference: Reference, posting_id: UUID) -> Self:
         """Name the posting that stands."""
         return cls(
-            f"recipe {recipe} was posted for {reference} with other parameters or for another time; what is in the books"
-            " stands, and another fact needs another reference",
+            f"recipe {recipe} was posted for {reference} with other parameters or for another time; what is in the"
+            " books stands, and another fact needs another reference",
             recipe=recipe,
             reference=str(reference),
             posting_id=str(posting_id),

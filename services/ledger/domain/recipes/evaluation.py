@@ -85,8 +85,8 @@ class Move:
 
     Attributes:
         group: place of the group that it is made for; else 0.
-        debits, credits: accounts for either side, in the order in which they are tried; empty for those of a hold, and for
-            the side of the sources.
+        debits, credits: accounts for either side, in the order in which they are tried; empty for those of a hold, and
+            for the side of the sources.
         tenders: the sources, in their order; empty where the accounts are named.
         amount: more than zero; None for all of a hold.
         reverses: the accounts are those that an earlier leg came to, whatever their types are.
@@ -274,9 +274,7 @@ class _Instance:
         ):
             template = self.templates.get(name)
             kind = template.type if template else AccountType.ASSET
-            found.append(
-                self._with_stand_ins(Account(account_id, amount.currency_code, kind))
-            )
+            found.append(self._with_stand_ins(Account(account_id, amount.currency_code, kind)))
         return found[0], found[1]
 
     def _named_side(self, name: str) -> tuple[Account, ...]:
@@ -285,7 +283,7 @@ class _Instance:
     def _tender(self, source: Source) -> Tender:
         cap = self._amount(source.up_to) if source.up_to else None
         accounts = self._with_stand_ins(self._account(source.account))
-        return Tender(accounts, cap and cap.minor_units, source.unbounded)
+        return Tender(accounts, cap.minor_units if cap else None, source.unbounded)
 
     def _account(self, name: str) -> Account:
         template = self.templates[name]
@@ -337,4 +335,3 @@ class _Instance:
 
     def _refused(self, result: str) -> RecipeRefused:
         return RecipeRefused.of(self.recipe.name, self.leg.name, "", result)
-

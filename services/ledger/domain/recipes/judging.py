@@ -201,7 +201,7 @@ class _Chain:
         for link, asked, posting in zip(self.links, transfers, evaluation.postings, strict=True):
             move = self.plan.moves[link.move]
             hold = evaluation.opened.get(asked.transfer_id)
-            view = hold and HoldView(hold.state, hold.remaining_minor, hold.expires_at)
+            view = HoldView(hold.state, hold.remaining_minor, hold.expires_at) if hold else None
             self.made.append(Made(move.leg.name, move.group, asked, posting.transfer, view))
         return None
 
@@ -217,9 +217,7 @@ class _Chain:
 
     # ---- Accounts
 
-    def _chosen(
-        self, at: int, move: Move, accounts: Sequence[Account], *, is_debit: bool
-    ) -> str:
+    def _chosen(self, at: int, move: Move, accounts: Sequence[Account], *, is_debit: bool) -> str:
         """Choose the first account that serves and has not refused. Raises RecipeRefused."""
         result = ""
         for place, account in enumerate(accounts):

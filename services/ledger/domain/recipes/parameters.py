@@ -91,7 +91,7 @@ def currency_of(value: Value) -> str:
 
 
 def is_given(value: Value | None) -> bool:
-    """True for what a condition holds for: a flag that is set, an amount that is not zero, anything else that is there."""
+    """True for what a condition holds for: a flag that is set, an amount that is not zero, else what is there."""
     if isinstance(value, Money):
         return value.minor_units != 0
     return bool(value) if isinstance(value, bool | tuple) else value is not None
@@ -152,7 +152,9 @@ def _currencies_agree(
             continue
         expected = values.get(other, around.get(other))
         if expected is None:
-            yield FieldViolation(f"{path}.{own}", f"is given without {other}, whose currency it has")
+            yield FieldViolation(
+                f"{path}.{own}", f"is given without {other}, whose currency it has"
+            )
         elif currency_of(values[own]) != currency_of(expected):
             yield FieldViolation(
                 f"{path}.{own}", f"must be in {currency_of(expected)}, the currency of {other}"

@@ -11,6 +11,8 @@ from services.ledger.domain.accounts import NO_LIMITS, AccountType, Flags, Limit
 from services.ledger.domain.recipes.parameters import Parameter, ParameterType
 from services.ledger.domain.transfers import Kind
 
+NO_FLAGS = Flags()
+
 
 class OnRefusal(IntEnum):
     """What is done when an account refuses a leg; numbers as in payments.ledger.v1.OnRefusal."""
@@ -34,7 +36,7 @@ class AccountTemplate:
     account_id: str
     currency: str
     type: AccountType
-    flags: Flags = Flags()
+    flags: Flags = NO_FLAGS
     limits: Limits = NO_LIMITS
     owner: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)

@@ -343,7 +343,7 @@ type RecipeAccount struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Name of the account, e.g. `receivable:{org}:{amount.currency}`.
 	AccountId string `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
-	// Its currency: `{amount.currency}`, a parameter that is a currency as `{currency}`, or an ISO 4217 code.
+	// Its currency: `{amount.currency}`, or `{currency}` of a parameter that is a currency.
 	Currency string `protobuf:"bytes,3,opt,name=currency,proto3" json:"currency,omitempty"`
 	// Side of the books.
 	Type AccountType `protobuf:"varint,4,opt,name=type,proto3,enum=payments.ledger.v1.AccountType" json:"type,omitempty"`

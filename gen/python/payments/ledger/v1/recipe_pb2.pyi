@@ -230,7 +230,7 @@ class RecipeAccount(_message.Message):
     account_id: _builtins.str
     """Name of the account, e.g. `receivable:{org}:{amount.currency}`."""
     currency: _builtins.str
-    """Its currency: `{amount.currency}`, a parameter that is a currency as `{currency}`, or an ISO 4217 code."""
+    """Its currency: `{amount.currency}`, or `{currency}` of a parameter that is a currency."""
     type: _ledger_pb2.AccountType.ValueType
     """Side of the books."""
     floor_minor: _builtins.int

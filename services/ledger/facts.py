@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from payments.events.v1.ledger_events_pb2 import LedgerBatchPosted
 
 from services.ledger.domain.posting import Posting
+from services.ledger.domain.recipes.recipe import Recipe
 from services.ledger.domain.transfers import moved
+from services.ledger.messages import recipes
 from services.runtime.money import MINOR_UNITS_MAX
 
 
@@ -30,3 +33,8 @@ def batch_posted(
             event.totals.add(currency_code=currency_code, minor_units=total)
     event.recorded_at.FromDatetime(now)
     return event
+
+
+def recipe_document(recipe: Recipe) -> dict[str, Any]:
+    """Write a recipe for the audit log."""
+    return recipes.document(recipe)

@@ -180,9 +180,21 @@ async def read_transfer(work: UnitOfWork, transfer_id: UUID) -> TransferView | N
     return _transfer_view((await work.execute(_SQL["read_transfer"], keys)).one_or_none())
 
 
+async def read_views(work: UnitOfWork, transfer_ids: Sequence[UUID]) -> dict[UUID, TransferView]:
+    """Read transfers as they stand, by id."""
+    found: dict[UUID, TransferView] = {}
+    for ids in parts(transfer_ids):
+        keys = {"tenant_id": work.tenant_id, "transfer_ids": ids}
+        for row in await work.execute(_SQL["read_views"], keys):
+            found[row.transfer_id] = _view(row)
+    return found
+
+
 def _transfer_view(row: Any) -> TransferView | None:
-    if row is None:
-        return None
+    return None if row is None else _view(row)
+
+
+def _view(row: Any) -> TransferView:
     hold = None
     if row.state is not None:
         hold = HoldView(HoldState(row.state), row.remaining_minor, row.expires_at)

@@ -1,4 +1,4 @@
-"""Transfers a second over gRPC, in batches of 1,000, against what one raw connection writes of the same rows; one a call
+"""Transfers a second over gRPC, in batches of 1,000, against what a raw connection writes of the same rows; one a call
 from 64 callers; both against a ledger of functions on the same Postgres.
 """
 

@@ -1167,6 +1167,179 @@ func (x *GetTransferResponse) GetTransfer() *RecordedTransfer {
 	return nil
 }
 
+// ListTransfersRequest filters the transfers. All filters that are given apply.
+type ListTransfersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only transfers of this reference; reference_id belongs to it.
+	ReferenceKind string `protobuf:"bytes,1,opt,name=reference_kind,json=referenceKind,proto3" json:"reference_kind,omitempty"`
+	// Id of the reference.
+	ReferenceId string `protobuf:"bytes,2,opt,name=reference_id,json=referenceId,proto3" json:"reference_id,omitempty"`
+	// Only this part of the reference; empty for what is of the whole. Absent means all of its parts.
+	ReferencePart *string `protobuf:"bytes,3,opt,name=reference_part,json=referencePart,proto3,oneof" json:"reference_part,omitempty"`
+	// Only transfers that debit or credit this account.
+	AccountId string `protobuf:"bytes,4,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Only transfers with this code.
+	Code *int32 `protobuf:"varint,5,opt,name=code,proto3,oneof" json:"code,omitempty"`
+	// Only transfers that were recorded in this period.
+	RecordedIn *v1.Period `protobuf:"bytes,6,opt,name=recorded_in,json=recordedIn,proto3" json:"recorded_in,omitempty"`
+	// True lists the newest transfer first; the default is the oldest first.
+	NewestFirst bool `protobuf:"varint,7,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	// Most transfers in one answer; 0 means 100.
+	PageSize int32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTransfersRequest) Reset() {
+	*x = ListTransfersRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTransfersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTransfersRequest) ProtoMessage() {}
+
+func (x *ListTransfersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTransfersRequest.ProtoReflect.Descriptor instead.
+func (*ListTransfersRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListTransfersRequest) GetReferenceKind() string {
+	if x != nil {
+		return x.ReferenceKind
+	}
+	return ""
+}
+
+func (x *ListTransfersRequest) GetReferenceId() string {
+	if x != nil {
+		return x.ReferenceId
+	}
+	return ""
+}
+
+func (x *ListTransfersRequest) GetReferencePart() string {
+	if x != nil && x.ReferencePart != nil {
+		return *x.ReferencePart
+	}
+	return ""
+}
+
+func (x *ListTransfersRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *ListTransfersRequest) GetCode() int32 {
+	if x != nil && x.Code != nil {
+		return *x.Code
+	}
+	return 0
+}
+
+func (x *ListTransfersRequest) GetRecordedIn() *v1.Period {
+	if x != nil {
+		return x.RecordedIn
+	}
+	return nil
+}
+
+func (x *ListTransfersRequest) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
+}
+
+func (x *ListTransfersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTransfersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListTransfersResponse is one page of transfers. It may be without any, and others follow all the same.
+type ListTransfersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The transfers as they are in the books.
+	Transfers []*RecordedTransfer `protobuf:"bytes,1,rep,name=transfers,proto3" json:"transfers,omitempty"`
+	// Token of the next page; empty when this is the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTransfersResponse) Reset() {
+	*x = ListTransfersResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTransfersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTransfersResponse) ProtoMessage() {}
+
+func (x *ListTransfersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTransfersResponse.ProtoReflect.Descriptor instead.
+func (*ListTransfersResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListTransfersResponse) GetTransfers() []*RecordedTransfer {
+	if x != nil {
+		return x.Transfers
+	}
+	return nil
+}
+
+func (x *ListTransfersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // ListAccountsRequest filters the accounts. All filters that are given apply.
 type ListAccountsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1179,14 +1352,16 @@ type ListAccountsRequest struct {
 	// Most accounts in one answer; 0 means 100.
 	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before; empty for the first.
-	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only accounts whose name begins so, e.g. `receivable:`.
+	AccountPrefix string `protobuf:"bytes,6,opt,name=account_prefix,json=accountPrefix,proto3" json:"account_prefix,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListAccountsRequest) Reset() {
 	*x = ListAccountsRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1198,7 +1373,7 @@ func (x *ListAccountsRequest) String() string {
 func (*ListAccountsRequest) ProtoMessage() {}
 
 func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1386,7 @@ func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{14}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListAccountsRequest) GetOwner() string {
@@ -1249,7 +1424,14 @@ func (x *ListAccountsRequest) GetPageToken() string {
 	return ""
 }
 
-// ListAccountsResponse is one page of accounts.
+func (x *ListAccountsRequest) GetAccountPrefix() string {
+	if x != nil {
+		return x.AccountPrefix
+	}
+	return ""
+}
+
+// ListAccountsResponse is one page of accounts. It may be without any, and others follow all the same.
 type ListAccountsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The accounts, by account_id.
@@ -1262,7 +1444,7 @@ type ListAccountsResponse struct {
 
 func (x *ListAccountsResponse) Reset() {
 	*x = ListAccountsResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1274,7 +1456,7 @@ func (x *ListAccountsResponse) String() string {
 func (*ListAccountsResponse) ProtoMessage() {}
 
 func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1287,7 +1469,7 @@ func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{15}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListAccountsResponse) GetAccounts() []*Account {
@@ -1304,24 +1486,33 @@ func (x *ListAccountsResponse) GetNextPageToken() string {
 	return ""
 }
 
-// ListEntriesRequest names the account and the page.
+// ListEntriesRequest names the account, or the accounts, and the page. All filters that are given apply.
 type ListEntriesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Account whose entries are listed.
+	// Account whose entries are listed; empty when account_prefix is given.
 	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
-	// True lists the newest entry first; the default is the oldest first.
+	// True lists the newest entry of an account first; the default is the oldest first. Accounts are in the same order
+	// either way.
 	NewestFirst bool `protobuf:"varint,2,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
 	// Most entries in one answer; 0 means 100.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before; empty for the first.
-	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// All accounts whose name begins so, instead of one, e.g. `receivable:acme:`.
+	AccountPrefix string `protobuf:"bytes,5,opt,name=account_prefix,json=accountPrefix,proto3" json:"account_prefix,omitempty"`
+	// Only entries that were recorded in this period.
+	RecordedIn *v1.Period `protobuf:"bytes,6,opt,name=recorded_in,json=recordedIn,proto3" json:"recorded_in,omitempty"`
+	// Only entries that take effect in this period.
+	EffectiveIn *v1.Period `protobuf:"bytes,7,opt,name=effective_in,json=effectiveIn,proto3" json:"effective_in,omitempty"`
+	// Only entries of transfers with this code.
+	Code          *int32 `protobuf:"varint,8,opt,name=code,proto3,oneof" json:"code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListEntriesRequest) Reset() {
 	*x = ListEntriesRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1524,7 @@ func (x *ListEntriesRequest) String() string {
 func (*ListEntriesRequest) ProtoMessage() {}
 
 func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1537,7 @@ func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{16}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListEntriesRequest) GetAccountId() string {
@@ -1377,10 +1568,38 @@ func (x *ListEntriesRequest) GetPageToken() string {
 	return ""
 }
 
-// ListEntriesResponse is one page of entries.
+func (x *ListEntriesRequest) GetAccountPrefix() string {
+	if x != nil {
+		return x.AccountPrefix
+	}
+	return ""
+}
+
+func (x *ListEntriesRequest) GetRecordedIn() *v1.Period {
+	if x != nil {
+		return x.RecordedIn
+	}
+	return nil
+}
+
+func (x *ListEntriesRequest) GetEffectiveIn() *v1.Period {
+	if x != nil {
+		return x.EffectiveIn
+	}
+	return nil
+}
+
+func (x *ListEntriesRequest) GetCode() int32 {
+	if x != nil && x.Code != nil {
+		return *x.Code
+	}
+	return 0
+}
+
+// ListEntriesResponse is one page of entries. It may be without any, and others follow all the same.
 type ListEntriesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The entries, by seq.
+	// The entries, by account_id and seq.
 	Entries []*Entry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
 	// Token of the next page; empty when this is the last.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -1390,7 +1609,7 @@ type ListEntriesResponse struct {
 
 func (x *ListEntriesResponse) Reset() {
 	*x = ListEntriesResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1621,7 @@ func (x *ListEntriesResponse) String() string {
 func (*ListEntriesResponse) ProtoMessage() {}
 
 func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1634,7 @@ func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{17}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListEntriesResponse) GetEntries() []*Entry {
@@ -1426,6 +1645,279 @@ func (x *ListEntriesResponse) GetEntries() []*Entry {
 }
 
 func (x *ListEntriesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// GetStatementRequest names the account, the period and the page.
+type GetStatementRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Account that the statement is of.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Period of the statement.
+	Period *v1.Period `protobuf:"bytes,2,opt,name=period,proto3" json:"period,omitempty"`
+	// Which of an entry's two times lies in the period.
+	By Time `protobuf:"varint,3,opt,name=by,proto3,enum=payments.ledger.v1.Time" json:"by,omitempty"`
+	// Only what was recorded at this instant or before: the statement as it was then. Absent means now.
+	RecordedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	// Only entries up to this place, as an earlier statement names it: a transfer that was recorded before recorded_at
+	// may have become visible after it. Absent means all. 0 is the place before the first entry.
+	LastSeq *int64 `protobuf:"varint,5,opt,name=last_seq,json=lastSeq,proto3,oneof" json:"last_seq,omitempty"`
+	// Most entries in one answer; 0 means 100.
+	PageSize int32 `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStatementRequest) Reset() {
+	*x = GetStatementRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatementRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatementRequest) ProtoMessage() {}
+
+func (x *GetStatementRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatementRequest.ProtoReflect.Descriptor instead.
+func (*GetStatementRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GetStatementRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *GetStatementRequest) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *GetStatementRequest) GetBy() Time {
+	if x != nil {
+		return x.By
+	}
+	return Time_TIME_UNSPECIFIED
+}
+
+func (x *GetStatementRequest) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
+}
+
+func (x *GetStatementRequest) GetLastSeq() int64 {
+	if x != nil && x.LastSeq != nil {
+		return *x.LastSeq
+	}
+	return 0
+}
+
+func (x *GetStatementRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *GetStatementRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// GetStatementResponse is one page of a statement. All pages have the same sums.
+type GetStatementResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Account that the statement is of.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Currency of all its amounts.
+	CurrencyCode string `protobuf:"bytes,2,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// Type of the account: balances are on the side that it grows on, and negative on the other.
+	Type AccountType `protobuf:"varint,3,opt,name=type,proto3,enum=payments.ledger.v1.AccountType" json:"type,omitempty"`
+	// Owner of the account; empty when it has none.
+	Owner string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Period of the statement.
+	Period *v1.Period `protobuf:"bytes,5,opt,name=period,proto3" json:"period,omitempty"`
+	// Which of an entry's two times lies in it.
+	By Time `protobuf:"varint,6,opt,name=by,proto3,enum=payments.ledger.v1.Time" json:"by,omitempty"`
+	// What was recorded later is not in the statement.
+	RecordedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	// What stands behind this place of the account is not in the statement.
+	LastSeq int64 `protobuf:"varint,8,opt,name=last_seq,json=lastSeq,proto3" json:"last_seq,omitempty"`
+	// Balance before the period.
+	Opening *v1.Money `protobuf:"bytes,9,opt,name=opening,proto3" json:"opening,omitempty"`
+	// The entries of the page, with the balance behind each: by seq, or, by the time of their effect, by that and seq.
+	Entries []*StatementEntry `protobuf:"bytes,10,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Balance at the end of the period: opening, and all entries of the period.
+	Closing *v1.Money `protobuf:"bytes,11,opt,name=closing,proto3" json:"closing,omitempty"`
+	// Sum of the debits of the period.
+	Debits *v1.Money `protobuf:"bytes,12,opt,name=debits,proto3" json:"debits,omitempty"`
+	// Sum of the credits of the period.
+	Credits *v1.Money `protobuf:"bytes,13,opt,name=credits,proto3" json:"credits,omitempty"`
+	// How many entries the period has, on all pages.
+	EntryCount int64 `protobuf:"varint,14,opt,name=entry_count,json=entryCount,proto3" json:"entry_count,omitempty"`
+	// Token of the next page; empty when this is the last.
+	NextPageToken string `protobuf:"bytes,15,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStatementResponse) Reset() {
+	*x = GetStatementResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatementResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatementResponse) ProtoMessage() {}
+
+func (x *GetStatementResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatementResponse.ProtoReflect.Descriptor instead.
+func (*GetStatementResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetStatementResponse) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *GetStatementResponse) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *GetStatementResponse) GetType() AccountType {
+	if x != nil {
+		return x.Type
+	}
+	return AccountType_ACCOUNT_TYPE_UNSPECIFIED
+}
+
+func (x *GetStatementResponse) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *GetStatementResponse) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *GetStatementResponse) GetBy() Time {
+	if x != nil {
+		return x.By
+	}
+	return Time_TIME_UNSPECIFIED
+}
+
+func (x *GetStatementResponse) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
+}
+
+func (x *GetStatementResponse) GetLastSeq() int64 {
+	if x != nil {
+		return x.LastSeq
+	}
+	return 0
+}
+
+func (x *GetStatementResponse) GetOpening() *v1.Money {
+	if x != nil {
+		return x.Opening
+	}
+	return nil
+}
+
+func (x *GetStatementResponse) GetEntries() []*StatementEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *GetStatementResponse) GetClosing() *v1.Money {
+	if x != nil {
+		return x.Closing
+	}
+	return nil
+}
+
+func (x *GetStatementResponse) GetDebits() *v1.Money {
+	if x != nil {
+		return x.Debits
+	}
+	return nil
+}
+
+func (x *GetStatementResponse) GetCredits() *v1.Money {
+	if x != nil {
+		return x.Credits
+	}
+	return nil
+}
+
+func (x *GetStatementResponse) GetEntryCount() int64 {
+	if x != nil {
+		return x.EntryCount
+	}
+	return 0
+}
+
+func (x *GetStatementResponse) GetNextPageToken() string {
 	if x != nil {
 		return x.NextPageToken
 	}
@@ -1451,7 +1943,7 @@ type ExportEntriesRequest struct {
 
 func (x *ExportEntriesRequest) Reset() {
 	*x = ExportEntriesRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1955,7 @@ func (x *ExportEntriesRequest) String() string {
 func (*ExportEntriesRequest) ProtoMessage() {}
 
 func (x *ExportEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1968,7 @@ func (x *ExportEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ExportEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{18}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ExportEntriesRequest) GetAccountIds() []string {
@@ -1545,7 +2037,7 @@ type EntryColumns struct {
 
 func (x *EntryColumns) Reset() {
 	*x = EntryColumns{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[19]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +2049,7 @@ func (x *EntryColumns) String() string {
 func (*EntryColumns) ProtoMessage() {}
 
 func (x *EntryColumns) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[19]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +2062,7 @@ func (x *EntryColumns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntryColumns.ProtoReflect.Descriptor instead.
 func (*EntryColumns) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{19}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *EntryColumns) GetAccountIds() []string {
@@ -1663,7 +2155,7 @@ type ExportEntriesResponse struct {
 
 func (x *ExportEntriesResponse) Reset() {
 	*x = ExportEntriesResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[20]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1675,7 +2167,7 @@ func (x *ExportEntriesResponse) String() string {
 func (*ExportEntriesResponse) ProtoMessage() {}
 
 func (x *ExportEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[20]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1688,7 +2180,7 @@ func (x *ExportEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ExportEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{20}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ExportEntriesResponse) GetEntries() *EntryColumns {
@@ -1714,7 +2206,7 @@ type GetTrialBalanceRequest struct {
 
 func (x *GetTrialBalanceRequest) Reset() {
 	*x = GetTrialBalanceRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[21]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1726,7 +2218,7 @@ func (x *GetTrialBalanceRequest) String() string {
 func (*GetTrialBalanceRequest) ProtoMessage() {}
 
 func (x *GetTrialBalanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[21]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1739,7 +2231,7 @@ func (x *GetTrialBalanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialBalanceRequest.ProtoReflect.Descriptor instead.
 func (*GetTrialBalanceRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{21}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{25}
 }
 
 // GetTrialBalanceResponse carries the trial balance.
@@ -1753,7 +2245,7 @@ type GetTrialBalanceResponse struct {
 
 func (x *GetTrialBalanceResponse) Reset() {
 	*x = GetTrialBalanceResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[22]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1765,7 +2257,7 @@ func (x *GetTrialBalanceResponse) String() string {
 func (*GetTrialBalanceResponse) ProtoMessage() {}
 
 func (x *GetTrialBalanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[22]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1778,7 +2270,7 @@ func (x *GetTrialBalanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialBalanceResponse.ProtoReflect.Descriptor instead.
 func (*GetTrialBalanceResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{22}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetTrialBalanceResponse) GetTrialBalance() *TrialBalance {
@@ -1792,7 +2284,7 @@ var File_payments_ledger_v1_ledger_service_proto protoreflect.FileDescriptor
 
 const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/posting.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"X\n" +
+	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/posting.proto\x1a\"payments/ledger/v1/statement.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"X\n" +
 	"\x15CreateAccountsRequest\x12?\n" +
 	"\baccounts\x18\x01 \x03(\v2\x1b.payments.ledger.v1.AccountB\x06\xbaH\x03\xd8\x01\x03R\baccounts\"\x9f\x01\n" +
 	"\x13CreateAccountResult\x12\x14\n" +
@@ -1848,7 +2340,26 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\vtransfer_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\n" +
 	"transferId\"W\n" +
 	"\x13GetTransferResponse\x12@\n" +
-	"\btransfer\x18\x01 \x01(\v2$.payments.ledger.v1.RecordedTransferR\btransfer\"\x97\x02\n" +
+	"\btransfer\x18\x01 \x01(\v2$.payments.ledger.v1.RecordedTransferR\btransfer\"\xf9\x03\n" +
+	"\x14ListTransfersRequest\x12I\n" +
+	"\x0ereference_kind\x18\x01 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[a-z][a-z0-9_.-]{0,63}$R\rreferenceKind\x12+\n" +
+	"\freference_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vreferenceId\x124\n" +
+	"\x0ereference_part\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01H\x00R\rreferencePart\x88\x01\x01\x12A\n" +
+	"\n" +
+	"account_id\x18\x04 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\x12$\n" +
+	"\x04code\x18\x05 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00H\x01R\x04code\x88\x01\x01\x129\n" +
+	"\vrecorded_in\x18\x06 \x01(\v2\x18.payments.type.v1.PeriodR\n" +
+	"recordedIn\x12!\n" +
+	"\fnewest_first\x18\a \x01(\bR\vnewestFirst\x12'\n" +
+	"\tpage_size\x18\b \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageTokenB\x11\n" +
+	"\x0f_reference_partB\a\n" +
+	"\x05_code\"\x83\x01\n" +
+	"\x15ListTransfersResponse\x12B\n" +
+	"\ttransfers\x18\x01 \x03(\v2$.payments.ledger.v1.RecordedTransferR\ttransfers\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xdf\x02\n" +
 	"\x13ListAccountsRequest\x124\n" +
 	"\x05owner\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\x05owner\x129\n" +
 	"\rcurrency_code\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f2\r^([A-Z]{3})?$R\fcurrencyCode\x12=\n" +
@@ -1856,21 +2367,61 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\tpage_size\x18\x04 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"w\n" +
+	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\x12F\n" +
+	"\x0eaccount_prefix\x18\x06 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{0,200}$R\raccountPrefix\"w\n" +
 	"\x14ListAccountsResponse\x127\n" +
 	"\baccounts\x18\x01 \x03(\v2\x1b.payments.ledger.v1.AccountR\baccounts\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc9\x01\n" +
-	"\x12ListEntriesRequest\x12>\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xbb\x03\n" +
+	"\x12ListEntriesRequest\x12A\n" +
 	"\n" +
-	"account_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\x12!\n" +
+	"account_id\x18\x01 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\x12!\n" +
 	"\fnewest_first\x18\x02 \x01(\bR\vnewestFirst\x12'\n" +
 	"\tpage_size\x18\x03 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"r\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\x12F\n" +
+	"\x0eaccount_prefix\x18\x05 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{0,200}$R\raccountPrefix\x129\n" +
+	"\vrecorded_in\x18\x06 \x01(\v2\x18.payments.type.v1.PeriodR\n" +
+	"recordedIn\x12;\n" +
+	"\feffective_in\x18\a \x01(\v2\x18.payments.type.v1.PeriodR\veffectiveIn\x12$\n" +
+	"\x04code\x18\b \x01(\x05B\v\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00H\x00R\x04code\x88\x01\x01B\a\n" +
+	"\x05_code\"r\n" +
 	"\x13ListEntriesResponse\x123\n" +
 	"\aentries\x18\x01 \x03(\v2\x19.payments.ledger.v1.EntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa3\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xac\x03\n" +
+	"\x13GetStatementRequest\x12>\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\x128\n" +
+	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\x122\n" +
+	"\x02by\x18\x03 \x01(\x0e2\x18.payments.ledger.v1.TimeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x02by\x12_\n" +
+	"\vrecorded_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\n" +
+	"recordedAt\x12'\n" +
+	"\blast_seq\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\alastSeq\x88\x01\x01\x12'\n" +
+	"\tpage_size\x18\x06 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageTokenB\v\n" +
+	"\t_last_seq\"\xaa\x05\n" +
+	"\x14GetStatementResponse\x12\x1d\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tR\taccountId\x12#\n" +
+	"\rcurrency_code\x18\x02 \x01(\tR\fcurrencyCode\x123\n" +
+	"\x04type\x18\x03 \x01(\x0e2\x1f.payments.ledger.v1.AccountTypeR\x04type\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x120\n" +
+	"\x06period\x18\x05 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12(\n" +
+	"\x02by\x18\x06 \x01(\x0e2\x18.payments.ledger.v1.TimeR\x02by\x12;\n" +
+	"\vrecorded_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"recordedAt\x12\x19\n" +
+	"\blast_seq\x18\b \x01(\x03R\alastSeq\x121\n" +
+	"\aopening\x18\t \x01(\v2\x17.payments.type.v1.MoneyR\aopening\x12<\n" +
+	"\aentries\x18\n" +
+	" \x03(\v2\".payments.ledger.v1.StatementEntryR\aentries\x121\n" +
+	"\aclosing\x18\v \x01(\v2\x17.payments.type.v1.MoneyR\aclosing\x12/\n" +
+	"\x06debits\x18\f \x01(\v2\x17.payments.type.v1.MoneyR\x06debits\x121\n" +
+	"\acredits\x18\r \x01(\v2\x17.payments.type.v1.MoneyR\acredits\x12\x1f\n" +
+	"\ventry_count\x18\x0e \x01(\x03R\n" +
+	"entryCount\x12&\n" +
+	"\x0fnext_page_token\x18\x0f \x01(\tR\rnextPageToken\"\xa3\x02\n" +
 	"\x14ExportEntriesRequest\x12H\n" +
 	"\vaccount_ids\x18\x01 \x03(\tB'\xbaH$\x92\x01!\x10\xe8\a\"\x1cr\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\n" +
 	"accountIds\x124\n" +
@@ -1971,7 +2522,7 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	")TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR\x10R\x12/\n" +
 	"+TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING\x10S\x12.\n" +
 	"*TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR\x10T\x120\n" +
-	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U2\xfd\f\n" +
+	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U2\xd2\x0f\n" +
 	"\rLedgerService\x12\x9b\x01\n" +
 	"\x0eCreateAccounts\x12).payments.ledger.v1.CreateAccountsRequest\x1a*.payments.ledger.v1.CreateAccountsResponse\"2\x8a\xe7\x18\x10\n" +
 	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/ledger/accounts\x12\x99\x01\n" +
@@ -1986,11 +2537,15 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"GetAccount\x12%.payments.ledger.v1.GetAccountRequest\x1a&.payments.ledger.v1.GetAccountResponse\"B\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02+b\aaccount\x12 /v1/ledger/accounts/{account_id}\x12\xa5\x01\n" +
 	"\vGetTransfer\x12&.payments.ledger.v1.GetTransferRequest\x1a'.payments.ledger.v1.GetTransferResponse\"E\x8a\xe7\x18\r\n" +
-	"\vledger:read\x82\xd3\xe4\x93\x02.b\btransfer\x12\"/v1/ledger/transfers/{transfer_id}\x12\x8f\x01\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02.b\btransfer\x12\"/v1/ledger/transfers/{transfer_id}\x12\x93\x01\n" +
+	"\rListTransfers\x12(.payments.ledger.v1.ListTransfersRequest\x1a).payments.ledger.v1.ListTransfersResponse\"-\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/ledger/transfers\x12\x8f\x01\n" +
 	"\fListAccounts\x12'.payments.ledger.v1.ListAccountsRequest\x1a(.payments.ledger.v1.ListAccountsResponse\",\x8a\xe7\x18\r\n" +
-	"\vledger:read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/ledger/accounts\x12\xa1\x01\n" +
-	"\vListEntries\x12&.payments.ledger.v1.ListEntriesRequest\x1a'.payments.ledger.v1.ListEntriesResponse\"A\x8a\xe7\x18\r\n" +
-	"\vledger:read\x82\xd3\xe4\x93\x02*\x12(/v1/ledger/accounts/{account_id}/entries\x12\x98\x01\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/ledger/accounts\x12\xb7\x01\n" +
+	"\vListEntries\x12&.payments.ledger.v1.ListEntriesRequest\x1a'.payments.ledger.v1.ListEntriesResponse\"W\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02@Z\x14\x12\x12/v1/ledger/entries\x12(/v1/ledger/accounts/{account_id}/entries\x12\xa6\x01\n" +
+	"\fGetStatement\x12'.payments.ledger.v1.GetStatementRequest\x1a(.payments.ledger.v1.GetStatementResponse\"C\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02,\x12*/v1/ledger/accounts/{account_id}/statement\x12\x98\x01\n" +
 	"\rExportEntries\x12(.payments.ledger.v1.ExportEntriesRequest\x1a).payments.ledger.v1.ExportEntriesResponse\"2\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/ledger/entries:export\x12\xac\x01\n" +
 	"\x0fGetTrialBalance\x12*.payments.ledger.v1.GetTrialBalanceRequest\x1a+.payments.ledger.v1.GetTrialBalanceResponse\"@\x8a\xe7\x18\r\n" +
@@ -2010,7 +2565,7 @@ func file_payments_ledger_v1_ledger_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_ledger_v1_ledger_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(AccountResult)(0),              // 0: payments.ledger.v1.AccountResult
 	(TransferResult)(0),             // 1: payments.ledger.v1.TransferResult
@@ -2028,75 +2583,102 @@ var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(*GetAccountResponse)(nil),      // 13: payments.ledger.v1.GetAccountResponse
 	(*GetTransferRequest)(nil),      // 14: payments.ledger.v1.GetTransferRequest
 	(*GetTransferResponse)(nil),     // 15: payments.ledger.v1.GetTransferResponse
-	(*ListAccountsRequest)(nil),     // 16: payments.ledger.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),    // 17: payments.ledger.v1.ListAccountsResponse
-	(*ListEntriesRequest)(nil),      // 18: payments.ledger.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),     // 19: payments.ledger.v1.ListEntriesResponse
-	(*ExportEntriesRequest)(nil),    // 20: payments.ledger.v1.ExportEntriesRequest
-	(*EntryColumns)(nil),            // 21: payments.ledger.v1.EntryColumns
-	(*ExportEntriesResponse)(nil),   // 22: payments.ledger.v1.ExportEntriesResponse
-	(*GetTrialBalanceRequest)(nil),  // 23: payments.ledger.v1.GetTrialBalanceRequest
-	(*GetTrialBalanceResponse)(nil), // 24: payments.ledger.v1.GetTrialBalanceResponse
-	nil,                             // 25: payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	(*Account)(nil),                 // 26: payments.ledger.v1.Account
-	(*Transfer)(nil),                // 27: payments.ledger.v1.Transfer
-	(*RecordedTransfer)(nil),        // 28: payments.ledger.v1.RecordedTransfer
-	(*Reference)(nil),               // 29: payments.ledger.v1.Reference
-	(*timestamppb.Timestamp)(nil),   // 30: google.protobuf.Timestamp
-	(*Posting)(nil),                 // 31: payments.ledger.v1.Posting
-	(AccountType)(0),                // 32: payments.ledger.v1.AccountType
-	(*Entry)(nil),                   // 33: payments.ledger.v1.Entry
-	(*v1.Period)(nil),               // 34: payments.type.v1.Period
-	(*TrialBalance)(nil),            // 35: payments.ledger.v1.TrialBalance
-	(*Parameter)(nil),               // 36: payments.ledger.v1.Parameter
+	(*ListTransfersRequest)(nil),    // 16: payments.ledger.v1.ListTransfersRequest
+	(*ListTransfersResponse)(nil),   // 17: payments.ledger.v1.ListTransfersResponse
+	(*ListAccountsRequest)(nil),     // 18: payments.ledger.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),    // 19: payments.ledger.v1.ListAccountsResponse
+	(*ListEntriesRequest)(nil),      // 20: payments.ledger.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),     // 21: payments.ledger.v1.ListEntriesResponse
+	(*GetStatementRequest)(nil),     // 22: payments.ledger.v1.GetStatementRequest
+	(*GetStatementResponse)(nil),    // 23: payments.ledger.v1.GetStatementResponse
+	(*ExportEntriesRequest)(nil),    // 24: payments.ledger.v1.ExportEntriesRequest
+	(*EntryColumns)(nil),            // 25: payments.ledger.v1.EntryColumns
+	(*ExportEntriesResponse)(nil),   // 26: payments.ledger.v1.ExportEntriesResponse
+	(*GetTrialBalanceRequest)(nil),  // 27: payments.ledger.v1.GetTrialBalanceRequest
+	(*GetTrialBalanceResponse)(nil), // 28: payments.ledger.v1.GetTrialBalanceResponse
+	nil,                             // 29: payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	(*Account)(nil),                 // 30: payments.ledger.v1.Account
+	(*Transfer)(nil),                // 31: payments.ledger.v1.Transfer
+	(*RecordedTransfer)(nil),        // 32: payments.ledger.v1.RecordedTransfer
+	(*Reference)(nil),               // 33: payments.ledger.v1.Reference
+	(*timestamppb.Timestamp)(nil),   // 34: google.protobuf.Timestamp
+	(*Posting)(nil),                 // 35: payments.ledger.v1.Posting
+	(*v1.Period)(nil),               // 36: payments.type.v1.Period
+	(AccountType)(0),                // 37: payments.ledger.v1.AccountType
+	(*Entry)(nil),                   // 38: payments.ledger.v1.Entry
+	(Time)(0),                       // 39: payments.ledger.v1.Time
+	(*v1.Money)(nil),                // 40: payments.type.v1.Money
+	(*StatementEntry)(nil),          // 41: payments.ledger.v1.StatementEntry
+	(*TrialBalance)(nil),            // 42: payments.ledger.v1.TrialBalance
+	(*Parameter)(nil),               // 43: payments.ledger.v1.Parameter
 }
 var file_payments_ledger_v1_ledger_service_proto_depIdxs = []int32{
-	26, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
+	30, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
 	0,  // 1: payments.ledger.v1.CreateAccountResult.result:type_name -> payments.ledger.v1.AccountResult
 	3,  // 2: payments.ledger.v1.CreateAccountsResponse.results:type_name -> payments.ledger.v1.CreateAccountResult
-	27, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
+	31, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
 	1,  // 4: payments.ledger.v1.PostTransferResult.result:type_name -> payments.ledger.v1.TransferResult
 	1,  // 5: payments.ledger.v1.PostTransferResult.original_result:type_name -> payments.ledger.v1.TransferResult
 	6,  // 6: payments.ledger.v1.PostTransfersResponse.results:type_name -> payments.ledger.v1.PostTransferResult
-	28, // 7: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	25, // 8: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	29, // 9: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
-	30, // 10: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
-	31, // 11: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
-	26, // 12: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
-	28, // 13: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	32, // 14: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
-	26, // 15: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
-	33, // 16: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
-	34, // 17: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
-	21, // 18: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
-	35, // 19: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
-	36, // 20: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
-	2,  // 21: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
-	5,  // 22: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
-	8,  // 23: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
-	10, // 24: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
-	12, // 25: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
-	14, // 26: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
-	16, // 27: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
-	18, // 28: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
-	20, // 29: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
-	23, // 30: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
-	4,  // 31: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
-	7,  // 32: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
-	9,  // 33: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
-	11, // 34: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
-	13, // 35: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
-	15, // 36: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
-	17, // 37: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
-	19, // 38: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
-	22, // 39: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
-	24, // 40: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
-	31, // [31:41] is the sub-list for method output_type
-	21, // [21:31] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	32, // 7: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	29, // 8: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	33, // 9: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
+	34, // 10: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
+	35, // 11: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
+	30, // 12: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
+	32, // 13: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	36, // 14: payments.ledger.v1.ListTransfersRequest.recorded_in:type_name -> payments.type.v1.Period
+	32, // 15: payments.ledger.v1.ListTransfersResponse.transfers:type_name -> payments.ledger.v1.RecordedTransfer
+	37, // 16: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
+	30, // 17: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
+	36, // 18: payments.ledger.v1.ListEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	36, // 19: payments.ledger.v1.ListEntriesRequest.effective_in:type_name -> payments.type.v1.Period
+	38, // 20: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
+	36, // 21: payments.ledger.v1.GetStatementRequest.period:type_name -> payments.type.v1.Period
+	39, // 22: payments.ledger.v1.GetStatementRequest.by:type_name -> payments.ledger.v1.Time
+	34, // 23: payments.ledger.v1.GetStatementRequest.recorded_at:type_name -> google.protobuf.Timestamp
+	37, // 24: payments.ledger.v1.GetStatementResponse.type:type_name -> payments.ledger.v1.AccountType
+	36, // 25: payments.ledger.v1.GetStatementResponse.period:type_name -> payments.type.v1.Period
+	39, // 26: payments.ledger.v1.GetStatementResponse.by:type_name -> payments.ledger.v1.Time
+	34, // 27: payments.ledger.v1.GetStatementResponse.recorded_at:type_name -> google.protobuf.Timestamp
+	40, // 28: payments.ledger.v1.GetStatementResponse.opening:type_name -> payments.type.v1.Money
+	41, // 29: payments.ledger.v1.GetStatementResponse.entries:type_name -> payments.ledger.v1.StatementEntry
+	40, // 30: payments.ledger.v1.GetStatementResponse.closing:type_name -> payments.type.v1.Money
+	40, // 31: payments.ledger.v1.GetStatementResponse.debits:type_name -> payments.type.v1.Money
+	40, // 32: payments.ledger.v1.GetStatementResponse.credits:type_name -> payments.type.v1.Money
+	36, // 33: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	25, // 34: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
+	42, // 35: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
+	43, // 36: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
+	2,  // 37: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
+	5,  // 38: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
+	8,  // 39: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
+	10, // 40: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
+	12, // 41: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
+	14, // 42: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
+	16, // 43: payments.ledger.v1.LedgerService.ListTransfers:input_type -> payments.ledger.v1.ListTransfersRequest
+	18, // 44: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
+	20, // 45: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
+	22, // 46: payments.ledger.v1.LedgerService.GetStatement:input_type -> payments.ledger.v1.GetStatementRequest
+	24, // 47: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
+	27, // 48: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
+	4,  // 49: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
+	7,  // 50: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
+	9,  // 51: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
+	11, // 52: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
+	13, // 53: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
+	15, // 54: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
+	17, // 55: payments.ledger.v1.LedgerService.ListTransfers:output_type -> payments.ledger.v1.ListTransfersResponse
+	19, // 56: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
+	21, // 57: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
+	23, // 58: payments.ledger.v1.LedgerService.GetStatement:output_type -> payments.ledger.v1.GetStatementResponse
+	26, // 59: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
+	28, // 60: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
+	49, // [49:61] is the sub-list for method output_type
+	37, // [37:49] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_service_proto_init() }
@@ -2106,13 +2688,17 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 	}
 	file_payments_ledger_v1_ledger_proto_init()
 	file_payments_ledger_v1_posting_proto_init()
+	file_payments_ledger_v1_statement_proto_init()
+	file_payments_ledger_v1_ledger_service_proto_msgTypes[14].OneofWrappers = []any{}
+	file_payments_ledger_v1_ledger_service_proto_msgTypes[18].OneofWrappers = []any{}
+	file_payments_ledger_v1_ledger_service_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_ledger_v1_ledger_service_proto_rawDesc), len(file_payments_ledger_v1_ledger_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   24,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

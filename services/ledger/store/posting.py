@@ -164,12 +164,15 @@ async def read_transfer(work: UnitOfWork, transfer_id: UUID) -> TransferView | N
 
 
 def _transfer_view(row: Any) -> TransferView | None:
-    if row is None:
-        return None
+    return None if row is None else transfer_view(row, row.reversed_by_id)
+
+
+def transfer_view(row: Any, reversed_by_id: UUID | None) -> TransferView:
+    """Read a transfer, and how it stands if it is a hold."""
     hold = None
     if row.state is not None:
         hold = HoldView(HoldState(row.state), row.remaining_minor, row.expires_at)
-    return TransferView(_transfer(row), row.effective_at, row.recorded_at, hold, row.reversed_by_id)
+    return TransferView(_transfer(row), row.effective_at, row.recorded_at, hold, reversed_by_id)
 
 
 async def booked_of_payment(work: UnitOfWork, payment_id: str) -> int:

@@ -239,7 +239,7 @@ async def test_pages_hold_still_while_posting_goes_on(
     found = await history_of(mesh, 12)
     later = batches(11, 12)
     before = {item.transfer.transfer_id for item in found.transfers}
-    lists = {
+    lists: dict[str, tuple[Any, Any]] = {
         "transfers": (found.stub.ListTransfers, service_pb.ListTransfersRequest()),
         "of one account": (
             found.stub.ListTransfers,

@@ -108,7 +108,8 @@ def test_entries_are_read_by_their_key(
 
 
 def compiled(query: Select[Any]) -> str:
-    return str(query.compile(dialect=psycopg_dialect(), compile_kwargs={"literal_binds": True}))
+    dialect: Any = psycopg_dialect
+    return str(query.compile(dialect=dialect(), compile_kwargs={"literal_binds": True}))
 
 
 @pytest.mark.parametrize("newest_first", [False, True])

@@ -29,6 +29,7 @@ from tests.support.timers.journeys import start_seasoning
 from tests.support.webhooks.lab import receiving
 
 WRITES = bool(os.environ.get("TOLLMESH_WRITE_EXAMPLES"))
+ALWAYS = "period.start_at=2026-01-01T00:00:00Z&period.end_at=2100-01-01T00:00:00Z"
 PERIOD = f"period.start_at={JANUARY['start_at']}&period.end_at={JANUARY['end_at']}"
 SETTLES_WITHIN_S = 30
 
@@ -80,7 +81,13 @@ def transfers_of_every_form() -> list[dict[str, Any]]:
     back = {"debit_account_id": "fees:USD", "credit_account_id": "cash:USD"}
     of_old = {"debit_account_id": "old:USD", "credit_account_id": "fees:USD"}
     forms: list[dict[str, Any]] = [
-        {**sides, "amount": usd(1250), "code": 7, "kind": "KIND_POSTED"},
+        {
+            **sides,
+            "amount": usd(1250),
+            "code": 7,
+            "kind": "KIND_POSTED",
+            "reference": {"kind": "order", "id": "o-1", "part": "line-1"},
+        },
         {
             "transfer_id": held,
             "kind": "KIND_PENDING",
@@ -124,6 +131,9 @@ async def books(play: Any) -> None:
     held = await play("GET", f"/v1/ledger/transfers/{forms[1]['transfer_id']}")
     assert (held["hold"]["state"], held["hold"]["remaining"]) == ("HOLD_STATE_OPEN", usd(200))
     await play("GET", "/v1/ledger/accounts/cash:USD/entries?newest_first=true")
+    await play("GET", "/v1/ledger/entries?account_prefix=cash:&code=7&page_size=1")
+    await play("GET", "/v1/ledger/transfers?reference_kind=order&reference_id=o-1")
+    await play("GET", f"/v1/ledger/accounts/cash:USD/statement?{ALWAYS}&by=TIME_EFFECTIVE")
     await play("GET", "/v1/ledger/entries:export?account_ids=cash:USD")
     await play("GET", "/v1/ledger/trial-balance")
     reversal = {"request_id": new_id(), "reason": "booked twice"}

@@ -126,6 +126,10 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     "ledger.v1.LedgerService.GetTransfer": lambda own: ledger_service_pb2.GetTransferRequest(
         transfer_id=own.ids["hold"]
     ),
+    "ledger.v1.LedgerService.ListTransfers": lambda own: ledger_service_pb2.ListTransfersRequest(
+        page_size=1000
+    ),
+    "ledger.v1.LedgerService.GetStatement": lambda own: statement_of("commission:USD"),
     "ledger.v1.LedgerService.ExportEntries": lambda own: ledger_service_pb2.ExportEntriesRequest(),
     "ledger.v1.LedgerService.GetTrialBalance": lambda own: (
         ledger_service_pb2.GetTrialBalanceRequest()
@@ -257,6 +261,14 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     ),
     "ledger.v1.LedgerService.GetTransfer": (
         OWN["ledger.v1.LedgerService.GetTransfer"],
+        "NOT_FOUND",
+    ),
+    "ledger.v1.LedgerService.ListTransfers": (
+        lambda other: ledger_service_pb2.ListTransfersRequest(account_id=receivable(other)),
+        "",
+    ),
+    "ledger.v1.LedgerService.GetStatement": (
+        lambda other: statement_of(receivable(other)),
         "NOT_FOUND",
     ),
     "ledger.v1.LedgerService.ExportEntries": (
@@ -673,6 +685,13 @@ def usage_of(org_id: str) -> metering_service_pb2.QueryUsageRequest:
     return metering_service_pb2.QueryUsageRequest(
         org_id=org_id, period=PERIOD, aggregation=type_pb2.AGGREGATION_SUM
     )
+
+
+def statement_of(account_id: str) -> ledger_service_pb2.GetStatementRequest:
+    found = ledger_service_pb2.GetStatementRequest(account_id=account_id)
+    found.period.start_at.FromJsonString("2001-01-01T00:00:00Z")
+    found.period.end_at.FromJsonString("2101-01-01T00:00:00Z")
+    return found
 
 
 def receivable(own: Estate) -> str:

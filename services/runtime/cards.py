@@ -165,8 +165,8 @@ def _found(text: str) -> list[tuple[int, int]]:
 def _readings(text: str) -> Iterator[str]:
     """Give the text with digits of any script as 0-9, letters as x and all else as spaces, place by place.
 
-    Ornate digits are read as digits, as marks, and, where there are several kinds, those of the commonest kind as digits
-    among marks: what stands for an ornament hides nothing.
+    Ornate digits are read as digits, as marks, and, where there are several kinds, those of the commonest kind as
+    digits among marks: what stands for an ornament hides nothing.
     """
     if text.isascii():
         yield text.translate(_FLAT_ASCII)

@@ -215,6 +215,27 @@ async def test_idempotency_key(rest: Rest) -> None:
     ]
 
 
+async def test_a_key_is_refused_where_items_have_ids_of_their_own(rest: Rest) -> None:
+    await opened(rest)
+    key = {"Idempotency-Key": new_id()}
+    published = {"events": [{"id": "e1", "subject": "order.created", "data": {}}]}
+    for path, body in (
+        ("/v1/events", published),
+        ("/v1/events:cloudevents", [{"id": "e1"}]),
+        ("/v1/event-types", {"event_types": []}),
+        ("/v1/metering/events", [event("kk", 10)]),
+        ("/v1/ledger/accounts", {"accounts": []}),
+        ("/v1/ledger/transfers", {"transfers": []}),
+        ("/v1/monitoring/contracts", {"contracts": []}),
+        ("/v1/monitoring/violations", {"violations": []}),
+    ):
+        refused = await rest.acall("POST", path, body, key)
+        assert (refused.status, refused.reason) == (400, "IDEMPOTENCY_KEY_UNUSED"), path
+        assert "leave the header out" in refused.json()["message"]
+    accepted = await rest.acall("POST", "/v1/metering/events", [event("kk", 10)])
+    assert int(accepted.json()["accepted"]) == 1
+
+
 async def test_long_keys_are_told_apart_to_their_end(rest: Rest) -> None:
     await opened(rest)
     wanted = {"org_id": "acme", "period": JANUARY}

@@ -414,6 +414,46 @@ func TestBodiesThatContradictTheirPathAreRefused(t *testing.T) {
 	}
 }
 
+// A change that has no request_id cannot be recognised by a key; one that was taken in silence would be taken for a promise.
+func TestKeysThatNobodyReadsAreRefused(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	with, without := 0, 0
+	eachRule(func(descriptor protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
+		method, template := methodAndPath(rule)
+		path := pathVariable.ReplaceAllString(template, "x")
+		body := map[string]string{"": "", "*": "{}"}[rule.GetBody()]
+		if field := descriptor.Input().Fields().ByName(protoreflect.Name(rule.GetBody())); field != nil {
+			body = map[bool]string{true: "[]", false: "{}"}[field.IsList()]
+		}
+		before := mesh.count()
+		if descriptor.Input().Fields().ByName("request_id") != nil || !mutates(descriptor) {
+			with++
+			client.do(method, path, body, "Idempotency-Key", "k")
+			if mesh.count() != before+1 {
+				t.Errorf("%s %s: the request did not reach the mesh", method, path)
+			}
+			return
+		}
+		without++
+		answer := client.do(method, path, body, "Idempotency-Key", "k")
+		info := answer.wantReason(400, "IDEMPOTENCY_KEY_UNUSED")["ErrorInfo"]["metadata"].(map[string]any)
+		if want := "/" + string(descriptor.Parent().FullName()) + "/" + string(descriptor.Name()); info["method"] != want {
+			t.Errorf("%s %s: %v", method, path, info)
+		}
+		if mesh.count() != before {
+			t.Errorf("%s %s: a refused request reached the mesh", method, path)
+		}
+		client.do(method, path, body, "Idempotency-Key", "")
+		if mesh.count() != before+1 {
+			t.Errorf("%s %s: an empty key names nothing", method, path)
+		}
+	})
+	if with < 20 || without < 8 {
+		t.Errorf("%d routes with a key, %d without", with, without)
+	}
+}
+
 // Neither GET nor DELETE reads a body: a filter or a key in one would be passed over.
 func TestBodiesThatNobodyReadsAreRefused(t *testing.T) {
 	mesh := newMesh(t, nil)

@@ -98,7 +98,12 @@ func admitTimeout(header http.Header) error {
 	if found == nil {
 		return invalid(timeoutHeader, fmt.Sprintf("%q is not a time span such as 500m (milliseconds) or 20S", shown(value)))
 	}
-	if hours, err := strconv.Atoi(found[1]); err == nil && found[2] == "H" && hours > hoursMax {
+	switch span, err := strconv.Atoi(found[1]); {
+	case err != nil:
+		return err // eight digits at most are a number
+	case span == 0:
+		header.Set(timeoutHeader, "1n") // over, as gRPC has it; the runtime takes zero for none
+	case found[2] == "H" && span > hoursMax:
 		header.Set(timeoutHeader, fmt.Sprintf("%dH", hoursMax))
 	}
 	return nil

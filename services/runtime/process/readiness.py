@@ -18,8 +18,8 @@ import structlog
 from services.runtime.conditions import Conditions
 from services.runtime.loops import Backoff, Loop
 
-# From the last answer to NOT_SERVING at the latest; with a look, and the question and the memory of the facade's /readyz
-# (0.7 s), that is below three seconds, for the database as for the feed.
+# From the last answer to NOT_SERVING at the latest; with a look, and the question and the memory of the facade's
+# /readyz (0.7 s), that is below three seconds, for the database as for the feed.
 ANSWER_SECONDS_MAX = 2.0
 PROBE_SECONDS = 0.75
 PROBE_AGAIN_SECONDS = 0.25

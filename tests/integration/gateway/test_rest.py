@@ -215,6 +215,45 @@ async def test_idempotency_key(rest: Rest) -> None:
     ]
 
 
+async def test_one_item_that_does_not_read_never_fails_its_batch(rest: Rest) -> None:
+    await opened(rest)
+    half = {"k": "\ud800"}
+    accounts = [
+        {"account_id": name, "currency_code": "USD", "type": "ACCOUNT_TYPE_ASSET"}
+        for name in ("halves:a", "halves:b", "halves:c")
+    ]
+    accounts[1] |= {"metadata": half}
+    body = json.dumps({"accounts": accounts}).encode()
+    made = (await rest.acall("POST", "/v1/ledger/accounts", body)).json()["results"]
+    assert [item["result"] for item in made] == [
+        *("ACCOUNT_RESULT_OK", "ACCOUNT_RESULT_INVALID_ACCOUNT", "ACCOUNT_RESULT_OK")
+    ]
+    assert made[1]["account_id"] == "halves:b"
+    assert "the account cannot be read: " in made[1]["message"]
+
+    def transfer(**more: Any) -> dict[str, Any]:
+        return {
+            "transfer_id": new_id(),
+            "debit_account_id": "halves:a",
+            "credit_account_id": "halves:c",
+            "amount": {"currency_code": "USD", "minor_units": "5"},
+        } | more
+
+    bad = transfer(metadata=half, linked=True)
+    batch = [transfer(), transfer(linked=True), bad, transfer(), transfer()]
+    body = json.dumps({"transfers": batch}).encode()
+    posted = (await rest.acall("POST", "/v1/ledger/transfers", body)).json()["results"]
+    assert [item["result"].removeprefix("TRANSFER_RESULT_") for item in posted] == [
+        *("OK", "LINKED_EVENT_FAILED", "INVALID_TRANSFER", "LINKED_EVENT_FAILED", "OK")
+    ]
+    assert posted[2]["transfer_id"] == bad["transfer_id"]
+    assert "the transfer cannot be read: " in posted[2]["message"]
+    # Its id is not burnt: what its sender meant can be posted.
+    mended = transfer(transfer_id=bad["transfer_id"])
+    again = await rest.acall("POST", "/v1/ledger/transfers", {"transfers": [mended]})
+    assert again.json()["results"][0]["result"] == "TRANSFER_RESULT_OK"
+
+
 async def test_a_key_is_refused_where_items_have_ids_of_their_own(rest: Rest) -> None:
     await opened(rest)
     key = {"Idempotency-Key": new_id()}

@@ -218,7 +218,7 @@ async def test_idempotency_key(rest: Rest) -> None:
 async def test_one_item_that_does_not_read_never_fails_its_batch(rest: Rest) -> None:
     await opened(rest)
     half = {"k": "\ud800"}
-    accounts = [
+    accounts: list[dict[str, Any]] = [
         {"account_id": name, "currency_code": "USD", "type": "ACCOUNT_TYPE_ASSET"}
         for name in ("halves:a", "halves:b", "halves:c")
     ]
@@ -230,6 +230,29 @@ async def test_one_item_that_does_not_read_never_fails_its_batch(rest: Rest) -> 
     ]
     assert made[1]["account_id"] == "halves:b"
     assert "the account cannot be read: " in made[1]["message"]
+
+    subjects = ("halves.one", "halves.two", "halves.three")
+    types = [
+        {"subject": subject, "owner": "o", "versions": [{"version": 1, "json_schema": "{}"}]}
+        for subject in subjects
+    ]
+    types[1]["description"] = "\ud800"
+    contracts = [{"contract_id": f"halves/{n}", "severity": "LOW", "owner": "o"} for n in range(3)]
+    contracts[1]["title"] = "\ud800"
+    for path, name, batch, kept in (
+        ("/v1/event-types", "event_types", types, subjects[1]),
+        ("/v1/monitoring/contracts", "contracts", contracts, "halves/1"),
+    ):
+        told = (await rest.acall("POST", path, json.dumps({name: batch}).encode())).json()
+        assert [item["outcome"] for item in told["results"]] == [
+            *("OUTCOME_ACCEPTED", "OUTCOME_REJECTED", "OUTCOME_ACCEPTED")
+        ], told
+        assert kept in told["results"][1].values()
+        assert "it cannot be read: " in told["results"][1]["message"]
+    violations = [{"contract_id": "halves/0", "request_id": name} for name in ("a", "\ud800", "c")]
+    body = json.dumps({"violations": violations}).encode()
+    told = (await rest.acall("POST", "/v1/monitoring/violations", body)).json()
+    assert (told["accepted"], told["rejected"], told["problems"][0]["index"]) == (2, 1, 1)
 
     def transfer(**more: Any) -> dict[str, Any]:
         return {

@@ -210,7 +210,7 @@ def _csv(stream: IO[str], records: _Records[RowT]) -> Iterator[RowT | BadRow]:
         except csv.Error as error:
             # A quote that is never closed would swallow the rows below it.
             lines.only_first()
-            yield BadRow(lines.number, f"malformed CSV: {error}")
+            yield BadRow(lines.number, f"malformed CSV: {_of_csv(error)}")
             continue
         row = lines.number
         if not values:
@@ -296,6 +296,12 @@ def _parquet(
 
     for row, record in enumerate(parquet_rows.records(path, columns, meter), start=1):
         yield records.row(row, record)
+
+
+def _of_csv(error: csv.Error) -> str:
+    """Say what is wrong with a line: the module's own words show quotes in quotes."""
+    found = str(error)
+    return "a closing quote is not followed by a comma" if "expected after" in found else found
 
 
 def _problem_of_text(text: str, first: str) -> str:

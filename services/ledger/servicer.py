@@ -85,7 +85,11 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         """Create accounts, each judged by itself."""
         validation.check_batch(request.accounts, BATCH_ITEMS_MAX)
         numbered = in_slices(enumerate(request.accounts), SLICE_ITEMS)
-        results = [messages.refused_account(index, item) async for index, item in numbered]
+        unreadable = dict(request.unreadable)
+        results = [
+            messages.refused_account(index, item, unreadable.get(index, ""))
+            async for index, item in numbered
+        ]
         sound = [index for index, refused in enumerate(results) if refused is None]
         self._tell_refused("CreateAccounts", [item.message for item in results if item])
         accounts = [
@@ -103,8 +107,10 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     ) -> service_pb.PostTransfersResponse:
         """Post transfers, each judged by itself."""
         validation.check_batch(request.transfers, BATCH_ITEMS_MAX)
+        numbered = in_slices(enumerate(request.transfers), SLICE_ITEMS)
+        unreadable = dict(request.unreadable)
         batch = [
-            messages.transfer_of(item) async for item in in_slices(request.transfers, SLICE_ITEMS)
+            messages.transfer_of(item, unreadable.get(index, "")) async for index, item in numbered
         ]
         faults = [item.message for item in batch if isinstance(item, Malformed)]
         self._tell_refused("PostTransfers", faults)

@@ -392,7 +392,11 @@ func (TransferResult) EnumDescriptor() ([]byte, []int) {
 type CreateAccountsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Up to 8,190 accounts; each is judged by itself. More are refused with BATCH_TOO_LARGE.
-	Accounts      []*Account `protobuf:"bytes,1,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	Accounts []*Account `protobuf:"bytes,1,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	// Why accounts could not be read from what their sender wrote, by their place in the list. Who takes them in another
+	// form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+	// refused alone, with INVALID_ACCOUNT and these words.
+	Unreadable    map[int32]string `protobuf:"bytes,2,rep,name=unreadable,proto3" json:"unreadable,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -430,6 +434,13 @@ func (*CreateAccountsRequest) Descriptor() ([]byte, []int) {
 func (x *CreateAccountsRequest) GetAccounts() []*Account {
 	if x != nil {
 		return x.Accounts
+	}
+	return nil
+}
+
+func (x *CreateAccountsRequest) GetUnreadable() map[int32]string {
+	if x != nil {
+		return x.Unreadable
 	}
 	return nil
 }
@@ -557,7 +568,12 @@ func (x *CreateAccountsResponse) GetResults() []*CreateAccountResult {
 type PostTransfersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Up to 8,190 transfers; each is judged by itself. More are refused with BATCH_TOO_LARGE.
-	Transfers     []*Transfer `protobuf:"bytes,1,rep,name=transfers,proto3" json:"transfers,omitempty"`
+	Transfers []*Transfer `protobuf:"bytes,1,rep,name=transfers,proto3" json:"transfers,omitempty"`
+	// Why transfers could not be read from what their sender wrote, by their place in the list. Who takes them in another
+	// form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+	// refused alone, with INVALID_TRANSFER and these words. A flag of it that could not be read
+	// counts as set, so that nothing of its chain is posted.
+	Unreadable    map[int32]string `protobuf:"bytes,2,rep,name=unreadable,proto3" json:"unreadable,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -595,6 +611,13 @@ func (*PostTransfersRequest) Descriptor() ([]byte, []int) {
 func (x *PostTransfersRequest) GetTransfers() []*Transfer {
 	if x != nil {
 		return x.Transfers
+	}
+	return nil
+}
+
+func (x *PostTransfersRequest) GetUnreadable() map[int32]string {
+	if x != nil {
+		return x.Unreadable
 	}
 	return nil
 }
@@ -2939,9 +2962,15 @@ var File_payments_ledger_v1_ledger_service_proto protoreflect.FileDescriptor
 
 const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/posting.proto\x1a\x1fpayments/ledger/v1/recipe.proto\x1a\"payments/ledger/v1/statement.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"X\n" +
+	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/posting.proto\x1a\x1fpayments/ledger/v1/recipe.proto\x1a\"payments/ledger/v1/statement.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x8d\x02\n" +
 	"\x15CreateAccountsRequest\x12?\n" +
-	"\baccounts\x18\x01 \x03(\v2\x1b.payments.ledger.v1.AccountB\x06\xbaH\x03\xd8\x01\x03R\baccounts\"\x9f\x01\n" +
+	"\baccounts\x18\x01 \x03(\v2\x1b.payments.ledger.v1.AccountB\x06\xbaH\x03\xd8\x01\x03R\baccounts\x12t\n" +
+	"\n" +
+	"unreadable\x18\x02 \x03(\v29.payments.ledger.v1.CreateAccountsRequest.UnreadableEntryB\x19\xbaH\x16\x9a\x01\x13\x10\x90N\"\a\x1a\x05\x18\x8fN(\x00*\x05r\x03\x18\xf4\x03R\n" +
+	"unreadable\x1a=\n" +
+	"\x0fUnreadableEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9f\x01\n" +
 	"\x13CreateAccountResult\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x1d\n" +
 	"\n" +
@@ -2949,9 +2978,15 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\x06result\x18\x03 \x01(\x0e2!.payments.ledger.v1.AccountResultR\x06result\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\"[\n" +
 	"\x16CreateAccountsResponse\x12A\n" +
-	"\aresults\x18\x01 \x03(\v2'.payments.ledger.v1.CreateAccountResultR\aresults\"Z\n" +
+	"\aresults\x18\x01 \x03(\v2'.payments.ledger.v1.CreateAccountResultR\aresults\"\x8e\x02\n" +
 	"\x14PostTransfersRequest\x12B\n" +
-	"\ttransfers\x18\x01 \x03(\v2\x1c.payments.ledger.v1.TransferB\x06\xbaH\x03\xd8\x01\x03R\ttransfers\"\xee\x01\n" +
+	"\ttransfers\x18\x01 \x03(\v2\x1c.payments.ledger.v1.TransferB\x06\xbaH\x03\xd8\x01\x03R\ttransfers\x12s\n" +
+	"\n" +
+	"unreadable\x18\x02 \x03(\v28.payments.ledger.v1.PostTransfersRequest.UnreadableEntryB\x19\xbaH\x16\x9a\x01\x13\x10\x90N\"\a\x1a\x05\x18\x8fN(\x00*\x05r\x03\x18\xf4\x03R\n" +
+	"unreadable\x1a=\n" +
+	"\x0fUnreadableEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xee\x01\n" +
 	"\x12PostTransferResult\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x1f\n" +
 	"\vtransfer_id\x18\x02 \x01(\tR\n" +
@@ -3275,7 +3310,7 @@ func file_payments_ledger_v1_ledger_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_ledger_v1_ledger_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(AccountResult)(0),              // 0: payments.ledger.v1.AccountResult
 	(TransferResult)(0),             // 1: payments.ledger.v1.TransferResult
@@ -3317,113 +3352,117 @@ var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(*ExportEntriesResponse)(nil),   // 37: payments.ledger.v1.ExportEntriesResponse
 	(*GetTrialBalanceRequest)(nil),  // 38: payments.ledger.v1.GetTrialBalanceRequest
 	(*GetTrialBalanceResponse)(nil), // 39: payments.ledger.v1.GetTrialBalanceResponse
-	nil,                             // 40: payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	nil,                             // 41: payments.ledger.v1.RecipePosting.ParametersEntry
-	nil,                             // 42: payments.ledger.v1.PostingRefusal.MetadataEntry
-	(*Account)(nil),                 // 43: payments.ledger.v1.Account
-	(*Transfer)(nil),                // 44: payments.ledger.v1.Transfer
-	(*RecordedTransfer)(nil),        // 45: payments.ledger.v1.RecordedTransfer
-	(*Reference)(nil),               // 46: payments.ledger.v1.Reference
-	(*timestamppb.Timestamp)(nil),   // 47: google.protobuf.Timestamp
-	(*Posting)(nil),                 // 48: payments.ledger.v1.Posting
-	(*Recipe)(nil),                  // 49: payments.ledger.v1.Recipe
-	(*v1.Period)(nil),               // 50: payments.type.v1.Period
-	(AccountType)(0),                // 51: payments.ledger.v1.AccountType
-	(*Entry)(nil),                   // 52: payments.ledger.v1.Entry
-	(Time)(0),                       // 53: payments.ledger.v1.Time
-	(*v1.Money)(nil),                // 54: payments.type.v1.Money
-	(*StatementEntry)(nil),          // 55: payments.ledger.v1.StatementEntry
-	(*TrialBalance)(nil),            // 56: payments.ledger.v1.TrialBalance
-	(*Parameter)(nil),               // 57: payments.ledger.v1.Parameter
+	nil,                             // 40: payments.ledger.v1.CreateAccountsRequest.UnreadableEntry
+	nil,                             // 41: payments.ledger.v1.PostTransfersRequest.UnreadableEntry
+	nil,                             // 42: payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	nil,                             // 43: payments.ledger.v1.RecipePosting.ParametersEntry
+	nil,                             // 44: payments.ledger.v1.PostingRefusal.MetadataEntry
+	(*Account)(nil),                 // 45: payments.ledger.v1.Account
+	(*Transfer)(nil),                // 46: payments.ledger.v1.Transfer
+	(*RecordedTransfer)(nil),        // 47: payments.ledger.v1.RecordedTransfer
+	(*Reference)(nil),               // 48: payments.ledger.v1.Reference
+	(*timestamppb.Timestamp)(nil),   // 49: google.protobuf.Timestamp
+	(*Posting)(nil),                 // 50: payments.ledger.v1.Posting
+	(*Recipe)(nil),                  // 51: payments.ledger.v1.Recipe
+	(*v1.Period)(nil),               // 52: payments.type.v1.Period
+	(AccountType)(0),                // 53: payments.ledger.v1.AccountType
+	(*Entry)(nil),                   // 54: payments.ledger.v1.Entry
+	(Time)(0),                       // 55: payments.ledger.v1.Time
+	(*v1.Money)(nil),                // 56: payments.type.v1.Money
+	(*StatementEntry)(nil),          // 57: payments.ledger.v1.StatementEntry
+	(*TrialBalance)(nil),            // 58: payments.ledger.v1.TrialBalance
+	(*Parameter)(nil),               // 59: payments.ledger.v1.Parameter
 }
 var file_payments_ledger_v1_ledger_service_proto_depIdxs = []int32{
-	43, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
-	0,  // 1: payments.ledger.v1.CreateAccountResult.result:type_name -> payments.ledger.v1.AccountResult
-	3,  // 2: payments.ledger.v1.CreateAccountsResponse.results:type_name -> payments.ledger.v1.CreateAccountResult
-	44, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
-	1,  // 4: payments.ledger.v1.PostTransferResult.result:type_name -> payments.ledger.v1.TransferResult
-	1,  // 5: payments.ledger.v1.PostTransferResult.original_result:type_name -> payments.ledger.v1.TransferResult
-	6,  // 6: payments.ledger.v1.PostTransfersResponse.results:type_name -> payments.ledger.v1.PostTransferResult
-	45, // 7: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	40, // 8: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	46, // 9: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
-	47, // 10: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
-	48, // 11: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
-	41, // 12: payments.ledger.v1.RecipePosting.parameters:type_name -> payments.ledger.v1.RecipePosting.ParametersEntry
-	46, // 13: payments.ledger.v1.RecipePosting.reference:type_name -> payments.ledger.v1.Reference
-	47, // 14: payments.ledger.v1.RecipePosting.effective_at:type_name -> google.protobuf.Timestamp
-	12, // 15: payments.ledger.v1.PostRecipesRequest.postings:type_name -> payments.ledger.v1.RecipePosting
-	42, // 16: payments.ledger.v1.PostingRefusal.metadata:type_name -> payments.ledger.v1.PostingRefusal.MetadataEntry
-	48, // 17: payments.ledger.v1.PostRecipeResult.posting:type_name -> payments.ledger.v1.Posting
-	14, // 18: payments.ledger.v1.PostRecipeResult.refusal:type_name -> payments.ledger.v1.PostingRefusal
-	15, // 19: payments.ledger.v1.PostRecipesResponse.results:type_name -> payments.ledger.v1.PostRecipeResult
-	49, // 20: payments.ledger.v1.PutRecipeRequest.recipe:type_name -> payments.ledger.v1.Recipe
-	49, // 21: payments.ledger.v1.PutRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
-	49, // 22: payments.ledger.v1.GetRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
-	49, // 23: payments.ledger.v1.ListRecipesResponse.recipes:type_name -> payments.ledger.v1.Recipe
-	43, // 24: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
-	45, // 25: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	50, // 26: payments.ledger.v1.ListTransfersRequest.recorded_in:type_name -> payments.type.v1.Period
-	45, // 27: payments.ledger.v1.ListTransfersResponse.transfers:type_name -> payments.ledger.v1.RecordedTransfer
-	51, // 28: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
-	43, // 29: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
-	50, // 30: payments.ledger.v1.ListEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
-	50, // 31: payments.ledger.v1.ListEntriesRequest.effective_in:type_name -> payments.type.v1.Period
-	52, // 32: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
-	50, // 33: payments.ledger.v1.GetStatementRequest.period:type_name -> payments.type.v1.Period
-	53, // 34: payments.ledger.v1.GetStatementRequest.by:type_name -> payments.ledger.v1.Time
-	47, // 35: payments.ledger.v1.GetStatementRequest.recorded_at:type_name -> google.protobuf.Timestamp
-	51, // 36: payments.ledger.v1.GetStatementResponse.type:type_name -> payments.ledger.v1.AccountType
-	50, // 37: payments.ledger.v1.GetStatementResponse.period:type_name -> payments.type.v1.Period
-	53, // 38: payments.ledger.v1.GetStatementResponse.by:type_name -> payments.ledger.v1.Time
-	47, // 39: payments.ledger.v1.GetStatementResponse.recorded_at:type_name -> google.protobuf.Timestamp
-	54, // 40: payments.ledger.v1.GetStatementResponse.opening:type_name -> payments.type.v1.Money
-	55, // 41: payments.ledger.v1.GetStatementResponse.entries:type_name -> payments.ledger.v1.StatementEntry
-	54, // 42: payments.ledger.v1.GetStatementResponse.closing:type_name -> payments.type.v1.Money
-	54, // 43: payments.ledger.v1.GetStatementResponse.debits:type_name -> payments.type.v1.Money
-	54, // 44: payments.ledger.v1.GetStatementResponse.credits:type_name -> payments.type.v1.Money
-	50, // 45: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
-	36, // 46: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
-	56, // 47: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
-	57, // 48: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
-	57, // 49: payments.ledger.v1.RecipePosting.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
-	2,  // 50: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
-	5,  // 51: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
-	8,  // 52: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
-	10, // 53: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
-	13, // 54: payments.ledger.v1.LedgerService.PostRecipes:input_type -> payments.ledger.v1.PostRecipesRequest
-	17, // 55: payments.ledger.v1.LedgerService.PutRecipe:input_type -> payments.ledger.v1.PutRecipeRequest
-	19, // 56: payments.ledger.v1.LedgerService.GetRecipe:input_type -> payments.ledger.v1.GetRecipeRequest
-	21, // 57: payments.ledger.v1.LedgerService.ListRecipes:input_type -> payments.ledger.v1.ListRecipesRequest
-	23, // 58: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
-	25, // 59: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
-	27, // 60: payments.ledger.v1.LedgerService.ListTransfers:input_type -> payments.ledger.v1.ListTransfersRequest
-	29, // 61: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
-	31, // 62: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
-	33, // 63: payments.ledger.v1.LedgerService.GetStatement:input_type -> payments.ledger.v1.GetStatementRequest
-	35, // 64: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
-	38, // 65: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
-	4,  // 66: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
-	7,  // 67: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
-	9,  // 68: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
-	11, // 69: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
-	16, // 70: payments.ledger.v1.LedgerService.PostRecipes:output_type -> payments.ledger.v1.PostRecipesResponse
-	18, // 71: payments.ledger.v1.LedgerService.PutRecipe:output_type -> payments.ledger.v1.PutRecipeResponse
-	20, // 72: payments.ledger.v1.LedgerService.GetRecipe:output_type -> payments.ledger.v1.GetRecipeResponse
-	22, // 73: payments.ledger.v1.LedgerService.ListRecipes:output_type -> payments.ledger.v1.ListRecipesResponse
-	24, // 74: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
-	26, // 75: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
-	28, // 76: payments.ledger.v1.LedgerService.ListTransfers:output_type -> payments.ledger.v1.ListTransfersResponse
-	30, // 77: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
-	32, // 78: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
-	34, // 79: payments.ledger.v1.LedgerService.GetStatement:output_type -> payments.ledger.v1.GetStatementResponse
-	37, // 80: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
-	39, // 81: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
-	66, // [66:82] is the sub-list for method output_type
-	50, // [50:66] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	45, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
+	40, // 1: payments.ledger.v1.CreateAccountsRequest.unreadable:type_name -> payments.ledger.v1.CreateAccountsRequest.UnreadableEntry
+	0,  // 2: payments.ledger.v1.CreateAccountResult.result:type_name -> payments.ledger.v1.AccountResult
+	3,  // 3: payments.ledger.v1.CreateAccountsResponse.results:type_name -> payments.ledger.v1.CreateAccountResult
+	46, // 4: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
+	41, // 5: payments.ledger.v1.PostTransfersRequest.unreadable:type_name -> payments.ledger.v1.PostTransfersRequest.UnreadableEntry
+	1,  // 6: payments.ledger.v1.PostTransferResult.result:type_name -> payments.ledger.v1.TransferResult
+	1,  // 7: payments.ledger.v1.PostTransferResult.original_result:type_name -> payments.ledger.v1.TransferResult
+	6,  // 8: payments.ledger.v1.PostTransfersResponse.results:type_name -> payments.ledger.v1.PostTransferResult
+	47, // 9: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	42, // 10: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	48, // 11: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
+	49, // 12: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
+	50, // 13: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
+	43, // 14: payments.ledger.v1.RecipePosting.parameters:type_name -> payments.ledger.v1.RecipePosting.ParametersEntry
+	48, // 15: payments.ledger.v1.RecipePosting.reference:type_name -> payments.ledger.v1.Reference
+	49, // 16: payments.ledger.v1.RecipePosting.effective_at:type_name -> google.protobuf.Timestamp
+	12, // 17: payments.ledger.v1.PostRecipesRequest.postings:type_name -> payments.ledger.v1.RecipePosting
+	44, // 18: payments.ledger.v1.PostingRefusal.metadata:type_name -> payments.ledger.v1.PostingRefusal.MetadataEntry
+	50, // 19: payments.ledger.v1.PostRecipeResult.posting:type_name -> payments.ledger.v1.Posting
+	14, // 20: payments.ledger.v1.PostRecipeResult.refusal:type_name -> payments.ledger.v1.PostingRefusal
+	15, // 21: payments.ledger.v1.PostRecipesResponse.results:type_name -> payments.ledger.v1.PostRecipeResult
+	51, // 22: payments.ledger.v1.PutRecipeRequest.recipe:type_name -> payments.ledger.v1.Recipe
+	51, // 23: payments.ledger.v1.PutRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
+	51, // 24: payments.ledger.v1.GetRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
+	51, // 25: payments.ledger.v1.ListRecipesResponse.recipes:type_name -> payments.ledger.v1.Recipe
+	45, // 26: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
+	47, // 27: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	52, // 28: payments.ledger.v1.ListTransfersRequest.recorded_in:type_name -> payments.type.v1.Period
+	47, // 29: payments.ledger.v1.ListTransfersResponse.transfers:type_name -> payments.ledger.v1.RecordedTransfer
+	53, // 30: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
+	45, // 31: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
+	52, // 32: payments.ledger.v1.ListEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	52, // 33: payments.ledger.v1.ListEntriesRequest.effective_in:type_name -> payments.type.v1.Period
+	54, // 34: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
+	52, // 35: payments.ledger.v1.GetStatementRequest.period:type_name -> payments.type.v1.Period
+	55, // 36: payments.ledger.v1.GetStatementRequest.by:type_name -> payments.ledger.v1.Time
+	49, // 37: payments.ledger.v1.GetStatementRequest.recorded_at:type_name -> google.protobuf.Timestamp
+	53, // 38: payments.ledger.v1.GetStatementResponse.type:type_name -> payments.ledger.v1.AccountType
+	52, // 39: payments.ledger.v1.GetStatementResponse.period:type_name -> payments.type.v1.Period
+	55, // 40: payments.ledger.v1.GetStatementResponse.by:type_name -> payments.ledger.v1.Time
+	49, // 41: payments.ledger.v1.GetStatementResponse.recorded_at:type_name -> google.protobuf.Timestamp
+	56, // 42: payments.ledger.v1.GetStatementResponse.opening:type_name -> payments.type.v1.Money
+	57, // 43: payments.ledger.v1.GetStatementResponse.entries:type_name -> payments.ledger.v1.StatementEntry
+	56, // 44: payments.ledger.v1.GetStatementResponse.closing:type_name -> payments.type.v1.Money
+	56, // 45: payments.ledger.v1.GetStatementResponse.debits:type_name -> payments.type.v1.Money
+	56, // 46: payments.ledger.v1.GetStatementResponse.credits:type_name -> payments.type.v1.Money
+	52, // 47: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	36, // 48: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
+	58, // 49: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
+	59, // 50: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
+	59, // 51: payments.ledger.v1.RecipePosting.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
+	2,  // 52: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
+	5,  // 53: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
+	8,  // 54: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
+	10, // 55: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
+	13, // 56: payments.ledger.v1.LedgerService.PostRecipes:input_type -> payments.ledger.v1.PostRecipesRequest
+	17, // 57: payments.ledger.v1.LedgerService.PutRecipe:input_type -> payments.ledger.v1.PutRecipeRequest
+	19, // 58: payments.ledger.v1.LedgerService.GetRecipe:input_type -> payments.ledger.v1.GetRecipeRequest
+	21, // 59: payments.ledger.v1.LedgerService.ListRecipes:input_type -> payments.ledger.v1.ListRecipesRequest
+	23, // 60: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
+	25, // 61: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
+	27, // 62: payments.ledger.v1.LedgerService.ListTransfers:input_type -> payments.ledger.v1.ListTransfersRequest
+	29, // 63: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
+	31, // 64: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
+	33, // 65: payments.ledger.v1.LedgerService.GetStatement:input_type -> payments.ledger.v1.GetStatementRequest
+	35, // 66: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
+	38, // 67: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
+	4,  // 68: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
+	7,  // 69: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
+	9,  // 70: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
+	11, // 71: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
+	16, // 72: payments.ledger.v1.LedgerService.PostRecipes:output_type -> payments.ledger.v1.PostRecipesResponse
+	18, // 73: payments.ledger.v1.LedgerService.PutRecipe:output_type -> payments.ledger.v1.PutRecipeResponse
+	20, // 74: payments.ledger.v1.LedgerService.GetRecipe:output_type -> payments.ledger.v1.GetRecipeResponse
+	22, // 75: payments.ledger.v1.LedgerService.ListRecipes:output_type -> payments.ledger.v1.ListRecipesResponse
+	24, // 76: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
+	26, // 77: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
+	28, // 78: payments.ledger.v1.LedgerService.ListTransfers:output_type -> payments.ledger.v1.ListTransfersResponse
+	30, // 79: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
+	32, // 80: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
+	34, // 81: payments.ledger.v1.LedgerService.GetStatement:output_type -> payments.ledger.v1.GetStatementResponse
+	37, // 82: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
+	39, // 83: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
+	68, // [68:84] is the sub-list for method output_type
+	52, // [52:68] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_service_proto_init() }
@@ -3448,7 +3487,7 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_ledger_v1_ledger_service_proto_rawDesc), len(file_payments_ledger_v1_ledger_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   41,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

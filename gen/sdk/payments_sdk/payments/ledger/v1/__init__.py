@@ -1156,6 +1156,17 @@ class CreateAccountsRequest(CheckedMessage):
     Up to 8,190 accounts; each is judged by itself. More are refused with BATCH_TOO_LARGE.
     """
 
+    unreadable: "dict[int, str]" = betterproto2.field(
+        2,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_INT32, betterproto2.TYPE_STRING),
+    )
+    """
+    Why accounts could not be read from what their sender wrote, by their place in the list. Who takes them in another
+    form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+    refused alone, with INVALID_ACCOUNT and these words.
+    """
+
 
 default_message_pool.register_message(
     "payments.ledger.v1", "CreateAccountsRequest", CreateAccountsRequest
@@ -2438,6 +2449,18 @@ class PostTransfersRequest(CheckedMessage):
     transfers: "list[Transfer]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Up to 8,190 transfers; each is judged by itself. More are refused with BATCH_TOO_LARGE.
+    """
+
+    unreadable: "dict[int, str]" = betterproto2.field(
+        2,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_INT32, betterproto2.TYPE_STRING),
+    )
+    """
+    Why transfers could not be read from what their sender wrote, by their place in the list. Who takes them in another
+    form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+    refused alone, with INVALID_TRANSFER and these words. A flag of it that could not be read
+    counts as set, so that nothing of its chain is posted.
     """
 
 

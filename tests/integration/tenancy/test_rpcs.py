@@ -24,7 +24,7 @@ from payments.billing.v1 import charge_service_pb2
 from payments.config.v1 import config_pb2
 from payments.contracts.v1 import contracts_pb2, contracts_service_pb2
 from payments.events.v1 import events_service_pb2
-from payments.ledger.v1 import ledger_pb2, ledger_service_pb2
+from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, posting_pb2
 from payments.metering.v1 import metering_service_pb2
 from payments.orchestration.v1 import orchestration_service_pb2
 from payments.pricing.v1 import catalog_service_pb2, pricing_service_pb2
@@ -126,6 +126,10 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     "ledger.v1.LedgerService.GetTransfer": lambda own: ledger_service_pb2.GetTransferRequest(
         transfer_id=own.ids["hold"]
     ),
+    "ledger.v1.LedgerService.GetRecipe": lambda own: ledger_service_pb2.GetRecipeRequest(
+        name=own.name("recipe")
+    ),
+    "ledger.v1.LedgerService.ListRecipes": lambda own: ledger_service_pb2.ListRecipesRequest(),
     "ledger.v1.LedgerService.ExportEntries": lambda own: ledger_service_pb2.ExportEntriesRequest(),
     "ledger.v1.LedgerService.GetTrialBalance": lambda own: (
         ledger_service_pb2.GetTrialBalanceRequest()
@@ -258,6 +262,10 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     "ledger.v1.LedgerService.GetTransfer": (
         OWN["ledger.v1.LedgerService.GetTransfer"],
         "NOT_FOUND",
+    ),
+    "ledger.v1.LedgerService.GetRecipe": (
+        OWN["ledger.v1.LedgerService.GetRecipe"],
+        "RECIPE_NOT_FOUND",
     ),
     "ledger.v1.LedgerService.ExportEntries": (
         lambda other: ledger_service_pb2.ExportEntriesRequest(account_ids=[receivable(other)]),
@@ -482,6 +490,21 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
         ledger_service_pb2.ReverseTransferRequest(
             request_id=str(uuid4()), transfer_id=other.ids["transfer 0"], reason="not ours"
         )
+    ),
+    "ledger.v1.LedgerService.PutRecipe": lambda other: ledger_service_pb2.PutRecipeRequest(
+        request_id=str(uuid4()), recipe=other.recipe()
+    ),
+    "ledger.v1.LedgerService.PostRecipes": lambda other: ledger_service_pb2.PostRecipesRequest(
+        postings=[other.fact()]
+    ),
+    "ledger.v1.LedgerService.PostRecipe": lambda other: ledger_service_pb2.PostRecipeRequest(
+        request_id=str(uuid4()),
+        recipe="write-off",
+        reference=ledger_pb2.Reference(kind="move", id=other.name("move")),
+        parameters={
+            "debtor": posting_pb2.Parameter(text=other.name("org")),
+            "amount": posting_pb2.Parameter(amount=usd(1)),
+        },
     ),
     "ledger.v1.LedgerService.PostTransfers": lambda other: ledger_service_pb2.PostTransfersRequest(
         transfers=[

@@ -377,8 +377,8 @@ def test_what_is_named_the_same_is_each_tenants_own(amber: Estate, birch: Estate
             ask(METHODS[name], own, OWN[name](own))
         )
         (dollars,) = books.trial_balance.currencies
-        # The charge, the partner's tenth of it, and the payment.
-        assert dollars.debits.minor_units == own.total_minor * 21 // 10
+        # The charge, the partner's tenth of it, the payment, and what its recipe moved.
+        assert dollars.debits.minor_units == own.total_minor * 21 // 10 + own.uses
 
 
 # ---- Writes: what another tenant does to things that are named as ours leaves ours as they are.

@@ -117,7 +117,7 @@ def test_legs_are_made_group_by_group() -> None:
             {"name": "all", "debit": "a", "credit": "b", "amount": "all"},
         ],
     }
-    values = {
+    values: dict[str, Value] = {
         "all": usd(3),
         "lines": ({"sku": "x", "price": usd(1)}, {"sku": "y", "price": usd(2)}),
     }

@@ -333,6 +333,26 @@ async def test_a_fact_that_moves_nothing_is_posted_all_the_same(books: RecipeBoo
     assert await books.accounts() == set()
 
 
+async def test_a_charge_of_thousands_of_lines_is_posted_as_one(books: RecipeBooks) -> None:
+    lines = [
+        {
+            "line": f"l{n}",
+            "sku": f"sku{n % 7}",
+            "gross": usd(n + 1),
+            "partner": "p1",
+            "share": usd(1),
+        }
+        for n in range(2000)
+    ]
+    charge = reference("charge", "c")
+    posting = await books.post("charge", charge, {"org": "acme", "lines": lines})
+    assert len(posting.legs) == 4000
+    assert await books.post("charge", charge, {"org": "acme", "lines": lines}) == posting
+    found = await books.balances()
+    assert found["receivable:acme:USD"] == 2000 * 2001 // 2
+    assert found["payable:partner:p1:USD"] == -2000
+
+
 async def test_what_the_recipe_does_not_take_is_refused(books: RecipeBooks) -> None:
     await books.put(recipe(**moving(reference_kind="charge")))
     assert (await books.refusal("move", ORDER, ONCE)).metadata["fields"] == "reference.kind"

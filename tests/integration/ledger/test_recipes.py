@@ -505,6 +505,43 @@ async def test_many_facts_at_once_on_the_same_new_accounts_are_all_posted(
     assert await books.balances() == {"to:USD": 140, "from:USD": -140}
 
 
+async def test_an_account_that_somebody_else_makes_meanwhile_is_looked_at_again(
+    books: RecipeBooks, database: DatabaseUrls, tenant: str
+) -> None:
+    """It was missing when the fact was judged, and is closed once the fact can go on: nothing is burnt by that."""
+    await books.put(MOVE)
+    with psycopg.connect(database.service) as other:
+        other.execute("SELECT set_config('mesh.tenant', %s, true)", [tenant])
+        flags = "'USD', 1, false, false, true"
+        other.execute(
+            "INSERT INTO ledger.account (tenant_id, account_id, currency_code, type, debits_must_not_exceed_credits,"
+            " credits_must_not_exceed_debits, closed, owner, metadata, created_at)"
+            f" VALUES (%s, 'to:USD', {flags}, '', '{{}}', now())",
+            [tenant],
+        )
+        other.execute(
+            "INSERT INTO ledger.balance (tenant_id, account_id, currency_code, type, debits_must_not_exceed_credits,"
+            f" credits_must_not_exceed_debits, closed, updated_at) VALUES (%s, 'to:USD', {flags}, now())",
+            [tenant],
+        )
+        posting = asyncio.create_task(post_all(books, fact("o-1")))
+        await _until_somebody_waits(database)
+        other.commit()
+    (result,) = await posting
+    assert result.refusal.reason == "RECIPE_REFUSED"
+    assert result.refusal.metadata["result"] == "DEBIT_ACCOUNT_CLOSED"
+    assert rows(database, tenant)["ledger.transfer_id"] == 0
+
+
+async def _until_somebody_waits(database: DatabaseUrls) -> None:
+    """Wait until a statement waits for the lock of another transaction."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%insert_accounts%'"
+    with psycopg.connect(database.owner_admin, autocommit=True) as connection:
+        async with asyncio.timeout(20):
+            while connection.execute(waiting).fetchone() == (0,):
+                await asyncio.sleep(0.01)
+
+
 async def test_a_wallet_is_never_overdrawn_by_many_at_once(books: RecipeBooks) -> None:
     await books.post("credit-grant", reference("grant", "g"), {"org": "acme", "amount": usd(100)})
     spend = {"org": "acme", "amount": usd(30)}

@@ -22,7 +22,7 @@ def batch_posted(
     """Tell what a batch posted."""
     sums: dict[str, int] = defaultdict(int)
     for posting in postings:
-        if posting.legs:
+        if posting.debit is not None:
             sums[posting.transfer.currency_code] += moved(posting.transfer)
     event = LedgerBatchPosted(
         batch_no=batch_no, transfer_count=len(postings), account_count=account_count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
@@ -230,6 +230,21 @@ class Malformed:
 
     message: str
     linked: bool
+
+
+SHARED_ITEMS_MAX = 8
+
+
+def can_share(batch: Sequence[Transfer | Malformed]) -> bool:
+    """True for a few transfers that are posted as well behind, or before, those of somebody else.
+
+    An open chain would go on in what comes behind it, and a hold keeps the trail of the call that made it.
+    """
+    return (
+        0 < len(batch) <= SHARED_ITEMS_MAX
+        and not batch[-1].linked
+        and all(isinstance(each, Transfer) and each.kind is not Kind.PENDING for each in batch)
+    )
 
 
 FINGERPRINT_BYTES = 16

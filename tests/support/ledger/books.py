@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from services.ledger.domain.accounts import NO_LIMITS, AccountType, Flags, Limits
+from services.ledger.domain.accounts import NO_ACCOUNT_FLAGS, NO_LIMITS, AccountType, Flags, Limits
 from services.ledger.domain.holds import Hold, HoldState
 from services.ledger.domain.posting import (
     Balance,
@@ -21,7 +21,6 @@ from services.ledger.domain.posting import (
 from services.ledger.domain.transfers import Malformed, Transfer, TransferResult, moved
 from tests.support.ledger.model import Account, Done, Held, Model
 
-NO_ACCOUNT_FLAGS = Flags()
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -71,7 +70,7 @@ class Ledger:
         self.balances |= {name: balances[name] for name in done.moved}
         self.holds |= done.opened | done.moved_holds
         for posting in done.postings:
-            sent = batch[posting.index]
+            sent = batch[posting.position]
             assert isinstance(sent, Transfer)
             self.asked[sent.transfer_id] = sent
             self.known[posting.transfer.transfer_id] = StoredTransfer(

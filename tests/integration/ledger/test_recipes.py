@@ -13,6 +13,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
+from payments.ledger.v1 import recipe_pb2
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
 from services.ledger import manifest as ledger
@@ -168,7 +169,8 @@ async def test_recipes_are_listed_by_name_with_those_of_the_product(books: Recip
     await books.put(recipe(**moving(name="aaa")))
     await books.put(recipe(**moving(name="mine")))
     await books.put(recipe(**moving(name="mine", description="newer")))
-    found, token = [], ""
+    found: list[recipe_pb2.Recipe] = []
+    token = ""
     while True:
         request = service_pb.ListRecipesRequest(page_size=5, page_token=token)
         page = await books.stub.ListRecipes(request)
@@ -538,7 +540,9 @@ async def _until_somebody_waits(database: DatabaseUrls) -> None:
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%insert_accounts%'"
     with psycopg.connect(database.owner_admin, autocommit=True) as connection:
         async with asyncio.timeout(20):
-            while connection.execute(waiting).fetchone() == (0,):
+            while True:
+                if connection.execute(waiting).fetchone() != (0,):
+                    return
                 await asyncio.sleep(0.01)
 
 

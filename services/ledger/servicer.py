@@ -30,7 +30,7 @@ from services.runtime.database import Database
 from services.runtime.edge import validation
 from services.runtime.edge.paging import Page
 from services.runtime.errors import InvalidField
-from services.runtime.turns import in_slices
+from services.runtime.turns import aside, in_slices
 from services.runtime.violations import ViolationReporter
 
 SERVICE = "payments.ledger.v1.LedgerService"
@@ -142,9 +142,9 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         self, request: service_pb.PostRecipeRequest, context: _Context
     ) -> service_pb.PostRecipeResponse:
         """Post what a recipe makes of a fact, once."""
-        return await self._commands.run(
-            self._post_recipe, posting_messages.fact_of(request), request
-        )
+        groups = sum(len(value.list.groups) for value in request.parameters.values())
+        fact = await aside(groups, posting_messages.fact_of, request)
+        return await self._commands.run(self._post_recipe, fact, request)
 
     async def PostRecipes(
         self, request: service_pb.PostRecipesRequest, context: _Context

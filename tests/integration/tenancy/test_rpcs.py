@@ -274,6 +274,7 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     "ledger.v1.LedgerService.GetStatement": (
         lambda other: statement_of(receivable(other)),
         "NOT_FOUND",
+    ),
     "ledger.v1.LedgerService.GetRecipe": (
         OWN["ledger.v1.LedgerService.GetRecipe"],
         "RECIPE_NOT_FOUND",

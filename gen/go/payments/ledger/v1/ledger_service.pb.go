@@ -1788,11 +1788,355 @@ func (x *GetTrialBalanceResponse) GetTrialBalance() *TrialBalance {
 	return nil
 }
 
+// GetLedgerHeadRequest has no fields: a tenant has one chain.
+type GetLedgerHeadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLedgerHeadRequest) Reset() {
+	*x = GetLedgerHeadRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLedgerHeadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLedgerHeadRequest) ProtoMessage() {}
+
+func (x *GetLedgerHeadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLedgerHeadRequest.ProtoReflect.Descriptor instead.
+func (*GetLedgerHeadRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{23}
+}
+
+// GetLedgerHeadResponse carries the head.
+type GetLedgerHeadResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest block, signed.
+	Head          *LedgerHead `protobuf:"bytes,1,opt,name=head,proto3" json:"head,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLedgerHeadResponse) Reset() {
+	*x = GetLedgerHeadResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLedgerHeadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLedgerHeadResponse) ProtoMessage() {}
+
+func (x *GetLedgerHeadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLedgerHeadResponse.ProtoReflect.Descriptor instead.
+func (*GetLedgerHeadResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetLedgerHeadResponse) GetHead() *LedgerHead {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+// ListBlocksRequest selects a page.
+type ListBlocksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// True for the newest block first.
+	NewestFirst bool `protobuf:"varint,1,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	// Blocks per page, up to 1,000; 0 means 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBlocksRequest) Reset() {
+	*x = ListBlocksRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBlocksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBlocksRequest) ProtoMessage() {}
+
+func (x *ListBlocksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBlocksRequest.ProtoReflect.Descriptor instead.
+func (*ListBlocksRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListBlocksRequest) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
+}
+
+func (x *ListBlocksRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListBlocksRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListBlocksResponse is one page of blocks.
+type ListBlocksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The blocks, by block_no.
+	Blocks []*Block `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	// Token of the next page; empty when this is the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBlocksResponse) Reset() {
+	*x = ListBlocksResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBlocksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBlocksResponse) ProtoMessage() {}
+
+func (x *ListBlocksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBlocksResponse.ProtoReflect.Descriptor instead.
+func (*ListBlocksResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ListBlocksResponse) GetBlocks() []*Block {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+func (x *ListBlocksResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// VerifyIntegrityRequest says what is looked at.
+type VerifyIntegrityRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only these checks; all when none are named.
+	Checks []IntegrityCheck `protobuf:"varint,1,rep,packed,name=checks,proto3,enum=payments.ledger.v1.IntegrityCheck" json:"checks,omitempty"`
+	// Heads that were kept elsewhere, up to 100: the chain must still hold their blocks.
+	Heads         []*LedgerHead `protobuf:"bytes,2,rep,name=heads,proto3" json:"heads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyIntegrityRequest) Reset() {
+	*x = VerifyIntegrityRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyIntegrityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyIntegrityRequest) ProtoMessage() {}
+
+func (x *VerifyIntegrityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyIntegrityRequest.ProtoReflect.Descriptor instead.
+func (*VerifyIntegrityRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *VerifyIntegrityRequest) GetChecks() []IntegrityCheck {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+func (x *VerifyIntegrityRequest) GetHeads() []*LedgerHead {
+	if x != nil {
+		return x.Heads
+	}
+	return nil
+}
+
+// VerifyIntegrityResponse is something that was found, or how far it is.
+type VerifyIntegrityResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of the two.
+	//
+	// Types that are valid to be assigned to Answer:
+	//
+	//	*VerifyIntegrityResponse_Finding
+	//	*VerifyIntegrityResponse_Progress
+	Answer        isVerifyIntegrityResponse_Answer `protobuf_oneof:"answer"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyIntegrityResponse) Reset() {
+	*x = VerifyIntegrityResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyIntegrityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyIntegrityResponse) ProtoMessage() {}
+
+func (x *VerifyIntegrityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyIntegrityResponse.ProtoReflect.Descriptor instead.
+func (*VerifyIntegrityResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *VerifyIntegrityResponse) GetAnswer() isVerifyIntegrityResponse_Answer {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *VerifyIntegrityResponse) GetFinding() *IntegrityFinding {
+	if x != nil {
+		if x, ok := x.Answer.(*VerifyIntegrityResponse_Finding); ok {
+			return x.Finding
+		}
+	}
+	return nil
+}
+
+func (x *VerifyIntegrityResponse) GetProgress() *IntegrityProgress {
+	if x != nil {
+		if x, ok := x.Answer.(*VerifyIntegrityResponse_Progress); ok {
+			return x.Progress
+		}
+	}
+	return nil
+}
+
+type isVerifyIntegrityResponse_Answer interface {
+	isVerifyIntegrityResponse_Answer()
+}
+
+type VerifyIntegrityResponse_Finding struct {
+	// What is not as it must be.
+	Finding *IntegrityFinding `protobuf:"bytes,1,opt,name=finding,proto3,oneof"`
+}
+
+type VerifyIntegrityResponse_Progress struct {
+	// How far it is; the last message has all checks done.
+	Progress *IntegrityProgress `protobuf:"bytes,2,opt,name=progress,proto3,oneof"`
+}
+
+func (*VerifyIntegrityResponse_Finding) isVerifyIntegrityResponse_Answer() {}
+
+func (*VerifyIntegrityResponse_Progress) isVerifyIntegrityResponse_Answer() {}
+
 var File_payments_ledger_v1_ledger_service_proto protoreflect.FileDescriptor
 
 const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/posting.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"X\n" +
+	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"payments/ledger/v1/integrity.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/posting.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"X\n" +
 	"\x15CreateAccountsRequest\x12?\n" +
 	"\baccounts\x18\x01 \x03(\v2\x1b.payments.ledger.v1.AccountB\x06\xbaH\x03\xd8\x01\x03R\baccounts\"\x9f\x01\n" +
 	"\x13CreateAccountResult\x12\x14\n" +
@@ -1900,7 +2244,26 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x18\n" +
 	"\x16GetTrialBalanceRequest\"`\n" +
 	"\x17GetTrialBalanceResponse\x12E\n" +
-	"\rtrial_balance\x18\x01 \x01(\v2 .payments.ledger.v1.TrialBalanceR\ftrialBalance*\xd0\x03\n" +
+	"\rtrial_balance\x18\x01 \x01(\v2 .payments.ledger.v1.TrialBalanceR\ftrialBalance\"\x16\n" +
+	"\x14GetLedgerHeadRequest\"K\n" +
+	"\x15GetLedgerHeadResponse\x122\n" +
+	"\x04head\x18\x01 \x01(\v2\x1e.payments.ledger.v1.LedgerHeadR\x04head\"\x88\x01\n" +
+	"\x11ListBlocksRequest\x12!\n" +
+	"\fnewest_first\x18\x01 \x01(\bR\vnewestFirst\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"o\n" +
+	"\x12ListBlocksResponse\x121\n" +
+	"\x06blocks\x18\x01 \x03(\v2\x19.payments.ledger.v1.BlockR\x06blocks\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa7\x01\n" +
+	"\x16VerifyIntegrityRequest\x12M\n" +
+	"\x06checks\x18\x01 \x03(\x0e2\".payments.ledger.v1.IntegrityCheckB\x11\xbaH\x0e\x92\x01\v\x10 \"\a\x82\x01\x04\x10\x01 \x00R\x06checks\x12>\n" +
+	"\x05heads\x18\x02 \x03(\v2\x1e.payments.ledger.v1.LedgerHeadB\b\xbaH\x05\x92\x01\x02\x10dR\x05heads\"\xaa\x01\n" +
+	"\x17VerifyIntegrityResponse\x12@\n" +
+	"\afinding\x18\x01 \x01(\v2$.payments.ledger.v1.IntegrityFindingH\x00R\afinding\x12C\n" +
+	"\bprogress\x18\x02 \x01(\v2%.payments.ledger.v1.IntegrityProgressH\x00R\bprogressB\b\n" +
+	"\x06answer*\xd0\x03\n" +
 	"\rAccountResult\x12\x1e\n" +
 	"\x1aACCOUNT_RESULT_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ACCOUNT_RESULT_OK\x10\x01\x12\"\n" +
@@ -1971,7 +2334,7 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	")TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR\x10R\x12/\n" +
 	"+TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING\x10S\x12.\n" +
 	"*TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR\x10T\x120\n" +
-	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U2\xfd\f\n" +
+	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U2\xc6\x10\n" +
 	"\rLedgerService\x12\x9b\x01\n" +
 	"\x0eCreateAccounts\x12).payments.ledger.v1.CreateAccountsRequest\x1a*.payments.ledger.v1.CreateAccountsResponse\"2\x8a\xe7\x18\x10\n" +
 	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/ledger/accounts\x12\x99\x01\n" +
@@ -1994,7 +2357,14 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\rExportEntries\x12(.payments.ledger.v1.ExportEntriesRequest\x1a).payments.ledger.v1.ExportEntriesResponse\"2\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/ledger/entries:export\x12\xac\x01\n" +
 	"\x0fGetTrialBalance\x12*.payments.ledger.v1.GetTrialBalanceRequest\x1a+.payments.ledger.v1.GetTrialBalanceResponse\"@\x8a\xe7\x18\r\n" +
-	"\vledger:read\x82\xd3\xe4\x93\x02)b\rtrial_balance\x12\x18/v1/ledger/trial-balanceB\xc7\x01\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02)b\rtrial_balance\x12\x18/v1/ledger/trial-balance\x12\x94\x01\n" +
+	"\rGetLedgerHead\x12(.payments.ledger.v1.GetLedgerHeadRequest\x1a).payments.ledger.v1.GetLedgerHeadResponse\".\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02\x17b\x04head\x12\x0f/v1/ledger/head\x12\x87\x01\n" +
+	"\n" +
+	"ListBlocks\x12%.payments.ledger.v1.ListBlocksRequest\x1a&.payments.ledger.v1.ListBlocksResponse\"*\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/ledger/blocks\x12\xa5\x01\n" +
+	"\x0fVerifyIntegrity\x12*.payments.ledger.v1.VerifyIntegrityRequest\x1a+.payments.ledger.v1.VerifyIntegrityResponse\"7\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/ledger/integrity:verify0\x01B\xc7\x01\n" +
 	"\x16com.payments.ledger.v1B\x12LedgerServiceProtoP\x01Z/tollmesh.dev/gen/go/payments/ledger/v1;ledgerv1\xa2\x02\x03PLX\xaa\x02\x12Payments.Ledger.V1\xca\x02\x12Payments\\Ledger\\V1\xe2\x02\x1ePayments\\Ledger\\V1\\GPBMetadata\xea\x02\x14Payments::Ledger::V1b\x06proto3"
 
 var (
@@ -2010,7 +2380,7 @@ func file_payments_ledger_v1_ledger_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_ledger_v1_ledger_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(AccountResult)(0),              // 0: payments.ledger.v1.AccountResult
 	(TransferResult)(0),             // 1: payments.ledger.v1.TransferResult
@@ -2037,66 +2407,89 @@ var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(*ExportEntriesResponse)(nil),   // 22: payments.ledger.v1.ExportEntriesResponse
 	(*GetTrialBalanceRequest)(nil),  // 23: payments.ledger.v1.GetTrialBalanceRequest
 	(*GetTrialBalanceResponse)(nil), // 24: payments.ledger.v1.GetTrialBalanceResponse
-	nil,                             // 25: payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	(*Account)(nil),                 // 26: payments.ledger.v1.Account
-	(*Transfer)(nil),                // 27: payments.ledger.v1.Transfer
-	(*RecordedTransfer)(nil),        // 28: payments.ledger.v1.RecordedTransfer
-	(*Reference)(nil),               // 29: payments.ledger.v1.Reference
-	(*timestamppb.Timestamp)(nil),   // 30: google.protobuf.Timestamp
-	(*Posting)(nil),                 // 31: payments.ledger.v1.Posting
-	(AccountType)(0),                // 32: payments.ledger.v1.AccountType
-	(*Entry)(nil),                   // 33: payments.ledger.v1.Entry
-	(*v1.Period)(nil),               // 34: payments.type.v1.Period
-	(*TrialBalance)(nil),            // 35: payments.ledger.v1.TrialBalance
-	(*Parameter)(nil),               // 36: payments.ledger.v1.Parameter
+	(*GetLedgerHeadRequest)(nil),    // 25: payments.ledger.v1.GetLedgerHeadRequest
+	(*GetLedgerHeadResponse)(nil),   // 26: payments.ledger.v1.GetLedgerHeadResponse
+	(*ListBlocksRequest)(nil),       // 27: payments.ledger.v1.ListBlocksRequest
+	(*ListBlocksResponse)(nil),      // 28: payments.ledger.v1.ListBlocksResponse
+	(*VerifyIntegrityRequest)(nil),  // 29: payments.ledger.v1.VerifyIntegrityRequest
+	(*VerifyIntegrityResponse)(nil), // 30: payments.ledger.v1.VerifyIntegrityResponse
+	nil,                             // 31: payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	(*Account)(nil),                 // 32: payments.ledger.v1.Account
+	(*Transfer)(nil),                // 33: payments.ledger.v1.Transfer
+	(*RecordedTransfer)(nil),        // 34: payments.ledger.v1.RecordedTransfer
+	(*Reference)(nil),               // 35: payments.ledger.v1.Reference
+	(*timestamppb.Timestamp)(nil),   // 36: google.protobuf.Timestamp
+	(*Posting)(nil),                 // 37: payments.ledger.v1.Posting
+	(AccountType)(0),                // 38: payments.ledger.v1.AccountType
+	(*Entry)(nil),                   // 39: payments.ledger.v1.Entry
+	(*v1.Period)(nil),               // 40: payments.type.v1.Period
+	(*TrialBalance)(nil),            // 41: payments.ledger.v1.TrialBalance
+	(*LedgerHead)(nil),              // 42: payments.ledger.v1.LedgerHead
+	(*Block)(nil),                   // 43: payments.ledger.v1.Block
+	(IntegrityCheck)(0),             // 44: payments.ledger.v1.IntegrityCheck
+	(*IntegrityFinding)(nil),        // 45: payments.ledger.v1.IntegrityFinding
+	(*IntegrityProgress)(nil),       // 46: payments.ledger.v1.IntegrityProgress
+	(*Parameter)(nil),               // 47: payments.ledger.v1.Parameter
 }
 var file_payments_ledger_v1_ledger_service_proto_depIdxs = []int32{
-	26, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
+	32, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
 	0,  // 1: payments.ledger.v1.CreateAccountResult.result:type_name -> payments.ledger.v1.AccountResult
 	3,  // 2: payments.ledger.v1.CreateAccountsResponse.results:type_name -> payments.ledger.v1.CreateAccountResult
-	27, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
+	33, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
 	1,  // 4: payments.ledger.v1.PostTransferResult.result:type_name -> payments.ledger.v1.TransferResult
 	1,  // 5: payments.ledger.v1.PostTransferResult.original_result:type_name -> payments.ledger.v1.TransferResult
 	6,  // 6: payments.ledger.v1.PostTransfersResponse.results:type_name -> payments.ledger.v1.PostTransferResult
-	28, // 7: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	25, // 8: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	29, // 9: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
-	30, // 10: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
-	31, // 11: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
-	26, // 12: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
-	28, // 13: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	32, // 14: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
-	26, // 15: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
-	33, // 16: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
-	34, // 17: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	34, // 7: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	31, // 8: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	35, // 9: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
+	36, // 10: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
+	37, // 11: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
+	32, // 12: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
+	34, // 13: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	38, // 14: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
+	32, // 15: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
+	39, // 16: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
+	40, // 17: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
 	21, // 18: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
-	35, // 19: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
-	36, // 20: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
-	2,  // 21: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
-	5,  // 22: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
-	8,  // 23: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
-	10, // 24: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
-	12, // 25: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
-	14, // 26: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
-	16, // 27: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
-	18, // 28: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
-	20, // 29: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
-	23, // 30: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
-	4,  // 31: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
-	7,  // 32: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
-	9,  // 33: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
-	11, // 34: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
-	13, // 35: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
-	15, // 36: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
-	17, // 37: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
-	19, // 38: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
-	22, // 39: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
-	24, // 40: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
-	31, // [31:41] is the sub-list for method output_type
-	21, // [21:31] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	41, // 19: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
+	42, // 20: payments.ledger.v1.GetLedgerHeadResponse.head:type_name -> payments.ledger.v1.LedgerHead
+	43, // 21: payments.ledger.v1.ListBlocksResponse.blocks:type_name -> payments.ledger.v1.Block
+	44, // 22: payments.ledger.v1.VerifyIntegrityRequest.checks:type_name -> payments.ledger.v1.IntegrityCheck
+	42, // 23: payments.ledger.v1.VerifyIntegrityRequest.heads:type_name -> payments.ledger.v1.LedgerHead
+	45, // 24: payments.ledger.v1.VerifyIntegrityResponse.finding:type_name -> payments.ledger.v1.IntegrityFinding
+	46, // 25: payments.ledger.v1.VerifyIntegrityResponse.progress:type_name -> payments.ledger.v1.IntegrityProgress
+	47, // 26: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
+	2,  // 27: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
+	5,  // 28: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
+	8,  // 29: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
+	10, // 30: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
+	12, // 31: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
+	14, // 32: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
+	16, // 33: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
+	18, // 34: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
+	20, // 35: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
+	23, // 36: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
+	25, // 37: payments.ledger.v1.LedgerService.GetLedgerHead:input_type -> payments.ledger.v1.GetLedgerHeadRequest
+	27, // 38: payments.ledger.v1.LedgerService.ListBlocks:input_type -> payments.ledger.v1.ListBlocksRequest
+	29, // 39: payments.ledger.v1.LedgerService.VerifyIntegrity:input_type -> payments.ledger.v1.VerifyIntegrityRequest
+	4,  // 40: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
+	7,  // 41: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
+	9,  // 42: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
+	11, // 43: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
+	13, // 44: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
+	15, // 45: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
+	17, // 46: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
+	19, // 47: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
+	22, // 48: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
+	24, // 49: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
+	26, // 50: payments.ledger.v1.LedgerService.GetLedgerHead:output_type -> payments.ledger.v1.GetLedgerHeadResponse
+	28, // 51: payments.ledger.v1.LedgerService.ListBlocks:output_type -> payments.ledger.v1.ListBlocksResponse
+	30, // 52: payments.ledger.v1.LedgerService.VerifyIntegrity:output_type -> payments.ledger.v1.VerifyIntegrityResponse
+	40, // [40:53] is the sub-list for method output_type
+	27, // [27:40] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_service_proto_init() }
@@ -2104,15 +2497,20 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 	if File_payments_ledger_v1_ledger_service_proto != nil {
 		return
 	}
+	file_payments_ledger_v1_integrity_proto_init()
 	file_payments_ledger_v1_ledger_proto_init()
 	file_payments_ledger_v1_posting_proto_init()
+	file_payments_ledger_v1_ledger_service_proto_msgTypes[28].OneofWrappers = []any{
+		(*VerifyIntegrityResponse_Finding)(nil),
+		(*VerifyIntegrityResponse_Progress)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_ledger_v1_ledger_service_proto_rawDesc), len(file_payments_ledger_v1_ledger_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   24,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

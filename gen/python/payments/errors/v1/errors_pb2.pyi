@@ -378,6 +378,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "REVERSAL_REFUSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "result": "EXCEEDS_CREDITS"}}
     """
+    ERROR_REASON_VERIFICATION_RUNNING: _ErrorReason.ValueType  # 540
+    """The books of the tenant are being verified by another call already, or by one whose reader went away less than half a
+    minute ago. RetryInfo says when to come back.
+
+    Metadata: none.
+
+        {"reason": "VERIFICATION_RUNNING", "domain": "tollmesh.dev", "metadata": {}}
+    """
     ERROR_REASON_UNKNOWN_PROCESSOR: _ErrorReason.ValueType  # 600
     """---- Orchestration: 600 to 699.
 
@@ -979,6 +987,14 @@ accounts take it, the same call posts it.
 Metadata: `transfer_id`, `result`.
 
     {"reason": "REVERSAL_REFUSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "result": "EXCEEDS_CREDITS"}}
+"""
+ERROR_REASON_VERIFICATION_RUNNING: ErrorReason.ValueType  # 540
+"""The books of the tenant are being verified by another call already, or by one whose reader went away less than half a
+minute ago. RetryInfo says when to come back.
+
+Metadata: none.
+
+    {"reason": "VERIFICATION_RUNNING", "domain": "tollmesh.dev", "metadata": {}}
 """
 ERROR_REASON_UNKNOWN_PROCESSOR: ErrorReason.ValueType  # 600
 """---- Orchestration: 600 to 699.

@@ -472,6 +472,16 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "REVERSAL_REFUSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "result": "EXCEEDS_CREDITS"}}
     """
 
+    VERIFICATION_RUNNING = 540
+    """
+    The books of the tenant are being verified by another call already, or by one whose reader went away less than half a
+    minute ago. RetryInfo says when to come back.
+
+    Metadata: none.
+
+        {"reason": "VERIFICATION_RUNNING", "domain": "tollmesh.dev", "metadata": {}}
+    """
+
     UNKNOWN_PROCESSOR = 600
     """
     ---- Orchestration: 600 to 699.
@@ -828,6 +838,7 @@ class ErrorReason(betterproto2.Enum):
             501: "ERROR_REASON_TRANSFER_NOT_REVERSIBLE",
             502: "ERROR_REASON_TRANSFER_ALREADY_REVERSED",
             503: "ERROR_REASON_REVERSAL_REFUSED",
+            540: "ERROR_REASON_VERIFICATION_RUNNING",
             600: "ERROR_REASON_UNKNOWN_PROCESSOR",
             800: "ERROR_REASON_EVENT_TOO_LARGE",
             801: "ERROR_REASON_STREAM_ENDED",
@@ -913,6 +924,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_TRANSFER_NOT_REVERSIBLE": 501,
             "ERROR_REASON_TRANSFER_ALREADY_REVERSED": 502,
             "ERROR_REASON_REVERSAL_REFUSED": 503,
+            "ERROR_REASON_VERIFICATION_RUNNING": 540,
             "ERROR_REASON_UNKNOWN_PROCESSOR": 600,
             "ERROR_REASON_EVENT_TOO_LARGE": 800,
             "ERROR_REASON_STREAM_ENDED": 801,

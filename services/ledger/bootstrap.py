@@ -4,26 +4,41 @@ from __future__ import annotations
 
 from payments.ledger.v1 import ledger_service_pb2_grpc
 
+from services.ledger.app.chain import Chain
+from services.ledger.app.integrity import Integrity
 from services.ledger.app.ledger import Ledger
 from services.ledger.reactions import REACTIONS
 from services.ledger.servicer import SERVICE, LedgerServicer
 from services.ledger.work.background import Background
+from services.ledger.work.chain import Chaining
 from services.ledger.work.holds import expiring
 from services.ledger.work.months import Months
+from services.runtime.secrets import SecretBox, parse_keys
 from services.runtime.service import Runtime, Service, Servicer
 
 
 def build(runtime: Runtime) -> Service:
     """Build the service."""
     ledger = Ledger(runtime.database, runtime.commands, runtime.violations)
+    box = SecretBox(parse_keys(runtime.settings.secrets_keys.get_secret_value()))
     background = Background(
-        [expiring(runtime.database, runtime.telemetry), Months(runtime.database)]
+        [
+            expiring(runtime.database, runtime.telemetry),
+            Months(runtime.database),
+            Chaining(runtime.database),
+        ]
     )
     return Service(
         servicers=[
             Servicer(
                 ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server,
-                LedgerServicer(ledger, runtime.commands, runtime.violations),
+                LedgerServicer(
+                    ledger,
+                    Chain(runtime.database, box),
+                    Integrity(runtime.database, runtime.violations),
+                    runtime.commands,
+                    runtime.violations,
+                ),
                 SERVICE,
             )
         ],

@@ -1,4 +1,4 @@
-"""Blocks that chain the transfers, signed heads, who verifies; and no more rights on what was posted than are needed."""
+"""Blocks that chain the transfers, signed heads, who verifies; no more rights on what was posted than are needed."""
 
 from __future__ import annotations
 
@@ -94,3 +94,62 @@ BEGIN ATOMIC
                         WHERE b.tenant_id = t.tenant_id ORDER BY b.block_no DESC LIMIT 1) AS k ON true
    WHERE t.tenant_id IS NOT NULL
    ORDER BY t.tenant_id;
+END
+"""
+
+# What may change of a row that stays; everything else about it is a fact.
+_CHANGING = {
+    "transfer_id": "fingerprint, result",
+    "hold": "remaining_minor, state, due_at, lease_owner, lease_until",
+    "balance": "debits_posted, credits_posted, last_seq, debits_pending, credits_pending, closed, updated_at",
+}
+_CLAIM = "tenant_id, transfer_id, fingerprint, result, recorded_at"
+# Claims of transactions that ended are nobody's to correct; the rows of today get the number of this transaction.
+_CLAIMED_BY = "ALTER TABLE ledger.transfer_id ADD COLUMN claimed_by xid8 NOT NULL DEFAULT pg_current_xact_id()"
+_OWN_CLAIM = (
+    "CREATE POLICY own_claim_{verb} ON ledger.transfer_id AS RESTRICTIVE FOR {verb} TO {service}"
+    " USING (claimed_by = pg_current_xact_id())"
+)
+
+
+def upgrade() -> None:
+    """Make the tables, and take rights away."""
+    service = _service()
+    for statement in (_BLOCK, _SIGNING_KEY, _SIGNED_HEAD, _VERIFICATION, *_INDEXES, _UNCHAINED):
+        op.execute(statement)
+    for table in ("block", "signing_key", "signed_head"):
+        schema.protect(op, "ledger", table, privileges=schema.APPEND_ONLY)
+    schema.protect(op, "ledger", "verification", privileges=("SELECT", "INSERT", "UPDATE"))
+    schema.grant_function(op, "ledger.unchained(text, integer)")
+    op.execute(f"GRANT SELECT ON SEQUENCE ledger.batch_no TO {service}")
+    for table, columns in _CHANGING.items():
+        op.execute(f"REVOKE UPDATE ON ledger.{table} FROM {service}")
+        op.execute(f"GRANT UPDATE ({columns}) ON ledger.{table} TO {service}")
+    op.execute(_CLAIMED_BY)
+    op.execute(f"REVOKE INSERT ON ledger.transfer_id FROM {service}")
+    op.execute(f"GRANT INSERT ({_CLAIM}) ON ledger.transfer_id TO {service}")
+    for verb in ("UPDATE", "DELETE"):
+        op.execute(_OWN_CLAIM.format(verb=verb, service=service))
+
+
+def downgrade() -> None:
+    """Drop them: the chain is lost, and begins anew with the next upgrade. Give the rights back."""
+    service = _service()
+    for verb in ("UPDATE", "DELETE"):
+        op.execute(f"DROP POLICY own_claim_{verb} ON ledger.transfer_id")
+    op.execute("ALTER TABLE ledger.transfer_id DROP COLUMN claimed_by")
+    op.execute(f"REVOKE INSERT ({_CLAIM}) ON ledger.transfer_id FROM {service}")
+    op.execute(f"GRANT INSERT ON ledger.transfer_id TO {service}")
+    for table, columns in _CHANGING.items():
+        op.execute(f"REVOKE UPDATE ({columns}) ON ledger.{table} FROM {service}")
+        op.execute(f"GRANT UPDATE ON ledger.{table} TO {service}")
+    op.execute(f"REVOKE SELECT ON SEQUENCE ledger.batch_no FROM {service}")
+    op.execute("DROP FUNCTION ledger.unchained(text, integer)")
+    for index in ("transfer_in_order", "entry_by_time", "transfer_of_hold"):
+        op.execute(f"DROP INDEX ledger.{index}")
+    for table in ("verification", "signed_head", "signing_key", "block"):
+        op.execute(f"DROP TABLE ledger.{table}")
+
+
+def _service() -> str:
+    return '"' + schema.role_names(op).service.replace('"', '""') + '"'

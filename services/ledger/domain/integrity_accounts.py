@@ -88,6 +88,7 @@ class KeptBalance:
     """The balance of an account as it is stored; amounts in minor units.
 
     Attributes:
+        has_balance: there is a balance of the name; else the account is without one.
         has_account: there is an account of the name.
         agrees: it has the currency, type, flags and limits of its account.
     """
@@ -96,7 +97,7 @@ class KeptBalance:
     debits_posted: int
     credits_posted: int
     last_seq: int
-    currency_code: str
+    has_balance: bool
     has_account: bool
     agrees: bool
 
@@ -151,6 +152,9 @@ def _of_entry(entry: KeptEntry, message: str, expected: str, found: str) -> Find
 def account_faults(running: Running, balance: KeptBalance) -> Iterator[Finding]:
     """Compare the balance of an account with all its entries."""
     account_id = balance.account_id
+    if not balance.has_balance:
+        yield no_balance(account_id)
+        return
     for what, expected, found in (
         ("debits", running.debits, balance.debits_posted),
         ("credits", running.credits, balance.credits_posted),
@@ -169,8 +173,8 @@ def account_faults(running: Running, balance: KeptBalance) -> Iterator[Finding]:
 
 
 def no_balance(account_id: str) -> Finding:
-    """Entries lie on an account that has no balance."""
-    message = "there are entries of an account that has no balance"
+    """Tell of an account, or of entries, without a balance."""
+    message = "there is no balance of the account"
     return Finding(Check.BALANCES, message, "a balance", "none", account_id)
 
 
@@ -193,7 +197,8 @@ def followed(
     by_account = {name: list(group) for name, group in groupby(entries, lambda e: e.account_id)}
     balance_of = {balance.account_id: balance for balance in balances}
     last = None if all_read else entries[-1].account_id
-    for account_id in sorted(by_account.keys() | balance_of.keys()):
+    goes_on = {running.account_id} if running.entries else set()
+    for account_id in sorted(by_account.keys() | balance_of.keys() | goes_on):
         if running.account_id != account_id:
             running = Running(account_id)
         for entry in by_account.get(account_id, ()):

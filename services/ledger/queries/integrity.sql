@@ -45,18 +45,30 @@ SELECT b.account_id, b.debits_pending, b.credits_pending, b.closed, coalesce(h.d
 SELECT count(*) AS accounts FROM ledger.balance WHERE tenant_id = %(tenant_id)s;
 
 -- @balances_page
-SELECT b.account_id, b.debits_posted, b.credits_posted, b.last_seq, b.currency_code, a.account_id IS NOT NULL,
+-- Of the names of both tables: what is gone from one is found by the other.
+SELECT names.account_id, coalesce(b.debits_posted, 0), coalesce(b.credits_posted, 0), coalesce(b.last_seq, 0),
+       b.account_id IS NOT NULL, a.account_id IS NOT NULL,
        coalesce((a.currency_code, a.type, a.debits_must_not_exceed_credits, a.credits_must_not_exceed_debits)
                 = (b.currency_code, b.type, b.debits_must_not_exceed_credits, b.credits_must_not_exceed_debits), false)
        AND a.floor_minor IS NOT DISTINCT FROM b.floor_minor AND a.ceiling_minor IS NOT DISTINCT FROM b.ceiling_minor
-  FROM (SELECT *
-          FROM ledger.balance
-         WHERE tenant_id = %(tenant_id)s AND account_id >= %(account_id)s
-           AND (%(inclusive)s::boolean OR account_id <> %(account_id)s)
+  FROM ((SELECT account_id
+           FROM ledger.balance
+          WHERE tenant_id = %(tenant_id)s AND account_id >= %(account_id)s
+            AND (%(inclusive)s::boolean OR account_id <> %(account_id)s)
+          ORDER BY account_id
+          LIMIT %(limit)s)
+         UNION
+        (SELECT account_id
+           FROM ledger.account
+          WHERE tenant_id = %(tenant_id)s AND account_id >= %(account_id)s
+            AND (%(inclusive)s::boolean OR account_id <> %(account_id)s)
+          ORDER BY account_id
+          LIMIT %(limit)s)
          ORDER BY account_id
-         LIMIT %(limit)s) AS b
-  LEFT JOIN ledger.account AS a ON a.tenant_id = b.tenant_id AND a.account_id = b.account_id
- ORDER BY b.account_id;
+         LIMIT %(limit)s) AS names
+  LEFT JOIN ledger.balance AS b ON b.tenant_id = %(tenant_id)s AND b.account_id = names.account_id
+  LEFT JOIN ledger.account AS a ON a.tenant_id = %(tenant_id)s AND a.account_id = names.account_id
+ ORDER BY names.account_id;
 
 -- @entries_page
 SELECT e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor, e.currency_code,

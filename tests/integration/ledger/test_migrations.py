@@ -10,9 +10,12 @@ from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.type.v1.type_pb2 import Money
+from pydantic import SecretStr
 
 from services.ledger import manifest as ledger
 from services.runtime import migrations
+from services.runtime.secrets import new_key
+from tests.support.ledger.living import LivingBooks, move
 from tests.support.mesh.serving import running
 from tests.support.postgres.server import DatabaseUrls
 
@@ -90,3 +93,31 @@ async def test_books_with_holds_go_down_and_up_again(
             service_pb.TRANSFER_RESULT_EXISTS,
             service_pb.TRANSFER_RESULT_OK,
         ]
+
+
+async def test_books_of_an_earlier_release_are_clean_and_chained(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    """Posted before there were months, references and blocks; and again after a downgrade, which keeps the books."""
+    urls = new_database()
+    keys = SecretStr(new_key())
+    async with running(urls, [ledger.SERVICE], secrets_keys=keys) as mesh:
+        books = LivingBooks(mesh, "t")
+        await books.live(with_references=False)
+        first = await books.seal()
+        transfers = first.transfer_count
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0003")
+    with psycopg.connect(urls.owner_admin) as owner:
+        for table in ("block", "signing_key", "signed_head", "verification"):
+            assert owner.execute("SELECT to_regclass(%s)", [f"ledger.{table}"]).fetchone() == (
+                None,
+            )
+    migrations.upgrade(urls.owner_admin, [ENVIRONMENT])
+    async with running(urls, [ledger.SERVICE], secrets_keys=keys) as mesh:
+        books = LivingBooks(mesh, "t")
+        assert await books.verify() == []
+        head = await books.seal()
+        assert head.transfer_count == transfers
+        assert head.hash != first.hash
+        assert await books.post(move("a", "b", 1)) == ["OK"]
+        assert await books.verify(head) == []

@@ -100,6 +100,16 @@ def export(
 # ---- Where to
 
 
+def write_whole(path: str, content: bytes) -> None:
+    """Write a file that takes its name only once all is in it.
+
+    Raises:
+        CliError: it cannot be written.
+    """
+    with _opened(path) as file:
+        file.write(content)
+
+
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[IO[bytes]]:
     if not path:

@@ -10,7 +10,7 @@ from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb
 
 from services.cli.client import Client, Session
 from services.cli.commands import accounts as accounts_group
-from services.cli.commands import holds, transfers
+from services.cli.commands import holds, integrity, transfers
 from services.cli.output import (
     Format,
     OutputOption,
@@ -204,5 +204,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     transfers.register(ledger)
     holds.register(ledger)
+    integrity.register(ledger)
     accounts_group.register(app)
     app.add_typer(ledger, name="ledger")

@@ -134,7 +134,7 @@ def _block_record(tenant_id: str, block: Block) -> dict[str, Any]:
 
 
 def transfer_record(booked: BookedTransfer) -> dict[str, Any]:
-    """Return what is hashed of a transfer. What a later release adds is left out while unset, so that no hash changes."""
+    """Return what is hashed of a transfer. What a later release adds is left out while unset: no hash changes."""
     transfer = booked.transfer
     reference = transfer.reference
     return {

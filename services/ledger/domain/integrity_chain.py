@@ -62,7 +62,7 @@ def head_faults(
         return Finding(Check.HEADS, message, str(expected), str(found), block_no=head.block_no)
 
     if head.tenant_id != tenant_id:
-        return [finding("the head is of other books", head.tenant_id, tenant_id)]
+        return [finding("the head is of other books", tenant_id, "another tenant")]
     findings = []
     if not head.is_signed:
         message = "the signature is not that of what the head says"

@@ -53,7 +53,7 @@ def owner(database: DatabaseUrls) -> Iterator[psycopg.Connection]:
 
 def rows(owner: psycopg.Connection, statement: str, tenant: str) -> list[dict[str, Any]]:
     with owner.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(statement, {"tenant": tenant}).fetchall()  # type: ignore[arg-type] # of our own making
+        return cursor.execute(statement, {"tenant": tenant}).fetchall()
 
 
 BLOCKS = "SELECT * FROM ledger.block WHERE tenant_id = %(tenant)s ORDER BY block_no"
@@ -341,7 +341,7 @@ async def test_the_chain_is_read_by_its_indexes(books: LivingBooks, database: Da
                 "account_id",
             ),
         ):
-            plan = "\n".join(row[0] for row in service.execute(f"EXPLAIN {statement}", keys))  # type: ignore[arg-type]
+            plan = "\n".join(row[0] for row in service.execute(f"EXPLAIN {statement}", keys))
             conditions = [line for line in plan.splitlines() if "Index Cond" in line]
             assert any(index in line.replace("ROW", "") for line in conditions), plan
             assert "Seq Scan" not in plan, plan

@@ -20,12 +20,14 @@ from pydantic import SecretStr
 
 from services.ledger import manifest as ledger
 from services.ledger.app import integrity
+from services.ledger.domain.findings import Check
 from services.ledger.domain.transfers import Transfer, fingerprint
 from services.ledger.store import integrity as store
 from services.ledger.work.holds import expiring
 from services.runtime.clock import ManualClock
 from services.runtime.context import CallContext, acting
 from services.runtime.events.envelope import Envelope, Reaction
+from services.runtime.manifests import Build, Manifest
 from services.runtime.secrets import new_key
 from services.runtime.service import Runtime, Service
 from services.runtime.telemetry import Silent
@@ -52,7 +54,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture(scope="module")
 async def mesh(database: DatabaseUrls, clock: ManualClock) -> AsyncIterator[Mesh]:
-    served = [ledger.SERVICE, build_monitor]
+    served: list[Manifest | Build] = [ledger.SERVICE, build_monitor]
     keys = SecretStr(new_key())
     async with running(database, served, clock=clock, secrets_keys=keys) as running_mesh:
         yield running_mesh
@@ -90,7 +92,7 @@ class Vandal:
     def do(self, statement: str, **values: Any) -> int:
         """Change rows, and return how many."""
         given = {"tenant": self.books.tenant, **values}
-        return self.owner.execute(statement, given).rowcount  # type: ignore[arg-type] # of our own making
+        return self.owner.execute(statement, given).rowcount
 
     def id_of(self, name: str) -> str:
         return self.books.made[name].transfer_id
@@ -466,7 +468,7 @@ async def test_pages_are_read_when_they_are_asked_for(
     monkeypatch.setattr(store, "ids_page", counted)
     monkeypatch.setattr(integrity, "IDS_A_PAGE", 1)
     stream = integrity.Integrity(mesh.node.database, mesh.node.violations)
-    asked = integrity.Asked(frozenset({integrity.Check.TRANSFER_IDS}))
+    asked = integrity.Asked(frozenset({Check.TRANSFER_IDS}))
     with acting(CallContext(books.tenant, "test", frozenset(), "r", "r")):
         async with aclosing(stream.verify(asked)) as answers:
             while read < 3:

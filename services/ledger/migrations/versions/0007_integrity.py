@@ -119,7 +119,8 @@ def upgrade() -> None:
         op.execute(statement)
     for table in ("block", "signing_key", "signed_head"):
         schema.protect(op, "ledger", table, privileges=schema.APPEND_ONLY)
-    schema.protect(op, "ledger", "verification", privileges=("SELECT", "INSERT", "UPDATE"))
+    schema.protect(op, "ledger", "verification", privileges=schema.APPEND_ONLY)
+    op.execute(f"GRANT UPDATE (owner, lease_until) ON ledger.verification TO {service}")
     schema.grant_function(op, "ledger.unchained(text, integer)")
     op.execute(f"GRANT SELECT ON SEQUENCE ledger.batch_no TO {service}")
     for table, columns in _CHANGING.items():

@@ -60,11 +60,10 @@ def head(
         "transfers": f"{found.transfer_count:,}",
         "hash": found.hash,
         "signed at, UTC": when(found.signed_at),
-        "key": found.key_id,
     }
     print_table("", [*cells], [[*cells.values()]], right=("block", "transfers"))
     if out:
-        say(f"written to {out}: keep it where nobody who can write to the database can")
+        say(f"written to {out}: keep it where nobody who can change the database can")
 
 
 def verify(
@@ -193,7 +192,7 @@ def _show(
         return
     say("nothing was found")
     for each in request.heads:
-        say(f"block {each.block_no} is still the one of the head of {when(each.signed_at)}")
+        say(f"the {each.transfer_count:,} transfers up to the head of {when(each.signed_at)} are what they were")
 
 
 def _name(found: integrity_pb2.IntegrityFinding) -> str:

@@ -192,7 +192,9 @@ def _show(
         return
     say("nothing was found")
     for each in request.heads:
-        say(f"the {each.transfer_count:,} transfers up to the head of {when(each.signed_at)} are what they were")
+        say(
+            f"the {each.transfer_count:,} transfers up to the head of {when(each.signed_at)} are what they were"
+        )
 
 
 def _name(found: integrity_pb2.IntegrityFinding) -> str:

@@ -282,8 +282,9 @@ class _Turn:
         if self._term is not None and not self._term.is_to_renew():
             return
         term = Term(LEASE_MS)
-        async with self._unit_of_work("ledger.lease_verification") as work:
-            is_ours = await store.lease(work, self._owner, LEASE_MS)
+        with acting(replace(current(), deadline_at=None)):
+            async with self._database.unit_of_work("ledger.lease_verification") as work:
+                is_ours = await store.lease(work, self._owner, LEASE_MS)
         if not is_ours:
             raise VerificationRunning(
                 "the books are being verified by another call: wait for its end, and call again",
@@ -293,12 +294,6 @@ class _Turn:
 
     async def end(self) -> None:
         """Give it back; where that fails it runs out by itself."""
-        with contextlib.suppress(DomainError):
-            async with self._unit_of_work("ledger.end_verification") as work:
+        with contextlib.suppress(DomainError), acting(replace(current(), deadline_at=None)):
+            async with self._database.unit_of_work("ledger.end_verification") as work:
                 await store.end_lease(work, self._owner)
-
-    @asynccontextmanager
-    async def _unit_of_work(self, name: str) -> AsyncIterator[UnitOfWork]:
-        with acting(replace(current(), deadline_at=None)):
-            async with self._database.unit_of_work(name) as work:
-                yield work

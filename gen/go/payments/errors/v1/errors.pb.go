@@ -326,6 +326,20 @@ const (
 	//
 	//	{"reason": "REVERSAL_REFUSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "result": "EXCEEDS_CREDITS"}}
 	ErrorReason_ERROR_REASON_REVERSAL_REFUSED ErrorReason = 503
+	// A scheduled transfer does not wait any more: `state` is `POSTED`, `REFUSED` or `CANCELLED`. What was posted is undone by
+	// ReverseTransfer; the others have moved nothing.
+	//
+	// Metadata: `transfer_id`, `state`.
+	//
+	//	{"reason": "SCHEDULED_TRANSFER_ENDED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "state": "POSTED"}}
+	ErrorReason_ERROR_REASON_SCHEDULED_TRANSFER_ENDED ErrorReason = 520
+	// The tenant has as many balance monitors as it may, or as many of a prefix; delete one first, or let one of a prefix
+	// watch what several of accounts do.
+	//
+	// Metadata: `monitors_max`.
+	//
+	//	{"reason": "BALANCE_MONITORS_FULL", "domain": "tollmesh.dev", "metadata": {"monitors_max": "100"}}
+	ErrorReason_ERROR_REASON_BALANCE_MONITORS_FULL ErrorReason = 521
 	// A merchant's configuration names a processor that this mesh has no adapter for; use one of those that the message lists.
 	//
 	// Metadata: `processor_id`, `method`.
@@ -580,6 +594,8 @@ var (
 		501: "ERROR_REASON_TRANSFER_NOT_REVERSIBLE",
 		502: "ERROR_REASON_TRANSFER_ALREADY_REVERSED",
 		503: "ERROR_REASON_REVERSAL_REFUSED",
+		520: "ERROR_REASON_SCHEDULED_TRANSFER_ENDED",
+		521: "ERROR_REASON_BALANCE_MONITORS_FULL",
 		600: "ERROR_REASON_UNKNOWN_PROCESSOR",
 		800: "ERROR_REASON_EVENT_TOO_LARGE",
 		801: "ERROR_REASON_STREAM_ENDED",
@@ -662,6 +678,8 @@ var (
 		"ERROR_REASON_TRANSFER_NOT_REVERSIBLE":      501,
 		"ERROR_REASON_TRANSFER_ALREADY_REVERSED":    502,
 		"ERROR_REASON_REVERSAL_REFUSED":             503,
+		"ERROR_REASON_SCHEDULED_TRANSFER_ENDED":     520,
+		"ERROR_REASON_BALANCE_MONITORS_FULL":        521,
 		"ERROR_REASON_UNKNOWN_PROCESSOR":            600,
 		"ERROR_REASON_EVENT_TOO_LARGE":              800,
 		"ERROR_REASON_STREAM_ENDED":                 801,
@@ -728,7 +746,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xa3\x17\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xf8\x17\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -778,7 +796,9 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"!ERROR_REASON_PAYMENT_NOT_BOOKABLE\x10\xf4\x03\x12)\n" +
 	"$ERROR_REASON_TRANSFER_NOT_REVERSIBLE\x10\xf5\x03\x12+\n" +
 	"&ERROR_REASON_TRANSFER_ALREADY_REVERSED\x10\xf6\x03\x12\"\n" +
-	"\x1dERROR_REASON_REVERSAL_REFUSED\x10\xf7\x03\x12#\n" +
+	"\x1dERROR_REASON_REVERSAL_REFUSED\x10\xf7\x03\x12*\n" +
+	"%ERROR_REASON_SCHEDULED_TRANSFER_ENDED\x10\x88\x04\x12'\n" +
+	"\"ERROR_REASON_BALANCE_MONITORS_FULL\x10\x89\x04\x12#\n" +
 	"\x1eERROR_REASON_UNKNOWN_PROCESSOR\x10\xd8\x04\x12!\n" +
 	"\x1cERROR_REASON_EVENT_TOO_LARGE\x10\xa0\x06\x12\x1e\n" +
 	"\x19ERROR_REASON_STREAM_ENDED\x10\xa1\x06\x12$\n" +

@@ -472,6 +472,26 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "REVERSAL_REFUSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "result": "EXCEEDS_CREDITS"}}
     """
 
+    SCHEDULED_TRANSFER_ENDED = 520
+    """
+    A scheduled transfer does not wait any more: `state` is `POSTED`, `REFUSED` or `CANCELLED`. What was posted is undone by
+    ReverseTransfer; the others have moved nothing.
+
+    Metadata: `transfer_id`, `state`.
+
+        {"reason": "SCHEDULED_TRANSFER_ENDED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "state": "POSTED"}}
+    """
+
+    BALANCE_MONITORS_FULL = 521
+    """
+    The tenant has as many balance monitors as it may, or as many of a prefix; delete one first, or let one of a prefix
+    watch what several of accounts do.
+
+    Metadata: `monitors_max`.
+
+        {"reason": "BALANCE_MONITORS_FULL", "domain": "tollmesh.dev", "metadata": {"monitors_max": "100"}}
+    """
+
     UNKNOWN_PROCESSOR = 600
     """
     ---- Orchestration: 600 to 699.
@@ -828,6 +848,8 @@ class ErrorReason(betterproto2.Enum):
             501: "ERROR_REASON_TRANSFER_NOT_REVERSIBLE",
             502: "ERROR_REASON_TRANSFER_ALREADY_REVERSED",
             503: "ERROR_REASON_REVERSAL_REFUSED",
+            520: "ERROR_REASON_SCHEDULED_TRANSFER_ENDED",
+            521: "ERROR_REASON_BALANCE_MONITORS_FULL",
             600: "ERROR_REASON_UNKNOWN_PROCESSOR",
             800: "ERROR_REASON_EVENT_TOO_LARGE",
             801: "ERROR_REASON_STREAM_ENDED",
@@ -913,6 +935,8 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_TRANSFER_NOT_REVERSIBLE": 501,
             "ERROR_REASON_TRANSFER_ALREADY_REVERSED": 502,
             "ERROR_REASON_REVERSAL_REFUSED": 503,
+            "ERROR_REASON_SCHEDULED_TRANSFER_ENDED": 520,
+            "ERROR_REASON_BALANCE_MONITORS_FULL": 521,
             "ERROR_REASON_UNKNOWN_PROCESSOR": 600,
             "ERROR_REASON_EVENT_TOO_LARGE": 800,
             "ERROR_REASON_STREAM_ENDED": 801,

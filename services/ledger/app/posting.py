@@ -36,11 +36,14 @@ SLICE_ITEMS = 100
 async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork) -> Evaluation:
     """Post a batch within a transaction. Locks: transfer ids, holds, then balances, each in sorted order."""
     transfers = [item for item in batch if isinstance(item, Transfer)]
+    contents = [
+        fingerprint(item) if isinstance(item, Transfer) else b""
+        async for item in in_slices(batch, SLICE_ITEMS)
+    ]
     first: dict[UUID, bytes] = {}
     # Of ids that stand in the batch with several contents: of most there is one, and no set is made for it.
     several: dict[UUID, set[bytes]] = {}
-    async for transfer in in_slices(transfers, SLICE_ITEMS):
-        content = fingerprint(transfer)
+    for transfer, content in zip(transfers, filter(None, contents), strict=True):
         if first.setdefault(transfer.transfer_id, content) != content:
             several.setdefault(transfer.transfer_id, set()).add(content)
     account_ids = {t.debit_account_id for t in transfers} | {t.credit_account_id for t in transfers}
@@ -55,7 +58,7 @@ async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork
     known = await store.read_known(work, others)
     no_holds = await _late_holds(work, claimed, pending_ids - between.keys())
     books = Books(claimed.balances, work.now, known=known, holds=claimed.holds, no_holds=no_holds)
-    evaluation = await aside(len(batch), evaluate, batch, books)
+    evaluation = await aside(len(batch), evaluate, batch, books, contents)
     await store.settle_ids(
         work, {transfer_id: first[transfer_id] for transfer_id in claimed.transfer_ids}, evaluation
     )

@@ -60,6 +60,9 @@ class Flags:
     closed: bool = False
 
 
+NO_ACCOUNT_FLAGS = Flags()
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of a balance on the side that the account's type grows on, in minor units; None for none."""
@@ -78,7 +81,7 @@ class Account:
     account_id: str
     currency_code: str
     type: AccountType
-    flags: Flags = Flags()
+    flags: Flags = NO_ACCOUNT_FLAGS
     owner: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = NO_LIMITS

@@ -6,14 +6,16 @@ has locked. So a crossing is seen once, by the one batch that makes it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from typing import Protocol
+from types import MappingProxyType
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from services.ledger.domain.accounts import AccountType
+from services.ledger.domain.transfers import Transfer
 from services.runtime.errors import Code, DomainError
 from services.runtime.money import Money
 
@@ -70,6 +72,16 @@ class HasSums(Protocol):
     credits_posted: int
     debits_pending: int
     credits_pending: int
+
+
+class Monitored(HasSums, Protocol):
+    """An account that says whether a monitor names it."""
+
+    monitored: bool
+
+
+WatchedT = TypeVar("WatchedT", bound=Monitored)
+_NOTHING: Mapping[str, HasSums] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,62 +162,64 @@ class MonitorView:
 class Step:
     """How an account stood behind a posting, by the posting's place in the batch."""
 
-    index: int
+    position: int
     transfer_id: UUID
     balances: Balances
 
 
 class Trail:
-    """How the watched accounts of a batch stood before it, and behind each posting that changed them."""
+    """How the watched accounts of a batch stood before it, and behind each posting that changed them.
 
-    def __init__(self, watched: Collection[str] = ()) -> None:
-        self._watched = watched
-        self.accounts: dict[str, HasSums] = {}
-        self.before: dict[str, Balances] = {}
+    Attributes:
+        before: by account; empty where nothing is watched.
+        steps: of those that were changed, in the order of posting.
+    """
+
+    def __init__(self, accounts: Mapping[str, HasSums] = _NOTHING) -> None:
+        self._accounts = accounts
+        self.before = {name: Balances.of(account) for name, account in accounts.items()}
         self.steps: dict[str, list[Step]] = {}
 
-    def begin(self, *accounts: HasSums) -> None:
-        """Note how accounts stand before they are changed; only the first time counts."""
-        if self._watched:
-            for account in accounts:
-                if account.account_id in self._watched and account.account_id not in self.before:
-                    self.accounts[account.account_id] = account
-                    self.before[account.account_id] = Balances.of(account)
-
-    def note(self, index: int, transfer_id: UUID, *accounts: HasSums) -> None:
-        """Note how accounts stand behind a posting."""
-        if self._watched:
-            for account in accounts:
-                if account.account_id in self._watched:
-                    step = Step(index, transfer_id, Balances.of(account))
-                    self.steps.setdefault(account.account_id, []).append(step)
+    def note(self, position: int, transfer: Transfer) -> None:
+        """Note how the accounts of a transfer stand behind its posting."""
+        for account_id in (transfer.debit_account_id, transfer.credit_account_id):
+            account = self._accounts.get(account_id)
+            if account is not None:
+                step = Step(position, transfer.transfer_id, Balances.of(account))
+                self.steps.setdefault(account_id, []).append(step)
 
     def undo(self, start: int) -> None:
         """Forget what postings from a place on have done."""
         for steps in self.steps.values():
-            while steps and steps[-1].index >= start:
+            while steps and steps[-1].position >= start:
                 steps.pop()
 
+    def crossing(self, account_id: str, monitor: Monitor) -> Crossing | None:
+        """Tell whether the batch triggered a monitor of an account that it changed."""
+        before, steps = self.before[account_id], self.steps[account_id]
+        if monitor.is_triggered(before) or not monitor.is_triggered(steps[-1].balances):
+            return None
+        crossed = steps[-1]
+        for step in reversed(steps):
+            if not monitor.is_triggered(step.balances):
+                break
+            crossed = step
+        return Crossing(
+            monitor,
+            account_id,
+            steps[-1].balances.on(monitor.side),
+            before.on(monitor.side),
+            crossed.transfer_id,
+        )
+
     @property
-    def changed(self) -> set[str]:
-        """The watched accounts that postings have changed."""
-        return {account_id for account_id, steps in self.steps.items() if steps}
-
-
-def watched(accounts: Mapping[str, Monitored], prefixes: Sequence[str]) -> set[str]:
-    """Return the accounts that a monitor names, or whose names begin as one says."""
-    beginnings = tuple(prefixes)
-    return {
-        account_id
-        for account_id, account in accounts.items()
-        if account.monitored or (beginnings and account_id.startswith(beginnings))
-    }
-
-
-class Monitored(Protocol):
-    """An account that says whether a monitor names it."""
-
-    monitored: bool
+    def changed(self) -> dict[str, str]:
+        """The watched accounts that postings have changed, with their currencies, by name."""
+        return {
+            name: self._accounts[name].currency_code
+            for name, steps in sorted(self.steps.items())
+            if steps
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,30 +239,22 @@ class Crossing:
     transfer_id: UUID
 
 
-def crossings(monitors: Iterable[Monitor], trail: Trail) -> Iterator[Crossing]:
+def watched(accounts: Mapping[str, WatchedT], prefixes: Sequence[str]) -> dict[str, WatchedT]:
+    """Return the accounts that a monitor names, or whose names begin as one says."""
+    beginnings = tuple(prefixes)
+    return {
+        account_id: account
+        for account_id, account in accounts.items()
+        if account.monitored or (beginnings and account_id.startswith(beginnings))
+    }
+
+
+def crossings(monitors: Sequence[Monitor], trail: Trail) -> list[Crossing]:
     """Tell which monitors a batch has triggered, by how accounts stood before it and stand at its end."""
-    changed = sorted(trail.changed)
-    for monitor in monitors:
-        for account_id in changed:
-            if monitor.watches(account_id, trail.accounts[account_id].currency_code):
-                crossing = _crossing(monitor, account_id, trail)
-                if crossing is not None:
-                    yield crossing
-
-
-def _crossing(monitor: Monitor, account_id: str, trail: Trail) -> Crossing | None:
-    before, steps = trail.before[account_id], trail.steps[account_id]
-    if monitor.is_triggered(before) or not monitor.is_triggered(steps[-1].balances):
-        return None
-    crossed = steps[-1]
-    for step in reversed(steps):
-        if not monitor.is_triggered(step.balances):
-            break
-        crossed = step
-    return Crossing(
-        monitor,
-        account_id,
-        steps[-1].balances.on(monitor.side),
-        before.on(monitor.side),
-        crossed.transfer_id,
-    )
+    found = []
+    for account_id, currency_code in trail.changed.items():
+        for monitor in monitors:
+            if monitor.watches(account_id, currency_code):
+                crossing = trail.crossing(account_id, monitor)
+                found += [crossing] if crossing else []
+    return found

@@ -37,12 +37,12 @@ class Scheduled:
     """A transfer that a batch accepted to be posted later.
 
     Attributes:
-        index: its place in the batch.
+        position: its place in the batch.
         transfer: as it was sent.
         first_id: the first transfer of its chain, by which all of the chain are due at once; itself for one alone.
     """
 
-    index: int
+    position: int
     transfer: Transfer
     fingerprint: bytes
     first_id: UUID

@@ -6,12 +6,17 @@ wait for each other in a circle. Collation "C" of the ids makes Postgres and Pyt
 -- @claim_ids
 -- Optimistic: most ids are posted, so they are claimed as such and only the others are corrected. A concurrent batch
 -- with one of the same ids waits here until this one ends.
-INSERT INTO ledger.transfer_id (tenant_id, transfer_id, fingerprint, result, recorded_at)
-SELECT %(tenant_id)s, t.transfer_id, t.fingerprint, 1, %(now)s
-  FROM unnest(%(transfer_ids)s::uuid[], %(fingerprints)s::bytea[]) AS t (transfer_id, fingerprint)
- ORDER BY t.transfer_id
-    ON CONFLICT DO NOTHING
-RETURNING transfer_id;
+WITH claimed AS (
+  INSERT INTO ledger.transfer_id (tenant_id, transfer_id, fingerprint, result, recorded_at)
+  SELECT %(tenant_id)s, t.transfer_id, substring(%(fingerprints)s::bytea FROM (16 * t.place - 15)::integer FOR 16), 1,
+         %(now)s
+    FROM unnest(%(transfer_ids)s::uuid[]) WITH ORDINALITY AS t (transfer_id, place)
+   ORDER BY t.transfer_id
+      ON CONFLICT DO NOTHING
+  RETURNING transfer_id
+)
+-- No list where all of them were claimed, which is the rule.
+SELECT CASE WHEN count(*) < %(count)s THEN coalesce(array_agg(transfer_id), '{}') END FROM claimed;
 
 -- @read_ids
 SELECT transfer_id, fingerprint, result FROM ledger.transfer_id
@@ -139,6 +144,34 @@ SELECT %(tenant_id)s, t.transfer_id, %(batch_no)s, t.position, t.debit_account_i
        AS t (transfer_id, position, debit_account_id, credit_account_id, currency_code, amount_minor, code, kind,
              linked, effective_at, metadata, pending_id, timeout_ms, flags, asked_all, reverses_id, reference_kind,
              reference_id, reference_part, posting_id);
+
+-- @insert_plain
+-- Metadata and effective_at are null where no transfer of the part has any.
+WITH t AS MATERIALIZED (
+  SELECT a.*, coalesce((%(metadata)s::text[])[a.place]::jsonb, '{}') AS metadata,
+         coalesce((%(effective_at)s::timestamptz[])[a.place], %(now)s) AS effective_at
+    FROM unnest(%(transfer_ids)s::uuid[], %(positions)s::integer[], %(debit_account_ids)s::text[],
+                %(debit_seqs)s::bigint[], %(debit_balances)s::bigint[], %(credit_account_ids)s::text[],
+                %(credit_seqs)s::bigint[], %(credit_balances)s::bigint[], %(currency_codes)s::text[],
+                %(amounts)s::bigint[], %(codes)s::integer[], %(linked)s::integer[]) WITH ORDINALITY
+         AS a (transfer_id, position, debit_account_id, debit_seq, debit_balance, credit_account_id, credit_seq,
+               credit_balance, currency_code, amount_minor, code, linked, place)
+), transfers AS (
+  INSERT INTO ledger.transfer (tenant_id, transfer_id, batch_no, position, debit_account_id, credit_account_id,
+                               currency_code, amount_minor, code, kind, linked, effective_at, recorded_at, metadata)
+  SELECT %(tenant_id)s, transfer_id, %(batch_no)s, position, debit_account_id, credit_account_id, currency_code,
+         amount_minor, code, 1, linked = 1, effective_at, %(now)s, metadata
+    FROM t
+)
+INSERT INTO ledger.entry (tenant_id, account_id, seq, transfer_id, amount_minor, balance_after_minor,
+                          counter_account_id, currency_code, code, recorded_at, effective_at)
+SELECT %(tenant_id)s, debit_account_id, debit_seq, transfer_id, amount_minor, debit_balance, credit_account_id,
+       currency_code, code, %(now)s, effective_at
+  FROM t
+ UNION ALL
+SELECT %(tenant_id)s, credit_account_id, credit_seq, transfer_id, -amount_minor, credit_balance, debit_account_id,
+       currency_code, code, %(now)s, effective_at
+  FROM t;
 
 -- @insert_entries
 INSERT INTO ledger.entry (tenant_id, account_id, seq, transfer_id, amount_minor, balance_after_minor,

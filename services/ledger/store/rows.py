@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
+from uuid import UUID
 
-from services.ledger.domain.accounts import NO_LIMITS, Limits
+from services.ledger.domain.accounts import NO_ACCOUNT_FLAGS, NO_LIMITS, Flags, Limits
 from services.ledger.domain.transfers import Reference
 from services.runtime.database import UnitOfWork
 
@@ -28,11 +29,33 @@ async def hot(
     return (await work.execute(statement, parameters)).tuples()
 
 
+def uuids(ids: Iterable[UUID]) -> str:
+    """Write ids as Postgres reads an array of them: in one go, where the driver would adapt each by itself."""
+    return "{" + ",".join([f"{each.int:032x}" for each in ids]) + "}"
+
+
+def numbers(values: Iterable[int]) -> str:
+    """Write integers as Postgres reads an array of them."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def names(values: Sequence[str]) -> str:
+    """Write account ids or currency codes as Postgres reads an array of texts: nothing in them is special to it."""
+    return '{"' + '","'.join(values) + '"}' if values else "{}"
+
+
 def limits_of(floor_minor: int | None, ceiling_minor: int | None) -> Limits:
     """Read the limits of a row."""
     if floor_minor is None and ceiling_minor is None:
         return NO_LIMITS
     return Limits(floor_minor, ceiling_minor)
+
+
+def flags_of(no_overdraft: bool, no_overpay: bool, closed: bool) -> Flags:
+    """Read the flags of a row."""
+    if not (no_overdraft or no_overpay or closed):
+        return NO_ACCOUNT_FLAGS
+    return Flags(no_overdraft, no_overpay, closed)
 
 
 def reference_of(row: Any) -> Reference | None:

@@ -38,15 +38,18 @@ WITH asked AS (
   SELECT * FROM unnest(%(ids)s::uuid[], %(debits)s::text[], %(credits)s::text[], %(amounts)s::bigint[])
            AS t (id, debit, credit, amount)
 ), ids AS (
-  INSERT INTO ledger.transfer_id SELECT 'floor', id, decode('00112233445566778899aabbccddeeff', 'hex'), 1 FROM asked
+  INSERT INTO ledger.transfer_id
+  SELECT 'floor', id, decode('00112233445566778899aabbccddeeff', 'hex'), 1, now() FROM asked
 ), transfers AS (
   INSERT INTO ledger.transfer
   SELECT 'floor', id, 1, 1, debit, credit, 'USD', amount, 0, 1, false, now(), now(), '{}' FROM asked
 ), legs AS (
-  SELECT id, debit AS account, amount FROM asked UNION ALL SELECT id, credit, -amount FROM asked
+  SELECT id, debit AS account, credit AS counter, amount FROM asked
+   UNION ALL SELECT id, credit, debit, -amount FROM asked
 ), entries AS (
   INSERT INTO ledger.entry
-  SELECT 'floor', l.account, b.last_seq + row_number() OVER (PARTITION BY l.account), l.id, l.amount, 0
+  SELECT 'floor', l.account, b.last_seq + row_number() OVER (PARTITION BY l.account), l.id, l.amount, 0, l.counter,
+         'USD', 0, now(), now()
     FROM legs AS l JOIN ledger.balance AS b ON b.tenant_id = 'floor' AND b.account_id = l.account
 )
 UPDATE ledger.balance AS b

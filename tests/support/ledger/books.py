@@ -71,7 +71,7 @@ class Ledger:
         self.balances |= {name: balances[name] for name in done.moved}
         self.holds |= done.opened | done.moved_holds
         for posting in done.postings:
-            sent = batch[posting.index]
+            sent = batch[posting.position]
             assert isinstance(sent, Transfer)
             self.asked[sent.transfer_id] = sent
             self.known[posting.transfer.transfer_id] = StoredTransfer(

@@ -15,7 +15,6 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from services.ledger.domain.accounts import AccountType
-from services.ledger.domain.transfers import Transfer
 from services.runtime.errors import Code, DomainError
 from services.runtime.money import Money
 
@@ -62,8 +61,8 @@ class BalanceMonitorsFull(DomainError):
     monitors_max: int
 
 
-class HasSums(Protocol):
-    """An account with what is posted to it and held, in minor units."""
+class Watched(Protocol):
+    """An account with what is posted to it and held, in minor units; `monitored` says whether a monitor names it."""
 
     account_id: str
     currency_code: str
@@ -72,16 +71,11 @@ class HasSums(Protocol):
     credits_posted: int
     debits_pending: int
     credits_pending: int
-
-
-class Monitored(HasSums, Protocol):
-    """An account that says whether a monitor names it."""
-
     monitored: bool
 
 
-WatchedT = TypeVar("WatchedT", bound=Monitored)
-_NOTHING: Mapping[str, HasSums] = MappingProxyType({})
+WatchedT = TypeVar("WatchedT", bound=Watched)
+_NOTHING: Mapping[str, Watched] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +93,7 @@ class Balances:
     available: int
 
     @classmethod
-    def of(cls, account: HasSums) -> Balances:
+    def of(cls, account: Watched) -> Balances:
         """Read the balances of an account."""
         posted = account.type.balance(account.debits_posted - account.credits_posted)
         net = account.type.balance(account.debits_pending - account.credits_pending)
@@ -175,17 +169,17 @@ class Trail:
         steps: of those that were changed, in the order of posting.
     """
 
-    def __init__(self, accounts: Mapping[str, HasSums] = _NOTHING) -> None:
+    def __init__(self, accounts: Mapping[str, Watched] = _NOTHING) -> None:
         self._accounts = accounts
         self.before = {name: Balances.of(account) for name, account in accounts.items()}
         self.steps: dict[str, list[Step]] = {}
 
-    def note(self, position: int, transfer: Transfer) -> None:
+    def note(self, position: int, transfer_id: UUID, *account_ids: str) -> None:
         """Note how the accounts of a transfer stand behind its posting."""
-        for account_id in (transfer.debit_account_id, transfer.credit_account_id):
+        for account_id in account_ids:
             account = self._accounts.get(account_id)
             if account is not None:
-                step = Step(position, transfer.transfer_id, Balances.of(account))
+                step = Step(position, transfer_id, Balances.of(account))
                 self.steps.setdefault(account_id, []).append(step)
 
     def undo(self, start: int) -> None:
@@ -211,6 +205,11 @@ class Trail:
             before.on(monitor.side),
             crossed.transfer_id,
         )
+
+    @property
+    def named(self) -> list[str]:
+        """Those of the changed accounts that monitors name."""
+        return [name for name in self.changed if self._accounts[name].monitored]
 
     @property
     def changed(self) -> dict[str, str]:

@@ -502,7 +502,8 @@ class _Evaluator:
         self.outcome.postings.append(posting)
         self.posted[asked.transfer_id] = posting
         if self.trail.before:
-            self.trail.note(index, resolved)
+            accounts = (resolved.debit_account_id, resolved.credit_account_id)
+            self.trail.note(index, resolved.transfer_id, *accounts)
 
     def _remember(self, debit: Balance, credit: Balance, hold: Hold | None, *, opens: bool) -> None:
         if self.journal is not None:

@@ -77,6 +77,14 @@ class Cancellation:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What was taken back: the transfer that was named, and how many with it."""
+
+    view: ScheduledView
+    count: int
+
+
 def not_before_refusal(transfer: Transfer, first: Transfer) -> TransferResult | None:
     """Judge when a transfer is to be posted, beside the first of its chain."""
     if transfer.not_before is not None and transfer.kind is not Kind.POSTED:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import resources
+
 from payments.ledger.v1 import ledger_service_pb2_grpc
 
 from services.ledger.app.ledger import Ledger
+from services.ledger.app.recipes import Recipes
+from services.ledger.domain.recipes.recipe import Recipe
+from services.ledger.messages.recipes import recipe_of_document
 from services.ledger.reactions import REACTIONS
 from services.ledger.servicer import SERVICE, LedgerServicer
 from services.ledger.work.background import Background
 from services.ledger.work.holds import expiring
 from services.ledger.work.months import Months
 from services.ledger.work.scheduled import posting_due
+from services.runtime import documents
 from services.runtime.service import Runtime, Service, Servicer
 
 
@@ -28,7 +36,13 @@ def build(runtime: Runtime) -> Service:
         servicers=[
             Servicer(
                 ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server,
-                LedgerServicer(ledger, runtime.commands, runtime.violations),
+                LedgerServicer(
+                    ledger,
+                    Recipes(product_recipes()),
+                    runtime.database,
+                    runtime.commands,
+                    runtime.violations,
+                ),
                 SERVICE,
             )
         ],
@@ -36,3 +50,12 @@ def build(runtime: Runtime) -> Service:
         start=background.start,
         stop=background.stop,
     )
+
+
+def product_recipes() -> Iterator[Recipe]:
+    """Read the product's own recipes. Raises InvalidField where one is not in the shape of a recipe."""
+    folder = resources.files("services.ledger").joinpath("recipes")
+    for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if file.name.endswith(".yaml"):
+            recipe = recipe_of_document(documents.read(file.read_bytes()))
+            yield replace(recipe, is_product=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from payments.events.v1.ledger_events_pb2 import (
     LedgerBalanceCrossed,
@@ -16,8 +17,10 @@ from payments.type.v1.type_pb2 import Money
 
 from services.ledger.domain.monitors import Crossing
 from services.ledger.domain.posting import Posting
+from services.ledger.domain.recipes.recipe import Recipe
 from services.ledger.domain.scheduled import ScheduledView
 from services.ledger.domain.transfers import Reference, Transfer, moved
+from services.ledger.messages import recipes
 from services.runtime.money import MINOR_UNITS_MAX
 
 # Transfers that the event of a batch names by what they are for: an event is a hint, not the books.
@@ -30,7 +33,7 @@ def batch_posted(
     """Tell what a batch posted."""
     sums: dict[str, int] = defaultdict(int)
     for posting in postings:
-        if posting.legs:
+        if posting.debit is not None:
             sums[posting.transfer.currency_code] += moved(posting.transfer)
     event = LedgerBatchPosted(
         batch_no=batch_no, transfer_count=len(postings), account_count=account_count
@@ -104,3 +107,8 @@ def balance_crossed(crossing: Crossing, batch_no: int, now: datetime) -> LedgerB
     )
     event.recorded_at.FromDatetime(now)
     return event
+
+
+def recipe_document(recipe: Recipe) -> dict[str, Any]:
+    """Write a recipe for the audit log."""
+    return recipes.document(recipe)

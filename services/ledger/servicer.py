@@ -13,19 +13,27 @@ from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1 import ledger_service_pb2_grpc, monitor_pb2, scheduled_pb2
 
-from services.ledger import messages
 from services.ledger.app.ledger import Ledger
 from services.ledger.app.monitors import delete_monitor, put_monitor
 from services.ledger.app.posting import reverse_transfer
+from services.ledger.app.recipe_posting import RecipePoster
+from services.ledger.app.recipes import Recipes
 from services.ledger.app.scheduled import cancel_scheduled
 from services.ledger.domain.accounts import AccountFilter, AccountType, EntryPlace
 from services.ledger.domain.reversals import Reversal
 from services.ledger.domain.scheduled import Cancellation, ScheduledView, ScheduleState
 from services.ledger.domain.transfers import Malformed
+from services.ledger.messages import books as messages
+from services.ledger.messages import monitors as monitor_messages
+from services.ledger.messages import postings as posting_messages
+from services.ledger.messages import recipes as recipe_messages
+from services.ledger.messages import scheduled as scheduled_messages
 from services.runtime.commands import Commands, UseCase
 from services.runtime.contracts import REQUEST_VALIDATION
+from services.runtime.database import Database
 from services.runtime.edge import validation
 from services.runtime.edge.paging import Page
+from services.runtime.errors import InvalidField
 from services.runtime.money import exponent
 from services.runtime.turns import in_slices
 from services.runtime.violations import ViolationReporter
@@ -33,6 +41,8 @@ from services.runtime.violations import ViolationReporter
 SERVICE = "payments.ledger.v1.LedgerService"
 BATCH_ITEMS_MAX = 8190
 EXPORT_ITEMS = 5000
+POSTINGS_MAX = 1000
+RECIPES_MAX = 200
 
 _REVERSE = UseCase(
     "ledger.reverse_transfer",
@@ -44,19 +54,19 @@ _REVERSE = UseCase(
 _CANCEL = UseCase(
     "ledger.cancel_scheduled_transfer",
     cancel_scheduled,
-    messages.cancelled,
+    scheduled_messages.cancelled,
     scheduled_pb2.CancelScheduledTransferResponse,
 )
 _PUT_MONITOR = UseCase(
     "ledger.put_balance_monitor",
     put_monitor,
-    messages.put,
+    monitor_messages.put,
     monitor_pb2.PutBalanceMonitorResponse,
 )
 _DELETE_MONITOR = UseCase(
     "ledger.delete_balance_monitor",
     delete_monitor,
-    messages.deleted,
+    monitor_messages.deleted,
     monitor_pb2.DeleteBalanceMonitorResponse,
 )
 
@@ -68,10 +78,29 @@ SLICE_ITEMS = 100
 class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     """Answers the RPCs of LedgerService."""
 
-    def __init__(self, ledger: Ledger, commands: Commands, violations: ViolationReporter) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        recipes: Recipes,
+        database: Database,
+        commands: Commands,
+        violations: ViolationReporter,
+    ) -> None:
         self._ledger = ledger
+        self._recipes = recipes
+        self._database = database
         self._commands = commands
         self._violations = violations
+        self._poster = RecipePoster(recipes)
+        self._post_recipe = UseCase(
+            "ledger.post_recipe",
+            self._poster.post_one,
+            posting_messages.posted,
+            service_pb.PostRecipeResponse,
+        )
+        self._put_recipe = UseCase(
+            "ledger.put_recipe", recipes.put, recipe_messages.put, service_pb.PutRecipeResponse
+        )
 
     async def CreateAccounts(
         self, request: service_pb.CreateAccountsRequest, context: _Context
@@ -126,12 +155,64 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         reversal = Reversal(UUID(request.transfer_id), request.reason)
         return await self._commands.run(_REVERSE, reversal, request)
 
+    async def PostRecipe(
+        self, request: service_pb.PostRecipeRequest, context: _Context
+    ) -> service_pb.PostRecipeResponse:
+        """Post what a recipe makes of a fact, once."""
+        return await self._commands.run(
+            self._post_recipe, posting_messages.fact_of(request), request
+        )
+
+    async def PostRecipes(
+        self, request: service_pb.PostRecipesRequest, context: _Context
+    ) -> service_pb.PostRecipesResponse:
+        """Post what recipes make of many facts, each judged by itself."""
+        validation.check_batch(request.postings, POSTINGS_MAX)
+        facts = [
+            posting_messages.judged_fact_of(item)
+            async for item in in_slices(request.postings, SLICE_ITEMS)
+        ]
+        faults = [item.message for item in facts if isinstance(item, InvalidField)]
+        self._tell_refused("PostRecipes", faults)
+        outcomes = await self._commands.apply("ledger.post_recipes", self._poster.post_all, facts)
+        response = service_pb.PostRecipesResponse()
+        async for index, outcome in in_slices(enumerate(outcomes), SLICE_ITEMS):
+            response.results.append(posting_messages.result(index, outcome))
+        return response
+
+    async def PutRecipe(
+        self, request: service_pb.PutRecipeRequest, context: _Context
+    ) -> service_pb.PutRecipeResponse:
+        """Store a recipe as the next version of its name."""
+        if odd := recipe_messages.odd_timeouts(request.recipe):
+            raise InvalidField.of(odd)
+        recipe = recipe_messages.recipe_of(request.recipe)
+        return await self._commands.run(self._put_recipe, recipe, request)
+
+    async def GetRecipe(
+        self, request: service_pb.GetRecipeRequest, context: _Context
+    ) -> service_pb.GetRecipeResponse:
+        """Return one recipe."""
+        found = await self._recipes.get(self._database, request.name, request.version)
+        return service_pb.GetRecipeResponse(recipe=recipe_messages.recipe(found))
+
+    async def ListRecipes(
+        self, request: service_pb.ListRecipesRequest, context: _Context
+    ) -> service_pb.ListRecipesResponse:
+        """List the newest versions of all recipes by name."""
+        page = Page.of(request, "recipes", {"name": str}, maximum=RECIPES_MAX)
+        found = await self._recipes.list(self._database, page.after.get("name", ""), page.limit)
+        shown, token = page.cut(found, lambda recipe: {"name": recipe.name})
+        return service_pb.ListRecipesResponse(
+            recipes=recipe_messages.recipes(shown), next_page_token=token
+        )
+
     async def GetTransfer(
         self, request: service_pb.GetTransferRequest, context: _Context
     ) -> service_pb.GetTransferResponse:
         """Return one transfer."""
         found = await self._ledger.get_transfer(UUID(request.transfer_id))
-        return messages.found_transfer(*found)
+        return scheduled_messages.found_transfer(*found)
 
     async def CancelScheduledTransfer(
         self, request: scheduled_pb2.CancelScheduledTransferRequest, context: _Context
@@ -151,14 +232,17 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         found = await self._ledger.list_scheduled(state, after, page.limit)
         views, token = page.cut(found, _place_of_scheduled)
         return scheduled_pb2.ListScheduledTransfersResponse(
-            scheduled_transfers=map(messages.scheduled_transfer, views), next_page_token=token
+            scheduled_transfers=map(scheduled_messages.scheduled_transfer, views),
+            next_page_token=token,
         )
 
     async def PutBalanceMonitor(
         self, request: monitor_pb2.PutBalanceMonitorRequest, context: _Context
     ) -> monitor_pb2.PutBalanceMonitorResponse:
         """Put a monitor."""
-        return await self._commands.run(_PUT_MONITOR, messages.monitor_of(request.monitor), request)
+        return await self._commands.run(
+            _PUT_MONITOR, monitor_messages.monitor_of(request.monitor), request
+        )
 
     async def ListBalanceMonitors(
         self, request: monitor_pb2.ListBalanceMonitorsRequest, context: _Context
@@ -169,7 +253,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         found = await self._ledger.list_monitors(request.account_id, after, page.limit)
         views, token = page.cut(found, lambda view: {"monitor_id": view.monitor.monitor_id})
         return monitor_pb2.ListBalanceMonitorsResponse(
-            monitors=map(messages.monitor, views), next_page_token=token
+            monitors=map(monitor_messages.monitor, views), next_page_token=token
         )
 
     async def DeleteBalanceMonitor(

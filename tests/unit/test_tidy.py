@@ -206,6 +206,7 @@ def test_a_new_crash_point_is_discovered(tmp_path: Path) -> None:
 # Who may begin tasks; what lives as long as the process stands on a supervised loop.
 BEGIN_TASKS = {
     "runtime/loops.py": "the loop itself",
+    "runtime/groups.py": "a group of calls, each of which waits for it",
     "runtime/work.py": "pieces of work under a lease, waited for at a stop",
     "runtime/edge/interceptors.py": "watches one call",
     "local/mesh.py": "the start of the facade, waited for although it is cancelled",

@@ -22,15 +22,19 @@ from services.ledger.domain.holds import TransferView
 from services.ledger.domain.monitors import MonitorView
 from services.ledger.domain.posting import Verdict
 from services.ledger.domain.scheduled import ScheduledView, ScheduleState
-from services.ledger.domain.transfers import Malformed, Transfer
+from services.ledger.domain.transfers import Malformed, Transfer, can_share
 from services.ledger.domain.trial_balance import CurrencySums, add_up
 from services.ledger.store import accounts, entries, monitors, posting, scheduled
 from services.runtime.commands import Commands
 from services.runtime.contracts import INVARIANT
 from services.runtime.database import Database
 from services.runtime.errors import NotFound
+from services.runtime.groups import Groups
 from services.runtime.money import MINOR_UNITS_MAX
 from services.runtime.violations import ViolationReporter
+
+# Of transfers that come one by one: what is posted in one transaction.
+GROUP_ITEMS_MAX = 500
 
 
 class Ledger:
@@ -42,6 +46,7 @@ class Ledger:
         self._database = database
         self._commands = commands
         self._violations = violations
+        self._groups = Groups("groups of transfers", self._post_at_once, items_max=GROUP_ITEMS_MAX)
 
     async def create_accounts(self, accounts: Sequence[Account]) -> list[AccountResult]:
         """Create accounts and answer for each, in their order.
@@ -54,9 +59,16 @@ class Ledger:
     async def post_transfers(self, batch: Sequence[Transfer | Malformed]) -> list[Verdict]:
         """Post a batch in one transaction and answer for each transfer, in their order.
 
+        A few transfers share it with those of other callers that come at the same time.
+
         Raises:
             DatabaseUnavailable: nothing is known to be posted; the same batch may be sent again.
         """
+        if can_share(batch):
+            return list(await self._groups.apply(batch))
+        return await self._post_at_once(batch)
+
+    async def _post_at_once(self, batch: Sequence[Transfer | Malformed]) -> list[Verdict]:
         posted = await self._commands.apply("ledger.post_transfers", post_transfers, batch)
         return posted.verdicts
 

@@ -157,7 +157,7 @@ def _count(work: UnitOfWork, evaluation: Evaluation) -> None:
         work.count(measures.TRANSFERS, count, result=result.name.lower())
     posted: dict[str, list[int]] = defaultdict(list)
     for posting in evaluation.postings:
-        if posting.legs:
+        if posting.debit is not None:
             posted[posting.transfer.currency_code].append(moved(posting.transfer))
     for currency, amounts in posted.items():
         work.count(measures.ENTRIES, 2 * len(amounts), currency=currency)

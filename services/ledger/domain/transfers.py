@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
@@ -274,6 +274,26 @@ def ending_refusal(transfer: Transfer) -> TransferResult | None:
     if transfer.timeout_ms:
         return TransferResult.TIMEOUT_RESERVED_FOR_PENDING_TRANSFER
     return None
+
+
+SHARED_ITEMS_MAX = 8
+
+
+def can_share(batch: Sequence[Transfer | Malformed]) -> bool:
+    """True for a few transfers that are posted as well behind, or before, those of somebody else.
+
+    An open chain would go on in what comes behind it; a hold, and what is scheduled, keep the trail of the call that
+    made them.
+    """
+    return (
+        0 < len(batch) <= SHARED_ITEMS_MAX
+        and not batch[-1].linked
+        and all(isinstance(each, Transfer) and not _keeps_trail(each) for each in batch)
+    )
+
+
+def _keeps_trail(transfer: Transfer) -> bool:
+    return transfer.kind is Kind.PENDING or transfer.not_before is not None
 
 
 FINGERPRINT_BYTES = 16

@@ -48,6 +48,7 @@ from services.runtime.work import Claim, Lag, claims, lag
 _SQL = sql.load("services.ledger", "queries/posting.sql")
 # As Postgres sorts ids; comparing them themselves takes ten times as long.
 _by_bytes = attrgetter("int")
+_TYPES = {int(each): each for each in AccountType}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +192,21 @@ async def read_transfer(work: UnitOfWork, transfer_id: UUID) -> TransferView | N
     return _transfer_view((await work.execute(_SQL["read_transfer"], keys)).one_or_none())
 
 
+async def read_views(work: UnitOfWork, transfer_ids: Sequence[UUID]) -> dict[UUID, TransferView]:
+    """Read transfers as they stand, by id."""
+    found: dict[UUID, TransferView] = {}
+    for ids in parts(transfer_ids):
+        keys = {"tenant_id": work.tenant_id, "transfer_ids": ids}
+        for row in await work.execute(_SQL["read_views"], keys):
+            found[row.transfer_id] = _view(row)
+    return found
+
+
 def _transfer_view(row: Any) -> TransferView | None:
-    if row is None:
-        return None
+    return None if row is None else _view(row)
+
+
+def _view(row: Any) -> TransferView:
     hold = None
     if row.state is not None:
         hold = HoldView(HoldState(row.state), row.remaining_minor, row.expires_at)
@@ -220,7 +233,7 @@ def _balances(rows: Rows) -> dict[str, Balance]:
         row[0]: Balance(
             account_id=row[0],
             currency_code=row[1],
-            type=AccountType(row[2]),
+            type=_TYPES[row[2]],
             flags=flags_of(row[3], row[4], row[5]),
             closed=row[5],
             debits_posted=row[6],

@@ -257,6 +257,52 @@ async def test_a_limit_holds_against_everybody_at_once(stub: LedgerServiceAsyncS
     }
 
 
+async def test_callers_of_one_transfer_each_share_transactions_and_keep_their_verdicts(
+    stub: LedgerServiceAsyncStub, database: DatabaseUrls, tenant: str
+) -> None:
+    """Among them are refused ones, ill-formed ones, chains and repeats; nobody's verdict is another's."""
+    dice = random.Random(5)
+    ids = [UUID(int=dice.getrandbits(128), version=4) for _ in range(40)]
+
+    async def send(*transfers: pb.Transfer) -> list[str]:
+        request = service_pb.PostTransfersRequest(transfers=transfers)
+        answer = await stub.PostTransfers(request)
+        assert [item.transfer_id for item in answer.results] == [t.transfer_id for t in transfers]
+        return [
+            service_pb.TransferResult.Name(item.result).removeprefix("TRANSFER_RESULT_")
+            for item in answer.results
+        ]
+
+    def kinds(name: UUID) -> dict[str, tuple[list[pb.Transfer], list[str]]]:
+        other = UUID(int=name.int ^ 1)
+        a, b = ACCOUNTS[0], ACCOUNTS[1]
+        good, chained = message(name, a, b, 3), message(name, a, b, 3, linked=True)
+        missing = "DEBIT_ACCOUNT_NOT_FOUND"
+        return {
+            "good": ([good], ["OK"]),
+            "refused": ([message(name, "nobody", b, 3)], [missing]),
+            "ill-formed": ([message(name, "no such name!", b, 3)], ["INVALID_TRANSFER"]),
+            "chain": ([chained, message(other, b, a, 2)], ["OK", "OK"]),
+            "broken chain": (
+                [chained, message(other, "nobody", b, 2)],
+                ["LINKED_EVENT_FAILED", missing],
+            ),
+            "open chain": ([chained], ["LINKED_EVENT_CHAIN_OPEN"]),
+        }
+
+    names = list(kinds(ids[0]))
+    asked = [kinds(name)[names[n % len(names)]] for n, name in enumerate(ids)]
+    answers = await asyncio.gather(*[send(*transfers) for transfers, _ in asked])
+    assert answers == [expected for _, expected in asked]
+    stored, books = books_as_stored(database, tenant)
+    assert len(stored) == sum(expected.count("OK") for _, expected in asked)
+    replay(stored, books)
+    with psycopg.connect(database.service) as connection:
+        connection.execute("SELECT set_config('mesh.tenant', %s, true)", (tenant,))
+        ((batches,),) = connection.execute("SELECT count(DISTINCT batch_no) FROM ledger.transfer")
+    assert batches < len(asked) / 2, "they shared transactions"
+
+
 async def test_one_id_sent_by_everybody_at_once_is_posted_once(
     stub: LedgerServiceAsyncStub,
 ) -> None:

@@ -77,6 +77,34 @@ _POST_RECIPE = Method(
     repeatable=True,
     has_request_id=True,
 )
+_POST_RECIPES = Method(
+    "/payments.ledger.v1.LedgerService/PostRecipes",
+    ledger_v1.PostRecipesRequest,
+    ledger_v1.PostRecipesResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_PUT_RECIPE = Method(
+    "/payments.ledger.v1.LedgerService/PutRecipe",
+    ledger_v1.PutRecipeRequest,
+    ledger_v1.PutRecipeResponse,
+    repeatable=True,
+    has_request_id=True,
+)
+_GET_RECIPE = Method(
+    "/payments.ledger.v1.LedgerService/GetRecipe",
+    ledger_v1.GetRecipeRequest,
+    ledger_v1.GetRecipeResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_LIST_RECIPES = Method(
+    "/payments.ledger.v1.LedgerService/ListRecipes",
+    ledger_v1.ListRecipesRequest,
+    ledger_v1.ListRecipesResponse,
+    repeatable=True,
+    has_request_id=False,
+)
 _GET_ACCOUNT = Method(
     "/payments.ledger.v1.LedgerService/GetAccount",
     ledger_v1.GetAccountRequest,
@@ -256,6 +284,53 @@ class LedgerService:
         account was put right.
         """
         return self._caller.unary(_POST_RECIPE, request, timeout)
+
+    def post_recipes(
+        self, request: ledger_v1.PostRecipesRequest, *, timeout: float | None = None
+    ) -> ledger_v1.PostRecipesResponse:
+        """PostRecipes posts up to 1,000 facts, each as PostRecipe does, in one transaction and in
+        their order, and answers for each: one that is refused leaves nothing and does not disturb
+        the others. Each is known again by its recipe and reference, so that a caller that lost the
+        answer sends the same call again. All of them make 8,190 transfers at most; more are refused
+        with BATCH_TOO_LARGE.
+        """
+        return self._caller.unary(_POST_RECIPES, request, timeout)
+
+    def put_recipe(
+        self, request: ledger_v1.PutRecipeRequest, *, timeout: float | None = None
+    ) -> ledger_v1.PutRecipeResponse:
+        """PutRecipe stores a recipe, as version 1 or as the next one of its name. Versions never
+        change; the content that the newest one has is no new version. It is checked first, whole.
+
+        Errors: RECIPE_INVALID, which names every fault with its place; a name that a recipe of the
+        product has is one.
+        """
+        return self._caller.unary(_PUT_RECIPE, request, timeout)
+
+    def get_recipe(
+        self, request: ledger_v1.GetRecipeRequest, *, timeout: float | None = None
+    ) -> ledger_v1.GetRecipeResponse:
+        """GetRecipe returns a recipe of the product or of the tenant. Errors: RECIPE_NOT_FOUND."""
+        return self._caller.unary(_GET_RECIPE, request, timeout)
+
+    def list_recipes(
+        self, request: ledger_v1.ListRecipesRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ListRecipesResponse:
+        """ListRecipes lists the newest versions of all recipes, the product's among them, by name."""
+        return self._caller.unary(_LIST_RECIPES, request, timeout)
+
+    def all_recipes(
+        self, request: ledger_v1.ListRecipesRequest, *, timeout: float | None = None
+    ) -> Iterator[ledger_v1.Recipe]:
+        """Yield the recipes of all pages of list_recipes, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: ledger_v1.ListRecipesRequest) -> ledger_v1.ListRecipesResponse:
+            return self.list_recipes(asked, timeout=timeout)
+
+        return items(page, request, "recipes", BY_TOKEN)
 
     def get_account(
         self, request: ledger_v1.GetAccountRequest, *, timeout: float | None = None
@@ -468,6 +543,53 @@ class AsyncLedgerService:
         account was put right.
         """
         return await self._caller.unary(_POST_RECIPE, request, timeout)
+
+    async def post_recipes(
+        self, request: ledger_v1.PostRecipesRequest, *, timeout: float | None = None
+    ) -> ledger_v1.PostRecipesResponse:
+        """PostRecipes posts up to 1,000 facts, each as PostRecipe does, in one transaction and in
+        their order, and answers for each: one that is refused leaves nothing and does not disturb
+        the others. Each is known again by its recipe and reference, so that a caller that lost the
+        answer sends the same call again. All of them make 8,190 transfers at most; more are refused
+        with BATCH_TOO_LARGE.
+        """
+        return await self._caller.unary(_POST_RECIPES, request, timeout)
+
+    async def put_recipe(
+        self, request: ledger_v1.PutRecipeRequest, *, timeout: float | None = None
+    ) -> ledger_v1.PutRecipeResponse:
+        """PutRecipe stores a recipe, as version 1 or as the next one of its name. Versions never
+        change; the content that the newest one has is no new version. It is checked first, whole.
+
+        Errors: RECIPE_INVALID, which names every fault with its place; a name that a recipe of the
+        product has is one.
+        """
+        return await self._caller.unary(_PUT_RECIPE, request, timeout)
+
+    async def get_recipe(
+        self, request: ledger_v1.GetRecipeRequest, *, timeout: float | None = None
+    ) -> ledger_v1.GetRecipeResponse:
+        """GetRecipe returns a recipe of the product or of the tenant. Errors: RECIPE_NOT_FOUND."""
+        return await self._caller.unary(_GET_RECIPE, request, timeout)
+
+    async def list_recipes(
+        self, request: ledger_v1.ListRecipesRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ListRecipesResponse:
+        """ListRecipes lists the newest versions of all recipes, the product's among them, by name."""
+        return await self._caller.unary(_LIST_RECIPES, request, timeout)
+
+    def all_recipes(
+        self, request: ledger_v1.ListRecipesRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[ledger_v1.Recipe]:
+        """Yield the recipes of all pages of list_recipes, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: ledger_v1.ListRecipesRequest) -> ledger_v1.ListRecipesResponse:
+            return await self.list_recipes(asked, timeout=timeout)
+
+        return items_async(page, request, "recipes", BY_TOKEN)
 
     async def get_account(
         self, request: ledger_v1.GetAccountRequest, *, timeout: float | None = None

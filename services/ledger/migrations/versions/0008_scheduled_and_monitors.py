@@ -7,7 +7,7 @@ from alembic import op
 from services.runtime.postgres import schema
 
 revision = "0008"
-down_revision = "0004"
+down_revision = "0005"
 
 # A transfer as it was sent, until it is posted and for good. The first of a chain is the due work of all of it.
 _SCHEDULED = """

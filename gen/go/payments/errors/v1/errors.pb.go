@@ -326,6 +326,34 @@ const (
 	//
 	//	{"reason": "REVERSAL_REFUSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "result": "EXCEEDS_CREDITS"}}
 	ErrorReason_ERROR_REASON_REVERSAL_REFUSED ErrorReason = 503
+	// There is no recipe of this name, or no such version of it. ListRecipes shows those that there are.
+	//
+	// Metadata: `recipe`, `version`.
+	//
+	//	{"reason": "RECIPE_NOT_FOUND", "domain": "tollmesh.dev", "metadata": {"recipe": "charge", "version": "7"}}
+	ErrorReason_ERROR_REASON_RECIPE_NOT_FOUND ErrorReason = 504
+	// A recipe is not sound; every fault is a violation of BadRequest with its place. `place` and `fault` are those of the
+	// first.
+	//
+	// Metadata: `recipe`, `place`, `fault`.
+	//
+	//	{"reason": "RECIPE_INVALID", "domain": "tollmesh.dev", "metadata": {"recipe": "split", "place": "legs[0].amount", "fault": "there is no amount 'gros'"}}
+	ErrorReason_ERROR_REASON_RECIPE_INVALID ErrorReason = 505
+	// The recipe was posted for this reference before, with other parameters or for another time. What is in the books stands;
+	// another fact needs another reference.
+	//
+	// Metadata: `recipe`, `reference`, `posting_id`.
+	//
+	//	{"reason": "POSTING_EXISTS", "domain": "tollmesh.dev", "metadata": {"recipe": "charge", "reference": "charge chg_0190c1de", "posting_id": "6f1c2c64-93d1-5c8a-9e0a-5a1d4a1f3b11"}}
+	ErrorReason_ERROR_REASON_POSTING_EXISTS ErrorReason = 506
+	// An account does not take a leg of the posting: `result` says why, as PostTransfers or CreateAccounts would, or
+	// SOURCES_EXHAUSTED where the sources of the leg do not hold its amount, or EARLIER_LEG_NOT_FOUND where the leg that it
+	// reverses or ends is not in the books. Nothing was posted; once the account was put right, the same call posts it.
+	//
+	// Metadata: `recipe`, `leg`, `account_id`, `result`.
+	//
+	//	{"reason": "RECIPE_REFUSED", "domain": "tollmesh.dev", "metadata": {"recipe": "charge", "leg": "gross", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
+	ErrorReason_ERROR_REASON_RECIPE_REFUSED ErrorReason = 507
 	// A scheduled transfer does not wait any more: `state` is `POSTED`, `REFUSED` or `CANCELLED`. What was posted is undone by
 	// ReverseTransfer; the others have moved nothing.
 	//
@@ -594,6 +622,10 @@ var (
 		501: "ERROR_REASON_TRANSFER_NOT_REVERSIBLE",
 		502: "ERROR_REASON_TRANSFER_ALREADY_REVERSED",
 		503: "ERROR_REASON_REVERSAL_REFUSED",
+		504: "ERROR_REASON_RECIPE_NOT_FOUND",
+		505: "ERROR_REASON_RECIPE_INVALID",
+		506: "ERROR_REASON_POSTING_EXISTS",
+		507: "ERROR_REASON_RECIPE_REFUSED",
 		520: "ERROR_REASON_SCHEDULED_TRANSFER_ENDED",
 		521: "ERROR_REASON_BALANCE_MONITORS_FULL",
 		600: "ERROR_REASON_UNKNOWN_PROCESSOR",
@@ -678,6 +710,10 @@ var (
 		"ERROR_REASON_TRANSFER_NOT_REVERSIBLE":      501,
 		"ERROR_REASON_TRANSFER_ALREADY_REVERSED":    502,
 		"ERROR_REASON_REVERSAL_REFUSED":             503,
+		"ERROR_REASON_RECIPE_NOT_FOUND":             504,
+		"ERROR_REASON_RECIPE_INVALID":               505,
+		"ERROR_REASON_POSTING_EXISTS":               506,
+		"ERROR_REASON_RECIPE_REFUSED":               507,
 		"ERROR_REASON_SCHEDULED_TRANSFER_ENDED":     520,
 		"ERROR_REASON_BALANCE_MONITORS_FULL":        521,
 		"ERROR_REASON_UNKNOWN_PROCESSOR":            600,
@@ -746,7 +782,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xf8\x17\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\x82\x19\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -796,7 +832,11 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"!ERROR_REASON_PAYMENT_NOT_BOOKABLE\x10\xf4\x03\x12)\n" +
 	"$ERROR_REASON_TRANSFER_NOT_REVERSIBLE\x10\xf5\x03\x12+\n" +
 	"&ERROR_REASON_TRANSFER_ALREADY_REVERSED\x10\xf6\x03\x12\"\n" +
-	"\x1dERROR_REASON_REVERSAL_REFUSED\x10\xf7\x03\x12*\n" +
+	"\x1dERROR_REASON_REVERSAL_REFUSED\x10\xf7\x03\x12\"\n" +
+	"\x1dERROR_REASON_RECIPE_NOT_FOUND\x10\xf8\x03\x12 \n" +
+	"\x1bERROR_REASON_RECIPE_INVALID\x10\xf9\x03\x12 \n" +
+	"\x1bERROR_REASON_POSTING_EXISTS\x10\xfa\x03\x12 \n" +
+	"\x1bERROR_REASON_RECIPE_REFUSED\x10\xfb\x03\x12*\n" +
 	"%ERROR_REASON_SCHEDULED_TRANSFER_ENDED\x10\x88\x04\x12'\n" +
 	"\"ERROR_REASON_BALANCE_MONITORS_FULL\x10\x89\x04\x12#\n" +
 	"\x1eERROR_REASON_UNKNOWN_PROCESSOR\x10\xd8\x04\x12!\n" +

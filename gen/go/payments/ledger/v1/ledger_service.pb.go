@@ -1007,6 +1007,661 @@ func (x *PostRecipeResponse) GetPosting() *Posting {
 	return nil
 }
 
+// RecipePosting is one fact of PostRecipes.
+type RecipePosting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the recipe.
+	Recipe string `protobuf:"bytes,1,opt,name=recipe,proto3" json:"recipe,omitempty"`
+	// Its version; 0 for the newest.
+	Version int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The values of its parameters, by name.
+	Parameters map[string]*Parameter `protobuf:"bytes,3,rep,name=parameters,proto3" json:"parameters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What it is posted for.
+	Reference *Reference `protobuf:"bytes,4,opt,name=reference,proto3" json:"reference,omitempty"`
+	// When the transfers take effect in the books, in microseconds; absent means when they are recorded.
+	EffectiveAt   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecipePosting) Reset() {
+	*x = RecipePosting{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecipePosting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecipePosting) ProtoMessage() {}
+
+func (x *RecipePosting) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecipePosting.ProtoReflect.Descriptor instead.
+func (*RecipePosting) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RecipePosting) GetRecipe() string {
+	if x != nil {
+		return x.Recipe
+	}
+	return ""
+}
+
+func (x *RecipePosting) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *RecipePosting) GetParameters() map[string]*Parameter {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *RecipePosting) GetReference() *Reference {
+	if x != nil {
+		return x.Reference
+	}
+	return nil
+}
+
+func (x *RecipePosting) GetEffectiveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveAt
+	}
+	return nil
+}
+
+// PostRecipesRequest carries the facts to post.
+type PostRecipesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Up to 1,000 facts; each is judged by itself. More are refused with BATCH_TOO_LARGE.
+	Postings      []*RecipePosting `protobuf:"bytes,1,rep,name=postings,proto3" json:"postings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PostRecipesRequest) Reset() {
+	*x = PostRecipesRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PostRecipesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PostRecipesRequest) ProtoMessage() {}
+
+func (x *PostRecipesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PostRecipesRequest.ProtoReflect.Descriptor instead.
+func (*PostRecipesRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PostRecipesRequest) GetPostings() []*RecipePosting {
+	if x != nil {
+		return x.Postings
+	}
+	return nil
+}
+
+// PostingRefusal says why a fact was not posted.
+type PostingRefusal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why, as in ErrorInfo, e.g. `RECIPE_REFUSED`.
+	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Why, in words.
+	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// Every value of the message, as in ErrorInfo.
+	Metadata      map[string]string `protobuf:"bytes,3,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PostingRefusal) Reset() {
+	*x = PostingRefusal{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PostingRefusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PostingRefusal) ProtoMessage() {}
+
+func (x *PostingRefusal) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PostingRefusal.ProtoReflect.Descriptor instead.
+func (*PostingRefusal) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PostingRefusal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PostingRefusal) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *PostingRefusal) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+// PostRecipeResult answers for one fact.
+type PostRecipeResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Place of the fact in the request, from 0.
+	Index int32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// What became of it.
+	//
+	// Types that are valid to be assigned to Outcome:
+	//
+	//	*PostRecipeResult_Posting
+	//	*PostRecipeResult_Refusal
+	Outcome       isPostRecipeResult_Outcome `protobuf_oneof:"outcome"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PostRecipeResult) Reset() {
+	*x = PostRecipeResult{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PostRecipeResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PostRecipeResult) ProtoMessage() {}
+
+func (x *PostRecipeResult) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PostRecipeResult.ProtoReflect.Descriptor instead.
+func (*PostRecipeResult) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PostRecipeResult) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *PostRecipeResult) GetOutcome() isPostRecipeResult_Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+func (x *PostRecipeResult) GetPosting() *Posting {
+	if x != nil {
+		if x, ok := x.Outcome.(*PostRecipeResult_Posting); ok {
+			return x.Posting
+		}
+	}
+	return nil
+}
+
+func (x *PostRecipeResult) GetRefusal() *PostingRefusal {
+	if x != nil {
+		if x, ok := x.Outcome.(*PostRecipeResult_Refusal); ok {
+			return x.Refusal
+		}
+	}
+	return nil
+}
+
+type isPostRecipeResult_Outcome interface {
+	isPostRecipeResult_Outcome()
+}
+
+type PostRecipeResult_Posting struct {
+	// The posting as it is in the books, now or from before.
+	Posting *Posting `protobuf:"bytes,2,opt,name=posting,proto3,oneof"`
+}
+
+type PostRecipeResult_Refusal struct {
+	// Why nothing was posted.
+	Refusal *PostingRefusal `protobuf:"bytes,3,opt,name=refusal,proto3,oneof"`
+}
+
+func (*PostRecipeResult_Posting) isPostRecipeResult_Outcome() {}
+
+func (*PostRecipeResult_Refusal) isPostRecipeResult_Outcome() {}
+
+// PostRecipesResponse answers for each fact.
+type PostRecipesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One result a fact, in their order.
+	Results       []*PostRecipeResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PostRecipesResponse) Reset() {
+	*x = PostRecipesResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PostRecipesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PostRecipesResponse) ProtoMessage() {}
+
+func (x *PostRecipesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PostRecipesResponse.ProtoReflect.Descriptor instead.
+func (*PostRecipesResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PostRecipesResponse) GetResults() []*PostRecipeResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// PutRecipeRequest carries the recipe.
+type PutRecipeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key of the idempotency of this call.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The recipe.
+	Recipe *Recipe `protobuf:"bytes,2,opt,name=recipe,proto3" json:"recipe,omitempty"`
+	// True checks it and says which version it would be, and stores nothing.
+	ValidateOnly  bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutRecipeRequest) Reset() {
+	*x = PutRecipeRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutRecipeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutRecipeRequest) ProtoMessage() {}
+
+func (x *PutRecipeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutRecipeRequest.ProtoReflect.Descriptor instead.
+func (*PutRecipeRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *PutRecipeRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *PutRecipeRequest) GetRecipe() *Recipe {
+	if x != nil {
+		return x.Recipe
+	}
+	return nil
+}
+
+func (x *PutRecipeRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// PutRecipeResponse carries the recipe.
+type PutRecipeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The recipe with its version.
+	Recipe        *Recipe `protobuf:"bytes,1,opt,name=recipe,proto3" json:"recipe,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutRecipeResponse) Reset() {
+	*x = PutRecipeResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutRecipeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutRecipeResponse) ProtoMessage() {}
+
+func (x *PutRecipeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutRecipeResponse.ProtoReflect.Descriptor instead.
+func (*PutRecipeResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PutRecipeResponse) GetRecipe() *Recipe {
+	if x != nil {
+		return x.Recipe
+	}
+	return nil
+}
+
+// GetRecipeRequest names the recipe.
+type GetRecipeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its version; 0 for the newest.
+	Version       int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRecipeRequest) Reset() {
+	*x = GetRecipeRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRecipeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRecipeRequest) ProtoMessage() {}
+
+func (x *GetRecipeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRecipeRequest.ProtoReflect.Descriptor instead.
+func (*GetRecipeRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetRecipeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetRecipeRequest) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// GetRecipeResponse carries the recipe.
+type GetRecipeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The recipe.
+	Recipe        *Recipe `protobuf:"bytes,1,opt,name=recipe,proto3" json:"recipe,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRecipeResponse) Reset() {
+	*x = GetRecipeResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRecipeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRecipeResponse) ProtoMessage() {}
+
+func (x *GetRecipeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRecipeResponse.ProtoReflect.Descriptor instead.
+func (*GetRecipeResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetRecipeResponse) GetRecipe() *Recipe {
+	if x != nil {
+		return x.Recipe
+	}
+	return nil
+}
+
+// ListRecipesRequest names the page.
+type ListRecipesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most recipes in one answer; 0 means 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRecipesRequest) Reset() {
+	*x = ListRecipesRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRecipesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRecipesRequest) ProtoMessage() {}
+
+func (x *ListRecipesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRecipesRequest.ProtoReflect.Descriptor instead.
+func (*ListRecipesRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListRecipesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListRecipesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListRecipesResponse is one page of recipes.
+type ListRecipesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest version of each, by name.
+	Recipes []*Recipe `protobuf:"bytes,1,rep,name=recipes,proto3" json:"recipes,omitempty"`
+	// Token of the next page; empty when this is the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRecipesResponse) Reset() {
+	*x = ListRecipesResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRecipesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRecipesResponse) ProtoMessage() {}
+
+func (x *ListRecipesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRecipesResponse.ProtoReflect.Descriptor instead.
+func (*ListRecipesResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListRecipesResponse) GetRecipes() []*Recipe {
+	if x != nil {
+		return x.Recipes
+	}
+	return nil
+}
+
+func (x *ListRecipesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // GetAccountRequest names the account.
 type GetAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1018,7 +1673,7 @@ type GetAccountRequest struct {
 
 func (x *GetAccountRequest) Reset() {
 	*x = GetAccountRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[10]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1685,7 @@ func (x *GetAccountRequest) String() string {
 func (*GetAccountRequest) ProtoMessage() {}
 
 func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[10]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1698,7 @@ func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountRequest.ProtoReflect.Descriptor instead.
 func (*GetAccountRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{10}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetAccountRequest) GetAccountId() string {
@@ -1064,7 +1719,7 @@ type GetAccountResponse struct {
 
 func (x *GetAccountResponse) Reset() {
 	*x = GetAccountResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[11]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1076,7 +1731,7 @@ func (x *GetAccountResponse) String() string {
 func (*GetAccountResponse) ProtoMessage() {}
 
 func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[11]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1089,7 +1744,7 @@ func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountResponse.ProtoReflect.Descriptor instead.
 func (*GetAccountResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{11}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetAccountResponse) GetAccount() *Account {
@@ -1110,7 +1765,7 @@ type GetTransferRequest struct {
 
 func (x *GetTransferRequest) Reset() {
 	*x = GetTransferRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1777,7 @@ func (x *GetTransferRequest) String() string {
 func (*GetTransferRequest) ProtoMessage() {}
 
 func (x *GetTransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[12]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1790,7 @@ func (x *GetTransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTransferRequest.ProtoReflect.Descriptor instead.
 func (*GetTransferRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{12}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetTransferRequest) GetTransferId() string {
@@ -1156,7 +1811,7 @@ type GetTransferResponse struct {
 
 func (x *GetTransferResponse) Reset() {
 	*x = GetTransferResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1823,7 @@ func (x *GetTransferResponse) String() string {
 func (*GetTransferResponse) ProtoMessage() {}
 
 func (x *GetTransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[13]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1836,7 @@ func (x *GetTransferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTransferResponse.ProtoReflect.Descriptor instead.
 func (*GetTransferResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{13}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetTransferResponse) GetTransfer() *RecordedTransfer {
@@ -1210,7 +1865,7 @@ type ListAccountsRequest struct {
 
 func (x *ListAccountsRequest) Reset() {
 	*x = ListAccountsRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1222,7 +1877,7 @@ func (x *ListAccountsRequest) String() string {
 func (*ListAccountsRequest) ProtoMessage() {}
 
 func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[14]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1235,7 +1890,7 @@ func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{14}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListAccountsRequest) GetOwner() string {
@@ -1286,7 +1941,7 @@ type ListAccountsResponse struct {
 
 func (x *ListAccountsResponse) Reset() {
 	*x = ListAccountsResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1953,7 @@ func (x *ListAccountsResponse) String() string {
 func (*ListAccountsResponse) ProtoMessage() {}
 
 func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[15]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1966,7 @@ func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{15}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListAccountsResponse) GetAccounts() []*Account {
@@ -1345,7 +2000,7 @@ type ListEntriesRequest struct {
 
 func (x *ListEntriesRequest) Reset() {
 	*x = ListEntriesRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +2012,7 @@ func (x *ListEntriesRequest) String() string {
 func (*ListEntriesRequest) ProtoMessage() {}
 
 func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[16]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +2025,7 @@ func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{16}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListEntriesRequest) GetAccountId() string {
@@ -1414,7 +2069,7 @@ type ListEntriesResponse struct {
 
 func (x *ListEntriesResponse) Reset() {
 	*x = ListEntriesResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +2081,7 @@ func (x *ListEntriesResponse) String() string {
 func (*ListEntriesResponse) ProtoMessage() {}
 
 func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[17]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +2094,7 @@ func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{17}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListEntriesResponse) GetEntries() []*Entry {
@@ -1475,7 +2130,7 @@ type ExportEntriesRequest struct {
 
 func (x *ExportEntriesRequest) Reset() {
 	*x = ExportEntriesRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1487,7 +2142,7 @@ func (x *ExportEntriesRequest) String() string {
 func (*ExportEntriesRequest) ProtoMessage() {}
 
 func (x *ExportEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[18]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1500,7 +2155,7 @@ func (x *ExportEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ExportEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{18}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExportEntriesRequest) GetAccountIds() []string {
@@ -1569,7 +2224,7 @@ type EntryColumns struct {
 
 func (x *EntryColumns) Reset() {
 	*x = EntryColumns{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[19]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1581,7 +2236,7 @@ func (x *EntryColumns) String() string {
 func (*EntryColumns) ProtoMessage() {}
 
 func (x *EntryColumns) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[19]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1594,7 +2249,7 @@ func (x *EntryColumns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntryColumns.ProtoReflect.Descriptor instead.
 func (*EntryColumns) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{19}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *EntryColumns) GetAccountIds() []string {
@@ -1687,7 +2342,7 @@ type ExportEntriesResponse struct {
 
 func (x *ExportEntriesResponse) Reset() {
 	*x = ExportEntriesResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[20]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1699,7 +2354,7 @@ func (x *ExportEntriesResponse) String() string {
 func (*ExportEntriesResponse) ProtoMessage() {}
 
 func (x *ExportEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[20]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1712,7 +2367,7 @@ func (x *ExportEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ExportEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{20}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExportEntriesResponse) GetEntries() *EntryColumns {
@@ -1738,7 +2393,7 @@ type GetTrialBalanceRequest struct {
 
 func (x *GetTrialBalanceRequest) Reset() {
 	*x = GetTrialBalanceRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[21]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +2405,7 @@ func (x *GetTrialBalanceRequest) String() string {
 func (*GetTrialBalanceRequest) ProtoMessage() {}
 
 func (x *GetTrialBalanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[21]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +2418,7 @@ func (x *GetTrialBalanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialBalanceRequest.ProtoReflect.Descriptor instead.
 func (*GetTrialBalanceRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{21}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{32}
 }
 
 // GetTrialBalanceResponse carries the trial balance.
@@ -1777,7 +2432,7 @@ type GetTrialBalanceResponse struct {
 
 func (x *GetTrialBalanceResponse) Reset() {
 	*x = GetTrialBalanceResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[22]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1789,7 +2444,7 @@ func (x *GetTrialBalanceResponse) String() string {
 func (*GetTrialBalanceResponse) ProtoMessage() {}
 
 func (x *GetTrialBalanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[22]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1802,7 +2457,7 @@ func (x *GetTrialBalanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialBalanceResponse.ProtoReflect.Descriptor instead.
 func (*GetTrialBalanceResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{22}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetTrialBalanceResponse) GetTrialBalance() *TrialBalance {
@@ -1816,7 +2471,7 @@ var File_payments_ledger_v1_ledger_service_proto protoreflect.FileDescriptor
 
 const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/monitor.proto\x1a payments/ledger/v1/posting.proto\x1a\"payments/ledger/v1/scheduled.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"X\n" +
+	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/monitor.proto\x1a payments/ledger/v1/posting.proto\x1a\x1fpayments/ledger/v1/recipe.proto\x1a\"payments/ledger/v1/scheduled.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"X\n" +
 	"\x15CreateAccountsRequest\x12?\n" +
 	"\baccounts\x18\x01 \x03(\v2\x1b.payments.ledger.v1.AccountB\x06\xbaH\x03\xd8\x01\x03R\baccounts\"\x9f\x01\n" +
 	"\x13CreateAccountResult\x12\x14\n" +
@@ -1862,7 +2517,54 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x123\n" +
 	"\x05value\x18\x02 \x01(\v2\x1d.payments.ledger.v1.ParameterR\x05value:\x028\x01\"K\n" +
 	"\x12PostRecipeResponse\x125\n" +
-	"\aposting\x18\x01 \x01(\v2\x1b.payments.ledger.v1.PostingR\aposting\"S\n" +
+	"\aposting\x18\x01 \x01(\v2\x1b.payments.ledger.v1.PostingR\aposting\"\xe9\x03\n" +
+	"\rRecipePosting\x126\n" +
+	"\x06recipe\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[a-z][a-z0-9_-]{0,63}$R\x06recipe\x12!\n" +
+	"\aversion\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aversion\x12w\n" +
+	"\n" +
+	"parameters\x18\x03 \x03(\v21.payments.ledger.v1.RecipePosting.ParametersEntryB$\xbaH!\x9a\x01\x1e\x10@\"\x1ar\x182\x16^[a-z][a-z0-9_]{0,63}$R\n" +
+	"parameters\x12C\n" +
+	"\treference\x18\x04 \x01(\v2\x1d.payments.ledger.v1.ReferenceB\x06\xbaH\x03\xc8\x01\x01R\treference\x12a\n" +
+	"\feffective_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\veffectiveAt\x1a\\\n" +
+	"\x0fParametersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x123\n" +
+	"\x05value\x18\x02 \x01(\v2\x1d.payments.ledger.v1.ParameterR\x05value:\x028\x01\"[\n" +
+	"\x12PostRecipesRequest\x12E\n" +
+	"\bpostings\x18\x01 \x03(\v2!.payments.ledger.v1.RecipePostingB\x06\xbaH\x03\xd8\x01\x03R\bpostings\"\xcd\x01\n" +
+	"\x0ePostingRefusal\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12L\n" +
+	"\bmetadata\x18\x03 \x03(\v20.payments.ledger.v1.PostingRefusal.MetadataEntryR\bmetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xac\x01\n" +
+	"\x10PostRecipeResult\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x05R\x05index\x127\n" +
+	"\aposting\x18\x02 \x01(\v2\x1b.payments.ledger.v1.PostingH\x00R\aposting\x12>\n" +
+	"\arefusal\x18\x03 \x01(\v2\".payments.ledger.v1.PostingRefusalH\x00R\arefusalB\t\n" +
+	"\aoutcome\"U\n" +
+	"\x13PostRecipesResponse\x12>\n" +
+	"\aresults\x18\x01 \x03(\v2$.payments.ledger.v1.PostRecipeResultR\aresults\"\x9c\x01\n" +
+	"\x10PutRecipeRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12:\n" +
+	"\x06recipe\x18\x02 \x01(\v2\x1a.payments.ledger.v1.RecipeB\x06\xbaH\x03\xc8\x01\x01R\x06recipe\x12#\n" +
+	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\"G\n" +
+	"\x11PutRecipeResponse\x122\n" +
+	"\x06recipe\x18\x01 \x01(\v2\x1a.payments.ledger.v1.RecipeR\x06recipe\"i\n" +
+	"\x10GetRecipeRequest\x122\n" +
+	"\x04name\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[a-z][a-z0-9_-]{0,63}$R\x04name\x12!\n" +
+	"\aversion\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aversion\"G\n" +
+	"\x11GetRecipeResponse\x122\n" +
+	"\x06recipe\x18\x01 \x01(\v2\x1a.payments.ledger.v1.RecipeR\x06recipe\"f\n" +
+	"\x12ListRecipesRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xc8\x01(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"s\n" +
+	"\x13ListRecipesResponse\x124\n" +
+	"\arecipes\x18\x01 \x03(\v2\x1a.payments.ledger.v1.RecipeR\arecipes\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"S\n" +
 	"\x11GetAccountRequest\x12>\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\"K\n" +
@@ -2000,7 +2702,7 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"+TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING\x10S\x12.\n" +
 	"*TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR\x10T\x120\n" +
 	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U\x12\x1d\n" +
-	"\x19TRANSFER_RESULT_CANCELLED\x10n2\xc6\x14\n" +
+	"\x19TRANSFER_RESULT_CANCELLED\x10n2\x9a\x19\n" +
 	"\rLedgerService\x12\x9b\x01\n" +
 	"\x0eCreateAccounts\x12).payments.ledger.v1.CreateAccountsRequest\x1a*.payments.ledger.v1.CreateAccountsResponse\"2\x8a\xe7\x18\x10\n" +
 	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/ledger/accounts\x12\x99\x01\n" +
@@ -2020,7 +2722,15 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02P:\x01*Z\"* /v1/ledger/monitors/{monitor_id}\"'/v1/ledger/monitors/{monitor_id}:delete\x12\xa5\x01\n" +
 	"\n" +
 	"PostRecipe\x12%.payments.ledger.v1.PostRecipeRequest\x1a&.payments.ledger.v1.PostRecipeResponse\"H\x8a\xe7\x18\x10\n" +
-	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02.:\x01*b\aposting\" /v1/ledger/recipes/{recipe}:post\x12\x9f\x01\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02.:\x01*b\aposting\" /v1/ledger/recipes/{recipe}:post\x12\x96\x01\n" +
+	"\vPostRecipes\x12&.payments.ledger.v1.PostRecipesRequest\x1a'.payments.ledger.v1.PostRecipesResponse\"6\x8a\xe7\x18\x10\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/v1/ledger/recipes:post\x12\x93\x01\n" +
+	"\tPutRecipe\x12$.payments.ledger.v1.PutRecipeRequest\x1a%.payments.ledger.v1.PutRecipeResponse\"9\x8a\xe7\x18\x10\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x1f:\x01*b\x06recipe\"\x12/v1/ledger/recipes\x12\x94\x01\n" +
+	"\tGetRecipe\x12$.payments.ledger.v1.GetRecipeRequest\x1a%.payments.ledger.v1.GetRecipeResponse\":\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02#b\x06recipe\x12\x19/v1/ledger/recipes/{name}\x12\x8b\x01\n" +
+	"\vListRecipes\x12&.payments.ledger.v1.ListRecipesRequest\x1a'.payments.ledger.v1.ListRecipesResponse\"+\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/ledger/recipes\x12\x9f\x01\n" +
 	"\n" +
 	"GetAccount\x12%.payments.ledger.v1.GetAccountRequest\x1a&.payments.ledger.v1.GetAccountResponse\"B\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02+b\aaccount\x12 /v1/ledger/accounts/{account_id}\x12\xa5\x01\n" +
@@ -2049,7 +2759,7 @@ func file_payments_ledger_v1_ledger_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_ledger_v1_ledger_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(AccountResult)(0),                      // 0: payments.ledger.v1.AccountResult
 	(TransferResult)(0),                     // 1: payments.ledger.v1.TransferResult
@@ -2063,99 +2773,134 @@ var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(*ReverseTransferResponse)(nil),         // 9: payments.ledger.v1.ReverseTransferResponse
 	(*PostRecipeRequest)(nil),               // 10: payments.ledger.v1.PostRecipeRequest
 	(*PostRecipeResponse)(nil),              // 11: payments.ledger.v1.PostRecipeResponse
-	(*GetAccountRequest)(nil),               // 12: payments.ledger.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),              // 13: payments.ledger.v1.GetAccountResponse
-	(*GetTransferRequest)(nil),              // 14: payments.ledger.v1.GetTransferRequest
-	(*GetTransferResponse)(nil),             // 15: payments.ledger.v1.GetTransferResponse
-	(*ListAccountsRequest)(nil),             // 16: payments.ledger.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),            // 17: payments.ledger.v1.ListAccountsResponse
-	(*ListEntriesRequest)(nil),              // 18: payments.ledger.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),             // 19: payments.ledger.v1.ListEntriesResponse
-	(*ExportEntriesRequest)(nil),            // 20: payments.ledger.v1.ExportEntriesRequest
-	(*EntryColumns)(nil),                    // 21: payments.ledger.v1.EntryColumns
-	(*ExportEntriesResponse)(nil),           // 22: payments.ledger.v1.ExportEntriesResponse
-	(*GetTrialBalanceRequest)(nil),          // 23: payments.ledger.v1.GetTrialBalanceRequest
-	(*GetTrialBalanceResponse)(nil),         // 24: payments.ledger.v1.GetTrialBalanceResponse
-	nil,                                     // 25: payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	(*Account)(nil),                         // 26: payments.ledger.v1.Account
-	(*Transfer)(nil),                        // 27: payments.ledger.v1.Transfer
-	(*RecordedTransfer)(nil),                // 28: payments.ledger.v1.RecordedTransfer
-	(*Reference)(nil),                       // 29: payments.ledger.v1.Reference
-	(*timestamppb.Timestamp)(nil),           // 30: google.protobuf.Timestamp
-	(*Posting)(nil),                         // 31: payments.ledger.v1.Posting
-	(AccountType)(0),                        // 32: payments.ledger.v1.AccountType
-	(*Entry)(nil),                           // 33: payments.ledger.v1.Entry
-	(*v1.Period)(nil),                       // 34: payments.type.v1.Period
-	(*TrialBalance)(nil),                    // 35: payments.ledger.v1.TrialBalance
-	(*Parameter)(nil),                       // 36: payments.ledger.v1.Parameter
-	(*CancelScheduledTransferRequest)(nil),  // 37: payments.ledger.v1.CancelScheduledTransferRequest
-	(*ListScheduledTransfersRequest)(nil),   // 38: payments.ledger.v1.ListScheduledTransfersRequest
-	(*PutBalanceMonitorRequest)(nil),        // 39: payments.ledger.v1.PutBalanceMonitorRequest
-	(*ListBalanceMonitorsRequest)(nil),      // 40: payments.ledger.v1.ListBalanceMonitorsRequest
-	(*DeleteBalanceMonitorRequest)(nil),     // 41: payments.ledger.v1.DeleteBalanceMonitorRequest
-	(*CancelScheduledTransferResponse)(nil), // 42: payments.ledger.v1.CancelScheduledTransferResponse
-	(*ListScheduledTransfersResponse)(nil),  // 43: payments.ledger.v1.ListScheduledTransfersResponse
-	(*PutBalanceMonitorResponse)(nil),       // 44: payments.ledger.v1.PutBalanceMonitorResponse
-	(*ListBalanceMonitorsResponse)(nil),     // 45: payments.ledger.v1.ListBalanceMonitorsResponse
-	(*DeleteBalanceMonitorResponse)(nil),    // 46: payments.ledger.v1.DeleteBalanceMonitorResponse
+	(*RecipePosting)(nil),                   // 12: payments.ledger.v1.RecipePosting
+	(*PostRecipesRequest)(nil),              // 13: payments.ledger.v1.PostRecipesRequest
+	(*PostingRefusal)(nil),                  // 14: payments.ledger.v1.PostingRefusal
+	(*PostRecipeResult)(nil),                // 15: payments.ledger.v1.PostRecipeResult
+	(*PostRecipesResponse)(nil),             // 16: payments.ledger.v1.PostRecipesResponse
+	(*PutRecipeRequest)(nil),                // 17: payments.ledger.v1.PutRecipeRequest
+	(*PutRecipeResponse)(nil),               // 18: payments.ledger.v1.PutRecipeResponse
+	(*GetRecipeRequest)(nil),                // 19: payments.ledger.v1.GetRecipeRequest
+	(*GetRecipeResponse)(nil),               // 20: payments.ledger.v1.GetRecipeResponse
+	(*ListRecipesRequest)(nil),              // 21: payments.ledger.v1.ListRecipesRequest
+	(*ListRecipesResponse)(nil),             // 22: payments.ledger.v1.ListRecipesResponse
+	(*GetAccountRequest)(nil),               // 23: payments.ledger.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),              // 24: payments.ledger.v1.GetAccountResponse
+	(*GetTransferRequest)(nil),              // 25: payments.ledger.v1.GetTransferRequest
+	(*GetTransferResponse)(nil),             // 26: payments.ledger.v1.GetTransferResponse
+	(*ListAccountsRequest)(nil),             // 27: payments.ledger.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),            // 28: payments.ledger.v1.ListAccountsResponse
+	(*ListEntriesRequest)(nil),              // 29: payments.ledger.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),             // 30: payments.ledger.v1.ListEntriesResponse
+	(*ExportEntriesRequest)(nil),            // 31: payments.ledger.v1.ExportEntriesRequest
+	(*EntryColumns)(nil),                    // 32: payments.ledger.v1.EntryColumns
+	(*ExportEntriesResponse)(nil),           // 33: payments.ledger.v1.ExportEntriesResponse
+	(*GetTrialBalanceRequest)(nil),          // 34: payments.ledger.v1.GetTrialBalanceRequest
+	(*GetTrialBalanceResponse)(nil),         // 35: payments.ledger.v1.GetTrialBalanceResponse
+	nil,                                     // 36: payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	nil,                                     // 37: payments.ledger.v1.RecipePosting.ParametersEntry
+	nil,                                     // 38: payments.ledger.v1.PostingRefusal.MetadataEntry
+	(*Account)(nil),                         // 39: payments.ledger.v1.Account
+	(*Transfer)(nil),                        // 40: payments.ledger.v1.Transfer
+	(*RecordedTransfer)(nil),                // 41: payments.ledger.v1.RecordedTransfer
+	(*Reference)(nil),                       // 42: payments.ledger.v1.Reference
+	(*timestamppb.Timestamp)(nil),           // 43: google.protobuf.Timestamp
+	(*Posting)(nil),                         // 44: payments.ledger.v1.Posting
+	(*Recipe)(nil),                          // 45: payments.ledger.v1.Recipe
+	(AccountType)(0),                        // 46: payments.ledger.v1.AccountType
+	(*Entry)(nil),                           // 47: payments.ledger.v1.Entry
+	(*v1.Period)(nil),                       // 48: payments.type.v1.Period
+	(*TrialBalance)(nil),                    // 49: payments.ledger.v1.TrialBalance
+	(*Parameter)(nil),                       // 50: payments.ledger.v1.Parameter
+	(*CancelScheduledTransferRequest)(nil),  // 51: payments.ledger.v1.CancelScheduledTransferRequest
+	(*ListScheduledTransfersRequest)(nil),   // 52: payments.ledger.v1.ListScheduledTransfersRequest
+	(*PutBalanceMonitorRequest)(nil),        // 53: payments.ledger.v1.PutBalanceMonitorRequest
+	(*ListBalanceMonitorsRequest)(nil),      // 54: payments.ledger.v1.ListBalanceMonitorsRequest
+	(*DeleteBalanceMonitorRequest)(nil),     // 55: payments.ledger.v1.DeleteBalanceMonitorRequest
+	(*CancelScheduledTransferResponse)(nil), // 56: payments.ledger.v1.CancelScheduledTransferResponse
+	(*ListScheduledTransfersResponse)(nil),  // 57: payments.ledger.v1.ListScheduledTransfersResponse
+	(*PutBalanceMonitorResponse)(nil),       // 58: payments.ledger.v1.PutBalanceMonitorResponse
+	(*ListBalanceMonitorsResponse)(nil),     // 59: payments.ledger.v1.ListBalanceMonitorsResponse
+	(*DeleteBalanceMonitorResponse)(nil),    // 60: payments.ledger.v1.DeleteBalanceMonitorResponse
 }
 var file_payments_ledger_v1_ledger_service_proto_depIdxs = []int32{
-	26, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
+	39, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
 	0,  // 1: payments.ledger.v1.CreateAccountResult.result:type_name -> payments.ledger.v1.AccountResult
 	3,  // 2: payments.ledger.v1.CreateAccountsResponse.results:type_name -> payments.ledger.v1.CreateAccountResult
-	27, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
+	40, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
 	1,  // 4: payments.ledger.v1.PostTransferResult.result:type_name -> payments.ledger.v1.TransferResult
 	1,  // 5: payments.ledger.v1.PostTransferResult.original_result:type_name -> payments.ledger.v1.TransferResult
 	6,  // 6: payments.ledger.v1.PostTransfersResponse.results:type_name -> payments.ledger.v1.PostTransferResult
-	28, // 7: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	25, // 8: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	29, // 9: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
-	30, // 10: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
-	31, // 11: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
-	26, // 12: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
-	28, // 13: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	32, // 14: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
-	26, // 15: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
-	33, // 16: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
-	34, // 17: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
-	21, // 18: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
-	35, // 19: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
-	36, // 20: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
-	2,  // 21: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
-	5,  // 22: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
-	8,  // 23: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
-	37, // 24: payments.ledger.v1.LedgerService.CancelScheduledTransfer:input_type -> payments.ledger.v1.CancelScheduledTransferRequest
-	38, // 25: payments.ledger.v1.LedgerService.ListScheduledTransfers:input_type -> payments.ledger.v1.ListScheduledTransfersRequest
-	39, // 26: payments.ledger.v1.LedgerService.PutBalanceMonitor:input_type -> payments.ledger.v1.PutBalanceMonitorRequest
-	40, // 27: payments.ledger.v1.LedgerService.ListBalanceMonitors:input_type -> payments.ledger.v1.ListBalanceMonitorsRequest
-	41, // 28: payments.ledger.v1.LedgerService.DeleteBalanceMonitor:input_type -> payments.ledger.v1.DeleteBalanceMonitorRequest
-	10, // 29: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
-	12, // 30: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
-	14, // 31: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
-	16, // 32: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
-	18, // 33: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
-	20, // 34: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
-	23, // 35: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
-	4,  // 36: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
-	7,  // 37: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
-	9,  // 38: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
-	42, // 39: payments.ledger.v1.LedgerService.CancelScheduledTransfer:output_type -> payments.ledger.v1.CancelScheduledTransferResponse
-	43, // 40: payments.ledger.v1.LedgerService.ListScheduledTransfers:output_type -> payments.ledger.v1.ListScheduledTransfersResponse
-	44, // 41: payments.ledger.v1.LedgerService.PutBalanceMonitor:output_type -> payments.ledger.v1.PutBalanceMonitorResponse
-	45, // 42: payments.ledger.v1.LedgerService.ListBalanceMonitors:output_type -> payments.ledger.v1.ListBalanceMonitorsResponse
-	46, // 43: payments.ledger.v1.LedgerService.DeleteBalanceMonitor:output_type -> payments.ledger.v1.DeleteBalanceMonitorResponse
-	11, // 44: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
-	13, // 45: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
-	15, // 46: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
-	17, // 47: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
-	19, // 48: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
-	22, // 49: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
-	24, // 50: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
-	36, // [36:51] is the sub-list for method output_type
-	21, // [21:36] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	41, // 7: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	36, // 8: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	42, // 9: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
+	43, // 10: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
+	44, // 11: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
+	37, // 12: payments.ledger.v1.RecipePosting.parameters:type_name -> payments.ledger.v1.RecipePosting.ParametersEntry
+	42, // 13: payments.ledger.v1.RecipePosting.reference:type_name -> payments.ledger.v1.Reference
+	43, // 14: payments.ledger.v1.RecipePosting.effective_at:type_name -> google.protobuf.Timestamp
+	12, // 15: payments.ledger.v1.PostRecipesRequest.postings:type_name -> payments.ledger.v1.RecipePosting
+	38, // 16: payments.ledger.v1.PostingRefusal.metadata:type_name -> payments.ledger.v1.PostingRefusal.MetadataEntry
+	44, // 17: payments.ledger.v1.PostRecipeResult.posting:type_name -> payments.ledger.v1.Posting
+	14, // 18: payments.ledger.v1.PostRecipeResult.refusal:type_name -> payments.ledger.v1.PostingRefusal
+	15, // 19: payments.ledger.v1.PostRecipesResponse.results:type_name -> payments.ledger.v1.PostRecipeResult
+	45, // 20: payments.ledger.v1.PutRecipeRequest.recipe:type_name -> payments.ledger.v1.Recipe
+	45, // 21: payments.ledger.v1.PutRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
+	45, // 22: payments.ledger.v1.GetRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
+	45, // 23: payments.ledger.v1.ListRecipesResponse.recipes:type_name -> payments.ledger.v1.Recipe
+	39, // 24: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
+	41, // 25: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	46, // 26: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
+	39, // 27: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
+	47, // 28: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
+	48, // 29: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	32, // 30: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
+	49, // 31: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
+	50, // 32: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
+	50, // 33: payments.ledger.v1.RecipePosting.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
+	2,  // 34: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
+	5,  // 35: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
+	8,  // 36: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
+	51, // 37: payments.ledger.v1.LedgerService.CancelScheduledTransfer:input_type -> payments.ledger.v1.CancelScheduledTransferRequest
+	52, // 38: payments.ledger.v1.LedgerService.ListScheduledTransfers:input_type -> payments.ledger.v1.ListScheduledTransfersRequest
+	53, // 39: payments.ledger.v1.LedgerService.PutBalanceMonitor:input_type -> payments.ledger.v1.PutBalanceMonitorRequest
+	54, // 40: payments.ledger.v1.LedgerService.ListBalanceMonitors:input_type -> payments.ledger.v1.ListBalanceMonitorsRequest
+	55, // 41: payments.ledger.v1.LedgerService.DeleteBalanceMonitor:input_type -> payments.ledger.v1.DeleteBalanceMonitorRequest
+	10, // 42: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
+	13, // 43: payments.ledger.v1.LedgerService.PostRecipes:input_type -> payments.ledger.v1.PostRecipesRequest
+	17, // 44: payments.ledger.v1.LedgerService.PutRecipe:input_type -> payments.ledger.v1.PutRecipeRequest
+	19, // 45: payments.ledger.v1.LedgerService.GetRecipe:input_type -> payments.ledger.v1.GetRecipeRequest
+	21, // 46: payments.ledger.v1.LedgerService.ListRecipes:input_type -> payments.ledger.v1.ListRecipesRequest
+	23, // 47: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
+	25, // 48: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
+	27, // 49: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
+	29, // 50: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
+	31, // 51: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
+	34, // 52: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
+	4,  // 53: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
+	7,  // 54: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
+	9,  // 55: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
+	56, // 56: payments.ledger.v1.LedgerService.CancelScheduledTransfer:output_type -> payments.ledger.v1.CancelScheduledTransferResponse
+	57, // 57: payments.ledger.v1.LedgerService.ListScheduledTransfers:output_type -> payments.ledger.v1.ListScheduledTransfersResponse
+	58, // 58: payments.ledger.v1.LedgerService.PutBalanceMonitor:output_type -> payments.ledger.v1.PutBalanceMonitorResponse
+	59, // 59: payments.ledger.v1.LedgerService.ListBalanceMonitors:output_type -> payments.ledger.v1.ListBalanceMonitorsResponse
+	60, // 60: payments.ledger.v1.LedgerService.DeleteBalanceMonitor:output_type -> payments.ledger.v1.DeleteBalanceMonitorResponse
+	11, // 61: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
+	16, // 62: payments.ledger.v1.LedgerService.PostRecipes:output_type -> payments.ledger.v1.PostRecipesResponse
+	18, // 63: payments.ledger.v1.LedgerService.PutRecipe:output_type -> payments.ledger.v1.PutRecipeResponse
+	20, // 64: payments.ledger.v1.LedgerService.GetRecipe:output_type -> payments.ledger.v1.GetRecipeResponse
+	22, // 65: payments.ledger.v1.LedgerService.ListRecipes:output_type -> payments.ledger.v1.ListRecipesResponse
+	24, // 66: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
+	26, // 67: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
+	28, // 68: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
+	30, // 69: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
+	33, // 70: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
+	35, // 71: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
+	53, // [53:72] is the sub-list for method output_type
+	34, // [34:53] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_service_proto_init() }
@@ -2166,14 +2911,19 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 	file_payments_ledger_v1_ledger_proto_init()
 	file_payments_ledger_v1_monitor_proto_init()
 	file_payments_ledger_v1_posting_proto_init()
+	file_payments_ledger_v1_recipe_proto_init()
 	file_payments_ledger_v1_scheduled_proto_init()
+	file_payments_ledger_v1_ledger_service_proto_msgTypes[13].OneofWrappers = []any{
+		(*PostRecipeResult_Posting)(nil),
+		(*PostRecipeResult_Refusal)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_ledger_v1_ledger_service_proto_rawDesc), len(file_payments_ledger_v1_ledger_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   24,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,6 +30,10 @@ const (
 	LedgerService_ListBalanceMonitors_FullMethodName     = "/payments.ledger.v1.LedgerService/ListBalanceMonitors"
 	LedgerService_DeleteBalanceMonitor_FullMethodName    = "/payments.ledger.v1.LedgerService/DeleteBalanceMonitor"
 	LedgerService_PostRecipe_FullMethodName              = "/payments.ledger.v1.LedgerService/PostRecipe"
+	LedgerService_PostRecipes_FullMethodName             = "/payments.ledger.v1.LedgerService/PostRecipes"
+	LedgerService_PutRecipe_FullMethodName               = "/payments.ledger.v1.LedgerService/PutRecipe"
+	LedgerService_GetRecipe_FullMethodName               = "/payments.ledger.v1.LedgerService/GetRecipe"
+	LedgerService_ListRecipes_FullMethodName             = "/payments.ledger.v1.LedgerService/ListRecipes"
 	LedgerService_GetAccount_FullMethodName              = "/payments.ledger.v1.LedgerService/GetAccount"
 	LedgerService_GetTransfer_FullMethodName             = "/payments.ledger.v1.LedgerService/GetTransfer"
 	LedgerService_ListAccounts_FullMethodName            = "/payments.ledger.v1.LedgerService/ListAccounts"
@@ -93,6 +97,20 @@ type LedgerServiceClient interface {
 	// was posted with other parameters; RECIPE_REFUSED when an account refuses a leg: nothing was posted, and the same call
 	// can be repeated once the account was put right.
 	PostRecipe(ctx context.Context, in *PostRecipeRequest, opts ...grpc.CallOption) (*PostRecipeResponse, error)
+	// PostRecipes posts up to 1,000 facts, each as PostRecipe does, in one transaction and in their order, and answers for each:
+	// one that is refused leaves nothing and does not disturb the others. Each is known again by its recipe and reference, so
+	// that a caller that lost the answer sends the same call again. All of them make 8,190 transfers at most; more are refused
+	// with BATCH_TOO_LARGE.
+	PostRecipes(ctx context.Context, in *PostRecipesRequest, opts ...grpc.CallOption) (*PostRecipesResponse, error)
+	// PutRecipe stores a recipe, as version 1 or as the next one of its name. Versions never change; the content that the
+	// newest one has is no new version. It is checked first, whole.
+	//
+	// Errors: RECIPE_INVALID, which names every fault with its place; a name that a recipe of the product has is one.
+	PutRecipe(ctx context.Context, in *PutRecipeRequest, opts ...grpc.CallOption) (*PutRecipeResponse, error)
+	// GetRecipe returns a recipe of the product or of the tenant. Errors: RECIPE_NOT_FOUND.
+	GetRecipe(ctx context.Context, in *GetRecipeRequest, opts ...grpc.CallOption) (*GetRecipeResponse, error)
+	// ListRecipes lists the newest versions of all recipes, the product's among them, by name.
+	ListRecipes(ctx context.Context, in *ListRecipesRequest, opts ...grpc.CallOption) (*ListRecipesResponse, error)
 	// GetAccount returns an account with its balances; NOT_FOUND when there is none of that name.
 	GetAccount(ctx context.Context, in *GetAccountRequest, opts ...grpc.CallOption) (*GetAccountResponse, error)
 	// GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; also one that was scheduled,
@@ -204,6 +222,46 @@ func (c *ledgerServiceClient) PostRecipe(ctx context.Context, in *PostRecipeRequ
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PostRecipeResponse)
 	err := c.cc.Invoke(ctx, LedgerService_PostRecipe_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) PostRecipes(ctx context.Context, in *PostRecipesRequest, opts ...grpc.CallOption) (*PostRecipesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PostRecipesResponse)
+	err := c.cc.Invoke(ctx, LedgerService_PostRecipes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) PutRecipe(ctx context.Context, in *PutRecipeRequest, opts ...grpc.CallOption) (*PutRecipeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutRecipeResponse)
+	err := c.cc.Invoke(ctx, LedgerService_PutRecipe_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) GetRecipe(ctx context.Context, in *GetRecipeRequest, opts ...grpc.CallOption) (*GetRecipeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetRecipeResponse)
+	err := c.cc.Invoke(ctx, LedgerService_GetRecipe_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) ListRecipes(ctx context.Context, in *ListRecipesRequest, opts ...grpc.CallOption) (*ListRecipesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListRecipesResponse)
+	err := c.cc.Invoke(ctx, LedgerService_ListRecipes_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -325,6 +383,20 @@ type LedgerServiceServer interface {
 	// was posted with other parameters; RECIPE_REFUSED when an account refuses a leg: nothing was posted, and the same call
 	// can be repeated once the account was put right.
 	PostRecipe(context.Context, *PostRecipeRequest) (*PostRecipeResponse, error)
+	// PostRecipes posts up to 1,000 facts, each as PostRecipe does, in one transaction and in their order, and answers for each:
+	// one that is refused leaves nothing and does not disturb the others. Each is known again by its recipe and reference, so
+	// that a caller that lost the answer sends the same call again. All of them make 8,190 transfers at most; more are refused
+	// with BATCH_TOO_LARGE.
+	PostRecipes(context.Context, *PostRecipesRequest) (*PostRecipesResponse, error)
+	// PutRecipe stores a recipe, as version 1 or as the next one of its name. Versions never change; the content that the
+	// newest one has is no new version. It is checked first, whole.
+	//
+	// Errors: RECIPE_INVALID, which names every fault with its place; a name that a recipe of the product has is one.
+	PutRecipe(context.Context, *PutRecipeRequest) (*PutRecipeResponse, error)
+	// GetRecipe returns a recipe of the product or of the tenant. Errors: RECIPE_NOT_FOUND.
+	GetRecipe(context.Context, *GetRecipeRequest) (*GetRecipeResponse, error)
+	// ListRecipes lists the newest versions of all recipes, the product's among them, by name.
+	ListRecipes(context.Context, *ListRecipesRequest) (*ListRecipesResponse, error)
 	// GetAccount returns an account with its balances; NOT_FOUND when there is none of that name.
 	GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error)
 	// GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; also one that was scheduled,
@@ -378,6 +450,18 @@ func (UnimplementedLedgerServiceServer) DeleteBalanceMonitor(context.Context, *D
 }
 func (UnimplementedLedgerServiceServer) PostRecipe(context.Context, *PostRecipeRequest) (*PostRecipeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PostRecipe not implemented")
+}
+func (UnimplementedLedgerServiceServer) PostRecipes(context.Context, *PostRecipesRequest) (*PostRecipesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PostRecipes not implemented")
+}
+func (UnimplementedLedgerServiceServer) PutRecipe(context.Context, *PutRecipeRequest) (*PutRecipeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutRecipe not implemented")
+}
+func (UnimplementedLedgerServiceServer) GetRecipe(context.Context, *GetRecipeRequest) (*GetRecipeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetRecipe not implemented")
+}
+func (UnimplementedLedgerServiceServer) ListRecipes(context.Context, *ListRecipesRequest) (*ListRecipesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListRecipes not implemented")
 }
 func (UnimplementedLedgerServiceServer) GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAccount not implemented")
@@ -580,6 +664,78 @@ func _LedgerService_PostRecipe_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LedgerService_PostRecipes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PostRecipesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).PostRecipes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_PostRecipes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).PostRecipes(ctx, req.(*PostRecipesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_PutRecipe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutRecipeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).PutRecipe(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_PutRecipe_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).PutRecipe(ctx, req.(*PutRecipeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_GetRecipe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetRecipeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).GetRecipe(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_GetRecipe_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).GetRecipe(ctx, req.(*GetRecipeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_ListRecipes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRecipesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).ListRecipes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_ListRecipes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).ListRecipes(ctx, req.(*ListRecipesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LedgerService_GetAccount_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetAccountRequest)
 	if err := dec(in); err != nil {
@@ -730,6 +886,22 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PostRecipe",
 			Handler:    _LedgerService_PostRecipe_Handler,
+		},
+		{
+			MethodName: "PostRecipes",
+			Handler:    _LedgerService_PostRecipes_Handler,
+		},
+		{
+			MethodName: "PutRecipe",
+			Handler:    _LedgerService_PutRecipe_Handler,
+		},
+		{
+			MethodName: "GetRecipe",
+			Handler:    _LedgerService_GetRecipe_Handler,
+		},
+		{
+			MethodName: "ListRecipes",
+			Handler:    _LedgerService_ListRecipes_Handler,
 		},
 		{
 			MethodName: "GetAccount",

@@ -378,6 +378,38 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "REVERSAL_REFUSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "result": "EXCEEDS_CREDITS"}}
     """
+    ERROR_REASON_RECIPE_NOT_FOUND: _ErrorReason.ValueType  # 504
+    """There is no recipe of this name, or no such version of it. ListRecipes shows those that there are.
+
+    Metadata: `recipe`, `version`.
+
+        {"reason": "RECIPE_NOT_FOUND", "domain": "tollmesh.dev", "metadata": {"recipe": "charge", "version": "7"}}
+    """
+    ERROR_REASON_RECIPE_INVALID: _ErrorReason.ValueType  # 505
+    """A recipe is not sound; every fault is a violation of BadRequest with its place. `place` and `fault` are those of the
+    first.
+
+    Metadata: `recipe`, `place`, `fault`.
+
+        {"reason": "RECIPE_INVALID", "domain": "tollmesh.dev", "metadata": {"recipe": "split", "place": "legs[0].amount", "fault": "there is no amount 'gros'"}}
+    """
+    ERROR_REASON_POSTING_EXISTS: _ErrorReason.ValueType  # 506
+    """The recipe was posted for this reference before, with other parameters or for another time. What is in the books stands;
+    another fact needs another reference.
+
+    Metadata: `recipe`, `reference`, `posting_id`.
+
+        {"reason": "POSTING_EXISTS", "domain": "tollmesh.dev", "metadata": {"recipe": "charge", "reference": "charge chg_0190c1de", "posting_id": "6f1c2c64-93d1-5c8a-9e0a-5a1d4a1f3b11"}}
+    """
+    ERROR_REASON_RECIPE_REFUSED: _ErrorReason.ValueType  # 507
+    """An account does not take a leg of the posting: `result` says why, as PostTransfers or CreateAccounts would, or
+    SOURCES_EXHAUSTED where the sources of the leg do not hold its amount, or EARLIER_LEG_NOT_FOUND where the leg that it
+    reverses or ends is not in the books. Nothing was posted; once the account was put right, the same call posts it.
+
+    Metadata: `recipe`, `leg`, `account_id`, `result`.
+
+        {"reason": "RECIPE_REFUSED", "domain": "tollmesh.dev", "metadata": {"recipe": "charge", "leg": "gross", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
+    """
     ERROR_REASON_SCHEDULED_TRANSFER_ENDED: _ErrorReason.ValueType  # 520
     """A scheduled transfer does not wait any more: `state` is `POSTED`, `REFUSED` or `CANCELLED`. What was posted is undone by
     ReverseTransfer; the others have moved nothing.
@@ -995,6 +1027,38 @@ accounts take it, the same call posts it.
 Metadata: `transfer_id`, `result`.
 
     {"reason": "REVERSAL_REFUSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "result": "EXCEEDS_CREDITS"}}
+"""
+ERROR_REASON_RECIPE_NOT_FOUND: ErrorReason.ValueType  # 504
+"""There is no recipe of this name, or no such version of it. ListRecipes shows those that there are.
+
+Metadata: `recipe`, `version`.
+
+    {"reason": "RECIPE_NOT_FOUND", "domain": "tollmesh.dev", "metadata": {"recipe": "charge", "version": "7"}}
+"""
+ERROR_REASON_RECIPE_INVALID: ErrorReason.ValueType  # 505
+"""A recipe is not sound; every fault is a violation of BadRequest with its place. `place` and `fault` are those of the
+first.
+
+Metadata: `recipe`, `place`, `fault`.
+
+    {"reason": "RECIPE_INVALID", "domain": "tollmesh.dev", "metadata": {"recipe": "split", "place": "legs[0].amount", "fault": "there is no amount 'gros'"}}
+"""
+ERROR_REASON_POSTING_EXISTS: ErrorReason.ValueType  # 506
+"""The recipe was posted for this reference before, with other parameters or for another time. What is in the books stands;
+another fact needs another reference.
+
+Metadata: `recipe`, `reference`, `posting_id`.
+
+    {"reason": "POSTING_EXISTS", "domain": "tollmesh.dev", "metadata": {"recipe": "charge", "reference": "charge chg_0190c1de", "posting_id": "6f1c2c64-93d1-5c8a-9e0a-5a1d4a1f3b11"}}
+"""
+ERROR_REASON_RECIPE_REFUSED: ErrorReason.ValueType  # 507
+"""An account does not take a leg of the posting: `result` says why, as PostTransfers or CreateAccounts would, or
+SOURCES_EXHAUSTED where the sources of the leg do not hold its amount, or EARLIER_LEG_NOT_FOUND where the leg that it
+reverses or ends is not in the books. Nothing was posted; once the account was put right, the same call posts it.
+
+Metadata: `recipe`, `leg`, `account_id`, `result`.
+
+    {"reason": "RECIPE_REFUSED", "domain": "tollmesh.dev", "metadata": {"recipe": "charge", "leg": "gross", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
 """
 ERROR_REASON_SCHEDULED_TRANSFER_ENDED: ErrorReason.ValueType  # 520
 """A scheduled transfer does not wait any more: `state` is `POSTED`, `REFUSED` or `CANCELLED`. What was posted is undone by

@@ -82,6 +82,26 @@ class LedgerServiceStub:
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipeRequest.SerializeToString,
                 response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipeResponse.FromString,
                 _registered_method=True)
+        self.PostRecipes = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/PostRecipes',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipesRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipesResponse.FromString,
+                _registered_method=True)
+        self.PutRecipe = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/PutRecipe',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PutRecipeRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PutRecipeResponse.FromString,
+                _registered_method=True)
+        self.GetRecipe = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/GetRecipe',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetRecipeRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetRecipeResponse.FromString,
+                _registered_method=True)
+        self.ListRecipes = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/ListRecipes',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListRecipesRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListRecipesResponse.FromString,
+                _registered_method=True)
         self.GetAccount = channel.unary_unary(
                 '/payments.ledger.v1.LedgerService/GetAccount',
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetAccountRequest.SerializeToString,
@@ -212,6 +232,40 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PostRecipes(self, request, context):
+        """PostRecipes posts up to 1,000 facts, each as PostRecipe does, in one transaction and in their order, and answers for each:
+        one that is refused leaves nothing and does not disturb the others. Each is known again by its recipe and reference, so
+        that a caller that lost the answer sends the same call again. All of them make 8,190 transfers at most; more are refused
+        with BATCH_TOO_LARGE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutRecipe(self, request, context):
+        """PutRecipe stores a recipe, as version 1 or as the next one of its name. Versions never change; the content that the
+        newest one has is no new version. It is checked first, whole.
+
+        Errors: RECIPE_INVALID, which names every fault with its place; a name that a recipe of the product has is one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRecipe(self, request, context):
+        """GetRecipe returns a recipe of the product or of the tenant. Errors: RECIPE_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRecipes(self, request, context):
+        """ListRecipes lists the newest versions of all recipes, the product's among them, by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAccount(self, request, context):
         """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name.
         """
@@ -306,6 +360,26 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.PostRecipe,
                     request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipeRequest.FromString,
                     response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipeResponse.SerializeToString,
+            ),
+            'PostRecipes': grpc.unary_unary_rpc_method_handler(
+                    servicer.PostRecipes,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipesRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipesResponse.SerializeToString,
+            ),
+            'PutRecipe': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutRecipe,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PutRecipeRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PutRecipeResponse.SerializeToString,
+            ),
+            'GetRecipe': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRecipe,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetRecipeRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetRecipeResponse.SerializeToString,
+            ),
+            'ListRecipes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRecipes,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListRecipesRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListRecipesResponse.SerializeToString,
             ),
             'GetAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAccount,
@@ -582,6 +656,114 @@ class LedgerService:
             '/payments.ledger.v1.LedgerService/PostRecipe',
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipeRequest.SerializeToString,
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PostRecipes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/PostRecipes',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipesRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PostRecipesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutRecipe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/PutRecipe',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PutRecipeRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.PutRecipeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRecipe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/GetRecipe',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetRecipeRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetRecipeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRecipes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/ListRecipes',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListRecipesRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListRecipesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -93,6 +93,22 @@ class LedgerServiceStub:
     was posted with other parameters; RECIPE_REFUSED when an account refuses a leg: nothing was posted, and the same call
     can be repeated once the account was put right.
     """
+    PostRecipes: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.PostRecipesRequest, _ledger_service_pb2.PostRecipesResponse]
+    """PostRecipes posts up to 1,000 facts, each as PostRecipe does, in one transaction and in their order, and answers for each:
+    one that is refused leaves nothing and does not disturb the others. Each is known again by its recipe and reference, so
+    that a caller that lost the answer sends the same call again. All of them make 8,190 transfers at most; more are refused
+    with BATCH_TOO_LARGE.
+    """
+    PutRecipe: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.PutRecipeRequest, _ledger_service_pb2.PutRecipeResponse]
+    """PutRecipe stores a recipe, as version 1 or as the next one of its name. Versions never change; the content that the
+    newest one has is no new version. It is checked first, whole.
+
+    Errors: RECIPE_INVALID, which names every fault with its place; a name that a recipe of the product has is one.
+    """
+    GetRecipe: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetRecipeRequest, _ledger_service_pb2.GetRecipeResponse]
+    """GetRecipe returns a recipe of the product or of the tenant. Errors: RECIPE_NOT_FOUND."""
+    ListRecipes: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListRecipesRequest, _ledger_service_pb2.ListRecipesResponse]
+    """ListRecipes lists the newest versions of all recipes, the product's among them, by name."""
     GetAccount: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetAccountRequest, _ledger_service_pb2.GetAccountResponse]
     """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
     GetTransfer: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetTransferRequest, _ledger_service_pb2.GetTransferResponse]
@@ -177,6 +193,22 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     was posted with other parameters; RECIPE_REFUSED when an account refuses a leg: nothing was posted, and the same call
     can be repeated once the account was put right.
     """
+    PostRecipes: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.PostRecipesRequest, _ledger_service_pb2.PostRecipesResponse]  # type: ignore[assignment]
+    """PostRecipes posts up to 1,000 facts, each as PostRecipe does, in one transaction and in their order, and answers for each:
+    one that is refused leaves nothing and does not disturb the others. Each is known again by its recipe and reference, so
+    that a caller that lost the answer sends the same call again. All of them make 8,190 transfers at most; more are refused
+    with BATCH_TOO_LARGE.
+    """
+    PutRecipe: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.PutRecipeRequest, _ledger_service_pb2.PutRecipeResponse]  # type: ignore[assignment]
+    """PutRecipe stores a recipe, as version 1 or as the next one of its name. Versions never change; the content that the
+    newest one has is no new version. It is checked first, whole.
+
+    Errors: RECIPE_INVALID, which names every fault with its place; a name that a recipe of the product has is one.
+    """
+    GetRecipe: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetRecipeRequest, _ledger_service_pb2.GetRecipeResponse]  # type: ignore[assignment]
+    """GetRecipe returns a recipe of the product or of the tenant. Errors: RECIPE_NOT_FOUND."""
+    ListRecipes: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListRecipesRequest, _ledger_service_pb2.ListRecipesResponse]  # type: ignore[assignment]
+    """ListRecipes lists the newest versions of all recipes, the product's among them, by name."""
     GetAccount: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetAccountRequest, _ledger_service_pb2.GetAccountResponse]  # type: ignore[assignment]
     """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
     GetTransfer: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetTransferRequest, _ledger_service_pb2.GetTransferResponse]  # type: ignore[assignment]
@@ -312,6 +344,46 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         was posted with other parameters; RECIPE_REFUSED when an account refuses a leg: nothing was posted, and the same call
         can be repeated once the account was put right.
         """
+
+    @_abc_1.abstractmethod
+    def PostRecipes(
+        self,
+        request: _ledger_service_pb2.PostRecipesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.PostRecipesResponse, _abc.Awaitable[_ledger_service_pb2.PostRecipesResponse]]:
+        """PostRecipes posts up to 1,000 facts, each as PostRecipe does, in one transaction and in their order, and answers for each:
+        one that is refused leaves nothing and does not disturb the others. Each is known again by its recipe and reference, so
+        that a caller that lost the answer sends the same call again. All of them make 8,190 transfers at most; more are refused
+        with BATCH_TOO_LARGE.
+        """
+
+    @_abc_1.abstractmethod
+    def PutRecipe(
+        self,
+        request: _ledger_service_pb2.PutRecipeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.PutRecipeResponse, _abc.Awaitable[_ledger_service_pb2.PutRecipeResponse]]:
+        """PutRecipe stores a recipe, as version 1 or as the next one of its name. Versions never change; the content that the
+        newest one has is no new version. It is checked first, whole.
+
+        Errors: RECIPE_INVALID, which names every fault with its place; a name that a recipe of the product has is one.
+        """
+
+    @_abc_1.abstractmethod
+    def GetRecipe(
+        self,
+        request: _ledger_service_pb2.GetRecipeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.GetRecipeResponse, _abc.Awaitable[_ledger_service_pb2.GetRecipeResponse]]:
+        """GetRecipe returns a recipe of the product or of the tenant. Errors: RECIPE_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListRecipes(
+        self,
+        request: _ledger_service_pb2.ListRecipesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.ListRecipesResponse, _abc.Awaitable[_ledger_service_pb2.ListRecipesResponse]]:
+        """ListRecipes lists the newest versions of all recipes, the product's among them, by name."""
 
     @_abc_1.abstractmethod
     def GetAccount(

@@ -472,6 +472,46 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "REVERSAL_REFUSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "result": "EXCEEDS_CREDITS"}}
     """
 
+    RECIPE_NOT_FOUND = 504
+    """
+    There is no recipe of this name, or no such version of it. ListRecipes shows those that there are.
+
+    Metadata: `recipe`, `version`.
+
+        {"reason": "RECIPE_NOT_FOUND", "domain": "tollmesh.dev", "metadata": {"recipe": "charge", "version": "7"}}
+    """
+
+    RECIPE_INVALID = 505
+    """
+    A recipe is not sound; every fault is a violation of BadRequest with its place. `place` and `fault` are those of the
+    first.
+
+    Metadata: `recipe`, `place`, `fault`.
+
+        {"reason": "RECIPE_INVALID", "domain": "tollmesh.dev", "metadata": {"recipe": "split", "place": "legs[0].amount", "fault": "there is no amount 'gros'"}}
+    """
+
+    POSTING_EXISTS = 506
+    """
+    The recipe was posted for this reference before, with other parameters or for another time. What is in the books stands;
+    another fact needs another reference.
+
+    Metadata: `recipe`, `reference`, `posting_id`.
+
+        {"reason": "POSTING_EXISTS", "domain": "tollmesh.dev", "metadata": {"recipe": "charge", "reference": "charge chg_0190c1de", "posting_id": "6f1c2c64-93d1-5c8a-9e0a-5a1d4a1f3b11"}}
+    """
+
+    RECIPE_REFUSED = 507
+    """
+    An account does not take a leg of the posting: `result` says why, as PostTransfers or CreateAccounts would, or
+    SOURCES_EXHAUSTED where the sources of the leg do not hold its amount, or EARLIER_LEG_NOT_FOUND where the leg that it
+    reverses or ends is not in the books. Nothing was posted; once the account was put right, the same call posts it.
+
+    Metadata: `recipe`, `leg`, `account_id`, `result`.
+
+        {"reason": "RECIPE_REFUSED", "domain": "tollmesh.dev", "metadata": {"recipe": "charge", "leg": "gross", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
+    """
+
     SCHEDULED_TRANSFER_ENDED = 520
     """
     A scheduled transfer does not wait any more: `state` is `POSTED`, `REFUSED` or `CANCELLED`. What was posted is undone by
@@ -848,6 +888,10 @@ class ErrorReason(betterproto2.Enum):
             501: "ERROR_REASON_TRANSFER_NOT_REVERSIBLE",
             502: "ERROR_REASON_TRANSFER_ALREADY_REVERSED",
             503: "ERROR_REASON_REVERSAL_REFUSED",
+            504: "ERROR_REASON_RECIPE_NOT_FOUND",
+            505: "ERROR_REASON_RECIPE_INVALID",
+            506: "ERROR_REASON_POSTING_EXISTS",
+            507: "ERROR_REASON_RECIPE_REFUSED",
             520: "ERROR_REASON_SCHEDULED_TRANSFER_ENDED",
             521: "ERROR_REASON_BALANCE_MONITORS_FULL",
             600: "ERROR_REASON_UNKNOWN_PROCESSOR",
@@ -935,6 +979,10 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_TRANSFER_NOT_REVERSIBLE": 501,
             "ERROR_REASON_TRANSFER_ALREADY_REVERSED": 502,
             "ERROR_REASON_REVERSAL_REFUSED": 503,
+            "ERROR_REASON_RECIPE_NOT_FOUND": 504,
+            "ERROR_REASON_RECIPE_INVALID": 505,
+            "ERROR_REASON_POSTING_EXISTS": 506,
+            "ERROR_REASON_RECIPE_REFUSED": 507,
             "ERROR_REASON_SCHEDULED_TRANSFER_ENDED": 520,
             "ERROR_REASON_BALANCE_MONITORS_FULL": 521,
             "ERROR_REASON_UNKNOWN_PROCESSOR": 600,

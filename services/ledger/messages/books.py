@@ -10,7 +10,6 @@ from uuid import UUID
 
 from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
-from payments.ledger.v1 import monitor_pb2, schedule_pb2, scheduled_pb2
 from payments.type.v1 import type_pb2
 
 from services.ledger.domain.accounts import (
@@ -26,9 +25,7 @@ from services.ledger.domain.accounts import (
     Limits,
 )
 from services.ledger.domain.holds import TransferView
-from services.ledger.domain.monitors import BalanceSide, Comparison, Monitor, MonitorView
 from services.ledger.domain.posting import Verdict
-from services.ledger.domain.scheduled import Cancelled, ScheduledView
 from services.ledger.domain.transfers import (
     NO_FLAGS,
     Kind,
@@ -41,12 +38,10 @@ from services.ledger.domain.trial_balance import CurrencySums, TypeSums
 from services.runtime.edge import validation
 from services.runtime.edge import values as edge
 from services.runtime.errors import InvalidField
-from services.runtime.money import EXPONENTS, exponent
+from services.runtime.money import EXPONENTS
 
 # One for all that have none: a batch of thousands would have as many for the garbage collector to look through.
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
-
-_TRIGGERED = monitor_pb2.MONITOR_STATE_TRIGGERED
 
 # ---- In
 
@@ -254,7 +249,7 @@ def recorded_transfer(view: TransferView) -> pb.RecordedTransfer:
     """Write a transfer as it is in the books."""
     shown = view.transfer
     found = pb.RecordedTransfer(
-        transfer=_transfer(shown, view.effective_at),
+        transfer=transfer(shown, view.effective_at),
         recorded_at=edge.stamp(view.recorded_at),
         reverses_transfer_id=str(shown.reverses_id or ""),
         reversed_by_transfer_id=str(view.reversed_by_id or ""),
@@ -268,25 +263,10 @@ def recorded_transfer(view: TransferView) -> pb.RecordedTransfer:
     return found
 
 
-def found_transfer(
-    view: TransferView | None, scheduled: ScheduledView | None
-) -> service_pb.GetTransferResponse:
-    """Write a transfer that is in the books, or was scheduled, or both."""
-    found = pb.RecordedTransfer() if view is None else recorded_transfer(view)
-    if scheduled is not None:
-        found.schedule.CopyFrom(_schedule(scheduled))
-        if view is None:
-            found.transfer.CopyFrom(_as_sent(scheduled.transfer))
-    return service_pb.GetTransferResponse(transfer=found)
-
-
-def _as_sent(shown: Transfer) -> pb.Transfer:
-    return _transfer(shown, shown.effective_at)
-
-
-def _transfer(shown: Transfer, effective_at: datetime | None) -> pb.Transfer:
+def transfer(shown: Transfer, effective_at: datetime | None) -> pb.Transfer:
+    """Write a transfer; without an amount where its sender has left that open."""
     flags, amount = shown.flags, shown.amount_minor
-    transfer = pb.Transfer(
+    message = pb.Transfer(
         transfer_id=str(shown.transfer_id),
         debit_account_id=shown.debit_account_id,
         credit_account_id=shown.credit_account_id,
@@ -306,77 +286,8 @@ def _transfer(shown: Transfer, effective_at: datetime | None) -> pb.Transfer:
         reference=reference(shown.reference),
     )
     if shown.timeout_ms:
-        transfer.timeout.FromMilliseconds(shown.timeout_ms)
-    return transfer
-
-
-def _schedule(view: ScheduledView) -> schedule_pb2.Schedule:
-    return schedule_pb2.Schedule(
-        state=int(view.state),  # type: ignore[arg-type] # numbers agree, see the tests
-        accepted_at=edge.stamp(view.accepted_at),
-        ended_at=edge.stamp_or_none(view.ended_at),
-        refusal="" if view.refusal is None else view.refusal.name,
-        cancel_reason=view.cancel_reason,
-        first_transfer_id=str(view.first_id),
-    )
-
-
-def scheduled_transfer(view: ScheduledView) -> scheduled_pb2.ScheduledTransfer:
-    """Write a scheduled transfer as it was sent, and how it stands."""
-    return scheduled_pb2.ScheduledTransfer(
-        transfer=_as_sent(view.transfer), schedule=_schedule(view)
-    )
-
-
-def cancelled(done: Cancelled) -> scheduled_pb2.CancelScheduledTransferResponse:
-    """Write what was taken back."""
-    return scheduled_pb2.CancelScheduledTransferResponse(
-        scheduled_transfer=scheduled_transfer(done.view), cancelled_count=done.count
-    )
-
-
-def monitor_of(item: monitor_pb2.BalanceMonitor) -> Monitor:
-    """Read a monitor. Raises UnknownCurrency."""
-    exponent(item.threshold.currency_code)
-    return Monitor(
-        monitor_id=item.monitor_id,
-        account_id=item.account_id,
-        account_prefix=item.account_prefix,
-        side=BalanceSide(item.side or BalanceSide.POSTED),
-        comparison=Comparison(item.comparison),
-        threshold=edge.money_of(item.threshold),
-        description=item.description,
-    )
-
-
-def monitor(view: MonitorView) -> monitor_pb2.BalanceMonitor:
-    """Write a monitor as it stands."""
-    shown = view.monitor
-    message = monitor_pb2.BalanceMonitor(
-        monitor_id=shown.monitor_id,
-        account_id=shown.account_id,
-        account_prefix=shown.account_prefix,
-        side=int(shown.side),  # type: ignore[arg-type] # numbers agree, see the tests
-        comparison=int(shown.comparison),  # type: ignore[arg-type] # numbers agree, see the tests
-        threshold=edge.money(shown.threshold),
-        description=shown.description,
-        created_at=edge.stamp(view.created_at),
-        updated_at=edge.stamp(view.updated_at),
-    )
-    if view.balances is not None:
-        is_triggered = shown.is_triggered(view.balances)
-        message.state = _TRIGGERED if is_triggered else monitor_pb2.MONITOR_STATE_ARMED
+        message.timeout.FromMilliseconds(shown.timeout_ms)
     return message
-
-
-def put(view: MonitorView) -> monitor_pb2.PutBalanceMonitorResponse:
-    """Write a monitor that was put."""
-    return monitor_pb2.PutBalanceMonitorResponse(monitor=monitor(view))
-
-
-def deleted(view: MonitorView) -> monitor_pb2.DeleteBalanceMonitorResponse:
-    """Write a monitor that was ended."""
-    return monitor_pb2.DeleteBalanceMonitorResponse(monitor=monitor(view))
 
 
 def reversed_(view: TransferView) -> service_pb.ReverseTransferResponse:

@@ -1,0 +1,77 @@
+"""Postings as they are in the books."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from services.ledger.domain.holds import TransferView
+from services.ledger.domain.recipes.evaluation import EarlierPosting, Fact, Posted
+from services.ledger.domain.recipes.judging import Judged
+from services.ledger.domain.recipes.parameters import Values
+from services.ledger.domain.transfers import Reference, Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class LegView:
+    """A transfer of a posting, and the leg and the group that it was made for."""
+
+    leg: str
+    group: int
+    view: TransferView
+
+
+@dataclass(frozen=True, slots=True)
+class PostingView:
+    """A posting in the books.
+
+    Attributes:
+        parameters: that it was posted with.
+        effective_at: as it was given; None for none.
+    """
+
+    posting_id: UUID
+    recipe: str
+    version: int
+    reference: Reference
+    parameters: Values
+    effective_at: datetime | None
+    recorded_at: datetime
+    legs: tuple[LegView, ...]
+
+    def is_of(self, fact: Fact, values: Values) -> bool:
+        """True when a fact, its parameters bound, is the one that was posted."""
+        return (dict(self.parameters), self.effective_at) == (dict(values), fact.effective_at)
+
+
+def posted(judged: Judged, now: datetime) -> PostingView:
+    """Return a posting that is being recorded now."""
+    fact = judged.plan.fact
+    effective_at = fact.effective_at or now
+    return PostingView(
+        posting_id=judged.posting_id,
+        recipe=judged.plan.recipe.name,
+        version=judged.plan.recipe.version,
+        reference=fact.reference,
+        parameters=judged.plan.values,
+        effective_at=fact.effective_at,
+        recorded_at=now,
+        legs=tuple(
+            LegView(
+                made.leg,
+                made.group,
+                TransferView(made.resolved, effective_at, now, made.hold, None),
+            )
+            for made in judged.made
+        ),
+    )
+
+
+def transfers_of(posting: PostingView) -> Posted:
+    """Return the transfers that later postings may refer to: of legs that made exactly one for a group."""
+    earlier = EarlierPosting(posting.recipe, posting.reference)
+    found: dict[tuple[EarlierPosting, str, int], list[Transfer]] = {}
+    for leg in posting.legs:
+        found.setdefault((earlier, leg.leg, leg.group), []).append(leg.view.transfer)
+    return {key: made[0] for key, made in found.items() if len(made) == 1}

@@ -1,0 +1,1 @@
+"""Proto and domain, in one place for servicer, store and facts."""

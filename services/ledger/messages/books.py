@@ -120,6 +120,7 @@ def _plain_transfer_of(item: pb.Transfer) -> Transfer | None:
         or item.metadata
         or item.HasField("timeout")
         or item.HasField("effective_at")
+        or item.HasField("not_before")
         or item.HasField("reference")
         or not 0 <= code <= _CODE_MAX
         or not _PLAIN(f"{transfer_id}|{debit}|{credit}|{currency}")

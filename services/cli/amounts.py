@@ -23,6 +23,7 @@ class Range(Enum):
     POSITIVE = ("more than zero", 1, MINOR_UNITS_MAX)
     NOT_NEGATIVE = ("zero or more", 0, MINOR_UNITS_MAX)
     NOT_POSITIVE = ("zero or less", MINOR_UNITS_MIN, 0)
+    ANY = ("an amount", MINOR_UNITS_MIN, MINOR_UNITS_MAX)
 
 
 def parse(

@@ -12,6 +12,7 @@ from typing import Annotated
 from uuid import UUID, uuid4
 
 import typer
+from google.protobuf.timestamp_pb2 import Timestamp
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
 from services.cli import amounts, durations, items, periods
@@ -28,6 +29,7 @@ from services.cli.output import (
     note,
     print_table,
     say,
+    when,
 )
 from services.cli.pairs import metadata_of
 from services.runtime.ids import derived_uuid
@@ -39,6 +41,8 @@ PROBLEMS_SHOWN = 20
 
 _OK = ledger_service_pb2.TRANSFER_RESULT_OK
 _EXISTS = ledger_service_pb2.TRANSFER_RESULT_EXISTS
+_SCHEDULED = ledger_service_pb2.TRANSFER_RESULT_SCHEDULED
+_ACCEPTED = (_OK, _EXISTS, _SCHEDULED)
 _FAILED_BEFORE = ledger_service_pb2.TRANSFER_RESULT_ID_ALREADY_FAILED
 _NO_ACCOUNT = (
     ledger_service_pb2.TRANSFER_RESULT_DEBIT_ACCOUNT_NOT_FOUND,
@@ -82,6 +86,12 @@ _OF_HOLD = (
 )
 # What helps, where the name of a refusal does not say so.
 _HELP = {
+    ledger_service_pb2.TRANSFER_RESULT_NOT_BEFORE_RESERVED_FOR_POSTED_TRANSFER: (
+        "not_before goes with KIND_POSTED: a hold cannot be scheduled"
+    ),
+    ledger_service_pb2.TRANSFER_RESULT_LINKED_EVENT_HAS_DIFFERENT_NOT_BEFORE: (
+        "the members of a chain are all posted at once: give them the same not_before"
+    ),
     ledger_service_pb2.TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE: (
         "a hold may be --multi-capture; what captures or voids one is neither that, nor balancing, nor closing"
     ),
@@ -152,6 +162,11 @@ _POSTED = _Words(
     "post",
     "posted",
     "this transfer was posted before: nothing more was posted; --again posts another one",
+)
+_LATER = _Words(
+    "schedule",
+    "scheduled",
+    "this transfer was scheduled before and is posted by now: nothing more was posted; --again schedules another one",
 )
 _WORDS = {
     ledger_pb2.KIND_PENDING: _Words(
@@ -298,15 +313,20 @@ def post(
     if kind is not None:
         transfer.kind = ledger_pb2.Kind.Value(f"KIND_{kind.name}")
     if effective_at:
-        try:
-            transfer.effective_at.FromDatetime(periods.moment(effective_at))
-        except (ValueError, OverflowError) as error:
-            raise CliError(
-                f"{effective_at!r} is not a time: {error}", exit_code=EXIT_USAGE
-            ) from error
+        transfer.effective_at.CopyFrom(moment_of(effective_at))
     set_amount(transfer, amount, currency)
     set_timeout(transfer, timeout)
     post_one(transfer, request_id, again=again, output=output)
+
+
+def moment_of(text: str) -> Timestamp:
+    """Read a moment as it is written on the command line. Raises CliError."""
+    stamp = Timestamp()
+    try:
+        stamp.FromDatetime(periods.moment(text))
+    except (ValueError, OverflowError) as error:
+        raise CliError(f"{text!r} is not a time: {error}", exit_code=EXIT_USAGE) from error
+    return stamp
 
 
 def set_amount(transfer: ledger_pb2.Transfer, amount: str, currency: str) -> None:
@@ -443,21 +463,31 @@ def post_one(
     salt = salt_of(request_id, again=again)
     (transfer,) = with_ids([transfer], "")
     transfer.transfer_id = salt or transfer.transfer_id
-    words = _WORDS.get(transfer.kind, _POSTED)
+    words = _words(transfer)
     with Client(Session.find()) as client, Resumable(f"--request-id {salt}" if again else ""):
         (result,) = _posted(client, [transfer])
     if output is Format.JSON:
         with JsonWriter() as document:
             document.add_list("results", [result])
-    is_there = result.result in (_OK, _EXISTS)
+    is_there = result.result in _ACCEPTED
     if is_there and output is Format.TABLE:
-        say(f"{words.done} {_told(transfer)}  ({transfer.transfer_id})")
+        # What was due already is posted at once.
+        done = words.done if result.result == _SCHEDULED else _words_of_kind(transfer).done
+        say(f"{done} {_told(transfer)}  ({transfer.transfer_id})")
         if result.result == _OK:
             _tell_more(transfer)
     if result.result == _EXISTS:
         note(words.before)
     if not is_there:
         raise CliError(f"not {words.done}: {_why(result)}", *_hints(result, transfer))
+
+
+def _words(transfer: ledger_pb2.Transfer) -> _Words:
+    return _LATER if transfer.HasField("not_before") else _words_of_kind(transfer)
+
+
+def _words_of_kind(transfer: ledger_pb2.Transfer) -> _Words:
+    return _WORDS.get(transfer.kind, _POSTED)
 
 
 def _told(transfer: ledger_pb2.Transfer) -> str:
@@ -471,6 +501,8 @@ def _told(transfer: ledger_pb2.Transfer) -> str:
         amount = f"up to {amount}" if amount else "what balances"
     if transfer.HasField("timeout"):
         amount = f"{amount} for {durations.describe(transfer.timeout)}"
+    if transfer.HasField("not_before"):
+        amount = f"{amount} for {when(transfer.not_before)} UTC"
     return f"{amount}: {transfer.debit_account_id} → {transfer.credit_account_id}"
 
 
@@ -497,7 +529,7 @@ def _post_file(file: str, salt: str, to_repeat: str, output: Format) -> None:
         read = items.messages(file, "transfers", ledger_pb2.Transfer)
         for result in _posted(client, with_ids(read, salt)):
             counts[enum_name(result, "result")] += 1
-            if result.result not in (_OK, _EXISTS) and len(problems) < PROBLEMS_SHOWN:
+            if result.result not in _ACCEPTED and len(problems) < PROBLEMS_SHOWN:
                 problems.append(
                     f"transfer {result.index + 1}, {result.transfer_id}: {_why(result)}"
                 )
@@ -518,7 +550,7 @@ def _post_file(file: str, salt: str, to_repeat: str, output: Format) -> None:
         _show_counts(counts, problems)
     if failure is not None:
         raise failure
-    refused = sum(counts.values()) - counts["ok"] - counts["exists"]
+    refused = _refused(counts)
     if counts["exists"]:
         note(
             f"{counts['exists']:,} transfers were posted before: nothing more was posted for them;"
@@ -533,12 +565,16 @@ def _post_file(file: str, salt: str, to_repeat: str, output: Format) -> None:
         )
 
 
+def _refused(counts: Counter[str]) -> int:
+    return sum(counts.values()) - counts["ok"] - counts["exists"] - counts["scheduled"]
+
+
 def _show_counts(counts: Counter[str], problems: list[str]) -> None:
     rows = [(name, f"{count:,}") for name, count in sorted(counts.items())]
     print_table("", ("result", "transfers"), rows, right=("transfers",))
     for line in problems:
         say(line)
-    if sum(counts.values()) - counts["ok"] - counts["exists"] > len(problems):
+    if _refused(counts) > len(problems):
         say("… more with --output json")
 
 
@@ -551,7 +587,7 @@ def _why(result: ledger_service_pb2.PostTransferResult) -> str:
 def _hints(
     result: ledger_service_pb2.PostTransferResult, transfer: ledger_pb2.Transfer
 ) -> Iterator[str]:
-    words = _WORDS.get(transfer.kind, _POSTED)
+    words = _words(transfer)
     is_debit = result.result in _OF_DEBIT
     # The end of a hold need not name the accounts.
     name = (transfer.debit_account_id if is_debit else transfer.credit_account_id) or "…"

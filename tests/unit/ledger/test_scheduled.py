@@ -30,7 +30,7 @@ SORTS = {
     "with metadata": replace(WAITS, metadata={"k": "w"}),
     "balancing below a cap": replace(WAITS, flags=TransferFlags(balancing_debit=True)),
     "balancing": replace(
-        WAITS, amount_minor=None, currency_code="", flags=TransferFlags(balancing_credit=True)
+        WAITS, amount_minor=None, currency_code="", flags=TransferFlags(balancing_debit=True)
     ),
 }
 

@@ -160,6 +160,8 @@ async def later_and_watched(play: Any) -> None:
     await play("GET", "/v1/ledger/monitors?account_id=cash:USD")
     ended = {"request_id": new_id()}
     await play("POST", "/v1/ledger/monitors/low-cash:delete", ended)
+    await play("POST", "/v1/ledger/monitors", {"request_id": new_id(), "monitor": monitor})
+    await play("DELETE", "/v1/ledger/monitors/low-cash", None, {"Idempotency-Key": "low cash"})
 
 
 async def payments(play: Any) -> None:

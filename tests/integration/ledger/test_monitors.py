@@ -301,8 +301,8 @@ async def test_the_crossings_that_many_callers_make_are_those_of_the_books(
         for _ in range(25):
             accounts = ["bank", "wallet:1", "wallet:2"]
             batch = [
-                move(*dice.sample(accounts, 2), dice.randint(1, 6))
-                for _ in range(dice.randint(1, 12))
+                move(debit, credit, dice.randint(1, 6))
+                for debit, credit in (dice.sample(accounts, 2) for _ in range(dice.randint(1, 12)))
             ]
             assert set(await books.post(*batch)) == {"OK"}
 
@@ -317,19 +317,21 @@ async def test_the_crossings_that_many_callers_make_are_those_of_the_books(
     expected: dict[str, list[tuple[int, int]]] = {"above": [], "below": [], "at": []}
     before = 0
     for batch_no, balance in rows:
-        for name, holds in (
-            ("above", lambda minor: minor > 3),
-            ("below", lambda minor: minor < -2),
-            ("at", lambda minor: minor >= 0),
-        ):
-            if holds(balance) and not holds(before):
-                expected[name].append((batch_no, balance))
+        held, holds = conditions(before), conditions(balance)
+        for name, crossings in expected.items():
+            if holds[name] and not held[name]:
+                crossings.append((batch_no, balance))
         before = balance
     assert sum(map(len, expected.values())) > 10
     told: dict[str, list[tuple[int, int]]] = {"above": [], "below": [], "at": [], "any": []}
     for each in await books.told(LedgerBalanceCrossed):
         told[each.monitor_id].append((each.batch_no, each.balance.minor_units))
     assert told == {**expected, "any": expected["above"]}
+
+
+def conditions(balance: int) -> dict[str, bool]:
+    """What each monitor says of a balance."""
+    return {"above": balance > 3, "below": balance < -2, "at": balance >= 0}
 
 
 async def test_no_crossing_slips_past_a_monitor_that_is_being_put(books: Tenant) -> None:

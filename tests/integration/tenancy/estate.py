@@ -273,10 +273,10 @@ class Estate:
         client.call(stub.PutBalanceMonitor, put)
 
     def monitor(self, monitor_id: str) -> monitor_pb2.BalanceMonitor:
-        """A monitor of the account that every tenant has, its own way."""
+        """A monitor of an account of the tenant's own."""
         return monitor_pb2.BalanceMonitor(
             monitor_id=monitor_id,
-            account_id=SHARED_ACCOUNT,
+            account_id=self.name("held"),
             comparison=monitor_pb2.COMPARISON_ABOVE,
             threshold=type_pb2.Money(currency_code="USD", minor_units=self.uses),
             description=self.name("threshold"),

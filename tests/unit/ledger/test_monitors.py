@@ -8,7 +8,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ledger.domain.accounts import AccountType
+from services.ledger.domain.accounts import NO_ACCOUNT_FLAGS, AccountType
 from services.ledger.domain.holds import HoldState
 from services.ledger.domain.monitors import (
     Balances,
@@ -22,7 +22,7 @@ from services.ledger.domain.monitors import (
 from services.ledger.domain.posting import Balance, Books, evaluate
 from services.ledger.domain.transfers import Kind, Transfer
 from services.runtime.money import Money
-from tests.support.ledger.books import NO_ACCOUNT_FLAGS, NOW
+from tests.support.ledger.books import NOW
 
 NAMES = ("a", "b", "c")
 

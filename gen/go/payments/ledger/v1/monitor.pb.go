@@ -656,7 +656,7 @@ var File_payments_ledger_v1_monitor_proto protoreflect.FileDescriptor
 
 const file_payments_ledger_v1_monitor_proto_rawDesc = "" +
 	"\n" +
-	" payments/ledger/v1/monitor.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\x9a\x06\n" +
+	" payments/ledger/v1/monitor.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\x9c\x06\n" +
 	"\x0eBalanceMonitor\x12=\n" +
 	"\n" +
 	"monitor_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\tmonitorId\x12>\n" +
@@ -669,8 +669,8 @@ const file_payments_ledger_v1_monitor_proto_rawDesc = "" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\n" +
 	"comparison\x12=\n" +
 	"\tthreshold\x18\x06 \x01(\v2\x17.payments.type.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\tthreshold\x12*\n" +
-	"\vdescription\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\vdescription\x12>\n" +
-	"\x05state\x18\b \x01(\x0e2 .payments.ledger.v1.MonitorStateB\x06\xbaH\x03\xd8\x01\x03R\x05state\x12A\n" +
+	"\vdescription\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\vdescription\x12@\n" +
+	"\x05state\x18\b \x01(\x0e2 .payments.ledger.v1.MonitorStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12A\n" +
 	"\n" +
 	"created_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xd8\x01\x03R\tcreatedAt\x12A\n" +
 	"\n" +

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n payments/ledger/v1/monitor.proto\x12\x12payments.ledger.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\x9a\x06\n\x0e\x42\x61lanceMonitor\x12=\n\nmonitor_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\tmonitorId\x12>\n\naccount_id\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[A-Za-z0-9._:-]{0,200}$R\taccountId\x12\x46\n\x0e\x61\x63\x63ount_prefix\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[A-Za-z0-9._:-]{0,200}$R\raccountPrefix\x12=\n\x04side\x18\x04 \x01(\x0e\x32\x1f.payments.ledger.v1.BalanceSideB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04side\x12J\n\ncomparison\x18\x05 \x01(\x0e\x32\x1e.payments.ledger.v1.ComparisonB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\ncomparison\x12=\n\tthreshold\x18\x06 \x01(\x0b\x32\x17.payments.type.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\tthreshold\x12*\n\x0b\x64\x65scription\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\x0b\x64\x65scription\x12>\n\x05state\x18\x08 \x01(\x0e\x32 .payments.ledger.v1.MonitorStateB\x06\xbaH\x03\xd8\x01\x03R\x05state\x12\x41\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xd8\x01\x03R\tcreatedAt\x12\x41\n\nupdated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xd8\x01\x03R\tupdatedAt:\x84\x01\xbaH\x80\x01\x1a~\n\x1a\x62\x61lance_monitor.one_target\x12(give either account_id or account_prefix\x1a\x36(this.account_id == \'\') != (this.account_prefix == \'\')\"\x89\x01\n\x18PutBalanceMonitorRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x44\n\x07monitor\x18\x02 \x01(\x0b\x32\".payments.ledger.v1.BalanceMonitorB\x06\xbaH\x03\xc8\x01\x01R\x07monitor\"Y\n\x19PutBalanceMonitorResponse\x12<\n\x07monitor\x18\x01 \x01(\x0b\x32\".payments.ledger.v1.BalanceMonitorR\x07monitor\"\xae\x01\n\x1aListBalanceMonitorsRequest\x12>\n\naccount_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[A-Za-z0-9._:-]{0,200}$R\taccountId\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x85\x01\n\x1bListBalanceMonitorsResponse\x12>\n\x08monitors\x18\x01 \x03(\x0b\x32\".payments.ledger.v1.BalanceMonitorR\x08monitors\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x85\x01\n\x1b\x44\x65leteBalanceMonitorRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12=\n\nmonitor_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\tmonitorId\"\\\n\x1c\x44\x65leteBalanceMonitorResponse\x12<\n\x07monitor\x18\x01 \x01(\x0b\x32\".payments.ledger.v1.BalanceMonitorR\x07monitor*z\n\x0b\x42\x61lanceSide\x12\x1c\n\x18\x42\x41LANCE_SIDE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42\x41LANCE_SIDE_POSTED\x10\x01\x12\x18\n\x14\x42\x41LANCE_SIDE_PENDING\x10\x02\x12\x1a\n\x16\x42\x41LANCE_SIDE_AVAILABLE\x10\x03*\x8c\x01\n\nComparison\x12\x1a\n\x16\x43OMPARISON_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPARISON_BELOW\x10\x01\x12\x14\n\x10\x43OMPARISON_ABOVE\x10\x02\x12\x1a\n\x16\x43OMPARISON_AT_OR_BELOW\x10\x03\x12\x1a\n\x16\x43OMPARISON_AT_OR_ABOVE\x10\x04*c\n\x0cMonitorState\x12\x1d\n\x19MONITOR_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MONITOR_STATE_ARMED\x10\x01\x12\x1b\n\x17MONITOR_STATE_TRIGGERED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n payments/ledger/v1/monitor.proto\x12\x12payments.ledger.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\x9c\x06\n\x0e\x42\x61lanceMonitor\x12=\n\nmonitor_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\tmonitorId\x12>\n\naccount_id\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[A-Za-z0-9._:-]{0,200}$R\taccountId\x12\x46\n\x0e\x61\x63\x63ount_prefix\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[A-Za-z0-9._:-]{0,200}$R\raccountPrefix\x12=\n\x04side\x18\x04 \x01(\x0e\x32\x1f.payments.ledger.v1.BalanceSideB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04side\x12J\n\ncomparison\x18\x05 \x01(\x0e\x32\x1e.payments.ledger.v1.ComparisonB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\ncomparison\x12=\n\tthreshold\x18\x06 \x01(\x0b\x32\x17.payments.type.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\tthreshold\x12*\n\x0b\x64\x65scription\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\x0b\x64\x65scription\x12@\n\x05state\x18\x08 \x01(\x0e\x32 .payments.ledger.v1.MonitorStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12\x41\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xd8\x01\x03R\tcreatedAt\x12\x41\n\nupdated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xd8\x01\x03R\tupdatedAt:\x84\x01\xbaH\x80\x01\x1a~\n\x1a\x62\x61lance_monitor.one_target\x12(give either account_id or account_prefix\x1a\x36(this.account_id == \'\') != (this.account_prefix == \'\')\"\x89\x01\n\x18PutBalanceMonitorRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x44\n\x07monitor\x18\x02 \x01(\x0b\x32\".payments.ledger.v1.BalanceMonitorB\x06\xbaH\x03\xc8\x01\x01R\x07monitor\"Y\n\x19PutBalanceMonitorResponse\x12<\n\x07monitor\x18\x01 \x01(\x0b\x32\".payments.ledger.v1.BalanceMonitorR\x07monitor\"\xae\x01\n\x1aListBalanceMonitorsRequest\x12>\n\naccount_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[A-Za-z0-9._:-]{0,200}$R\taccountId\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x85\x01\n\x1bListBalanceMonitorsResponse\x12>\n\x08monitors\x18\x01 \x03(\x0b\x32\".payments.ledger.v1.BalanceMonitorR\x08monitors\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x85\x01\n\x1b\x44\x65leteBalanceMonitorRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12=\n\nmonitor_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\tmonitorId\"\\\n\x1c\x44\x65leteBalanceMonitorResponse\x12<\n\x07monitor\x18\x01 \x01(\x0b\x32\".payments.ledger.v1.BalanceMonitorR\x07monitor*z\n\x0b\x42\x61lanceSide\x12\x1c\n\x18\x42\x41LANCE_SIDE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42\x41LANCE_SIDE_POSTED\x10\x01\x12\x18\n\x14\x42\x41LANCE_SIDE_PENDING\x10\x02\x12\x1a\n\x16\x42\x41LANCE_SIDE_AVAILABLE\x10\x03*\x8c\x01\n\nComparison\x12\x1a\n\x16\x43OMPARISON_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPARISON_BELOW\x10\x01\x12\x14\n\x10\x43OMPARISON_ABOVE\x10\x02\x12\x1a\n\x16\x43OMPARISON_AT_OR_BELOW\x10\x03\x12\x1a\n\x16\x43OMPARISON_AT_OR_ABOVE\x10\x04*c\n\x0cMonitorState\x12\x1d\n\x19MONITOR_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MONITOR_STATE_ARMED\x10\x01\x12\x1b\n\x17MONITOR_STATE_TRIGGERED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,7 +49,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BALANCEMONITOR'].fields_by_name['description']._loaded_options = None
   _globals['_BALANCEMONITOR'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_BALANCEMONITOR'].fields_by_name['state']._loaded_options = None
-  _globals['_BALANCEMONITOR'].fields_by_name['state']._serialized_options = b'\272H\003\330\001\003'
+  _globals['_BALANCEMONITOR'].fields_by_name['state']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_BALANCEMONITOR'].fields_by_name['created_at']._loaded_options = None
   _globals['_BALANCEMONITOR'].fields_by_name['created_at']._serialized_options = b'\272H\003\330\001\003'
   _globals['_BALANCEMONITOR'].fields_by_name['updated_at']._loaded_options = None
@@ -70,24 +70,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEBALANCEMONITORREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_DELETEBALANCEMONITORREQUEST'].fields_by_name['monitor_id']._loaded_options = None
   _globals['_DELETEBALANCEMONITORREQUEST'].fields_by_name['monitor_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
-  _globals['_BALANCESIDE']._serialized_start=1718
-  _globals['_BALANCESIDE']._serialized_end=1840
-  _globals['_COMPARISON']._serialized_start=1843
-  _globals['_COMPARISON']._serialized_end=1983
-  _globals['_MONITORSTATE']._serialized_start=1985
-  _globals['_MONITORSTATE']._serialized_end=2084
+  _globals['_BALANCESIDE']._serialized_start=1720
+  _globals['_BALANCESIDE']._serialized_end=1842
+  _globals['_COMPARISON']._serialized_start=1845
+  _globals['_COMPARISON']._serialized_end=1985
+  _globals['_MONITORSTATE']._serialized_start=1987
+  _globals['_MONITORSTATE']._serialized_end=2086
   _globals['_BALANCEMONITOR']._serialized_start=148
-  _globals['_BALANCEMONITOR']._serialized_end=942
-  _globals['_PUTBALANCEMONITORREQUEST']._serialized_start=945
-  _globals['_PUTBALANCEMONITORREQUEST']._serialized_end=1082
-  _globals['_PUTBALANCEMONITORRESPONSE']._serialized_start=1084
-  _globals['_PUTBALANCEMONITORRESPONSE']._serialized_end=1173
-  _globals['_LISTBALANCEMONITORSREQUEST']._serialized_start=1176
-  _globals['_LISTBALANCEMONITORSREQUEST']._serialized_end=1350
-  _globals['_LISTBALANCEMONITORSRESPONSE']._serialized_start=1353
-  _globals['_LISTBALANCEMONITORSRESPONSE']._serialized_end=1486
-  _globals['_DELETEBALANCEMONITORREQUEST']._serialized_start=1489
-  _globals['_DELETEBALANCEMONITORREQUEST']._serialized_end=1622
-  _globals['_DELETEBALANCEMONITORRESPONSE']._serialized_start=1624
-  _globals['_DELETEBALANCEMONITORRESPONSE']._serialized_end=1716
+  _globals['_BALANCEMONITOR']._serialized_end=944
+  _globals['_PUTBALANCEMONITORREQUEST']._serialized_start=947
+  _globals['_PUTBALANCEMONITORREQUEST']._serialized_end=1084
+  _globals['_PUTBALANCEMONITORRESPONSE']._serialized_start=1086
+  _globals['_PUTBALANCEMONITORRESPONSE']._serialized_end=1175
+  _globals['_LISTBALANCEMONITORSREQUEST']._serialized_start=1178
+  _globals['_LISTBALANCEMONITORSREQUEST']._serialized_end=1352
+  _globals['_LISTBALANCEMONITORSRESPONSE']._serialized_start=1355
+  _globals['_LISTBALANCEMONITORSRESPONSE']._serialized_end=1488
+  _globals['_DELETEBALANCEMONITORREQUEST']._serialized_start=1491
+  _globals['_DELETEBALANCEMONITORREQUEST']._serialized_end=1624
+  _globals['_DELETEBALANCEMONITORRESPONSE']._serialized_start=1626
+  _globals['_DELETEBALANCEMONITORRESPONSE']._serialized_end=1718
 # @@protoc_insertion_point(module_scope)

@@ -20,6 +20,7 @@ from services.ledger.work.background import Background
 from services.ledger.work.chain import Chaining
 from services.ledger.work.holds import expiring
 from services.ledger.work.months import Months
+from services.ledger.work.scheduled import posting_due
 from services.runtime import documents
 from services.runtime.secrets import SecretBox, parse_keys
 from services.runtime.service import Runtime, Service, Servicer
@@ -32,6 +33,7 @@ def build(runtime: Runtime) -> Service:
     background = Background(
         [
             expiring(runtime.database, runtime.telemetry),
+            posting_due(runtime.database, runtime.commands, runtime.telemetry),
             Months(runtime.database),
             Chaining(runtime.database),
         ]

@@ -5,29 +5,35 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
 import grpc
 from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
-from payments.ledger.v1 import ledger_service_pb2_grpc
+from payments.ledger.v1 import ledger_service_pb2_grpc, monitor_pb2, scheduled_pb2
 
 from services.ledger.app.chain import Chain
 from services.ledger.app.integrity import Asked, Integrity
 from services.ledger.app.ledger import Ledger
+from services.ledger.app.monitors import delete_monitor, put_monitor
 from services.ledger.app.posting import reverse_transfer
 from services.ledger.app.recipe_posting import RecipePoster
 from services.ledger.app.recipes import Recipes
+from services.ledger.app.scheduled import cancel_scheduled
 from services.ledger.domain.accounts import EntryPlace
 from services.ledger.domain.findings import Check
 from services.ledger.domain.reads import Looked, TransferPlace
 from services.ledger.domain.reversals import Reversal
+from services.ledger.domain.scheduled import Cancellation, ScheduledView, ScheduleState
 from services.ledger.domain.transfers import Malformed
 from services.ledger.messages import books as messages
+from services.ledger.messages import monitors as monitor_messages
 from services.ledger.messages import postings as posting_messages
 from services.ledger.messages import reads
 from services.ledger.messages import recipes as recipe_messages
+from services.ledger.messages import scheduled as scheduled_messages
 from services.runtime.commands import Commands, UseCase
 from services.runtime.contracts import REQUEST_VALIDATION
 from services.runtime.database import Database
@@ -50,6 +56,25 @@ _REVERSE = UseCase(
     reverse_transfer,
     messages.reversed_,
     service_pb.ReverseTransferResponse,
+)
+
+_CANCEL = UseCase(
+    "ledger.cancel_scheduled_transfer",
+    cancel_scheduled,
+    scheduled_messages.cancelled,
+    scheduled_pb2.CancelScheduledTransferResponse,
+)
+_PUT_MONITOR = UseCase(
+    "ledger.put_balance_monitor",
+    put_monitor,
+    monitor_messages.put,
+    monitor_pb2.PutBalanceMonitorResponse,
+)
+_DELETE_MONITOR = UseCase(
+    "ledger.delete_balance_monitor",
+    delete_monitor,
+    monitor_messages.deleted,
+    monitor_pb2.DeleteBalanceMonitorResponse,
 )
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -204,8 +229,56 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         self, request: service_pb.GetTransferRequest, context: _Context
     ) -> service_pb.GetTransferResponse:
         """Return one transfer."""
-        view = await self._ledger.get_transfer(UUID(request.transfer_id))
-        return service_pb.GetTransferResponse(transfer=messages.recorded_transfer(view))
+        found = await self._ledger.get_transfer(UUID(request.transfer_id))
+        return scheduled_messages.found_transfer(*found)
+
+    async def CancelScheduledTransfer(
+        self, request: scheduled_pb2.CancelScheduledTransferRequest, context: _Context
+    ) -> scheduled_pb2.CancelScheduledTransferResponse:
+        """Take a scheduled transfer back."""
+        command = Cancellation(UUID(request.transfer_id), request.reason)
+        return await self._commands.run(_CANCEL, command, request)
+
+    async def ListScheduledTransfers(
+        self, request: scheduled_pb2.ListScheduledTransfersRequest, context: _Context
+    ) -> scheduled_pb2.ListScheduledTransfersResponse:
+        """List scheduled transfers by when they are due."""
+        state = ScheduleState(request.state or ScheduleState.WAITING)
+        kinds = {"not_before": datetime, "transfer_id": UUID}
+        page = Page.of(request, f"scheduled|{state:d}", kinds)
+        after = (page.after["not_before"], page.after["transfer_id"]) if page.after else None
+        found = await self._ledger.list_scheduled(state, after, page.limit)
+        views, token = page.cut(found, _place_of_scheduled)
+        return scheduled_pb2.ListScheduledTransfersResponse(
+            scheduled_transfers=map(scheduled_messages.scheduled_transfer, views),
+            next_page_token=token,
+        )
+
+    async def PutBalanceMonitor(
+        self, request: monitor_pb2.PutBalanceMonitorRequest, context: _Context
+    ) -> monitor_pb2.PutBalanceMonitorResponse:
+        """Put a monitor."""
+        return await self._commands.run(
+            _PUT_MONITOR, monitor_messages.monitor_of(request.monitor), request
+        )
+
+    async def ListBalanceMonitors(
+        self, request: monitor_pb2.ListBalanceMonitorsRequest, context: _Context
+    ) -> monitor_pb2.ListBalanceMonitorsResponse:
+        """List monitors by id."""
+        page = Page.of(request, f"monitors|{request.account_id}", {"monitor_id": str})
+        after = page.after.get("monitor_id", "")
+        found = await self._ledger.list_monitors(request.account_id, after, page.limit)
+        views, token = page.cut(found, lambda view: {"monitor_id": view.monitor.monitor_id})
+        return monitor_pb2.ListBalanceMonitorsResponse(
+            monitors=map(monitor_messages.monitor, views), next_page_token=token
+        )
+
+    async def DeleteBalanceMonitor(
+        self, request: monitor_pb2.DeleteBalanceMonitorRequest, context: _Context
+    ) -> monitor_pb2.DeleteBalanceMonitorResponse:
+        """End a monitor."""
+        return await self._commands.run(_DELETE_MONITOR, request.monitor_id, request)
 
     async def ListTransfers(
         self, request: service_pb.ListTransfersRequest, context: _Context
@@ -333,3 +406,9 @@ def _token(
 ) -> str:
     """Return the token of the page behind; empty when there is none."""
     return "" if found.place is None else page.token([found.place], write, more=True)
+
+
+def _place_of_scheduled(view: ScheduledView) -> dict[str, str]:
+    not_before = view.transfer.not_before
+    assert not_before is not None, "what is scheduled says when"
+    return {"not_before": not_before.isoformat(), "transfer_id": str(view.transfer.transfer_id)}

@@ -11,7 +11,17 @@ from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb
 from services.cli import references
 from services.cli.client import Client, Session
 from services.cli.commands import accounts as accounts_group
-from services.cli.commands import books, holds, integrity, posting, recipes, statements, transfers
+from services.cli.commands import (
+    books,
+    holds,
+    integrity,
+    monitors,
+    posting,
+    recipes,
+    scheduled,
+    statements,
+    transfers,
+)
 from services.cli.output import (
     Format,
     OutputOption,
@@ -83,7 +93,7 @@ def transfer(
     transfer_id: Annotated[str, typer.Argument(help="id of the transfer, or of the hold")],
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show a transfer with the amount that it came to, and how it stands if it is a hold."""
+    """Show a transfer with the amount that it came to, and how it stands if it is a hold or was scheduled."""
     request = ledger_service_pb2.GetTransferRequest(transfer_id=transfers.uuid_of(transfer_id))
     with Client(Session.find()) as client:
         stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
@@ -113,7 +123,7 @@ def _show_transfer(found: ledger_pb2.RecordedTransfer, output: Format) -> None:
     shown, hold = found.transfer, found.hold
     cells = {
         "kind": enum_name(shown, "kind").replace("_", "-"),
-        "amount": money(shown.amount),
+        "amount": money(shown.amount) if shown.HasField("amount") else "what balances",
         "debit account": shown.debit_account_id,
         "credit account": shown.credit_account_id,
         "of hold": shown.pending_id,
@@ -123,16 +133,14 @@ def _show_transfer(found: ledger_pb2.RecordedTransfer, output: Format) -> None:
         "hold": enum_name(hold, "state") if found.HasField("hold") else "",
         "left": money(hold.remaining) if found.HasField("hold") else "",
         "expires at, UTC": when(hold.expires_at),
+        "schedule": enum_name(found.schedule, "state") if found.HasField("schedule") else "",
+        "due at, UTC": when(shown.not_before),
+        "refusal": found.schedule.refusal.lower(),
         "recorded at, UTC": when(found.recorded_at),
     }
     optional = (
-        "of hold",
-        "reference",
-        "reverses",
-        "reversed by",
-        "hold",
-        "left",
-        "expires at, UTC",
+        *("of hold", "reference", "reverses", "reversed by", "hold", "left", "expires at, UTC"),
+        *("schedule", "due at, UTC", "refusal", "recorded at, UTC"),
     )
     numbers = ("amount", "left")
     print_table(shown.transfer_id, [*cells], [[*cells.values()]], right=numbers, optional=optional)
@@ -187,5 +195,7 @@ def register(app: typer.Typer) -> None:
     holds.register(ledger)
     recipes.register(ledger)
     integrity.register(ledger)
+    scheduled.register(ledger)
+    monitors.register(ledger)
     accounts_group.register(app)
     app.add_typer(ledger, name="ledger")

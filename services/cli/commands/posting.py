@@ -10,13 +10,12 @@ from typing import Annotated
 import typer
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2
 
-from services.cli import items, periods, references, transfer_rows
+from services.cli import items, references, transfer_rows
 from services.cli.client import Client, Session
 from services.cli.columns import ColumnMapping
 from services.cli.commands.transfers import (
+    ACCEPTED,
     BURNING,
-    EXISTS,
-    OK,
     ClosingCreditOption,
     ClosingDebitOption,
     CodeOption,
@@ -28,6 +27,7 @@ from services.cli.commands.transfers import (
     ReferenceOption,
     RequestIdOption,
     TimeoutOption,
+    moment_of,
     post_one,
     posted,
     salt_of,
@@ -205,12 +205,7 @@ def post(
     if kind is not None:
         transfer.kind = ledger_pb2.Kind.Value(f"KIND_{kind.name}")
     if effective_at:
-        try:
-            transfer.effective_at.FromDatetime(periods.moment(effective_at))
-        except (ValueError, OverflowError) as error:
-            raise CliError(
-                f"{effective_at!r} is not a time: {error}", exit_code=EXIT_USAGE
-            ) from error
+        transfer.effective_at.CopyFrom(moment_of(effective_at))
     if reference:
         transfer.reference.CopyFrom(references.parse(reference))
     set_amount(transfer, amount, currency)
@@ -258,8 +253,9 @@ class _Tally:
 
     @property
     def refused(self) -> int:
-        """How many are not in the books."""
-        return sum(self.counts.values()) - self.counts["ok"] - self.counts["exists"]
+        """How many are not in the books, nor waiting to be."""
+        accepted = ("ok", "exists", "scheduled")
+        return sum(self.counts.values()) - sum(self.counts[name] for name in accepted)
 
     def counted(
         self, client: Client, read: Iterator[_Named], salt: str
@@ -268,7 +264,7 @@ class _Tally:
         for result in posted(client, with_ids(self._named(read), salt)):
             name = self._names.popleft()
             self.counts[enum_name(result, "result")] += 1
-            if result.result not in (OK, EXISTS) and len(self.problems) < PROBLEMS_SHOWN:
+            if result.result not in ACCEPTED and len(self.problems) < PROBLEMS_SHOWN:
                 self.problems.append(f"{name}, {result.transfer_id}: {why(result)}")
             yield result
 

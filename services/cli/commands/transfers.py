@@ -11,9 +11,10 @@ from typing import Annotated
 from uuid import UUID, uuid4
 
 import typer
+from google.protobuf.timestamp_pb2 import Timestamp
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
-from services.cli import amounts, durations, references
+from services.cli import amounts, durations, periods, references
 from services.cli.batches import CALL_BYTES_MAX, ITEM_BYTES
 from services.cli.client import Client, Session
 from services.cli.errors import EXIT_USAGE, CliError, Resumable
@@ -25,6 +26,7 @@ from services.cli.output import (
     money,
     note,
     say,
+    when,
 )
 from services.runtime.ids import derived_uuid
 
@@ -34,6 +36,8 @@ DERIVED_IDS_MAX = 200_000
 
 OK = ledger_service_pb2.TRANSFER_RESULT_OK
 EXISTS = ledger_service_pb2.TRANSFER_RESULT_EXISTS
+SCHEDULED = ledger_service_pb2.TRANSFER_RESULT_SCHEDULED
+ACCEPTED = (OK, EXISTS, SCHEDULED)
 _FAILED_BEFORE = ledger_service_pb2.TRANSFER_RESULT_ID_ALREADY_FAILED
 _NO_ACCOUNT = (
     ledger_service_pb2.TRANSFER_RESULT_DEBIT_ACCOUNT_NOT_FOUND,
@@ -77,6 +81,12 @@ _OF_HOLD = (
 )
 # What helps, where the name of a refusal does not say so.
 _HELP = {
+    ledger_service_pb2.TRANSFER_RESULT_NOT_BEFORE_RESERVED_FOR_POSTED_TRANSFER: (
+        "not_before goes with KIND_POSTED: a hold cannot be scheduled"
+    ),
+    ledger_service_pb2.TRANSFER_RESULT_LINKED_EVENT_HAS_DIFFERENT_NOT_BEFORE: (
+        "the members of a chain are all posted at once: give them the same not_before"
+    ),
     ledger_service_pb2.TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE: (
         "a hold may be --multi-capture; what captures or voids one is neither that, nor balancing, nor closing"
     ),
@@ -130,6 +140,11 @@ _POSTED = _Words(
     "posted",
     "this transfer was posted before: nothing more was posted; --again posts another one",
 )
+_LATER = _Words(
+    "schedule",
+    "scheduled",
+    "this transfer was scheduled before and is posted by now: nothing more was posted; --again schedules another one",
+)
 _WORDS = {
     ledger_pb2.KIND_PENDING: _Words(
         "hold",
@@ -180,6 +195,16 @@ MetadataOption = Annotated[list[str] | None, typer.Option(help="key=value; may b
 RequestIdOption = Annotated[
     str, typer.Option(help="UUID; by default the ids derive from the transfers themselves")
 ]
+
+
+def moment_of(text: str) -> Timestamp:
+    """Read a moment as it is written on the command line. Raises CliError."""
+    stamp = Timestamp()
+    try:
+        stamp.FromDatetime(periods.moment(text))
+    except (ValueError, OverflowError) as error:
+        raise CliError(f"{text!r} is not a time: {error}", exit_code=EXIT_USAGE) from error
+    return stamp
 
 
 def set_amount(transfer: ledger_pb2.Transfer, amount: str, currency: str) -> None:
@@ -317,21 +342,31 @@ def post_one(
     salt = salt_of(request_id, again=again)
     (transfer,) = with_ids([transfer], "")
     transfer.transfer_id = salt or transfer.transfer_id
-    words = _WORDS.get(transfer.kind, _POSTED)
+    words = _words(transfer)
     with Client(Session.find()) as client, Resumable(f"--request-id {salt}" if again else ""):
         (result,) = posted(client, [transfer])
     if output is Format.JSON:
         with JsonWriter() as document:
             document.add_list("results", [result])
-    is_there = result.result in (OK, EXISTS)
+    is_there = result.result in ACCEPTED
     if is_there and output is Format.TABLE:
-        say(f"{words.done} {_told(transfer)}  ({transfer.transfer_id})")
+        # What was due already is posted at once.
+        done = words.done if result.result == SCHEDULED else _words_of_kind(transfer).done
+        say(f"{done} {_told(transfer)}  ({transfer.transfer_id})")
         if result.result == OK:
             _tell_more(transfer)
     if result.result == EXISTS:
         note(words.before)
     if not is_there:
         raise CliError(f"not {words.done}: {why(result)}", *_hints(result, transfer))
+
+
+def _words(transfer: ledger_pb2.Transfer) -> _Words:
+    return _LATER if transfer.HasField("not_before") else _words_of_kind(transfer)
+
+
+def _words_of_kind(transfer: ledger_pb2.Transfer) -> _Words:
+    return _WORDS.get(transfer.kind, _POSTED)
 
 
 def _told(transfer: ledger_pb2.Transfer) -> str:
@@ -345,6 +380,8 @@ def _told(transfer: ledger_pb2.Transfer) -> str:
         amount = f"up to {amount}" if amount else "what balances"
     if transfer.HasField("timeout"):
         amount = f"{amount} for {durations.describe(transfer.timeout)}"
+    if transfer.HasField("not_before"):
+        amount = f"{amount} for {when(transfer.not_before)} UTC"
     return f"{amount}: {transfer.debit_account_id} → {transfer.credit_account_id}"
 
 
@@ -373,7 +410,7 @@ def why(result: ledger_service_pb2.PostTransferResult) -> str:
 def _hints(
     result: ledger_service_pb2.PostTransferResult, transfer: ledger_pb2.Transfer
 ) -> Iterator[str]:
-    words = _WORDS.get(transfer.kind, _POSTED)
+    words = _words(transfer)
     is_debit = result.result in _OF_DEBIT
     # The end of a hold need not name the accounts.
     name = (transfer.debit_account_id if is_debit else transfer.credit_account_id) or "…"

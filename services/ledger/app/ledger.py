@@ -19,6 +19,7 @@ from services.ledger.domain.accounts import (
     EntryPlace,
 )
 from services.ledger.domain.holds import TransferView
+from services.ledger.domain.monitors import MonitorView
 from services.ledger.domain.posting import Verdict
 from services.ledger.domain.reads import (
     EntriesWanted,
@@ -27,6 +28,7 @@ from services.ledger.domain.reads import (
     TransfersWanted,
     TypedEntry,
 )
+from services.ledger.domain.scheduled import ScheduledView, ScheduleState
 from services.ledger.domain.statements import (
     Line,
     LinePlace,
@@ -36,7 +38,7 @@ from services.ledger.domain.statements import (
 )
 from services.ledger.domain.transfers import Malformed, Transfer, can_share
 from services.ledger.domain.trial_balance import CurrencySums, add_up
-from services.ledger.store import accounts, entries, posting, transfers
+from services.ledger.store import accounts, entries, monitors, posting, scheduled, transfers
 from services.runtime.commands import Commands
 from services.runtime.contracts import INVARIANT
 from services.runtime.database import Database
@@ -87,12 +89,32 @@ class Ledger:
         """Return an account with its balances. Raises NotFound."""
         return _existing(await accounts.find_account(self._database, account_id), account_id)
 
-    async def get_transfer(self, transfer_id: UUID) -> TransferView:
-        """Return a transfer that is in the books. Raises NotFound."""
+    async def get_transfer(
+        self, transfer_id: UUID
+    ) -> tuple[TransferView | None, ScheduledView | None]:
+        """Return a transfer that is in the books, or was scheduled, or both. Raises NotFound."""
         found = await posting.find_transfer(self._database, transfer_id)
-        if found is None:
+        if found is not None and found.transfer.not_before is None:
+            return found, None
+        view = await scheduled.find_scheduled(self._database, transfer_id)
+        if found is None and view is not None and view.state is ScheduleState.POSTED:
+            # Between the two looks.
+            found = await posting.find_transfer(self._database, transfer_id)
+        if found is None and view is None:
             raise NotFound("transfer", str(transfer_id))
-        return found
+        return found, view
+
+    async def list_scheduled(
+        self, state: ScheduleState, after: tuple[datetime, UUID] | None, limit: int
+    ) -> list[ScheduledView]:
+        """List scheduled transfers that stand so, behind a place, by when they are due."""
+        async with self._database.read() as work:
+            return await scheduled.list_scheduled(work, state, after, limit)
+
+    async def list_monitors(self, account_id: str, after: str, limit: int) -> list[MonitorView]:
+        """List monitors behind `after`, by id; those of one account where one is given."""
+        async with self._database.read() as work:
+            return await monitors.page(work, account_id, after, limit)
 
     async def list_accounts(
         self, wanted: AccountFilter, after: str, size: int

@@ -11,6 +11,7 @@ from services.ledger.domain import payments
 from services.ledger.domain.payments import Booking, Charge
 from services.ledger.domain.posting import Books, evaluate
 from services.ledger.domain.transfers import Transfer, TransferResult
+from services.ledger.store import monitors
 from services.ledger.store import posting as store
 from services.runtime.database import UnitOfWork
 
@@ -83,6 +84,8 @@ async def _placed(
 
     It is tried in memory first: a refusal by the posting itself would burn the id.
     """
+    # Ahead of the balances, as every batch does.
+    monitors.share(work)
     debits, credits = list(booking.debits), list(booking.credits)
     while debits and credits:
         debit, credit = debits[0], credits[0]

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from services.ledger import facts
+from services.ledger.app.monitors import tell_crossings
 from services.ledger.domain import measures
 from services.ledger.domain.holds import HoldState, TransferView
+from services.ledger.domain.monitors import Trail, watched
 from services.ledger.domain.posting import Books, Evaluation, evaluate, release
 from services.ledger.domain.reversals import (
     Reversal,
@@ -23,6 +25,7 @@ from services.ledger.domain.transfers import (
     fingerprint,
     moved,
 )
+from services.ledger.store import monitors, scheduled
 from services.ledger.store import posting as store
 from services.ledger.store.posting import Claimed
 from services.runtime.database import UnitOfWork
@@ -55,13 +58,21 @@ async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork
         transfer_id: {first[transfer_id], *several.get(transfer_id, ())}
         for transfer_id in first.keys() - claimed.transfer_ids
     }
-    known = await store.read_known(work, others)
+    known = await scheduled.with_waiting(work, await store.read_known(work, others), others)
     no_holds = await _late_holds(work, claimed, pending_ids - between.keys())
-    books = Books(claimed.balances, work.now, known=known, holds=claimed.holds, no_holds=no_holds)
+    books = Books(
+        claimed.balances,
+        work.now,
+        known=known,
+        holds=claimed.holds,
+        no_holds=no_holds,
+        prefixes=[monitor.account_prefix for monitor in claimed.monitors],
+    )
     evaluation = await aside(len(batch), evaluate, batch, books, contents)
     await store.settle_ids(
         work, {transfer_id: first[transfer_id] for transfer_id in claimed.transfer_ids}, evaluation
     )
+    await scheduled.insert_scheduled(work, evaluation.scheduled.values())
     if evaluation.postings:
         accounts = evaluation.moved
         await store.insert_postings(work, evaluation.postings, claimed.batch_no)
@@ -71,6 +82,7 @@ async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork
         work.publish(
             facts.batch_posted(evaluation.postings, claimed.batch_no, len(accounts), work.now)
         )
+        await tell_crossings(work, evaluation.trail, claimed.monitors, claimed.batch_no)
     _count(work, evaluation)
     return evaluation
 
@@ -124,14 +136,19 @@ async def reverse_transfer(command: Reversal, work: UnitOfWork) -> TransferView:
 
 async def expire_hold(work: UnitOfWork, transfer_id: UUID) -> bool:
     """Give up what is left of a hold whose time is over; says whether it was open until now."""
+    monitors.share(work)
     hold = (await store.lock_holds(work, {transfer_id})).get(transfer_id)
     if hold is None or hold.state is not HoldState.OPEN or not hold.is_due(work.now):
         return False
     balances = await store.lock_balances(work, {hold.debit_account_id, hold.credit_account_id})
     debit, credit = balances[hold.debit_account_id], balances[hold.credit_account_id]
+    of_prefixes = await monitors.of_prefixes(work)
+    trail = Trail(watched(balances, [monitor.account_prefix for monitor in of_prefixes]))
     release(hold, debit, credit, hold.remaining_minor, HoldState.EXPIRED)
+    trail.note(0, transfer_id, hold.debit_account_id, hold.credit_account_id)
     await store.update_holds(work, [hold])
     await store.update_balances(work, [debit, credit])
+    await tell_crossings(work, trail, of_prefixes, 0)
     return True
 
 

@@ -26,6 +26,7 @@ from services.ledger.domain.recipes.postings import PostingView, posted, transfe
 from services.ledger.domain.recipes.recipe import Recipe
 from services.ledger.domain.transfers import TransferResult
 from services.ledger.store import accounts as accounts_store
+from services.ledger.store import monitors
 from services.ledger.store import posting as transfers_store
 from services.ledger.store import postings as store
 from services.runtime.database import UnitOfWork
@@ -89,6 +90,8 @@ class RecipePoster:
         Raises:
             BatchTooLarge: they make more transfers than a call may.
         """
+        # Ahead of accounts and balances, as every batch does.
+        monitors.share(work)
         items, outcomes = await self._prepared(facts, work)
         earlier = {each for item in items for each in item.earlier}
         ids = {item.posting_id for item in items}

@@ -22,4 +22,10 @@ POSTED = Measure(
     "Amounts of the transfers that are posted, in minor units of the currency.",
     {"currency": "ISO 4217 code"},
 )
-ALL = (TRANSFERS, ENTRIES, POSTED)
+CROSSINGS = Measure(
+    "tollmesh.ledger.crossings",
+    "{crossing}",
+    "Balances that crossed the threshold of a monitor, each told by an event.",
+    {"comparison": "`Comparison` in small letters, e.g. `below`"},
+)
+ALL = (TRANSFERS, ENTRIES, POSTED, CROSSINGS)

@@ -14,12 +14,17 @@ from uuid import UUID
 
 from services.ledger.domain.accounts import NO_ACCOUNT_FLAGS, NO_LIMITS, AccountType, Flags, Limits
 from services.ledger.domain.holds import Hold, HoldState
+from services.ledger.domain.monitors import Trail, watched
+from services.ledger.domain.rules import beyond_limits, capped, closed, currencies, fits
+from services.ledger.domain.scheduled import Scheduled, not_before_refusal
 from services.ledger.domain.transfers import (
     BURNING,
     Kind,
     Malformed,
     Transfer,
     TransferResult,
+    content_refusal,
+    ending_refusal,
     fingerprint,
     first_difference,
     moved,
@@ -33,7 +38,7 @@ _R = TransferResult
 class Balance:
     """A locked account while its batch is judged. Sums in minor units; `last_seq` counts its entries.
 
-    `closed` says whether it is closed now; its flags, whether it was created so.
+    `closed` says whether it is closed now; its flags, whether it was created so. `monitored`: a monitor names it.
     """
 
     account_id: str
@@ -47,6 +52,7 @@ class Balance:
     credits_pending: int = 0
     closed: bool = False
     limits: Limits = NO_LIMITS
+    monitored: bool = False
 
     @property
     def is_unbounded(self) -> bool:
@@ -60,8 +66,8 @@ class StoredTransfer:
 
     Attributes:
         fingerprint: of the content that came first.
-        result: OK for a posted transfer, else the refusal that burnt the id.
-        transfer: the posted transfer; may be absent when the fingerprints agree.
+        result: OK for a posted transfer, SCHEDULED for one that waits, else the refusal that burnt the id.
+        transfer: the posted transfer, or the one that waits; may be absent when the fingerprints agree.
     """
 
     fingerprint: bytes
@@ -116,6 +122,8 @@ class Evaluation:
         opened: holds that this batch made, as they stand at its end.
         moved_holds: holds of earlier batches that this one posted or voided.
         moved: accounts whose balances it changed.
+        scheduled: what it accepted to be posted later.
+        trail: how the accounts that monitors watch stood behind each posting.
     """
 
     verdicts: list[Verdict]
@@ -123,6 +131,8 @@ class Evaluation:
     burnt: dict[UUID, StoredTransfer] = field(default_factory=dict)
     opened: dict[UUID, Hold] = field(default_factory=dict)
     moved_holds: dict[UUID, Hold] = field(default_factory=dict)
+    scheduled: dict[UUID, Scheduled] = field(default_factory=dict)
+    trail: Trail = field(default_factory=Trail)
 
     def is_as_claimed(self, fingerprints: Mapping[UUID, bytes]) -> bool:
         """True when every posting has the fingerprint that its id was claimed with."""
@@ -154,6 +164,7 @@ class Books:
         known: what earlier batches left of its ids.
         holds: the holds that it posts or voids.
         no_holds: the transfers that it takes for holds and that are none.
+        prefixes: how the accounts begin that monitors watch, besides those that are monitored by name.
     """
 
     balances: Mapping[str, Balance]
@@ -161,6 +172,7 @@ class Books:
     known: Mapping[UUID, StoredTransfer] = field(default_factory=dict)
     holds: Mapping[UUID, Hold] = field(default_factory=dict)
     no_holds: Collection[UUID] = ()
+    prefixes: Sequence[str] = ()
 
 
 def evaluate(
@@ -216,7 +228,8 @@ class _Evaluator:
         self.books = books
         self.balances = books.balances
         self.posted: dict[UUID, Posting] = {}
-        self.outcome = Evaluation([Verdict(_R.LINKED_EVENT_FAILED)] * len(batch))
+        self.trail = Trail(watched(books.balances, books.prefixes))
+        self.outcome = Evaluation([Verdict(_R.LINKED_EVENT_FAILED)] * len(batch), trail=self.trail)
         # Of the chain that is being judged; a transfer alone is judged before it changes anything.
         self.journal: list[_Before] | None = None
 
@@ -243,6 +256,7 @@ class _Evaluator:
             or credit.credits_posted + credit.credits_pending + amount > MINOR_UNITS_MAX
             or transfer_id in self.posted
             or transfer_id in self.outcome.burnt
+            or transfer_id in self.outcome.scheduled
             or transfer_id in self.books.known
         ):
             return False
@@ -256,29 +270,41 @@ class _Evaluator:
         if last.linked:
             self.outcome.verdicts[stop - 1] = Verdict(_R.LINKED_EVENT_CHAIN_OPEN)
             return
-        if stop - start > 1 and self._all_exist(start, stop):
-            self.outcome.verdicts[start:stop] = [Verdict(_R.EXISTS)] * (stop - start)
+        known = self._all_known(start, stop) if stop - start > 1 else None
+        if known is not None:
+            self.outcome.verdicts[start:stop] = [Verdict(known)] * (stop - start)
             return
         self.journal = [] if stop - start > 1 else None
         for index in range(start, stop):
             verdict = self._post_one(index, start)
             if verdict.result is not _R.OK:
-                self._fail(index, verdict)
+                self._fail(index, verdict, start)
                 return
-        self.outcome.verdicts[start:stop] = [Verdict(_R.OK)] * (stop - start)
+        result = _R.SCHEDULED if self._waits(last) else _R.OK
+        self.outcome.verdicts[start:stop] = [Verdict(result)] * (stop - start)
 
-    def _all_exist(self, start: int, stop: int) -> bool:
+    def _all_known(self, start: int, stop: int) -> TransferResult | None:
+        """Say what a chain is answered that came before as a whole: EXISTS or SCHEDULED; None for any other."""
+        results: set[TransferResult] = set()
         for index, item in enumerate(self.batch[start:stop], start):
             if isinstance(item, Malformed):
-                return False
+                return None
             existing = self._existing(item.transfer_id)
-            if existing is None or self._repeated(existing, index).result is not _R.EXISTS:
-                return False
-        return True
+            if existing is None:
+                return None
+            results.add(self._repeated(existing, index).result)
+            if results not in ({_R.EXISTS}, {_R.SCHEDULED}):
+                return None
+        return results.pop()
 
-    def _fail(self, index: int, verdict: Verdict) -> None:
+    def _waits(self, item: Transfer | Malformed) -> bool:
+        if isinstance(item, Malformed) or item.not_before is None:
+            return False
+        return item.not_before > self.books.now
+
+    def _fail(self, index: int, verdict: Verdict, start: int) -> None:
         """Undo the chain so far, keep the refusal of its first failing member, burn that id if it must be."""
-        self._undo()
+        self._undo(start)
         self.outcome.verdicts[index] = verdict
         if verdict.result in BURNING:
             transfer = self.batch[index]
@@ -290,49 +316,78 @@ class _Evaluator:
         transfer = self.batch[index]
         if isinstance(transfer, Malformed):
             return Verdict(_R.INVALID_TRANSFER)
-        earlier = self.posted.get(transfer.transfer_id)
+        transfer_id = transfer.transfer_id
+        earlier = self.posted.get(transfer_id) or self.outcome.scheduled.get(transfer_id)
         if earlier is not None and earlier.position >= start:
             return Verdict(_R.DUPLICATE_IN_CHAIN)
-        existing = self._existing(transfer.transfer_id)
+        existing = self._existing(transfer_id)
         if existing is not None:
             return self._repeated(existing, index)
+        first = self.batch[start]
+        assert isinstance(first, Transfer), "a chain fails at its first malformed member"
+        return Verdict(self._post_new(index, transfer, first))
+
+    def _post_new(self, index: int, transfer: Transfer, first: Transfer) -> TransferResult:
+        refused = not_before_refusal(transfer, first)
+        if refused:
+            return refused
+        if self._waits(transfer):
+            return self._schedule(index, transfer, first.transfer_id)
         if transfer.kind.ends_hold:
-            return Verdict(self._end_hold(index, transfer))
-        return Verdict(self._move(index, transfer))
+            return self._end_hold(index, transfer)
+        return self._move(index, transfer)
 
     def _existing(self, transfer_id: UUID) -> StoredTransfer | None:
         posted = self.posted.get(transfer_id)
         if posted is not None:
             return StoredTransfer(posted.fingerprint, _R.OK, posted.transfer)
+        waiting = self.outcome.scheduled.get(transfer_id)
+        if waiting is not None:
+            return StoredTransfer(waiting.fingerprint, _R.SCHEDULED, waiting.transfer)
         return self.outcome.burnt.get(transfer_id) or self.books.known.get(transfer_id)
 
     def _repeated(self, existing: StoredTransfer, index: int) -> Verdict:
         asked = self.batch[index]
         assert isinstance(asked, Transfer)
-        if existing.result is not _R.OK:
+        waits = existing.result is _R.SCHEDULED
+        if existing.result is not _R.OK and not waits:
             return Verdict(_R.ID_ALREADY_FAILED, existing.result)
+        same = _R.SCHEDULED if waits else _R.EXISTS
         if existing.fingerprint == self.contents[index]:
-            return Verdict(_R.EXISTS)
+            return Verdict(same)
         assert existing.transfer is not None, (
             "the store loads the transfer when fingerprints differ"
         )
-        return Verdict(first_difference(existing.transfer, asked))
+        difference = first_difference(existing.transfer, asked, waits=waits)
+        return Verdict(same if difference is _R.EXISTS else difference)
+
+    def _schedule(self, index: int, asked: Transfer, first_id: UUID) -> TransferResult:
+        """Judge a transfer that waits by what will not change until it is due, and keep it."""
+        refused = content_refusal(asked) or self._account_missing(asked)
+        if refused is None:
+            debit = self.balances[asked.debit_account_id]
+            refused = currencies(asked, debit, self.balances[asked.credit_account_id])
+        if refused:
+            return refused
+        waiting = Scheduled(index, asked, self.contents[index], first_id)
+        self.outcome.scheduled[asked.transfer_id] = waiting
+        return _R.OK
 
     def _move(self, index: int, asked: Transfer) -> TransferResult:
         """Judge a transfer that moves or holds an amount, and do it."""
-        refused = _content_refusal(asked) or self._account_missing(asked)
+        refused = content_refusal(asked) or self._account_missing(asked)
         if refused:
             return refused
         debit = self.balances[asked.debit_account_id]
         credit = self.balances[asked.credit_account_id]
-        refused = _fits(asked, debit, credit)
+        refused = fits(asked, debit, credit)
         if refused:
             return refused
-        resolved = _capped(asked, debit, credit)
+        resolved = capped(asked, debit, credit)
         if isinstance(resolved, TransferResult):
             # Nothing moves, so no sum overflows: of the rules that come first only that of the timeout is left.
             return self._timeout_overflow(asked) or resolved
-        refused = self._overflow(resolved, debit, credit) or _beyond_limits(resolved, debit, credit)
+        refused = self._overflow(resolved, debit, credit) or beyond_limits(resolved, debit, credit)
         if refused:
             return refused
         self._remember(debit, credit, None, opens=asked.kind is Kind.PENDING)
@@ -382,7 +437,7 @@ class _Evaluator:
 
     def _end_hold(self, index: int, asked: Transfer) -> TransferResult:
         """Judge a transfer that posts or voids a hold, and do it. Limits were kept when the hold was made."""
-        hold = _ending_refusal(asked) or self._hold_of(asked.pending_id)
+        hold = ending_refusal(asked) or self._hold_of(asked.pending_id)
         if isinstance(hold, TransferResult):
             return hold
         debit = self.balances[hold.debit_account_id]
@@ -390,7 +445,7 @@ class _Evaluator:
         is_void = asked.kind.voids_hold
         refused = hold.refusal(asked, self.books.now)
         if refused is None and not is_void:
-            refused = _closed(debit, credit)
+            refused = closed(debit, credit)
         if refused is not None:
             return refused
         self._remember(debit, credit, hold, opens=False)
@@ -446,6 +501,9 @@ class _Evaluator:
         posting = Posting(index, resolved, self.contents[index], debit, credit)
         self.outcome.postings.append(posting)
         self.posted[asked.transfer_id] = posting
+        if self.trail.before:
+            accounts = (resolved.debit_account_id, resolved.credit_account_id)
+            self.trail.note(index, resolved.transfer_id, *accounts)
 
     def _remember(self, debit: Balance, credit: Balance, hold: Hold | None, *, opens: bool) -> None:
         if self.journal is not None:
@@ -457,8 +515,14 @@ class _Evaluator:
             )
             self.journal.append(_Before(balances, held, opens, moves_first))
 
-    def _undo(self) -> None:
-        for before in reversed(self.journal or ()):
+    def _undo(self, start: int) -> None:
+        if self.journal is None:
+            return  # a transfer alone is judged before it changes anything
+        self.trail.undo(start)
+        scheduled = self.outcome.scheduled
+        while scheduled and next(reversed(scheduled.values())).position >= start:
+            scheduled.popitem()
+        for before in reversed(self.journal):
             posting = self.outcome.postings.pop()
             transfer_id = posting.transfer.transfer_id
             del self.posted[transfer_id]
@@ -490,117 +554,6 @@ def release(
 def _restore(item: Balance | Hold, stood: Balance | Hold) -> None:
     for name in type(item).__dataclass_fields__:
         setattr(item, name, getattr(stood, name))
-
-
-def _content_refusal(transfer: Transfer) -> TransferResult | None:
-    """Judge what can be judged of a transfer without the books."""
-    is_hold, flags, amount = transfer.kind is Kind.PENDING, transfer.flags, transfer.amount_minor
-    if transfer.is_plain and transfer.debit_account_id != transfer.credit_account_id:
-        return None if moved(transfer) > 0 else _R.AMOUNT_MUST_BE_POSITIVE
-    is_zero_allowed = is_hold and flags.is_closing
-    rules = (
-        (flags.multi_capture and not is_hold, _R.FLAGS_ARE_MUTUALLY_EXCLUSIVE),
-        (transfer.timeout_ms and not is_hold, _R.TIMEOUT_RESERVED_FOR_PENDING_TRANSFER),
-        (
-            transfer.debit_account_id == transfer.credit_account_id,
-            _R.ACCOUNTS_MUST_BE_DIFFERENT,
-        ),
-        (transfer.pending_id is not None, _R.PENDING_ID_MUST_BE_ZERO),
-        (flags.is_closing and not is_hold, _R.CLOSING_TRANSFER_MUST_BE_PENDING),
-        (
-            amount is not None and amount < (0 if is_zero_allowed else 1),
-            _R.AMOUNT_MUST_BE_POSITIVE,
-        ),
-    )
-    return next((result for broken, result in rules if broken), None)
-
-
-def _ending_refusal(transfer: Transfer) -> TransferResult | None:
-    """Judge what can be judged of a transfer that ends a hold without the books."""
-    if transfer.flags.is_special:
-        return _R.FLAGS_ARE_MUTUALLY_EXCLUSIVE
-    if transfer.pending_id is None:
-        return _R.PENDING_ID_MUST_NOT_BE_ZERO
-    if transfer.pending_id == transfer.transfer_id:
-        return _R.PENDING_ID_MUST_BE_DIFFERENT
-    if transfer.timeout_ms:
-        return _R.TIMEOUT_RESERVED_FOR_PENDING_TRANSFER
-    return None
-
-
-def _fits(transfer: Transfer, debit: Balance, credit: Balance) -> TransferResult | None:
-    if debit.currency_code != credit.currency_code:
-        return _R.ACCOUNTS_MUST_HAVE_THE_SAME_CURRENCY
-    if transfer.amount_minor is not None and transfer.currency_code != debit.currency_code:
-        return _R.AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS
-    return _closed(debit, credit)
-
-
-def _closed(debit: Balance, credit: Balance) -> TransferResult | None:
-    if debit.closed:
-        return _R.DEBIT_ACCOUNT_CLOSED
-    return _R.CREDIT_ACCOUNT_CLOSED if credit.closed else None
-
-
-def _capped(transfer: Transfer, debit: Balance, credit: Balance) -> Transfer | TransferResult:
-    """Return a transfer with the amount that it comes to, or why nothing can move."""
-    flags = transfer.flags
-    if not flags.is_balancing:
-        return transfer
-    amount = MINOR_UNITS_MAX if transfer.amount_minor is None else transfer.amount_minor
-    # What closes an account may be of nothing, as when the account is even.
-    closes = transfer.kind is Kind.PENDING and flags.is_closing
-    if flags.balancing_debit:
-        left = debit.credits_posted - debit.debits_posted - debit.debits_pending
-        amount = max(min(amount, left), 0)
-        if amount == 0 and not closes:
-            return _R.EXCEEDS_CREDITS
-    if flags.balancing_credit:
-        left = credit.debits_posted - credit.credits_posted - credit.credits_pending
-        amount = max(min(amount, left), 0)
-        if amount == 0 and not closes:
-            return _R.EXCEEDS_DEBITS
-    return replace(
-        transfer,
-        amount_minor=amount,
-        currency_code=debit.currency_code,
-        asked_all=transfer.amount_minor is None,
-    )
-
-
-def _beyond_limits(transfer: Transfer, debit: Balance, credit: Balance) -> TransferResult | None:
-    """Judge by the limits of both accounts; holds count as if they were posted where that is the worse case."""
-    amount = moved(transfer)
-    debits = debit.debits_posted + debit.debits_pending + amount
-    credits = credit.credits_posted + credit.credits_pending + amount
-    if debit.flags.debits_must_not_exceed_credits and debits > debit.credits_posted:
-        return _R.EXCEEDS_CREDITS
-    if credit.flags.credits_must_not_exceed_debits and credits > credit.debits_posted:
-        return _R.EXCEEDS_DEBITS
-    if debit.limits is not NO_LIMITS and not _debit_within(debit, debits):
-        is_above = debit.type.grows_by_debit
-        return _R.DEBIT_ACCOUNT_ABOVE_CEILING if is_above else _R.DEBIT_ACCOUNT_BELOW_FLOOR
-    if credit.limits is not NO_LIMITS and not _credit_within(credit, credits):
-        is_below = credit.type.grows_by_debit
-        return _R.CREDIT_ACCOUNT_BELOW_FLOOR if is_below else _R.CREDIT_ACCOUNT_ABOVE_CEILING
-    return None
-
-
-def _debit_within(balance: Balance, debits: int) -> bool:
-    """True where so many debits keep the limit that a debit comes nearer to."""
-    return _within(balance, debits - balance.credits_posted, rises=balance.type.grows_by_debit)
-
-
-def _credit_within(balance: Balance, credits: int) -> bool:
-    """True where so many credits keep the limit that a credit comes nearer to."""
-    return _within(balance, credits - balance.debits_posted, rises=not balance.type.grows_by_debit)
-
-
-def _within(balance: Balance, net: int, *, rises: bool) -> bool:
-    limits = balance.limits
-    if rises:
-        return limits.ceiling_minor is None or net <= limits.ceiling_minor
-    return limits.floor_minor is None or -net >= limits.floor_minor
 
 
 def _next_leg(balance: Balance) -> Leg:

@@ -37,6 +37,7 @@ class TransferResult(IntEnum):
     """
 
     OK = 1
+    SCHEDULED = 2
     LINKED_EVENT_CHAIN_OPEN = 10
     LINKED_EVENT_FAILED = 11
     INVALID_TRANSFER = 12
@@ -53,8 +54,11 @@ class TransferResult(IntEnum):
     EXISTS_WITH_DIFFERENT_CODE = 28
     EXISTS_WITH_DIFFERENT_METADATA = 29
     EXISTS_WITH_DIFFERENT_EFFECTIVE_AT = 30
+    EXISTS_WITH_DIFFERENT_NOT_BEFORE = 39
     EXISTS_WITH_DIFFERENT_REFERENCE = 38
     EXISTS = 31
+    NOT_BEFORE_RESERVED_FOR_POSTED_TRANSFER = 44
+    LINKED_EVENT_HAS_DIFFERENT_NOT_BEFORE = 45
     FLAGS_ARE_MUTUALLY_EXCLUSIVE = 34
     PENDING_ID_MUST_NOT_BE_ZERO = 35
     PENDING_ID_MUST_BE_DIFFERENT = 36
@@ -91,6 +95,7 @@ class TransferResult(IntEnum):
     DEBIT_ACCOUNT_ABOVE_CEILING = 83
     CREDIT_ACCOUNT_BELOW_FLOOR = 84
     CREDIT_ACCOUNT_ABOVE_CEILING = 85
+    CANCELLED = 110
 
 
 # Refusals that hang on the state of the accounts. They burn the id: were it left free, a late retry could post
@@ -183,6 +188,7 @@ class Transfer:
         asked_all: what moved was all that could, as the caller had asked; of a transfer that is decided on.
         reference: what it is for; None for nothing.
         posting_id: the posting of a recipe that it belongs to; no caller can say so but by posting one.
+        not_before: when it posts itself; None for at once.
     """
 
     transfer_id: UUID
@@ -202,6 +208,7 @@ class Transfer:
     reverses_id: UUID | None = None
     reference: Reference | None = None
     posting_id: UUID | None = None
+    not_before: datetime | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -213,6 +220,7 @@ class Transfer:
             and self.reverses_id is None
             and self.reference is None
             and self.posting_id is None
+            and self.not_before is None
             and not self.timeout_ms
             and (self.flags is NO_FLAGS or self.flags == NO_FLAGS)
         )
@@ -232,19 +240,60 @@ class Malformed:
     linked: bool
 
 
+def content_refusal(transfer: Transfer) -> TransferResult | None:
+    """Judge what can be judged of a transfer without the books."""
+    is_hold, flags, amount = transfer.kind is Kind.PENDING, transfer.flags, transfer.amount_minor
+    if transfer.is_plain and transfer.debit_account_id != transfer.credit_account_id:
+        return None if moved(transfer) > 0 else TransferResult.AMOUNT_MUST_BE_POSITIVE
+    is_zero_allowed = is_hold and flags.is_closing
+    rules = (
+        (flags.multi_capture and not is_hold, TransferResult.FLAGS_ARE_MUTUALLY_EXCLUSIVE),
+        (transfer.timeout_ms and not is_hold, TransferResult.TIMEOUT_RESERVED_FOR_PENDING_TRANSFER),
+        (
+            transfer.debit_account_id == transfer.credit_account_id,
+            TransferResult.ACCOUNTS_MUST_BE_DIFFERENT,
+        ),
+        (transfer.pending_id is not None, TransferResult.PENDING_ID_MUST_BE_ZERO),
+        (flags.is_closing and not is_hold, TransferResult.CLOSING_TRANSFER_MUST_BE_PENDING),
+        (
+            amount is not None and amount < (0 if is_zero_allowed else 1),
+            TransferResult.AMOUNT_MUST_BE_POSITIVE,
+        ),
+    )
+    return next((result for broken, result in rules if broken), None)
+
+
+def ending_refusal(transfer: Transfer) -> TransferResult | None:
+    """Judge what can be judged of a transfer that ends a hold without the books."""
+    if transfer.flags.is_special:
+        return TransferResult.FLAGS_ARE_MUTUALLY_EXCLUSIVE
+    if transfer.pending_id is None:
+        return TransferResult.PENDING_ID_MUST_NOT_BE_ZERO
+    if transfer.pending_id == transfer.transfer_id:
+        return TransferResult.PENDING_ID_MUST_BE_DIFFERENT
+    if transfer.timeout_ms:
+        return TransferResult.TIMEOUT_RESERVED_FOR_PENDING_TRANSFER
+    return None
+
+
 SHARED_ITEMS_MAX = 8
 
 
 def can_share(batch: Sequence[Transfer | Malformed]) -> bool:
     """True for a few transfers that are posted as well behind, or before, those of somebody else.
 
-    An open chain would go on in what comes behind it, and a hold keeps the trail of the call that made it.
+    An open chain would go on in what comes behind it; a hold, and what is scheduled, keep the trail of the call that
+    made them.
     """
     return (
         0 < len(batch) <= SHARED_ITEMS_MAX
         and not batch[-1].linked
-        and all(isinstance(each, Transfer) and each.kind is not Kind.PENDING for each in batch)
+        and all(isinstance(each, Transfer) and not _keeps_trail(each) for each in batch)
     )
+
+
+def _keeps_trail(transfer: Transfer) -> bool:
+    return transfer.kind is Kind.PENDING or transfer.not_before is not None
 
 
 FINGERPRINT_BYTES = 16
@@ -275,6 +324,7 @@ def fingerprint(transfer: Transfer) -> bytes:
         "reference": transfer.reference
         and [transfer.reference.kind, transfer.reference.id, transfer.reference.part],
         "posting": transfer.posting_id and str(transfer.posting_id),
+        "not_before": transfer.not_before and transfer.not_before.isoformat(),
         "timeout_ms": transfer.timeout_ms,
         "balancing_debit": flags.balancing_debit,
         "balancing_credit": flags.balancing_credit,
@@ -304,13 +354,14 @@ def _digest(content: str) -> bytes:
     return hashlib.blake2b(content.encode(), digest_size=FINGERPRINT_BYTES).digest()
 
 
-def first_difference(existing: Transfer, asked: Transfer) -> TransferResult:
+def first_difference(existing: Transfer, asked: Transfer, *, waits: bool = False) -> TransferResult:
     """Name what differs between two transfers of one id whose fingerprints differ; EXISTS when nothing does.
 
     `existing` has the accounts and the code that it came to, whatever was left open by its sender: what is asked for
     differs in these only where it is given. All and so much are different amounts, even where they come to the same;
     of a balancing transfer the amount is the most that may move, so any that
-    allows what moved, in its currency, is the same (TigerBeetle's rule).
+    allows what moved, in its currency, is the same (TigerBeetle's rule). Of one that `waits` nothing has moved: it is
+    as it was sent.
     """
     differences = (
         (existing.linked != asked.linked, TransferResult.EXISTS_WITH_DIFFERENT_LINKED),
@@ -329,7 +380,10 @@ def first_difference(existing: Transfer, asked: Transfer) -> TransferResult:
             asked.credit_account_id not in _open(asked, existing.credit_account_id),
             TransferResult.EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID,
         ),
-        (_amount_differs(existing, asked), TransferResult.EXISTS_WITH_DIFFERENT_AMOUNT),
+        (
+            _cap_differs(existing, asked) if waits else _amount_differs(existing, asked),
+            TransferResult.EXISTS_WITH_DIFFERENT_AMOUNT,
+        ),
         (
             existing.code != asked.code and not (asked.kind.ends_hold and not asked.code),
             TransferResult.EXISTS_WITH_DIFFERENT_CODE,
@@ -343,6 +397,10 @@ def first_difference(existing: Transfer, asked: Transfer) -> TransferResult:
             TransferResult.EXISTS_WITH_DIFFERENT_EFFECTIVE_AT,
         ),
         (
+            existing.not_before != asked.not_before,
+            TransferResult.EXISTS_WITH_DIFFERENT_NOT_BEFORE,
+        ),
+        (
             existing.reference != asked.reference,
             TransferResult.EXISTS_WITH_DIFFERENT_REFERENCE,
         ),
@@ -354,6 +412,13 @@ def _open(asked: Transfer, existing: str) -> tuple[str, ...]:
     return (existing, "") if asked.kind.ends_hold else (existing,)
 
 
+def _cap_differs(existing: Transfer, asked: Transfer) -> bool:
+    return (existing.currency_code, existing.amount_minor) != (
+        asked.currency_code,
+        asked.amount_minor,
+    )
+
+
 def _amount_differs(existing: Transfer, asked: Transfer) -> bool:
     assert existing.amount_minor is not None, "what is decided on has an amount"
     if asked.flags.is_balancing:
@@ -363,7 +428,4 @@ def _amount_differs(existing: Transfer, asked: Transfer) -> bool:
         )
     if asked.amount_minor is None or existing.asked_all:
         return (asked.amount_minor is None) != existing.asked_all
-    return (existing.currency_code, existing.amount_minor) != (
-        asked.currency_code,
-        asked.amount_minor,
-    )
+    return _cap_differs(existing, asked)

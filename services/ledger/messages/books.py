@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 from uuid import UUID
 
@@ -36,7 +37,6 @@ from services.ledger.domain.transfers import (
     Reference,
     Transfer,
     TransferFlags,
-    moved,
 )
 from services.ledger.domain.trial_balance import CurrencySums, TypeSums
 from services.runtime.edge import validation
@@ -137,6 +137,7 @@ def _plain_transfer_of(item: pb.Transfer) -> Transfer | None:
         or item.metadata
         or item.HasField("timeout")
         or item.HasField("effective_at")
+        or item.HasField("not_before")
         or item.HasField("reference")
         or not 0 <= code <= _CODE_MAX
         or not _PLAIN(f"{transfer_id}|{debit}|{credit}|{currency}")
@@ -170,6 +171,7 @@ def _transfer_of(item: pb.Transfer) -> Transfer | Malformed:
         timeout_ms=item.timeout.seconds * 1000 + item.timeout.nanos // 1_000_000,
         flags=_flags_of(item),
         reference=reference_of(item.reference) if item.HasField("reference") else None,
+        not_before=edge.moment_or_none(item, "not_before"),
     )
 
 
@@ -264,29 +266,8 @@ def account(view: AccountView) -> pb.Account:
 def recorded_transfer(view: TransferView) -> pb.RecordedTransfer:
     """Write a transfer as it is in the books."""
     shown = view.transfer
-    flags = shown.flags
-    transfer = pb.Transfer(
-        transfer_id=str(shown.transfer_id),
-        debit_account_id=shown.debit_account_id,
-        credit_account_id=shown.credit_account_id,
-        amount=_minor(shown.currency_code, moved(shown)),
-        code=shown.code,
-        kind=int(shown.kind),  # type: ignore[arg-type] # numbers agree, see the tests
-        pending_id=str(shown.pending_id or ""),
-        linked=shown.linked,
-        balancing_debit=flags.balancing_debit,
-        balancing_credit=flags.balancing_credit,
-        closing_debit=flags.closing_debit,
-        closing_credit=flags.closing_credit,
-        multi_capture=flags.multi_capture,
-        effective_at=edge.stamp(view.effective_at),
-        metadata=shown.metadata,
-        reference=reference(shown.reference),
-    )
-    if shown.timeout_ms:
-        transfer.timeout.FromMilliseconds(shown.timeout_ms)
     found = pb.RecordedTransfer(
-        transfer=transfer,
+        transfer=transfer(shown, view.effective_at),
         recorded_at=edge.stamp(view.recorded_at),
         reverses_transfer_id=str(shown.reverses_id or ""),
         reversed_by_transfer_id=str(view.reversed_by_id or ""),
@@ -298,6 +279,33 @@ def recorded_transfer(view: TransferView) -> pb.RecordedTransfer:
         if view.hold.expires_at is not None:
             found.hold.expires_at.CopyFrom(edge.stamp(view.hold.expires_at))
     return found
+
+
+def transfer(shown: Transfer, effective_at: datetime | None) -> pb.Transfer:
+    """Write a transfer; without an amount where its sender has left that open."""
+    flags, amount = shown.flags, shown.amount_minor
+    message = pb.Transfer(
+        transfer_id=str(shown.transfer_id),
+        debit_account_id=shown.debit_account_id,
+        credit_account_id=shown.credit_account_id,
+        amount=None if amount is None else _minor(shown.currency_code, amount),
+        code=shown.code,
+        kind=int(shown.kind),  # type: ignore[arg-type] # numbers agree, see the tests
+        pending_id=str(shown.pending_id or ""),
+        linked=shown.linked,
+        balancing_debit=flags.balancing_debit,
+        balancing_credit=flags.balancing_credit,
+        closing_debit=flags.closing_debit,
+        closing_credit=flags.closing_credit,
+        multi_capture=flags.multi_capture,
+        effective_at=edge.stamp_or_none(effective_at),
+        not_before=edge.stamp_or_none(shown.not_before),
+        metadata=shown.metadata,
+        reference=reference(shown.reference),
+    )
+    if shown.timeout_ms:
+        message.timeout.FromMilliseconds(shown.timeout_ms)
+    return message
 
 
 def reversed_(view: TransferView) -> service_pb.ReverseTransferResponse:

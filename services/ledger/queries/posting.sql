@@ -26,7 +26,7 @@ SELECT transfer_id, fingerprint, result FROM ledger.transfer_id
 -- By the time of recording too, which says in which partition a transfer is: so in each statement that has ids.
 SELECT t.transfer_id, t.debit_account_id, t.credit_account_id, t.currency_code, t.amount_minor, t.code, t.kind, t.linked,
        t.effective_at, t.recorded_at, t.metadata, t.pending_id, t.timeout_ms, t.flags, t.asked_all, t.reverses_id,
-       t.reference_kind, t.reference_id, t.reference_part, t.posting_id
+       t.reference_kind, t.reference_id, t.reference_part, t.posting_id, t.not_before
   FROM ledger.transfer_id AS i
   JOIN ledger.transfer AS t
     ON t.tenant_id = i.tenant_id AND t.transfer_id = i.transfer_id AND t.recorded_at = i.recorded_at
@@ -35,7 +35,7 @@ SELECT t.transfer_id, t.debit_account_id, t.credit_account_id, t.currency_code, 
 -- @read_transfer
 SELECT t.transfer_id, t.debit_account_id, t.credit_account_id, t.currency_code, t.amount_minor, t.code, t.kind, t.linked,
        t.effective_at, t.recorded_at, t.metadata, t.pending_id, t.timeout_ms, t.flags, t.asked_all, t.reverses_id,
-       t.reference_kind, t.reference_id, t.reference_part, t.posting_id, h.remaining_minor, h.state,
+       t.reference_kind, t.reference_id, t.reference_part, t.posting_id, t.not_before, h.remaining_minor, h.state,
        h.expires_at, r.transfer_id AS reversed_by_id
   FROM ledger.transfer_id AS i
   JOIN ledger.transfer AS t
@@ -117,7 +117,8 @@ SELECT coalesce(sum(CASE code WHEN 2001 THEN amount_minor ELSE -amount_minor END
 
 -- @lock_balances
 SELECT account_id, currency_code, type, debits_must_not_exceed_credits, credits_must_not_exceed_debits, closed,
-       debits_posted, credits_posted, last_seq, debits_pending, credits_pending, floor_minor, ceiling_minor
+       debits_posted, credits_posted, last_seq, debits_pending, credits_pending, floor_minor, ceiling_minor,
+       monitored
   FROM ledger.balance
  WHERE tenant_id = %(tenant_id)s AND account_id = ANY (%(account_ids)s::text[])
  ORDER BY account_id
@@ -142,20 +143,20 @@ UPDATE ledger.transfer_id AS i
 INSERT INTO ledger.transfer (tenant_id, transfer_id, batch_no, position, debit_account_id, credit_account_id,
                              currency_code, amount_minor, code, kind, linked, effective_at, recorded_at, metadata,
                              pending_id, timeout_ms, flags, asked_all, reverses_id, reference_kind, reference_id,
-                             reference_part, posting_id)
+                             reference_part, posting_id, not_before)
 SELECT %(tenant_id)s, t.transfer_id, %(batch_no)s, t.position, t.debit_account_id, t.credit_account_id, t.currency_code,
        t.amount_minor, t.code, t.kind, t.linked, coalesce(t.effective_at, %(now)s), %(now)s, t.metadata::jsonb,
        t.pending_id, t.timeout_ms, t.flags, t.asked_all, t.reverses_id, t.reference_kind, t.reference_id,
-       t.reference_part, t.posting_id
+       t.reference_part, t.posting_id, t.not_before
   FROM unnest(%(transfer_ids)s::uuid[], %(positions)s::integer[], %(debit_account_ids)s::text[],
               %(credit_account_ids)s::text[], %(currency_codes)s::text[], %(amounts)s::bigint[], %(codes)s::integer[],
               %(kinds)s::smallint[], %(linked)s::boolean[], %(effective_at)s::timestamptz[], %(metadata)s::text[],
               %(pending_ids)s::uuid[], %(timeouts_ms)s::bigint[], %(flags)s::smallint[], %(asked_all)s::boolean[],
               %(reverses_ids)s::uuid[], %(reference_kinds)s::text[], %(reference_ids)s::text[],
-              %(reference_parts)s::text[], %(posting_ids)s::uuid[])
+              %(reference_parts)s::text[], %(posting_ids)s::uuid[], %(not_before)s::timestamptz[])
        AS t (transfer_id, position, debit_account_id, credit_account_id, currency_code, amount_minor, code, kind,
              linked, effective_at, metadata, pending_id, timeout_ms, flags, asked_all, reverses_id, reference_kind,
-             reference_id, reference_part, posting_id);
+             reference_id, reference_part, posting_id, not_before);
 
 -- @insert_plain
 -- Metadata and effective_at are null where no transfer of the part has any.

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from services.ledger.domain.accounts import AccountType
 from services.ledger.domain.holds import Hold, HoldState, HoldView, TransferView
+from services.ledger.domain.monitors import Monitor
 from services.ledger.domain.posting import (
     Balance,
     Evaluation,
@@ -26,6 +27,7 @@ from services.ledger.domain.transfers import (
     TransferResult,
     moved,
 )
+from services.ledger.store import monitors
 from services.ledger.store.rows import (
     flags_of,
     hot,
@@ -58,12 +60,14 @@ class Claimed:
         holds: by transfer id.
         balances: by account.
         batch_no: which nobody who waited for these locks has drawn before.
+        monitors: those of prefixes; none is put meanwhile.
     """
 
     transfer_ids: set[UUID]
     holds: dict[UUID, Hold]
     balances: dict[str, Balance]
     batch_no: int
+    monitors: list[Monitor]
 
 
 async def claim(
@@ -83,15 +87,23 @@ async def claim(
         (_SQL["lock_balances"], {"tenant_id": work.tenant_id, "account_ids": names(part)})
         for part in parts(sorted(account_ids))
     ]
-    answers = await work.execute_all(*ids, *holds, *locks, (_SQL["next_batch_no"], {}))
-    claimed = Claimed(set(), {}, {}, int(answers[-1].scalar_one()))
+    monitors.share(work)
+    *answers, watching, drawn = await work.execute_all(
+        *ids,
+        *holds,
+        *locks,
+        (monitors.PREFIXES, {"tenant_id": work.tenant_id}),
+        (_SQL["next_batch_no"], {}),
+    )
+    batch_no = int(drawn.scalar_one())
+    claimed = Claimed(set(), {}, {}, batch_no, monitors.read_monitors(watching))
     for part, answer in zip(parts(asked), answers, strict=False):
         # Most parts are claimed whole, and then nobody lists them.
         ((new,),) = answer.tuples()
         claimed.transfer_ids.update(part if new is None else new)
     async for answer in in_slices(answers[len(ids) : len(ids) + len(holds)], 1):
         claimed.holds.update(_holds(answer))
-    async for answer in in_slices(answers[len(ids) + len(holds) : -1], 1):
+    async for answer in in_slices(answers[len(ids) + len(holds) :], 1):
         claimed.balances.update(_balances(answer))
     return claimed
 
@@ -231,6 +243,7 @@ def _balances(rows: Rows) -> dict[str, Balance]:
             debits_pending=row[9],
             credits_pending=row[10],
             limits=limits_of(row[11], row[12]),
+            monitored=row[13],
         )
         for row in rows.tuples()
     }
@@ -256,6 +269,8 @@ async def settle_ids(
         posting.transfer.transfer_id: StoredTransfer(posting.fingerprint, TransferResult.OK)
         for posting in evaluation.postings
     } | evaluation.burnt
+    for transfer_id, waiting in evaluation.scheduled.items():
+        decided[transfer_id] = StoredTransfer(waiting.fingerprint, TransferResult.SCHEDULED)
     released = [transfer_id for transfer_id in claimed if transfer_id not in decided]
     corrected = {
         transfer_id: outcome
@@ -339,13 +354,14 @@ def _insert_transfers(work: UnitOfWork, postings: Sequence[Posting], batch_no: i
         "metadata": [json.dumps(dict(t.metadata)) if t.metadata else "{}" for t in transfers],
         "pending_ids": [t.pending_id for t in transfers],
         "timeouts_ms": [t.timeout_ms for t in transfers],
-        "flags": [_flag_bits(t.flags) for t in transfers],
+        "flags": [flag_bits(t.flags) for t in transfers],
         "asked_all": [t.asked_all for t in transfers],
         "reverses_ids": [t.reverses_id for t in transfers],
         "reference_kinds": [t.reference and t.reference.kind for t in transfers],
         "reference_ids": [t.reference and t.reference.id for t in transfers],
         "reference_parts": [t.reference and t.reference.part for t in transfers],
         "posting_ids": [t.posting_id for t in transfers],
+        "not_before": [t.not_before for t in transfers],
     }
     work.later(_SQL["insert_transfers"], parameters)
 
@@ -463,11 +479,12 @@ def transfer_of(row: Any) -> Transfer:
         metadata=row.metadata,
         pending_id=row.pending_id,
         timeout_ms=row.timeout_ms,
-        flags=_flags_of(row.flags),
+        flags=transfer_flags(row.flags),
         asked_all=row.asked_all,
         reverses_id=row.reverses_id,
         reference=reference_of(row),
         posting_id=row.posting_id,
+        not_before=row.not_before,
     )
 
 
@@ -480,13 +497,15 @@ _FLAG_NAMES = (
 )
 
 
-def _flag_bits(flags: TransferFlags) -> int:
+def flag_bits(flags: TransferFlags) -> int:
+    """Write what is special about a transfer as a number."""
     if flags is NO_FLAGS:
         return 0
     return sum(1 << bit for bit, name in enumerate(_FLAG_NAMES) if getattr(flags, name))
 
 
-def _flags_of(bits: int) -> TransferFlags:
+def transfer_flags(bits: int) -> TransferFlags:
+    """Read what is special about a transfer off a number."""
     if not bits:
         return NO_FLAGS
     return TransferFlags(**{name: bool(bits >> bit & 1) for bit, name in enumerate(_FLAG_NAMES)})

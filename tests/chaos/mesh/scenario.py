@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from uuid import NAMESPACE_OID, uuid5
 
 import psycopg
@@ -21,8 +21,10 @@ from payments.ledger.v1 import (
     ledger_pb2,
     ledger_service_pb2,
     ledger_service_pb2_grpc,
+    monitor_pb2,
     posting_pb2,
     recipe_pb2,
+    scheduled_pb2,
 )
 from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
 from payments.orchestration.v1 import (
@@ -48,11 +50,13 @@ SHORT_MINOR = 5
 HELD_MINOR = 4
 MOVED_MINOR = 3
 MOVES = 3
+SOON_MINOR = 3
+SOON_SECONDS = 1.0
 """What is charged for the payment that then fails, and given back."""
 TOLD = 5
-TRANSFERS = 7 + 4 + MOVES
+TRANSFERS = 7 + 4 + MOVES + 1
 """Charge and commission; two steps of the split payment and one of the lost one; one there and back; two holds, what
-was posted of one, and its reversal; what a recipe moved."""
+was posted of one, and its reversal; what a recipe moved; one that was scheduled."""
 SETTLE_SECONDS = 30.0
 PERIOD = type_pb2.Period()
 PERIOD.start_at.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
@@ -126,10 +130,12 @@ class Scenario:
         tenant: whose job it is.
         loses_an_answer: whether the answer to one of its payments gets lost. It is asked for a second later, so
             this is left out where it has nothing to do with what is tried.
+        due: when a scheduled transfer is due; the same at every run, from the first that came so far.
     """
 
     tenant: str
     loses_an_answer: bool = True
+    due: list[datetime] = field(default_factory=list)
 
     def run(self, operator: Session) -> None:
         """Do everything once.
@@ -147,6 +153,7 @@ class Scenario:
             self._pay(client)
             self._hold(client)
             self._post_by_recipe(client)
+            self._schedule(client)
             self._watch(client)
             self._tell(client)
             self._revoke(client)
@@ -424,6 +431,46 @@ class Scenario:
         for answer in client.stream(stub.VerifyIntegrity, verify):
             assert not answer.HasField("finding"), answer
 
+    def _schedule(self, client: Client) -> None:
+        """Schedule a transfer that is due within a moment and one that is taken back, and watch an account."""
+        stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+        for name, account_id in (("watch", "held:to"), ("spare-watch", "held:from")):
+            monitor = monitor_pb2.BalanceMonitor(
+                monitor_id=name,
+                account_id=account_id,
+                comparison=monitor_pb2.COMPARISON_BELOW,
+                threshold=type_pb2.Money(currency_code="USD", minor_units=-SOON_MINOR + 1),
+            )
+            put = monitor_pb2.PutBalanceMonitorRequest(
+                request_id=self.request_id(name), monitor=monitor
+            )
+            client.call(stub.PutBalanceMonitor, put)
+        delete = monitor_pb2.DeleteBalanceMonitorRequest(
+            request_id=self.request_id("unwatch"), monitor_id="spare-watch"
+        )
+        client.call(stub.DeleteBalanceMonitor, delete)
+        soon, never = (
+            ledger_pb2.Transfer(
+                transfer_id=self.request_id(name),
+                debit_account_id="held:from",
+                credit_account_id="held:to",
+                amount=type_pb2.Money(currency_code="USD", minor_units=SOON_MINOR),
+            )
+            for name in ("soon", "never")
+        )
+        if not self.due:
+            self.due.append(datetime.now(UTC) + timedelta(seconds=SOON_SECONDS))
+        soon.not_before.FromDatetime(self.due[0])
+        never.not_before.FromDatetime(datetime(2100, 1, 1, tzinfo=UTC))
+        batch = ledger_service_pb2.PostTransfersRequest(transfers=[soon, never])
+        first, second = client.call(stub.PostTransfers, batch).results
+        assert first.result in (*_POSTED, ledger_service_pb2.TRANSFER_RESULT_SCHEDULED), first
+        assert second.result in _WAITING, second
+        cancel = scheduled_pb2.CancelScheduledTransferRequest(
+            request_id=self.request_id("cancel"), transfer_id=never.transfer_id, reason="given up"
+        )
+        client.call(stub.CancelScheduledTransfer, cancel)
+
     def _revoke(self, client: Client) -> None:
         """Make a key and revoke it."""
         stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
@@ -467,6 +514,9 @@ class Scenario:
         held = client.call(ledger.GetTransfer, short).transfer.hold
         if held.state != ledger_pb2.HOLD_STATE_EXPIRED:
             waiting.append("the end of a hold")
+        soon = ledger_service_pb2.GetTransferRequest(transfer_id=self.request_id("soon"))
+        if not client.call(ledger.GetTransfer, soon).transfer.HasField("recorded_at"):
+            waiting.append("a transfer that is due")
         told = ["mesh/request-validation"] + ["router/timeout"] * self.loses_an_answer
         for contract_id in told:
             seen = contracts_service_pb2.ListViolationsRequest(contract_id=contract_id)
@@ -475,10 +525,15 @@ class Scenario:
         return waiting
 
     def let_leases_run_out(self, database_url: str) -> None:
-        """Make payments and holds that a dead process held free, as they are some seconds later."""
+        """Make what a dead process held free, payments, holds and scheduled transfers, as it is some seconds later."""
         with psycopg.connect(database_url) as connection:
             connection.execute("SELECT set_config('mesh.tenant', %s, true)", [self.tenant])
-            for table in ("orchestration.payment", "ledger.hold", "ledger.verification"):
+            for table in (
+                "orchestration.payment",
+                "ledger.hold",
+                "ledger.verification",
+                "ledger.scheduled",
+            ):
                 connection.execute(
                     f"UPDATE {table} SET lease_until = clock_timestamp()"
                     " WHERE tenant_id = %s AND lease_until IS NOT NULL",
@@ -507,6 +562,10 @@ class Scenario:
 
 
 _POSTED = (ledger_service_pb2.TRANSFER_RESULT_OK, ledger_service_pb2.TRANSFER_RESULT_EXISTS)
+_WAITING = (
+    ledger_service_pb2.TRANSFER_RESULT_SCHEDULED,
+    ledger_service_pb2.TRANSFER_RESULT_ID_ALREADY_FAILED,
+)
 _NEW_OR_KNOWN = (type_pb2.OUTCOME_ACCEPTED, type_pb2.OUTCOME_DUPLICATE)
 _EVENT_COUNT = "SELECT count(*) FROM mesh.event WHERE tenant_id = %(t)s AND subject = "
 
@@ -533,7 +592,8 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
             + 2 * BACK_MINOR
             + SHORT_MINOR
             + 3 * HELD_MINOR
-            + MOVES * MOVED_MINOR,
+            + MOVES * MOVED_MINOR
+            + SOON_MINOR,
         ),
     ),
     "recipes": (
@@ -545,6 +605,14 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
         " WHERE tenant_id = %(t)s AND recipe = 'move'",
         (MOVES, MOVES, MOVES),
     ),
+    # One was taken back. The other may have been due before it came so far: then it was posted at once.
+    "scheduled": (
+        "SELECT count(*) FILTER (WHERE state IN (1, 3)), count(*) FILTER (WHERE state = 4) FROM ledger.scheduled"
+        " WHERE tenant_id = %(t)s",
+        (0, 1),
+    ),
+    "monitors": ("SELECT count(*) FROM ledger.monitor WHERE tenant_id = %(t)s", (1,)),
+    "ledger.balance.crossed": (_EVENT_COUNT + "'ledger.balance.crossed'", (1,)),
     "holds": (
         "SELECT count(*), sum(remaining_minor)::bigint, array_agg(state ORDER BY state) FROM ledger.hold"
         " WHERE tenant_id = %(t)s",
@@ -607,7 +675,8 @@ _WITHOUT_THE_LOST: dict[str, tuple[object, ...]] = {
         + 2 * BACK_MINOR
         + SHORT_MINOR
         + 3 * HELD_MINOR
-        + MOVES * MOVED_MINOR,
+        + MOVES * MOVED_MINOR
+        + SOON_MINOR,
     ),
     "sandbox charges": (3, TOTAL_MINOR + BACK_MINOR),
     "payments": (1,),

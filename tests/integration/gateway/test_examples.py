@@ -139,6 +139,40 @@ async def books(play: Any) -> None:
     await recipes(play)
     reversal = {"request_id": new_id(), "reason": "booked twice"}
     await play("POST", f"/v1/ledger/transfers/{forms[0]['transfer_id']}:reverse", reversal)
+    await later_and_watched(play)
+
+
+async def later_and_watched(play: Any) -> None:
+    """A transfer that waits and is taken back; a balance that is watched."""
+    sides = {"debit_account_id": "cash:USD", "credit_account_id": "fees:USD"}
+    rent = {
+        **sides,
+        "transfer_id": new_id(),
+        "amount": usd(900),
+        "not_before": "2100-01-01T00:00:00Z",
+        "reference": {"kind": "lease", "id": "lea_1"},
+    }
+    answer = await play("POST", "/v1/ledger/transfers", {"transfers": [rent]})
+    assert answer["results"][0]["result"] == "TRANSFER_RESULT_SCHEDULED"
+    await play("GET", f"/v1/ledger/transfers/{rent['transfer_id']}")
+    await play("GET", "/v1/ledger/scheduled-transfers?state=SCHEDULE_STATE_WAITING&page_size=20")
+    cancel = {"request_id": new_id(), "reason": "moved out"}
+    await play("POST", f"/v1/ledger/transfers/{rent['transfer_id']}:cancel", cancel)
+    monitor = {
+        "monitor_id": "low-cash",
+        "account_id": "cash:USD",
+        "side": "BALANCE_SIDE_AVAILABLE",
+        "comparison": "COMPARISON_BELOW",
+        "threshold": usd(1000),
+        "description": "call the bank",
+    }
+    put = {"request_id": new_id(), "monitor": monitor}
+    await play("POST", "/v1/ledger/monitors", put)
+    await play("GET", "/v1/ledger/monitors?account_id=cash:USD")
+    ended = {"request_id": new_id()}
+    await play("POST", "/v1/ledger/monitors/low-cash:delete", ended)
+    await play("POST", "/v1/ledger/monitors", {"request_id": new_id(), "monitor": monitor})
+    await play("DELETE", "/v1/ledger/monitors/low-cash", None, {"Idempotency-Key": "low cash"})
 
 
 async def recipes(play: Any) -> None:

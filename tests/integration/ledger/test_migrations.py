@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import psycopg
 from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
+from payments.ledger.v1 import monitor_pb2
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.type.v1.type_pb2 import Money
 from pydantic import SecretStr
 
 from services.ledger import manifest as ledger
 from services.runtime import migrations
+from services.runtime.clock import ManualClock
 from services.runtime.secrets import new_key
 from tests.support.ledger.living import LivingBooks, move
 from tests.support.ledger.posting_recipes import moving
 from tests.support.ledger.recipes import RecipeBooks, recipe, reference, usd
+from tests.support.ledger.tenant import Ear, Tenant, settled, stamp
 from tests.support.mesh.serving import running
 from tests.support.postgres.server import DatabaseUrls
 
@@ -119,7 +123,7 @@ async def test_the_indexes_of_lists_come_and_go_and_no_row_changes(
     with psycopg.connect(urls.owner_admin) as owner:
         books, indexes = owner.execute(_BOOKS).fetchall(), owner.execute(_INDEXES).fetchall()
         assert {("transfer_by_time",), ("entry_by_effective",)} <= set(indexes)
-    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0007")
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0008")
     with psycopg.connect(urls.owner_admin) as owner:
         left = owner.execute(_INDEXES).fetchall()
         assert set(indexes) - set(left) == {("transfer_by_time",), ("entry_by_effective",)}
@@ -189,3 +193,52 @@ async def test_books_of_an_earlier_release_are_clean_and_chained(
         assert head.hash != first.hash
         assert await books.post(move("a", "b", 1)) == ["OK"]
         assert await books.verify(head) == []
+
+
+async def test_books_with_what_waits_and_is_watched_go_down_and_up_again(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    urls = new_database()
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    clock = ManualClock(start)
+    due, never = stamp(start + timedelta(hours=1)), stamp(start + timedelta(days=1))
+    posts, waits, gone = (
+        transfer(7, not_before=due),
+        transfer(8, not_before=never),
+        transfer(9, not_before=never),
+    )
+    ear = Ear()
+    async with running(urls, [ledger.SERVICE, ear.build], clock=clock) as mesh:
+        books = Tenant(mesh, ear, "t")
+        await books.open("a", "b")
+        assert await books.post(posts, waits, gone) == ["SCHEDULED"] * 3
+        await books.cancel(gone)
+        await books.watch(
+            "m",
+            account_id="a",
+            comparison=monitor_pb2.COMPARISON_ABOVE,
+            threshold=Money(currency_code="USD", minor_units=100),
+        )
+        clock.advance(timedelta(hours=1))
+
+        async def look() -> bool:
+            return await books.state(posts) == "POSTED"
+
+        await settled(look)
+    with psycopg.connect(urls.owner_admin) as owner:
+        before = owner.execute(_BOOKS).fetchall()
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0005")
+    with psycopg.connect(urls.owner_admin) as owner:
+        assert owner.execute(_BOOKS).fetchall() == before
+        # What waited is lost and its id free; what was cancelled stays used, by a result that the release before knows.
+        left = owner.execute("SELECT transfer_id::text, result FROM ledger.transfer_id").fetchall()
+        assert dict(left) == {posts.transfer_id: 1, gone.transfer_id: 11}
+    migrations.upgrade(urls.owner_admin, [ENVIRONMENT])
+    async with running(urls, [ledger.SERVICE, ear.build], clock=clock) as mesh:
+        books = Tenant(mesh, ear, "t")
+        assert await books.post(gone, waits) == [
+            "ID_ALREADY_FAILED: LINKED_EVENT_FAILED",
+            "SCHEDULED",
+        ]
+        assert await books.post(posts) == ["EXISTS"]
+        assert (await books.sums("a")) == (7, 0)

@@ -24,6 +24,7 @@ from payments.ledger.v1 import (
     ledger_pb2,
     ledger_service_pb2,
     ledger_service_pb2_grpc,
+    monitor_pb2,
     recipe_pb2,
 )
 from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
@@ -259,9 +260,32 @@ class Estate:
             amount=type_pb2.Money(currency_code="USD", minor_units=self.uses),
             kind=ledger_pb2.KIND_PENDING,
         )
-        posting = ledger_service_pb2.PostTransfersRequest(transfers=[hold])
-        (posted,) = client.call(stub.PostTransfers, posting).results
+        self.ids["scheduled"] = str(uuid4())
+        scheduled = ledger_pb2.Transfer(
+            transfer_id=self.ids["scheduled"],
+            debit_account_id=SHARED_ACCOUNT,
+            credit_account_id=self.name("held"),
+            amount=type_pb2.Money(currency_code="USD", minor_units=self.uses),
+        )
+        scheduled.not_before.FromDatetime(datetime(2100, 1, 1, tzinfo=UTC))
+        posting = ledger_service_pb2.PostTransfersRequest(transfers=[hold, scheduled])
+        posted, waits = client.call(stub.PostTransfers, posting).results
         assert posted.result == ledger_service_pb2.TRANSFER_RESULT_OK
+        assert waits.result == ledger_service_pb2.TRANSFER_RESULT_SCHEDULED
+        put = monitor_pb2.PutBalanceMonitorRequest(
+            request_id=str(uuid4()), monitor=self.monitor(self.name("monitor"))
+        )
+        client.call(stub.PutBalanceMonitor, put)
+
+    def monitor(self, monitor_id: str) -> monitor_pb2.BalanceMonitor:
+        """A monitor of an account of the tenant's own."""
+        return monitor_pb2.BalanceMonitor(
+            monitor_id=monitor_id,
+            account_id=self.name("held"),
+            comparison=monitor_pb2.COMPARISON_ABOVE,
+            threshold=type_pb2.Money(currency_code="USD", minor_units=self.uses),
+            description=self.name("threshold"),
+        )
 
     def recipe(self) -> recipe_pb2.Recipe:
         """A recipe of its own."""

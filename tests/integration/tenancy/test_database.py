@@ -50,6 +50,8 @@ OWNERS_FUNCTIONS = {
     "events.prune_webhooks": "counts what is older than it is kept",
     "events.webhooks_lag": "counts deliveries that wait, of all tenants, and says since when",
     "ledger.claim_due": "names holds whose time is over, a few at a time, and their chain of calls",
+    "ledger.claim_scheduled": "names transfers that are due, a few at a time, and their chain of calls",
+    "ledger.scheduled_lag": "counts chains of transfers that are due, of all tenants, and says since when",
     "ledger.due_lag": "counts holds that are over, of all tenants, and says since when",
     "ledger.make_months": "makes partitions of months to come, which nobody has a right on, a few at a time",
     "ledger.unchained": "names tenants, some at a time, and says of each whether a block can be closed",

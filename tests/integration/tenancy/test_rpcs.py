@@ -24,7 +24,14 @@ from payments.billing.v1 import charge_service_pb2
 from payments.config.v1 import config_pb2
 from payments.contracts.v1 import contracts_pb2, contracts_service_pb2
 from payments.events.v1 import events_service_pb2
-from payments.ledger.v1 import integrity_pb2, ledger_pb2, ledger_service_pb2, posting_pb2
+from payments.ledger.v1 import (
+    integrity_pb2,
+    ledger_pb2,
+    ledger_service_pb2,
+    monitor_pb2,
+    posting_pb2,
+    scheduled_pb2,
+)
 from payments.metering.v1 import metering_service_pb2
 from payments.orchestration.v1 import orchestration_service_pb2
 from payments.pricing.v1 import catalog_service_pb2, pricing_service_pb2
@@ -134,6 +141,12 @@ OWN: dict[str, Callable[[Estate], Message]] = {
         name=own.name("recipe")
     ),
     "ledger.v1.LedgerService.ListRecipes": lambda own: ledger_service_pb2.ListRecipesRequest(),
+    "ledger.v1.LedgerService.ListScheduledTransfers": lambda own: (
+        scheduled_pb2.ListScheduledTransfersRequest(page_size=1000)
+    ),
+    "ledger.v1.LedgerService.ListBalanceMonitors": lambda own: (
+        monitor_pb2.ListBalanceMonitorsRequest(page_size=1000)
+    ),
     "ledger.v1.LedgerService.ExportEntries": lambda own: ledger_service_pb2.ExportEntriesRequest(),
     "ledger.v1.LedgerService.GetTrialBalance": lambda own: (
         ledger_service_pb2.GetTrialBalanceRequest()
@@ -285,6 +298,10 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     "ledger.v1.LedgerService.GetRecipe": (
         OWN["ledger.v1.LedgerService.GetRecipe"],
         "RECIPE_NOT_FOUND",
+    ),
+    "ledger.v1.LedgerService.ListBalanceMonitors": (
+        lambda other: monitor_pb2.ListBalanceMonitorsRequest(account_id=other.name("held")),
+        "",
     ),
     "ledger.v1.LedgerService.ExportEntries": (
         lambda other: ledger_service_pb2.ExportEntriesRequest(account_ids=[receivable(other)]),
@@ -509,6 +526,27 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
             ]
         )
     ),
+    "ledger.v1.LedgerService.CancelScheduledTransfer": lambda other: (
+        scheduled_pb2.CancelScheduledTransferRequest(
+            request_id=str(uuid4()), transfer_id=other.ids["scheduled"], reason="not ours"
+        )
+    ),
+    # There is none of this name, until it is put.
+    "ledger.v1.LedgerService.DeleteBalanceMonitor": lambda other: (
+        monitor_pb2.DeleteBalanceMonitorRequest(
+            request_id=str(uuid4()), monitor_id=other.name("monitor")
+        )
+    ),
+    "ledger.v1.LedgerService.PutBalanceMonitor": lambda other: monitor_pb2.PutBalanceMonitorRequest(
+        request_id=str(uuid4()),
+        monitor=monitor_pb2.BalanceMonitor(
+            monitor_id=other.name("monitor"),
+            account_id=SHARED_ACCOUNT,
+            comparison=monitor_pb2.COMPARISON_BELOW,
+            threshold=usd(99),
+            description="theirs",
+        ),
+    ),
     "ledger.v1.LedgerService.ReverseTransfer": lambda other: (
         ledger_service_pb2.ReverseTransferRequest(
             request_id=str(uuid4()), transfer_id=other.ids["transfer 0"], reason="not ours"
@@ -591,6 +629,8 @@ REFUSED = {
     "access.v1.AccessService.RevokeApiKey": "NOT_FOUND",
     "events.v1.EventService.CancelTimer": "NOT_FOUND",
     "ledger.v1.LedgerService.ReverseTransfer": "NOT_FOUND",
+    "ledger.v1.LedgerService.CancelScheduledTransfer": "NOT_FOUND",
+    "ledger.v1.LedgerService.DeleteBalanceMonitor": "NOT_FOUND",
     "events.v1.EventService.UpdateWebhookEndpoint": "NOT_FOUND",
     "events.v1.EventService.DeleteWebhookEndpoint": "NOT_FOUND",
     "events.v1.EventService.RotateWebhookSecret": "NOT_FOUND",

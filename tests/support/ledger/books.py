@@ -18,8 +18,9 @@ from services.ledger.domain.posting import (
     evaluate,
     release,
 )
+from services.ledger.domain.scheduled import Scheduled, refused_at
 from services.ledger.domain.transfers import Malformed, Transfer, TransferResult, moved
-from tests.support.ledger.model import Account, Done, Held, Model
+from tests.support.ledger.model import Account, Done, Held, Model, Waiting
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -33,6 +34,7 @@ class Ledger:
     known: dict[UUID, StoredTransfer] = field(default_factory=dict)
     asked: dict[UUID, Transfer] = field(default_factory=dict)
     legs: list[Leg] = field(default_factory=list)
+    waiting: dict[UUID, Scheduled] = field(default_factory=dict)
     now: datetime = NOW
 
     def open(
@@ -78,7 +80,37 @@ class Ledger:
             )
             self.legs += posting.legs
         self.known |= done.burnt
+        for transfer_id, scheduled in done.scheduled.items():
+            self.waiting[transfer_id] = scheduled
+            self.known[transfer_id] = StoredTransfer(
+                scheduled.fingerprint, TransferResult.SCHEDULED, scheduled.transfer
+            )
         return done
+
+    def post_due(self, first: UUID) -> Evaluation:
+        """Post the chain of a scheduled transfer as the use case does: its ids are claimed anew, refusals are kept."""
+        chain = self.chain_of(first)
+        for each in chain:
+            del self.waiting[each.transfer.transfer_id], self.known[each.transfer.transfer_id]
+        done = self.post([each.transfer for each in chain])
+        if refused_at(done.verdicts) is not None:
+            for each, verdict in zip(chain, done.verdicts, strict=True):
+                self._burn(each, verdict.result)
+        return done
+
+    def cancel(self, transfer_id: UUID) -> None:
+        """Take the chain of a scheduled transfer back."""
+        for each in self.chain_of(self.waiting[transfer_id].first_id):
+            del self.waiting[each.transfer.transfer_id]
+            self._burn(each, TransferResult.CANCELLED)
+
+    def chain_of(self, first: UUID) -> list[Scheduled]:
+        """The scheduled transfers of a chain, in order."""
+        chain = [each for each in self.waiting.values() if each.first_id == first]
+        return sorted(chain, key=lambda each: each.position)
+
+    def _burn(self, each: Scheduled, result: TransferResult) -> None:
+        self.known[each.transfer.transfer_id] = StoredTransfer(each.fingerprint, result)
 
     def expire(self) -> None:
         """Give up the open holds whose time is over."""
@@ -108,14 +140,15 @@ class Ledger:
                     stored.transfer.code,
                 )
                 for i, stored in self.known.items()
-                if stored.transfer is not None
+                if stored.transfer is not None and i not in self.waiting
             },
             {
                 i: stored.result
                 for i, stored in self.known.items()
-                if stored.result is not TransferResult.OK
+                if stored.result is not TransferResult.OK and i not in self.waiting
             },
             {i: _held(hold) for i, hold in self.holds.items()},
+            {i: Waiting(each.transfer, each.first_id) for i, each in self.waiting.items()},
         )
 
 

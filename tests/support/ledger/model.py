@@ -86,6 +86,14 @@ class Done:
     code: int
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """A transfer that posts itself later, as it was sent, and the first of its chain."""
+
+    asked: Transfer
+    first: UUID
+
+
 @dataclass
 class Model:
     """Books as dictionaries, by account_id and transfer_id."""
@@ -95,6 +103,7 @@ class Model:
     done: dict[UUID, Done] = field(default_factory=dict)
     burnt: dict[UUID, TransferResult] = field(default_factory=dict)
     held: dict[UUID, Held] = field(default_factory=dict)
+    waiting: dict[UUID, Waiting] = field(default_factory=dict)
 
     # Batches and chains.
 
@@ -118,18 +127,40 @@ class Model:
             if held.state is HoldState.OPEN and self._is_due(held):
                 held.left, held.state = 0, HoldState.EXPIRED
 
+    def post_due(self, first: UUID) -> list[Answer]:
+        """Post the chain of a scheduled transfer as if it were sent now; a refusal is kept, whatever it is."""
+        chain = self._chain_of(first)
+        for transfer in chain:
+            del self.waiting[transfer.transfer_id]
+        answers = self.post(chain)
+        for transfer, (answer, _) in zip(chain, answers, strict=True):
+            if answer is not R.OK:
+                self.burnt[transfer.transfer_id] = answer
+        return answers
+
+    def cancel(self, transfer_id: UUID) -> None:
+        """Take the chain of a scheduled transfer back; its ids stay used."""
+        for transfer in self._chain_of(self.waiting[transfer_id].first):
+            del self.waiting[transfer.transfer_id]
+            self.burnt[transfer.transfer_id] = R.CANCELLED
+
+    def _chain_of(self, first: UUID) -> list[Transfer]:
+        return [waiting.asked for waiting in self.waiting.values() if waiting.first == first]
+
     def _post_chain(self, chain: list[Transfer | Malformed]) -> list[Answer]:
         repeats = [self._repeated(item) for item in chain if isinstance(item, Transfer)]
-        if repeats == [R.EXISTS] * len(chain):
-            return [(R.EXISTS, None)] * len(chain)
+        for known in (R.EXISTS, R.SCHEDULED):
+            if repeats == [known] * len(chain):
+                return [(known, None)] * len(chain)
         copied = self._copy()
         for index, item in enumerate(chain):
             earlier = {t.transfer_id for t in chain[:index] if isinstance(t, Transfer)}
-            answer = self._post_one(item, earlier)
+            answer = self._post_one(item, earlier, chain[0])
             if answer is not R.OK:
                 self.__dict__.update(copied.__dict__)
                 return self._failed(chain, index, answer)
-        return [(R.OK, None)] * len(chain)
+        waits = isinstance(chain[0], Transfer) and chain[0].transfer_id in self.waiting
+        return [(R.SCHEDULED if waits else R.OK, None)] * len(chain)
 
     def _failed(
         self, chain: list[Transfer | Malformed], index: int, answer: TransferResult
@@ -147,20 +178,30 @@ class Model:
         accounts = {name: replace(account) for name, account in self.accounts.items()}
         held = {name: replace(hold) for name, hold in self.held.items()}
         return replace(
-            self, accounts=accounts, held=held, done=dict(self.done), burnt=dict(self.burnt)
+            self,
+            accounts=accounts,
+            held=held,
+            done=dict(self.done),
+            burnt=dict(self.burnt),
+            waiting=dict(self.waiting),
         )
 
     # One transfer.
 
-    def _post_one(self, item: Transfer | Malformed, earlier: set[UUID]) -> TransferResult:
+    def _post_one(
+        self, item: Transfer | Malformed, earlier: set[UUID], first: Transfer | Malformed
+    ) -> TransferResult:
         if isinstance(item, Malformed):
             return R.INVALID_TRANSFER
         if item.transfer_id in earlier:
             return R.DUPLICATE_IN_CHAIN
-        refusal = self._repeated(item) or next(self.broken(item), None)
+        assert isinstance(first, Transfer), "a chain fails at its first malformed member"
+        refusal = self._repeated(item) or next(self.broken(item, first), None)
         if refusal is not None:
             return refusal
-        if item.kind in (Kind.POST_PENDING, Kind.VOID_PENDING):
+        if self._waits(item):
+            self.waiting[item.transfer_id] = Waiting(item, first.transfer_id)
+        elif item.kind in (Kind.POST_PENDING, Kind.VOID_PENDING):
             self._end(item)
         else:
             self._move(item)
@@ -170,6 +211,8 @@ class Model:
         """An id that was seen before answers for what came first. What is left open differs from nothing."""
         if again.transfer_id in self.burnt:
             return R.ID_ALREADY_FAILED
+        if again.transfer_id in self.waiting:
+            return self._repeated_early(again)
         if again.transfer_id not in self.done:
             return None
         done = self.done[again.transfer_id]
@@ -190,9 +233,37 @@ class Model:
             R.EXISTS_WITH_DIFFERENT_CODE: again.code in codes,
             R.EXISTS_WITH_DIFFERENT_METADATA: again.metadata == first.metadata,
             R.EXISTS_WITH_DIFFERENT_EFFECTIVE_AT: again.effective_at == first.effective_at,
+            R.EXISTS_WITH_DIFFERENT_NOT_BEFORE: again.not_before == first.not_before,
             R.EXISTS_WITH_DIFFERENT_REFERENCE: again.reference == first.reference,
         }
         return next((result for result, is_same in same.items() if not is_same), R.EXISTS)
+
+    def _repeated_early(self, again: Transfer) -> TransferResult:
+        """Nothing has come of what waits: any other content is another."""
+        first = self.waiting[again.transfer_id].asked
+        same = {
+            R.EXISTS_WITH_DIFFERENT_LINKED: again.linked == first.linked,
+            R.EXISTS_WITH_DIFFERENT_KIND: again.kind == first.kind,
+            R.EXISTS_WITH_DIFFERENT_FLAGS: again.flags == first.flags,
+            R.EXISTS_WITH_DIFFERENT_PENDING_ID: again.pending_id == first.pending_id,
+            R.EXISTS_WITH_DIFFERENT_TIMEOUT: again.timeout_ms == first.timeout_ms,
+            R.EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID: again.debit_account_id
+            in self._left_open(again, first.debit_account_id),
+            R.EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID: again.credit_account_id
+            in self._left_open(again, first.credit_account_id),
+            R.EXISTS_WITH_DIFFERENT_AMOUNT: (again.amount_minor, again.currency_code)
+            == (first.amount_minor, first.currency_code),
+            R.EXISTS_WITH_DIFFERENT_CODE: again.code == first.code,
+            R.EXISTS_WITH_DIFFERENT_METADATA: again.metadata == first.metadata,
+            R.EXISTS_WITH_DIFFERENT_EFFECTIVE_AT: again.effective_at == first.effective_at,
+            R.EXISTS_WITH_DIFFERENT_NOT_BEFORE: again.not_before == first.not_before,
+            R.EXISTS_WITH_DIFFERENT_REFERENCE: again.reference == first.reference,
+        }
+        return next((result for result, is_same in same.items() if not is_same), R.SCHEDULED)
+
+    @staticmethod
+    def _left_open(again: Transfer, first: str) -> set[str]:
+        return {first, ""} if again.kind in (Kind.POST_PENDING, Kind.VOID_PENDING) else {first}
 
     @staticmethod
     def _same_amount(done: Done, again: Transfer) -> bool:
@@ -207,9 +278,19 @@ class Model:
             first.currency_code,
         )
 
-    def broken(self, asked: Transfer) -> Iterator[TransferResult]:
-        """Every rule that a transfer with a new id breaks, in order of precedence, as far as they can be judged."""
-        if asked.kind in (Kind.POST_PENDING, Kind.VOID_PENDING):
+    def broken(self, asked: Transfer, first: Transfer | None = None) -> Iterator[TransferResult]:
+        """Every rule that a transfer with a new id breaks, in order of precedence, as far as they can be judged.
+
+        `first` is that of its chain. Of what waits, the state of its accounts is judged when it is due.
+        """
+        if asked.not_before is not None and asked.kind is not Kind.POSTED:
+            yield R.NOT_BEFORE_RESERVED_FOR_POSTED_TRANSFER
+        if first is not None and asked.not_before != first.not_before:
+            yield R.LINKED_EVENT_HAS_DIFFERENT_NOT_BEFORE
+        if self._waits(asked):
+            yield from self._broken_by_content(asked)
+            yield from self._broken_by_names(asked)
+        elif asked.kind in (Kind.POST_PENDING, Kind.VOID_PENDING):
             yield from self._broken_by_end(asked)
         else:
             yield from self._broken_by_content(asked)
@@ -231,7 +312,10 @@ class Model:
         if amount is not None and (amount < 0 or (amount == 0 and not (is_hold and closes))):
             yield R.AMOUNT_MUST_BE_POSITIVE
 
-    def _broken_by_accounts(self, asked: Transfer) -> Iterator[TransferResult]:
+    def _waits(self, asked: Transfer) -> bool:
+        return asked.not_before is not None and asked.not_before > self.now
+
+    def _broken_by_names(self, asked: Transfer) -> Iterator[TransferResult]:
         debit = self.accounts.get(asked.debit_account_id)
         credit = self.accounts.get(asked.credit_account_id)
         if debit is None:
@@ -244,6 +328,11 @@ class Model:
             yield R.ACCOUNTS_MUST_HAVE_THE_SAME_CURRENCY
         if asked.amount_minor is not None and asked.currency_code != debit.currency:
             yield R.AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS
+
+    def _broken_by_accounts(self, asked: Transfer) -> Iterator[TransferResult]:
+        yield from self._broken_by_names(asked)
+        if not {asked.debit_account_id, asked.credit_account_id} <= self.accounts.keys():
+            return
         yield from self._closed(asked.debit_account_id, asked.credit_account_id)
         amount = self._amount(asked)
         if amount > 0 or not (asked.flags.balancing_debit or asked.flags.balancing_credit):

@@ -18,8 +18,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from services.ledger.domain.accounts import AccountType, Flags, Limits
 from services.ledger.domain.holds import Hold, HoldState
-from services.ledger.domain.transfers import Kind, Malformed, Transfer, TransferFlags
-from tests.support.ledger.books import Ledger
+from services.ledger.domain.transfers import (
+    Kind,
+    Malformed,
+    Transfer,
+    TransferFlags,
+    TransferResult,
+)
+from tests.support.ledger.books import NOW, Ledger
 from tests.support.ledger.model import Model
 
 NAMES = "abcde"
@@ -76,7 +82,14 @@ def _timeout_ms(random: Random) -> int:
 
 
 def _posted(random: Random) -> Draft:
-    return Draft(_plain(random), None)
+    return Draft(_plain(random) | _not_before(random, 0.2), None)
+
+
+def _not_before(random: Random, share: float) -> dict[str, Any]:
+    """When it is due: before, at or soon after the time at which all begins."""
+    if random.random() >= share:
+        return {}
+    return {"not_before": NOW + timedelta(milliseconds=random.choice([-1, 0, 2, 2, 5, 20]))}
 
 
 def _pending(random: Random) -> Draft:
@@ -105,7 +118,7 @@ def _ending(random: Random) -> Draft:
 
 def _balancing(random: Random) -> Draft:
     sides = random.choice([(True, False), (False, True), (True, True)])
-    fields = _plain(random) | {"flags": TransferFlags(*sides)}
+    fields = _plain(random) | {"flags": TransferFlags(*sides)} | _not_before(random, 0.1)
     if random.random() < 0.5:
         fields |= NO_AMOUNT
     if random.random() < 0.5:
@@ -119,6 +132,7 @@ def _anything(random: Random) -> Draft:
         "kind": random.choice(list(Kind)),
         "timeout_ms": _timeout_ms(random),
         "flags": TransferFlags(*(random.random() < 0.3 for _ in range(5))),
+        **_not_before(random, 0.2),
     }
     return Draft(fields, None, random.choice([None, 0, 1]), random.random() < 0.2)
 
@@ -133,6 +147,7 @@ def _alteration(random: Random, first: Transfer) -> dict[str, Any]:
         {"effective_at": datetime(2026, 1, 1, tzinfo=UTC)},
         {"linked": not first.linked},
         {"timeout_ms": random.choice([0, 5])},
+        {"not_before": random.choice([None, NOW, NOW + timedelta(milliseconds=2)])},
     ]
     if first.kind in (Kind.POST_PENDING, Kind.VOID_PENDING):
         debit, credit = random.choice([("", ""), ("a", "b"), ("b", "a"), ("a", "c"), ("d", "b")])
@@ -176,6 +191,17 @@ class BothBooks(RuleBasedStateMachine):
         drawn = self.draw(seeds)
         self.send([self.settle(draft(r), linked=r is not drawn[-1]) for r in drawn])
 
+    @rule(seeds=st.lists(SEEDS, min_size=2, max_size=4), milliseconds=st.sampled_from([2, 5, 20]))
+    def post_chain_that_waits(self, seeds: list[int], milliseconds: int) -> None:
+        """All due at once, as a chain must be; some are refused already."""
+        due = {"not_before": NOW + timedelta(milliseconds=milliseconds)}
+        drafts = [
+            Draft(_plain(random) | due, random.choice([None] * 16 + [0, 1]))
+            for random in self.draw(seeds)
+        ]
+        last = drafts[-1]
+        self.send([self.settle(each, linked=each is not last) for each in drafts])
+
     def draw(self, seeds: list[int]) -> list[Random]:
         """Spread the seeds by their places: small numbers are drawn again and again."""
         places = enumerate(seeds, len(self.sent))
@@ -206,13 +232,14 @@ class BothBooks(RuleBasedStateMachine):
         """Ids of what is in the books with some field as another transfer has it, or with all left open."""
         altered: list[Transfer | Malformed] = []
         for random in self.draw(seeds):
-            first = random.choice(list(self.ledger.asked.values()) or [None])
+            waiting = [each.transfer for each in self.ledger.waiting.values()]
+            first = random.choice([*self.ledger.asked.values(), *waiting] or [None])
             if first is not None:
                 altered.append(replace(first, **_alteration(random, first)))
         if altered:
             self.send(altered)
 
-    @precondition(lambda self: any(h.expires_at for h in self.open_holds()))
+    @precondition(lambda self: self.ledger.waiting or any(h.expires_at for h in self.open_holds()))
     @rule(milliseconds=st.sampled_from([1, 4, 5, 15]))
     def wait(self, milliseconds: int) -> None:
         self.ledger.now += timedelta(milliseconds=milliseconds)
@@ -224,6 +251,33 @@ class BothBooks(RuleBasedStateMachine):
         """The holds that are due are given up."""
         self.ledger.expire()
         self.model.expire()
+
+    @precondition(lambda self: self.due())
+    @rule(seed=SEEDS)
+    def post_due(self, seed: int) -> None:
+        """One chain that is due posts itself, whichever comes first."""
+        first = Random(seed).choice(sorted(self.due()))
+        before = {n: b.last_seq for n, b in self.ledger.balances.items()}
+        done = self.ledger.post_due(first)
+        answers = self.model.post_due(first)
+        assert [(v.result, v.original) for v in done.verdicts] == answers
+        if any(v.result is not TransferResult.OK for v in done.verdicts):
+            assert before == {n: b.last_seq for n, b in self.ledger.balances.items()}
+
+    @precondition(lambda self: self.ledger.waiting)
+    @rule(seed=SEEDS)
+    def cancel(self, seed: int) -> None:
+        """Any member of a chain takes all of it back."""
+        transfer_id = Random(seed).choice(sorted(self.ledger.waiting))
+        self.ledger.cancel(transfer_id)
+        self.model.cancel(transfer_id)
+
+    def due(self) -> set[UUID]:
+        return {
+            each.first_id
+            for each in self.ledger.waiting.values()
+            if each.transfer.not_before is not None and each.transfer.not_before <= self.ledger.now
+        }
 
     def send(self, batch: Sequence[Transfer | Malformed]) -> None:
         note(str(batch))
@@ -282,7 +336,11 @@ class BothBooks(RuleBasedStateMachine):
                 transfer.amount_minor,
                 transfer.code,
             ) == (done.debit, done.credit, done.currency, done.amount, done.code)
-        assert set(self.ledger.known) == set(self.model.done) | set(self.model.burnt)
+        known = {*self.model.done, *self.model.burnt, *self.model.waiting}
+        assert set(self.ledger.known) == known
+        assert self.ledger.model().waiting == self.model.waiting
+        refusals = {i: self.ledger.known[i].result for i in self.model.burnt}
+        assert refusals == self.model.burnt
 
     @invariant()
     def both_have_the_same_holds(self) -> None:

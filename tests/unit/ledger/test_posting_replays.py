@@ -26,6 +26,7 @@ R = TransferResult
 HOLD, PARTS, OTHER_HOLD, PLAIN = (UUID(int=number) for number in (1, 2, 3, 4))
 THIS = UUID(int=10)
 MORNING = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+LATER = datetime(2027, 1, 2, tzinfo=UTC)
 ALL: dict[str, Any] = {"amount_minor": None, "currency_code": ""}
 OPEN: dict[str, Any] = {"debit_account_id": "", "credit_account_id": "", "code": 0}
 
@@ -38,6 +39,7 @@ BALANCING = replace(FIRST, flags=TransferFlags(balancing_debit=True))
 # Every sort of transfer, as it is sent first. What balances comes to 20.
 SORTS = {
     "posted": FIRST,
+    "posted when it was due": replace(FIRST, not_before=datetime(2025, 1, 2, tzinfo=UTC)),
     "pending": HELD,
     "pending in parts": replace(HELD, flags=TransferFlags(multi_capture=True)),
     "closing": replace(HELD, flags=TransferFlags(closing_debit=True, closing_credit=True)),
@@ -74,7 +76,7 @@ def ledger() -> Ledger:
 
 def send(books: Ledger, asked: Transfer) -> TransferResult:
     """Post it, with an end to its chain where it is linked."""
-    follower = Transfer(UUID(int=99), "a", "c", "USD", 1)
+    follower = Transfer(UUID(int=99), "a", "c", "USD", 1, not_before=asked.not_before)
     return books.post([asked, follower] if asked.linked else [asked]).verdicts[0].result
 
 
@@ -101,7 +103,7 @@ def test_the_same_again_exists(first: Transfer) -> None:
 def test_a_chain_again_exists_whole(first: Transfer) -> None:
     books = ledger()
     chain: list[Transfer | Malformed] = [
-        Transfer(UUID(int=20), "c", "b", "USD", 1, linked=True),
+        Transfer(UUID(int=20), "c", "b", "USD", 1, linked=True, not_before=first.not_before),
         first,
     ]
     assert [verdict.result for verdict in books.post(chain).verdicts] == [R.OK, R.OK]
@@ -128,6 +130,7 @@ CHANGES: dict[TransferResult, list[dict[str, Any]]] = {
     R.EXISTS_WITH_DIFFERENT_CODE: [{"code": 4}],
     R.EXISTS_WITH_DIFFERENT_METADATA: [{"metadata": {"k": "v"}}],
     R.EXISTS_WITH_DIFFERENT_EFFECTIVE_AT: [{"effective_at": MORNING}],
+    R.EXISTS_WITH_DIFFERENT_NOT_BEFORE: [{"not_before": MORNING}, {"not_before": LATER}],
     R.EXISTS_WITH_DIFFERENT_REFERENCE: [
         {"reference": Reference("charge", "chg_1")},
         {"reference": Reference("charge", "chg_1", "line-1")},
@@ -235,7 +238,9 @@ def _capped(cap: int | None) -> dict[str, Any]:
 @pytest.mark.parametrize("first", SORTS.values(), ids=SORTS)
 def test_a_burnt_id_answers_whatever_is_sent_again(first: Transfer) -> None:
     books = ledger()
-    lost = replace(first, kind=Kind.POST_PENDING, flags=TransferFlags(), timeout_ms=0)
+    lost = replace(
+        first, kind=Kind.POST_PENDING, flags=TransferFlags(), timeout_ms=0, not_before=None
+    )
     assert send(books, replace(lost, pending_id=UUID(int=77))) is R.PENDING_TRANSFER_NOT_FOUND
     verdict = books.post([first]).verdicts[0]
     assert verdict.result is R.ID_ALREADY_FAILED

@@ -35,6 +35,41 @@ _REVERSE_TRANSFER = Method(
     repeatable=True,
     has_request_id=True,
 )
+_CANCEL_SCHEDULED_TRANSFER = Method(
+    "/payments.ledger.v1.LedgerService/CancelScheduledTransfer",
+    ledger_v1.CancelScheduledTransferRequest,
+    ledger_v1.CancelScheduledTransferResponse,
+    repeatable=True,
+    has_request_id=True,
+)
+_LIST_SCHEDULED_TRANSFERS = Method(
+    "/payments.ledger.v1.LedgerService/ListScheduledTransfers",
+    ledger_v1.ListScheduledTransfersRequest,
+    ledger_v1.ListScheduledTransfersResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_PUT_BALANCE_MONITOR = Method(
+    "/payments.ledger.v1.LedgerService/PutBalanceMonitor",
+    ledger_v1.PutBalanceMonitorRequest,
+    ledger_v1.PutBalanceMonitorResponse,
+    repeatable=True,
+    has_request_id=True,
+)
+_LIST_BALANCE_MONITORS = Method(
+    "/payments.ledger.v1.LedgerService/ListBalanceMonitors",
+    ledger_v1.ListBalanceMonitorsRequest,
+    ledger_v1.ListBalanceMonitorsResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_DELETE_BALANCE_MONITOR = Method(
+    "/payments.ledger.v1.LedgerService/DeleteBalanceMonitor",
+    ledger_v1.DeleteBalanceMonitorRequest,
+    ledger_v1.DeleteBalanceMonitorResponse,
+    repeatable=True,
+    has_request_id=True,
+)
 _POST_RECIPE = Method(
     "/payments.ledger.v1.LedgerService/PostRecipe",
     ledger_v1.PostRecipeRequest,
@@ -189,6 +224,87 @@ class LedgerService:
         """
         return self._caller.unary(_REVERSE_TRANSFER, request, timeout)
 
+    def cancel_scheduled_transfer(
+        self, request: ledger_v1.CancelScheduledTransferRequest, *, timeout: float | None = None
+    ) -> ledger_v1.CancelScheduledTransferResponse:
+        """CancelScheduledTransfer takes a scheduled transfer back while it waits, and the whole chain
+        of one that is linked. Its id stays used: sent again it is answered ID_ALREADY_FAILED with
+        original_result CANCELLED.
+
+        Errors: NOT_FOUND when no transfer of this id was scheduled; SCHEDULED_TRANSFER_ENDED when
+        it was posted, refused or cancelled before.
+        """
+        return self._caller.unary(_CANCEL_SCHEDULED_TRANSFER, request, timeout)
+
+    def list_scheduled_transfers(
+        self, request: ledger_v1.ListScheduledTransfersRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ListScheduledTransfersResponse:
+        """ListScheduledTransfers lists transfers that were scheduled, those of one state, by when they
+        are due and by transfer_id.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+        return self._caller.unary(_LIST_SCHEDULED_TRANSFERS, request, timeout)
+
+    def all_scheduled_transfers(
+        self, request: ledger_v1.ListScheduledTransfersRequest, *, timeout: float | None = None
+    ) -> Iterator[ledger_v1.ScheduledTransfer]:
+        """Yield the scheduled_transfers of all pages of list_scheduled_transfers, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: ledger_v1.ListScheduledTransfersRequest) -> ledger_v1.ListScheduledTransfersResponse:
+            return self.list_scheduled_transfers(asked, timeout=timeout)
+
+        return items(page, request, "scheduled_transfers", BY_TOKEN)
+
+    def put_balance_monitor(
+        self, request: ledger_v1.PutBalanceMonitorRequest, *, timeout: float | None = None
+    ) -> ledger_v1.PutBalanceMonitorResponse:
+        """PutBalanceMonitor watches the balance of an account, or of each account whose id has a
+        prefix: whenever one comes to satisfy the comparison with the threshold, one event
+        `ledger.balance.crossed` tells so, and the next only after the balance has come back. The
+        same monitor_id again changes the monitor. A balance that satisfies it already is told by
+        `state` and by no event.
+
+        Errors: NOT_FOUND when there is no such account; INVALID_FIELD when the threshold is in
+        another currency than the account; BALANCE_MONITORS_FULL when the tenant has as many as it
+        may.
+        """
+        return self._caller.unary(_PUT_BALANCE_MONITOR, request, timeout)
+
+    def list_balance_monitors(
+        self, request: ledger_v1.ListBalanceMonitorsRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ListBalanceMonitorsResponse:
+        """ListBalanceMonitors lists monitors, by monitor_id.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+        return self._caller.unary(_LIST_BALANCE_MONITORS, request, timeout)
+
+    def all_balance_monitors(
+        self, request: ledger_v1.ListBalanceMonitorsRequest, *, timeout: float | None = None
+    ) -> Iterator[ledger_v1.BalanceMonitor]:
+        """Yield the monitors of all pages of list_balance_monitors, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: ledger_v1.ListBalanceMonitorsRequest) -> ledger_v1.ListBalanceMonitorsResponse:
+            return self.list_balance_monitors(asked, timeout=timeout)
+
+        return items(page, request, "monitors", BY_TOKEN)
+
+    def delete_balance_monitor(
+        self, request: ledger_v1.DeleteBalanceMonitorRequest, *, timeout: float | None = None
+    ) -> ledger_v1.DeleteBalanceMonitorResponse:
+        """DeleteBalanceMonitor ends a monitor.
+
+        Errors: NOT_FOUND.
+        """
+        return self._caller.unary(_DELETE_BALANCE_MONITOR, request, timeout)
+
     def post_recipe(
         self, request: ledger_v1.PostRecipeRequest, *, timeout: float | None = None
     ) -> ledger_v1.PostRecipeResponse:
@@ -260,8 +376,9 @@ class LedgerService:
     def get_transfer(
         self, request: ledger_v1.GetTransferRequest, *, timeout: float | None = None
     ) -> ledger_v1.GetTransferResponse:
-        """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold;
-        NOT_FOUND when there is none of this id, or one that was refused.
+        """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; also
+        one that was scheduled, whether it waits, was posted, refused or cancelled. NOT_FOUND when
+        there is none of this id, or one that was refused when it was sent.
         """
         return self._caller.unary(_GET_TRANSFER, request, timeout)
 
@@ -463,6 +580,87 @@ class AsyncLedgerService:
         """
         return await self._caller.unary(_REVERSE_TRANSFER, request, timeout)
 
+    async def cancel_scheduled_transfer(
+        self, request: ledger_v1.CancelScheduledTransferRequest, *, timeout: float | None = None
+    ) -> ledger_v1.CancelScheduledTransferResponse:
+        """CancelScheduledTransfer takes a scheduled transfer back while it waits, and the whole chain
+        of one that is linked. Its id stays used: sent again it is answered ID_ALREADY_FAILED with
+        original_result CANCELLED.
+
+        Errors: NOT_FOUND when no transfer of this id was scheduled; SCHEDULED_TRANSFER_ENDED when
+        it was posted, refused or cancelled before.
+        """
+        return await self._caller.unary(_CANCEL_SCHEDULED_TRANSFER, request, timeout)
+
+    async def list_scheduled_transfers(
+        self, request: ledger_v1.ListScheduledTransfersRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ListScheduledTransfersResponse:
+        """ListScheduledTransfers lists transfers that were scheduled, those of one state, by when they
+        are due and by transfer_id.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+        return await self._caller.unary(_LIST_SCHEDULED_TRANSFERS, request, timeout)
+
+    def all_scheduled_transfers(
+        self, request: ledger_v1.ListScheduledTransfersRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[ledger_v1.ScheduledTransfer]:
+        """Yield the scheduled_transfers of all pages of list_scheduled_transfers, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: ledger_v1.ListScheduledTransfersRequest) -> ledger_v1.ListScheduledTransfersResponse:
+            return await self.list_scheduled_transfers(asked, timeout=timeout)
+
+        return items_async(page, request, "scheduled_transfers", BY_TOKEN)
+
+    async def put_balance_monitor(
+        self, request: ledger_v1.PutBalanceMonitorRequest, *, timeout: float | None = None
+    ) -> ledger_v1.PutBalanceMonitorResponse:
+        """PutBalanceMonitor watches the balance of an account, or of each account whose id has a
+        prefix: whenever one comes to satisfy the comparison with the threshold, one event
+        `ledger.balance.crossed` tells so, and the next only after the balance has come back. The
+        same monitor_id again changes the monitor. A balance that satisfies it already is told by
+        `state` and by no event.
+
+        Errors: NOT_FOUND when there is no such account; INVALID_FIELD when the threshold is in
+        another currency than the account; BALANCE_MONITORS_FULL when the tenant has as many as it
+        may.
+        """
+        return await self._caller.unary(_PUT_BALANCE_MONITOR, request, timeout)
+
+    async def list_balance_monitors(
+        self, request: ledger_v1.ListBalanceMonitorsRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ListBalanceMonitorsResponse:
+        """ListBalanceMonitors lists monitors, by monitor_id.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+        return await self._caller.unary(_LIST_BALANCE_MONITORS, request, timeout)
+
+    def all_balance_monitors(
+        self, request: ledger_v1.ListBalanceMonitorsRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[ledger_v1.BalanceMonitor]:
+        """Yield the monitors of all pages of list_balance_monitors, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: ledger_v1.ListBalanceMonitorsRequest) -> ledger_v1.ListBalanceMonitorsResponse:
+            return await self.list_balance_monitors(asked, timeout=timeout)
+
+        return items_async(page, request, "monitors", BY_TOKEN)
+
+    async def delete_balance_monitor(
+        self, request: ledger_v1.DeleteBalanceMonitorRequest, *, timeout: float | None = None
+    ) -> ledger_v1.DeleteBalanceMonitorResponse:
+        """DeleteBalanceMonitor ends a monitor.
+
+        Errors: NOT_FOUND.
+        """
+        return await self._caller.unary(_DELETE_BALANCE_MONITOR, request, timeout)
+
     async def post_recipe(
         self, request: ledger_v1.PostRecipeRequest, *, timeout: float | None = None
     ) -> ledger_v1.PostRecipeResponse:
@@ -534,8 +732,9 @@ class AsyncLedgerService:
     async def get_transfer(
         self, request: ledger_v1.GetTransferRequest, *, timeout: float | None = None
     ) -> ledger_v1.GetTransferResponse:
-        """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold;
-        NOT_FOUND when there is none of this id, or one that was refused.
+        """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; also
+        one that was scheduled, whether it waits, was posted, refused or cancelled. NOT_FOUND when
+        there is none of this id, or one that was refused when it was sent.
         """
         return await self._caller.unary(_GET_TRANSFER, request, timeout)
 

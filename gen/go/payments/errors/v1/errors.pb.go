@@ -368,6 +368,20 @@ const (
 	//
 	//	{"reason": "VERIFICATION_RUNNING", "domain": "tollmesh.dev", "metadata": {}}
 	ErrorReason_ERROR_REASON_VERIFICATION_RUNNING ErrorReason = 540
+	// A scheduled transfer does not wait any more: `state` is `POSTED`, `REFUSED` or `CANCELLED`. What was posted is undone by
+	// ReverseTransfer; the others have moved nothing.
+	//
+	// Metadata: `transfer_id`, `state`.
+	//
+	//	{"reason": "SCHEDULED_TRANSFER_ENDED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "state": "POSTED"}}
+	ErrorReason_ERROR_REASON_SCHEDULED_TRANSFER_ENDED ErrorReason = 520
+	// The tenant has as many balance monitors as it may, or as many of a prefix; delete one first, or let one of a prefix
+	// watch what several of accounts do.
+	//
+	// Metadata: `monitors_max`.
+	//
+	//	{"reason": "BALANCE_MONITORS_FULL", "domain": "tollmesh.dev", "metadata": {"monitors_max": "100"}}
+	ErrorReason_ERROR_REASON_BALANCE_MONITORS_FULL ErrorReason = 521
 	// A merchant's configuration names a processor that this mesh has no adapter for; use one of those that the message lists.
 	//
 	// Metadata: `processor_id`, `method`.
@@ -628,6 +642,8 @@ var (
 		506: "ERROR_REASON_POSTING_EXISTS",
 		507: "ERROR_REASON_RECIPE_REFUSED",
 		540: "ERROR_REASON_VERIFICATION_RUNNING",
+		520: "ERROR_REASON_SCHEDULED_TRANSFER_ENDED",
+		521: "ERROR_REASON_BALANCE_MONITORS_FULL",
 		600: "ERROR_REASON_UNKNOWN_PROCESSOR",
 		800: "ERROR_REASON_EVENT_TOO_LARGE",
 		801: "ERROR_REASON_STREAM_ENDED",
@@ -716,6 +732,8 @@ var (
 		"ERROR_REASON_POSTING_EXISTS":               506,
 		"ERROR_REASON_RECIPE_REFUSED":               507,
 		"ERROR_REASON_VERIFICATION_RUNNING":         540,
+		"ERROR_REASON_SCHEDULED_TRANSFER_ENDED":     520,
+		"ERROR_REASON_BALANCE_MONITORS_FULL":        521,
 		"ERROR_REASON_UNKNOWN_PROCESSOR":            600,
 		"ERROR_REASON_EVENT_TOO_LARGE":              800,
 		"ERROR_REASON_STREAM_ENDED":                 801,
@@ -782,7 +800,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xfe\x18\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xd3\x19\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -838,7 +856,9 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1bERROR_REASON_RECIPE_INVALID\x10\xf9\x03\x12 \n" +
 	"\x1bERROR_REASON_POSTING_EXISTS\x10\xfa\x03\x12 \n" +
 	"\x1bERROR_REASON_RECIPE_REFUSED\x10\xfb\x03\x12&\n" +
-	"!ERROR_REASON_VERIFICATION_RUNNING\x10\x9c\x04\x12#\n" +
+	"!ERROR_REASON_VERIFICATION_RUNNING\x10\x9c\x04\x12*\n" +
+	"%ERROR_REASON_SCHEDULED_TRANSFER_ENDED\x10\x88\x04\x12'\n" +
+	"\"ERROR_REASON_BALANCE_MONITORS_FULL\x10\x89\x04\x12#\n" +
 	"\x1eERROR_REASON_UNKNOWN_PROCESSOR\x10\xd8\x04\x12!\n" +
 	"\x1cERROR_REASON_EVENT_TOO_LARGE\x10\xa0\x06\x12\x1e\n" +
 	"\x19ERROR_REASON_STREAM_ENDED\x10\xa1\x06\x12$\n" +

@@ -28,7 +28,7 @@ const (
 
 // LedgerBatchPosted is published once for each batch of which anything was posted, in the transaction of
 // the batch. It names the batch and not its transfers: at full rate one event a transfer would cost
-// more than the posting.
+// more than the posting. Of what the transfers are for it names what fits (see references).
 type LedgerBatchPosted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Number of the batch. Of two batches that share an account, the one posted first has the lower.
@@ -41,9 +41,14 @@ type LedgerBatchPosted struct {
 	// minor units is left out; the batch is posted all the same, since each of its amounts and balances fits.
 	Totals []*v1.Money `protobuf:"bytes,4,rep,name=totals,proto3" json:"totals,omitempty"`
 	// When the batch was recorded, in microseconds.
-	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	RecordedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	// What the first 100 transfers of the batch that carry a reference are for, in the order of posting. Of those beyond
+	// nothing is said but how many they are: GetTransfer and the accounts' entries have them.
+	References []*PostedReference `protobuf:"bytes,6,rep,name=references,proto3" json:"references,omitempty"`
+	// How many transfers with a reference are left out of references.
+	ReferencesLeftOut int32 `protobuf:"varint,7,opt,name=references_left_out,json=referencesLeftOut,proto3" json:"references_left_out,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *LedgerBatchPosted) Reset() {
@@ -111,19 +116,396 @@ func (x *LedgerBatchPosted) GetRecordedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *LedgerBatchPosted) GetReferences() []*PostedReference {
+	if x != nil {
+		return x.References
+	}
+	return nil
+}
+
+func (x *LedgerBatchPosted) GetReferencesLeftOut() int32 {
+	if x != nil {
+		return x.ReferencesLeftOut
+	}
+	return 0
+}
+
+// PostedReference is what some transfers of a batch are for.
+type PostedReference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What kind of thing it is, e.g. `charge`.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Its id.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// Which part of it; empty for the whole.
+	Part string `protobuf:"bytes,3,opt,name=part,proto3" json:"part,omitempty"`
+	// The transfers for it, in the order of posting.
+	TransferIds   []string `protobuf:"bytes,4,rep,name=transfer_ids,json=transferIds,proto3" json:"transfer_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PostedReference) Reset() {
+	*x = PostedReference{}
+	mi := &file_payments_events_v1_ledger_events_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PostedReference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PostedReference) ProtoMessage() {}
+
+func (x *PostedReference) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_ledger_events_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PostedReference.ProtoReflect.Descriptor instead.
+func (*PostedReference) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_ledger_events_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *PostedReference) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *PostedReference) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *PostedReference) GetPart() string {
+	if x != nil {
+		return x.Part
+	}
+	return ""
+}
+
+func (x *PostedReference) GetTransferIds() []string {
+	if x != nil {
+		return x.TransferIds
+	}
+	return nil
+}
+
+// LedgerScheduledRefused is published when a scheduled transfer, or a chain of such, is due and refused: none of it was
+// posted, and its ids are used up.
+type LedgerScheduledRefused struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first transfer of the chain, by which the whole chain goes; of a transfer that is not linked, itself.
+	FirstTransferId string `protobuf:"bytes,1,opt,name=first_transfer_id,json=firstTransferId,proto3" json:"first_transfer_id,omitempty"`
+	// The transfer that was refused; of a chain the first that was.
+	TransferId string `protobuf:"bytes,2,opt,name=transfer_id,json=transferId,proto3" json:"transfer_id,omitempty"`
+	// Why: the name of its TransferResult, e.g. `EXCEEDS_CREDITS`.
+	Result string `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
+	// How many transfers were not posted: those of the chain.
+	TransferCount int32 `protobuf:"varint,4,opt,name=transfer_count,json=transferCount,proto3" json:"transfer_count,omitempty"`
+	// When they were to be posted, in microseconds.
+	NotBefore *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	// When they were refused, in microseconds.
+	RefusedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=refused_at,json=refusedAt,proto3" json:"refused_at,omitempty"`
+	// What the refused transfer is for; absent when it says nothing of that.
+	Reference     *PostedReference `protobuf:"bytes,7,opt,name=reference,proto3" json:"reference,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LedgerScheduledRefused) Reset() {
+	*x = LedgerScheduledRefused{}
+	mi := &file_payments_events_v1_ledger_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerScheduledRefused) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerScheduledRefused) ProtoMessage() {}
+
+func (x *LedgerScheduledRefused) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_ledger_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerScheduledRefused.ProtoReflect.Descriptor instead.
+func (*LedgerScheduledRefused) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_ledger_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *LedgerScheduledRefused) GetFirstTransferId() string {
+	if x != nil {
+		return x.FirstTransferId
+	}
+	return ""
+}
+
+func (x *LedgerScheduledRefused) GetTransferId() string {
+	if x != nil {
+		return x.TransferId
+	}
+	return ""
+}
+
+func (x *LedgerScheduledRefused) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *LedgerScheduledRefused) GetTransferCount() int32 {
+	if x != nil {
+		return x.TransferCount
+	}
+	return 0
+}
+
+func (x *LedgerScheduledRefused) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+func (x *LedgerScheduledRefused) GetRefusedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RefusedAt
+	}
+	return nil
+}
+
+func (x *LedgerScheduledRefused) GetReference() *PostedReference {
+	if x != nil {
+		return x.Reference
+	}
+	return nil
+}
+
+// LedgerBalanceCrossed is published when the balance of an account comes to satisfy a monitor that it did not satisfy
+// before, in the transaction that changed the balance: once for each crossing.
+type LedgerBalanceCrossed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The monitor.
+	MonitorId string `protobuf:"bytes,1,opt,name=monitor_id,json=monitorId,proto3" json:"monitor_id,omitempty"`
+	// The account whose balance crossed.
+	AccountId string `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Which balance: `posted`, `pending` or `available`.
+	Side string `protobuf:"bytes,3,opt,name=side,proto3" json:"side,omitempty"`
+	// When the monitor is satisfied: `below`, `above`, `at_or_below` or `at_or_above` the threshold.
+	Comparison string `protobuf:"bytes,4,opt,name=comparison,proto3" json:"comparison,omitempty"`
+	// Which way the balance went: `fell` or `rose`.
+	Direction string `protobuf:"bytes,5,opt,name=direction,proto3" json:"direction,omitempty"`
+	// The balance at the end of the batch, on the side that the account's type grows on.
+	Balance *v1.Money `protobuf:"bytes,6,opt,name=balance,proto3" json:"balance,omitempty"`
+	// The balance before the batch.
+	BalanceBefore *v1.Money `protobuf:"bytes,7,opt,name=balance_before,json=balanceBefore,proto3" json:"balance_before,omitempty"`
+	// What it was compared with.
+	Threshold *v1.Money `protobuf:"bytes,8,opt,name=threshold,proto3" json:"threshold,omitempty"`
+	// The batch that crossed; 0 when a hold was given up because its time was over.
+	BatchNo int64 `protobuf:"varint,9,opt,name=batch_no,json=batchNo,proto3" json:"batch_no,omitempty"`
+	// The transfer of the batch behind which the balance satisfied the monitor for good; or the hold that was given up.
+	TransferId string `protobuf:"bytes,10,opt,name=transfer_id,json=transferId,proto3" json:"transfer_id,omitempty"`
+	// The monitor's own words.
+	Description string `protobuf:"bytes,11,opt,name=description,proto3" json:"description,omitempty"`
+	// When it happened, in microseconds.
+	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LedgerBalanceCrossed) Reset() {
+	*x = LedgerBalanceCrossed{}
+	mi := &file_payments_events_v1_ledger_events_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerBalanceCrossed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerBalanceCrossed) ProtoMessage() {}
+
+func (x *LedgerBalanceCrossed) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_ledger_events_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerBalanceCrossed.ProtoReflect.Descriptor instead.
+func (*LedgerBalanceCrossed) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_ledger_events_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *LedgerBalanceCrossed) GetMonitorId() string {
+	if x != nil {
+		return x.MonitorId
+	}
+	return ""
+}
+
+func (x *LedgerBalanceCrossed) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *LedgerBalanceCrossed) GetSide() string {
+	if x != nil {
+		return x.Side
+	}
+	return ""
+}
+
+func (x *LedgerBalanceCrossed) GetComparison() string {
+	if x != nil {
+		return x.Comparison
+	}
+	return ""
+}
+
+func (x *LedgerBalanceCrossed) GetDirection() string {
+	if x != nil {
+		return x.Direction
+	}
+	return ""
+}
+
+func (x *LedgerBalanceCrossed) GetBalance() *v1.Money {
+	if x != nil {
+		return x.Balance
+	}
+	return nil
+}
+
+func (x *LedgerBalanceCrossed) GetBalanceBefore() *v1.Money {
+	if x != nil {
+		return x.BalanceBefore
+	}
+	return nil
+}
+
+func (x *LedgerBalanceCrossed) GetThreshold() *v1.Money {
+	if x != nil {
+		return x.Threshold
+	}
+	return nil
+}
+
+func (x *LedgerBalanceCrossed) GetBatchNo() int64 {
+	if x != nil {
+		return x.BatchNo
+	}
+	return 0
+}
+
+func (x *LedgerBalanceCrossed) GetTransferId() string {
+	if x != nil {
+		return x.TransferId
+	}
+	return ""
+}
+
+func (x *LedgerBalanceCrossed) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *LedgerBalanceCrossed) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
+}
+
 var File_payments_events_v1_ledger_events_proto protoreflect.FileDescriptor
 
 const file_payments_events_v1_ledger_events_proto_rawDesc = "" +
 	"\n" +
-	"&payments/events/v1/ledger_events.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x97\x02\n" +
+	"&payments/events/v1/ledger_events.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x8c\x03\n" +
 	"\x11LedgerBatchPosted\x12\x19\n" +
 	"\bbatch_no\x18\x01 \x01(\x03R\abatchNo\x12%\n" +
 	"\x0etransfer_count\x18\x02 \x01(\x05R\rtransferCount\x12#\n" +
 	"\raccount_count\x18\x03 \x01(\x05R\faccountCount\x12/\n" +
 	"\x06totals\x18\x04 \x03(\v2\x17.payments.type.v1.MoneyR\x06totals\x12;\n" +
 	"\vrecorded_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"recordedAt:-\x92\xe7\x18)\n" +
-	"\x13ledger.batch.posted\x10\x01\x1a\x06ledger\"\bbatch_noB\xc6\x01\n" +
+	"recordedAt\x12C\n" +
+	"\n" +
+	"references\x18\x06 \x03(\v2#.payments.events.v1.PostedReferenceR\n" +
+	"references\x12.\n" +
+	"\x13references_left_out\x18\a \x01(\x05R\x11referencesLeftOut:-\x92\xe7\x18)\n" +
+	"\x13ledger.batch.posted\x10\x01\x1a\x06ledger\"\bbatch_no\"l\n" +
+	"\x0fPostedReference\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
+	"\x04part\x18\x03 \x01(\tR\x04part\x12!\n" +
+	"\ftransfer_ids\x18\x04 \x03(\tR\vtransferIds\"\x9a\x03\n" +
+	"\x16LedgerScheduledRefused\x12*\n" +
+	"\x11first_transfer_id\x18\x01 \x01(\tR\x0ffirstTransferId\x12\x1f\n" +
+	"\vtransfer_id\x18\x02 \x01(\tR\n" +
+	"transferId\x12\x16\n" +
+	"\x06result\x18\x03 \x01(\tR\x06result\x12%\n" +
+	"\x0etransfer_count\x18\x04 \x01(\x05R\rtransferCount\x129\n" +
+	"\n" +
+	"not_before\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x129\n" +
+	"\n" +
+	"refused_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\trefusedAt\x12A\n" +
+	"\treference\x18\a \x01(\v2#.payments.events.v1.PostedReferenceR\treference:;\x92\xe7\x187\n" +
+	"\x18ledger.scheduled.refused\x10\x01\x1a\x06ledger\"\x11first_transfer_id\"\x9f\x04\n" +
+	"\x14LedgerBalanceCrossed\x12\x1d\n" +
+	"\n" +
+	"monitor_id\x18\x01 \x01(\tR\tmonitorId\x12\x1d\n" +
+	"\n" +
+	"account_id\x18\x02 \x01(\tR\taccountId\x12\x12\n" +
+	"\x04side\x18\x03 \x01(\tR\x04side\x12\x1e\n" +
+	"\n" +
+	"comparison\x18\x04 \x01(\tR\n" +
+	"comparison\x12\x1c\n" +
+	"\tdirection\x18\x05 \x01(\tR\tdirection\x121\n" +
+	"\abalance\x18\x06 \x01(\v2\x17.payments.type.v1.MoneyR\abalance\x12>\n" +
+	"\x0ebalance_before\x18\a \x01(\v2\x17.payments.type.v1.MoneyR\rbalanceBefore\x125\n" +
+	"\tthreshold\x18\b \x01(\v2\x17.payments.type.v1.MoneyR\tthreshold\x12\x19\n" +
+	"\bbatch_no\x18\t \x01(\x03R\abatchNo\x12\x1f\n" +
+	"\vtransfer_id\x18\n" +
+	" \x01(\tR\n" +
+	"transferId\x12 \n" +
+	"\vdescription\x18\v \x01(\tR\vdescription\x12;\n" +
+	"\vrecorded_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"recordedAt:2\x92\xe7\x18.\n" +
+	"\x16ledger.balance.crossed\x10\x01\x1a\x06ledger\"\n" +
+	"account_idB\xc6\x01\n" +
 	"\x16com.payments.events.v1B\x11LedgerEventsProtoP\x01Z/tollmesh.dev/gen/go/payments/events/v1;eventsv1\xa2\x02\x03PEX\xaa\x02\x12Payments.Events.V1\xca\x02\x12Payments\\Events\\V1\xe2\x02\x1ePayments\\Events\\V1\\GPBMetadata\xea\x02\x14Payments::Events::V1b\x06proto3"
 
 var (
@@ -138,20 +520,31 @@ func file_payments_events_v1_ledger_events_proto_rawDescGZIP() []byte {
 	return file_payments_events_v1_ledger_events_proto_rawDescData
 }
 
-var file_payments_events_v1_ledger_events_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_payments_events_v1_ledger_events_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_payments_events_v1_ledger_events_proto_goTypes = []any{
-	(*LedgerBatchPosted)(nil),     // 0: payments.events.v1.LedgerBatchPosted
-	(*v1.Money)(nil),              // 1: payments.type.v1.Money
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*LedgerBatchPosted)(nil),      // 0: payments.events.v1.LedgerBatchPosted
+	(*PostedReference)(nil),        // 1: payments.events.v1.PostedReference
+	(*LedgerScheduledRefused)(nil), // 2: payments.events.v1.LedgerScheduledRefused
+	(*LedgerBalanceCrossed)(nil),   // 3: payments.events.v1.LedgerBalanceCrossed
+	(*v1.Money)(nil),               // 4: payments.type.v1.Money
+	(*timestamppb.Timestamp)(nil),  // 5: google.protobuf.Timestamp
 }
 var file_payments_events_v1_ledger_events_proto_depIdxs = []int32{
-	1, // 0: payments.events.v1.LedgerBatchPosted.totals:type_name -> payments.type.v1.Money
-	2, // 1: payments.events.v1.LedgerBatchPosted.recorded_at:type_name -> google.protobuf.Timestamp
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	4,  // 0: payments.events.v1.LedgerBatchPosted.totals:type_name -> payments.type.v1.Money
+	5,  // 1: payments.events.v1.LedgerBatchPosted.recorded_at:type_name -> google.protobuf.Timestamp
+	1,  // 2: payments.events.v1.LedgerBatchPosted.references:type_name -> payments.events.v1.PostedReference
+	5,  // 3: payments.events.v1.LedgerScheduledRefused.not_before:type_name -> google.protobuf.Timestamp
+	5,  // 4: payments.events.v1.LedgerScheduledRefused.refused_at:type_name -> google.protobuf.Timestamp
+	1,  // 5: payments.events.v1.LedgerScheduledRefused.reference:type_name -> payments.events.v1.PostedReference
+	4,  // 6: payments.events.v1.LedgerBalanceCrossed.balance:type_name -> payments.type.v1.Money
+	4,  // 7: payments.events.v1.LedgerBalanceCrossed.balance_before:type_name -> payments.type.v1.Money
+	4,  // 8: payments.events.v1.LedgerBalanceCrossed.threshold:type_name -> payments.type.v1.Money
+	5,  // 9: payments.events.v1.LedgerBalanceCrossed.recorded_at:type_name -> google.protobuf.Timestamp
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_ledger_events_proto_init() }
@@ -165,7 +558,7 @@ func file_payments_events_v1_ledger_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_ledger_events_proto_rawDesc), len(file_payments_events_v1_ledger_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -585,7 +585,7 @@ func (x *Account) GetLimits() *AccountLimits {
 }
 
 // Transfer moves one amount from one account to another. It is never changed or deleted; a mistake is
-// reversed by its opposite. Number 15 is kept for what api.md plans for scheduled transfers.
+// reversed by its opposite.
 type Transfer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of this transfer and the key of its idempotency: sent again, it is answered and not repeated.
@@ -622,6 +622,10 @@ type Transfer struct {
 	Timeout *durationpb.Duration `protobuf:"bytes,13,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// When the transfer takes effect in the books, in microseconds; absent means when it is recorded.
 	EffectiveAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	// When the transfer is posted by itself, in microseconds; until then it waits and moves nothing (see
+	// TRANSFER_RESULT_SCHEDULED). Absent, and what is not later than now, means at once. Only of KIND_POSTED; the members of
+	// a chain all have the same. Without effective_at it takes effect when it is posted.
+	NotBefore *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
 	// Free facts about the transfer, up to 32.
 	Metadata map[string]string `protobuf:"bytes,16,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// True lets a hold be posted in several parts, until all of it is posted or the rest is voided. Otherwise the first
@@ -757,6 +761,13 @@ func (x *Transfer) GetTimeout() *durationpb.Duration {
 func (x *Transfer) GetEffectiveAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.EffectiveAt
+	}
+	return nil
+}
+
+func (x *Transfer) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
 	}
 	return nil
 }
@@ -910,12 +921,14 @@ func (x *Hold) GetExpiresAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// RecordedTransfer is a transfer in the books. It never changes; of a hold, how it stands does.
+// RecordedTransfer is a transfer in the books. It never changes; of a hold, how it stands does. It is also how a
+// scheduled transfer is shown that waits, or that was refused or cancelled: then it is in no books.
 type RecordedTransfer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The transfer, with the accounts, the amount and the code that it came to, and when it takes effect.
+	// The transfer, with the accounts, the amount and the code that it came to, and when it takes effect. One that is in no
+	// books is shown as it was sent.
 	Transfer *Transfer `protobuf:"bytes,1,opt,name=transfer,proto3" json:"transfer,omitempty"`
-	// When it was recorded, in microseconds.
+	// When it was recorded, in microseconds; absent while it is in no books.
 	RecordedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
 	// How it stands, if it is a hold.
 	Hold *Hold `protobuf:"bytes,3,opt,name=hold,proto3" json:"hold,omitempty"`
@@ -924,7 +937,9 @@ type RecordedTransfer struct {
 	// The transfer that reversed it; empty when none did.
 	ReversedByTransferId string `protobuf:"bytes,5,opt,name=reversed_by_transfer_id,json=reversedByTransferId,proto3" json:"reversed_by_transfer_id,omitempty"`
 	// The posting of a recipe that made it; empty for a transfer that was posted by itself.
-	PostingId     string `protobuf:"bytes,6,opt,name=posting_id,json=postingId,proto3" json:"posting_id,omitempty"`
+	PostingId string `protobuf:"bytes,6,opt,name=posting_id,json=postingId,proto3" json:"posting_id,omitempty"`
+	// How it stands, if it was scheduled: not_before was later than when it was accepted.
+	Schedule      *Schedule `protobuf:"bytes,7,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -999,6 +1014,13 @@ func (x *RecordedTransfer) GetPostingId() string {
 		return x.PostingId
 	}
 	return ""
+}
+
+func (x *RecordedTransfer) GetSchedule() *Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
 }
 
 // Entry is what a transfer left on one of its two accounts.
@@ -1370,7 +1392,7 @@ var File_payments_ledger_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/ledger/v1/ledger.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xf9\x02\n" +
+	"\x1fpayments/ledger/v1/ledger.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/ledger/v1/schedule.proto\x1a\x1bpayments/type/v1/type.proto\"\xf9\x02\n" +
 	"\fAccountFlags\x12B\n" +
 	"\x1edebits_must_not_exceed_credits\x18\x01 \x01(\bR\x1adebitsMustNotExceedCredits\x12B\n" +
 	"\x1ecredits_must_not_exceed_debits\x18\x02 \x01(\bR\x1acreditsMustNotExceedDebits\x12\x16\n" +
@@ -1401,7 +1423,7 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x06limits\x18\t \x01(\v2!.payments.ledger.v1.AccountLimitsR\x06limits\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xef\a\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xce\b\n" +
 	"\bTransfer\x12)\n" +
 	"\vtransfer_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\n" +
 	"transferId\x12L\n" +
@@ -1419,7 +1441,9 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\rclosing_debit\x18\v \x01(\bR\fclosingDebit\x12%\n" +
 	"\x0eclosing_credit\x18\f \x01(\bR\rclosingCredit\x12I\n" +
 	"\atimeout\x18\r \x01(\v2\x19.google.protobuf.DurationB\x14\xbaH\x11\xaa\x01\x0e\"\x06\b\x80\xa7\xe4\xe0\v2\x04\x10\xc0\x84=R\atimeout\x12a\n" +
-	"\feffective_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\veffectiveAt\x12_\n" +
+	"\feffective_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\veffectiveAt\x12]\n" +
+	"\n" +
+	"not_before\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\tnotBefore\x12_\n" +
 	"\bmetadata\x18\x10 \x03(\v2*.payments.ledger.v1.Transfer.MetadataEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x04R\bmetadata\x12#\n" +
 	"\rmulti_capture\x18\x11 \x01(\bR\fmultiCapture\x12;\n" +
 	"\treference\x18\x12 \x01(\v2\x1d.payments.ledger.v1.ReferenceR\treference\x1a;\n" +
@@ -1435,7 +1459,7 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x05state\x18\x01 \x01(\x0e2\x1d.payments.ledger.v1.HoldStateR\x05state\x125\n" +
 	"\tremaining\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\tremaining\x129\n" +
 	"\n" +
-	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xbf\x02\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xf9\x02\n" +
 	"\x10RecordedTransfer\x128\n" +
 	"\btransfer\x18\x01 \x01(\v2\x1c.payments.ledger.v1.TransferR\btransfer\x12;\n" +
 	"\vrecorded_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -1444,7 +1468,8 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x14reverses_transfer_id\x18\x04 \x01(\tR\x12reversesTransferId\x125\n" +
 	"\x17reversed_by_transfer_id\x18\x05 \x01(\tR\x14reversedByTransferId\x12\x1d\n" +
 	"\n" +
-	"posting_id\x18\x06 \x01(\tR\tpostingId\"\x82\x05\n" +
+	"posting_id\x18\x06 \x01(\tR\tpostingId\x128\n" +
+	"\bschedule\x18\a \x01(\v2\x1c.payments.ledger.v1.ScheduleR\bschedule\"\x82\x05\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x12\x10\n" +
@@ -1547,6 +1572,7 @@ var file_payments_ledger_v1_ledger_proto_goTypes = []any{
 	(*v1.Money)(nil),              // 19: payments.type.v1.Money
 	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
 	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
+	(*Schedule)(nil),              // 22: payments.ledger.v1.Schedule
 }
 var file_payments_ledger_v1_ledger_proto_depIdxs = []int32{
 	19, // 0: payments.ledger.v1.AccountLimits.floor:type_name -> payments.type.v1.Money
@@ -1561,36 +1587,38 @@ var file_payments_ledger_v1_ledger_proto_depIdxs = []int32{
 	1,  // 9: payments.ledger.v1.Transfer.kind:type_name -> payments.ledger.v1.Kind
 	21, // 10: payments.ledger.v1.Transfer.timeout:type_name -> google.protobuf.Duration
 	20, // 11: payments.ledger.v1.Transfer.effective_at:type_name -> google.protobuf.Timestamp
-	17, // 12: payments.ledger.v1.Transfer.metadata:type_name -> payments.ledger.v1.Transfer.MetadataEntry
-	9,  // 13: payments.ledger.v1.Transfer.reference:type_name -> payments.ledger.v1.Reference
-	2,  // 14: payments.ledger.v1.Hold.state:type_name -> payments.ledger.v1.HoldState
-	19, // 15: payments.ledger.v1.Hold.remaining:type_name -> payments.type.v1.Money
-	20, // 16: payments.ledger.v1.Hold.expires_at:type_name -> google.protobuf.Timestamp
-	8,  // 17: payments.ledger.v1.RecordedTransfer.transfer:type_name -> payments.ledger.v1.Transfer
-	20, // 18: payments.ledger.v1.RecordedTransfer.recorded_at:type_name -> google.protobuf.Timestamp
-	10, // 19: payments.ledger.v1.RecordedTransfer.hold:type_name -> payments.ledger.v1.Hold
-	3,  // 20: payments.ledger.v1.Entry.direction:type_name -> payments.ledger.v1.Direction
-	19, // 21: payments.ledger.v1.Entry.amount:type_name -> payments.type.v1.Money
-	19, // 22: payments.ledger.v1.Entry.balance_after:type_name -> payments.type.v1.Money
-	20, // 23: payments.ledger.v1.Entry.recorded_at:type_name -> google.protobuf.Timestamp
-	20, // 24: payments.ledger.v1.Entry.effective_at:type_name -> google.protobuf.Timestamp
-	18, // 25: payments.ledger.v1.Entry.metadata:type_name -> payments.ledger.v1.Entry.MetadataEntry
-	9,  // 26: payments.ledger.v1.Entry.reference:type_name -> payments.ledger.v1.Reference
-	14, // 27: payments.ledger.v1.TrialBalance.currencies:type_name -> payments.ledger.v1.CurrencyTrialBalance
-	20, // 28: payments.ledger.v1.TrialBalance.recorded_at:type_name -> google.protobuf.Timestamp
-	19, // 29: payments.ledger.v1.CurrencyTrialBalance.debits:type_name -> payments.type.v1.Money
-	19, // 30: payments.ledger.v1.CurrencyTrialBalance.credits:type_name -> payments.type.v1.Money
-	19, // 31: payments.ledger.v1.CurrencyTrialBalance.difference:type_name -> payments.type.v1.Money
-	15, // 32: payments.ledger.v1.CurrencyTrialBalance.types:type_name -> payments.ledger.v1.TypeTrialBalance
-	0,  // 33: payments.ledger.v1.TypeTrialBalance.type:type_name -> payments.ledger.v1.AccountType
-	19, // 34: payments.ledger.v1.TypeTrialBalance.debits:type_name -> payments.type.v1.Money
-	19, // 35: payments.ledger.v1.TypeTrialBalance.credits:type_name -> payments.type.v1.Money
-	19, // 36: payments.ledger.v1.TypeTrialBalance.balance:type_name -> payments.type.v1.Money
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	20, // 12: payments.ledger.v1.Transfer.not_before:type_name -> google.protobuf.Timestamp
+	17, // 13: payments.ledger.v1.Transfer.metadata:type_name -> payments.ledger.v1.Transfer.MetadataEntry
+	9,  // 14: payments.ledger.v1.Transfer.reference:type_name -> payments.ledger.v1.Reference
+	2,  // 15: payments.ledger.v1.Hold.state:type_name -> payments.ledger.v1.HoldState
+	19, // 16: payments.ledger.v1.Hold.remaining:type_name -> payments.type.v1.Money
+	20, // 17: payments.ledger.v1.Hold.expires_at:type_name -> google.protobuf.Timestamp
+	8,  // 18: payments.ledger.v1.RecordedTransfer.transfer:type_name -> payments.ledger.v1.Transfer
+	20, // 19: payments.ledger.v1.RecordedTransfer.recorded_at:type_name -> google.protobuf.Timestamp
+	10, // 20: payments.ledger.v1.RecordedTransfer.hold:type_name -> payments.ledger.v1.Hold
+	22, // 21: payments.ledger.v1.RecordedTransfer.schedule:type_name -> payments.ledger.v1.Schedule
+	3,  // 22: payments.ledger.v1.Entry.direction:type_name -> payments.ledger.v1.Direction
+	19, // 23: payments.ledger.v1.Entry.amount:type_name -> payments.type.v1.Money
+	19, // 24: payments.ledger.v1.Entry.balance_after:type_name -> payments.type.v1.Money
+	20, // 25: payments.ledger.v1.Entry.recorded_at:type_name -> google.protobuf.Timestamp
+	20, // 26: payments.ledger.v1.Entry.effective_at:type_name -> google.protobuf.Timestamp
+	18, // 27: payments.ledger.v1.Entry.metadata:type_name -> payments.ledger.v1.Entry.MetadataEntry
+	9,  // 28: payments.ledger.v1.Entry.reference:type_name -> payments.ledger.v1.Reference
+	14, // 29: payments.ledger.v1.TrialBalance.currencies:type_name -> payments.ledger.v1.CurrencyTrialBalance
+	20, // 30: payments.ledger.v1.TrialBalance.recorded_at:type_name -> google.protobuf.Timestamp
+	19, // 31: payments.ledger.v1.CurrencyTrialBalance.debits:type_name -> payments.type.v1.Money
+	19, // 32: payments.ledger.v1.CurrencyTrialBalance.credits:type_name -> payments.type.v1.Money
+	19, // 33: payments.ledger.v1.CurrencyTrialBalance.difference:type_name -> payments.type.v1.Money
+	15, // 34: payments.ledger.v1.CurrencyTrialBalance.types:type_name -> payments.ledger.v1.TypeTrialBalance
+	0,  // 35: payments.ledger.v1.TypeTrialBalance.type:type_name -> payments.ledger.v1.AccountType
+	19, // 36: payments.ledger.v1.TypeTrialBalance.debits:type_name -> payments.type.v1.Money
+	19, // 37: payments.ledger.v1.TypeTrialBalance.credits:type_name -> payments.type.v1.Money
+	19, // 38: payments.ledger.v1.TypeTrialBalance.balance:type_name -> payments.type.v1.Money
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_proto_init() }
@@ -1598,6 +1626,7 @@ func file_payments_ledger_v1_ledger_proto_init() {
 	if File_payments_ledger_v1_ledger_proto != nil {
 		return
 	}
+	file_payments_ledger_v1_schedule_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

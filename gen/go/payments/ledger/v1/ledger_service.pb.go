@@ -115,12 +115,13 @@ func (AccountResult) EnumDescriptor() ([]byte, []int) {
 }
 
 // TransferResult is the verdict on one transfer of PostTransfers. When several apply, the first of this
-// list is answered. OK and EXISTS mean that the transfer is in the books; every other value means that
-// it is not.
+// list is answered. OK and EXISTS mean that the transfer is in the books, SCHEDULED that it waits to be posted; every
+// other value means that it is neither.
 //
 // A refusal marked "burns the id" hangs on the state of the accounts, which may change. It is recorded,
 // and the transfer_id answers ID_ALREADY_FAILED from then on, so that a late retry cannot post what its
-// sender has given up: a new attempt needs a new id. Every other refusal leaves the id free.
+// sender has given up: a new attempt needs a new id. Every other refusal leaves the id free, but for that of a
+// scheduled transfer when it is due: whatever it is, it is recorded for good.
 type TransferResult int32
 
 const (
@@ -128,6 +129,11 @@ const (
 	TransferResult_TRANSFER_RESULT_UNSPECIFIED TransferResult = 0
 	// The transfer was posted.
 	TransferResult_TRANSFER_RESULT_OK TransferResult = 1
+	// The transfer waits until its not_before, and its id is taken for good. So far its fields, its accounts and their
+	// currencies were judged; when it is due it is judged in full. Sent again it is answered SCHEDULED while it waits,
+	// EXISTS once it was posted, and ID_ALREADY_FAILED with the refusal, or CANCELLED, as original_result otherwise; other
+	// content is answered EXISTS_WITH_DIFFERENT_… all along. A chain is answered so as a whole.
+	TransferResult_TRANSFER_RESULT_SCHEDULED TransferResult = 2
 	// The last transfer of the batch has linked = true, so that its chain has no end.
 	TransferResult_TRANSFER_RESULT_LINKED_EVENT_CHAIN_OPEN TransferResult = 10
 	// Another transfer of the same chain was refused, so that none of the chain was posted.
@@ -160,12 +166,18 @@ const (
 	TransferResult_TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA TransferResult = 29
 	// A transfer of this id exists with another effective_at, or with none where this one has it.
 	TransferResult_TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT TransferResult = 30
+	// A transfer of this id exists with another not_before, or with none where this one has it.
+	TransferResult_TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_NOT_BEFORE TransferResult = 39
 	// A transfer of this id exists with another reference.
 	TransferResult_TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_REFERENCE TransferResult = 38
 	// The same transfer was posted before. Within a chain it is answered to all members when all were
 	// posted before; a chain that mixes old and new transfers is refused, since its old part cannot
 	// hang on the new one any more.
 	TransferResult_TRANSFER_RESULT_EXISTS TransferResult = 31
+	// not_before is given in a transfer that is not of KIND_POSTED.
+	TransferResult_TRANSFER_RESULT_NOT_BEFORE_RESERVED_FOR_POSTED_TRANSFER TransferResult = 44
+	// The transfer has another not_before than the first of its chain.
+	TransferResult_TRANSFER_RESULT_LINKED_EVENT_HAS_DIFFERENT_NOT_BEFORE TransferResult = 45
 	// A transfer that posts or voids a hold is balancing, closing or multi_capture, or a transfer that is no hold is
 	// multi_capture.
 	TransferResult_TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE TransferResult = 34
@@ -239,6 +251,8 @@ const (
 	TransferResult_TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR TransferResult = 84
 	// The balance of the credit account would rise above its ceiling. Burns the id.
 	TransferResult_TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING TransferResult = 85
+	// The transfer was scheduled and then cancelled. Only as original_result.
+	TransferResult_TRANSFER_RESULT_CANCELLED TransferResult = 110
 )
 
 // Enum value maps for TransferResult.
@@ -246,6 +260,7 @@ var (
 	TransferResult_name = map[int32]string{
 		0:   "TRANSFER_RESULT_UNSPECIFIED",
 		1:   "TRANSFER_RESULT_OK",
+		2:   "TRANSFER_RESULT_SCHEDULED",
 		10:  "TRANSFER_RESULT_LINKED_EVENT_CHAIN_OPEN",
 		11:  "TRANSFER_RESULT_LINKED_EVENT_FAILED",
 		12:  "TRANSFER_RESULT_INVALID_TRANSFER",
@@ -262,8 +277,11 @@ var (
 		28:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CODE",
 		29:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA",
 		30:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT",
+		39:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_NOT_BEFORE",
 		38:  "TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_REFERENCE",
 		31:  "TRANSFER_RESULT_EXISTS",
+		44:  "TRANSFER_RESULT_NOT_BEFORE_RESERVED_FOR_POSTED_TRANSFER",
+		45:  "TRANSFER_RESULT_LINKED_EVENT_HAS_DIFFERENT_NOT_BEFORE",
 		34:  "TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE",
 		35:  "TRANSFER_RESULT_PENDING_ID_MUST_NOT_BE_ZERO",
 		36:  "TRANSFER_RESULT_PENDING_ID_MUST_BE_DIFFERENT",
@@ -300,10 +318,12 @@ var (
 		83:  "TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING",
 		84:  "TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR",
 		85:  "TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING",
+		110: "TRANSFER_RESULT_CANCELLED",
 	}
 	TransferResult_value = map[string]int32{
 		"TRANSFER_RESULT_UNSPECIFIED":                                      0,
 		"TRANSFER_RESULT_OK":                                               1,
+		"TRANSFER_RESULT_SCHEDULED":                                        2,
 		"TRANSFER_RESULT_LINKED_EVENT_CHAIN_OPEN":                          10,
 		"TRANSFER_RESULT_LINKED_EVENT_FAILED":                              11,
 		"TRANSFER_RESULT_INVALID_TRANSFER":                                 12,
@@ -320,8 +340,11 @@ var (
 		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CODE":                       28,
 		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA":                   29,
 		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT":               30,
+		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_NOT_BEFORE":                 39,
 		"TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_REFERENCE":                  38,
 		"TRANSFER_RESULT_EXISTS":                                           31,
+		"TRANSFER_RESULT_NOT_BEFORE_RESERVED_FOR_POSTED_TRANSFER":          44,
+		"TRANSFER_RESULT_LINKED_EVENT_HAS_DIFFERENT_NOT_BEFORE":            45,
 		"TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE":                     34,
 		"TRANSFER_RESULT_PENDING_ID_MUST_NOT_BE_ZERO":                      35,
 		"TRANSFER_RESULT_PENDING_ID_MUST_BE_DIFFERENT":                     36,
@@ -358,6 +381,7 @@ var (
 		"TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING":                      83,
 		"TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR":                       84,
 		"TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING":                     85,
+		"TRANSFER_RESULT_CANCELLED":                                        110,
 	}
 )
 
@@ -3306,7 +3330,7 @@ var File_payments_ledger_v1_ledger_service_proto protoreflect.FileDescriptor
 
 const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"payments/ledger/v1/integrity.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/posting.proto\x1a\x1fpayments/ledger/v1/recipe.proto\x1a\"payments/ledger/v1/statement.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x8d\x02\n" +
+	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"payments/ledger/v1/integrity.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/monitor.proto\x1a payments/ledger/v1/posting.proto\x1a\x1fpayments/ledger/v1/recipe.proto\x1a\"payments/ledger/v1/statement.proto\x1a\"payments/ledger/v1/scheduled.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x8d\x02\n" +
 	"\x15CreateAccountsRequest\x12?\n" +
 	"\baccounts\x18\x01 \x03(\v2\x1b.payments.ledger.v1.AccountB\x06\xbaH\x03\xd8\x01\x03R\baccounts\x12t\n" +
 	"\n" +
@@ -3564,10 +3588,11 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"*ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_OWNER\x10\r\x121\n" +
 	"-ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_METADATA\x10\x0e\x12/\n" +
 	"+ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_LIMITS\x10\x10\x12\x19\n" +
-	"\x15ACCOUNT_RESULT_EXISTS\x10\x0f*\xac\x15\n" +
+	"\x15ACCOUNT_RESULT_EXISTS\x10\x0f*\x98\x17\n" +
 	"\x0eTransferResult\x12\x1f\n" +
 	"\x1bTRANSFER_RESULT_UNSPECIFIED\x10\x00\x12\x16\n" +
-	"\x12TRANSFER_RESULT_OK\x10\x01\x12+\n" +
+	"\x12TRANSFER_RESULT_OK\x10\x01\x12\x1d\n" +
+	"\x19TRANSFER_RESULT_SCHEDULED\x10\x02\x12+\n" +
 	"'TRANSFER_RESULT_LINKED_EVENT_CHAIN_OPEN\x10\n" +
 	"\x12'\n" +
 	"#TRANSFER_RESULT_LINKED_EVENT_FAILED\x10\v\x12$\n" +
@@ -3584,9 +3609,12 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	",TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_AMOUNT\x10\x1b\x12.\n" +
 	"*TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_CODE\x10\x1c\x122\n" +
 	".TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA\x10\x1d\x126\n" +
-	"2TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT\x10\x1e\x123\n" +
+	"2TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT\x10\x1e\x124\n" +
+	"0TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_NOT_BEFORE\x10'\x123\n" +
 	"/TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_REFERENCE\x10&\x12\x1a\n" +
-	"\x16TRANSFER_RESULT_EXISTS\x10\x1f\x120\n" +
+	"\x16TRANSFER_RESULT_EXISTS\x10\x1f\x12;\n" +
+	"7TRANSFER_RESULT_NOT_BEFORE_RESERVED_FOR_POSTED_TRANSFER\x10,\x129\n" +
+	"5TRANSFER_RESULT_LINKED_EVENT_HAS_DIFFERENT_NOT_BEFORE\x10-\x120\n" +
 	",TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE\x10\"\x12/\n" +
 	"+TRANSFER_RESULT_PENDING_ID_MUST_NOT_BE_ZERO\x10#\x120\n" +
 	",TRANSFER_RESULT_PENDING_ID_MUST_BE_DIFFERENT\x10$\x129\n" +
@@ -3622,14 +3650,25 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	")TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR\x10R\x12/\n" +
 	"+TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING\x10S\x12.\n" +
 	"*TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR\x10T\x120\n" +
-	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U2\xef\x17\n" +
+	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U\x12\x1d\n" +
+	"\x19TRANSFER_RESULT_CANCELLED\x10n2\xb8\x1f\n" +
 	"\rLedgerService\x12\x9b\x01\n" +
 	"\x0eCreateAccounts\x12).payments.ledger.v1.CreateAccountsRequest\x1a*.payments.ledger.v1.CreateAccountsResponse\"2\x8a\xe7\x18\x10\n" +
 	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/ledger/accounts\x12\x99\x01\n" +
 	"\rPostTransfers\x12(.payments.ledger.v1.PostTransfersRequest\x1a).payments.ledger.v1.PostTransfersResponse\"3\x8a\xe7\x18\x10\n" +
 	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/ledger/transfers\x12\xbf\x01\n" +
 	"\x0fReverseTransfer\x12*.payments.ledger.v1.ReverseTransferRequest\x1a+.payments.ledger.v1.ReverseTransferResponse\"S\x8a\xe7\x18\x10\n" +
-	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x029:\x01*b\btransfer\"*/v1/ledger/transfers/{transfer_id}:reverse\x12\xa5\x01\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x029:\x01*b\btransfer\"*/v1/ledger/transfers/{transfer_id}:reverse\x12\xcc\x01\n" +
+	"\x17CancelScheduledTransfer\x122.payments.ledger.v1.CancelScheduledTransferRequest\x1a3.payments.ledger.v1.CancelScheduledTransferResponse\"H\x8a\xe7\x18\x10\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02.:\x01*\")/v1/ledger/transfers/{transfer_id}:cancel\x12\xb8\x01\n" +
+	"\x16ListScheduledTransfers\x121.payments.ledger.v1.ListScheduledTransfersRequest\x1a2.payments.ledger.v1.ListScheduledTransfersResponse\"7\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/ledger/scheduled-transfers\x12\xad\x01\n" +
+	"\x11PutBalanceMonitor\x12,.payments.ledger.v1.PutBalanceMonitorRequest\x1a-.payments.ledger.v1.PutBalanceMonitorResponse\";\x8a\xe7\x18\x10\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02!:\x01*b\amonitor\"\x13/v1/ledger/monitors\x12\xa4\x01\n" +
+	"\x13ListBalanceMonitors\x12..payments.ledger.v1.ListBalanceMonitorsRequest\x1a/.payments.ledger.v1.ListBalanceMonitorsResponse\",\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/ledger/monitors\x12\xe5\x01\n" +
+	"\x14DeleteBalanceMonitor\x12/.payments.ledger.v1.DeleteBalanceMonitorRequest\x1a0.payments.ledger.v1.DeleteBalanceMonitorResponse\"j\x8a\xe7\x18\x10\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02P:\x01*Z\"* /v1/ledger/monitors/{monitor_id}\"'/v1/ledger/monitors/{monitor_id}:delete\x12\xa5\x01\n" +
 	"\n" +
 	"PostRecipe\x12%.payments.ledger.v1.PostRecipeRequest\x1a&.payments.ledger.v1.PostRecipeResponse\"H\x8a\xe7\x18\x10\n" +
 	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02.:\x01*b\aposting\" /v1/ledger/recipes/{recipe}:post\x12\x96\x01\n" +
@@ -3682,77 +3721,87 @@ func file_payments_ledger_v1_ledger_service_proto_rawDescGZIP() []byte {
 var file_payments_ledger_v1_ledger_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
-	(AccountResult)(0),              // 0: payments.ledger.v1.AccountResult
-	(TransferResult)(0),             // 1: payments.ledger.v1.TransferResult
-	(*CreateAccountsRequest)(nil),   // 2: payments.ledger.v1.CreateAccountsRequest
-	(*CreateAccountResult)(nil),     // 3: payments.ledger.v1.CreateAccountResult
-	(*CreateAccountsResponse)(nil),  // 4: payments.ledger.v1.CreateAccountsResponse
-	(*PostTransfersRequest)(nil),    // 5: payments.ledger.v1.PostTransfersRequest
-	(*PostTransferResult)(nil),      // 6: payments.ledger.v1.PostTransferResult
-	(*PostTransfersResponse)(nil),   // 7: payments.ledger.v1.PostTransfersResponse
-	(*ReverseTransferRequest)(nil),  // 8: payments.ledger.v1.ReverseTransferRequest
-	(*ReverseTransferResponse)(nil), // 9: payments.ledger.v1.ReverseTransferResponse
-	(*PostRecipeRequest)(nil),       // 10: payments.ledger.v1.PostRecipeRequest
-	(*PostRecipeResponse)(nil),      // 11: payments.ledger.v1.PostRecipeResponse
-	(*RecipePosting)(nil),           // 12: payments.ledger.v1.RecipePosting
-	(*PostRecipesRequest)(nil),      // 13: payments.ledger.v1.PostRecipesRequest
-	(*PostingRefusal)(nil),          // 14: payments.ledger.v1.PostingRefusal
-	(*PostRecipeResult)(nil),        // 15: payments.ledger.v1.PostRecipeResult
-	(*PostRecipesResponse)(nil),     // 16: payments.ledger.v1.PostRecipesResponse
-	(*PutRecipeRequest)(nil),        // 17: payments.ledger.v1.PutRecipeRequest
-	(*PutRecipeResponse)(nil),       // 18: payments.ledger.v1.PutRecipeResponse
-	(*GetRecipeRequest)(nil),        // 19: payments.ledger.v1.GetRecipeRequest
-	(*GetRecipeResponse)(nil),       // 20: payments.ledger.v1.GetRecipeResponse
-	(*ListRecipesRequest)(nil),      // 21: payments.ledger.v1.ListRecipesRequest
-	(*ListRecipesResponse)(nil),     // 22: payments.ledger.v1.ListRecipesResponse
-	(*GetAccountRequest)(nil),       // 23: payments.ledger.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),      // 24: payments.ledger.v1.GetAccountResponse
-	(*GetTransferRequest)(nil),      // 25: payments.ledger.v1.GetTransferRequest
-	(*GetTransferResponse)(nil),     // 26: payments.ledger.v1.GetTransferResponse
-	(*ListTransfersRequest)(nil),    // 27: payments.ledger.v1.ListTransfersRequest
-	(*ListTransfersResponse)(nil),   // 28: payments.ledger.v1.ListTransfersResponse
-	(*ListAccountsRequest)(nil),     // 29: payments.ledger.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),    // 30: payments.ledger.v1.ListAccountsResponse
-	(*ListEntriesRequest)(nil),      // 31: payments.ledger.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),     // 32: payments.ledger.v1.ListEntriesResponse
-	(*GetStatementRequest)(nil),     // 33: payments.ledger.v1.GetStatementRequest
-	(*GetStatementResponse)(nil),    // 34: payments.ledger.v1.GetStatementResponse
-	(*ExportEntriesRequest)(nil),    // 35: payments.ledger.v1.ExportEntriesRequest
-	(*EntryColumns)(nil),            // 36: payments.ledger.v1.EntryColumns
-	(*ExportEntriesResponse)(nil),   // 37: payments.ledger.v1.ExportEntriesResponse
-	(*GetTrialBalanceRequest)(nil),  // 38: payments.ledger.v1.GetTrialBalanceRequest
-	(*GetTrialBalanceResponse)(nil), // 39: payments.ledger.v1.GetTrialBalanceResponse
-	(*GetLedgerHeadRequest)(nil),    // 40: payments.ledger.v1.GetLedgerHeadRequest
-	(*GetLedgerHeadResponse)(nil),   // 41: payments.ledger.v1.GetLedgerHeadResponse
-	(*ListBlocksRequest)(nil),       // 42: payments.ledger.v1.ListBlocksRequest
-	(*ListBlocksResponse)(nil),      // 43: payments.ledger.v1.ListBlocksResponse
-	(*VerifyIntegrityRequest)(nil),  // 44: payments.ledger.v1.VerifyIntegrityRequest
-	(*VerifyIntegrityResponse)(nil), // 45: payments.ledger.v1.VerifyIntegrityResponse
-	nil,                             // 46: payments.ledger.v1.CreateAccountsRequest.UnreadableEntry
-	nil,                             // 47: payments.ledger.v1.PostTransfersRequest.UnreadableEntry
-	nil,                             // 48: payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	nil,                             // 49: payments.ledger.v1.RecipePosting.ParametersEntry
-	nil,                             // 50: payments.ledger.v1.PostingRefusal.MetadataEntry
-	(*Account)(nil),                 // 51: payments.ledger.v1.Account
-	(*Transfer)(nil),                // 52: payments.ledger.v1.Transfer
-	(*RecordedTransfer)(nil),        // 53: payments.ledger.v1.RecordedTransfer
-	(*Reference)(nil),               // 54: payments.ledger.v1.Reference
-	(*timestamppb.Timestamp)(nil),   // 55: google.protobuf.Timestamp
-	(*Posting)(nil),                 // 56: payments.ledger.v1.Posting
-	(*Recipe)(nil),                  // 57: payments.ledger.v1.Recipe
-	(*v1.Period)(nil),               // 58: payments.type.v1.Period
-	(AccountType)(0),                // 59: payments.ledger.v1.AccountType
-	(*Entry)(nil),                   // 60: payments.ledger.v1.Entry
-	(Time)(0),                       // 61: payments.ledger.v1.Time
-	(*v1.Money)(nil),                // 62: payments.type.v1.Money
-	(*StatementEntry)(nil),          // 63: payments.ledger.v1.StatementEntry
-	(*TrialBalance)(nil),            // 64: payments.ledger.v1.TrialBalance
-	(*LedgerHead)(nil),              // 65: payments.ledger.v1.LedgerHead
-	(*Block)(nil),                   // 66: payments.ledger.v1.Block
-	(IntegrityCheck)(0),             // 67: payments.ledger.v1.IntegrityCheck
-	(*IntegrityFinding)(nil),        // 68: payments.ledger.v1.IntegrityFinding
-	(*IntegrityProgress)(nil),       // 69: payments.ledger.v1.IntegrityProgress
-	(*Parameter)(nil),               // 70: payments.ledger.v1.Parameter
+	(AccountResult)(0),                      // 0: payments.ledger.v1.AccountResult
+	(TransferResult)(0),                     // 1: payments.ledger.v1.TransferResult
+	(*CreateAccountsRequest)(nil),           // 2: payments.ledger.v1.CreateAccountsRequest
+	(*CreateAccountResult)(nil),             // 3: payments.ledger.v1.CreateAccountResult
+	(*CreateAccountsResponse)(nil),          // 4: payments.ledger.v1.CreateAccountsResponse
+	(*PostTransfersRequest)(nil),            // 5: payments.ledger.v1.PostTransfersRequest
+	(*PostTransferResult)(nil),              // 6: payments.ledger.v1.PostTransferResult
+	(*PostTransfersResponse)(nil),           // 7: payments.ledger.v1.PostTransfersResponse
+	(*ReverseTransferRequest)(nil),          // 8: payments.ledger.v1.ReverseTransferRequest
+	(*ReverseTransferResponse)(nil),         // 9: payments.ledger.v1.ReverseTransferResponse
+	(*PostRecipeRequest)(nil),               // 10: payments.ledger.v1.PostRecipeRequest
+	(*PostRecipeResponse)(nil),              // 11: payments.ledger.v1.PostRecipeResponse
+	(*RecipePosting)(nil),                   // 12: payments.ledger.v1.RecipePosting
+	(*PostRecipesRequest)(nil),              // 13: payments.ledger.v1.PostRecipesRequest
+	(*PostingRefusal)(nil),                  // 14: payments.ledger.v1.PostingRefusal
+	(*PostRecipeResult)(nil),                // 15: payments.ledger.v1.PostRecipeResult
+	(*PostRecipesResponse)(nil),             // 16: payments.ledger.v1.PostRecipesResponse
+	(*PutRecipeRequest)(nil),                // 17: payments.ledger.v1.PutRecipeRequest
+	(*PutRecipeResponse)(nil),               // 18: payments.ledger.v1.PutRecipeResponse
+	(*GetRecipeRequest)(nil),                // 19: payments.ledger.v1.GetRecipeRequest
+	(*GetRecipeResponse)(nil),               // 20: payments.ledger.v1.GetRecipeResponse
+	(*ListRecipesRequest)(nil),              // 21: payments.ledger.v1.ListRecipesRequest
+	(*ListRecipesResponse)(nil),             // 22: payments.ledger.v1.ListRecipesResponse
+	(*GetAccountRequest)(nil),               // 23: payments.ledger.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),              // 24: payments.ledger.v1.GetAccountResponse
+	(*GetTransferRequest)(nil),              // 25: payments.ledger.v1.GetTransferRequest
+	(*GetTransferResponse)(nil),             // 26: payments.ledger.v1.GetTransferResponse
+	(*ListTransfersRequest)(nil),            // 27: payments.ledger.v1.ListTransfersRequest
+	(*ListTransfersResponse)(nil),           // 28: payments.ledger.v1.ListTransfersResponse
+	(*ListAccountsRequest)(nil),             // 29: payments.ledger.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),            // 30: payments.ledger.v1.ListAccountsResponse
+	(*ListEntriesRequest)(nil),              // 31: payments.ledger.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),             // 32: payments.ledger.v1.ListEntriesResponse
+	(*GetStatementRequest)(nil),             // 33: payments.ledger.v1.GetStatementRequest
+	(*GetStatementResponse)(nil),            // 34: payments.ledger.v1.GetStatementResponse
+	(*ExportEntriesRequest)(nil),            // 35: payments.ledger.v1.ExportEntriesRequest
+	(*EntryColumns)(nil),                    // 36: payments.ledger.v1.EntryColumns
+	(*ExportEntriesResponse)(nil),           // 37: payments.ledger.v1.ExportEntriesResponse
+	(*GetTrialBalanceRequest)(nil),          // 38: payments.ledger.v1.GetTrialBalanceRequest
+	(*GetTrialBalanceResponse)(nil),         // 39: payments.ledger.v1.GetTrialBalanceResponse
+	(*GetLedgerHeadRequest)(nil),            // 40: payments.ledger.v1.GetLedgerHeadRequest
+	(*GetLedgerHeadResponse)(nil),           // 41: payments.ledger.v1.GetLedgerHeadResponse
+	(*ListBlocksRequest)(nil),               // 42: payments.ledger.v1.ListBlocksRequest
+	(*ListBlocksResponse)(nil),              // 43: payments.ledger.v1.ListBlocksResponse
+	(*VerifyIntegrityRequest)(nil),          // 44: payments.ledger.v1.VerifyIntegrityRequest
+	(*VerifyIntegrityResponse)(nil),         // 45: payments.ledger.v1.VerifyIntegrityResponse
+	nil,                                     // 46: payments.ledger.v1.CreateAccountsRequest.UnreadableEntry
+	nil,                                     // 47: payments.ledger.v1.PostTransfersRequest.UnreadableEntry
+	nil,                                     // 48: payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	nil,                                     // 49: payments.ledger.v1.RecipePosting.ParametersEntry
+	nil,                                     // 50: payments.ledger.v1.PostingRefusal.MetadataEntry
+	(*Account)(nil),                         // 51: payments.ledger.v1.Account
+	(*Transfer)(nil),                        // 52: payments.ledger.v1.Transfer
+	(*RecordedTransfer)(nil),                // 53: payments.ledger.v1.RecordedTransfer
+	(*Reference)(nil),                       // 54: payments.ledger.v1.Reference
+	(*timestamppb.Timestamp)(nil),           // 55: google.protobuf.Timestamp
+	(*Posting)(nil),                         // 56: payments.ledger.v1.Posting
+	(*Recipe)(nil),                          // 57: payments.ledger.v1.Recipe
+	(*v1.Period)(nil),                       // 58: payments.type.v1.Period
+	(AccountType)(0),                        // 59: payments.ledger.v1.AccountType
+	(*Entry)(nil),                           // 60: payments.ledger.v1.Entry
+	(Time)(0),                               // 61: payments.ledger.v1.Time
+	(*v1.Money)(nil),                        // 62: payments.type.v1.Money
+	(*StatementEntry)(nil),                  // 63: payments.ledger.v1.StatementEntry
+	(*TrialBalance)(nil),                    // 64: payments.ledger.v1.TrialBalance
+	(*LedgerHead)(nil),                      // 65: payments.ledger.v1.LedgerHead
+	(*Block)(nil),                           // 66: payments.ledger.v1.Block
+	(IntegrityCheck)(0),                     // 67: payments.ledger.v1.IntegrityCheck
+	(*IntegrityFinding)(nil),                // 68: payments.ledger.v1.IntegrityFinding
+	(*IntegrityProgress)(nil),               // 69: payments.ledger.v1.IntegrityProgress
+	(*Parameter)(nil),                       // 70: payments.ledger.v1.Parameter
+	(*CancelScheduledTransferRequest)(nil),  // 71: payments.ledger.v1.CancelScheduledTransferRequest
+	(*ListScheduledTransfersRequest)(nil),   // 72: payments.ledger.v1.ListScheduledTransfersRequest
+	(*PutBalanceMonitorRequest)(nil),        // 73: payments.ledger.v1.PutBalanceMonitorRequest
+	(*ListBalanceMonitorsRequest)(nil),      // 74: payments.ledger.v1.ListBalanceMonitorsRequest
+	(*DeleteBalanceMonitorRequest)(nil),     // 75: payments.ledger.v1.DeleteBalanceMonitorRequest
+	(*CancelScheduledTransferResponse)(nil), // 76: payments.ledger.v1.CancelScheduledTransferResponse
+	(*ListScheduledTransfersResponse)(nil),  // 77: payments.ledger.v1.ListScheduledTransfersResponse
+	(*PutBalanceMonitorResponse)(nil),       // 78: payments.ledger.v1.PutBalanceMonitorResponse
+	(*ListBalanceMonitorsResponse)(nil),     // 79: payments.ledger.v1.ListBalanceMonitorsResponse
+	(*DeleteBalanceMonitorResponse)(nil),    // 80: payments.ledger.v1.DeleteBalanceMonitorResponse
 }
 var file_payments_ledger_v1_ledger_service_proto_depIdxs = []int32{
 	51, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
@@ -3816,43 +3865,53 @@ var file_payments_ledger_v1_ledger_service_proto_depIdxs = []int32{
 	2,  // 58: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
 	5,  // 59: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
 	8,  // 60: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
-	10, // 61: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
-	13, // 62: payments.ledger.v1.LedgerService.PostRecipes:input_type -> payments.ledger.v1.PostRecipesRequest
-	17, // 63: payments.ledger.v1.LedgerService.PutRecipe:input_type -> payments.ledger.v1.PutRecipeRequest
-	19, // 64: payments.ledger.v1.LedgerService.GetRecipe:input_type -> payments.ledger.v1.GetRecipeRequest
-	21, // 65: payments.ledger.v1.LedgerService.ListRecipes:input_type -> payments.ledger.v1.ListRecipesRequest
-	23, // 66: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
-	25, // 67: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
-	27, // 68: payments.ledger.v1.LedgerService.ListTransfers:input_type -> payments.ledger.v1.ListTransfersRequest
-	29, // 69: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
-	31, // 70: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
-	33, // 71: payments.ledger.v1.LedgerService.GetStatement:input_type -> payments.ledger.v1.GetStatementRequest
-	35, // 72: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
-	38, // 73: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
-	40, // 74: payments.ledger.v1.LedgerService.GetLedgerHead:input_type -> payments.ledger.v1.GetLedgerHeadRequest
-	42, // 75: payments.ledger.v1.LedgerService.ListBlocks:input_type -> payments.ledger.v1.ListBlocksRequest
-	44, // 76: payments.ledger.v1.LedgerService.VerifyIntegrity:input_type -> payments.ledger.v1.VerifyIntegrityRequest
-	4,  // 77: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
-	7,  // 78: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
-	9,  // 79: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
-	11, // 80: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
-	16, // 81: payments.ledger.v1.LedgerService.PostRecipes:output_type -> payments.ledger.v1.PostRecipesResponse
-	18, // 82: payments.ledger.v1.LedgerService.PutRecipe:output_type -> payments.ledger.v1.PutRecipeResponse
-	20, // 83: payments.ledger.v1.LedgerService.GetRecipe:output_type -> payments.ledger.v1.GetRecipeResponse
-	22, // 84: payments.ledger.v1.LedgerService.ListRecipes:output_type -> payments.ledger.v1.ListRecipesResponse
-	24, // 85: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
-	26, // 86: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
-	28, // 87: payments.ledger.v1.LedgerService.ListTransfers:output_type -> payments.ledger.v1.ListTransfersResponse
-	30, // 88: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
-	32, // 89: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
-	34, // 90: payments.ledger.v1.LedgerService.GetStatement:output_type -> payments.ledger.v1.GetStatementResponse
-	37, // 91: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
-	39, // 92: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
-	41, // 93: payments.ledger.v1.LedgerService.GetLedgerHead:output_type -> payments.ledger.v1.GetLedgerHeadResponse
-	43, // 94: payments.ledger.v1.LedgerService.ListBlocks:output_type -> payments.ledger.v1.ListBlocksResponse
-	45, // 95: payments.ledger.v1.LedgerService.VerifyIntegrity:output_type -> payments.ledger.v1.VerifyIntegrityResponse
-	77, // [77:96] is the sub-list for method output_type
-	58, // [58:77] is the sub-list for method input_type
+	71, // 61: payments.ledger.v1.LedgerService.CancelScheduledTransfer:input_type -> payments.ledger.v1.CancelScheduledTransferRequest
+	72, // 62: payments.ledger.v1.LedgerService.ListScheduledTransfers:input_type -> payments.ledger.v1.ListScheduledTransfersRequest
+	73, // 63: payments.ledger.v1.LedgerService.PutBalanceMonitor:input_type -> payments.ledger.v1.PutBalanceMonitorRequest
+	74, // 64: payments.ledger.v1.LedgerService.ListBalanceMonitors:input_type -> payments.ledger.v1.ListBalanceMonitorsRequest
+	75, // 65: payments.ledger.v1.LedgerService.DeleteBalanceMonitor:input_type -> payments.ledger.v1.DeleteBalanceMonitorRequest
+	10, // 66: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
+	13, // 67: payments.ledger.v1.LedgerService.PostRecipes:input_type -> payments.ledger.v1.PostRecipesRequest
+	17, // 68: payments.ledger.v1.LedgerService.PutRecipe:input_type -> payments.ledger.v1.PutRecipeRequest
+	19, // 69: payments.ledger.v1.LedgerService.GetRecipe:input_type -> payments.ledger.v1.GetRecipeRequest
+	21, // 70: payments.ledger.v1.LedgerService.ListRecipes:input_type -> payments.ledger.v1.ListRecipesRequest
+	23, // 71: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
+	25, // 72: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
+	27, // 73: payments.ledger.v1.LedgerService.ListTransfers:input_type -> payments.ledger.v1.ListTransfersRequest
+	29, // 74: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
+	31, // 75: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
+	33, // 76: payments.ledger.v1.LedgerService.GetStatement:input_type -> payments.ledger.v1.GetStatementRequest
+	35, // 77: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
+	38, // 78: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
+	40, // 79: payments.ledger.v1.LedgerService.GetLedgerHead:input_type -> payments.ledger.v1.GetLedgerHeadRequest
+	42, // 80: payments.ledger.v1.LedgerService.ListBlocks:input_type -> payments.ledger.v1.ListBlocksRequest
+	44, // 81: payments.ledger.v1.LedgerService.VerifyIntegrity:input_type -> payments.ledger.v1.VerifyIntegrityRequest
+	4,  // 82: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
+	7,  // 83: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
+	9,  // 84: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
+	76, // 85: payments.ledger.v1.LedgerService.CancelScheduledTransfer:output_type -> payments.ledger.v1.CancelScheduledTransferResponse
+	77, // 86: payments.ledger.v1.LedgerService.ListScheduledTransfers:output_type -> payments.ledger.v1.ListScheduledTransfersResponse
+	78, // 87: payments.ledger.v1.LedgerService.PutBalanceMonitor:output_type -> payments.ledger.v1.PutBalanceMonitorResponse
+	79, // 88: payments.ledger.v1.LedgerService.ListBalanceMonitors:output_type -> payments.ledger.v1.ListBalanceMonitorsResponse
+	80, // 89: payments.ledger.v1.LedgerService.DeleteBalanceMonitor:output_type -> payments.ledger.v1.DeleteBalanceMonitorResponse
+	11, // 90: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
+	16, // 91: payments.ledger.v1.LedgerService.PostRecipes:output_type -> payments.ledger.v1.PostRecipesResponse
+	18, // 92: payments.ledger.v1.LedgerService.PutRecipe:output_type -> payments.ledger.v1.PutRecipeResponse
+	20, // 93: payments.ledger.v1.LedgerService.GetRecipe:output_type -> payments.ledger.v1.GetRecipeResponse
+	22, // 94: payments.ledger.v1.LedgerService.ListRecipes:output_type -> payments.ledger.v1.ListRecipesResponse
+	24, // 95: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
+	26, // 96: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
+	28, // 97: payments.ledger.v1.LedgerService.ListTransfers:output_type -> payments.ledger.v1.ListTransfersResponse
+	30, // 98: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
+	32, // 99: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
+	34, // 100: payments.ledger.v1.LedgerService.GetStatement:output_type -> payments.ledger.v1.GetStatementResponse
+	37, // 101: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
+	39, // 102: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
+	41, // 103: payments.ledger.v1.LedgerService.GetLedgerHead:output_type -> payments.ledger.v1.GetLedgerHeadResponse
+	43, // 104: payments.ledger.v1.LedgerService.ListBlocks:output_type -> payments.ledger.v1.ListBlocksResponse
+	45, // 105: payments.ledger.v1.LedgerService.VerifyIntegrity:output_type -> payments.ledger.v1.VerifyIntegrityResponse
+	82, // [82:106] is the sub-list for method output_type
+	58, // [58:82] is the sub-list for method input_type
 	58, // [58:58] is the sub-list for extension type_name
 	58, // [58:58] is the sub-list for extension extendee
 	0,  // [0:58] is the sub-list for field type_name
@@ -3865,9 +3924,11 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 	}
 	file_payments_ledger_v1_integrity_proto_init()
 	file_payments_ledger_v1_ledger_proto_init()
+	file_payments_ledger_v1_monitor_proto_init()
 	file_payments_ledger_v1_posting_proto_init()
 	file_payments_ledger_v1_recipe_proto_init()
 	file_payments_ledger_v1_statement_proto_init()
+	file_payments_ledger_v1_scheduled_proto_init()
 	file_payments_ledger_v1_ledger_service_proto_msgTypes[13].OneofWrappers = []any{
 		(*PostRecipeResult_Posting)(nil),
 		(*PostRecipeResult_Refusal)(nil),

@@ -21,25 +21,30 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	LedgerService_CreateAccounts_FullMethodName  = "/payments.ledger.v1.LedgerService/CreateAccounts"
-	LedgerService_PostTransfers_FullMethodName   = "/payments.ledger.v1.LedgerService/PostTransfers"
-	LedgerService_ReverseTransfer_FullMethodName = "/payments.ledger.v1.LedgerService/ReverseTransfer"
-	LedgerService_PostRecipe_FullMethodName      = "/payments.ledger.v1.LedgerService/PostRecipe"
-	LedgerService_PostRecipes_FullMethodName     = "/payments.ledger.v1.LedgerService/PostRecipes"
-	LedgerService_PutRecipe_FullMethodName       = "/payments.ledger.v1.LedgerService/PutRecipe"
-	LedgerService_GetRecipe_FullMethodName       = "/payments.ledger.v1.LedgerService/GetRecipe"
-	LedgerService_ListRecipes_FullMethodName     = "/payments.ledger.v1.LedgerService/ListRecipes"
-	LedgerService_GetAccount_FullMethodName      = "/payments.ledger.v1.LedgerService/GetAccount"
-	LedgerService_GetTransfer_FullMethodName     = "/payments.ledger.v1.LedgerService/GetTransfer"
-	LedgerService_ListTransfers_FullMethodName   = "/payments.ledger.v1.LedgerService/ListTransfers"
-	LedgerService_ListAccounts_FullMethodName    = "/payments.ledger.v1.LedgerService/ListAccounts"
-	LedgerService_ListEntries_FullMethodName     = "/payments.ledger.v1.LedgerService/ListEntries"
-	LedgerService_GetStatement_FullMethodName    = "/payments.ledger.v1.LedgerService/GetStatement"
-	LedgerService_ExportEntries_FullMethodName   = "/payments.ledger.v1.LedgerService/ExportEntries"
-	LedgerService_GetTrialBalance_FullMethodName = "/payments.ledger.v1.LedgerService/GetTrialBalance"
-	LedgerService_GetLedgerHead_FullMethodName   = "/payments.ledger.v1.LedgerService/GetLedgerHead"
-	LedgerService_ListBlocks_FullMethodName      = "/payments.ledger.v1.LedgerService/ListBlocks"
-	LedgerService_VerifyIntegrity_FullMethodName = "/payments.ledger.v1.LedgerService/VerifyIntegrity"
+	LedgerService_CreateAccounts_FullMethodName          = "/payments.ledger.v1.LedgerService/CreateAccounts"
+	LedgerService_PostTransfers_FullMethodName           = "/payments.ledger.v1.LedgerService/PostTransfers"
+	LedgerService_ReverseTransfer_FullMethodName         = "/payments.ledger.v1.LedgerService/ReverseTransfer"
+	LedgerService_CancelScheduledTransfer_FullMethodName = "/payments.ledger.v1.LedgerService/CancelScheduledTransfer"
+	LedgerService_ListScheduledTransfers_FullMethodName  = "/payments.ledger.v1.LedgerService/ListScheduledTransfers"
+	LedgerService_PutBalanceMonitor_FullMethodName       = "/payments.ledger.v1.LedgerService/PutBalanceMonitor"
+	LedgerService_ListBalanceMonitors_FullMethodName     = "/payments.ledger.v1.LedgerService/ListBalanceMonitors"
+	LedgerService_DeleteBalanceMonitor_FullMethodName    = "/payments.ledger.v1.LedgerService/DeleteBalanceMonitor"
+	LedgerService_PostRecipe_FullMethodName              = "/payments.ledger.v1.LedgerService/PostRecipe"
+	LedgerService_PostRecipes_FullMethodName             = "/payments.ledger.v1.LedgerService/PostRecipes"
+	LedgerService_PutRecipe_FullMethodName               = "/payments.ledger.v1.LedgerService/PutRecipe"
+	LedgerService_GetRecipe_FullMethodName               = "/payments.ledger.v1.LedgerService/GetRecipe"
+	LedgerService_ListRecipes_FullMethodName             = "/payments.ledger.v1.LedgerService/ListRecipes"
+	LedgerService_GetAccount_FullMethodName              = "/payments.ledger.v1.LedgerService/GetAccount"
+	LedgerService_GetTransfer_FullMethodName             = "/payments.ledger.v1.LedgerService/GetTransfer"
+	LedgerService_ListTransfers_FullMethodName           = "/payments.ledger.v1.LedgerService/ListTransfers"
+	LedgerService_ListAccounts_FullMethodName            = "/payments.ledger.v1.LedgerService/ListAccounts"
+	LedgerService_ListEntries_FullMethodName             = "/payments.ledger.v1.LedgerService/ListEntries"
+	LedgerService_GetStatement_FullMethodName            = "/payments.ledger.v1.LedgerService/GetStatement"
+	LedgerService_ExportEntries_FullMethodName           = "/payments.ledger.v1.LedgerService/ExportEntries"
+	LedgerService_GetTrialBalance_FullMethodName         = "/payments.ledger.v1.LedgerService/GetTrialBalance"
+	LedgerService_GetLedgerHead_FullMethodName           = "/payments.ledger.v1.LedgerService/GetLedgerHead"
+	LedgerService_ListBlocks_FullMethodName              = "/payments.ledger.v1.LedgerService/ListBlocks"
+	LedgerService_VerifyIntegrity_FullMethodName         = "/payments.ledger.v1.LedgerService/VerifyIntegrity"
 )
 
 // LedgerServiceClient is the client API for LedgerService service.
@@ -62,6 +67,33 @@ type LedgerServiceClient interface {
 	// Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
 	// TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
 	ReverseTransfer(ctx context.Context, in *ReverseTransferRequest, opts ...grpc.CallOption) (*ReverseTransferResponse, error)
+	// CancelScheduledTransfer takes a scheduled transfer back while it waits, and the whole chain of one that is linked. Its
+	// id stays used: sent again it is answered ID_ALREADY_FAILED with original_result CANCELLED.
+	//
+	// Errors: NOT_FOUND when no transfer of this id was scheduled; SCHEDULED_TRANSFER_ENDED when it was posted, refused or
+	// cancelled before.
+	CancelScheduledTransfer(ctx context.Context, in *CancelScheduledTransferRequest, opts ...grpc.CallOption) (*CancelScheduledTransferResponse, error)
+	// ListScheduledTransfers lists transfers that were scheduled, those of one state, by when they are due and by
+	// transfer_id.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListScheduledTransfers(ctx context.Context, in *ListScheduledTransfersRequest, opts ...grpc.CallOption) (*ListScheduledTransfersResponse, error)
+	// PutBalanceMonitor watches the balance of an account, or of each account whose id has a prefix: whenever one comes to
+	// satisfy the comparison with the threshold, one event `ledger.balance.crossed` tells so, and the next only after the
+	// balance has come back. The same monitor_id again changes the monitor. A balance that satisfies it already is told by
+	// `state` and by no event.
+	//
+	// Errors: NOT_FOUND when there is no such account; INVALID_FIELD when the threshold is in another currency than the
+	// account; BALANCE_MONITORS_FULL when the tenant has as many as it may.
+	PutBalanceMonitor(ctx context.Context, in *PutBalanceMonitorRequest, opts ...grpc.CallOption) (*PutBalanceMonitorResponse, error)
+	// ListBalanceMonitors lists monitors, by monitor_id.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListBalanceMonitors(ctx context.Context, in *ListBalanceMonitorsRequest, opts ...grpc.CallOption) (*ListBalanceMonitorsResponse, error)
+	// DeleteBalanceMonitor ends a monitor.
+	//
+	// Errors: NOT_FOUND.
+	DeleteBalanceMonitor(ctx context.Context, in *DeleteBalanceMonitorRequest, opts ...grpc.CallOption) (*DeleteBalanceMonitorResponse, error)
 	// PostRecipe posts what a recipe makes of a fact, whole or not at all, in one transaction. Accounts that the recipe
 	// declares and that do not exist yet are created. A recipe is posted once for a reference: repeated, with this request_id
 	// or another, the posting of the first time is answered.
@@ -86,8 +118,9 @@ type LedgerServiceClient interface {
 	ListRecipes(ctx context.Context, in *ListRecipesRequest, opts ...grpc.CallOption) (*ListRecipesResponse, error)
 	// GetAccount returns an account with its balances; NOT_FOUND when there is none of that name.
 	GetAccount(ctx context.Context, in *GetAccountRequest, opts ...grpc.CallOption) (*GetAccountResponse, error)
-	// GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
-	// of this id, or one that was refused.
+	// GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; also one that was scheduled,
+	// whether it waits, was posted, refused or cancelled. NOT_FOUND when there is none of this id, or one that was refused
+	// when it was sent.
 	GetTransfer(ctx context.Context, in *GetTransferRequest, opts ...grpc.CallOption) (*GetTransferResponse, error)
 	// ListTransfers lists transfers, all that are in the books or those of a reference, an account, a code or a time, oldest
 	// first unless asked otherwise: by recorded_at and the place in the books; those of a reference by the place alone.
@@ -162,6 +195,56 @@ func (c *ledgerServiceClient) ReverseTransfer(ctx context.Context, in *ReverseTr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ReverseTransferResponse)
 	err := c.cc.Invoke(ctx, LedgerService_ReverseTransfer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) CancelScheduledTransfer(ctx context.Context, in *CancelScheduledTransferRequest, opts ...grpc.CallOption) (*CancelScheduledTransferResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelScheduledTransferResponse)
+	err := c.cc.Invoke(ctx, LedgerService_CancelScheduledTransfer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) ListScheduledTransfers(ctx context.Context, in *ListScheduledTransfersRequest, opts ...grpc.CallOption) (*ListScheduledTransfersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListScheduledTransfersResponse)
+	err := c.cc.Invoke(ctx, LedgerService_ListScheduledTransfers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) PutBalanceMonitor(ctx context.Context, in *PutBalanceMonitorRequest, opts ...grpc.CallOption) (*PutBalanceMonitorResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutBalanceMonitorResponse)
+	err := c.cc.Invoke(ctx, LedgerService_PutBalanceMonitor_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) ListBalanceMonitors(ctx context.Context, in *ListBalanceMonitorsRequest, opts ...grpc.CallOption) (*ListBalanceMonitorsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListBalanceMonitorsResponse)
+	err := c.cc.Invoke(ctx, LedgerService_ListBalanceMonitors_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) DeleteBalanceMonitor(ctx context.Context, in *DeleteBalanceMonitorRequest, opts ...grpc.CallOption) (*DeleteBalanceMonitorResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteBalanceMonitorResponse)
+	err := c.cc.Invoke(ctx, LedgerService_DeleteBalanceMonitor_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -357,6 +440,33 @@ type LedgerServiceServer interface {
 	// Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
 	// TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
 	ReverseTransfer(context.Context, *ReverseTransferRequest) (*ReverseTransferResponse, error)
+	// CancelScheduledTransfer takes a scheduled transfer back while it waits, and the whole chain of one that is linked. Its
+	// id stays used: sent again it is answered ID_ALREADY_FAILED with original_result CANCELLED.
+	//
+	// Errors: NOT_FOUND when no transfer of this id was scheduled; SCHEDULED_TRANSFER_ENDED when it was posted, refused or
+	// cancelled before.
+	CancelScheduledTransfer(context.Context, *CancelScheduledTransferRequest) (*CancelScheduledTransferResponse, error)
+	// ListScheduledTransfers lists transfers that were scheduled, those of one state, by when they are due and by
+	// transfer_id.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListScheduledTransfers(context.Context, *ListScheduledTransfersRequest) (*ListScheduledTransfersResponse, error)
+	// PutBalanceMonitor watches the balance of an account, or of each account whose id has a prefix: whenever one comes to
+	// satisfy the comparison with the threshold, one event `ledger.balance.crossed` tells so, and the next only after the
+	// balance has come back. The same monitor_id again changes the monitor. A balance that satisfies it already is told by
+	// `state` and by no event.
+	//
+	// Errors: NOT_FOUND when there is no such account; INVALID_FIELD when the threshold is in another currency than the
+	// account; BALANCE_MONITORS_FULL when the tenant has as many as it may.
+	PutBalanceMonitor(context.Context, *PutBalanceMonitorRequest) (*PutBalanceMonitorResponse, error)
+	// ListBalanceMonitors lists monitors, by monitor_id.
+	//
+	// Errors: INVALID_PAGE_TOKEN.
+	ListBalanceMonitors(context.Context, *ListBalanceMonitorsRequest) (*ListBalanceMonitorsResponse, error)
+	// DeleteBalanceMonitor ends a monitor.
+	//
+	// Errors: NOT_FOUND.
+	DeleteBalanceMonitor(context.Context, *DeleteBalanceMonitorRequest) (*DeleteBalanceMonitorResponse, error)
 	// PostRecipe posts what a recipe makes of a fact, whole or not at all, in one transaction. Accounts that the recipe
 	// declares and that do not exist yet are created. A recipe is posted once for a reference: repeated, with this request_id
 	// or another, the posting of the first time is answered.
@@ -381,8 +491,9 @@ type LedgerServiceServer interface {
 	ListRecipes(context.Context, *ListRecipesRequest) (*ListRecipesResponse, error)
 	// GetAccount returns an account with its balances; NOT_FOUND when there is none of that name.
 	GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error)
-	// GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
-	// of this id, or one that was refused.
+	// GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; also one that was scheduled,
+	// whether it waits, was posted, refused or cancelled. NOT_FOUND when there is none of this id, or one that was refused
+	// when it was sent.
 	GetTransfer(context.Context, *GetTransferRequest) (*GetTransferResponse, error)
 	// ListTransfers lists transfers, all that are in the books or those of a reference, an account, a code or a time, oldest
 	// first unless asked otherwise: by recorded_at and the place in the books; those of a reference by the place alone.
@@ -441,6 +552,21 @@ func (UnimplementedLedgerServiceServer) PostTransfers(context.Context, *PostTran
 }
 func (UnimplementedLedgerServiceServer) ReverseTransfer(context.Context, *ReverseTransferRequest) (*ReverseTransferResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReverseTransfer not implemented")
+}
+func (UnimplementedLedgerServiceServer) CancelScheduledTransfer(context.Context, *CancelScheduledTransferRequest) (*CancelScheduledTransferResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelScheduledTransfer not implemented")
+}
+func (UnimplementedLedgerServiceServer) ListScheduledTransfers(context.Context, *ListScheduledTransfersRequest) (*ListScheduledTransfersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListScheduledTransfers not implemented")
+}
+func (UnimplementedLedgerServiceServer) PutBalanceMonitor(context.Context, *PutBalanceMonitorRequest) (*PutBalanceMonitorResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutBalanceMonitor not implemented")
+}
+func (UnimplementedLedgerServiceServer) ListBalanceMonitors(context.Context, *ListBalanceMonitorsRequest) (*ListBalanceMonitorsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListBalanceMonitors not implemented")
+}
+func (UnimplementedLedgerServiceServer) DeleteBalanceMonitor(context.Context, *DeleteBalanceMonitorRequest) (*DeleteBalanceMonitorResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteBalanceMonitor not implemented")
 }
 func (UnimplementedLedgerServiceServer) PostRecipe(context.Context, *PostRecipeRequest) (*PostRecipeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PostRecipe not implemented")
@@ -561,6 +687,96 @@ func _LedgerService_ReverseTransfer_Handler(srv interface{}, ctx context.Context
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(LedgerServiceServer).ReverseTransfer(ctx, req.(*ReverseTransferRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_CancelScheduledTransfer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelScheduledTransferRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).CancelScheduledTransfer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_CancelScheduledTransfer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).CancelScheduledTransfer(ctx, req.(*CancelScheduledTransferRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_ListScheduledTransfers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListScheduledTransfersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).ListScheduledTransfers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_ListScheduledTransfers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).ListScheduledTransfers(ctx, req.(*ListScheduledTransfersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_PutBalanceMonitor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutBalanceMonitorRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).PutBalanceMonitor(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_PutBalanceMonitor_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).PutBalanceMonitor(ctx, req.(*PutBalanceMonitorRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_ListBalanceMonitors_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListBalanceMonitorsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).ListBalanceMonitors(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_ListBalanceMonitors_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).ListBalanceMonitors(ctx, req.(*ListBalanceMonitorsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_DeleteBalanceMonitor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteBalanceMonitorRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).DeleteBalanceMonitor(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_DeleteBalanceMonitor_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).DeleteBalanceMonitor(ctx, req.(*DeleteBalanceMonitorRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -864,6 +1080,26 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReverseTransfer",
 			Handler:    _LedgerService_ReverseTransfer_Handler,
+		},
+		{
+			MethodName: "CancelScheduledTransfer",
+			Handler:    _LedgerService_CancelScheduledTransfer_Handler,
+		},
+		{
+			MethodName: "ListScheduledTransfers",
+			Handler:    _LedgerService_ListScheduledTransfers_Handler,
+		},
+		{
+			MethodName: "PutBalanceMonitor",
+			Handler:    _LedgerService_PutBalanceMonitor_Handler,
+		},
+		{
+			MethodName: "ListBalanceMonitors",
+			Handler:    _LedgerService_ListBalanceMonitors_Handler,
+		},
+		{
+			MethodName: "DeleteBalanceMonitor",
+			Handler:    _LedgerService_DeleteBalanceMonitor_Handler,
 		},
 		{
 			MethodName: "PostRecipe",

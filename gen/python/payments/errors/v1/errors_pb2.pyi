@@ -426,6 +426,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "VERIFICATION_RUNNING", "domain": "tollmesh.dev", "metadata": {}}
     """
+    ERROR_REASON_SCHEDULED_TRANSFER_ENDED: _ErrorReason.ValueType  # 520
+    """A scheduled transfer does not wait any more: `state` is `POSTED`, `REFUSED` or `CANCELLED`. What was posted is undone by
+    ReverseTransfer; the others have moved nothing.
+
+    Metadata: `transfer_id`, `state`.
+
+        {"reason": "SCHEDULED_TRANSFER_ENDED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "state": "POSTED"}}
+    """
+    ERROR_REASON_BALANCE_MONITORS_FULL: _ErrorReason.ValueType  # 521
+    """The tenant has as many balance monitors as it may, or as many of a prefix; delete one first, or let one of a prefix
+    watch what several of accounts do.
+
+    Metadata: `monitors_max`.
+
+        {"reason": "BALANCE_MONITORS_FULL", "domain": "tollmesh.dev", "metadata": {"monitors_max": "100"}}
+    """
     ERROR_REASON_UNKNOWN_PROCESSOR: _ErrorReason.ValueType  # 600
     """---- Orchestration: 600 to 699.
 
@@ -1075,6 +1091,22 @@ minute ago. RetryInfo says when to come back.
 Metadata: none.
 
     {"reason": "VERIFICATION_RUNNING", "domain": "tollmesh.dev", "metadata": {}}
+"""
+ERROR_REASON_SCHEDULED_TRANSFER_ENDED: ErrorReason.ValueType  # 520
+"""A scheduled transfer does not wait any more: `state` is `POSTED`, `REFUSED` or `CANCELLED`. What was posted is undone by
+ReverseTransfer; the others have moved nothing.
+
+Metadata: `transfer_id`, `state`.
+
+    {"reason": "SCHEDULED_TRANSFER_ENDED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "state": "POSTED"}}
+"""
+ERROR_REASON_BALANCE_MONITORS_FULL: ErrorReason.ValueType  # 521
+"""The tenant has as many balance monitors as it may, or as many of a prefix; delete one first, or let one of a prefix
+watch what several of accounts do.
+
+Metadata: `monitors_max`.
+
+    {"reason": "BALANCE_MONITORS_FULL", "domain": "tollmesh.dev", "metadata": {"monitors_max": "100"}}
 """
 ERROR_REASON_UNKNOWN_PROCESSOR: ErrorReason.ValueType  # 600
 """---- Orchestration: 600 to 699.

@@ -27,7 +27,7 @@ from payments.options.v1 import options_pb2 as payments_dot_options_dot_v1_dot_o
 from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&payments/events/v1/ledger_events.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x97\x02\n\x11LedgerBatchPosted\x12\x19\n\x08\x62\x61tch_no\x18\x01 \x01(\x03R\x07\x62\x61tchNo\x12%\n\x0etransfer_count\x18\x02 \x01(\x05R\rtransferCount\x12#\n\raccount_count\x18\x03 \x01(\x05R\x0c\x61\x63\x63ountCount\x12/\n\x06totals\x18\x04 \x03(\x0b\x32\x17.payments.type.v1.MoneyR\x06totals\x12;\n\x0brecorded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrecordedAt:-\x92\xe7\x18)\n\x13ledger.batch.posted\x10\x01\x1a\x06ledger\"\x08\x62\x61tch_nob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&payments/events/v1/ledger_events.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x8c\x03\n\x11LedgerBatchPosted\x12\x19\n\x08\x62\x61tch_no\x18\x01 \x01(\x03R\x07\x62\x61tchNo\x12%\n\x0etransfer_count\x18\x02 \x01(\x05R\rtransferCount\x12#\n\raccount_count\x18\x03 \x01(\x05R\x0c\x61\x63\x63ountCount\x12/\n\x06totals\x18\x04 \x03(\x0b\x32\x17.payments.type.v1.MoneyR\x06totals\x12;\n\x0brecorded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrecordedAt\x12\x43\n\nreferences\x18\x06 \x03(\x0b\x32#.payments.events.v1.PostedReferenceR\nreferences\x12.\n\x13references_left_out\x18\x07 \x01(\x05R\x11referencesLeftOut:-\x92\xe7\x18)\n\x13ledger.batch.posted\x10\x01\x1a\x06ledger\"\x08\x62\x61tch_no\"l\n\x0fPostedReference\x12\x12\n\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n\x04part\x18\x03 \x01(\tR\x04part\x12!\n\x0ctransfer_ids\x18\x04 \x03(\tR\x0btransferIds\"\x9a\x03\n\x16LedgerScheduledRefused\x12*\n\x11\x66irst_transfer_id\x18\x01 \x01(\tR\x0f\x66irstTransferId\x12\x1f\n\x0btransfer_id\x18\x02 \x01(\tR\ntransferId\x12\x16\n\x06result\x18\x03 \x01(\tR\x06result\x12%\n\x0etransfer_count\x18\x04 \x01(\x05R\rtransferCount\x12\x39\n\nnot_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tnotBefore\x12\x39\n\nrefused_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\trefusedAt\x12\x41\n\treference\x18\x07 \x01(\x0b\x32#.payments.events.v1.PostedReferenceR\treference:;\x92\xe7\x18\x37\n\x18ledger.scheduled.refused\x10\x01\x1a\x06ledger\"\x11\x66irst_transfer_id\"\x9f\x04\n\x14LedgerBalanceCrossed\x12\x1d\n\nmonitor_id\x18\x01 \x01(\tR\tmonitorId\x12\x1d\n\naccount_id\x18\x02 \x01(\tR\taccountId\x12\x12\n\x04side\x18\x03 \x01(\tR\x04side\x12\x1e\n\ncomparison\x18\x04 \x01(\tR\ncomparison\x12\x1c\n\tdirection\x18\x05 \x01(\tR\tdirection\x12\x31\n\x07\x62\x61lance\x18\x06 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x07\x62\x61lance\x12>\n\x0e\x62\x61lance_before\x18\x07 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\rbalanceBefore\x12\x35\n\tthreshold\x18\x08 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\tthreshold\x12\x19\n\x08\x62\x61tch_no\x18\t \x01(\x03R\x07\x62\x61tchNo\x12\x1f\n\x0btransfer_id\x18\n \x01(\tR\ntransferId\x12 \n\x0b\x64\x65scription\x18\x0b \x01(\tR\x0b\x64\x65scription\x12;\n\x0brecorded_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrecordedAt:2\x92\xe7\x18.\n\x16ledger.balance.crossed\x10\x01\x1a\x06ledger\"\naccount_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LEDGERBATCHPOSTED']._loaded_options = None
   _globals['_LEDGERBATCHPOSTED']._serialized_options = b'\222\347\030)\n\023ledger.batch.posted\020\001\032\006ledger\"\010batch_no'
+  _globals['_LEDGERSCHEDULEDREFUSED']._loaded_options = None
+  _globals['_LEDGERSCHEDULEDREFUSED']._serialized_options = b'\222\347\0307\n\030ledger.scheduled.refused\020\001\032\006ledger\"\021first_transfer_id'
+  _globals['_LEDGERBALANCECROSSED']._loaded_options = None
+  _globals['_LEDGERBALANCECROSSED']._serialized_options = b'\222\347\030.\n\026ledger.balance.crossed\020\001\032\006ledger\"\naccount_id'
   _globals['_LEDGERBATCHPOSTED']._serialized_start=160
-  _globals['_LEDGERBATCHPOSTED']._serialized_end=439
+  _globals['_LEDGERBATCHPOSTED']._serialized_end=556
+  _globals['_POSTEDREFERENCE']._serialized_start=558
+  _globals['_POSTEDREFERENCE']._serialized_end=666
+  _globals['_LEDGERSCHEDULEDREFUSED']._serialized_start=669
+  _globals['_LEDGERSCHEDULEDREFUSED']._serialized_end=1079
+  _globals['_LEDGERBALANCECROSSED']._serialized_start=1082
+  _globals['_LEDGERBALANCECROSSED']._serialized_end=1625
 # @@protoc_insertion_point(module_scope)

@@ -24,7 +24,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class LedgerBatchPosted(_message.Message):
     """LedgerBatchPosted is published once for each batch of which anything was posted, in the transaction of
     the batch. It names the batch and not its transfers: at full rate one event a transfer would cost
-    more than the posting.
+    more than the posting. Of what the transfers are for it names what fits (see references).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -34,12 +34,16 @@ class LedgerBatchPosted(_message.Message):
     ACCOUNT_COUNT_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
+    REFERENCES_FIELD_NUMBER: _builtins.int
+    REFERENCES_LEFT_OUT_FIELD_NUMBER: _builtins.int
     batch_no: _builtins.int
     """Number of the batch. Of two batches that share an account, the one posted first has the lower."""
     transfer_count: _builtins.int
     """How many transfers were posted."""
     account_count: _builtins.int
     """How many accounts they touched."""
+    references_left_out: _builtins.int
+    """How many transfers with a reference are left out of references."""
     @_builtins.property
     def totals(self) -> _containers.RepeatedCompositeFieldContainer[_type_pb2.Money]:
         """Sum of the posted amounts, one per currency, by currency code. A sum that leaves the range of 64-bit
@@ -50,6 +54,12 @@ class LedgerBatchPosted(_message.Message):
     def recorded_at(self) -> _timestamp_pb2.Timestamp:
         """When the batch was recorded, in microseconds."""
 
+    @_builtins.property
+    def references(self) -> _containers.RepeatedCompositeFieldContainer[Global___PostedReference]:
+        """What the first 100 transfers of the batch that carry a reference are for, in the order of posting. Of those beyond
+        nothing is said but how many they are: GetTransfer and the accounts' entries have them.
+        """
+
     def __init__(
         self,
         *,
@@ -58,11 +68,179 @@ class LedgerBatchPosted(_message.Message):
         account_count: _builtins.int = ...,
         totals: _abc.Iterable[_type_pb2.Money] | None = ...,
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        references: _abc.Iterable[Global___PostedReference] | None = ...,
+        references_left_out: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["recorded_at", b"recorded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "batch_no", b"batch_no", "recorded_at", b"recorded_at", "totals", b"totals", "transfer_count", b"transfer_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "batch_no", b"batch_no", "recorded_at", b"recorded_at", "references", b"references", "references_left_out", b"references_left_out", "totals", b"totals", "transfer_count", b"transfer_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LedgerBatchPosted: _TypeAlias = LedgerBatchPosted  # noqa: Y015
+
+@_typing.final
+class PostedReference(_message.Message):
+    """PostedReference is what some transfers of a batch are for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    TRANSFER_IDS_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """What kind of thing it is, e.g. `charge`."""
+    id: _builtins.str
+    """Its id."""
+    part: _builtins.str
+    """Which part of it; empty for the whole."""
+    @_builtins.property
+    def transfer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The transfers for it, in the order of posting."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        id: _builtins.str = ...,
+        part: _builtins.str = ...,
+        transfer_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "kind", b"kind", "part", b"part", "transfer_ids", b"transfer_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostedReference: _TypeAlias = PostedReference  # noqa: Y015
+
+@_typing.final
+class LedgerScheduledRefused(_message.Message):
+    """LedgerScheduledRefused is published when a scheduled transfer, or a chain of such, is due and refused: none of it was
+    posted, and its ids are used up.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    TRANSFER_COUNT_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_FIELD_NUMBER: _builtins.int
+    REFUSED_AT_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    first_transfer_id: _builtins.str
+    """The first transfer of the chain, by which the whole chain goes; of a transfer that is not linked, itself."""
+    transfer_id: _builtins.str
+    """The transfer that was refused; of a chain the first that was."""
+    result: _builtins.str
+    """Why: the name of its TransferResult, e.g. `EXCEEDS_CREDITS`."""
+    transfer_count: _builtins.int
+    """How many transfers were not posted: those of the chain."""
+    @_builtins.property
+    def not_before(self) -> _timestamp_pb2.Timestamp:
+        """When they were to be posted, in microseconds."""
+
+    @_builtins.property
+    def refused_at(self) -> _timestamp_pb2.Timestamp:
+        """When they were refused, in microseconds."""
+
+    @_builtins.property
+    def reference(self) -> Global___PostedReference:
+        """What the refused transfer is for; absent when it says nothing of that."""
+
+    def __init__(
+        self,
+        *,
+        first_transfer_id: _builtins.str = ...,
+        transfer_id: _builtins.str = ...,
+        result: _builtins.str = ...,
+        transfer_count: _builtins.int = ...,
+        not_before: _timestamp_pb2.Timestamp | None = ...,
+        refused_at: _timestamp_pb2.Timestamp | None = ...,
+        reference: Global___PostedReference | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["not_before", b"not_before", "reference", b"reference", "refused_at", b"refused_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_transfer_id", b"first_transfer_id", "not_before", b"not_before", "reference", b"reference", "refused_at", b"refused_at", "result", b"result", "transfer_count", b"transfer_count", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerScheduledRefused: _TypeAlias = LedgerScheduledRefused  # noqa: Y015
+
+@_typing.final
+class LedgerBalanceCrossed(_message.Message):
+    """LedgerBalanceCrossed is published when the balance of an account comes to satisfy a monitor that it did not satisfy
+    before, in the transaction that changed the balance: once for each crossing.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MONITOR_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    COMPARISON_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    BALANCE_BEFORE_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    BATCH_NO_FIELD_NUMBER: _builtins.int
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    monitor_id: _builtins.str
+    """The monitor."""
+    account_id: _builtins.str
+    """The account whose balance crossed."""
+    side: _builtins.str
+    """Which balance: `posted`, `pending` or `available`."""
+    comparison: _builtins.str
+    """When the monitor is satisfied: `below`, `above`, `at_or_below` or `at_or_above` the threshold."""
+    direction: _builtins.str
+    """Which way the balance went: `fell` or `rose`."""
+    batch_no: _builtins.int
+    """The batch that crossed; 0 when a hold was given up because its time was over."""
+    transfer_id: _builtins.str
+    """The transfer of the batch behind which the balance satisfied the monitor for good; or the hold that was given up."""
+    description: _builtins.str
+    """The monitor's own words."""
+    @_builtins.property
+    def balance(self) -> _type_pb2.Money:
+        """The balance at the end of the batch, on the side that the account's type grows on."""
+
+    @_builtins.property
+    def balance_before(self) -> _type_pb2.Money:
+        """The balance before the batch."""
+
+    @_builtins.property
+    def threshold(self) -> _type_pb2.Money:
+        """What it was compared with."""
+
+    @_builtins.property
+    def recorded_at(self) -> _timestamp_pb2.Timestamp:
+        """When it happened, in microseconds."""
+
+    def __init__(
+        self,
+        *,
+        monitor_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        side: _builtins.str = ...,
+        comparison: _builtins.str = ...,
+        direction: _builtins.str = ...,
+        balance: _type_pb2.Money | None = ...,
+        balance_before: _type_pb2.Money | None = ...,
+        threshold: _type_pb2.Money | None = ...,
+        batch_no: _builtins.int = ...,
+        transfer_id: _builtins.str = ...,
+        description: _builtins.str = ...,
+        recorded_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "balance_before", b"balance_before", "recorded_at", b"recorded_at", "threshold", b"threshold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "balance", b"balance", "balance_before", b"balance_before", "batch_no", b"batch_no", "comparison", b"comparison", "description", b"description", "direction", b"direction", "monitor_id", b"monitor_id", "recorded_at", b"recorded_at", "side", b"side", "threshold", b"threshold", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerBalanceCrossed: _TypeAlias = LedgerBalanceCrossed  # noqa: Y015

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from payments.ledger.v1 import schedule_pb2 as _schedule_pb2
 from payments.type.v1 import type_pb2 as _type_pb2
 import builtins as _builtins
 import sys
@@ -341,7 +342,7 @@ Global___Account: _TypeAlias = Account  # noqa: Y015
 @_typing.final
 class Transfer(_message.Message):
     """Transfer moves one amount from one account to another. It is never changed or deleted; a mistake is
-    reversed by its opposite. Number 15 is kept for what api.md plans for scheduled transfers.
+    reversed by its opposite.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -380,6 +381,7 @@ class Transfer(_message.Message):
     CLOSING_CREDIT_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     MULTI_CAPTURE_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
@@ -433,6 +435,13 @@ class Transfer(_message.Message):
         """When the transfer takes effect in the books, in microseconds; absent means when it is recorded."""
 
     @_builtins.property
+    def not_before(self) -> _timestamp_pb2.Timestamp:
+        """When the transfer is posted by itself, in microseconds; until then it waits and moves nothing (see
+        TRANSFER_RESULT_SCHEDULED). Absent, and what is not later than now, means at once. Only of KIND_POSTED; the members of
+        a chain all have the same. Without effective_at it takes effect when it is posted.
+        """
+
+    @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free facts about the transfer, up to 32."""
 
@@ -457,13 +466,14 @@ class Transfer(_message.Message):
         closing_credit: _builtins.bool = ...,
         timeout: _duration_pb2.Duration | None = ...,
         effective_at: _timestamp_pb2.Timestamp | None = ...,
+        not_before: _timestamp_pb2.Timestamp | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         multi_capture: _builtins.bool = ...,
         reference: Global___Reference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "effective_at", b"effective_at", "reference", b"reference", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "effective_at", b"effective_at", "not_before", b"not_before", "reference", b"reference", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balancing_credit", b"balancing_credit", "balancing_debit", b"balancing_debit", "closing_credit", b"closing_credit", "closing_debit", b"closing_debit", "code", b"code", "credit_account_id", b"credit_account_id", "debit_account_id", b"debit_account_id", "effective_at", b"effective_at", "kind", b"kind", "linked", b"linked", "metadata", b"metadata", "multi_capture", b"multi_capture", "pending_id", b"pending_id", "reference", b"reference", "timeout", b"timeout", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balancing_credit", b"balancing_credit", "balancing_debit", b"balancing_debit", "closing_credit", b"closing_credit", "closing_debit", b"closing_debit", "code", b"code", "credit_account_id", b"credit_account_id", "debit_account_id", b"debit_account_id", "effective_at", b"effective_at", "kind", b"kind", "linked", b"linked", "metadata", b"metadata", "multi_capture", b"multi_capture", "not_before", b"not_before", "pending_id", b"pending_id", "reference", b"reference", "timeout", b"timeout", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -535,7 +545,9 @@ Global___Hold: _TypeAlias = Hold  # noqa: Y015
 
 @_typing.final
 class RecordedTransfer(_message.Message):
-    """RecordedTransfer is a transfer in the books. It never changes; of a hold, how it stands does."""
+    """RecordedTransfer is a transfer in the books. It never changes; of a hold, how it stands does. It is also how a
+    scheduled transfer is shown that waits, or that was refused or cancelled: then it is in no books.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -545,6 +557,7 @@ class RecordedTransfer(_message.Message):
     REVERSES_TRANSFER_ID_FIELD_NUMBER: _builtins.int
     REVERSED_BY_TRANSFER_ID_FIELD_NUMBER: _builtins.int
     POSTING_ID_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
     reverses_transfer_id: _builtins.str
     """The transfer that it reverses, if it was made by ReverseTransfer."""
     reversed_by_transfer_id: _builtins.str
@@ -553,15 +566,21 @@ class RecordedTransfer(_message.Message):
     """The posting of a recipe that made it; empty for a transfer that was posted by itself."""
     @_builtins.property
     def transfer(self) -> Global___Transfer:
-        """The transfer, with the accounts, the amount and the code that it came to, and when it takes effect."""
+        """The transfer, with the accounts, the amount and the code that it came to, and when it takes effect. One that is in no
+        books is shown as it was sent.
+        """
 
     @_builtins.property
     def recorded_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was recorded, in microseconds."""
+        """When it was recorded, in microseconds; absent while it is in no books."""
 
     @_builtins.property
     def hold(self) -> Global___Hold:
         """How it stands, if it is a hold."""
+
+    @_builtins.property
+    def schedule(self) -> _schedule_pb2.Schedule:
+        """How it stands, if it was scheduled: not_before was later than when it was accepted."""
 
     def __init__(
         self,
@@ -572,10 +591,11 @@ class RecordedTransfer(_message.Message):
         reverses_transfer_id: _builtins.str = ...,
         reversed_by_transfer_id: _builtins.str = ...,
         posting_id: _builtins.str = ...,
+        schedule: _schedule_pb2.Schedule | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "recorded_at", b"recorded_at", "transfer", b"transfer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "recorded_at", b"recorded_at", "schedule", b"schedule", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "posting_id", b"posting_id", "recorded_at", b"recorded_at", "reversed_by_transfer_id", b"reversed_by_transfer_id", "reverses_transfer_id", b"reverses_transfer_id", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "posting_id", b"posting_id", "recorded_at", b"recorded_at", "reversed_by_transfer_id", b"reversed_by_transfer_id", "reverses_transfer_id", b"reverses_transfer_id", "schedule", b"schedule", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

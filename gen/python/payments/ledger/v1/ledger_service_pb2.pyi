@@ -94,6 +94,12 @@ class _TransferResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transf
     """Not known to this reader."""
     TRANSFER_RESULT_OK: _TransferResult.ValueType  # 1
     """The transfer was posted."""
+    TRANSFER_RESULT_SCHEDULED: _TransferResult.ValueType  # 2
+    """The transfer waits until its not_before, and its id is taken for good. So far its fields, its accounts and their
+    currencies were judged; when it is due it is judged in full. Sent again it is answered SCHEDULED while it waits,
+    EXISTS once it was posted, and ID_ALREADY_FAILED with the refusal, or CANCELLED, as original_result otherwise; other
+    content is answered EXISTS_WITH_DIFFERENT_… all along. A chain is answered so as a whole.
+    """
     TRANSFER_RESULT_LINKED_EVENT_CHAIN_OPEN: _TransferResult.ValueType  # 10
     """The last transfer of the batch has linked = true, so that its chain has no end."""
     TRANSFER_RESULT_LINKED_EVENT_FAILED: _TransferResult.ValueType  # 11
@@ -126,6 +132,8 @@ class _TransferResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transf
     """A transfer of this id exists with other metadata."""
     TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT: _TransferResult.ValueType  # 30
     """A transfer of this id exists with another effective_at, or with none where this one has it."""
+    TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_NOT_BEFORE: _TransferResult.ValueType  # 39
+    """A transfer of this id exists with another not_before, or with none where this one has it."""
     TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_REFERENCE: _TransferResult.ValueType  # 38
     """A transfer of this id exists with another reference."""
     TRANSFER_RESULT_EXISTS: _TransferResult.ValueType  # 31
@@ -133,6 +141,10 @@ class _TransferResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transf
     posted before; a chain that mixes old and new transfers is refused, since its old part cannot
     hang on the new one any more.
     """
+    TRANSFER_RESULT_NOT_BEFORE_RESERVED_FOR_POSTED_TRANSFER: _TransferResult.ValueType  # 44
+    """not_before is given in a transfer that is not of KIND_POSTED."""
+    TRANSFER_RESULT_LINKED_EVENT_HAS_DIFFERENT_NOT_BEFORE: _TransferResult.ValueType  # 45
+    """The transfer has another not_before than the first of its chain."""
     TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE: _TransferResult.ValueType  # 34
     """A transfer that posts or voids a hold is balancing, closing or multi_capture, or a transfer that is no hold is
     multi_capture.
@@ -207,21 +219,30 @@ class _TransferResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transf
     """The balance of the credit account would fall below its floor. Burns the id."""
     TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING: _TransferResult.ValueType  # 85
     """The balance of the credit account would rise above its ceiling. Burns the id."""
+    TRANSFER_RESULT_CANCELLED: _TransferResult.ValueType  # 110
+    """The transfer was scheduled and then cancelled. Only as original_result."""
 
 class TransferResult(_TransferResult, metaclass=_TransferResultEnumTypeWrapper):
     """TransferResult is the verdict on one transfer of PostTransfers. When several apply, the first of this
-    list is answered. OK and EXISTS mean that the transfer is in the books; every other value means that
-    it is not.
+    list is answered. OK and EXISTS mean that the transfer is in the books, SCHEDULED that it waits to be posted; every
+    other value means that it is neither.
 
     A refusal marked "burns the id" hangs on the state of the accounts, which may change. It is recorded,
     and the transfer_id answers ID_ALREADY_FAILED from then on, so that a late retry cannot post what its
-    sender has given up: a new attempt needs a new id. Every other refusal leaves the id free.
+    sender has given up: a new attempt needs a new id. Every other refusal leaves the id free, but for that of a
+    scheduled transfer when it is due: whatever it is, it is recorded for good.
     """
 
 TRANSFER_RESULT_UNSPECIFIED: TransferResult.ValueType  # 0
 """Not known to this reader."""
 TRANSFER_RESULT_OK: TransferResult.ValueType  # 1
 """The transfer was posted."""
+TRANSFER_RESULT_SCHEDULED: TransferResult.ValueType  # 2
+"""The transfer waits until its not_before, and its id is taken for good. So far its fields, its accounts and their
+currencies were judged; when it is due it is judged in full. Sent again it is answered SCHEDULED while it waits,
+EXISTS once it was posted, and ID_ALREADY_FAILED with the refusal, or CANCELLED, as original_result otherwise; other
+content is answered EXISTS_WITH_DIFFERENT_… all along. A chain is answered so as a whole.
+"""
 TRANSFER_RESULT_LINKED_EVENT_CHAIN_OPEN: TransferResult.ValueType  # 10
 """The last transfer of the batch has linked = true, so that its chain has no end."""
 TRANSFER_RESULT_LINKED_EVENT_FAILED: TransferResult.ValueType  # 11
@@ -254,6 +275,8 @@ TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_METADATA: TransferResult.ValueType  # 29
 """A transfer of this id exists with other metadata."""
 TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_EFFECTIVE_AT: TransferResult.ValueType  # 30
 """A transfer of this id exists with another effective_at, or with none where this one has it."""
+TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_NOT_BEFORE: TransferResult.ValueType  # 39
+"""A transfer of this id exists with another not_before, or with none where this one has it."""
 TRANSFER_RESULT_EXISTS_WITH_DIFFERENT_REFERENCE: TransferResult.ValueType  # 38
 """A transfer of this id exists with another reference."""
 TRANSFER_RESULT_EXISTS: TransferResult.ValueType  # 31
@@ -261,6 +284,10 @@ TRANSFER_RESULT_EXISTS: TransferResult.ValueType  # 31
 posted before; a chain that mixes old and new transfers is refused, since its old part cannot
 hang on the new one any more.
 """
+TRANSFER_RESULT_NOT_BEFORE_RESERVED_FOR_POSTED_TRANSFER: TransferResult.ValueType  # 44
+"""not_before is given in a transfer that is not of KIND_POSTED."""
+TRANSFER_RESULT_LINKED_EVENT_HAS_DIFFERENT_NOT_BEFORE: TransferResult.ValueType  # 45
+"""The transfer has another not_before than the first of its chain."""
 TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE: TransferResult.ValueType  # 34
 """A transfer that posts or voids a hold is balancing, closing or multi_capture, or a transfer that is no hold is
 multi_capture.
@@ -335,6 +362,8 @@ TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR: TransferResult.ValueType  # 84
 """The balance of the credit account would fall below its floor. Burns the id."""
 TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING: TransferResult.ValueType  # 85
 """The balance of the credit account would rise above its ceiling. Burns the id."""
+TRANSFER_RESULT_CANCELLED: TransferResult.ValueType  # 110
+"""The transfer was scheduled and then cancelled. Only as original_result."""
 Global___TransferResult: _TypeAlias = TransferResult  # noqa: Y015
 
 @_typing.final

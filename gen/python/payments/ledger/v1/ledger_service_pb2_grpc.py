@@ -4,6 +4,8 @@ import grpc
 import warnings
 
 from payments.ledger.v1 import ledger_service_pb2 as payments_dot_ledger_dot_v1_dot_ledger__service__pb2
+from payments.ledger.v1 import monitor_pb2 as payments_dot_ledger_dot_v1_dot_monitor__pb2
+from payments.ledger.v1 import scheduled_pb2 as payments_dot_ledger_dot_v1_dot_scheduled__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -49,6 +51,31 @@ class LedgerServiceStub:
                 '/payments.ledger.v1.LedgerService/ReverseTransfer',
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferRequest.SerializeToString,
                 response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferResponse.FromString,
+                _registered_method=True)
+        self.CancelScheduledTransfer = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/CancelScheduledTransfer',
+                request_serializer=payments_dot_ledger_dot_v1_dot_scheduled__pb2.CancelScheduledTransferRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_scheduled__pb2.CancelScheduledTransferResponse.FromString,
+                _registered_method=True)
+        self.ListScheduledTransfers = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/ListScheduledTransfers',
+                request_serializer=payments_dot_ledger_dot_v1_dot_scheduled__pb2.ListScheduledTransfersRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_scheduled__pb2.ListScheduledTransfersResponse.FromString,
+                _registered_method=True)
+        self.PutBalanceMonitor = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/PutBalanceMonitor',
+                request_serializer=payments_dot_ledger_dot_v1_dot_monitor__pb2.PutBalanceMonitorRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_monitor__pb2.PutBalanceMonitorResponse.FromString,
+                _registered_method=True)
+        self.ListBalanceMonitors = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/ListBalanceMonitors',
+                request_serializer=payments_dot_ledger_dot_v1_dot_monitor__pb2.ListBalanceMonitorsRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_monitor__pb2.ListBalanceMonitorsResponse.FromString,
+                _registered_method=True)
+        self.DeleteBalanceMonitor = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/DeleteBalanceMonitor',
+                request_serializer=payments_dot_ledger_dot_v1_dot_monitor__pb2.DeleteBalanceMonitorRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_monitor__pb2.DeleteBalanceMonitorResponse.FromString,
                 _registered_method=True)
         self.PostRecipe = channel.unary_unary(
                 '/payments.ledger.v1.LedgerService/PostRecipe',
@@ -165,6 +192,58 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelScheduledTransfer(self, request, context):
+        """CancelScheduledTransfer takes a scheduled transfer back while it waits, and the whole chain of one that is linked. Its
+        id stays used: sent again it is answered ID_ALREADY_FAILED with original_result CANCELLED.
+
+        Errors: NOT_FOUND when no transfer of this id was scheduled; SCHEDULED_TRANSFER_ENDED when it was posted, refused or
+        cancelled before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListScheduledTransfers(self, request, context):
+        """ListScheduledTransfers lists transfers that were scheduled, those of one state, by when they are due and by
+        transfer_id.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutBalanceMonitor(self, request, context):
+        """PutBalanceMonitor watches the balance of an account, or of each account whose id has a prefix: whenever one comes to
+        satisfy the comparison with the threshold, one event `ledger.balance.crossed` tells so, and the next only after the
+        balance has come back. The same monitor_id again changes the monitor. A balance that satisfies it already is told by
+        `state` and by no event.
+
+        Errors: NOT_FOUND when there is no such account; INVALID_FIELD when the threshold is in another currency than the
+        account; BALANCE_MONITORS_FULL when the tenant has as many as it may.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBalanceMonitors(self, request, context):
+        """ListBalanceMonitors lists monitors, by monitor_id.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteBalanceMonitor(self, request, context):
+        """DeleteBalanceMonitor ends a monitor.
+
+        Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PostRecipe(self, request, context):
         """PostRecipe posts what a recipe makes of a fact, whole or not at all, in one transaction. Accounts that the recipe
         declares and that do not exist yet are created. A recipe is posted once for a reference: repeated, with this request_id
@@ -220,8 +299,9 @@ class LedgerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTransfer(self, request, context):
-        """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
-        of this id, or one that was refused.
+        """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; also one that was scheduled,
+        whether it waits, was posted, refused or cancelled. NOT_FOUND when there is none of this id, or one that was refused
+        when it was sent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -328,6 +408,31 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.ReverseTransfer,
                     request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferRequest.FromString,
                     response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferResponse.SerializeToString,
+            ),
+            'CancelScheduledTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelScheduledTransfer,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_scheduled__pb2.CancelScheduledTransferRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_scheduled__pb2.CancelScheduledTransferResponse.SerializeToString,
+            ),
+            'ListScheduledTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListScheduledTransfers,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_scheduled__pb2.ListScheduledTransfersRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_scheduled__pb2.ListScheduledTransfersResponse.SerializeToString,
+            ),
+            'PutBalanceMonitor': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutBalanceMonitor,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_monitor__pb2.PutBalanceMonitorRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_monitor__pb2.PutBalanceMonitorResponse.SerializeToString,
+            ),
+            'ListBalanceMonitors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBalanceMonitors,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_monitor__pb2.ListBalanceMonitorsRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_monitor__pb2.ListBalanceMonitorsResponse.SerializeToString,
+            ),
+            'DeleteBalanceMonitor': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBalanceMonitor,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_monitor__pb2.DeleteBalanceMonitorRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_monitor__pb2.DeleteBalanceMonitorResponse.SerializeToString,
             ),
             'PostRecipe': grpc.unary_unary_rpc_method_handler(
                     servicer.PostRecipe,
@@ -492,6 +597,141 @@ class LedgerService:
             '/payments.ledger.v1.LedgerService/ReverseTransfer',
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferRequest.SerializeToString,
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReverseTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelScheduledTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/CancelScheduledTransfer',
+            payments_dot_ledger_dot_v1_dot_scheduled__pb2.CancelScheduledTransferRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_scheduled__pb2.CancelScheduledTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListScheduledTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/ListScheduledTransfers',
+            payments_dot_ledger_dot_v1_dot_scheduled__pb2.ListScheduledTransfersRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_scheduled__pb2.ListScheduledTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutBalanceMonitor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/PutBalanceMonitor',
+            payments_dot_ledger_dot_v1_dot_monitor__pb2.PutBalanceMonitorRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_monitor__pb2.PutBalanceMonitorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBalanceMonitors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/ListBalanceMonitors',
+            payments_dot_ledger_dot_v1_dot_monitor__pb2.ListBalanceMonitorsRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_monitor__pb2.ListBalanceMonitorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteBalanceMonitor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/DeleteBalanceMonitor',
+            payments_dot_ledger_dot_v1_dot_monitor__pb2.DeleteBalanceMonitorRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_monitor__pb2.DeleteBalanceMonitorResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,8 @@ The service of the ledger."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from payments.ledger.v1 import ledger_service_pb2 as _ledger_service_pb2
+from payments.ledger.v1 import monitor_pb2 as _monitor_pb2
+from payments.ledger.v1 import scheduled_pb2 as _scheduled_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -50,6 +52,38 @@ class LedgerServiceStub:
     Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
     TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
     """
+    CancelScheduledTransfer: _grpc.UnaryUnaryMultiCallable[_scheduled_pb2.CancelScheduledTransferRequest, _scheduled_pb2.CancelScheduledTransferResponse]
+    """CancelScheduledTransfer takes a scheduled transfer back while it waits, and the whole chain of one that is linked. Its
+    id stays used: sent again it is answered ID_ALREADY_FAILED with original_result CANCELLED.
+
+    Errors: NOT_FOUND when no transfer of this id was scheduled; SCHEDULED_TRANSFER_ENDED when it was posted, refused or
+    cancelled before.
+    """
+    ListScheduledTransfers: _grpc.UnaryUnaryMultiCallable[_scheduled_pb2.ListScheduledTransfersRequest, _scheduled_pb2.ListScheduledTransfersResponse]
+    """ListScheduledTransfers lists transfers that were scheduled, those of one state, by when they are due and by
+    transfer_id.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    PutBalanceMonitor: _grpc.UnaryUnaryMultiCallable[_monitor_pb2.PutBalanceMonitorRequest, _monitor_pb2.PutBalanceMonitorResponse]
+    """PutBalanceMonitor watches the balance of an account, or of each account whose id has a prefix: whenever one comes to
+    satisfy the comparison with the threshold, one event `ledger.balance.crossed` tells so, and the next only after the
+    balance has come back. The same monitor_id again changes the monitor. A balance that satisfies it already is told by
+    `state` and by no event.
+
+    Errors: NOT_FOUND when there is no such account; INVALID_FIELD when the threshold is in another currency than the
+    account; BALANCE_MONITORS_FULL when the tenant has as many as it may.
+    """
+    ListBalanceMonitors: _grpc.UnaryUnaryMultiCallable[_monitor_pb2.ListBalanceMonitorsRequest, _monitor_pb2.ListBalanceMonitorsResponse]
+    """ListBalanceMonitors lists monitors, by monitor_id.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    DeleteBalanceMonitor: _grpc.UnaryUnaryMultiCallable[_monitor_pb2.DeleteBalanceMonitorRequest, _monitor_pb2.DeleteBalanceMonitorResponse]
+    """DeleteBalanceMonitor ends a monitor.
+
+    Errors: NOT_FOUND.
+    """
     PostRecipe: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.PostRecipeRequest, _ledger_service_pb2.PostRecipeResponse]
     """PostRecipe posts what a recipe makes of a fact, whole or not at all, in one transaction. Accounts that the recipe
     declares and that do not exist yet are created. A recipe is posted once for a reference: repeated, with this request_id
@@ -78,8 +112,9 @@ class LedgerServiceStub:
     GetAccount: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetAccountRequest, _ledger_service_pb2.GetAccountResponse]
     """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
     GetTransfer: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetTransferRequest, _ledger_service_pb2.GetTransferResponse]
-    """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
-    of this id, or one that was refused.
+    """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; also one that was scheduled,
+    whether it waits, was posted, refused or cancelled. NOT_FOUND when there is none of this id, or one that was refused
+    when it was sent.
     """
     ListTransfers: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListTransfersRequest, _ledger_service_pb2.ListTransfersResponse]
     """ListTransfers lists transfers, all that are in the books or those of a reference, an account, a code or a time, oldest
@@ -151,6 +186,38 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
     TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
     """
+    CancelScheduledTransfer: _aio.UnaryUnaryMultiCallable[_scheduled_pb2.CancelScheduledTransferRequest, _scheduled_pb2.CancelScheduledTransferResponse]  # type: ignore[assignment]
+    """CancelScheduledTransfer takes a scheduled transfer back while it waits, and the whole chain of one that is linked. Its
+    id stays used: sent again it is answered ID_ALREADY_FAILED with original_result CANCELLED.
+
+    Errors: NOT_FOUND when no transfer of this id was scheduled; SCHEDULED_TRANSFER_ENDED when it was posted, refused or
+    cancelled before.
+    """
+    ListScheduledTransfers: _aio.UnaryUnaryMultiCallable[_scheduled_pb2.ListScheduledTransfersRequest, _scheduled_pb2.ListScheduledTransfersResponse]  # type: ignore[assignment]
+    """ListScheduledTransfers lists transfers that were scheduled, those of one state, by when they are due and by
+    transfer_id.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    PutBalanceMonitor: _aio.UnaryUnaryMultiCallable[_monitor_pb2.PutBalanceMonitorRequest, _monitor_pb2.PutBalanceMonitorResponse]  # type: ignore[assignment]
+    """PutBalanceMonitor watches the balance of an account, or of each account whose id has a prefix: whenever one comes to
+    satisfy the comparison with the threshold, one event `ledger.balance.crossed` tells so, and the next only after the
+    balance has come back. The same monitor_id again changes the monitor. A balance that satisfies it already is told by
+    `state` and by no event.
+
+    Errors: NOT_FOUND when there is no such account; INVALID_FIELD when the threshold is in another currency than the
+    account; BALANCE_MONITORS_FULL when the tenant has as many as it may.
+    """
+    ListBalanceMonitors: _aio.UnaryUnaryMultiCallable[_monitor_pb2.ListBalanceMonitorsRequest, _monitor_pb2.ListBalanceMonitorsResponse]  # type: ignore[assignment]
+    """ListBalanceMonitors lists monitors, by monitor_id.
+
+    Errors: INVALID_PAGE_TOKEN.
+    """
+    DeleteBalanceMonitor: _aio.UnaryUnaryMultiCallable[_monitor_pb2.DeleteBalanceMonitorRequest, _monitor_pb2.DeleteBalanceMonitorResponse]  # type: ignore[assignment]
+    """DeleteBalanceMonitor ends a monitor.
+
+    Errors: NOT_FOUND.
+    """
     PostRecipe: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.PostRecipeRequest, _ledger_service_pb2.PostRecipeResponse]  # type: ignore[assignment]
     """PostRecipe posts what a recipe makes of a fact, whole or not at all, in one transaction. Accounts that the recipe
     declares and that do not exist yet are created. A recipe is posted once for a reference: repeated, with this request_id
@@ -179,8 +246,9 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     GetAccount: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetAccountRequest, _ledger_service_pb2.GetAccountResponse]  # type: ignore[assignment]
     """GetAccount returns an account with its balances; NOT_FOUND when there is none of that name."""
     GetTransfer: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetTransferRequest, _ledger_service_pb2.GetTransferResponse]  # type: ignore[assignment]
-    """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
-    of this id, or one that was refused.
+    """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; also one that was scheduled,
+    whether it waits, was posted, refused or cancelled. NOT_FOUND when there is none of this id, or one that was refused
+    when it was sent.
     """
     ListTransfers: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListTransfersRequest, _ledger_service_pb2.ListTransfersResponse]  # type: ignore[assignment]
     """ListTransfers lists transfers, all that are in the books or those of a reference, an account, a code or a time, oldest
@@ -269,6 +337,68 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def CancelScheduledTransfer(
+        self,
+        request: _scheduled_pb2.CancelScheduledTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduled_pb2.CancelScheduledTransferResponse, _abc.Awaitable[_scheduled_pb2.CancelScheduledTransferResponse]]:
+        """CancelScheduledTransfer takes a scheduled transfer back while it waits, and the whole chain of one that is linked. Its
+        id stays used: sent again it is answered ID_ALREADY_FAILED with original_result CANCELLED.
+
+        Errors: NOT_FOUND when no transfer of this id was scheduled; SCHEDULED_TRANSFER_ENDED when it was posted, refused or
+        cancelled before.
+        """
+
+    @_abc_1.abstractmethod
+    def ListScheduledTransfers(
+        self,
+        request: _scheduled_pb2.ListScheduledTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduled_pb2.ListScheduledTransfersResponse, _abc.Awaitable[_scheduled_pb2.ListScheduledTransfersResponse]]:
+        """ListScheduledTransfers lists transfers that were scheduled, those of one state, by when they are due and by
+        transfer_id.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+
+    @_abc_1.abstractmethod
+    def PutBalanceMonitor(
+        self,
+        request: _monitor_pb2.PutBalanceMonitorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_monitor_pb2.PutBalanceMonitorResponse, _abc.Awaitable[_monitor_pb2.PutBalanceMonitorResponse]]:
+        """PutBalanceMonitor watches the balance of an account, or of each account whose id has a prefix: whenever one comes to
+        satisfy the comparison with the threshold, one event `ledger.balance.crossed` tells so, and the next only after the
+        balance has come back. The same monitor_id again changes the monitor. A balance that satisfies it already is told by
+        `state` and by no event.
+
+        Errors: NOT_FOUND when there is no such account; INVALID_FIELD when the threshold is in another currency than the
+        account; BALANCE_MONITORS_FULL when the tenant has as many as it may.
+        """
+
+    @_abc_1.abstractmethod
+    def ListBalanceMonitors(
+        self,
+        request: _monitor_pb2.ListBalanceMonitorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_monitor_pb2.ListBalanceMonitorsResponse, _abc.Awaitable[_monitor_pb2.ListBalanceMonitorsResponse]]:
+        """ListBalanceMonitors lists monitors, by monitor_id.
+
+        Errors: INVALID_PAGE_TOKEN.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteBalanceMonitor(
+        self,
+        request: _monitor_pb2.DeleteBalanceMonitorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_monitor_pb2.DeleteBalanceMonitorResponse, _abc.Awaitable[_monitor_pb2.DeleteBalanceMonitorResponse]]:
+        """DeleteBalanceMonitor ends a monitor.
+
+        Errors: NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
     def PostRecipe(
         self,
         request: _ledger_service_pb2.PostRecipeRequest,
@@ -337,8 +467,9 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_service_pb2.GetTransferRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.GetTransferResponse, _abc.Awaitable[_ledger_service_pb2.GetTransferResponse]]:
-        """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
-        of this id, or one that was refused.
+        """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; also one that was scheduled,
+        whether it waits, was posted, refused or cancelled. NOT_FOUND when there is none of this id, or one that was refused
+        when it was sent.
         """
 
     @_abc_1.abstractmethod

@@ -532,6 +532,26 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "VERIFICATION_RUNNING", "domain": "tollmesh.dev", "metadata": {}}
     """
 
+    SCHEDULED_TRANSFER_ENDED = 520
+    """
+    A scheduled transfer does not wait any more: `state` is `POSTED`, `REFUSED` or `CANCELLED`. What was posted is undone by
+    ReverseTransfer; the others have moved nothing.
+
+    Metadata: `transfer_id`, `state`.
+
+        {"reason": "SCHEDULED_TRANSFER_ENDED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "state": "POSTED"}}
+    """
+
+    BALANCE_MONITORS_FULL = 521
+    """
+    The tenant has as many balance monitors as it may, or as many of a prefix; delete one first, or let one of a prefix
+    watch what several of accounts do.
+
+    Metadata: `monitors_max`.
+
+        {"reason": "BALANCE_MONITORS_FULL", "domain": "tollmesh.dev", "metadata": {"monitors_max": "100"}}
+    """
+
     UNKNOWN_PROCESSOR = 600
     """
     ---- Orchestration: 600 to 699.
@@ -894,6 +914,8 @@ class ErrorReason(betterproto2.Enum):
             506: "ERROR_REASON_POSTING_EXISTS",
             507: "ERROR_REASON_RECIPE_REFUSED",
             540: "ERROR_REASON_VERIFICATION_RUNNING",
+            520: "ERROR_REASON_SCHEDULED_TRANSFER_ENDED",
+            521: "ERROR_REASON_BALANCE_MONITORS_FULL",
             600: "ERROR_REASON_UNKNOWN_PROCESSOR",
             800: "ERROR_REASON_EVENT_TOO_LARGE",
             801: "ERROR_REASON_STREAM_ENDED",
@@ -985,6 +1007,8 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_POSTING_EXISTS": 506,
             "ERROR_REASON_RECIPE_REFUSED": 507,
             "ERROR_REASON_VERIFICATION_RUNNING": 540,
+            "ERROR_REASON_SCHEDULED_TRANSFER_ENDED": 520,
+            "ERROR_REASON_BALANCE_MONITORS_FULL": 521,
             "ERROR_REASON_UNKNOWN_PROCESSOR": 600,
             "ERROR_REASON_EVENT_TOO_LARGE": 800,
             "ERROR_REASON_STREAM_ENDED": 801,

@@ -33,7 +33,9 @@ __all__ = (
     "JourneyStep",
     "JourneyStepKind",
     "JourneyTimerFired",
+    "LedgerBalanceCrossed",
     "LedgerBatchPosted",
+    "LedgerScheduledRefused",
     "ListConsumersRequest",
     "ListConsumersResponse",
     "ListDeadLettersRequest",
@@ -62,6 +64,7 @@ __all__ = (
     "PlanCreated",
     "PlanDeprecated",
     "PlanUpdated",
+    "PostedReference",
     "PublishCloudEventsRequest",
     "PublishCloudEventsResponse",
     "PublishEventResult",
@@ -1604,11 +1607,92 @@ default_message_pool.register_message("payments.events.v1", "JourneyTimerFired",
 
 
 @dataclass(eq=False, repr=False)
+class LedgerBalanceCrossed(CheckedMessage):
+    """
+    LedgerBalanceCrossed is published when the balance of an account comes to satisfy a monitor that it did not satisfy
+    before, in the transaction that changed the balance: once for each crossing.
+    """
+
+    monitor_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The monitor.
+    """
+
+    account_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The account whose balance crossed.
+    """
+
+    side: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Which balance: `posted`, `pending` or `available`.
+    """
+
+    comparison: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    When the monitor is satisfied: `below`, `above`, `at_or_below` or `at_or_above` the threshold.
+    """
+
+    direction: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Which way the balance went: `fell` or `rose`.
+    """
+
+    balance: "__type__v1__.Money | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The balance at the end of the batch, on the side that the account's type grows on.
+    """
+
+    balance_before: "__type__v1__.Money | None" = betterproto2.field(
+        7, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The balance before the batch.
+    """
+
+    threshold: "__type__v1__.Money | None" = betterproto2.field(
+        8, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What it was compared with.
+    """
+
+    batch_no: "int" = betterproto2.field(9, betterproto2.TYPE_INT64)
+    """
+    The batch that crossed; 0 when a hold was given up because its time was over.
+    """
+
+    transfer_id: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    The transfer of the batch behind which the balance satisfied the monitor for good; or the hold that was given up.
+    """
+
+    description: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
+    """
+    The monitor's own words.
+    """
+
+    recorded_at: "datetime.datetime | None" = betterproto2.field(
+        12, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it happened, in microseconds.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "LedgerBalanceCrossed", LedgerBalanceCrossed
+)
+
+
+@dataclass(eq=False, repr=False)
 class LedgerBatchPosted(CheckedMessage):
     """
     LedgerBatchPosted is published once for each batch of which anything was posted, in the transaction of
     the batch. It names the batch and not its transfers: at full rate one event a transfer would cost
-    more than the posting.
+    more than the posting. Of what the transfers are for it names what fits (see references).
     """
 
     batch_no: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
@@ -1641,8 +1725,75 @@ class LedgerBatchPosted(CheckedMessage):
     When the batch was recorded, in microseconds.
     """
 
+    references: "list[PostedReference]" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    What the first 100 transfers of the batch that carry a reference are for, in the order of posting. Of those beyond
+    nothing is said but how many they are: GetTransfer and the accounts' entries have them.
+    """
+
+    references_left_out: "int" = betterproto2.field(7, betterproto2.TYPE_INT32)
+    """
+    How many transfers with a reference are left out of references.
+    """
+
 
 default_message_pool.register_message("payments.events.v1", "LedgerBatchPosted", LedgerBatchPosted)
+
+
+@dataclass(eq=False, repr=False)
+class LedgerScheduledRefused(CheckedMessage):
+    """
+    LedgerScheduledRefused is published when a scheduled transfer, or a chain of such, is due and refused: none of it was
+    posted, and its ids are used up.
+    """
+
+    first_transfer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The first transfer of the chain, by which the whole chain goes; of a transfer that is not linked, itself.
+    """
+
+    transfer_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The transfer that was refused; of a chain the first that was.
+    """
+
+    result: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Why: the name of its TransferResult, e.g. `EXCEEDS_CREDITS`.
+    """
+
+    transfer_count: "int" = betterproto2.field(4, betterproto2.TYPE_INT32)
+    """
+    How many transfers were not posted: those of the chain.
+    """
+
+    not_before: "datetime.datetime | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When they were to be posted, in microseconds.
+    """
+
+    refused_at: "datetime.datetime | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When they were refused, in microseconds.
+    """
+
+    reference: "PostedReference | None" = betterproto2.field(
+        7, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What the refused transfer is for; absent when it says nothing of that.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "LedgerScheduledRefused", LedgerScheduledRefused
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -2474,6 +2625,36 @@ class PlanUpdated(CheckedMessage):
 
 
 default_message_pool.register_message("payments.events.v1", "PlanUpdated", PlanUpdated)
+
+
+@dataclass(eq=False, repr=False)
+class PostedReference(CheckedMessage):
+    """
+    PostedReference is what some transfers of a batch are for.
+    """
+
+    kind: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    What kind of thing it is, e.g. `charge`.
+    """
+
+    id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its id.
+    """
+
+    part: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Which part of it; empty for the whole.
+    """
+
+    transfer_ids: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
+    """
+    The transfers for it, in the order of posting.
+    """
+
+
+default_message_pool.register_message("payments.events.v1", "PostedReference", PostedReference)
 
 
 @dataclass(eq=False, repr=False)

@@ -100,6 +100,16 @@ def export(
 # ---- Where to
 
 
+def write_whole(path: str, content: bytes) -> None:
+    """Write a file that takes its name only once all is in it.
+
+    Raises:
+        CliError: it cannot be written.
+    """
+    with opened(path) as file:
+        file.write(content)
+
+
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[IO[bytes]]:
     """Give a file that appears whole at the end or not at all; standard output for an empty name. Raises CliError."""

@@ -8,6 +8,8 @@ from importlib import resources
 
 from payments.ledger.v1 import ledger_service_pb2_grpc
 
+from services.ledger.app.chain import Chain
+from services.ledger.app.integrity import Integrity
 from services.ledger.app.ledger import Ledger
 from services.ledger.app.recipes import Recipes
 from services.ledger.domain.recipes.recipe import Recipe
@@ -15,17 +17,24 @@ from services.ledger.messages.recipes import recipe_of_document
 from services.ledger.reactions import REACTIONS
 from services.ledger.servicer import SERVICE, LedgerServicer
 from services.ledger.work.background import Background
+from services.ledger.work.chain import Chaining
 from services.ledger.work.holds import expiring
 from services.ledger.work.months import Months
 from services.runtime import documents
+from services.runtime.secrets import SecretBox, parse_keys
 from services.runtime.service import Runtime, Service, Servicer
 
 
 def build(runtime: Runtime) -> Service:
     """Build the service."""
     ledger = Ledger(runtime.database, runtime.commands, runtime.violations)
+    box = SecretBox(parse_keys(runtime.settings.secrets_keys.get_secret_value()))
     background = Background(
-        [expiring(runtime.database, runtime.telemetry), Months(runtime.database)]
+        [
+            expiring(runtime.database, runtime.telemetry),
+            Months(runtime.database),
+            Chaining(runtime.database),
+        ]
     )
     return Service(
         servicers=[
@@ -35,6 +44,8 @@ def build(runtime: Runtime) -> Service:
                     ledger,
                     Recipes(product_recipes()),
                     runtime.database,
+                    Chain(runtime.database, box),
+                    Integrity(runtime.database, runtime.violations),
                     runtime.commands,
                     runtime.violations,
                 ),

@@ -8,6 +8,14 @@ from services.runtime.manifests import Manifest
 
 CONTRACTS = (
     Contract(
+        "ledger/integrity",
+        "What was posted never changes, and the books agree with it",
+        "CRITICAL",
+        ContractKind.INVARIANT,
+        "A verification found rows of the ledger that contradict one another, the chain of blocks or a head "
+        "that was kept elsewhere: they were changed past the ledger, or it has a fault. Its message says which.",
+    ),
+    Contract(
         "ledger/payment-in-suspense",
         "What has happened is booked on the accounts that it concerns",
         "HIGH",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any, TypeVar
 from uuid import UUID
@@ -12,11 +13,14 @@ from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1 import ledger_service_pb2_grpc
 
+from services.ledger.app.chain import Chain
+from services.ledger.app.integrity import Asked, Integrity
 from services.ledger.app.ledger import Ledger
 from services.ledger.app.posting import reverse_transfer
 from services.ledger.app.recipe_posting import RecipePoster
 from services.ledger.app.recipes import Recipes
 from services.ledger.domain.accounts import EntryPlace
+from services.ledger.domain.findings import Check
 from services.ledger.domain.reads import Looked, TransferPlace
 from services.ledger.domain.reversals import Reversal
 from services.ledger.domain.transfers import Malformed
@@ -29,7 +33,9 @@ from services.runtime.contracts import REQUEST_VALIDATION
 from services.runtime.database import Database
 from services.runtime.edge import validation
 from services.runtime.edge.paging import Page
+from services.runtime.edge.streams import stream_begun
 from services.runtime.errors import InvalidField
+from services.runtime.money import MINOR_UNITS_MAX
 from services.runtime.turns import aside, in_slices
 from services.runtime.violations import ViolationReporter
 
@@ -60,12 +66,16 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         ledger: Ledger,
         recipes: Recipes,
         database: Database,
+        chain: Chain,
+        integrity: Integrity,
         commands: Commands,
         violations: ViolationReporter,
     ) -> None:
         self._ledger = ledger
         self._recipes = recipes
         self._database = database
+        self._chain = chain
+        self._integrity = integrity
         self._commands = commands
         self._violations = violations
         self._poster = RecipePoster(recipes)
@@ -273,6 +283,41 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         balance = pb.TrialBalance(currencies=map(messages.currency_sums, currencies))
         balance.recorded_at.FromDatetime(recorded_at)
         return service_pb.GetTrialBalanceResponse(trial_balance=balance)
+
+    async def GetLedgerHead(
+        self, request: service_pb.GetLedgerHeadRequest, context: _Context
+    ) -> service_pb.GetLedgerHeadResponse:
+        """Return the newest block, signed."""
+        head = await self._chain.head()
+        return service_pb.GetLedgerHeadResponse(head=messages.ledger_head(head))
+
+    async def ListBlocks(
+        self, request: service_pb.ListBlocksRequest, context: _Context
+    ) -> service_pb.ListBlocksResponse:
+        """List blocks by number."""
+        page = Page.of(request, f"blocks|{request.newest_first}", {"block_no": int})
+        found = await self._chain.blocks(
+            page.after.get("block_no", MINOR_UNITS_MAX if request.newest_first else 0),
+            page.limit,
+            newest_first=request.newest_first,
+        )
+        blocks, token = page.cut(found, lambda block: {"block_no": block.block_no})
+        return service_pb.ListBlocksResponse(
+            blocks=map(messages.block, blocks), next_page_token=token
+        )
+
+    async def VerifyIntegrity(
+        self, request: service_pb.VerifyIntegrityRequest, context: _Context
+    ) -> AsyncIterator[service_pb.VerifyIntegrityResponse]:
+        """Send what is not as it must be, and how far it is."""
+        checks = frozenset(filter(None, map(messages.CHECKS.read, request.checks)))
+        asked = Asked(
+            checks or frozenset(Check), tuple(map(messages.ledger_head_of, request.heads))
+        )
+        async with aclosing(self._integrity.verify(asked)) as answers:
+            async for found in answers:
+                await stream_begun()
+                yield messages.verified(found)
 
     def _tell_refused(self, method: str, faults: Sequence[str]) -> None:
         """Tell the contract monitor of items that break their rules, once a call."""

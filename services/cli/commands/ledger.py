@@ -11,7 +11,7 @@ from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb
 from services.cli import references
 from services.cli.client import Client, Session
 from services.cli.commands import accounts as accounts_group
-from services.cli.commands import books, holds, posting, recipes, statements, transfers
+from services.cli.commands import books, holds, integrity, posting, recipes, statements, transfers
 from services.cli.output import (
     Format,
     OutputOption,
@@ -186,5 +186,6 @@ def register(app: typer.Typer) -> None:
     posting.register(ledger)
     holds.register(ledger)
     recipes.register(ledger)
+    integrity.register(ledger)
     accounts_group.register(app)
     app.add_typer(ledger, name="ledger")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from uuid import UUID
 
+from payments.ledger.v1 import integrity_pb2
 from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.type.v1 import type_pb2
@@ -23,6 +24,9 @@ from services.ledger.domain.accounts import (
     Flags,
     Limits,
 )
+from services.ledger.domain.chain import Block
+from services.ledger.domain.findings import Check, Finding, Progress
+from services.ledger.domain.heads import LedgerHead
 from services.ledger.domain.holds import TransferView
 from services.ledger.domain.posting import Verdict
 from services.ledger.domain.transfers import (
@@ -387,3 +391,74 @@ def _type_message(sums: TypeSums) -> pb.TypeTrialBalance:
 
 def _minor(currency_code: str, minor_units: int) -> type_pb2.Money:
     return type_pb2.Money(currency_code=currency_code, minor_units=minor_units)
+
+
+# ---- Blocks, heads and what a verification finds
+
+CHECKS = edge.Names(Check, integrity_pb2.IntegrityCheck, "INTEGRITY_CHECK_")
+
+
+def block(shown: Block) -> integrity_pb2.Block:
+    """Write a block."""
+    return integrity_pb2.Block(
+        block_no=shown.block_no,
+        first_batch_no=shown.first.batch_no,
+        first_position=shown.first.position,
+        last_batch_no=shown.last.batch_no,
+        last_position=shown.last.position,
+        transfer_count=shown.transfer_count,
+        transfer_total=shown.transfer_total,
+        previous_hash=shown.previous_hash.hex(),
+        hash=shown.hash.hex(),
+        recorded_at=edge.stamp(shown.recorded_at),
+    )
+
+
+def ledger_head(head: LedgerHead) -> integrity_pb2.LedgerHead:
+    """Write a head."""
+    return integrity_pb2.LedgerHead(
+        tenant_id=head.tenant_id,
+        block_no=head.block_no,
+        hash=head.hash.hex(),
+        transfer_count=head.transfer_count,
+        signed_at=edge.stamp(head.signed_at),
+        signature=head.signature,
+        public_key=head.public_key,
+        key_id=head.key_id,
+        signed_text=head.signed_text,
+    )
+
+
+def ledger_head_of(message: integrity_pb2.LedgerHead) -> LedgerHead:
+    """Read a head that was kept; what is signed is written anew from what it says."""
+    return LedgerHead(
+        tenant_id=message.tenant_id,
+        block_no=message.block_no,
+        hash=bytes.fromhex(message.hash),
+        transfer_count=message.transfer_count,
+        signed_at=edge.moment_of(message.signed_at),
+        key_id=message.key_id,
+        public_key=message.public_key,
+        signature=message.signature,
+    )
+
+
+def verified(found: Finding | Progress) -> service_pb.VerifyIntegrityResponse:
+    """Write what was found, or how far a verification is."""
+    check = CHECKS.write(found.check)
+    if isinstance(found, Progress):
+        progress = integrity_pb2.IntegrityProgress(
+            check=check, looked_at=found.looked_at, done=found.done
+        )
+        return service_pb.VerifyIntegrityResponse(progress=progress)
+    finding = integrity_pb2.IntegrityFinding(
+        check=check,
+        severity=found.severity,
+        account_id=found.account_id,
+        transfer_id=str(found.transfer_id or ""),
+        block_no=found.block_no,
+        message=found.message,
+        expected=found.expected,
+        found=found.found,
+    )
+    return service_pb.VerifyIntegrityResponse(finding=finding)

@@ -199,7 +199,7 @@ def transfer_view(row: Any, reversed_by_id: UUID | None) -> TransferView:
     hold = None
     if row.state is not None:
         hold = HoldView(HoldState(row.state), row.remaining_minor, row.expires_at)
-    return TransferView(_transfer(row), row.effective_at, row.recorded_at, hold, reversed_by_id)
+    return TransferView(transfer_of(row), row.effective_at, row.recorded_at, hold, reversed_by_id)
 
 
 async def booked_of_payment(work: UnitOfWork, payment_id: str) -> int:
@@ -443,10 +443,11 @@ async def due_lag(database: Database) -> Lag:
 async def _read_transfers(work: UnitOfWork, transfer_ids: Sequence[UUID]) -> list[Transfer]:
     keys = {"tenant_id": work.tenant_id, "transfer_ids": list(transfer_ids)}
     rows = await work.execute(_SQL["read_transfers"], keys)
-    return [_transfer(row) for row in rows]
+    return [transfer_of(row) for row in rows]
 
 
-def _transfer(row: Any) -> Transfer:
+def transfer_of(row: Any) -> Transfer:
+    """Read a transfer from its row."""
     # Given or not, it was recorded as when it takes effect: nobody gives the very microsecond of the recording.
     is_given = row.effective_at != row.recorded_at
     return Transfer(

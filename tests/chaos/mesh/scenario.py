@@ -50,6 +50,9 @@ MOVED_MINOR = 3
 MOVES = 3
 """What is charged for the payment that then fails, and given back."""
 TOLD = 5
+TRANSFERS = 7 + 4 + MOVES
+"""Charge and commission; two steps of the split payment and one of the lost one; one there and back; two holds, what
+was posted of one, and its reversal; what a recipe moved."""
 SETTLE_SECONDS = 30.0
 PERIOD = type_pb2.Period()
 PERIOD.start_at.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
@@ -149,6 +152,7 @@ class Scenario:
             self._revoke(client)
             self._await_settlement(client)
             self._replay(client)
+            self._verify(client)
 
     def request_id(self, name: str) -> str:
         """Return the id of one of the scenario's requests."""
@@ -403,6 +407,23 @@ class Scenario:
         for result in client.call(stub.PostRecipes, batch).results:
             assert len(result.posting.legs) == 1, result
 
+    def _verify(self, client: Client) -> None:
+        """Wait until all transfers are in blocks, and find nothing wrong by the head of that chain."""
+        stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+        deadline = time.monotonic() + SETTLE_SECONDS
+        wanted = TRANSFERS if self.loses_an_answer else TRANSFERS - 1
+        while True:
+            blocks = ledger_service_pb2.ListBlocksRequest(newest_first=True, page_size=1)
+            found = client.call(stub.ListBlocks, blocks).blocks
+            if found and found[0].transfer_total == wanted:
+                break
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+        head = client.call(stub.GetLedgerHead, ledger_service_pb2.GetLedgerHeadRequest()).head
+        verify = ledger_service_pb2.VerifyIntegrityRequest(heads=[head])
+        for answer in client.stream(stub.VerifyIntegrity, verify):
+            assert not answer.HasField("finding"), answer
+
     def _revoke(self, client: Client) -> None:
         """Make a key and revoke it."""
         stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
@@ -457,7 +478,7 @@ class Scenario:
         """Make payments and holds that a dead process held free, as they are some seconds later."""
         with psycopg.connect(database_url) as connection:
             connection.execute("SELECT set_config('mesh.tenant', %s, true)", [self.tenant])
-            for table in ("orchestration.payment", "ledger.hold"):
+            for table in ("orchestration.payment", "ledger.hold", "ledger.verification"):
                 connection.execute(
                     f"UPDATE {table} SET lease_until = clock_timestamp()"
                     " WHERE tenant_id = %s AND lease_until IS NOT NULL",
@@ -503,10 +524,8 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
     ),
     "transfers": (
         "SELECT count(*), sum(amount_minor)::bigint FROM ledger.transfer WHERE tenant_id = %(t)s",
-        # Charge and commission; two steps of the split payment and one of the lost one; one there and back; two holds,
-        # what was posted of one, and its reversal; what a recipe moved.
         (
-            7 + 4 + MOVES,
+            TRANSFERS,
             TOTAL_MINOR
             + COMMISSION_MINOR
             + TOTAL_MINOR
@@ -531,6 +550,12 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
         " WHERE tenant_id = %(t)s",
         (2, 0, [2, 4]),
     ),
+    "chain": (
+        "SELECT sum(transfer_count)::bigint, max(transfer_total), max(block_no) - count(*) FROM ledger.block"
+        " WHERE tenant_id = %(t)s",
+        (TRANSFERS, TRANSFERS, 0),
+    ),
+    "signing keys": ("SELECT count(*) FROM ledger.signing_key WHERE tenant_id = %(t)s", (1,)),
     "pending sums": (
         "SELECT sum(debits_pending + credits_pending)::bigint FROM ledger.balance WHERE tenant_id = %(t)s",
         (0,),
@@ -573,8 +598,9 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
 
 # The same without the payment whose answer gets lost.
 _WITHOUT_THE_LOST: dict[str, tuple[object, ...]] = {
+    "chain": (TRANSFERS - 1, TRANSFERS - 1, 0),
     "transfers": (
-        6 + 4 + MOVES,
+        TRANSFERS - 1,
         TOTAL_MINOR
         + COMMISSION_MINOR
         + TOTAL_MINOR

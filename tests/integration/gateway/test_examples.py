@@ -193,6 +193,28 @@ async def recipes(play: Any) -> None:
     assert answer["results"][1]["refusal"]["reason"] == "RECIPE_NOT_FOUND"
 
 
+async def proof(recorder: Recorder) -> None:
+    """The chain of what was posted, its head, and a verification by it."""
+    path, body = "/v1/ledger/integrity:verify", {"checks": ["INTEGRITY_CHECK_CHAIN"]}
+    give_up_at = time.monotonic() + SETTLES_WITHIN_S
+    while (await recorder.rest.acall("GET", "/v1/ledger/head")).status == 404:
+        assert time.monotonic() < give_up_at, "no block was closed"
+        await asyncio.sleep(0.1)
+    head = await recorder.play("GET", "/v1/ledger/head")
+    await recorder.play("GET", "/v1/ledger/blocks?newest_first=true&page_size=2")
+    whole = {"checks": [*body["checks"], "INTEGRITY_CHECK_HEADS"], "heads": [head]}
+    reply = await recorder.rest.acall("POST", path, whole)
+    assert reply.status == 200, reply.body
+    lines = [json.loads(line) for line in reply.body.splitlines()]
+    assert all("progress" in line["result"] for line in lines), lines
+    assert lines[-1]["result"]["progress"]["done"]
+    accept = {"Accept": "text/event-stream"}
+    events = (await recorder.rest.acall("POST", path, whole, accept)).body.decode()
+    assert events.count("data: {") == len(lines), events
+    shown = f"data: {json.dumps(lines[-1]['result'])}\n\n"
+    recorder.keep("POST", path, whole, lines[-1], event_stream=shown)
+
+
 async def payments(play: Any) -> None:
     """A merchant's configuration and a payment."""
     methods = [{"method": "card", "processor_id": "sandbox-card"}]
@@ -360,6 +382,7 @@ async def recorder(
     recorder = Recorder(rest)
     await usage_to_money(recorder.play)
     await books(recorder.play)
+    await proof(recorder)
     await payments(recorder.play)
     async with receiving() as receiver:
         await events(recorder, mesh, receiver.url)

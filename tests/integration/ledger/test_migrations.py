@@ -10,9 +10,12 @@ from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.type.v1.type_pb2 import Money
+from pydantic import SecretStr
 
 from services.ledger import manifest as ledger
 from services.runtime import migrations
+from services.runtime.secrets import new_key
+from tests.support.ledger.living import LivingBooks, move
 from tests.support.ledger.posting_recipes import moving
 from tests.support.ledger.recipes import RecipeBooks, recipe, reference, usd
 from tests.support.mesh.serving import running
@@ -116,7 +119,7 @@ async def test_the_indexes_of_lists_come_and_go_and_no_row_changes(
     with psycopg.connect(urls.owner_admin) as owner:
         books, indexes = owner.execute(_BOOKS).fetchall(), owner.execute(_INDEXES).fetchall()
         assert {("transfer_by_time",), ("entry_by_effective",)} <= set(indexes)
-    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0005")
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0007")
     with psycopg.connect(urls.owner_admin) as owner:
         left = owner.execute(_INDEXES).fetchall()
         assert set(indexes) - set(left) == {("transfer_by_time",), ("entry_by_effective",)}
@@ -158,3 +161,31 @@ async def test_what_recipes_posted_stays_when_the_release_before_knows_none(
         assert owner.execute(_BOOKS).fetchall() == before, (
             "what is in the books is not posted again"
         )
+
+
+async def test_books_of_an_earlier_release_are_clean_and_chained(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    """Posted before there were months, references and blocks; and again after a downgrade, which keeps the books."""
+    urls = new_database()
+    keys = SecretStr(new_key())
+    async with running(urls, [ledger.SERVICE], secrets_keys=keys) as mesh:
+        books = LivingBooks(mesh, "t")
+        await books.live(with_references=False)
+        first = await books.seal()
+        transfers = first.transfer_count
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0003")
+    with psycopg.connect(urls.owner_admin) as owner:
+        for table in ("block", "signing_key", "signed_head", "verification"):
+            assert owner.execute("SELECT to_regclass(%s)", [f"ledger.{table}"]).fetchone() == (
+                None,
+            )
+    migrations.upgrade(urls.owner_admin, [ENVIRONMENT])
+    async with running(urls, [ledger.SERVICE], secrets_keys=keys) as mesh:
+        books = LivingBooks(mesh, "t")
+        assert await books.verify() == []
+        head = await books.seal()
+        assert head.transfer_count == transfers
+        assert head.hash != first.hash
+        assert await books.post(move("a", "b", 1)) == ["OK"]
+        assert await books.verify(head) == []

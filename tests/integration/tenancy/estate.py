@@ -20,6 +20,7 @@ from payments.events.v1 import (
     webhooks_pb2,
 )
 from payments.ledger.v1 import (
+    integrity_pb2,
     ledger_pb2,
     ledger_service_pb2,
     ledger_service_pb2_grpc,
@@ -110,6 +111,7 @@ class Estate:
             self._settle(client)
             self._be_late(client)
             self._replay(client)
+            self._prove(client)
 
     def _configure(self, client: Client) -> None:
         metering = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
@@ -457,6 +459,25 @@ class Estate:
         while client.call(stub.GetAccount, request).account.balances.credits_posted == 0:
             assert time.monotonic() < give_up_at, "the payment did not reach the ledger"
             time.sleep(0.05)
+
+    def _prove(self, client: Client) -> None:
+        """Verify the books, and wait until all that was posted is in a block."""
+        stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+        give_up_at = time.monotonic() + SETTLES_WITHIN_S
+        while True:
+            transfers = 0
+            verify = ledger_service_pb2.VerifyIntegrityRequest()
+            for answer in client.stream(stub.VerifyIntegrity, verify):
+                assert not answer.HasField("finding"), answer
+                if answer.progress.check == integrity_pb2.INTEGRITY_CHECK_TRANSFERS:
+                    transfers = answer.progress.looked_at
+            blocks = ledger_service_pb2.ListBlocksRequest(newest_first=True, page_size=1)
+            found = client.call(stub.ListBlocks, blocks).blocks
+            if found and found[0].transfer_total == transfers:
+                break
+            assert time.monotonic() < give_up_at, "not all is in a block"
+            time.sleep(0.2)
+        client.call(stub.GetLedgerHead, ledger_service_pb2.GetLedgerHeadRequest())
 
 
 def usd(minor_units: int) -> type_pb2.Money:

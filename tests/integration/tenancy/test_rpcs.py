@@ -24,7 +24,7 @@ from payments.billing.v1 import charge_service_pb2
 from payments.config.v1 import config_pb2
 from payments.contracts.v1 import contracts_pb2, contracts_service_pb2
 from payments.events.v1 import events_service_pb2
-from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, posting_pb2
+from payments.ledger.v1 import integrity_pb2, ledger_pb2, ledger_service_pb2, posting_pb2
 from payments.metering.v1 import metering_service_pb2
 from payments.orchestration.v1 import orchestration_service_pb2
 from payments.pricing.v1 import catalog_service_pb2, pricing_service_pb2
@@ -138,6 +138,11 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     "ledger.v1.LedgerService.GetTrialBalance": lambda own: (
         ledger_service_pb2.GetTrialBalanceRequest()
     ),
+    "ledger.v1.LedgerService.GetLedgerHead": lambda own: ledger_service_pb2.GetLedgerHeadRequest(),
+    "ledger.v1.LedgerService.ListBlocks": lambda own: ledger_service_pb2.ListBlocksRequest(),
+    "ledger.v1.LedgerService.VerifyIntegrity": lambda own: (
+        ledger_service_pb2.VerifyIntegrityRequest()
+    ),
     "metering.v1.MeteringService.GetIngestSettings": lambda own: (
         metering_service_pb2.GetIngestSettingsRequest()
     ),
@@ -192,6 +197,8 @@ NUMBERS_ALONE = {
     "events.v1.EventService.ListConsumers",
     "events.v1.EventService.ListDeadLetters",
     "ledger.v1.LedgerService.GetTrialBalance",
+    "ledger.v1.LedgerService.ListBlocks",
+    "ledger.v1.LedgerService.VerifyIntegrity",
     "metering.v1.MeteringService.GetIngestSettings",
 }
 
@@ -274,6 +281,7 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     "ledger.v1.LedgerService.GetStatement": (
         lambda other: statement_of(receivable(other)),
         "NOT_FOUND",
+    ),
     "ledger.v1.LedgerService.GetRecipe": (
         OWN["ledger.v1.LedgerService.GetRecipe"],
         "RECIPE_NOT_FOUND",
@@ -281,6 +289,10 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     "ledger.v1.LedgerService.ExportEntries": (
         lambda other: ledger_service_pb2.ExportEntriesRequest(account_ids=[receivable(other)]),
         "NOT_FOUND",
+    ),
+    "ledger.v1.LedgerService.VerifyIntegrity": (
+        lambda other: ledger_service_pb2.VerifyIntegrityRequest(heads=[head_of(other)]),
+        "",
     ),
     "metering.v1.MeteringService.QueryUsage": (lambda other: usage_of(other.name("org")), ""),
     "metering.v1.MeteringService.ListLateEvents": (
@@ -701,6 +713,13 @@ def first_cursor(own: Estate) -> str:
     method = METHODS["events.v1.EventService.ListEvents"]
     page = ask(method, own, events_service_pb2.ListEventsRequest(page_size=1))
     return events_service_pb2.ListEventsResponse.FromString(page).next_cursor
+
+
+def head_of(own: Estate) -> integrity_pb2.LedgerHead:
+    """The head of a tenant's chain."""
+    method = METHODS["ledger.v1.LedgerService.GetLedgerHead"]
+    answer = ask(method, own, ledger_service_pb2.GetLedgerHeadRequest())
+    return ledger_service_pb2.GetLedgerHeadResponse.FromString(answer).head
 
 
 def usage_of(org_id: str) -> metering_service_pb2.QueryUsageRequest:

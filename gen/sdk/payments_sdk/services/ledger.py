@@ -126,6 +126,27 @@ _GET_TRIAL_BALANCE = Method(
     repeatable=True,
     has_request_id=False,
 )
+_GET_LEDGER_HEAD = Method(
+    "/payments.ledger.v1.LedgerService/GetLedgerHead",
+    ledger_v1.GetLedgerHeadRequest,
+    ledger_v1.GetLedgerHeadResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_LIST_BLOCKS = Method(
+    "/payments.ledger.v1.LedgerService/ListBlocks",
+    ledger_v1.ListBlocksRequest,
+    ledger_v1.ListBlocksResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_VERIFY_INTEGRITY = Method(
+    "/payments.ledger.v1.LedgerService/VerifyIntegrity",
+    ledger_v1.VerifyIntegrityRequest,
+    ledger_v1.VerifyIntegrityResponse,
+    repeatable=True,
+    has_request_id=False,
+)
 
 
 class LedgerService:
@@ -357,6 +378,50 @@ class LedgerService:
         """
         return self._caller.unary(_GET_TRIAL_BALANCE, request, timeout)
 
+    def get_ledger_head(
+        self, request: ledger_v1.GetLedgerHeadRequest, *, timeout: float | None = None
+    ) -> ledger_v1.GetLedgerHeadResponse:
+        """GetLedgerHead returns the newest block of the chain of transfers, signed. Keep it where
+        nobody who can write to the database can: VerifyIntegrity proves by it that nothing up to it
+        was rewritten. Blocks are closed some seconds after a transfer was posted, so the head does
+        not cover the very last ones.
+
+        Errors: NOT_FOUND when no block was closed yet; SECRETS_KEY_MISSING when the signing key
+        cannot be kept, or read.
+        """
+        return self._caller.unary(_GET_LEDGER_HEAD, request, timeout)
+
+    def list_blocks(
+        self, request: ledger_v1.ListBlocksRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ListBlocksResponse:
+        """ListBlocks lists the blocks of the chain, by block_no."""
+        return self._caller.unary(_LIST_BLOCKS, request, timeout)
+
+    def all_blocks(
+        self, request: ledger_v1.ListBlocksRequest, *, timeout: float | None = None
+    ) -> Iterator[ledger_v1.Block]:
+        """Yield the blocks of all pages of list_blocks, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: ledger_v1.ListBlocksRequest) -> ledger_v1.ListBlocksResponse:
+            return self.list_blocks(asked, timeout=timeout)
+
+        return items(page, request, "blocks", BY_TOKEN)
+
+    def verify_integrity(
+        self, request: ledger_v1.VerifyIntegrityRequest, *, timeout: float | None = None
+    ) -> Iterator[ledger_v1.VerifyIntegrityResponse]:
+        """VerifyIntegrity looks at all books of the tenant and sends what is not as it must be, and
+        how far it is. It reads page by page, while transfers go on to be posted; a caller that
+        reads slowly slows it down, and one that leaves ends it. What it finds is told to the
+        contract monitor too, as `ledger/integrity`.
+
+        Errors: VERIFICATION_RUNNING while another one of this tenant runs.
+        """
+        return self._caller.stream(_VERIFY_INTEGRITY, request, timeout)
+
 
 class AsyncLedgerService:
     """LedgerService keeps the books: every amount leaves one account and enters another of the same
@@ -586,3 +651,47 @@ class AsyncLedgerService:
         AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
         """
         return await self._caller.unary(_GET_TRIAL_BALANCE, request, timeout)
+
+    async def get_ledger_head(
+        self, request: ledger_v1.GetLedgerHeadRequest, *, timeout: float | None = None
+    ) -> ledger_v1.GetLedgerHeadResponse:
+        """GetLedgerHead returns the newest block of the chain of transfers, signed. Keep it where
+        nobody who can write to the database can: VerifyIntegrity proves by it that nothing up to it
+        was rewritten. Blocks are closed some seconds after a transfer was posted, so the head does
+        not cover the very last ones.
+
+        Errors: NOT_FOUND when no block was closed yet; SECRETS_KEY_MISSING when the signing key
+        cannot be kept, or read.
+        """
+        return await self._caller.unary(_GET_LEDGER_HEAD, request, timeout)
+
+    async def list_blocks(
+        self, request: ledger_v1.ListBlocksRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ListBlocksResponse:
+        """ListBlocks lists the blocks of the chain, by block_no."""
+        return await self._caller.unary(_LIST_BLOCKS, request, timeout)
+
+    def all_blocks(
+        self, request: ledger_v1.ListBlocksRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[ledger_v1.Block]:
+        """Yield the blocks of all pages of list_blocks, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: ledger_v1.ListBlocksRequest) -> ledger_v1.ListBlocksResponse:
+            return await self.list_blocks(asked, timeout=timeout)
+
+        return items_async(page, request, "blocks", BY_TOKEN)
+
+    def verify_integrity(
+        self, request: ledger_v1.VerifyIntegrityRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[ledger_v1.VerifyIntegrityResponse]:
+        """VerifyIntegrity looks at all books of the tenant and sends what is not as it must be, and
+        how far it is. It reads page by page, while transfers go on to be posted; a caller that
+        reads slowly slows it down, and one that leaves ends it. What it finds is told to the
+        contract monitor too, as `ledger/integrity`.
+
+        Errors: VERIFICATION_RUNNING while another one of this tenant runs.
+        """
+        return self._caller.stream(_VERIFY_INTEGRITY, request, timeout)

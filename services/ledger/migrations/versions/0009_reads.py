@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0009"
-down_revision = "0005"
+down_revision = "0007"
 
 # The first grows at its right end only, as batches come; so does the second, account by account, but for what is
 # backdated.

@@ -361,6 +361,13 @@ const (
 	//
 	//	{"reason": "RECIPE_REFUSED", "domain": "tollmesh.dev", "metadata": {"recipe": "charge", "leg": "gross", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
 	ErrorReason_ERROR_REASON_RECIPE_REFUSED ErrorReason = 507
+	// The books of the tenant are being verified by another call already, or by one whose reader went away less than half a
+	// minute ago. RetryInfo says when to come back.
+	//
+	// Metadata: none.
+	//
+	//	{"reason": "VERIFICATION_RUNNING", "domain": "tollmesh.dev", "metadata": {}}
+	ErrorReason_ERROR_REASON_VERIFICATION_RUNNING ErrorReason = 540
 	// A merchant's configuration names a processor that this mesh has no adapter for; use one of those that the message lists.
 	//
 	// Metadata: `processor_id`, `method`.
@@ -620,6 +627,7 @@ var (
 		505: "ERROR_REASON_RECIPE_INVALID",
 		506: "ERROR_REASON_POSTING_EXISTS",
 		507: "ERROR_REASON_RECIPE_REFUSED",
+		540: "ERROR_REASON_VERIFICATION_RUNNING",
 		600: "ERROR_REASON_UNKNOWN_PROCESSOR",
 		800: "ERROR_REASON_EVENT_TOO_LARGE",
 		801: "ERROR_REASON_STREAM_ENDED",
@@ -707,6 +715,7 @@ var (
 		"ERROR_REASON_RECIPE_INVALID":               505,
 		"ERROR_REASON_POSTING_EXISTS":               506,
 		"ERROR_REASON_RECIPE_REFUSED":               507,
+		"ERROR_REASON_VERIFICATION_RUNNING":         540,
 		"ERROR_REASON_UNKNOWN_PROCESSOR":            600,
 		"ERROR_REASON_EVENT_TOO_LARGE":              800,
 		"ERROR_REASON_STREAM_ENDED":                 801,
@@ -773,7 +782,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xd6\x18\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xfe\x18\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -828,7 +837,8 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1dERROR_REASON_RECIPE_NOT_FOUND\x10\xf8\x03\x12 \n" +
 	"\x1bERROR_REASON_RECIPE_INVALID\x10\xf9\x03\x12 \n" +
 	"\x1bERROR_REASON_POSTING_EXISTS\x10\xfa\x03\x12 \n" +
-	"\x1bERROR_REASON_RECIPE_REFUSED\x10\xfb\x03\x12#\n" +
+	"\x1bERROR_REASON_RECIPE_REFUSED\x10\xfb\x03\x12&\n" +
+	"!ERROR_REASON_VERIFICATION_RUNNING\x10\x9c\x04\x12#\n" +
 	"\x1eERROR_REASON_UNKNOWN_PROCESSOR\x10\xd8\x04\x12!\n" +
 	"\x1cERROR_REASON_EVENT_TOO_LARGE\x10\xa0\x06\x12\x1e\n" +
 	"\x19ERROR_REASON_STREAM_ENDED\x10\xa1\x06\x12$\n" +

@@ -2958,11 +2958,355 @@ func (x *GetTrialBalanceResponse) GetTrialBalance() *TrialBalance {
 	return nil
 }
 
+// GetLedgerHeadRequest has no fields: a tenant has one chain.
+type GetLedgerHeadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLedgerHeadRequest) Reset() {
+	*x = GetLedgerHeadRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLedgerHeadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLedgerHeadRequest) ProtoMessage() {}
+
+func (x *GetLedgerHeadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLedgerHeadRequest.ProtoReflect.Descriptor instead.
+func (*GetLedgerHeadRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{38}
+}
+
+// GetLedgerHeadResponse carries the head.
+type GetLedgerHeadResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest block, signed.
+	Head          *LedgerHead `protobuf:"bytes,1,opt,name=head,proto3" json:"head,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLedgerHeadResponse) Reset() {
+	*x = GetLedgerHeadResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLedgerHeadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLedgerHeadResponse) ProtoMessage() {}
+
+func (x *GetLedgerHeadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLedgerHeadResponse.ProtoReflect.Descriptor instead.
+func (*GetLedgerHeadResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *GetLedgerHeadResponse) GetHead() *LedgerHead {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+// ListBlocksRequest selects a page.
+type ListBlocksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// True for the newest block first.
+	NewestFirst bool `protobuf:"varint,1,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	// Blocks per page, up to 1,000; 0 means 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBlocksRequest) Reset() {
+	*x = ListBlocksRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBlocksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBlocksRequest) ProtoMessage() {}
+
+func (x *ListBlocksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBlocksRequest.ProtoReflect.Descriptor instead.
+func (*ListBlocksRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ListBlocksRequest) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
+}
+
+func (x *ListBlocksRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListBlocksRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListBlocksResponse is one page of blocks.
+type ListBlocksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The blocks, by block_no.
+	Blocks []*Block `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	// Token of the next page; empty when this is the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBlocksResponse) Reset() {
+	*x = ListBlocksResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBlocksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBlocksResponse) ProtoMessage() {}
+
+func (x *ListBlocksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBlocksResponse.ProtoReflect.Descriptor instead.
+func (*ListBlocksResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ListBlocksResponse) GetBlocks() []*Block {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+func (x *ListBlocksResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// VerifyIntegrityRequest says what is looked at.
+type VerifyIntegrityRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only these checks; all when none are named.
+	Checks []IntegrityCheck `protobuf:"varint,1,rep,packed,name=checks,proto3,enum=payments.ledger.v1.IntegrityCheck" json:"checks,omitempty"`
+	// Heads that were kept elsewhere, up to 100: the chain must still hold their blocks.
+	Heads         []*LedgerHead `protobuf:"bytes,2,rep,name=heads,proto3" json:"heads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyIntegrityRequest) Reset() {
+	*x = VerifyIntegrityRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyIntegrityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyIntegrityRequest) ProtoMessage() {}
+
+func (x *VerifyIntegrityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyIntegrityRequest.ProtoReflect.Descriptor instead.
+func (*VerifyIntegrityRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *VerifyIntegrityRequest) GetChecks() []IntegrityCheck {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+func (x *VerifyIntegrityRequest) GetHeads() []*LedgerHead {
+	if x != nil {
+		return x.Heads
+	}
+	return nil
+}
+
+// VerifyIntegrityResponse is something that was found, or how far it is.
+type VerifyIntegrityResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of the two.
+	//
+	// Types that are valid to be assigned to Answer:
+	//
+	//	*VerifyIntegrityResponse_Finding
+	//	*VerifyIntegrityResponse_Progress
+	Answer        isVerifyIntegrityResponse_Answer `protobuf_oneof:"answer"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyIntegrityResponse) Reset() {
+	*x = VerifyIntegrityResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyIntegrityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyIntegrityResponse) ProtoMessage() {}
+
+func (x *VerifyIntegrityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyIntegrityResponse.ProtoReflect.Descriptor instead.
+func (*VerifyIntegrityResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *VerifyIntegrityResponse) GetAnswer() isVerifyIntegrityResponse_Answer {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *VerifyIntegrityResponse) GetFinding() *IntegrityFinding {
+	if x != nil {
+		if x, ok := x.Answer.(*VerifyIntegrityResponse_Finding); ok {
+			return x.Finding
+		}
+	}
+	return nil
+}
+
+func (x *VerifyIntegrityResponse) GetProgress() *IntegrityProgress {
+	if x != nil {
+		if x, ok := x.Answer.(*VerifyIntegrityResponse_Progress); ok {
+			return x.Progress
+		}
+	}
+	return nil
+}
+
+type isVerifyIntegrityResponse_Answer interface {
+	isVerifyIntegrityResponse_Answer()
+}
+
+type VerifyIntegrityResponse_Finding struct {
+	// What is not as it must be.
+	Finding *IntegrityFinding `protobuf:"bytes,1,opt,name=finding,proto3,oneof"`
+}
+
+type VerifyIntegrityResponse_Progress struct {
+	// How far it is; the last message has all checks done.
+	Progress *IntegrityProgress `protobuf:"bytes,2,opt,name=progress,proto3,oneof"`
+}
+
+func (*VerifyIntegrityResponse_Finding) isVerifyIntegrityResponse_Answer() {}
+
+func (*VerifyIntegrityResponse_Progress) isVerifyIntegrityResponse_Answer() {}
+
 var File_payments_ledger_v1_ledger_service_proto protoreflect.FileDescriptor
 
 const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/posting.proto\x1a\x1fpayments/ledger/v1/recipe.proto\x1a\"payments/ledger/v1/statement.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x8d\x02\n" +
+	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"payments/ledger/v1/integrity.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/posting.proto\x1a\x1fpayments/ledger/v1/recipe.proto\x1a\"payments/ledger/v1/statement.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x8d\x02\n" +
 	"\x15CreateAccountsRequest\x12?\n" +
 	"\baccounts\x18\x01 \x03(\v2\x1b.payments.ledger.v1.AccountB\x06\xbaH\x03\xd8\x01\x03R\baccounts\x12t\n" +
 	"\n" +
@@ -3188,7 +3532,26 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x18\n" +
 	"\x16GetTrialBalanceRequest\"`\n" +
 	"\x17GetTrialBalanceResponse\x12E\n" +
-	"\rtrial_balance\x18\x01 \x01(\v2 .payments.ledger.v1.TrialBalanceR\ftrialBalance*\xd0\x03\n" +
+	"\rtrial_balance\x18\x01 \x01(\v2 .payments.ledger.v1.TrialBalanceR\ftrialBalance\"\x16\n" +
+	"\x14GetLedgerHeadRequest\"K\n" +
+	"\x15GetLedgerHeadResponse\x122\n" +
+	"\x04head\x18\x01 \x01(\v2\x1e.payments.ledger.v1.LedgerHeadR\x04head\"\x88\x01\n" +
+	"\x11ListBlocksRequest\x12!\n" +
+	"\fnewest_first\x18\x01 \x01(\bR\vnewestFirst\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"o\n" +
+	"\x12ListBlocksResponse\x121\n" +
+	"\x06blocks\x18\x01 \x03(\v2\x19.payments.ledger.v1.BlockR\x06blocks\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa7\x01\n" +
+	"\x16VerifyIntegrityRequest\x12M\n" +
+	"\x06checks\x18\x01 \x03(\x0e2\".payments.ledger.v1.IntegrityCheckB\x11\xbaH\x0e\x92\x01\v\x10 \"\a\x82\x01\x04\x10\x01 \x00R\x06checks\x12>\n" +
+	"\x05heads\x18\x02 \x03(\v2\x1e.payments.ledger.v1.LedgerHeadB\b\xbaH\x05\x92\x01\x02\x10dR\x05heads\"\xaa\x01\n" +
+	"\x17VerifyIntegrityResponse\x12@\n" +
+	"\afinding\x18\x01 \x01(\v2$.payments.ledger.v1.IntegrityFindingH\x00R\afinding\x12C\n" +
+	"\bprogress\x18\x02 \x01(\v2%.payments.ledger.v1.IntegrityProgressH\x00R\bprogressB\b\n" +
+	"\x06answer*\xd0\x03\n" +
 	"\rAccountResult\x12\x1e\n" +
 	"\x1aACCOUNT_RESULT_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ACCOUNT_RESULT_OK\x10\x01\x12\"\n" +
@@ -3259,7 +3622,7 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	")TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR\x10R\x12/\n" +
 	"+TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING\x10S\x12.\n" +
 	"*TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR\x10T\x120\n" +
-	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U2\xa6\x14\n" +
+	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U2\xef\x17\n" +
 	"\rLedgerService\x12\x9b\x01\n" +
 	"\x0eCreateAccounts\x12).payments.ledger.v1.CreateAccountsRequest\x1a*.payments.ledger.v1.CreateAccountsResponse\"2\x8a\xe7\x18\x10\n" +
 	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/ledger/accounts\x12\x99\x01\n" +
@@ -3294,7 +3657,14 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\rExportEntries\x12(.payments.ledger.v1.ExportEntriesRequest\x1a).payments.ledger.v1.ExportEntriesResponse\"2\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/ledger/entries:export\x12\xac\x01\n" +
 	"\x0fGetTrialBalance\x12*.payments.ledger.v1.GetTrialBalanceRequest\x1a+.payments.ledger.v1.GetTrialBalanceResponse\"@\x8a\xe7\x18\r\n" +
-	"\vledger:read\x82\xd3\xe4\x93\x02)b\rtrial_balance\x12\x18/v1/ledger/trial-balanceB\xc7\x01\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02)b\rtrial_balance\x12\x18/v1/ledger/trial-balance\x12\x94\x01\n" +
+	"\rGetLedgerHead\x12(.payments.ledger.v1.GetLedgerHeadRequest\x1a).payments.ledger.v1.GetLedgerHeadResponse\".\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02\x17b\x04head\x12\x0f/v1/ledger/head\x12\x87\x01\n" +
+	"\n" +
+	"ListBlocks\x12%.payments.ledger.v1.ListBlocksRequest\x1a&.payments.ledger.v1.ListBlocksResponse\"*\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/ledger/blocks\x12\xa5\x01\n" +
+	"\x0fVerifyIntegrity\x12*.payments.ledger.v1.VerifyIntegrityRequest\x1a+.payments.ledger.v1.VerifyIntegrityResponse\"7\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/ledger/integrity:verify0\x01B\xc7\x01\n" +
 	"\x16com.payments.ledger.v1B\x12LedgerServiceProtoP\x01Z/tollmesh.dev/gen/go/payments/ledger/v1;ledgerv1\xa2\x02\x03PLX\xaa\x02\x12Payments.Ledger.V1\xca\x02\x12Payments\\Ledger\\V1\xe2\x02\x1ePayments\\Ledger\\V1\\GPBMetadata\xea\x02\x14Payments::Ledger::V1b\x06proto3"
 
 var (
@@ -3310,7 +3680,7 @@ func file_payments_ledger_v1_ledger_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_ledger_v1_ledger_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(AccountResult)(0),              // 0: payments.ledger.v1.AccountResult
 	(TransferResult)(0),             // 1: payments.ledger.v1.TransferResult
@@ -3352,117 +3722,140 @@ var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(*ExportEntriesResponse)(nil),   // 37: payments.ledger.v1.ExportEntriesResponse
 	(*GetTrialBalanceRequest)(nil),  // 38: payments.ledger.v1.GetTrialBalanceRequest
 	(*GetTrialBalanceResponse)(nil), // 39: payments.ledger.v1.GetTrialBalanceResponse
-	nil,                             // 40: payments.ledger.v1.CreateAccountsRequest.UnreadableEntry
-	nil,                             // 41: payments.ledger.v1.PostTransfersRequest.UnreadableEntry
-	nil,                             // 42: payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	nil,                             // 43: payments.ledger.v1.RecipePosting.ParametersEntry
-	nil,                             // 44: payments.ledger.v1.PostingRefusal.MetadataEntry
-	(*Account)(nil),                 // 45: payments.ledger.v1.Account
-	(*Transfer)(nil),                // 46: payments.ledger.v1.Transfer
-	(*RecordedTransfer)(nil),        // 47: payments.ledger.v1.RecordedTransfer
-	(*Reference)(nil),               // 48: payments.ledger.v1.Reference
-	(*timestamppb.Timestamp)(nil),   // 49: google.protobuf.Timestamp
-	(*Posting)(nil),                 // 50: payments.ledger.v1.Posting
-	(*Recipe)(nil),                  // 51: payments.ledger.v1.Recipe
-	(*v1.Period)(nil),               // 52: payments.type.v1.Period
-	(AccountType)(0),                // 53: payments.ledger.v1.AccountType
-	(*Entry)(nil),                   // 54: payments.ledger.v1.Entry
-	(Time)(0),                       // 55: payments.ledger.v1.Time
-	(*v1.Money)(nil),                // 56: payments.type.v1.Money
-	(*StatementEntry)(nil),          // 57: payments.ledger.v1.StatementEntry
-	(*TrialBalance)(nil),            // 58: payments.ledger.v1.TrialBalance
-	(*Parameter)(nil),               // 59: payments.ledger.v1.Parameter
+	(*GetLedgerHeadRequest)(nil),    // 40: payments.ledger.v1.GetLedgerHeadRequest
+	(*GetLedgerHeadResponse)(nil),   // 41: payments.ledger.v1.GetLedgerHeadResponse
+	(*ListBlocksRequest)(nil),       // 42: payments.ledger.v1.ListBlocksRequest
+	(*ListBlocksResponse)(nil),      // 43: payments.ledger.v1.ListBlocksResponse
+	(*VerifyIntegrityRequest)(nil),  // 44: payments.ledger.v1.VerifyIntegrityRequest
+	(*VerifyIntegrityResponse)(nil), // 45: payments.ledger.v1.VerifyIntegrityResponse
+	nil,                             // 46: payments.ledger.v1.CreateAccountsRequest.UnreadableEntry
+	nil,                             // 47: payments.ledger.v1.PostTransfersRequest.UnreadableEntry
+	nil,                             // 48: payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	nil,                             // 49: payments.ledger.v1.RecipePosting.ParametersEntry
+	nil,                             // 50: payments.ledger.v1.PostingRefusal.MetadataEntry
+	(*Account)(nil),                 // 51: payments.ledger.v1.Account
+	(*Transfer)(nil),                // 52: payments.ledger.v1.Transfer
+	(*RecordedTransfer)(nil),        // 53: payments.ledger.v1.RecordedTransfer
+	(*Reference)(nil),               // 54: payments.ledger.v1.Reference
+	(*timestamppb.Timestamp)(nil),   // 55: google.protobuf.Timestamp
+	(*Posting)(nil),                 // 56: payments.ledger.v1.Posting
+	(*Recipe)(nil),                  // 57: payments.ledger.v1.Recipe
+	(*v1.Period)(nil),               // 58: payments.type.v1.Period
+	(AccountType)(0),                // 59: payments.ledger.v1.AccountType
+	(*Entry)(nil),                   // 60: payments.ledger.v1.Entry
+	(Time)(0),                       // 61: payments.ledger.v1.Time
+	(*v1.Money)(nil),                // 62: payments.type.v1.Money
+	(*StatementEntry)(nil),          // 63: payments.ledger.v1.StatementEntry
+	(*TrialBalance)(nil),            // 64: payments.ledger.v1.TrialBalance
+	(*LedgerHead)(nil),              // 65: payments.ledger.v1.LedgerHead
+	(*Block)(nil),                   // 66: payments.ledger.v1.Block
+	(IntegrityCheck)(0),             // 67: payments.ledger.v1.IntegrityCheck
+	(*IntegrityFinding)(nil),        // 68: payments.ledger.v1.IntegrityFinding
+	(*IntegrityProgress)(nil),       // 69: payments.ledger.v1.IntegrityProgress
+	(*Parameter)(nil),               // 70: payments.ledger.v1.Parameter
 }
 var file_payments_ledger_v1_ledger_service_proto_depIdxs = []int32{
-	45, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
-	40, // 1: payments.ledger.v1.CreateAccountsRequest.unreadable:type_name -> payments.ledger.v1.CreateAccountsRequest.UnreadableEntry
+	51, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
+	46, // 1: payments.ledger.v1.CreateAccountsRequest.unreadable:type_name -> payments.ledger.v1.CreateAccountsRequest.UnreadableEntry
 	0,  // 2: payments.ledger.v1.CreateAccountResult.result:type_name -> payments.ledger.v1.AccountResult
 	3,  // 3: payments.ledger.v1.CreateAccountsResponse.results:type_name -> payments.ledger.v1.CreateAccountResult
-	46, // 4: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
-	41, // 5: payments.ledger.v1.PostTransfersRequest.unreadable:type_name -> payments.ledger.v1.PostTransfersRequest.UnreadableEntry
+	52, // 4: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
+	47, // 5: payments.ledger.v1.PostTransfersRequest.unreadable:type_name -> payments.ledger.v1.PostTransfersRequest.UnreadableEntry
 	1,  // 6: payments.ledger.v1.PostTransferResult.result:type_name -> payments.ledger.v1.TransferResult
 	1,  // 7: payments.ledger.v1.PostTransferResult.original_result:type_name -> payments.ledger.v1.TransferResult
 	6,  // 8: payments.ledger.v1.PostTransfersResponse.results:type_name -> payments.ledger.v1.PostTransferResult
-	47, // 9: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	42, // 10: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	48, // 11: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
-	49, // 12: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
-	50, // 13: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
-	43, // 14: payments.ledger.v1.RecipePosting.parameters:type_name -> payments.ledger.v1.RecipePosting.ParametersEntry
-	48, // 15: payments.ledger.v1.RecipePosting.reference:type_name -> payments.ledger.v1.Reference
-	49, // 16: payments.ledger.v1.RecipePosting.effective_at:type_name -> google.protobuf.Timestamp
+	53, // 9: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	48, // 10: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	54, // 11: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
+	55, // 12: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
+	56, // 13: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
+	49, // 14: payments.ledger.v1.RecipePosting.parameters:type_name -> payments.ledger.v1.RecipePosting.ParametersEntry
+	54, // 15: payments.ledger.v1.RecipePosting.reference:type_name -> payments.ledger.v1.Reference
+	55, // 16: payments.ledger.v1.RecipePosting.effective_at:type_name -> google.protobuf.Timestamp
 	12, // 17: payments.ledger.v1.PostRecipesRequest.postings:type_name -> payments.ledger.v1.RecipePosting
-	44, // 18: payments.ledger.v1.PostingRefusal.metadata:type_name -> payments.ledger.v1.PostingRefusal.MetadataEntry
-	50, // 19: payments.ledger.v1.PostRecipeResult.posting:type_name -> payments.ledger.v1.Posting
+	50, // 18: payments.ledger.v1.PostingRefusal.metadata:type_name -> payments.ledger.v1.PostingRefusal.MetadataEntry
+	56, // 19: payments.ledger.v1.PostRecipeResult.posting:type_name -> payments.ledger.v1.Posting
 	14, // 20: payments.ledger.v1.PostRecipeResult.refusal:type_name -> payments.ledger.v1.PostingRefusal
 	15, // 21: payments.ledger.v1.PostRecipesResponse.results:type_name -> payments.ledger.v1.PostRecipeResult
-	51, // 22: payments.ledger.v1.PutRecipeRequest.recipe:type_name -> payments.ledger.v1.Recipe
-	51, // 23: payments.ledger.v1.PutRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
-	51, // 24: payments.ledger.v1.GetRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
-	51, // 25: payments.ledger.v1.ListRecipesResponse.recipes:type_name -> payments.ledger.v1.Recipe
-	45, // 26: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
-	47, // 27: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	52, // 28: payments.ledger.v1.ListTransfersRequest.recorded_in:type_name -> payments.type.v1.Period
-	47, // 29: payments.ledger.v1.ListTransfersResponse.transfers:type_name -> payments.ledger.v1.RecordedTransfer
-	53, // 30: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
-	45, // 31: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
-	52, // 32: payments.ledger.v1.ListEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
-	52, // 33: payments.ledger.v1.ListEntriesRequest.effective_in:type_name -> payments.type.v1.Period
-	54, // 34: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
-	52, // 35: payments.ledger.v1.GetStatementRequest.period:type_name -> payments.type.v1.Period
-	55, // 36: payments.ledger.v1.GetStatementRequest.by:type_name -> payments.ledger.v1.Time
-	49, // 37: payments.ledger.v1.GetStatementRequest.recorded_at:type_name -> google.protobuf.Timestamp
-	53, // 38: payments.ledger.v1.GetStatementResponse.type:type_name -> payments.ledger.v1.AccountType
-	52, // 39: payments.ledger.v1.GetStatementResponse.period:type_name -> payments.type.v1.Period
-	55, // 40: payments.ledger.v1.GetStatementResponse.by:type_name -> payments.ledger.v1.Time
-	49, // 41: payments.ledger.v1.GetStatementResponse.recorded_at:type_name -> google.protobuf.Timestamp
-	56, // 42: payments.ledger.v1.GetStatementResponse.opening:type_name -> payments.type.v1.Money
-	57, // 43: payments.ledger.v1.GetStatementResponse.entries:type_name -> payments.ledger.v1.StatementEntry
-	56, // 44: payments.ledger.v1.GetStatementResponse.closing:type_name -> payments.type.v1.Money
-	56, // 45: payments.ledger.v1.GetStatementResponse.debits:type_name -> payments.type.v1.Money
-	56, // 46: payments.ledger.v1.GetStatementResponse.credits:type_name -> payments.type.v1.Money
-	52, // 47: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	57, // 22: payments.ledger.v1.PutRecipeRequest.recipe:type_name -> payments.ledger.v1.Recipe
+	57, // 23: payments.ledger.v1.PutRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
+	57, // 24: payments.ledger.v1.GetRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
+	57, // 25: payments.ledger.v1.ListRecipesResponse.recipes:type_name -> payments.ledger.v1.Recipe
+	51, // 26: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
+	53, // 27: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	58, // 28: payments.ledger.v1.ListTransfersRequest.recorded_in:type_name -> payments.type.v1.Period
+	53, // 29: payments.ledger.v1.ListTransfersResponse.transfers:type_name -> payments.ledger.v1.RecordedTransfer
+	59, // 30: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
+	51, // 31: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
+	58, // 32: payments.ledger.v1.ListEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	58, // 33: payments.ledger.v1.ListEntriesRequest.effective_in:type_name -> payments.type.v1.Period
+	60, // 34: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
+	58, // 35: payments.ledger.v1.GetStatementRequest.period:type_name -> payments.type.v1.Period
+	61, // 36: payments.ledger.v1.GetStatementRequest.by:type_name -> payments.ledger.v1.Time
+	55, // 37: payments.ledger.v1.GetStatementRequest.recorded_at:type_name -> google.protobuf.Timestamp
+	59, // 38: payments.ledger.v1.GetStatementResponse.type:type_name -> payments.ledger.v1.AccountType
+	58, // 39: payments.ledger.v1.GetStatementResponse.period:type_name -> payments.type.v1.Period
+	61, // 40: payments.ledger.v1.GetStatementResponse.by:type_name -> payments.ledger.v1.Time
+	55, // 41: payments.ledger.v1.GetStatementResponse.recorded_at:type_name -> google.protobuf.Timestamp
+	62, // 42: payments.ledger.v1.GetStatementResponse.opening:type_name -> payments.type.v1.Money
+	63, // 43: payments.ledger.v1.GetStatementResponse.entries:type_name -> payments.ledger.v1.StatementEntry
+	62, // 44: payments.ledger.v1.GetStatementResponse.closing:type_name -> payments.type.v1.Money
+	62, // 45: payments.ledger.v1.GetStatementResponse.debits:type_name -> payments.type.v1.Money
+	62, // 46: payments.ledger.v1.GetStatementResponse.credits:type_name -> payments.type.v1.Money
+	58, // 47: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
 	36, // 48: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
-	58, // 49: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
-	59, // 50: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
-	59, // 51: payments.ledger.v1.RecipePosting.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
-	2,  // 52: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
-	5,  // 53: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
-	8,  // 54: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
-	10, // 55: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
-	13, // 56: payments.ledger.v1.LedgerService.PostRecipes:input_type -> payments.ledger.v1.PostRecipesRequest
-	17, // 57: payments.ledger.v1.LedgerService.PutRecipe:input_type -> payments.ledger.v1.PutRecipeRequest
-	19, // 58: payments.ledger.v1.LedgerService.GetRecipe:input_type -> payments.ledger.v1.GetRecipeRequest
-	21, // 59: payments.ledger.v1.LedgerService.ListRecipes:input_type -> payments.ledger.v1.ListRecipesRequest
-	23, // 60: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
-	25, // 61: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
-	27, // 62: payments.ledger.v1.LedgerService.ListTransfers:input_type -> payments.ledger.v1.ListTransfersRequest
-	29, // 63: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
-	31, // 64: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
-	33, // 65: payments.ledger.v1.LedgerService.GetStatement:input_type -> payments.ledger.v1.GetStatementRequest
-	35, // 66: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
-	38, // 67: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
-	4,  // 68: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
-	7,  // 69: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
-	9,  // 70: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
-	11, // 71: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
-	16, // 72: payments.ledger.v1.LedgerService.PostRecipes:output_type -> payments.ledger.v1.PostRecipesResponse
-	18, // 73: payments.ledger.v1.LedgerService.PutRecipe:output_type -> payments.ledger.v1.PutRecipeResponse
-	20, // 74: payments.ledger.v1.LedgerService.GetRecipe:output_type -> payments.ledger.v1.GetRecipeResponse
-	22, // 75: payments.ledger.v1.LedgerService.ListRecipes:output_type -> payments.ledger.v1.ListRecipesResponse
-	24, // 76: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
-	26, // 77: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
-	28, // 78: payments.ledger.v1.LedgerService.ListTransfers:output_type -> payments.ledger.v1.ListTransfersResponse
-	30, // 79: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
-	32, // 80: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
-	34, // 81: payments.ledger.v1.LedgerService.GetStatement:output_type -> payments.ledger.v1.GetStatementResponse
-	37, // 82: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
-	39, // 83: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
-	68, // [68:84] is the sub-list for method output_type
-	52, // [52:68] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	64, // 49: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
+	65, // 50: payments.ledger.v1.GetLedgerHeadResponse.head:type_name -> payments.ledger.v1.LedgerHead
+	66, // 51: payments.ledger.v1.ListBlocksResponse.blocks:type_name -> payments.ledger.v1.Block
+	67, // 52: payments.ledger.v1.VerifyIntegrityRequest.checks:type_name -> payments.ledger.v1.IntegrityCheck
+	65, // 53: payments.ledger.v1.VerifyIntegrityRequest.heads:type_name -> payments.ledger.v1.LedgerHead
+	68, // 54: payments.ledger.v1.VerifyIntegrityResponse.finding:type_name -> payments.ledger.v1.IntegrityFinding
+	69, // 55: payments.ledger.v1.VerifyIntegrityResponse.progress:type_name -> payments.ledger.v1.IntegrityProgress
+	70, // 56: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
+	70, // 57: payments.ledger.v1.RecipePosting.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
+	2,  // 58: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
+	5,  // 59: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
+	8,  // 60: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
+	10, // 61: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
+	13, // 62: payments.ledger.v1.LedgerService.PostRecipes:input_type -> payments.ledger.v1.PostRecipesRequest
+	17, // 63: payments.ledger.v1.LedgerService.PutRecipe:input_type -> payments.ledger.v1.PutRecipeRequest
+	19, // 64: payments.ledger.v1.LedgerService.GetRecipe:input_type -> payments.ledger.v1.GetRecipeRequest
+	21, // 65: payments.ledger.v1.LedgerService.ListRecipes:input_type -> payments.ledger.v1.ListRecipesRequest
+	23, // 66: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
+	25, // 67: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
+	27, // 68: payments.ledger.v1.LedgerService.ListTransfers:input_type -> payments.ledger.v1.ListTransfersRequest
+	29, // 69: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
+	31, // 70: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
+	33, // 71: payments.ledger.v1.LedgerService.GetStatement:input_type -> payments.ledger.v1.GetStatementRequest
+	35, // 72: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
+	38, // 73: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
+	40, // 74: payments.ledger.v1.LedgerService.GetLedgerHead:input_type -> payments.ledger.v1.GetLedgerHeadRequest
+	42, // 75: payments.ledger.v1.LedgerService.ListBlocks:input_type -> payments.ledger.v1.ListBlocksRequest
+	44, // 76: payments.ledger.v1.LedgerService.VerifyIntegrity:input_type -> payments.ledger.v1.VerifyIntegrityRequest
+	4,  // 77: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
+	7,  // 78: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
+	9,  // 79: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
+	11, // 80: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
+	16, // 81: payments.ledger.v1.LedgerService.PostRecipes:output_type -> payments.ledger.v1.PostRecipesResponse
+	18, // 82: payments.ledger.v1.LedgerService.PutRecipe:output_type -> payments.ledger.v1.PutRecipeResponse
+	20, // 83: payments.ledger.v1.LedgerService.GetRecipe:output_type -> payments.ledger.v1.GetRecipeResponse
+	22, // 84: payments.ledger.v1.LedgerService.ListRecipes:output_type -> payments.ledger.v1.ListRecipesResponse
+	24, // 85: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
+	26, // 86: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
+	28, // 87: payments.ledger.v1.LedgerService.ListTransfers:output_type -> payments.ledger.v1.ListTransfersResponse
+	30, // 88: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
+	32, // 89: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
+	34, // 90: payments.ledger.v1.LedgerService.GetStatement:output_type -> payments.ledger.v1.GetStatementResponse
+	37, // 91: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
+	39, // 92: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
+	41, // 93: payments.ledger.v1.LedgerService.GetLedgerHead:output_type -> payments.ledger.v1.GetLedgerHeadResponse
+	43, // 94: payments.ledger.v1.LedgerService.ListBlocks:output_type -> payments.ledger.v1.ListBlocksResponse
+	45, // 95: payments.ledger.v1.LedgerService.VerifyIntegrity:output_type -> payments.ledger.v1.VerifyIntegrityResponse
+	77, // [77:96] is the sub-list for method output_type
+	58, // [58:77] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_service_proto_init() }
@@ -3470,6 +3863,7 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 	if File_payments_ledger_v1_ledger_service_proto != nil {
 		return
 	}
+	file_payments_ledger_v1_integrity_proto_init()
 	file_payments_ledger_v1_ledger_proto_init()
 	file_payments_ledger_v1_posting_proto_init()
 	file_payments_ledger_v1_recipe_proto_init()
@@ -3481,13 +3875,17 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 	file_payments_ledger_v1_ledger_service_proto_msgTypes[25].OneofWrappers = []any{}
 	file_payments_ledger_v1_ledger_service_proto_msgTypes[29].OneofWrappers = []any{}
 	file_payments_ledger_v1_ledger_service_proto_msgTypes[31].OneofWrappers = []any{}
+	file_payments_ledger_v1_ledger_service_proto_msgTypes[43].OneofWrappers = []any{
+		(*VerifyIntegrityResponse_Finding)(nil),
+		(*VerifyIntegrityResponse_Progress)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_ledger_v1_ledger_service_proto_rawDesc), len(file_payments_ledger_v1_ledger_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   43,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

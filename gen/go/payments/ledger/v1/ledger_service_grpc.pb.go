@@ -37,6 +37,9 @@ const (
 	LedgerService_GetStatement_FullMethodName    = "/payments.ledger.v1.LedgerService/GetStatement"
 	LedgerService_ExportEntries_FullMethodName   = "/payments.ledger.v1.LedgerService/ExportEntries"
 	LedgerService_GetTrialBalance_FullMethodName = "/payments.ledger.v1.LedgerService/GetTrialBalance"
+	LedgerService_GetLedgerHead_FullMethodName   = "/payments.ledger.v1.LedgerService/GetLedgerHead"
+	LedgerService_ListBlocks_FullMethodName      = "/payments.ledger.v1.LedgerService/ListBlocks"
+	LedgerService_VerifyIntegrity_FullMethodName = "/payments.ledger.v1.LedgerService/VerifyIntegrity"
 )
 
 // LedgerServiceClient is the client API for LedgerService service.
@@ -111,6 +114,20 @@ type LedgerServiceClient interface {
 	// GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
 	// sum leaves the range of 64-bit minor units.
 	GetTrialBalance(ctx context.Context, in *GetTrialBalanceRequest, opts ...grpc.CallOption) (*GetTrialBalanceResponse, error)
+	// GetLedgerHead returns the newest block of the chain of transfers, signed. Keep it where nobody who can write to the
+	// database can: VerifyIntegrity proves by it that nothing up to it was rewritten. Blocks are closed some seconds after a
+	// transfer was posted, so the head does not cover the very last ones.
+	//
+	// Errors: NOT_FOUND when no block was closed yet; SECRETS_KEY_MISSING when the signing key cannot be kept, or read.
+	GetLedgerHead(ctx context.Context, in *GetLedgerHeadRequest, opts ...grpc.CallOption) (*GetLedgerHeadResponse, error)
+	// ListBlocks lists the blocks of the chain, by block_no.
+	ListBlocks(ctx context.Context, in *ListBlocksRequest, opts ...grpc.CallOption) (*ListBlocksResponse, error)
+	// VerifyIntegrity looks at all books of the tenant and sends what is not as it must be, and how far it is. It reads page by
+	// page, while transfers go on to be posted; a caller that reads slowly slows it down, and one that leaves ends it. What it
+	// finds is told to the contract monitor too, as `ledger/integrity`.
+	//
+	// Errors: VERIFICATION_RUNNING while another one of this tenant runs.
+	VerifyIntegrity(ctx context.Context, in *VerifyIntegrityRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyIntegrityResponse], error)
 }
 
 type ledgerServiceClient struct {
@@ -281,6 +298,45 @@ func (c *ledgerServiceClient) GetTrialBalance(ctx context.Context, in *GetTrialB
 	return out, nil
 }
 
+func (c *ledgerServiceClient) GetLedgerHead(ctx context.Context, in *GetLedgerHeadRequest, opts ...grpc.CallOption) (*GetLedgerHeadResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetLedgerHeadResponse)
+	err := c.cc.Invoke(ctx, LedgerService_GetLedgerHead_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) ListBlocks(ctx context.Context, in *ListBlocksRequest, opts ...grpc.CallOption) (*ListBlocksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListBlocksResponse)
+	err := c.cc.Invoke(ctx, LedgerService_ListBlocks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) VerifyIntegrity(ctx context.Context, in *VerifyIntegrityRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyIntegrityResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LedgerService_ServiceDesc.Streams[0], LedgerService_VerifyIntegrity_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[VerifyIntegrityRequest, VerifyIntegrityResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LedgerService_VerifyIntegrityClient = grpc.ServerStreamingClient[VerifyIntegrityResponse]
+
 // LedgerServiceServer is the server API for LedgerService service.
 // All implementations must embed UnimplementedLedgerServiceServer
 // for forward compatibility.
@@ -353,6 +409,20 @@ type LedgerServiceServer interface {
 	// GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
 	// sum leaves the range of 64-bit minor units.
 	GetTrialBalance(context.Context, *GetTrialBalanceRequest) (*GetTrialBalanceResponse, error)
+	// GetLedgerHead returns the newest block of the chain of transfers, signed. Keep it where nobody who can write to the
+	// database can: VerifyIntegrity proves by it that nothing up to it was rewritten. Blocks are closed some seconds after a
+	// transfer was posted, so the head does not cover the very last ones.
+	//
+	// Errors: NOT_FOUND when no block was closed yet; SECRETS_KEY_MISSING when the signing key cannot be kept, or read.
+	GetLedgerHead(context.Context, *GetLedgerHeadRequest) (*GetLedgerHeadResponse, error)
+	// ListBlocks lists the blocks of the chain, by block_no.
+	ListBlocks(context.Context, *ListBlocksRequest) (*ListBlocksResponse, error)
+	// VerifyIntegrity looks at all books of the tenant and sends what is not as it must be, and how far it is. It reads page by
+	// page, while transfers go on to be posted; a caller that reads slowly slows it down, and one that leaves ends it. What it
+	// finds is told to the contract monitor too, as `ledger/integrity`.
+	//
+	// Errors: VERIFICATION_RUNNING while another one of this tenant runs.
+	VerifyIntegrity(*VerifyIntegrityRequest, grpc.ServerStreamingServer[VerifyIntegrityResponse]) error
 	mustEmbedUnimplementedLedgerServiceServer()
 }
 
@@ -410,6 +480,15 @@ func (UnimplementedLedgerServiceServer) ExportEntries(context.Context, *ExportEn
 }
 func (UnimplementedLedgerServiceServer) GetTrialBalance(context.Context, *GetTrialBalanceRequest) (*GetTrialBalanceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetTrialBalance not implemented")
+}
+func (UnimplementedLedgerServiceServer) GetLedgerHead(context.Context, *GetLedgerHeadRequest) (*GetLedgerHeadResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLedgerHead not implemented")
+}
+func (UnimplementedLedgerServiceServer) ListBlocks(context.Context, *ListBlocksRequest) (*ListBlocksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListBlocks not implemented")
+}
+func (UnimplementedLedgerServiceServer) VerifyIntegrity(*VerifyIntegrityRequest, grpc.ServerStreamingServer[VerifyIntegrityResponse]) error {
+	return status.Error(codes.Unimplemented, "method VerifyIntegrity not implemented")
 }
 func (UnimplementedLedgerServiceServer) mustEmbedUnimplementedLedgerServiceServer() {}
 func (UnimplementedLedgerServiceServer) testEmbeddedByValue()                       {}
@@ -720,6 +799,53 @@ func _LedgerService_GetTrialBalance_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LedgerService_GetLedgerHead_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetLedgerHeadRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).GetLedgerHead(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_GetLedgerHead_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).GetLedgerHead(ctx, req.(*GetLedgerHeadRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_ListBlocks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListBlocksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).ListBlocks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_ListBlocks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).ListBlocks(ctx, req.(*ListBlocksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_VerifyIntegrity_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(VerifyIntegrityRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(LedgerServiceServer).VerifyIntegrity(m, &grpc.GenericServerStream[VerifyIntegrityRequest, VerifyIntegrityResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LedgerService_VerifyIntegrityServer = grpc.ServerStreamingServer[VerifyIntegrityResponse]
+
 // LedgerService_ServiceDesc is the grpc.ServiceDesc for LedgerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -791,7 +917,21 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "GetTrialBalance",
 			Handler:    _LedgerService_GetTrialBalance_Handler,
 		},
+		{
+			MethodName: "GetLedgerHead",
+			Handler:    _LedgerService_GetLedgerHead_Handler,
+		},
+		{
+			MethodName: "ListBlocks",
+			Handler:    _LedgerService_ListBlocks_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "VerifyIntegrity",
+			Handler:       _LedgerService_VerifyIntegrity_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "payments/ledger/v1/ledger_service.proto",
 }

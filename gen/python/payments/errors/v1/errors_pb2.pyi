@@ -418,6 +418,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "RECIPE_REFUSED", "domain": "tollmesh.dev", "metadata": {"recipe": "charge", "leg": "gross", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
     """
+    ERROR_REASON_VERIFICATION_RUNNING: _ErrorReason.ValueType  # 540
+    """The books of the tenant are being verified by another call already, or by one whose reader went away less than half a
+    minute ago. RetryInfo says when to come back.
+
+    Metadata: none.
+
+        {"reason": "VERIFICATION_RUNNING", "domain": "tollmesh.dev", "metadata": {}}
+    """
     ERROR_REASON_UNKNOWN_PROCESSOR: _ErrorReason.ValueType  # 600
     """---- Orchestration: 600 to 699.
 
@@ -1059,6 +1067,14 @@ reverses or ends is not in the books. Nothing was posted; once the account was p
 Metadata: `recipe`, `leg`, `account_id`, `result`.
 
     {"reason": "RECIPE_REFUSED", "domain": "tollmesh.dev", "metadata": {"recipe": "charge", "leg": "gross", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
+"""
+ERROR_REASON_VERIFICATION_RUNNING: ErrorReason.ValueType  # 540
+"""The books of the tenant are being verified by another call already, or by one whose reader went away less than half a
+minute ago. RetryInfo says when to come back.
+
+Metadata: none.
+
+    {"reason": "VERIFICATION_RUNNING", "domain": "tollmesh.dev", "metadata": {}}
 """
 ERROR_REASON_UNKNOWN_PROCESSOR: ErrorReason.ValueType  # 600
 """---- Orchestration: 600 to 699.

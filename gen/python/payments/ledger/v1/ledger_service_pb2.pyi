@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from payments.ledger.v1 import integrity_pb2 as _integrity_pb2
 from payments.ledger.v1 import ledger_pb2 as _ledger_pb2
 from payments.ledger.v1 import posting_pb2 as _posting_pb2
 from payments.ledger.v1 import recipe_pb2 as _recipe_pb2
@@ -1754,3 +1755,164 @@ class GetTrialBalanceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetTrialBalanceResponse: _TypeAlias = GetTrialBalanceResponse  # noqa: Y015
+
+@_typing.final
+class GetLedgerHeadRequest(_message.Message):
+    """GetLedgerHeadRequest has no fields: a tenant has one chain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLedgerHeadRequest: _TypeAlias = GetLedgerHeadRequest  # noqa: Y015
+
+@_typing.final
+class GetLedgerHeadResponse(_message.Message):
+    """GetLedgerHeadResponse carries the head."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def head(self) -> _integrity_pb2.LedgerHead:
+        """The newest block, signed."""
+
+    def __init__(
+        self,
+        *,
+        head: _integrity_pb2.LedgerHead | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLedgerHeadResponse: _TypeAlias = GetLedgerHeadResponse  # noqa: Y015
+
+@_typing.final
+class ListBlocksRequest(_message.Message):
+    """ListBlocksRequest selects a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    newest_first: _builtins.bool
+    """True for the newest block first."""
+    page_size: _builtins.int
+    """Blocks per page, up to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        newest_first: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBlocksRequest: _TypeAlias = ListBlocksRequest  # noqa: Y015
+
+@_typing.final
+class ListBlocksResponse(_message.Message):
+    """ListBlocksResponse is one page of blocks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty when this is the last."""
+    @_builtins.property
+    def blocks(self) -> _containers.RepeatedCompositeFieldContainer[_integrity_pb2.Block]:
+        """The blocks, by block_no."""
+
+    def __init__(
+        self,
+        *,
+        blocks: _abc.Iterable[_integrity_pb2.Block] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBlocksResponse: _TypeAlias = ListBlocksResponse  # noqa: Y015
+
+@_typing.final
+class VerifyIntegrityRequest(_message.Message):
+    """VerifyIntegrityRequest says what is looked at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKS_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedScalarFieldContainer[_integrity_pb2.IntegrityCheck.ValueType]:
+        """Only these checks; all when none are named."""
+
+    @_builtins.property
+    def heads(self) -> _containers.RepeatedCompositeFieldContainer[_integrity_pb2.LedgerHead]:
+        """Heads that were kept elsewhere, up to 100: the chain must still hold their blocks."""
+
+    def __init__(
+        self,
+        *,
+        checks: _abc.Iterable[_integrity_pb2.IntegrityCheck.ValueType] | None = ...,
+        heads: _abc.Iterable[_integrity_pb2.LedgerHead] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "heads", b"heads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyIntegrityRequest: _TypeAlias = VerifyIntegrityRequest  # noqa: Y015
+
+@_typing.final
+class VerifyIntegrityResponse(_message.Message):
+    """VerifyIntegrityResponse is something that was found, or how far it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDING_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def finding(self) -> _integrity_pb2.IntegrityFinding:
+        """What is not as it must be."""
+
+    @_builtins.property
+    def progress(self) -> _integrity_pb2.IntegrityProgress:
+        """How far it is; the last message has all checks done."""
+
+    def __init__(
+        self,
+        *,
+        finding: _integrity_pb2.IntegrityFinding | None = ...,
+        progress: _integrity_pb2.IntegrityProgress | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "finding", b"finding", "progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "finding", b"finding", "progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["finding", "progress"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___VerifyIntegrityResponse: _TypeAlias = VerifyIntegrityResponse  # noqa: Y015

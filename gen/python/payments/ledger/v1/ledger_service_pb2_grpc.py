@@ -115,6 +115,21 @@ class LedgerServiceStub:
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTrialBalanceRequest.SerializeToString,
                 response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTrialBalanceResponse.FromString,
                 _registered_method=True)
+        self.GetLedgerHead = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/GetLedgerHead',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetLedgerHeadRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetLedgerHeadResponse.FromString,
+                _registered_method=True)
+        self.ListBlocks = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/ListBlocks',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListBlocksRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListBlocksResponse.FromString,
+                _registered_method=True)
+        self.VerifyIntegrity = channel.unary_stream(
+                '/payments.ledger.v1.LedgerService/VerifyIntegrity',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.VerifyIntegrityRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.VerifyIntegrityResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -267,6 +282,35 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLedgerHead(self, request, context):
+        """GetLedgerHead returns the newest block of the chain of transfers, signed. Keep it where nobody who can write to the
+        database can: VerifyIntegrity proves by it that nothing up to it was rewritten. Blocks are closed some seconds after a
+        transfer was posted, so the head does not cover the very last ones.
+
+        Errors: NOT_FOUND when no block was closed yet; SECRETS_KEY_MISSING when the signing key cannot be kept, or read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBlocks(self, request, context):
+        """ListBlocks lists the blocks of the chain, by block_no.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyIntegrity(self, request, context):
+        """VerifyIntegrity looks at all books of the tenant and sends what is not as it must be, and how far it is. It reads page by
+        page, while transfers go on to be posted; a caller that reads slowly slows it down, and one that leaves ends it. What it
+        finds is told to the contract monitor too, as `ledger/integrity`.
+
+        Errors: VERIFICATION_RUNNING while another one of this tenant runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -349,6 +393,21 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.GetTrialBalance,
                     request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTrialBalanceRequest.FromString,
                     response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTrialBalanceResponse.SerializeToString,
+            ),
+            'GetLedgerHead': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLedgerHead,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetLedgerHeadRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetLedgerHeadResponse.SerializeToString,
+            ),
+            'ListBlocks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBlocks,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListBlocksRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListBlocksResponse.SerializeToString,
+            ),
+            'VerifyIntegrity': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyIntegrity,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.VerifyIntegrityRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.VerifyIntegrityResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -784,6 +843,87 @@ class LedgerService:
             '/payments.ledger.v1.LedgerService/GetTrialBalance',
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTrialBalanceRequest.SerializeToString,
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTrialBalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLedgerHead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/GetLedgerHead',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetLedgerHeadRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetLedgerHeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBlocks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/ListBlocks',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListBlocksRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListBlocksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyIntegrity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/VerifyIntegrity',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.VerifyIntegrityRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.VerifyIntegrityResponse.FromString,
             options,
             channel_credentials,
             insecure,

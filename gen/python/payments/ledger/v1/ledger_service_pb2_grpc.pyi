@@ -112,6 +112,22 @@ class LedgerServiceStub:
     """GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
     sum leaves the range of 64-bit minor units.
     """
+    GetLedgerHead: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetLedgerHeadRequest, _ledger_service_pb2.GetLedgerHeadResponse]
+    """GetLedgerHead returns the newest block of the chain of transfers, signed. Keep it where nobody who can write to the
+    database can: VerifyIntegrity proves by it that nothing up to it was rewritten. Blocks are closed some seconds after a
+    transfer was posted, so the head does not cover the very last ones.
+
+    Errors: NOT_FOUND when no block was closed yet; SECRETS_KEY_MISSING when the signing key cannot be kept, or read.
+    """
+    ListBlocks: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListBlocksRequest, _ledger_service_pb2.ListBlocksResponse]
+    """ListBlocks lists the blocks of the chain, by block_no."""
+    VerifyIntegrity: _grpc.UnaryStreamMultiCallable[_ledger_service_pb2.VerifyIntegrityRequest, _ledger_service_pb2.VerifyIntegrityResponse]
+    """VerifyIntegrity looks at all books of the tenant and sends what is not as it must be, and how far it is. It reads page by
+    page, while transfers go on to be posted; a caller that reads slowly slows it down, and one that leaves ends it. What it
+    finds is told to the contract monitor too, as `ledger/integrity`.
+
+    Errors: VERIFICATION_RUNNING while another one of this tenant runs.
+    """
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
@@ -196,6 +212,22 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     GetTrialBalance: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetTrialBalanceRequest, _ledger_service_pb2.GetTrialBalanceResponse]  # type: ignore[assignment]
     """GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
     sum leaves the range of 64-bit minor units.
+    """
+    GetLedgerHead: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetLedgerHeadRequest, _ledger_service_pb2.GetLedgerHeadResponse]  # type: ignore[assignment]
+    """GetLedgerHead returns the newest block of the chain of transfers, signed. Keep it where nobody who can write to the
+    database can: VerifyIntegrity proves by it that nothing up to it was rewritten. Blocks are closed some seconds after a
+    transfer was posted, so the head does not cover the very last ones.
+
+    Errors: NOT_FOUND when no block was closed yet; SECRETS_KEY_MISSING when the signing key cannot be kept, or read.
+    """
+    ListBlocks: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListBlocksRequest, _ledger_service_pb2.ListBlocksResponse]  # type: ignore[assignment]
+    """ListBlocks lists the blocks of the chain, by block_no."""
+    VerifyIntegrity: _aio.UnaryStreamMultiCallable[_ledger_service_pb2.VerifyIntegrityRequest, _ledger_service_pb2.VerifyIntegrityResponse]  # type: ignore[assignment]
+    """VerifyIntegrity looks at all books of the tenant and sends what is not as it must be, and how far it is. It reads page by
+    page, while transfers go on to be posted; a caller that reads slowly slows it down, and one that leaves ends it. What it
+    finds is told to the contract monitor too, as `ledger/integrity`.
+
+    Errors: VERIFICATION_RUNNING while another one of this tenant runs.
     """
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -374,6 +406,40 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ledger_service_pb2.GetTrialBalanceResponse, _abc.Awaitable[_ledger_service_pb2.GetTrialBalanceResponse]]:
         """GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
         sum leaves the range of 64-bit minor units.
+        """
+
+    @_abc_1.abstractmethod
+    def GetLedgerHead(
+        self,
+        request: _ledger_service_pb2.GetLedgerHeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.GetLedgerHeadResponse, _abc.Awaitable[_ledger_service_pb2.GetLedgerHeadResponse]]:
+        """GetLedgerHead returns the newest block of the chain of transfers, signed. Keep it where nobody who can write to the
+        database can: VerifyIntegrity proves by it that nothing up to it was rewritten. Blocks are closed some seconds after a
+        transfer was posted, so the head does not cover the very last ones.
+
+        Errors: NOT_FOUND when no block was closed yet; SECRETS_KEY_MISSING when the signing key cannot be kept, or read.
+        """
+
+    @_abc_1.abstractmethod
+    def ListBlocks(
+        self,
+        request: _ledger_service_pb2.ListBlocksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.ListBlocksResponse, _abc.Awaitable[_ledger_service_pb2.ListBlocksResponse]]:
+        """ListBlocks lists the blocks of the chain, by block_no."""
+
+    @_abc_1.abstractmethod
+    def VerifyIntegrity(
+        self,
+        request: _ledger_service_pb2.VerifyIntegrityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ledger_service_pb2.VerifyIntegrityResponse], _abc.AsyncIterator[_ledger_service_pb2.VerifyIntegrityResponse]]:
+        """VerifyIntegrity looks at all books of the tenant and sends what is not as it must be, and how far it is. It reads page by
+        page, while transfers go on to be posted; a caller that reads slowly slows it down, and one that leaves ends it. What it
+        finds is told to the contract monitor too, as `ledger/integrity`.
+
+        Errors: VERIFICATION_RUNNING while another one of this tenant runs.
         """
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

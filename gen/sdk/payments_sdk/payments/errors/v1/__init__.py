@@ -522,6 +522,16 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "RECIPE_REFUSED", "domain": "tollmesh.dev", "metadata": {"recipe": "charge", "leg": "gross", "account_id": "receivable:acme:USD", "result": "DEBIT_ACCOUNT_CLOSED"}}
     """
 
+    VERIFICATION_RUNNING = 540
+    """
+    The books of the tenant are being verified by another call already, or by one whose reader went away less than half a
+    minute ago. RetryInfo says when to come back.
+
+    Metadata: none.
+
+        {"reason": "VERIFICATION_RUNNING", "domain": "tollmesh.dev", "metadata": {}}
+    """
+
     UNKNOWN_PROCESSOR = 600
     """
     ---- Orchestration: 600 to 699.
@@ -883,6 +893,7 @@ class ErrorReason(betterproto2.Enum):
             505: "ERROR_REASON_RECIPE_INVALID",
             506: "ERROR_REASON_POSTING_EXISTS",
             507: "ERROR_REASON_RECIPE_REFUSED",
+            540: "ERROR_REASON_VERIFICATION_RUNNING",
             600: "ERROR_REASON_UNKNOWN_PROCESSOR",
             800: "ERROR_REASON_EVENT_TOO_LARGE",
             801: "ERROR_REASON_STREAM_ENDED",
@@ -973,6 +984,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_RECIPE_INVALID": 505,
             "ERROR_REASON_POSTING_EXISTS": 506,
             "ERROR_REASON_RECIPE_REFUSED": 507,
+            "ERROR_REASON_VERIFICATION_RUNNING": 540,
             "ERROR_REASON_UNKNOWN_PROCESSOR": 600,
             "ERROR_REASON_EVENT_TOO_LARGE": 800,
             "ERROR_REASON_STREAM_ENDED": 801,

@@ -6,10 +6,11 @@ Whoever comes after a crash, the same caller or the sweep, goes on from the last
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from services.billing import facts, store
-from services.billing.domain import measures, postings
+from services.billing.domain import frozen, measures, postings
 from services.billing.domain.charges import (
     Charge,
     ChargeFilter,
@@ -23,7 +24,6 @@ from services.billing.domain.charges import (
     freeze,
     overlaps,
 )
-from services.billing.domain.postings import PostingVerdict
 from services.billing.ports import Books, Rater
 from services.runtime.commands import AnsweredMeanwhile, Claimed
 from services.runtime.context import current
@@ -54,9 +54,9 @@ class Charges:
         crashpoint("billing.after_claim")
         async with claimed.refusing("billing.refuse_charge", partial(self._refused, order)):
             charge = await self._frozen(order, claimed)
-        await self._post(charge)
+        posted = await self._posted(charge)
         async with claimed.step("billing.settle_charge") as work:
-            await claimed.finish(work, await self._settled(work, charge))
+            await claimed.finish(work, await self._settled(work, posted))
 
     async def resume(self, charge_id: str) -> None:
         """Finish a charge that its caller left behind. Its request gets its answer when it comes again.
@@ -67,9 +67,9 @@ class Charges:
         """
         charge = await self.get(charge_id)
         if charge.status is ChargeStatus.PENDING:
-            await self._post(charge)
+            posted = await self._posted(charge)
             async with self._database.unit_of_work("billing.resume_charge") as work:
-                await self._settled(work, charge)
+                await self._settled(work, posted)
 
     async def get(self, charge_id: str) -> Charge:
         """Return a charge. Raises NotFound."""
@@ -99,9 +99,7 @@ class Charges:
         # Before the transaction, which is not to wait for it.
         charge = await aside(
             len(rating.lines),
-            lambda: postings.planned(
-                freeze(charge_id, order.org_id, period, rating, self._database.now())
-            ),
+            lambda: freeze(charge_id, order.org_id, period, rating, self._database.now()),
         )
         async with claimed.step("billing.freeze_charge") as work:
             winner = await store.read_charge(work, charge_id)
@@ -132,30 +130,35 @@ class Charges:
                 facts.rating_failed(order.request_id, order.org_id, order.period, error, work.now)
             )
 
-    async def _post(self, charge: Charge) -> None:
-        """Have the ledger post a charge. Sent again, the same ids post nothing twice."""
+    async def _posted(self, charge: Charge) -> Charge:
+        """Have the ledger post a charge; returns it with what was posted. Sent again, nothing is posted twice."""
         if charge.status is ChargeStatus.SETTLED:
-            return
-        if charge.transfers:
-            accounts = postings.accounts(charge.transfers)
-            for account_id, result in await self._books.create_accounts(accounts):
-                raise postings.posting_refused(charge, account_id, result)
-            verdict = postings.refusal(await self._books.post(charge.transfers))
-            if verdict is not None:
-                await self._posting_refused(charge, verdict)
+            return charge
+        if charge.frozen and await self._post_frozen(charge):
+            charge = replace(charge, transfers=charge.frozen)
+        elif postings.moves_money(charge):
+            charge = postings.posted(charge, *await self._books.post_recipe(charge))
         crashpoint("billing.after_posting")
+        return charge
 
-    async def _posting_refused(self, charge: Charge, verdict: PostingVerdict) -> None:
-        if postings.is_final(verdict):
-            async with self._database.unit_of_work("billing.next_round") as work:
-                await store.next_round(work, postings.next_round(charge))
-        account_id = postings.account_at_fault(verdict)
-        raise postings.posting_refused(charge, account_id, verdict.original or verdict.result)
+    async def _post_frozen(self, charge: Charge) -> bool:
+        """Post what an earlier release stored with a charge; False when it is not in the books and never can be.
+
+        Raises:
+            PostingRefused: the ledger does not take it, but may later.
+        """
+        for account_id, result in await self._books.create_accounts(frozen.accounts(charge.frozen)):
+            raise postings.posting_refused(charge.charge_id, account_id, result)
+        verdict = frozen.refusal(await self._books.post(charge.frozen))
+        if verdict is not None and not frozen.is_final(verdict):
+            account_id = frozen.account_at_fault(verdict)
+            raise postings.posting_refused(charge.charge_id, account_id, verdict.result)
+        return verdict is None
 
     @staticmethod
     async def _settled(work: UnitOfWork, charge: Charge) -> Charge:
         """Mark a posted charge as settled and tell the mesh, once whoever gets there first."""
-        if charge.status is ChargeStatus.PENDING and await store.settle(work, charge.charge_id):
+        if charge.status is ChargeStatus.PENDING and await store.settle(work, charge):
             work.publish(facts.rating_completed(charge))
             work.publish(facts.charge_created(charge))
             currency = charge.total.currency_code

@@ -1,4 +1,7 @@
-"""Pricing and the ledger as billing sees them, by their stubs. What they refuse with passes on as it came."""
+"""Pricing and the ledger as billing sees them, by their stubs.
+
+What they refuse with passes on as it came, save that an account does not take a charge: that is said of the charge.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,14 @@ from collections.abc import Sequence
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 from payments.pricing.v1 import pricing_pb2, pricing_service_pb2, pricing_service_pb2_grpc
 
-from services.billing.domain.charges import RatedLine, Rating, Span
-from services.billing.domain.postings import PostingVerdict
-from services.billing.domain.transfers import LedgerAccount, LedgerTransfer
+from services.billing.domain.charges import Charge, RatedLine, Rating, Span
+from services.billing.domain.frozen import FrozenTransfer, LedgerAccount, PostingVerdict
+from services.billing.domain.postings import posting_refused
+from services.billing.domain.transfers import LedgerTransfer, Posting
+from services.billing.messages import postings as messages
 from services.runtime.edge import values as edge
 from services.runtime.edge.channels import Channels
+from services.runtime.edge.status import RemoteError
 from services.runtime.errors import DomainError, Internal
 from services.runtime.money import parse_decimal
 from services.runtime.turns import aside
@@ -50,8 +56,27 @@ class LedgerClient:
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
 
+    async def post_recipe(self, charge: Charge) -> tuple[Posting, list[LedgerTransfer]]:
+        """Post a charge by its recipe, or return what was posted of it before.
+
+        Raises:
+            PostingRefused: an account does not take a leg; nothing was posted.
+            DomainError: whatever else the ledger refuses with.
+        """
+        request = await aside(len(charge.lines), messages.request, charge)
+        try:
+            response = await self._stub.PostRecipe(request)
+        except RemoteError as refusal:
+            if refusal.reason != "RECIPE_REFUSED":
+                raise
+            told = refusal.metadata
+            raise posting_refused(
+                charge.charge_id, told.get("account_id", ""), told.get("result", "")
+            ) from refusal
+        return await aside(len(charge.lines), messages.posted, charge, response)
+
     async def create_accounts(self, accounts: Sequence[LedgerAccount]) -> list[tuple[str, str]]:
-        """Create accounts; returns those that cannot serve, each with the name of the verdict."""
+        """Create accounts of frozen transfers; returns those that cannot serve, each with the name of the verdict."""
         request = ledger_service_pb2.CreateAccountsRequest(
             accounts=[_account_message(account) for account in accounts]
         )
@@ -62,8 +87,8 @@ class LedgerClient:
             if item.result not in _SERVES
         ]
 
-    async def post(self, transfers: Sequence[LedgerTransfer]) -> list[PostingVerdict]:
-        """Post transfers as one chain, all or none; returns a verdict for each."""
+    async def post(self, transfers: Sequence[FrozenTransfer]) -> list[PostingVerdict]:
+        """Post frozen transfers as one chain, all or none; returns a verdict for each."""
         last = len(transfers) - 1
         request = ledger_service_pb2.PostTransfersRequest(
             transfers=[
@@ -73,11 +98,7 @@ class LedgerClient:
         response = await self._stub.PostTransfers(request)
         name = ledger_service_pb2.TransferResult.Name
         return [
-            PostingVerdict(
-                transfer,
-                _result_name(name(item.result)),
-                _result_name(name(item.original_result)) if item.original_result else "",
-            )
+            PostingVerdict(transfer, _result_name(name(item.result)))
             for transfer, item in zip(transfers, response.results, strict=True)
         ]
 
@@ -128,11 +149,11 @@ def _account_message(account: LedgerAccount) -> ledger_pb2.Account:
     )
 
 
-def _transfer_message(transfer: LedgerTransfer, *, linked: bool) -> ledger_pb2.Transfer:
+def _transfer_message(transfer: FrozenTransfer, *, linked: bool) -> ledger_pb2.Transfer:
     message = ledger_pb2.Transfer(
         transfer_id=str(transfer.transfer_id),
-        debit_account_id=transfer.debit.account_id,
-        credit_account_id=transfer.credit.account_id,
+        debit_account_id=transfer.debit_account_id,
+        credit_account_id=transfer.credit_account_id,
         amount=edge.money(transfer.amount),
         code=transfer.code,
         kind=ledger_pb2.KIND_POSTED,

@@ -6,11 +6,10 @@ Statements of billing. All run inside a unit of work, as the services' role, for
 -- statement which. Calls of the same request hold its record, so that only one of them gets here.
 INSERT INTO billing.charge (tenant_id, charge_id, org_id, start_at, end_at, currency_code, total_minor,
                             partner_total_minor, status, plan_id, plan_version, usage_snapshot, line_count,
-                            transfer_count, posting_round, created_at, due_at, lease_until, correlation_id, causation_id,
-                            traceparent)
+                            transfer_round, created_at, due_at, lease_until, correlation_id, causation_id, traceparent)
 VALUES (%(tenant_id)s, %(charge_id)s, %(org_id)s, %(start_at)s, %(end_at)s, %(currency_code)s, %(total_minor)s,
         %(partner_total_minor)s, %(status)s, %(plan_id)s, %(plan_version)s, %(usage_snapshot)s, %(line_count)s,
-        %(transfer_count)s, %(posting_round)s, %(created_at)s, %(created_at)s,
+        %(transfer_round)s, %(created_at)s, %(created_at)s,
         clock_timestamp() + interval '60 seconds', %(correlation_id)s, %(causation_id)s, %(traceparent)s)
     ON CONFLICT DO NOTHING
 RETURNING charge_id;
@@ -24,13 +23,13 @@ SELECT %(tenant_id)s, %(charge_id)s, l.*
               %(partner_pcts)s::numeric[], %(partner_amounts)s::bigint[], %(proofs)s::bytea[]) AS l;
 
 -- @insert_transfers
+-- The types and owners of the accounts are the ledger's business; only what earlier releases stored has them here.
 INSERT INTO billing.charge_transfer (tenant_id, charge_id, posting_round, transfer_no, transfer_id, line_no, leg,
-                                     debit_account_id, debit_type, debit_owner, credit_account_id, credit_type,
-                                     credit_owner, currency_code, amount_minor, code, effective_at)
+                                     debit_account_id, credit_account_id, currency_code, amount_minor, code,
+                                     effective_at)
 SELECT %(tenant_id)s, %(charge_id)s, %(posting_round)s, t.*
   FROM unnest(%(transfer_nos)s::integer[], %(transfer_ids)s::uuid[], %(line_nos)s::integer[], %(legs)s::text[],
-              %(debits)s::text[], %(debit_types)s::text[], %(debit_owners)s::text[], %(credits)s::text[],
-              %(credit_types)s::text[], %(credit_owners)s::text[], %(currency_codes)s::text[], %(amounts)s::bigint[],
+              %(debits)s::text[], %(credits)s::text[], %(currency_codes)s::text[], %(amounts)s::bigint[],
               %(codes)s::integer[], %(effective_ats)s::timestamptz[]) AS t;
 
 -- @transfers_of
@@ -48,14 +47,11 @@ SELECT charge_id FROM billing.charge
  LIMIT 1;
 
 -- @settle
-UPDATE billing.charge SET status = 2, settled_at = %(now)s, due_at = NULL, lease_owner = NULL, lease_until = NULL
+UPDATE billing.charge
+   SET status = 2, settled_at = %(now)s, transfer_round = %(transfer_round)s, transfer_count = %(transfer_count)s,
+       posting_id = %(posting_id)s, recipe = %(recipe)s, recipe_version = %(recipe_version)s,
+       due_at = NULL, lease_owner = NULL, lease_until = NULL
  WHERE tenant_id = %(tenant_id)s AND charge_id = %(charge_id)s AND status = 1
-RETURNING charge_id;
-
--- @next_round
-UPDATE billing.charge SET posting_round = %(posting_round)s
- WHERE tenant_id = %(tenant_id)s AND charge_id = %(charge_id)s AND status = 1
-   AND posting_round = %(posting_round)s::integer - 1
 RETURNING charge_id;
 
 -- @claim_due

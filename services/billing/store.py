@@ -19,7 +19,8 @@ from services.billing.domain.charges import (
     RatedLine,
     Span,
 )
-from services.billing.domain.transfers import AccountType, LedgerAccount, LedgerTransfer
+from services.billing.domain.frozen import AccountType, FrozenTransfer, LedgerAccount
+from services.billing.domain.transfers import LedgerTransfer, Posting
 from services.billing.tables import charge as charge_table
 from services.billing.tables import charge_line as line_table
 from services.runtime.context import current
@@ -37,14 +38,12 @@ _SQL = sql.load("services.billing", "queries.sql")
 
 
 async def insert_charge(work: UnitOfWork, charge: Charge) -> bool:
-    """Store a charge with its lines and transfers; False when one of its id, or one that overlaps it, is there."""
+    """Store a charge with its lines; False when one of its id, or one that overlaps it, is there."""
     row = await work.execute(_SQL["insert_charge"], _charge_parameters(work, charge))
     if row.first() is None:
         return False
     if charge.lines:
         work.later(_SQL["insert_lines"], _line_parameters(work, charge))
-    if charge.transfers:
-        work.later(_SQL["insert_transfers"], _transfer_parameters(work, charge))
     return True
 
 
@@ -61,7 +60,7 @@ async def overlapping(work: UnitOfWork, org_id: str, period: Span) -> str | None
 
 
 async def read_charge(work: UnitOfWork, charge_id: str) -> Charge | None:
-    """Read a charge with its lines and the transfers of its round."""
+    """Read a charge with its lines and transfers."""
     table = charge_table
     query = select(table).where(table.c.tenant_id == work.tenant_id, table.c.charge_id == charge_id)
     found = await _whole(work, [*(await work.execute(query))], with_proof=True)
@@ -106,21 +105,24 @@ def charges_query(
     return query
 
 
-async def settle(work: UnitOfWork, charge_id: str) -> bool:
-    """Mark a charge as settled; False when it was before."""
-    parameters = {"tenant_id": work.tenant_id, "charge_id": charge_id, "now": work.now}
-    return (await work.execute(_SQL["settle"], parameters)).first() is not None
-
-
-async def next_round(work: UnitOfWork, charge: Charge) -> None:
-    """Move a charge on to its next round and store that round's transfers, unless another call did so already."""
+async def settle(work: UnitOfWork, charge: Charge) -> bool:
+    """Mark a charge as settled, and store what was posted of it; False when it was settled before."""
+    posting = charge.posting
     parameters = {
         "tenant_id": work.tenant_id,
         "charge_id": charge.charge_id,
-        "posting_round": charge.posting_round,
+        "now": work.now,
+        "transfer_round": charge.transfer_round,
+        "transfer_count": len(charge.transfers),
+        "posting_id": posting and posting.posting_id,
+        "recipe": posting and posting.recipe,
+        "recipe_version": posting and posting.version,
     }
-    if (await work.execute(_SQL["next_round"], parameters)).first() is not None:
+    if (await work.execute(_SQL["settle"], parameters)).first() is None:
+        return False
+    if posting is not None:
         work.later(_SQL["insert_transfers"], _transfer_parameters(work, charge))
+    return True
 
 
 async def claim_due(work: UnitOfWork, owner: str, lease_ms: int, limit: int) -> list[Claim]:
@@ -160,8 +162,7 @@ def _charge_parameters(work: UnitOfWork, charge: Charge) -> dict[str, Any]:
         "plan_version": charge.plan_version,
         "usage_snapshot": charge.usage_snapshot,
         "line_count": len(charge.lines),
-        "transfer_count": len(charge.transfers),
-        "posting_round": charge.posting_round,
+        "transfer_round": charge.transfer_round,
         "created_at": charge.created_at,
         "correlation_id": call.correlation_id,
         "causation_id": call.causation_id,
@@ -192,17 +193,13 @@ def _transfer_parameters(work: UnitOfWork, charge: Charge) -> dict[str, Any]:
     return {
         "tenant_id": work.tenant_id,
         "charge_id": charge.charge_id,
-        "posting_round": charge.posting_round,
+        "posting_round": charge.transfer_round,
         "transfer_nos": [*range(1, len(transfers) + 1)],
         "transfer_ids": [item.transfer_id for item in transfers],
         "line_nos": [int(item.line_id) for item in transfers],
         "legs": [item.leg for item in transfers],
-        "debits": [item.debit.account_id for item in transfers],
-        "debit_types": [item.debit.type for item in transfers],
-        "debit_owners": [item.debit.owner for item in transfers],
-        "credits": [item.credit.account_id for item in transfers],
-        "credit_types": [item.credit.type for item in transfers],
-        "credit_owners": [item.credit.owner for item in transfers],
+        "debits": [item.debit_account_id for item in transfers],
+        "credits": [item.credit_account_id for item in transfers],
         "currency_codes": [item.amount.currency_code for item in transfers],
         "amounts": [item.amount.minor_units for item in transfers],
         "codes": [item.code for item in transfers],
@@ -228,7 +225,7 @@ async def _whole(work: UnitOfWork, rows: Sequence[Any], *, with_proof: bool) -> 
     parameters = {
         "tenant_id": work.tenant_id,
         "charge_ids": charge_ids,
-        "posting_rounds": [row.posting_round for row in rows],
+        "posting_rounds": [row.transfer_round for row in rows],
     }
     found = await work.execute_all((lines_query, None), (_SQL["transfers_of"], parameters))
     lines, transfers = (_by_charge(answer) for answer in found)
@@ -246,13 +243,14 @@ def _by_charge(rows: Iterable[Any]) -> defaultdict[str, list[Any]]:
 
 
 def _charge(row: Any, lines: Sequence[Any], transfers: Sequence[Any]) -> Charge:
-    if len(transfers) != row.transfer_count:
-        # Settled without them, its money would never be in the books.
+    if len(transfers) != (row.transfer_count or 0):
+        # Without those that an earlier release stored, its money might get into the books twice.
         raise Internal(
             f"charge {row.charge_id} has only {len(transfers)} of the {row.transfer_count} transfers of its round"
-            f" {row.posting_round}; restore them before using it"
+            f" {row.transfer_round}; restore them before using it"
         )
     currency = row.currency_code
+    is_settled = row.settled_at is not None
     return Charge(
         charge_id=row.charge_id,
         org_id=row.org_id,
@@ -264,11 +262,19 @@ def _charge(row: Any, lines: Sequence[Any], transfers: Sequence[Any]) -> Charge:
         plan_id=row.plan_id,
         plan_version=row.plan_version,
         usage_snapshot=row.usage_snapshot,
-        posting_round=row.posting_round,
+        transfer_round=row.transfer_round,
         created_at=row.created_at.astimezone(UTC),
         settled_at=None if row.settled_at is None else row.settled_at.astimezone(UTC),
-        transfers=tuple(_transfer(transfer) for transfer in transfers),
+        transfers=tuple(LedgerTransfer(**_transfer(each)) for each in transfers if is_settled),
+        posting=_posting(row),
+        frozen=tuple(_frozen(each) for each in transfers if not is_settled),
     )
+
+
+def _posting(row: Any) -> Posting | None:
+    if row.posting_id is None:
+        return None
+    return Posting(row.posting_id, row.recipe, row.recipe_version)
 
 
 def _line(row: Any, currency_code: str) -> Line:
@@ -287,20 +293,25 @@ def _line(row: Any, currency_code: str) -> Line:
     return Line(str(row.line_no), rated, partner_amount, amount - partner_amount)
 
 
-def _transfer(row: Any) -> LedgerTransfer:
-    currency = row.currency_code
-    return LedgerTransfer(
-        transfer_id=row.transfer_id,
-        charge_id=row.charge_id,
-        line_id=str(row.line_no),
-        leg=row.leg,
-        debit=LedgerAccount(
-            row.debit_account_id, currency, AccountType(row.debit_type), row.debit_owner
-        ),
-        credit=LedgerAccount(
-            row.credit_account_id, currency, AccountType(row.credit_type), row.credit_owner
-        ),
-        amount=Money(currency, row.amount_minor),
-        code=row.code,
-        effective_at=row.effective_at.astimezone(UTC),
+def _transfer(row: Any) -> dict[str, Any]:
+    return {
+        "transfer_id": row.transfer_id,
+        "line_id": str(row.line_no),
+        "leg": row.leg,
+        "debit_account_id": row.debit_account_id,
+        "credit_account_id": row.credit_account_id,
+        "amount": Money(row.currency_code, row.amount_minor),
+        "code": row.code,
+        "effective_at": row.effective_at.astimezone(UTC),
+    }
+
+
+def _frozen(row: Any) -> FrozenTransfer:
+    debit, credit = (
+        LedgerAccount(account_id, row.currency_code, AccountType(kind), owner)
+        for account_id, kind, owner in (
+            (row.debit_account_id, row.debit_type, row.debit_owner),
+            (row.credit_account_id, row.credit_type, row.credit_owner),
+        )
     )
+    return FrozenTransfer(**_transfer(row), charge_id=row.charge_id, debit=debit, credit=credit)

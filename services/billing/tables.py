@@ -13,6 +13,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    Uuid,
 )
 
 metadata = MetaData(schema="billing")
@@ -33,8 +34,11 @@ charge = Table(
     Column("plan_version", Integer, nullable=False),
     Column("usage_snapshot", Text, nullable=False),
     Column("line_count", Integer, nullable=False),
-    Column("posting_round", Integer, nullable=False),
-    Column("transfer_count", Integer, nullable=False),
+    Column("transfer_round", Integer, nullable=False),
+    Column("transfer_count", Integer),
+    Column("posting_id", Uuid),
+    Column("recipe", Text),
+    Column("recipe_version", Integer),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("settled_at", DateTime(timezone=True)),
 )

@@ -17,9 +17,9 @@ from tools import source_tree
 AFTER_DEATH_AT: dict[str, str] = {
     "billing.claim_due.before_commit": "billing.after_posting",
     "billing.claim_due.after_commit": "billing.after_posting",
-    # The ledger has refused it, and does so again.
-    "billing.put_off.before_commit": "billing.next_round.after_commit",
-    "billing.put_off.after_commit": "billing.next_round.after_commit",
+    # Behind the charge that the ledger refuses, and then refuses again.
+    "billing.put_off.before_commit": "orchestration.attempt.send.after_commit",
+    "billing.put_off.after_commit": "orchestration.attempt.send.after_commit",
     "billing.resume_charge.before_commit": "billing.after_posting",
     "billing.resume_charge.after_commit": "billing.after_posting",
 }

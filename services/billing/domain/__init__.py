@@ -1,1 +1,1 @@
-"""Pure rules of billing: what a charge is made of, and what it means in the ledger."""
+"""Pure rules of billing: what a charge is made of, and what of it goes to the ledger."""

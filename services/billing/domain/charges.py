@@ -8,13 +8,14 @@ from datetime import datetime
 from decimal import Decimal
 from enum import IntEnum
 
-from services.billing.domain.transfers import LedgerTransfer
+from services.billing.domain.frozen import FrozenTransfer
+from services.billing.domain.transfers import LedgerTransfer, Posting
 from services.runtime.errors import Code, DomainError
 from services.runtime.ids import derived_id
 from services.runtime.money import Money, share
 
-# A charge is one message and one linked chain. Clients take 4 MiB a message unless told otherwise; the ledger takes
-# 8,190 transfers a chain, and a line makes two.
+# A charge is one message and one posting. Clients take 4 MiB a message unless told otherwise; a posting makes 8,190
+# transfers at most, and a line two.
 LINES_MAX = 2000
 PROOF_BYTES_MAX = 1_500_000
 
@@ -113,10 +114,11 @@ class Charge:
     """What one organisation owes for one period.
 
     Attributes:
-        posting_round: 1, and one more for each time that the ledger refused the transfers for good: ids of a
-            refused round are burnt, so the next round has others.
-        transfers: of this round, in the order of posting.
+        transfer_round: of its transfers: 1, unless an earlier release stored some that can never be posted.
         settled_at: None while the charge is PENDING.
+        transfers: as the ledger has them, in the order of posting; none while the charge is PENDING.
+        posting: by which they were made; None while there are none, and where no recipe made them.
+        frozen: what an earlier release was about to post, in the order of posting; none once the charge is SETTLED.
     """
 
     charge_id: str
@@ -129,10 +131,12 @@ class Charge:
     plan_id: str
     plan_version: int
     usage_snapshot: str
-    posting_round: int
+    transfer_round: int
     created_at: datetime
     settled_at: datetime | None = None
     transfers: tuple[LedgerTransfer, ...] = ()
+    posting: Posting | None = None
+    frozen: tuple[FrozenTransfer, ...] = ()
 
 
 def charge_id_of(tenant_id: str, request_id: str) -> str:
@@ -169,7 +173,7 @@ def freeze(charge_id: str, org_id: str, period: Span, rating: Rating, now: datet
 
     Raises:
         ChargeTooLarge: more than LINES_MAX lines, or more than PROOF_BYTES_MAX bytes of proofs.
-        AmountOverflow: the total leaves the range of 64-bit minor units.
+        AmountOverflow: the total, or the opposite of a line, leaves the range of 64-bit minor units.
         CurrencyMismatch: a line is in another currency than the plan.
     """
     proof_bytes = sum(len(line.proof) for line in rating.lines)
@@ -195,7 +199,7 @@ def freeze(charge_id: str, org_id: str, period: Span, rating: Rating, now: datet
         plan_id=rating.plan_id,
         plan_version=rating.plan_version,
         usage_snapshot=rating.usage_snapshot,
-        posting_round=1,
+        transfer_round=1,
         created_at=now,
     )
 
@@ -214,6 +218,8 @@ def _iso(at: datetime) -> str:
 
 
 def _line(line_id: str, rated: RatedLine) -> Line:
+    # A line below zero is posted as its opposite, the other way round: that has to be an amount too.
+    _ = -rated.amount
     percent = rated.partner_pct if rated.partner_id and rated.partner_pct else Decimal(0)
     partner_amount, net = share(rated.amount, percent)
     return Line(line_id, rated, partner_amount, net)

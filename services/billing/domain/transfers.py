@@ -1,48 +1,41 @@
-"""Transfers that a charge makes in the ledger, and their accounts: what is frozen with it."""
+"""Transfers in the ledger that a charge led to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from uuid import UUID
 
 from services.runtime.money import Money
 
 
-class AccountType(StrEnum):
-    """Types of the accounts that charges use."""
-
-    ASSET = "ASSET"
-    LIABILITY = "LIABILITY"
-    INCOME = "INCOME"
-    EXPENSE = "EXPENSE"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class LedgerAccount:
-    """An account that a charge needs."""
-
-    account_id: str
-    currency_code: str
-    type: AccountType
-    owner: str
-
-
 @dataclass(frozen=True, slots=True)
 class LedgerTransfer:
-    """A transfer that a charge makes for one of its lines. The amount is positive.
+    """A transfer for one line of a charge. The amount is positive.
 
     Attributes:
         leg: which of its line's transfers it is, e.g. `gross`.
     """
 
     transfer_id: UUID
-    charge_id: str
     line_id: str
     leg: str
-    debit: LedgerAccount
-    credit: LedgerAccount
+    debit_account_id: str
+    credit_account_id: str
     amount: Money
     code: int
     effective_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """What the ledger made of a charge by a recipe.
+
+    Attributes:
+        recipe: its name.
+        version: of the recipe.
+    """
+
+    posting_id: UUID
+    recipe: str
+    version: int

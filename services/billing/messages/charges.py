@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from payments.billing.v1 import billing_pb2 as pb
 from payments.billing.v1 import charge_service_pb2 as service_pb
@@ -74,30 +75,36 @@ def explanation(charge: Charge) -> pb.ChargeExplanation:
     by_line: dict[str, list[LedgerTransfer]] = defaultdict(list)
     for transfer in charge.transfers:
         by_line[transfer.line_id].append(transfer)
-    lines = []
-    for line in charge.lines:
-        message = _line_message(charge, line)
-        lines.append(
-            pb.LineExplanation(
-                line=message,
-                steps=explanations.steps(message),
-                postings=[_posting_message(item) for item in by_line[line.line_id]],
-            )
-        )
-    return pb.ChargeExplanation(
+    explained = pb.ChargeExplanation(
         charge_id=charge.charge_id,
         org_id=charge.org_id,
         period=edge.period(charge.period.start_at, charge.period.end_at),
         total=edge.money(charge.total),
         status=int(charge.status),  # type: ignore[arg-type] # numbers agree, see the tests
-        lines=lines,
+        lines=[_explained(charge, line, by_line[line.line_id]) for line in charge.lines],
+    )
+    if charge.posting is not None:
+        explained.recipe, explained.recipe_version = charge.posting.recipe, charge.posting.version
+        explained.posting_id = str(charge.posting.posting_id)
+    return explained
+
+
+def _explained(
+    charge: Charge, line: Line, transfers: Sequence[LedgerTransfer]
+) -> pb.LineExplanation:
+    message = _line_message(charge, line)
+    return pb.LineExplanation(
+        line=message,
+        steps=explanations.steps(message),
+        postings=[_posting_message(item) for item in transfers],
     )
 
 
 def _posting_message(transfer: LedgerTransfer) -> pb.LinePosting:
     return pb.LinePosting(
         transfer_id=str(transfer.transfer_id),
-        debit_account_id=transfer.debit.account_id,
-        credit_account_id=transfer.credit.account_id,
+        debit_account_id=transfer.debit_account_id,
+        credit_account_id=transfer.credit_account_id,
         amount=edge.money(transfer.amount),
+        leg=transfer.leg,
     )

@@ -122,6 +122,9 @@ def explain(
         f"  {explanation.org_id}, {periods.describe(explanation.period)}: ",
         bold(money(explanation.total)),
     )
+    if explanation.recipe:
+        recipe = f"{explanation.recipe}, version {explanation.recipe_version}"
+        say(f"posted by recipe {recipe}: posting {explanation.posting_id}")
     for item in explanation.lines:
         _show_line(item)
 

@@ -27,11 +27,12 @@ from services.billing import manifest as billing
 from services.billing import store as billing_store
 from services.billing.app import Charges
 from services.billing.clients import LedgerClient, PricingClient
-from services.billing.domain import postings
-from services.billing.domain.charges import LINES_MAX, Charge
-from services.billing.domain.transfers import AccountType, LedgerAccount, LedgerTransfer
+from services.billing.domain import frozen
+from services.billing.domain.charges import LINES_MAX
 from services.billing.work import Resumable, resuming
 from services.ledger import manifest as ledger
+from services.ledger.app.recipes import Recipes
+from services.ledger.domain.recipes.recipe import Recipe
 from services.runtime import database as database_module
 from services.runtime.access import MeshTokens, Principal
 from services.runtime.clock import ManualClock
@@ -43,6 +44,7 @@ from services.runtime.postgres.session import Call, Rows, Session
 from services.runtime.service import Runtime, Service, Servicer
 from services.runtime.telemetry import Silent
 from services.runtime.work import Claim
+from tests.support.billing.frozen import freeze
 from tests.support.mesh.serving import MESH_SECRET, Mesh, running
 from tests.support.postgres.server import DatabaseUrls
 
@@ -414,6 +416,11 @@ class Crash(Exception):
     """Stands for the end of the process."""
 
 
+def crash_after_posting(name: str) -> None:
+    if name == "billing.after_posting":
+        raise Crash(name)
+
+
 @pytest.mark.parametrize("point", ["billing.after_claim", "billing.after_posting"])
 async def test_a_retry_after_a_crash_finishes_with_the_same_lines(
     tenant: Tenant, monkeypatch: pytest.MonkeyPatch, point: str
@@ -443,12 +450,7 @@ async def test_the_sweep_finishes_what_a_caller_left(
     tenant: Tenant, monkeypatch: pytest.MonkeyPatch, database: DatabaseUrls
 ) -> None:
     request_id = str(uuid4())
-
-    def crash(name: str) -> None:
-        if name == "billing.after_posting":
-            raise Crash(name)
-
-    monkeypatch.setattr(billing_app, "crashpoint", crash)
+    monkeypatch.setattr(billing_app, "crashpoint", crash_after_posting)
     assert (await refused(tenant.charge(request_id))).reason == "INTERNAL"
     monkeypatch.undo()
     runtime = tenant.world.runtime
@@ -617,7 +619,9 @@ async def test_a_charge_that_the_ledger_refuses_is_posted_once_the_account_is_ri
         assert found.reason == "POSTING_REFUSED"
         assert found.metadata["account_id"] == "receivable:acme:USD"
         assert found.metadata["result"] == "EXCEEDS_CREDITS"
-    assert await tenant.balance("receivable:acme:USD") == 0, "none of the chain was posted"
+    assert await tenant.balance("receivable:acme:USD") == 0, "none of it was posted"
+    request = ledger_service_pb2.GetAccountRequest(account_id="revenue:llm.requests:USD")
+    assert (await refused(tenant.ledger.GetAccount(request))).reason == "NOT_FOUND"
     prepaid = await prepay(tenant)
     charge = await tenant.charge(request_id)
     assert charge.status == pb.CHARGE_STATUS_SETTLED
@@ -629,112 +633,267 @@ async def test_a_charge_that_the_ledger_refuses_is_posted_once_the_account_is_ri
     assert posted - {prepaid} <= set(charge.transfer_ids)
 
 
-async def test_each_round_has_rows_of_its_own_and_the_last_one_counts(
-    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, database: DatabaseUrls
-) -> None:
-    await make_limited(tenant)
-    request_id = str(uuid4())
-    shown: list[list[str]] = []
-    for _ in range(2):
-        assert (await refused(tenant.charge(request_id))).reason == "POSTING_REFUSED"
-        # A rule that changes between two rounds changes neither.
-        monkeypatch.setattr(postings, "planned", under_another_rule)
-        [charge] = (await tenant.charges.ListCharges(service_pb.ListChargesRequest())).charges
-        shown.append(list(charge.transfer_ids))
-    query = (
-        "SELECT posting_round, array_agg(transfer_id::text ORDER BY transfer_no),"
-        " array_agg((line_no, leg, debit_account_id, credit_account_id, amount_minor)::text ORDER BY transfer_no)"
-        " FROM billing.charge_transfer WHERE tenant_id = %s GROUP BY 1 ORDER BY 1"
+async def dies(*_: object) -> None:
+    """Stand in for a call to a ledger that is away."""
+    raise DependencyUnavailable("the ledger is away", service="ledger")
+
+
+async def shown(tenant: Tenant) -> list[object]:
+    """Everything that billing says of the tenant's charges."""
+    found: list[object] = []
+    for item in (await tenant.charges.ListCharges(service_pb.ListChargesRequest())).charges:
+        get = service_pb.GetChargeRequest(charge_id=item.charge_id)
+        explain = service_pb.ExplainChargeRequest(charge_id=item.charge_id)
+        found += [
+            item,
+            await tenant.charges.GetCharge(get),
+            await tenant.charges.ExplainCharge(explain),
+        ]
+    return found
+
+
+async def explained(tenant: Tenant, charge_id: str) -> pb.ChargeExplanation:
+    request = service_pb.ExplainChargeRequest(charge_id=charge_id)
+    return (await tenant.charges.ExplainCharge(request)).explanation
+
+
+async def entries_of(tenant: Tenant, account_id: str) -> list[ledger_pb2.Entry]:
+    request = ledger_service_pb2.ListEntriesRequest(account_id=account_id)
+    return [*(await tenant.ledger.ListEntries(request)).entries]
+
+
+def by_another_chart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the ledger a second version of the recipe, by which revenue goes to an account of another name."""
+    find = Recipes.find
+
+    async def found(recipes: Recipes, work: Any, wanted: Any) -> dict[tuple[str, int], Recipe]:
+        changed = dict(await find(recipes, work, wanted))
+        if (first := changed.get(("charge", 0))) is not None:
+            accounts = tuple(
+                replace(account, account_id="earned:{gross.currency}")
+                if account.name == "revenue"
+                else account
+                for account in first.accounts
+            )
+            changed["charge", 0] = replace(first, version=2, accounts=accounts)
+        return changed
+
+    monkeypatch.setattr(Recipes, "find", found)
+
+
+async def test_what_was_posted_is_shown_as_the_ledger_has_it(tenant: Tenant) -> None:
+    charge = await tenant.charge()
+    told = await explained(tenant, charge.charge_id)
+    assert (told.recipe, told.recipe_version) == ("charge", 1)
+    postings = [posting for line in told.lines for posting in line.postings]
+    assert [posting.transfer_id for posting in postings] == list(charge.transfer_ids)
+    assert [posting.leg for posting in postings] == ["gross", "partner"] * 3
+    ends_at = charge.period.end_at.ToDatetime(UTC)
+    for place, posting in enumerate(postings):
+        request = ledger_service_pb2.GetTransferRequest(transfer_id=posting.transfer_id)
+        found = (await tenant.ledger.GetTransfer(request)).transfer
+        transfer = found.transfer
+        assert found.posting_id == told.posting_id
+        assert transfer.reference == ledger_pb2.Reference(kind="charge", id=charge.charge_id)
+        assert transfer.code == (1002 if place % 2 else 1001)
+        line_id = str(place // 2 + 1)
+        assert dict(transfer.metadata) == {"charge_id": charge.charge_id, "line_id": line_id}
+        assert transfer.effective_at.ToDatetime(UTC) == ends_at - timedelta(microseconds=1)
+        assert (transfer.debit_account_id, transfer.credit_account_id, transfer.amount) == (
+            posting.debit_account_id,
+            posting.credit_account_id,
+            posting.amount,
+        )
+    [entry] = await entries_of(tenant, "revenue:llm.requests:USD")
+    assert (entry.code, entry.reference.id) == (1001, charge.charge_id)
+
+
+async def test_a_line_below_zero_goes_the_other_way(tenant: Tenant) -> None:
+    tenant.world.pricing.lines = (("free", 0), ("back", -1000))
+    charge = await tenant.charge()
+    told = await explained(tenant, charge.charge_id)
+    assert [len(line.postings) for line in told.lines] == [0, 2]
+    gross, partner = told.lines[1].postings
+    assert (gross.debit_account_id, gross.credit_account_id, gross.amount.minor_units) == (
+        "revenue:back:USD",
+        "receivable:acme:USD",
+        1000,
     )
-    with psycopg.connect(database.owner_admin) as owner:
-        rows = owner.execute(query.encode(), [tenant.tenant_id]).fetchall()
-    assert [row[0] for row in rows] == [1, 2, 3]
-    assert [row[1] for row in rows[1:]] == shown, "the round that counts"
-    assert len({transfer_id for row in rows for transfer_id in row[1]}) == 18
-    assert rows[0][2] == rows[1][2] == rows[2][2], "only the ids differ"
-    await prepay(tenant)
-    charge = await tenant.charge(request_id)
-    assert list(charge.transfer_ids) == shown[-1]
-    entries = await tenant.ledger.ListEntries(
-        ledger_service_pb2.ListEntriesRequest(account_id="revenue:llm.requests:USD")
+    assert (partner.debit_account_id, partner.amount.minor_units) == (
+        "payable:partner:north:USD",
+        100,
     )
-    assert {entry.transfer_id for entry in entries.entries} == {charge.transfer_ids[4]}
+    assert await tenant.balance("receivable:acme:USD") == -1000
 
 
-def under_another_rule(charge: Charge) -> Charge:
-    """Plan all of a charge as one transfer between accounts that no rule of ours has."""
-    debit = LedgerAccount("other:debit", "USD", AccountType.ASSET, "")
-    credit = LedgerAccount("other:credit", "USD", AccountType.INCOME, "")
-    whole = LedgerTransfer(
-        uuid4(), charge.charge_id, "1", "whole", debit, credit, charge.total, 7, charge.created_at
-    )
-    return replace(charge, transfers=(whole,))
-
-
-async def test_a_rule_that_changes_changes_nothing_of_a_charge_that_is_stored(
+async def test_a_recipe_that_changes_changes_nothing_of_what_was_posted(
     tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def dies(*_: object) -> None:
-        raise DependencyUnavailable("the ledger is away", service="ledger")
-
-    async def read() -> tuple[object, ...]:
-        listed = (await tenant.charges.ListCharges(service_pb.ListChargesRequest())).charges
-        got = [
-            await tenant.charges.GetCharge(service_pb.GetChargeRequest(charge_id=item.charge_id))
-            for item in listed
-        ]
-        told = [
-            await tenant.charges.ExplainCharge(
-                service_pb.ExplainChargeRequest(charge_id=item.charge_id)
-            )
-            for item in listed
-        ]
-        return [*listed], got, told
-
-    await tenant.charge()
+    settled = await tenant.charge()
     left = str(uuid4()), str(uuid4())
     with monkeypatch.context() as patch:
-        patch.setattr(LedgerClient, "create_accounts", dies)
+        patch.setattr(billing_app, "crashpoint", crash_after_posting)
         for day, request_id in enumerate(left, start=1):
-            await refused(tenant.charge(request_id, day=day))
-    before = await read()
+            assert (await refused(tenant.charge(request_id, day=day))).reason == "INTERNAL"
+    before = await shown(tenant)
 
-    monkeypatch.setattr(postings, "planned", under_another_rule)
-    assert await read() == before
+    by_another_chart(monkeypatch)
+    assert await shown(tenant) == before
     retried = await tenant.charge(left[0], day=1)
     runtime = tenant.world.runtime
     await make_due(tenant)
     assert await resuming(runtime.database, charges_of(runtime), Silent()).sweep() == 1
+    resumed = (await tenant.charge(left[1], day=2)).charge_id
     assert await tenant.balance("receivable:acme:USD") == 3 * 5684
     assert await tenant.balance("payable:partner:north:USD") == -3 * 568
-    entries = await tenant.ledger.ListEntries(
-        ledger_service_pb2.ListEntriesRequest(account_id="receivable:acme:USD")
-    )
-    posted = {entry.transfer_id for entry in entries.entries}
-    [resumed, again, settled] = (
-        await tenant.charges.ListCharges(service_pb.ListChargesRequest())
-    ).charges
-    assert again.charge_id == retried.charge_id
-    for charge, planned in zip((resumed, again, settled), before[0], strict=True):  # type: ignore[call-overload]
-        assert charge.status == pb.CHARGE_STATUS_SETTLED
-        assert list(charge.transfer_ids) == list(planned.transfer_ids)
-        assert posted & set(charge.transfer_ids) == set(charge.transfer_ids[::2])
+    for charge_id in (settled.charge_id, retried.charge_id, resumed):
+        told = await explained(tenant, charge_id)
+        assert told.recipe_version == 1
+        assert told.lines[0].postings[0].credit_account_id == "revenue:llm.input_tokens:USD"
 
-    changed = await tenant.charge(day=3)
-    assert len(changed.transfer_ids) == 1
-    assert await tenant.balance("other:debit") == 5684, "the rule did change"
+    changed = await explained(tenant, (await tenant.charge(day=3)).charge_id)
+    assert (changed.recipe_version, await tenant.balance("earned:USD")) == (2, -5684)
+    assert {line.postings[0].credit_account_id for line in changed.lines} == {"earned:USD"}
 
 
-async def test_a_charge_that_lacks_transfers_is_not_taken_for_posted(
+async def test_a_charge_that_is_read_asks_the_ledger_nothing(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await tenant.charge()
+    before = await shown(tenant)
+    monkeypatch.setattr(LedgerClient, "_stub", None)
+    assert await shown(tenant) == before
+
+
+async def test_a_pending_charge_shows_no_transfers(
     tenant: Tenant, monkeypatch: pytest.MonkeyPatch, database: DatabaseUrls
 ) -> None:
-    async def dies(*_: object) -> None:
-        raise DependencyUnavailable("the ledger is away", service="ledger")
-
     request_id = str(uuid4())
     with monkeypatch.context() as patch:
-        patch.setattr(LedgerClient, "create_accounts", dies)
+        patch.setattr(LedgerClient, "post_recipe", dies)
+        assert (await refused(tenant.charge(request_id))).reason == "DEPENDENCY_UNAVAILABLE"
+    [listed] = (await tenant.charges.ListCharges(service_pb.ListChargesRequest())).charges
+    told = await explained(tenant, listed.charge_id)
+    assert (listed.status, list(listed.transfer_ids)) == (pb.CHARGE_STATUS_PENDING, [])
+    assert (told.recipe, [len(line.postings) for line in told.lines]) == ("", [0, 0, 0])
+    with (
+        psycopg.connect(database.owner_admin) as owner,
+        pytest.raises(psycopg.errors.CheckViolation, match="charge_settled_with_transfers"),
+    ):
+        settle = "UPDATE billing.charge SET status = 2, settled_at = now(), due_at = NULL WHERE tenant_id = %s"
+        owner.execute(settle, [tenant.tenant_id])
+    assert (await tenant.charge(request_id)).status == pb.CHARGE_STATUS_SETTLED
+
+
+async def test_what_the_ledger_refuses_otherwise_passes_on_as_it_came(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = str(uuid4())
+    with monkeypatch.context() as patch:
+        patch.setattr("services.billing.domain.postings.RECIPE", "tariff")
+        assert (await refused(tenant.charge(request_id))).reason == "RECIPE_NOT_FOUND"
+    assert (await tenant.charge(request_id)).status == pb.CHARGE_STATUS_SETTLED
+
+
+# ---- Charges of the releases before, with the transfers that they were about to post
+
+
+async def frozen_before(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, database: DatabaseUrls
+) -> tuple[str, list[str]]:
+    """Leave a charge as an earlier release does; returns its request and the ids of its transfers."""
+    request_id = str(uuid4())
+    with monkeypatch.context() as patch:
+        patch.setattr(LedgerClient, "post_recipe", dies)
         await refused(tenant.charge(request_id))
+    return request_id, freeze(database.owner_admin, tenant.tenant_id)
+
+
+async def assert_posted_as_frozen(tenant: Tenant, charge: pb.Charge, ids: list[str]) -> None:
+    assert (charge.status, list(charge.transfer_ids)) == (pb.CHARGE_STATUS_SETTLED, ids)
+    assert await tenant.balance("receivable:acme:USD") == 5684
+    assert await tenant.balance("payable:partner:north:USD") == -568
+    assert {entry.transfer_id for entry in await entries_of(tenant, "commission:USD")} == {
+        *ids[1::2]
+    }
+    told = await explained(tenant, charge.charge_id)
+    assert (told.recipe, told.recipe_version, told.posting_id) == ("", 0, "")
+    assert [posting.transfer_id for line in told.lines for posting in line.postings] == ids
+    assert told.lines[0].postings[1].credit_account_id == "payable:partner:north:USD"
+
+
+async def test_what_was_frozen_before_is_posted_as_it_is(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, database: DatabaseUrls
+) -> None:
+    request_id, ids = await frozen_before(tenant, monkeypatch, database)
+    charges = await asyncio.gather(*[tenant.charge(request_id) for _ in range(4)])
+    assert all(charge == charges[0] for charge in charges)
+    await assert_posted_as_frozen(tenant, charges[0], ids)
+
+
+async def test_what_was_frozen_and_posted_before_is_not_posted_again(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, database: DatabaseUrls
+) -> None:
+    """The release before posted it, and the answer was lost."""
+    request_id, ids = await frozen_before(tenant, monkeypatch, database)
+    runtime = tenant.world.runtime
+    [state] = await state_of(tenant)
+    with acting(as_lab(tenant)):
+        charge = await charges_of(runtime).get(state["charge_id"])
+        books = LedgerClient(runtime.channels)
+        assert await books.create_accounts(frozen.accounts(charge.frozen)) == []
+        verdicts = await books.post(charge.frozen)
+    assert {verdict.result for verdict in verdicts} == {"OK"}
+    await make_due(tenant)
+    assert await resuming(runtime.database, charges_of(runtime), Silent()).sweep() == 1
+    await assert_posted_as_frozen(tenant, await tenant.charge(request_id), ids)
+
+
+async def test_what_was_frozen_and_can_never_be_posted_goes_by_the_recipe(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, database: DatabaseUrls
+) -> None:
+    await make_limited(tenant)
+    request_id, ids = await frozen_before(tenant, monkeypatch, database)
+    for _ in range(2):
+        found = await refused(tenant.charge(request_id))
+        assert (found.reason, found.metadata["result"]) == ("POSTING_REFUSED", "EXCEEDS_CREDITS")
+        assert found.metadata["account_id"] == "receivable:acme:USD"
+    await prepay(tenant)
+    with monkeypatch.context() as patch:
+        patch.setattr(billing_app, "crashpoint", crash_after_posting)
+        assert (await refused(tenant.charge(request_id))).reason == "INTERNAL"
+    charge = await tenant.charge(request_id)
+    assert await tenant.charge(request_id) == charge
+    assert await tenant.balance("receivable:acme:USD") == 5684 - 10_000
+    assert (len(charge.transfer_ids), set(charge.transfer_ids) & set(ids)) == (6, set())
+    assert (await explained(tenant, charge.charge_id)).recipe == "charge"
+    query = (
+        "SELECT posting_round, array_agg(transfer_id::text ORDER BY transfer_no)"
+        " FROM billing.charge_transfer WHERE tenant_id = %s GROUP BY 1 ORDER BY 1"
+    )
+    with psycopg.connect(database.owner_admin) as owner:
+        rows = owner.execute(query.encode(), [tenant.tenant_id]).fetchall()
+    assert rows == [(1, ids), (2, list(charge.transfer_ids))], "what was tried stays on record"
+
+
+async def test_what_was_frozen_waits_while_an_account_cannot_serve(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, database: DatabaseUrls
+) -> None:
+    wrong = ledger_pb2.Account(
+        account_id="commission:USD", currency_code="USD", type=ledger_pb2.ACCOUNT_TYPE_ASSET
+    )
+    await tenant.ledger.CreateAccounts(ledger_service_pb2.CreateAccountsRequest(accounts=[wrong]))
+    request_id, _ = await frozen_before(tenant, monkeypatch, database)
+    found = await refused(tenant.charge(request_id))
+    assert (found.reason, found.metadata["account_id"]) == ("POSTING_REFUSED", "commission:USD")
+    assert found.metadata["result"] == "EXISTS_WITH_DIFFERENT_TYPE"
+    assert await tenant.balance("receivable:acme:USD") == 0
+
+
+async def test_a_frozen_charge_that_lacks_transfers_is_neither_shown_nor_posted(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, database: DatabaseUrls
+) -> None:
+    request_id, _ = await frozen_before(tenant, monkeypatch, database)
     with psycopg.connect(database.owner_admin) as owner:
         owner.execute(
             "DELETE FROM billing.charge_transfer WHERE tenant_id = %s", [tenant.tenant_id]
@@ -961,11 +1120,8 @@ async def test_an_open_charge_that_died_half_way_keeps_the_end_that_it_was_given
     now, request_id = tenant.world.clock.now(), str(uuid4())
     bounds = (now - HOUR, now + HOUR)
 
-    async def dies(*_: object) -> None:
-        raise DependencyUnavailable("the ledger is away", service="ledger")
-
     with monkeypatch.context() as patch:
-        patch.setattr(LedgerClient, "create_accounts", dies)
+        patch.setattr(LedgerClient, "post_recipe", dies)
         told = await refused(tenant.charge_between(*bounds, request_id, allow_open=True))
     assert told.reason == "DEPENDENCY_UNAVAILABLE"
     tenant.world.clock.advance(HOUR / 2)

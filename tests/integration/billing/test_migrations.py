@@ -42,6 +42,7 @@ _REVENUE_C = ("revenue:c:USD", "INCOME", "")
 _COMMISSION = ("commission:USD", "EXPENSE", "")
 _PAYABLE = ("payable:partner:north:USD", "LIABILITY", "north")
 _OWED = ("receivable:chg_settled:USD", "ASSET", "chg_settled")
+_NEW_OWED = ("receivable:chg_new:USD", "ASSET", "chg_new")
 _STUCK = ("receivable:chg_stuck:USD", "ASSET", "chg_stuck")
 # Ids as the release before derived them. Line 2 is of zero; line 3 is of less than zero.
 _WANTED = [
@@ -101,9 +102,98 @@ def test_charges_of_the_release_before_get_their_transfers(
             assert owner.execute(times).fetchall() == [
                 (datetime(2026, 10, 31, 23, 59, 59, 999_999), "USD")  # noqa: DTZ001 # as UTC
             ]
-            with pytest.raises(psycopg.errors.NotNullViolation):
-                # As the release before would, were it still running: the charge would lack its transfers.
+            with pytest.raises(psycopg.errors.UndefinedColumn):
+                # As the release before would, were it still running: it cannot know what was posted.
                 owner.execute(_CHARGE, {"charge_id": "new", "posting_round": 1, "settled_at": None})
         migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0001")
     with psycopg.connect(urls.owner_admin) as owner:
         assert owner.execute("SELECT count(*) FROM billing.charge_line").fetchone() == (2004,)
+
+
+_POSTED = """
+UPDATE billing.charge SET status = 2, settled_at = '2026-11-03Z', transfer_count = 2,
+       posting_id = '00000000-0000-0000-0000-000000000007', recipe = 'charge', recipe_version = 1
+ WHERE charge_id = 'chg_new'
+"""
+_POSTED_TRANSFERS = """
+INSERT INTO billing.charge_transfer (tenant_id, charge_id, posting_round, transfer_no, transfer_id, line_no, leg,
+                                     debit_account_id, credit_account_id, currency_code, amount_minor, code,
+                                     effective_at)
+SELECT 't', 'chg_new', 1, n, gen_random_uuid(), 1, leg, debit, credit, 'USD', amount, code, '2026-10-31Z'
+  FROM (VALUES (1, 'gross', 'receivable:chg_new:USD', 'revenue:a:USD', 5015, 1001),
+               (2, 'partner', 'payable:partner:north:USD', 'commission:USD', 501, 1002))
+       AS t (n, leg, debit, credit, amount, code)
+"""
+_NEW = _CHARGE.replace("posting_round", "transfer_round", 1)
+_CHARGES = "SELECT charge_id, status, {round}, transfer_count FROM billing.charge ORDER BY 1"
+
+
+def test_charges_of_both_kinds_survive_the_way_there_and_back(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    urls = new_database()
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0002")
+    with psycopg.connect(urls.owner_admin) as owner:
+        for charge_id, posting_round, settled_at in (
+            ("chg_settled", 1, "2026-11-02Z"),
+            ("chg_stuck", 3, None),
+        ):
+            parameters = {
+                "charge_id": charge_id,
+                "posting_round": posting_round,
+                "settled_at": settled_at,
+            }
+            owner.execute(_CHARGE, parameters)
+            owner.execute(_LINE, (charge_id, 1, "a", 7, "", 0))
+    migrations.upgrade(urls.owner_admin, [ENVIRONMENT])
+    old = [("chg_settled", 2, 1, 1), ("chg_stuck", 1, 3, 1)]
+    with psycopg.connect(urls.owner_admin) as owner:
+        before = owner.execute(_FOUND).fetchall()
+        assert len(before) == 2
+        assert owner.execute(_CHARGES.format(round="transfer_round").encode()).fetchall() == old
+        new = {"charge_id": "chg_new", "posting_round": 1, "settled_at": None}
+        owner.execute(_NEW, new)
+        owner.execute(_LINE, ("chg_new", 1, "a", 5015, "north", 501))
+
+    with pytest.raises(RuntimeError, match="1 charges are not settled yet"):
+        migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0004")
+    with psycopg.connect(urls.owner_admin) as owner:
+        owner.execute(_POSTED)
+        owner.execute(_POSTED_TRANSFERS)
+
+    all_of_them = [("chg_new", 2, 1, 2), *old]
+    for _ in range(2):
+        migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0004")
+        with psycopg.connect(urls.owner_admin) as owner:
+            found = owner.execute(_CHARGES.format(round="posting_round").encode()).fetchall()
+            assert found == all_of_them
+            rows = owner.execute(_FOUND).fetchall()
+            assert rows[2:] == before
+            # As the release before reads them.
+            assert [row[4:] for row in rows[:2]] == [
+                (1, "gross", *_NEW_OWED, *_REVENUE_A, 5015, 1001),
+                (1, "partner", *_PAYABLE, *_COMMISSION, 501, 1002),
+            ]
+        migrations.upgrade(urls.owner_admin, [ENVIRONMENT])
+        with psycopg.connect(urls.owner_admin) as owner:
+            found = owner.execute(_CHARGES.format(round="transfer_round").encode()).fetchall()
+            assert found == all_of_them
+
+
+@pytest.mark.parametrize(
+    ("statement", "constraint"),
+    [
+        (_POSTED.replace("transfer_count = 2,", ""), "charge_settled_with_transfers"),
+        (_POSTED.replace(", recipe = 'charge'", ""), "charge_posting"),
+        (_POSTED.replace("status = 2, settled_at = '2026-11-03Z',", ""), "charge_posting_settled"),
+    ],
+)
+def test_postgres_refuses_a_charge_that_is_half_posted(
+    new_database: Callable[..., DatabaseUrls], statement: str, constraint: str
+) -> None:
+    urls = new_database()
+    with psycopg.connect(urls.owner_admin) as owner:
+        owner.execute(_NEW, {"charge_id": "chg_new", "posting_round": 1, "settled_at": None})
+        with pytest.raises(psycopg.errors.CheckViolation) as refused:
+            owner.execute(statement.encode())
+        assert refused.value.diag.constraint_name == constraint

@@ -23,7 +23,7 @@ CHARGES = 3_000
 _CHARGES = """
 INSERT INTO billing.charge (tenant_id, charge_id, org_id, start_at, end_at, currency_code, total_minor,
                             partner_total_minor, status, plan_id, plan_version, usage_snapshot, line_count,
-                            transfer_count, posting_round, created_at, due_at, correlation_id, causation_id)
+                            transfer_count, transfer_round, created_at, due_at, correlation_id, causation_id)
 SELECT %(tenant)s, 'chg_' || n, 'org-' || n %% 3, day, day + interval '1 day', 'USD', 1, 0, 1, 'p', 1, '1:1:', 1, 1, 1,
        now(), now() - n * interval '1 hour', 'chain-' || n, 'cause-' || n
   FROM generate_series(1, %(charges)s) AS n,
@@ -139,10 +139,10 @@ def test_postgres_itself_refuses_charges_that_overlap(service: psycopg.Connectio
     copied = (
         "INSERT INTO billing.charge (tenant_id, charge_id, org_id, start_at, end_at, currency_code, total_minor,"
         " partner_total_minor, status, plan_id, plan_version, usage_snapshot, line_count, transfer_count,"
-        " posting_round, created_at)"
+        " transfer_round, created_at)"
         " SELECT tenant_id, 'chg_copy', org_id, start_at + interval '23 hours',"
         " end_at + interval '23 hours', currency_code, total_minor, partner_total_minor, status, plan_id,"
-        " plan_version, usage_snapshot, line_count, transfer_count, posting_round, created_at"
+        " plan_version, usage_snapshot, line_count, transfer_count, transfer_round, created_at"
         " FROM billing.charge WHERE charge_id = 'chg_7'"
     )
     with pytest.raises(psycopg.errors.ExclusionViolation):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,7 +15,7 @@ from payments.billing.v1 import billing_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2
 from payments.pricing.v1 import pricing_pb2
 
-from services.billing.domain import postings
+from services.billing.domain import frozen, postings
 from services.billing.domain.charges import (
     LINES_MAX,
     Charge,
@@ -29,8 +30,19 @@ from services.billing.domain.charges import (
     freeze,
     overlaps,
 )
-from services.billing.domain.postings import PostingVerdict, next_round, planned
+from services.billing.domain.frozen import (
+    AccountType,
+    FrozenTransfer,
+    LedgerAccount,
+    PostingVerdict,
+)
+from services.billing.domain.transfers import LedgerTransfer, Posting
 from services.billing.messages import explanations
+from services.billing.messages import postings as messages
+from services.ledger.bootstrap import product_recipes
+from services.ledger.domain.recipes.evaluation import Move, bound, evaluate
+from services.ledger.domain.transfers import BURNING
+from services.ledger.messages.postings import fact_of
 from services.runtime.errors import AmountOverflow, CurrencyMismatch
 from services.runtime.money import Money
 
@@ -91,16 +103,35 @@ def test_the_bill_of_the_demo_with_its_commission() -> None:
     assert made.total == Money("USD", 5684)
     assert [line.partner_amount.minor_units for line in made.lines] == [501, 22, 45]
     assert made.partner_total == Money("USD", 568), "5.015 is a tie and stays with us"
-    transfers = planned(made).transfers
+    moves = moved(made)
     assert [
-        (t.debit.account_id, t.credit.account_id, t.amount.minor_units) for t in transfers[:2]
+        (m.debits[0].account_id, m.credits[0].account_id, m.amount and m.amount.minor_units)
+        for m in moves[:2]
     ] == [
         ("receivable:acme:USD", "revenue:llm.input_tokens:USD", 5015),
         ("commission:USD", "payable:partner:north:USD", 501),
     ]
-    assert {t.effective_at for t in transfers} == {PERIOD.end_at - timedelta(microseconds=1)}
-    assert [a.account_id for a in postings.accounts(transfers)] == sorted(
-        {t.debit.account_id for t in transfers} | {t.credit.account_id for t in transfers}
+    assert [(m.leg.name, m.group) for m in moves] == [
+        (leg, group) for group in range(3) for leg in ("gross", "partner")
+    ]
+    assert postings.effective_at(made) == PERIOD.end_at - timedelta(microseconds=1)
+
+
+def moved(made: Charge) -> tuple[Move, ...]:
+    """Return what the ledger's recipe makes of a charge as it is sent."""
+    fact = fact_of(messages.request(made))
+    (recipe,) = (item for item in product_recipes() if item.name == fact.recipe)
+    assert (fact.version, fact.effective_at) == (0, postings.effective_at(made))
+    return evaluate(recipe, fact, bound(recipe, fact), {}).moves
+
+
+def net(moves: Iterable[Move], account_id: str) -> int:
+    """Debits less credits of an account."""
+    return sum(
+        move.amount.minor_units
+        * ((move.debits[0].account_id == account_id) - (move.credits[0].account_id == account_id))
+        for move in moves
+        if move.amount is not None
     )
 
 
@@ -123,18 +154,21 @@ def test_parts_sum_to_the_whole_and_every_cent_is_posted(lines: list[RatedLine])
     for line in made.lines:
         assert line.partner_amount + line.net == line.rated.amount
         assert line.rated.partner_id or line.partner_amount.minor_units == 0
-    transfers = planned(made).transfers
-    assert all(transfer.amount.minor_units > 0 for transfer in transfers), "zero moves nothing"
-    receivable = sum(
-        transfer.amount.minor_units
-        * (1 if transfer.debit.account_id == "receivable:acme:USD" else -1)
-        for transfer in transfers
-        if transfer.code == postings.CODE_CHARGE
-    )
-    assert receivable == made.total.minor_units
-    ids = [transfer.transfer_id for transfer in transfers]
-    assert len(set(ids)) == len(ids)
-    assert transfers == planned(charge(*lines)).transfers
+    moves = moved(made)
+    assert all(move.amount and move.amount.minor_units > 0 for move in moves), "zero moves nothing"
+    assert postings.moves_money(made) is bool(moves)
+    assert net(moves, "receivable:acme:USD") == made.total.minor_units
+    assert net(moves, "commission:USD") == made.partner_total.minor_units
+    for sku in ("a", "b"):
+        earned = sum(line.amount.minor_units for line in lines if line.sku == sku)
+        assert net(moves, f"revenue:{sku}:USD") == -earned
+    for partner in ("north", "south"):
+        earned = sum(
+            line.partner_amount.minor_units
+            for line in made.lines
+            if line.rated.partner_id == partner
+        )
+        assert net(moves, f"payable:partner:{partner}:USD") == -earned
 
 
 def test_a_tie_is_ours_whatever_the_sign() -> None:
@@ -144,24 +178,39 @@ def test_a_tie_is_ours_whatever_the_sign() -> None:
     assert (line.partner_amount.minor_units, line.net.minor_units) == (-1, -14)
 
 
-def test_ids_derive_from_tenant_request_and_round() -> None:
+def test_ids_derive_from_tenant_and_request() -> None:
     assert charge_id_of("t", "R") == charge_id_of("t", "r") != charge_id_of("u", "r")
-    first = planned(charge(rated("a", 1, "north", "100")))
-    second = next_round(first)
-    assert second.posting_round == 2
-    assert not ids(first) & ids(second)
-    assert ids(next_round(second)) != ids(second)
-    assert ids(second) == ids(planned(replace(first, posting_round=2))), "as ever, by the round"
 
 
-def test_a_next_round_has_other_ids_and_nothing_else() -> None:
-    first = planned(charge(rated("a", 100, "north", "10"), rated("b", -7)))
-    moved = [replace(item, transfer_id=UUID(int=0)) for item in next_round(first).transfers]
-    assert moved == [replace(item, transfer_id=UUID(int=0)) for item in first.transfers]
+def test_a_charge_is_sent_as_the_same_fact_each_time() -> None:
+    made = charge(rated("a", 100, "north", "10"), rated("b", -7))
+    first, second = messages.request(made), messages.request(made)
+    assert fact_of(first) == fact_of(second)
+    assert first.request_id != second.request_id, "a refusal must not be kept"
+    assert (first.reference.kind, first.reference.id) == ("charge", made.charge_id)
 
 
-def ids(made: Charge) -> set[UUID]:
-    return {transfer.transfer_id for transfer in made.transfers}
+def test_what_was_posted_is_read_with_its_line() -> None:
+    made = charge(rated("a", 0), rated("b", 100))
+    response = ledger_service_pb2.PostRecipeResponse()
+    response.posting.posting_id, response.posting.recipe = str(UUID(int=7)), "charge"
+    response.posting.version = 3
+    leg = response.posting.legs.add(leg="gross", group=1)
+    transfer = leg.transfer.transfer
+    transfer.transfer_id, transfer.code = str(UUID(int=8)), 1001
+    transfer.debit_account_id, transfer.credit_account_id = "d", "c"
+    transfer.amount.currency_code, transfer.amount.minor_units = "USD", 100
+    transfer.effective_at.FromDatetime(NOW)
+    posting, transfers = messages.posted(made, response)
+    assert posting == Posting(UUID(int=7), "charge", 3)
+    usd = Money("USD", 100)
+    assert transfers == [
+        LedgerTransfer(UUID(int=8), "2", "gross", "d", "c", usd, 1001, NOW),
+    ]
+    done = postings.posted(made, posting, transfers)
+    assert (done.transfers, done.posting, done.transfer_round) == (tuple(transfers), posting, 1)
+    before = replace(made, frozen=(frozen_transfer(),))
+    assert postings.posted(before, posting, transfers).transfer_round == 2
 
 
 def test_refusals_are_typed() -> None:
@@ -171,40 +220,74 @@ def test_refusals_are_typed() -> None:
     assert too_large.value.metadata["lines_max"] == "2000"
     with pytest.raises(AmountOverflow):
         charge(rated("a", 2**63 - 1), rated("a", 1))
+    with pytest.raises(AmountOverflow):
+        charge(rated("a", -(2**63)))
     with pytest.raises(CurrencyMismatch):
         charge(rated("a", 1, currency="EUR"))
     assert overlaps("acme", "chg_1").metadata == {"charge_id": "chg_1", "org_id": "acme"}
 
 
-def test_the_largest_charge_fits_into_one_chain_of_the_ledger() -> None:
+def test_a_refusal_names_the_account_where_there_is_one() -> None:
+    refused = postings.posting_refused("chg_1", "revenue:a:USD", "CREDIT_ACCOUNT_CLOSED")
+    assert "CREDIT_ACCOUNT_CLOSED at account revenue:a:USD" in refused.message
+    assert refused.metadata == {
+        "charge_id": "chg_1",
+        "account_id": "revenue:a:USD",
+        "result": "CREDIT_ACCOUNT_CLOSED",
+    }
+    assert " at account" not in postings.posting_refused("chg_1", "", "IDS_TAKEN").message
+
+
+def test_the_largest_charge_fits_into_one_posting_of_the_ledger() -> None:
     largest = charge(*[rated("a", 100, "north", "10")] * LINES_MAX)
-    assert len(planned(largest).transfers) == 2 * LINES_MAX <= 8190
+    assert len(moved(largest)) == 2 * LINES_MAX <= 8190
+
+
+def frozen_transfer() -> FrozenTransfer:
+    debit = LedgerAccount("commission:USD", "USD", AccountType.EXPENSE, "")
+    credit = LedgerAccount("payable:partner:north:USD", "USD", AccountType.LIABILITY, "north")
+    return FrozenTransfer(
+        transfer_id=UUID(int=1),
+        line_id="1",
+        leg="partner",
+        debit_account_id=debit.account_id,
+        credit_account_id=credit.account_id,
+        amount=Money("USD", 1),
+        code=1002,
+        effective_at=NOW,
+        charge_id="chg_1",
+        debit=debit,
+        credit=credit,
+    )
 
 
 def test_what_a_refused_chain_means() -> None:
-    transfers = planned(charge(rated("a", 1, "north", "100"))).transfers
+    transfer = frozen_transfer()
     verdicts = [
-        PostingVerdict(transfers[0], "LINKED_EVENT_FAILED"),
-        PostingVerdict(transfers[1], "ID_ALREADY_FAILED", "CREDIT_ACCOUNT_CLOSED"),
+        PostingVerdict(transfer, "LINKED_EVENT_FAILED"),
+        PostingVerdict(transfer, "ID_ALREADY_FAILED"),
     ]
-    refused = postings.refusal(verdicts)
+    refused = frozen.refusal(verdicts)
     assert refused is verdicts[1]
-    assert postings.is_final(refused)
-    assert postings.account_at_fault(refused) == "payable:partner:north:USD"
-    overflow = PostingVerdict(transfers[0], "OVERFLOWS_DEBITS")
-    assert postings.refusal([overflow]) is overflow
-    assert not postings.is_final(overflow)
-    assert postings.account_at_fault(overflow) == "receivable:acme:USD"
-    assert postings.refusal([PostingVerdict(t, "EXISTS") for t in transfers]) is None
+    assert frozen.is_final(refused)
+    debits, credits = (
+        PostingVerdict(transfer, f"OVERFLOWS_{side}") for side in ("DEBITS", "CREDITS")
+    )
+    assert frozen.refusal([debits]) is debits
+    assert not frozen.is_final(debits)
+    assert frozen.account_at_fault(debits) == "commission:USD"
+    assert frozen.account_at_fault(credits) == "payable:partner:north:USD"
+    assert frozen.refusal([PostingVerdict(transfer, known) for known in ("EXISTS", "OK")]) is None
+    assert [account.account_id for account in frozen.accounts([transfer, transfer])] == [
+        "commission:USD",
+        "payable:partner:north:USD",
+    ]
 
 
-def test_final_verdicts_are_those_that_burn_an_id() -> None:
-    """The contract marks them in its comments; the names must at least exist there."""
-    stated = {
-        name.removeprefix("TRANSFER_RESULT_")
-        for name, _ in ledger_service_pb2.TransferResult.items()
-    }
-    assert stated >= postings._FINAL
+def test_final_verdicts_are_those_that_burn_the_id_of_a_plain_transfer() -> None:
+    of_holds = {"PENDING_TRANSFER_NOT_FOUND"}
+    burning = {result.name for result in BURNING} - of_holds
+    assert burning | {"ID_ALREADY_FAILED"} == frozen._FINAL
 
 
 def test_statuses_agree_with_the_contract() -> None:

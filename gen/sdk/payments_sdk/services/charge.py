@@ -52,16 +52,17 @@ class ChargeService:
         self, request: billing_v1.CreateChargeRequest, *, timeout: float | None = None
     ) -> billing_v1.CreateChargeResponse:
         """CreateCharge rates the usage of an organisation in a period, stores the lines permanently,
-        posts them to the ledger and answers once they are there. The same request_id gives the same
-        charge, whatever was metered meanwhile, and finishes one that an earlier call left half-way.
+        has the ledger post them by the recipe `charge` and answers once they are there. The same
+        request_id gives the same charge, whatever was metered meanwhile, and finishes one that an
+        earlier call left half-way.
 
         Usage that is stored later for the charge's period is not billed by it:
         MeteringService.ListLateEvents lists it.
 
         Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say
         otherwise, CHARGE_OVERLAPS when a charge of the organisation covers part of the period
-        already, CHARGE_TOO_LARGE, POSTING_REFUSED when the ledger does not take a transfer, and
-        those of PricingService.RateUsage, such as NO_PLAN.
+        already, CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the
+        recipe, and those of PricingService.RateUsage, such as NO_PLAN.
         """
         return self._caller.unary(_CREATE_CHARGE, request, timeout)
 
@@ -109,16 +110,17 @@ class AsyncChargeService:
         self, request: billing_v1.CreateChargeRequest, *, timeout: float | None = None
     ) -> billing_v1.CreateChargeResponse:
         """CreateCharge rates the usage of an organisation in a period, stores the lines permanently,
-        posts them to the ledger and answers once they are there. The same request_id gives the same
-        charge, whatever was metered meanwhile, and finishes one that an earlier call left half-way.
+        has the ledger post them by the recipe `charge` and answers once they are there. The same
+        request_id gives the same charge, whatever was metered meanwhile, and finishes one that an
+        earlier call left half-way.
 
         Usage that is stored later for the charge's period is not billed by it:
         MeteringService.ListLateEvents lists it.
 
         Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say
         otherwise, CHARGE_OVERLAPS when a charge of the organisation covers part of the period
-        already, CHARGE_TOO_LARGE, POSTING_REFUSED when the ledger does not take a transfer, and
-        those of PricingService.RateUsage, such as NO_PLAN.
+        already, CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the
+        recipe, and those of PricingService.RateUsage, such as NO_PLAN.
         """
         return await self._caller.unary(_CREATE_CHARGE, request, timeout)
 

@@ -97,7 +97,7 @@ type Charge struct {
 	Total *v1.Money `protobuf:"bytes,5,opt,name=total,proto3" json:"total,omitempty"`
 	// How far it has come.
 	Status ChargeStatus `protobuf:"varint,6,opt,name=status,proto3,enum=payments.billing.v1.ChargeStatus" json:"status,omitempty"`
-	// Ids of all its ledger transfers, in the order of posting.
+	// Ids of all its ledger transfers, in the order of posting; known once it is SETTLED.
 	TransferIds []string `protobuf:"bytes,7,rep,name=transfer_ids,json=transferIds,proto3" json:"transfer_ids,omitempty"`
 	// When it was made, in microseconds.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
@@ -396,7 +396,14 @@ type ChargeExplanation struct {
 	// How far the charge has come.
 	Status ChargeStatus `protobuf:"varint,5,opt,name=status,proto3,enum=payments.billing.v1.ChargeStatus" json:"status,omitempty"`
 	// One explanation per line, in their order.
-	Lines         []*LineExplanation `protobuf:"bytes,6,rep,name=lines,proto3" json:"lines,omitempty"`
+	Lines []*LineExplanation `protobuf:"bytes,6,rep,name=lines,proto3" json:"lines,omitempty"`
+	// Recipe that the ledger posted it by, `charge`. Empty while it is PENDING, where no amount moved, and for a charge that
+	// was posted before there were recipes.
+	Recipe string `protobuf:"bytes,7,opt,name=recipe,proto3" json:"recipe,omitempty"`
+	// Version of that recipe; 0 without one.
+	RecipeVersion int32 `protobuf:"varint,8,opt,name=recipe_version,json=recipeVersion,proto3" json:"recipe_version,omitempty"`
+	// Id of the posting in the ledger, as LedgerService.GetTransfer shows it with each transfer; empty without a recipe.
+	PostingId     string `protobuf:"bytes,9,opt,name=posting_id,json=postingId,proto3" json:"posting_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -473,6 +480,27 @@ func (x *ChargeExplanation) GetLines() []*LineExplanation {
 	return nil
 }
 
+func (x *ChargeExplanation) GetRecipe() string {
+	if x != nil {
+		return x.Recipe
+	}
+	return ""
+}
+
+func (x *ChargeExplanation) GetRecipeVersion() int32 {
+	if x != nil {
+		return x.RecipeVersion
+	}
+	return 0
+}
+
+func (x *ChargeExplanation) GetPostingId() string {
+	if x != nil {
+		return x.PostingId
+	}
+	return ""
+}
+
 // LineExplanation follows one line from the metered events to the ledger.
 type LineExplanation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -480,7 +508,7 @@ type LineExplanation struct {
 	Line *ChargeLine `protobuf:"bytes,1,opt,name=line,proto3" json:"line,omitempty"`
 	// The same as sentences for people, one a step.
 	Steps []string `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
-	// What was posted for the line, or will be while the charge is PENDING; empty when its amount is zero.
+	// What was posted for the line; empty until the charge is SETTLED, and when its amount is zero.
 	Postings      []*LinePosting `protobuf:"bytes,3,rep,name=postings,proto3" json:"postings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -547,7 +575,9 @@ type LinePosting struct {
 	// Account that is credited.
 	CreditAccountId string `protobuf:"bytes,3,opt,name=credit_account_id,json=creditAccountId,proto3" json:"credit_account_id,omitempty"`
 	// What moves.
-	Amount        *v1.Money `protobuf:"bytes,4,opt,name=amount,proto3" json:"amount,omitempty"`
+	Amount *v1.Money `protobuf:"bytes,4,opt,name=amount,proto3" json:"amount,omitempty"`
+	// Name of the leg of the recipe, e.g. `gross`.
+	Leg           string `protobuf:"bytes,5,opt,name=leg,proto3" json:"leg,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -610,6 +640,13 @@ func (x *LinePosting) GetAmount() *v1.Money {
 	return nil
 }
 
+func (x *LinePosting) GetLeg() string {
+	if x != nil {
+		return x.Leg
+	}
+	return ""
+}
+
 var File_payments_billing_v1_billing_proto protoreflect.FileDescriptor
 
 const file_payments_billing_v1_billing_proto_rawDesc = "" +
@@ -649,24 +686,29 @@ const file_payments_billing_v1_billing_proto_rawDesc = "" +
 	"\x03net\x18\n" +
 	" \x01(\v2\x17.payments.type.v1.MoneyR\x03net\x129\n" +
 	"\x06status\x18\v \x01(\x0e2!.payments.billing.v1.ChargeStatusR\x06status\x124\n" +
-	"\x05proof\x18\f \x01(\v2\x1e.payments.pricing.v1.LineProofR\x05proof\"\x9f\x02\n" +
+	"\x05proof\x18\f \x01(\v2\x1e.payments.pricing.v1.LineProofR\x05proof\"\xfd\x02\n" +
 	"\x11ChargeExplanation\x12\x1b\n" +
 	"\tcharge_id\x18\x01 \x01(\tR\bchargeId\x12\x15\n" +
 	"\x06org_id\x18\x02 \x01(\tR\x05orgId\x120\n" +
 	"\x06period\x18\x03 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12-\n" +
 	"\x05total\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyR\x05total\x129\n" +
 	"\x06status\x18\x05 \x01(\x0e2!.payments.billing.v1.ChargeStatusR\x06status\x12:\n" +
-	"\x05lines\x18\x06 \x03(\v2$.payments.billing.v1.LineExplanationR\x05lines\"\x9a\x01\n" +
+	"\x05lines\x18\x06 \x03(\v2$.payments.billing.v1.LineExplanationR\x05lines\x12\x16\n" +
+	"\x06recipe\x18\a \x01(\tR\x06recipe\x12%\n" +
+	"\x0erecipe_version\x18\b \x01(\x05R\rrecipeVersion\x12\x1d\n" +
+	"\n" +
+	"posting_id\x18\t \x01(\tR\tpostingId\"\x9a\x01\n" +
 	"\x0fLineExplanation\x123\n" +
 	"\x04line\x18\x01 \x01(\v2\x1f.payments.billing.v1.ChargeLineR\x04line\x12\x14\n" +
 	"\x05steps\x18\x02 \x03(\tR\x05steps\x12<\n" +
-	"\bpostings\x18\x03 \x03(\v2 .payments.billing.v1.LinePostingR\bpostings\"\xb5\x01\n" +
+	"\bpostings\x18\x03 \x03(\v2 .payments.billing.v1.LinePostingR\bpostings\"\xc7\x01\n" +
 	"\vLinePosting\x12\x1f\n" +
 	"\vtransfer_id\x18\x01 \x01(\tR\n" +
 	"transferId\x12(\n" +
 	"\x10debit_account_id\x18\x02 \x01(\tR\x0edebitAccountId\x12*\n" +
 	"\x11credit_account_id\x18\x03 \x01(\tR\x0fcreditAccountId\x12/\n" +
-	"\x06amount\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyR\x06amount*c\n" +
+	"\x06amount\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyR\x06amount\x12\x10\n" +
+	"\x03leg\x18\x05 \x01(\tR\x03leg*c\n" +
 	"\fChargeStatus\x12\x1d\n" +
 	"\x19CHARGE_STATUS_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15CHARGE_STATUS_PENDING\x10\x01\x12\x19\n" +

@@ -101,7 +101,7 @@ class Charge(_message.Message):
 
     @_builtins.property
     def transfer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids of all its ledger transfers, in the order of posting."""
+        """Ids of all its ledger transfers, in the order of posting; known once it is SETTLED."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -226,12 +226,23 @@ class ChargeExplanation(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
+    RECIPE_FIELD_NUMBER: _builtins.int
+    RECIPE_VERSION_FIELD_NUMBER: _builtins.int
+    POSTING_ID_FIELD_NUMBER: _builtins.int
     charge_id: _builtins.str
     """The charge that is explained."""
     org_id: _builtins.str
     """Organisation that owes it."""
     status: Global___ChargeStatus.ValueType
     """How far the charge has come."""
+    recipe: _builtins.str
+    """Recipe that the ledger posted it by, `charge`. Empty while it is PENDING, where no amount moved, and for a charge that
+    was posted before there were recipes.
+    """
+    recipe_version: _builtins.int
+    """Version of that recipe; 0 without one."""
+    posting_id: _builtins.str
+    """Id of the posting in the ledger, as LedgerService.GetTransfer shows it with each transfer; empty without a recipe."""
     @_builtins.property
     def period(self) -> _type_pb2.Period:
         """Period whose usage it covers."""
@@ -253,10 +264,13 @@ class ChargeExplanation(_message.Message):
         total: _type_pb2.Money | None = ...,
         status: Global___ChargeStatus.ValueType = ...,
         lines: _abc.Iterable[Global___LineExplanation] | None = ...,
+        recipe: _builtins.str = ...,
+        recipe_version: _builtins.int = ...,
+        posting_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "lines", b"lines", "org_id", b"org_id", "period", b"period", "status", b"status", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "lines", b"lines", "org_id", b"org_id", "period", b"period", "posting_id", b"posting_id", "recipe", b"recipe", "recipe_version", b"recipe_version", "status", b"status", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -281,7 +295,7 @@ class LineExplanation(_message.Message):
 
     @_builtins.property
     def postings(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinePosting]:
-        """What was posted for the line, or will be while the charge is PENDING; empty when its amount is zero."""
+        """What was posted for the line; empty until the charge is SETTLED, and when its amount is zero."""
 
     def __init__(
         self,
@@ -308,12 +322,15 @@ class LinePosting(_message.Message):
     DEBIT_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     CREDIT_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    LEG_FIELD_NUMBER: _builtins.int
     transfer_id: _builtins.str
     """Id of the transfer in the ledger."""
     debit_account_id: _builtins.str
     """Account that is debited."""
     credit_account_id: _builtins.str
     """Account that is credited."""
+    leg: _builtins.str
+    """Name of the leg of the recipe, e.g. `gross`."""
     @_builtins.property
     def amount(self) -> _type_pb2.Money:
         """What moves."""
@@ -325,10 +342,11 @@ class LinePosting(_message.Message):
         debit_account_id: _builtins.str = ...,
         credit_account_id: _builtins.str = ...,
         amount: _type_pb2.Money | None = ...,
+        leg: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "credit_account_id", b"credit_account_id", "debit_account_id", b"debit_account_id", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "credit_account_id", b"credit_account_id", "debit_account_id", b"debit_account_id", "leg", b"leg", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -62,15 +62,15 @@ class ChargeServiceServicer:
     """
 
     def CreateCharge(self, request, context):
-        """CreateCharge rates the usage of an organisation in a period, stores the lines permanently, posts them to
-        the ledger and answers once they are there. The same request_id gives the same charge, whatever was
+        """CreateCharge rates the usage of an organisation in a period, stores the lines permanently, has the ledger post them by
+        the recipe `charge` and answers once they are there. The same request_id gives the same charge, whatever was
         metered meanwhile, and finishes one that an earlier call left half-way.
 
         Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it.
 
         Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
         CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
-        CHARGE_TOO_LARGE, POSTING_REFUSED when the ledger does not take a transfer, and those of
+        CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the recipe, and those of
         PricingService.RateUsage, such as NO_PLAN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -34,15 +34,15 @@ class ChargeServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ChargeServiceAsyncStub: ...
     CreateCharge: _grpc.UnaryUnaryMultiCallable[_charge_service_pb2.CreateChargeRequest, _charge_service_pb2.CreateChargeResponse]
-    """CreateCharge rates the usage of an organisation in a period, stores the lines permanently, posts them to
-    the ledger and answers once they are there. The same request_id gives the same charge, whatever was
+    """CreateCharge rates the usage of an organisation in a period, stores the lines permanently, has the ledger post them by
+    the recipe `charge` and answers once they are there. The same request_id gives the same charge, whatever was
     metered meanwhile, and finishes one that an earlier call left half-way.
 
     Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it.
 
     Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
     CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
-    CHARGE_TOO_LARGE, POSTING_REFUSED when the ledger does not take a transfer, and those of
+    CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the recipe, and those of
     PricingService.RateUsage, such as NO_PLAN.
     """
     GetCharge: _grpc.UnaryUnaryMultiCallable[_charge_service_pb2.GetChargeRequest, _charge_service_pb2.GetChargeResponse]
@@ -60,15 +60,15 @@ class ChargeServiceAsyncStub(ChargeServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateCharge: _aio.UnaryUnaryMultiCallable[_charge_service_pb2.CreateChargeRequest, _charge_service_pb2.CreateChargeResponse]  # type: ignore[assignment]
-    """CreateCharge rates the usage of an organisation in a period, stores the lines permanently, posts them to
-    the ledger and answers once they are there. The same request_id gives the same charge, whatever was
+    """CreateCharge rates the usage of an organisation in a period, stores the lines permanently, has the ledger post them by
+    the recipe `charge` and answers once they are there. The same request_id gives the same charge, whatever was
     metered meanwhile, and finishes one that an earlier call left half-way.
 
     Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it.
 
     Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
     CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
-    CHARGE_TOO_LARGE, POSTING_REFUSED when the ledger does not take a transfer, and those of
+    CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the recipe, and those of
     PricingService.RateUsage, such as NO_PLAN.
     """
     GetCharge: _aio.UnaryUnaryMultiCallable[_charge_service_pb2.GetChargeRequest, _charge_service_pb2.GetChargeResponse]  # type: ignore[assignment]
@@ -89,15 +89,15 @@ class ChargeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _charge_service_pb2.CreateChargeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_charge_service_pb2.CreateChargeResponse, _abc.Awaitable[_charge_service_pb2.CreateChargeResponse]]:
-        """CreateCharge rates the usage of an organisation in a period, stores the lines permanently, posts them to
-        the ledger and answers once they are there. The same request_id gives the same charge, whatever was
+        """CreateCharge rates the usage of an organisation in a period, stores the lines permanently, has the ledger post them by
+        the recipe `charge` and answers once they are there. The same request_id gives the same charge, whatever was
         metered meanwhile, and finishes one that an earlier call left half-way.
 
         Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it.
 
         Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
         CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
-        CHARGE_TOO_LARGE, POSTING_REFUSED when the ledger does not take a transfer, and those of
+        CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the recipe, and those of
         PricingService.RateUsage, such as NO_PLAN.
         """
 

@@ -116,7 +116,7 @@ class Charge(CheckedMessage):
 
     transfer_ids: "list[str]" = betterproto2.field(7, betterproto2.TYPE_STRING, repeated=True)
     """
-    Ids of all its ledger transfers, in the order of posting.
+    Ids of all its ledger transfers, in the order of posting; known once it is SETTLED.
     """
 
     created_at: "datetime.datetime | None" = betterproto2.field(
@@ -200,6 +200,22 @@ class ChargeExplanation(CheckedMessage):
     lines: "list[LineExplanation]" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     One explanation per line, in their order.
+    """
+
+    recipe: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    Recipe that the ledger posted it by, `charge`. Empty while it is PENDING, where no amount moved, and for a charge that
+    was posted before there were recipes.
+    """
+
+    recipe_version: "int" = betterproto2.field(8, betterproto2.TYPE_INT32)
+    """
+    Version of that recipe; 0 without one.
+    """
+
+    posting_id: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    Id of the posting in the ledger, as LedgerService.GetTransfer shows it with each transfer; empty without a recipe.
     """
 
 
@@ -422,7 +438,7 @@ class LineExplanation(CheckedMessage):
 
     postings: "list[LinePosting]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    What was posted for the line, or will be while the charge is PENDING; empty when its amount is zero.
+    What was posted for the line; empty until the charge is SETTLED, and when its amount is zero.
     """
 
 
@@ -455,6 +471,11 @@ class LinePosting(CheckedMessage):
     )
     """
     What moves.
+    """
+
+    leg: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Name of the leg of the recipe, e.g. `gross`.
     """
 
 

@@ -157,6 +157,7 @@ def transfer_record(booked: BookedTransfer) -> dict[str, Any]:
         "pending_id": _text(transfer.pending_id),
         "reverses_id": _text(transfer.reverses_id),
         "posting_id": _text(transfer.posting_id),
+        "not_before_us": None if transfer.not_before is None else microseconds(transfer.not_before),
         "reference": None if reference is None else [reference.kind, reference.id, reference.part],
         "entries": [_entry_record(entry) for entry in booked.entries],
     }

@@ -22,7 +22,7 @@ SELECT tenant_id, is_unchained FROM ledger.unchained(%(after)s, %(tenants)s);
 -- @read_booked
 SELECT t.transfer_id, t.batch_no, t.position, t.debit_account_id, t.credit_account_id, t.currency_code, t.amount_minor,
        t.code, t.kind, t.linked, t.effective_at, t.recorded_at, t.metadata, t.pending_id, t.timeout_ms, t.flags,
-       t.asked_all, t.reverses_id, t.reference_kind, t.reference_id, t.reference_part, t.posting_id
+       t.asked_all, t.reverses_id, t.reference_kind, t.reference_id, t.reference_part, t.posting_id, t.not_before
   FROM ledger.transfer AS t
  WHERE t.tenant_id = %(tenant_id)s AND (t.batch_no, t.position) > (%(batch_no)s::bigint, %(position)s::integer)
    AND (t.batch_no, t.position) <= (%(last_batch_no)s::bigint, %(last_position)s::integer)

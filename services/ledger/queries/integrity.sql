@@ -95,7 +95,7 @@ SELECT asked.transfer_id, i.fingerprint, i.result, i.recorded_at, h.transfer_id 
 -- Without their ids' rows, which may be what is wrong.
 SELECT transfer_id, debit_account_id, credit_account_id, currency_code, amount_minor, code, kind, linked, effective_at,
        recorded_at, metadata, pending_id, timeout_ms, flags, asked_all, reverses_id, reference_kind, reference_id,
-       reference_part, posting_id
+       reference_part, posting_id, not_before
   FROM ledger.transfer
  WHERE tenant_id = %(tenant_id)s AND transfer_id = ANY (%(transfer_ids)s::uuid[]);
 

@@ -47,7 +47,7 @@ SELECT t.transfer_id, t.debit_account_id, t.credit_account_id, t.currency_code, 
 -- @read_views
 SELECT t.transfer_id, t.debit_account_id, t.credit_account_id, t.currency_code, t.amount_minor, t.code, t.kind, t.linked,
        t.effective_at, t.recorded_at, t.metadata, t.pending_id, t.timeout_ms, t.flags, t.asked_all, t.reverses_id,
-       t.reference_kind, t.reference_id, t.reference_part, t.posting_id, h.remaining_minor, h.state,
+       t.reference_kind, t.reference_id, t.reference_part, t.posting_id, t.not_before, h.remaining_minor, h.state,
        h.expires_at, r.transfer_id AS reversed_by_id
   FROM ledger.transfer_id AS i
   JOIN ledger.transfer AS t

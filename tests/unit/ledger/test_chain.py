@@ -57,6 +57,7 @@ FULL = BookedTransfer(
         reverses_id=IDS[2],
         reference=Reference("charge", "chg", "1"),
         posting_id=IDS[3],
+        not_before=NOW,
     ),
     flag_bits=16,
     effective_at=NOW,
@@ -86,7 +87,7 @@ def test_what_is_hashed_is_text_that_anybody_can_write() -> None:
         '"effective_at_us":1772366400000005,"recorded_at_us":1772366400000005,"seq":1},{"account_id":"b",'
         '"amount_minor":-5,"balance_after_minor":-5,"code":7,"counter_account_id":"a","currency_code":"USD",'
         '"effective_at_us":1772366400000005,"recorded_at_us":1772366400000005,"seq":1}],"flags":16,"kind":3,'
-        '"linked":1,"metadata":{"a":"\\n","ü":"x"},"pending_id":"00000000-0000-0000-0000-000000000002",'
+        '"linked":1,"metadata":{"a":"\\n","ü":"x"},"not_before_us":1772366400000005,"pending_id":"00000000-0000-0000-0000-000000000002",'
         '"position":1,"posting_id":"00000000-0000-0000-0000-000000000004","recorded_at_us":1772366400000005,'
         '"reference":["charge","chg","1"],"reverses_id":"00000000-0000-0000-0000-000000000003","timeout_ms":3,'
         '"transfer_id":"00000000-0000-0000-0000-000000000001"}'

@@ -10,6 +10,7 @@ from services.ledger.servicer import SERVICE, LedgerServicer
 from services.ledger.work.background import Background
 from services.ledger.work.holds import expiring
 from services.ledger.work.months import Months
+from services.ledger.work.sums import Sums
 from services.runtime.service import Runtime, Service, Servicer
 
 
@@ -17,7 +18,11 @@ def build(runtime: Runtime) -> Service:
     """Build the service."""
     ledger = Ledger(runtime.database, runtime.commands, runtime.violations)
     background = Background(
-        [expiring(runtime.database, runtime.telemetry), Months(runtime.database)]
+        [
+            expiring(runtime.database, runtime.telemetry),
+            Months(runtime.database),
+            Sums(runtime.database),
+        ]
     )
     return Service(
         servicers=[

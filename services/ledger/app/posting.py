@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from services.ledger import facts
+from services.ledger.app.balances import load_timelines
 from services.ledger.domain import measures
 from services.ledger.domain.holds import HoldState, TransferView
 from services.ledger.domain.posting import Books, Evaluation, evaluate, release
@@ -34,7 +35,7 @@ SLICE_ITEMS = 100
 
 
 async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork) -> Evaluation:
-    """Post a batch within a transaction. Locks: transfer ids, holds, then balances, each in sorted order."""
+    """Post a batch within a transaction. Locks: periods, transfer ids, holds, then balances, each in sorted order."""
     transfers = [item for item in batch if isinstance(item, Transfer)]
     first: dict[UUID, bytes] = {}
     # Of ids that stand in the batch with several contents: of most there is one, and no set is made for it.
@@ -54,7 +55,10 @@ async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork
     }
     known = await store.read_known(work, others)
     no_holds = await _late_holds(work, claimed, pending_ids - between.keys())
-    books = Books(claimed.balances, work.now, known=known, holds=claimed.holds, no_holds=no_holds)
+    await load_timelines(work, claimed.balances.values(), transfers)
+    books = Books(
+        claimed.balances, work.now, known, claimed.holds, no_holds, claimed.closed_through
+    )
     evaluation = await aside(len(batch), evaluate, batch, books)
     await store.settle_ids(
         work, {transfer_id: first[transfer_id] for transfer_id in claimed.transfer_ids}, evaluation

@@ -12,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from services.ledger.domain.accounts import NO_LIMITS, AccountType, Flags, Limits
+from services.ledger.domain.contents import content_refusal, ending_refusal
 from services.ledger.domain.holds import Hold, HoldState
+from services.ledger.domain.timelines import Timeline
 from services.ledger.domain.transfers import (
     BURNING,
     Kind,
@@ -32,7 +34,8 @@ _R = TransferResult
 class Balance:
     """A locked account while its batch is judged. Sums in minor units; `last_seq` counts its entries.
 
-    `closed` says whether it is closed now; its flags, whether it was created so.
+    `closed` says whether it is closed now; its flags, whether it was created so. `timeline` is of an account that keeps
+    its limits at every instant, and begins with the first one that its batch is about.
     """
 
     account_id: str
@@ -46,6 +49,7 @@ class Balance:
     credits_pending: int = 0
     closed: bool = False
     limits: Limits = NO_LIMITS
+    timeline: Timeline | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,7 @@ class Books:
         known: what earlier batches left of its ids.
         holds: the holds that it posts or voids.
         no_holds: the transfers that it takes for holds and that are none.
+        closed_through: by currency, the last instant at which nothing can take effect any more.
     """
 
     balances: Mapping[str, Balance]
@@ -150,6 +155,16 @@ class Books:
     known: Mapping[UUID, StoredTransfer] = field(default_factory=dict)
     holds: Mapping[UUID, Hold] = field(default_factory=dict)
     no_holds: Collection[UUID] = ()
+    closed_through: Mapping[str, datetime] = field(default_factory=dict)
+
+    def effective_at(self, transfer: Transfer) -> datetime:
+        """Return when a transfer takes effect: as given, or now."""
+        return transfer.effective_at or self.now
+
+    def period_closed(self, transfer: Transfer, currency_code: str) -> bool:
+        """True when a transfer would take effect in a period that is closed."""
+        closed_through = self.closed_through.get(currency_code)
+        return closed_through is not None and self.effective_at(transfer) <= closed_through
 
 
 def evaluate(batch: Sequence[Transfer | Malformed], books: Books) -> Evaluation:
@@ -264,7 +279,7 @@ class _Evaluator:
 
     def _move(self, index: int, asked: Transfer) -> TransferResult:
         """Judge a transfer that moves or holds an amount, and do it."""
-        refused = _content_refusal(asked) or self._account_missing(asked)
+        refused = content_refusal(asked) or self._account_missing(asked)
         if refused:
             return refused
         debit = self.balances[asked.debit_account_id]
@@ -272,15 +287,22 @@ class _Evaluator:
         refused = _fits(asked, debit, credit)
         if refused:
             return refused
+        is_hold = asked.kind is Kind.PENDING
+        if not is_hold and self.books.period_closed(asked, debit.currency_code):
+            return _R.EFFECTIVE_AT_IN_CLOSED_PERIOD
         resolved = _capped(asked, debit, credit)
         if isinstance(resolved, TransferResult):
             # Nothing moves, so no sum overflows: of the rules that come first only that of the timeout is left.
             return self._timeout_overflow(asked) or resolved
-        refused = self._overflow(resolved, debit, credit) or _beyond_limits(resolved, debit, credit)
+        # A hold counts from now on, whenever what is posted of it will take effect.
+        since = self.books.now if is_hold else self.books.effective_at(asked)
+        refused = self._overflow(resolved, debit, credit) or self._beyond_limits(
+            resolved, debit, credit, since
+        )
         if refused:
             return refused
-        self._remember(debit, credit, None, opens=asked.kind is Kind.PENDING)
-        if asked.kind is Kind.PENDING:
+        self._remember(debit, credit, None, opens=is_hold)
+        if is_hold:
             self._hold(index, asked, resolved, debit, credit)
         else:
             self._post(index, asked, resolved, debit, credit)
@@ -296,8 +318,13 @@ class _Evaluator:
     def _post(
         self, index: int, asked: Transfer, resolved: Transfer, debit: Balance, credit: Balance
     ) -> None:
-        debit.debits_posted += moved(resolved)
-        credit.credits_posted += moved(resolved)
+        amount, at = moved(resolved), self.books.effective_at(resolved)
+        debit.debits_posted += amount
+        credit.credits_posted += amount
+        if debit.timeline is not None:
+            debit.timeline = debit.timeline.moved(at, amount)
+        if credit.timeline is not None:
+            credit.timeline = credit.timeline.moved(at, -amount)
         self._accept(index, asked, resolved, _next_leg(debit), _next_leg(credit))
 
     def _hold(
@@ -325,8 +352,11 @@ class _Evaluator:
         self._accept(index, asked, resolved, None, None)
 
     def _end_hold(self, index: int, asked: Transfer) -> TransferResult:
-        """Judge a transfer that posts or voids a hold, and do it. Limits were kept when the hold was made."""
-        hold = _ending_refusal(asked) or self._hold_of(asked.pending_id)
+        """Judge a transfer that posts or voids a hold, and do it.
+
+        Limits were kept when the hold was made; at instants before now it did not stand yet.
+        """
+        hold = ending_refusal(asked) or self._hold_of(asked.pending_id)
         if isinstance(hold, TransferResult):
             return hold
         debit = self.balances[hold.debit_account_id]
@@ -337,9 +367,12 @@ class _Evaluator:
             refused = _closed(debit, credit)
         if refused is not None:
             return refused
-        self._remember(debit, credit, hold, opens=False)
         resolved = hold.ending(asked)
         released = moved(resolved) if hold.multi_capture else hold.remaining_minor
+        refused = None if is_void else self._unpostable(resolved, debit, credit, released)
+        if refused is not None:
+            return refused
+        self._remember(debit, credit, hold, opens=False)
         release(hold, debit, credit, released, HoldState.VOIDED if is_void else HoldState.POSTED)
         if hold.transfer_id not in self.outcome.opened:
             self.outcome.moved_holds[hold.transfer_id] = hold
@@ -349,6 +382,17 @@ class _Evaluator:
             self._post(index, asked, resolved, debit, credit)
         return _R.OK
 
+    def _unpostable(
+        self, resolved: Transfer, debit: Balance, credit: Balance, released_minor: int
+    ) -> TransferResult | None:
+        """Judge what is posted of a hold by when it takes effect."""
+        if self.books.period_closed(resolved, debit.currency_code):
+            return _R.EFFECTIVE_AT_IN_CLOSED_PERIOD
+        if debit.timeline is None and credit.timeline is None:
+            return None
+        at = self.books.effective_at(resolved)
+        return self._beyond_limits(resolved, debit, credit, at, released_minor)
+
     def _hold_of(self, pending_id: UUID | None) -> Hold | TransferResult:
         assert pending_id is not None
         hold = self.outcome.opened.get(pending_id) or self.books.holds.get(pending_id)
@@ -356,6 +400,35 @@ class _Evaluator:
             return hold
         is_other = pending_id in self.posted or pending_id in self.books.no_holds
         return _R.PENDING_TRANSFER_NOT_PENDING if is_other else _R.PENDING_TRANSFER_NOT_FOUND
+
+    def _beyond_limits(
+        self,
+        transfer: Transfer,
+        debit: Balance,
+        credit: Balance,
+        since: datetime,
+        released_minor: int = 0,
+    ) -> TransferResult | None:
+        """Judge by the limits of both accounts; holds count as if they were posted where that is the worse case.
+
+        Args:
+            since: from when on the amount counts, for an account that keeps its limits at every instant.
+            released_minor: what the transfer itself takes out of a hold.
+        """
+        amount, now = moved(transfer), self.books.now
+        most = amount + _highest(debit, since, now, debit.debits_pending - released_minor)
+        least = _lowest(credit, since, now, credit.credits_pending - released_minor) - amount
+        if debit.flags.debits_must_not_exceed_credits and most > 0:
+            return _R.EXCEEDS_CREDITS
+        if credit.flags.credits_must_not_exceed_debits and least < 0:
+            return _R.EXCEEDS_DEBITS
+        rises = debit.type.grows_by_debit
+        if debit.limits is not NO_LIMITS and not _within(debit.limits, most, rises=rises):
+            return _R.DEBIT_ACCOUNT_ABOVE_CEILING if rises else _R.DEBIT_ACCOUNT_BELOW_FLOOR
+        rises = not credit.type.grows_by_debit
+        if credit.limits is not NO_LIMITS and not _within(credit.limits, -least, rises=rises):
+            return _R.CREDIT_ACCOUNT_ABOVE_CEILING if rises else _R.CREDIT_ACCOUNT_BELOW_FLOOR
+        return None
 
     def _overflow(
         self, transfer: Transfer, debit: Balance, credit: Balance
@@ -436,42 +509,6 @@ def _restore(item: Balance | Hold, stood: Balance | Hold) -> None:
         setattr(item, name, getattr(stood, name))
 
 
-def _content_refusal(transfer: Transfer) -> TransferResult | None:
-    """Judge what can be judged of a transfer without the books."""
-    is_hold, flags, amount = transfer.kind is Kind.PENDING, transfer.flags, transfer.amount_minor
-    if transfer.is_plain and transfer.debit_account_id != transfer.credit_account_id:
-        return None if moved(transfer) > 0 else _R.AMOUNT_MUST_BE_POSITIVE
-    is_zero_allowed = is_hold and flags.is_closing
-    rules = (
-        (flags.multi_capture and not is_hold, _R.FLAGS_ARE_MUTUALLY_EXCLUSIVE),
-        (transfer.timeout_ms and not is_hold, _R.TIMEOUT_RESERVED_FOR_PENDING_TRANSFER),
-        (
-            transfer.debit_account_id == transfer.credit_account_id,
-            _R.ACCOUNTS_MUST_BE_DIFFERENT,
-        ),
-        (transfer.pending_id is not None, _R.PENDING_ID_MUST_BE_ZERO),
-        (flags.is_closing and not is_hold, _R.CLOSING_TRANSFER_MUST_BE_PENDING),
-        (
-            amount is not None and amount < (0 if is_zero_allowed else 1),
-            _R.AMOUNT_MUST_BE_POSITIVE,
-        ),
-    )
-    return next((result for broken, result in rules if broken), None)
-
-
-def _ending_refusal(transfer: Transfer) -> TransferResult | None:
-    """Judge what can be judged of a transfer that ends a hold without the books."""
-    if transfer.flags.is_special:
-        return _R.FLAGS_ARE_MUTUALLY_EXCLUSIVE
-    if transfer.pending_id is None:
-        return _R.PENDING_ID_MUST_NOT_BE_ZERO
-    if transfer.pending_id == transfer.transfer_id:
-        return _R.PENDING_ID_MUST_BE_DIFFERENT
-    if transfer.timeout_ms:
-        return _R.TIMEOUT_RESERVED_FOR_PENDING_TRANSFER
-    return None
-
-
 def _fits(transfer: Transfer, debit: Balance, credit: Balance) -> TransferResult | None:
     if debit.currency_code != credit.currency_code:
         return _R.ACCOUNTS_MUST_HAVE_THE_SAME_CURRENCY
@@ -512,36 +549,22 @@ def _capped(transfer: Transfer, debit: Balance, credit: Balance) -> Transfer | T
     )
 
 
-def _beyond_limits(transfer: Transfer, debit: Balance, credit: Balance) -> TransferResult | None:
-    """Judge by the limits of both accounts; holds count as if they were posted where that is the worse case."""
-    amount = moved(transfer)
-    debits = debit.debits_posted + debit.debits_pending + amount
-    credits = credit.credits_posted + credit.credits_pending + amount
-    if debit.flags.debits_must_not_exceed_credits and debits > debit.credits_posted:
-        return _R.EXCEEDS_CREDITS
-    if credit.flags.credits_must_not_exceed_debits and credits > credit.debits_posted:
-        return _R.EXCEEDS_DEBITS
-    if debit.limits is not NO_LIMITS and not _debit_within(debit, debits):
-        is_above = debit.type.grows_by_debit
-        return _R.DEBIT_ACCOUNT_ABOVE_CEILING if is_above else _R.DEBIT_ACCOUNT_BELOW_FLOOR
-    if credit.limits is not NO_LIMITS and not _credit_within(credit, credits):
-        is_below = credit.type.grows_by_debit
-        return _R.CREDIT_ACCOUNT_BELOW_FLOOR if is_below else _R.CREDIT_ACCOUNT_ABOVE_CEILING
-    return None
+def _highest(balance: Balance, since: datetime, now: datetime, held_minor: int) -> int:
+    """Return the most that debits exceed credits, so many held ones counted; from an instant on if that matters."""
+    if balance.timeline is not None:
+        return balance.timeline.highest(since, now, held_minor)
+    return balance.debits_posted - balance.credits_posted + held_minor
 
 
-def _debit_within(balance: Balance, debits: int) -> bool:
-    """True where so many debits keep the limit that a debit comes nearer to."""
-    return _within(balance, debits - balance.credits_posted, rises=balance.type.grows_by_debit)
+def _lowest(balance: Balance, since: datetime, now: datetime, held_minor: int) -> int:
+    """Return the least that debits exceed credits, so many held credits counted."""
+    if balance.timeline is not None:
+        return balance.timeline.lowest(since, now, held_minor)
+    return balance.debits_posted - balance.credits_posted - held_minor
 
 
-def _credit_within(balance: Balance, credits: int) -> bool:
-    """True where so many credits keep the limit that a credit comes nearer to."""
-    return _within(balance, credits - balance.debits_posted, rises=not balance.type.grows_by_debit)
-
-
-def _within(balance: Balance, net: int, *, rises: bool) -> bool:
-    limits = balance.limits
+def _within(limits: Limits, net: int, *, rises: bool) -> bool:
+    """True where a balance that moved towards one of its limits keeps it; `net` is counted in that direction."""
     if rises:
         return limits.ceiling_minor is None or net <= limits.ceiling_minor
     return limits.floor_minor is None or -net >= limits.floor_minor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from services.ledger.domain.transfers import (
     TransferResult,
     moved,
 )
+from services.ledger.store import periods
 from services.ledger.store.rows import hot, limits_of, parts, reference_of
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
@@ -45,12 +47,14 @@ class Claimed:
         holds: by transfer id.
         balances: by account.
         batch_no: which nobody who waited for these locks has drawn before.
+        closed_through: how far the books are closed, by currency.
     """
 
     transfer_ids: set[UUID]
     holds: dict[UUID, Hold]
     balances: dict[str, Balance]
     batch_no: int
+    closed_through: dict[str, datetime]
 
 
 async def claim(
@@ -59,7 +63,10 @@ async def claim(
     hold_ids: Collection[UUID],
     account_ids: Collection[str],
 ) -> Claimed:
-    """Claim transfer ids, lock holds and balances and draw a batch's number, in one go, each sorted by id."""
+    """Share the periods, claim transfer ids, lock holds and balances and draw a batch's number, in one go.
+
+    Ids, holds and balances are each sorted by id.
+    """
     ids = [
         (
             _SQL["claim_ids"],
@@ -80,8 +87,11 @@ async def claim(
         (_SQL["lock_balances"], {"tenant_id": work.tenant_id, "account_ids": part})
         for part in parts(sorted(account_ids))
     ]
-    answers = await work.execute_all(*ids, *holds, *locks, (_SQL["next_batch_no"], {}))
-    claimed = Claimed(set(), {}, {}, int(answers[-1].scalar_one()))
+    _, closed, *answers = await work.execute_all(
+        *periods.sharing(work), *ids, *holds, *locks, (_SQL["next_batch_no"], {})
+    )
+    batch_no = int(answers[-1].scalar_one())
+    claimed = Claimed(set(), {}, {}, batch_no, periods.closed_through(closed))
     async for answer in in_slices(answers[: len(ids)], 1):
         claimed.transfer_ids.update(row[0] for row in answer.tuples())
     async for answer in in_slices(answers[len(ids) : len(ids) + len(holds)], 1):
@@ -193,7 +203,7 @@ def _balances(rows: Rows) -> dict[str, Balance]:
             account_id=row[0],
             currency_code=row[1],
             type=AccountType(row[2]),
-            flags=Flags(row[3], row[4], row[5]),
+            flags=Flags(row[3], row[4], row[5], row[13]),
             closed=row[5],
             debits_posted=row[6],
             credits_posted=row[7],

@@ -18,6 +18,7 @@ from services.ledger.domain.posting import (
     evaluate,
     release,
 )
+from services.ledger.domain.timelines import Timeline
 from services.ledger.domain.transfers import Malformed, Transfer, TransferResult, moved
 from tests.support.ledger.model import Account, Done, Held, Model
 
@@ -35,6 +36,8 @@ class Ledger:
     asked: dict[UUID, Transfer] = field(default_factory=dict)
     legs: list[Leg] = field(default_factory=list)
     now: datetime = NOW
+    closed_through: dict[str, datetime] = field(default_factory=dict)
+    moves: dict[str, tuple[tuple[datetime, int], ...]] = field(default_factory=dict)
 
     def open(
         self,
@@ -64,7 +67,13 @@ class Ledger:
             for i in pending
             if i in self.known and self.known[i].result is TransferResult.OK and i not in holds
         }
-        done = evaluate(batch, Books(balances, self.now, known, holds, no_holds))
+        for balance in balances.values():
+            if balance.flags.limits_at_every_instant:
+                balance.timeline = self.timeline(balance.account_id, asked)
+        books = Books(balances, self.now, known, holds, no_holds, self.closed_through)
+        done = evaluate(batch, books)
+        for balance in balances.values():
+            balance.timeline = None
         assert done.moved <= set(balances)
         assert {n for n, b in balances.items() if b != self.balances[n]} <= done.moved
         assert {i for i, h in holds.items() if h != self.holds[i]} == set(done.moved_holds)
@@ -78,8 +87,31 @@ class Ledger:
                 posting.fingerprint, TransferResult.OK, posting.transfer
             )
             self.legs += posting.legs
+            if posting.legs:
+                self._keep_moves(posting.transfer)
         self.known |= done.burnt
         return done
+
+    def _keep_moves(self, transfer: Transfer) -> None:
+        at, amount = transfer.effective_at or self.now, moved(transfer)
+        for name, net in (
+            (transfer.debit_account_id, amount),
+            (transfer.credit_account_id, -amount),
+        ):
+            self.moves[name] = (*self.moves.get(name, ()), (at, net))
+
+    def timeline(self, name: str, asked: Sequence[Transfer]) -> Timeline:
+        """What the store makes of an account's entries: its lowest and highest balance between the times of a batch."""
+        times = sorted({self.now, *(t.effective_at for t in asked if t.effective_at is not None)})
+        moves = self.moves.get(name, ())
+        instants = sorted({*times, *(at for at, _ in moves if at >= times[0])})
+        spans: list[list[int]] = [[] for _ in times]
+        for instant in instants:
+            place = max(place for place, start in enumerate(times) if start <= instant)
+            spans[place].append(sum(net for at, net in moves if at <= instant))
+        return Timeline(
+            tuple(times), tuple(min(span) for span in spans), tuple(max(span) for span in spans)
+        )
 
     def expire(self) -> None:
         """Give up the open holds whose time is over."""
@@ -94,7 +126,13 @@ class Ledger:
         return Model(
             {
                 name: Account(
-                    b.currency_code, b.type, b.flags, b.limits, b.debits_posted, b.credits_posted
+                    b.currency_code,
+                    b.type,
+                    b.flags,
+                    b.limits,
+                    b.debits_posted,
+                    b.credits_posted,
+                    moves=self.moves.get(name, ()),
                 )
                 for name, b in self.balances.items()
             },
@@ -117,6 +155,7 @@ class Ledger:
                 if stored.result is not TransferResult.OK
             },
             {i: _held(hold) for i, hold in self.holds.items()},
+            dict(self.closed_through),
         )
 
 

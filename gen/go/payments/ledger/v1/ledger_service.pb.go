@@ -217,6 +217,9 @@ const (
 	TransferResult_TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED TransferResult = 60
 	// The credit account is closed. Burns the id.
 	TransferResult_TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED TransferResult = 61
+	// The transfer, or what it posts of a hold, would take effect in a period that is closed: effective_at if it is given,
+	// else now. A hold and its voiding post nothing, so they are never refused for it. Burns the id.
+	TransferResult_TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD TransferResult = 86
 	// The pending debits of the debit account would leave the range of 64-bit minor units.
 	TransferResult_TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING TransferResult = 72
 	// The pending credits of the credit account would leave the range of 64-bit minor units.
@@ -289,6 +292,7 @@ var (
 		53:  "TRANSFER_RESULT_AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS",
 		60:  "TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED",
 		61:  "TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED",
+		86:  "TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD",
 		72:  "TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING",
 		73:  "TRANSFER_RESULT_OVERFLOWS_CREDITS_PENDING",
 		70:  "TRANSFER_RESULT_OVERFLOWS_DEBITS",
@@ -347,6 +351,7 @@ var (
 		"TRANSFER_RESULT_AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS":    53,
 		"TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED":                             60,
 		"TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED":                            61,
+		"TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD":                    86,
 		"TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING":                         72,
 		"TRANSFER_RESULT_OVERFLOWS_CREDITS_PENDING":                        73,
 		"TRANSFER_RESULT_OVERFLOWS_DEBITS":                                 70,
@@ -1705,9 +1710,13 @@ func (x *ExportEntriesResponse) GetNextPageToken() string {
 	return ""
 }
 
-// GetTrialBalanceRequest asks for the books as they stand now. Points in time come later.
+// GetTrialBalanceRequest asks for the books as they stand now, or as of a time.
 type GetTrialBalanceRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only what takes effect at this instant or before; absent means whenever.
+	EffectiveAt *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	// Only what was recorded at this instant or before; absent means all that is in the books.
+	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1740,6 +1749,20 @@ func (x *GetTrialBalanceRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use GetTrialBalanceRequest.ProtoReflect.Descriptor instead.
 func (*GetTrialBalanceRequest) Descriptor() ([]byte, []int) {
 	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetTrialBalanceRequest) GetEffectiveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveAt
+	}
+	return nil
+}
+
+func (x *GetTrialBalanceRequest) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
 }
 
 // GetTrialBalanceResponse carries the trial balance.
@@ -1788,11 +1811,469 @@ func (x *GetTrialBalanceResponse) GetTrialBalance() *TrialBalance {
 	return nil
 }
 
+// GetBalanceRequest names an account, or how the names of some begin, and a time.
+type GetBalanceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// How the names of the accounts begin, e.g. `receivable:`. Up to 10,000 accounts are added up.
+	AccountPrefix string `protobuf:"bytes,2,opt,name=account_prefix,json=accountPrefix,proto3" json:"account_prefix,omitempty"`
+	// Only what takes effect at this instant or before; absent means whenever.
+	EffectiveAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	// Only what was recorded at this instant or before; absent means all that is in the books.
+	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetBalanceRequest) Reset() {
+	*x = GetBalanceRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBalanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBalanceRequest) ProtoMessage() {}
+
+func (x *GetBalanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBalanceRequest.ProtoReflect.Descriptor instead.
+func (*GetBalanceRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetBalanceRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *GetBalanceRequest) GetAccountPrefix() string {
+	if x != nil {
+		return x.AccountPrefix
+	}
+	return ""
+}
+
+func (x *GetBalanceRequest) GetEffectiveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveAt
+	}
+	return nil
+}
+
+func (x *GetBalanceRequest) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
+}
+
+// GetBalanceResponse carries the balance.
+type GetBalanceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The balance.
+	Balance       *Balance `protobuf:"bytes,1,opt,name=balance,proto3" json:"balance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetBalanceResponse) Reset() {
+	*x = GetBalanceResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBalanceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBalanceResponse) ProtoMessage() {}
+
+func (x *GetBalanceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBalanceResponse.ProtoReflect.Descriptor instead.
+func (*GetBalanceResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetBalanceResponse) GetBalance() *Balance {
+	if x != nil {
+		return x.Balance
+	}
+	return nil
+}
+
+// ClosePeriodRequest names the currency and the instant.
+type ClosePeriodRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key of the idempotency of this call.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// ISO 4217 code of the books to close.
+	CurrencyCode string `protobuf:"bytes,2,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// The last instant that is closed, in microseconds; the end of a month is its last microsecond. Not one to come.
+	ClosedThrough *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=closed_through,json=closedThrough,proto3" json:"closed_through,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClosePeriodRequest) Reset() {
+	*x = ClosePeriodRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClosePeriodRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClosePeriodRequest) ProtoMessage() {}
+
+func (x *ClosePeriodRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClosePeriodRequest.ProtoReflect.Descriptor instead.
+func (*ClosePeriodRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ClosePeriodRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ClosePeriodRequest) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *ClosePeriodRequest) GetClosedThrough() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClosedThrough
+	}
+	return nil
+}
+
+// ClosePeriodResponse carries how far the books are closed now.
+type ClosePeriodResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The period.
+	Period        *AccountingPeriod `protobuf:"bytes,1,opt,name=period,proto3" json:"period,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClosePeriodResponse) Reset() {
+	*x = ClosePeriodResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClosePeriodResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClosePeriodResponse) ProtoMessage() {}
+
+func (x *ClosePeriodResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClosePeriodResponse.ProtoReflect.Descriptor instead.
+func (*ClosePeriodResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ClosePeriodResponse) GetPeriod() *AccountingPeriod {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+// ReopenPeriodRequest names the currency, how far the books stay closed, and why.
+type ReopenPeriodRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key of the idempotency of this call.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// ISO 4217 code of the books to reopen.
+	CurrencyCode string `protobuf:"bytes,2,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// The last instant that stays closed, earlier than the one that is; absent opens the books wholly.
+	ClosedThrough *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=closed_through,json=closedThrough,proto3" json:"closed_through,omitempty"`
+	// Why; kept with the period, in its event and in the audit trail.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReopenPeriodRequest) Reset() {
+	*x = ReopenPeriodRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReopenPeriodRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReopenPeriodRequest) ProtoMessage() {}
+
+func (x *ReopenPeriodRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReopenPeriodRequest.ProtoReflect.Descriptor instead.
+func (*ReopenPeriodRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ReopenPeriodRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ReopenPeriodRequest) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *ReopenPeriodRequest) GetClosedThrough() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClosedThrough
+	}
+	return nil
+}
+
+func (x *ReopenPeriodRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ReopenPeriodResponse carries how far the books are closed now.
+type ReopenPeriodResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The period.
+	Period        *AccountingPeriod `protobuf:"bytes,1,opt,name=period,proto3" json:"period,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReopenPeriodResponse) Reset() {
+	*x = ReopenPeriodResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReopenPeriodResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReopenPeriodResponse) ProtoMessage() {}
+
+func (x *ReopenPeriodResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReopenPeriodResponse.ProtoReflect.Descriptor instead.
+func (*ReopenPeriodResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ReopenPeriodResponse) GetPeriod() *AccountingPeriod {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+// ListPeriodsRequest asks for a page.
+type ListPeriodsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most periods in one answer; 0 means 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPeriodsRequest) Reset() {
+	*x = ListPeriodsRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPeriodsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPeriodsRequest) ProtoMessage() {}
+
+func (x *ListPeriodsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPeriodsRequest.ProtoReflect.Descriptor instead.
+func (*ListPeriodsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListPeriodsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListPeriodsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListPeriodsResponse is one page of periods.
+type ListPeriodsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How far the books of each currency are closed, by currency code.
+	Periods []*AccountingPeriod `protobuf:"bytes,1,rep,name=periods,proto3" json:"periods,omitempty"`
+	// Token of the next page; empty when this is the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPeriodsResponse) Reset() {
+	*x = ListPeriodsResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPeriodsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPeriodsResponse) ProtoMessage() {}
+
+func (x *ListPeriodsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPeriodsResponse.ProtoReflect.Descriptor instead.
+func (*ListPeriodsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListPeriodsResponse) GetPeriods() []*AccountingPeriod {
+	if x != nil {
+		return x.Periods
+	}
+	return nil
+}
+
+func (x *ListPeriodsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_payments_ledger_v1_ledger_service_proto protoreflect.FileDescriptor
 
 const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/posting.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"X\n" +
+	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a payments/ledger/v1/balance.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a\x1fpayments/ledger/v1/period.proto\x1a payments/ledger/v1/posting.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"X\n" +
 	"\x15CreateAccountsRequest\x12?\n" +
 	"\baccounts\x18\x01 \x03(\v2\x1b.payments.ledger.v1.AccountB\x06\xbaH\x03\xd8\x01\x03R\baccounts\"\x9f\x01\n" +
 	"\x13CreateAccountResult\x12\x14\n" +
@@ -1897,10 +2378,49 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\bmetadata\x18\v \x03(\tR\bmetadata\"{\n" +
 	"\x15ExportEntriesResponse\x12:\n" +
 	"\aentries\x18\x01 \x01(\v2 .payments.ledger.v1.EntryColumnsR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x18\n" +
-	"\x16GetTrialBalanceRequest\"`\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xdc\x01\n" +
+	"\x16GetTrialBalanceRequest\x12a\n" +
+	"\feffective_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\veffectiveAt\x12_\n" +
+	"\vrecorded_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\n" +
+	"recordedAt\"`\n" +
 	"\x17GetTrialBalanceResponse\x12E\n" +
-	"\rtrial_balance\x18\x01 \x01(\v2 .payments.ledger.v1.TrialBalanceR\ftrialBalance*\xd0\x03\n" +
+	"\rtrial_balance\x18\x01 \x01(\v2 .payments.ledger.v1.TrialBalanceR\ftrialBalance\"\xec\x03\n" +
+	"\x11GetBalanceRequest\x12A\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\x12I\n" +
+	"\x0eaccount_prefix\x18\x02 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\raccountPrefix\x12a\n" +
+	"\feffective_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\veffectiveAt\x12_\n" +
+	"\vrecorded_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\n" +
+	"recordedAt:\x84\x01\xbaH\x80\x01\x1a~\n" +
+	"\x1aget_balance_request.one_of\x12(give either account_id or account_prefix\x1a6(this.account_id == '') != (this.account_prefix == '')\"K\n" +
+	"\x12GetBalanceResponse\x125\n" +
+	"\abalance\x18\x01 \x01(\v2\x1b.payments.ledger.v1.BalanceR\abalance\"\xdf\x01\n" +
+	"\x12ClosePeriodRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x126\n" +
+	"\rcurrency_code\x18\x02 \x01(\tB\x11\xbaH\x0er\f2\n" +
+	"^[A-Z]{3}$R\fcurrencyCode\x12h\n" +
+	"\x0eclosed_through\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB%\xbaH\"\xc8\x01\x01\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\rclosedThrough\"S\n" +
+	"\x13ClosePeriodResponse\x12<\n" +
+	"\x06period\x18\x01 \x01(\v2$.payments.ledger.v1.AccountingPeriodR\x06period\"\x81\x02\n" +
+	"\x13ReopenPeriodRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x126\n" +
+	"\rcurrency_code\x18\x02 \x01(\tB\x11\xbaH\x0er\f2\n" +
+	"^[A-Z]{3}$R\fcurrencyCode\x12e\n" +
+	"\x0eclosed_through\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\rclosedThrough\x12\"\n" +
+	"\x06reason\x18\x04 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\x06reason\"T\n" +
+	"\x14ReopenPeriodResponse\x12<\n" +
+	"\x06period\x18\x01 \x01(\v2$.payments.ledger.v1.AccountingPeriodR\x06period\"f\n" +
+	"\x12ListPeriodsRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"}\n" +
+	"\x13ListPeriodsResponse\x12>\n" +
+	"\aperiods\x18\x01 \x03(\v2$.payments.ledger.v1.AccountingPeriodR\aperiods\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xd0\x03\n" +
 	"\rAccountResult\x12\x1e\n" +
 	"\x1aACCOUNT_RESULT_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ACCOUNT_RESULT_OK\x10\x01\x12\"\n" +
@@ -1913,7 +2433,7 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"*ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_OWNER\x10\r\x121\n" +
 	"-ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_METADATA\x10\x0e\x12/\n" +
 	"+ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_LIMITS\x10\x10\x12\x19\n" +
-	"\x15ACCOUNT_RESULT_EXISTS\x10\x0f*\xac\x15\n" +
+	"\x15ACCOUNT_RESULT_EXISTS\x10\x0f*\xdf\x15\n" +
 	"\x0eTransferResult\x12\x1f\n" +
 	"\x1bTRANSFER_RESULT_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12TRANSFER_RESULT_OK\x10\x01\x12+\n" +
@@ -1960,7 +2480,8 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"4TRANSFER_RESULT_ACCOUNTS_MUST_HAVE_THE_SAME_CURRENCY\x104\x12A\n" +
 	"=TRANSFER_RESULT_AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS\x105\x12(\n" +
 	"$TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED\x10<\x12)\n" +
-	"%TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED\x10=\x12,\n" +
+	"%TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED\x10=\x121\n" +
+	"-TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD\x10V\x12,\n" +
 	"(TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING\x10H\x12-\n" +
 	")TRANSFER_RESULT_OVERFLOWS_CREDITS_PENDING\x10I\x12$\n" +
 	" TRANSFER_RESULT_OVERFLOWS_DEBITS\x10F\x12%\n" +
@@ -1971,7 +2492,7 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	")TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR\x10R\x12/\n" +
 	"+TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING\x10S\x12.\n" +
 	"*TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR\x10T\x120\n" +
-	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U2\xfd\f\n" +
+	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U2\xe7\x11\n" +
 	"\rLedgerService\x12\x9b\x01\n" +
 	"\x0eCreateAccounts\x12).payments.ledger.v1.CreateAccountsRequest\x1a*.payments.ledger.v1.CreateAccountsResponse\"2\x8a\xe7\x18\x10\n" +
 	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/ledger/accounts\x12\x99\x01\n" +
@@ -1986,7 +2507,10 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"GetAccount\x12%.payments.ledger.v1.GetAccountRequest\x1a&.payments.ledger.v1.GetAccountResponse\"B\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02+b\aaccount\x12 /v1/ledger/accounts/{account_id}\x12\xa5\x01\n" +
 	"\vGetTransfer\x12&.payments.ledger.v1.GetTransferRequest\x1a'.payments.ledger.v1.GetTransferResponse\"E\x8a\xe7\x18\r\n" +
-	"\vledger:read\x82\xd3\xe4\x93\x02.b\btransfer\x12\"/v1/ledger/transfers/{transfer_id}\x12\x8f\x01\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02.b\btransfer\x12\"/v1/ledger/transfers/{transfer_id}\x12\x91\x01\n" +
+	"\n" +
+	"GetBalance\x12%.payments.ledger.v1.GetBalanceRequest\x1a&.payments.ledger.v1.GetBalanceResponse\"4\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02\x1db\abalance\x12\x12/v1/ledger/balance\x12\x8f\x01\n" +
 	"\fListAccounts\x12'.payments.ledger.v1.ListAccountsRequest\x1a(.payments.ledger.v1.ListAccountsResponse\",\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/ledger/accounts\x12\xa1\x01\n" +
 	"\vListEntries\x12&.payments.ledger.v1.ListEntriesRequest\x1a'.payments.ledger.v1.ListEntriesResponse\"A\x8a\xe7\x18\r\n" +
@@ -1994,7 +2518,13 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\rExportEntries\x12(.payments.ledger.v1.ExportEntriesRequest\x1a).payments.ledger.v1.ExportEntriesResponse\"2\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/ledger/entries:export\x12\xac\x01\n" +
 	"\x0fGetTrialBalance\x12*.payments.ledger.v1.GetTrialBalanceRequest\x1a+.payments.ledger.v1.GetTrialBalanceResponse\"@\x8a\xe7\x18\r\n" +
-	"\vledger:read\x82\xd3\xe4\x93\x02)b\rtrial_balance\x12\x18/v1/ledger/trial-balanceB\xc7\x01\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02)b\rtrial_balance\x12\x18/v1/ledger/trial-balance\x12\x9f\x01\n" +
+	"\vClosePeriod\x12&.payments.ledger.v1.ClosePeriodRequest\x1a'.payments.ledger.v1.ClosePeriodResponse\"?\x8a\xe7\x18\x10\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02%:\x01*b\x06period\"\x18/v1/ledger/periods:close\x12\xa3\x01\n" +
+	"\fReopenPeriod\x12'.payments.ledger.v1.ReopenPeriodRequest\x1a(.payments.ledger.v1.ReopenPeriodResponse\"@\x8a\xe7\x18\x10\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02&:\x01*b\x06period\"\x19/v1/ledger/periods:reopen\x12\x8b\x01\n" +
+	"\vListPeriods\x12&.payments.ledger.v1.ListPeriodsRequest\x1a'.payments.ledger.v1.ListPeriodsResponse\"+\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/ledger/periodsB\xc7\x01\n" +
 	"\x16com.payments.ledger.v1B\x12LedgerServiceProtoP\x01Z/tollmesh.dev/gen/go/payments/ledger/v1;ledgerv1\xa2\x02\x03PLX\xaa\x02\x12Payments.Ledger.V1\xca\x02\x12Payments\\Ledger\\V1\xe2\x02\x1ePayments\\Ledger\\V1\\GPBMetadata\xea\x02\x14Payments::Ledger::V1b\x06proto3"
 
 var (
@@ -2010,7 +2540,7 @@ func file_payments_ledger_v1_ledger_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_ledger_v1_ledger_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(AccountResult)(0),              // 0: payments.ledger.v1.AccountResult
 	(TransferResult)(0),             // 1: payments.ledger.v1.TransferResult
@@ -2037,66 +2567,94 @@ var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(*ExportEntriesResponse)(nil),   // 22: payments.ledger.v1.ExportEntriesResponse
 	(*GetTrialBalanceRequest)(nil),  // 23: payments.ledger.v1.GetTrialBalanceRequest
 	(*GetTrialBalanceResponse)(nil), // 24: payments.ledger.v1.GetTrialBalanceResponse
-	nil,                             // 25: payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	(*Account)(nil),                 // 26: payments.ledger.v1.Account
-	(*Transfer)(nil),                // 27: payments.ledger.v1.Transfer
-	(*RecordedTransfer)(nil),        // 28: payments.ledger.v1.RecordedTransfer
-	(*Reference)(nil),               // 29: payments.ledger.v1.Reference
-	(*timestamppb.Timestamp)(nil),   // 30: google.protobuf.Timestamp
-	(*Posting)(nil),                 // 31: payments.ledger.v1.Posting
-	(AccountType)(0),                // 32: payments.ledger.v1.AccountType
-	(*Entry)(nil),                   // 33: payments.ledger.v1.Entry
-	(*v1.Period)(nil),               // 34: payments.type.v1.Period
-	(*TrialBalance)(nil),            // 35: payments.ledger.v1.TrialBalance
-	(*Parameter)(nil),               // 36: payments.ledger.v1.Parameter
+	(*GetBalanceRequest)(nil),       // 25: payments.ledger.v1.GetBalanceRequest
+	(*GetBalanceResponse)(nil),      // 26: payments.ledger.v1.GetBalanceResponse
+	(*ClosePeriodRequest)(nil),      // 27: payments.ledger.v1.ClosePeriodRequest
+	(*ClosePeriodResponse)(nil),     // 28: payments.ledger.v1.ClosePeriodResponse
+	(*ReopenPeriodRequest)(nil),     // 29: payments.ledger.v1.ReopenPeriodRequest
+	(*ReopenPeriodResponse)(nil),    // 30: payments.ledger.v1.ReopenPeriodResponse
+	(*ListPeriodsRequest)(nil),      // 31: payments.ledger.v1.ListPeriodsRequest
+	(*ListPeriodsResponse)(nil),     // 32: payments.ledger.v1.ListPeriodsResponse
+	nil,                             // 33: payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	(*Account)(nil),                 // 34: payments.ledger.v1.Account
+	(*Transfer)(nil),                // 35: payments.ledger.v1.Transfer
+	(*RecordedTransfer)(nil),        // 36: payments.ledger.v1.RecordedTransfer
+	(*Reference)(nil),               // 37: payments.ledger.v1.Reference
+	(*timestamppb.Timestamp)(nil),   // 38: google.protobuf.Timestamp
+	(*Posting)(nil),                 // 39: payments.ledger.v1.Posting
+	(AccountType)(0),                // 40: payments.ledger.v1.AccountType
+	(*Entry)(nil),                   // 41: payments.ledger.v1.Entry
+	(*v1.Period)(nil),               // 42: payments.type.v1.Period
+	(*TrialBalance)(nil),            // 43: payments.ledger.v1.TrialBalance
+	(*Balance)(nil),                 // 44: payments.ledger.v1.Balance
+	(*AccountingPeriod)(nil),        // 45: payments.ledger.v1.AccountingPeriod
+	(*Parameter)(nil),               // 46: payments.ledger.v1.Parameter
 }
 var file_payments_ledger_v1_ledger_service_proto_depIdxs = []int32{
-	26, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
+	34, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
 	0,  // 1: payments.ledger.v1.CreateAccountResult.result:type_name -> payments.ledger.v1.AccountResult
 	3,  // 2: payments.ledger.v1.CreateAccountsResponse.results:type_name -> payments.ledger.v1.CreateAccountResult
-	27, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
+	35, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
 	1,  // 4: payments.ledger.v1.PostTransferResult.result:type_name -> payments.ledger.v1.TransferResult
 	1,  // 5: payments.ledger.v1.PostTransferResult.original_result:type_name -> payments.ledger.v1.TransferResult
 	6,  // 6: payments.ledger.v1.PostTransfersResponse.results:type_name -> payments.ledger.v1.PostTransferResult
-	28, // 7: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	25, // 8: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	29, // 9: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
-	30, // 10: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
-	31, // 11: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
-	26, // 12: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
-	28, // 13: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	32, // 14: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
-	26, // 15: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
-	33, // 16: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
-	34, // 17: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	36, // 7: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	33, // 8: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	37, // 9: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
+	38, // 10: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
+	39, // 11: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
+	34, // 12: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
+	36, // 13: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	40, // 14: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
+	34, // 15: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
+	41, // 16: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
+	42, // 17: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
 	21, // 18: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
-	35, // 19: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
-	36, // 20: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
-	2,  // 21: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
-	5,  // 22: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
-	8,  // 23: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
-	10, // 24: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
-	12, // 25: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
-	14, // 26: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
-	16, // 27: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
-	18, // 28: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
-	20, // 29: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
-	23, // 30: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
-	4,  // 31: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
-	7,  // 32: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
-	9,  // 33: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
-	11, // 34: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
-	13, // 35: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
-	15, // 36: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
-	17, // 37: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
-	19, // 38: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
-	22, // 39: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
-	24, // 40: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
-	31, // [31:41] is the sub-list for method output_type
-	21, // [21:31] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	38, // 19: payments.ledger.v1.GetTrialBalanceRequest.effective_at:type_name -> google.protobuf.Timestamp
+	38, // 20: payments.ledger.v1.GetTrialBalanceRequest.recorded_at:type_name -> google.protobuf.Timestamp
+	43, // 21: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
+	38, // 22: payments.ledger.v1.GetBalanceRequest.effective_at:type_name -> google.protobuf.Timestamp
+	38, // 23: payments.ledger.v1.GetBalanceRequest.recorded_at:type_name -> google.protobuf.Timestamp
+	44, // 24: payments.ledger.v1.GetBalanceResponse.balance:type_name -> payments.ledger.v1.Balance
+	38, // 25: payments.ledger.v1.ClosePeriodRequest.closed_through:type_name -> google.protobuf.Timestamp
+	45, // 26: payments.ledger.v1.ClosePeriodResponse.period:type_name -> payments.ledger.v1.AccountingPeriod
+	38, // 27: payments.ledger.v1.ReopenPeriodRequest.closed_through:type_name -> google.protobuf.Timestamp
+	45, // 28: payments.ledger.v1.ReopenPeriodResponse.period:type_name -> payments.ledger.v1.AccountingPeriod
+	45, // 29: payments.ledger.v1.ListPeriodsResponse.periods:type_name -> payments.ledger.v1.AccountingPeriod
+	46, // 30: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
+	2,  // 31: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
+	5,  // 32: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
+	8,  // 33: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
+	10, // 34: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
+	12, // 35: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
+	14, // 36: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
+	25, // 37: payments.ledger.v1.LedgerService.GetBalance:input_type -> payments.ledger.v1.GetBalanceRequest
+	16, // 38: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
+	18, // 39: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
+	20, // 40: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
+	23, // 41: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
+	27, // 42: payments.ledger.v1.LedgerService.ClosePeriod:input_type -> payments.ledger.v1.ClosePeriodRequest
+	29, // 43: payments.ledger.v1.LedgerService.ReopenPeriod:input_type -> payments.ledger.v1.ReopenPeriodRequest
+	31, // 44: payments.ledger.v1.LedgerService.ListPeriods:input_type -> payments.ledger.v1.ListPeriodsRequest
+	4,  // 45: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
+	7,  // 46: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
+	9,  // 47: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
+	11, // 48: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
+	13, // 49: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
+	15, // 50: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
+	26, // 51: payments.ledger.v1.LedgerService.GetBalance:output_type -> payments.ledger.v1.GetBalanceResponse
+	17, // 52: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
+	19, // 53: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
+	22, // 54: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
+	24, // 55: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
+	28, // 56: payments.ledger.v1.LedgerService.ClosePeriod:output_type -> payments.ledger.v1.ClosePeriodResponse
+	30, // 57: payments.ledger.v1.LedgerService.ReopenPeriod:output_type -> payments.ledger.v1.ReopenPeriodResponse
+	32, // 58: payments.ledger.v1.LedgerService.ListPeriods:output_type -> payments.ledger.v1.ListPeriodsResponse
+	45, // [45:59] is the sub-list for method output_type
+	31, // [31:45] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_service_proto_init() }
@@ -2104,7 +2662,9 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 	if File_payments_ledger_v1_ledger_service_proto != nil {
 		return
 	}
+	file_payments_ledger_v1_balance_proto_init()
 	file_payments_ledger_v1_ledger_proto_init()
+	file_payments_ledger_v1_period_proto_init()
 	file_payments_ledger_v1_posting_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2112,7 +2672,7 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_ledger_v1_ledger_service_proto_rawDesc), len(file_payments_ledger_v1_ledger_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   24,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,10 +27,14 @@ const (
 	LedgerService_PostRecipe_FullMethodName      = "/payments.ledger.v1.LedgerService/PostRecipe"
 	LedgerService_GetAccount_FullMethodName      = "/payments.ledger.v1.LedgerService/GetAccount"
 	LedgerService_GetTransfer_FullMethodName     = "/payments.ledger.v1.LedgerService/GetTransfer"
+	LedgerService_GetBalance_FullMethodName      = "/payments.ledger.v1.LedgerService/GetBalance"
 	LedgerService_ListAccounts_FullMethodName    = "/payments.ledger.v1.LedgerService/ListAccounts"
 	LedgerService_ListEntries_FullMethodName     = "/payments.ledger.v1.LedgerService/ListEntries"
 	LedgerService_ExportEntries_FullMethodName   = "/payments.ledger.v1.LedgerService/ExportEntries"
 	LedgerService_GetTrialBalance_FullMethodName = "/payments.ledger.v1.LedgerService/GetTrialBalance"
+	LedgerService_ClosePeriod_FullMethodName     = "/payments.ledger.v1.LedgerService/ClosePeriod"
+	LedgerService_ReopenPeriod_FullMethodName    = "/payments.ledger.v1.LedgerService/ReopenPeriod"
+	LedgerService_ListPeriods_FullMethodName     = "/payments.ledger.v1.LedgerService/ListPeriods"
 )
 
 // LedgerServiceClient is the client API for LedgerService service.
@@ -66,6 +70,15 @@ type LedgerServiceClient interface {
 	// GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
 	// of this id, or one that was refused.
 	GetTransfer(ctx context.Context, in *GetTransferRequest, opts ...grpc.CallOption) (*GetTransferResponse, error)
+	// GetBalance adds up the debits and credits that were posted to one account, or to all accounts whose names begin alike,
+	// by currency and type: now, or as of a time. `effective_at` counts what takes effect at it or before, `recorded_at` what
+	// was recorded at it or before, both only what did both; the answer is exact for every microsecond. A time that is past
+	// always gives the same answer once the batches that had begun by then have ended, unless something is posted back in
+	// time: `recorded_at` beside `effective_at` is not moved by that either.
+	//
+	// Errors: NOT_FOUND when there is no such account; TOO_MANY_ACCOUNTS for a prefix of more than 10,000 accounts;
+	// AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
+	GetBalance(ctx context.Context, in *GetBalanceRequest, opts ...grpc.CallOption) (*GetBalanceResponse, error)
 	// ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency.
 	ListAccounts(ctx context.Context, in *ListAccountsRequest, opts ...grpc.CallOption) (*ListAccountsResponse, error)
 	// ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account.
@@ -74,9 +87,22 @@ type LedgerServiceClient interface {
 	// account_id and seq. It is how whole books are copied; ListEntries shows one account. NOT_FOUND when there is no
 	// account of a name that was given; INVALID_FIELD for account_ids beside an owner.
 	ExportEntries(ctx context.Context, in *ExportEntriesRequest, opts ...grpc.CallOption) (*ExportEntriesResponse, error)
-	// GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
-	// sum leaves the range of 64-bit minor units.
+	// GetTrialBalance adds up all accounts in one snapshot of the database, now or as of a time (see GetBalance). Answers
+	// AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
 	GetTrialBalance(ctx context.Context, in *GetTrialBalanceRequest, opts ...grpc.CallOption) (*GetTrialBalanceResponse, error)
+	// ClosePeriod closes the books of a currency through an instant: no transfer that takes effect then or before is posted
+	// any more (TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD). It waits for the batches that are just being posted, and what
+	// the books hold of the period does not change from its answer on. Books that are closed through this very instant are
+	// left as they are.
+	//
+	// Errors: UNKNOWN_CURRENCY; PERIOD_IN_FUTURE for an instant to come; PERIOD_ALREADY_CLOSED when they are closed further.
+	ClosePeriod(ctx context.Context, in *ClosePeriodRequest, opts ...grpc.CallOption) (*ClosePeriodResponse, error)
+	// ReopenPeriod opens the books of a currency again, behind an earlier instant or wholly.
+	//
+	// Errors: UNKNOWN_CURRENCY; PERIOD_NOT_CLOSED when the books are not closed beyond that instant, or not at all.
+	ReopenPeriod(ctx context.Context, in *ReopenPeriodRequest, opts ...grpc.CallOption) (*ReopenPeriodResponse, error)
+	// ListPeriods lists how far the books are closed, by currency: those that were closed at least once.
+	ListPeriods(ctx context.Context, in *ListPeriodsRequest, opts ...grpc.CallOption) (*ListPeriodsResponse, error)
 }
 
 type ledgerServiceClient struct {
@@ -147,6 +173,16 @@ func (c *ledgerServiceClient) GetTransfer(ctx context.Context, in *GetTransferRe
 	return out, nil
 }
 
+func (c *ledgerServiceClient) GetBalance(ctx context.Context, in *GetBalanceRequest, opts ...grpc.CallOption) (*GetBalanceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetBalanceResponse)
+	err := c.cc.Invoke(ctx, LedgerService_GetBalance_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *ledgerServiceClient) ListAccounts(ctx context.Context, in *ListAccountsRequest, opts ...grpc.CallOption) (*ListAccountsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListAccountsResponse)
@@ -187,6 +223,36 @@ func (c *ledgerServiceClient) GetTrialBalance(ctx context.Context, in *GetTrialB
 	return out, nil
 }
 
+func (c *ledgerServiceClient) ClosePeriod(ctx context.Context, in *ClosePeriodRequest, opts ...grpc.CallOption) (*ClosePeriodResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ClosePeriodResponse)
+	err := c.cc.Invoke(ctx, LedgerService_ClosePeriod_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) ReopenPeriod(ctx context.Context, in *ReopenPeriodRequest, opts ...grpc.CallOption) (*ReopenPeriodResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReopenPeriodResponse)
+	err := c.cc.Invoke(ctx, LedgerService_ReopenPeriod_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) ListPeriods(ctx context.Context, in *ListPeriodsRequest, opts ...grpc.CallOption) (*ListPeriodsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPeriodsResponse)
+	err := c.cc.Invoke(ctx, LedgerService_ListPeriods_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // LedgerServiceServer is the server API for LedgerService service.
 // All implementations must embed UnimplementedLedgerServiceServer
 // for forward compatibility.
@@ -220,6 +286,15 @@ type LedgerServiceServer interface {
 	// GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
 	// of this id, or one that was refused.
 	GetTransfer(context.Context, *GetTransferRequest) (*GetTransferResponse, error)
+	// GetBalance adds up the debits and credits that were posted to one account, or to all accounts whose names begin alike,
+	// by currency and type: now, or as of a time. `effective_at` counts what takes effect at it or before, `recorded_at` what
+	// was recorded at it or before, both only what did both; the answer is exact for every microsecond. A time that is past
+	// always gives the same answer once the batches that had begun by then have ended, unless something is posted back in
+	// time: `recorded_at` beside `effective_at` is not moved by that either.
+	//
+	// Errors: NOT_FOUND when there is no such account; TOO_MANY_ACCOUNTS for a prefix of more than 10,000 accounts;
+	// AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
+	GetBalance(context.Context, *GetBalanceRequest) (*GetBalanceResponse, error)
 	// ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency.
 	ListAccounts(context.Context, *ListAccountsRequest) (*ListAccountsResponse, error)
 	// ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account.
@@ -228,9 +303,22 @@ type LedgerServiceServer interface {
 	// account_id and seq. It is how whole books are copied; ListEntries shows one account. NOT_FOUND when there is no
 	// account of a name that was given; INVALID_FIELD for account_ids beside an owner.
 	ExportEntries(context.Context, *ExportEntriesRequest) (*ExportEntriesResponse, error)
-	// GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
-	// sum leaves the range of 64-bit minor units.
+	// GetTrialBalance adds up all accounts in one snapshot of the database, now or as of a time (see GetBalance). Answers
+	// AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
 	GetTrialBalance(context.Context, *GetTrialBalanceRequest) (*GetTrialBalanceResponse, error)
+	// ClosePeriod closes the books of a currency through an instant: no transfer that takes effect then or before is posted
+	// any more (TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD). It waits for the batches that are just being posted, and what
+	// the books hold of the period does not change from its answer on. Books that are closed through this very instant are
+	// left as they are.
+	//
+	// Errors: UNKNOWN_CURRENCY; PERIOD_IN_FUTURE for an instant to come; PERIOD_ALREADY_CLOSED when they are closed further.
+	ClosePeriod(context.Context, *ClosePeriodRequest) (*ClosePeriodResponse, error)
+	// ReopenPeriod opens the books of a currency again, behind an earlier instant or wholly.
+	//
+	// Errors: UNKNOWN_CURRENCY; PERIOD_NOT_CLOSED when the books are not closed beyond that instant, or not at all.
+	ReopenPeriod(context.Context, *ReopenPeriodRequest) (*ReopenPeriodResponse, error)
+	// ListPeriods lists how far the books are closed, by currency: those that were closed at least once.
+	ListPeriods(context.Context, *ListPeriodsRequest) (*ListPeriodsResponse, error)
 	mustEmbedUnimplementedLedgerServiceServer()
 }
 
@@ -259,6 +347,9 @@ func (UnimplementedLedgerServiceServer) GetAccount(context.Context, *GetAccountR
 func (UnimplementedLedgerServiceServer) GetTransfer(context.Context, *GetTransferRequest) (*GetTransferResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetTransfer not implemented")
 }
+func (UnimplementedLedgerServiceServer) GetBalance(context.Context, *GetBalanceRequest) (*GetBalanceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetBalance not implemented")
+}
 func (UnimplementedLedgerServiceServer) ListAccounts(context.Context, *ListAccountsRequest) (*ListAccountsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAccounts not implemented")
 }
@@ -270,6 +361,15 @@ func (UnimplementedLedgerServiceServer) ExportEntries(context.Context, *ExportEn
 }
 func (UnimplementedLedgerServiceServer) GetTrialBalance(context.Context, *GetTrialBalanceRequest) (*GetTrialBalanceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetTrialBalance not implemented")
+}
+func (UnimplementedLedgerServiceServer) ClosePeriod(context.Context, *ClosePeriodRequest) (*ClosePeriodResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ClosePeriod not implemented")
+}
+func (UnimplementedLedgerServiceServer) ReopenPeriod(context.Context, *ReopenPeriodRequest) (*ReopenPeriodResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReopenPeriod not implemented")
+}
+func (UnimplementedLedgerServiceServer) ListPeriods(context.Context, *ListPeriodsRequest) (*ListPeriodsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPeriods not implemented")
 }
 func (UnimplementedLedgerServiceServer) mustEmbedUnimplementedLedgerServiceServer() {}
 func (UnimplementedLedgerServiceServer) testEmbeddedByValue()                       {}
@@ -400,6 +500,24 @@ func _LedgerService_GetTransfer_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LedgerService_GetBalance_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetBalanceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).GetBalance(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_GetBalance_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).GetBalance(ctx, req.(*GetBalanceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LedgerService_ListAccounts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListAccountsRequest)
 	if err := dec(in); err != nil {
@@ -472,6 +590,60 @@ func _LedgerService_GetTrialBalance_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LedgerService_ClosePeriod_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ClosePeriodRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).ClosePeriod(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_ClosePeriod_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).ClosePeriod(ctx, req.(*ClosePeriodRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_ReopenPeriod_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReopenPeriodRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).ReopenPeriod(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_ReopenPeriod_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).ReopenPeriod(ctx, req.(*ReopenPeriodRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_ListPeriods_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPeriodsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).ListPeriods(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_ListPeriods_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).ListPeriods(ctx, req.(*ListPeriodsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // LedgerService_ServiceDesc is the grpc.ServiceDesc for LedgerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -504,6 +676,10 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _LedgerService_GetTransfer_Handler,
 		},
 		{
+			MethodName: "GetBalance",
+			Handler:    _LedgerService_GetBalance_Handler,
+		},
+		{
 			MethodName: "ListAccounts",
 			Handler:    _LedgerService_ListAccounts_Handler,
 		},
@@ -518,6 +694,18 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetTrialBalance",
 			Handler:    _LedgerService_GetTrialBalance_Handler,
+		},
+		{
+			MethodName: "ClosePeriod",
+			Handler:    _LedgerService_ClosePeriod_Handler,
+		},
+		{
+			MethodName: "ReopenPeriod",
+			Handler:    _LedgerService_ReopenPeriod_Handler,
+		},
+		{
+			MethodName: "ListPeriods",
+			Handler:    _LedgerService_ListPeriods_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -27,7 +27,7 @@ from payments.options.v1 import options_pb2 as payments_dot_options_dot_v1_dot_o
 from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&payments/events/v1/ledger_events.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x97\x02\n\x11LedgerBatchPosted\x12\x19\n\x08\x62\x61tch_no\x18\x01 \x01(\x03R\x07\x62\x61tchNo\x12%\n\x0etransfer_count\x18\x02 \x01(\x05R\rtransferCount\x12#\n\raccount_count\x18\x03 \x01(\x05R\x0c\x61\x63\x63ountCount\x12/\n\x06totals\x18\x04 \x03(\x0b\x32\x17.payments.type.v1.MoneyR\x06totals\x12;\n\x0brecorded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrecordedAt:-\x92\xe7\x18)\n\x13ledger.batch.posted\x10\x01\x1a\x06ledger\"\x08\x62\x61tch_nob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&payments/events/v1/ledger_events.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x97\x02\n\x11LedgerBatchPosted\x12\x19\n\x08\x62\x61tch_no\x18\x01 \x01(\x03R\x07\x62\x61tchNo\x12%\n\x0etransfer_count\x18\x02 \x01(\x05R\rtransferCount\x12#\n\raccount_count\x18\x03 \x01(\x05R\x0c\x61\x63\x63ountCount\x12/\n\x06totals\x18\x04 \x03(\x0b\x32\x17.payments.type.v1.MoneyR\x06totals\x12;\n\x0brecorded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrecordedAt:-\x92\xe7\x18)\n\x13ledger.batch.posted\x10\x01\x1a\x06ledger\"\x08\x62\x61tch_no\"\xbe\x02\n\x12LedgerPeriodClosed\x12#\n\rcurrency_code\x18\x01 \x01(\tR\x0c\x63urrencyCode\x12\x41\n\x0e\x63losed_through\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rclosedThrough\x12N\n\x15\x63losed_through_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x13\x63losedThroughBefore\x12;\n\x0brecorded_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrecordedAt:3\x92\xe7\x18/\n\x14ledger.period.closed\x10\x01\x1a\x06ledger\"\rcurrency_code\"\xda\x02\n\x14LedgerPeriodReopened\x12#\n\rcurrency_code\x18\x01 \x01(\tR\x0c\x63urrencyCode\x12\x41\n\x0e\x63losed_through\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rclosedThrough\x12N\n\x15\x63losed_through_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x13\x63losedThroughBefore\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\x12;\n\x0brecorded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrecordedAt:5\x92\xe7\x18\x31\n\x16ledger.period.reopened\x10\x01\x1a\x06ledger\"\rcurrency_codeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LEDGERBATCHPOSTED']._loaded_options = None
   _globals['_LEDGERBATCHPOSTED']._serialized_options = b'\222\347\030)\n\023ledger.batch.posted\020\001\032\006ledger\"\010batch_no'
+  _globals['_LEDGERPERIODCLOSED']._loaded_options = None
+  _globals['_LEDGERPERIODCLOSED']._serialized_options = b'\222\347\030/\n\024ledger.period.closed\020\001\032\006ledger\"\rcurrency_code'
+  _globals['_LEDGERPERIODREOPENED']._loaded_options = None
+  _globals['_LEDGERPERIODREOPENED']._serialized_options = b'\222\347\0301\n\026ledger.period.reopened\020\001\032\006ledger\"\rcurrency_code'
   _globals['_LEDGERBATCHPOSTED']._serialized_start=160
   _globals['_LEDGERBATCHPOSTED']._serialized_end=439
+  _globals['_LEDGERPERIODCLOSED']._serialized_start=442
+  _globals['_LEDGERPERIODCLOSED']._serialized_end=760
+  _globals['_LEDGERPERIODREOPENED']._serialized_start=763
+  _globals['_LEDGERPERIODREOPENED']._serialized_end=1109
 # @@protoc_insertion_point(module_scope)

@@ -23,7 +23,7 @@ from services.runtime.errors import NotFound
 
 async def account_balance(work: UnitOfWork, account_id: str, as_of: AsOf) -> list[BalanceLine]:
     """Add one account up. Raises NotFound."""
-    lines = await store.sum_balances(work, AccountRange.one(account_id), as_of)
+    lines = await _sum(work, AccountRange.one(account_id), as_of)
     if not lines:
         raise NotFound("account", account_id)
     return lines
@@ -38,7 +38,7 @@ async def prefix_balance(work: UnitOfWork, prefix: str, as_of: AsOf) -> list[Bal
     accounts = AccountRange.beginning_with(prefix)
     if await store.count_accounts(work, accounts, ACCOUNTS_MAX + 1) > ACCOUNTS_MAX:
         raise too_many_accounts(prefix)
-    lines = await store.sum_balances(work, accounts, as_of)
+    lines = await _sum(work, accounts, as_of)
     return sorted(lines, key=lambda line: (line.sums.currency_code, line.sums.type))
 
 
@@ -48,8 +48,14 @@ async def trial_balance(work: UnitOfWork, as_of: AsOf) -> list[CurrencySums]:
     Raises:
         AmountOverflow: a sum is beyond 64 bits.
     """
-    lines = await store.sum_balances(work, ALL_ACCOUNTS, as_of)
+    lines = await _sum(work, ALL_ACCOUNTS, as_of)
     return add_up(line.sums for line in lines)
+
+
+async def _sum(work: UnitOfWork, accounts: AccountRange, as_of: AsOf) -> list[BalanceLine]:
+    if as_of.is_now:
+        return await store.sum_balances(work, accounts)
+    return await store.sum_balances_at(work, accounts, as_of)
 
 
 async def load_timelines(

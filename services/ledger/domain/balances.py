@@ -101,13 +101,13 @@ class Bounds:
     day: date
     month: date
 
-    @property
-    def day_starts_at(self) -> datetime:
-        """The first instant of the day."""
-        return datetime.combine(self.day, time(), UTC)
-
 
 def bounds(instant: datetime) -> Bounds:
     """Cut an instant into what whole days and months do not hold."""
     in_utc = instant.astimezone(UTC)
     return Bounds(in_utc, in_utc.date(), month_of(in_utc).date())
+
+
+def day_start(day: date) -> datetime:
+    """Return the first instant of a day, in UTC."""
+    return datetime.combine(day, time(), UTC)

@@ -37,7 +37,7 @@ class PeriodNotClosed(DomainError):
     reason = "PERIOD_NOT_CLOSED"
     state_dependent = True
     currency_code: str
-    closed_through: str | None
+    closed_through: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

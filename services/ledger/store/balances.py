@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from services.ledger.domain.accounts import AccountType
-from services.ledger.domain.balances import AccountRange, AsOf, BalanceLine, bounds
+from services.ledger.domain.balances import AccountRange, AsOf, BalanceLine, bounds, day_start
 from services.ledger.domain.posting import Balance
 from services.ledger.domain.timelines import Timeline
 from services.ledger.domain.trial_balance import TypeSums
@@ -25,20 +26,62 @@ async def count_accounts(work: UnitOfWork, accounts: AccountRange, most: int) ->
     return int((await work.execute(_SQL["count_accounts"], parameters)).scalar_one())
 
 
-async def sum_balances(work: UnitOfWork, accounts: AccountRange, as_of: AsOf) -> list[BalanceLine]:
-    """Add accounts up by currency and type; in the snapshot of the transaction."""
-    parameters = _range(work, accounts)
-    if as_of.is_now:
-        return [
-            BalanceLine(_sums(row), int(row.debits_pending), int(row.credits_pending))
-            for row in await work.execute(_SQL["sum_balances"], parameters)
-        ]
-    work.later(_SQL["by_key"])
-    # Planned for its values: those of an infinite bound, or of a whole tenant, are no others' measure.
-    rows = await work.execute(
-        _SQL["sum_balances_at"], {**parameters, **_times(as_of)}, prepare=False
+async def sum_balances(work: UnitOfWork, accounts: AccountRange) -> list[BalanceLine]:
+    """Add accounts up by currency and type, as they stand now."""
+    return [
+        BalanceLine(_sums(row), int(row.debits_pending), int(row.credits_pending))
+        for row in await work.execute(_SQL["sum_balances"], _range(work, accounts))
+    ]
+
+
+async def sum_balances_at(
+    work: UnitOfWork, accounts: AccountRange, as_of: AsOf
+) -> list[BalanceLine]:
+    """Add accounts up by currency and type, as of a time; in the snapshot of the transaction, which must be one."""
+    parameters = {**_range(work, accounts), **_times(as_of)}
+    names = ["sum_days"] if as_of.effective_at else []
+    names += ["sum_recorded_days", "sum_entries_of_recorded_day"] if as_of.recorded_at else []
+    work.later(_SQL["by_value"])
+    # The months are read in one scan of all accounts, what follows account by account.
+    months, _, *rest = await work.execute_all(
+        (_SQL["sum_months"], parameters),
+        (_SQL["by_key"], {}),
+        *((_SQL[name], parameters) for name in names),
     )
-    return [BalanceLine(_sums(row)) for row in rows]
+    sums = list(months)
+    answers = dict(zip(names, map(list, rest), strict=True))
+    names = []
+    if any(row.unsummed for row in sums):
+        names.append("sum_unsummed_entries")
+    recorded = [
+        day
+        for row in answers.get("sum_days", ())
+        for day in (row.first_recorded, row.last_recorded)
+        if day is not None
+    ]
+    if recorded:
+        names.append("sum_entries_of_day")
+        parameters |= {
+            "some_from": day_start(min(recorded)),
+            "some_before": day_start(max(recorded)) + timedelta(days=1),
+        }
+    if names:
+        more = await work.execute_all(*((_SQL[name], parameters) for name in names))
+        answers |= zip(names, map(list, more), strict=True)
+    return _added_up(sums, answers.values())
+
+
+def _added_up(months: Sequence[Any], others: Iterable[Sequence[Any]]) -> list[BalanceLine]:
+    sums = {(row.currency_code, row.type): _sums(row) for row in months}
+    for rows in others:
+        for row in rows:
+            before = sums[row.currency_code, row.type]
+            sums[row.currency_code, row.type] = replace(
+                before,
+                debits_minor=before.debits_minor + int(row.debits),
+                credits_minor=before.credits_minor + int(row.credits),
+            )
+    return [BalanceLine(each) for each in sums.values()]
 
 
 def _range(work: UnitOfWork, accounts: AccountRange) -> dict[str, Any]:
@@ -60,7 +103,7 @@ def _bounds(name: str, instant: datetime | None) -> dict[str, Any]:
         f"{name}_at": cut.instant,
         f"{name}_day": cut.day,
         f"{name}_month": cut.month,
-        f"{name}_from": cut.day_starts_at,
+        f"{name}_from": day_start(cut.day),
     }
 
 
@@ -85,6 +128,8 @@ async def read_timelines(
         "times": list(times),
         "first_at": times[0],
     }
+    work.later(_SQL["by_key"])
+    work.later(_SQL["by_value"])
     spans: dict[str, tuple[list[int], list[int]]] = {b.account_id: ([], []) for b in balances}
     for account_id, _, low, high in (
         await work.execute(_SQL["read_timelines"], parameters)

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
@@ -36,6 +36,7 @@ from services.cli.commands.payments import create_payment, external_request
 
 PERIOD = periods.parse("2026-01")
 USED_AT = datetime(2026, 1, 15, tzinfo=UTC)
+CLOSED_THROUGH = datetime(2019, 12, 31, tzinfo=UTC)
 SETTLES_WITHIN_S = 30.0
 # What every tenant calls the same: names are each tenant's own.
 SHARED_ORG = "shared-org"
@@ -253,6 +254,14 @@ class Estate:
         posting = ledger_service_pb2.PostTransfersRequest(transfers=[hold])
         (posted,) = client.call(stub.PostTransfers, posting).results
         assert posted.result == ledger_service_pb2.TRANSFER_RESULT_OK
+        close = ledger_service_pb2.ClosePeriodRequest(request_id=str(uuid4()), currency_code="USD")
+        close.closed_through.FromDatetime(CLOSED_THROUGH)
+        client.call(stub.ClosePeriod, close)
+        reopen = ledger_service_pb2.ReopenPeriodRequest(
+            request_id=str(uuid4()), currency_code="USD", reason=self.name("late invoice")
+        )
+        reopen.closed_through.FromDatetime(CLOSED_THROUGH - timedelta(days=31))
+        client.call(stub.ReopenPeriod, reopen)
 
     def _pay(self, client: Client) -> None:
         body = external_request(

@@ -52,6 +52,7 @@ OWNERS_FUNCTIONS = {
     "ledger.claim_due": "names holds whose time is over, a few at a time, and their chain of calls",
     "ledger.due_lag": "counts holds that are over, of all tenants, and says since when",
     "ledger.make_months": "makes partitions of months to come, which nobody has a right on, a few at a time",
+    "ledger.unsummed_accounts": "names accounts whose sums are behind, a few at a time, nothing of what they hold",
     "mesh.end_keys_made_by": "ends what a key of the transaction's tenant has made, of whichever tenant",
     "mesh.hold_api_key": "tells whether the key of a given id works, and holds it: its maker may be another tenant's",
     "mesh.is_of_key": "says of two keys, of any tenant, whether one was made with the other",

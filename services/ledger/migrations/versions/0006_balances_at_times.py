@@ -23,7 +23,7 @@ CREATE TABLE ledger.account_day (
   credits       bigint   NOT NULL CHECK (credits >= 0),
   first_seq     bigint   NOT NULL CHECK (first_seq > 0),
   last_seq      bigint   NOT NULL CHECK (last_seq >= first_seq),
-  PRIMARY KEY (tenant_id, account_id, grain, effective_day, recorded_day)
+  PRIMARY KEY (tenant_id, grain, account_id, effective_day, recorded_day)
 )
 """
 _BY_RECORDED_DAY = (

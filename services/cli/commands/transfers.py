@@ -82,6 +82,9 @@ _OF_HOLD = (
 )
 # What helps, where the name of a refusal does not say so.
 _HELP = {
+    ledger_service_pb2.TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD: (
+        "give a later --effective-at, or open the books again; how far they are closed: tollmesh ledger periods list"
+    ),
     ledger_service_pb2.TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE: (
         "a hold may be --multi-capture; what captures or voids one is neither that, nor balancing, nor closing"
     ),

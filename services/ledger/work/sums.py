@@ -20,8 +20,9 @@ ACCOUNTS_LOOKED_AT = 2_000
 ACCOUNTS_SUMMED = 100
 ENTRIES_SUMMED = 2_000
 REST_SECONDS = 3.0
-# Rests so much longer than it has worked: looking at a million accounts takes seconds.
+# Rests so much longer than it has worked, up to a minute: looking at a million accounts takes seconds.
 REST_TIMES_WORK = 9
+REST_SECONDS_MAX = 60.0
 _BEFORE_ALL = ("", "")
 
 
@@ -61,9 +62,9 @@ class Sums:
         self._worked_seconds += self._clock() - began
         if goes_on:
             return 0.0
-        rest = max(REST_SECONDS, self._worked_seconds * REST_TIMES_WORK)
+        rest = min(self._worked_seconds * REST_TIMES_WORK, REST_SECONDS_MAX)
         self._worked_seconds = 0.0
-        return rest
+        return max(REST_SECONDS, rest)
 
     async def _step(self) -> bool:
         """Look at the next accounts and sum what they have; False when the last ones have been looked at."""

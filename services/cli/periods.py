@@ -11,6 +11,7 @@ from services.cli.errors import EXIT_USAGE, CliError
 from services.runtime import moments
 
 HELP = "a day (2023-11-16), a month (2023-11), or two ISO 8601 times joined by a slash; UTC unless a zone is given"
+INSTANT_HELP = "2023-11-16T12:30:00, or a day or a month for its end; UTC unless a zone is given"
 _MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ZONE = re.compile(r"([Zz]|[+-][0-9:]+)$")
@@ -54,6 +55,22 @@ def _option(name: str, text: str) -> datetime:
         raise CliError(
             f"{name} {text!r} is not a time: write 2023-11-16 or 2023-11-16T12:30:00; UTC unless a zone is given",
             exit_code=EXIT_USAGE,
+        ) from error
+
+
+def last_instant(option: str, text: str) -> datetime:
+    """Read an instant: a day or a month means its last microsecond, as when books are looked at or closed.
+
+    Raises:
+        CliError: it is neither a time nor a day nor a month.
+    """
+    try:
+        if _MONTH.fullmatch(text) or _DAY.fullmatch(text):
+            return _bounds(text)[1] - timedelta(microseconds=1)
+        return moment(text)
+    except (ValueError, OverflowError) as error:
+        raise CliError(
+            f"{option} {text!r} is not a time: write {INSTANT_HELP}", exit_code=EXIT_USAGE
         ) from error
 
 

@@ -21,6 +21,7 @@ from services.ledger.work.chain import Chaining
 from services.ledger.work.holds import expiring
 from services.ledger.work.months import Months
 from services.ledger.work.scheduled import posting_due
+from services.ledger.work.sums import Sums
 from services.runtime import documents
 from services.runtime.secrets import SecretBox, parse_keys
 from services.runtime.service import Runtime, Service, Servicer
@@ -36,6 +37,7 @@ def build(runtime: Runtime) -> Service:
             posting_due(runtime.database, runtime.commands, runtime.telemetry),
             Months(runtime.database),
             Chaining(runtime.database),
+            Sums(runtime.database),
         ]
     )
     return Service(

@@ -10,17 +10,21 @@ from typing import Any
 from payments.events.v1.ledger_events_pb2 import (
     LedgerBalanceCrossed,
     LedgerBatchPosted,
+    LedgerPeriodClosed,
+    LedgerPeriodReopened,
     LedgerScheduledRefused,
     PostedReference,
 )
 from payments.type.v1.type_pb2 import Money
 
 from services.ledger.domain.monitors import Crossing
+from services.ledger.domain.periods import AccountingPeriod
 from services.ledger.domain.posting import Posting
 from services.ledger.domain.recipes.recipe import Recipe
 from services.ledger.domain.scheduled import ScheduledView
 from services.ledger.domain.transfers import Reference, Transfer, moved
 from services.ledger.messages import recipes
+from services.runtime.edge.values import stamp, stamp_or_none
 from services.runtime.money import MINOR_UNITS_MAX
 
 # Transfers that the event of a batch names by what they are for: an event is a hint, not the books.
@@ -112,3 +116,24 @@ def balance_crossed(crossing: Crossing, batch_no: int, now: datetime) -> LedgerB
 def recipe_document(recipe: Recipe) -> dict[str, Any]:
     """Write a recipe for the audit log."""
     return recipes.document(recipe)
+
+
+def period_closed(before: AccountingPeriod | None, after: AccountingPeriod) -> LedgerPeriodClosed:
+    """Tell that the books of a currency were closed further."""
+    return LedgerPeriodClosed(
+        currency_code=after.currency_code,
+        closed_through=stamp_or_none(after.closed_through),
+        closed_through_before=stamp_or_none(before.closed_through if before else None),
+        recorded_at=stamp(after.updated_at),
+    )
+
+
+def period_reopened(before: AccountingPeriod, after: AccountingPeriod) -> LedgerPeriodReopened:
+    """Tell that the books of a currency were opened again."""
+    return LedgerPeriodReopened(
+        currency_code=after.currency_code,
+        closed_through=stamp_or_none(after.closed_through),
+        closed_through_before=stamp_or_none(before.closed_through),
+        reason=after.reason,
+        recorded_at=stamp(after.updated_at),
+    )

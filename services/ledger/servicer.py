@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import grpc
-from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1 import ledger_service_pb2_grpc, monitor_pb2, scheduled_pb2
 
@@ -18,6 +17,7 @@ from services.ledger.app.chain import Chain
 from services.ledger.app.integrity import Asked, Integrity
 from services.ledger.app.ledger import Ledger
 from services.ledger.app.monitors import delete_monitor, put_monitor
+from services.ledger.app.periods import close_period, reopen_period
 from services.ledger.app.posting import reverse_transfer
 from services.ledger.app.recipe_posting import RecipePoster
 from services.ledger.app.recipes import Recipes
@@ -75,6 +75,15 @@ _DELETE_MONITOR = UseCase(
     delete_monitor,
     monitor_messages.deleted,
     monitor_pb2.DeleteBalanceMonitorResponse,
+)
+_CLOSE = UseCase(
+    "ledger.close_period", close_period, messages.closed, service_pb.ClosePeriodResponse
+)
+_REOPEN = UseCase(
+    "ledger.reopen_period",
+    reopen_period,
+    messages.reopened,
+    service_pb.ReopenPeriodResponse,
 )
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -352,10 +361,46 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         self, request: service_pb.GetTrialBalanceRequest, context: _Context
     ) -> service_pb.GetTrialBalanceResponse:
         """Add all accounts up."""
-        recorded_at, currencies = await self._ledger.trial_balance()
-        balance = pb.TrialBalance(currencies=map(messages.currency_sums, currencies))
-        balance.recorded_at.FromDatetime(recorded_at)
-        return service_pb.GetTrialBalanceResponse(trial_balance=balance)
+        as_of = messages.as_of(request)
+        now, currencies = await self._ledger.trial_balance(as_of)
+        return messages.trial_balance(now, as_of, currencies)
+
+    async def GetBalance(
+        self, request: service_pb.GetBalanceRequest, context: _Context
+    ) -> service_pb.GetBalanceResponse:
+        """Add one account up, or all whose names begin alike."""
+        as_of = messages.as_of(request)
+        if request.account_id:
+            now, lines = await self._ledger.account_balance(request.account_id, as_of)
+        else:
+            now, lines = await self._ledger.prefix_balance(request.account_prefix, as_of)
+        return messages.balance(now, as_of, lines)
+
+    async def ClosePeriod(
+        self, request: service_pb.ClosePeriodRequest, context: _Context
+    ) -> service_pb.ClosePeriodResponse:
+        """Close the books of a currency through an instant."""
+        command = messages.closing_of(request)
+        return await self._commands.run(_CLOSE, command, request)
+
+    async def ReopenPeriod(
+        self, request: service_pb.ReopenPeriodRequest, context: _Context
+    ) -> service_pb.ReopenPeriodResponse:
+        """Open the books of a currency again."""
+        command = messages.reopening_of(request)
+        return await self._commands.run(_REOPEN, command, request)
+
+    async def ListPeriods(
+        self, request: service_pb.ListPeriodsRequest, context: _Context
+    ) -> service_pb.ListPeriodsResponse:
+        """List how far the books are closed, by currency."""
+        page = Page.of(request, "periods", {"currency_code": str})
+        after = page.after.get("currency_code", "")
+        found = await self._ledger.list_periods(after, page.limit)
+        periods, token = page.cut(found, lambda period: {"currency_code": period.currency_code})
+        return service_pb.ListPeriodsResponse(
+            periods=map(messages.accounting_period, periods), next_page_token=token
+        )
 
     async def GetLedgerHead(
         self, request: service_pb.GetLedgerHeadRequest, context: _Context

@@ -32,6 +32,7 @@ account = Table(
     Column("metadata", JSONB, nullable=False),
     Column("floor_minor", BigInteger),
     Column("ceiling_minor", BigInteger),
+    Column("limits_at_every_instant", Boolean, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
 )
 

@@ -77,6 +77,13 @@ def create(
             help="highest balance in major units, zero or more: 500.00 on a receivable is a credit line"
         ),
     ] = "",
+    every_instant: Annotated[
+        bool,
+        typer.Option(
+            "--limits-at-every-instant",
+            help="keep the limits at each instant, so that nothing back in time overdraws a day that is over",
+        ),
+    ] = False,
     metadata: Annotated[list[str] | None, typer.Option(help="key=value; may be repeated")] = None,
     file: Annotated[
         str,
@@ -102,9 +109,10 @@ def create(
         owner=owner,
         metadata=metadata_of(metadata or []),
     )
-    if no_overdraft or no_overpayment:
+    if no_overdraft or no_overpayment or every_instant:
         account.flags.debits_must_not_exceed_credits = no_overdraft
         account.flags.credits_must_not_exceed_debits = no_overpayment
+        account.flags.limits_at_every_instant = every_instant
     if floor:
         lowest = amounts.parse("--floor", floor, currency, amounts.Range.NOT_POSITIVE)
         account.limits.floor.CopyFrom(lowest)
@@ -252,6 +260,7 @@ def limits(account: ledger_pb2.Account) -> str:
         "no overpayment": flags.credits_must_not_exceed_debits,
         f"floor {amount(account, bounds.floor.minor_units)}": bounds.HasField("floor"),
         f"ceiling {amount(account, bounds.ceiling.minor_units)}": bounds.HasField("ceiling"),
+        "at every instant": flags.limits_at_every_instant,
         "closed": flags.closed,
     }
     return ", ".join(name for name, is_set in found.items() if is_set)

@@ -10,8 +10,8 @@ from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb
 
 from services.cli import references
 from services.cli.client import Client, Session
-from services.cli.commands import accounts as accounts_group
 from services.cli.commands import (
+    accounting_periods,
     books,
     holds,
     integrity,
@@ -22,6 +22,8 @@ from services.cli.commands import (
     statements,
     transfers,
 )
+from services.cli.commands import accounts as accounts_group
+from services.cli.commands import balances as balances_group
 from services.cli.output import (
     Format,
     OutputOption,
@@ -149,22 +151,31 @@ def _show_transfer(found: ledger_pb2.RecordedTransfer, output: Format) -> None:
 
 
 @ledger.command("trial-balance")
-def trial_balance(output: OutputOption = Format.TABLE) -> None:
-    """Show that debits equal credits, by currency and type of account."""
+def trial_balance(
+    effective_at: balances_group.EffectiveAtOption = "",
+    recorded_at: balances_group.RecordedAtOption = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show that debits equal credits, by currency and type of account: now, or as of any time."""
     with Client(Session.find()) as client:
-        found = get_trial_balance(client)
+        found = get_trial_balance(client, effective_at, recorded_at)
     if output is Format.JSON:
         print_json(found)
-    else:
-        show_trial_balance(found)
+        return
+    show_trial_balance(found)
+    if effective_at or recorded_at:
+        at = found.effective_at if found.HasField("effective_at") else None
+        say(balances_group.as_of(at, found.recorded_at))
 
 
-def get_trial_balance(client: Client) -> ledger_pb2.TrialBalance:
-    """Read the trial balance."""
+def get_trial_balance(
+    client: Client, effective_at: str = "", recorded_at: str = ""
+) -> ledger_pb2.TrialBalance:
+    """Read the trial balance, now or as of the times of two options."""
+    request = ledger_service_pb2.GetTrialBalanceRequest()
+    balances_group.ask_as_of(request, effective_at, recorded_at)
     stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
-    return client.call(
-        stub.GetTrialBalance, ledger_service_pb2.GetTrialBalanceRequest()
-    ).trial_balance
+    return client.call(stub.GetTrialBalance, request).trial_balance
 
 
 def show_trial_balance(found: ledger_pb2.TrialBalance) -> None:
@@ -197,5 +208,7 @@ def register(app: typer.Typer) -> None:
     integrity.register(ledger)
     scheduled.register(ledger)
     monitors.register(ledger)
+    balances_group.register(ledger)
+    accounting_periods.register(ledger)
     accounts_group.register(app)
     app.add_typer(ledger, name="ledger")

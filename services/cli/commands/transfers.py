@@ -68,6 +68,7 @@ BURNING = (
     *_NO_ACCOUNT,
     *_CLOSED,
     *_LIMITED,
+    ledger_service_pb2.TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD,
     ledger_service_pb2.TRANSFER_RESULT_PENDING_TRANSFER_NOT_FOUND,
     _FAILED_BEFORE,
 )
@@ -86,6 +87,9 @@ _HELP = {
     ),
     ledger_service_pb2.TRANSFER_RESULT_LINKED_EVENT_HAS_DIFFERENT_NOT_BEFORE: (
         "the members of a chain are all posted at once: give them the same not_before"
+    ),
+    ledger_service_pb2.TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD: (
+        "give a later --effective-at, or open the books again; how far they are closed: tollmesh ledger periods list"
     ),
     ledger_service_pb2.TRANSFER_RESULT_FLAGS_ARE_MUTUALLY_EXCLUSIVE: (
         "a hold may be --multi-capture; what captures or voids one is neither that, nor balancing, nor closing"

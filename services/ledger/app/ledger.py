@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from services.ledger.app import reads, statements
+from services.ledger.app import balances, reads, statements
 from services.ledger.app.accounts import create_accounts
 from services.ledger.app.posting import post_transfers
 from services.ledger.domain.accounts import (
@@ -18,8 +18,10 @@ from services.ledger.domain.accounts import (
     EntryFilter,
     EntryPlace,
 )
+from services.ledger.domain.balances import AsOf, BalanceLine
 from services.ledger.domain.holds import TransferView
 from services.ledger.domain.monitors import MonitorView
+from services.ledger.domain.periods import AccountingPeriod
 from services.ledger.domain.posting import Verdict
 from services.ledger.domain.reads import (
     EntriesWanted,
@@ -37,8 +39,16 @@ from services.ledger.domain.statements import (
     StatementWanted,
 )
 from services.ledger.domain.transfers import Malformed, Transfer, can_share
-from services.ledger.domain.trial_balance import CurrencySums, add_up
-from services.ledger.store import accounts, entries, monitors, posting, scheduled, transfers
+from services.ledger.domain.trial_balance import CurrencySums
+from services.ledger.store import (
+    accounts,
+    entries,
+    monitors,
+    periods,
+    posting,
+    scheduled,
+    transfers,
+)
 from services.runtime.commands import Commands
 from services.runtime.contracts import INVARIANT
 from services.runtime.database import Database
@@ -178,14 +188,31 @@ class Ledger:
                         raise NotFound("account", account_id)
             return await entries.export_entries(work, wanted, after, limit)
 
-    async def trial_balance(self) -> tuple[datetime, list[CurrencySums]]:
+    async def account_balance(
+        self, account_id: str, as_of: AsOf
+    ) -> tuple[datetime, list[BalanceLine]]:
+        """Add one account up, and say by when. Raises NotFound."""
+        async with self._database.read() as work:
+            return work.now, await balances.account_balance(work, account_id, as_of)
+
+    async def prefix_balance(self, prefix: str, as_of: AsOf) -> tuple[datetime, list[BalanceLine]]:
+        """Add the accounts up whose names begin alike, and say by when. Raises TooManyAccounts."""
+        async with self._database.read() as work:
+            return work.now, await balances.prefix_balance(work, prefix, as_of)
+
+    async def list_periods(self, after: str, limit: int) -> list[AccountingPeriod]:
+        """List the periods behind a currency, by currency."""
+        async with self._database.read() as work:
+            return await periods.list_periods(work, after, limit)
+
+    async def trial_balance(self, as_of: AsOf) -> tuple[datetime, list[CurrencySums]]:
         """Add up all accounts in one snapshot, and say when; a difference is reported as a violation.
 
         Raises:
             AmountOverflow: a sum is beyond 64 bits.
         """
         async with self._database.read() as work:
-            now, currencies = work.now, add_up(await entries.sum_accounts(work))
+            now, currencies = work.now, await balances.trial_balance(work, as_of)
         for item in currencies:
             if item.difference.minor_units:
                 message = f"debits and credits of {item.currency_code} differ: {item.difference}"

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
 from services.ledger.app.accounts import create_accounts
+from services.ledger.app.balances import load_timelines
 from services.ledger.app.posting import post_transfers
 from services.ledger.domain import payments
 from services.ledger.domain.payments import Booking, Charge
 from services.ledger.domain.posting import Books, evaluate
 from services.ledger.domain.transfers import Transfer, TransferResult
-from services.ledger.store import monitors
+from services.ledger.store import monitors, periods
 from services.ledger.store import posting as store
 from services.runtime.database import UnitOfWork
 
 # A booking passes over ids that somebody else has taken, but not for ever.
 BOOKING_TRIES = 100
+_CLOSED = TransferResult.EFFECTIVE_AT_IN_CLOSED_PERIOD
 PAYMENTS_IN_BOOKS = "ledger/payments-in-books"
 PAYMENT_IN_SUSPENSE = "ledger/payment-in-suspense"
 
@@ -54,17 +58,19 @@ async def check_payment(work: UnitOfWork, payment_id: str, kept_minor: int) -> N
 async def _book(work: UnitOfWork, booking: Booking, payment_id: str) -> Transfer:
     """Post a booking once, where the books take it.
 
-    What a processor did cannot be refused afterwards, so an account that refuses is passed over.
+    What a processor did cannot be refused afterwards, so an account that refuses is passed over, and what would take
+    effect in a closed period takes effect now. Periods are locked before all else, as in every batch.
 
     Raises:
         PaymentNotBookable: no account takes it, or others have taken all of its ids.
     """
     round_no = 0
+    closed_through = await periods.share(work)
     for _ in range(BOOKING_TRIES):
         transfer_id = booking.transfer_id(round_no)
         known = (await store.read_known(work, {transfer_id: set()})).get(transfer_id)
         if known is None:
-            transfer = await _placed(work, booking, transfer_id, payment_id)
+            transfer = await _placed(work, booking, transfer_id, payment_id, closed_through)
             (verdict,) = (await post_transfers([transfer], work)).verdicts
             if verdict.result is TransferResult.OK:
                 _tell_of_suspense(work, transfer, payment_id)
@@ -78,7 +84,11 @@ async def _book(work: UnitOfWork, booking: Booking, payment_id: str) -> Transfer
 
 
 async def _placed(
-    work: UnitOfWork, booking: Booking, transfer_id: UUID, payment_id: str
+    work: UnitOfWork,
+    booking: Booking,
+    transfer_id: UUID,
+    payment_id: str,
+    closed_through: Mapping[str, datetime],
 ) -> Transfer:
     """Find accounts that take a booking, create those that are missing and lock their balances.
 
@@ -95,9 +105,14 @@ async def _placed(
             continue
         transfer = booking.transfer(transfer_id, debit, credit)
         balances = await store.lock_balances(work, {debit.account_id, credit.account_id})
-        (verdict,) = evaluate([transfer], Books(balances, work.now)).verdicts
+        await load_timelines(work, balances.values(), [transfer])
+        books = Books(balances, work.now, closed_through=closed_through)
+        (verdict,) = evaluate([transfer], books).verdicts
         if verdict.result is TransferResult.OK:
             return transfer
+        if verdict.result is _CLOSED and booking.effective_at is not None:
+            booking = replace(booking, effective_at=None)
+            continue
         at_debit = payments.debit_is_at_fault(verdict.result)
         if at_debit is None:
             raise payments.not_bookable(payment_id, str(transfer_id), verdict.result.name)

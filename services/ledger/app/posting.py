@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from services.ledger import facts
+from services.ledger.app.balances import load_timelines
 from services.ledger.app.monitors import tell_crossings
 from services.ledger.domain import measures
 from services.ledger.domain.holds import HoldState, TransferView
@@ -37,7 +38,7 @@ SLICE_ITEMS = 100
 
 
 async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork) -> Evaluation:
-    """Post a batch within a transaction. Locks: transfer ids, holds, then balances, each in sorted order."""
+    """Post a batch within a transaction. Locks: periods, transfer ids, holds, then balances, each in sorted order."""
     transfers = [item for item in batch if isinstance(item, Transfer)]
     contents = [
         fingerprint(item) if isinstance(item, Transfer) else b""
@@ -60,12 +61,14 @@ async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork
     }
     known = await scheduled.with_waiting(work, await store.read_known(work, others), others)
     no_holds = await _late_holds(work, claimed, pending_ids - between.keys())
+    await load_timelines(work, claimed.balances.values(), transfers)
     books = Books(
         claimed.balances,
         work.now,
         known=known,
         holds=claimed.holds,
         no_holds=no_holds,
+        closed_through=claimed.closed_through,
         prefixes=[monitor.account_prefix for monitor in claimed.monitors],
     )
     evaluation = await aside(len(batch), evaluate, batch, books, contents)

@@ -53,11 +53,13 @@ class Flags:
         debits_must_not_exceed_credits: a debit beyond the credits is refused.
         credits_must_not_exceed_debits: a credit beyond the debits is refused.
         closed: every transfer is refused.
+        limits_at_every_instant: limits hold at each instant of effective time, not only for the final balance.
     """
 
     debits_must_not_exceed_credits: bool = False
     credits_must_not_exceed_debits: bool = False
     closed: bool = False
+    limits_at_every_instant: bool = False
 
 
 NO_ACCOUNT_FLAGS = Flags()

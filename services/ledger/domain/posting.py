@@ -17,6 +17,7 @@ from services.ledger.domain.holds import Hold, HoldState
 from services.ledger.domain.monitors import Trail, watched
 from services.ledger.domain.rules import beyond_limits, capped, closed, currencies, fits
 from services.ledger.domain.scheduled import Scheduled, not_before_refusal
+from services.ledger.domain.timelines import Timeline
 from services.ledger.domain.transfers import (
     BURNING,
     Kind,
@@ -39,6 +40,8 @@ class Balance:
     """A locked account while its batch is judged. Sums in minor units; `last_seq` counts its entries.
 
     `closed` says whether it is closed now; its flags, whether it was created so. `monitored`: a monitor names it.
+    `timeline` is of an account that keeps its limits at every instant, and begins with the first one that its batch is
+    about.
     """
 
     account_id: str
@@ -52,6 +55,7 @@ class Balance:
     credits_pending: int = 0
     closed: bool = False
     limits: Limits = NO_LIMITS
+    timeline: Timeline | None = None
     monitored: bool = False
 
     @property
@@ -164,6 +168,7 @@ class Books:
         known: what earlier batches left of its ids.
         holds: the holds that it posts or voids.
         no_holds: the transfers that it takes for holds and that are none.
+        closed_through: by currency, the last instant at which nothing can take effect any more.
         prefixes: how the accounts begin that monitors watch, besides those that are monitored by name.
     """
 
@@ -173,6 +178,16 @@ class Books:
     holds: Mapping[UUID, Hold] = field(default_factory=dict)
     no_holds: Collection[UUID] = ()
     prefixes: Sequence[str] = ()
+    closed_through: Mapping[str, datetime] = field(default_factory=dict)
+
+    def effective_at(self, transfer: Transfer) -> datetime:
+        """Return when a transfer takes effect: as given, or now."""
+        return transfer.effective_at or self.now
+
+    def period_closed(self, transfer: Transfer, currency_code: str) -> bool:
+        """True when a transfer would take effect in a period that is closed."""
+        closed_through = self.closed_through.get(currency_code)
+        return closed_through is not None and self.effective_at(transfer) <= closed_through
 
 
 def evaluate(
@@ -254,6 +269,7 @@ class _Evaluator:
             or amount <= 0
             or debit.debits_posted + debit.debits_pending + amount > MINOR_UNITS_MAX
             or credit.credits_posted + credit.credits_pending + amount > MINOR_UNITS_MAX
+            or self.books.closed_through
             or transfer_id in self.posted
             or transfer_id in self.outcome.burnt
             or transfer_id in self.outcome.scheduled
@@ -383,15 +399,22 @@ class _Evaluator:
         refused = fits(asked, debit, credit)
         if refused:
             return refused
+        is_hold = asked.kind is Kind.PENDING
+        if not is_hold and self.books.period_closed(asked, debit.currency_code):
+            return _R.EFFECTIVE_AT_IN_CLOSED_PERIOD
         resolved = capped(asked, debit, credit)
         if isinstance(resolved, TransferResult):
             # Nothing moves, so no sum overflows: of the rules that come first only that of the timeout is left.
             return self._timeout_overflow(asked) or resolved
-        refused = self._overflow(resolved, debit, credit) or beyond_limits(resolved, debit, credit)
+        # A hold counts from now on, whenever what is posted of it will take effect.
+        since = self.books.now if is_hold else self.books.effective_at(asked)
+        refused = self._overflow(resolved, debit, credit) or beyond_limits(
+            resolved, debit, credit, since, self.books.now
+        )
         if refused:
             return refused
-        self._remember(debit, credit, None, opens=asked.kind is Kind.PENDING)
-        if asked.kind is Kind.PENDING:
+        self._remember(debit, credit, None, opens=is_hold)
+        if is_hold:
             self._hold(index, asked, resolved, debit, credit)
         else:
             self._post(index, asked, resolved, debit, credit)
@@ -407,8 +430,13 @@ class _Evaluator:
     def _post(
         self, index: int, asked: Transfer, resolved: Transfer, debit: Balance, credit: Balance
     ) -> None:
-        debit.debits_posted += moved(resolved)
-        credit.credits_posted += moved(resolved)
+        amount, at = moved(resolved), self.books.effective_at(resolved)
+        debit.debits_posted += amount
+        credit.credits_posted += amount
+        if debit.timeline is not None:
+            debit.timeline = debit.timeline.moved(at, amount)
+        if credit.timeline is not None:
+            credit.timeline = credit.timeline.moved(at, -amount)
         self._accept(index, asked, resolved, _next_leg(debit), _next_leg(credit))
 
     def _hold(
@@ -436,7 +464,10 @@ class _Evaluator:
         self._accept(index, asked, resolved, None, None)
 
     def _end_hold(self, index: int, asked: Transfer) -> TransferResult:
-        """Judge a transfer that posts or voids a hold, and do it. Limits were kept when the hold was made."""
+        """Judge a transfer that posts or voids a hold, and do it.
+
+        Limits were kept when the hold was made; at instants before now it did not stand yet.
+        """
         hold = ending_refusal(asked) or self._hold_of(asked.pending_id)
         if isinstance(hold, TransferResult):
             return hold
@@ -448,9 +479,12 @@ class _Evaluator:
             refused = closed(debit, credit)
         if refused is not None:
             return refused
-        self._remember(debit, credit, hold, opens=False)
         resolved = hold.ending(asked)
         released = moved(resolved) if hold.multi_capture else hold.remaining_minor
+        refused = None if is_void else self._unpostable(resolved, debit, credit, released)
+        if refused is not None:
+            return refused
+        self._remember(debit, credit, hold, opens=False)
         release(hold, debit, credit, released, HoldState.VOIDED if is_void else HoldState.POSTED)
         if hold.transfer_id not in self.outcome.opened:
             self.outcome.moved_holds[hold.transfer_id] = hold
@@ -459,6 +493,17 @@ class _Evaluator:
         else:
             self._post(index, asked, resolved, debit, credit)
         return _R.OK
+
+    def _unpostable(
+        self, resolved: Transfer, debit: Balance, credit: Balance, released_minor: int
+    ) -> TransferResult | None:
+        """Judge what is posted of a hold by when it takes effect."""
+        if self.books.period_closed(resolved, debit.currency_code):
+            return _R.EFFECTIVE_AT_IN_CLOSED_PERIOD
+        if debit.timeline is None and credit.timeline is None:
+            return None
+        at = self.books.effective_at(resolved)
+        return beyond_limits(resolved, debit, credit, at, self.books.now, released_minor)
 
     def _hold_of(self, pending_id: UUID | None) -> Hold | TransferResult:
         assert pending_id is not None

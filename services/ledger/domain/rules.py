@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from services.ledger.domain.accounts import NO_LIMITS
+from services.ledger.domain.accounts import NO_LIMITS, Limits
 from services.ledger.domain.transfers import Kind, Transfer, TransferResult, moved
 from services.runtime.money import MINOR_UNITS_MAX
 
@@ -62,36 +63,55 @@ def capped(transfer: Transfer, debit: Balance, credit: Balance) -> Transfer | Tr
     )
 
 
-def beyond_limits(transfer: Transfer, debit: Balance, credit: Balance) -> TransferResult | None:
-    """Judge by the limits of both accounts; holds count as if they were posted where that is the worse case."""
+def beyond_limits(
+    transfer: Transfer,
+    debit: Balance,
+    credit: Balance,
+    since: datetime,
+    now: datetime,
+    released_minor: int = 0,
+) -> TransferResult | None:
+    """Judge by the limits of both accounts; holds count as if they were posted where that is the worse case.
+
+    Args:
+        transfer: with the amount that it comes to.
+        debit, credit: its accounts.
+        since: from when on the amount counts, for an account that keeps its limits at every instant.
+        now: time of recording.
+        released_minor: what the transfer itself takes out of a hold.
+    """
     amount = moved(transfer)
-    debits = debit.debits_posted + debit.debits_pending + amount
-    credits = credit.credits_posted + credit.credits_pending + amount
-    if debit.flags.debits_must_not_exceed_credits and debits > debit.credits_posted:
+    most = amount + _highest(debit, since, now, debit.debits_pending - released_minor)
+    least = _lowest(credit, since, now, credit.credits_pending - released_minor) - amount
+    if debit.flags.debits_must_not_exceed_credits and most > 0:
         return _R.EXCEEDS_CREDITS
-    if credit.flags.credits_must_not_exceed_debits and credits > credit.debits_posted:
+    if credit.flags.credits_must_not_exceed_debits and least < 0:
         return _R.EXCEEDS_DEBITS
-    if debit.limits is not NO_LIMITS and not _debit_within(debit, debits):
-        is_above = debit.type.grows_by_debit
-        return _R.DEBIT_ACCOUNT_ABOVE_CEILING if is_above else _R.DEBIT_ACCOUNT_BELOW_FLOOR
-    if credit.limits is not NO_LIMITS and not _credit_within(credit, credits):
-        is_below = credit.type.grows_by_debit
-        return _R.CREDIT_ACCOUNT_BELOW_FLOOR if is_below else _R.CREDIT_ACCOUNT_ABOVE_CEILING
+    rises = debit.type.grows_by_debit
+    if debit.limits is not NO_LIMITS and not _within(debit.limits, most, rises=rises):
+        return _R.DEBIT_ACCOUNT_ABOVE_CEILING if rises else _R.DEBIT_ACCOUNT_BELOW_FLOOR
+    rises = not credit.type.grows_by_debit
+    if credit.limits is not NO_LIMITS and not _within(credit.limits, -least, rises=rises):
+        return _R.CREDIT_ACCOUNT_ABOVE_CEILING if rises else _R.CREDIT_ACCOUNT_BELOW_FLOOR
     return None
 
 
-def _debit_within(balance: Balance, debits: int) -> bool:
-    """True where so many debits keep the limit that a debit comes nearer to."""
-    return _within(balance, debits - balance.credits_posted, rises=balance.type.grows_by_debit)
+def _highest(balance: Balance, since: datetime, now: datetime, held_minor: int) -> int:
+    """Return the most that debits exceed credits, so many held ones counted; from an instant on if that matters."""
+    if balance.timeline is not None:
+        return balance.timeline.highest(since, now, held_minor)
+    return balance.debits_posted - balance.credits_posted + held_minor
 
 
-def _credit_within(balance: Balance, credits: int) -> bool:
-    """True where so many credits keep the limit that a credit comes nearer to."""
-    return _within(balance, credits - balance.debits_posted, rises=not balance.type.grows_by_debit)
+def _lowest(balance: Balance, since: datetime, now: datetime, held_minor: int) -> int:
+    """Return the least that debits exceed credits, so many held credits counted."""
+    if balance.timeline is not None:
+        return balance.timeline.lowest(since, now, held_minor)
+    return balance.debits_posted - balance.credits_posted - held_minor
 
 
-def _within(balance: Balance, net: int, *, rises: bool) -> bool:
-    limits = balance.limits
+def _within(limits: Limits, net: int, *, rises: bool) -> bool:
+    """True where a balance that moved towards one of its limits keeps it; `net` is counted in that direction."""
     if rises:
         return limits.ceiling_minor is None or net <= limits.ceiling_minor
     return limits.floor_minor is None or -net >= limits.floor_minor

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from uuid import UUID
 
-from payments.ledger.v1 import integrity_pb2
+from payments.ledger.v1 import balance_pb2, integrity_pb2, period_pb2
 from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.type.v1 import type_pb2
@@ -25,10 +25,12 @@ from services.ledger.domain.accounts import (
     Flags,
     Limits,
 )
+from services.ledger.domain.balances import AsOf, BalanceLine
 from services.ledger.domain.chain import Block
 from services.ledger.domain.findings import Check, Finding, Progress
 from services.ledger.domain.heads import LedgerHead
 from services.ledger.domain.holds import TransferView
+from services.ledger.domain.periods import AccountingPeriod, Closing, Reopening
 from services.ledger.domain.posting import Verdict
 from services.ledger.domain.transfers import (
     NO_FLAGS,
@@ -42,7 +44,7 @@ from services.ledger.domain.trial_balance import CurrencySums, TypeSums
 from services.runtime.edge import validation
 from services.runtime.edge import values as edge
 from services.runtime.errors import InvalidField
-from services.runtime.money import EXPONENTS
+from services.runtime.money import EXPONENTS, exponent
 
 # One for all that have none: a batch of thousands would have as many for the garbage collector to look through.
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
@@ -88,6 +90,7 @@ def account_of(item: pb.Account) -> Account:
             item.flags.debits_must_not_exceed_credits,
             item.flags.credits_must_not_exceed_debits,
             item.flags.closed,
+            item.flags.limits_at_every_instant,
         ),
         owner=item.owner,
         metadata=dict(item.metadata),
@@ -245,6 +248,7 @@ def account(view: AccountView) -> pb.Account:
             debits_must_not_exceed_credits=flags.debits_must_not_exceed_credits,
             credits_must_not_exceed_debits=flags.credits_must_not_exceed_debits,
             closed=view.closed,
+            limits_at_every_instant=flags.limits_at_every_instant,
         ),
         owner=shown.owner,
         metadata=shown.metadata,
@@ -470,3 +474,87 @@ def verified(found: Finding | Progress) -> service_pb.VerifyIntegrityResponse:
         found=found.found,
     )
     return service_pb.VerifyIntegrityResponse(finding=finding)
+
+
+# ---- Balances and periods
+
+
+def as_of(request: service_pb.GetBalanceRequest | service_pb.GetTrialBalanceRequest) -> AsOf:
+    """Read the times that are asked for."""
+    return AsOf(
+        edge.moment_or_none(request, "effective_at"), edge.moment_or_none(request, "recorded_at")
+    )
+
+
+def balance(
+    now: datetime, asked: AsOf, lines: Iterable[BalanceLine]
+) -> service_pb.GetBalanceResponse:
+    """Write what accounts add up to. Raises AmountOverflow."""
+    found = balance_pb2.Balance(
+        lines=map(_line, lines),
+        effective_at=edge.stamp_or_none(asked.effective_at),
+        recorded_at=edge.stamp(asked.recorded_at or now),
+    )
+    return service_pb.GetBalanceResponse(balance=found)
+
+
+def _line(line: BalanceLine) -> balance_pb2.BalanceLine:
+    sums = line.sums
+    message = balance_pb2.BalanceLine(
+        currency_code=sums.currency_code,
+        type=int(sums.type),  # type: ignore[arg-type]
+        accounts=sums.accounts,
+        debits=edge.money(sums.debits),
+        credits=edge.money(sums.credits),
+        balance=edge.money(sums.balance),
+    )
+    if line.debits_pending is not None and line.credits_pending is not None:
+        message.debits_pending.CopyFrom(edge.money(line.debits_pending))
+        message.credits_pending.CopyFrom(edge.money(line.credits_pending))
+    return message
+
+
+def trial_balance(
+    now: datetime, asked: AsOf, currencies: Iterable[CurrencySums]
+) -> service_pb.GetTrialBalanceResponse:
+    """Write what all accounts add up to. Raises AmountOverflow."""
+    found = pb.TrialBalance(
+        currencies=map(currency_sums, currencies),
+        effective_at=edge.stamp_or_none(asked.effective_at),
+        recorded_at=edge.stamp(asked.recorded_at or now),
+    )
+    return service_pb.GetTrialBalanceResponse(trial_balance=found)
+
+
+def closing_of(request: service_pb.ClosePeriodRequest) -> Closing:
+    """Read what is to be closed. Raises UnknownCurrency."""
+    exponent(request.currency_code)
+    return Closing(request.currency_code, edge.moment_of(request.closed_through))
+
+
+def reopening_of(request: service_pb.ReopenPeriodRequest) -> Reopening:
+    """Read what is to be reopened. Raises UnknownCurrency."""
+    exponent(request.currency_code)
+    return Reopening(
+        request.currency_code, edge.moment_or_none(request, "closed_through"), request.reason
+    )
+
+
+def closed(period: AccountingPeriod) -> service_pb.ClosePeriodResponse:
+    """Write how far books are closed that were just closed."""
+    return service_pb.ClosePeriodResponse(period=accounting_period(period))
+
+
+def reopened(period: AccountingPeriod) -> service_pb.ReopenPeriodResponse:
+    """Write how far books are closed that were just reopened."""
+    return service_pb.ReopenPeriodResponse(period=accounting_period(period))
+
+
+def accounting_period(period: AccountingPeriod) -> period_pb2.AccountingPeriod:
+    """Write how far the books of a currency are closed."""
+    return period_pb2.AccountingPeriod(
+        currency_code=period.currency_code,
+        closed_through=edge.stamp_or_none(period.closed_through),
+        reason=period.reason,
+        updated_at=edge.stamp(period.updated_at),
+    )

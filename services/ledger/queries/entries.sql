@@ -116,9 +116,3 @@ SELECT (SELECT count(*) FROM looked_at) AS looked_at, last.account_id AS last_ac
                array_agg(recorded_at_us), array_agg(effective_at_us), array_agg(metadata)
           FROM found) AS page
   LEFT JOIN (SELECT account_id, seq FROM looked_at ORDER BY account_id DESC, seq DESC LIMIT 1) AS last ON true;
-
--- @sum_accounts
-SELECT currency_code, type, count(*) AS accounts, sum(debits_posted) AS debits, sum(credits_posted) AS credits
-  FROM ledger.balance
- WHERE tenant_id = %(tenant_id)s
- GROUP BY currency_code, type;

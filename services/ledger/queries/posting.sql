@@ -1,7 +1,7 @@
 Statements of the ledger. All run inside a unit of work, as the services' role, for the tenant of the transaction.
 
-Locks are taken in one order everywhere: transfer ids, then holds, then balances, each sorted; so no two batches can
-wait for each other in a circle. Collation "C" of the ids makes Postgres and Python sort alike.
+Locks are taken in one order everywhere: periods (see periods.sql), then transfer ids, then holds, then balances, each
+sorted; so no two batches can wait for each other in a circle. Collation "C" of the ids makes Postgres and Python sort alike.
 
 -- @claim_ids
 -- Optimistic: most ids are posted, so they are claimed as such and only the others are corrected. A concurrent batch
@@ -118,7 +118,7 @@ SELECT coalesce(sum(CASE code WHEN 2001 THEN amount_minor ELSE -amount_minor END
 -- @lock_balances
 SELECT account_id, currency_code, type, debits_must_not_exceed_credits, credits_must_not_exceed_debits, closed,
        debits_posted, credits_posted, last_seq, debits_pending, credits_pending, floor_minor, ceiling_minor,
-       monitored
+       monitored, limits_at_every_instant
   FROM ledger.balance
  WHERE tenant_id = %(tenant_id)s AND account_id = ANY (%(account_ids)s::text[])
  ORDER BY account_id

@@ -49,6 +49,7 @@ async def _insert_accounts(work: UnitOfWork, accounts: Sequence[Account]) -> set
         "metadata": [json.dumps(dict(a.metadata)) for a in accounts],
         "floors": [a.limits.floor_minor for a in accounts],
         "ceilings": [a.limits.ceiling_minor for a in accounts],
+        "at_every_instant": [a.flags.limits_at_every_instant for a in accounts],
     }
     rows = await work.execute(_SQL["insert_accounts"], parameters)
     created = {row.account_id for row in rows}
@@ -158,7 +159,10 @@ def _account(row: Any) -> Account:
         currency_code=row.currency_code,
         type=AccountType(row.type),
         flags=Flags(
-            row.debits_must_not_exceed_credits, row.credits_must_not_exceed_debits, row.closed
+            row.debits_must_not_exceed_credits,
+            row.credits_must_not_exceed_debits,
+            row.closed,
+            row.limits_at_every_instant,
         ),
         owner=row.owner,
         metadata=row.metadata,

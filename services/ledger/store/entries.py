@@ -1,4 +1,4 @@
-"""Reading the books: entries, and sums of them."""
+"""Reading the books: entries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from services.ledger.domain.accounts import (
 )
 from services.ledger.domain.months import month_after, month_of
 from services.ledger.domain.reads import LOOKED_AT_MAX, EntriesWanted
-from services.ledger.domain.trial_balance import TypeSums
 from services.ledger.store.rows import entry_of
 from services.runtime.database import UnitOfWork
 from services.runtime.postgres import sql
@@ -84,18 +83,3 @@ async def export_entries(
     ((looked_at, account_id, seq, *columns),) = rows.tuples()
     entries = EntryColumns(*(column or [] for column in columns))
     return entries, EntryPlace(account_id, seq) if looked_at == limit else None
-
-
-async def sum_accounts(work: UnitOfWork) -> list[TypeSums]:
-    """Add all accounts up by currency and type, in one statement and so in one snapshot."""
-    rows = await work.execute(_SQL["sum_accounts"], {"tenant_id": work.tenant_id})
-    return [
-        TypeSums(
-            row.currency_code,
-            AccountType(row.type),
-            row.accounts,
-            int(row.debits),
-            int(row.credits),
-        )
-        for row in rows
-    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -27,7 +28,7 @@ from services.ledger.domain.transfers import (
     TransferResult,
     moved,
 )
-from services.ledger.store import monitors
+from services.ledger.store import monitors, periods
 from services.ledger.store.rows import (
     flags_of,
     hot,
@@ -61,6 +62,7 @@ class Claimed:
         balances: by account.
         batch_no: which nobody who waited for these locks has drawn before.
         monitors: those of prefixes; none is put meanwhile.
+        closed_through: how far the books are closed, by currency.
     """
 
     transfer_ids: set[UUID]
@@ -68,6 +70,7 @@ class Claimed:
     balances: dict[str, Balance]
     batch_no: int
     monitors: list[Monitor]
+    closed_through: dict[str, datetime]
 
 
 async def claim(
@@ -76,7 +79,10 @@ async def claim(
     hold_ids: Collection[UUID],
     account_ids: Collection[str],
 ) -> Claimed:
-    """Claim transfer ids, lock holds and balances and draw a batch's number, in one go, each sorted by id."""
+    """Share the periods, claim transfer ids, lock holds and balances and draw a batch's number, in one go.
+
+    Ids, holds and balances are each sorted by id.
+    """
     asked = sorted(fingerprints, key=_by_bytes)
     ids = [(_SQL["claim_ids"], _claim(work, part, fingerprints)) for part in parts(asked)]
     holds = [
@@ -88,15 +94,22 @@ async def claim(
         for part in parts(sorted(account_ids))
     ]
     monitors.share(work)
-    *answers, watching, drawn = await work.execute_all(
+    _, closed, *answers, watching, drawn = await work.execute_all(
+        *periods.sharing(work),
         *ids,
         *holds,
         *locks,
         (monitors.PREFIXES, {"tenant_id": work.tenant_id}),
         (_SQL["next_batch_no"], {}),
     )
-    batch_no = int(drawn.scalar_one())
-    claimed = Claimed(set(), {}, {}, batch_no, monitors.read_monitors(watching))
+    claimed = Claimed(
+        transfer_ids=set(),
+        holds={},
+        balances={},
+        batch_no=int(drawn.scalar_one()),
+        monitors=monitors.read_monitors(watching),
+        closed_through=periods.closed_through(closed),
+    )
     for part, answer in zip(parts(asked), answers, strict=False):
         # Most parts are claimed whole, and then nobody lists them.
         ((new,),) = answer.tuples()
@@ -235,7 +248,7 @@ def _balances(rows: Rows) -> dict[str, Balance]:
             account_id=row[0],
             currency_code=row[1],
             type=_TYPES[row[2]],
-            flags=flags_of(row[3], row[4], row[5]),
+            flags=flags_of(row[3], row[4], row[5], row[14]),
             closed=row[5],
             debits_posted=row[6],
             credits_posted=row[7],

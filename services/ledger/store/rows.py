@@ -51,11 +51,11 @@ def limits_of(floor_minor: int | None, ceiling_minor: int | None) -> Limits:
     return Limits(floor_minor, ceiling_minor)
 
 
-def flags_of(no_overdraft: bool, no_overpay: bool, closed: bool) -> Flags:
+def flags_of(no_overdraft: bool, no_overpay: bool, closed: bool, at_every_instant: bool) -> Flags:
     """Read the flags of a row."""
-    if not (no_overdraft or no_overpay or closed):
+    if not (no_overdraft or no_overpay or closed or at_every_instant):
         return NO_ACCOUNT_FLAGS
-    return Flags(no_overdraft, no_overpay, closed)
+    return Flags(no_overdraft, no_overpay, closed, at_every_instant)
 
 
 def reference_of(row: Any) -> Reference | None:

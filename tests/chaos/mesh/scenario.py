@@ -154,6 +154,7 @@ class Scenario:
             self._hold(client)
             self._post_by_recipe(client)
             self._schedule(client)
+            self._close(client)
             self._watch(client)
             self._tell(client)
             self._revoke(client)
@@ -471,6 +472,20 @@ class Scenario:
         )
         client.call(stub.CancelScheduledTransfer, cancel)
 
+    def _close(self, client: Client) -> None:
+        """Close the books of a year, and reopen its last month."""
+        stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+        close = ledger_service_pb2.ClosePeriodRequest(
+            request_id=self.request_id("close"), currency_code="USD"
+        )
+        close.closed_through.FromDatetime(datetime(2019, 12, 31, tzinfo=UTC))
+        client.call(stub.ClosePeriod, close)
+        reopen = ledger_service_pb2.ReopenPeriodRequest(
+            request_id=self.request_id("reopen"), currency_code="USD", reason="late"
+        )
+        reopen.closed_through.FromDatetime(datetime(2019, 11, 30, tzinfo=UTC))
+        client.call(stub.ReopenPeriod, reopen)
+
     def _revoke(self, client: Client) -> None:
         """Make a key and revoke it."""
         stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
@@ -626,6 +641,21 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
     "signing keys": ("SELECT count(*) FROM ledger.signing_key WHERE tenant_id = %(t)s", (1,)),
     "pending sums": (
         "SELECT sum(debits_pending + credits_pending)::bigint FROM ledger.balance WHERE tenant_id = %(t)s",
+        (0,),
+    ),
+    "periods": (
+        "SELECT currency_code, closed_through::date::text FROM ledger.period WHERE tenant_id = %(t)s",
+        ("USD", "2019-11-30"),
+    ),
+    "ledger.period.closed": (_EVENT_COUNT + "'ledger.period.closed'", (1,)),
+    "ledger.period.reopened": (_EVENT_COUNT + "'ledger.period.reopened'", (1,)),
+    "sums that are not of their entries": (
+        "SELECT count(*) FROM ledger.account_mark AS m WHERE m.tenant_id = %(t)s AND EXISTS"
+        " (SELECT FROM (VALUES (1), (2)) AS g (grain)"
+        " WHERE (SELECT coalesce(sum(debits - credits), 0) FROM ledger.account_day AS d"
+        " WHERE d.tenant_id = m.tenant_id AND d.account_id = m.account_id AND d.grain = g.grain) IS DISTINCT FROM"
+        " (SELECT coalesce(sum(amount_minor), 0) FROM ledger.entry AS e"
+        " WHERE e.tenant_id = m.tenant_id AND e.account_id = m.account_id AND e.seq <= m.summed_seq))",
         (0,),
     ),
     "sandbox charges": (

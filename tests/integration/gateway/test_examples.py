@@ -137,6 +137,14 @@ async def books(play: Any) -> None:
     await play("GET", "/v1/ledger/entries:export?account_ids=cash:USD")
     await play("GET", "/v1/ledger/trial-balance")
     await recipes(play)
+    found = await play("GET", "/v1/ledger/balance?account_prefix=cash:")
+    assert [line["balance"] for line in found["lines"]] == [usd(1450)]
+    month_end = {"currency_code": "USD", "closed_through": "2026-01-31T23:59:59.999999Z"}
+    await play("POST", "/v1/ledger/periods:close", {"request_id": new_id(), **month_end})
+    reopening = {"request_id": new_id(), "currency_code": "USD", "reason": "a late invoice"}
+    reopening["closed_through"] = "2025-12-31T23:59:59.999999Z"
+    await play("POST", "/v1/ledger/periods:reopen", reopening)
+    await play("GET", "/v1/ledger/periods")
     reversal = {"request_id": new_id(), "reason": "booked twice"}
     await play("POST", f"/v1/ledger/transfers/{forms[0]['transfer_id']}:reverse", reversal)
     await later_and_watched(play)

@@ -15,6 +15,7 @@ from payments.type.v1.type_pb2 import Money
 from pydantic import SecretStr
 
 from services.ledger import manifest as ledger
+from services.ledger.work.sums import Sums
 from services.runtime import migrations
 from services.runtime.clock import ManualClock
 from services.runtime.secrets import new_key
@@ -242,3 +243,65 @@ async def test_books_with_what_waits_and_is_watched_go_down_and_up_again(
         ]
         assert await books.post(posts) == ["EXISTS"]
         assert (await books.sums("a")) == (7, 0)
+
+
+async def test_books_with_closed_periods_and_sums_go_down_and_up_again(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    urls = new_database()
+    closed = service_pb.TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD
+    posted, late = transfer(7), transfer(3)
+    late.effective_at.FromDatetime(datetime(2026, 1, 31, tzinfo=UTC))
+    close = service_pb.ClosePeriodRequest(request_id=str(uuid4()), currency_code="USD")
+    close.closed_through.FromDatetime(datetime(2026, 1, 31, tzinfo=UTC))
+    asked = service_pb.GetBalanceRequest(account_id="a")
+    asked.effective_at.FromDatetime(datetime(2100, 1, 1, tzinfo=UTC))
+    async with running(urls, [ledger.SERVICE]) as mesh:
+        stub = LedgerServiceStub(mesh.channel("t"))
+        accounts = [
+            pb.Account(
+                account_id=name,
+                currency_code="USD",
+                type=pb.ACCOUNT_TYPE_ASSET,
+                flags=pb.AccountFlags(limits_at_every_instant=name == "a"),
+            )
+            for name in ("a", "b")
+        ]
+        await stub.CreateAccounts(service_pb.CreateAccountsRequest(accounts=accounts))
+        await stub.ClosePeriod(close)
+        batch = service_pb.PostTransfersRequest(transfers=[posted, late])
+        answer = await stub.PostTransfers(batch)
+        assert [each.result for each in answer.results] == [service_pb.TRANSFER_RESULT_OK, closed]
+        await Sums(mesh.node.database).sweep()
+        before = (await stub.GetBalance(asked)).balance.lines
+        assert [line.debits.minor_units for line in before] == [7]
+    with psycopg.connect(urls.owner_admin) as owner:
+        books = owner.execute(_BOOKS).fetchall()
+        assert owner.execute(_SUMMED).fetchall() == [("a", 7, 0), ("b", 0, 7)]
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0004")
+    with psycopg.connect(urls.owner_admin) as owner:
+        assert owner.execute(_BOOKS).fetchall() == books
+        burnt = owner.execute("SELECT result FROM ledger.transfer_id WHERE result <> 1").fetchall()
+        assert burnt == [(service_pb.TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED,)]
+    migrations.upgrade(urls.owner_admin, [ENVIRONMENT])
+    async with running(urls, [ledger.SERVICE]) as mesh:
+        stub = LedgerServiceStub(mesh.channel("t"))
+        # Sums are built anew, and answers need none.
+        assert (await stub.GetBalance(asked)).balance.lines == before
+        await Sums(mesh.node.database).sweep()
+        assert (await stub.GetBalance(asked)).balance.lines == before
+        late.transfer_id = str(uuid4())
+        again = service_pb.PostTransfersRequest(transfers=[posted, late])
+        answer = await stub.PostTransfers(again)
+        assert [each.result for each in answer.results] == [
+            service_pb.TRANSFER_RESULT_EXISTS,
+            service_pb.TRANSFER_RESULT_OK,
+        ]
+    with psycopg.connect(urls.owner_admin) as owner:
+        assert owner.execute(_SUMMED).fetchall()[0][0] == "a"
+
+
+_SUMMED = """
+SELECT account_id, sum(debits)::bigint, sum(credits)::bigint
+  FROM ledger.account_day WHERE grain = 1 GROUP BY 1 ORDER BY 1
+"""

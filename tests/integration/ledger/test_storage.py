@@ -23,6 +23,7 @@ from services.ledger.domain.accounts import AccountFilter
 from services.ledger.domain.reads import Span, TransferPlace, TransfersWanted
 from services.ledger.store.accounts import accounts_looked_at
 from services.ledger.store.transfers import transfers_looked_at
+from services.ledger.work.sums import Sums
 from services.runtime.postgres import sql
 from tests.support.mesh.serving import running
 from tests.support.postgres.server import DatabaseUrls
@@ -32,6 +33,8 @@ QUERIES = {
     **sql.load("services.ledger", "queries/entries.sql"),
     **sql.load("services.ledger", "queries/accounts.sql"),
     **sql.load("services.ledger", "queries/statements.sql"),
+    **sql.load("services.ledger", "queries/balances.sql"),
+    **sql.load("services.ledger", "queries/periods.sql"),
 }
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -63,6 +66,7 @@ async def tenant(database: DatabaseUrls) -> AsyncIterator[str]:
             for n in range(4000)
         ]
         await stub.PostTransfers(service_pb.PostTransfersRequest(transfers=transfers))
+        await Sums(mesh.node.database).sweep()
         yield name
 
 
@@ -70,6 +74,7 @@ async def tenant(database: DatabaseUrls) -> AsyncIterator[str]:
 def service(database: DatabaseUrls, tenant: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(database.owner_admin) as owner:
         owner.execute("ANALYZE ledger.account, ledger.balance, ledger.entry, ledger.transfer")
+        owner.execute("ANALYZE ledger.account_day, ledger.account_mark")
     with psycopg.connect(database.service) as connection:
         connection.execute("SELECT set_config('mesh.tenant', %s, false)", (tenant,))
         yield connection
@@ -242,6 +247,107 @@ def test_accounts_of_an_owner_are_read_by_their_index(
 def test_balances_are_locked_by_their_key(service: psycopg.Connection, tenant: str) -> None:
     parameters = {"tenant_id": tenant, "account_ids": ["a1", "a2"]}
     assert "balance_pkey" in plan(service, QUERIES["lock_balances"], parameters)
+
+
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+DAY = timedelta(days=1)
+AS_OF = {
+    f"{name}_{part}": value
+    for name in ("effective", "recorded")
+    for part, value in (
+        ("at", TODAY + DAY),
+        ("from", TODAY),
+        ("day", TODAY.date()),
+        ("month", TODAY.replace(day=1).date()),
+    )
+} | {"some_from": TODAY - DAY, "some_before": TODAY + DAY}
+
+
+@pytest.mark.parametrize(("first", "last"), [("a0", "a0"), ("a1", "a1\x7f")])
+@pytest.mark.parametrize(
+    ("statement", "keys"),
+    [
+        ("sum_months", [r"Index Scan using account_day_pkey .*\n.*grain = 1.*account_id >= "]),
+        (
+            "sum_days",
+            [
+                r"Index Scan using account_day_pkey .*\n.*grain = 2.*account_id = .*effective_day >= "
+            ],
+        ),
+        ("sum_recorded_days", [r"account_day_recorded .*\n.*account_id = .*recorded_day >= "]),
+        (
+            "sum_entries_of_day",
+            [r"Scan using entry_y\d+m\d+_\w+ .*\n.*account_id = .*effective_at >= "],
+        ),
+        (
+            "sum_entries_of_recorded_day",
+            [
+                r"account_day_recorded",
+                r"Scan using entry_y\d+m\d+_pkey .*\n.*account_id = .*seq >= ",
+            ],
+        ),
+        ("sum_unsummed_entries", [r"Scan using entry_y\d+m\d+_pkey .*\n.*account_id = .*seq > "]),
+    ],
+)
+def test_balances_as_of_a_time_are_read_by_keys(
+    service: psycopg.Connection,
+    tenant: str,
+    statement: str,
+    keys: list[str],
+    first: str,
+    last: str,
+) -> None:
+    parameters = {"tenant_id": tenant, "first": first, "last": last, **AS_OF}
+    service.execute(QUERIES["by_value"].encode())
+    if statement != "sum_months":
+        service.execute(QUERIES["by_key"].encode())
+    found = plan(service, QUERIES[statement], parameters)
+    for key in keys:
+        assert re.search(key, found), found
+    assert not re.search(r"Seq Scan on (entry|balance|account)", found), found
+
+
+def test_timelines_are_read_by_when_entries_take_effect(
+    service: psycopg.Connection, tenant: str
+) -> None:
+    parameters = {
+        "tenant_id": tenant,
+        "account_ids": ["a0"],
+        "finals": [4000],
+        "times": [TODAY],
+        "first_at": TODAY,
+    }
+    service.execute(QUERIES["by_key"].encode())
+    found = plan(service, QUERIES["read_timelines"], parameters)
+    key = r"Only Scan using entry_y\d+m\d+_\w+ .*\n.*account_id = .*effective_at >= "
+    assert re.search(key, found), found
+    assert "Seq Scan on entry" not in found, found
+
+
+def test_entries_are_summed_from_the_mark_on(service: psycopg.Connection, tenant: str) -> None:
+    parameters = {
+        "tenant_id": tenant,
+        "account_ids": ["a0"],
+        "summed_seqs": [3000],
+        "limit": 100,
+    }
+    service.execute(QUERIES["by_key"].encode())
+    found = plan(service, QUERIES["sum_entries"], parameters)
+    assert re.search(r"Index Scan using entry_y\d+m\d+_pkey .*\n.*account_id = .*seq > ", found), (
+        found
+    )
+    assert "Seq Scan on entry" not in found, found
+
+
+def test_a_batch_probes_the_index_of_periods(service: psycopg.Connection, tenant: str) -> None:
+    found = plan(service, QUERIES["read_closed"], {"tenant_id": tenant})
+    assert "period_pkey" in found, found
+
+
+@pytest.mark.parametrize("table", ["account_day", "account_mark", "period"])
+def test_sums_and_periods_cannot_be_deleted(service: psycopg.Connection, table: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        service.execute(f"DELETE FROM ledger.{table}".encode())
 
 
 @pytest.mark.parametrize("table", ["transfer", "entry", "account"])

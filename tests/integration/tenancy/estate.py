@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
@@ -44,6 +44,7 @@ from services.runtime.edge import json_messages
 
 PERIOD = periods.parse("2026-01")
 USED_AT = datetime(2026, 1, 15, tzinfo=UTC)
+CLOSED_THROUGH = datetime(2019, 12, 31, tzinfo=UTC)
 SETTLES_WITHIN_S = 30.0
 # What every tenant calls the same: names are each tenant's own.
 SHARED_ORG = "shared-org"
@@ -276,6 +277,14 @@ class Estate:
             request_id=str(uuid4()), monitor=self.monitor(self.name("monitor"))
         )
         client.call(stub.PutBalanceMonitor, put)
+        close = ledger_service_pb2.ClosePeriodRequest(request_id=str(uuid4()), currency_code="USD")
+        close.closed_through.FromDatetime(CLOSED_THROUGH)
+        client.call(stub.ClosePeriod, close)
+        reopen = ledger_service_pb2.ReopenPeriodRequest(
+            request_id=str(uuid4()), currency_code="USD", reason=self.name("late invoice")
+        )
+        reopen.closed_through.FromDatetime(CLOSED_THROUGH - timedelta(days=31))
+        client.call(stub.ReopenPeriod, reopen)
 
     def monitor(self, monitor_id: str) -> monitor_pb2.BalanceMonitor:
         """A monitor of an account of the tenant's own."""

@@ -5,6 +5,7 @@ The tables come from the catalogue of the database, so that a new one is looked 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -55,6 +56,7 @@ OWNERS_FUNCTIONS = {
     "ledger.due_lag": "counts holds that are over, of all tenants, and says since when",
     "ledger.make_months": "makes partitions of months to come, which nobody has a right on, a few at a time",
     "ledger.unchained": "names tenants, some at a time, and says of each whether a block can be closed",
+    "ledger.unsummed_accounts": "names accounts whose sums are behind, a few at a time, nothing of what they hold",
     "mesh.end_keys_made_by": "ends what a key of the transaction's tenant has made, of whichever tenant",
     "mesh.hold_api_key": "tells whether the key of a given id works, and holds it: its maker may be another tenant's",
     "mesh.is_of_key": "says of two keys, of any tenant, whether one was made with the other",
@@ -66,6 +68,8 @@ OWNERS_FUNCTIONS = {
     "orchestration.due_lag": "counts payments that wait, of all tenants, and says since when",
     "orchestration.unknown_outcomes": "counts attempts of all tenants, and says since when the oldest is",
 }
+
+SUMS_WITHIN_S = 120.0
 
 # Tables that may be empty after a tenant has done everything once.
 MAY_BE_EMPTY = {
@@ -130,6 +134,19 @@ def count(connection: psycopg.Connection, statement: sql.Composed, *terms: objec
     return int(row[0])
 
 
+def await_sums(owner: psycopg.Connection, tenant: str) -> None:
+    """Wait until the ledger has summed what was posted, which it does in the background."""
+    give_up_at = time.monotonic() + SUMS_WITHIN_S
+    behind = sql.SQL(
+        "SELECT count(*) FROM ledger.balance b LEFT JOIN ledger.account_mark m USING (tenant_id, account_id)"
+        " WHERE b.tenant_id = %s AND b.last_seq > coalesce(m.summed_seq, 0)"
+    )
+    while count(owner, sql.Composed([behind]), tenant):
+        assert time.monotonic() < give_up_at, "the ledger does not sum its entries"
+        owner.rollback()
+        time.sleep(0.1)
+
+
 def test_a_tenant_sees_its_own_rows_and_no_other(
     service: psycopg.Connection,
     owner: psycopg.Connection,
@@ -137,6 +154,8 @@ def test_a_tenant_sees_its_own_rows_and_no_other(
     amber: Estate,
     birch: Estate,
 ) -> None:
+    for each in (amber, birch):
+        await_sums(owner, each.tenant)
     empty = set()
     for table in tables:
         if not (table.has_tenant and table.readable):

@@ -156,6 +156,10 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     "ledger.v1.LedgerService.VerifyIntegrity": lambda own: (
         ledger_service_pb2.VerifyIntegrityRequest()
     ),
+    "ledger.v1.LedgerService.GetBalance": lambda own: ledger_service_pb2.GetBalanceRequest(
+        account_id=SHARED_ACCOUNT
+    ),
+    "ledger.v1.LedgerService.ListPeriods": lambda own: ledger_service_pb2.ListPeriodsRequest(),
     "metering.v1.MeteringService.GetIngestSettings": lambda own: (
         metering_service_pb2.GetIngestSettingsRequest()
     ),
@@ -209,6 +213,7 @@ STATELESS = {"pricing.v1.PricingService.EvaluatePrice"}
 NUMBERS_ALONE = {
     "events.v1.EventService.ListConsumers",
     "events.v1.EventService.ListDeadLetters",
+    "ledger.v1.LedgerService.GetBalance",
     "ledger.v1.LedgerService.GetTrialBalance",
     "ledger.v1.LedgerService.ListBlocks",
     "ledger.v1.LedgerService.VerifyIntegrity",
@@ -273,6 +278,10 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     ),
     "ledger.v1.LedgerService.GetAccount": (
         lambda other: ledger_service_pb2.GetAccountRequest(account_id=receivable(other)),
+        "NOT_FOUND",
+    ),
+    "ledger.v1.LedgerService.GetBalance": (
+        lambda other: ledger_service_pb2.GetBalanceRequest(account_id=receivable(other)),
         "NOT_FOUND",
     ),
     "ledger.v1.LedgerService.ListAccounts": (
@@ -419,6 +428,11 @@ def test_what_is_named_the_same_is_each_tenants_own(amber: Estate, birch: Estate
         (dollars,) = books.trial_balance.currencies
         # The charge, the partner's tenth of it, the payment, and what its recipe moved.
         assert dollars.debits.minor_units == own.total_minor * 21 // 10 + own.uses
+        name = "ledger.v1.LedgerService.GetBalance"
+        shared = ledger_service_pb2.GetBalanceResponse.FromString(
+            ask(METHODS[name], own, OWN[name](own))
+        )
+        assert [line.debits_pending for line in shared.balance.lines] == [usd(own.uses)]
 
 
 # ---- Writes: what another tenant does to things that are named as ours leaves ours as they are.
@@ -547,6 +561,14 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
             description="theirs",
         ),
     ),
+    "ledger.v1.LedgerService.ClosePeriod": lambda other: ledger_service_pb2.ClosePeriodRequest(
+        request_id=str(uuid4()),
+        currency_code="USD",
+        closed_through=periods.parse("2026-02").start_at,
+    ),
+    "ledger.v1.LedgerService.ReopenPeriod": lambda other: ledger_service_pb2.ReopenPeriodRequest(
+        request_id=str(uuid4()), currency_code="USD", reason="not ours"
+    ),
     "ledger.v1.LedgerService.ReverseTransfer": lambda other: (
         ledger_service_pb2.ReverseTransferRequest(
             request_id=str(uuid4()), transfer_id=other.ids["transfer 0"], reason="not ours"
@@ -661,6 +683,8 @@ def everything(own: Estate) -> dict[str, str]:
         message = response_type(method).FromString(ask(method, own, request(own)))
         if isinstance(message, ledger_service_pb2.GetTrialBalanceResponse):
             message.trial_balance.ClearField("recorded_at")
+        if isinstance(message, ledger_service_pb2.GetBalanceResponse):
+            message.balance.ClearField("recorded_at")
         if isinstance(message, events_service_pb2.ListConsumersResponse):
             for consumer in message.consumers:
                 # Events of its own may still be on their way.

@@ -19,6 +19,7 @@ from services.ledger.domain.posting import (
     release,
 )
 from services.ledger.domain.scheduled import Scheduled, refused_at
+from services.ledger.domain.timelines import Timeline
 from services.ledger.domain.transfers import Malformed, Transfer, TransferResult, moved
 from tests.support.ledger.model import Account, Done, Held, Model, Waiting
 
@@ -36,6 +37,8 @@ class Ledger:
     legs: list[Leg] = field(default_factory=list)
     waiting: dict[UUID, Scheduled] = field(default_factory=dict)
     now: datetime = NOW
+    closed_through: dict[str, datetime] = field(default_factory=dict)
+    moves: dict[str, tuple[tuple[datetime, int], ...]] = field(default_factory=dict)
 
     def open(
         self,
@@ -65,7 +68,15 @@ class Ledger:
             for i in pending
             if i in self.known and self.known[i].result is TransferResult.OK and i not in holds
         }
-        done = evaluate(batch, Books(balances, self.now, known, holds, no_holds))
+        for balance in balances.values():
+            if balance.flags.limits_at_every_instant:
+                balance.timeline = self.timeline(balance.account_id, asked)
+        books = Books(
+            balances, self.now, known, holds, no_holds, closed_through=self.closed_through
+        )
+        done = evaluate(batch, books)
+        for balance in balances.values():
+            balance.timeline = None
         assert done.moved <= set(balances)
         assert {n for n, b in balances.items() if b != self.balances[n]} <= done.moved
         assert {i for i, h in holds.items() if h != self.holds[i]} == set(done.moved_holds)
@@ -79,6 +90,8 @@ class Ledger:
                 posting.fingerprint, TransferResult.OK, posting.transfer
             )
             self.legs += posting.legs
+            if posting.legs:
+                self._keep_moves(posting.transfer)
         self.known |= done.burnt
         for transfer_id, scheduled in done.scheduled.items():
             self.waiting[transfer_id] = scheduled
@@ -112,6 +125,27 @@ class Ledger:
     def _burn(self, each: Scheduled, result: TransferResult) -> None:
         self.known[each.transfer.transfer_id] = StoredTransfer(each.fingerprint, result)
 
+    def _keep_moves(self, transfer: Transfer) -> None:
+        at, amount = transfer.effective_at or self.now, moved(transfer)
+        for name, net in (
+            (transfer.debit_account_id, amount),
+            (transfer.credit_account_id, -amount),
+        ):
+            self.moves[name] = (*self.moves.get(name, ()), (at, net))
+
+    def timeline(self, name: str, asked: Sequence[Transfer]) -> Timeline:
+        """What the store makes of an account's entries: its lowest and highest balance between the times of a batch."""
+        times = sorted({self.now, *(t.effective_at for t in asked if t.effective_at is not None)})
+        moves = self.moves.get(name, ())
+        instants = sorted({*times, *(at for at, _ in moves if at >= times[0])})
+        spans: list[list[int]] = [[] for _ in times]
+        for instant in instants:
+            place = max(place for place, start in enumerate(times) if start <= instant)
+            spans[place].append(sum(net for at, net in moves if at <= instant))
+        return Timeline(
+            tuple(times), tuple(min(span) for span in spans), tuple(max(span) for span in spans)
+        )
+
     def expire(self) -> None:
         """Give up the open holds whose time is over."""
         for hold in self.holds.values():
@@ -125,7 +159,13 @@ class Ledger:
         return Model(
             {
                 name: Account(
-                    b.currency_code, b.type, b.flags, b.limits, b.debits_posted, b.credits_posted
+                    b.currency_code,
+                    b.type,
+                    b.flags,
+                    b.limits,
+                    b.debits_posted,
+                    b.credits_posted,
+                    moves=self.moves.get(name, ()),
                 )
                 for name, b in self.balances.items()
             },
@@ -149,6 +189,7 @@ class Ledger:
             },
             {i: _held(hold) for i, hold in self.holds.items()},
             {i: Waiting(each.transfer, each.first_id) for i, each in self.waiting.items()},
+            dict(self.closed_through),
         )
 
 

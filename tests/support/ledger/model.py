@@ -33,6 +33,7 @@ BURNS = {
     R.CREDIT_ACCOUNT_NOT_FOUND,
     R.DEBIT_ACCOUNT_CLOSED,
     R.CREDIT_ACCOUNT_CLOSED,
+    R.EFFECTIVE_AT_IN_CLOSED_PERIOD,
     R.EXCEEDS_CREDITS,
     R.EXCEEDS_DEBITS,
     R.DEBIT_ACCOUNT_BELOW_FLOOR,
@@ -47,7 +48,10 @@ Answer = tuple[TransferResult, TransferResult | None]
 
 @dataclass
 class Account:
-    """An account: what is posted to it, in minor units; what is held is added up from the holds."""
+    """An account: what is posted to it, in minor units; what is held is added up from the holds.
+
+    `moves` says when each debit (more than zero) and each credit takes effect.
+    """
 
     currency: str
     type: AccountType
@@ -56,6 +60,7 @@ class Account:
     debits: int = 0
     credits: int = 0
     balances_after: tuple[int, ...] = ()
+    moves: tuple[tuple[datetime, int], ...] = ()
 
 
 @dataclass
@@ -104,6 +109,7 @@ class Model:
     burnt: dict[UUID, TransferResult] = field(default_factory=dict)
     held: dict[UUID, Held] = field(default_factory=dict)
     waiting: dict[UUID, Waiting] = field(default_factory=dict)
+    closed_through: dict[str, datetime] = field(default_factory=dict)
 
     # Batches and chains.
 
@@ -334,13 +340,20 @@ class Model:
         if not {asked.debit_account_id, asked.credit_account_id} <= self.accounts.keys():
             return
         yield from self._closed(asked.debit_account_id, asked.credit_account_id)
+        if asked.kind is Kind.POSTED:
+            currency = self.accounts[asked.debit_account_id].currency
+            yield from self._closed_period(asked, currency)
         amount = self._amount(asked)
         if amount > 0 or not (asked.flags.balancing_debit or asked.flags.balancing_credit):
             yield from self._overflowed(asked, amount)
         if timedelta(milliseconds=asked.timeout_ms) > END_OF_TIME - self.now:
             yield R.OVERFLOWS_TIMEOUT
         yield from self._unbalanced(asked)
-        yield from self._beyond_limits(asked, amount)
+        since = self.now if asked.kind is Kind.PENDING else asked.effective_at or self.now
+        held = self._both_held(asked)
+        yield from self._beyond_limits(
+            asked.debit_account_id, asked.credit_account_id, amount, since, held
+        )
 
     def _overflowed(self, asked: Transfer, amount: int) -> Iterator[TransferResult]:
         debit = self.accounts[asked.debit_account_id]
@@ -364,19 +377,43 @@ class Model:
         if asked.flags.balancing_credit and min(cap, credit_room) <= 0:
             yield R.EXCEEDS_DEBITS
 
-    def _beyond_limits(self, asked: Transfer, amount: int) -> Iterator[TransferResult]:
-        debit = self.accounts[asked.debit_account_id]
-        credit = self.accounts[asked.credit_account_id]
-        held_debits, held_credits = self._both_held(asked)
-        debits = debit.debits + held_debits + amount
-        credits = credit.credits + held_credits + amount
-        if debit.flags.debits_must_not_exceed_credits and debits > debit.credits:
+    def _closed_period(self, asked: Transfer, currency: str) -> Iterator[TransferResult]:
+        closed_through = self.closed_through.get(currency)
+        if closed_through is not None and (asked.effective_at or self.now) <= closed_through:
+            yield R.EFFECTIVE_AT_IN_CLOSED_PERIOD
+
+    def _instants(self, account: Account, since: datetime) -> list[datetime]:
+        """Every instant from one on at which the balance of an account, or what counts of its holds, may change."""
+        moved = [at for at, _ in account.moves if at > since]
+        return [since, *moved, max(since, self.now)]
+
+    def _posted_at(self, account: Account, instant: datetime) -> int:
+        return sum(amount for at, amount in account.moves if at <= instant)
+
+    def _beyond_limits(
+        self, debit_id: str, credit_id: str, amount: int, since: datetime, held: tuple[int, int]
+    ) -> Iterator[TransferResult]:
+        """`held` is what is held of debits of the one and of credits of the other, beside this amount."""
+        debit, credit = self.accounts[debit_id], self.accounts[credit_id]
+        most = debit.debits - debit.credits + held[0] + amount
+        if debit.flags.limits_at_every_instant:
+            most = amount + max(
+                self._posted_at(debit, instant) + (held[0] if instant >= self.now else 0)
+                for instant in self._instants(debit, since)
+            )
+        least = credit.debits - credit.credits - held[1] - amount
+        if credit.flags.limits_at_every_instant:
+            least = -amount + min(
+                self._posted_at(credit, instant) - (held[1] if instant >= self.now else 0)
+                for instant in self._instants(credit, since)
+            )
+        if debit.flags.debits_must_not_exceed_credits and most > 0:
             yield R.EXCEEDS_CREDITS
-        if credit.flags.credits_must_not_exceed_debits and credits > credit.debits:
+        if credit.flags.credits_must_not_exceed_debits and least < 0:
             yield R.EXCEEDS_DEBITS
         # The debit account as it stands if none of its held credits is ever posted, the credit account likewise.
-        debit_balance = _on_its_side(debit, debits - debit.credits)
-        credit_balance = _on_its_side(credit, credit.debits - credits)
+        debit_balance = _on_its_side(debit, most)
+        credit_balance = _on_its_side(credit, least)
         if _rises_by_debit(debit):
             if (
                 debit.limits.ceiling_minor is not None
@@ -433,6 +470,22 @@ class Model:
             if amount <= 0:
                 yield R.AMOUNT_MUST_BE_POSITIVE
             yield from self._closed(held.debit, held.credit)
+            yield from self._closed_period(asked, held.currency)
+            yield from self._beyond_instants(asked, held, amount)
+
+    def _beyond_instants(
+        self, asked: Transfer, held: Held, amount: int
+    ) -> Iterator[TransferResult]:
+        """What is posted of a hold breaks no limit of the final balance, but may break one of an instant."""
+        released = amount if held.in_parts else held.left
+        others = (
+            self.pending(held.debit)[0] - released,
+            self.pending(held.credit)[1] - released,
+        )
+        since = asked.effective_at or self.now
+        accounts = (self.accounts[held.debit], self.accounts[held.credit])
+        if any(account.flags.limits_at_every_instant for account in accounts):
+            yield from self._beyond_limits(held.debit, held.credit, amount, since, others)
 
     def _broken_by_amount(self, asked: Transfer, held: Held) -> Iterator[TransferResult]:
         """A hold that has ended is measured by all that was held, or it could not answer that it has ended."""
@@ -467,7 +520,7 @@ class Model:
                 flags.multi_capture,
             )
         else:
-            self._book(debit, credit, amount)
+            self._book(debit, credit, amount, asked.effective_at or self.now)
         self.done[asked.transfer_id] = Done(asked, debit, credit, currency, amount, asked.code)
 
     def _end(self, asked: Transfer) -> None:
@@ -476,16 +529,18 @@ class Model:
         amount = held.left if asked.amount_minor is None else asked.amount_minor
         held.left = held.left - amount if held.in_parts else 0
         if asked.kind is Kind.POST_PENDING:
-            self._book(held.debit, held.credit, amount)
+            self._book(held.debit, held.credit, amount, asked.effective_at or self.now)
         if held.left == 0:
             is_post = asked.kind is Kind.POST_PENDING
             held.state = HoldState.POSTED if is_post else HoldState.VOIDED
         done = Done(asked, held.debit, held.credit, held.currency, amount, held.code)
         self.done[asked.transfer_id] = done
 
-    def _book(self, debit: str, credit: str, amount: int) -> None:
+    def _book(self, debit: str, credit: str, amount: int, at: datetime) -> None:
         self.accounts[debit].debits += amount
+        self.accounts[debit].moves += ((at, amount),)
         self.accounts[credit].credits += amount
+        self.accounts[credit].moves += ((at, -amount),)
         for name in (debit, credit):
             account = self.accounts[name]
             account.balances_after += (account.debits - account.credits,)

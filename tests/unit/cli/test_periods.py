@@ -37,6 +37,26 @@ def test_a_period_is_shown_as_it_is() -> None:
     assert shown == "2023-11-01 00:00 to 2023-12-01 00:00 UTC"
 
 
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("2024-02", "2024-02-29T23:59:59.999999+00:00"),
+        ("2024-02-29", "2024-02-29T23:59:59.999999+00:00"),
+        ("2024-02-29T12:30:00", "2024-02-29T12:30:00+00:00"),
+        ("2024-02-29T12:30:00.000001+01:00", "2024-02-29T11:30:00.000001+00:00"),
+    ],
+)
+def test_a_day_and_a_month_mean_their_last_instant(text: str, instant: str) -> None:
+    assert periods.last_instant("--effective-at", text).isoformat() == instant
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2024-13", "2024-02-30", "2024-01/2024-02", ""])
+def test_what_is_no_instant_is_refused_with_what_to_write(text: str) -> None:
+    with pytest.raises(CliError, match=r"--effective-at .*is not a time: write") as refused:
+        periods.last_instant("--effective-at", text)
+    assert refused.value.exit_code == EXIT_USAGE
+
+
 @given(st.dates(date(1, 1, 1), date(9999, 12, 30)))
 def test_every_day_is_a_period_of_one_day(day: date) -> None:
     period = periods.parse(day.isoformat())

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from services.ledger.domain.accounts import AccountType, Flags, Limits
 from services.ledger.domain.holds import Hold, HoldState
+from services.ledger.domain.posting import Balance
 from services.ledger.domain.transfers import (
     Kind,
     Malformed,
@@ -65,6 +66,8 @@ def _plain(random: Random) -> dict[str, Any]:
         "amount_minor": random.choice([1, 2, 3, 5]),
         "code": random.choice([0, 1]),
     }
+    if random.random() < 0.4:
+        fields["effective_at"] = NOW + timedelta(milliseconds=random.choice([-9, -4, -1, 0, 3, 12]))
     if random.random() < 0.1:
         odd = {
             "debit_account_id": [*NAMES, "missing"],
@@ -170,7 +173,10 @@ class BothBooks(RuleBasedStateMachine):
                 name,
                 currency="EUR" if name == "e" else "USD",
                 kind=random.choice(list(AccountType)),
-                flags=random.choice([*[Flags()] * 16, Flags(True), Flags(False, True), CLOSED]),
+                flags=replace(
+                    random.choice([*[Flags()] * 16, Flags(True), Flags(False, True), CLOSED]),
+                    limits_at_every_instant=random.random() < 0.5,
+                ),
                 limits=Limits(
                     random.choice([None] * 7 + [-6, -6, 0]), random.choice([None] * 7 + [9, 9, 0])
                 ),
@@ -279,11 +285,28 @@ class BothBooks(RuleBasedStateMachine):
             if each.transfer.not_before is not None and each.transfer.not_before <= self.ledger.now
         }
 
+    @rule(
+        currency=st.sampled_from(["USD", "USD", "EUR"]),
+        milliseconds=st.sampled_from([None, -20, -9, -5, -2, 0]),
+    )
+    def close_or_reopen(self, currency: str, milliseconds: int | None) -> None:
+        """A period is closed, further or less far, or wholly opened."""
+        closed: dict[str, datetime] = self.ledger.closed_through
+        closed.pop(currency, None)
+        if milliseconds is not None:
+            closed[currency] = self.ledger.now + timedelta(milliseconds=milliseconds)
+        self.model.closed_through = dict(closed)
+
     def send(self, batch: Sequence[Transfer | Malformed]) -> None:
         note(str(batch))
         closed = {n for n in NAMES if self.model.is_closed(n)}
         before = {n: (self.ledger.balances[n].last_seq, self.held(n)) for n in closed}
+        closed_through, moves = self.ledger.closed_through, dict(self.ledger.moves)
         done = self.ledger.post(batch)
+        for name, after in self.ledger.moves.items():
+            until = closed_through.get("EUR" if name == "e" else "USD")
+            for at, _ in after[len(moves.get(name, ())) :]:
+                assert until is None or at > until, "posted in a closed period"
         assert [(v.result, v.original) for v in done.verdicts] == self.model.post(batch)
         self.sent += batch
         self.hold_ids = list(self.ledger.holds)
@@ -393,6 +416,28 @@ class BothBooks(RuleBasedStateMachine):
             assert limits.ceiling_minor is None or most <= limits.ceiling_minor
             assert limits.floor_minor is None or least >= limits.floor_minor
             assert not flags.closed or (balance.last_seq, debits, credits) == (0, 0, 0)
+
+    @invariant()
+    def no_limit_is_ever_broken_at_an_instant(self) -> None:
+        """What is posted, at each instant from the first to the last, of the accounts that ask for it."""
+        for name, balance in self.ledger.balances.items():
+            if balance.flags.limits_at_every_instant:
+                moves = self.ledger.moves.get(name, ())
+                assert (
+                    sum(net for _, net in moves) == balance.debits_posted - balance.credits_posted
+                )
+                for instant, _ in moves:
+                    net = sum(net for at, net in moves if at <= instant)
+                    _assert_within(balance, net)
+
+
+def _assert_within(balance: Balance, net: int) -> None:
+    flags, limits = balance.flags, balance.limits
+    assert not flags.debits_must_not_exceed_credits or net <= 0
+    assert not flags.credits_must_not_exceed_debits or net >= 0
+    ours = net if balance.type in (AccountType.ASSET, AccountType.EXPENSE) else -net
+    assert limits.ceiling_minor is None or ours <= limits.ceiling_minor
+    assert limits.floor_minor is None or ours >= limits.floor_minor
 
 
 def _recent(ids: list[UUID], back: int | None) -> UUID | None:

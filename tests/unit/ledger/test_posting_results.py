@@ -16,7 +16,7 @@ from uuid import UUID
 
 import pytest
 
-from services.ledger.domain.accounts import AccountType, Limits
+from services.ledger.domain.accounts import NO_LIMITS, AccountType, Flags, Limits
 from services.ledger.domain.holds import Hold, HoldState
 from services.ledger.domain.transfers import (
     BURNING,
@@ -31,6 +31,7 @@ from tests.support.ledger.books import NOW, Ledger
 
 R = TransferResult
 MAX = 2**63 - 1
+DAY = timedelta(days=1)
 ORDER = list(R)
 THIS, HOLD, PLAIN = (UUID(int=number) for number in (1, 2, 3))
 Change = Callable[[Ledger], None]
@@ -88,6 +89,29 @@ def hold(**change: Any) -> Change:
     return apply
 
 
+def funded_now(
+    name: str, kind: AccountType = AccountType.ASSET, limits: Limits = NO_LIMITS, **flags: bool
+) -> Change:
+    """An account with limits at every instant that has room for anything from now on, and had none before."""
+
+    def apply(books: Ledger) -> None:
+        flagged(name, limits_at_every_instant=True, **flags)(books)
+        is_debit = name == "b"
+        account(
+            name,
+            type=kind,
+            limits=limits,
+            **{"debits_posted" if is_debit else "credits_posted": 1_000},
+        )(books)
+        books.moves[name] = ((books.now, 1_000 if is_debit else -1_000),)
+
+    return apply
+
+
+def closed_now(books: Ledger) -> None:
+    books.closed_through["USD"] = books.now
+
+
 def ended(state: HoldState) -> Change:
     def apply(books: Ledger) -> None:
         left = books.holds[HOLD].remaining_minor
@@ -129,6 +153,7 @@ NO_HOLD: Faults = {
     R.FLAGS_ARE_MUTUALLY_EXCLUSIVE: Fault(flags={"multi_capture": True}),
     R.TIMEOUT_RESERVED_FOR_PENDING_TRANSFER: Fault(asked={"timeout_ms": 1}),
     R.CLOSING_TRANSFER_MUST_BE_PENDING: Fault(flags={"closing_credit": True}),
+    R.EFFECTIVE_AT_IN_CLOSED_PERIOD: Fault(closed_now),
 }
 ONLY_HOLD: Faults = {
     R.NOT_BEFORE_RESERVED_FOR_POSTED_TRANSFER: Fault(asked={"not_before": NOW}),
@@ -159,6 +184,24 @@ ENDS: Faults = {
     R.PENDING_TRANSFER_EXPIRED: Fault(hold(expires_at=NOW)),
 }
 
+# Even once all is added up, but not yesterday: what makes it so takes effect now.
+AT_AN_INSTANT: Faults = {
+    R.EXCEEDS_CREDITS: Fault(funded_now("a", debits_must_not_exceed_credits=True)),
+    R.EXCEEDS_DEBITS: Fault(funded_now("b", credits_must_not_exceed_debits=True)),
+    R.DEBIT_ACCOUNT_BELOW_FLOOR: Fault(
+        funded_now("a", kind=AccountType.LIABILITY, limits=Limits(floor_minor=-3))
+    ),
+    R.DEBIT_ACCOUNT_ABOVE_CEILING: Fault(
+        funded_now("a", kind=AccountType.EXPENSE, limits=Limits(ceiling_minor=3))
+    ),
+    R.CREDIT_ACCOUNT_BELOW_FLOOR: Fault(
+        funded_now("b", kind=AccountType.ASSET, limits=Limits(floor_minor=-3))
+    ),
+    R.CREDIT_ACCOUNT_ABOVE_CEILING: Fault(
+        funded_now("b", kind=AccountType.INCOME, limits=Limits(ceiling_minor=3))
+    ),
+}
+
 POSTED = Transfer(THIS, "a", "b", "USD", 10, code=3)
 PENDING = replace(POSTED, kind=Kind.PENDING)
 POST = Transfer(THIS, "a", "b", "USD", 4, code=3, kind=Kind.POST_PENDING, pending_id=HOLD)
@@ -177,8 +220,20 @@ BRANCHES: dict[str, tuple[Transfer, Faults]] = {
             R.AMOUNT_MUST_BE_POSITIVE: Fault(asked={"amount_minor": 0}),
             R.DEBIT_ACCOUNT_CLOSED: Fault(closed("a")),
             R.CREDIT_ACCOUNT_CLOSED: Fault(closed("b")),
+            R.EFFECTIVE_AT_IN_CLOSED_PERIOD: Fault(closed_now),
         },
     ),
+    # What an account without limits at every instant is never refused for when a hold is posted.
+    "backdated post": (
+        replace(POST, effective_at=NOW - DAY),
+        {
+            R.DEBIT_ACCOUNT_CLOSED: Fault(closed("a")),
+            R.CREDIT_ACCOUNT_CLOSED: Fault(closed("b")),
+            R.EFFECTIVE_AT_IN_CLOSED_PERIOD: Fault(closed_now),
+            **AT_AN_INSTANT,
+        },
+    ),
+    "backdated": (replace(POSTED, effective_at=NOW - DAY), COMMON | NO_HOLD | AT_AN_INSTANT),
     "void": (
         VOID,
         ENDS | {R.PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT: Fault(asked={"amount_minor": 9})},
@@ -202,6 +257,7 @@ def ledger() -> Ledger:
         books.balances[name] = replace(
             books.balances[name], debits_posted=0, credits_posted=0, last_seq=0
         )
+    books.moves = {}
     return books
 
 
@@ -286,6 +342,8 @@ APART = {
     "balancing": MOVE | {NOTHING_NEARS_A_LIMIT, NOTHING_OVERFLOWS},
     "balancing hold": MOVE | {NOTHING_NEARS_A_LIMIT},
     "post": END,
+    "backdated post": {ONE_WAY_OF_A_DEBIT, ONE_WAY_OF_A_CREDIT},
+    "backdated": MOVE,
     "void": END,
 }
 
@@ -294,6 +352,53 @@ APART = {
 def test_all_other_neighbours_were_broken_at_once(name: str) -> None:
     neighbours = set(pairwise(sorted(BRANCHES[name][1], key=ORDER.index)))
     assert neighbours - set(both_broken(name)) == APART[name]
+
+
+def test_holds_and_voids_are_made_in_closed_periods() -> None:
+    for sound in (PENDING, VOID):
+        books, asked = faulty(sound, NO_HOLD[R.EFFECTIVE_AT_IN_CLOSED_PERIOD])
+        assert books.post([asked]).verdicts[0].result is R.OK
+
+
+def test_a_period_is_closed_through_its_last_instant_and_for_its_currency() -> None:
+    for currency, at, result in (
+        ("USD", NOW, R.EFFECTIVE_AT_IN_CLOSED_PERIOD),
+        ("USD", NOW - DAY, R.EFFECTIVE_AT_IN_CLOSED_PERIOD),
+        ("USD", NOW + timedelta(microseconds=1), R.OK),
+        ("EUR", NOW - DAY, R.OK),
+    ):
+        books, asked = faulty(replace(POSTED, effective_at=at))
+        books.closed_through[currency] = NOW
+        assert books.post([asked]).verdicts[0].result is result
+
+
+def test_the_final_balance_decides_unless_an_account_asks_for_more() -> None:
+    books, asked = faulty(replace(POSTED, effective_at=NOW - DAY), AT_AN_INSTANT[R.EXCEEDS_CREDITS])
+    flagged("a", limits_at_every_instant=False)(books)
+    assert books.post([asked]).verdicts[0].result is R.OK
+
+
+def test_what_takes_effect_later_cannot_be_spent_before_and_holds_count_from_now_on() -> None:
+    books = Ledger()
+    books.open(
+        "a", "b", flags=Flags(True, limits_at_every_instant=True), kind=AccountType.LIABILITY
+    )
+    books.open("c")
+
+    def post(debit: str, credit: str, amount: int, days: int, kind: Kind = Kind.POSTED) -> R:
+        at = NOW + days * DAY
+        item = Transfer(UUID(int=len(books.known) + 1), debit, credit, "USD", amount)
+        return books.post([replace(item, effective_at=at, kind=kind)]).verdicts[0].result
+
+    assert post("c", "a", 10, 1) is R.OK
+    assert post("a", "c", 1, 0) is R.EXCEEDS_CREDITS
+    assert post("a", "c", 1, 1, Kind.PENDING) is R.EXCEEDS_CREDITS
+    assert post("a", "c", 10, 2) is R.OK
+    assert post("c", "b", 10, -3) is R.OK
+    assert post("b", "c", 8, -1, Kind.PENDING) is R.OK
+    # Of yesterday all ten were there, of which two are left since the hold was made.
+    assert post("b", "c", 3, -2) is R.EXCEEDS_CREDITS
+    assert post("b", "c", 2, -2) is R.OK
 
 
 @pytest.mark.parametrize("refusal", [R.DEBIT_ACCOUNT_CLOSED, R.CREDIT_ACCOUNT_CLOSED])

@@ -126,6 +126,13 @@ _LIST_TRANSFERS = Method(
     repeatable=True,
     has_request_id=False,
 )
+_GET_BALANCE = Method(
+    "/payments.ledger.v1.LedgerService/GetBalance",
+    ledger_v1.GetBalanceRequest,
+    ledger_v1.GetBalanceResponse,
+    repeatable=True,
+    has_request_id=False,
+)
 _LIST_ACCOUNTS = Method(
     "/payments.ledger.v1.LedgerService/ListAccounts",
     ledger_v1.ListAccountsRequest,
@@ -179,6 +186,27 @@ _VERIFY_INTEGRITY = Method(
     "/payments.ledger.v1.LedgerService/VerifyIntegrity",
     ledger_v1.VerifyIntegrityRequest,
     ledger_v1.VerifyIntegrityResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_CLOSE_PERIOD = Method(
+    "/payments.ledger.v1.LedgerService/ClosePeriod",
+    ledger_v1.ClosePeriodRequest,
+    ledger_v1.ClosePeriodResponse,
+    repeatable=True,
+    has_request_id=True,
+)
+_REOPEN_PERIOD = Method(
+    "/payments.ledger.v1.LedgerService/ReopenPeriod",
+    ledger_v1.ReopenPeriodRequest,
+    ledger_v1.ReopenPeriodResponse,
+    repeatable=True,
+    has_request_id=True,
+)
+_LIST_PERIODS = Method(
+    "/payments.ledger.v1.LedgerService/ListPeriods",
+    ledger_v1.ListPeriodsRequest,
+    ledger_v1.ListPeriodsResponse,
     repeatable=True,
     has_request_id=False,
 )
@@ -406,6 +434,22 @@ class LedgerService:
 
         return items(page, request, "transfers", BY_TOKEN)
 
+    def get_balance(
+        self, request: ledger_v1.GetBalanceRequest, *, timeout: float | None = None
+    ) -> ledger_v1.GetBalanceResponse:
+        """GetBalance adds up the debits and credits that were posted to one account, or to all
+        accounts whose names begin alike, by currency and type: now, or as of a time. `effective_at`
+        counts what takes effect at it or before, `recorded_at` what was recorded at it or before,
+        both only what did both; the answer is exact for every microsecond. A time that is past
+        always gives the same answer once the batches that had begun by then have ended, unless
+        something is posted back in time: `recorded_at` beside `effective_at` is not moved by that
+        either.
+
+        Errors: NOT_FOUND when there is no such account; TOO_MANY_ACCOUNTS for a prefix of more than
+        10,000 accounts; AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
+        """
+        return self._caller.unary(_GET_BALANCE, request, timeout)
+
     def list_accounts(
         self, request: ledger_v1.ListAccountsRequest, *, timeout: float | None = None
     ) -> ledger_v1.ListAccountsResponse:
@@ -490,8 +534,8 @@ class LedgerService:
     def get_trial_balance(
         self, request: ledger_v1.GetTrialBalanceRequest, *, timeout: float | None = None
     ) -> ledger_v1.GetTrialBalanceResponse:
-        """GetTrialBalance adds up all accounts in one snapshot of the database. Answers
-        AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
+        """GetTrialBalance adds up all accounts in one snapshot of the database, now or as of a time
+        (see GetBalance). Answers AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
         """
         return self._caller.unary(_GET_TRIAL_BALANCE, request, timeout)
 
@@ -538,6 +582,51 @@ class LedgerService:
         Errors: VERIFICATION_RUNNING while another one of this tenant runs.
         """
         return self._caller.stream(_VERIFY_INTEGRITY, request, timeout)
+
+    def close_period(
+        self, request: ledger_v1.ClosePeriodRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ClosePeriodResponse:
+        """ClosePeriod closes the books of a currency through an instant: no transfer that takes effect
+        then or before is posted any more (TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD). It waits
+        for the batches that are just being posted, and what the books hold of the period does not
+        change from its answer on. Books that are closed through this very instant are left as they
+        are.
+
+        Errors: UNKNOWN_CURRENCY; PERIOD_IN_FUTURE for an instant to come; PERIOD_ALREADY_CLOSED
+        when they are closed further.
+        """
+        return self._caller.unary(_CLOSE_PERIOD, request, timeout)
+
+    def reopen_period(
+        self, request: ledger_v1.ReopenPeriodRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ReopenPeriodResponse:
+        """ReopenPeriod opens the books of a currency again, behind an earlier instant or wholly.
+
+        Errors: UNKNOWN_CURRENCY; PERIOD_NOT_CLOSED when the books are not closed beyond that
+        instant, or not at all.
+        """
+        return self._caller.unary(_REOPEN_PERIOD, request, timeout)
+
+    def list_periods(
+        self, request: ledger_v1.ListPeriodsRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ListPeriodsResponse:
+        """ListPeriods lists how far the books are closed, by currency: those that were closed at least
+        once.
+        """
+        return self._caller.unary(_LIST_PERIODS, request, timeout)
+
+    def all_periods(
+        self, request: ledger_v1.ListPeriodsRequest, *, timeout: float | None = None
+    ) -> Iterator[ledger_v1.AccountingPeriod]:
+        """Yield the periods of all pages of list_periods, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: ledger_v1.ListPeriodsRequest) -> ledger_v1.ListPeriodsResponse:
+            return self.list_periods(asked, timeout=timeout)
+
+        return items(page, request, "periods", BY_TOKEN)
 
 
 class AsyncLedgerService:
@@ -762,6 +851,22 @@ class AsyncLedgerService:
 
         return items_async(page, request, "transfers", BY_TOKEN)
 
+    async def get_balance(
+        self, request: ledger_v1.GetBalanceRequest, *, timeout: float | None = None
+    ) -> ledger_v1.GetBalanceResponse:
+        """GetBalance adds up the debits and credits that were posted to one account, or to all
+        accounts whose names begin alike, by currency and type: now, or as of a time. `effective_at`
+        counts what takes effect at it or before, `recorded_at` what was recorded at it or before,
+        both only what did both; the answer is exact for every microsecond. A time that is past
+        always gives the same answer once the batches that had begun by then have ended, unless
+        something is posted back in time: `recorded_at` beside `effective_at` is not moved by that
+        either.
+
+        Errors: NOT_FOUND when there is no such account; TOO_MANY_ACCOUNTS for a prefix of more than
+        10,000 accounts; AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
+        """
+        return await self._caller.unary(_GET_BALANCE, request, timeout)
+
     async def list_accounts(
         self, request: ledger_v1.ListAccountsRequest, *, timeout: float | None = None
     ) -> ledger_v1.ListAccountsResponse:
@@ -846,8 +951,8 @@ class AsyncLedgerService:
     async def get_trial_balance(
         self, request: ledger_v1.GetTrialBalanceRequest, *, timeout: float | None = None
     ) -> ledger_v1.GetTrialBalanceResponse:
-        """GetTrialBalance adds up all accounts in one snapshot of the database. Answers
-        AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
+        """GetTrialBalance adds up all accounts in one snapshot of the database, now or as of a time
+        (see GetBalance). Answers AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
         """
         return await self._caller.unary(_GET_TRIAL_BALANCE, request, timeout)
 
@@ -894,3 +999,48 @@ class AsyncLedgerService:
         Errors: VERIFICATION_RUNNING while another one of this tenant runs.
         """
         return self._caller.stream(_VERIFY_INTEGRITY, request, timeout)
+
+    async def close_period(
+        self, request: ledger_v1.ClosePeriodRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ClosePeriodResponse:
+        """ClosePeriod closes the books of a currency through an instant: no transfer that takes effect
+        then or before is posted any more (TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD). It waits
+        for the batches that are just being posted, and what the books hold of the period does not
+        change from its answer on. Books that are closed through this very instant are left as they
+        are.
+
+        Errors: UNKNOWN_CURRENCY; PERIOD_IN_FUTURE for an instant to come; PERIOD_ALREADY_CLOSED
+        when they are closed further.
+        """
+        return await self._caller.unary(_CLOSE_PERIOD, request, timeout)
+
+    async def reopen_period(
+        self, request: ledger_v1.ReopenPeriodRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ReopenPeriodResponse:
+        """ReopenPeriod opens the books of a currency again, behind an earlier instant or wholly.
+
+        Errors: UNKNOWN_CURRENCY; PERIOD_NOT_CLOSED when the books are not closed beyond that
+        instant, or not at all.
+        """
+        return await self._caller.unary(_REOPEN_PERIOD, request, timeout)
+
+    async def list_periods(
+        self, request: ledger_v1.ListPeriodsRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ListPeriodsResponse:
+        """ListPeriods lists how far the books are closed, by currency: those that were closed at least
+        once.
+        """
+        return await self._caller.unary(_LIST_PERIODS, request, timeout)
+
+    def all_periods(
+        self, request: ledger_v1.ListPeriodsRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[ledger_v1.AccountingPeriod]:
+        """Yield the periods of all pages of list_periods, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: ledger_v1.ListPeriodsRequest) -> ledger_v1.ListPeriodsResponse:
+            return await self.list_periods(asked, timeout=timeout)
+
+        return items_async(page, request, "periods", BY_TOKEN)

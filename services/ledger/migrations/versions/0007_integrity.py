@@ -7,7 +7,7 @@ from alembic import op
 from services.runtime.postgres import schema
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 
 _BLOCK = """
 CREATE TABLE ledger.block (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import services.ledger
-from services.billing.domain import postings as billing
-from services.billing.domain.charges import Charge, ChargeStatus, Line, RatedLine, Span
+from services.billing.domain.charges import Line, RatedLine
 from services.ledger.app.recipes import Recipes
 from services.ledger.bootstrap import product_recipes
 from services.ledger.domain import payments
@@ -188,38 +186,40 @@ def lines(draw: st.DrawFn, currency: str = "USD") -> Line:
 
 @settings(max_examples=60)
 @given(st.lists(lines(), max_size=6, unique_by=lambda line: line.line_id))
-def test_charges_are_booked_as_before(charged: list[Line]) -> None:
-    zero, at = Money("USD", 0), datetime(2026, 1, 1, tzinfo=UTC)
-    charge = Charge(
-        "chg_1",
-        "acme",
-        Span(at, at),
-        tuple(charged),
-        zero,
-        zero,
-        ChargeStatus.PENDING,
-        "p",
-        1,
-        "",
-        1,
-        at,
-    )
-    planned = billing.planned(charge).transfers
+def test_what_a_charge_moves(charged: list[Line]) -> None:
+    """Of each line what is owed becomes revenue, and the partner's share an expense that is owed to the partner."""
     values: dict[str, Value] = {"org": "acme", "lines": tuple(group(line) for line in charged)}
     judged = post(PRODUCT["charge"], values, reference=Reference("charge", "chg_1"))
-    assert [same(transfer) for transfer in transfers(judged)] == [
+    wanted = [moved for line in charged for moved in moves_of(line)]
+    assert [same(transfer) for transfer in transfers(judged)] == wanted
+    kinds = {
+        "receivable": ("ASSET", "acme"),
+        "revenue": ("INCOME", ""),
+        "commission": ("EXPENSE", ""),
+    }
+    for account in judged.missing:
+        head, *rest = account.account_id.split(":")
+        partner = ":".join(rest[1:-1])
+        assert (account.type.name, account.owner) == kinds.get(head, ("LIABILITY", partner))
+    named = {name for move in wanted for name in move[:2]}
+    assert {account.account_id for account in judged.missing} == named
+
+
+def moves_of(line: Line) -> list[tuple[Any, ...]]:
+    """What a line moves: nothing for zero, and the other way for less."""
+    rated, metadata = line.rated, {"charge_id": "chg_1", "line_id": line.line_id}
+    legs = [("receivable:acme:USD", f"revenue:{rated.sku}:USD", rated.amount, 1001)]
+    if rated.partner_id:
+        payable = f"payable:partner:{rated.partner_id}:USD"
+        legs.append(("commission:USD", payable, line.partner_amount, 1002))
+    return [
         (
-            item.debit.account_id,
-            item.credit.account_id,
-            item.amount.minor_units,
-            item.amount.currency_code,
-            item.code,
-            {"charge_id": item.charge_id, "line_id": item.line_id},
+            *((debit, credit) if amount.minor_units > 0 else (credit, debit)),
+            *(abs(amount.minor_units), "USD", code, metadata),
         )
-        for item in planned
+        for debit, credit, amount, code in legs
+        if amount.minor_units
     ]
-    wanted = {each.account_id: (each.type.value, each.owner) for each in billing.accounts(planned)}
-    assert {each.account_id: (each.type.name, each.owner) for each in judged.missing} == wanted
 
 
 def group(line: Line) -> dict[str, Value]:

@@ -382,6 +382,32 @@ const (
 	//
 	//	{"reason": "BALANCE_MONITORS_FULL", "domain": "tollmesh.dev", "metadata": {"monitors_max": "100"}}
 	ErrorReason_ERROR_REASON_BALANCE_MONITORS_FULL ErrorReason = 521
+	// Books are closed through an instant that has passed, never through one to come: `now` is the time by which it was judged.
+	//
+	// Metadata: `currency_code`, `closed_through`, `now`.
+	//
+	//	{"reason": "PERIOD_IN_FUTURE", "domain": "tollmesh.dev", "metadata": {"currency_code": "USD", "closed_through": "2026-12-01T00:00:00Z", "now": "2026-11-20T09:30:00Z"}}
+	ErrorReason_ERROR_REASON_PERIOD_IN_FUTURE ErrorReason = 560
+	// The books of the currency are closed further than was asked for. ReopenPeriod opens what is behind an earlier instant.
+	//
+	// Metadata: `currency_code`, `closed_through`.
+	//
+	//	{"reason": "PERIOD_ALREADY_CLOSED", "domain": "tollmesh.dev", "metadata": {"currency_code": "USD", "closed_through": "2026-10-31T23:59:59.999999Z"}}
+	ErrorReason_ERROR_REASON_PERIOD_ALREADY_CLOSED ErrorReason = 561
+	// There is nothing to reopen: the books of the currency are closed through `closed_through` only, or not at all where it
+	// is left out. Reopen behind an earlier instant.
+	//
+	// Metadata: `currency_code`, `closed_through` (optional).
+	//
+	//	{"reason": "PERIOD_NOT_CLOSED", "domain": "tollmesh.dev", "metadata": {"currency_code": "USD", "closed_through": "2026-10-31T23:59:59.999999Z"}}
+	ErrorReason_ERROR_REASON_PERIOD_NOT_CLOSED ErrorReason = 562
+	// More accounts than one call adds up have names that begin so. Give a longer prefix and add the answers up, or read the
+	// trial balance, which has no such bound.
+	//
+	// Metadata: `account_prefix`, `accounts_max`.
+	//
+	//	{"reason": "TOO_MANY_ACCOUNTS", "domain": "tollmesh.dev", "metadata": {"account_prefix": "receivable:", "accounts_max": "10000"}}
+	ErrorReason_ERROR_REASON_TOO_MANY_ACCOUNTS ErrorReason = 563
 	// A merchant's configuration names a processor that this mesh has no adapter for; use one of those that the message lists.
 	//
 	// Metadata: `processor_id`, `method`.
@@ -644,6 +670,10 @@ var (
 		540: "ERROR_REASON_VERIFICATION_RUNNING",
 		520: "ERROR_REASON_SCHEDULED_TRANSFER_ENDED",
 		521: "ERROR_REASON_BALANCE_MONITORS_FULL",
+		560: "ERROR_REASON_PERIOD_IN_FUTURE",
+		561: "ERROR_REASON_PERIOD_ALREADY_CLOSED",
+		562: "ERROR_REASON_PERIOD_NOT_CLOSED",
+		563: "ERROR_REASON_TOO_MANY_ACCOUNTS",
 		600: "ERROR_REASON_UNKNOWN_PROCESSOR",
 		800: "ERROR_REASON_EVENT_TOO_LARGE",
 		801: "ERROR_REASON_STREAM_ENDED",
@@ -734,6 +764,10 @@ var (
 		"ERROR_REASON_VERIFICATION_RUNNING":         540,
 		"ERROR_REASON_SCHEDULED_TRANSFER_ENDED":     520,
 		"ERROR_REASON_BALANCE_MONITORS_FULL":        521,
+		"ERROR_REASON_PERIOD_IN_FUTURE":             560,
+		"ERROR_REASON_PERIOD_ALREADY_CLOSED":        561,
+		"ERROR_REASON_PERIOD_NOT_CLOSED":            562,
+		"ERROR_REASON_TOO_MANY_ACCOUNTS":            563,
 		"ERROR_REASON_UNKNOWN_PROCESSOR":            600,
 		"ERROR_REASON_EVENT_TOO_LARGE":              800,
 		"ERROR_REASON_STREAM_ENDED":                 801,
@@ -800,7 +834,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xd3\x19\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xea\x1a\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -858,7 +892,11 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1bERROR_REASON_RECIPE_REFUSED\x10\xfb\x03\x12&\n" +
 	"!ERROR_REASON_VERIFICATION_RUNNING\x10\x9c\x04\x12*\n" +
 	"%ERROR_REASON_SCHEDULED_TRANSFER_ENDED\x10\x88\x04\x12'\n" +
-	"\"ERROR_REASON_BALANCE_MONITORS_FULL\x10\x89\x04\x12#\n" +
+	"\"ERROR_REASON_BALANCE_MONITORS_FULL\x10\x89\x04\x12\"\n" +
+	"\x1dERROR_REASON_PERIOD_IN_FUTURE\x10\xb0\x04\x12'\n" +
+	"\"ERROR_REASON_PERIOD_ALREADY_CLOSED\x10\xb1\x04\x12#\n" +
+	"\x1eERROR_REASON_PERIOD_NOT_CLOSED\x10\xb2\x04\x12#\n" +
+	"\x1eERROR_REASON_TOO_MANY_ACCOUNTS\x10\xb3\x04\x12#\n" +
 	"\x1eERROR_REASON_UNKNOWN_PROCESSOR\x10\xd8\x04\x12!\n" +
 	"\x1cERROR_REASON_EVENT_TOO_LARGE\x10\xa0\x06\x12\x1e\n" +
 	"\x19ERROR_REASON_STREAM_ENDED\x10\xa1\x06\x12$\n" +

@@ -450,6 +450,161 @@ func (x *LedgerBalanceCrossed) GetRecordedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// LedgerPeriodClosed is published when the books of a currency were closed further.
+type LedgerPeriodClosed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ISO 4217 code.
+	CurrencyCode string `protobuf:"bytes,1,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// Nothing that takes effect at this instant or before it is posted any more. In microseconds.
+	ClosedThrough *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=closed_through,json=closedThrough,proto3" json:"closed_through,omitempty"`
+	// How far they were closed before; absent when they were open.
+	ClosedThroughBefore *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=closed_through_before,json=closedThroughBefore,proto3" json:"closed_through_before,omitempty"`
+	// When they were closed, in microseconds.
+	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LedgerPeriodClosed) Reset() {
+	*x = LedgerPeriodClosed{}
+	mi := &file_payments_events_v1_ledger_events_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerPeriodClosed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerPeriodClosed) ProtoMessage() {}
+
+func (x *LedgerPeriodClosed) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_ledger_events_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerPeriodClosed.ProtoReflect.Descriptor instead.
+func (*LedgerPeriodClosed) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_ledger_events_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *LedgerPeriodClosed) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *LedgerPeriodClosed) GetClosedThrough() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClosedThrough
+	}
+	return nil
+}
+
+func (x *LedgerPeriodClosed) GetClosedThroughBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClosedThroughBefore
+	}
+	return nil
+}
+
+func (x *LedgerPeriodClosed) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
+}
+
+// LedgerPeriodReopened is published when the books of a currency were opened again, behind an earlier instant or wholly.
+type LedgerPeriodReopened struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ISO 4217 code.
+	CurrencyCode string `protobuf:"bytes,1,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// How far they are still closed; absent when they are wholly open. In microseconds.
+	ClosedThrough *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=closed_through,json=closedThrough,proto3" json:"closed_through,omitempty"`
+	// How far they were closed before.
+	ClosedThroughBefore *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=closed_through_before,json=closedThroughBefore,proto3" json:"closed_through_before,omitempty"`
+	// Why, in words.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When they were reopened, in microseconds.
+	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LedgerPeriodReopened) Reset() {
+	*x = LedgerPeriodReopened{}
+	mi := &file_payments_events_v1_ledger_events_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerPeriodReopened) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerPeriodReopened) ProtoMessage() {}
+
+func (x *LedgerPeriodReopened) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_ledger_events_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerPeriodReopened.ProtoReflect.Descriptor instead.
+func (*LedgerPeriodReopened) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_ledger_events_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *LedgerPeriodReopened) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *LedgerPeriodReopened) GetClosedThrough() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClosedThrough
+	}
+	return nil
+}
+
+func (x *LedgerPeriodReopened) GetClosedThroughBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClosedThroughBefore
+	}
+	return nil
+}
+
+func (x *LedgerPeriodReopened) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *LedgerPeriodReopened) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
+}
+
 var File_payments_events_v1_ledger_events_proto protoreflect.FileDescriptor
 
 const file_payments_events_v1_ledger_events_proto_rawDesc = "" +
@@ -505,7 +660,22 @@ const file_payments_events_v1_ledger_events_proto_rawDesc = "" +
 	"\vrecorded_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"recordedAt:2\x92\xe7\x18.\n" +
 	"\x16ledger.balance.crossed\x10\x01\x1a\x06ledger\"\n" +
-	"account_idB\xc6\x01\n" +
+	"account_id\"\xbe\x02\n" +
+	"\x12LedgerPeriodClosed\x12#\n" +
+	"\rcurrency_code\x18\x01 \x01(\tR\fcurrencyCode\x12A\n" +
+	"\x0eclosed_through\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\rclosedThrough\x12N\n" +
+	"\x15closed_through_before\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x13closedThroughBefore\x12;\n" +
+	"\vrecorded_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"recordedAt:3\x92\xe7\x18/\n" +
+	"\x14ledger.period.closed\x10\x01\x1a\x06ledger\"\rcurrency_code\"\xda\x02\n" +
+	"\x14LedgerPeriodReopened\x12#\n" +
+	"\rcurrency_code\x18\x01 \x01(\tR\fcurrencyCode\x12A\n" +
+	"\x0eclosed_through\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\rclosedThrough\x12N\n" +
+	"\x15closed_through_before\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x13closedThroughBefore\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12;\n" +
+	"\vrecorded_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"recordedAt:5\x92\xe7\x181\n" +
+	"\x16ledger.period.reopened\x10\x01\x1a\x06ledger\"\rcurrency_codeB\xc6\x01\n" +
 	"\x16com.payments.events.v1B\x11LedgerEventsProtoP\x01Z/tollmesh.dev/gen/go/payments/events/v1;eventsv1\xa2\x02\x03PEX\xaa\x02\x12Payments.Events.V1\xca\x02\x12Payments\\Events\\V1\xe2\x02\x1ePayments\\Events\\V1\\GPBMetadata\xea\x02\x14Payments::Events::V1b\x06proto3"
 
 var (
@@ -520,31 +690,39 @@ func file_payments_events_v1_ledger_events_proto_rawDescGZIP() []byte {
 	return file_payments_events_v1_ledger_events_proto_rawDescData
 }
 
-var file_payments_events_v1_ledger_events_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_payments_events_v1_ledger_events_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_payments_events_v1_ledger_events_proto_goTypes = []any{
 	(*LedgerBatchPosted)(nil),      // 0: payments.events.v1.LedgerBatchPosted
 	(*PostedReference)(nil),        // 1: payments.events.v1.PostedReference
 	(*LedgerScheduledRefused)(nil), // 2: payments.events.v1.LedgerScheduledRefused
 	(*LedgerBalanceCrossed)(nil),   // 3: payments.events.v1.LedgerBalanceCrossed
-	(*v1.Money)(nil),               // 4: payments.type.v1.Money
-	(*timestamppb.Timestamp)(nil),  // 5: google.protobuf.Timestamp
+	(*LedgerPeriodClosed)(nil),     // 4: payments.events.v1.LedgerPeriodClosed
+	(*LedgerPeriodReopened)(nil),   // 5: payments.events.v1.LedgerPeriodReopened
+	(*v1.Money)(nil),               // 6: payments.type.v1.Money
+	(*timestamppb.Timestamp)(nil),  // 7: google.protobuf.Timestamp
 }
 var file_payments_events_v1_ledger_events_proto_depIdxs = []int32{
-	4,  // 0: payments.events.v1.LedgerBatchPosted.totals:type_name -> payments.type.v1.Money
-	5,  // 1: payments.events.v1.LedgerBatchPosted.recorded_at:type_name -> google.protobuf.Timestamp
+	6,  // 0: payments.events.v1.LedgerBatchPosted.totals:type_name -> payments.type.v1.Money
+	7,  // 1: payments.events.v1.LedgerBatchPosted.recorded_at:type_name -> google.protobuf.Timestamp
 	1,  // 2: payments.events.v1.LedgerBatchPosted.references:type_name -> payments.events.v1.PostedReference
-	5,  // 3: payments.events.v1.LedgerScheduledRefused.not_before:type_name -> google.protobuf.Timestamp
-	5,  // 4: payments.events.v1.LedgerScheduledRefused.refused_at:type_name -> google.protobuf.Timestamp
+	7,  // 3: payments.events.v1.LedgerScheduledRefused.not_before:type_name -> google.protobuf.Timestamp
+	7,  // 4: payments.events.v1.LedgerScheduledRefused.refused_at:type_name -> google.protobuf.Timestamp
 	1,  // 5: payments.events.v1.LedgerScheduledRefused.reference:type_name -> payments.events.v1.PostedReference
-	4,  // 6: payments.events.v1.LedgerBalanceCrossed.balance:type_name -> payments.type.v1.Money
-	4,  // 7: payments.events.v1.LedgerBalanceCrossed.balance_before:type_name -> payments.type.v1.Money
-	4,  // 8: payments.events.v1.LedgerBalanceCrossed.threshold:type_name -> payments.type.v1.Money
-	5,  // 9: payments.events.v1.LedgerBalanceCrossed.recorded_at:type_name -> google.protobuf.Timestamp
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	6,  // 6: payments.events.v1.LedgerBalanceCrossed.balance:type_name -> payments.type.v1.Money
+	6,  // 7: payments.events.v1.LedgerBalanceCrossed.balance_before:type_name -> payments.type.v1.Money
+	6,  // 8: payments.events.v1.LedgerBalanceCrossed.threshold:type_name -> payments.type.v1.Money
+	7,  // 9: payments.events.v1.LedgerBalanceCrossed.recorded_at:type_name -> google.protobuf.Timestamp
+	7,  // 10: payments.events.v1.LedgerPeriodClosed.closed_through:type_name -> google.protobuf.Timestamp
+	7,  // 11: payments.events.v1.LedgerPeriodClosed.closed_through_before:type_name -> google.protobuf.Timestamp
+	7,  // 12: payments.events.v1.LedgerPeriodClosed.recorded_at:type_name -> google.protobuf.Timestamp
+	7,  // 13: payments.events.v1.LedgerPeriodReopened.closed_through:type_name -> google.protobuf.Timestamp
+	7,  // 14: payments.events.v1.LedgerPeriodReopened.closed_through_before:type_name -> google.protobuf.Timestamp
+	7,  // 15: payments.events.v1.LedgerPeriodReopened.recorded_at:type_name -> google.protobuf.Timestamp
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_ledger_events_proto_init() }
@@ -558,7 +736,7 @@ func file_payments_events_v1_ledger_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_ledger_events_proto_rawDesc), len(file_payments_events_v1_ledger_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -278,9 +278,14 @@ type AccountFlags struct {
 	CreditsMustNotExceedDebits bool `protobuf:"varint,2,opt,name=credits_must_not_exceed_debits,json=creditsMustNotExceedDebits,proto3" json:"credits_must_not_exceed_debits,omitempty"`
 	// A closed account refuses every transfer, but for one that voids a hold. An account is also closed by a hold with
 	// closing_debit or closing_credit, and then opened again when that hold is voided or expires.
-	Closed        bool `protobuf:"varint,3,opt,name=closed,proto3" json:"closed,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Closed bool `protobuf:"varint,3,opt,name=closed,proto3" json:"closed,omitempty"`
+	// False judges the account's limits by its final balance: all that is posted, whenever it takes effect. True judges
+	// them at every instant from the one at which a transfer takes effect, so that neither a transfer back in time can
+	// overdraw a day that is over, nor one to come can be spent before. Holds count from now on. What is posted of a hold
+	// is then judged as well, from when it takes effect. It costs a look at all entries that take effect later.
+	LimitsAtEveryInstant bool `protobuf:"varint,4,opt,name=limits_at_every_instant,json=limitsAtEveryInstant,proto3" json:"limits_at_every_instant,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *AccountFlags) Reset() {
@@ -330,6 +335,13 @@ func (x *AccountFlags) GetCreditsMustNotExceedDebits() bool {
 func (x *AccountFlags) GetClosed() bool {
 	if x != nil {
 		return x.Closed
+	}
+	return false
+}
+
+func (x *AccountFlags) GetLimitsAtEveryInstant() bool {
+	if x != nil {
+		return x.LimitsAtEveryInstant
 	}
 	return false
 }
@@ -1174,8 +1186,11 @@ type TrialBalance struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One element per currency, by currency code.
 	Currencies []*CurrencyTrialBalance `protobuf:"bytes,1,rep,name=currencies,proto3" json:"currencies,omitempty"`
-	// Instant of the database snapshot that was added up, in microseconds.
-	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	// What was recorded later was not added up: as asked for, or else the instant of the database snapshot. In
+	// microseconds.
+	RecordedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	// What takes effect later was not added up, as asked for; absent when whatever is in the books was.
+	EffectiveAt   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1220,6 +1235,13 @@ func (x *TrialBalance) GetCurrencies() []*CurrencyTrialBalance {
 func (x *TrialBalance) GetRecordedAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.RecordedAt
+	}
+	return nil
+}
+
+func (x *TrialBalance) GetEffectiveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveAt
 	}
 	return nil
 }
@@ -1392,11 +1414,12 @@ var File_payments_ledger_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/ledger/v1/ledger.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/ledger/v1/schedule.proto\x1a\x1bpayments/type/v1/type.proto\"\xf9\x02\n" +
+	"\x1fpayments/ledger/v1/ledger.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/ledger/v1/schedule.proto\x1a\x1bpayments/type/v1/type.proto\"\xb0\x03\n" +
 	"\fAccountFlags\x12B\n" +
 	"\x1edebits_must_not_exceed_credits\x18\x01 \x01(\bR\x1adebitsMustNotExceedCredits\x12B\n" +
 	"\x1ecredits_must_not_exceed_debits\x18\x02 \x01(\bR\x1acreditsMustNotExceedDebits\x12\x16\n" +
-	"\x06closed\x18\x03 \x01(\bR\x06closed:\xc8\x01\xbaH\xc4\x01\x1a\xc1\x01\n" +
+	"\x06closed\x18\x03 \x01(\bR\x06closed\x125\n" +
+	"\x17limits_at_every_instant\x18\x04 \x01(\bR\x14limitsAtEveryInstant:\xc8\x01\xbaH\xc4\x01\x1a\xc1\x01\n" +
 	"\x17account_flags.one_limit\x12Wan account may bound its debits or its credits, not both: nothing could be posted to it\x1aM!(this.debits_must_not_exceed_credits && this.credits_must_not_exceed_debits)\"\xd5\x02\n" +
 	"\rAccountLimits\x12-\n" +
 	"\x05floor\x18\x01 \x01(\v2\x17.payments.type.v1.MoneyR\x05floor\x121\n" +
@@ -1489,13 +1512,14 @@ const file_payments_ledger_v1_ledger_proto_rawDesc = "" +
 	"\treference\x18\f \x01(\v2\x1d.payments.ledger.v1.ReferenceR\treference\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x95\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd4\x01\n" +
 	"\fTrialBalance\x12H\n" +
 	"\n" +
 	"currencies\x18\x01 \x03(\v2(.payments.ledger.v1.CurrencyTrialBalanceR\n" +
 	"currencies\x12;\n" +
 	"\vrecorded_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"recordedAt\"\x94\x02\n" +
+	"recordedAt\x12=\n" +
+	"\feffective_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\veffectiveAt\"\x94\x02\n" +
 	"\x14CurrencyTrialBalance\x12#\n" +
 	"\rcurrency_code\x18\x01 \x01(\tR\fcurrencyCode\x12/\n" +
 	"\x06debits\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\x06debits\x121\n" +
@@ -1606,19 +1630,20 @@ var file_payments_ledger_v1_ledger_proto_depIdxs = []int32{
 	9,  // 28: payments.ledger.v1.Entry.reference:type_name -> payments.ledger.v1.Reference
 	14, // 29: payments.ledger.v1.TrialBalance.currencies:type_name -> payments.ledger.v1.CurrencyTrialBalance
 	20, // 30: payments.ledger.v1.TrialBalance.recorded_at:type_name -> google.protobuf.Timestamp
-	19, // 31: payments.ledger.v1.CurrencyTrialBalance.debits:type_name -> payments.type.v1.Money
-	19, // 32: payments.ledger.v1.CurrencyTrialBalance.credits:type_name -> payments.type.v1.Money
-	19, // 33: payments.ledger.v1.CurrencyTrialBalance.difference:type_name -> payments.type.v1.Money
-	15, // 34: payments.ledger.v1.CurrencyTrialBalance.types:type_name -> payments.ledger.v1.TypeTrialBalance
-	0,  // 35: payments.ledger.v1.TypeTrialBalance.type:type_name -> payments.ledger.v1.AccountType
-	19, // 36: payments.ledger.v1.TypeTrialBalance.debits:type_name -> payments.type.v1.Money
-	19, // 37: payments.ledger.v1.TypeTrialBalance.credits:type_name -> payments.type.v1.Money
-	19, // 38: payments.ledger.v1.TypeTrialBalance.balance:type_name -> payments.type.v1.Money
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	20, // 31: payments.ledger.v1.TrialBalance.effective_at:type_name -> google.protobuf.Timestamp
+	19, // 32: payments.ledger.v1.CurrencyTrialBalance.debits:type_name -> payments.type.v1.Money
+	19, // 33: payments.ledger.v1.CurrencyTrialBalance.credits:type_name -> payments.type.v1.Money
+	19, // 34: payments.ledger.v1.CurrencyTrialBalance.difference:type_name -> payments.type.v1.Money
+	15, // 35: payments.ledger.v1.CurrencyTrialBalance.types:type_name -> payments.ledger.v1.TypeTrialBalance
+	0,  // 36: payments.ledger.v1.TypeTrialBalance.type:type_name -> payments.ledger.v1.AccountType
+	19, // 37: payments.ledger.v1.TypeTrialBalance.debits:type_name -> payments.type.v1.Money
+	19, // 38: payments.ledger.v1.TypeTrialBalance.credits:type_name -> payments.type.v1.Money
+	19, // 39: payments.ledger.v1.TypeTrialBalance.balance:type_name -> payments.type.v1.Money
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_proto_init() }

@@ -229,6 +229,9 @@ const (
 	TransferResult_TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED TransferResult = 60
 	// The credit account is closed. Burns the id.
 	TransferResult_TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED TransferResult = 61
+	// The transfer, or what it posts of a hold, would take effect in a period that is closed: effective_at if it is given,
+	// else now. A hold and its voiding post nothing, so they are never refused for it. Burns the id.
+	TransferResult_TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD TransferResult = 86
 	// The pending debits of the debit account would leave the range of 64-bit minor units.
 	TransferResult_TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING TransferResult = 72
 	// The pending credits of the credit account would leave the range of 64-bit minor units.
@@ -307,6 +310,7 @@ var (
 		53:  "TRANSFER_RESULT_AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS",
 		60:  "TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED",
 		61:  "TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED",
+		86:  "TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD",
 		72:  "TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING",
 		73:  "TRANSFER_RESULT_OVERFLOWS_CREDITS_PENDING",
 		70:  "TRANSFER_RESULT_OVERFLOWS_DEBITS",
@@ -370,6 +374,7 @@ var (
 		"TRANSFER_RESULT_AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS":    53,
 		"TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED":                             60,
 		"TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED":                            61,
+		"TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD":                    86,
 		"TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING":                         72,
 		"TRANSFER_RESULT_OVERFLOWS_CREDITS_PENDING":                        73,
 		"TRANSFER_RESULT_OVERFLOWS_DEBITS":                                 70,
@@ -2899,9 +2904,13 @@ func (x *ExportEntriesResponse) GetNextPageToken() string {
 	return ""
 }
 
-// GetTrialBalanceRequest asks for the books as they stand now. Points in time come later.
+// GetTrialBalanceRequest asks for the books as they stand now, or as of a time.
 type GetTrialBalanceRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only what takes effect at this instant or before; absent means whenever.
+	EffectiveAt *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	// Only what was recorded at this instant or before; absent means all that is in the books.
+	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2934,6 +2943,20 @@ func (x *GetTrialBalanceRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use GetTrialBalanceRequest.ProtoReflect.Descriptor instead.
 func (*GetTrialBalanceRequest) Descriptor() ([]byte, []int) {
 	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *GetTrialBalanceRequest) GetEffectiveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveAt
+	}
+	return nil
+}
+
+func (x *GetTrialBalanceRequest) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
 }
 
 // GetTrialBalanceResponse carries the trial balance.
@@ -3326,11 +3349,469 @@ func (*VerifyIntegrityResponse_Finding) isVerifyIntegrityResponse_Answer() {}
 
 func (*VerifyIntegrityResponse_Progress) isVerifyIntegrityResponse_Answer() {}
 
+// GetBalanceRequest names an account, or how the names of some begin, and a time.
+type GetBalanceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// How the names of the accounts begin, e.g. `receivable:`. Up to 10,000 accounts are added up.
+	AccountPrefix string `protobuf:"bytes,2,opt,name=account_prefix,json=accountPrefix,proto3" json:"account_prefix,omitempty"`
+	// Only what takes effect at this instant or before; absent means whenever.
+	EffectiveAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	// Only what was recorded at this instant or before; absent means all that is in the books.
+	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetBalanceRequest) Reset() {
+	*x = GetBalanceRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBalanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBalanceRequest) ProtoMessage() {}
+
+func (x *GetBalanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBalanceRequest.ProtoReflect.Descriptor instead.
+func (*GetBalanceRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *GetBalanceRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *GetBalanceRequest) GetAccountPrefix() string {
+	if x != nil {
+		return x.AccountPrefix
+	}
+	return ""
+}
+
+func (x *GetBalanceRequest) GetEffectiveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveAt
+	}
+	return nil
+}
+
+func (x *GetBalanceRequest) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
+}
+
+// GetBalanceResponse carries the balance.
+type GetBalanceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The balance.
+	Balance       *Balance `protobuf:"bytes,1,opt,name=balance,proto3" json:"balance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetBalanceResponse) Reset() {
+	*x = GetBalanceResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBalanceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBalanceResponse) ProtoMessage() {}
+
+func (x *GetBalanceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBalanceResponse.ProtoReflect.Descriptor instead.
+func (*GetBalanceResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *GetBalanceResponse) GetBalance() *Balance {
+	if x != nil {
+		return x.Balance
+	}
+	return nil
+}
+
+// ClosePeriodRequest names the currency and the instant.
+type ClosePeriodRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key of the idempotency of this call.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// ISO 4217 code of the books to close.
+	CurrencyCode string `protobuf:"bytes,2,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// The last instant that is closed, in microseconds; the end of a month is its last microsecond. Not one to come.
+	ClosedThrough *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=closed_through,json=closedThrough,proto3" json:"closed_through,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClosePeriodRequest) Reset() {
+	*x = ClosePeriodRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClosePeriodRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClosePeriodRequest) ProtoMessage() {}
+
+func (x *ClosePeriodRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClosePeriodRequest.ProtoReflect.Descriptor instead.
+func (*ClosePeriodRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ClosePeriodRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ClosePeriodRequest) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *ClosePeriodRequest) GetClosedThrough() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClosedThrough
+	}
+	return nil
+}
+
+// ClosePeriodResponse carries how far the books are closed now.
+type ClosePeriodResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The period.
+	Period        *AccountingPeriod `protobuf:"bytes,1,opt,name=period,proto3" json:"period,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClosePeriodResponse) Reset() {
+	*x = ClosePeriodResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClosePeriodResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClosePeriodResponse) ProtoMessage() {}
+
+func (x *ClosePeriodResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClosePeriodResponse.ProtoReflect.Descriptor instead.
+func (*ClosePeriodResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ClosePeriodResponse) GetPeriod() *AccountingPeriod {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+// ReopenPeriodRequest names the currency, how far the books stay closed, and why.
+type ReopenPeriodRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key of the idempotency of this call.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// ISO 4217 code of the books to reopen.
+	CurrencyCode string `protobuf:"bytes,2,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// The last instant that stays closed, earlier than the one that is; absent opens the books wholly.
+	ClosedThrough *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=closed_through,json=closedThrough,proto3" json:"closed_through,omitempty"`
+	// Why; kept with the period, in its event and in the audit trail.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReopenPeriodRequest) Reset() {
+	*x = ReopenPeriodRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReopenPeriodRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReopenPeriodRequest) ProtoMessage() {}
+
+func (x *ReopenPeriodRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReopenPeriodRequest.ProtoReflect.Descriptor instead.
+func (*ReopenPeriodRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ReopenPeriodRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ReopenPeriodRequest) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *ReopenPeriodRequest) GetClosedThrough() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClosedThrough
+	}
+	return nil
+}
+
+func (x *ReopenPeriodRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ReopenPeriodResponse carries how far the books are closed now.
+type ReopenPeriodResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The period.
+	Period        *AccountingPeriod `protobuf:"bytes,1,opt,name=period,proto3" json:"period,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReopenPeriodResponse) Reset() {
+	*x = ReopenPeriodResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReopenPeriodResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReopenPeriodResponse) ProtoMessage() {}
+
+func (x *ReopenPeriodResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReopenPeriodResponse.ProtoReflect.Descriptor instead.
+func (*ReopenPeriodResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ReopenPeriodResponse) GetPeriod() *AccountingPeriod {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+// ListPeriodsRequest asks for a page.
+type ListPeriodsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most periods in one answer; 0 means 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPeriodsRequest) Reset() {
+	*x = ListPeriodsRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPeriodsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPeriodsRequest) ProtoMessage() {}
+
+func (x *ListPeriodsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPeriodsRequest.ProtoReflect.Descriptor instead.
+func (*ListPeriodsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ListPeriodsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListPeriodsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListPeriodsResponse is one page of periods.
+type ListPeriodsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How far the books of each currency are closed, by currency code.
+	Periods []*AccountingPeriod `protobuf:"bytes,1,rep,name=periods,proto3" json:"periods,omitempty"`
+	// Token of the next page; empty when this is the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPeriodsResponse) Reset() {
+	*x = ListPeriodsResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPeriodsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPeriodsResponse) ProtoMessage() {}
+
+func (x *ListPeriodsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPeriodsResponse.ProtoReflect.Descriptor instead.
+func (*ListPeriodsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *ListPeriodsResponse) GetPeriods() []*AccountingPeriod {
+	if x != nil {
+		return x.Periods
+	}
+	return nil
+}
+
+func (x *ListPeriodsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_payments_ledger_v1_ledger_service_proto protoreflect.FileDescriptor
 
 const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"payments/ledger/v1/integrity.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/monitor.proto\x1a payments/ledger/v1/posting.proto\x1a\x1fpayments/ledger/v1/recipe.proto\x1a\"payments/ledger/v1/statement.proto\x1a\"payments/ledger/v1/scheduled.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x8d\x02\n" +
+	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a payments/ledger/v1/balance.proto\x1a\"payments/ledger/v1/integrity.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/monitor.proto\x1a\x1fpayments/ledger/v1/period.proto\x1a payments/ledger/v1/posting.proto\x1a\x1fpayments/ledger/v1/recipe.proto\x1a\"payments/ledger/v1/statement.proto\x1a\"payments/ledger/v1/scheduled.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x8d\x02\n" +
 	"\x15CreateAccountsRequest\x12?\n" +
 	"\baccounts\x18\x01 \x03(\v2\x1b.payments.ledger.v1.AccountB\x06\xbaH\x03\xd8\x01\x03R\baccounts\x12t\n" +
 	"\n" +
@@ -3553,8 +4034,11 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\bmetadata\x18\v \x03(\tR\bmetadata\"{\n" +
 	"\x15ExportEntriesResponse\x12:\n" +
 	"\aentries\x18\x01 \x01(\v2 .payments.ledger.v1.EntryColumnsR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x18\n" +
-	"\x16GetTrialBalanceRequest\"`\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xdc\x01\n" +
+	"\x16GetTrialBalanceRequest\x12a\n" +
+	"\feffective_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\veffectiveAt\x12_\n" +
+	"\vrecorded_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\n" +
+	"recordedAt\"`\n" +
 	"\x17GetTrialBalanceResponse\x12E\n" +
 	"\rtrial_balance\x18\x01 \x01(\v2 .payments.ledger.v1.TrialBalanceR\ftrialBalance\"\x16\n" +
 	"\x14GetLedgerHeadRequest\"K\n" +
@@ -3575,7 +4059,43 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\x17VerifyIntegrityResponse\x12@\n" +
 	"\afinding\x18\x01 \x01(\v2$.payments.ledger.v1.IntegrityFindingH\x00R\afinding\x12C\n" +
 	"\bprogress\x18\x02 \x01(\v2%.payments.ledger.v1.IntegrityProgressH\x00R\bprogressB\b\n" +
-	"\x06answer*\xd0\x03\n" +
+	"\x06answer\"\xec\x03\n" +
+	"\x11GetBalanceRequest\x12A\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\x12I\n" +
+	"\x0eaccount_prefix\x18\x02 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\raccountPrefix\x12a\n" +
+	"\feffective_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\veffectiveAt\x12_\n" +
+	"\vrecorded_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\n" +
+	"recordedAt:\x84\x01\xbaH\x80\x01\x1a~\n" +
+	"\x1aget_balance_request.one_of\x12(give either account_id or account_prefix\x1a6(this.account_id == '') != (this.account_prefix == '')\"K\n" +
+	"\x12GetBalanceResponse\x125\n" +
+	"\abalance\x18\x01 \x01(\v2\x1b.payments.ledger.v1.BalanceR\abalance\"\xdf\x01\n" +
+	"\x12ClosePeriodRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x126\n" +
+	"\rcurrency_code\x18\x02 \x01(\tB\x11\xbaH\x0er\f2\n" +
+	"^[A-Z]{3}$R\fcurrencyCode\x12h\n" +
+	"\x0eclosed_through\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB%\xbaH\"\xc8\x01\x01\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\rclosedThrough\"S\n" +
+	"\x13ClosePeriodResponse\x12<\n" +
+	"\x06period\x18\x01 \x01(\v2$.payments.ledger.v1.AccountingPeriodR\x06period\"\x81\x02\n" +
+	"\x13ReopenPeriodRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x126\n" +
+	"\rcurrency_code\x18\x02 \x01(\tB\x11\xbaH\x0er\f2\n" +
+	"^[A-Z]{3}$R\fcurrencyCode\x12e\n" +
+	"\x0eclosed_through\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\rclosedThrough\x12\"\n" +
+	"\x06reason\x18\x04 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\x06reason\"T\n" +
+	"\x14ReopenPeriodResponse\x12<\n" +
+	"\x06period\x18\x01 \x01(\v2$.payments.ledger.v1.AccountingPeriodR\x06period\"f\n" +
+	"\x12ListPeriodsRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"}\n" +
+	"\x13ListPeriodsResponse\x12>\n" +
+	"\aperiods\x18\x01 \x03(\v2$.payments.ledger.v1.AccountingPeriodR\aperiods\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xd0\x03\n" +
 	"\rAccountResult\x12\x1e\n" +
 	"\x1aACCOUNT_RESULT_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ACCOUNT_RESULT_OK\x10\x01\x12\"\n" +
@@ -3588,7 +4108,7 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"*ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_OWNER\x10\r\x121\n" +
 	"-ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_METADATA\x10\x0e\x12/\n" +
 	"+ACCOUNT_RESULT_EXISTS_WITH_DIFFERENT_LIMITS\x10\x10\x12\x19\n" +
-	"\x15ACCOUNT_RESULT_EXISTS\x10\x0f*\x98\x17\n" +
+	"\x15ACCOUNT_RESULT_EXISTS\x10\x0f*\xcb\x17\n" +
 	"\x0eTransferResult\x12\x1f\n" +
 	"\x1bTRANSFER_RESULT_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12TRANSFER_RESULT_OK\x10\x01\x12\x1d\n" +
@@ -3639,7 +4159,8 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"4TRANSFER_RESULT_ACCOUNTS_MUST_HAVE_THE_SAME_CURRENCY\x104\x12A\n" +
 	"=TRANSFER_RESULT_AMOUNT_MUST_HAVE_THE_CURRENCY_OF_THE_ACCOUNTS\x105\x12(\n" +
 	"$TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED\x10<\x12)\n" +
-	"%TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED\x10=\x12,\n" +
+	"%TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED\x10=\x121\n" +
+	"-TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD\x10V\x12,\n" +
 	"(TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING\x10H\x12-\n" +
 	")TRANSFER_RESULT_OVERFLOWS_CREDITS_PENDING\x10I\x12$\n" +
 	" TRANSFER_RESULT_OVERFLOWS_DEBITS\x10F\x12%\n" +
@@ -3651,7 +4172,7 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"+TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING\x10S\x12.\n" +
 	"*TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR\x10T\x120\n" +
 	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U\x12\x1d\n" +
-	"\x19TRANSFER_RESULT_CANCELLED\x10n2\xb8\x1f\n" +
+	"\x19TRANSFER_RESULT_CANCELLED\x10n2\xa2$\n" +
 	"\rLedgerService\x12\x9b\x01\n" +
 	"\x0eCreateAccounts\x12).payments.ledger.v1.CreateAccountsRequest\x1a*.payments.ledger.v1.CreateAccountsResponse\"2\x8a\xe7\x18\x10\n" +
 	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/ledger/accounts\x12\x99\x01\n" +
@@ -3686,7 +4207,10 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\vGetTransfer\x12&.payments.ledger.v1.GetTransferRequest\x1a'.payments.ledger.v1.GetTransferResponse\"E\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02.b\btransfer\x12\"/v1/ledger/transfers/{transfer_id}\x12\x93\x01\n" +
 	"\rListTransfers\x12(.payments.ledger.v1.ListTransfersRequest\x1a).payments.ledger.v1.ListTransfersResponse\"-\x8a\xe7\x18\r\n" +
-	"\vledger:read\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/ledger/transfers\x12\x8f\x01\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/ledger/transfers\x12\x91\x01\n" +
+	"\n" +
+	"GetBalance\x12%.payments.ledger.v1.GetBalanceRequest\x1a&.payments.ledger.v1.GetBalanceResponse\"4\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02\x1db\abalance\x12\x12/v1/ledger/balance\x12\x8f\x01\n" +
 	"\fListAccounts\x12'.payments.ledger.v1.ListAccountsRequest\x1a(.payments.ledger.v1.ListAccountsResponse\",\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/ledger/accounts\x12\xb7\x01\n" +
 	"\vListEntries\x12&.payments.ledger.v1.ListEntriesRequest\x1a'.payments.ledger.v1.ListEntriesResponse\"W\x8a\xe7\x18\r\n" +
@@ -3703,7 +4227,13 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"ListBlocks\x12%.payments.ledger.v1.ListBlocksRequest\x1a&.payments.ledger.v1.ListBlocksResponse\"*\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/ledger/blocks\x12\xa5\x01\n" +
 	"\x0fVerifyIntegrity\x12*.payments.ledger.v1.VerifyIntegrityRequest\x1a+.payments.ledger.v1.VerifyIntegrityResponse\"7\x8a\xe7\x18\r\n" +
-	"\vledger:read\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/ledger/integrity:verify0\x01B\xc7\x01\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/ledger/integrity:verify0\x01\x12\x9f\x01\n" +
+	"\vClosePeriod\x12&.payments.ledger.v1.ClosePeriodRequest\x1a'.payments.ledger.v1.ClosePeriodResponse\"?\x8a\xe7\x18\x10\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02%:\x01*b\x06period\"\x18/v1/ledger/periods:close\x12\xa3\x01\n" +
+	"\fReopenPeriod\x12'.payments.ledger.v1.ReopenPeriodRequest\x1a(.payments.ledger.v1.ReopenPeriodResponse\"@\x8a\xe7\x18\x10\n" +
+	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02&:\x01*b\x06period\"\x19/v1/ledger/periods:reopen\x12\x8b\x01\n" +
+	"\vListPeriods\x12&.payments.ledger.v1.ListPeriodsRequest\x1a'.payments.ledger.v1.ListPeriodsResponse\"+\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/ledger/periodsB\xc7\x01\n" +
 	"\x16com.payments.ledger.v1B\x12LedgerServiceProtoP\x01Z/tollmesh.dev/gen/go/payments/ledger/v1;ledgerv1\xa2\x02\x03PLX\xaa\x02\x12Payments.Ledger.V1\xca\x02\x12Payments\\Ledger\\V1\xe2\x02\x1ePayments\\Ledger\\V1\\GPBMetadata\xea\x02\x14Payments::Ledger::V1b\x06proto3"
 
 var (
@@ -3719,7 +4249,7 @@ func file_payments_ledger_v1_ledger_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_ledger_v1_ledger_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(AccountResult)(0),                      // 0: payments.ledger.v1.AccountResult
 	(TransferResult)(0),                     // 1: payments.ledger.v1.TransferResult
@@ -3767,154 +4297,182 @@ var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(*ListBlocksResponse)(nil),              // 43: payments.ledger.v1.ListBlocksResponse
 	(*VerifyIntegrityRequest)(nil),          // 44: payments.ledger.v1.VerifyIntegrityRequest
 	(*VerifyIntegrityResponse)(nil),         // 45: payments.ledger.v1.VerifyIntegrityResponse
-	nil,                                     // 46: payments.ledger.v1.CreateAccountsRequest.UnreadableEntry
-	nil,                                     // 47: payments.ledger.v1.PostTransfersRequest.UnreadableEntry
-	nil,                                     // 48: payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	nil,                                     // 49: payments.ledger.v1.RecipePosting.ParametersEntry
-	nil,                                     // 50: payments.ledger.v1.PostingRefusal.MetadataEntry
-	(*Account)(nil),                         // 51: payments.ledger.v1.Account
-	(*Transfer)(nil),                        // 52: payments.ledger.v1.Transfer
-	(*RecordedTransfer)(nil),                // 53: payments.ledger.v1.RecordedTransfer
-	(*Reference)(nil),                       // 54: payments.ledger.v1.Reference
-	(*timestamppb.Timestamp)(nil),           // 55: google.protobuf.Timestamp
-	(*Posting)(nil),                         // 56: payments.ledger.v1.Posting
-	(*Recipe)(nil),                          // 57: payments.ledger.v1.Recipe
-	(*v1.Period)(nil),                       // 58: payments.type.v1.Period
-	(AccountType)(0),                        // 59: payments.ledger.v1.AccountType
-	(*Entry)(nil),                           // 60: payments.ledger.v1.Entry
-	(Time)(0),                               // 61: payments.ledger.v1.Time
-	(*v1.Money)(nil),                        // 62: payments.type.v1.Money
-	(*StatementEntry)(nil),                  // 63: payments.ledger.v1.StatementEntry
-	(*TrialBalance)(nil),                    // 64: payments.ledger.v1.TrialBalance
-	(*LedgerHead)(nil),                      // 65: payments.ledger.v1.LedgerHead
-	(*Block)(nil),                           // 66: payments.ledger.v1.Block
-	(IntegrityCheck)(0),                     // 67: payments.ledger.v1.IntegrityCheck
-	(*IntegrityFinding)(nil),                // 68: payments.ledger.v1.IntegrityFinding
-	(*IntegrityProgress)(nil),               // 69: payments.ledger.v1.IntegrityProgress
-	(*Parameter)(nil),                       // 70: payments.ledger.v1.Parameter
-	(*CancelScheduledTransferRequest)(nil),  // 71: payments.ledger.v1.CancelScheduledTransferRequest
-	(*ListScheduledTransfersRequest)(nil),   // 72: payments.ledger.v1.ListScheduledTransfersRequest
-	(*PutBalanceMonitorRequest)(nil),        // 73: payments.ledger.v1.PutBalanceMonitorRequest
-	(*ListBalanceMonitorsRequest)(nil),      // 74: payments.ledger.v1.ListBalanceMonitorsRequest
-	(*DeleteBalanceMonitorRequest)(nil),     // 75: payments.ledger.v1.DeleteBalanceMonitorRequest
-	(*CancelScheduledTransferResponse)(nil), // 76: payments.ledger.v1.CancelScheduledTransferResponse
-	(*ListScheduledTransfersResponse)(nil),  // 77: payments.ledger.v1.ListScheduledTransfersResponse
-	(*PutBalanceMonitorResponse)(nil),       // 78: payments.ledger.v1.PutBalanceMonitorResponse
-	(*ListBalanceMonitorsResponse)(nil),     // 79: payments.ledger.v1.ListBalanceMonitorsResponse
-	(*DeleteBalanceMonitorResponse)(nil),    // 80: payments.ledger.v1.DeleteBalanceMonitorResponse
+	(*GetBalanceRequest)(nil),               // 46: payments.ledger.v1.GetBalanceRequest
+	(*GetBalanceResponse)(nil),              // 47: payments.ledger.v1.GetBalanceResponse
+	(*ClosePeriodRequest)(nil),              // 48: payments.ledger.v1.ClosePeriodRequest
+	(*ClosePeriodResponse)(nil),             // 49: payments.ledger.v1.ClosePeriodResponse
+	(*ReopenPeriodRequest)(nil),             // 50: payments.ledger.v1.ReopenPeriodRequest
+	(*ReopenPeriodResponse)(nil),            // 51: payments.ledger.v1.ReopenPeriodResponse
+	(*ListPeriodsRequest)(nil),              // 52: payments.ledger.v1.ListPeriodsRequest
+	(*ListPeriodsResponse)(nil),             // 53: payments.ledger.v1.ListPeriodsResponse
+	nil,                                     // 54: payments.ledger.v1.CreateAccountsRequest.UnreadableEntry
+	nil,                                     // 55: payments.ledger.v1.PostTransfersRequest.UnreadableEntry
+	nil,                                     // 56: payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	nil,                                     // 57: payments.ledger.v1.RecipePosting.ParametersEntry
+	nil,                                     // 58: payments.ledger.v1.PostingRefusal.MetadataEntry
+	(*Account)(nil),                         // 59: payments.ledger.v1.Account
+	(*Transfer)(nil),                        // 60: payments.ledger.v1.Transfer
+	(*RecordedTransfer)(nil),                // 61: payments.ledger.v1.RecordedTransfer
+	(*Reference)(nil),                       // 62: payments.ledger.v1.Reference
+	(*timestamppb.Timestamp)(nil),           // 63: google.protobuf.Timestamp
+	(*Posting)(nil),                         // 64: payments.ledger.v1.Posting
+	(*Recipe)(nil),                          // 65: payments.ledger.v1.Recipe
+	(*v1.Period)(nil),                       // 66: payments.type.v1.Period
+	(AccountType)(0),                        // 67: payments.ledger.v1.AccountType
+	(*Entry)(nil),                           // 68: payments.ledger.v1.Entry
+	(Time)(0),                               // 69: payments.ledger.v1.Time
+	(*v1.Money)(nil),                        // 70: payments.type.v1.Money
+	(*StatementEntry)(nil),                  // 71: payments.ledger.v1.StatementEntry
+	(*TrialBalance)(nil),                    // 72: payments.ledger.v1.TrialBalance
+	(*LedgerHead)(nil),                      // 73: payments.ledger.v1.LedgerHead
+	(*Block)(nil),                           // 74: payments.ledger.v1.Block
+	(IntegrityCheck)(0),                     // 75: payments.ledger.v1.IntegrityCheck
+	(*IntegrityFinding)(nil),                // 76: payments.ledger.v1.IntegrityFinding
+	(*IntegrityProgress)(nil),               // 77: payments.ledger.v1.IntegrityProgress
+	(*Balance)(nil),                         // 78: payments.ledger.v1.Balance
+	(*AccountingPeriod)(nil),                // 79: payments.ledger.v1.AccountingPeriod
+	(*Parameter)(nil),                       // 80: payments.ledger.v1.Parameter
+	(*CancelScheduledTransferRequest)(nil),  // 81: payments.ledger.v1.CancelScheduledTransferRequest
+	(*ListScheduledTransfersRequest)(nil),   // 82: payments.ledger.v1.ListScheduledTransfersRequest
+	(*PutBalanceMonitorRequest)(nil),        // 83: payments.ledger.v1.PutBalanceMonitorRequest
+	(*ListBalanceMonitorsRequest)(nil),      // 84: payments.ledger.v1.ListBalanceMonitorsRequest
+	(*DeleteBalanceMonitorRequest)(nil),     // 85: payments.ledger.v1.DeleteBalanceMonitorRequest
+	(*CancelScheduledTransferResponse)(nil), // 86: payments.ledger.v1.CancelScheduledTransferResponse
+	(*ListScheduledTransfersResponse)(nil),  // 87: payments.ledger.v1.ListScheduledTransfersResponse
+	(*PutBalanceMonitorResponse)(nil),       // 88: payments.ledger.v1.PutBalanceMonitorResponse
+	(*ListBalanceMonitorsResponse)(nil),     // 89: payments.ledger.v1.ListBalanceMonitorsResponse
+	(*DeleteBalanceMonitorResponse)(nil),    // 90: payments.ledger.v1.DeleteBalanceMonitorResponse
 }
 var file_payments_ledger_v1_ledger_service_proto_depIdxs = []int32{
-	51, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
-	46, // 1: payments.ledger.v1.CreateAccountsRequest.unreadable:type_name -> payments.ledger.v1.CreateAccountsRequest.UnreadableEntry
+	59, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
+	54, // 1: payments.ledger.v1.CreateAccountsRequest.unreadable:type_name -> payments.ledger.v1.CreateAccountsRequest.UnreadableEntry
 	0,  // 2: payments.ledger.v1.CreateAccountResult.result:type_name -> payments.ledger.v1.AccountResult
 	3,  // 3: payments.ledger.v1.CreateAccountsResponse.results:type_name -> payments.ledger.v1.CreateAccountResult
-	52, // 4: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
-	47, // 5: payments.ledger.v1.PostTransfersRequest.unreadable:type_name -> payments.ledger.v1.PostTransfersRequest.UnreadableEntry
+	60, // 4: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
+	55, // 5: payments.ledger.v1.PostTransfersRequest.unreadable:type_name -> payments.ledger.v1.PostTransfersRequest.UnreadableEntry
 	1,  // 6: payments.ledger.v1.PostTransferResult.result:type_name -> payments.ledger.v1.TransferResult
 	1,  // 7: payments.ledger.v1.PostTransferResult.original_result:type_name -> payments.ledger.v1.TransferResult
 	6,  // 8: payments.ledger.v1.PostTransfersResponse.results:type_name -> payments.ledger.v1.PostTransferResult
-	53, // 9: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	48, // 10: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	54, // 11: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
-	55, // 12: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
-	56, // 13: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
-	49, // 14: payments.ledger.v1.RecipePosting.parameters:type_name -> payments.ledger.v1.RecipePosting.ParametersEntry
-	54, // 15: payments.ledger.v1.RecipePosting.reference:type_name -> payments.ledger.v1.Reference
-	55, // 16: payments.ledger.v1.RecipePosting.effective_at:type_name -> google.protobuf.Timestamp
+	61, // 9: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	56, // 10: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	62, // 11: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
+	63, // 12: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
+	64, // 13: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
+	57, // 14: payments.ledger.v1.RecipePosting.parameters:type_name -> payments.ledger.v1.RecipePosting.ParametersEntry
+	62, // 15: payments.ledger.v1.RecipePosting.reference:type_name -> payments.ledger.v1.Reference
+	63, // 16: payments.ledger.v1.RecipePosting.effective_at:type_name -> google.protobuf.Timestamp
 	12, // 17: payments.ledger.v1.PostRecipesRequest.postings:type_name -> payments.ledger.v1.RecipePosting
-	50, // 18: payments.ledger.v1.PostingRefusal.metadata:type_name -> payments.ledger.v1.PostingRefusal.MetadataEntry
-	56, // 19: payments.ledger.v1.PostRecipeResult.posting:type_name -> payments.ledger.v1.Posting
+	58, // 18: payments.ledger.v1.PostingRefusal.metadata:type_name -> payments.ledger.v1.PostingRefusal.MetadataEntry
+	64, // 19: payments.ledger.v1.PostRecipeResult.posting:type_name -> payments.ledger.v1.Posting
 	14, // 20: payments.ledger.v1.PostRecipeResult.refusal:type_name -> payments.ledger.v1.PostingRefusal
 	15, // 21: payments.ledger.v1.PostRecipesResponse.results:type_name -> payments.ledger.v1.PostRecipeResult
-	57, // 22: payments.ledger.v1.PutRecipeRequest.recipe:type_name -> payments.ledger.v1.Recipe
-	57, // 23: payments.ledger.v1.PutRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
-	57, // 24: payments.ledger.v1.GetRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
-	57, // 25: payments.ledger.v1.ListRecipesResponse.recipes:type_name -> payments.ledger.v1.Recipe
-	51, // 26: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
-	53, // 27: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	58, // 28: payments.ledger.v1.ListTransfersRequest.recorded_in:type_name -> payments.type.v1.Period
-	53, // 29: payments.ledger.v1.ListTransfersResponse.transfers:type_name -> payments.ledger.v1.RecordedTransfer
-	59, // 30: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
-	51, // 31: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
-	58, // 32: payments.ledger.v1.ListEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
-	58, // 33: payments.ledger.v1.ListEntriesRequest.effective_in:type_name -> payments.type.v1.Period
-	60, // 34: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
-	58, // 35: payments.ledger.v1.GetStatementRequest.period:type_name -> payments.type.v1.Period
-	61, // 36: payments.ledger.v1.GetStatementRequest.by:type_name -> payments.ledger.v1.Time
-	55, // 37: payments.ledger.v1.GetStatementRequest.recorded_at:type_name -> google.protobuf.Timestamp
-	59, // 38: payments.ledger.v1.GetStatementResponse.type:type_name -> payments.ledger.v1.AccountType
-	58, // 39: payments.ledger.v1.GetStatementResponse.period:type_name -> payments.type.v1.Period
-	61, // 40: payments.ledger.v1.GetStatementResponse.by:type_name -> payments.ledger.v1.Time
-	55, // 41: payments.ledger.v1.GetStatementResponse.recorded_at:type_name -> google.protobuf.Timestamp
-	62, // 42: payments.ledger.v1.GetStatementResponse.opening:type_name -> payments.type.v1.Money
-	63, // 43: payments.ledger.v1.GetStatementResponse.entries:type_name -> payments.ledger.v1.StatementEntry
-	62, // 44: payments.ledger.v1.GetStatementResponse.closing:type_name -> payments.type.v1.Money
-	62, // 45: payments.ledger.v1.GetStatementResponse.debits:type_name -> payments.type.v1.Money
-	62, // 46: payments.ledger.v1.GetStatementResponse.credits:type_name -> payments.type.v1.Money
-	58, // 47: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	65, // 22: payments.ledger.v1.PutRecipeRequest.recipe:type_name -> payments.ledger.v1.Recipe
+	65, // 23: payments.ledger.v1.PutRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
+	65, // 24: payments.ledger.v1.GetRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
+	65, // 25: payments.ledger.v1.ListRecipesResponse.recipes:type_name -> payments.ledger.v1.Recipe
+	59, // 26: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
+	61, // 27: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	66, // 28: payments.ledger.v1.ListTransfersRequest.recorded_in:type_name -> payments.type.v1.Period
+	61, // 29: payments.ledger.v1.ListTransfersResponse.transfers:type_name -> payments.ledger.v1.RecordedTransfer
+	67, // 30: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
+	59, // 31: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
+	66, // 32: payments.ledger.v1.ListEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	66, // 33: payments.ledger.v1.ListEntriesRequest.effective_in:type_name -> payments.type.v1.Period
+	68, // 34: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
+	66, // 35: payments.ledger.v1.GetStatementRequest.period:type_name -> payments.type.v1.Period
+	69, // 36: payments.ledger.v1.GetStatementRequest.by:type_name -> payments.ledger.v1.Time
+	63, // 37: payments.ledger.v1.GetStatementRequest.recorded_at:type_name -> google.protobuf.Timestamp
+	67, // 38: payments.ledger.v1.GetStatementResponse.type:type_name -> payments.ledger.v1.AccountType
+	66, // 39: payments.ledger.v1.GetStatementResponse.period:type_name -> payments.type.v1.Period
+	69, // 40: payments.ledger.v1.GetStatementResponse.by:type_name -> payments.ledger.v1.Time
+	63, // 41: payments.ledger.v1.GetStatementResponse.recorded_at:type_name -> google.protobuf.Timestamp
+	70, // 42: payments.ledger.v1.GetStatementResponse.opening:type_name -> payments.type.v1.Money
+	71, // 43: payments.ledger.v1.GetStatementResponse.entries:type_name -> payments.ledger.v1.StatementEntry
+	70, // 44: payments.ledger.v1.GetStatementResponse.closing:type_name -> payments.type.v1.Money
+	70, // 45: payments.ledger.v1.GetStatementResponse.debits:type_name -> payments.type.v1.Money
+	70, // 46: payments.ledger.v1.GetStatementResponse.credits:type_name -> payments.type.v1.Money
+	66, // 47: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
 	36, // 48: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
-	64, // 49: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
-	65, // 50: payments.ledger.v1.GetLedgerHeadResponse.head:type_name -> payments.ledger.v1.LedgerHead
-	66, // 51: payments.ledger.v1.ListBlocksResponse.blocks:type_name -> payments.ledger.v1.Block
-	67, // 52: payments.ledger.v1.VerifyIntegrityRequest.checks:type_name -> payments.ledger.v1.IntegrityCheck
-	65, // 53: payments.ledger.v1.VerifyIntegrityRequest.heads:type_name -> payments.ledger.v1.LedgerHead
-	68, // 54: payments.ledger.v1.VerifyIntegrityResponse.finding:type_name -> payments.ledger.v1.IntegrityFinding
-	69, // 55: payments.ledger.v1.VerifyIntegrityResponse.progress:type_name -> payments.ledger.v1.IntegrityProgress
-	70, // 56: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
-	70, // 57: payments.ledger.v1.RecipePosting.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
-	2,  // 58: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
-	5,  // 59: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
-	8,  // 60: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
-	71, // 61: payments.ledger.v1.LedgerService.CancelScheduledTransfer:input_type -> payments.ledger.v1.CancelScheduledTransferRequest
-	72, // 62: payments.ledger.v1.LedgerService.ListScheduledTransfers:input_type -> payments.ledger.v1.ListScheduledTransfersRequest
-	73, // 63: payments.ledger.v1.LedgerService.PutBalanceMonitor:input_type -> payments.ledger.v1.PutBalanceMonitorRequest
-	74, // 64: payments.ledger.v1.LedgerService.ListBalanceMonitors:input_type -> payments.ledger.v1.ListBalanceMonitorsRequest
-	75, // 65: payments.ledger.v1.LedgerService.DeleteBalanceMonitor:input_type -> payments.ledger.v1.DeleteBalanceMonitorRequest
-	10, // 66: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
-	13, // 67: payments.ledger.v1.LedgerService.PostRecipes:input_type -> payments.ledger.v1.PostRecipesRequest
-	17, // 68: payments.ledger.v1.LedgerService.PutRecipe:input_type -> payments.ledger.v1.PutRecipeRequest
-	19, // 69: payments.ledger.v1.LedgerService.GetRecipe:input_type -> payments.ledger.v1.GetRecipeRequest
-	21, // 70: payments.ledger.v1.LedgerService.ListRecipes:input_type -> payments.ledger.v1.ListRecipesRequest
-	23, // 71: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
-	25, // 72: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
-	27, // 73: payments.ledger.v1.LedgerService.ListTransfers:input_type -> payments.ledger.v1.ListTransfersRequest
-	29, // 74: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
-	31, // 75: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
-	33, // 76: payments.ledger.v1.LedgerService.GetStatement:input_type -> payments.ledger.v1.GetStatementRequest
-	35, // 77: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
-	38, // 78: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
-	40, // 79: payments.ledger.v1.LedgerService.GetLedgerHead:input_type -> payments.ledger.v1.GetLedgerHeadRequest
-	42, // 80: payments.ledger.v1.LedgerService.ListBlocks:input_type -> payments.ledger.v1.ListBlocksRequest
-	44, // 81: payments.ledger.v1.LedgerService.VerifyIntegrity:input_type -> payments.ledger.v1.VerifyIntegrityRequest
-	4,  // 82: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
-	7,  // 83: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
-	9,  // 84: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
-	76, // 85: payments.ledger.v1.LedgerService.CancelScheduledTransfer:output_type -> payments.ledger.v1.CancelScheduledTransferResponse
-	77, // 86: payments.ledger.v1.LedgerService.ListScheduledTransfers:output_type -> payments.ledger.v1.ListScheduledTransfersResponse
-	78, // 87: payments.ledger.v1.LedgerService.PutBalanceMonitor:output_type -> payments.ledger.v1.PutBalanceMonitorResponse
-	79, // 88: payments.ledger.v1.LedgerService.ListBalanceMonitors:output_type -> payments.ledger.v1.ListBalanceMonitorsResponse
-	80, // 89: payments.ledger.v1.LedgerService.DeleteBalanceMonitor:output_type -> payments.ledger.v1.DeleteBalanceMonitorResponse
-	11, // 90: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
-	16, // 91: payments.ledger.v1.LedgerService.PostRecipes:output_type -> payments.ledger.v1.PostRecipesResponse
-	18, // 92: payments.ledger.v1.LedgerService.PutRecipe:output_type -> payments.ledger.v1.PutRecipeResponse
-	20, // 93: payments.ledger.v1.LedgerService.GetRecipe:output_type -> payments.ledger.v1.GetRecipeResponse
-	22, // 94: payments.ledger.v1.LedgerService.ListRecipes:output_type -> payments.ledger.v1.ListRecipesResponse
-	24, // 95: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
-	26, // 96: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
-	28, // 97: payments.ledger.v1.LedgerService.ListTransfers:output_type -> payments.ledger.v1.ListTransfersResponse
-	30, // 98: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
-	32, // 99: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
-	34, // 100: payments.ledger.v1.LedgerService.GetStatement:output_type -> payments.ledger.v1.GetStatementResponse
-	37, // 101: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
-	39, // 102: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
-	41, // 103: payments.ledger.v1.LedgerService.GetLedgerHead:output_type -> payments.ledger.v1.GetLedgerHeadResponse
-	43, // 104: payments.ledger.v1.LedgerService.ListBlocks:output_type -> payments.ledger.v1.ListBlocksResponse
-	45, // 105: payments.ledger.v1.LedgerService.VerifyIntegrity:output_type -> payments.ledger.v1.VerifyIntegrityResponse
-	82, // [82:106] is the sub-list for method output_type
-	58, // [58:82] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	63, // 49: payments.ledger.v1.GetTrialBalanceRequest.effective_at:type_name -> google.protobuf.Timestamp
+	63, // 50: payments.ledger.v1.GetTrialBalanceRequest.recorded_at:type_name -> google.protobuf.Timestamp
+	72, // 51: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
+	73, // 52: payments.ledger.v1.GetLedgerHeadResponse.head:type_name -> payments.ledger.v1.LedgerHead
+	74, // 53: payments.ledger.v1.ListBlocksResponse.blocks:type_name -> payments.ledger.v1.Block
+	75, // 54: payments.ledger.v1.VerifyIntegrityRequest.checks:type_name -> payments.ledger.v1.IntegrityCheck
+	73, // 55: payments.ledger.v1.VerifyIntegrityRequest.heads:type_name -> payments.ledger.v1.LedgerHead
+	76, // 56: payments.ledger.v1.VerifyIntegrityResponse.finding:type_name -> payments.ledger.v1.IntegrityFinding
+	77, // 57: payments.ledger.v1.VerifyIntegrityResponse.progress:type_name -> payments.ledger.v1.IntegrityProgress
+	63, // 58: payments.ledger.v1.GetBalanceRequest.effective_at:type_name -> google.protobuf.Timestamp
+	63, // 59: payments.ledger.v1.GetBalanceRequest.recorded_at:type_name -> google.protobuf.Timestamp
+	78, // 60: payments.ledger.v1.GetBalanceResponse.balance:type_name -> payments.ledger.v1.Balance
+	63, // 61: payments.ledger.v1.ClosePeriodRequest.closed_through:type_name -> google.protobuf.Timestamp
+	79, // 62: payments.ledger.v1.ClosePeriodResponse.period:type_name -> payments.ledger.v1.AccountingPeriod
+	63, // 63: payments.ledger.v1.ReopenPeriodRequest.closed_through:type_name -> google.protobuf.Timestamp
+	79, // 64: payments.ledger.v1.ReopenPeriodResponse.period:type_name -> payments.ledger.v1.AccountingPeriod
+	79, // 65: payments.ledger.v1.ListPeriodsResponse.periods:type_name -> payments.ledger.v1.AccountingPeriod
+	80, // 66: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
+	80, // 67: payments.ledger.v1.RecipePosting.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
+	2,  // 68: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
+	5,  // 69: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
+	8,  // 70: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
+	81, // 71: payments.ledger.v1.LedgerService.CancelScheduledTransfer:input_type -> payments.ledger.v1.CancelScheduledTransferRequest
+	82, // 72: payments.ledger.v1.LedgerService.ListScheduledTransfers:input_type -> payments.ledger.v1.ListScheduledTransfersRequest
+	83, // 73: payments.ledger.v1.LedgerService.PutBalanceMonitor:input_type -> payments.ledger.v1.PutBalanceMonitorRequest
+	84, // 74: payments.ledger.v1.LedgerService.ListBalanceMonitors:input_type -> payments.ledger.v1.ListBalanceMonitorsRequest
+	85, // 75: payments.ledger.v1.LedgerService.DeleteBalanceMonitor:input_type -> payments.ledger.v1.DeleteBalanceMonitorRequest
+	10, // 76: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
+	13, // 77: payments.ledger.v1.LedgerService.PostRecipes:input_type -> payments.ledger.v1.PostRecipesRequest
+	17, // 78: payments.ledger.v1.LedgerService.PutRecipe:input_type -> payments.ledger.v1.PutRecipeRequest
+	19, // 79: payments.ledger.v1.LedgerService.GetRecipe:input_type -> payments.ledger.v1.GetRecipeRequest
+	21, // 80: payments.ledger.v1.LedgerService.ListRecipes:input_type -> payments.ledger.v1.ListRecipesRequest
+	23, // 81: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
+	25, // 82: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
+	27, // 83: payments.ledger.v1.LedgerService.ListTransfers:input_type -> payments.ledger.v1.ListTransfersRequest
+	46, // 84: payments.ledger.v1.LedgerService.GetBalance:input_type -> payments.ledger.v1.GetBalanceRequest
+	29, // 85: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
+	31, // 86: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
+	33, // 87: payments.ledger.v1.LedgerService.GetStatement:input_type -> payments.ledger.v1.GetStatementRequest
+	35, // 88: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
+	38, // 89: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
+	40, // 90: payments.ledger.v1.LedgerService.GetLedgerHead:input_type -> payments.ledger.v1.GetLedgerHeadRequest
+	42, // 91: payments.ledger.v1.LedgerService.ListBlocks:input_type -> payments.ledger.v1.ListBlocksRequest
+	44, // 92: payments.ledger.v1.LedgerService.VerifyIntegrity:input_type -> payments.ledger.v1.VerifyIntegrityRequest
+	48, // 93: payments.ledger.v1.LedgerService.ClosePeriod:input_type -> payments.ledger.v1.ClosePeriodRequest
+	50, // 94: payments.ledger.v1.LedgerService.ReopenPeriod:input_type -> payments.ledger.v1.ReopenPeriodRequest
+	52, // 95: payments.ledger.v1.LedgerService.ListPeriods:input_type -> payments.ledger.v1.ListPeriodsRequest
+	4,  // 96: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
+	7,  // 97: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
+	9,  // 98: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
+	86, // 99: payments.ledger.v1.LedgerService.CancelScheduledTransfer:output_type -> payments.ledger.v1.CancelScheduledTransferResponse
+	87, // 100: payments.ledger.v1.LedgerService.ListScheduledTransfers:output_type -> payments.ledger.v1.ListScheduledTransfersResponse
+	88, // 101: payments.ledger.v1.LedgerService.PutBalanceMonitor:output_type -> payments.ledger.v1.PutBalanceMonitorResponse
+	89, // 102: payments.ledger.v1.LedgerService.ListBalanceMonitors:output_type -> payments.ledger.v1.ListBalanceMonitorsResponse
+	90, // 103: payments.ledger.v1.LedgerService.DeleteBalanceMonitor:output_type -> payments.ledger.v1.DeleteBalanceMonitorResponse
+	11, // 104: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
+	16, // 105: payments.ledger.v1.LedgerService.PostRecipes:output_type -> payments.ledger.v1.PostRecipesResponse
+	18, // 106: payments.ledger.v1.LedgerService.PutRecipe:output_type -> payments.ledger.v1.PutRecipeResponse
+	20, // 107: payments.ledger.v1.LedgerService.GetRecipe:output_type -> payments.ledger.v1.GetRecipeResponse
+	22, // 108: payments.ledger.v1.LedgerService.ListRecipes:output_type -> payments.ledger.v1.ListRecipesResponse
+	24, // 109: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
+	26, // 110: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
+	28, // 111: payments.ledger.v1.LedgerService.ListTransfers:output_type -> payments.ledger.v1.ListTransfersResponse
+	47, // 112: payments.ledger.v1.LedgerService.GetBalance:output_type -> payments.ledger.v1.GetBalanceResponse
+	30, // 113: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
+	32, // 114: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
+	34, // 115: payments.ledger.v1.LedgerService.GetStatement:output_type -> payments.ledger.v1.GetStatementResponse
+	37, // 116: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
+	39, // 117: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
+	41, // 118: payments.ledger.v1.LedgerService.GetLedgerHead:output_type -> payments.ledger.v1.GetLedgerHeadResponse
+	43, // 119: payments.ledger.v1.LedgerService.ListBlocks:output_type -> payments.ledger.v1.ListBlocksResponse
+	45, // 120: payments.ledger.v1.LedgerService.VerifyIntegrity:output_type -> payments.ledger.v1.VerifyIntegrityResponse
+	49, // 121: payments.ledger.v1.LedgerService.ClosePeriod:output_type -> payments.ledger.v1.ClosePeriodResponse
+	51, // 122: payments.ledger.v1.LedgerService.ReopenPeriod:output_type -> payments.ledger.v1.ReopenPeriodResponse
+	53, // 123: payments.ledger.v1.LedgerService.ListPeriods:output_type -> payments.ledger.v1.ListPeriodsResponse
+	96, // [96:124] is the sub-list for method output_type
+	68, // [68:96] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_service_proto_init() }
@@ -3922,9 +4480,11 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 	if File_payments_ledger_v1_ledger_service_proto != nil {
 		return
 	}
+	file_payments_ledger_v1_balance_proto_init()
 	file_payments_ledger_v1_integrity_proto_init()
 	file_payments_ledger_v1_ledger_proto_init()
 	file_payments_ledger_v1_monitor_proto_init()
+	file_payments_ledger_v1_period_proto_init()
 	file_payments_ledger_v1_posting_proto_init()
 	file_payments_ledger_v1_recipe_proto_init()
 	file_payments_ledger_v1_statement_proto_init()
@@ -3946,7 +4506,7 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_ledger_v1_ledger_service_proto_rawDesc), len(file_payments_ledger_v1_ledger_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   49,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -37,6 +37,7 @@ const (
 	LedgerService_GetAccount_FullMethodName              = "/payments.ledger.v1.LedgerService/GetAccount"
 	LedgerService_GetTransfer_FullMethodName             = "/payments.ledger.v1.LedgerService/GetTransfer"
 	LedgerService_ListTransfers_FullMethodName           = "/payments.ledger.v1.LedgerService/ListTransfers"
+	LedgerService_GetBalance_FullMethodName              = "/payments.ledger.v1.LedgerService/GetBalance"
 	LedgerService_ListAccounts_FullMethodName            = "/payments.ledger.v1.LedgerService/ListAccounts"
 	LedgerService_ListEntries_FullMethodName             = "/payments.ledger.v1.LedgerService/ListEntries"
 	LedgerService_GetStatement_FullMethodName            = "/payments.ledger.v1.LedgerService/GetStatement"
@@ -45,6 +46,9 @@ const (
 	LedgerService_GetLedgerHead_FullMethodName           = "/payments.ledger.v1.LedgerService/GetLedgerHead"
 	LedgerService_ListBlocks_FullMethodName              = "/payments.ledger.v1.LedgerService/ListBlocks"
 	LedgerService_VerifyIntegrity_FullMethodName         = "/payments.ledger.v1.LedgerService/VerifyIntegrity"
+	LedgerService_ClosePeriod_FullMethodName             = "/payments.ledger.v1.LedgerService/ClosePeriod"
+	LedgerService_ReopenPeriod_FullMethodName            = "/payments.ledger.v1.LedgerService/ReopenPeriod"
+	LedgerService_ListPeriods_FullMethodName             = "/payments.ledger.v1.LedgerService/ListPeriods"
 )
 
 // LedgerServiceClient is the client API for LedgerService service.
@@ -127,6 +131,15 @@ type LedgerServiceClient interface {
 	// An answer looks at 5,000 transfers at most, so one may come without any, and others follow all the same. INVALID_FIELD for
 	// half a reference.
 	ListTransfers(ctx context.Context, in *ListTransfersRequest, opts ...grpc.CallOption) (*ListTransfersResponse, error)
+	// GetBalance adds up the debits and credits that were posted to one account, or to all accounts whose names begin alike,
+	// by currency and type: now, or as of a time. `effective_at` counts what takes effect at it or before, `recorded_at` what
+	// was recorded at it or before, both only what did both; the answer is exact for every microsecond. A time that is past
+	// always gives the same answer once the batches that had begun by then have ended, unless something is posted back in
+	// time: `recorded_at` beside `effective_at` is not moved by that either.
+	//
+	// Errors: NOT_FOUND when there is no such account; TOO_MANY_ACCOUNTS for a prefix of more than 10,000 accounts;
+	// AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
+	GetBalance(ctx context.Context, in *GetBalanceRequest, opts ...grpc.CallOption) (*GetBalanceResponse, error)
 	// ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency. With a filter
 	// an answer looks at 5,000 accounts at most, so one may come without any, and others follow all the same.
 	ListAccounts(ctx context.Context, in *ListAccountsRequest, opts ...grpc.CallOption) (*ListAccountsResponse, error)
@@ -144,8 +157,8 @@ type LedgerServiceClient interface {
 	// account_id and seq. It is how whole books are copied; ListEntries shows one account. NOT_FOUND when there is no
 	// account of a name that was given; INVALID_FIELD for account_ids beside an owner.
 	ExportEntries(ctx context.Context, in *ExportEntriesRequest, opts ...grpc.CallOption) (*ExportEntriesResponse, error)
-	// GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
-	// sum leaves the range of 64-bit minor units.
+	// GetTrialBalance adds up all accounts in one snapshot of the database, now or as of a time (see GetBalance). Answers
+	// AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
 	GetTrialBalance(ctx context.Context, in *GetTrialBalanceRequest, opts ...grpc.CallOption) (*GetTrialBalanceResponse, error)
 	// GetLedgerHead returns the newest block of the chain of transfers, signed. Keep it where nobody who can write to the
 	// database can: VerifyIntegrity proves by it that nothing up to it was rewritten. Blocks are closed some seconds after a
@@ -161,6 +174,19 @@ type LedgerServiceClient interface {
 	//
 	// Errors: VERIFICATION_RUNNING while another one of this tenant runs.
 	VerifyIntegrity(ctx context.Context, in *VerifyIntegrityRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyIntegrityResponse], error)
+	// ClosePeriod closes the books of a currency through an instant: no transfer that takes effect then or before is posted
+	// any more (TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD). It waits for the batches that are just being posted, and what
+	// the books hold of the period does not change from its answer on. Books that are closed through this very instant are
+	// left as they are.
+	//
+	// Errors: UNKNOWN_CURRENCY; PERIOD_IN_FUTURE for an instant to come; PERIOD_ALREADY_CLOSED when they are closed further.
+	ClosePeriod(ctx context.Context, in *ClosePeriodRequest, opts ...grpc.CallOption) (*ClosePeriodResponse, error)
+	// ReopenPeriod opens the books of a currency again, behind an earlier instant or wholly.
+	//
+	// Errors: UNKNOWN_CURRENCY; PERIOD_NOT_CLOSED when the books are not closed beyond that instant, or not at all.
+	ReopenPeriod(ctx context.Context, in *ReopenPeriodRequest, opts ...grpc.CallOption) (*ReopenPeriodResponse, error)
+	// ListPeriods lists how far the books are closed, by currency: those that were closed at least once.
+	ListPeriods(ctx context.Context, in *ListPeriodsRequest, opts ...grpc.CallOption) (*ListPeriodsResponse, error)
 }
 
 type ledgerServiceClient struct {
@@ -331,6 +357,16 @@ func (c *ledgerServiceClient) ListTransfers(ctx context.Context, in *ListTransfe
 	return out, nil
 }
 
+func (c *ledgerServiceClient) GetBalance(ctx context.Context, in *GetBalanceRequest, opts ...grpc.CallOption) (*GetBalanceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetBalanceResponse)
+	err := c.cc.Invoke(ctx, LedgerService_GetBalance_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *ledgerServiceClient) ListAccounts(ctx context.Context, in *ListAccountsRequest, opts ...grpc.CallOption) (*ListAccountsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListAccountsResponse)
@@ -420,6 +456,36 @@ func (c *ledgerServiceClient) VerifyIntegrity(ctx context.Context, in *VerifyInt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LedgerService_VerifyIntegrityClient = grpc.ServerStreamingClient[VerifyIntegrityResponse]
 
+func (c *ledgerServiceClient) ClosePeriod(ctx context.Context, in *ClosePeriodRequest, opts ...grpc.CallOption) (*ClosePeriodResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ClosePeriodResponse)
+	err := c.cc.Invoke(ctx, LedgerService_ClosePeriod_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) ReopenPeriod(ctx context.Context, in *ReopenPeriodRequest, opts ...grpc.CallOption) (*ReopenPeriodResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReopenPeriodResponse)
+	err := c.cc.Invoke(ctx, LedgerService_ReopenPeriod_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) ListPeriods(ctx context.Context, in *ListPeriodsRequest, opts ...grpc.CallOption) (*ListPeriodsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPeriodsResponse)
+	err := c.cc.Invoke(ctx, LedgerService_ListPeriods_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // LedgerServiceServer is the server API for LedgerService service.
 // All implementations must embed UnimplementedLedgerServiceServer
 // for forward compatibility.
@@ -500,6 +566,15 @@ type LedgerServiceServer interface {
 	// An answer looks at 5,000 transfers at most, so one may come without any, and others follow all the same. INVALID_FIELD for
 	// half a reference.
 	ListTransfers(context.Context, *ListTransfersRequest) (*ListTransfersResponse, error)
+	// GetBalance adds up the debits and credits that were posted to one account, or to all accounts whose names begin alike,
+	// by currency and type: now, or as of a time. `effective_at` counts what takes effect at it or before, `recorded_at` what
+	// was recorded at it or before, both only what did both; the answer is exact for every microsecond. A time that is past
+	// always gives the same answer once the batches that had begun by then have ended, unless something is posted back in
+	// time: `recorded_at` beside `effective_at` is not moved by that either.
+	//
+	// Errors: NOT_FOUND when there is no such account; TOO_MANY_ACCOUNTS for a prefix of more than 10,000 accounts;
+	// AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
+	GetBalance(context.Context, *GetBalanceRequest) (*GetBalanceResponse, error)
 	// ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency. With a filter
 	// an answer looks at 5,000 accounts at most, so one may come without any, and others follow all the same.
 	ListAccounts(context.Context, *ListAccountsRequest) (*ListAccountsResponse, error)
@@ -517,8 +592,8 @@ type LedgerServiceServer interface {
 	// account_id and seq. It is how whole books are copied; ListEntries shows one account. NOT_FOUND when there is no
 	// account of a name that was given; INVALID_FIELD for account_ids beside an owner.
 	ExportEntries(context.Context, *ExportEntriesRequest) (*ExportEntriesResponse, error)
-	// GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
-	// sum leaves the range of 64-bit minor units.
+	// GetTrialBalance adds up all accounts in one snapshot of the database, now or as of a time (see GetBalance). Answers
+	// AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
 	GetTrialBalance(context.Context, *GetTrialBalanceRequest) (*GetTrialBalanceResponse, error)
 	// GetLedgerHead returns the newest block of the chain of transfers, signed. Keep it where nobody who can write to the
 	// database can: VerifyIntegrity proves by it that nothing up to it was rewritten. Blocks are closed some seconds after a
@@ -534,6 +609,19 @@ type LedgerServiceServer interface {
 	//
 	// Errors: VERIFICATION_RUNNING while another one of this tenant runs.
 	VerifyIntegrity(*VerifyIntegrityRequest, grpc.ServerStreamingServer[VerifyIntegrityResponse]) error
+	// ClosePeriod closes the books of a currency through an instant: no transfer that takes effect then or before is posted
+	// any more (TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD). It waits for the batches that are just being posted, and what
+	// the books hold of the period does not change from its answer on. Books that are closed through this very instant are
+	// left as they are.
+	//
+	// Errors: UNKNOWN_CURRENCY; PERIOD_IN_FUTURE for an instant to come; PERIOD_ALREADY_CLOSED when they are closed further.
+	ClosePeriod(context.Context, *ClosePeriodRequest) (*ClosePeriodResponse, error)
+	// ReopenPeriod opens the books of a currency again, behind an earlier instant or wholly.
+	//
+	// Errors: UNKNOWN_CURRENCY; PERIOD_NOT_CLOSED when the books are not closed beyond that instant, or not at all.
+	ReopenPeriod(context.Context, *ReopenPeriodRequest) (*ReopenPeriodResponse, error)
+	// ListPeriods lists how far the books are closed, by currency: those that were closed at least once.
+	ListPeriods(context.Context, *ListPeriodsRequest) (*ListPeriodsResponse, error)
 	mustEmbedUnimplementedLedgerServiceServer()
 }
 
@@ -592,6 +680,9 @@ func (UnimplementedLedgerServiceServer) GetTransfer(context.Context, *GetTransfe
 func (UnimplementedLedgerServiceServer) ListTransfers(context.Context, *ListTransfersRequest) (*ListTransfersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTransfers not implemented")
 }
+func (UnimplementedLedgerServiceServer) GetBalance(context.Context, *GetBalanceRequest) (*GetBalanceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetBalance not implemented")
+}
 func (UnimplementedLedgerServiceServer) ListAccounts(context.Context, *ListAccountsRequest) (*ListAccountsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAccounts not implemented")
 }
@@ -615,6 +706,15 @@ func (UnimplementedLedgerServiceServer) ListBlocks(context.Context, *ListBlocksR
 }
 func (UnimplementedLedgerServiceServer) VerifyIntegrity(*VerifyIntegrityRequest, grpc.ServerStreamingServer[VerifyIntegrityResponse]) error {
 	return status.Error(codes.Unimplemented, "method VerifyIntegrity not implemented")
+}
+func (UnimplementedLedgerServiceServer) ClosePeriod(context.Context, *ClosePeriodRequest) (*ClosePeriodResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ClosePeriod not implemented")
+}
+func (UnimplementedLedgerServiceServer) ReopenPeriod(context.Context, *ReopenPeriodRequest) (*ReopenPeriodResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReopenPeriod not implemented")
+}
+func (UnimplementedLedgerServiceServer) ListPeriods(context.Context, *ListPeriodsRequest) (*ListPeriodsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPeriods not implemented")
 }
 func (UnimplementedLedgerServiceServer) mustEmbedUnimplementedLedgerServiceServer() {}
 func (UnimplementedLedgerServiceServer) testEmbeddedByValue()                       {}
@@ -925,6 +1025,24 @@ func _LedgerService_ListTransfers_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LedgerService_GetBalance_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetBalanceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).GetBalance(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_GetBalance_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).GetBalance(ctx, req.(*GetBalanceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LedgerService_ListAccounts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListAccountsRequest)
 	if err := dec(in); err != nil {
@@ -1062,6 +1180,60 @@ func _LedgerService_VerifyIntegrity_Handler(srv interface{}, stream grpc.ServerS
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LedgerService_VerifyIntegrityServer = grpc.ServerStreamingServer[VerifyIntegrityResponse]
 
+func _LedgerService_ClosePeriod_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ClosePeriodRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).ClosePeriod(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_ClosePeriod_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).ClosePeriod(ctx, req.(*ClosePeriodRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_ReopenPeriod_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReopenPeriodRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).ReopenPeriod(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_ReopenPeriod_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).ReopenPeriod(ctx, req.(*ReopenPeriodRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_ListPeriods_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPeriodsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).ListPeriods(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_ListPeriods_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).ListPeriods(ctx, req.(*ListPeriodsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // LedgerService_ServiceDesc is the grpc.ServiceDesc for LedgerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1134,6 +1306,10 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _LedgerService_ListTransfers_Handler,
 		},
 		{
+			MethodName: "GetBalance",
+			Handler:    _LedgerService_GetBalance_Handler,
+		},
+		{
 			MethodName: "ListAccounts",
 			Handler:    _LedgerService_ListAccounts_Handler,
 		},
@@ -1160,6 +1336,18 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListBlocks",
 			Handler:    _LedgerService_ListBlocks_Handler,
+		},
+		{
+			MethodName: "ClosePeriod",
+			Handler:    _LedgerService_ClosePeriod_Handler,
+		},
+		{
+			MethodName: "ReopenPeriod",
+			Handler:    _LedgerService_ReopenPeriod_Handler,
+		},
+		{
+			MethodName: "ListPeriods",
+			Handler:    _LedgerService_ListPeriods_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

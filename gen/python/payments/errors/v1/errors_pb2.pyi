@@ -442,6 +442,36 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "BALANCE_MONITORS_FULL", "domain": "tollmesh.dev", "metadata": {"monitors_max": "100"}}
     """
+    ERROR_REASON_PERIOD_IN_FUTURE: _ErrorReason.ValueType  # 560
+    """Books are closed through an instant that has passed, never through one to come: `now` is the time by which it was judged.
+
+    Metadata: `currency_code`, `closed_through`, `now`.
+
+        {"reason": "PERIOD_IN_FUTURE", "domain": "tollmesh.dev", "metadata": {"currency_code": "USD", "closed_through": "2026-12-01T00:00:00Z", "now": "2026-11-20T09:30:00Z"}}
+    """
+    ERROR_REASON_PERIOD_ALREADY_CLOSED: _ErrorReason.ValueType  # 561
+    """The books of the currency are closed further than was asked for. ReopenPeriod opens what is behind an earlier instant.
+
+    Metadata: `currency_code`, `closed_through`.
+
+        {"reason": "PERIOD_ALREADY_CLOSED", "domain": "tollmesh.dev", "metadata": {"currency_code": "USD", "closed_through": "2026-10-31T23:59:59.999999Z"}}
+    """
+    ERROR_REASON_PERIOD_NOT_CLOSED: _ErrorReason.ValueType  # 562
+    """There is nothing to reopen: the books of the currency are closed through `closed_through` only, or not at all where it
+    is left out. Reopen behind an earlier instant.
+
+    Metadata: `currency_code`, `closed_through` (optional).
+
+        {"reason": "PERIOD_NOT_CLOSED", "domain": "tollmesh.dev", "metadata": {"currency_code": "USD", "closed_through": "2026-10-31T23:59:59.999999Z"}}
+    """
+    ERROR_REASON_TOO_MANY_ACCOUNTS: _ErrorReason.ValueType  # 563
+    """More accounts than one call adds up have names that begin so. Give a longer prefix and add the answers up, or read the
+    trial balance, which has no such bound.
+
+    Metadata: `account_prefix`, `accounts_max`.
+
+        {"reason": "TOO_MANY_ACCOUNTS", "domain": "tollmesh.dev", "metadata": {"account_prefix": "receivable:", "accounts_max": "10000"}}
+    """
     ERROR_REASON_UNKNOWN_PROCESSOR: _ErrorReason.ValueType  # 600
     """---- Orchestration: 600 to 699.
 
@@ -1107,6 +1137,36 @@ watch what several of accounts do.
 Metadata: `monitors_max`.
 
     {"reason": "BALANCE_MONITORS_FULL", "domain": "tollmesh.dev", "metadata": {"monitors_max": "100"}}
+"""
+ERROR_REASON_PERIOD_IN_FUTURE: ErrorReason.ValueType  # 560
+"""Books are closed through an instant that has passed, never through one to come: `now` is the time by which it was judged.
+
+Metadata: `currency_code`, `closed_through`, `now`.
+
+    {"reason": "PERIOD_IN_FUTURE", "domain": "tollmesh.dev", "metadata": {"currency_code": "USD", "closed_through": "2026-12-01T00:00:00Z", "now": "2026-11-20T09:30:00Z"}}
+"""
+ERROR_REASON_PERIOD_ALREADY_CLOSED: ErrorReason.ValueType  # 561
+"""The books of the currency are closed further than was asked for. ReopenPeriod opens what is behind an earlier instant.
+
+Metadata: `currency_code`, `closed_through`.
+
+    {"reason": "PERIOD_ALREADY_CLOSED", "domain": "tollmesh.dev", "metadata": {"currency_code": "USD", "closed_through": "2026-10-31T23:59:59.999999Z"}}
+"""
+ERROR_REASON_PERIOD_NOT_CLOSED: ErrorReason.ValueType  # 562
+"""There is nothing to reopen: the books of the currency are closed through `closed_through` only, or not at all where it
+is left out. Reopen behind an earlier instant.
+
+Metadata: `currency_code`, `closed_through` (optional).
+
+    {"reason": "PERIOD_NOT_CLOSED", "domain": "tollmesh.dev", "metadata": {"currency_code": "USD", "closed_through": "2026-10-31T23:59:59.999999Z"}}
+"""
+ERROR_REASON_TOO_MANY_ACCOUNTS: ErrorReason.ValueType  # 563
+"""More accounts than one call adds up have names that begin so. Give a longer prefix and add the answers up, or read the
+trial balance, which has no such bound.
+
+Metadata: `account_prefix`, `accounts_max`.
+
+    {"reason": "TOO_MANY_ACCOUNTS", "domain": "tollmesh.dev", "metadata": {"account_prefix": "receivable:", "accounts_max": "10000"}}
 """
 ERROR_REASON_UNKNOWN_PROCESSOR: ErrorReason.ValueType  # 600
 """---- Orchestration: 600 to 699.

@@ -244,3 +244,87 @@ class LedgerBalanceCrossed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LedgerBalanceCrossed: _TypeAlias = LedgerBalanceCrossed  # noqa: Y015
+
+@_typing.final
+class LedgerPeriodClosed(_message.Message):
+    """LedgerPeriodClosed is published when the books of a currency were closed further."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    CLOSED_THROUGH_FIELD_NUMBER: _builtins.int
+    CLOSED_THROUGH_BEFORE_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    currency_code: _builtins.str
+    """ISO 4217 code."""
+    @_builtins.property
+    def closed_through(self) -> _timestamp_pb2.Timestamp:
+        """Nothing that takes effect at this instant or before it is posted any more. In microseconds."""
+
+    @_builtins.property
+    def closed_through_before(self) -> _timestamp_pb2.Timestamp:
+        """How far they were closed before; absent when they were open."""
+
+    @_builtins.property
+    def recorded_at(self) -> _timestamp_pb2.Timestamp:
+        """When they were closed, in microseconds."""
+
+    def __init__(
+        self,
+        *,
+        currency_code: _builtins.str = ...,
+        closed_through: _timestamp_pb2.Timestamp | None = ...,
+        closed_through_before: _timestamp_pb2.Timestamp | None = ...,
+        recorded_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closed_through", b"closed_through", "closed_through_before", b"closed_through_before", "recorded_at", b"recorded_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_through", b"closed_through", "closed_through_before", b"closed_through_before", "currency_code", b"currency_code", "recorded_at", b"recorded_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerPeriodClosed: _TypeAlias = LedgerPeriodClosed  # noqa: Y015
+
+@_typing.final
+class LedgerPeriodReopened(_message.Message):
+    """LedgerPeriodReopened is published when the books of a currency were opened again, behind an earlier instant or wholly."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    CLOSED_THROUGH_FIELD_NUMBER: _builtins.int
+    CLOSED_THROUGH_BEFORE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    currency_code: _builtins.str
+    """ISO 4217 code."""
+    reason: _builtins.str
+    """Why, in words."""
+    @_builtins.property
+    def closed_through(self) -> _timestamp_pb2.Timestamp:
+        """How far they are still closed; absent when they are wholly open. In microseconds."""
+
+    @_builtins.property
+    def closed_through_before(self) -> _timestamp_pb2.Timestamp:
+        """How far they were closed before."""
+
+    @_builtins.property
+    def recorded_at(self) -> _timestamp_pb2.Timestamp:
+        """When they were reopened, in microseconds."""
+
+    def __init__(
+        self,
+        *,
+        currency_code: _builtins.str = ...,
+        closed_through: _timestamp_pb2.Timestamp | None = ...,
+        closed_through_before: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        recorded_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closed_through", b"closed_through", "closed_through_before", b"closed_through_before", "recorded_at", b"recorded_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_through", b"closed_through", "closed_through_before", b"closed_through_before", "currency_code", b"currency_code", "reason", b"reason", "recorded_at", b"recorded_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerPeriodReopened: _TypeAlias = LedgerPeriodReopened  # noqa: Y015

@@ -156,6 +156,7 @@ class AccountFlags(_message.Message):
     DEBITS_MUST_NOT_EXCEED_CREDITS_FIELD_NUMBER: _builtins.int
     CREDITS_MUST_NOT_EXCEED_DEBITS_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
+    LIMITS_AT_EVERY_INSTANT_FIELD_NUMBER: _builtins.int
     debits_must_not_exceed_credits: _builtins.bool
     """A transfer that would make debits_posted larger than credits_posted is refused with
     TRANSFER_RESULT_EXCEEDS_CREDITS: a wallet that cannot be overdrawn.
@@ -168,16 +169,23 @@ class AccountFlags(_message.Message):
     """A closed account refuses every transfer, but for one that voids a hold. An account is also closed by a hold with
     closing_debit or closing_credit, and then opened again when that hold is voided or expires.
     """
+    limits_at_every_instant: _builtins.bool
+    """False judges the account's limits by its final balance: all that is posted, whenever it takes effect. True judges
+    them at every instant from the one at which a transfer takes effect, so that neither a transfer back in time can
+    overdraw a day that is over, nor one to come can be spent before. Holds count from now on. What is posted of a hold
+    is then judged as well, from when it takes effect. It costs a look at all entries that take effect later.
+    """
     def __init__(
         self,
         *,
         debits_must_not_exceed_credits: _builtins.bool = ...,
         credits_must_not_exceed_debits: _builtins.bool = ...,
         closed: _builtins.bool = ...,
+        limits_at_every_instant: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "credits_must_not_exceed_debits", b"credits_must_not_exceed_debits", "debits_must_not_exceed_credits", b"debits_must_not_exceed_credits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "credits_must_not_exceed_debits", b"credits_must_not_exceed_debits", "debits_must_not_exceed_credits", b"debits_must_not_exceed_credits", "limits_at_every_instant", b"limits_at_every_instant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -709,23 +717,31 @@ class TrialBalance(_message.Message):
 
     CURRENCIES_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def currencies(self) -> _containers.RepeatedCompositeFieldContainer[Global___CurrencyTrialBalance]:
         """One element per currency, by currency code."""
 
     @_builtins.property
     def recorded_at(self) -> _timestamp_pb2.Timestamp:
-        """Instant of the database snapshot that was added up, in microseconds."""
+        """What was recorded later was not added up: as asked for, or else the instant of the database snapshot. In
+        microseconds.
+        """
+
+    @_builtins.property
+    def effective_at(self) -> _timestamp_pb2.Timestamp:
+        """What takes effect later was not added up, as asked for; absent when whatever is in the books was."""
 
     def __init__(
         self,
         *,
         currencies: _abc.Iterable[Global___CurrencyTrialBalance] | None = ...,
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        effective_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["recorded_at", b"recorded_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at", "recorded_at", b"recorded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currencies", b"currencies", "recorded_at", b"recorded_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currencies", b"currencies", "effective_at", b"effective_at", "recorded_at", b"recorded_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

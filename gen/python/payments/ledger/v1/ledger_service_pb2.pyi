@@ -9,8 +9,10 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from payments.ledger.v1 import balance_pb2 as _balance_pb2
 from payments.ledger.v1 import integrity_pb2 as _integrity_pb2
 from payments.ledger.v1 import ledger_pb2 as _ledger_pb2
+from payments.ledger.v1 import period_pb2 as _period_pb2
 from payments.ledger.v1 import posting_pb2 as _posting_pb2
 from payments.ledger.v1 import recipe_pb2 as _recipe_pb2
 from payments.ledger.v1 import statement_pb2 as _statement_pb2
@@ -197,6 +199,10 @@ class _TransferResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transf
     """The debit account is closed. Burns the id."""
     TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED: _TransferResult.ValueType  # 61
     """The credit account is closed. Burns the id."""
+    TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD: _TransferResult.ValueType  # 86
+    """The transfer, or what it posts of a hold, would take effect in a period that is closed: effective_at if it is given,
+    else now. A hold and its voiding post nothing, so they are never refused for it. Burns the id.
+    """
     TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING: _TransferResult.ValueType  # 72
     """The pending debits of the debit account would leave the range of 64-bit minor units."""
     TRANSFER_RESULT_OVERFLOWS_CREDITS_PENDING: _TransferResult.ValueType  # 73
@@ -340,6 +346,10 @@ TRANSFER_RESULT_DEBIT_ACCOUNT_CLOSED: TransferResult.ValueType  # 60
 """The debit account is closed. Burns the id."""
 TRANSFER_RESULT_CREDIT_ACCOUNT_CLOSED: TransferResult.ValueType  # 61
 """The credit account is closed. Burns the id."""
+TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD: TransferResult.ValueType  # 86
+"""The transfer, or what it posts of a hold, would take effect in a period that is closed: effective_at if it is given,
+else now. A hold and its voiding post nothing, so they are never refused for it. Burns the id.
+"""
 TRANSFER_RESULT_OVERFLOWS_DEBITS_PENDING: TransferResult.ValueType  # 72
 """The pending debits of the debit account would leave the range of 64-bit minor units."""
 TRANSFER_RESULT_OVERFLOWS_CREDITS_PENDING: TransferResult.ValueType  # 73
@@ -1746,16 +1756,29 @@ Global___ExportEntriesResponse: _TypeAlias = ExportEntriesResponse  # noqa: Y015
 
 @_typing.final
 class GetTrialBalanceRequest(_message.Message):
-    """GetTrialBalanceRequest asks for the books as they stand now. Points in time come later."""
+    """GetTrialBalanceRequest asks for the books as they stand now, or as of a time."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def effective_at(self) -> _timestamp_pb2.Timestamp:
+        """Only what takes effect at this instant or before; absent means whenever."""
+
+    @_builtins.property
+    def recorded_at(self) -> _timestamp_pb2.Timestamp:
+        """Only what was recorded at this instant or before; absent means all that is in the books."""
+
     def __init__(
         self,
+        *,
+        effective_at: _timestamp_pb2.Timestamp | None = ...,
+        recorded_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at", "recorded_at", b"recorded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at", "recorded_at", b"recorded_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1945,3 +1968,235 @@ class VerifyIntegrityResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
 
 Global___VerifyIntegrityResponse: _TypeAlias = VerifyIntegrityResponse  # noqa: Y015
+
+@_typing.final
+class GetBalanceRequest(_message.Message):
+    """GetBalanceRequest names an account, or how the names of some begin, and a time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_PREFIX_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """The account."""
+    account_prefix: _builtins.str
+    """How the names of the accounts begin, e.g. `receivable:`. Up to 10,000 accounts are added up."""
+    @_builtins.property
+    def effective_at(self) -> _timestamp_pb2.Timestamp:
+        """Only what takes effect at this instant or before; absent means whenever."""
+
+    @_builtins.property
+    def recorded_at(self) -> _timestamp_pb2.Timestamp:
+        """Only what was recorded at this instant or before; absent means all that is in the books."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        account_prefix: _builtins.str = ...,
+        effective_at: _timestamp_pb2.Timestamp | None = ...,
+        recorded_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at", "recorded_at", b"recorded_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "account_prefix", b"account_prefix", "effective_at", b"effective_at", "recorded_at", b"recorded_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBalanceRequest: _TypeAlias = GetBalanceRequest  # noqa: Y015
+
+@_typing.final
+class GetBalanceResponse(_message.Message):
+    """GetBalanceResponse carries the balance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BALANCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def balance(self) -> _balance_pb2.Balance:
+        """The balance."""
+
+    def __init__(
+        self,
+        *,
+        balance: _balance_pb2.Balance | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBalanceResponse: _TypeAlias = GetBalanceResponse  # noqa: Y015
+
+@_typing.final
+class ClosePeriodRequest(_message.Message):
+    """ClosePeriodRequest names the currency and the instant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    CLOSED_THROUGH_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Key of the idempotency of this call."""
+    currency_code: _builtins.str
+    """ISO 4217 code of the books to close."""
+    @_builtins.property
+    def closed_through(self) -> _timestamp_pb2.Timestamp:
+        """The last instant that is closed, in microseconds; the end of a month is its last microsecond. Not one to come."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        currency_code: _builtins.str = ...,
+        closed_through: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closed_through", b"closed_through"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_through", b"closed_through", "currency_code", b"currency_code", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClosePeriodRequest: _TypeAlias = ClosePeriodRequest  # noqa: Y015
+
+@_typing.final
+class ClosePeriodResponse(_message.Message):
+    """ClosePeriodResponse carries how far the books are closed now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def period(self) -> _period_pb2.AccountingPeriod:
+        """The period."""
+
+    def __init__(
+        self,
+        *,
+        period: _period_pb2.AccountingPeriod | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClosePeriodResponse: _TypeAlias = ClosePeriodResponse  # noqa: Y015
+
+@_typing.final
+class ReopenPeriodRequest(_message.Message):
+    """ReopenPeriodRequest names the currency, how far the books stay closed, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    CLOSED_THROUGH_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Key of the idempotency of this call."""
+    currency_code: _builtins.str
+    """ISO 4217 code of the books to reopen."""
+    reason: _builtins.str
+    """Why; kept with the period, in its event and in the audit trail."""
+    @_builtins.property
+    def closed_through(self) -> _timestamp_pb2.Timestamp:
+        """The last instant that stays closed, earlier than the one that is; absent opens the books wholly."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        currency_code: _builtins.str = ...,
+        closed_through: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closed_through", b"closed_through"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_through", b"closed_through", "currency_code", b"currency_code", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReopenPeriodRequest: _TypeAlias = ReopenPeriodRequest  # noqa: Y015
+
+@_typing.final
+class ReopenPeriodResponse(_message.Message):
+    """ReopenPeriodResponse carries how far the books are closed now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def period(self) -> _period_pb2.AccountingPeriod:
+        """The period."""
+
+    def __init__(
+        self,
+        *,
+        period: _period_pb2.AccountingPeriod | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReopenPeriodResponse: _TypeAlias = ReopenPeriodResponse  # noqa: Y015
+
+@_typing.final
+class ListPeriodsRequest(_message.Message):
+    """ListPeriodsRequest asks for a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most periods in one answer; 0 means 100."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPeriodsRequest: _TypeAlias = ListPeriodsRequest  # noqa: Y015
+
+@_typing.final
+class ListPeriodsResponse(_message.Message):
+    """ListPeriodsResponse is one page of periods."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIODS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty when this is the last."""
+    @_builtins.property
+    def periods(self) -> _containers.RepeatedCompositeFieldContainer[_period_pb2.AccountingPeriod]:
+        """How far the books of each currency are closed, by currency code."""
+
+    def __init__(
+        self,
+        *,
+        periods: _abc.Iterable[_period_pb2.AccountingPeriod] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "periods", b"periods"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPeriodsResponse: _TypeAlias = ListPeriodsResponse  # noqa: Y015

@@ -117,6 +117,11 @@ class LedgerServiceStub:
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListTransfersRequest.SerializeToString,
                 response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListTransfersResponse.FromString,
                 _registered_method=True)
+        self.GetBalance = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/GetBalance',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetBalanceRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetBalanceResponse.FromString,
+                _registered_method=True)
         self.ListAccounts = channel.unary_unary(
                 '/payments.ledger.v1.LedgerService/ListAccounts',
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListAccountsRequest.SerializeToString,
@@ -156,6 +161,21 @@ class LedgerServiceStub:
                 '/payments.ledger.v1.LedgerService/VerifyIntegrity',
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.VerifyIntegrityRequest.SerializeToString,
                 response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.VerifyIntegrityResponse.FromString,
+                _registered_method=True)
+        self.ClosePeriod = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/ClosePeriod',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ClosePeriodRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ClosePeriodResponse.FromString,
+                _registered_method=True)
+        self.ReopenPeriod = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/ReopenPeriod',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReopenPeriodRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReopenPeriodResponse.FromString,
+                _registered_method=True)
+        self.ListPeriods = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/ListPeriods',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListPeriodsRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListPeriodsResponse.FromString,
                 _registered_method=True)
 
 
@@ -317,6 +337,20 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBalance(self, request, context):
+        """GetBalance adds up the debits and credits that were posted to one account, or to all accounts whose names begin alike,
+        by currency and type: now, or as of a time. `effective_at` counts what takes effect at it or before, `recorded_at` what
+        was recorded at it or before, both only what did both; the answer is exact for every microsecond. A time that is past
+        always gives the same answer once the batches that had begun by then have ended, unless something is posted back in
+        time: `recorded_at` beside `effective_at` is not moved by that either.
+
+        Errors: NOT_FOUND when there is no such account; TOO_MANY_ACCOUNTS for a prefix of more than 10,000 accounts;
+        AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAccounts(self, request, context):
         """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency. With a filter
         an answer looks at 5,000 accounts at most, so one may come without any, and others follow all the same.
@@ -355,8 +389,8 @@ class LedgerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTrialBalance(self, request, context):
-        """GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
-        sum leaves the range of 64-bit minor units.
+        """GetTrialBalance adds up all accounts in one snapshot of the database, now or as of a time (see GetBalance). Answers
+        AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -386,6 +420,34 @@ class LedgerServiceServicer:
         finds is told to the contract monitor too, as `ledger/integrity`.
 
         Errors: VERIFICATION_RUNNING while another one of this tenant runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClosePeriod(self, request, context):
+        """ClosePeriod closes the books of a currency through an instant: no transfer that takes effect then or before is posted
+        any more (TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD). It waits for the batches that are just being posted, and what
+        the books hold of the period does not change from its answer on. Books that are closed through this very instant are
+        left as they are.
+
+        Errors: UNKNOWN_CURRENCY; PERIOD_IN_FUTURE for an instant to come; PERIOD_ALREADY_CLOSED when they are closed further.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReopenPeriod(self, request, context):
+        """ReopenPeriod opens the books of a currency again, behind an earlier instant or wholly.
+
+        Errors: UNKNOWN_CURRENCY; PERIOD_NOT_CLOSED when the books are not closed beyond that instant, or not at all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPeriods(self, request, context):
+        """ListPeriods lists how far the books are closed, by currency: those that were closed at least once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -474,6 +536,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListTransfersRequest.FromString,
                     response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListTransfersResponse.SerializeToString,
             ),
+            'GetBalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBalance,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetBalanceRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetBalanceResponse.SerializeToString,
+            ),
             'ListAccounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAccounts,
                     request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListAccountsRequest.FromString,
@@ -513,6 +580,21 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.VerifyIntegrity,
                     request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.VerifyIntegrityRequest.FromString,
                     response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.VerifyIntegrityResponse.SerializeToString,
+            ),
+            'ClosePeriod': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClosePeriod,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ClosePeriodRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ClosePeriodResponse.SerializeToString,
+            ),
+            'ReopenPeriod': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReopenPeriod,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReopenPeriodRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReopenPeriodResponse.SerializeToString,
+            ),
+            'ListPeriods': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPeriods,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListPeriodsRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListPeriodsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -959,6 +1041,33 @@ class LedgerService:
             _registered_method=True)
 
     @staticmethod
+    def GetBalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/GetBalance',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetBalanceRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetBalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListAccounts(request,
             target,
             options=(),
@@ -1164,6 +1273,87 @@ class LedgerService:
             '/payments.ledger.v1.LedgerService/VerifyIntegrity',
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.VerifyIntegrityRequest.SerializeToString,
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.VerifyIntegrityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClosePeriod(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/ClosePeriod',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ClosePeriodRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ClosePeriodResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReopenPeriod(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/ReopenPeriod',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReopenPeriodRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ReopenPeriodResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPeriods(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/ListPeriods',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListPeriodsRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListPeriodsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -122,6 +122,16 @@ class LedgerServiceStub:
     An answer looks at 5,000 transfers at most, so one may come without any, and others follow all the same. INVALID_FIELD for
     half a reference.
     """
+    GetBalance: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetBalanceRequest, _ledger_service_pb2.GetBalanceResponse]
+    """GetBalance adds up the debits and credits that were posted to one account, or to all accounts whose names begin alike,
+    by currency and type: now, or as of a time. `effective_at` counts what takes effect at it or before, `recorded_at` what
+    was recorded at it or before, both only what did both; the answer is exact for every microsecond. A time that is past
+    always gives the same answer once the batches that had begun by then have ended, unless something is posted back in
+    time: `recorded_at` beside `effective_at` is not moved by that either.
+
+    Errors: NOT_FOUND when there is no such account; TOO_MANY_ACCOUNTS for a prefix of more than 10,000 accounts;
+    AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
+    """
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListAccountsRequest, _ledger_service_pb2.ListAccountsResponse]
     """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency. With a filter
     an answer looks at 5,000 accounts at most, so one may come without any, and others follow all the same.
@@ -144,8 +154,8 @@ class LedgerServiceStub:
     account of a name that was given; INVALID_FIELD for account_ids beside an owner.
     """
     GetTrialBalance: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetTrialBalanceRequest, _ledger_service_pb2.GetTrialBalanceResponse]
-    """GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
-    sum leaves the range of 64-bit minor units.
+    """GetTrialBalance adds up all accounts in one snapshot of the database, now or as of a time (see GetBalance). Answers
+    AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
     """
     GetLedgerHead: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetLedgerHeadRequest, _ledger_service_pb2.GetLedgerHeadResponse]
     """GetLedgerHead returns the newest block of the chain of transfers, signed. Keep it where nobody who can write to the
@@ -163,6 +173,21 @@ class LedgerServiceStub:
 
     Errors: VERIFICATION_RUNNING while another one of this tenant runs.
     """
+    ClosePeriod: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ClosePeriodRequest, _ledger_service_pb2.ClosePeriodResponse]
+    """ClosePeriod closes the books of a currency through an instant: no transfer that takes effect then or before is posted
+    any more (TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD). It waits for the batches that are just being posted, and what
+    the books hold of the period does not change from its answer on. Books that are closed through this very instant are
+    left as they are.
+
+    Errors: UNKNOWN_CURRENCY; PERIOD_IN_FUTURE for an instant to come; PERIOD_ALREADY_CLOSED when they are closed further.
+    """
+    ReopenPeriod: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ReopenPeriodRequest, _ledger_service_pb2.ReopenPeriodResponse]
+    """ReopenPeriod opens the books of a currency again, behind an earlier instant or wholly.
+
+    Errors: UNKNOWN_CURRENCY; PERIOD_NOT_CLOSED when the books are not closed beyond that instant, or not at all.
+    """
+    ListPeriods: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListPeriodsRequest, _ledger_service_pb2.ListPeriodsResponse]
+    """ListPeriods lists how far the books are closed, by currency: those that were closed at least once."""
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
@@ -256,6 +281,16 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     An answer looks at 5,000 transfers at most, so one may come without any, and others follow all the same. INVALID_FIELD for
     half a reference.
     """
+    GetBalance: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetBalanceRequest, _ledger_service_pb2.GetBalanceResponse]  # type: ignore[assignment]
+    """GetBalance adds up the debits and credits that were posted to one account, or to all accounts whose names begin alike,
+    by currency and type: now, or as of a time. `effective_at` counts what takes effect at it or before, `recorded_at` what
+    was recorded at it or before, both only what did both; the answer is exact for every microsecond. A time that is past
+    always gives the same answer once the batches that had begun by then have ended, unless something is posted back in
+    time: `recorded_at` beside `effective_at` is not moved by that either.
+
+    Errors: NOT_FOUND when there is no such account; TOO_MANY_ACCOUNTS for a prefix of more than 10,000 accounts;
+    AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
+    """
     ListAccounts: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListAccountsRequest, _ledger_service_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency. With a filter
     an answer looks at 5,000 accounts at most, so one may come without any, and others follow all the same.
@@ -278,8 +313,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     account of a name that was given; INVALID_FIELD for account_ids beside an owner.
     """
     GetTrialBalance: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetTrialBalanceRequest, _ledger_service_pb2.GetTrialBalanceResponse]  # type: ignore[assignment]
-    """GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
-    sum leaves the range of 64-bit minor units.
+    """GetTrialBalance adds up all accounts in one snapshot of the database, now or as of a time (see GetBalance). Answers
+    AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
     """
     GetLedgerHead: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetLedgerHeadRequest, _ledger_service_pb2.GetLedgerHeadResponse]  # type: ignore[assignment]
     """GetLedgerHead returns the newest block of the chain of transfers, signed. Keep it where nobody who can write to the
@@ -297,6 +332,21 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
 
     Errors: VERIFICATION_RUNNING while another one of this tenant runs.
     """
+    ClosePeriod: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ClosePeriodRequest, _ledger_service_pb2.ClosePeriodResponse]  # type: ignore[assignment]
+    """ClosePeriod closes the books of a currency through an instant: no transfer that takes effect then or before is posted
+    any more (TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD). It waits for the batches that are just being posted, and what
+    the books hold of the period does not change from its answer on. Books that are closed through this very instant are
+    left as they are.
+
+    Errors: UNKNOWN_CURRENCY; PERIOD_IN_FUTURE for an instant to come; PERIOD_ALREADY_CLOSED when they are closed further.
+    """
+    ReopenPeriod: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ReopenPeriodRequest, _ledger_service_pb2.ReopenPeriodResponse]  # type: ignore[assignment]
+    """ReopenPeriod opens the books of a currency again, behind an earlier instant or wholly.
+
+    Errors: UNKNOWN_CURRENCY; PERIOD_NOT_CLOSED when the books are not closed beyond that instant, or not at all.
+    """
+    ListPeriods: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListPeriodsRequest, _ledger_service_pb2.ListPeriodsResponse]  # type: ignore[assignment]
+    """ListPeriods lists how far the books are closed, by currency: those that were closed at least once."""
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     """LedgerService keeps the books: every amount leaves one account and enters another of the same currency."""
@@ -485,6 +535,22 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def GetBalance(
+        self,
+        request: _ledger_service_pb2.GetBalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.GetBalanceResponse, _abc.Awaitable[_ledger_service_pb2.GetBalanceResponse]]:
+        """GetBalance adds up the debits and credits that were posted to one account, or to all accounts whose names begin alike,
+        by currency and type: now, or as of a time. `effective_at` counts what takes effect at it or before, `recorded_at` what
+        was recorded at it or before, both only what did both; the answer is exact for every microsecond. A time that is past
+        always gives the same answer once the batches that had begun by then have ended, unless something is posted back in
+        time: `recorded_at` beside `effective_at` is not moved by that either.
+
+        Errors: NOT_FOUND when there is no such account; TOO_MANY_ACCOUNTS for a prefix of more than 10,000 accounts;
+        AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
+        """
+
+    @_abc_1.abstractmethod
     def ListAccounts(
         self,
         request: _ledger_service_pb2.ListAccountsRequest,
@@ -535,8 +601,8 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_service_pb2.GetTrialBalanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.GetTrialBalanceResponse, _abc.Awaitable[_ledger_service_pb2.GetTrialBalanceResponse]]:
-        """GetTrialBalance adds up all accounts in one snapshot of the database. Answers AMOUNT_OVERFLOW when a
-        sum leaves the range of 64-bit minor units.
+        """GetTrialBalance adds up all accounts in one snapshot of the database, now or as of a time (see GetBalance). Answers
+        AMOUNT_OVERFLOW when a sum leaves the range of 64-bit minor units.
         """
 
     @_abc_1.abstractmethod
@@ -572,5 +638,38 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: VERIFICATION_RUNNING while another one of this tenant runs.
         """
+
+    @_abc_1.abstractmethod
+    def ClosePeriod(
+        self,
+        request: _ledger_service_pb2.ClosePeriodRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.ClosePeriodResponse, _abc.Awaitable[_ledger_service_pb2.ClosePeriodResponse]]:
+        """ClosePeriod closes the books of a currency through an instant: no transfer that takes effect then or before is posted
+        any more (TRANSFER_RESULT_EFFECTIVE_AT_IN_CLOSED_PERIOD). It waits for the batches that are just being posted, and what
+        the books hold of the period does not change from its answer on. Books that are closed through this very instant are
+        left as they are.
+
+        Errors: UNKNOWN_CURRENCY; PERIOD_IN_FUTURE for an instant to come; PERIOD_ALREADY_CLOSED when they are closed further.
+        """
+
+    @_abc_1.abstractmethod
+    def ReopenPeriod(
+        self,
+        request: _ledger_service_pb2.ReopenPeriodRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.ReopenPeriodResponse, _abc.Awaitable[_ledger_service_pb2.ReopenPeriodResponse]]:
+        """ReopenPeriod opens the books of a currency again, behind an earlier instant or wholly.
+
+        Errors: UNKNOWN_CURRENCY; PERIOD_NOT_CLOSED when the books are not closed beyond that instant, or not at all.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPeriods(
+        self,
+        request: _ledger_service_pb2.ListPeriodsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.ListPeriodsResponse, _abc.Awaitable[_ledger_service_pb2.ListPeriodsResponse]]:
+        """ListPeriods lists how far the books are closed, by currency: those that were closed at least once."""
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -552,6 +552,44 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "BALANCE_MONITORS_FULL", "domain": "tollmesh.dev", "metadata": {"monitors_max": "100"}}
     """
 
+    PERIOD_IN_FUTURE = 560
+    """
+    Books are closed through an instant that has passed, never through one to come: `now` is the time by which it was judged.
+
+    Metadata: `currency_code`, `closed_through`, `now`.
+
+        {"reason": "PERIOD_IN_FUTURE", "domain": "tollmesh.dev", "metadata": {"currency_code": "USD", "closed_through": "2026-12-01T00:00:00Z", "now": "2026-11-20T09:30:00Z"}}
+    """
+
+    PERIOD_ALREADY_CLOSED = 561
+    """
+    The books of the currency are closed further than was asked for. ReopenPeriod opens what is behind an earlier instant.
+
+    Metadata: `currency_code`, `closed_through`.
+
+        {"reason": "PERIOD_ALREADY_CLOSED", "domain": "tollmesh.dev", "metadata": {"currency_code": "USD", "closed_through": "2026-10-31T23:59:59.999999Z"}}
+    """
+
+    PERIOD_NOT_CLOSED = 562
+    """
+    There is nothing to reopen: the books of the currency are closed through `closed_through` only, or not at all where it
+    is left out. Reopen behind an earlier instant.
+
+    Metadata: `currency_code`, `closed_through` (optional).
+
+        {"reason": "PERIOD_NOT_CLOSED", "domain": "tollmesh.dev", "metadata": {"currency_code": "USD", "closed_through": "2026-10-31T23:59:59.999999Z"}}
+    """
+
+    TOO_MANY_ACCOUNTS = 563
+    """
+    More accounts than one call adds up have names that begin so. Give a longer prefix and add the answers up, or read the
+    trial balance, which has no such bound.
+
+    Metadata: `account_prefix`, `accounts_max`.
+
+        {"reason": "TOO_MANY_ACCOUNTS", "domain": "tollmesh.dev", "metadata": {"account_prefix": "receivable:", "accounts_max": "10000"}}
+    """
+
     UNKNOWN_PROCESSOR = 600
     """
     ---- Orchestration: 600 to 699.
@@ -916,6 +954,10 @@ class ErrorReason(betterproto2.Enum):
             540: "ERROR_REASON_VERIFICATION_RUNNING",
             520: "ERROR_REASON_SCHEDULED_TRANSFER_ENDED",
             521: "ERROR_REASON_BALANCE_MONITORS_FULL",
+            560: "ERROR_REASON_PERIOD_IN_FUTURE",
+            561: "ERROR_REASON_PERIOD_ALREADY_CLOSED",
+            562: "ERROR_REASON_PERIOD_NOT_CLOSED",
+            563: "ERROR_REASON_TOO_MANY_ACCOUNTS",
             600: "ERROR_REASON_UNKNOWN_PROCESSOR",
             800: "ERROR_REASON_EVENT_TOO_LARGE",
             801: "ERROR_REASON_STREAM_ENDED",
@@ -1009,6 +1051,10 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_VERIFICATION_RUNNING": 540,
             "ERROR_REASON_SCHEDULED_TRANSFER_ENDED": 520,
             "ERROR_REASON_BALANCE_MONITORS_FULL": 521,
+            "ERROR_REASON_PERIOD_IN_FUTURE": 560,
+            "ERROR_REASON_PERIOD_ALREADY_CLOSED": 561,
+            "ERROR_REASON_PERIOD_NOT_CLOSED": 562,
+            "ERROR_REASON_TOO_MANY_ACCOUNTS": 563,
             "ERROR_REASON_UNKNOWN_PROCESSOR": 600,
             "ERROR_REASON_EVENT_TOO_LARGE": 800,
             "ERROR_REASON_STREAM_ENDED": 801,

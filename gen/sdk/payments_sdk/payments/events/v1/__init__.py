@@ -35,6 +35,8 @@ __all__ = (
     "JourneyTimerFired",
     "LedgerBalanceCrossed",
     "LedgerBatchPosted",
+    "LedgerPeriodClosed",
+    "LedgerPeriodReopened",
     "LedgerScheduledRefused",
     "ListConsumersRequest",
     "ListConsumersResponse",
@@ -1740,6 +1742,87 @@ class LedgerBatchPosted(CheckedMessage):
 
 
 default_message_pool.register_message("payments.events.v1", "LedgerBatchPosted", LedgerBatchPosted)
+
+
+@dataclass(eq=False, repr=False)
+class LedgerPeriodClosed(CheckedMessage):
+    """
+    LedgerPeriodClosed is published when the books of a currency were closed further.
+    """
+
+    currency_code: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    ISO 4217 code.
+    """
+
+    closed_through: "datetime.datetime | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    Nothing that takes effect at this instant or before it is posted any more. In microseconds.
+    """
+
+    closed_through_before: "datetime.datetime | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    How far they were closed before; absent when they were open.
+    """
+
+    recorded_at: "datetime.datetime | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When they were closed, in microseconds.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "LedgerPeriodClosed", LedgerPeriodClosed
+)
+
+
+@dataclass(eq=False, repr=False)
+class LedgerPeriodReopened(CheckedMessage):
+    """
+    LedgerPeriodReopened is published when the books of a currency were opened again, behind an earlier instant or wholly.
+    """
+
+    currency_code: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    ISO 4217 code.
+    """
+
+    closed_through: "datetime.datetime | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    How far they are still closed; absent when they are wholly open. In microseconds.
+    """
+
+    closed_through_before: "datetime.datetime | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    How far they were closed before.
+    """
+
+    reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Why, in words.
+    """
+
+    recorded_at: "datetime.datetime | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When they were reopened, in microseconds.
+    """
+
+
+default_message_pool.register_message(
+    "payments.events.v1", "LedgerPeriodReopened", LedgerPeriodReopened
+)
 
 
 @dataclass(eq=False, repr=False)

@@ -201,12 +201,6 @@ def _view(row: Any) -> TransferView:
     return TransferView(_transfer(row), row.effective_at, row.recorded_at, hold, row.reversed_by_id)
 
 
-async def booked_of_payment(work: UnitOfWork, payment_id: str) -> int:
-    """Return what the books hold of a payment, in minor units: its charges less its refunds."""
-    keys = {"tenant_id": work.tenant_id, "payment_id": payment_id}
-    return int((await work.execute(_SQL["booked_of_payment"], keys)).scalar_one())
-
-
 async def lock_balances(work: UnitOfWork, account_ids: Iterable[str]) -> dict[str, Balance]:
     """Lock the balances of accounts, in order of the ids, until the transaction ends."""
     balances: dict[str, Balance] = {}

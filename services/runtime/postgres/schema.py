@@ -84,7 +84,7 @@ def open_to_relay(
 
 
 _CLAIM_DUE = """
-CREATE FUNCTION {schema}.claim_due(
+CREATE FUNCTION {schema}.{claim}(
   p_now timestamptz, p_owner text, p_lease_ms integer, p_batch integer,
   OUT tenant_id text, OUT item_id text, OUT epoch bigint, OUT tries integer, OUT correlation_id text,
   OUT causation_id text{out}
@@ -105,7 +105,7 @@ END
 """
 
 _DUE_LAG = """
-CREATE FUNCTION {schema}.due_lag(p_now timestamptz, OUT due bigint, OUT oldest_at timestamptz)
+CREATE FUNCTION {schema}.{lag}(p_now timestamptz, OUT due bigint, OUT oldest_at timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
   SELECT count(*), min(w.due_at) FROM (
@@ -116,7 +116,9 @@ END
 """
 
 
-def queue(op: Operations, schema: str, table: str, item: str, *, traced: bool = False) -> None:
+def queue(
+    op: Operations, schema: str, table: str, item: str, *, traced: bool = False, name: str = "due"
+) -> None:
     """Make a table's rows due work (see `work`): functions that hand out what is due of all tenants.
 
     Work of every tenant is found by the owner's rights; what comes out are ids to be worked on as their tenant.
@@ -128,8 +130,11 @@ def queue(op: Operations, schema: str, table: str, item: str, *, traced: bool = 
             causation_id, and an index that begins with due_at.
         item: its column that names a row within its tenant.
         traced: it has a column traceparent too, which is handed out with the rest.
+        name: of the queue within its schema; the functions are `claim_<name>` and `<name>_lag`.
     """
     names = {
+        "claim": _quoted(f"claim_{name}"),
+        "lag": _quoted(f"{name}_lag"),
         "schema": _quoted(schema),
         "table": _quoted(table),
         "item": _quoted(item),
@@ -138,14 +143,21 @@ def queue(op: Operations, schema: str, table: str, item: str, *, traced: bool = 
     }
     for text in (_CLAIM_DUE, _DUE_LAG):
         op.execute(text.format(**names))
-    grant_function(op, f"{_quoted(schema)}.claim_due(timestamptz, text, integer, integer)")
-    grant_function(op, f"{_quoted(schema)}.due_lag(timestamptz)")
+    for signature in _signatures(schema, name):
+        grant_function(op, signature)
 
 
-def drop_queue(op: Operations, schema: str) -> None:
+def drop_queue(op: Operations, schema: str, *, name: str = "due") -> None:
     """Undo `queue`."""
-    op.execute(f"DROP FUNCTION {_quoted(schema)}.claim_due(timestamptz, text, integer, integer)")
-    op.execute(f"DROP FUNCTION {_quoted(schema)}.due_lag(timestamptz)")
+    for signature in _signatures(schema, name):
+        op.execute(f"DROP FUNCTION {signature}")
+
+
+def _signatures(schema: str, name: str) -> tuple[str, str]:
+    return (
+        f"{_quoted(schema)}.{_quoted(f'claim_{name}')}(timestamptz, text, integer, integer)",
+        f"{_quoted(schema)}.{_quoted(f'{name}_lag')}(timestamptz)",
+    )
 
 
 def grant_function(op: Operations, signature: str) -> None:
@@ -154,8 +166,39 @@ def grant_function(op: Operations, signature: str) -> None:
     op.execute(f"GRANT EXECUTE ON FUNCTION {signature} TO {_quoted(role_names(op).service)}")
 
 
+# The order is that of the locks: no event is sequenced meanwhile, and who handles one ends first.
+_DROP_CONSUMER = (
+    "SELECT FROM mesh.tick WHERE feed = 'main' FOR UPDATE",
+    "DELETE FROM mesh.subscription WHERE consumer = {consumer}",
+    "DELETE FROM mesh.lane_lease WHERE consumer = {consumer}",
+    "DELETE FROM mesh.back_fill WHERE consumer = {consumer}",
+    "DELETE FROM mesh.delivery WHERE consumer = {consumer}",
+    "DELETE FROM mesh.dead_letter WHERE consumer = {consumer}",
+    "DELETE FROM mesh.parked_key WHERE consumer = {consumer}",
+    "DELETE FROM mesh.consumer WHERE consumer = {consumer}",
+)
+
+
+def drop_consumer(op: Operations, consumer: str) -> None:
+    """Take a consumer that no release has any more off the log: what waits for it would keep days of the log for ever.
+
+    A process of the release before that still runs handles nothing under this name from then on. What it handled stays
+    in the inbox: a release that has the consumer again goes on behind it.
+
+    Args:
+        op: Alembic's operations.
+        consumer: its name, e.g. `ledger.payments`.
+    """
+    for statement in _DROP_CONSUMER:
+        op.execute(statement.format(consumer=_literal(consumer)))
+
+
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _list(privileges: Sequence[str]) -> str:

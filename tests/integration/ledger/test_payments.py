@@ -19,11 +19,11 @@ from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.type.v1.type_pb2 import Money
+from services.ledger.domain.payments import Charge, PaymentNotBookable
 
 from services.ledger import manifest as ledger
 from services.ledger.app import payments as app
 from services.ledger.app.posting import post_transfers
-from services.ledger.domain.payments import Charge, PaymentNotBookable
 from services.ledger.domain.transfers import Transfer
 from services.monitoring import manifest as monitoring
 from services.runtime.context import CallContext, acting

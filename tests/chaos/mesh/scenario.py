@@ -299,17 +299,17 @@ class Scenario:
             assert result.outcome in _NEW_OR_KNOWN, result
 
     def _replay(self, client: Client) -> None:
-        """Have the ledger handle its payments again, which changes nothing; nothing lies in its dead letters."""
+        """Have the monitor record its violations again, which changes nothing; nothing lies in its dead letters."""
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
         replay = events_service_pb2.ReplayEventsRequest(
-            request_id=self.request_id("replay"), consumer="ledger.payments"
+            request_id=self.request_id("replay"), consumer="monitoring.violations"
         )
         replay.period.start_at.FromDatetime(datetime(2020, 1, 1, tzinfo=UTC))
         replay.period.end_at.FromDatetime(datetime(2100, 1, 1, tzinfo=UTC))
         answer = client.call(stub.ReplayEvents, replay)
         assert (answer.generation, answer.next_page_token) == (1, ""), answer
         letters = events_service_pb2.ReplayDeadLettersRequest(
-            request_id=self.request_id("letters"), consumer="ledger.payments"
+            request_id=self.request_id("letters"), consumer="monitoring.violations"
         )
         assert client.call(stub.ReplayDeadLetters, letters).replayed_count == 0
 
@@ -362,7 +362,7 @@ class Scenario:
         client.call(stub.RevokeApiKey, revoke)
 
     def _await_settlement(self, client: Client) -> None:
-        """Wait until payments and violations have arrived where their events go."""
+        """Wait until payments are in the books, and violations where their events go."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while waiting := self._not_arrived(client):
             assert time.monotonic() < deadline, waiting
@@ -400,10 +400,10 @@ class Scenario:
         return waiting
 
     def let_leases_run_out(self, database_url: str) -> None:
-        """Make payments and holds that a dead process held free, as they are some seconds later."""
+        """Make payments, bookings and holds that a dead process held free, as they are some seconds later."""
         with psycopg.connect(database_url) as connection:
             connection.execute("SELECT set_config('mesh.tenant', %s, true)", [self.tenant])
-            for table in ("orchestration.payment", "ledger.hold"):
+            for table in ("orchestration.payment", "orchestration.booking", "ledger.hold"):
                 connection.execute(
                     f"UPDATE {table} SET lease_until = clock_timestamp()"
                     " WHERE tenant_id = %s AND lease_until IS NOT NULL",
@@ -480,6 +480,10 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
         "SELECT count(*) FROM orchestration.payment WHERE tenant_id = %(t)s AND status = 'SUCCEEDED'",
         (2,),
     ),
+    "bookings": (
+        "SELECT count(*), count(booked_at) FROM orchestration.booking WHERE tenant_id = %(t)s",
+        (5, 5),
+    ),
     "payment.received": (_EVENT_COUNT + "'payment.received'", (2,)),
     "payment.failed": (_EVENT_COUNT + "'payment.failed'", (1,)),
     "payment.step.succeeded": (_EVENT_COUNT + "'payment.step.succeeded'", (4,)),
@@ -519,6 +523,7 @@ _WITHOUT_THE_LOST: dict[str, tuple[object, ...]] = {
         + 3 * HELD_MINOR,
     ),
     "sandbox charges": (3, TOTAL_MINOR + BACK_MINOR),
+    "bookings": (4, 4),
     "payments": (1,),
     "payment.received": (1,),
     "payment.step.succeeded": (3,),

@@ -17,6 +17,7 @@ from services.ledger import manifest as ledger
 from services.monitoring import manifest as monitoring
 from services.orchestration.app import bookings as app
 from services.orchestration.clients import LedgerClient
+from services.orchestration.domain import booking as domain
 from services.orchestration.domain.booking import Booked, Fact
 from services.orchestration.work.bookings import TRIES_TOLD
 from services.runtime import database as database_module
@@ -90,9 +91,8 @@ def books(bench: Bench) -> Books:
 
 
 def account(account_id: str, **fields: Any) -> pb.Account:
-    return pb.Account(
-        **{"account_id": account_id, "currency_code": "USD", "type": pb.ACCOUNT_TYPE_ASSET} | fields
-    )
+    values: dict[str, Any] = {"currency_code": "USD", "type": pb.ACCOUNT_TYPE_ASSET}
+    return pb.Account(account_id=account_id, **values | fields)
 
 
 def transfer(debit: str, credit: str, amount: int, **fields: Any) -> pb.Transfer:
@@ -489,7 +489,7 @@ async def test_what_the_ledger_refuses_is_posted_once_the_cause_is_gone(
     """Even though the ledger keeps the refusal as the answer of its request."""
     await shop.pay(payment_methods=[{"method": "wallet"}], amount="50.00")
     with monkeypatch.context() as patch:
-        patch.setattr(app, "fact_of", _without_a_parameter(app.fact_of))
+        patch.setattr(app, "fact_of", _without_a_parameter(domain.fact_of))
         await shop.booker.sweep()
     assert waiting(shop) == 1
     shop.clock.advance(timedelta(seconds=2))
